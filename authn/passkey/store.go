@@ -1,0 +1,61 @@
+package passkey
+
+import (
+	"context"
+	"time"
+
+	"sallyport/authn"
+)
+
+// Record is a passkey as it is stored.
+type Record struct {
+	authn.Credential
+	Subject   authn.Subject
+	PublicKey []byte // COSE_Key (RFC 9052), as the authenticator gave it
+	SignCount uint32
+	// Data is the library's own credential record (JSON), stored verbatim: what
+	// this package does not interpret is still there for the next ceremony.
+	Data []byte
+	// Blocked holds why the credential must not be used any more ("" = usable):
+	// a sign count that went back, a backup flag that changed.
+	Blocked string
+}
+
+// Use is what one assertion changes in a stored record.
+type Use struct {
+	OldSignCount uint32 // compare-and-swap: the row must still hold this
+	SignCount    uint32
+	BackedUp     bool
+	At           time.Time
+	Data         []byte
+}
+
+// Store keeps credentials and user handles.
+type Store interface {
+	// UserHandle returns the subject's user handle (WebAuthn section 5.4.3),
+	// storing fresh if there is none: 64 random bytes, no personal data.
+	UserHandle(ctx context.Context, s authn.Subject, fresh []byte) ([]byte, error)
+	// Credentials returns every record of the subject, oldest first, blocked
+	// ones included.
+	Credentials(ctx context.Context, s authn.Subject) ([]Record, error)
+	// AddCredential stores r; a credential id that exists, whosever it is, is an error.
+	AddCredential(ctx context.Context, r Record) error
+	// RecordUse applies u if the row still holds u.OldSignCount and is not
+	// blocked; otherwise authn.ErrNotFound.
+	RecordUse(ctx context.Context, s authn.Subject, id []byte, u Use) error
+	// BlockCredential marks the credential as unusable, for the given reason.
+	BlockCredential(ctx context.Context, s authn.Subject, id []byte, reason string) error
+	// RenameCredential and RemoveCredential fail with authn.ErrNotFound if the
+	// subject has no such credential. The last usable credential cannot be
+	// removed: ErrLastCredential.
+	RenameCredential(ctx context.Context, s authn.Subject, id []byte, name string) error
+	RemoveCredential(ctx context.Context, s authn.Subject, id []byte) error
+}
+
+// Once keeps ceremonies (the challenge and what it is bound to) until they are
+// taken, exactly once.
+type Once interface {
+	Put(ctx context.Context, purpose string, key [32]byte, payload []byte, expires time.Time) error
+	// Take removes and returns; authn.ErrNotFound if absent, taken or expired.
+	Take(ctx context.Context, purpose string, key [32]byte, now time.Time) ([]byte, error)
+}

@@ -1,0 +1,114 @@
+package session
+
+import (
+	"context"
+	"time"
+
+	"sallyport/authn"
+)
+
+// Digest is the SHA-256 of a session token. Tokens themselves are never stored.
+type Digest [32]byte
+
+// Record is a session as it is stored, whatever number of hosts know it.
+type Record struct {
+	ID              string
+	Person          authn.Person
+	CreatedAt       time.Time
+	ExpiresAt       time.Time
+	LastSeenAt      time.Time
+	AuthTime        time.Time
+	ProviderSession string // sid claim, for back-channel logout; may be empty
+
+	// Sealed by the Manager before they reach the store; empty when absent.
+	IDToken      []byte // id_token_hint at sign-out
+	RefreshToken []byte
+	RefreshedAt  time.Time // last time the provider confirmed the person
+}
+
+// Token binds one host's cookie to a session, with the freshness that this
+// cookie, and no other of the same session, has earned.
+type Token struct {
+	Digest       Digest
+	SessionID    string
+	Host         string
+	CreatedAt    time.Time
+	Verification authn.Verification
+}
+
+// Filter selects sessions to list or revoke; empty fields match everything.
+type Filter struct {
+	ID              string
+	Subject         authn.Subject
+	Email           authn.Email
+	ProviderIssuer  string // with ProviderSession
+	ProviderSession string
+	RefreshedBefore time.Time // only sessions that hold a refresh token
+	Limit           int
+}
+
+// Store is what the Manager needs from a database. Times are kept to the
+// microsecond, in UTC. Every write is durable when the method returns.
+type Store interface {
+	// CreateSession stores r and its first token in one transaction.
+	CreateSession(ctx context.Context, r Record, t Token) error
+	// LoadSession returns the session that d belongs to, or authn.ErrNotFound.
+	// It does not judge expiry.
+	LoadSession(ctx context.Context, d Digest) (Record, Token, error)
+	// ReplaceToken removes old and stores t in one transaction. It fails with
+	// authn.ErrNotFound, and stores nothing, if old is no longer there: of two
+	// concurrent rotations one wins.
+	ReplaceToken(ctx context.Context, old Digest, t Token) error
+	// PutToken stores t and removes every other token of the same session and
+	// host. It fails with authn.ErrNotFound if the session is gone.
+	PutToken(ctx context.Context, t Token) error
+	// TouchSessions moves LastSeenAt forward, never back; unknown ids are ignored.
+	TouchSessions(ctx context.Context, seen map[string]time.Time) error
+	// RefreshSession replaces person, refresh token and RefreshedAt.
+	RefreshSession(ctx context.Context, id string, p authn.Person, refreshToken []byte, at time.Time) error
+	// RevokeSessions deletes the sessions that match f with their tokens, notes
+	// each in the change log in the same transaction, and returns their ids. An
+	// empty filter is refused.
+	RevokeSessions(ctx context.Context, f Filter) ([]string, error)
+	// ListSessions returns matching sessions, newest first.
+	ListSessions(ctx context.Context, f Filter) ([]Record, error)
+	// PurgeSessions deletes sessions that expired, or were last seen, before the
+	// given times, and trims the change log.
+	PurgeSessions(ctx context.Context, expiredBefore, seenBefore time.Time) (int, error)
+	// SessionChanges returns the ids of sessions changed or revoked after
+	// sequence number `after` by any process, and the newest number. It is cheap
+	// enough to be called every 250 ms.
+	SessionChanges(ctx context.Context, after int64) (ids []string, last int64, err error)
+}
+
+// Key is one secret of the key ring. Use separates purposes ("cookie",
+// "audit", later "assertion"), so that no key serves two.
+type Key struct {
+	ID        string
+	Use       string
+	Secret    []byte
+	CreatedAt time.Time
+}
+
+// KeyStore keeps the key ring.
+type KeyStore interface {
+	// Keys returns the keys of one use, newest first.
+	Keys(ctx context.Context, use string) ([]Key, error)
+	// AddFirstKey stores k if its use has no key yet and returns the newest
+	// key of that use either way: of two processes that start at once, both get
+	// the same key.
+	AddFirstKey(ctx context.Context, k Key) (Key, error)
+	// AddKey stores k as the newest of its use and drops all but the `keep`
+	// newest.
+	AddKey(ctx context.Context, k Key, keep int) error
+}
+
+// Once keeps records that can be taken exactly once: hand-off codes here, sign-in
+// flows and ceremonies elsewhere (each consumer declares its own copy).
+type Once interface {
+	// Put stores payload under (purpose, key) until expires.
+	Put(ctx context.Context, purpose string, key [32]byte, payload []byte, expires time.Time) error
+	// Take removes and returns the payload in one statement; authn.ErrNotFound
+	// if it is not there, was taken before, or has expired at now.
+	Take(ctx context.Context, purpose string, key [32]byte, now time.Time) ([]byte, error)
+}

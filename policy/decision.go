@@ -1,0 +1,83 @@
+package policy
+
+import (
+	"fmt"
+	"time"
+)
+
+// Action is what happens to a request. The zero value blocks.
+type Action int
+
+const (
+	Block Action = iota
+	StepUp
+	Allow
+)
+
+func (a Action) String() string {
+	switch a {
+	case Allow:
+		return "allow"
+	case StepUp:
+		return "step_up"
+	default:
+		return "block"
+	}
+}
+
+// MarshalText and UnmarshalText give Action its names in JSON and YAML.
+func (a Action) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+
+func (a *Action) UnmarshalText(b []byte) error {
+	for _, c := range []Action{Block, StepUp, Allow} {
+		if c.String() == string(b) {
+			*a = c
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is not an action (block, step_up, allow)", b)
+}
+
+// Cause is what kind of thing a decision rests on, derived from what the rules that
+// matched read. It is all of the policy that a refused person is told.
+type Cause string
+
+const (
+	CauseSignIn     Cause = "sign_in"    // nobody is signed in
+	CauseUnverified Cause = "unverified" // signed in, no passkey assertion yet in this session
+	CauseGrant      Cause = "grant"      // the route's allow does not name this person
+	CauseNetwork    Cause = "network"    // reads ip.*
+	CausePerson     Cause = "person"     // reads user.*
+	CauseSession    Cause = "session"    // reads session.*
+	CauseCredential Cause = "credential" // reads credential.*, or asks for another kind of passkey
+	CauseRequest    Cause = "request"    // reads request.*
+	CauseTime       Cause = "time"       // reads time.*
+)
+
+// Decision is a verdict and why. The zero value blocks.
+type Decision struct {
+	Action Action `json:"action"`
+	// Rules names the enforced rules that matched and were not satisfied, in file
+	// order; "baseline.*" for what is not removable.
+	Rules []string `json:"rules,omitempty"`
+	// Reasons are those rules' `reason` texts (for the audit log and the security team).
+	Reasons []string `json:"reasons,omitempty"`
+	// Causes say it in kinds, for the person; deduplicated, most telling first.
+	Causes []Cause `json:"causes,omitempty"`
+	// MaxAge, for StepUp: how old an assertion may be to satisfy every rule that asked.
+	MaxAge time.Duration `json:"max_age,omitempty"`
+	// Require, for StepUp: credential requirements (such as "device_bound") that the
+	// assertion must meet.
+	Require []string `json:"require,omitempty"`
+	// Score is the sum of the scores of the enforced rules that matched.
+	Score int `json:"score,omitempty"`
+	// Reported are the matches of rules in `mode: report`, which change nothing.
+	Reported []Reported `json:"reported,omitempty"`
+}
+
+// Reported is what a report-only rule would have done.
+type Reported struct {
+	Rule   string `json:"rule"`
+	Action Action `json:"action"`
+	Score  int    `json:"score,omitempty"`
+}
