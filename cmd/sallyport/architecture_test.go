@@ -1,0 +1,166 @@
+package main
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// floors is the building: a package imports packages on lower floors only. A
+// package that is not here, or a row without a package, fails the test.
+var floors = map[string]int{
+	"authn":                            0,
+	"policy/internal/expr":             0,
+	"proxy/clientip":                   0,
+	"authn/session":                    1,
+	"authn/signin":                     1,
+	"authn/passkey":                    1,
+	"policy":                           1,
+	"authn/enroll":                     2,
+	"policy/ipintel":                   2,
+	"proxy/audit":                      2,
+	"authn/authntest":                  3,
+	"proxy/portal":                     3,
+	"proxy/upstream":                   3,
+	"proxy":                            4,
+	"cmd/sallyport/internal/config":    5,
+	"cmd/sallyport/internal/sqlstore":  5,
+	"cmd/sallyport/internal/demo":      5,
+	"cmd/sallyport":                    6,
+}
+
+// owners names the only packages that may import a library, so that it can be
+// replaced, or its traps known, in one place. The reason is part of the row.
+var owners = map[string]struct {
+	packages []string
+	reason   string
+}{
+	"cel.dev/cel-go":                        {[]string{"policy/internal/expr"}, "one closed expression environment"},
+	"github.com/go-webauthn/webauthn":       {[]string{"authn/passkey"}, "the latched user-verification flag is handled once"},
+	"github.com/coreos/go-oidc":             {[]string{"authn/signin"}, "a logout token must never pass as an ID token"},
+	"golang.org/x/oauth2":                   {[]string{"authn/signin"}, "tokens stay where they are verified"},
+	"github.com/gorilla":                    {[]string{"authn/session"}, "the library's cookie defaults are unsafe; set once"},
+	"github.com/oschwald":                   {[]string{"policy/ipintel"}, "closing a reader in use crashes; the gates are there"},
+	"database/sql":                          {[]string{"cmd/sallyport/internal/sqlstore"}, "one place knows SQL"},
+	"modernc.org/sqlite":                    {[]string{"cmd/sallyport/internal/sqlstore"}, "one place knows SQL"},
+	"github.com/pressly/goose":              {[]string{"cmd/sallyport/internal/sqlstore"}, "one place knows SQL"},
+	"go.yaml.in/yaml":                       {[]string{"policy", "cmd/sallyport/internal/config"}, "each owns one strict file format"},
+	"github.com/pires/go-proxyproto":        {[]string{"proxy/clientip"}, "one reader of who the peer says it is"},
+	"golang.org/x/mod/sumdb":                {[]string{"proxy/audit"}, "one Merkle log"},
+	"github.com/alecthomas/kong":            {[]string{"cmd/sallyport"}, "one command line"},
+	"sallyport/authn/authntest":             {[]string{"cmd/sallyport/internal/demo"}, "the demo plays the OpenID provider; nothing else in the product may"},
+	"sallyport/cmd/sallyport/internal/demo": {[]string{"cmd/sallyport"}, "nothing of the demo is reachable from serve"},
+}
+
+const module = "sallyport"
+
+// imports returns, for each package folder below root, the import paths of its
+// non-test files. It reads the files rather than asking `go list`, whose answer
+// depends on build tags and caches.
+func imports(t *testing.T, root string) map[string][]string {
+	t.Helper()
+	found := map[string][]string{}
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			name := d.Name()
+			_, nested := os.Stat(filepath.Join(path, "go.mod"))
+			if path != root && (strings.HasPrefix(name, ".") || name == "testdata" || nested == nil) {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(root, filepath.Dir(path))
+		if err != nil {
+			return err
+		}
+		pkg := filepath.ToSlash(rel)
+		found[pkg] = append(found[pkg], "")
+		for _, spec := range file.Imports {
+			name, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			found[pkg] = append(found[pkg], name)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+func TestImportsGoDownTheFloors(t *testing.T) {
+	found := imports(t, filepath.Join("..", ".."))
+	for pkg, list := range found {
+		if strings.HasPrefix(pkg, "examples/") || strings.HasPrefix(pkg, "deploy/") {
+			continue // programs that stand on their own
+		}
+		floor, ok := floors[pkg]
+		if !ok {
+			t.Errorf("package %s is on no floor: add it to the table", pkg)
+			continue
+		}
+		for _, path := range list {
+			dep, inside := strings.CutPrefix(path, module+"/")
+			if !inside {
+				continue
+			}
+			if below, ok := floors[dep]; ok && below >= floor {
+				t.Errorf("%s (floor %d) imports %s (floor %d)", pkg, floor, dep, below)
+			}
+		}
+	}
+	for pkg := range floors {
+		if _, ok := found[pkg]; !ok {
+			t.Errorf("floor table has a stale row: there is no package %s", pkg)
+		}
+	}
+}
+
+func TestLibrariesHaveOneOwner(t *testing.T) {
+	found := imports(t, filepath.Join("..", ".."))
+	for lib, owner := range owners {
+		used := map[string]bool{}
+		for pkg, list := range found {
+			for _, path := range list {
+				if path != lib && !strings.HasPrefix(path, lib+"/") {
+					continue
+				}
+				used[pkg] = true
+				if !slices.Contains(owner.packages, pkg) && !strings.HasPrefix(pkg, "examples/") {
+					t.Errorf("%s imports %s, which is for %v only: %s", pkg, path, owner.packages, owner.reason)
+				}
+			}
+		}
+		for _, pkg := range owner.packages {
+			if !used[pkg] {
+				t.Errorf("stale row: %s does not import %s", pkg, lib)
+			}
+		}
+	}
+}
+
+func TestVocabularyNeedsOnlyTheStandardLibrary(t *testing.T) {
+	for _, path := range imports(t, filepath.Join("..", ".."))["authn"] {
+		if first, _, _ := strings.Cut(path, "/"); strings.Contains(first, ".") || first == module {
+			t.Errorf("authn imports %s", path)
+		}
+	}
+}
