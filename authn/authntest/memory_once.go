@@ -1,0 +1,136 @@
+package authntest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"sallyport/authn"
+	"sallyport/authn/session"
+)
+
+type onceKey struct {
+	purpose string
+	key     [32]byte
+}
+
+type onceValue struct {
+	payload []byte
+	expires time.Time
+}
+
+// Put implements [session.Once]. A key that is there already is an error,
+// whatever its state: what can be put twice can be taken twice.
+func (m *Memory) Put(ctx context.Context, purpose string, key [32]byte, payload []byte, expires time.Time) error {
+	return m.do(ctx, "Put", func() error {
+		if err := errors.Join(
+			m.must(purpose != "", "a one-time record needs a purpose"),
+			m.must(key != [32]byte{}, "a one-time record (%s) needs a key", purpose),
+			m.must(!expires.IsZero(), "a one-time record (%s) needs an end", purpose),
+		); err != nil {
+			return err
+		}
+		k := onceKey{purpose, key}
+		if _, ok := m.once[k]; ok {
+			return fmt.Errorf("one-time record (%s) exists", purpose)
+		}
+		m.once[k] = onceValue{list(payload), micro(expires)}
+		return nil
+	})
+}
+
+// Take implements [session.Once]. An expired record is removed as well: a
+// process whose clock runs behind cannot take it later.
+func (m *Memory) Take(ctx context.Context, purpose string, key [32]byte, now time.Time) (payload []byte, err error) {
+	err = m.do(ctx, "Take", func() error {
+		k := onceKey{purpose, key}
+		v, ok := m.once[k]
+		delete(m.once, k)
+		if !ok || !v.expires.After(micro(now)) {
+			return authn.ErrNotFound
+		}
+		payload = v.payload
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return payload, nil
+}
+
+// PurgeOnce implements [Stores].
+func (m *Memory) PurgeOnce(ctx context.Context, expiredBefore time.Time) (n int, err error) {
+	err = m.do(ctx, "PurgeOnce", func() error {
+		for k, v := range m.once {
+			if v.expires.Before(micro(expiredBefore)) {
+				delete(m.once, k)
+				n++
+			}
+		}
+		return nil
+	})
+	return n, err
+}
+
+// Keys implements [session.KeyStore].
+func (m *Memory) Keys(ctx context.Context, use string) (ks []session.Key, err error) {
+	err = m.do(ctx, "Keys", func() error {
+		for _, k := range m.keys[use] {
+			ks = append(ks, cloneKey(k))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return ks, nil
+}
+
+// AddFirstKey implements [session.KeyStore].
+func (m *Memory) AddFirstKey(ctx context.Context, k session.Key) (first session.Key, err error) {
+	err = m.do(ctx, "AddFirstKey", func() error {
+		if err := m.checkKey(k); err != nil {
+			return err
+		}
+		if len(m.keys[k.Use]) == 0 {
+			m.keys[k.Use] = []session.Key{cloneKey(k)}
+		}
+		first = cloneKey(m.keys[k.Use][0])
+		return nil
+	})
+	if err != nil {
+		return session.Key{}, err
+	}
+	return first, nil
+}
+
+// AddKey implements [session.KeyStore]. The newest key is the one added last,
+// whatever the clocks of those who add say.
+func (m *Memory) AddKey(ctx context.Context, k session.Key, keep int) error {
+	return m.do(ctx, "AddKey", func() error {
+		if err := errors.Join(m.checkKey(k), m.must(keep >= 1, "keeping %d keys would drop the new one", keep)); err != nil {
+			return err
+		}
+		ring := m.keys[k.Use]
+		if slices.ContainsFunc(ring, func(o session.Key) bool { return o.ID == k.ID }) {
+			return fmt.Errorf("key %s exists", k.ID)
+		}
+		ring = slices.Concat([]session.Key{cloneKey(k)}, ring)
+		m.keys[k.Use] = ring[:min(keep, len(ring))]
+		return nil
+	})
+}
+
+func (m *Memory) checkKey(k session.Key) error {
+	return errors.Join(
+		m.must(k.ID != "" && k.Use != "", "a key needs an id and a use"),
+		m.must(len(k.Secret) > 0, "key %s is empty", k.ID),
+	)
+}
+
+func cloneKey(k session.Key) session.Key {
+	k.Secret, k.CreatedAt = list(k.Secret), micro(k.CreatedAt)
+	return k
+}
