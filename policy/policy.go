@@ -1,0 +1,40 @@
+// Package policy judges requests: facts in, a decision out.
+//
+// It is a pure function of a policy file and of [Facts]: it opens no file, asks
+// no clock and reads no request. A policy is compiled once ([Compile]); after
+// that it is immutable and safe for concurrent use.
+//
+// What it is not: it does not find out who or where somebody is (facts come
+// from outside), and it grants nothing. A rule can only narrow what a route's
+// `allow` gives ([Grant]): there is no allow rule.
+//
+// How it fails: the zero [Action], [Decision] and [Partial] block. A rule that
+// cannot be evaluated matches. A policy with any mistake in it is not compiled
+// at all; [Compile] returns every mistake as [Diagnostics].
+package policy
+
+// Config is what a policy is compiled from.
+type Config struct {
+	// Name is the file name to use in messages.
+	Name string
+	// Source is the policy file (YAML). At most 1 MiB.
+	Source []byte
+	// Routes are the names that rules may mention. Nil: not checked.
+	Routes []string
+	// Grants maps a route name to the people whom its `allow` names. Nil: grants are
+	// not this policy's business. Not nil: a route that is missing here is granted to nobody.
+	Grants map[string]Grant
+	// Provides says what the configured IP sources can answer. A rule over anything
+	// else would never match, and is refused. Nil: not checked.
+	Provides *Provides
+}
+
+// Provides is what the configured IP sources can answer, whether or not
+// they are loaded at the moment.
+type Provides struct {
+	// Signals holds names of IP facts: "country", "subdivisions", "asn", "org",
+	// "vpn", "hosting", "tor", "proxy", "residential_proxy", "relay".
+	Signals map[string]bool
+	// Lists holds the names of the configured address lists (ip.lists).
+	Lists map[string]bool
+}
