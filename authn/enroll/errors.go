@@ -1,0 +1,22 @@
+package enroll
+
+// Error is a refusal.
+type Error struct {
+	Code   string // stable; audit records hold it
+	Public string // for the person: what to do next
+}
+
+func (e *Error) Error() string { return "enroll: " + e.Code }
+
+// Refusals; compare with [errors.Is]. ErrUnknown and ErrWrongPerson say the same
+// in public, so that a stranger cannot tell a ticket from no ticket.
+var (
+	ErrUnknown          = &Error{Code: "ticket_unknown", Public: adviceStranger}
+	ErrWrongPerson      = &Error{Code: "ticket_wrong_person", Public: adviceStranger}
+	ErrSpent            = &Error{Code: "ticket_spent", Public: "This enrolment link was used already. If that was you, sign in and use your passkey. If not, tell your security team at once."}
+	ErrExpired          = &Error{Code: "ticket_expired", Public: "This enrolment link has expired. Ask your security team for a new one."}
+	ErrRevoked          = &Error{Code: "ticket_revoked", Public: "This enrolment link was withdrawn. Ask your security team for a new one."}
+	ErrCredentialExists = &Error{Code: "credential_exists", Public: "This authenticator already holds a passkey. Use it, or choose another authenticator."}
+)
+
+const adviceStranger = "This enrolment link is not valid for the account you are signed in with. Sign in with the account it was made for, or ask your security team for a new link."

@@ -1,0 +1,177 @@
+package passkey
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/go-webauthn/webauthn/protocol"
+	"github.com/go-webauthn/webauthn/webauthn"
+
+	"sallyport/authn"
+)
+
+// BeginAssertion asks the session's person to prove themselves with one of their
+// passkeys. [ErrNoCredential] if they never had one.
+func (rp *RelyingParty) BeginAssertion(ctx context.Context, s authn.Session) (Ceremony, error) {
+	if s.Level() == authn.None {
+		return Ceremony{}, refuse(CodeNotSignedIn, nil)
+	}
+	records, err := rp.store.Credentials(ctx, s.Person.Subject)
+	if err != nil {
+		return Ceremony{}, fmt.Errorf("passkey: list credentials: %w", err)
+	}
+	credentials, err := usable(records)
+	switch {
+	case err != nil:
+		return Ceremony{}, err
+	case len(records) == 0:
+		return Ceremony{}, refuse(CodeNoCredential, nil)
+	case len(credentials) == 0:
+		return Ceremony{}, refuse(CodeCredentialBlocked, nil)
+	}
+	handle, err := rp.userHandle(ctx, s.Person.Subject)
+	if err != nil {
+		return Ceremony{}, err
+	}
+	request, data, err := rp.library.BeginLogin(newPerson(s.Person, handle, credentials))
+	if err != nil {
+		return Ceremony{}, fmt.Errorf("passkey: begin assertion: %w", err)
+	}
+	return rp.begin(ctx, assertion, s, data, request.Response)
+}
+
+// FinishAssertion verifies a browser's answer, remembers the use, and returns
+// the credential as it is now. Nil error means: this person, with this passkey,
+// user-verified, just now.
+func (rp *RelyingParty) FinishAssertion(ctx context.Context, s authn.Session, ceremonyID string, body []byte) (authn.Credential, error) {
+	data, err := rp.take(ctx, assertion, s, ceremonyID)
+	if err != nil {
+		return authn.Credential{}, err
+	}
+	if len(body) > MaxBody {
+		return authn.Credential{}, refuse(CodeResponseTooLarge, nil)
+	}
+	answer, err := protocol.ParseCredentialRequestResponseBytes(body)
+	if err != nil {
+		return authn.Credential{}, refuse(CodeResponseMalformed, detail(err))
+	}
+	if err := rp.checkClientData(answer.Response.CollectedClientData, protocol.AssertCeremony, data.Challenge); err != nil {
+		return authn.Credential{}, err
+	}
+	records, err := rp.store.Credentials(ctx, s.Person.Subject)
+	if err != nil {
+		return authn.Credential{}, fmt.Errorf("passkey: list credentials: %w", err)
+	}
+	record, err := pick(records, data, answer)
+	if err != nil {
+		return authn.Credential{}, err
+	}
+	credential, err := rp.verify(ctx, s, data, record, answer)
+	if err != nil {
+		return authn.Credential{}, err
+	}
+	return rp.remember(ctx, record, credential)
+}
+
+// pick finds the record that answered: one that was asked for, and is its
+// person's own.
+func pick(records []Record, data webauthn.SessionData, answer *protocol.ParsedCredentialAssertionData) (Record, error) {
+	asked := slices.ContainsFunc(data.AllowedCredentialIDs, func(id []byte) bool { return bytes.Equal(id, answer.RawID) })
+	record, owned := find(records, answer.RawID)
+	handle := answer.Response.UserHandle
+	switch {
+	case !asked:
+		// W4: options name the person's own passkeys only; this one is somebody
+		// else's, or blocked, or nobody's.
+		return Record{}, refuse(CodeWrongCredential, nil)
+	case len(handle) > 0 && !bytes.Equal(handle, data.UserID):
+		return Record{}, refuse(CodeUserHandleMismatch, nil) // W4
+	case !owned:
+		return Record{}, refuse(CodeCredentialGone, nil)
+	case record.Blocked != "":
+		return Record{}, refuse(CodeCredentialBlocked, errors.New(record.Blocked))
+	}
+	return record, nil
+}
+
+// verify checks the authenticator's part of the answer. The order matters: what
+// contradicts the record blocks the credential, hence is believed only once the
+// signature over it has been verified.
+func (rp *RelyingParty) verify(ctx context.Context, s authn.Session, data webauthn.SessionData, r Record, answer *protocol.ParsedCredentialAssertionData) (*webauthn.Credential, error) {
+	stored, err := decode(r)
+	if err != nil {
+		return nil, err
+	}
+	if err := rp.checkAuthenticator(answer.Response.AuthenticatorData); err != nil {
+		return nil, err
+	}
+	c := rp.library.Config
+	if err := answer.Verify(data.Challenge, c.RPID, "", c.RPOrigins, nil, nil, c.RPTopOriginVerificationMode, false, true, true, stored.PublicKey, c.Signature); err != nil {
+		return nil, refuse(CodeSignatureInvalid, detail(err))
+	}
+	if refusal := checkHistory(stored, answer.Response.AuthenticatorData); refusal != nil {
+		return nil, rp.block(ctx, r, refusal)
+	}
+	// The library's own verdict on the whole, extension outputs included.
+	credential, err := rp.library.ValidateLogin(newPerson(s.Person, data.UserID, []webauthn.Credential{stored}), only(data, r.ID), answer)
+	if err != nil {
+		return nil, refuse(CodeResponseRefused, detail(err))
+	}
+	return credential, nil
+}
+
+// only narrows a ceremony to the credential that pick found among those it
+// allowed, so that removing another passkey meanwhile does no harm.
+func only(data webauthn.SessionData, id []byte) webauthn.SessionData {
+	data.AllowedCredentialIDs = [][]byte{id}
+	return data
+}
+
+// block makes a refusal durable. It does not end with the request: whoever uses
+// a copied key could otherwise hang up in time.
+func (rp *RelyingParty) block(ctx context.Context, r Record, refusal *Error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	rp.log.LogAttrs(ctx, slog.LevelWarn, "passkey blocked",
+		slog.String("issuer", r.Subject.Issuer), slog.String("subject", r.Subject.ID),
+		slog.String("code", refusal.Code), slog.String("reason", refusal.Err.Error()))
+	if err := rp.store.BlockCredential(ctx, r.Subject, r.ID, refusal.Err.Error()); err != nil {
+		// Still refused, and still a risk; but the next answer is judged anew.
+		rp.log.LogAttrs(ctx, slog.LevelError, "passkey could not be blocked", slog.Any("error", err))
+		refusal.Err = errors.Join(refusal.Err, fmt.Errorf("block credential: %w", err))
+	}
+	return refusal
+}
+
+// remember stores the use. The store's compare-and-swap on the sign count lets
+// one of two simultaneous answers win (W8); the loser is not a copied key, only
+// late, and is not blocked.
+func (rp *RelyingParty) remember(ctx context.Context, r Record, c *webauthn.Credential) (authn.Credential, error) {
+	encoded, err := json.Marshal(c)
+	if err != nil {
+		return authn.Credential{}, fmt.Errorf("passkey: encode credential: %w", err)
+	}
+	use := Use{
+		OldSignCount: r.SignCount,
+		SignCount:    c.Authenticator.SignCount,
+		BackedUp:     c.Flags.BackupState,
+		At:           rp.now(),
+		Data:         encoded,
+	}
+	err = rp.store.RecordUse(ctx, r.Subject, r.ID, use)
+	switch {
+	case errors.Is(err, authn.ErrNotFound):
+		return authn.Credential{}, refuse(CodeOvertaken, err)
+	case err != nil:
+		return authn.Credential{}, fmt.Errorf("passkey: record use: %w", err)
+	}
+	out := r.Credential
+	out.BackedUp, out.LastUsedAt = use.BackedUp, use.At
+	return out, nil
+}

@@ -1,0 +1,97 @@
+package passkey
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
+	"slices"
+
+	"github.com/go-webauthn/webauthn/protocol"
+	"github.com/go-webauthn/webauthn/protocol/webauthncbor"
+	"github.com/go-webauthn/webauthn/protocol/webauthncose"
+	"github.com/go-webauthn/webauthn/webauthn"
+)
+
+// The checks below repeat much of what the library verifies after them. They
+// come first for two reasons: each refusal gets its own code, which the library's
+// errors do not carry, and each is at least as strict (origins byte for byte,
+// whatever option the library may grow).
+
+// checkClientData checks what the browser says it was doing.
+func (rp *RelyingParty) checkClientData(c protocol.CollectedClientData, want protocol.CeremonyType, challenge string) error {
+	switch {
+	case c.Type != want:
+		// A registration's signature must not pass as an assertion, nor the reverse.
+		return refuse(CodeWrongCeremony, fmt.Errorf("client data is for %q", c.Type))
+	case challenge == "" || subtle.ConstantTimeCompare([]byte(c.Challenge), []byte(challenge)) != 1:
+		// W2: a challenge of the client's choosing is an answer recorded elsewhere.
+		return refuse(CodeChallengeMismatch, nil)
+	case !slices.Contains(rp.library.Config.RPOrigins, c.Origin):
+		// W5: exactly one of ours. Prefixes, suffixes, user info and case folding
+		// are how https://corp.com.evil becomes https://corp.com.
+		return refuse(CodeOriginMismatch, fmt.Errorf("origin %q", c.Origin))
+	case c.CrossOrigin || c.TopOrigin != "":
+		// W5: in a foreign frame the person cannot see what they approve.
+		return refuse(CodeCrossOrigin, fmt.Errorf("top origin %q", c.TopOrigin))
+	}
+	return nil
+}
+
+// checkAuthenticator checks the flags of this ceremony's own authenticator data.
+// The flags on a stored credential are no substitute: the library latches
+// UserVerified there, it stays true once it was.
+func (rp *RelyingParty) checkAuthenticator(a protocol.AuthenticatorData) error {
+	hash := sha256.Sum256([]byte(rp.library.Config.RPID))
+	switch {
+	case !bytes.Equal(a.RPIDHash, hash[:]):
+		return refuse(CodeRelyingPartyMismatch, nil) // W5: made for another site
+	case !a.Flags.UserPresent():
+		return refuse(CodeUserPresenceMissing, nil)
+	case !a.Flags.UserVerified():
+		// W1: the page may have been rewritten to ask for less than we require; a
+		// stolen key without its PIN answers exactly like this.
+		return refuse(CodeUserVerificationMissing, nil)
+	}
+	return nil
+}
+
+// checkKey refuses keys of an algorithm that was not offered (W3), and such as
+// nobody could ever verify a signature with: a statement of format "none" makes
+// the library look at neither.
+func checkKey(cose []byte, offered []protocol.CredentialParameter) error {
+	var head webauthncose.PublicKeyData
+	if err := webauthncbor.Unmarshal(cose, &head); err != nil {
+		return refuse(CodeKeyUnusable, err)
+	}
+	if !slices.ContainsFunc(offered, func(p protocol.CredentialParameter) bool {
+		return int64(p.Algorithm) == head.Algorithm
+	}) {
+		return refuse(CodeAlgorithmNotOffered, fmt.Errorf("COSE algorithm %d", head.Algorithm))
+	}
+	if _, err := webauthncose.ParsePublicKey(cose); err != nil {
+		return refuse(CodeKeyUnusable, err)
+	}
+	return nil
+}
+
+// checkHistory compares signed authenticator data with what is remembered of the
+// credential. What it refuses is never an accident of the network: the key, or
+// the authenticator's memory, exists twice. It must only see data whose
+// signature was verified, or anybody could have somebody's passkey blocked.
+func checkHistory(stored webauthn.Credential, now protocol.AuthenticatorData) *Error {
+	was, is := stored.Authenticator.SignCount, now.Counter
+	eligible, backedUp := now.Flags.HasBackupEligible(), now.Flags.HasBackupState()
+	switch {
+	case stored.Flags.BackupEligible != eligible:
+		// Backup eligibility is fixed when the key is made (section 6.1.3).
+		return refuse(CodeBackupFlagChanged, fmt.Errorf("backup eligibility went from %t to %t", stored.Flags.BackupEligible, eligible))
+	case !eligible && backedUp:
+		return refuse(CodeBackupFlagChanged, fmt.Errorf("backed up, although not eligible for backup"))
+	case (was != 0 || is != 0) && is <= was:
+		// Section 6.1.1. Zero for ever means that the authenticator does not
+		// count, which synced passkeys do not.
+		return refuse(CodeCounterRegressed, fmt.Errorf("sign count went from %d to %d", was, is))
+	}
+	return nil
+}
