@@ -1,0 +1,251 @@
+// Package clientip answers one question: which address is calling?
+//
+// It is the only reader of forwarding headers (X-Forwarded-For, Forwarded,
+// X-Forwarded-Proto) and of the PROXY protocol in this program. Everything else
+// takes the [netip.Addr] it returns.
+//
+// # What it believes
+//
+// By default nothing but the socket: the client is the peer of the TCP
+// connection. A header counts only when that peer is one of Config.Trusted, and
+// then it is read from the right, the end that trusted proxies append to: hops
+// that are trusted proxies themselves are stepped over, and the first that is
+// not is the client. What stands to the left of it was written by a stranger and
+// is not even parsed. If every hop is trusted, the left-most is the client.
+// Only the one header named by Config.Header is read; the other is ignored.
+//
+// # What it returns
+//
+// An address without zone, and never an IPv4 address in IPv6 clothing
+// (::ffff:192.0.2.1 becomes 192.0.2.1), so that one client cannot have two
+// spellings to a policy.
+//
+// # How it fails
+//
+// With a typed [*Error] and no address. It never guesses: a hop that cannot be
+// read (a name, "unknown", an obfuscated identifier, an address with a zone, a
+// number in octal) makes the request unresolvable, and the caller must block
+// it. A stranger cannot bring that about for anybody but himself.
+package clientip
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strings"
+)
+
+// Header names the forwarding header that trusted proxies maintain.
+type Header int
+
+const (
+	// XForwardedFor is the de-facto X-Forwarded-For, with X-Forwarded-Proto beside it.
+	XForwardedFor Header = iota
+	// Forwarded is the header of RFC 7239.
+	Forwarded
+	// None reads no header at all, whoever sends it: for trusted peers that
+	// speak the PROXY protocol and nothing else.
+	None
+)
+
+const (
+	maxHops        = 64   // proxies in one chain; a real one has fewer than five
+	maxHeaderBytes = 8192 // all lines of the forwarding header together
+)
+
+// Config says who is believed.
+type Config struct {
+	// Trusted are the networks of our own proxies. Empty: nobody is believed.
+	// Anybody in here can claim any client address.
+	Trusted []netip.Prefix
+	// TrustUnix believes peers on a Unix socket, which have no address: access
+	// to the socket file is then what is trusted.
+	TrustUnix bool
+	// Header is the one that is read.
+	Header Header
+}
+
+// Resolver finds the client of a request. It is safe for concurrent use.
+type Resolver struct {
+	trusted   prefixes
+	trustUnix bool
+	header    Header
+}
+
+// New checks c. A prefix that covers a whole address family is refused: it
+// would let every caller choose its own address.
+func New(c Config) (*Resolver, error) {
+	trusted, err := newPrefixes(c.Trusted)
+	if err != nil {
+		return nil, err
+	}
+	if c.Header < XForwardedFor || c.Header > None {
+		return nil, fmt.Errorf("clientip: there is no forwarding header number %d", c.Header)
+	}
+	return &Resolver{trusted: trusted, trustUnix: c.TrustUnix, header: c.Header}, nil
+}
+
+// Error says why there is no client address. The caller must block the request.
+type Error struct {
+	// Source is "connection" or the name of the header.
+	Source string
+	// Value is what could not be read, cut at 64 bytes. A stranger may have written it.
+	Value string
+	// Reason is for the log.
+	Reason string
+}
+
+func (e *Error) Error() string {
+	return fmt.Sprintf("client address unknown: %s %q: %s", e.Source, e.Value, e.Reason)
+}
+
+func unreadable(source, value, reason string) *Error {
+	if len(value) > 64 {
+		value = value[:64]
+	}
+	return &Error{Source: source, Value: value, Reason: reason}
+}
+
+// Resolve returns the address of the client behind req. The error is always an
+// [*Error].
+func (r *Resolver) Resolve(req *http.Request) (netip.Addr, error) {
+	peer, isUnix, err := parsePeer(req.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	// The peer before its headers: a header from a stranger is not looked at,
+	// so that no byte of it can change this answer.
+	if !r.trusts(peer, isUnix) {
+		if isUnix {
+			return netip.Addr{}, unreadable("connection", req.RemoteAddr, "a Unix socket has no address and is not trusted to name one")
+		}
+		return peer, nil
+	}
+
+	var addr netip.Addr
+	switch r.header {
+	case XForwardedFor:
+		addr, err = r.fromXFF(req.Header["X-Forwarded-For"])
+	case Forwarded:
+		addr, err = r.fromForwarded(req.Header["Forwarded"])
+	}
+	switch {
+	case err != nil:
+		return netip.Addr{}, err
+	case addr.IsValid():
+		return addr, nil
+	case isUnix:
+		return netip.Addr{}, unreadable("connection", req.RemoteAddr, "the trusted peer names no client")
+	}
+	return peer, nil // The trusted proxy itself is calling.
+}
+
+// TrustedPeer reports whether the direct peer is one of our own proxies, whose
+// word about scheme and client is taken.
+func (r *Resolver) TrustedPeer(req *http.Request) bool {
+	peer, isUnix, err := parsePeer(req.RemoteAddr)
+	return err == nil && r.trusts(peer, isUnix)
+}
+
+func (r *Resolver) trusts(peer netip.Addr, isUnix bool) bool {
+	if isUnix {
+		return r.trustUnix
+	}
+	return r.trusted.contain(peer)
+}
+
+// Scheme returns "https" or "http": what the client spoke to the outermost
+// proxy of ours. The word of a trusted peer is its right-most one; anything but
+// a clear "https" is "http".
+func (r *Resolver) Scheme(req *http.Request) string {
+	if req.TLS != nil {
+		return "https"
+	}
+	if r.header == None || !r.TrustedPeer(req) {
+		return "http"
+	}
+	var said string
+	switch r.header {
+	case XForwardedFor:
+		said = rightmost(req.Header["X-Forwarded-Proto"])
+	case Forwarded:
+		if hops, err := parseForwarded(req.Header["Forwarded"]); err == nil && len(hops) > 0 {
+			said = hops[len(hops)-1].proto
+		}
+	}
+	if strings.EqualFold(said, "https") {
+		return "https"
+	}
+	return "http"
+}
+
+// rightmost returns the last element of the last line of a list header.
+func rightmost(lines []string) string {
+	if len(lines) == 0 {
+		return ""
+	}
+	last := lines[len(lines)-1]
+	return trimOWS(last[strings.LastIndexByte(last, ',')+1:])
+}
+
+// fromXFF walks X-Forwarded-For from the right. No line: the zero Addr.
+func (r *Resolver) fromXFF(lines []string) (netip.Addr, error) {
+	const name = "X-Forwarded-For"
+	if err := withinLimits(name, lines); err != nil {
+		return netip.Addr{}, err
+	}
+	var hop netip.Addr
+	for i := len(lines) - 1; i >= 0; i-- {
+		for rest, more := lines[i], true; more; {
+			var element string
+			if at := strings.LastIndexByte(rest, ','); at >= 0 {
+				rest, element = rest[:at], rest[at+1:]
+			} else {
+				element, more = rest, false
+			}
+			var err error
+			if hop, err = parseHop(name, trimOWS(element)); err != nil {
+				return netip.Addr{}, err
+			}
+			if !r.trusted.contain(hop) {
+				return hop, nil
+			}
+		}
+	}
+	return hop, nil
+}
+
+// fromForwarded walks Forwarded from the right. No line: the zero Addr.
+func (r *Resolver) fromForwarded(lines []string) (netip.Addr, error) {
+	const name = "Forwarded"
+	if err := withinLimits(name, lines); err != nil {
+		return netip.Addr{}, err
+	}
+	hops, err := parseForwarded(lines)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	var hop netip.Addr
+	for i := len(hops) - 1; i >= 0; i-- {
+		if hop, err = parseHop(name, hops[i].node); err != nil {
+			return netip.Addr{}, err
+		}
+		if !r.trusted.contain(hop) {
+			return hop, nil
+		}
+	}
+	return hop, nil
+}
+
+// withinLimits bounds the work that one header can cause.
+func withinLimits(name string, lines []string) error {
+	size, hops := 0, len(lines)
+	for _, line := range lines {
+		size += len(line)
+		hops += strings.Count(line, ",")
+	}
+	if size > maxHeaderBytes || hops > maxHops {
+		return unreadable(name, fmt.Sprintf("%d bytes, %d hops", size, hops), "longer than any real chain of proxies")
+	}
+	return nil
+}
