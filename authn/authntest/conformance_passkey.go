@@ -1,0 +1,137 @@
+package authntest
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"sallyport/authn"
+	"sallyport/authn/passkey"
+)
+
+var credentialTests = []storeTest{
+	{"a subject has one user handle", func(t *storeT) {
+		handles := make([][]byte, 8)
+		wins := t.race(8, func(i int, s Stores) (err error) {
+			handles[i], err = s.UserHandle(t.ctx, subject("alice"), slices.Repeat([]byte{byte(i + 1)}, 64))
+			return err
+		})
+		t.equal(wins, 8)
+		for _, h := range handles {
+			t.equal(h, handles[0])
+		}
+		bob, err := t.a.UserHandle(t.ctx, subject("bob"), slices.Repeat([]byte{99}, 64))
+		t.ok(err)
+		t.equal(bob, slices.Repeat([]byte{99}, 64))
+		_, err = t.a.UserHandle(t.ctx, subject("carol"), bob)
+		t.refused(err) // a handle names one person
+		_, err = t.a.UserHandle(t.ctx, subject("carol"), []byte("short"))
+		t.refused(err)
+		_, err = t.a.UserHandle(t.ctx, authn.Subject{}, slices.Repeat([]byte{98}, 64))
+		t.refused(err)
+	}},
+	{"a credential comes back as it was stored, oldest first", func(t *storeT) {
+		one, two := sampleCredential("c1", subject("alice")), sampleCredential("c0", subject("alice"))
+		two.CreatedAt, two.LastUsedAt, two.Transports = epoch.Add(time.Microsecond), time.Time{}, nil
+		two.Class, two.BackupEligible, two.BackedUp, two.Data = authn.ClassSynced, true, true, nil
+		t.ok(t.a.AddCredential(t.ctx, two))
+		t.ok(t.a.AddCredential(t.ctx, one))
+		t.equal(t.credentials("alice"), []passkey.Record{cloneRecord(one), cloneRecord(two)})
+		t.equal(len(t.credentials("bob")), 0)
+	}},
+	{"a credential id belongs to one person", func(t *storeT) {
+		t.ok(t.a.AddCredential(t.ctx, sampleCredential("c1", subject("alice"))))
+		t.refused(t.b.AddCredential(t.ctx, sampleCredential("c1", subject("bob"))))
+		t.refused(t.b.AddCredential(t.ctx, sampleCredential("c1", subject("alice"))))
+		t.equal(len(t.credentials("bob")), 0)
+		t.equal(len(t.credentials("alice")), 1)
+	}},
+	{"half a credential is refused", func(t *storeT) {
+		for _, spoil := range []func(*passkey.Record){
+			func(r *passkey.Record) { r.ID = nil },
+			func(r *passkey.Record) { r.Subject = authn.Subject{} },
+			func(r *passkey.Record) { r.PublicKey = nil },
+			func(r *passkey.Record) { r.Class = authn.ClassNone },
+		} {
+			r := sampleCredential("c1", subject("alice"))
+			spoil(&r)
+			t.refused(t.a.AddCredential(t.ctx, r))
+		}
+	}},
+	{"a use is recorded only over the count it was checked against", testRecordUse},
+	{"of concurrent uses with one count one wins", func(t *storeT) {
+		r := sampleCredential("c1", subject("alice"))
+		t.ok(t.a.AddCredential(t.ctx, r))
+		wins := t.race(8, func(_ int, s Stores) error {
+			return s.RecordUse(t.ctx, r.Subject, r.ID, passkey.Use{OldSignCount: r.SignCount, SignCount: r.SignCount + 1, At: epoch})
+		}, authn.ErrNotFound)
+		t.equal(wins, 1)
+	}},
+	{"a blocked credential stays blocked, for its first reason", func(t *storeT) {
+		r := sampleCredential("c1", subject("alice"))
+		t.ok(t.a.AddCredential(t.ctx, r))
+		t.is(t.a.BlockCredential(t.ctx, subject("bob"), r.ID, "cloned"), authn.ErrNotFound)
+		t.refused(t.a.BlockCredential(t.ctx, r.Subject, r.ID, ""))
+		t.equal(t.credentials("alice")[0].Blocked, "")
+		t.ok(t.a.BlockCredential(t.ctx, r.Subject, r.ID, "cloned"))
+		t.ok(t.b.BlockCredential(t.ctx, r.Subject, r.ID, "later"))
+		t.equal(t.credentials("alice")[0].Blocked, "cloned")
+		t.is(t.a.RecordUse(t.ctx, r.Subject, r.ID, passkey.Use{OldSignCount: r.SignCount, SignCount: r.SignCount}), authn.ErrNotFound)
+	}},
+	{"only its owner renames a credential", func(t *storeT) {
+		r := sampleCredential("c1", subject("alice"))
+		t.ok(t.a.AddCredential(t.ctx, r))
+		t.ok(t.a.RenameCredential(t.ctx, r.Subject, r.ID, "work key"))
+		t.is(t.a.RenameCredential(t.ctx, subject("bob"), r.ID, "mine"), authn.ErrNotFound)
+		t.is(t.a.RenameCredential(t.ctx, r.Subject, []byte("c2"), "mine"), authn.ErrNotFound)
+		t.equal(t.credentials("alice")[0].Name, "work key")
+	}},
+	{"the last usable credential cannot be removed", func(t *storeT) {
+		one, two := sampleCredential("c1", subject("alice")), sampleCredential("c2", subject("alice"))
+		t.ok(t.a.AddCredential(t.ctx, one))
+		t.ok(t.a.AddCredential(t.ctx, sampleCredential("c3", subject("bob")))) // does not count
+		t.is(t.a.RemoveCredential(t.ctx, one.Subject, one.ID), passkey.ErrLastCredential)
+		t.is(t.a.RemoveCredential(t.ctx, subject("bob"), one.ID), authn.ErrNotFound)
+		t.ok(t.a.AddCredential(t.ctx, two))
+		t.ok(t.a.BlockCredential(t.ctx, one.Subject, one.ID, "cloned"))
+		t.is(t.a.RemoveCredential(t.ctx, one.Subject, two.ID), passkey.ErrLastCredential)
+		t.ok(t.a.RemoveCredential(t.ctx, one.Subject, one.ID)) // a blocked one may go
+		t.is(t.a.RemoveCredential(t.ctx, one.Subject, one.ID), authn.ErrNotFound)
+		t.equal(len(t.credentials("alice")), 1)
+	}},
+	{"of concurrent removals one credential survives", func(t *storeT) {
+		for _, id := range t.names("c", 4) {
+			t.ok(t.a.AddCredential(t.ctx, sampleCredential(id, subject("alice"))))
+		}
+		wins := t.race(4, func(i int, s Stores) error {
+			return s.RemoveCredential(t.ctx, subject("alice"), fmt.Append(nil, "c-", i))
+		}, passkey.ErrLastCredential)
+		t.equal(wins, 3)
+		t.equal(len(t.credentials("alice")), 1)
+	}},
+}
+
+func (t *storeT) credentials(id string) []passkey.Record {
+	t.Helper()
+	rs, err := t.b.Credentials(t.ctx, subject(id))
+	t.ok(err)
+	return rs
+}
+
+func testRecordUse(t *storeT) {
+	r := cloneRecord(sampleCredential("c1", subject("alice")))
+	t.ok(t.a.AddCredential(t.ctx, r))
+	use := passkey.Use{OldSignCount: r.SignCount, SignCount: r.SignCount + 1, BackedUp: true, At: epoch.Add(time.Minute), Data: []byte("{}")}
+
+	wrong := use
+	wrong.OldSignCount--
+	t.is(t.a.RecordUse(t.ctx, r.Subject, r.ID, wrong), authn.ErrNotFound)
+	t.is(t.a.RecordUse(t.ctx, subject("bob"), r.ID, use), authn.ErrNotFound)
+	t.is(t.a.RecordUse(t.ctx, r.Subject, []byte("c2"), use), authn.ErrNotFound)
+	t.equal(t.credentials("alice"), []passkey.Record{r})
+
+	t.ok(t.a.RecordUse(t.ctx, r.Subject, r.ID, use))
+	r.SignCount, r.BackedUp, r.LastUsedAt, r.Data = use.SignCount, true, micro(use.At), use.Data
+	t.equal(t.credentials("alice"), []passkey.Record{r})
+	t.is(t.b.RecordUse(t.ctx, r.Subject, r.ID, use), authn.ErrNotFound)
+}
