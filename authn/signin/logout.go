@@ -1,0 +1,179 @@
+package signin
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"net/url"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"sallyport/authn"
+)
+
+const (
+	logoutEvent   = "http://schemas.openid.net/event/backchannel-logout"
+	logoutPurpose = "signin.logout"
+	logoutMaxAge  = 10 * time.Minute // of a logout token, whatever its exp says: bounds what must be remembered
+)
+
+// Logout is a verified back-channel logout: whose sessions to end.
+type Logout struct {
+	Subject         authn.Subject // zero if the provider named a session only
+	ProviderSession string        // sid; "" means every session of Subject
+	Issuer          string        // of both
+	IssuedAt        time.Time
+
+	remembered [32]byte
+}
+
+// replayGuard makes look-up and note of a token id one step in this process.
+type replayGuard struct{ mu sync.Mutex }
+
+// EndSessionURL is where to send a browser so that the provider ends its own
+// session too (OpenID Connect RP-Initiated Logout 1.0). false if the provider
+// has no such page or is not known yet. idToken may be empty.
+func (p *Provider) EndSessionURL(idToken, postLogoutRedirectURI, state string) (string, bool) {
+	m := p.known.Load()
+	if m == nil || m.endSession == "" {
+		return "", false
+	}
+	u, err := url.Parse(m.endSession)
+	if err != nil {
+		return "", false
+	}
+	q := u.Query()
+	q.Set("client_id", p.cfg.ClientID)
+	for name, value := range map[string]string{
+		"id_token_hint": idToken, "post_logout_redirect_uri": postLogoutRedirectURI, "state": state,
+	} {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	u.RawQuery = q.Encode()
+	return u.String(), true
+}
+
+// VerifyLogoutToken judges a logout token (OpenID Connect Back-Channel Logout
+// 1.0 section 2.6) that anybody may have sent. Each token is accepted once; if the
+// sessions then cannot be ended, call [Provider.ForgetLogout], so that
+// the provider's next attempt is heard.
+func (p *Provider) VerifyLogoutToken(ctx context.Context, raw string) (Logout, error) {
+	m, err := p.ready()
+	if err != nil {
+		return Logout{}, err
+	}
+	token, head, err := p.signed(ctx, m, m.logoutKeys, raw)
+	if err != nil {
+		return Logout{}, err
+	}
+	var all claimSet
+	if err := token.Claims(&all); err != nil {
+		return Logout{}, refuse(CodeTokenMalformed, "logout token: %w", err)
+	}
+	c, err := all.registered()
+	if err != nil {
+		return Logout{}, refuse(CodeTokenMalformed, "logout token: %w", err)
+	}
+	id, err := all.text("jti")
+	if err != nil {
+		return Logout{}, refuse(CodeTokenMalformed, "logout token: %w", err)
+	}
+	if err := p.judgeLogoutToken(head, all, c, id); err != nil {
+		return Logout{}, err
+	}
+	out := Logout{ProviderSession: c.session, Issuer: p.cfg.Issuer, IssuedAt: c.issued, remembered: logoutKey(p.cfg.Issuer, id)}
+	if c.subject != "" {
+		out.Subject = authn.Subject{Issuer: p.cfg.Issuer, ID: c.subject}
+	}
+	if err := p.noteLogout(ctx, out); err != nil {
+		return Logout{}, err
+	}
+	return out, nil
+}
+
+// judgeLogoutToken lists every reason to refuse a correctly signed logout token.
+func (p *Provider) judgeLogoutToken(head header, all claimSet, c registered, id string) error {
+	now := p.now()
+	switch {
+	case head.Type != "" && head.Type != "jwt" && head.Type != "logout+jwt":
+		return refuse(CodeTokenType, "token of type %q is not a logout token", clip(head.Type))
+	case c.issuer != p.cfg.Issuer:
+		return refuse(CodeTokenIssuer, "token was issued by %q, not by %q", clip(c.issuer), p.cfg.Issuer)
+	case !slices.Contains(c.audience, p.cfg.ClientID):
+		return refuse(CodeTokenAudience, "token is for %q, not for %q", clipAll(c.audience), p.cfg.ClientID)
+	case c.expires.IsZero():
+		return refuse(CodeTokenExpiry, "token has no exp")
+	case !now.Before(c.expires.Add(skew)):
+		return refuse(CodeTokenExpired, "token expired at %s, it is now %s", stamp(c.expires), stamp(now))
+	case c.issued.IsZero():
+		return refuse(CodeTokenIssuedAt, "token has no iat")
+	case c.issued.After(now.Add(skew)), c.notBefore.After(now.Add(skew)):
+		return refuse(CodeTokenNotYet, "token is valid from %s, it is now %s", stamp(later(c.issued, c.notBefore)), stamp(now))
+	case !now.Before(c.issued.Add(logoutMaxAge)):
+		return refuse(CodeTokenStale, "token was issued at %s, it is now %s", stamp(c.issued), stamp(now))
+	case !isLogoutEvent(all):
+		return refuse(CodeLogoutEvent, "events does not hold %s", logoutEvent)
+	case all.has("nonce"):
+		// An ID token, which every browser extension can see, must not end sessions.
+		return refuse(CodeLogoutNonce, "a logout token must not have a nonce")
+	case id == "":
+		return refuse(CodeLogoutTokenID, "token has no jti")
+	case c.subject == "" && c.session == "":
+		return refuse(CodeLogoutNobody, "token has neither sub nor sid")
+	case c.subject != "" && !validSubject(c.subject):
+		return refuse(CodeTokenSubject, "sub is not 1 to 255 ASCII characters")
+	}
+	return nil
+}
+
+// isLogoutEvent: the member must be there, and be an object (section 2.4).
+func isLogoutEvent(all claimSet) bool {
+	var events claimSet
+	if json.Unmarshal(all["events"], &events) != nil {
+		return false
+	}
+	member := events[logoutEvent]
+	return len(member) > 0 && member[0] == '{'
+}
+
+// noteLogout refuses a token id that was seen before.
+//
+// A replay could end a session that began after the first delivery. Between two
+// processes the look-up and the note can overlap; two deliveries that close
+// together end the same sessions, so nothing is lost by it. A crash between the
+// two may forget an id: a replay then signs somebody out, and never lets anybody in.
+func (p *Provider) noteLogout(ctx context.Context, l Logout) error {
+	p.replays.mu.Lock()
+	defer p.replays.mu.Unlock()
+	_, err := p.cfg.Flows.Take(ctx, logoutPurpose, l.remembered, p.now())
+	seen := err == nil
+	if err != nil && !errors.Is(err, authn.ErrNotFound) {
+		return refuse(CodeStoreUnavailable, "%w: look up the logout token: %w", ErrUnavailable, err)
+	}
+	if err := p.cfg.Flows.Put(ctx, logoutPurpose, l.remembered, nil, l.IssuedAt.Add(logoutMaxAge+skew)); err != nil {
+		return refuse(CodeStoreUnavailable, "%w: note the logout token: %w", ErrUnavailable, err)
+	}
+	if seen {
+		return refuse(CodeLogoutReplay, "this logout token was delivered before")
+	}
+	return nil
+}
+
+// ForgetLogout makes the token acceptable again: its sessions could not be ended.
+func (p *Provider) ForgetLogout(ctx context.Context, l Logout) error {
+	_, err := p.cfg.Flows.Take(ctx, logoutPurpose, l.remembered, p.now())
+	if errors.Is(err, authn.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// logoutKey is injective: the issuer's length keeps ("a","bc") and ("ab","c") apart.
+func logoutKey(issuer, id string) [32]byte {
+	return sha256.Sum256([]byte(strconv.Itoa(len(issuer)) + ":" + issuer + id))
+}
