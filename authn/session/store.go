@@ -76,8 +76,10 @@ type Store interface {
 	// given times, and trims the change log.
 	PurgeSessions(ctx context.Context, expiredBefore, seenBefore time.Time) (int, error)
 	// SessionChanges returns the ids of sessions changed or revoked after
-	// sequence number `after` by any process, and the newest number. It is cheap
-	// enough to be called every 250 ms.
+	// sequence number `after` by any process, and the newest number. Changes are
+	// what ReplaceToken, PutToken, RefreshSession and RevokeSessions do, each
+	// noted in the transaction that does it; new sessions and touches are none.
+	// It is cheap enough to be called every 250 ms.
 	SessionChanges(ctx context.Context, after int64) (ids []string, last int64, err error)
 }
 

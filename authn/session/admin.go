@@ -1,0 +1,142 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"sallyport/authn"
+)
+
+// Revoke ends the sessions that match f and returns how many there were. In this
+// process none of their cookies works when it returns.
+func (m *Manager) Revoke(ctx context.Context, f Filter) (int, error) {
+	if err := f.check(); err != nil {
+		return 0, err
+	}
+	ids, err := m.store.RevokeSessions(ctx, f)
+	if err != nil {
+		return 0, unavailable("revoking sessions", err)
+	}
+	m.changed(ids...)
+	return len(ids), nil
+}
+
+// check refuses filters that would match more than they seem to say: an empty
+// one, and a pair of which one half was lost on the way (a logout token without
+// sid must not end the sessions of the whole company).
+func (f Filter) check() error {
+	all := f
+	all.Limit = 0
+	switch {
+	case all == Filter{}:
+		return errors.New("session: an empty filter would revoke everybody")
+	case (f.ProviderIssuer == "") != (f.ProviderSession == ""):
+		return errors.New("session: a provider's session is named by issuer and sid, not by one of them")
+	case (f.Subject.Issuer == "") != (f.Subject.ID == ""):
+		return errors.New("session: a subject is named by issuer and id, not by one of them")
+	}
+	return nil
+}
+
+// List returns the sessions that match f and are alive, newest first, without
+// the provider's tokens. An empty filter lists everybody.
+func (m *Manager) List(ctx context.Context, f Filter) ([]Record, error) {
+	recs, err := m.live(ctx, f)
+	for i := range recs {
+		recs[i].IDToken, recs[i].RefreshToken = nil, nil
+	}
+	return recs, err
+}
+
+func (m *Manager) live(ctx context.Context, f Filter) ([]Record, error) {
+	recs, err := m.store.ListSessions(ctx, f)
+	if err != nil {
+		return nil, unavailable("listing sessions", err)
+	}
+	now := m.clock.now()
+	var out []Record
+	for _, rec := range recs {
+		if own := time.UnixMicro(m.cache.seen(rec.ID)).UTC(); own.After(rec.LastSeenAt) {
+			rec.LastSeenAt = own
+		}
+		rec.ExpiresAt = m.expiry(rec)
+		if m.judge(rec.CreatedAt, rec.ExpiresAt, rec.LastSeenAt, now) == alive {
+			out = append(out, rec)
+		}
+	}
+	return out, nil
+}
+
+// Refreshable is a session whose person the provider can be asked about.
+type Refreshable struct {
+	ID           string
+	Subject      authn.Subject
+	RefreshToken string // secret
+}
+
+// DueForRefresh returns the living sessions that hold a refresh token and that
+// the provider last confirmed before the given time. A session whose token no
+// key opens any more can never be confirmed again and is ended here: a disabled
+// account must not live on behind it.
+func (m *Manager) DueForRefresh(ctx context.Context, before time.Time) ([]Refreshable, error) {
+	recs, err := m.live(ctx, Filter{RefreshedBefore: before})
+	if err != nil {
+		return nil, err
+	}
+	var due []Refreshable
+	for _, rec := range recs {
+		if len(rec.RefreshToken) == 0 {
+			continue
+		}
+		rt, err := m.ring.openSecret("refresh_token", rec.ID, rec.RefreshToken)
+		if err != nil {
+			if err := m.ring.reloadSoon(ctx); err != nil {
+				return nil, unavailable("reading keys", err)
+			}
+			rt, err = m.ring.openSecret("refresh_token", rec.ID, rec.RefreshToken)
+		}
+		if err != nil {
+			m.log.Warn("no key opens a session's refresh token: the session is ended", "session", rec.ID)
+			if _, err := m.Revoke(ctx, Filter{ID: rec.ID}); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		due = append(due, Refreshable{ID: rec.ID, Subject: rec.Person.Subject, RefreshToken: rt})
+	}
+	return due, nil
+}
+
+// Refreshed stores what the provider said about the session's person now. An
+// empty newToken keeps the old one (providers need not rotate). An answer about
+// another subject ends the session: ErrNoSession.
+func (m *Manager) Refreshed(ctx context.Context, id string, p authn.Person, newToken string) error {
+	recs, err := m.store.ListSessions(ctx, Filter{ID: id})
+	if err != nil {
+		return unavailable("refreshing a session", err)
+	}
+	if id == "" || len(recs) != 1 {
+		return errUnknown
+	}
+	rec := recs[0]
+	if rec.Person.Subject != p.Subject {
+		if _, err := m.Revoke(ctx, Filter{ID: id}); err != nil {
+			return err
+		}
+		return fmt.Errorf("%w: the provider answered for another subject", ErrNoSession)
+	}
+	sealed := rec.RefreshToken
+	if newToken != "" {
+		sealed = m.ring.sealSecret("refresh_token", id, newToken)
+	}
+	switch err := m.store.RefreshSession(ctx, id, p, sealed, m.clock.now()); {
+	case errors.Is(err, authn.ErrNotFound):
+		return errUnknown
+	case err != nil:
+		return unavailable("refreshing a session", err)
+	}
+	m.changed(id)
+	return nil
+}

@@ -1,0 +1,195 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gorilla/sessions"
+
+	"sallyport/authn"
+)
+
+var (
+	// ErrNoSession says that the request carries no session that is good here
+	// and now. The wrapped text says why, without anything secret.
+	ErrNoSession = errors.New("no session")
+	// ErrUnavailable says that it could not be found out. Callers fail closed.
+	ErrUnavailable = errors.New("session store unavailable")
+	// ErrHandoff says that a hand-off code is unknown, spent, expired, or not
+	// meant for this host or this browser. The remedy is to start again.
+	ErrHandoff = errors.New("hand-off refused")
+	// ErrReturnTo says that a return-to address leads off the target host.
+	ErrReturnTo = errors.New("return address refused")
+)
+
+// Defaults and bounds.
+const (
+	DefaultMaxAge      = 10 * time.Hour
+	DefaultIdleTimeout = time.Hour
+	DefaultCacheSize   = 1 << 17
+
+	pollEvery  = 250 * time.Millisecond
+	blindAfter = 5 * time.Second
+	purgeEvery = time.Minute
+	flushEvery = 10 * time.Second
+	// clockSkew is how far in the future a stored time may lie (clocks of two
+	// replicas differ) before it is taken for a clock that was set back.
+	clockSkew = 2 * time.Minute
+)
+
+// Config is what a [Manager] needs. Store, Keys and Codes are required.
+type Config struct {
+	Store Store
+	Keys  KeyStore
+	Codes Once // hand-off codes
+
+	MaxAge      time.Duration // absolute lifetime from sign-in; 0 is DefaultMaxAge
+	IdleTimeout time.Duration // 0 is DefaultIdleTimeout
+	Secure      bool          // people reach us by https: "__Host-" cookies with Secure
+	CacheSize   int           // cookies held in memory; 0 is DefaultCacheSize
+
+	Now    func() time.Time // nil is time.Now
+	Logger *slog.Logger     // nil is silence
+}
+
+// Manager owns the sessions. Its methods may be called concurrently.
+type Manager struct {
+	store Store
+	codes Once
+	log   *slog.Logger
+	clock clock
+	ring  ring
+	cache *cache
+
+	maxAge, idle  time.Duration
+	cookie        string
+	handoffCookie string
+	options       sessions.Options // of every cookie; copied, never handed out
+
+	pollMu sync.Mutex // one poll at a time; guards seq
+	seq    int64
+	polled atomic.Pointer[time.Time] // start of the last poll that succeeded
+
+	endMu sync.Mutex
+	onEnd atomic.Pointer[[]func(id string)]
+}
+
+var _ sessions.Store = (*Manager)(nil)
+
+// New returns a Manager with its keys loaded; the first process on an empty
+// store makes them. Call [Manager.Run] for everything that happens in time.
+func New(ctx context.Context, c Config) (*Manager, error) {
+	switch {
+	case c.Store == nil, c.Keys == nil, c.Codes == nil:
+		return nil, errors.New("session: Store, Keys and Codes are required")
+	case c.MaxAge < 0, c.IdleTimeout < 0, c.CacheSize < 0:
+		return nil, errors.New("session: MaxAge, IdleTimeout and CacheSize must not be negative")
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	m := &Manager{
+		store: c.Store, codes: c.Codes, log: c.Logger,
+		clock:  newClock(c.Now),
+		cache:  newCache(orDefault(c.CacheSize, DefaultCacheSize)),
+		maxAge: orDefault(c.MaxAge, DefaultMaxAge),
+		idle:   orDefault(c.IdleTimeout, DefaultIdleTimeout),
+		cookie: "sallyport", handoffCookie: "sallyport-handoff",
+		// No Domain: the cookie stays with the host that set it. No Max-Age: it
+		// is forgotten with the browser, and the server decides anyway.
+		options: sessions.Options{Path: "/", Secure: c.Secure, HttpOnly: true, SameSite: http.SameSiteLaxMode},
+	}
+	if c.Secure {
+		// The prefix makes browsers refuse the cookie from a sibling domain or
+		// from plain http, which could otherwise plant one (RFC 6265bis 4.1.3).
+		m.cookie, m.handoffCookie = "__Host-"+m.cookie, "__Host-"+m.handoffCookie
+	}
+	m.ring.store, m.ring.clock = c.Keys, m.clock
+	if err := m.ring.init(ctx); err != nil {
+		return nil, fmt.Errorf("session keys: %w", err)
+	}
+	if err := m.poll(ctx); err != nil {
+		return nil, fmt.Errorf("session changes: %w", err)
+	}
+	return m, nil
+}
+
+func orDefault[T comparable](v, otherwise T) T {
+	var zero T
+	if v == zero {
+		return otherwise
+	}
+	return v
+}
+
+// CookieName is the name of the session cookie; it must never reach an upstream.
+func (m *Manager) CookieName() string { return m.cookie }
+
+// HandoffCookieName is the name of the cookie that binds a hand-off to the
+// browser that began it; it must never reach an upstream either.
+func (m *Manager) HandoffCookieName() string { return m.handoffCookie }
+
+// RotateKeys makes new keys, for cookies and for the tokens of the OpenID
+// provider. The three newest open: a cookie sealed four rotations ago is
+// refused, and so a session older than that has to sign in again.
+func (m *Manager) RotateKeys(ctx context.Context) error {
+	if err := m.ring.rotate(ctx); err != nil {
+		return unavailable("rotating keys", err)
+	}
+	return nil
+}
+
+// OnEnd registers f to be called with the id of every session that ended or
+// changed (person, token), in this process or another: whoever holds something
+// open for that session looks at it again. f is called in the goroutine that
+// brought the change about, may be called more than once for one change, and
+// must not block.
+func (m *Manager) OnEnd(f func(id string)) {
+	m.endMu.Lock()
+	defer m.endMu.Unlock()
+	var fs []func(string)
+	if old := m.onEnd.Load(); old != nil {
+		fs = *old
+	}
+	fs = append(slices.Clip(fs), f)
+	m.onEnd.Store(&fs)
+}
+
+// changed forgets what the cache holds of the sessions, then tells OnEnd. It is
+// called after the store has committed, so a load that starts after it returns
+// sees the new state.
+func (m *Manager) changed(ids ...string) {
+	for _, id := range ids {
+		m.cache.drop(id)
+	}
+	if fs := m.onEnd.Load(); fs != nil {
+		for _, id := range ids {
+			for _, f := range *fs {
+				f(id)
+			}
+		}
+	}
+}
+
+func (m *Manager) session(r Record, t Token) authn.Session {
+	return authn.Session{
+		ID: r.ID, Person: r.Person, Host: t.Host,
+		CreatedAt: r.CreatedAt, ExpiresAt: m.expiry(r), LastSeenAt: r.LastSeenAt,
+		AuthTime: r.AuthTime, Verification: t.Verification,
+	}
+}
+
+// unavailable wraps a store's error. Callers have dealt with authn.ErrNotFound.
+func unavailable(doing string, err error) error {
+	return fmt.Errorf("%w: %s: %w", ErrUnavailable, doing, err)
+}
