@@ -1,0 +1,126 @@
+package ipintel
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"time"
+
+	"github.com/oschwald/maxminddb-golang/v2"
+)
+
+// The first databases in this format were published in 2013.
+var formatBirth = time.Date(2012, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// canaries are addresses that every database must be able to answer for, if only with "not here".
+var canaries = []netip.Addr{
+	netip.MustParseAddr("8.8.8.8"),
+	netip.MustParseAddr("1.1.1.1"),
+	netip.MustParseAddr("255.255.255.254"),
+	netip.MustParseAddr("2001:4860:4860::8888"),
+	netip.MustParseAddr("2a00:1450:4001::1"),
+}
+
+// samples is how many of a database's own networks are asked about before it is used.
+const samples = 1024
+
+// openDatabase takes a MaxMind DB through the gates. Content is hostile until
+// then: of deliberately corrupt files more than half open without an error.
+func openDatabase(c content, now time.Time) (l *loaded, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			l, err = nil, fmt.Errorf("%w: reading it panics: %v", errCorrupt, p)
+		}
+	}()
+	r, err := maxminddb.OpenBytes(c.data)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errCorrupt, err)
+	}
+	built, err := buildTime(r.Metadata.BuildEpoch, now)
+	if err != nil {
+		return nil, err
+	}
+	k, err := kindOf(c.data, r)
+	if err != nil {
+		return nil, err
+	}
+	if err := verify(r); err != nil {
+		return nil, fmt.Errorf("%w: %w", errCorrupt, err)
+	}
+	d := &database{read: k.read, v4only: r.Metadata.IPVersion == 4}
+	networks, err := d.canary(r, k)
+	if err != nil {
+		return nil, err
+	}
+	return &loaded{kind: r.Metadata.DatabaseType, built: built, networks: networks, provides: k.provides, ask: d.ask}, nil
+}
+
+func buildTime(epoch uint, now time.Time) (time.Time, error) {
+	if uint64(epoch) > math.MaxInt32*4 { // the year 2242: also keeps the conversion from wrapping round
+		return time.Time{}, fmt.Errorf("%w: epoch %d", errBuild, epoch)
+	}
+	built := time.Unix(int64(epoch), 0).UTC()
+	if built.Before(formatBirth) || built.After(now.Add(clockSlack)) {
+		return time.Time{}, fmt.Errorf("%w: %s", errBuild, built.Format(time.RFC3339))
+	}
+	return built, nil
+}
+
+// verify walks the whole tree and all data. Files without a description are
+// common and valid enough; since Verify gives up there before it has looked at anything,
+// the reader is shown one. The reader is this function's caller's own and not shared yet.
+func verify(r *maxminddb.Reader) error {
+	if len(r.Metadata.Description) == 0 {
+		r.Metadata.Description = map[string]string{"en": "none"}
+	}
+	return r.Verify()
+}
+
+// database is an opened one. Its reader lives on the heap and is never closed:
+// closing one under a look-up kills the process.
+type database struct {
+	read   func(netip.Addr) (record, error)
+	v4only bool
+}
+
+func (d *database) ask(a netip.Addr) (record, bool, error) {
+	if d.v4only && !a.Is4() {
+		return record{}, false, nil // the reader calls it an error; it is "not here"
+	}
+	rec, err := d.read(a)
+	return rec, err == nil, err
+}
+
+// canary asks about fixed addresses and about a spread of the database's own networks, with the very
+// code that will serve requests, and counts the networks on the way. Verify knows
+// the format; only this knows that a country is where we look for it.
+func (d *database) canary(r *maxminddb.Reader, k kind) (networks int, err error) {
+	for _, a := range canaries {
+		if _, _, err := d.ask(a); err != nil {
+			return 0, fmt.Errorf("%w: canary look-up of %s: %w", errCorrupt, a, err)
+		}
+	}
+	stride := max(1, int(r.Metadata.NodeCount/samples))
+	said := false
+	for res := range r.Networks() {
+		if err := res.Err(); err != nil {
+			return 0, fmt.Errorf("%w: %w", errCorrupt, err)
+		}
+		networks++
+		if networks%stride != 0 {
+			continue
+		}
+		rec, _, err := d.ask(res.Prefix().Addr())
+		if err != nil {
+			return 0, fmt.Errorf("%w: canary look-up of %s: %w", errCorrupt, res.Prefix(), err)
+		}
+		said = said || rec.country != "" || rec.asn != 0 || rec.org != "" || rec.signals != 0
+	}
+	switch {
+	case networks == 0:
+		return 0, errEmpty
+	case !said && (k.provides.country || k.provides.asn):
+		return 0, fmt.Errorf("%w: none of %d sampled networks has a country or a network operator", errCorrupt, networks/stride)
+	}
+	return networks, nil
+}

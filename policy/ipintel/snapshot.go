@@ -1,0 +1,170 @@
+package ipintel
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+
+	"sallyport/policy"
+)
+
+// Config names the sources. Paths are absolute.
+type Config struct {
+	// Databases are MaxMind DB files. The type is read from their metadata. Where
+	// two of them answer the same question, the one named first is believed; signals add up.
+	Databases []string
+	Lists     []List
+	// Poll is how often [Watcher.Run] looks at all files, besides being told of changes. Default one minute.
+	Poll   time.Duration
+	Now    func() time.Time // default time.Now
+	Logger *slog.Logger     // default: nothing is logged
+}
+
+// List is one configured list.
+type List struct {
+	Name   string // ip.lists holds it; lower case letters, digits, "-", "_", "."
+	Signal string // vpn, hosting, tor, proxy, residential_proxy, relay; "" for a list that is only asked about by name
+	File   string
+	Format string // cidr (also ""), aws, gcp, azure, csv
+}
+
+// cacheSize bounds the joined answers kept per snapshot: one for each recent client address.
+const cacheSize = 50_000
+
+var (
+	listName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
+	noNames  = []string{}
+)
+
+// specs checks the configuration itself, without touching files.
+func (c Config) specs() ([]spec, error) {
+	var all []spec
+	seen := map[string]bool{}
+	for _, f := range c.Databases {
+		if !filepath.IsAbs(f) {
+			return nil, fmt.Errorf("database %q: the path is not absolute", f)
+		}
+		name := databaseName(f)
+		if seen[name] {
+			name = f // two of that name in different folders
+		}
+		if seen[name] {
+			return nil, fmt.Errorf("database %s is configured twice", f)
+		}
+		seen[name] = true
+		all = append(all, spec{name: name, file: f, database: true})
+	}
+	for _, l := range c.Lists {
+		s := spec{name: l.Name, file: l.File, format: l.Format}
+		if s.format == "" {
+			s.format = formatCIDR
+		}
+		switch {
+		case !listName.MatchString(l.Name):
+			return nil, fmt.Errorf("%q is not a name for a list (lower case letters, digits, - _ .)", clip(l.Name))
+		case seen[l.Name]:
+			return nil, fmt.Errorf("list %q: the name is taken", l.Name)
+		case !filepath.IsAbs(l.File):
+			return nil, fmt.Errorf("list %q: the path %q is not absolute", l.Name, l.File)
+		case !slices.Contains([]string{formatCIDR, formatAWS, formatGCP, formatAzure, formatCSV}, s.format):
+			return nil, fmt.Errorf("list %q: %q is not a format (cidr, aws, gcp, azure, csv)", l.Name, clip(l.Format))
+		}
+		seen[l.Name] = true
+		if l.Signal != "" {
+			var err error
+			if s.signal, err = ParseSignal(l.Signal); err != nil {
+				return nil, fmt.Errorf("list %q: %w", l.Name, err)
+			}
+		}
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+// member is one source within a snapshot.
+type member struct {
+	spec spec
+	data *loaded // nil: missing
+}
+
+// Snapshot is all sources at one moment. It never changes, and is safe for concurrent use.
+type Snapshot struct {
+	members  []member // in configured order: databases, lists
+	believed []int    // indices into members, most believed first
+	sources  []Source
+	provides policy.Provides
+	missing  []string
+	oldest   time.Time
+	cache    *otter.Cache[netip.Addr, *Network]
+	faults   *atomic.Uint64 // look-ups that failed; shared with the snapshots before and after
+}
+
+// newSnapshot joins sources; describe gives the state of the i-th.
+func newSnapshot(members []member, describe func(i int) Source, faults *atomic.Uint64) (*Snapshot, error) {
+	cache, err := otter.New(&otter.Options[netip.Addr, *Network]{MaximumSize: cacheSize})
+	if err != nil {
+		return nil, err
+	}
+	s := &Snapshot{members: members, cache: cache, faults: faults}
+	var can provides
+	s.provides.Lists = map[string]bool{}
+	for i, m := range members {
+		s.sources = append(s.sources, describe(i))
+		can = can.or(m.spec.could(m.data))
+		if !m.spec.database {
+			s.provides.Lists[m.spec.name] = true
+		}
+		if m.data == nil {
+			s.missing = append(s.missing, m.spec.name)
+			continue
+		}
+		if s.oldest.IsZero() || m.data.built.Before(s.oldest) {
+			s.oldest = m.data.built
+		}
+	}
+	s.provides.Signals = can.names()
+	for _, stated := range []bool{true, false} {
+		for i, m := range members {
+			if m.data != nil && m.data.stated == stated {
+				s.believed = append(s.believed, i)
+			}
+		}
+	}
+	return s, nil
+}
+
+// withSources is the same snapshot, cache and all, with a new account of its sources.
+func (s *Snapshot) withSources(describe func(i int) Source) *Snapshot {
+	c := *s
+	c.sources = make([]Source, len(s.members))
+	for i := range c.sources {
+		c.sources[i] = describe(i)
+	}
+	return &c
+}
+
+func (p provides) names() map[string]bool {
+	names := map[string]bool{}
+	for n, ok := range map[string]bool{"country": p.country, "subdivisions": p.subdivisions, "asn": p.asn, "org": p.org} {
+		if ok {
+			names[n] = true
+		}
+	}
+	for _, n := range p.signals.Names() {
+		names[n] = true
+	}
+	return names
+}
+
+// Sources gives the state of every configured source, databases first, in configured order.
+func (s *Snapshot) Sources() []Source { return slices.Clone(s.sources) }
+
+// Provides says what the configured sources can answer, whether or not they are loaded.
+func (s *Snapshot) Provides() policy.Provides { return s.provides }
