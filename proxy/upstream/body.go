@@ -1,0 +1,120 @@
+package upstream
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"time"
+)
+
+// requestBody bounds a request body and tells the client's failures from the
+// upstream's.
+type requestBody struct {
+	io.ReadCloser
+	left int64 // bytes; negative is unlimited
+}
+
+func (b *requestBody) Read(p []byte) (int, error) {
+	// One byte more than allowed is asked for, so that a body of exactly the
+	// limit is told from a longer one.
+	if b.left >= 0 && int64(len(p)) > b.left+1 {
+		p = p[:b.left+1]
+	}
+	n, err := b.ReadCloser.Read(p)
+	if b.left >= 0 {
+		if int64(n) > b.left {
+			n = int(b.left)
+			b.left = 0
+			return n, errBodyTooLarge
+		}
+		b.left -= int64(n)
+	}
+	if err != nil && err != io.EOF {
+		err = fmt.Errorf("%w: %w", errClientBody, err)
+	}
+	return n, err
+}
+
+// watch closes body when it has been silent for idle, and reports the end of
+// ctx as what it is. The body of a 101 answer is a connection and remains one;
+// there, sending counts as a sign of life too.
+func watch(ctx context.Context, body io.ReadCloser, idle time.Duration) io.ReadCloser {
+	b := &watchedBody{ReadCloser: body, ctx: ctx, idle: idle}
+	if idle > 0 {
+		b.timer = time.AfterFunc(idle, b.expire)
+	}
+	if conn, ok := body.(io.ReadWriteCloser); ok {
+		return &watchedConn{b, conn}
+	}
+	return b
+}
+
+type watchedBody struct {
+	io.ReadCloser
+	ctx     context.Context
+	idle    time.Duration
+	timer   *time.Timer // nil: no limit
+	expired atomic.Bool
+}
+
+func (b *watchedBody) expire() {
+	b.expired.Store(true)
+	b.ReadCloser.Close()
+}
+
+func (b *watchedBody) alive() {
+	if b.timer != nil && !b.expired.Load() {
+		b.timer.Reset(b.idle)
+	}
+}
+
+func (b *watchedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if n > 0 && err == nil {
+		b.alive()
+	}
+	return n, b.explain(err)
+}
+
+func (b *watchedBody) explain(err error) error {
+	switch {
+	case err == nil || err == io.EOF:
+		return err
+	case b.expired.Load():
+		return errIdle
+	case b.ctx.Err() != nil:
+		return context.Canceled // ReverseProxy is silent about this one
+	}
+	return err
+}
+
+func (b *watchedBody) Close() error {
+	if b.timer != nil {
+		b.timer.Stop()
+	}
+	return b.ReadCloser.Close()
+}
+
+// watchedConn is the body of a 101 answer.
+type watchedConn struct {
+	*watchedBody
+	conn io.ReadWriteCloser
+}
+
+func (c *watchedConn) Write(p []byte) (int, error) {
+	n, err := c.conn.Write(p)
+	if n > 0 {
+		c.alive()
+	}
+	return n, c.explain(err)
+}
+
+// CloseWrite passes the end of the client's half on, so that the upstream can
+// finish its own.
+func (c *watchedConn) CloseWrite() error {
+	if cw, ok := c.conn.(interface{ CloseWrite() error }); ok {
+		return cw.CloseWrite()
+	}
+	return c.conn.Close()
+}

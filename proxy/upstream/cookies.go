@@ -1,0 +1,120 @@
+package upstream
+
+import (
+	"net/http"
+	"strings"
+)
+
+// ownCookies are the names of our own cookies, folded by cookieKey. They never
+// reach an upstream (whoever reads one is the user), and no upstream may set
+// one (it would choose the session that its users are in, or end it).
+type ownCookies map[string]bool
+
+func newOwnCookies(names []string) ownCookies {
+	o := make(ownCookies, len(names))
+	for _, n := range names {
+		o[cookieKey(n)] = true
+	}
+	return o
+}
+
+// cookieKey folds spellings that somebody may take for one another: case, and
+// the prefixes that bind a name to https.
+func cookieKey(name string) string {
+	name = strings.ToLower(strings.Trim(name, " \t"))
+	name = strings.TrimPrefix(name, "__host-")
+	return strings.TrimPrefix(name, "__secure-")
+}
+
+func (o ownCookies) has(name string) bool { return o[cookieKey(name)] }
+
+// stripRequest removes our cookies from the Cookie headers. Lines that hold
+// none of them keep every byte, and so do the other cookies of a line that does.
+func (o ownCookies) stripRequest(h http.Header) {
+	lines := h["Cookie"]
+	for i, line := range lines {
+		if !o.in(line) {
+			continue
+		}
+		kept := make([]string, 0, len(lines)) // the map of the inbound request shares nothing with this slice
+		for j, l := range lines {
+			if j >= i {
+				l = o.without(l)
+			}
+			if l != "" {
+				kept = append(kept, l)
+			}
+		}
+		if len(kept) == 0 {
+			delete(h, "Cookie")
+		} else {
+			h["Cookie"] = kept
+		}
+		return
+	}
+}
+
+// in reports whether one of our cookies is in line.
+func (o ownCookies) in(line string) bool {
+	for pair, rest, more := "", line, true; more; {
+		pair, rest, more = strings.Cut(rest, ";")
+		if name, _, _ := strings.Cut(pair, "="); o.has(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// without returns line less our cookies. A cookie goes with the separator after
+// it, the last one with the separator before it.
+func (o ownCookies) without(line string) string {
+	var b strings.Builder
+	for rest, more := line, true; more; {
+		var pair string
+		pair, rest, more = strings.Cut(rest, ";")
+		if name, _, _ := strings.Cut(pair, "="); o.has(name) {
+			continue
+		}
+		if b.Len() == 0 {
+			pair = strings.TrimLeft(pair, " \t")
+		} else {
+			b.WriteByte(';')
+		}
+		b.WriteString(pair)
+	}
+	return b.String()
+}
+
+// stripResponse removes Set-Cookie headers for our names.
+func (o ownCookies) stripResponse(h http.Header) {
+	lines := h["Set-Cookie"]
+	for i, line := range lines {
+		if !o.set(line) {
+			continue
+		}
+		kept := append(make([]string, 0, len(lines)), lines[:i]...)
+		for _, l := range lines[i+1:] {
+			if !o.set(l) {
+				kept = append(kept, l)
+			}
+		}
+		if len(kept) == 0 {
+			delete(h, "Set-Cookie")
+		} else {
+			h["Set-Cookie"] = kept
+		}
+		return
+	}
+}
+
+// set reports whether a Set-Cookie line would make a browser send one of our
+// names. A cookie without a name counts by its value: browsers send
+// "=sallyport=x" back as "sallyport=x".
+func (o ownCookies) set(line string) bool {
+	pair, _, _ := strings.Cut(line, ";")
+	name, value, _ := strings.Cut(pair, "=")
+	if strings.Trim(name, " \t") == "" {
+		name, _, _ = strings.Cut(value, "=")
+	}
+	return o.has(name)
+}

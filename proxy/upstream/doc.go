@@ -1,0 +1,44 @@
+// Package upstream turns a request that has been judged into a request to the
+// tool it is for.
+//
+// It has three parts, used in this order:
+//
+//   - [Canonicalise] makes a [Target] of a request line: the one host and path
+//     that routes are matched on, policy judges, and upstreams receive.
+//   - [Table] finds the [Route] of a Target.
+//   - [Forwarder] sends the request on, on top of httputil.ReverseProxy.
+//
+// It does not decide anything about people. Whoever calls [Forwarder.Forward]
+// has already judged the request; the package takes identity and client address
+// as typed values and never from a header.
+//
+// # What an upstream receives
+//
+// Method, canonical path, query and body as the client sent them, and:
+//
+//   - X-Sallyport-User, -Email and -Groups, and -Assertion if there is one.
+//     Values are printable ASCII; every other byte, "%" and "," inside a value,
+//     and a space at either end are percent-encoded as UTF-8. Groups are
+//     separated by ",", so split first, then decode each.
+//   - X-Forwarded-For with the client's address alone, X-Forwarded-Proto and
+//     X-Forwarded-Host. Host is the one the client asked for, unless the route
+//     sets another.
+//   - no header of another spelling or product that says such things (see
+//     headers.go), however it arrived, and no method override: the method that
+//     was judged is the one in the request line.
+//   - none of Sallyport's own cookies; all others byte for byte.
+//   - no request trailers. They arrive after everything was judged.
+//   - an offer to switch protocols only if the route lists it.
+//
+// A client receives the upstream's answer, streamed, less hop-by-hop headers,
+// cookies of our names, and Alt-Svc (which would lead around the proxy).
+//
+// # How it fails
+//
+// Through Config.OnError, with 400 (the body broke off), 404 (the reserved
+// prefix), 413 (body), 431 (header), 502 (no connection, or no HTTP answer), 503
+// (the route has no upstream to send to) or 504 (a timeout). Once the answer has
+// begun, the only honest way to fail is to abort it: Forward panics with
+// [http.ErrAbortHandler], as httputil.ReverseProxy does, and net/http closes the
+// connection or resets the stream. A client that has gone is not an error.
+package upstream

@@ -1,0 +1,55 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+)
+
+var (
+	// ErrNoUpstream, returned by a Config.Transport, is answered with 503: there
+	// is nowhere to send the request to.
+	ErrNoUpstream = errors.New("no upstream is available")
+
+	errReserved       = errors.New("the path is reserved for Sallyport's own pages")
+	errHeaderTooLarge = errors.New("request headers are too large")
+	errBodyTooLarge   = errors.New("request body is too large")
+	errClientBody     = errors.New("request body could not be read from the client")
+	errIdle           = errors.New("upstream was silent for longer than the idle timeout")
+)
+
+// fail is ReverseProxy's ErrorHandler.
+func (c *call) fail(_ http.ResponseWriter, _ *http.Request, err error) {
+	ctx := c.r.Context()
+	if c.hijacked || errors.Is(ctx.Err(), context.Canceled) {
+		return // Nobody is there to be told, and nothing is wrong upstream.
+	}
+	status := statusOf(err)
+	if status >= 500 {
+		c.f.log.LogAttrs(ctx, slog.LevelWarn, "upstream request failed", slog.String("route", c.fr.Route.Name),
+			slog.String("upstream", c.to.Host), slog.Int("status", status), slog.Any("err", err))
+	}
+	c.f.onError(c.w, c.r, status, err)
+}
+
+// statusOf says what a failure to forward means to the client.
+func statusOf(err error) int {
+	var timeout net.Error
+	switch {
+	case errors.Is(err, errBodyTooLarge):
+		return http.StatusRequestEntityTooLarge
+	case errors.Is(err, errClientBody):
+		return http.StatusBadRequest
+	case errors.Is(err, ErrNoUpstream):
+		return http.StatusServiceUnavailable
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return http.StatusGatewayTimeout
+	}
+	return http.StatusBadGateway
+}
+
+func plainError(w http.ResponseWriter, _ *http.Request, status int, _ error) {
+	http.Error(w, http.StatusText(status), status)
+}
