@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
 
 	"sallyport/authn"
@@ -29,9 +28,6 @@ type Logout struct {
 
 	remembered [32]byte
 }
-
-// replayGuard makes look-up and note of a token id one step in this process.
-type replayGuard struct{ mu sync.Mutex }
 
 // EndSessionURL is where to send a browser so that the provider ends its own
 // session too (OpenID Connect RP-Initiated Logout 1.0). false if the provider
@@ -141,27 +137,28 @@ func isLogoutEvent(all claimSet) bool {
 	return len(member) > 0 && member[0] == '{'
 }
 
-// noteLogout refuses a token id that was seen before.
+// noteLogout refuses a token id that was seen before: a replay could end a
+// session that began after the first delivery.
 //
-// A replay could end a session that began after the first delivery. Between two
-// processes the look-up and the note can overlap; two deliveries that close
-// together end the same sessions, so nothing is lost by it. A crash between the
-// two may forget an id: a replay then signs somebody out, and never lets anybody in.
+// Put refuses a key that is there, so of any number of first deliveries, in
+// whatever process, one wins. Telling "there already" from "store down" takes the
+// record out for a moment; two replays in two processes may meet in that moment
+// and one be accepted, which signs somebody out and never lets anybody in.
 func (p *Provider) noteLogout(ctx context.Context, l Logout) error {
-	p.replays.mu.Lock()
-	defer p.replays.mu.Unlock()
-	_, err := p.cfg.Flows.Take(ctx, logoutPurpose, l.remembered, p.now())
-	seen := err == nil
-	if err != nil && !errors.Is(err, authn.ErrNotFound) {
-		return refuse(CodeStoreUnavailable, "%w: look up the logout token: %w", ErrUnavailable, err)
+	p.replays.Lock()
+	defer p.replays.Unlock()
+	until := l.IssuedAt.Add(logoutMaxAge + skew)
+	failed := p.cfg.Flows.Put(ctx, logoutPurpose, l.remembered, nil, until)
+	if failed == nil {
+		return nil
 	}
-	if err := p.cfg.Flows.Put(ctx, logoutPurpose, l.remembered, nil, l.IssuedAt.Add(logoutMaxAge+skew)); err != nil {
+	if _, err := p.cfg.Flows.Take(ctx, logoutPurpose, l.remembered, p.now()); err != nil {
+		return refuse(CodeStoreUnavailable, "%w: note the logout token: %w", ErrUnavailable, failed)
+	}
+	if err := p.cfg.Flows.Put(ctx, logoutPurpose, l.remembered, nil, until); err != nil {
 		return refuse(CodeStoreUnavailable, "%w: note the logout token: %w", ErrUnavailable, err)
 	}
-	if seen {
-		return refuse(CodeLogoutReplay, "this logout token was delivered before")
-	}
-	return nil
+	return refuse(CodeLogoutReplay, "this logout token was delivered before")
 }
 
 // ForgetLogout makes the token acceptable again: its sessions could not be ended.

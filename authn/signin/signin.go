@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,7 +18,8 @@ import (
 // Once keeps records that can be taken exactly once. See session.Once for the
 // contract; this copy belongs to sign-in flows and logout tokens.
 type Once interface {
-	// Put stores payload under (purpose, key) until expires.
+	// Put stores payload under (purpose, key) until expires. It refuses a key
+	// that is there already.
 	Put(ctx context.Context, purpose string, key [32]byte, payload []byte, expires time.Time) error
 	// Take removes and returns the payload in one statement; authn.ErrNotFound
 	// if it is not there, was taken before, or has expired at now.
@@ -78,7 +80,7 @@ type Provider struct {
 	known   atomic.Pointer[metadata]
 	lastErr atomic.Pointer[error]
 	kick    chan struct{} // asks Run to look again soon; capacity 1
-	replays replayGuard
+	replays sync.Mutex    // makes telling a replayed logout token apart one step in this process
 	pace    pace
 }
 
