@@ -49,17 +49,13 @@ type pending struct {
 	Payload  []byte    `json:"payload,omitempty"`
 }
 
-// Begin starts a sign-in for a browser that has none under way. payload comes
-// back from Finish; it is kept on the server and never seen by the browser.
-// It fails with [ErrUnavailable] until the provider is known.
+// Begin starts a sign-in. payload comes back from Finish; it is kept on the
+// server and never seen by the browser. It fails with [ErrUnavailable] until the
+// provider is known.
+//
+// A browser may have several flows under way, one in each tab: keep each Binding
+// in a cookie of its own, named after the state in RedirectURL.
 func (p *Provider) Begin(ctx context.Context, payload []byte) (Flow, error) {
-	return p.BeginBound(ctx, payload, "")
-}
-
-// BeginBound is Begin for a browser that may have flows under way in other tabs:
-// binding is the value of its cookie, which is used again so that those tabs can
-// still finish. Anything that is not a binding is replaced by a new one.
-func (p *Provider) BeginBound(ctx context.Context, payload []byte, binding string) (Flow, error) {
 	m, err := p.ready()
 	if err != nil {
 		return Flow{}, err
@@ -67,10 +63,7 @@ func (p *Provider) BeginBound(ctx context.Context, payload []byte, binding strin
 	if len(payload) > maxPayload {
 		return Flow{}, fmt.Errorf("sign-in payload is longer than %d bytes", maxPayload)
 	}
-	if !isSecret(binding) {
-		binding = newSecret()
-	}
-	state := newSecret()
+	state, binding := newSecret(), newSecret()
 	f := pending{
 		Issuer: p.cfg.Issuer, ClientID: p.cfg.ClientID, Nonce: newSecret(), Verifier: oauth2.GenerateVerifier(),
 		Binding: sha256.Sum256([]byte(binding)), Begun: p.now().UTC(), Payload: payload,
@@ -202,10 +195,4 @@ func newSecret() string {
 	var b [32]byte
 	rand.Read(b[:]) // never fails, and crashes the program if it could
 	return base64.RawURLEncoding.EncodeToString(b[:])
-}
-
-// isSecret reports whether s has the form of newSecret.
-func isSecret(s string) bool {
-	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
-	return err == nil && len(b) == 32
 }

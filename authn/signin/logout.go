@@ -21,9 +21,8 @@ const (
 
 // Logout is a verified back-channel logout: whose sessions to end.
 type Logout struct {
-	Subject         authn.Subject // zero if the provider named a session only
+	Subject         authn.Subject // ID is "" if the provider named a session only; Issuer is always set
 	ProviderSession string        // sid; "" means every session of Subject
-	Issuer          string        // of both
 	IssuedAt        time.Time
 
 	remembered [32]byte
@@ -82,10 +81,8 @@ func (p *Provider) VerifyLogoutToken(ctx context.Context, raw string) (Logout, e
 	if err := p.judgeLogoutToken(head, all, c, id); err != nil {
 		return Logout{}, err
 	}
-	out := Logout{ProviderSession: c.session, Issuer: p.cfg.Issuer, IssuedAt: c.issued, remembered: logoutKey(p.cfg.Issuer, id)}
-	if c.subject != "" {
-		out.Subject = authn.Subject{Issuer: p.cfg.Issuer, ID: c.subject}
-	}
+	out := Logout{Subject: authn.Subject{Issuer: p.cfg.Issuer, ID: c.subject}, ProviderSession: c.session,
+		IssuedAt: c.issued, remembered: logoutKey(p.cfg.Issuer, id)}
 	if err := p.noteLogout(ctx, out); err != nil {
 		return Logout{}, err
 	}
