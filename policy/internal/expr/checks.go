@@ -1,0 +1,260 @@
+package expr
+
+import (
+	"errors"
+	"fmt"
+	"regexp/syntax"
+	"strings"
+
+	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/operators"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+)
+
+// Comparison is a fact, or the result of a function, compared with constants by ==,
+// != or in: what its caller needs to notice a comparison that can never hold.
+type Comparison struct {
+	Subject string // "ip.country", "time.weekday"
+	Values  []Value
+	List    string // the name of the list compared with, and no Values
+}
+
+// Value is one constant that is compared with.
+type Value struct {
+	Text   string // in Go's spelling of the value: US, 42
+	Offset int
+}
+
+// checks walks a type-checked expression: it refuses what type checking cannot, binds
+// functions to constant arguments, and collects what is read and compared.
+type checks struct {
+	env      *Env
+	text     []rune
+	info     *ast.SourceInfo
+	aliases  []alias // entries of list facts, inside comprehensions
+	calls    map[int64]func(any) any
+	read     map[string]bool
+	compare  []Comparison
+	problems []Problem
+}
+
+type alias struct{ variable, fact string }
+
+func (c *checks) offset(e ast.Expr) int {
+	r, _ := c.info.GetOffsetRange(e.ID())
+	return max(0, min(int(r.Start), len(c.text)))
+}
+
+func (c *checks) visit(e ast.Expr) {
+	switch e.Kind() {
+	case ast.IdentKind:
+		if _, ok := c.env.schema.byName[e.AsIdent()]; ok {
+			c.read[e.AsIdent()] = true
+		}
+	case ast.SelectKind:
+		c.visit(e.AsSelect().Operand())
+	case ast.ListKind:
+		for _, x := range e.AsList().Elements() {
+			c.visit(x)
+		}
+	case ast.CallKind:
+		c.visitCall(e)
+	case ast.ComprehensionKind:
+		f := e.AsComprehension()
+		c.visit(f.IterRange())
+		depth := len(c.aliases)
+		c.aliases = append(c.aliases, alias{f.IterVar(), c.subject(f.IterRange())})
+		for _, x := range []ast.Expr{f.AccuInit(), f.LoopCondition(), f.LoopStep(), f.Result()} {
+			c.visit(x)
+		}
+		c.aliases = c.aliases[:depth]
+	}
+}
+
+func (c *checks) visitCall(e ast.Expr) {
+	call := e.AsCall()
+	if call.IsMemberFunction() {
+		c.visit(call.Target())
+	}
+	for _, a := range call.Args() {
+		c.visit(a)
+	}
+	fn, args := call.FunctionName(), call.Args()
+	if f, ok := c.env.functions[fn]; ok {
+		for _, r := range f.Reads {
+			c.read[r] = true
+		}
+		c.bind(e, f, args[0])
+		return
+	}
+	switch fn {
+	case "matches":
+		pattern := args[len(args)-1]
+		c.checkPattern(pattern)
+	case operators.Equals, operators.NotEquals:
+		c.addComparison(args[0], args[1])
+		c.addComparison(args[1], args[0])
+	case operators.In:
+		c.addComparison(args[0], args[1])
+		c.addComparison(args[1], args[0])
+	}
+}
+
+// subject returns the name of the fact or function that an expression is, or "".
+func (c *checks) subject(e ast.Expr) string {
+	switch e.Kind() {
+	case ast.IdentKind:
+		name := e.AsIdent()
+		for i := len(c.aliases) - 1; i >= 0; i-- {
+			if c.aliases[i].variable == name {
+				return c.aliases[i].fact
+			}
+		}
+		if _, ok := c.env.schema.byName[name]; ok {
+			return name
+		}
+	case ast.CallKind:
+		if _, ok := c.env.functions[e.AsCall().FunctionName()]; ok {
+			return e.AsCall().FunctionName()
+		}
+	}
+	return ""
+}
+
+func (c *checks) addComparison(subject, constant ast.Expr) {
+	name := c.subject(subject)
+	if name == "" {
+		return
+	}
+	cmp := Comparison{Subject: name}
+	switch constant.Kind() {
+	case ast.LiteralKind:
+		cmp.Values = c.literal(nil, constant)
+	case ast.ListKind:
+		for _, x := range constant.AsList().Elements() {
+			cmp.Values = c.literal(cmp.Values, x)
+		}
+	case ast.IdentKind:
+		if _, ok := c.env.lists[constant.AsIdent()]; ok {
+			cmp.List = strings.TrimPrefix(constant.AsIdent(), "lists.")
+		}
+	}
+	if len(cmp.Values) > 0 || cmp.List != "" {
+		c.compare = append(c.compare, cmp)
+	}
+}
+
+func (c *checks) literal(to []Value, e ast.Expr) []Value {
+	if e.Kind() != ast.LiteralKind {
+		return to
+	}
+	switch v := e.AsLiteral().(type) {
+	case types.String:
+		return append(to, Value{string(v), c.offset(e)})
+	case types.Int:
+		return append(to, Value{fmt.Sprint(int64(v)), c.offset(e)})
+	}
+	return to
+}
+
+// checkPattern refuses a pattern that is not anchored at both ends. RE2 matches
+// anywhere in the text: "admin\.example\.com" also matches "admin.example.com.attacker.net".
+// ^a|b$ is not anchored either, so it is the parsed pattern that is looked at.
+func (c *checks) checkPattern(e ast.Expr) {
+	literal := ref.Val(nil)
+	if e.Kind() == ast.LiteralKind {
+		literal = e.AsLiteral()
+	}
+	pattern, ok := literal.(types.String)
+	if !ok {
+		c.problems = append(c.problems, Problem{Offset: c.offset(e),
+			Message: "the pattern of matches() has to be written out in the rule", Expected: `a text such as "^[a-z]+-admin$"`})
+		return
+	}
+	re, err := syntax.Parse(string(pattern), syntax.Perl)
+	if err != nil || !anchored(re, true) || !anchored(re, false) {
+		c.problems = append(c.problems, Problem{Offset: c.offset(e),
+			Message:    "the pattern is not anchored at both ends: it would match anywhere inside a longer text",
+			Expected:   "^ in front and $ at the end, around all alternatives",
+			Suggestion: fmt.Sprintf("%q, or contains() if anywhere is meant", "^(?:"+strings.TrimSuffix(strings.TrimPrefix(string(pattern), "^"), "$")+")$")})
+	}
+}
+
+// anchored reports whether every match begins (or, with start false, ends) at the end of the text.
+func anchored(re *syntax.Regexp, start bool) bool {
+	switch re.Op {
+	case syntax.OpBeginText:
+		return start
+	case syntax.OpEndText:
+		return !start
+	case syntax.OpCapture, syntax.OpPlus:
+		return anchored(re.Sub[0], start)
+	case syntax.OpConcat:
+		if start {
+			return anchored(re.Sub[0], start)
+		}
+		return anchored(re.Sub[len(re.Sub)-1], start)
+	case syntax.OpAlternate:
+		for _, sub := range re.Sub {
+			if !anchored(sub, start) {
+				return false
+			}
+		}
+		return true
+	}
+	return false
+}
+
+// bind resolves the argument of one of the environment's functions.
+func (c *checks) bind(e ast.Expr, f Function, arg ast.Expr) {
+	constant, ok := c.constant(arg)
+	if !ok {
+		if f.Dynamic == nil {
+			c.problems = append(c.problems, Problem{Offset: c.offset(arg),
+				Message: f.Name + "() has to know its argument when the policy is loaded", Expected: "lists.NAME, or a list written out"})
+		}
+		return
+	}
+	call, err := f.Bind(constant)
+	if err == nil {
+		c.calls[e.ID()] = call
+		return
+	}
+	p := Problem{Offset: c.offset(arg), Message: err.Error()}
+	var entry *EntryError
+	if errors.As(err, &entry) {
+		p.List, p.Entry = constant.List, entry.Entry
+		if arg.Kind() == ast.ListKind {
+			p.Offset = c.offset(arg.AsList().Elements()[entry.Entry])
+		}
+	}
+	c.problems = append(c.problems, p)
+}
+
+func (c *checks) constant(e ast.Expr) (Constant, bool) {
+	switch e.Kind() {
+	case ast.LiteralKind:
+		if s, ok := e.AsLiteral().(types.String); ok {
+			return Constant{Strings: []string{string(s)}}, true
+		}
+	case ast.ListKind:
+		var out Constant
+		for _, x := range e.AsList().Elements() {
+			if x.Kind() != ast.LiteralKind {
+				return Constant{}, false
+			}
+			s, ok := x.AsLiteral().(types.String)
+			if !ok {
+				return Constant{}, false
+			}
+			out.Strings = append(out.Strings, string(s))
+		}
+		return out, true
+	case ast.IdentKind:
+		if l, ok := c.env.lists[e.AsIdent()]; ok {
+			return Constant{List: strings.TrimPrefix(e.AsIdent(), "lists."), Strings: l.list.Strings, Ints: l.list.Ints}, true
+		}
+	}
+	return Constant{}, false
+}

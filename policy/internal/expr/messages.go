@@ -1,0 +1,107 @@
+package expr
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/ast"
+)
+
+var (
+	overloadMessage  = regexp.MustCompile(`^found no matching overload for '(.*)' applied to '(.*)'$`)
+	mismatchMessage  = regexp.MustCompile(`^expected type '(.*)' but found '(.*)'$`)
+	selectionMessage = regexp.MustCompile(`^type '(.*)' does not support field selection$`)
+	rangeMessage     = regexp.MustCompile(`^expression of type '(.*)' cannot be range`)
+)
+
+// explainTypes turns the type checker's errors into problems. Unknown names are left
+// out: [names] has reported those, and better.
+func explainTypes(text []rune, info *ast.SourceInfo, issues *cel.Issues) []Problem {
+	var out []Problem
+	for _, e := range issues.Errors() {
+		if strings.HasPrefix(e.Message, "undeclared reference") {
+			continue
+		}
+		p := explainType(e.Message)
+		p.Offset = offsetAt(text, e.Location.Line(), e.Location.Column())
+		if m := overloadMessage.FindStringSubmatch(e.Message); m != nil && isWord(m[1]) {
+			p.Offset = findWord(text, info, e.ExprID, m[1][strings.LastIndexByte(m[1], '.')+1:])
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+func explainType(message string) Problem {
+	if m := overloadMessage.FindStringSubmatch(message); m != nil {
+		return explainOverload(m[1], m[2])
+	}
+	if m := mismatchMessage.FindStringSubmatch(message); m != nil {
+		return Problem{Message: fmt.Sprintf("this is a %s where a %s has to be", m[2], m[1])}
+	}
+	if m := selectionMessage.FindStringSubmatch(message); m != nil {
+		return Problem{Message: fmt.Sprintf("a %s has no fields", m[1])}
+	}
+	if m := rangeMessage.FindStringSubmatch(message); m != nil {
+		return Problem{Message: fmt.Sprintf("exists(), all(), filter() and map() go through a list; this is a %s", m[1])}
+	}
+	if strings.Contains(message, "regex") {
+		return Problem{Message: message, Expected: "an RE2 pattern"}
+	}
+	if strings.Contains(message, "invalid duration argument") {
+		return Problem{Message: "this is not a duration", Expected: `hours, minutes and seconds, such as "8h" or "1h30m"`}
+	}
+	if strings.Contains(message, "invalid timestamp argument") {
+		return Problem{Message: "this is not a timestamp", Expected: `RFC 3339, such as "2026-01-31T09:00:00Z"`}
+	}
+	return Problem{Message: message}
+}
+
+func explainOverload(fn, signature string) Problem {
+	operator := strings.Trim(fn, "_@")
+	types := strings.Split(strings.Trim(signature, "()"), ", ")
+	two := func() (string, string) {
+		if len(types) == 2 {
+			return types[0], types[1]
+		}
+		return signature, ""
+	}
+	switch fn {
+	case "_&&_", "_||_":
+		a, b := two()
+		return Problem{Message: fmt.Sprintf("%s joins two conditions; here are %s and %s", operator, a, b),
+			Expected: "bool on both sides"}
+	case "!_":
+		p := Problem{Message: fmt.Sprintf("! negates a condition; this is a %s", strings.Trim(signature, "()"))}
+		p.Expected = "bool; to negate a comparison put it in brackets: !(a in b)"
+		return p
+	case "_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_":
+		a, b := two()
+		p := Problem{Message: fmt.Sprintf("%s cannot compare %s with %s", operator, a, b), Expected: "two values of one type"}
+		if (a == "duration") != (b == "duration") {
+			p.Suggestion = `duration("8h")`
+		} else if strings.HasPrefix(a, "list(") != strings.HasPrefix(b, "list(") {
+			p.Suggestion = "in"
+		}
+		return p
+	case "@in":
+		a, b := two()
+		p := Problem{Message: fmt.Sprintf("`in` cannot look for %s in %s", a, b), Expected: "a list of " + a}
+		if b == "string" {
+			p.Expected, p.Suggestion = "a list on the right", "contains(), for a part of a text"
+		}
+		return p
+	case "_?_:_":
+		return Problem{Message: "the three parts of ?: do not fit: " + signature,
+			Expected: "a condition, and two values of one type"}
+	}
+	if target, args, ok := strings.Cut(signature, ".("); ok {
+		return Problem{Message: fmt.Sprintf("%s() is not a function of a %s with (%s)", fn, target, strings.TrimSuffix(args, ")"))}
+	}
+	if len(operator) < 3 {
+		return Problem{Message: fmt.Sprintf("%s cannot be applied to %s", operator, signature)}
+	}
+	return Problem{Message: fmt.Sprintf("%s() does not take %s", fn, signature)}
+}
