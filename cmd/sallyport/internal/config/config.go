@@ -1,0 +1,162 @@
+// Package config reads sallyport.yaml, the one configuration file, into checked
+// values for every other package.
+//
+// It is strict: an unknown key, a value of the wrong type, a file that is not
+// there, or a combination that cannot work is an error with file, line, column,
+// what was expected and, for a typing mistake, what may have been meant. All
+// mistakes are reported at once. Reading has no side effects: nothing is created,
+// opened for writing, listened on or connected to.
+//
+// Relative paths are relative to the configuration file. ${VARIABLE} is expanded
+// in listen, ops_listen, external_url, trusted_proxies, oidc.issuer,
+// oidc.client_id, store and routes.to, and nowhere else. Secrets are read from
+// files, never from the configuration itself or from the environment.
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"sallyport/policy"
+	"sallyport/policy/ipintel"
+	"sallyport/proxy/clientip"
+)
+
+// Config is a complete, checked configuration. All paths are absolute.
+type Config struct {
+	File        string
+	Listen      string
+	OpsListen   string
+	ExternalURL *url.URL // scheme and host only
+	Contact     string
+
+	TrustedProxies []netip.Prefix
+	TrustUnix      bool
+	Forwarding     clientip.Header
+	ProxyProtocol  bool
+	TLS            *TLS // nil: plain HTTP
+
+	OIDC     OIDC
+	WebAuthn WebAuthn
+	Session  Session
+
+	Store     string // DSN, with an absolute path for SQLite
+	AuditFile string
+
+	PolicyFile   string
+	PolicySource []byte
+	Roster       Roster
+
+	IPData ipintel.Config
+	Routes []Route
+	Limits Limits
+}
+
+// TLS names the certificate of the data port.
+type TLS struct{ CertFile, KeyFile string }
+
+// OIDC is the OpenID provider.
+type OIDC struct {
+	Issuer, ClientID, ClientSecret string
+	Scopes                         []string
+	GroupsClaim, CountriesClaim    string
+	RefreshInterval                time.Duration
+}
+
+// WebAuthn is the relying party.
+type WebAuthn struct{ RPID, RPName string }
+
+// Session bounds how long people stay signed in.
+type Session struct{ MaxAge, IdleTimeout time.Duration }
+
+// Limits bound what one request may cost.
+type Limits struct {
+	Header int   // bytes
+	Body   int64 // bytes; 0 = no limit
+}
+
+// Route is one protected tool.
+type Route struct {
+	Name  string
+	From  *url.URL // scheme, host, path prefix
+	To    []*url.URL
+	Allow policy.Grant
+
+	ConnectTimeout, ResponseTimeout, IdleTimeout time.Duration
+	MaxBody                                      int64
+	PreserveHost                                 bool
+}
+
+// Load reads and checks a configuration file. The error is a policy.Diagnostics
+// unless the file itself cannot be read.
+func Load(file string) (*Config, error) {
+	abs, err := filepath.Abs(file)
+	if err != nil {
+		return nil, err
+	}
+	source, err := os.ReadFile(abs)
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	return Parse(file, filepath.Dir(abs), source)
+}
+
+// Parse is Load on bytes: name is used in messages, dir is what relative paths are
+// relative to.
+func Parse(name, dir string, source []byte) (*Config, error) {
+	r := newReader(name, source)
+	f := defaults()
+	r.parse(source, &f)
+	if err := r.err(); err != nil {
+		return nil, err // what was not read must not be judged
+	}
+	b := builder{reader: r, dir: dir, f: f, c: &Config{File: name}}
+	b.build()
+	if err := r.err(); err != nil {
+		return nil, err
+	}
+	return b.c, nil
+}
+
+// Hosts returns every canonical origin people may be sent to.
+func (c *Config) Origins() []string {
+	seen := map[string]bool{}
+	var list []string
+	for _, u := range append([]*url.URL{c.ExternalURL}, routeURLs(c.Routes)...) {
+		if o := u.Scheme + "://" + u.Host; !seen[o] {
+			seen[o] = true
+			list = append(list, o)
+		}
+	}
+	return list
+}
+
+func routeURLs(routes []Route) []*url.URL {
+	list := make([]*url.URL, len(routes))
+	for i, r := range routes {
+		list[i] = r.From
+	}
+	return list
+}
+
+// Grants is who each route's allow names.
+func (c *Config) Grants() map[string]policy.Grant {
+	m := map[string]policy.Grant{}
+	for _, r := range c.Routes {
+		m[r.Name] = r.Allow
+	}
+	return m
+}
+
+// RouteNames lists the routes in file order.
+func (c *Config) RouteNames() []string {
+	list := make([]string, len(c.Routes))
+	for i, r := range c.Routes {
+		list[i] = r.Name
+	}
+	return list
+}

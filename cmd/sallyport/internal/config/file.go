@@ -1,0 +1,97 @@
+package config
+
+import "time"
+
+// file is sallyport.yaml as it is written. Comments in `sallyport init` and the
+// table in the README describe the keys for operators.
+type file struct {
+	Listen          string   `yaml:"listen,env"`
+	OpsListen       string   `yaml:"ops_listen,env"`
+	ExternalURL     string   `yaml:"external_url,env"`
+	Contact         string   `yaml:"contact"`
+	TrustedProxies  []string `yaml:"trusted_proxies,env"`
+	ForwardedHeader string   `yaml:"forwarded_header"`
+	ProxyProtocol   bool     `yaml:"proxy_protocol"`
+	TLS             *struct {
+		CertFile string `yaml:"cert_file"`
+		KeyFile  string `yaml:"key_file"`
+	} `yaml:"tls"`
+	OIDC struct {
+		Issuer           string        `yaml:"issuer,env"`
+		ClientID         string        `yaml:"client_id,env"`
+		ClientSecretFile string        `yaml:"client_secret_file"`
+		Scopes           []string      `yaml:"scopes"`
+		GroupsClaim      string        `yaml:"groups_claim"`
+		CountriesClaim   string        `yaml:"countries_claim"`
+		RefreshInterval  time.Duration `yaml:"refresh_interval"`
+	} `yaml:"oidc"`
+	WebAuthn struct {
+		RPID   string `yaml:"rp_id"`
+		RPName string `yaml:"rp_name"`
+	} `yaml:"webauthn"`
+	Session struct {
+		MaxAge      time.Duration `yaml:"max_age"`
+		IdleTimeout time.Duration `yaml:"idle_timeout"`
+	} `yaml:"session"`
+	Store string `yaml:"store,env"`
+	Audit struct {
+		File string `yaml:"file"`
+	} `yaml:"audit"`
+	Policy string `yaml:"policy"`
+	Roster string `yaml:"roster"`
+	IPData struct {
+		Databases []string `yaml:"databases"`
+		Lists     []struct {
+			Name   string `yaml:"name"`
+			Signal string `yaml:"signal"`
+			File   string `yaml:"file"`
+			Format string `yaml:"format"`
+		} `yaml:"lists"`
+	} `yaml:"ip_data"`
+	Limits struct {
+		Header int64 `yaml:"header_bytes"`
+		Body   int64 `yaml:"body_bytes"`
+	} `yaml:"limits"`
+	Routes []fileRoute `yaml:"routes"`
+}
+
+type fileRoute struct {
+	Name  string     `yaml:"name"`
+	From  string     `yaml:"from"`
+	To    []string   `yaml:"to,env"`
+	Allow *fileAllow `yaml:"allow"`
+
+	ConnectTimeout  time.Duration `yaml:"connect_timeout"`
+	ResponseTimeout time.Duration `yaml:"response_timeout"`
+	IdleTimeout     time.Duration `yaml:"idle_timeout"`
+	MaxBody         int64         `yaml:"body_bytes"`
+	PreserveHost    bool          `yaml:"preserve_host"`
+}
+
+type fileAllow struct {
+	Groups   []string `yaml:"groups"`
+	Emails   []string `yaml:"emails"`
+	Domains  []string `yaml:"domains"`
+	Everyone bool     `yaml:"everyone"`
+}
+
+// defaults are chosen so that leaving a key out is the safe choice. The limits on a
+// session are those of NIST SP 800-63B-4 for the highest assurance level (12 h),
+// rounded down.
+func defaults() file {
+	var f file
+	f.Listen = "127.0.0.1:8080"
+	f.OpsListen = "127.0.0.1:9090"
+	f.ForwardedHeader = "x-forwarded-for"
+	f.OIDC.Scopes = []string{"openid", "email", "profile"}
+	f.OIDC.GroupsClaim = "groups"
+	f.OIDC.RefreshInterval = 5 * time.Minute
+	f.WebAuthn.RPName = "Sallyport"
+	f.Session.MaxAge = 10 * time.Hour
+	f.Session.IdleTimeout = time.Hour
+	f.Store = "sqlite:state/sallyport.db"
+	f.Audit.File = "state/audit.jsonl"
+	f.Policy = "policy.yaml"
+	f.Limits.Header = 32 << 10
+	return f
+}

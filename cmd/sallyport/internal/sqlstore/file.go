@@ -1,0 +1,85 @@
+package sqlstore
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// privateFile makes sure that the file exists and that only its owner can read
+// it. SQLite gives the files that it puts beside it the same mode.
+func privateFile(path string, log *slog.Logger) (fs.FileInfo, error) {
+	dir := filepath.Dir(path)
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("store: make the folder of %s: %w", path, err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("store: %w", err) // names the file
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("store: %s is not a regular file", path)
+	}
+	// A backup put back under a common umask is readable by everybody.
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		if err := f.Chmod(mode &^ 0o077); err != nil {
+			return nil, fmt.Errorf("store: others can read %s, and that cannot be changed: %w", path, err)
+		}
+		log.Warn("store was readable by others, now it is not", "file", path, "mode", mode.String())
+	}
+	if in, err := os.Stat(dir); err == nil && in.Mode().Perm()&0o002 != 0 && in.Mode()&fs.ModeSticky == 0 {
+		return nil, fmt.Errorf("store: anybody can replace %s: its folder is writable by all (%s)", path, in.Mode().Perm())
+	}
+	return info, nil
+}
+
+// connect returns a pool on the file. The path is escaped, so that nothing in
+// it is taken for an option.
+func connect(path, options string) (*sql.DB, error) {
+	name := "file:" + (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath()
+	db, err := sql.Open("sqlite", name+"?_busy_timeout=5000&_synchronous=FULL&_foreign_keys=1&"+options)
+	if err != nil {
+		return nil, err
+	}
+	db.SetConnMaxLifetime(0)
+	db.SetConnMaxIdleTime(0)
+	return db, nil
+}
+
+// causes says in the operator's words what SQLite's result codes mean.
+var causes = map[int]string{
+	sqlite3.SQLITE_NOTADB:   "not a SQLite database, or its beginning is damaged",
+	sqlite3.SQLITE_CORRUPT:  "the file is damaged",
+	sqlite3.SQLITE_FULL:     "the disk is full",
+	sqlite3.SQLITE_READONLY: "the file or its folder cannot be written to",
+	sqlite3.SQLITE_CANTOPEN: "the file, or one beside it, cannot be opened",
+	sqlite3.SQLITE_BUSY:     "another process keeps the file locked",
+	sqlite3.SQLITE_IOERR:    "the disk fails",
+}
+
+// wrap names the file and what was being done to it.
+func (d *DB) wrap(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var e *sqlite.Error
+	if errors.As(err, &e) {
+		if cause, ok := causes[e.Code()&0xff]; ok {
+			return fmt.Errorf("store: %s: %s: %s: %w", d.path, doing, cause, err)
+		}
+	}
+	return fmt.Errorf("store: %s: %s: %w", d.path, doing, err)
+}

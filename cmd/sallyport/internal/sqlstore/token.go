@@ -1,0 +1,86 @@
+package sqlstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+
+	"sallyport/authn/session"
+)
+
+func placeholder(n int) string { return `$` + strconv.Itoa(n) }
+
+// ReplaceToken implements [session.Store]. The old token must be of the same
+// session and host: nothing else may be exchanged for t.
+func (d *DB) ReplaceToken(ctx context.Context, old session.Digest, t session.Token) error {
+	return d.update(ctx, "replace token", func(tx tx) error {
+		if err := tx.one(`delete from session_tokens where digest = $1 and session_id = $2 and host = $3`,
+			old[:], t.SessionID, t.Host); err != nil {
+			return err
+		}
+		if err := tx.insertToken(t); err != nil {
+			return err
+		}
+		return tx.noteChanges(t.SessionID)
+	})
+}
+
+// PutToken implements [session.Store].
+func (d *DB) PutToken(ctx context.Context, t session.Token) error {
+	return d.update(ctx, "put token", func(tx tx) error {
+		var id string
+		if err := tx.QueryRowContext(ctx, `select id from sessions where id = $1`, t.SessionID).Scan(&id); err != nil {
+			return found(err)
+		}
+		if _, err := tx.exec(`delete from session_tokens where session_id = $1 and host = $2`, t.SessionID, t.Host); err != nil {
+			return err
+		}
+		if err := tx.insertToken(t); err != nil {
+			return err
+		}
+		return tx.noteChanges(t.SessionID)
+	})
+}
+
+func (t tx) insertToken(tok session.Token) error {
+	if tok.Digest == (session.Digest{}) {
+		return errors.New("a token needs a digest")
+	}
+	v := tok.Verification
+	v.Credential.CreatedAt, v.Credential.LastUsedAt = micro(v.Credential.CreatedAt), micro(v.Credential.LastUsedAt)
+	if len(v.Credential.Transports) == 0 {
+		v.Credential.Transports = nil
+	}
+	credential, err := jsonText(v.Credential)
+	if err != nil {
+		return err
+	}
+	return t.put(`insert into session_tokens (digest, session_id, host, created_at, verified_at, verified_addr, verified_credential)
+		values ($1, $2, $3, $4, $5, $6, $7)`,
+		tok.Digest[:], tok.SessionID, tok.Host, micros(tok.CreatedAt), optional(v.At), addrText(v.Addr), credential)
+}
+
+func addrText(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
+
+// addrCol scans what addrText wrote.
+type addrCol struct{ to *netip.Addr }
+
+func (c addrCol) Scan(v any) (err error) {
+	s, ok := v.(string)
+	switch {
+	case !ok:
+		return fmt.Errorf("an address is stored as %T", v)
+	case s == "":
+		*c.to = netip.Addr{}
+	default:
+		*c.to, err = netip.ParseAddr(s)
+	}
+	return err
+}

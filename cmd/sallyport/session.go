@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"sallyport/authn"
+	"sallyport/authn/session"
+	"sallyport/cmd/sallyport/internal/config"
+	"sallyport/cmd/sallyport/internal/sqlstore"
+)
+
+type sessionCmd struct {
+	List   sessionListCmd   `cmd:"" help:"List live sessions, newest first."`
+	Revoke sessionRevokeCmd `cmd:"" help:"End sessions; a running proxy follows within a second."`
+}
+
+func withSessions(ctx context.Context, g *globals, f func(*config.Config, *sqlstore.DB, *session.Manager) error) error {
+	return withStore(ctx, g, func(c *config.Config, db *sqlstore.DB) error {
+		m, err := session.New(ctx, session.Config{Store: db, Keys: db, Codes: db, MaxAge: c.Session.MaxAge, IdleTimeout: c.Session.IdleTimeout, Secure: c.ExternalURL.Scheme == "https"})
+		if err != nil {
+			return err
+		}
+		return f(c, db, m)
+	})
+}
+
+type sessionListCmd struct {
+	User string `placeholder:"EMAIL" help:"Only this person's."`
+	JSON bool   `name:"json" help:"One JSON object a line."`
+}
+
+type sessionLine struct {
+	ID        string      `json:"id"`
+	User      authn.Email `json:"user"`
+	Subject   string      `json:"subject"`
+	CreatedAt time.Time   `json:"created_at"`
+	SeenAt    time.Time   `json:"last_seen_at"`
+	ExpiresAt time.Time   `json:"expires_at"`
+}
+
+func sessionLines(records []session.Record) []sessionLine {
+	lines := make([]sessionLine, len(records))
+	for i, r := range records {
+		lines[i] = sessionLine{r.ID, r.Person.Email, r.Person.Subject.ID, r.CreatedAt, r.LastSeenAt, r.ExpiresAt}
+	}
+	return lines
+}
+
+func sessionRow(w io.Writer, l sessionLine) {
+	fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", l.ID, l.User, short(l.CreatedAt), short(l.SeenAt), short(l.ExpiresAt))
+}
+
+const sessionHeader = "ID\tUSER\tSIGNED IN\tLAST SEEN\tENDS"
+
+func (s sessionListCmd) Run(ctx context.Context, g *globals, std streams) error {
+	filter, err := emailFilter(s.User)
+	if err != nil {
+		return err
+	}
+	return withSessions(ctx, g, func(_ *config.Config, _ *sqlstore.DB, m *session.Manager) error {
+		records, err := m.List(ctx, filter)
+		if err != nil {
+			return err
+		}
+		return list(std.out, s.JSON, sessionLines(records), sessionHeader, sessionRow)
+	})
+}
+
+func emailFilter(user string) (session.Filter, error) {
+	if user == "" {
+		return session.Filter{}, nil
+	}
+	email, err := authn.ParseEmail(user)
+	if err != nil {
+		return session.Filter{}, fmt.Errorf("--user: %w", err)
+	}
+	return session.Filter{Email: email}, nil
+}
+
+type sessionRevokeCmd struct {
+	ID   string `arg:"" optional:"" help:"One session, by its id from the list."`
+	User string `placeholder:"EMAIL" help:"Every session of this person."`
+}
+
+func (s sessionRevokeCmd) Run(ctx context.Context, g *globals, std streams) error {
+	if (s.ID == "") == (s.User == "") {
+		return errors.New("session revoke: give either a session id or --user EMAIL")
+	}
+	filter, err := emailFilter(s.User)
+	if err != nil {
+		return err
+	}
+	filter.ID = s.ID
+	return withSessions(ctx, g, func(_ *config.Config, _ *sqlstore.DB, m *session.Manager) error {
+		n, err := m.Revoke(ctx, filter)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			fmt.Fprintln(std.err, "There was no such session.")
+			return errNo
+		}
+		fmt.Fprintf(std.out, "Ended %d session(s).\n", n)
+		return nil
+	})
+}
+
+type keysCmd struct {
+	Rotate keysRotateCmd `cmd:"" help:"Make new cookie keys; cookies sealed with the two before stay good."`
+}
+
+type keysRotateCmd struct{}
+
+func (keysRotateCmd) Run(ctx context.Context, g *globals, std streams) error {
+	return withSessions(ctx, g, func(_ *config.Config, _ *sqlstore.DB, m *session.Manager) error {
+		if err := m.RotateKeys(ctx); err != nil {
+			return err
+		}
+		fmt.Fprintln(std.out, "New keys are in use.")
+		return nil
+	})
+}

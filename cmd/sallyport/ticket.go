@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os/user"
+	"text/tabwriter"
+	"time"
+
+	"sallyport/authn"
+	"sallyport/authn/enroll"
+	"sallyport/cmd/sallyport/internal/config"
+	"sallyport/cmd/sallyport/internal/sqlstore"
+	"sallyport/proxy/portal"
+)
+
+type ticketCmd struct {
+	Create ticketCreateCmd `cmd:"" help:"Make an enrolment ticket for one person, after you have checked who they are."`
+	List   ticketListCmd   `cmd:"" help:"List tickets, newest first."`
+	Revoke ticketRevokeCmd `cmd:"" help:"Revoke an open ticket."`
+}
+
+// withStore runs f with the configuration and its open store.
+func withStore(ctx context.Context, g *globals, f func(*config.Config, *sqlstore.DB) error) error {
+	c, err := config.Load(g.Config)
+	if err != nil {
+		return err
+	}
+	db, err := sqlstore.Open(ctx, c.Store, sqlstore.Options{})
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(c, db), db.Close())
+}
+
+// operator is the operating-system user, for the record of who did something.
+func operator() string {
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		return u.Username
+	}
+	return "unknown"
+}
+
+type ticketCreateCmd struct {
+	User    string        `required:"" placeholder:"EMAIL" help:"Whom the ticket is for: the address their OpenID provider knows them by."`
+	Expires time.Duration `default:"24h" help:"How long it is good for (default 24h)."`
+	Note    string        `placeholder:"TEXT" help:"How you checked who they are, such as \"video interview 12 Nov\"."`
+}
+
+// Run prints the enrolment URL as its last line.
+func (t ticketCreateCmd) Run(ctx context.Context, g *globals, std streams) error {
+	email, err := authn.ParseEmail(t.User)
+	if err != nil {
+		return fmt.Errorf("--user: %w", err)
+	}
+	return withStore(ctx, g, func(c *config.Config, db *sqlstore.DB) error {
+		ticket, secret, err := enroll.New(enroll.Config{Store: db}).Mint(ctx, enroll.MintRequest{Email: email, Expires: t.Expires, Note: t.Note, By: operator()})
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(std.out, "Ticket %s for %s, good once until %s.\nGive this link to %s only, over a channel you trust:\n",
+			ticket.ID, ticket.Email, ticket.ExpiresAt.Local().Format("Mon 2 Jan 15:04 MST"), ticket.Email)
+		fmt.Fprintln(std.out, enrolURL(c, secret))
+		return nil
+	})
+}
+
+func enrolURL(c *config.Config, secret string) string {
+	u := *c.ExternalURL
+	u.Path, u.RawQuery = portal.Prefix+"enroll", url.Values{"ticket": {secret}}.Encode()
+	return u.String()
+}
+
+type ticketListCmd struct {
+	User string `placeholder:"EMAIL" help:"Only this person's."`
+	JSON bool   `name:"json" help:"One JSON object a line."`
+}
+
+type ticketLine struct {
+	ID        string      `json:"id"`
+	User      authn.Email `json:"user"`
+	State     string      `json:"state"`
+	CreatedAt time.Time   `json:"created_at"`
+	CreatedBy string      `json:"created_by"`
+	ExpiresAt time.Time   `json:"expires_at"`
+	Note      string      `json:"note,omitempty"`
+}
+
+func (t ticketListCmd) Run(ctx context.Context, g *globals, std streams) error {
+	var email authn.Email
+	if t.User != "" {
+		var err error
+		if email, err = authn.ParseEmail(t.User); err != nil {
+			return fmt.Errorf("--user: %w", err)
+		}
+	}
+	return withStore(ctx, g, func(_ *config.Config, db *sqlstore.DB) error {
+		tickets, err := enroll.New(enroll.Config{Store: db}).List(ctx, email)
+		if err != nil {
+			return err
+		}
+		now := time.Now()
+		lines := make([]ticketLine, len(tickets))
+		for i, k := range tickets {
+			lines[i] = ticketLine{k.ID, k.Email, k.State(now).String(), k.CreatedAt, k.CreatedBy, k.ExpiresAt, k.Note}
+		}
+		return list(std.out, t.JSON, lines, "ID\tUSER\tSTATE\tCREATED\tBY\tEXPIRES\tNOTE", func(w io.Writer, l ticketLine) {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.ID, l.User, l.State, short(l.CreatedAt), l.CreatedBy, short(l.ExpiresAt), l.Note)
+		})
+	})
+}
+
+type ticketRevokeCmd struct {
+	ID string `arg:"" help:"The ticket's id, from the list."`
+}
+
+func (t ticketRevokeCmd) Run(ctx context.Context, g *globals, std streams) error {
+	return withStore(ctx, g, func(_ *config.Config, db *sqlstore.DB) error {
+		err := enroll.New(enroll.Config{Store: db}).Revoke(ctx, t.ID)
+		if errors.Is(err, authn.ErrNotFound) || errors.Is(err, enroll.ErrUnknown) {
+			fmt.Fprintf(std.err, "There is no open ticket %q.\n", t.ID)
+			return errNo
+		}
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(std.out, "Ticket %s is revoked.\n", t.ID)
+		return nil
+	})
+}
+
+// list prints rows as a table, or as JSON lines.
+func list[T any](w io.Writer, asJSON bool, rows []T, header string, row func(io.Writer, T)) error {
+	if asJSON {
+		enc := json.NewEncoder(w)
+		enc.SetEscapeHTML(false)
+		for _, r := range rows {
+			if err := enc.Encode(r); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	tab := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(tab, header)
+	for _, r := range rows {
+		row(tab, r)
+	}
+	return tab.Flush()
+}
+
+func short(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.Local().Format("2006-01-02 15:04")
+}

@@ -1,0 +1,90 @@
+package proxy
+
+import (
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"sallyport/authn"
+	"sallyport/policy"
+)
+
+// requestFacts is what a rule may see of the request itself.
+func requestFacts(r *http.Request, v *Verdict, purpose string) policy.Request {
+	f := policy.Request{
+		Purpose: purpose, Method: r.Method, Host: v.Target.Hostname, Path: v.Target.Path,
+		UserAgent: cut(r.UserAgent(), 512), WebSocket: isWebSocket(r),
+	}
+	if v.Route != nil {
+		f.Route = v.Route.Name
+	}
+	return f
+}
+
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n], "")
+}
+
+// isWebSocket recognises the handshake of RFC 6455 section 4.1 and of RFC 8441.
+func isWebSocket(r *http.Request) bool {
+	return strings.EqualFold(r.Header.Get("Upgrade"), "websocket") || r.Method == http.MethodConnect && r.Header.Get(":protocol") == "websocket"
+}
+
+// identityFacts is what stays the same for one session cookie.
+func identityFacts(f *policy.Facts, s authn.Session, now time.Time) {
+	if s.Level() == authn.None {
+		return
+	}
+	f.User = policy.User{
+		Email: string(s.Person.Email), Name: s.Person.Name, Subject: s.Person.Subject.ID, Issuer: s.Person.Subject.Issuer,
+		Groups: s.Person.Groups, Countries: s.Person.Countries, TimeZone: s.Person.TimeZone,
+	}
+	if s.Level() == authn.Verified {
+		c := s.Verification.Credential
+		f.Credential = policy.Credential{
+			Class: c.Class.String(), AAGUID: c.AAGUID, BackupEligible: c.BackupEligible, BackedUp: c.BackedUp,
+			Age: age(c.CreatedAt, now), Transports: c.Transports, AttestationFormat: c.AttestationFormat,
+		}
+	}
+}
+
+// sessionFacts is what moves with the clock and with the address.
+func sessionFacts(f *policy.Facts, s authn.Session, addr netip.Addr, now time.Time) {
+	f.Session = policy.Session{ID: s.ID, Level: s.Level().String()}
+	if s.Level() == authn.None {
+		return
+	}
+	f.Session.Age = age(s.CreatedAt, now)
+	if s.Level() == authn.Verified {
+		f.Session.VerifiedAge = age(s.Verification.At, now)
+		f.Session.VerifiedHere = sameNetwork(s.Verification.Addr, addr)
+	}
+}
+
+// age never goes below zero: a clock that was set back must not make something
+// fresher than just now, and above all not negative.
+func age(t, now time.Time) time.Duration { return max(0, now.Sub(t)) }
+
+// sameNetwork reports whether two addresses are one place: the same IPv4 address, or
+// the same /64, in which IPv6 hosts change their address as they like (RFC 8981).
+func sameNetwork(a, b netip.Addr) bool {
+	if !a.IsValid() || !b.IsValid() || a.Is4() != b.Is4() {
+		return false
+	}
+	if a.Is4() {
+		return a == b
+	}
+	p, err := a.Prefix(64)
+	return err == nil && p.Contains(b)
+}
+
+// samePerson reports whether a refresh from the provider left what rules see alone.
+func samePerson(a, b authn.Person) bool {
+	return a.Email == b.Email && a.Name == b.Name && a.TimeZone == b.TimeZone &&
+		slices.Equal(a.Groups, b.Groups) && slices.Equal(a.Countries, b.Countries)
+}

@@ -1,0 +1,255 @@
+// Package proxy is the gate: it decides about every request and acts on what it
+// decided.
+//
+// [Gate.Check] reads like the list of questions that it asks: what is asked for,
+// who is calling from where, which network is that, which person, what does the policy say. It
+// has no side effects. [Gate.ServeHTTP] acts: it is the one place that
+// blocks, sends somebody to prove themselves, or forwards, and it has every
+// decision in the audit log before the answer leaves.
+//
+// Configuration, policy and IP data are one immutable [Snapshot], loaded once per
+// request through one pointer. A reload builds a whole new snapshot and swaps it in;
+// every request is judged by exactly one.
+//
+// It fails closed: an address that cannot be resolved is blocked, a session store or
+// an audit log that does not answer is 503, a panic is 500, and no zero value
+// anywhere means allow.
+package proxy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+
+	"sallyport/authn"
+	"sallyport/authn/session"
+	"sallyport/policy"
+	"sallyport/policy/ipintel"
+	"sallyport/proxy/audit"
+	"sallyport/proxy/clientip"
+	"sallyport/proxy/portal"
+	"sallyport/proxy/upstream"
+)
+
+// Snapshot is everything that a reload can change. It is immutable.
+type Snapshot struct {
+	Routes  *upstream.Table
+	Clients *clientip.Resolver
+	Policy  *policy.Policy
+	Intel   *ipintel.Snapshot
+}
+
+// Sessions is what the gate needs of authn/session.
+type Sessions interface {
+	// Load answers session.ErrNoSession for nobody; any other error fails closed.
+	Load(r *http.Request, host string) (authn.Session, error)
+	CookieName() string
+	HandoffCookieName() string
+}
+
+// Auditor is what the gate needs of proxy/audit.
+type Auditor interface {
+	// Append is durable when it returns.
+	Append(ctx context.Context, r audit.Record) error
+	// Repeat counts one more of a run of identical allows whose first is on disk, and
+	// reports whether there is one.
+	Repeat(k audit.Same) (bool, error)
+	// Allow writes the first of a run durably and opens it for Repeat.
+	Allow(ctx context.Context, r audit.Record) error
+}
+
+// Config is what a gate is made of; every field is required.
+type Config struct {
+	Snapshot  *Snapshot
+	Sessions  Sessions
+	Audit     Auditor
+	Portal    *portal.Portal
+	Pages     *portal.Pages
+	Forwarder *upstream.Forwarder
+	SignIn    string // canonical origin of the sign-in host
+	Now       func() time.Time
+	Logger    *slog.Logger
+}
+
+// Gate is the product's request handler.
+type Gate struct {
+	Config
+	current  atomic.Pointer[Snapshot]
+	swap     sync.Mutex // held by writers of current
+	verdicts *otter.Cache[memoKey, *memo]
+	pool     sync.Pool // of *Verdict
+}
+
+const memoEntries = 50_000
+
+// New returns a gate that serves c.Snapshot.
+func New(c Config) (*Gate, error) {
+	if c.Snapshot == nil || c.Snapshot.Routes == nil || c.Snapshot.Clients == nil || c.Snapshot.Policy == nil || c.Snapshot.Intel == nil {
+		return nil, errors.New("gate: incomplete snapshot")
+	}
+	if c.Sessions == nil || c.Audit == nil || c.Portal == nil || c.Pages == nil || c.Forwarder == nil || c.SignIn == "" || c.Now == nil || c.Logger == nil {
+		return nil, errors.New("gate: incomplete configuration")
+	}
+	verdicts, err := otter.New(&otter.Options[memoKey, *memo]{MaximumSize: memoEntries})
+	if err != nil {
+		return nil, err
+	}
+	g := &Gate{Config: c, verdicts: verdicts}
+	g.pool.New = func() any { return new(Verdict) }
+	g.current.Store(c.Snapshot)
+	return g, nil
+}
+
+// Update swaps in the snapshot that change makes of the current one. Updates are
+// serialised, so that two reloads cannot lose each other's part; change must not
+// modify what it is given.
+func (g *Gate) Update(change func(Snapshot) Snapshot) {
+	g.swap.Lock()
+	defer g.swap.Unlock()
+	next := change(*g.current.Load())
+	g.current.Store(&next)
+}
+
+// Current returns the snapshot in force.
+func (g *Gate) Current() *Snapshot { return g.current.Load() }
+
+// Verdict is a decision and everything it was made from. The zero value blocks.
+type Verdict struct {
+	Decision policy.Decision
+	Target   upstream.Target
+	Route    *upstream.Route // nil: no route, or one of Sallyport's own pages
+	Session  authn.Session   // zero: nobody
+	Facts    policy.Facts
+
+	snapshot *Snapshot
+	kind     *memo // what was remembered about this session, address and route
+}
+
+// Problems that are not decisions. Everything else that Check returns is a failure of
+// our own: the caller answers 503.
+var (
+	// ErrNoRoute: the host and path are not configured.
+	ErrNoRoute = errors.New("no route")
+	// ErrAddress: the client's address cannot be told, so nothing can be judged.
+	ErrAddress = errors.New("client address unknown")
+)
+
+// Check judges one request for a route and fills v, which may be reused. It has no side
+// effects. A *upstream.BadRequest, ErrNoRoute, ErrAddress or any other error leaves a
+// v that blocks.
+func (g *Gate) Check(r *http.Request, v *Verdict) error {
+	*v = Verdict{snapshot: g.current.Load()}
+	if err := g.target(r, v); err != nil {
+		return err
+	}
+	route, ok := v.snapshot.Routes.Match(v.Target)
+	if !ok || ownPage(v.Target.Path) {
+		return ErrNoRoute
+	}
+	v.Route = route
+	return g.judge(r, v, policy.PurposeAccess)
+}
+
+// ownPage reports whether a path is kept for Sallyport: no route reaches it, not even
+// one for everything on its host.
+func ownPage(path string) bool {
+	return strings.HasPrefix(path, portal.Prefix) || path+"/" == portal.Prefix
+}
+
+// target establishes what is asked for, once.
+func (g *Gate) target(r *http.Request, v *Verdict) (err error) {
+	clients := v.snapshot.Clients
+	canonicalise := upstream.Canonicalise
+	if clients.TrustedPeer(r) {
+		canonicalise = upstream.CanonicaliseBehindProxy
+	}
+	v.Target, err = canonicalise(r, clients.Scheme(r))
+	return err
+}
+
+// judge answers the questions about a request whose target is known.
+func (g *Gate) judge(r *http.Request, v *Verdict, purpose string) error {
+	addr, err := v.snapshot.Clients.Resolve(r) // 1 who is calling
+	if err != nil {
+		return errors.Join(ErrAddress, err)
+	}
+	v.Session, err = g.Sessions.Load(r, v.Target.Host) // 2 which person
+	if err != nil && !errors.Is(err, session.ErrNoSession) {
+		return err
+	}
+	now := g.Now()
+	known := g.remember(v, addr, purpose, now) // 3 what network; what the policy says of both
+	v.kind = known
+	v.Facts = known.facts
+	v.Facts.Time.Now = now
+	v.Facts.Request = requestFacts(r, v, purpose)
+	sessionFacts(&v.Facts, v.Session, addr, now)
+	v.Decision = v.snapshot.Policy.Conclude(&v.Facts, known.partial) // 4 what about this very request
+	return nil
+}
+
+// memoKey is everything that the stable part of a judgement depends on. The
+// verification time stands for the token: a new assertion is a new key.
+type memoKey struct {
+	session  string
+	host     string
+	verified int64
+	addr     netip.Addr
+	route    *upstream.Route
+	purpose  string
+}
+
+// memo is the stable part of a judgement.
+type memo struct {
+	snapshot *Snapshot
+	made     time.Time
+	person   authn.Person
+	facts    policy.Facts
+	partial  policy.Partial
+}
+
+const (
+	clockBoundAge = time.Second // rules that read the clock are asked again after this
+	memoAge       = time.Minute // what the IP data says of its own age moves on
+)
+
+// remember returns the part of the judgement that is the same for every request of
+// this session from this address to this route, from memory if it is still good.
+func (g *Gate) remember(v *Verdict, addr netip.Addr, purpose string, now time.Time) *memo {
+	key := memoKey{session: v.Session.ID, host: v.Session.Host, addr: addr, route: v.Route, purpose: purpose}
+	if !v.Session.Verification.At.IsZero() {
+		key.verified = v.Session.Verification.At.UnixMicro()
+	}
+	if m, ok := g.verdicts.GetIfPresent(key); ok && m.good(v, now) {
+		return m
+	}
+	m := &memo{snapshot: v.snapshot, made: now, person: v.Session.Person}
+	m.facts.IP = v.snapshot.Intel.Lookup(addr).Facts(now)
+	identityFacts(&m.facts, v.Session, now)
+	m.facts.Time.Now = now
+	m.facts.Request = policy.Request{Purpose: purpose}
+	if v.Route != nil {
+		m.facts.Request.Route = v.Route.Name
+	}
+	sessionFacts(&m.facts, v.Session, addr, now)
+	m.partial = v.snapshot.Policy.Stable(&m.facts)
+	// Strangers are not remembered: they would push out the people who work here.
+	if v.Session.ID != "" {
+		g.verdicts.Set(key, m)
+	}
+	return m
+}
+
+func (m *memo) good(v *Verdict, now time.Time) bool {
+	age := now.Sub(m.made)
+	return m.snapshot == v.snapshot && samePerson(m.person, v.Session.Person) && age >= 0 &&
+		(age < clockBoundAge || age < memoAge && !m.partial.ClockBound())
+}

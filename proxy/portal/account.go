@@ -1,0 +1,280 @@
+package portal
+
+import (
+	"encoding/base64"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"sallyport/authn"
+	"sallyport/authn/passkey"
+	"sallyport/authn/session"
+	"sallyport/policy"
+)
+
+// accountPage shows people their passkeys and sessions. It needs a verified
+// session: it lists what an intruder would want to know.
+func (p *Portal) accountPage(w http.ResponseWriter, r *http.Request, v Visit) error {
+	j, err := p.judged(r, v, policy.PurposeSignIn)
+	if err != nil {
+		return err
+	}
+	trip := journey{to: returnTo{p.origin, Prefix + "account"}}
+	if j.Session.Level() != authn.Verified {
+		redirect(w, trip.page("sign-in"))
+		return nil
+	}
+	passkeys, err := p.Passkeys.List(r.Context(), j.Session.Person.Subject)
+	if err != nil {
+		return err
+	}
+	sessions, err := p.Sessions.List(r.Context(), session.Filter{Subject: j.Session.Person.Subject})
+	if err != nil {
+		return err
+	}
+	page := view{
+		Title: "Your account", Email: string(j.Session.Person.Email), Wide: true,
+		Begin: Prefix + "enroll", Finish: Prefix + "account", Notice: notices[r.URL.RawQuery],
+		More: []Link{{URL: Prefix + "sign-out", Text: "Sign out"}},
+	}
+	if p.Tools != nil {
+		page.Tools = p.Tools(j.Session.Person)
+	}
+	usable := 0
+	for _, c := range passkeys {
+		if c.Blocked == "" {
+			usable++
+		}
+	}
+	for _, c := range passkeys {
+		page.Passkeys = append(page.Passkeys, passkeyView{
+			ID: base64.RawURLEncoding.EncodeToString(c.ID), Name: c.Name, Kind: kind(c.Credential), Created: day(c.CreatedAt), Used: day(c.LastUsedAt),
+			Current: string(c.ID) == string(j.Session.Verification.Credential.ID), Blocked: c.Blocked != "", Removable: usable > 1 || c.Blocked != "",
+		})
+	}
+	now := p.Now()
+	for _, s := range sessions {
+		if now.After(s.ExpiresAt) {
+			continue
+		}
+		page.Sessions = append(page.Sessions, sessionView{ID: s.ID, Created: moment(s.CreatedAt), Seen: moment(s.LastSeenAt), Expires: moment(s.ExpiresAt), Current: s.ID == j.Session.ID})
+	}
+	p.Pages.render(w, http.StatusOK, "account", page)
+	return nil
+}
+
+var notices = map[string]string{
+	"added=1":   "The passkey was added.",
+	"removed=1": "The passkey was removed. Delete it on the device as well.",
+	"ended=1":   "The session was ended.",
+}
+
+// accountChange removes a passkey or ends a session, of the person's own.
+func (p *Portal) accountChange(w http.ResponseWriter, r *http.Request, v Visit) error {
+	r.Body = http.MaxBytesReader(w, r.Body, 16<<10)
+	j, err := p.judged(r, v, policy.PurposeSignIn)
+	if err != nil {
+		return err
+	}
+	trip := journey{to: returnTo{p.origin, Prefix + "account"}, causes: []policy.Cause{policy.CauseSession}}
+	if j.Session.Level() != authn.Verified || p.Now().Sub(j.Session.Verification.At) > addFreshness {
+		seeOther(w, trip.page("step-up"))
+		return nil
+	}
+	who := j.Session.Person.Subject
+	switch r.PostFormValue("do") {
+	case "remove-passkey":
+		id, err := base64.RawURLEncoding.DecodeString(r.PostFormValue("credential"))
+		if err != nil {
+			return errNoSuchThing
+		}
+		if err := v.Record(r.Context(), "passkey_removed", j, map[string]string{"credential": credentialHandle(authn.Credential{ID: id})}); err != nil {
+			return err
+		}
+		switch err := p.Passkeys.Remove(r.Context(), who, id); {
+		case errors.Is(err, passkey.ErrLastCredential):
+			return &Refusal{Status: http.StatusConflict, Code: "last_passkey", Title: "That is your last passkey", Text: []string{"Add another one first; without any you could not get in."}, Link: Link{URL: Prefix + "account", Text: "Back to your account"}}
+		case errors.Is(err, authn.ErrNotFound):
+			return errNoSuchThing
+		case err != nil:
+			return err
+		}
+		seeOther(w, Prefix+"account?removed=1")
+	case "end-session":
+		id := r.PostFormValue("session")
+		if id == "" {
+			return errNoSuchThing
+		}
+		if err := v.Record(r.Context(), "session_ended", j, map[string]string{"session": id}); err != nil {
+			return err
+		}
+		// The subject is part of the filter: nobody ends another person's session.
+		if _, err := p.Sessions.Revoke(r.Context(), session.Filter{ID: id, Subject: who}); err != nil {
+			return err
+		}
+		seeOther(w, Prefix+"account?ended=1")
+	default:
+		return errNoSuchThing
+	}
+	return nil
+}
+
+var errNoSuchThing = &Refusal{Status: http.StatusNotFound, Code: "not_found", Title: "That is not there any more", Text: []string{"Reload your account page to see what is."}, Link: Link{URL: Prefix + "account", Text: "Back to your account"}}
+
+func seeOther(w http.ResponseWriter, to string) {
+	securityHeaders(w.Header())
+	w.Header().Set("Location", to)
+	w.WriteHeader(http.StatusSeeOther)
+}
+
+// signOutPage asks first: a link somewhere must not be able to sign people out.
+func (p *Portal) signOutPage(w http.ResponseWriter, r *http.Request, v Visit) error {
+	j, err := v.Judge(policy.PurposeSignIn)
+	if err != nil {
+		return err
+	}
+	if j.Session.Level() == authn.None {
+		p.signedOut(w, "")
+		return nil
+	}
+	p.Pages.render(w, http.StatusOK, "sign-out", view{
+		Title: "Sign out?", Email: string(j.Session.Person.Email), Finish: Prefix + "sign-out",
+		Text: []string{"This ends your session in this browser, for every tool behind this sign-in."},
+	})
+	return nil
+}
+
+func (p *Portal) signOut(w http.ResponseWriter, r *http.Request, v Visit) error {
+	j, err := v.Judge(policy.PurposeSignIn)
+	if err != nil {
+		return err
+	}
+	if j.Session.Level() == authn.None {
+		p.signedOut(w, "")
+		return nil
+	}
+	idToken, err := p.Sessions.SignOut(w, r, j.Session)
+	if err != nil {
+		return err
+	}
+	if err := v.Record(r.Context(), "sign_out", j, nil); err != nil {
+		return err
+	}
+	end, _ := p.Provider.EndSessionURL(idToken, p.origin+Prefix+"sign-out", "")
+	p.signedOut(w, end)
+	return nil
+}
+
+// signedOut offers the provider's own sign-out as a second step (OpenID Connect
+// RP-Initiated Logout 1.0), because it ends more than the person may have asked for.
+func (p *Portal) signedOut(w http.ResponseWriter, providerURL string) {
+	page := view{Title: "You are signed out", Text: []string{"Your session here has ended."},
+		Link: Link{URL: p.origin + Prefix + "sign-in", Text: "Sign in again", Action: "sign-in"}}
+	if providerURL != "" {
+		page.Text = append(page.Text, "You may still be signed in to your company account. On a shared computer, sign out there as well.")
+		page.More = []Link{{URL: providerURL, Text: "Sign out of your company account too"}}
+	}
+	p.Pages.render(w, http.StatusOK, "message", page)
+}
+
+// whoami is the JSON form of a session, for applications and scripts.
+type whoami struct {
+	User               authn.Email `json:"user"`
+	Name               string      `json:"name,omitempty"`
+	Subject            string      `json:"subject"`
+	Groups             []string    `json:"groups"`
+	Level              string      `json:"level"`
+	Session            string      `json:"session"`
+	SessionAgeSeconds  int64       `json:"session_age_seconds"`
+	VerifiedAgeSeconds *int64      `json:"verified_age_seconds"` // null: not verified in this session
+	Credential         string      `json:"credential,omitempty"` // class of the passkey
+	ExpiresAt          time.Time   `json:"expires_at"`
+	IP                 string      `json:"ip"`
+	Country            string      `json:"country"`
+}
+
+func (p *Portal) whoami(w http.ResponseWriter, r *http.Request, v Visit) error {
+	j, err := v.Judge(policy.PurposeSignIn)
+	if err != nil {
+		return err
+	}
+	s := j.Session
+	if s.Level() == authn.None {
+		writeJSON(w, http.StatusUnauthorized, map[string]string{
+			"error": "not_signed_in", "message": "Nobody is signed in.", "level": s.Level().String(),
+			"sign_in": p.origin + Prefix + "sign-in?" + url.Values{"return_to": {v.Origin() + "/"}}.Encode(),
+		})
+		return nil
+	}
+	now := p.Now()
+	answer := whoami{
+		User: s.Person.Email, Name: s.Person.Name, Subject: s.Person.Subject.ID, Groups: append([]string{}, s.Person.Groups...),
+		Level: s.Level().String(), Session: s.ID, SessionAgeSeconds: seconds(now.Sub(s.CreatedAt)), ExpiresAt: s.ExpiresAt.UTC(),
+		IP: j.Facts.IP.Address, Country: j.Facts.IP.Country,
+	}
+	if s.Level() == authn.Verified {
+		age := seconds(now.Sub(s.Verification.At))
+		answer.VerifiedAgeSeconds, answer.Credential = &age, s.Verification.Credential.Class.String()
+	}
+	writeJSON(w, http.StatusOK, answer)
+	return nil
+}
+
+func seconds(d time.Duration) int64 { return int64(d / time.Second) }
+
+func day(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return t.UTC().Format("2 January 2006")
+}
+
+func moment(t time.Time) string { return t.UTC().Format("2 Jan 2006 15:04 MST") }
+
+func kind(c authn.Credential) string {
+	switch c.Class {
+	case authn.ClassSynced:
+		return "synced passkey"
+	case authn.ClassAttested:
+		return "security key or device, make confirmed"
+	case authn.ClassUnattested:
+		return "stays on one device"
+	default:
+		return "unknown"
+	}
+}
+
+// credentialHandle names a credential in logs: enough to find it, not its whole id.
+func credentialHandle(c authn.Credential) string {
+	s := base64.RawURLEncoding.EncodeToString(c.ID)
+	return s[:min(len(s), 16)]
+}
+
+// passkeyName is the name a person gave, or one made from their browser.
+func passkeyName(given, userAgent string) string {
+	given = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return -1
+		}
+		return r
+	}, strings.TrimSpace(given))
+	if runes := []rune(given); len(runes) > 60 {
+		given = string(runes[:60])
+	}
+	if given == "" {
+		return suggestName(userAgent)
+	}
+	return given
+}
+
+// suggestName guesses the device from the User-Agent. It is a label, nothing rests on it.
+func suggestName(userAgent string) string {
+	for _, known := range [][2]string{{"iPhone", "iPhone"}, {"iPad", "iPad"}, {"Android", "Android device"}, {"Macintosh", "Mac"}, {"Windows", "Windows PC"}, {"CrOS", "Chromebook"}, {"Linux", "Linux computer"}} {
+		if strings.Contains(userAgent, known[0]) {
+			return "My " + known[1]
+		}
+	}
+	return "My passkey"
+}

@@ -1,0 +1,222 @@
+package portal
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"encoding/json"
+	"html/template"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+//go:embed pages/*.html assets/*
+var files embed.FS
+
+// contentSecurityPolicy allows what the pages need and nothing else: own style,
+// own script as a module, fetches to this host. Trusted Types make assigning
+// markup from script an error.
+const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+
+// Link is where a page leads.
+type Link struct{ URL, Text, Action string }
+
+// view is what the templates see. One struct serves every page, so that the
+// layout can rely on its fields.
+type view struct {
+	Title, Email, Incident, Contact, Assets string
+	Script, Wide                            bool
+	Text, Steps                             []string
+	StepsTitle                              string
+	Link                                    Link
+	More                                    []Link
+
+	// ceremony pages
+	Action, Button, Begin, Finish, ReturnTo, Bind, Ticket, Suggested string
+
+	// account page
+	Notice   string
+	Passkeys []passkeyView
+	Sessions []sessionView
+	Tools    []Link
+}
+
+type passkeyView struct {
+	ID, Name, Kind, Created, Used string
+	Current, Blocked, Removable   bool
+}
+
+type sessionView struct {
+	ID, Created, Seen, Expires string
+	Current                    bool
+}
+
+// Pages renders what a person sees. It holds no state beyond its templates, and
+// is safe for concurrent use.
+type Pages struct {
+	contact   string
+	logger    *slog.Logger
+	templates map[string]*template.Template
+	assets    map[string]asset
+	base      string // path of the assets, which changes with their content
+}
+
+type asset struct {
+	contentType string
+	body        []byte
+}
+
+// NewPages prepares the templates. contact is shown as "Need help? ..." on every
+// page; empty leaves the line out.
+func NewPages(contact string, logger *slog.Logger) (*Pages, error) {
+	p := &Pages{contact: contact, logger: logger, templates: map[string]*template.Template{}, assets: map[string]asset{}}
+	for _, name := range []string{"message", "ceremony", "sign-out", "account"} {
+		t, err := template.ParseFS(files, "pages/layout.html", "pages/"+name+".html")
+		if err != nil {
+			return nil, err
+		}
+		p.templates[name] = t
+	}
+	entries, err := fs.ReadDir(files, "assets")
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.New()
+	for _, e := range entries {
+		body, err := files.ReadFile("assets/" + e.Name())
+		if err != nil {
+			return nil, err
+		}
+		sum.Write(body)
+		p.assets[e.Name()] = asset{contentTypes[e.Name()[strings.LastIndexByte(e.Name(), '.'):]], body}
+	}
+	p.base = Prefix + "assets/" + hex.EncodeToString(sum.Sum(nil)[:8])
+	return p, nil
+}
+
+var contentTypes = map[string]string{
+	".css": "text/css; charset=utf-8",
+	".js":  "text/javascript; charset=utf-8",
+	".svg": "image/svg+xml",
+}
+
+// serveAsset answers for a style sheet, script or icon. The folder name is a hash
+// of the content, so that browsers may keep them for good.
+func (p *Pages) serveAsset(w http.ResponseWriter, path string) bool {
+	name, ok := strings.CutPrefix(path, p.base+"/")
+	if !ok {
+		return false
+	}
+	a, ok := p.assets[name]
+	if !ok {
+		return false
+	}
+	h := w.Header()
+	h.Set("Content-Type", a.contentType)
+	h.Set("Cache-Control", "public, max-age=31536000, immutable")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	_, _ = w.Write(a.body)
+	return true
+}
+
+// render writes one page. The body is complete before the first byte leaves, so
+// that a template error becomes a clean 500 and never half a page.
+func (p *Pages) render(w http.ResponseWriter, status int, name string, v view) {
+	v.Assets, v.Contact = p.base, p.contact
+	var body bytes.Buffer
+	if err := p.templates[name].ExecuteTemplate(&body, "layout", v); err != nil {
+		p.logger.Error("page could not be rendered", "page", name, "error", err)
+		http.Error(w, "This page could not be shown. Please try again.", http.StatusInternalServerError)
+		return
+	}
+	h := w.Header()
+	securityHeaders(h)
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Length", strconv.Itoa(body.Len()))
+	w.WriteHeader(status)
+	_, _ = w.Write(body.Bytes())
+}
+
+func securityHeaders(h http.Header) {
+	h.Set("Content-Security-Policy", contentSecurityPolicy)
+	h.Set("Cache-Control", "no-store")
+	h.Set("Referrer-Policy", "no-referrer") // tickets and hand-off codes travel in URLs
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Permissions-Policy", "publickey-credentials-create=(self), publickey-credentials-get=(self)")
+}
+
+// Refusal is an answer other than the thing that was asked for. It is rendered
+// as a page for a browser that navigates, and as JSON for everything else.
+type Refusal struct {
+	Status   int
+	Code     string // machine-readable, stable: "blocked", "not_signed_in", ...
+	Title    string
+	Text     []string
+	Steps    []string // what the person can do
+	Link     Link
+	More     []Link
+	Incident string
+	Email    string        // who is signed in, if anybody
+	MaxAge   time.Duration // with StepUp: how old the assertion may be
+	StepUp   bool          // answer with the RFC 9470 challenge
+}
+
+// Refuse answers r. It is the only place that does, for the gate as well.
+func (p *Pages) Refuse(w http.ResponseWriter, r *http.Request, f Refusal) {
+	if f.StepUp {
+		// RFC 9470 section 3.
+		w.Header().Set("WWW-Authenticate", `Bearer error="insufficient_user_authentication", `+
+			`error_description="A fresh passkey verification is required", max_age=`+strconv.Itoa(int(f.MaxAge/time.Second)))
+	}
+	if Navigation(r) {
+		p.render(w, f.Status, "message", view{Title: f.Title, Text: f.Text, Steps: f.Steps, Link: f.Link, More: f.More, Incident: f.Incident, Email: f.Email})
+		return
+	}
+	message := f.Title
+	if len(f.Text) > 0 {
+		message = f.Text[0]
+	}
+	writeJSON(w, f.Status, problem{Error: f.Code, Message: message, Incident: f.Incident, Next: f.Link.URL})
+}
+
+// problem is the JSON form of a refusal.
+type problem struct {
+	Error    string `json:"error"`
+	Message  string `json:"message"`
+	Incident string `json:"incident,omitempty"`
+	Next     string `json:"next,omitempty"` // where a browser can put it right
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		http.Error(w, `{"error":"internal"}`, http.StatusInternalServerError)
+		return
+	}
+	h := w.Header()
+	securityHeaders(h)
+	h.Set("Content-Type", "application/json; charset=utf-8")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	_, _ = w.Write(body)
+}
+
+// Navigation reports whether a browser is about to show the answer to r as a
+// page. Fetch metadata decides where the browser sends it; older clients are
+// judged by method and Accept.
+func Navigation(r *http.Request) bool {
+	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
+		return mode == "navigate"
+	}
+	return (r.Method == http.MethodGet || r.Method == http.MethodHead) &&
+		strings.Contains(r.Header.Get("Accept"), "text/html")
+}

@@ -1,0 +1,322 @@
+// Package portal is the pages a person sees: signing in, proving themselves,
+// enrolling a passkey, their account, and being refused.
+//
+// It strings the ceremonies of the authn packages together and writes the
+// answers. It decides nothing about access: every page that moves somebody
+// forward first asks the gate, through [Visit.Judge], what the policy thinks, and
+// every event is in the audit log, through [Visit.Record], before its answer leaves.
+// If either cannot be had the answer is 503 and nothing happened.
+//
+// All ceremonies run on the sign-in host, the one origin that the relying party
+// accepts. The other hosts only know how to send people there and to take them
+// back with a hand-off code (see authn/session).
+//
+// The pages work with a keyboard and a screen reader, load nothing from anywhere
+// else, and run under a content security policy without inline script or style.
+package portal
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base32"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"sallyport/authn"
+	"sallyport/authn/enroll"
+	"sallyport/authn/passkey"
+	"sallyport/authn/session"
+	"sallyport/authn/signin"
+	"sallyport/policy"
+)
+
+// Prefix is the path that Sallyport keeps for itself on every host.
+const Prefix = "/.sallyport/"
+
+// Judgement is what the gate established about a request to these pages.
+type Judgement struct {
+	Session  authn.Session // zero: nobody
+	Facts    policy.Facts
+	Decision policy.Decision
+	Incident string // for whatever is refused or goes wrong with this request
+}
+
+// Visit is one request to these pages as the gate sees it: canonical, resolved,
+// and able to be judged and recorded.
+type Visit interface {
+	// Origin is the canonical origin asked for, such as "https://app.example.com".
+	Origin() string
+	// Path is the canonical path.
+	Path() string
+	// Judge asks the policy about this request for one of the policy.Purpose*
+	// values. An error means that no judgement could be made: the caller refuses.
+	Judge(purpose string) (Judgement, error)
+	// Record writes an identity event; it is durable when Record returns.
+	Record(ctx context.Context, event string, j Judgement, detail map[string]string) error
+}
+
+// Config is what the pages are made of. Fields are required unless they say otherwise.
+type Config struct {
+	SignIn   *url.URL // the sign-in host (external_url)
+	Origins  []string // every origin people may be sent back to
+	Sessions *session.Manager
+	Provider *signin.Provider
+	Passkeys *passkey.RelyingParty
+	Tickets  *enroll.Desk
+	Pages    *Pages
+	Roster   func(authn.Person) authn.Person // completes a person who has just signed in; optional
+	Tools    func(authn.Person) []Link       // what this person may open; optional
+	Now      func() time.Time
+	Logger   *slog.Logger
+}
+
+// Portal serves everything below [Prefix].
+type Portal struct {
+	Config
+	origin  string
+	origins map[string]bool
+	secure  bool
+	csrf    *http.CrossOriginProtection
+}
+
+// New checks c. It does no I/O.
+func New(c Config) (*Portal, error) {
+	if c.Sessions == nil || c.Provider == nil || c.Passkeys == nil || c.Tickets == nil || c.Pages == nil || c.Now == nil || c.Logger == nil {
+		return nil, errors.New("portal: incomplete configuration")
+	}
+	if c.Roster == nil {
+		c.Roster = func(p authn.Person) authn.Person { return p }
+	}
+	origin, ok := canonicalOrigin(c.SignIn)
+	if !ok {
+		return nil, fmt.Errorf("portal: %q is not an http(s) origin", c.SignIn)
+	}
+	p := &Portal{Config: c, origin: origin, origins: map[string]bool{origin: true}, secure: c.SignIn.Scheme == "https", csrf: http.NewCrossOriginProtection()}
+	for _, o := range c.Origins {
+		p.origins[o] = true
+	}
+	return p, nil
+}
+
+// handler is one page. What it returns, if not nil, is rendered by Serve, the one
+// place that turns errors into answers.
+type handler func(w http.ResponseWriter, r *http.Request, v Visit) error
+
+// Serve answers a request below Prefix.
+func (p *Portal) Serve(w http.ResponseWriter, r *http.Request, v Visit) {
+	if (r.Method == http.MethodGet || r.Method == http.MethodHead) && p.Pages.serveAsset(w, v.Path()) {
+		return
+	}
+	h := p.route(r.Method, strings.TrimPrefix(v.Path(), Prefix), v.Origin() == p.origin)
+	if h == nil {
+		p.fail(w, r, v, &Refusal{Status: 404, Code: "not_found", Title: "There is nothing here", Text: []string{"This address does not exist."}, Link: Link{URL: "/", Text: "Go to the start page"}})
+		return
+	}
+	// Back-channel logout is the one call that comes from a server, without a browser's cookies or origin.
+	if !strings.HasSuffix(v.Path(), "/backchannel-logout") {
+		if err := p.csrf.Check(r); err != nil {
+			p.fail(w, r, v, &Refusal{Status: 403, Code: "cross_origin", Title: "That request came from another site", Text: []string{"It was refused to protect your account. Start again from the tool you wanted to open."}})
+			return
+		}
+	}
+	if err := h(w, r, v); err != nil {
+		p.fail(w, r, v, err)
+	}
+}
+
+// route names the handler, or nil. On hosts other than the sign-in host only what
+// concerns that host's own cookie is served; the ceremonies are sent over.
+func (p *Portal) route(method, page string, signInHost bool) handler {
+	get := method == http.MethodGet || method == http.MethodHead
+	post := method == http.MethodPost
+	switch {
+	case page == "whoami" && get:
+		return p.whoami
+	case page == "sign-out" && get:
+		return p.signOutPage
+	case page == "sign-out" && post:
+		return p.signOut
+	case !signInHost && page == "callback" && get:
+		return p.handoff
+	case !signInHost && get && (page == "sign-in" || page == "step-up" || page == "enroll" || page == "account"):
+		return p.overToSignInHost(page)
+	case !signInHost:
+		return nil
+	}
+	switch [2]string{page, method} {
+	case [2]string{"sign-in", "GET"}, [2]string{"sign-in", "HEAD"}:
+		return p.signInPage
+	case [2]string{"callback", "GET"}:
+		return p.callback
+	case [2]string{"step-up", "GET"}, [2]string{"step-up", "HEAD"}:
+		return p.stepUpPage
+	case [2]string{"step-up/begin", "POST"}:
+		return p.stepUpBegin
+	case [2]string{"step-up/finish", "POST"}:
+		return p.stepUpFinish
+	case [2]string{"enroll", "GET"}, [2]string{"enroll", "HEAD"}:
+		return p.enrollPage
+	case [2]string{"enroll/begin", "POST"}:
+		return p.enrollBegin
+	case [2]string{"enroll/finish", "POST"}:
+		return p.enrollFinish
+	case [2]string{"account", "GET"}, [2]string{"account", "HEAD"}:
+		return p.accountPage
+	case [2]string{"account", "POST"}:
+		return p.accountChange
+	case [2]string{"backchannel-logout", "POST"}:
+		return p.backchannelLogout
+	}
+	return nil
+}
+
+// Error makes a Refusal an error that handlers can return.
+func (f *Refusal) Error() string { return f.Code }
+
+// fail turns an error into an answer. What is not a Refusal is our own trouble: the
+// person gets a plain 503, the log gets the cause.
+func (p *Portal) fail(w http.ResponseWriter, r *http.Request, v Visit, err error) {
+	// A refusal hands nothing out: whatever session was on its way is not delivered.
+	w.Header().Del("Set-Cookie")
+	var refusal *Refusal
+	if errors.As(err, &refusal) {
+		f := *refusal
+		if f.Incident == "" && f.Status != http.StatusNotFound {
+			f.Incident = NewIncident()
+			p.Logger.Info("page refused", "code", f.Code, "incident", f.Incident, "path", v.Path())
+		}
+		p.Pages.Refuse(w, r, f)
+		return
+	}
+	incident := NewIncident()
+	p.Logger.Error("page failed", "path", v.Path(), "incident", incident, "error", err)
+	p.Pages.Refuse(w, r, Unavailable(incident))
+}
+
+// Unavailable is the answer when something of our own is down. Nothing was let
+// through, and nothing half done.
+func Unavailable(incident string) Refusal {
+	return Refusal{
+		Status: http.StatusServiceUnavailable, Code: "unavailable", Title: "Sign-in is not working right now", Incident: incident,
+		Text:  []string{"Something on our side is not available, so nobody can be let in for the moment. Nothing you did was lost."},
+		Steps: []string{"Wait a minute, then reload this page.", "If it goes on, tell your operations team and give them the reference below."},
+	}
+}
+
+// NewIncident returns a reference for people to quote: 50 random bits, in letters
+// and digits that survive being read out.
+func NewIncident() string {
+	var b [10]byte
+	_, _ = rand.Read(b[:])
+	s := incidentAlphabet.EncodeToString(b[:])
+	return s[:5] + "-" + s[5:10]
+}
+
+var incidentAlphabet = base32.NewEncoding("0123456789ABCDEFGHJKMNPQRSTVWXYZ").WithPadding(base32.NoPadding) // Crockford's
+
+// judged asks the policy about a purpose, and turns a block into a recorded refusal.
+func (p *Portal) judged(r *http.Request, v Visit, purpose string) (Judgement, error) {
+	j, err := v.Judge(purpose)
+	if err != nil {
+		return j, err
+	}
+	refuse := j.Decision.Action == policy.Block ||
+		// Nobody without a passkey can step up, so for enrolment a step-up is a no.
+		purpose == policy.PurposeEnroll && j.Decision.Action == policy.StepUp && j.Session.Level() != authn.None
+	if !refuse {
+		return j, nil
+	}
+	if err := v.Record(r.Context(), purpose+"_refused", j, nil); err != nil {
+		return j, err
+	}
+	f := Blocked(j.Decision, string(j.Session.Person.Email), j.Incident)
+	if purpose == policy.PurposeEnroll {
+		f.Title = "You cannot enrol a passkey from here"
+	}
+	return j, &f
+}
+
+// next is where the browser goes once everything the target asked for is done. A
+// target on another host is reached with a hand-off code if that host's cookie took
+// part (bind), and plainly otherwise: the host will then send the browser back here.
+func (p *Portal) next(ctx context.Context, s authn.Session, to returnTo, bind string) (string, error) {
+	if to.origin == p.origin || bind == "" {
+		return to.String(), nil
+	}
+	code, err := p.Sessions.Handoff(ctx, s, hostOf(to.origin), bind, to.path)
+	if err != nil {
+		return "", err
+	}
+	return to.origin + Prefix + "callback?" + url.Values{"handoff": {code}}.Encode(), nil
+}
+
+func hostOf(origin string) string {
+	_, host, _ := strings.Cut(origin, "://")
+	return host
+}
+
+// target reads the return_to parameter; without one, people end on their account
+// page, which lists what they may open.
+func (p *Portal) target(raw string) (returnTo, error) {
+	if raw == "" {
+		return returnTo{p.origin, Prefix + "account"}, nil
+	}
+	to, err := parseReturnTo(raw, p.origin, p.origins)
+	if err != nil {
+		return to, &Refusal{Status: 400, Code: "bad_return_to", Title: "That link is not right",
+			Text: []string{"It would lead to an address that does not belong to this sign-in. Open the tool you want directly."}}
+	}
+	return to, nil
+}
+
+// bindPattern is a base64url SHA-256; anything else is not a hand-off binding.
+func validBind(s string) bool {
+	if s == "" {
+		return true
+	}
+	if len(s) != 43 {
+		return false
+	}
+	return strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") == ""
+}
+
+// journey is where a person is heading, as every page of a sign-in carries it.
+type journey struct {
+	to     returnTo
+	bind   string
+	causes []policy.Cause
+}
+
+func (p *Portal) journey(returnTo, bind, why string) (journey, error) {
+	to, err := p.target(returnTo)
+	if err != nil {
+		return journey{}, err
+	}
+	if !validBind(bind) {
+		return journey{}, &Refusal{Status: 400, Code: "bad_request", Title: "That link is not right", Text: []string{"Open the tool you want directly."}}
+	}
+	return journey{to, bind, parseCauses(why)}, nil
+}
+
+// page is the address of a page of the sign-in host that continues the journey.
+func (j journey) page(name string) string {
+	q := url.Values{"return_to": {j.to.String()}}
+	if j.bind != "" {
+		q.Set("bind", j.bind)
+	}
+	if len(j.causes) > 0 {
+		q.Set("why", joinCauses(j.causes))
+	}
+	return Prefix + name + "?" + q.Encode()
+}
+
+func redirect(w http.ResponseWriter, to string) {
+	securityHeaders(w.Header())
+	w.Header().Set("Location", to)
+	w.WriteHeader(http.StatusFound)
+}

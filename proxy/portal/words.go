@@ -1,0 +1,80 @@
+package portal
+
+import (
+	"strings"
+
+	"sallyport/policy"
+)
+
+// because says why somebody has to prove themselves, in their words. Policy names,
+// thresholds and list names are never part of it.
+func because(causes []policy.Cause) string {
+	for _, c := range causes {
+		switch c {
+		case policy.CauseUnverified, policy.CauseSignIn:
+			return "You have signed in. Now show that it is really you at this device."
+		case policy.CauseNetwork:
+			return "You are connecting from a different network than usual for this tool, so we need to check that it is really you."
+		case policy.CauseCredential:
+			return "This tool needs to be opened with another kind of passkey than the one you used."
+		case policy.CauseRequest, policy.CauseSession:
+			return "What you are about to do needs a recent check that it is really you."
+		case policy.CauseTime:
+			return "At this time of day we check once more that it is really you."
+		case policy.CausePerson:
+			return "Your account needs a recent check that it is really you."
+		}
+	}
+	return "We need to check that it is really you before you go on."
+}
+
+// parseCauses reads the causes a page was sent with. They come through the
+// address bar, so anything outside the vocabulary is dropped; all a forged value
+// can do is to pick another of the sentences above.
+func parseCauses(s string) []policy.Cause {
+	var causes []policy.Cause
+	for part := range strings.SplitSeq(s, ",") {
+		switch c := policy.Cause(part); c {
+		case policy.CauseSignIn, policy.CauseUnverified, policy.CauseNetwork, policy.CausePerson, policy.CauseSession,
+			policy.CauseCredential, policy.CauseRequest, policy.CauseTime:
+			causes = append(causes, c)
+		}
+		if len(causes) == 8 {
+			break
+		}
+	}
+	return causes
+}
+
+func joinCauses(causes []policy.Cause) string {
+	parts := make([]string, len(causes))
+	for i, c := range causes {
+		parts[i] = string(c)
+	}
+	return strings.Join(parts, ",")
+}
+
+// Blocked describes a block to the person it hits: what kind of thing it rests on
+// and what to do, never which rule.
+func Blocked(d policy.Decision, email, incident string) Refusal {
+	f := Refusal{
+		Status: 403, Code: "blocked", Title: "You cannot get in from here", Incident: incident, Email: email,
+		Steps: []string{"If you think this is a mistake, send the reference below to your security team. It tells them everything they need."},
+	}
+	for _, c := range d.Causes {
+		switch c {
+		case policy.CauseGrant:
+			f.Title = "You do not have access to this tool"
+			f.Text = []string{"You are signed in, but this tool is not open to your account."}
+			f.Steps = []string{"Ask the owner of the tool, or your security team, to give you access.", "If you should have access already, send them the reference below."}
+			return f
+		case policy.CauseNetwork:
+			f.Text = []string{"The network you are connecting from is not accepted for this tool."}
+			f.Steps = append([]string{"If you use a VPN, a proxy, a private relay or a remote desktop, switch it off and reload this page.", "If you are travelling, tell your security team where you are."}, f.Steps...)
+			return f
+		}
+	}
+	f.Title = "You cannot get in at the moment"
+	f.Text = []string{"Your company's access rules do not allow this request."}
+	return f
+}
