@@ -119,11 +119,10 @@ func statedRecord(columns, fields []string) (record, error) {
 				return rec, fmt.Errorf("%q is not an ISO 3166-1 alpha-2 country code", clip(f))
 			}
 		case "subdivision":
-			f = strings.ToUpper(f)
 			if c, part, ok := strings.Cut(f, "-"); !ok || countryCode(c) == "" || part == "" || len(part) > 3 {
 				return rec, fmt.Errorf("%q is not an ISO 3166-2 subdivision code", clip(f))
 			}
-			rec.subdivisions = []string{f}
+			rec.subdivisions = []string{strings.ToUpper(f)}
 		case "asn":
 			if rec.asn = flatASN(f); rec.asn == 0 {
 				return rec, fmt.Errorf("%q is not an autonomous system number", clip(f))

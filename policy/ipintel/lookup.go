@@ -29,13 +29,12 @@ func (s *Snapshot) join(a netip.Addr) Network {
 	n.text = a.String()
 	inner, tunnelled := embedded(a)
 	n.Private = isPrivate(a) || tunnelled && isPrivate(inner)
-	var rec record
-	for _, i := range s.believed {
-		m := s.members[i]
-		if m.spec.database && n.Private {
+	said := make([]record, len(s.members))
+	for i, m := range s.members {
+		if m.data == nil || m.spec.database && n.Private {
 			continue
 		}
-		said, found, err := s.ask(m, a, inner, tunnelled)
+		rec, found, err := s.ask(m, a, inner, tunnelled)
 		if err != nil {
 			s.faults.Add(1)
 			n.Missing = append(slices.Clone(n.Missing), m.spec.name)
@@ -44,7 +43,11 @@ func (s *Snapshot) join(a netip.Addr) Network {
 		if found && !m.spec.database {
 			n.Lists = append(slices.Clip(n.Lists), m.spec.name)
 		}
-		rec.under(said)
+		said[i] = rec
+	}
+	var rec record
+	for _, i := range s.believed {
+		rec.under(said[i])
 	}
 	if rec.country != "" {
 		n.Country = rec.country

@@ -3,6 +3,7 @@ package ipintel
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"path/filepath"
 	"regexp"
@@ -55,10 +56,10 @@ func (c Config) specs() ([]spec, error) {
 		if seen[name] {
 			name = f // two of that name in different folders
 		}
-		if seen[name] {
+		if seen["file "+f] {
 			return nil, fmt.Errorf("database %s is configured twice", f)
 		}
-		seen[name] = true
+		seen[name], seen["file "+f] = true, true
 		all = append(all, spec{name: name, file: f, database: true})
 	}
 	for _, l := range c.Lists {
@@ -167,4 +168,6 @@ func (p provides) names() map[string]bool {
 func (s *Snapshot) Sources() []Source { return slices.Clone(s.sources) }
 
 // Provides says what the configured sources can answer, whether or not they are loaded.
-func (s *Snapshot) Provides() policy.Provides { return s.provides }
+func (s *Snapshot) Provides() policy.Provides {
+	return policy.Provides{Signals: maps.Clone(s.provides.Signals), Lists: maps.Clone(s.provides.Lists)}
+}
