@@ -1,0 +1,56 @@
+// Package audit is the record of what was decided and why: JSON lines that
+// cannot be changed afterwards without it showing.
+//
+// # Files
+//
+//	audit.jsonl             one JSON object a line, see [Record]; the first key is its seq
+//	audit.jsonl.tlog        the Merkle tree over the lines (RFC 6962), 32 bytes a hash
+//	audit.jsonl.checkpoint  size and root of that tree, signed (C2SP checkpoint, signed note)
+//
+// The leaf of a record is the hash of its line without the line feed; seq counts
+// records from 0 through all rotated files, so that it is the leaf's index too.
+// The checkpoint also names the seq that each file started with, when it was
+// signed, and whether the log was closed in order.
+//
+// # What a caller can rely on
+//
+// [Log.Append] returns nil when the record is on disk (fsync; concurrent callers
+// share one). [Log.Allow] does the same for the first of a run of identical
+// allows, and counts the rest; the counts are written once a minute and at Close,
+// so that a crash can lose at most a minute of counting, never the allow itself.
+// Any error means that there is no record, and that the caller must not act as if
+// there were: the answer to the request is 503. After an error the log refuses
+// everything until it has repaired its file (it tries once a second); [Log.Health]
+// says so.
+//
+// The order of writes makes every crash recoverable: lines, fsync, hashes, answer;
+// and for a checkpoint: fsync of the hashes, signature, rename. So lines may be
+// ahead of hashes and hashes ahead of the checkpoint, never the reverse. [Open]
+// cuts off what a crash left half written (such bytes were never acknowledged),
+// brings the hashes up to date, and refuses to run when a line that is covered by
+// the checkpoint or by a hash is not there or not the same.
+//
+// # Rotation
+//
+// Rename the file (logrotate without copytruncate, with delaycompress). The next
+// write, or [Log.Reopen], signs a checkpoint and starts a new file that continues
+// the same tree. The files beside it stay where they are and are never rotated.
+// Rotated files whose name is the log's with "." or "-" and a digit after it are
+// found by [Segments]; they may be compressed with gzip.
+//
+// # What it is not
+//
+// Somebody who can write the files and has the signing key can write another
+// history, and somebody who can delete all three files together leaves nothing
+// to compare with: have [Config.OnCheckpoint] send checkpoints off the machine, and
+// give them to [Verify]. Records written since the last checkpoint (some seconds) are
+// protected by the hash file only, which is not signed. The log keeps no secrets:
+// there is no field for a cookie or a token, and none may be put into Detail.
+//
+// # Numbers
+//
+// One core of a shared two-core virtual machine, `go test -bench . ./proxy/audit`;
+// the disk decides most of the first two:
+//
+//	BENCHNUMBERS
+package audit

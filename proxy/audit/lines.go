@@ -1,0 +1,118 @@
+package audit
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// lineRef is what a comparison needs to know of a line.
+type lineRef struct {
+	file  string
+	num   int64
+	end   int64
+	hash  tlog.Hash
+	seq   int64 // that it claims, or -1
+	valid bool  // for a line without a stored hash: it is a JSON object
+}
+
+// torn is an end of a file without a line feed: half a line, or nothing at all.
+type torn struct {
+	file  string
+	num   int64
+	bytes int64
+}
+
+// lineSource reads the lines of several files, one after the other.
+type lineSource struct {
+	files []string
+	// unhashed is the first seq without a stored hash: from there on, only its form
+	// tells a record from garbage.
+	unhashed int64
+
+	cur   *lineFile
+	ahead []lineRef
+	torn  []torn
+	count int64 // lines read
+}
+
+func (s *lineSource) next() (lineRef, error) {
+	if len(s.ahead) > 0 {
+		ref := s.ahead[0]
+		s.ahead = s.ahead[1:]
+		return ref, nil
+	}
+	return s.read()
+}
+
+// peek returns the i'th line from here without taking it.
+func (s *lineSource) peek(i int) (lineRef, error) {
+	for len(s.ahead) <= i {
+		ref, err := s.read()
+		if err != nil {
+			return lineRef{}, err
+		}
+		s.ahead = append(s.ahead, ref)
+	}
+	return s.ahead[i], nil
+}
+
+func (s *lineSource) read() (lineRef, error) {
+	for {
+		if s.cur == nil {
+			if len(s.files) == 0 {
+				return lineRef{}, io.EOF
+			}
+			f, err := openLines(s.files[0])
+			s.files = s.files[1:]
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // its records are missed by whoever compares
+			}
+			if err != nil {
+				return lineRef{}, err
+			}
+			s.cur = f
+		}
+		start := s.cur.end
+		line, err := s.cur.next()
+		if err == io.EOF {
+			if err := s.close(); err != nil {
+				return lineRef{}, err
+			}
+			continue
+		}
+		if err != nil {
+			return lineRef{}, err
+		}
+		if !line.whole {
+			s.torn = append(s.torn, torn{s.cur.path, line.num, line.end - start})
+			continue
+		}
+		s.count++
+		return s.ref(line), nil
+	}
+}
+
+func (s *lineSource) ref(line rawLine) lineRef {
+	out := lineRef{file: s.cur.path, num: line.num, end: line.end, seq: -1}
+	out.hash = tlog.RecordHash(line.raw)
+	if line.long {
+		return out
+	}
+	if out.seq = claimedSeq(line.raw); out.seq >= s.unhashed {
+		out.valid = json.Valid(line.raw)
+	}
+	return out
+}
+
+func (s *lineSource) close() error {
+	if s.cur == nil {
+		return nil
+	}
+	err := s.cur.Close()
+	s.cur = nil
+	return err
+}

@@ -1,0 +1,60 @@
+package audit
+
+import (
+	"time"
+
+	"sallyport/policy"
+)
+
+// Record is one line of the log. The first block of keys is always present; the
+// rest only when there is something to say.
+type Record struct {
+	// Seq is the record's place in the log, from 0, across rotations. Set by the log.
+	Seq int64 `json:"seq"`
+	// Time is when it happened, UTC; the log fills it in when it is zero.
+	Time time.Time `json:"time"`
+
+	Event   string   `json:"event"` // what happened, such as "access" or "sign_in"
+	User    string   `json:"user"`  // e-mail address; "" for nobody
+	IP      string   `json:"ip"`
+	Country string   `json:"country"`
+	ASN     int64    `json:"asn"`
+	Route   string   `json:"route"`
+	Action  string   `json:"action"`  // allow, step_up, block; for other events what came of it
+	Rules   []string `json:"rules"`   // as in policy.Decision
+	Reasons []string `json:"reasons"` // as in policy.Decision
+	Policy  string   `json:"policy"`  // hash of the policy that decided
+	// Incident is the id that a refused person is shown.
+	Incident string `json:"incident"`
+
+	// Count, above 1 or on a line of its own, is how many allows this line stands
+	// for: requests of the same session, address, route, verdict and policy as an
+	// earlier line. Method, path and facts are those of the first. Absent means 1.
+	Count int64 `json:"count,omitempty"`
+
+	Session  string            `json:"session,omitempty"` // the session's public handle, never its cookie
+	Method   string            `json:"method,omitempty"`
+	Host     string            `json:"host,omitempty"`
+	Path     string            `json:"path,omitempty"` // without the query, which may hold secrets
+	Score    int               `json:"score,omitempty"`
+	Reported []policy.Reported `json:"reported,omitempty"` // what report-only rules would have done
+	Detail   map[string]string `json:"detail,omitempty"`   // what else the event needs; never a secret
+	Data     []DataSource      `json:"data,omitempty"`     // the IP data that was looked at
+	Facts    *policy.Facts     `json:"facts,omitempty"`    // what was judged, for replay
+}
+
+// DataSource is one IP data source as it was at the time of the decision.
+type DataSource struct {
+	Name     string `json:"name"`
+	SHA256   string `json:"sha256"`
+	AgeHours int64  `json:"age_hours"`
+}
+
+// Events that the log writes about itself.
+const (
+	// EventRepaired: bytes that a crash or somebody else left at the end of the file,
+	// and that no acknowledged record was in, were cut off. Detail says how many.
+	EventRepaired = "audit_repaired"
+	// EventRecovered: the log could not be written for a while (requests got 503).
+	EventRecovered = "audit_recovered"
+)

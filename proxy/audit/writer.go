@@ -1,0 +1,190 @@
+package audit
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// writer is the goroutine that owns the store.
+type writer struct {
+	*Log
+	store *store
+}
+
+// cutTail is what openStore removed from the end of the file.
+type cutTail struct {
+	bytes int64
+	file  string
+}
+
+// begin signs the log as open, and notes a repair in the log itself.
+func (w *writer) begin(cut cutTail) error {
+	if err := w.store.sign(false); err != nil {
+		return err
+	}
+	w.published()
+	if cut.bytes == 0 {
+		return nil
+	}
+	w.cfg.Logger.Warn("audit log repaired: an unfinished tail was cut off",
+		"file", cut.file, "bytes", cut.bytes, "records", w.store.tree.n)
+	return w.note(EventRepaired, map[string]string{
+		"file": cut.file, "bytes": strconv.FormatInt(cut.bytes, 10),
+	})
+}
+
+// note writes a record of the log's own.
+func (w *writer) note(event string, detail map[string]string) error {
+	b, err := encode(&Record{Event: event, Detail: detail})
+	if err != nil {
+		return err
+	}
+	if err := w.store.write([]*entry{{body: b, at: w.cfg.Now()}}); err != nil {
+		return err
+	}
+	w.size.Store(w.store.tree.n)
+	return nil
+}
+
+func (w *writer) run(stop <-chan struct{}) {
+	look := time.NewTicker(lookAfter)
+	defer look.Stop()
+	sign := time.NewTicker(w.cfg.CheckpointEvery)
+	defer sign.Stop()
+	for {
+		select {
+		case <-w.wake:
+			w.drain()
+		case <-look.C:
+			w.look()
+		case <-sign.C:
+			w.checkpoint(false)
+		case answer := <-w.Log.reopen:
+			w.look()
+			answer <- w.healthOf()
+		case <-stop:
+			w.drain()
+			w.end()
+			return
+		}
+	}
+}
+
+func (w *writer) healthOf() error {
+	if s := w.sick.Load(); s != nil {
+		return s.err
+	}
+	return nil
+}
+
+// drain writes the queue, batch after batch. While one is on its way to the disk
+// the next fills up: that is the whole of group commit.
+func (w *writer) drain() {
+	for {
+		batch := w.take()
+		if len(batch) == 0 {
+			return
+		}
+		err := w.healthOf()
+		if err == nil {
+			if err = w.store.write(batch); err != nil {
+				err = w.fail(err)
+			}
+		}
+		w.size.Store(w.store.tree.n)
+		for _, e := range batch {
+			e.done <- err
+		}
+	}
+}
+
+func (w *writer) take() []*entry {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n, bytes := 0, 0
+	for n < len(w.queue) && bytes < maxBatch {
+		bytes += len(w.queue[n].body) + lineHead
+		n++
+	}
+	batch := w.queue[:n:n]
+	if w.queue = w.queue[n:]; len(w.queue) == 0 {
+		w.queue = nil
+	}
+	return batch
+}
+
+// fail makes the log refuse records until look has repaired it.
+func (w *writer) fail(err error) error {
+	err = fmt.Errorf("audit log cannot be written: %w", err)
+	w.sick.Store(&sickness{err: err, since: w.cfg.Now()})
+	w.cfg.Logger.Error("audit log cannot be written; requests are refused until it can", "err", err)
+	return err
+}
+
+// look follows a renamed file, and tries to get a sick log going again: the file is
+// cut back to its last durable record, and a record is written to prove that it
+// works. Until that record is on disk nothing else is accepted.
+func (w *writer) look() {
+	s := w.sick.Load()
+	if s == nil {
+		if err := w.store.follow(); err != nil {
+			_ = w.fail(err)
+		}
+		w.published()
+		return
+	}
+	err := w.store.repair()
+	if err == nil {
+		err = w.note(EventRecovered, map[string]string{
+			"since": s.since.UTC().Format(time.RFC3339), "error": s.err.Error(),
+		})
+	}
+	if err != nil {
+		err = fmt.Errorf("audit log cannot be written: %w", err)
+		w.sick.Store(&sickness{err: err, since: s.since})
+		return
+	}
+	w.cfg.Logger.Info("audit log can be written again", "since", s.since)
+	w.sick.Store(nil)
+}
+
+// checkpoint signs the log if it has grown. Records stay durable without it, so a
+// failure is reported by Health and tried again, and does not stop requests.
+func (w *writer) checkpoint(closing bool) {
+	if w.sick.Load() != nil || !closing && w.store.signed == w.store.tree.n {
+		return
+	}
+	if err := w.store.sign(closing); err != nil {
+		if w.unsigned.Load() == nil {
+			w.unsigned.Store(&sickness{err: err, since: w.cfg.Now()})
+		}
+		w.cfg.Logger.Error("audit checkpoint cannot be written", "err", err)
+		return
+	}
+	w.unsigned.Store(nil)
+	w.published()
+}
+
+// published makes the store's newest checkpoint known.
+func (w *writer) published() {
+	note := w.store.note
+	if last := w.last.Load(); last != nil && string(*last) == string(note) {
+		return
+	}
+	w.last.Store(&note)
+	if w.cfg.OnCheckpoint != nil {
+		w.cfg.OnCheckpoint(append([]byte(nil), note...))
+	}
+}
+
+func (w *writer) end() {
+	w.checkpoint(true)
+	w.result = w.healthOf()
+	if s := w.unsigned.Load(); s != nil && w.result == nil {
+		w.result = fmt.Errorf("audit checkpoint: %w", s.err)
+	}
+	if err := w.store.close(); err != nil && w.result == nil {
+		w.result = err
+	}
+}
