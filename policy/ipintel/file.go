@@ -32,6 +32,10 @@ type content struct {
 // readFile reads a file whole, and refuses one that changed meanwhile: half of the old
 // and half of the new may well parse.
 func readFile(path string, limit int64) (content, error) {
+	return readWith(path, limit, func(p string) (io.ReadCloser, error) { return os.Open(p) })
+}
+
+func readWith(path string, limit int64, open func(string) (io.ReadCloser, error)) (content, error) {
 	before, err := os.Stat(path)
 	if err != nil {
 		return content{}, err
@@ -42,7 +46,7 @@ func readFile(path string, limit int64) (content, error) {
 	if before.Size() > limit {
 		return content{}, fmt.Errorf("%d bytes is more than the %d that are accepted", before.Size(), limit)
 	}
-	f, err := os.Open(path)
+	f, err := open(path)
 	if err != nil {
 		return content{}, err
 	}

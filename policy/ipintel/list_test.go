@@ -3,6 +3,7 @@ package ipintel
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -243,20 +244,48 @@ func TestRanges(t *testing.T) {
 }
 
 func TestChangingFileIsNotReadHalf(t *testing.T) {
-	file := listFile(t, "l.txt", "192.0.2.1\n")
-	a, err := os.Stat(file)
+	for name, change := range map[string]func(t *testing.T, file string){
+		"replaced": func(t *testing.T, file string) { write(t, file, "192.0.2.2\n") },
+		"shorter":  func(t *testing.T, file string) { truncate(t, file, 3) },
+		"longer":   func(t *testing.T, file string) { truncate(t, file, 300) },
+		"removed": func(t *testing.T, file string) {
+			if err := os.Remove(file); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := listFile(t, "l.txt", "192.0.2.1\n")
+			if _, err := readFile(file, 100); err != nil {
+				t.Fatal(err)
+			}
+			_, err := readWith(file, 100, func(p string) (io.ReadCloser, error) {
+				f, err := os.Open(p)
+				change(t, file)
+				return f, err
+			})
+			if !errors.Is(err, errChanging) && !errors.Is(err, os.ErrNotExist) {
+				t.Error(err)
+			}
+		})
+	}
+	if sameFile(nil, mustStat(t, t.TempDir())) || !sameFile(nil, nil) {
+		t.Error("absence")
+	}
+}
+
+func truncate(t *testing.T, file string, size int64) {
+	t.Helper()
+	if err := os.Truncate(file, size); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mustStat(t *testing.T, file string) os.FileInfo {
+	t.Helper()
+	info, err := os.Stat(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, file, "192.0.2.2\n")
-	b, err := os.Stat(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if sameFile(a, b) || sameFile(a, nil) || sameFile(nil, b) || !sameFile(nil, nil) || !sameFile(a, a) {
-		t.Error("a replaced file looks the same")
-	}
-	if _, err := readFile(filepath.Dir(file), 1); err == nil || errors.Is(err, errChanging) {
-		t.Error(err)
-	}
+	return info
 }
