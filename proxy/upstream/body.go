@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/http"
 	"sync/atomic"
 	"time"
 )
@@ -36,18 +37,24 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// watch closes body when it has been silent for idle, and reports the end of
-// ctx as what it is. The body of a 101 answer is a connection and remains one;
-// there, sending counts as a sign of life too.
-func watch(ctx context.Context, body io.ReadCloser, idle time.Duration) io.ReadCloser {
-	b := &watchedBody{ReadCloser: body, ctx: ctx, idle: idle}
+// watch closes the body of res when it has been silent for idle, and reports
+// the end of ctx as what it is. The body of a 101 answer is a connection and
+// remains one; there, sending counts as a sign of life too.
+func watch(ctx context.Context, res *http.Response, idle time.Duration) {
+	if res.Body == http.NoBody {
+		return
+	}
+	b := &watchedBody{ReadCloser: res.Body, ctx: ctx, idle: idle}
 	if idle > 0 {
 		b.timer = time.AfterFunc(idle, b.expire)
 	}
-	if conn, ok := body.(io.ReadWriteCloser); ok {
-		return &watchedConn{b, conn}
+	res.Body = b
+	if res.StatusCode != http.StatusSwitchingProtocols {
+		return
 	}
-	return b
+	if conn, ok := b.ReadCloser.(io.ReadWriteCloser); ok {
+		res.Body = &watchedConn{b, conn}
+	}
 }
 
 type watchedBody struct {

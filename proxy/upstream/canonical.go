@@ -19,8 +19,8 @@ type Target struct {
 	Host string
 	// Hostname is Host without port; an IPv6 address is without brackets.
 	Hostname string
-	// HostPort is Hostname with the effective port, always.
-	HostPort string
+	// Port is the effective port: the scheme's default if the client wrote none.
+	Port string
 	// Path is decoded: valid UTF-8, begins with "/", has no empty, "." or ".."
 	// segment, and holds none of \ ; # or control characters.
 	Path string
@@ -348,9 +348,9 @@ func effectivePort(scheme, port string) string {
 
 // canonicalPort accepts 1 to 65535 in decimal, and drops leading zeros.
 func canonicalPort(s string) (string, bool) {
-	n, err := strconv.ParseUint(s, 10, 16)
-	if err != nil || n == 0 || strings.HasPrefix(s, "+") {
+	n, err := strconv.ParseUint(s, 10, 16) // takes neither sign nor underscore
+	if err != nil || n == 0 {
 		return "", false
 	}
-	return strconv.FormatUint(n, 10), true
+	return strings.TrimLeft(s, "0"), true
 }

@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"bufio"
-	"io"
 	"log"
 	"log/slog"
 	"net"
@@ -205,7 +204,7 @@ func (c *call) modifyResponse(res *http.Response) error {
 			return err
 		}
 	}
-	res.Body = watch(c.r.Context(), res.Body, c.fr.Route.timeouts.Idle)
+	watch(c.r.Context(), res, c.fr.Route.timeouts.Idle)
 	return nil
 }
 
@@ -240,5 +239,3 @@ var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
 func (bufferPool) Get() []byte  { return buffers.Get().(*[bufferSize]byte)[:] }
 func (bufferPool) Put(b []byte) { buffers.Put((*[bufferSize]byte)(b)) }
-
-var _ io.Writer = (*call)(nil)

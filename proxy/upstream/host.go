@@ -5,23 +5,31 @@ import (
 	"strings"
 )
 
-// setHost fills Host, Hostname and HostPort from a Host header or :authority.
+// HostPort is the host with the effective port, always.
+func (t *Target) HostPort() string { return bracket(t.Hostname) + ":" + t.Port }
+
+func bracket(name string) string {
+	if strings.Contains(name, ":") {
+		return "[" + name + "]"
+	}
+	return name
+}
+
+// setHost fills Host, Hostname and Port from a Host header or :authority.
 func (t *Target) setHost(raw string) error {
 	name, port, err := splitHost(raw)
 	if err != nil {
 		return err
 	}
 	t.portGiven = port != ""
-	t.Hostname = name
-	effective := effectivePort(t.Scheme, port)
-	bracketed := name
-	if strings.Contains(name, ":") {
-		bracketed = "[" + name + "]"
-	}
-	t.HostPort = bracketed + ":" + effective
-	t.Host = t.HostPort
-	if effective == effectivePort(t.Scheme, "") {
-		t.Host = bracketed
+	t.Hostname, t.Port = name, effectivePort(t.Scheme, port)
+	switch {
+	case t.Port == effectivePort(t.Scheme, ""):
+		t.Host = bracket(name)
+	case len(raw) == len(name)+1+len(port) && raw[:len(name)] == name:
+		t.Host = raw // already canonical: the usual case makes no garbage
+	default:
+		t.Host = t.HostPort()
 	}
 	return nil
 }

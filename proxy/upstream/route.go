@@ -64,15 +64,11 @@ type Route struct {
 
 // Origin returns the scheme and host that clients use, without path.
 func (r *Route) Origin() string {
-	t := Target{Scheme: r.Scheme}
-	host := r.Hostname
-	if strings.Contains(host, ":") {
-		host = "[" + host + "]"
+	host := bracket(r.Hostname)
+	if r.Port != effectivePort(r.Scheme, "") {
+		host += ":" + r.Port
 	}
-	if err := t.setHost(host + ":" + r.Port); err != nil {
-		return ""
-	}
-	return r.Scheme + "://" + t.Host
+	return r.Scheme + "://" + host
 }
 
 // Pick returns the upstream for the next request, in turn. Never nil.
@@ -126,8 +122,7 @@ func (r *Route) setFrom(from string) error {
 	if err := t.setHost(u.Host); err != nil {
 		return fmt.Errorf("from %q: %w", from, err)
 	}
-	r.Scheme, r.Hostname = u.Scheme, t.Hostname
-	r.Port = t.HostPort[strings.LastIndexByte(t.HostPort, ':')+1:]
+	r.Scheme, r.Hostname, r.Port = u.Scheme, t.Hostname, t.Port
 	r.Prefix = "/"
 	if path := u.EscapedPath(); path != "" {
 		if err := t.setPath(path); err != nil {

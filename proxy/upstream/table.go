@@ -102,8 +102,7 @@ func (t *Table) HasHost(target Target) bool { return len(t.on(target)) > 0 }
 
 // on returns the routes of a host, longest prefix first.
 func (t *Table) on(target Target) []*Route {
-	port := target.HostPort[strings.LastIndexByte(target.HostPort, ':')+1:]
-	list := t.hosts[hostKey{target.Hostname, port}]
+	list := t.hosts[hostKey{target.Hostname, target.Port}]
 	if list == nil && !target.portGiven && target.Scheme == "http" {
 		list = t.hosts[hostKey{target.Hostname, "443"}]
 	}
