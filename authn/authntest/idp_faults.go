@@ -79,12 +79,12 @@ var claimFaults = map[IdPFault]func(c map[string]any, now time.Time){
 	FaultNotYetValid:     func(c map[string]any, now time.Time) { c["nbf"] = now.Add(time.Hour).Unix() },
 	FaultAccessHash:      func(c map[string]any, _ time.Time) { c["at_hash"] = "AAAAAAAAAAAAAAAAAAAAAA" },
 	FaultNoSubject:       func(c map[string]any, _ time.Time) { delete(c, "sub") },
-	FaultSubjectUnicode:  func(c map[string]any, _ time.Time) { c["sub"] = "аlice" }, // first letter Cyrillic
+	FaultSubjectUnicode:  func(c map[string]any, _ time.Time) { c["sub"] = "\u0430lice" }, // first letter Cyrillic
 	FaultEmailUnverified: func(c map[string]any, _ time.Time) { c["email_verified"] = false },
 	FaultNoEmailVerified: func(c map[string]any, _ time.Time) { delete(c, "email_verified") },
 	FaultNoEmail:         func(c map[string]any, _ time.Time) { delete(c, "email") },
 	FaultEmailTwoAts:     func(c map[string]any, _ time.Time) { c["email"] = "mallory@evil.example@example.com" },
-	FaultEmailHomoglyph:  func(c map[string]any, _ time.Time) { c["email"] = "аlice@example.com" }, // first letter Cyrillic
+	FaultEmailHomoglyph:  func(c map[string]any, _ time.Time) { c["email"] = "\u0430lice@example.com" }, // first letter Cyrillic
 }
 
 // SetFaults replaces the set of faults; without arguments everything works again.

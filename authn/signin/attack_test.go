@@ -1,0 +1,452 @@
+package signin_test
+
+import (
+	"errors"
+	"net/url"
+	"sync"
+	"testing"
+	"time"
+
+	"sallyport/authn/authntest"
+	"sallyport/authn/signin"
+)
+
+// TestAttackS5 holds one case for each claim and parameter an attacker, or a
+// confused provider, can bend. Each goes red when its check is taken out.
+func TestAttackS5(t *testing.T) {
+	for name, c := range map[string]struct {
+		fault authntest.IdPFault
+		code  string
+	}{
+		"IssuerOfAnotherProvider":  {authntest.FaultWrongIssuer, signin.CodeTokenIssuer},
+		"AudienceOfAnotherClient":  {authntest.FaultWrongAudience, signin.CodeTokenAudience},
+		"AudienceOursSecondNoAzp":  {authntest.FaultAudienceSecond, signin.CodeTokenParty},
+		"AzpMismatch":              {authntest.FaultWrongParty, signin.CodeTokenParty},
+		"NonceMissing":             {authntest.FaultNoNonce, signin.CodeTokenNonce},
+		"NonceWrong":               {authntest.FaultWrongNonce, signin.CodeTokenNonce},
+		"AlgNone":                  {authntest.FaultAlgNone, signin.CodeTokenAlgorithm},
+		"AlgHS256WithClientSecret": {authntest.FaultAlgHS256, signin.CodeTokenAlgorithm},
+		"KeyThatIsNotPublished":    {authntest.FaultForeignKey, signin.CodeTokenSignature},
+		"LogoutTokenAsIDToken":     {authntest.FaultLogoutAsIDToken, signin.CodeTokenType},
+		"AccessTokenAsIDToken":     {authntest.FaultAccessTokenType, signin.CodeTokenType},
+		"Expired":                  {authntest.FaultExpired, signin.CodeTokenExpired},
+		"ExpMissing":               {authntest.FaultNoExpiry, signin.CodeTokenExpiry},
+		"IatMissing":               {authntest.FaultNoIssuedAt, signin.CodeTokenIssuedAt},
+		"IatBeforeTheFlow":         {authntest.FaultIssuedEarlier, signin.CodeTokenStale},
+		"NotYetValid":              {authntest.FaultNotYetValid, signin.CodeTokenNotYet},
+		"AccessTokenSwapped":       {authntest.FaultAccessHash, signin.CodeTokenAccessHash},
+		"SubMissing":               {authntest.FaultNoSubject, signin.CodeTokenSubject},
+		"SubHomoglyph":             {authntest.FaultSubjectUnicode, signin.CodeTokenSubject},
+		"EmailUnverified":          {authntest.FaultEmailUnverified, signin.CodeEmailUnverified},
+		"EmailTwoAts":              {authntest.FaultEmailTwoAts, signin.CodeEmailMalformed},
+		"EmailHomoglyph":           {authntest.FaultEmailHomoglyph, signin.CodeEmailMalformed},
+		"IDTokenMissing":           {authntest.FaultNoIDToken, signin.CodeTokenMissing},
+		"MixUpIssuer":              {authntest.FaultMixUpIss, signin.CodeIssuerParameter},
+		"IssParameterStripped":     {authntest.FaultNoIss, signin.CodeIssuerParamMissing},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.idp.SetFaults(c.fault)
+			res, err := r.signIn("alice-1")
+			wantCode(t, res, err, c.code)
+			r.idp.SetFaults()
+			r.mustSignIn("alice-1") // it was the fault that was refused
+		})
+	}
+	for name, c := range map[string]struct {
+		fault authntest.IdPFault
+		code  string
+	}{
+		"UserinfoOfAnotherSubject":      {authntest.FaultUserinfoSub, signin.CodeUserinfoSubject},
+		"UserinfoSignedForAnother":      {authntest.FaultUserinfoJWTElse, signin.CodeTokenAudience},
+		"UserinfoConfirmsAnotherEmail":  {authntest.FaultUserinfoEmail, signin.CodeEmailConflict},
+		"UserinfoDownIsNotNoGroups":     {authntest.FaultUserinfoDown, signin.CodeUnavailable},
+		"UserinfoRedirectIsNotFollowed": {authntest.FaultRedirect, signin.CodeUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, func(ic *authntest.IdPConfig, _ *signin.Config) { ic.MinimalIDToken = true })
+			if c.fault == authntest.FaultUserinfoEmail {
+				r.idp.EditIDToken(func(claims map[string]any) { claims["email"] = "alice@example.com" })
+			}
+			r.mustSignIn("alice-1")
+			r.idp.SetFaults(c.fault)
+			res, err := r.signIn("alice-1")
+			wantCode(t, res, err, c.code)
+		})
+	}
+}
+
+// TestAttackS5State covers what the browser brings back.
+func TestAttackS5State(t *testing.T) {
+	finish := func(t *testing.T, r *rig, q url.Values, binding, code string) *signin.Error {
+		t.Helper()
+		res, err := r.rp.Finish(t.Context(), q, binding)
+		wantCode(t, res, err, code)
+		var e *signin.Error
+		errors.As(err, &e)
+		return e
+	}
+	t.Run("StateWrong", func(t *testing.T) {
+		r := newRig(t)
+		q, binding := r.begin("alice-1")
+		q.Set("state", "A"+q.Get("state")[1:]+"x")
+		finish(t, r, q, binding, signin.CodeStateUnknown)
+	})
+	t.Run("StateMissing", func(t *testing.T) {
+		r := newRig(t)
+		q, binding := r.begin("alice-1")
+		q.Del("state")
+		finish(t, r, q, binding, signin.CodeStateMissing)
+	})
+	t.Run("StateOfAnotherBrowser", func(t *testing.T) { // login CSRF
+		r := newRig(t)
+		q, _ := r.begin("alice-1")
+		_, victim := r.begin("alice-1")
+		if e := finish(t, r, q, victim, signin.CodeStateOtherBrowser); e.Payload != nil {
+			t.Error("another browser's payload was handed out")
+		}
+	})
+	t.Run("NoBindingCookie", func(t *testing.T) {
+		r := newRig(t)
+		q, _ := r.begin("alice-1")
+		finish(t, r, q, "", signin.CodeStateOtherBrowser)
+	})
+	t.Run("StateUsedTwice", func(t *testing.T) { // and the provider would take the code again
+		r := newRig(t)
+		r.idp.SetFaults(authntest.FaultCodeReplay)
+		q, binding := r.begin("alice-1")
+		if _, err := r.rp.Finish(t.Context(), q, binding); err != nil {
+			t.Fatal(err)
+		}
+		finish(t, r, q, binding, signin.CodeStateUnknown)
+	})
+	t.Run("StateSpentByARefusal", func(t *testing.T) {
+		r := newRig(t)
+		q, binding := r.begin("alice-1")
+		finish(t, r, q, "", signin.CodeStateOtherBrowser)
+		finish(t, r, q, binding, signin.CodeStateUnknown)
+	})
+	t.Run("StateExpired", func(t *testing.T) {
+		r := newRig(t)
+		q, binding := r.begin("alice-1")
+		r.clock.advance(signin.FlowLifetime)
+		finish(t, r, q, binding, signin.CodeStateUnknown)
+	})
+	t.Run("CodeReplayedInAnotherFlow", func(t *testing.T) {
+		r := newRig(t)
+		stolen, _ := r.begin("alice-1")
+		q, binding := r.begin("alice-1")
+		q.Set("code", stolen.Get("code")) // PKCE: the verifier is another flow's
+		finish(t, r, q, binding, signin.CodeCodeRejected)
+	})
+	t.Run("NonceReusedFromAnotherFlow", func(t *testing.T) {
+		r := newRig(t)
+		var nonce any
+		r.idp.EditIDToken(func(c map[string]any) { nonce = c["nonce"] })
+		r.mustSignIn("alice-1")
+		r.idp.EditIDToken(func(c map[string]any) { c["nonce"] = nonce })
+		res, err := r.signIn("alice-1")
+		wantCode(t, res, err, signin.CodeTokenNonce)
+	})
+	for _, name := range []string{"state", "code", "iss", "error"} {
+		t.Run("Repeated_"+name, func(t *testing.T) {
+			r := newRig(t)
+			q, binding := r.begin("alice-1")
+			q[name] = []string{q.Get(name), "x"}
+			finish(t, r, q, binding, signin.CodeParameterRepeated)
+		})
+	}
+	t.Run("ErrorFromAnotherIssuer", func(t *testing.T) {
+		r := newRig(t)
+		q, binding := r.begin("alice-1")
+		q = url.Values{"state": q["state"], "error": {"access_denied"}, "iss": {"https://elsewhere.example"}}
+		finish(t, r, q, binding, signin.CodeIssuerParameter)
+	})
+	t.Run("NeitherCodeNorError", func(t *testing.T) {
+		r := newRig(t)
+		q, binding := r.begin("alice-1")
+		q.Del("code")
+		if e := finish(t, r, q, binding, signin.CodeCodeMissing); string(e.Payload) != "payload" {
+			t.Errorf("payload %q: the page cannot offer to try again", e.Payload)
+		}
+	})
+	t.Run("FlowOfAnotherProvider", func(t *testing.T) { // the configuration changed in between
+		r := newRig(t)
+		other := newRig(t, func(_ *authntest.IdPConfig, c *signin.Config) { c.Flows = r.store })
+		q, binding := r.begin("alice-1")
+		finish(t, other, q, binding, signin.CodeStateUnknown)
+	})
+}
+
+// TestAttackW8 has two finishes of one flow race, many times over.
+func TestAttackW8(t *testing.T) {
+	r := newRig(t)
+	r.idp.SetFaults(authntest.FaultCodeReplay) // only our state stands between
+	for range 10 {
+		q, binding := r.begin("alice-1")
+		var wg sync.WaitGroup
+		won := make(chan error, 4)
+		for range cap(won) {
+			wg.Go(func() {
+				_, err := r.rp.Finish(t.Context(), q, binding)
+				won <- err
+			})
+		}
+		wg.Wait()
+		close(won)
+		winners := 0
+		for err := range won {
+			if err == nil {
+				winners++
+			} else {
+				wantCode(t, signin.Result{}, err, signin.CodeStateUnknown)
+			}
+		}
+		if winners != 1 {
+			t.Fatalf("%d finishes won, want 1", winners)
+		}
+	}
+}
+
+// TestAttackS9 : spellings of one address are one address, look-alikes are
+// nobody, and the subject, not the address, is who somebody is.
+func TestAttackS9(t *testing.T) {
+	for name, c := range map[string]struct {
+		claims map[string]any
+		code   string // "" for accepted
+	}{
+		"UpperCase":             {map[string]any{"email": "ALICE@EXAMPLE.COM"}, ""},
+		"Fullwidth":             {map[string]any{"email": "\uff41lice@example.com"}, signin.CodeEmailMalformed},
+		"KelvinSign":            {map[string]any{"email": "alice@boo\u212a.example"}, signin.CodeEmailMalformed},
+		"LeadingSpace":          {map[string]any{"email": " alice@example.com"}, signin.CodeEmailMalformed},
+		"Newline":               {map[string]any{"email": "alice@example.com\nbcc"}, signin.CodeEmailMalformed},
+		"DisplayName":           {map[string]any{"email": "Alice <alice@example.com>"}, signin.CodeEmailMalformed},
+		"QuotedLocalPart":       {map[string]any{"email": `"alice@example.com"@evil.example`}, signin.CodeEmailMalformed},
+		"List":                  {map[string]any{"email": []string{"alice@example.com"}}, signin.CodeEmailMalformed},
+		"OtherCaseOfTheClaim":   {map[string]any{"Email": "mallory@example.com"}, ""},
+		"VerifiedInOtherCase":   {map[string]any{"email_verified": false, "Email_Verified": true}, signin.CodeEmailUnverified},
+		"VerifiedAsText":        {map[string]any{"email_verified": "true"}, ""},
+		"VerifiedAsOtherText":   {map[string]any{"email_verified": "yes"}, signin.CodeEmailUnverified},
+		"VerifiedAsNumber":      {map[string]any{"email_verified": 1}, signin.CodeEmailUnverified},
+		"SubWithReplacement":    {map[string]any{"sub": "alice\ufffd"}, signin.CodeTokenMalformed},
+		"SubWithControl":        {map[string]any{"sub": "alice\x00"}, signin.CodeTokenMalformed},
+		"SubTooLong":            {map[string]any{"sub": string(make256())}, signin.CodeTokenSubject},
+		"UsernameIsNoEmail":     {map[string]any{"email": nil, "preferred_username": "alice@example.com"}, ""},
+		"GroupsAsObject":        {map[string]any{"groups": map[string]any{"a": 1}}, signin.CodeClaimMalformed},
+		"GroupWithNewline":      {map[string]any{"groups": []string{"staff\r\nX-Admin: 1"}}, signin.CodeClaimMalformed},
+		"GroupsWithNull":        {map[string]any{"groups": []any{"staff", nil}}, signin.CodeClaimMalformed},
+		"CountryByName":         {map[string]any{"country": "United States"}, signin.CodeClaimMalformed},
+		"CountryThreeLetters":   {map[string]any{"country": []string{"USA"}}, signin.CodeClaimMalformed},
+		"CountryHomoglyph":      {map[string]any{"country": "\u0421A"}, signin.CodeClaimMalformed},
+		"AudienceAsNumber":      {map[string]any{"aud": 7}, signin.CodeTokenMalformed},
+		"ExpiryAsText":          {map[string]any{"exp": "9999999999"}, signin.CodeTokenMalformed},
+		"ExpiryBeyondTheYears":  {map[string]any{"exp": 1e300}, signin.CodeTokenMalformed},
+		"OtherCaseOfTheNonce":   {map[string]any{"nonce": nil, "Nonce": "x"}, signin.CodeTokenNonce},
+		"OtherCaseOfTheSubject": {map[string]any{"sub": nil, "SUB": "alice-1"}, signin.CodeTokenSubject},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.idp.EditIDToken(func(claims map[string]any) {
+				for k, v := range c.claims {
+					claims[k] = v
+				}
+			})
+			res, err := r.signIn("alice-1")
+			if c.code != "" {
+				wantCode(t, res, err, c.code)
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if res.Person.Email != "alice@example.com" || res.Person.Subject != subject(r) {
+				t.Errorf("signed in as %+v", res.Person)
+			}
+		})
+	}
+}
+
+func make256() []byte {
+	b := make([]byte, 256)
+	for i := range b {
+		b[i] = 'a'
+	}
+	return b
+}
+
+// TestAttackS7 measures that a change at the provider is seen by the very next
+// refresh, and that it is told apart from an outage.
+func TestAttackS7(t *testing.T) {
+	gone := func(t *testing.T, r *rig, token, code string) {
+		t.Helper()
+		res, err := r.rp.Refresh(t.Context(), subject(r), token)
+		wantCode(t, res, err, code)
+		if !errors.Is(err, signin.ErrGone) {
+			t.Errorf("%v is not ErrGone", err)
+		}
+	}
+	t.Run("DisabledAccount", func(t *testing.T) {
+		r := newRig(t)
+		res := r.mustSignIn("alice-1")
+		r.idp.Disable("alice-1")
+		gone(t, r, res.RefreshToken, signin.CodeRefreshRejected)
+	})
+	t.Run("RemovedGroup", func(t *testing.T) {
+		r := newRig(t)
+		res := r.mustSignIn("alice-1")
+		person := alice()
+		person.Groups = []string{"staff"}
+		r.idp.SetPerson(person)
+		again, err := r.rp.Refresh(t.Context(), subject(r), res.RefreshToken)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := again.Person.Groups; len(got) != 1 || got[0] != "staff" {
+			t.Errorf("groups %q after removal", got)
+		}
+	})
+	t.Run("RefreshTokenOfAnotherPerson", func(t *testing.T) {
+		r := newRig(t)
+		res := r.mustSignIn("alice-1")
+		r.idp.SetFaults(authntest.FaultRefreshAsOther)
+		gone(t, r, res.RefreshToken, signin.CodeSubjectChanged)
+	})
+	t.Run("UserinfoOfAnotherPerson", func(t *testing.T) {
+		r := newRig(t)
+		res := r.mustSignIn("alice-1")
+		r.idp.SetFaults(authntest.FaultNoRefreshFacts, authntest.FaultUserinfoSub)
+		gone(t, r, res.RefreshToken, signin.CodeUserinfoSubject)
+	})
+	t.Run("EmailNoLongerVerified", func(t *testing.T) {
+		r := newRig(t)
+		res := r.mustSignIn("alice-1")
+		person := alice()
+		person.Verified = false
+		r.idp.SetPerson(person)
+		gone(t, r, res.RefreshToken, signin.CodeEmailUnverified)
+	})
+	t.Run("SessionOfAFormerProvider", func(t *testing.T) {
+		r := newRig(t)
+		res := r.mustSignIn("alice-1")
+		other := subject(r)
+		other.Issuer = "https://former.example"
+		_, err := r.rp.Refresh(t.Context(), other, res.RefreshToken)
+		if !errors.Is(err, signin.ErrGone) {
+			t.Errorf("%v is not ErrGone", err)
+		}
+	})
+	for name, fault := range map[string]authntest.IdPFault{
+		"AnOutageIsNotGone":           authntest.FaultDown,
+		"AWrongClientSecretIsNotGone": authntest.FaultInvalidClient,
+		"ABadSignatureIsNotGone":      authntest.FaultForeignKey,
+		"AnExpiredTokenIsNotGone":     authntest.FaultExpired,
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			res := r.mustSignIn("alice-1")
+			r.idp.SetFaults(fault)
+			_, err := r.rp.Refresh(t.Context(), subject(r), res.RefreshToken)
+			if err == nil || errors.Is(err, signin.ErrGone) {
+				t.Errorf("error %v, want one that is not ErrGone", err)
+			}
+		})
+	}
+}
+
+// TestAttackS6 offers logout tokens that must end nothing.
+func TestAttackS6(t *testing.T) {
+	for name, c := range map[string]struct {
+		edit func(map[string]any)
+		code string
+	}{
+		"Nonce":         {func(c map[string]any) { c["nonce"] = "n" }, signin.CodeLogoutNonce},
+		"NonceEmpty":    {func(c map[string]any) { c["nonce"] = "" }, signin.CodeLogoutNonce},
+		"EventsMissing": {func(c map[string]any) { delete(c, "events") }, signin.CodeLogoutEvent},
+		"EventsWrong":   {func(c map[string]any) { c["events"] = map[string]any{"urn:other": map[string]any{}} }, signin.CodeLogoutEvent},
+		"EventsText":    {func(c map[string]any) { c["events"] = "http://schemas.openid.net/event/backchannel-logout" }, signin.CodeLogoutEvent},
+		"EventNotObject": {func(c map[string]any) {
+			c["events"].(map[string]any)["http://schemas.openid.net/event/backchannel-logout"] = true
+		}, signin.CodeLogoutEvent},
+		"AudienceWrong":    {func(c map[string]any) { c["aud"] = "another-client" }, signin.CodeTokenAudience},
+		"IssuerWrong":      {func(c map[string]any) { c["iss"] = "https://elsewhere.example" }, signin.CodeTokenIssuer},
+		"NeitherSidNorSub": {func(c map[string]any) { delete(c, "sub"); delete(c, "sid") }, signin.CodeLogoutNobody},
+		"TokenIDMissing":   {func(c map[string]any) { delete(c, "jti") }, signin.CodeLogoutTokenID},
+		"ExpMissing":       {func(c map[string]any) { delete(c, "exp") }, signin.CodeTokenExpiry},
+		"IatMissing":       {func(c map[string]any) { delete(c, "iat") }, signin.CodeTokenIssuedAt},
+		"Expired":          {func(c map[string]any) { c["exp"] = c["iat"].(int64) - 3600 }, signin.CodeTokenExpired},
+		"Future":           {func(c map[string]any) { c["iat"] = c["iat"].(int64) + 3600 }, signin.CodeTokenNotYet},
+		"OldButNotExpired": {func(c map[string]any) { c["iat"] = c["iat"].(int64) - 3600 }, signin.CodeTokenStale},
+		"SubHomoglyph":     {func(c map[string]any) { c["sub"] = "\u0430lice" }, signin.CodeTokenSubject},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			raw, err := r.idp.LogoutToken(clientID, "alice-1", "s-1", c.edit)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantLogoutRefused(t, r, raw, c.code)
+			if r.store.Calls("Put") != 0 {
+				t.Error("a refused token left a trace in the store: strangers could fill it")
+			}
+		})
+	}
+	t.Run("ReplayedJti", func(t *testing.T) {
+		r := newRig(t)
+		raw, _ := r.idp.LogoutToken(clientID, "alice-1", "s-1", nil)
+		if _, err := r.rp.VerifyLogoutToken(t.Context(), raw); err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			wantLogoutRefused(t, r, raw, signin.CodeLogoutReplay)
+		}
+	})
+	t.Run("ReplayedByAnotherProcess", func(t *testing.T) {
+		r := newRig(t)
+		raw, _ := r.idp.LogoutToken(clientID, "alice-1", "s-1", nil)
+		if _, err := r.rp.VerifyLogoutToken(t.Context(), raw); err != nil {
+			t.Fatal(err)
+		}
+		second, err := signin.New(r.cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := second.Discover(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		r.rp = second
+		wantLogoutRefused(t, r, raw, signin.CodeLogoutReplay)
+	})
+	t.Run("ReplayWhenItIsNoLongerRemembered", func(t *testing.T) {
+		r := newRig(t)
+		raw, _ := r.idp.LogoutToken(clientID, "alice-1", "s-1", func(c map[string]any) { c["exp"] = c["iat"].(int64) + 1e6 })
+		if _, err := r.rp.VerifyLogoutToken(t.Context(), raw); err != nil {
+			t.Fatal(err)
+		}
+		r.clock.advance(13 * time.Minute)
+		wantLogoutRefused(t, r, raw, signin.CodeTokenStale)
+	})
+	t.Run("IDTokenAsLogoutToken", func(t *testing.T) {
+		r := newRig(t)
+		wantLogoutRefused(t, r, r.mustSignIn("alice-1").IDToken, signin.CodeLogoutEvent)
+	})
+	t.Run("AnotherTypeOfToken", func(t *testing.T) {
+		r := newRig(t)
+		raw, _ := r.idp.Sign("secevent+jwt", map[string]any{"iss": r.idp.Issuer()})
+		wantLogoutRefused(t, r, raw, signin.CodeTokenType)
+	})
+	t.Run("Garbage", func(t *testing.T) {
+		r := newRig(t)
+		wantLogoutRefused(t, r, "", signin.CodeTokenMissing)
+		wantLogoutRefused(t, r, "a.b.c", signin.CodeTokenMalformed)
+		wantLogoutRefused(t, r, string(make([]byte, 1<<20)), signin.CodeTokenMalformed)
+	})
+}
+
+func wantLogoutRefused(t *testing.T, r *rig, raw, code string) {
+	t.Helper()
+	out, err := r.rp.VerifyLogoutToken(t.Context(), raw)
+	wantCode(t, signin.Result{}, err, code)
+	if out != (signin.Logout{}) {
+		t.Errorf("a refusal came with %+v", out)
+	}
+}
