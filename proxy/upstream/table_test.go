@@ -1,0 +1,156 @@
+package upstream_test
+
+import (
+	"strings"
+	"testing"
+
+	"sallyport/proxy/upstream"
+)
+
+func routes(pairs ...string) []upstream.RouteConfig {
+	var out []upstream.RouteConfig
+	for i := 0; i+1 < len(pairs); i += 2 {
+		out = append(out, upstream.RouteConfig{Name: pairs[i], From: pairs[i+1], To: []string{"http://127.0.0.1:3000"}})
+	}
+	return out
+}
+
+func table(t testing.TB, configs []upstream.RouteConfig) *upstream.Table {
+	t.Helper()
+	tb, err := upstream.NewTable(configs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tb
+}
+
+func TestMatch(t *testing.T) {
+	tb := table(t, routes(
+		"root", "https://app.corp",
+		"api", "https://app.corp/api",
+		"api-v2", "https://app.corp/api/v2/",
+		"café", "https://app.corp/caf%c3%a9",
+		"odd-port", "http://app.corp:8080/only",
+		"plain", "http://plain.corp/",
+		"v6", "http://[::1]:8080",
+		"upper", "https://UPPER.Corp.:443/",
+	))
+	for _, c := range []struct{ scheme, host, path, want string }{
+		{"https", "app.corp", "/", "root"},
+		{"https", "app.corp", "/apix", "root"},
+		{"https", "app.corp", "/API", "root"},
+		{"https", "app.corp", "/api", "api"},
+		{"https", "app.corp", "/api/", "api"},
+		{"https", "app.corp", "/api/v1", "api"},
+		{"https", "app.corp", "/api/v2", "api-v2"},
+		{"https", "app.corp", "/api/v2/x", "api-v2"},
+		{"https", "app.corp", "/api/v22", "api"},
+		{"https", "app.corp", "/%61pi", "api"},
+		{"https", "app.corp", "/api%3Fx", "root"},
+		{"https", "app.corp", "/café/x", "café"},
+		{"https", "APP.corp.:443", "/api", "api"},
+		{"http", "app.corp:443", "/api", "api"}, // TLS ended in front, which kept the port
+		{"http", "app.corp", "/api", "api"},     // ... and which did not say so
+		{"http", "app.corp:80", "/", ""},
+		{"https", "app.corp:8443", "/", ""},
+		{"http", "app.corp:8080", "/only/x", "odd-port"},
+		{"http", "app.corp:8080", "/", ""},
+		{"https", "plain.corp", "/", ""},
+		{"http", "plain.corp", "/x", "plain"},
+		{"http", "[0:0::1]:8080", "/x", "v6"},
+		{"https", "upper.corp", "/", "upper"},
+		{"https", "other.corp", "/", ""},
+		{"https", "x.app.corp", "/", ""},
+	} {
+		target, err := upstream.Canonicalise(asked("GET", c.host, c.path), c.scheme)
+		if err != nil {
+			t.Fatalf("%v: %v", c, err)
+		}
+		got := ""
+		if r, ok := tb.Match(target); ok {
+			got = r.Name
+		}
+		if got != c.want {
+			t.Errorf("%s://%s%s: got route %q, want %q", c.scheme, c.host, c.path, got, c.want)
+		}
+	}
+	known, _ := upstream.Canonicalise(asked("GET", "app.corp:8080", "/"), "http")
+	unknown, _ := upstream.Canonicalise(asked("GET", "app.corp:8081", "/"), "http")
+	if !tb.HasHost(known) || tb.HasHost(unknown) {
+		t.Error("HasHost does not tell a missing path from a missing host")
+	}
+}
+
+// Every mistake is reported, and a conflict names both routes.
+func TestTableMistakes(t *testing.T) {
+	to := []string{"http://127.0.0.1:3000"}
+	for name, c := range map[string]struct {
+		configs []upstream.RouteConfig
+		want    []string
+	}{
+		"same place":            {routes("a", "https://app.corp/x", "b", "https://APP.corp.:443/x/"), []string{`"a"`, `"b"`, "https://app.corp/x"}},
+		"same place, escaped":   {routes("a", "https://app.corp/x", "b", "https://app.corp/%78"), []string{`"a"`, `"b"`}},
+		"same name":             {routes("a", "https://app.corp/x", "a", "https://app.corp/y"), []string{`"a"`, "name"}},
+		"two schemes on a port": {routes("a", "https://app.corp:8443/x", "b", "http://app.corp:8443/y"), []string{`"a"`, `"b"`, "http or https"}},
+		"reserved prefix":       {routes("a", "https://app.corp/.sallyport"), []string{`"a"`, "/.sallyport/"}},
+		"under reserved":        {routes("a", "https://app.corp/.sallyport/x"), []string{`"a"`, "/.sallyport/"}},
+		"two mistakes":          {routes("a", "ftp://app.corp", "b", "https://"), []string{`"a"`, "http://", `"b"`, "host"}},
+		"no name":               {routes("", "https://app.corp"), []string{"name", "https://app.corp"}},
+		"credentials":           {routes("a", "https://u:p@app.corp"), []string{"user name"}},
+		"query":                 {routes("a", "https://app.corp/?"), []string{"query"}},
+		"dots":                  {routes("a", "https://app.corp/a/../b"), []string{"dot segment"}},
+		"encoded slash":         {routes("a", "https://app.corp/a%2fb"), []string{"encoded slash"}},
+		"wildcard":              {routes("a", "https://*.corp/"), []string{"malformed host"}},
+		"no scheme":             {routes("a", "app.corp"), []string{"http://"}},
+		"no upstream":           {[]upstream.RouteConfig{{Name: "a", From: "https://app.corp"}}, []string{"at least one"}},
+		"upstream with path":    {[]upstream.RouteConfig{{Name: "a", From: "https://app.corp", To: []string{"http://x/base"}}}, []string{"no path"}},
+		"upstream twice":        {[]upstream.RouteConfig{{Name: "a", From: "https://app.corp", To: []string{"http://x", "http://X:80/"}}}, []string{"twice"}},
+		"upstream malformed":    {[]upstream.RouteConfig{{Name: "a", From: "https://app.corp", To: []string{"127.0.0.1:80"}}}, []string{"127.0.0.1:80"}},
+		"host malformed":        {[]upstream.RouteConfig{{Name: "a", From: "https://app.corp", To: to, Host: "a b"}}, []string{"malformed host"}},
+		"h2c tunnel":            {[]upstream.RouteConfig{{Name: "a", From: "https://app.corp", To: to, Upgrades: []string{"H2C"}}}, []string{"H2C"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := upstream.NewTable(c.configs)
+			if err == nil {
+				t.Fatal("accepted")
+			}
+			for _, w := range c.want {
+				if !strings.Contains(err.Error(), w) {
+					t.Errorf("%q does not say %q", err, w)
+				}
+			}
+		})
+	}
+	if _, err := upstream.NewTable(nil); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRouteOrigin(t *testing.T) {
+	tb := table(t, routes("a", "https://APP.corp:443/x", "b", "http://app.corp:8080", "c", "http://[::1]/"))
+	want := []string{"https://app.corp", "http://app.corp:8080", "http://[::1]"}
+	for i, r := range tb.Routes() {
+		if r.Origin() != want[i] {
+			t.Errorf("got %s, want %s", r.Origin(), want[i])
+		}
+	}
+}
+
+func TestPickTakesTurns(t *testing.T) {
+	tb := table(t, []upstream.RouteConfig{{Name: "a", From: "https://app.corp", To: []string{"http://x:1", "http://x:2"}}})
+	r := tb.Routes()[0]
+	if a, b, c := r.Pick().Host, r.Pick().Host, r.Pick().Host; a != "x:1" || b != "x:2" || c != "x:1" {
+		t.Error(a, b, c)
+	}
+}
+
+func BenchmarkMatch(b *testing.B) {
+	tb := table(b, routes("root", "https://app.corp", "api", "https://app.corp/api", "v2", "https://app.corp/api/v2"))
+	target, _ := upstream.Canonicalise(asked("GET", "app.corp", "/api/v1/x"), "https")
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, ok := tb.Match(target); !ok {
+			b.Fatal("no route")
+		}
+	}
+}
