@@ -1,0 +1,532 @@
+package passkey_test
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"sallyport/authn"
+	"sallyport/authn/authntest"
+	"sallyport/authn/passkey"
+)
+
+func TestAttackW1UserNotVerified(t *testing.T) {
+	w, alice := newWorld(t), session("alice", "1")
+	a := authntest.NewAuthenticator(origin)
+
+	a.Lie.Unverified = true
+	_, err := w.tryRegister(alice, a)
+	refused(t, err, passkey.CodeUserVerificationMissing, true)
+
+	a = authntest.NewAuthenticator(origin)
+	w.register(alice, a)
+	w.mustAssert(alice, a)
+	a.Lie.Unverified = true // the credential has been verified before: that must not count
+	_, err = w.assert(alice, a)
+	refused(t, err, passkey.CodeUserVerificationMissing, true)
+
+	a.Lie = authntest.Lies{}
+	w.mustAssert(alice, a)
+}
+
+func TestAttackW1UserNotPresent(t *testing.T) {
+	w, alice := newWorld(t), session("alice", "1")
+	a := authntest.NewAuthenticator(origin)
+	a.Lie.Absent = true
+	_, err := w.tryRegister(alice, a)
+	refused(t, err, passkey.CodeUserPresenceMissing, true)
+
+	a = authntest.NewAuthenticator(origin)
+	w.register(alice, a)
+	a.Lie.Absent = true
+	_, err = w.assert(alice, a)
+	refused(t, err, passkey.CodeUserPresenceMissing, true)
+}
+
+// finishers run a ceremony of either kind up to the answer, and finish it.
+var finishers = map[string]struct {
+	answer func(*world, authn.Session, *authntest.Authenticator) (passkey.Ceremony, []byte)
+	finish func(*world, authn.Session, string, []byte) error
+}{
+	"registration": {(*world).created, func(w *world, s authn.Session, id string, body []byte) error {
+		_, err := w.FinishRegistration(w.t.Context(), s, id, body)
+		return err
+	}},
+	"assertion": {(*world).asserted, func(w *world, s authn.Session, id string, body []byte) error {
+		_, err := w.FinishAssertion(w.t.Context(), s, id, body)
+		return err
+	}},
+}
+
+func TestAttackW2Challenge(t *testing.T) {
+	for name, f := range finishers {
+		for _, tt := range []struct {
+			name   string
+			attack func(t *testing.T, w *world, alice authn.Session, a *authntest.Authenticator)
+		}{
+			{"chosen by the client", func(t *testing.T, w *world, alice authn.Session, a *authntest.Authenticator) {
+				a.Lie.Challenge = make([]byte, 32)
+				c, body := f.answer(w, alice, a)
+				refused(t, f.finish(w, alice, c.ID, body), passkey.CodeChallengeMismatch, true)
+			}},
+			{"of another ceremony of the same session", func(t *testing.T, w *world, alice authn.Session, a *authntest.Authenticator) {
+				_, body := f.answer(w, alice, a)
+				a.Lie.IgnoreExcluded = true
+				c, _ := f.answer(w, alice, a)
+				refused(t, f.finish(w, alice, c.ID, body), passkey.CodeChallengeMismatch, true)
+			}},
+			{"used before", func(t *testing.T, w *world, alice authn.Session, a *authntest.Authenticator) {
+				c, body := f.answer(w, alice, a)
+				if err := f.finish(w, alice, c.ID, body); err != nil {
+					t.Fatal(err)
+				}
+				refused(t, f.finish(w, alice, c.ID, body), passkey.CodeChallengeUnknown, false)
+			}},
+			{"used up by a bad answer", func(t *testing.T, w *world, alice authn.Session, a *authntest.Authenticator) {
+				c, body := f.answer(w, alice, a)
+				refused(t, f.finish(w, alice, c.ID, []byte(`{}`)), passkey.CodeResponseMalformed, false)
+				refused(t, f.finish(w, alice, c.ID, body), passkey.CodeChallengeUnknown, false)
+			}},
+			{"of another session of the same person", func(t *testing.T, w *world, alice authn.Session, a *authntest.Authenticator) {
+				c, body := f.answer(w, alice, a)
+				refused(t, f.finish(w, session("alice", "2"), c.ID, body), passkey.CodeChallengeUnknown, false)
+				if err := f.finish(w, alice, c.ID, body); err != nil {
+					t.Errorf("the stranger's attempt spoilt the ceremony: %v", err)
+				}
+			}},
+			{"of another person", func(t *testing.T, w *world, alice authn.Session, a *authntest.Authenticator) {
+				c, body := f.answer(w, alice, a)
+				mallory := alice // even under the same session id
+				mallory.Person = person("mallory")
+				refused(t, f.finish(w, mallory, c.ID, body), passkey.CodeChallengeUnknown, false)
+			}},
+			{"of nobody", func(t *testing.T, w *world, alice authn.Session, a *authntest.Authenticator) {
+				c, body := f.answer(w, alice, a)
+				refused(t, f.finish(w, authn.Session{}, c.ID, body), passkey.CodeNotSignedIn, false)
+			}},
+			{"expired", func(t *testing.T, w *world, alice authn.Session, a *authntest.Authenticator) {
+				c, body := f.answer(w, alice, a)
+				w.now = w.now.Add(5 * time.Minute)
+				refused(t, f.finish(w, alice, c.ID, body), passkey.CodeChallengeUnknown, false)
+			}},
+			{"invented", func(t *testing.T, w *world, alice authn.Session, a *authntest.Authenticator) {
+				_, body := f.answer(w, alice, a)
+				for _, id := range []string{"", "x", strings.Repeat("A", 43)} {
+					refused(t, f.finish(w, alice, id, body), passkey.CodeChallengeUnknown, false)
+				}
+			}},
+			{"signed for the other ceremony", func(t *testing.T, w *world, alice authn.Session, a *authntest.Authenticator) {
+				a.Lie.Type = map[string]string{"registration": "webauthn.get", "assertion": "webauthn.create"}[name]
+				c, body := f.answer(w, alice, a)
+				refused(t, f.finish(w, alice, c.ID, body), passkey.CodeWrongCeremony, true)
+			}},
+		} {
+			t.Run(name+"/"+tt.name, func(t *testing.T) {
+				w, alice := newWorld(t), session("alice", "1")
+				w.t = t
+				a := authntest.NewAuthenticator(origin)
+				if name == "assertion" {
+					w.register(alice, a)
+				}
+				tt.attack(t, w, alice, a)
+			})
+		}
+	}
+}
+
+func TestAttackW2CeremonyOfOtherPurpose(t *testing.T) {
+	w, alice := newWorld(t), session("alice", "1")
+	a := authntest.NewAuthenticator(origin)
+	w.register(alice, a)
+	c, body := w.asserted(alice, a)
+	_, err := w.FinishRegistration(t.Context(), alice, c.ID, body)
+	refused(t, err, passkey.CodeChallengeUnknown, false)
+	if _, err := w.FinishAssertion(t.Context(), alice, c.ID, body); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAttackW3AlgorithmNotOffered(t *testing.T) {
+	for _, attestation := range []string{"none", "packed", "x5c"} {
+		w, alice := newWorld(t), session("alice", "1")
+		a := authntest.NewAuthenticator(origin)
+		a.Algorithm, a.Attestation = authntest.ES384, attestation
+		_, err := w.tryRegister(alice, a)
+		refused(t, err, passkey.CodeAlgorithmNotOffered, false)
+	}
+}
+
+// What cannot be trusted is not refused here, but it is never more than what a
+// policy may call unattested.
+func TestAttackW3UnprovenIsNotAttested(t *testing.T) {
+	for _, tt := range []struct {
+		name       string
+		set        func(*authntest.Authenticator)
+		class      authn.Class
+		format     string
+		typ        string
+		zeroAAGUID bool
+	}{
+		{"no statement", func(a *authntest.Authenticator) { a.Attestation = "none" }, authn.ClassUnattested, "none", "none", false},
+		{"self attestation", func(a *authntest.Authenticator) {}, authn.ClassUnattested, "packed", "basic_surrogate", false},
+		{"unknown root", func(a *authntest.Authenticator) { a.Attestation = "x5c" }, authn.ClassUnattested, "packed", "basic_full", false},
+		{"zero AAGUID", func(a *authntest.Authenticator) { a.AAGUID = [16]byte{} }, authn.ClassUnattested, "packed", "basic_surrogate", true},
+		{"synced", func(a *authntest.Authenticator) { a.BackupEligible, a.Attestation = true, "x5c" }, authn.ClassSynced, "packed", "basic_full", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w, alice := newWorld(t), session("alice", "1")
+			a := authntest.NewAuthenticator(origin)
+			tt.set(a)
+			r := w.register(alice, a)
+			if r.Class != tt.class || r.AttestationFormat != tt.format || r.AttestationType != tt.typ {
+				t.Errorf("class %s, format %q, type %q", r.Class, r.AttestationFormat, r.AttestationType)
+			}
+			if zero := r.AAGUID == "00000000-0000-0000-0000-000000000000"; zero != tt.zeroAAGUID {
+				t.Errorf("AAGUID %s", r.AAGUID)
+			}
+			if c := w.mustAssert(alice, a); c.Class != tt.class {
+				t.Errorf("class %s after an assertion", c.Class)
+			}
+		})
+	}
+}
+
+func TestAttackW3FalseStatement(t *testing.T) {
+	for _, attestation := range []string{"packed", "x5c"} {
+		w, alice := newWorld(t), session("alice", "1")
+		a := authntest.NewAuthenticator(origin)
+		a.Attestation = attestation
+		a.Lie.TamperedSig = true
+		_, err := w.tryRegister(alice, a)
+		refused(t, err, passkey.CodeAttestationInvalid, false)
+	}
+}
+
+func TestAttackW4CredentialOfSomebodyElse(t *testing.T) {
+	w, alice, bob := newWorld(t), session("alice", "1"), session("bob", "1")
+	a := authntest.NewAuthenticator(origin) // a shared machine
+	bobs := w.register(bob, a)
+	a.Lie.IgnoreExcluded = true
+	w.register(alice, a)
+
+	a.Lie.CredentialID = bobs.ID
+	_, err := w.assert(alice, a)
+	refused(t, err, passkey.CodeWrongCredential, true)
+}
+
+func TestAttackW4UserHandleOfSomebodyElse(t *testing.T) {
+	w, alice := newWorld(t), session("alice", "1")
+	a := authntest.NewAuthenticator(origin)
+	w.register(alice, a)
+	a.Lie.UserHandle = []byte("somebody else")
+	_, err := w.assert(alice, a)
+	refused(t, err, passkey.CodeUserHandleMismatch, true)
+}
+
+// A record of one person must not be stored for another, whatever the caller
+// mixes up.
+func TestAttackW4RecordOfSomebodyElse(t *testing.T) {
+	w, alice, bob := newWorld(t), session("alice", "1"), session("bob", "1")
+	a := authntest.NewAuthenticator(origin)
+	w.register(alice, a)
+	alice.Verification = authn.Verification{At: w.now, Credential: w.mustAssert(alice, a)}
+	bobs, err := w.tryRegister(bob, authntest.NewAuthenticator(origin))
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused(t, w.Add(t.Context(), alice, bobs), passkey.CodeWrongCredential, true)
+}
+
+func TestAttackW4BlockedOrRemovedMeanwhile(t *testing.T) {
+	w, alice := newWorld(t), session("alice", "1")
+	a, b := authntest.NewAuthenticator(origin), authntest.NewAuthenticator(origin)
+	first, second := w.register(alice, a), w.register(alice, b)
+
+	c, body := w.asserted(alice, a)
+	if err := w.store.BlockCredential(t.Context(), first.Subject, first.ID, "reported stolen"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := w.FinishAssertion(t.Context(), alice, c.ID, body)
+	refused(t, err, passkey.CodeCredentialBlocked, true)
+
+	third := w.register(alice, authntest.NewAuthenticator(origin))
+	c, body = w.asserted(alice, b)
+	if err := w.Remove(t.Context(), third.Subject, third.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.FinishAssertion(t.Context(), alice, c.ID, body); err != nil {
+		t.Errorf("removing another passkey spoilt the ceremony: %v", err)
+	}
+
+	w.register(alice, authntest.NewAuthenticator(origin))
+	c, body = w.asserted(alice, b)
+	if err := w.Remove(t.Context(), second.Subject, second.ID); err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.FinishAssertion(t.Context(), alice, c.ID, body)
+	refused(t, err, passkey.CodeCredentialGone, false)
+}
+
+func TestAttackW5History(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		before func(*authntest.Authenticator) // at registration
+		attack func(*authntest.Authenticator) // before the second assertion
+		code   string
+	}{
+		{"count goes back", nil, func(a *authntest.Authenticator) { a.Count = 0 }, passkey.CodeCounterRegressed},
+		{"count stands still", nil, func(a *authntest.Authenticator) { a.Count-- }, passkey.CodeCounterRegressed},
+		{"count falls to zero", nil, func(a *authntest.Authenticator) { a.Uncounted = true }, passkey.CodeCounterRegressed},
+		{"becomes eligible for backup", nil, func(a *authntest.Authenticator) { a.BackupEligible = true }, passkey.CodeBackupFlagChanged},
+		{"is eligible for backup no more", func(a *authntest.Authenticator) { a.BackupEligible = true }, func(a *authntest.Authenticator) { a.BackupEligible = false }, passkey.CodeBackupFlagChanged},
+		{"backed up without being eligible", nil, func(a *authntest.Authenticator) { a.BackedUp = true }, passkey.CodeBackupFlagChanged},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w, alice := newWorld(t), session("alice", "1")
+			a := authntest.NewAuthenticator(origin)
+			if tt.before != nil {
+				tt.before(a)
+			}
+			r := w.register(alice, a)
+			w.mustAssert(alice, a)
+			before := w.stored(r)
+
+			tt.attack(a)
+			_, err := w.assert(alice, a)
+			refused(t, err, tt.code, true)
+			after := w.stored(r)
+			if after.Blocked == "" {
+				t.Error("the credential is not blocked")
+			}
+			if after.SignCount != before.SignCount || !after.LastUsedAt.Equal(before.LastUsedAt) {
+				t.Error("the refused answer was recorded as a use")
+			}
+			_, err = w.BeginAssertion(t.Context(), alice)
+			refused(t, err, passkey.CodeCredentialBlocked, true)
+		})
+	}
+}
+
+// The block must hold even if the attacker hangs up, and if the store fails the
+// answer is still no.
+func TestAttackW5BlockIsDurable(t *testing.T) {
+	w, alice := newWorld(t), session("alice", "1")
+	a := authntest.NewAuthenticator(origin)
+	r := w.register(alice, a)
+	w.mustAssert(alice, a)
+	clone := a.Clone()
+	w.mustAssert(alice, a)
+
+	c, body := w.asserted(alice, clone)
+	ctx, cancel := context.WithCancel(t.Context())
+	w.store.OnCall("BlockCredential", cancel)
+	_, err := w.FinishAssertion(ctx, alice, c.ID, body)
+	refused(t, err, passkey.CodeCounterRegressed, true)
+	if w.stored(r).Blocked == "" {
+		t.Error("hanging up saved the copied key")
+	}
+}
+
+func TestAttackW5BlockFails(t *testing.T) {
+	w, alice := newWorld(t), session("alice", "1")
+	a := authntest.NewAuthenticator(origin)
+	w.register(alice, a)
+	clone := a.Clone()
+	w.mustAssert(alice, a)
+	w.store.FailNext("BlockCredential", authntest.NotStored)
+	_, err := w.assert(alice, clone)
+	refused(t, err, passkey.CodeCounterRegressed, true)
+	if !strings.Contains(err.Error(), authntest.ErrFault.Error()) {
+		t.Errorf("the log does not learn that the block failed: %v", err)
+	}
+}
+
+// Blocking is a weapon in the hands of whoever can cause it: only what the
+// authenticator signed may.
+func TestAttackW5ForgedHistoryBlocksNothing(t *testing.T) {
+	w, alice := newWorld(t), session("alice", "1")
+	a := authntest.NewAuthenticator(origin)
+	r := w.register(alice, a)
+	w.mustAssert(alice, a)
+	count := a.Count
+	a.Count, a.Lie.TamperedSig = 0, true
+	_, err := w.assert(alice, a)
+	refused(t, err, passkey.CodeSignatureInvalid, true)
+	if b := w.stored(r).Blocked; b != "" {
+		t.Errorf("blocked by an unsigned answer: %s", b)
+	}
+	a.Count, a.Lie = count, authntest.Lies{}
+	w.mustAssert(alice, a)
+}
+
+func TestAttackW5Client(t *testing.T) {
+	for name, f := range finishers {
+		for _, tt := range []struct {
+			name, code string
+			lie        authntest.Lies
+		}{
+			{"suffix", passkey.CodeOriginMismatch, authntest.Lies{Origin: "https://login.corp.example.evil"}},
+			{"prefix", passkey.CodeOriginMismatch, authntest.Lies{Origin: "https://evillogin.corp.example"}},
+			{"sibling", passkey.CodeOriginMismatch, authntest.Lies{Origin: "https://wiki.corp.example"}},
+			{"scheme", passkey.CodeOriginMismatch, authntest.Lies{Origin: "http://login.corp.example"}},
+			{"port", passkey.CodeOriginMismatch, authntest.Lies{Origin: "https://login.corp.example:8443"}},
+			{"default port", passkey.CodeOriginMismatch, authntest.Lies{Origin: "https://login.corp.example:443"}},
+			{"user info", passkey.CodeOriginMismatch, authntest.Lies{Origin: "https://evil@login.corp.example"}},
+			{"path", passkey.CodeOriginMismatch, authntest.Lies{Origin: "https://login.corp.example/evil"}},
+			{"case", passkey.CodeOriginMismatch, authntest.Lies{Origin: "https://LOGIN.corp.example"}},
+			{"opaque", passkey.CodeOriginMismatch, authntest.Lies{Origin: "null"}},
+			{"application", passkey.CodeOriginMismatch, authntest.Lies{Origin: "android:apk-key-hash:AAAA"}},
+			{"frame", passkey.CodeCrossOrigin, authntest.Lies{CrossOrigin: true}},
+			{"frame of a named site", passkey.CodeCrossOrigin, authntest.Lies{CrossOrigin: true, TopOrigin: "https://evil.example"}},
+			{"frame of our own site", passkey.CodeCrossOrigin, authntest.Lies{CrossOrigin: true, TopOrigin: origin}},
+			{"top origin alone", passkey.CodeCrossOrigin, authntest.Lies{TopOrigin: origin}},
+			{"relying party", passkey.CodeRelyingPartyMismatch, authntest.Lies{RPID: "evil.example"}},
+			{"relying party above", passkey.CodeRelyingPartyMismatch, authntest.Lies{RPID: "example"}},
+		} {
+			t.Run(name+"/"+tt.name, func(t *testing.T) {
+				w, alice := newWorld(t), session("alice", "1")
+				a := authntest.NewAuthenticator(origin)
+				if name == "assertion" {
+					w.register(alice, a)
+				}
+				a.Lie = tt.lie
+				c, body := f.answer(w, alice, a)
+				refused(t, f.finish(w, alice, c.ID, body), tt.code, true)
+			})
+		}
+	}
+}
+
+func TestAttackW5RegistrationBackedUpWithoutEligibility(t *testing.T) {
+	w, alice := newWorld(t), session("alice", "1")
+	a := authntest.NewAuthenticator(origin)
+	a.BackedUp = true
+	_, err := w.tryRegister(alice, a)
+	refused(t, err, passkey.CodeBackupStateIllegal, true)
+}
+
+// A further passkey needs an assertion that is fresh, made in this session, by a
+// passkey that is still good.
+func TestAttackW6FurtherPasskeyNeedsFreshAssertion(t *testing.T) {
+	w, alice := newWorld(t), session("alice", "1")
+	a := authntest.NewAuthenticator(origin)
+	first := w.register(alice, a)
+	used := w.mustAssert(alice, a)
+	further, err := w.tryRegister(alice, authntest.NewAuthenticator(origin))
+	if err != nil {
+		t.Fatal(err)
+	}
+	add := func(at time.Time) error {
+		s := alice
+		s.Verification = authn.Verification{At: at, Credential: used}
+		return w.Add(t.Context(), s, further)
+	}
+	refused(t, w.Add(t.Context(), alice, further), passkey.CodeNotFresh, false)
+	refused(t, add(w.now.Add(-5*time.Minute-time.Second)), passkey.CodeNotFresh, false)
+	refused(t, add(w.now.Add(time.Hour)), passkey.CodeNotFresh, false)
+	if err := w.store.BlockCredential(t.Context(), first.Subject, first.ID, "reported stolen"); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, add(w.now), passkey.CodeNotFresh, false)
+}
+
+func TestAttackW8RaceOfTwoFinishes(t *testing.T) {
+	for name, f := range finishers {
+		t.Run(name, func(t *testing.T) {
+			w, alice := newWorld(t), session("alice", "1")
+			a := authntest.NewAuthenticator(origin)
+			a.Uncounted = true // a count would tell the second one from the first
+			if name == "assertion" {
+				w.register(alice, a)
+			}
+			c, body := f.answer(w, alice, a)
+			results := make([]error, 8)
+			var wg sync.WaitGroup
+			for i := range results {
+				wg.Go(func() { results[i] = f.finish(w, alice, c.ID, body) })
+			}
+			wg.Wait()
+			winners := 0
+			for _, err := range results {
+				if err == nil {
+					winners++
+					continue
+				}
+				refused(t, err, passkey.CodeChallengeUnknown, false)
+			}
+			if winners != 1 {
+				t.Errorf("%d winners", winners)
+			}
+		})
+	}
+}
+
+// Two ceremonies at once, in two tabs: the one that stores second must not win
+// with a count that is no longer compared with the right one, and is no reason to
+// block either.
+func TestAttackW8RaceOfTwoCeremonies(t *testing.T) {
+	w, alice := newWorld(t), session("alice", "1")
+	a := authntest.NewAuthenticator(origin)
+	r := w.register(alice, a)
+	c1, body1 := w.asserted(alice, a)
+	c2, body2 := w.asserted(alice, a)
+	overtaking := false
+	w.store.OnCall("RecordUse", func() {
+		if overtaking {
+			return
+		}
+		overtaking = true
+		if _, err := w.FinishAssertion(t.Context(), alice, c2.ID, body2); err != nil {
+			t.Errorf("the quicker one: %v", err)
+		}
+	})
+	_, err := w.FinishAssertion(t.Context(), alice, c1.ID, body1)
+	refused(t, err, passkey.CodeOvertaken, false)
+	if b := w.stored(r).Blocked; b != "" {
+		t.Errorf("blocked: %s", b)
+	}
+	w.store.Heal()
+	w.mustAssert(alice, a)
+}
+
+func TestAttackW8EmptyPost(t *testing.T) {
+	for name, f := range finishers {
+		t.Run(name, func(t *testing.T) {
+			for _, body := range []string{"", "null", "{}", "[]", `""`, "0", `{"id":"AA","rawId":"AA","type":"public-key"}`, `{"id":"AA","rawId":"AA","type":"public-key","response":{}}`} {
+				w, alice := newWorld(t), session("alice", "1")
+				a := authntest.NewAuthenticator(origin)
+				if name == "assertion" {
+					w.register(alice, a)
+				}
+				c, _ := f.answer(w, alice, a)
+				refused(t, f.finish(w, alice, c.ID, []byte(body)), passkey.CodeResponseMalformed, false)
+			}
+		})
+	}
+}
+
+func TestAttackO2OversizedAnswer(t *testing.T) {
+	for name, f := range finishers {
+		t.Run(name, func(t *testing.T) {
+			w, alice := newWorld(t), session("alice", "1")
+			a := authntest.NewAuthenticator(origin)
+			if name == "assertion" {
+				w.register(alice, a)
+			}
+			c, body := f.answer(w, alice, a)
+			var m map[string]any
+			if err := json.Unmarshal(body, &m); err != nil {
+				t.Fatal(err)
+			}
+			m["padding"] = strings.Repeat("x", passkey.MaxBody)
+			body, err := json.Marshal(m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			refused(t, f.finish(w, alice, c.ID, body), passkey.CodeResponseTooLarge, false)
+		})
+	}
+}

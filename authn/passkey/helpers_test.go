@@ -1,0 +1,151 @@
+package passkey_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"sallyport/authn"
+	"sallyport/authn/authntest"
+	"sallyport/authn/passkey"
+)
+
+const (
+	rpID   = "corp.example"
+	origin = "https://login.corp.example"
+)
+
+// world is a relying party over a store in memory, with a clock to turn.
+type world struct {
+	*passkey.RelyingParty
+	t     *testing.T
+	store *authntest.Memory
+	now   time.Time
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{t: t, store: authntest.NewMemory(), now: time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)}
+	rp, err := passkey.New(passkey.Config{
+		RPID: rpID, RPName: "Corp", Origins: []string{origin, "https://corp.example"},
+		Store: w.store, Ceremonies: w.store, Now: func() time.Time { return w.now },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.RelyingParty = rp
+	t.Cleanup(func() {
+		for _, v := range w.store.Violations() {
+			t.Error(v)
+		}
+	})
+	return w
+}
+
+func person(name string) authn.Person {
+	return authn.Person{
+		Subject: authn.Subject{Issuer: "https://idp.example", ID: name},
+		Email:   authn.Email(name + "@corp.example"),
+		Name:    name,
+	}
+}
+
+// session is somebody signed in, in one of their browsers.
+func session(name, browser string) authn.Session {
+	return authn.Session{ID: name + "-" + browser, Person: person(name), Host: "login.corp.example"}
+}
+
+// register makes and stores a passkey.
+func (w *world) register(s authn.Session, a *authntest.Authenticator) passkey.Record {
+	w.t.Helper()
+	r, err := w.tryRegister(s, a)
+	if err != nil {
+		w.t.Fatalf("registration: %v", err)
+	}
+	if err := w.store.AddCredential(w.t.Context(), r); err != nil {
+		w.t.Fatal(err)
+	}
+	return r
+}
+
+func (w *world) tryRegister(s authn.Session, a *authntest.Authenticator) (passkey.Record, error) {
+	w.t.Helper()
+	c, body := w.created(s, a)
+	return w.FinishRegistration(w.t.Context(), s, c.ID, body)
+}
+
+// created begins a registration and has the browser answer it.
+func (w *world) created(s authn.Session, a *authntest.Authenticator) (passkey.Ceremony, []byte) {
+	w.t.Helper()
+	c, err := w.BeginRegistration(w.t.Context(), s)
+	if err != nil {
+		w.t.Fatalf("begin registration: %v", err)
+	}
+	body, err := a.Create(c.Options)
+	if err != nil {
+		w.t.Fatalf("create: %v", err)
+	}
+	return c, body
+}
+
+// asserted begins an assertion and has the browser answer it.
+func (w *world) asserted(s authn.Session, a *authntest.Authenticator) (passkey.Ceremony, []byte) {
+	w.t.Helper()
+	c, err := w.BeginAssertion(w.t.Context(), s)
+	if err != nil {
+		w.t.Fatalf("begin assertion: %v", err)
+	}
+	body, err := a.Get(c.Options)
+	if err != nil {
+		w.t.Fatalf("get: %v", err)
+	}
+	return c, body
+}
+
+func (w *world) assert(s authn.Session, a *authntest.Authenticator) (authn.Credential, error) {
+	w.t.Helper()
+	c, body := w.asserted(s, a)
+	return w.FinishAssertion(w.t.Context(), s, c.ID, body)
+}
+
+func (w *world) mustAssert(s authn.Session, a *authntest.Authenticator) authn.Credential {
+	w.t.Helper()
+	c, err := w.assert(s, a)
+	if err != nil {
+		w.t.Fatalf("assertion: %v", err)
+	}
+	return c
+}
+
+// stored is the credential as the store has it now.
+func (w *world) stored(r passkey.Record) passkey.Record {
+	w.t.Helper()
+	records, err := w.store.Credentials(context.WithoutCancel(w.t.Context()), r.Subject)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, o := range records {
+		if string(o.ID) == string(r.ID) {
+			return o
+		}
+	}
+	w.t.Fatal("the credential is gone")
+	return passkey.Record{}
+}
+
+// refused checks the code and the risk of a refusal, and that it has words for
+// the person.
+func refused(t *testing.T, err error, code string, risk bool) {
+	t.Helper()
+	var e *passkey.Error
+	if !errors.As(err, &e) {
+		t.Fatalf("got %v, want a refusal with %s", err, code)
+	}
+	if e.Code != code || e.Risk != risk {
+		t.Errorf("refused with %s (risk %t): %v; want %s (risk %t)", e.Code, e.Risk, err, code, risk)
+	}
+	if e.Public == "" {
+		t.Errorf("%s says nothing to the person", e.Code)
+	}
+}
