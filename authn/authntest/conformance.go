@@ -25,17 +25,20 @@ type Open func(t *testing.T) (a, b Stores)
 // TestStores is the contract of every store interface as a test. Whatever
 // passes it can stand behind sessions, passkeys and tickets.
 func TestStores(t *testing.T, open Open) {
-	for name, tests := range map[string][]storeTest{
-		"Sessions":    sessionTests,
-		"Tokens":      tokenTests,
-		"Changes":     changeTests,
-		"Once":        onceTests,
-		"Keys":        keyTests,
-		"Credentials": credentialTests,
-		"Tickets":     ticketTests,
+	for _, group := range []struct {
+		name  string
+		tests []storeTest
+	}{
+		{"Sessions", sessionTests},
+		{"Tokens", tokenTests},
+		{"Changes", changeTests},
+		{"Once", onceTests},
+		{"Keys", keyTests},
+		{"Credentials", credentialTests},
+		{"Tickets", ticketTests},
 	} {
-		t.Run(name, func(t *testing.T) {
-			for _, test := range tests {
+		t.Run(group.name, func(t *testing.T) {
+			for _, test := range group.tests {
 				t.Run(test.name, func(t *testing.T) {
 					a, b := open(t)
 					test.run(&storeT{T: t, a: a, b: b, ctx: t.Context()})

@@ -7,7 +7,9 @@
 // has its write on disk, whatever is killed next. One connection writes, a pool
 // reads, and other processes (the commands of an operator) may use the same file
 // at the same time. The file and the folder made for it are private to their
-// owner: the file holds the keys that seal cookies.
+// owner: the file holds the keys that seal cookies. Beside it lie its -wal and
+// -shm, without which a copy of the running file is not a backup, and an empty
+// -migrate, which is a lock.
 //
 // What is written here runs on PostgreSQL too: $n placeholders, which the chosen
 // drivers bind by number (others bind by order of appearance, and an update

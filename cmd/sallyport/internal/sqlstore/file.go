@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"time"
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -46,17 +48,43 @@ func privateFile(path string, log *slog.Logger) (fs.FileInfo, error) {
 	return info, nil
 }
 
-// connect returns a pool on the file. The path is escaped, so that nothing in
-// it is taken for an option.
-func connect(path, options string) (*sql.DB, error) {
+// connect returns a pool on the file, whose connections wait for a lock for as
+// long as busy says. The path is escaped, so that nothing in it is taken for an
+// option.
+func connect(path string, busy time.Duration, options string) (*sql.DB, error) {
 	name := "file:" + (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath()
-	db, err := sql.Open("sqlite", name+"?_busy_timeout=5000&_synchronous=FULL&_foreign_keys=1&"+options)
+	db, err := sql.Open("sqlite", fmt.Sprintf("%s?_busy_timeout=%d&_synchronous=FULL&_foreign_keys=1&%s", name, busy.Milliseconds(), options))
 	if err != nil {
 		return nil, err
 	}
 	db.SetConnMaxLifetime(0)
 	db.SetConnMaxIdleTime(0)
 	return db, nil
+}
+
+const (
+	// patience is how long a write waits for another process before it fails.
+	patience = 5 * time.Second
+	// busyStep is how long SQLite waits on its own: nothing, not even the end
+	// of the caller's context, wakes it up.
+	busyStep = 50 * time.Millisecond
+)
+
+// begin opens a transaction, waiting for its lock until ctx or limit ends.
+func begin(ctx context.Context, db *sql.DB, limit time.Duration) (*sql.Tx, error) {
+	end := time.Now().Add(limit)
+	for {
+		t, err := db.BeginTx(ctx, nil)
+		var e *sqlite.Error
+		if err == nil || !errors.As(err, &e) || e.Code()&0xff != sqlite3.SQLITE_BUSY || time.Now().After(end) {
+			return t, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(ctx.Err(), err)
+		case <-time.After(time.Millisecond): // in case SQLite did not wait at all
+		}
+	}
 }
 
 // causes says in the operator's words what SQLite's result codes mean.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"time"
 
 	"github.com/pressly/goose/v3"
 )
@@ -25,14 +26,20 @@ func (d *DB) migrate(ctx context.Context) error {
 	if err != nil {
 		return d.wrap("migrate", err)
 	}
-	p, err := goose.NewProvider(goose.DialectSQLite3, d.write, dir,
+	db, err := connect(d.path, patience, "_txlock=immediate")
+	if err != nil {
+		return d.wrap("migrate", err)
+	}
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	p, err := goose.NewProvider(goose.DialectSQLite3, db, dir,
 		goose.WithDisableGlobalRegistry(true), goose.WithSlog(d.log))
 	if err != nil {
 		return d.wrap("migrate", err)
 	}
 	sources := p.ListSources()
 	newest := sources[len(sources)-1].Version
-	ready, err := d.schemaReady(ctx, newest)
+	ready, err := d.schemaReady(ctx, db, newest)
 	if err != nil || ready {
 		return err
 	}
@@ -42,11 +49,11 @@ func (d *DB) migrate(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	if ready, err = d.schemaReady(ctx, newest); err != nil || ready {
+	if ready, err = d.schemaReady(ctx, db, newest); err != nil || ready {
 		return err
 	}
 	var mode string
-	if err := d.write.QueryRowContext(ctx, `pragma journal_mode = wal`).Scan(&mode); err != nil {
+	if err := db.QueryRowContext(ctx, `pragma journal_mode = wal`).Scan(&mode); err != nil {
 		return d.wrap("switch to WAL", err)
 	}
 	if mode != "wal" {
@@ -63,13 +70,13 @@ func (d *DB) migrate(ctx context.Context) error {
 }
 
 // schemaReady says whether nothing is left to do, and refuses what is not ours.
-func (d *DB) schemaReady(ctx context.Context, newest int64) (bool, error) {
+func (d *DB) schemaReady(ctx context.Context, db *sql.DB, newest int64) (bool, error) {
 	var mode string
-	if err := d.write.QueryRowContext(ctx, `pragma journal_mode`).Scan(&mode); err != nil {
+	if err := db.QueryRowContext(ctx, `pragma journal_mode`).Scan(&mode); err != nil {
 		return false, d.wrap("open", err)
 	}
 	var tables, versioned int
-	if err := d.write.QueryRowContext(ctx, `select count(*), coalesce(sum(case when name = 'goose_db_version' then 1 else 0 end), 0)
+	if err := db.QueryRowContext(ctx, `select count(*), coalesce(sum(case when name = 'goose_db_version' then 1 else 0 end), 0)
 		from sqlite_master where type = 'table'`).Scan(&tables, &versioned); err != nil {
 		return false, d.wrap("open", err)
 	}
@@ -80,7 +87,7 @@ func (d *DB) schemaReady(ctx context.Context, newest int64) (bool, error) {
 		return false, nil
 	}
 	var version sql.NullInt64
-	if err := d.write.QueryRowContext(ctx, `select max(version_id) from goose_db_version`).Scan(&version); err != nil {
+	if err := db.QueryRowContext(ctx, `select max(version_id) from goose_db_version`).Scan(&version); err != nil {
 		return false, d.wrap("open", err)
 	}
 	// What a newer schema means by a row is not known here: a session could be
@@ -100,11 +107,11 @@ func (d *DB) lock(ctx context.Context) (unlock func(), err error) {
 	if _, err := privateFile(name, d.log); err != nil {
 		return nil, err
 	}
-	db, err := connect(name, "_txlock=exclusive&_pragma=busy_timeout(60000)")
+	db, err := connect(name, busyStep, "_txlock=exclusive")
 	if err != nil {
 		return nil, d.wrap("lock", err)
 	}
-	tx, err := db.BeginTx(ctx, nil)
+	tx, err := begin(ctx, db, time.Minute)
 	if err != nil {
 		return nil, d.wrap("lock", errors.Join(err, db.Close()))
 	}

@@ -87,15 +87,14 @@ func (d *DB) open(ctx context.Context) (err error) {
 	if d.file, err = privateFile(d.path, d.log); err != nil {
 		return err
 	}
-	if d.write, err = connect(d.path, "_txlock=immediate"); err != nil {
-		return d.wrap("open", err)
-	}
-	// The one connection is kept: with none open, SQLite would drop the WAL.
-	d.write.SetMaxOpenConns(1)
 	if err := d.migrate(ctx); err != nil {
 		return err
 	}
-	if d.read, err = connect(d.path, "_query_only=1"); err != nil {
+	if d.write, err = connect(d.path, busyStep, "_txlock=immediate"); err != nil {
+		return d.wrap("open", err)
+	}
+	d.write.SetMaxOpenConns(1)
+	if d.read, err = connect(d.path, patience, "_query_only=1"); err != nil {
 		return d.wrap("open", err)
 	}
 	readers := max(4, runtime.GOMAXPROCS(0))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -63,8 +64,16 @@ func TestParseDSN(t *testing.T) {
 
 func TestFilesArePrivate(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
-	d := open(t, filepath.Join(dir, "s.db"))
+	var log strings.Builder
+	d, err := Open(t.Context(), "sqlite:"+filepath.Join(dir, "s.db"), Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
 	create(t, d, "s1")
+	if strings.Contains(log.String(), "readable by others") {
+		t.Errorf("a new file was readable by others for a moment: %s", &log)
+	}
 	perm := func(path string, want os.FileMode) {
 		t.Helper()
 		info, err := os.Stat(path)

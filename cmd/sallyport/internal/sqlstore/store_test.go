@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"database/sql"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"testing"
@@ -176,7 +177,7 @@ func TestReopenedDatabaseHoldsEverything(t *testing.T) {
 
 func TestEveryConnectionIsDurableAndChecked(t *testing.T) {
 	d := open(t, filepath.Join(t.TempDir(), "s.db"))
-	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "5000"} {
+	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1"} {
 		for name, db := range map[string]*sql.DB{"write": d.write, "read": d.read} {
 			var got string
 			if err := db.QueryRowContext(t.Context(), "pragma "+pragma).Scan(&got); err != nil || got != want {
@@ -186,5 +187,40 @@ func TestEveryConnectionIsDurableAndChecked(t *testing.T) {
 	}
 	if _, err := d.read.ExecContext(t.Context(), `delete from sessions`); err == nil {
 		t.Error("a reader wrote")
+	}
+}
+
+// A command that writes for long holds up writers for as long as they want to
+// wait, and readers not at all.
+func TestReadersDoNotWaitForAnotherProcess(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s.db")
+	a, b := open(t, path), open(t, path)
+	tok := create(t, a, "s1")
+	held, err := b.write.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := a.LoadSession(t.Context(), tok.Digest); err != nil {
+		t.Error(err)
+	}
+	if _, _, err := a.SessionChanges(t.Context(), 0); err != nil {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	begun := time.Now()
+	_, err = a.RevokeSessions(ctx, session.Filter{ID: "s1"})
+	refuse(t, err, path)
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+	if waited := time.Since(begun); waited > 2*time.Second {
+		t.Errorf("waited %v after being told to stop: %v", waited, err)
+	}
+	if err := held.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if ids, err := a.RevokeSessions(t.Context(), session.Filter{ID: "s1"}); err != nil || len(ids) != 1 {
+		t.Errorf("afterwards: %v, %v", ids, err)
 	}
 }

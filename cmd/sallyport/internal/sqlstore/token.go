@@ -16,6 +16,9 @@ func placeholder(n int) string { return `$` + strconv.Itoa(n) }
 // session and host: nothing else may be exchanged for t.
 func (d *DB) ReplaceToken(ctx context.Context, old session.Digest, t session.Token) error {
 	return d.update(ctx, "replace token", func(tx tx) error {
+		if err := tx.holdSession(t.SessionID); err != nil {
+			return err
+		}
 		if err := tx.one(`delete from session_tokens where digest = $1 and session_id = $2 and host = $3`,
 			old[:], t.SessionID, t.Host); err != nil {
 			return err
@@ -30,9 +33,8 @@ func (d *DB) ReplaceToken(ctx context.Context, old session.Digest, t session.Tok
 // PutToken implements [session.Store].
 func (d *DB) PutToken(ctx context.Context, t session.Token) error {
 	return d.update(ctx, "put token", func(tx tx) error {
-		var id string
-		if err := tx.QueryRowContext(ctx, `select id from sessions where id = $1`, t.SessionID).Scan(&id); err != nil {
-			return found(err)
+		if err := tx.holdSession(t.SessionID); err != nil {
+			return err
 		}
 		if _, err := tx.exec(`delete from session_tokens where session_id = $1 and host = $2`, t.SessionID, t.Host); err != nil {
 			return err
@@ -42,6 +44,13 @@ func (d *DB) PutToken(ctx context.Context, t session.Token) error {
 		}
 		return tx.noteChanges(t.SessionID)
 	})
+}
+
+// holdSession takes the session's row before its tokens', as a revocation does,
+// on engines that lock rows. Without it two puts would both insert, and a
+// rotation and a revocation could each wait for the other.
+func (t tx) holdSession(id string) error {
+	return t.one(`update sessions set last_seen_at = last_seen_at where id = $1`, id)
 }
 
 func (t tx) insertToken(tok session.Token) error {

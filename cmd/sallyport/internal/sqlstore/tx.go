@@ -21,7 +21,7 @@ type tx struct {
 // update runs f in a write transaction. What f found out counts only if update
 // returns nil: until the commit, nothing that f did or took is durable.
 func (d *DB) update(ctx context.Context, doing string, f func(tx) error) error {
-	t, err := d.write.BeginTx(ctx, nil)
+	t, err := begin(ctx, d.write, patience)
 	if err != nil {
 		return d.wrap(doing, err)
 	}
