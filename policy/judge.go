@@ -1,58 +1,143 @@
 package policy
 
-// Policy is a compiled policy. It is immutable and safe for concurrent use.
-type Policy struct {
-	hash string
-}
+import "slices"
 
-// Partial is the part of a judgement that stays the same for one session
-// token, address, route and purpose: it may be kept and given to [Policy.Conclude]
-// for every request of that kind. The zero value is "not judged yet".
+// Partial is the part of a judgement that stays the same for one session token,
+// address, route and purpose, as long as the data behind the facts is the same: it may be kept and
+// given to [Policy.Conclude] for every request of that kind. The zero value is "not
+// judged yet".
 type Partial struct {
-	policy *Policy
-	clock  bool
+	policy  *Policy
+	key     key
+	matches []match // of stable rules, in file order
+	refused bool    // the route's grant does not name the person
+	missing bool    // IP sources are missing
+	clock   bool
 }
 
-// ClockBound reports that a rule in it reads something that changes by itself
-// with time: keep it for at most one second.
+// ClockBound reports that a rule in it reads something that changes with time
+// alone: keep it for at most one second.
 func (s Partial) ClockBound() bool { return s.clock }
 
-// Hash returns the SHA-256 of the source, in hex.
-func (p *Policy) Hash() string { return p.hash }
+// key is what decides which rules apply, besides the facts that they read.
+type key struct {
+	level   level
+	purpose purpose
+	route   string
+}
 
-// Decide judges one request, whole.
+type purpose uint8
+
+const (
+	access purpose = iota // what is not recognised is judged most strictly
+	signIn
+	enroll
+	stepUp
+)
+
+func keyOf(f *Facts) key {
+	k := key{level: levelOf(f.Session), route: f.Request.Route}
+	switch f.Request.Purpose {
+	case PurposeSignIn:
+		k.purpose = signIn
+	case PurposeEnroll:
+		k.purpose = enroll
+	case PurposeStepUp:
+		k.purpose = stepUp
+	}
+	return k
+}
+
+// match is a rule whose condition holds, or could not be evaluated.
+type match struct {
+	rule int
+	err  error
+}
+
+// Decide judges one request, whole. It reads f and nothing else, and does not change it.
 func (p *Policy) Decide(f *Facts) Decision { return p.Conclude(f, p.Stable(f)) }
 
-// Stable evaluates the rules that read nothing of the request but its route and purpose.
-func (p *Policy) Stable(f *Facts) Partial { return Partial{policy: p} }
-
-// Conclude evaluates the other rules and freshness, and gives the verdict.
-func (p *Policy) Conclude(f *Facts, s Partial) Decision { return Decision{} }
-
-// TestResult is the outcome of one entry of the policy's `tests:`.
-type TestResult struct {
-	Name    string   `json:"name"`
-	Line    int      `json:"line"`
-	Passed  bool     `json:"passed"`
-	Message string   `json:"message,omitempty"` // what was expected and what came, when it did not pass
-	Got     Decision `json:"got"`
+// Stable evaluates the rules that read nothing of the request but its route and
+// purpose, and the route's grant.
+func (p *Policy) Stable(f *Facts) Partial {
+	s := Partial{policy: p, key: keyOf(f), missing: len(f.IP.DataMissing) > 0}
+	// Of nobody it cannot be said that the grant does not name them: they are sent to sign in.
+	if p.grants != nil && s.key.purpose == access && s.key.route != "" && s.key.level != levelNone {
+		s.refused = !p.grants[s.key.route].Permits(f.User)
+	}
+	s.matches, s.clock = p.evaluate(f, s.key, p.stable, nil)
+	return s
 }
 
-// RunTests runs the policy's own tests.
-func (p *Policy) RunTests() []TestResult { return nil }
-
-// Explanation is a decision with everything it rests on.
-type Explanation struct {
-	Decision Decision `json:"decision"`
+// Conclude evaluates the rules that read the request itself, and how fresh the person's
+// assertion is, and gives the verdict. Decide(f) equals Conclude(f, Stable(f)).
+//
+// A Partial that was made by another policy, or for another route, purpose or level, is
+// not used but made again: after a reload an old memory must not decide.
+func (p *Policy) Conclude(f *Facts, s Partial) Decision {
+	k := keyOf(f)
+	if s.policy != p || s.key != k {
+		s = p.Stable(f)
+	}
+	matches := s.matches
+	if len(p.perRequest) > 0 {
+		if more, _ := p.evaluate(f, k, p.perRequest, nil); len(more) > 0 {
+			matches = append(slices.Clone(matches), more...)
+			slices.SortFunc(matches, func(a, b match) int { return a.rule - b.rule })
+		}
+	}
+	if len(matches) == 0 && !s.refused && !s.missing && k.baselineHolds() {
+		return Decision{Action: Allow}
+	}
+	return p.verdict(f, s, matches)
 }
 
-// Text returns the explanation for a terminal.
-func (e Explanation) Text() string { return "" }
+// evaluate appends the rules among the given ones that apply and match. clock reports
+// whether one that applies reads something that changes with time.
+func (p *Policy) evaluate(f *Facts, k key, rules []int, to []match) (matches []match, clock bool) {
+	if len(rules) == 0 {
+		return to, false
+	}
+	scope := p.env.Acquire(f)
+	defer scope.Release()
+	for _, i := range rules {
+		r := &p.rules[i]
+		if r.notApplicable(k) != "" {
+			continue
+		}
+		clock = clock || r.reads.Clock
+		if matched, err := r.matches(scope); matched {
+			to = append(to, match{i, err})
+		}
+	}
+	return to, clock
+}
 
-// Explain judges one request like Decide and says how each rule came out and why.
-func (p *Policy) Explain(f *Facts) Explanation { return Explanation{Decision: p.Decide(f)} }
+// notApplicable says why the rule is not asked, or "".
+func (r *rule) notApplicable(k key) string {
+	switch {
+	case k.level < r.reads.from && r.reads.from == levelSignedIn:
+		return "nobody is signed in"
+	case k.level < r.reads.from:
+		return "no passkey was used in this session"
+	case r.routes != nil && k.purpose != access:
+		return "it is limited to routes, and this is not a request for one"
+	case r.routes != nil && !slices.Contains(r.routes, k.route):
+		return "it is limited to other routes"
+	}
+	return ""
+}
 
-// Compile compiles a policy file. Its error is [Diagnostics].
-func Compile(c Config) (*Policy, error) {
-	return nil, Diagnostics{{File: c.Name, Line: 1, Column: 1, Message: "the compiler is not here yet"}}
+// matches evaluates the rule. What cannot be evaluated matches: an error must not be
+// a way past a rule. The error is then part of the reason.
+func (r *rule) matches(scope *scope) (bool, error) {
+	when, err := r.when.Eval(scope)
+	if err != nil {
+		return true, err
+	}
+	if !when || r.unless == nil {
+		return when, nil
+	}
+	unless, err := r.unless.Eval(scope)
+	return !unless || err != nil, err
 }

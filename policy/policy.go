@@ -33,8 +33,8 @@ type Config struct {
 // they are loaded at the moment.
 type Provides struct {
 	// Signals holds names of IP facts: "country", "subdivisions", "asn", "org",
-	// "vpn", "hosting", "tor", "proxy", "residential_proxy", "relay".
+	// "vpn", "hosting", "tor", "proxy", "residential_proxy", "relay". Nil: not checked.
 	Signals map[string]bool
-	// Lists holds the names of the configured address lists (ip.lists).
+	// Lists holds the names of the configured address lists (ip.lists). Nil: not checked.
 	Lists map[string]bool
 }

@@ -33,7 +33,7 @@ type checks struct {
 	text     []rune
 	info     *ast.SourceInfo
 	aliases  []alias // entries of list facts, inside comprehensions
-	calls    map[int64]func(any) any
+	calls    map[int64]Bound
 	read     map[string]bool
 	compare  []Comparison
 	problems []Problem

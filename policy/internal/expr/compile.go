@@ -17,9 +17,10 @@ type Program struct {
 	text    string
 	ast     *cel.Ast
 	program cel.Program
-	calls   map[int64]func(any) any
+	calls   map[int64]Bound
 	reads   []string
 	compare []Comparison
+	cost    uint64
 
 	// limited is the same expression under a cost limit, made when the first oversize
 	// fact appears: it costs ten times as much to run.
@@ -35,6 +36,9 @@ func (p *Program) Reads() []string { return p.reads }
 
 // Comparisons returns what the facts are compared with, where that is constant.
 func (p *Program) Comparisons() []Comparison { return p.compare }
+
+// Cost returns the estimated worst case, in CEL cost units.
+func (p *Program) Cost() uint64 { return p.cost }
 
 // Compile compiles a condition.
 func (e *Env) Compile(text string) (*Program, []Problem) {
@@ -62,18 +66,23 @@ func (e *Env) Compile(text string) (*Program, []Problem) {
 		return nil, problems
 	}
 	if checked.OutputType() != cel.BoolType {
-		return nil, []Problem{{Message: fmt.Sprintf("the expression gives a %s", checked.OutputType()),
+		return nil, []Problem{{Message: fmt.Sprintf("the expression gives %s", article(checked.OutputType().String())),
 			Expected: "a condition: something that is true or false"}}
 	}
-	c := &checks{env: e, text: runes, info: info, calls: map[int64]func(any) any{}, read: map[string]bool{}}
+	c := &checks{env: e, text: runes, info: info, calls: map[int64]Bound{}, read: map[string]bool{}}
 	c.visit(checked.NativeRep().Expr())
 	if len(c.problems) > 0 {
 		return nil, c.problems
 	}
-	if p := e.tooExpensive(checked); p != nil {
-		return nil, []Problem{*p}
+	worst, tooMuch := e.worstCase(checked)
+	if tooMuch != nil {
+		return nil, []Problem{*tooMuch}
 	}
-	return e.plan(text, checked, c)
+	p, problems := e.plan(text, checked, c)
+	if p != nil {
+		p.cost = worst
+	}
+	return p, problems
 }
 
 func (e *Env) plan(text string, checked *cel.Ast, c *checks) (*Program, []Problem) {

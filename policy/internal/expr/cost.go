@@ -10,16 +10,16 @@ import (
 	"cel.dev/cel-go/common/types/ref"
 )
 
-// tooExpensive estimates the worst case of a checked expression.
-func (e *Env) tooExpensive(checked *cel.Ast) *Problem {
+// worstCase estimates what a checked expression costs at most, and refuses what is too much.
+func (e *Env) worstCase(checked *cel.Ast) (uint64, *Problem) {
 	estimate, err := e.cel.EstimateCost(checked, estimator{e})
 	if err != nil {
-		return &Problem{Message: "the cost of the expression cannot be estimated: " + err.Error()}
+		return 0, &Problem{Message: "the cost of the expression cannot be estimated: " + err.Error()}
 	}
 	if estimate.Max <= maxCost {
-		return nil
+		return estimate.Max, nil
 	}
-	return &Problem{
+	return 0, &Problem{
 		Message:  fmt.Sprintf("in the worst case this costs %s units, and the limit is %d", units(estimate.Max), maxCost),
 		Expected: "no loop inside a loop over long lists, and `in` rather than exists() on a list under `lists:`",
 	}
@@ -55,12 +55,14 @@ func (c estimator) EstimateSize(node cost.AstNode) *cost.SizeEstimate {
 	if !ok {
 		return nil
 	}
-	text := cost.RangedSizeEstimate(0, maxLength)
+	text, element := cost.RangedSizeEstimate(0, maxLength), cost.RangedSizeEstimate(0, maxEntry)
 	switch {
-	case f.Kind == String, f.Kind == Strings && entry:
+	case f.Kind == String:
 		return &text
+	case f.Kind == Strings && entry:
+		return &element
 	case f.Kind == Strings, f.Kind == Ints:
-		whole := cost.ListSizeEstimate(cost.RangedSizeEstimate(0, maxEntries), text)
+		whole := cost.ListSizeEstimate(cost.RangedSizeEstimate(0, maxEntries), element)
 		return &whole
 	}
 	return nil

@@ -68,11 +68,14 @@ type Function struct {
 	Reads  []string
 	// Bind is called at compile time for an argument that is constant; an error
 	// refuses the expression. The returned function gets the pointer given to [Env.Acquire].
-	Bind func(arg Constant) (func(facts any) any, error)
+	Bind func(arg Constant) (Bound, error)
 	// Dynamic evaluates an argument that is only known at evaluation. Nil: the
 	// argument has to be constant.
 	Dynamic func(facts, arg any) (any, error)
 }
+
+// Bound is a function with its argument, ready to be asked about facts.
+type Bound func(facts any) (any, error)
 
 // Constant is an argument known at compile time.
 type Constant struct {

@@ -39,13 +39,13 @@ func explainType(message string) Problem {
 		return explainOverload(m[1], m[2])
 	}
 	if m := mismatchMessage.FindStringSubmatch(message); m != nil {
-		return Problem{Message: fmt.Sprintf("this is a %s where a %s has to be", m[2], m[1])}
+		return Problem{Message: fmt.Sprintf("this is %s where %s has to be", article(m[2]), article(m[1]))}
 	}
 	if m := selectionMessage.FindStringSubmatch(message); m != nil {
-		return Problem{Message: fmt.Sprintf("a %s has no fields", m[1])}
+		return Problem{Message: fmt.Sprintf("%s has no fields", article(m[1]))}
 	}
 	if m := rangeMessage.FindStringSubmatch(message); m != nil {
-		return Problem{Message: fmt.Sprintf("exists(), all(), filter() and map() go through a list; this is a %s", m[1])}
+		return Problem{Message: fmt.Sprintf("exists(), all(), filter() and map() go through a list; this is %s", article(m[1]))}
 	}
 	if strings.Contains(message, "regex") {
 		return Problem{Message: message, Expected: "an RE2 pattern"}
@@ -74,7 +74,7 @@ func explainOverload(fn, signature string) Problem {
 		return Problem{Message: fmt.Sprintf("%s joins two conditions; here are %s and %s", operator, a, b),
 			Expected: "bool on both sides"}
 	case "!_":
-		p := Problem{Message: fmt.Sprintf("! negates a condition; this is a %s", strings.Trim(signature, "()"))}
+		p := Problem{Message: fmt.Sprintf("! negates a condition; this is %s", article(strings.Trim(signature, "()")))}
 		p.Expected = "bool; to negate a comparison put it in brackets: !(a in b)"
 		return p
 	case "_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_":
@@ -98,10 +98,17 @@ func explainOverload(fn, signature string) Problem {
 			Expected: "a condition, and two values of one type"}
 	}
 	if target, args, ok := strings.Cut(signature, ".("); ok {
-		return Problem{Message: fmt.Sprintf("%s() is not a function of a %s with (%s)", fn, target, strings.TrimSuffix(args, ")"))}
+		return Problem{Message: fmt.Sprintf("%s() is not a function of %s with (%s)", fn, article(target), strings.TrimSuffix(args, ")"))}
 	}
 	if len(operator) < 3 {
 		return Problem{Message: fmt.Sprintf("%s cannot be applied to %s", operator, signature)}
 	}
 	return Problem{Message: fmt.Sprintf("%s() does not take %s", fn, signature)}
+}
+
+func article(kind string) string {
+	if strings.HasPrefix(kind, "int") {
+		return "an " + kind
+	}
+	return "a " + kind
 }

@@ -198,8 +198,11 @@ func (n *names) visitCall(e ast.Expr) {
 		n.add(n.find(e.ID(), fn), Problem{Message: fn + "() takes a name for the entry and a condition on it",
 			Expected: "for example user.groups." + fn + `(g, g.startsWith("ops-"))`})
 	case isWord(fn) && !slices.Contains(n.env.names, fn):
-		n.add(n.find(e.ID(), fn), Problem{Message: fmt.Sprintf("unknown function %s()", fn),
-			Expected: "one of " + list(n.env.names), Suggestion: callOf(Nearest(fn, n.env.names))})
+		p := Problem{Message: fmt.Sprintf("unknown function %s()", fn), Suggestion: callOf(Nearest(fn, n.env.names))}
+		if p.Suggestion == "" {
+			p.Expected = "one of " + list(n.env.names)
+		}
+		n.add(n.find(e.ID(), fn), p)
 	}
 }
 
@@ -252,7 +255,7 @@ func callOf(name string) string {
 	return name + "()"
 }
 
-// list joins at most a dozen names.
+// list joins at most two dozen names.
 func list(names []string) string {
 	if len(names) > 24 {
 		names = append(slices.Clone(names[:24]), "...")

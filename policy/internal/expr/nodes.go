@@ -105,7 +105,7 @@ func (n *equalNode) Exec(frame *interpreter.ExecutionFrame) ref.Val {
 // callNode is one of the environment's own functions.
 type callNode struct {
 	base
-	bound   func(facts any) any // for a constant argument
+	bound   Bound // for a constant argument
 	dynamic func(facts, arg any) (any, error)
 	arg     interpreter.InterpretableV2
 }
@@ -116,13 +116,16 @@ func (n *callNode) Exec(frame *interpreter.ExecutionFrame) ref.Val {
 		return errNoScope
 	}
 	if n.bound != nil {
-		return types.DefaultTypeAdapter.NativeToValue(n.bound(s.facts))
+		return result(n.bound(s.facts))
 	}
 	arg := n.arg.Exec(frame)
 	if types.IsUnknownOrError(arg) {
 		return arg
 	}
-	v, err := n.dynamic(s.facts, arg.Value())
+	return result(n.dynamic(s.facts, arg.Value()))
+}
+
+func result(v any, err error) ref.Val {
 	if err != nil {
 		return types.WrapErr(err)
 	}
@@ -133,7 +136,7 @@ func (n *callNode) Exec(frame *interpreter.ExecutionFrame) ref.Val {
 //
 // Under a cost limit, comparisons stay cel-go's own, which report what they cost. calls holds the
 // bound functions by the id of their call.
-func (e *Env) decorator(calls map[int64]func(any) any, limited bool) interpreter.InterpretableDecoratorV2 {
+func (e *Env) decorator(calls map[int64]Bound, limited bool) interpreter.InterpretableDecoratorV2 {
 	return func(i interpreter.InterpretableV2) (interpreter.InterpretableV2, error) {
 		switch n := i.(type) {
 		case interpreter.InterpretableAttribute:

@@ -42,7 +42,7 @@ func (p *Program) Trace(s *Scope) ([]Step, error) {
 		if formatErr != nil {
 			return
 		}
-		step := Step{Expr: text}
+		step := Step{Expr: strings.ReplaceAll(text, "\n", " ")}
 		if details != nil {
 			if v, ok := details.State().Value(e.ID()); ok {
 				step.Value = format(v)

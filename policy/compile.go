@@ -1,0 +1,236 @@
+package policy
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+
+	"sallyport/policy/internal/expr"
+)
+
+// Policy is a compiled policy. It is immutable and safe for concurrent use.
+type Policy struct {
+	hash       string
+	name       string
+	schema     *expr.Schema
+	env        *expr.Env
+	grants     map[string]Grant
+	missing    Action
+	thresholds thresholds
+	rules      []rule
+	stable     []int // indexes of rules that read nothing of the request but route and purpose
+	perRequest []int // and of the others
+	tests      []test
+}
+
+// rule is one compiled rule.
+type rule struct {
+	name, reason string
+	line         int
+	when, unless *expr.Program // unless may be nil
+	routes       []string      // nil: every route
+	action       Action        // Allow for a rule that adds to the score
+	score        int
+	maxAge       time.Duration
+	require      []string
+	report       bool
+	reads        Reads
+	causes       []Cause
+}
+
+// Hash returns the SHA-256 of the source, in hex.
+func (p *Policy) Hash() string { return p.hash }
+
+// Name returns the file name the policy was compiled under.
+func (p *Policy) Name() string { return p.name }
+
+// RuleInfo describes a rule.
+type RuleInfo struct {
+	Name   string `json:"name"`
+	Line   int    `json:"line"`
+	Report bool   `json:"report,omitempty"`
+	Reads  Reads  `json:"reads"`
+}
+
+// Rules describes the rules, in file order.
+func (p *Policy) Rules() []RuleInfo {
+	out := make([]RuleInfo, len(p.rules))
+	for i, r := range p.rules {
+		out[i] = RuleInfo{Name: r.name, Line: r.line, Report: r.report, Reads: r.reads}
+	}
+	return out
+}
+
+// Compile compiles a policy file and runs its tests. Its error is [Diagnostics], all that is
+// wrong with the file and not only the first; a policy with a failing test is not
+// compiled either.
+func Compile(c Config) (*Policy, error) {
+	s := newSource(c.Name, nil)
+	if len(c.Source) > maxSource {
+		s.add(1, 1, Diagnostic{Message: fmt.Sprintf("the policy has %d bytes", len(c.Source)), Expected: fmt.Sprintf("at most %d", maxSource)})
+		return nil, s.diagnostics()
+	}
+	s = newSource(c.Name, c.Source)
+	root := s.parse(c.Source)
+	if root == nil {
+		return nil, s.diagnostics()
+	}
+	d := s.read(root)
+	b := &builder{source: s, config: c, document: d}
+	p, err := b.build()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.diagnostics(); err != nil {
+		return nil, err
+	}
+	for _, r := range p.RunTests() {
+		if !r.Passed {
+			s.add(r.Line, r.column, Diagnostic{Message: fmt.Sprintf("the test %q fails: %s", r.Name, r.Message)})
+		}
+	}
+	if err := s.diagnostics(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// builder turns a document into a policy.
+type builder struct {
+	*source
+	config   Config
+	document *document
+	words    *vocabulary
+	cost     uint64
+}
+
+func (b *builder) build() (*Policy, error) {
+	schema, err := expr.NewSchema(reflect.TypeFor[Facts]())
+	if err != nil {
+		return nil, fmt.Errorf("facts: %w", err)
+	}
+	lists := map[string]expr.List{}
+	for name, l := range b.document.lists {
+		lists[name] = l.values
+	}
+	env, err := expr.NewEnv(expr.Config{Facts: schema, Lists: lists, Functions: functions()})
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(b.config.Source)
+	p := &Policy{hash: hex.EncodeToString(sum[:]), name: b.config.Name, schema: schema, env: env,
+		grants: b.config.Grants, missing: b.document.missing}
+	if b.document.thresholds != nil {
+		p.thresholds = *b.document.thresholds
+	}
+	b.words = newVocabulary(b.config)
+	for _, r := range b.document.rules {
+		p.rules = append(p.rules, b.rule(p, r))
+	}
+	if b.cost > maxCost {
+		b.add(1, 1, Diagnostic{Message: "in the worst case the rules together take too long",
+			Expected: "fewer loops (exists, all, filter, map) over long lists, fewer regular expressions"})
+	}
+	for i, r := range p.rules {
+		if r.reads.PerRequest {
+			p.perRequest = append(p.perRequest, i)
+		} else {
+			p.stable = append(p.stable, i)
+		}
+	}
+	for _, t := range b.document.tests {
+		p.tests = append(p.tests, b.test(p, t))
+	}
+	return p, nil
+}
+
+func (b *builder) rule(p *Policy, r *ruleSource) rule {
+	out := rule{name: r.name, reason: r.reason, line: r.node.Line, action: r.action, score: r.score,
+		maxAge: r.maxAge, require: r.require, report: r.report}
+	for _, n := range r.routes {
+		if name, ok := b.text(n, "the name of a route"); ok {
+			b.at1(n, b.words.route(name))
+			out.routes = append(out.routes, name)
+		}
+	}
+	out.when = b.expression(p, r.when)
+	out.unless = b.expression(p, r.unless)
+	out.reads = readsOf(p.schema, out.when, out.unless)
+	out.causes = slices.Clone(out.reads.causes)
+	if len(r.require) > 0 && !slices.Contains(out.causes, CauseCredential) {
+		out.causes = append(out.causes, CauseCredential)
+	}
+	if len(out.causes) == 0 { // "true": how long an assertion lasts is about the session
+		out.causes = []Cause{CauseSession}
+	}
+	// O4: the policy that locks everybody out, whoever needs to mend it included.
+	if out.when != nil && len(out.reads.Facts) == 0 && out.action == Block && !out.report && len(out.routes) == 0 {
+		b.at(r.when, Diagnostic{Message: fmt.Sprintf("%s depends on nothing: it blocks everybody, or nobody", r.name),
+			Expected: "a condition on a fact, routes that it is limited to, or mode: report"})
+	}
+	return out
+}
+
+// expression compiles a condition, and checks what it compares facts with.
+func (b *builder) expression(p *Policy, n *yaml.Node) *expr.Program {
+	if n == nil {
+		return nil
+	}
+	if n.Kind != yaml.ScalarNode || n.Tag == "!!null" || strings.TrimSpace(n.Value) == "" {
+		b.at(n, Diagnostic{Message: "a condition has to be an expression", Expected: `such as ip.vpn || ip.country in lists.embargoed`})
+		return nil
+	}
+	program, problems := p.env.Compile(n.Value)
+	for _, q := range problems {
+		d := Diagnostic{Message: q.Message, Expected: q.Expected, Suggestion: q.Suggestion}
+		if l := b.document.lists[q.List]; l != nil && q.Entry < len(l.nodes) {
+			b.at(l.nodes[q.Entry], d)
+			continue
+		}
+		b.in(n, q.Offset, d)
+	}
+	if program == nil {
+		return nil
+	}
+	b.cost += program.Cost()
+	for _, name := range program.Reads() {
+		if d := b.words.provided(name); d != nil {
+			b.in(n, max(0, runeIndex(n.Value, name)), *d)
+		}
+	}
+	for _, c := range program.Comparisons() {
+		for _, v := range c.Values {
+			if d := b.words.check(c.Subject, v.Text); d != nil {
+				b.in(n, v.Offset, *d)
+			}
+		}
+		if l := b.document.lists[c.List]; l != nil {
+			for _, e := range l.nodes {
+				b.at1(e, b.words.check(c.Subject, e.Value))
+			}
+		}
+	}
+	return program
+}
+
+// at1 records a mistake if there is one.
+func (b *builder) at1(n *yaml.Node, d *Diagnostic) {
+	if d != nil {
+		b.at(n, *d)
+	}
+}
+
+// runeIndex is strings.Index in characters.
+func runeIndex(s, sub string) int {
+	i := strings.Index(s, sub)
+	if i < 0 {
+		return i
+	}
+	return len([]rune(s[:i]))
+}

@@ -1,0 +1,239 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"sallyport/policy/internal/expr"
+)
+
+// Explanation is a decision with everything it rests on.
+type Explanation struct {
+	Decision Decision      `json:"decision"`
+	Facts    []FactValue   `json:"facts"` // all of them, in the order of facts.go
+	Baseline []RuleOutcome `json:"baseline"`
+	Rules    []RuleOutcome `json:"rules"` // in file order
+}
+
+// FactValue is a fact and its value, spelled as an expression would.
+type FactValue struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// Outcome is how a rule came out.
+type Outcome string
+
+const (
+	OutcomeMatched       Outcome = "matched"        // it has a say in the verdict
+	OutcomeSatisfied     Outcome = "satisfied"      // it matched, and its question is answered already
+	OutcomeNoEffect      Outcome = "no_effect"      // it matched, and changes nothing here
+	OutcomeReported      Outcome = "reported"       // it matched, in report mode
+	OutcomeExcepted      Outcome = "excepted"       // its `unless` holds
+	OutcomeNotMatched    Outcome = "not_matched"    // its `when` does not hold
+	OutcomeNotApplicable Outcome = "not_applicable" // it was not asked
+)
+
+// RuleOutcome is what one rule did, and why.
+type RuleOutcome struct {
+	Name    string        `json:"name"`
+	Line    int           `json:"line,omitempty"`
+	Outcome Outcome       `json:"outcome"`
+	Why     string        `json:"why,omitempty"`
+	Action  Action        `json:"action"` // what it is for; allow with a score
+	Score   int           `json:"score,omitempty"`
+	MaxAge  time.Duration `json:"max_age,omitempty"`
+	Require []string      `json:"require,omitempty"`
+	Report  bool          `json:"report,omitempty"`
+	When    string        `json:"when,omitempty"`
+	Unless  string        `json:"unless,omitempty"`
+	// Conditions are the parts of when and unless, with their values.
+	Conditions []Condition `json:"conditions,omitempty"`
+	Facts      []FactValue `json:"facts,omitempty"` // the facts that the rule reads
+}
+
+// Condition is a part of an expression, and how it came out.
+type Condition struct {
+	Of    string `json:"of"` // "when" or "unless"
+	Expr  string `json:"expr"`
+	Value string `json:"value,omitempty"` // "true", "false", an error; "": not evaluated, it did not matter
+}
+
+// Explain judges one request as Decide does and says how each rule came out and why.
+// The verdict is Decide's own, the outcomes come from the same evaluation of the same rules.
+func (p *Policy) Explain(f *Facts) Explanation {
+	e := Explanation{Decision: p.Decide(f)}
+	for _, fact := range p.schema.Facts() {
+		e.Facts = append(e.Facts, FactValue{fact.Name, p.schema.Format(f, fact)})
+	}
+	s := p.Stable(f)
+	e.Baseline = p.explainBaseline(f, s, e.Decision)
+	scope := p.env.Acquire(f)
+	defer scope.Release()
+	for i := range p.rules {
+		e.Rules = append(e.Rules, p.explainRule(&p.rules[i], s.key, scope, f, e.Decision))
+	}
+	return e
+}
+
+func (p *Policy) explainBaseline(f *Facts, s Partial, d Decision) []RuleOutcome {
+	out := []RuleOutcome{
+		{Name: baselineSignIn, Action: StepUp, Why: "session.level is " + f.Session.Level},
+		{Name: baselineVerify, Action: StepUp, Why: "session.level is " + f.Session.Level},
+		{Name: baselineGrant, Action: Block, Why: "the route's allow names this person, or is not asked here"},
+		{Name: baselineData, Action: p.missing, Why: "no configured IP source is missing"},
+	}
+	if s.refused {
+		out[2].Why = fmt.Sprintf("the allow of route %q does not name this person", f.Request.Route)
+	}
+	if s.missing {
+		out[3].Why = "missing: " + strings.Join(f.IP.DataMissing, ", ")
+	}
+	for i := range out {
+		out[i].Outcome = OutcomeNotMatched
+		if slices.Contains(d.Rules, out[i].Name) {
+			out[i].Outcome = OutcomeMatched
+		} else if out[i].Name == baselineData && s.missing {
+			out[i].Outcome = OutcomeNoEffect
+		}
+	}
+	return out
+}
+
+func (p *Policy) explainRule(r *rule, k key, scope *scope, f *Facts, d Decision) RuleOutcome {
+	out := RuleOutcome{Name: r.name, Line: r.line, Action: r.action, Score: r.score, Require: r.require, Report: r.report, When: r.when.Text()}
+	if r.action == StepUp {
+		out.MaxAge = r.maxAge
+	}
+	if r.unless != nil {
+		out.Unless = r.unless.Text()
+	}
+	for _, name := range r.reads.Facts {
+		fact, _ := p.schema.Lookup(name)
+		out.Facts = append(out.Facts, FactValue{name, p.schema.Format(f, fact)})
+	}
+	if why := r.notApplicable(k); why != "" {
+		out.Outcome, out.Why = OutcomeNotApplicable, why
+		return out
+	}
+	matched, err := r.matches(scope)
+	out.Conditions = conditions(scope, "when", r.when)
+	when, _ := r.when.Eval(scope)
+	switch {
+	case !matched && when:
+		out.Outcome, out.Why = OutcomeExcepted, "its unless holds"
+	case !matched:
+		out.Outcome = OutcomeNotMatched
+	default:
+		out.Outcome, out.Why = p.outcome(r, k, f, d)
+	}
+	if r.unless != nil && (when || err != nil) {
+		out.Conditions = append(out.Conditions, conditions(scope, "unless", r.unless)...)
+	}
+	if err != nil {
+		out.Why = strings.TrimPrefix(out.Why+"; ", "; ") + "it could not be evaluated, so it counts as matching: " + err.Error()
+	}
+	return out
+}
+
+// outcome says what a rule that matched did.
+func (p *Policy) outcome(r *rule, k key, f *Facts, d Decision) (Outcome, string) {
+	open := unanswered(f, r.question())
+	switch {
+	case r.report:
+		return OutcomeReported, "it is in report mode"
+	case slices.Contains(d.Rules, r.name):
+		if r.action == StepUp {
+			return OutcomeMatched, open
+		}
+		if r.score > 0 {
+			return OutcomeMatched, fmt.Sprintf("the score is %d", d.Score)
+		}
+		return OutcomeMatched, ""
+	case r.score > 0:
+		return OutcomeNoEffect, fmt.Sprintf("the score is %d, and that is below the thresholds or answered by the last passkey assertion", d.Score)
+	case k.purpose == signIn || k.purpose == stepUp:
+		return OutcomeNoEffect, "the person is about to prove themselves; only what blocks matters"
+	default:
+		return OutcomeSatisfied, fmt.Sprintf("a passkey assertion %s ago answers it", f.Session.VerifiedAge.Round(time.Second))
+	}
+}
+
+func conditions(scope *scope, of string, p *expr.Program) []Condition {
+	steps, _ := p.Trace(scope) // its error, if any, is the value of a step
+	out := make([]Condition, len(steps))
+	for i, s := range steps {
+		out[i] = Condition{of, s.Expr, s.Value}
+	}
+	return out
+}
+
+// Text returns the explanation for a terminal.
+func (e Explanation) Text() string {
+	var b strings.Builder
+	d := e.Decision
+	fmt.Fprintf(&b, "%s\n", d.Action)
+	line := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(&b, "  %-9s %s\n", name, value)
+		}
+	}
+	line("rules", strings.Join(d.Rules, ", "))
+	line("reasons", strings.Join(d.Reasons, " / "))
+	if d.Action == StepUp && d.MaxAge > 0 {
+		line("max age", d.MaxAge.String())
+	}
+	line("require", strings.Join(d.Require, ", "))
+	if d.Score > 0 {
+		line("score", fmt.Sprint(d.Score))
+	}
+	for _, r := range d.Reported {
+		line("reported", r.Rule+" (would "+r.Action.String()+")")
+	}
+	b.WriteString("\nfacts\n")
+	for _, f := range e.Facts {
+		fmt.Fprintf(&b, "  %-26s %s\n", f.Name, f.Value)
+	}
+	b.WriteString("\nbaseline\n")
+	for _, r := range e.Baseline {
+		fmt.Fprintf(&b, "  %-15s %s: %s\n", r.Outcome, r.Name, r.Why)
+	}
+	b.WriteString("\nrules\n")
+	for _, r := range e.Rules {
+		r.write(&b)
+	}
+	return b.String()
+}
+
+func (r RuleOutcome) write(b *strings.Builder) {
+	does := r.Action.String()
+	switch {
+	case r.Score > 0:
+		does = fmt.Sprintf("score %d", r.Score)
+	case r.Action == StepUp:
+		does += " " + strings.Join(append([]string{r.MaxAge.String()}, r.Require...), " ")
+	}
+	if r.Report {
+		does += ", report only"
+	}
+	fmt.Fprintf(b, "  %-15s %s (line %d: %s)", r.Outcome, r.Name, r.Line, does)
+	if r.Why != "" {
+		fmt.Fprintf(b, ": %s", r.Why)
+	}
+	b.WriteByte('\n')
+	for _, c := range r.Conditions {
+		value := c.Value
+		if value == "" {
+			value = "-"
+		}
+		fmt.Fprintf(b, "    %-7s %-7s %s\n", c.Of, value, c.Expr)
+	}
+	if r.Outcome == OutcomeNotApplicable {
+		return
+	}
+	for _, f := range r.Facts {
+		fmt.Fprintf(b, "    %-7s %s = %s\n", "", f.Name, f.Value)
+	}
+}

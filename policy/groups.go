@@ -1,0 +1,94 @@
+package policy
+
+import (
+	"slices"
+
+	"sallyport/policy/internal/expr"
+)
+
+// level is how far the person of a request has proven who they are.
+type level uint8
+
+const (
+	levelNone level = iota
+	levelSignedIn
+	levelVerified
+)
+
+func levelOf(s Session) level {
+	switch s.Level {
+	case "verified":
+		return levelVerified
+	case "signed_in":
+		return levelSignedIn
+	}
+	return levelNone
+}
+
+// groupTraits is what the engine has to know about a group of facts. A group that is
+// not listed here is known for everybody, and is its own cause.
+type groupTraits struct {
+	cause Cause
+	// from is the level from which on the group means anything. Below it, rules that
+	// read the group do not apply: `!("ops" in user.groups)` would hold for nobody at all.
+	from level
+	// network: an assertion made elsewhere does not answer a question about it.
+	network bool
+}
+
+var groups = map[string]groupTraits{
+	"ip":         {cause: CauseNetwork, network: true},
+	"user":       {cause: CausePerson, from: levelSignedIn},
+	"session":    {cause: CauseSession, from: levelSignedIn},
+	"credential": {cause: CauseCredential, from: levelVerified},
+	"request":    {cause: CauseRequest},
+	"time":       {cause: CauseTime},
+}
+
+// causeOrder is the order in which a refused person is told: first what to do about it,
+// then what is most likely news to them.
+var causeOrder = []Cause{CauseSignIn, CauseUnverified, CauseGrant, CauseNetwork, CauseCredential,
+	CauseSession, CausePerson, CauseRequest, CauseTime}
+
+// Reads is what a rule looks at, derived from its expressions.
+type Reads struct {
+	Facts []string `json:"facts,omitempty"` // "ip.country", in the order of the schema
+	// PerRequest: a fact of the request other than its route and purpose. Such a rule is evaluated for every request.
+	PerRequest bool `json:"per_request,omitempty"`
+	// Clock: a fact that changes with time alone.
+	Clock bool `json:"clock,omitempty"`
+
+	network bool
+	from    level
+	causes  []Cause
+}
+
+// readsOf derives what rules do from what their programs read.
+func readsOf(schema *expr.Schema, programs ...*expr.Program) Reads {
+	var r Reads
+	for _, p := range programs {
+		if p == nil {
+			continue
+		}
+		for _, name := range p.Reads() {
+			if !slices.Contains(r.Facts, name) {
+				r.Facts = append(r.Facts, name)
+			}
+		}
+	}
+	for _, name := range r.Facts {
+		f, _ := schema.Lookup(name)
+		traits, ok := groups[f.Group]
+		if !ok {
+			traits.cause = Cause(f.Group)
+		}
+		r.from = max(r.from, traits.from)
+		r.network = r.network || traits.network
+		if !slices.Contains(r.causes, traits.cause) {
+			r.causes = append(r.causes, traits.cause)
+		}
+		r.PerRequest = r.PerRequest || f.Group == "request" && name != "request.route" && name != "request.purpose"
+		r.Clock = r.Clock || f.Kind == expr.Duration || f.Kind == expr.Time || name == "ip.data_age_hours"
+	}
+	return r
+}

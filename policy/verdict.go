@@ -1,0 +1,255 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"sallyport/policy/internal/expr"
+)
+
+type scope = expr.Scope
+
+// The baseline: rules that no policy file can remove. Names of rules in a file never begin like this.
+const (
+	baselineSignIn = "baseline.sign-in" // somebody has to be signed in
+	baselineVerify = "baseline.verify"  // and verified by a passkey in this session, to get access
+	baselineGrant  = "baseline.grant"   // and be named by the route's `allow`
+	baselineData   = "baseline.ip-data" // no configured IP source may be missing (missing_data)
+)
+
+// Requirements on the credential.
+const (
+	requireDeviceBound = "device_bound" // the key cannot be copied to another device (BE=0)
+	requireAttested    = "attested"     // and its make is proven by attestation
+)
+
+// clockTolerance is how far in the future an assertion may lie before it counts as not
+// made: the clocks of two replicas differ a little, and a clock that was set back is no freshness.
+const clockTolerance = time.Minute
+
+// baselineHolds reports whether sign-in and verification ask for nothing.
+//
+// Signing in needs nobody to be signed in. Enrolling and stepping up are how a person
+// becomes verified, and need somebody who is signed in.
+func (k key) baselineHolds() bool {
+	switch k.purpose {
+	case signIn:
+		return true
+	case enroll, stepUp:
+		return k.level >= levelSignedIn
+	default:
+		return k.level >= levelVerified
+	}
+}
+
+// standing is a rule that matched and is not satisfied: it has a say in the verdict.
+type standing struct {
+	name, reason string
+	action       Action
+	causes       []Cause
+	maxAge       time.Duration
+	require      []string
+}
+
+// verdict weighs the baseline and the rules that matched. The strictest wins.
+func (p *Policy) verdict(f *Facts, s Partial, matches []match) Decision {
+	j := judgement{policy: p, facts: f, key: s.key}
+	j.baseline(s)
+	score, scored := j.score(matches)
+	j.rules(matches, score, scored)
+	d := j.decision()
+	d.Score = score
+	return d
+}
+
+type judgement struct {
+	policy   *Policy
+	facts    *Facts
+	key      key
+	standing []standing
+	reported []Reported
+}
+
+func (j *judgement) baseline(s Partial) {
+	add := func(name string, action Action, cause Cause, maxAge time.Duration) {
+		j.standing = append(j.standing, standing{name: name, action: action, causes: []Cause{cause}, maxAge: maxAge})
+	}
+	switch {
+	case s.key.baselineHolds():
+	case s.key.level == levelNone:
+		add(baselineSignIn, StepUp, CauseSignIn, 0)
+	default:
+		add(baselineVerify, StepUp, CauseUnverified, 0)
+	}
+	if s.refused {
+		add(baselineGrant, Block, CauseGrant, 0)
+	}
+	if a := j.policy.missing; s.missing && a != Allow && (a == Block || j.stands(question{maxAge: defaultMaxAge, here: true})) {
+		add(baselineData, a, CauseNetwork, defaultMaxAge)
+	}
+}
+
+// question is what a step-up asks for.
+type question struct {
+	maxAge  time.Duration
+	require []string
+	here    bool // the assertion has to be made from the present address
+}
+
+// stands reports whether a question changes the verdict: whether it still has to be
+// answered.
+//
+// Somebody who is signing in or stepping up is about to prove themselves: for them only
+// what blocks matters. Enrolling is not proving oneself: there the question stands, and whoever
+// cannot answer it does not enrol.
+func (j *judgement) stands(q question) bool {
+	if j.key.purpose == signIn || j.key.purpose == stepUp {
+		return false
+	}
+	return unanswered(j.facts, q) != ""
+}
+
+// unanswered says why the assertion of this session does not answer the question, or "".
+//
+// An assertion made elsewhere does not answer a question about the network: the person at home
+// proved that they are at home, not that it is them who now calls from a VPN exit.
+func unanswered(f *Facts, q question) string {
+	switch age := f.Session.VerifiedAge; {
+	case levelOf(f.Session) != levelVerified:
+		return "no passkey was used in this session"
+	case age > q.maxAge:
+		return fmt.Sprintf("the last passkey assertion is %s old, and %s is allowed", age.Round(time.Second), q.maxAge)
+	case age < -clockTolerance:
+		return "the last passkey assertion lies in the future"
+	case q.here && !f.Session.VerifiedHere:
+		return "the last passkey assertion was made from another address"
+	}
+	for _, r := range q.require {
+		if !meets(f.Credential, r) {
+			return "the passkey is not " + r
+		}
+	}
+	return ""
+}
+
+func meets(c Credential, requirement string) bool {
+	switch requirement {
+	case requireAttested:
+		return c.Class == "attested" && !c.BackupEligible
+	case requireDeviceBound:
+		return (c.Class == "attested" || c.Class == "unattested") && !c.BackupEligible
+	}
+	return false
+}
+
+func (r *rule) question() question {
+	return question{maxAge: r.maxAge, require: r.require, here: r.reads.network}
+}
+
+// score adds up the enforced rules that have a score, and says what the sum does. The
+// question that the sum asks is about everything that its contributors read.
+func (j *judgement) score(matches []match) (sum int, action Action) {
+	here := false
+	for _, m := range matches {
+		if r := &j.policy.rules[m.rule]; r.score > 0 && !r.report {
+			sum += r.score
+			here = here || r.reads.network
+		}
+	}
+	return sum, j.scoreAction(sum, here)
+}
+
+func (j *judgement) scoreAction(sum int, here bool) Action {
+	t := j.policy.thresholds
+	switch {
+	case t.block > 0 && sum >= t.block:
+		return Block
+	case t.stepUp > 0 && sum >= t.stepUp && j.stands(question{maxAge: t.maxAge, here: here}):
+		return StepUp
+	}
+	return Allow
+}
+
+// rules adds the matching rules that have a say, and what report-only rules would have said.
+func (j *judgement) rules(matches []match, score int, scored Action) {
+	for _, m := range matches {
+		r := &j.policy.rules[m.rule]
+		action, maxAge := r.action, r.maxAge
+		if r.score > 0 {
+			action, maxAge = scored, j.policy.thresholds.maxAge
+		}
+		if r.report {
+			j.report(r, score)
+			continue
+		}
+		if action == Allow || r.score == 0 && action == StepUp && !j.stands(r.question()) {
+			continue
+		}
+		reason := r.reason
+		if m.err != nil {
+			if reason != "" {
+				reason += " "
+			}
+			reason += fmt.Sprintf("(%s could not be evaluated, so it counts as matching: %v)", r.name, m.err)
+		}
+		j.standing = append(j.standing, standing{r.name, reason, action, r.causes, maxAge, r.require})
+	}
+}
+
+func (j *judgement) report(r *rule, score int) {
+	action := r.action
+	switch {
+	case r.score > 0:
+		action = j.scoreAction(score+r.score, r.reads.network)
+	case action == StepUp && !j.stands(r.question()):
+		return
+	}
+	j.reported = append(j.reported, Reported{Rule: r.name, Action: action, Score: r.score})
+}
+
+// decision puts together what stands. Everything that stands is named; what the person
+// is told, and asked for, comes from what decided.
+func (j *judgement) decision() Decision {
+	d := Decision{Action: Allow, Reported: j.reported}
+	for _, s := range j.standing {
+		d.Action = min(d.Action, s.action)
+	}
+	if len(j.standing) == 0 {
+		return d
+	}
+	var causes []Cause
+	for _, s := range j.standing {
+		d.Rules = append(d.Rules, s.name)
+		if s.reason != "" {
+			d.Reasons = append(d.Reasons, s.reason)
+		}
+		if s.action != d.Action {
+			continue
+		}
+		causes = append(causes, s.causes...)
+		if d.Action == StepUp {
+			if s.maxAge > 0 && (d.MaxAge == 0 || s.maxAge < d.MaxAge) {
+				d.MaxAge = s.maxAge
+			}
+			for _, r := range s.require {
+				if !slices.Contains(d.Require, r) {
+					d.Require = append(d.Require, r)
+				}
+			}
+		}
+	}
+	d.Causes = inOrder(causes)
+	return d
+}
+
+// inOrder sorts and deduplicates causes; those of further groups of facts come last.
+func inOrder(causes []Cause) []Cause {
+	var out []Cause
+	for _, c := range append(slices.Clone(causeOrder), causes...) {
+		if slices.Contains(causes, c) && !slices.Contains(out, c) {
+			out = append(out, c)
+		}
+	}
+	return out
+}

@@ -1,0 +1,176 @@
+package policy
+
+import (
+	"fmt"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+
+	"sallyport/policy/internal/expr"
+)
+
+// vocabulary knows which values facts can have at all. A rule that compares a fact with
+// anything else never matches, and that is how a typing mistake in an embargo list would
+// otherwise show: not at all.
+type vocabulary struct {
+	routes   []string
+	provides *Provides
+	enums    map[string][]string
+}
+
+func newVocabulary(c Config) *vocabulary {
+	v := &vocabulary{routes: c.Routes, provides: c.Provides, enums: map[string][]string{
+		"ip.version":       {"4", "6"},
+		"session.level":    {"none", "signed_in", "verified"},
+		"credential.class": {"none", "synced", "unattested", "attested"},
+		"request.purpose":  {PurposeAccess, PurposeSignIn, PurposeEnroll, PurposeStepUp},
+		"time.weekday":     {"Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"},
+	}}
+	return v
+}
+
+var (
+	subdivisionPattern = regexp.MustCompile(`^[A-Z]{2}-[A-Z0-9]{1,3}$`)
+	aaguidPattern      = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+)
+
+// signals are the ip facts that exist only if a source provides them.
+var signals = []string{"country", "subdivisions", "asn", "org", "vpn", "hosting", "tor", "proxy", "residential_proxy", "relay"}
+
+// provided says so if no configured source can answer for a fact.
+func (v *vocabulary) provided(fact string) *Diagnostic {
+	group, signal, _ := strings.Cut(fact, ".")
+	if v.provides == nil || v.provides.Signals == nil || group != "ip" || !slices.Contains(signals, signal) || v.provides.Signals[signal] {
+		return nil
+	}
+	return &Diagnostic{Message: fmt.Sprintf("no configured IP source provides %s, so this would never hold", fact),
+		Expected: fmt.Sprintf("a database or a list with `signal: %s` under ip_data in sallyport.yaml", signal)}
+}
+
+func (v *vocabulary) route(name string) *Diagnostic {
+	if v.routes == nil || slices.Contains(v.routes, name) {
+		return nil
+	}
+	return &Diagnostic{Message: fmt.Sprintf("there is no route %q", name), Expected: oneOf(v.routes),
+		Suggestion: expr.Nearest(name, v.routes)}
+}
+
+// check says so if the subject (a fact, an entry of it, or a function) can never be value.
+func (v *vocabulary) check(subject, value string) *Diagnostic {
+	if enum := v.enums[subject]; enum != nil {
+		return inEnum(subject, value, enum)
+	}
+	switch subject {
+	case "ip.country", "user.countries":
+		return checkCountry(subject, value)
+	case "ip.subdivisions":
+		if !subdivisionPattern.MatchString(value) {
+			return never(subject, value, `an ISO 3166-2 code such as "UA-43"`, strings.ToUpper(value), subdivisionPattern.MatchString)
+		}
+	case "ip.address":
+		if a, err := netip.ParseAddr(value); err != nil || a.Unmap().String() != value {
+			return never(subject, value, "one address in its shortest spelling; for networks there is ip.within(...)", "", nil)
+		}
+	case "ip.lists":
+		if v.provides != nil && v.provides.Lists != nil && !v.provides.Lists[value] {
+			known := make([]string, 0, len(v.provides.Lists))
+			for l := range v.provides.Lists {
+				known = append(known, l)
+			}
+			slices.Sort(known)
+			return &Diagnostic{Message: fmt.Sprintf("there is no address list %q, so this would never hold", value),
+				Expected: oneOf(known), Suggestion: expr.Nearest(value, known)}
+		}
+	case "user.email":
+		if value != "" && !strings.Contains(value, "@") || value != strings.ToLower(value) {
+			return never(subject, value, "a whole address in lower case", strings.ToLower(value), func(s string) bool { return strings.Contains(s, "@") })
+		}
+	case "credential.aaguid":
+		if !aaguidPattern.MatchString(value) {
+			return never(subject, value, "a UUID in lower case", strings.ToLower(value), aaguidPattern.MatchString)
+		}
+	case "request.route":
+		if value != "" { // the sign-in pages
+			return v.route(value)
+		}
+	case "request.method":
+		if value != strings.ToUpper(value) {
+			return never(subject, value, "a method in upper case", strings.ToUpper(value), nil)
+		}
+	case "request.host":
+		if value != strings.ToLower(value) || strings.Contains(value, ":") && !strings.HasPrefix(value, "[") {
+			return never(subject, value, "a host name in lower case, without port", "", nil)
+		}
+	case "request.path":
+		if !strings.HasPrefix(value, "/") {
+			return never(subject, value, "a path that begins with /", "/"+value, nil)
+		}
+	case "time.hour":
+		if len(value) > 2 || len(value) == 2 && value > "23" {
+			return never(subject, value, "0 to 23", "", nil)
+		}
+	}
+	return nil
+}
+
+func inEnum(subject, value string, enum []string) *Diagnostic {
+	if slices.Contains(enum, value) {
+		return nil
+	}
+	near := expr.Nearest(value, enum)
+	if near == "" && len(value) > 3 { // Monday
+		near = expr.Nearest(value[:3], enum)
+	}
+	return &Diagnostic{Message: fmt.Sprintf("%s is never %q", subject, value), Expected: oneOf(enum), Suggestion: near}
+}
+
+// never is the diagnostic for a value that a subject cannot have; suggestion is used if it is a value
+// that fits.
+func never(subject, value, expected, suggestion string, fits func(string) bool) *Diagnostic {
+	d := &Diagnostic{Message: fmt.Sprintf("%s is never %q", subject, value), Expected: expected}
+	if suggestion != value && (fits == nil || fits(suggestion)) {
+		d.Suggestion = suggestion
+	}
+	return d
+}
+
+func oneOf(names []string) string {
+	if len(names) == 0 {
+		return "none is configured"
+	}
+	if len(names) > 24 {
+		return "one of " + strings.Join(names[:24], ", ") + ", ..."
+	}
+	return "one of " + strings.Join(names, ", ")
+}
+
+// countryCodes are the officially assigned codes of ISO 3166-1 alpha-2, and behind them the ones
+// that IP databases use besides: Kosovo, the European Union, Asia/Pacific, unknown.
+const countryCodes = "AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY BZ " +
+	"CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH ER ES ET FI FJ FK FM FO FR " +
+	"GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM HN HR HT HU ID IE IL IM IN IO IQ IR IS IT JE JM JO JP " +
+	"KE KG KH KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS LT LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO MP MQ MR MS MT MU MV MW MX MY MZ " +
+	"NA NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW PY QA RE RO RS RU RW " +
+	"SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO TR TT TV TW TZ " +
+	"UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW " +
+	"XK EU AP ZZ"
+
+// otherCountryCodes are what people write who do not have ISO's table in front of them.
+var otherCountryCodes = map[string]string{"UK": "GB", "EL": "GR", "USA": "US", "PRK": "KP", "DPRK": "KP", "IRN": "IR",
+	"RUS": "RU", "CHN": "CN", "CUB": "CU", "SYR": "SY", "ROK": "KR"}
+
+func checkCountry(subject, value string) *Diagnostic {
+	if len(value) == 2 && strings.Contains(" "+countryCodes+" ", " "+value+" ") {
+		return nil
+	}
+	d := &Diagnostic{Message: fmt.Sprintf("%s is never %q", subject, value),
+		Expected: `an ISO 3166-1 alpha-2 code in upper case such as "US"; "ZZ" is unknown`}
+	upper := strings.ToUpper(value)
+	if other := otherCountryCodes[upper]; other != "" {
+		d.Suggestion = other
+	} else if upper != value && checkCountry(subject, upper) == nil {
+		d.Suggestion = upper
+	}
+	return d
+}
