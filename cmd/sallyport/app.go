@@ -1,0 +1,250 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"sallyport/authn"
+	"sallyport/authn/enroll"
+	"sallyport/authn/passkey"
+	"sallyport/authn/session"
+	"sallyport/authn/signin"
+	"sallyport/cmd/sallyport/internal/config"
+	"sallyport/cmd/sallyport/internal/sqlstore"
+	"sallyport/policy/ipintel"
+	"sallyport/proxy"
+	"sallyport/proxy/audit"
+	"sallyport/proxy/portal"
+	"sallyport/proxy/upstream"
+)
+
+// app is the product, put together: everything that serve and demo share.
+type app struct {
+	config   *config.Config
+	logger   *slog.Logger
+	store    *sqlstore.DB
+	audit    *audit.Log
+	intel    *ipintel.Watcher
+	sessions *session.Manager
+	provider *signin.Provider
+	gate     *proxy.Gate
+	roster   *rosterHolder
+
+	teardown []step // undone in reverse order
+}
+
+// step is one thing to undo at the end, with a name for the log.
+type step struct {
+	name string
+	undo func(context.Context) error
+}
+
+// onClose pushes a teardown step.
+func (a *app) onClose(name string, undo func(context.Context) error) {
+	a.teardown = append(a.teardown, step{name, undo})
+}
+
+// close undoes what newApp did, in reverse order, and reports what went wrong.
+func (a *app) close(ctx context.Context) error {
+	var errs []error
+	for i := len(a.teardown) - 1; i >= 0; i-- {
+		if err := a.teardown[i].undo(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("closing %s: %w", a.teardown[i].name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// newApp builds the product from a configuration, top to bottom: state, audit,
+// knowledge, identity, pages, gate. It listens on nothing.
+func newApp(ctx context.Context, c *config.Config, logger *slog.Logger) (a *app, err error) {
+	a = &app{config: c, logger: logger}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.close(ctx))
+		}
+	}()
+	if a.store, err = sqlstore.Open(ctx, c.Store, sqlstore.Options{Logger: logger}); err != nil {
+		return nil, err
+	}
+	a.onClose("store", func(context.Context) error { return a.store.Close() })
+
+	if a.audit, err = openAudit(ctx, c, a.store, logger); err != nil {
+		return nil, err
+	}
+	a.onClose("audit log", func(context.Context) error { return a.audit.Close() })
+
+	c.IPData.Logger = logger
+	if a.intel, err = ipintel.Open(c.IPData); err != nil {
+		return nil, err
+	}
+	compiled, err := compilePolicy(c, a.intel.Current())
+	if err != nil {
+		return nil, err
+	}
+	if err = a.identity(ctx); err != nil {
+		return nil, err
+	}
+	table, err := routeTable(c)
+	if err != nil {
+		return nil, err
+	}
+	clients, err := clientResolver(c)
+	if err != nil {
+		return nil, err
+	}
+	if err = a.front(&proxy.Snapshot{Routes: table, Clients: clients, Policy: compiled, Intel: a.intel.Current()}); err != nil {
+		return nil, err
+	}
+	a.onClose("IP data subscription", func() func(context.Context) error {
+		cancel := a.intel.OnSwap(func(s *ipintel.Snapshot) {
+			a.gate.Update(func(now proxy.Snapshot) proxy.Snapshot { now.Intel = s; return now })
+		})
+		return func(context.Context) error { cancel(); return nil }
+	}())
+	return a, nil
+}
+
+const (
+	auditKeyUse = "audit"
+	auditName   = audit.DefaultName
+)
+
+// openAudit opens the log with its own signing key, made on first start.
+func openAudit(ctx context.Context, c *config.Config, keys session.KeyStore, logger *slog.Logger) (*audit.Log, error) {
+	seed, err := auditSeed(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	return audit.Open(audit.Config{File: c.AuditFile, Name: auditName, Key: seed, Now: time.Now, Logger: logger})
+}
+
+func auditSeed(ctx context.Context, keys session.KeyStore) ([]byte, error) {
+	seed, err := audit.NewSeed()
+	if err != nil {
+		return nil, err
+	}
+	key, err := keys.AddFirstKey(ctx, session.Key{ID: "audit-1", Use: auditKeyUse, Secret: seed, CreatedAt: time.Now()})
+	if err != nil {
+		return nil, fmt.Errorf("audit key: %w", err)
+	}
+	return key.Secret, nil
+}
+
+// identity sets up who people are: the provider, and their sessions.
+func (a *app) identity(ctx context.Context) (err error) {
+	c := a.config
+	a.sessions, err = session.New(ctx, session.Config{
+		Store: a.store, Keys: a.store, Codes: a.store, MaxAge: c.Session.MaxAge, IdleTimeout: c.Session.IdleTimeout,
+		Secure: c.ExternalURL.Scheme == "https", Logger: a.logger,
+	})
+	if err != nil {
+		return err
+	}
+	a.onClose("sessions", a.sessions.Close)
+	a.roster = newRosterHolder(c.Roster)
+	a.provider, err = signin.New(signin.Config{
+		Issuer: c.OIDC.Issuer, ClientID: c.OIDC.ClientID, ClientSecret: c.OIDC.ClientSecret,
+		RedirectURL: c.ExternalURL.String() + portal.Prefix + "callback", Scopes: c.OIDC.Scopes,
+		GroupsClaim: c.OIDC.GroupsClaim, CountriesClaim: c.OIDC.CountriesClaim, Flows: a.store, Now: time.Now, Logger: a.logger,
+	})
+	return err
+}
+
+// front sets up what people meet: the pages and the gate.
+func (a *app) front(s *proxy.Snapshot) error {
+	c := a.config
+	passkeys, err := passkey.New(passkey.Config{
+		RPID: c.WebAuthn.RPID, RPName: c.WebAuthn.RPName, Origins: []string{c.ExternalURL.String()},
+		Store: a.store, Ceremonies: a.store, Logger: a.logger,
+	})
+	if err != nil {
+		return err
+	}
+	pages, err := portal.NewPages(c.Contact, a.logger)
+	if err != nil {
+		return err
+	}
+	pt, err := portal.New(portal.Config{
+		SignIn: c.ExternalURL, Origins: c.Origins(), Sessions: a.sessions, Provider: a.provider, Passkeys: passkeys,
+		Tickets: enroll.New(enroll.Config{Store: a.store}), Pages: pages, Roster: a.roster.complete, Tools: a.tools,
+		Now: time.Now, Logger: a.logger,
+	})
+	if err != nil {
+		return err
+	}
+	forwarder := upstream.NewForwarder(upstream.Config{
+		Cookies:        []string{a.sessions.CookieName(), a.sessions.HandoffCookieName()},
+		MaxHeaderBytes: c.Limits.Header, OnError: proxy.UpstreamError(pages), Logger: a.logger,
+	})
+	a.onClose("upstream connections", func(context.Context) error { forwarder.Close(); return nil })
+	a.gate, err = proxy.New(proxy.Config{
+		Snapshot: s, Sessions: a.sessions, Audit: a.audit, Portal: pt, Pages: pages, Forwarder: forwarder,
+		SignIn: c.ExternalURL.String(), Now: time.Now, Logger: a.logger,
+	})
+	return err
+}
+
+// tools lists what a person may open, for their account page.
+func (a *app) tools(p authn.Person) []portal.Link {
+	user := proxy.UserFacts(p)
+	var links []portal.Link
+	for _, r := range a.config.Routes {
+		if r.Allow.Permits(user) {
+			links = append(links, portal.Link{URL: r.From.String(), Text: r.Name})
+		}
+	}
+	return links
+}
+
+// background starts what runs beside the requests, until ctx ends. The returned
+// function waits for all of it.
+func (a *app) background(ctx context.Context) (wait func()) {
+	tasks := []func(context.Context){
+		a.sessions.Run,
+		a.provider.Run,
+		func(ctx context.Context) {
+			if err := a.intel.Run(ctx); err != nil && ctx.Err() == nil {
+				a.logger.Error("IP data is not watched any more; it will age", "error", err)
+			}
+		},
+		newRefresher(a).run,
+	}
+	done := make(chan struct{}, len(tasks))
+	for _, task := range tasks {
+		go func() {
+			defer func() { done <- struct{}{} }()
+			task(ctx)
+		}()
+	}
+	return func() {
+		for range tasks {
+			<-done
+		}
+	}
+}
+
+// reload builds a new policy, roster and IP data from the files, and swaps them in
+// only if all of it is right. What listens, routes and stores stays as it was.
+func (a *app) reload(ctx context.Context) error {
+	c, err := config.Load(a.config.File)
+	if err != nil {
+		return err
+	}
+	intelErr := a.intel.Reload(ctx) // a source that fails keeps what it had; the rest goes on
+	current := a.intel.Current()
+	compiled, err := compilePolicy(c, current)
+	if err != nil {
+		return errors.Join(err, intelErr)
+	}
+	a.roster.set(c.Roster)
+	a.gate.Update(func(now proxy.Snapshot) proxy.Snapshot {
+		now.Policy, now.Intel = compiled, current
+		return now
+	})
+	a.logger.Info("reloaded", "policy", compiled.Hash(), "roster", len(c.Roster))
+	return intelErr
+}

@@ -1,0 +1,185 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"sallyport/cmd/sallyport/internal/config"
+	"sallyport/cmd/sallyport/internal/sqlstore"
+	"sallyport/proxy/audit"
+)
+
+type auditCmd struct {
+	Verify     auditVerifyCmd     `cmd:"" help:"Find changed, dropped, inserted or reordered lines."`
+	Tail       auditTailCmd       `cmd:"" help:"Show the latest records."`
+	Key        auditKeyCmd        `cmd:"" help:"Print the public key that checkpoints are signed with."`
+	Prove      auditProveCmd      `cmd:"" help:"Prove one record to somebody who does not have the log."`
+	CheckProof auditCheckProofCmd `cmd:"" name:"check-proof" help:"Check such a proof. Needs no configuration."`
+}
+
+// verifierKey is the public key of the configured log.
+func verifierKey(ctx context.Context, g *globals) (key string, err error) {
+	err = withStore(ctx, g, func(_ *config.Config, db *sqlstore.DB) error {
+		seed, err := auditSeed(ctx, db)
+		if err == nil {
+			key, err = audit.VerifierKey(auditName, seed)
+		}
+		return err
+	})
+	return key, err
+}
+
+type auditKeyCmd struct{}
+
+func (auditKeyCmd) Run(ctx context.Context, g *globals, std streams) error {
+	key, err := verifierKey(ctx, g)
+	if err == nil {
+		fmt.Fprintln(std.out, key)
+	}
+	return err
+}
+
+type auditVerifyCmd struct {
+	Files []string `arg:"" optional:"" help:"Log files, oldest first or not; default: the configured log with its rotated files."`
+	Key   string   `placeholder:"KEY" help:"Public key, as \"audit key\" printed it when the log was begun. Without it the key is taken from the store, which whoever can change the log may be able to change too."`
+	From  int64    `default:"0" help:"The first record that the files must hold; -1: wherever they begin."`
+	Saved []string `placeholder:"FILE" help:"Checkpoints that were kept elsewhere: finds a log that was cut off and signed again."`
+	JSON  bool     `name:"json" help:"The report as JSON."`
+}
+
+func (a auditVerifyCmd) Run(ctx context.Context, g *globals, std streams) error {
+	key, files := a.Key, a.Files
+	if key == "" {
+		var err error
+		if key, err = verifierKey(ctx, g); err != nil {
+			return err
+		}
+	}
+	if len(files) == 0 {
+		c, err := config.Load(g.Config)
+		if err != nil {
+			return err
+		}
+		if files, err = audit.Segments(c.AuditFile); err != nil {
+			return err
+		}
+	}
+	o := audit.VerifyOptions{From: a.From}
+	for _, name := range a.Saved {
+		msg, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		o.Saved = append(o.Saved, msg)
+	}
+	report, err := audit.Verify(files, key, o)
+	if err != nil {
+		return err
+	}
+	if a.JSON {
+		if err := list(std.out, true, []audit.Report{report}, "", nil); err != nil {
+			return err
+		}
+	} else {
+		io.WriteString(std.out, report.Text())
+	}
+	if !report.OK() {
+		return errNo
+	}
+	return nil
+}
+
+type auditTailCmd struct {
+	Lines  int  `short:"n" default:"20" help:"How many records (default 20)."`
+	Follow bool `short:"f" help:"Go on as new records come."`
+	JSON   bool `name:"json" help:"The lines as they stand in the log."`
+}
+
+func (a auditTailCmd) Run(ctx context.Context, g *globals, std streams) error {
+	c, err := config.Load(g.Config)
+	if err != nil {
+		return err
+	}
+	for line, err := range audit.Tail(ctx, c.AuditFile, a.Lines, a.Follow) {
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		if a.JSON {
+			fmt.Fprintf(std.out, "%s\n", line.Raw)
+			continue
+		}
+		printRecord(std.out, line.Record)
+	}
+	return nil
+}
+
+// printRecord is one record on one line, for people.
+func printRecord(w io.Writer, r audit.Record) {
+	who := r.User
+	if who == "" {
+		who = "-"
+	}
+	fmt.Fprintf(w, "%s  %-8s  %-16s  %s  %s %s", r.Time.Local().Format(time.DateTime), r.Action, r.Event, who, r.IP, r.Country)
+	if r.Route != "" {
+		fmt.Fprintf(w, "  %s", r.Route)
+	}
+	if len(r.Rules) > 0 {
+		fmt.Fprintf(w, "  rules: %s", strings.Join(r.Rules, ","))
+	}
+	if r.Count > 1 {
+		fmt.Fprintf(w, "  x%d", r.Count)
+	}
+	if r.Incident != "" {
+		fmt.Fprintf(w, "  incident %s", r.Incident)
+	}
+	fmt.Fprintln(w)
+}
+
+type auditProveCmd struct {
+	Seq int64 `arg:"" help:"The record's seq."`
+}
+
+func (a auditProveCmd) Run(g *globals, std streams) error {
+	c, err := config.Load(g.Config)
+	if err != nil {
+		return err
+	}
+	proof, err := audit.Prove(c.AuditFile, a.Seq)
+	if err != nil {
+		return err
+	}
+	enc := json.NewEncoder(std.out)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(proof)
+}
+
+type auditCheckProofCmd struct {
+	Proof string `arg:"" type:"existingfile" help:"The file that \"audit prove\" wrote."`
+	Key   string `required:"" placeholder:"KEY" help:"The log's public key, from somebody you trust."`
+}
+
+func (a auditCheckProofCmd) Run(std streams) error {
+	data, err := os.ReadFile(a.Proof)
+	if err != nil {
+		return err
+	}
+	var proof audit.Proof
+	if err := json.Unmarshal(data, &proof); err != nil {
+		return fmt.Errorf("%s is not a proof: %w", a.Proof, err)
+	}
+	if err := audit.CheckProof(proof, []byte(proof.Line), a.Key); err != nil {
+		fmt.Fprintln(std.err, err)
+		return errNo
+	}
+	fmt.Fprintf(std.out, "Proven: record %d was in the log.\n%s\n", proof.Seq, proof.Line)
+	return nil
+}

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+	"time"
+
+	"sallyport/cmd/sallyport/internal/config"
+	"sallyport/policy/ipintel"
+)
+
+type dataCmd struct {
+	Status dataStatusCmd `cmd:"" help:"Show every IP source: what it is, how old, how large."`
+	Lookup dataLookupCmd `cmd:"" help:"Show what the configured sources say about addresses."`
+}
+
+type dataStatusCmd struct {
+	JSON bool `name:"json" help:"One JSON object a line."`
+}
+
+type sourceLine struct {
+	Name     string     `json:"name"`
+	Type     string     `json:"type"`
+	Signal   string     `json:"signal,omitempty"`
+	Networks int        `json:"networks"`
+	Built    *time.Time `json:"built"` // null: not loaded
+	AgeHours *int64     `json:"age_hours"`
+	SHA256   string     `json:"sha256,omitempty"`
+	File     string     `json:"file"`
+	Error    string     `json:"error,omitempty"`
+}
+
+// Run answers no (exit status 1) if a source cannot be loaded.
+func (d dataStatusCmd) Run(g *globals, std streams) error {
+	c, err := config.Load(g.Config)
+	if err != nil {
+		return err
+	}
+	snapshot, failed := ipintel.Load(c.IPData)
+	now := time.Now()
+	var lines []sourceLine
+	for _, s := range snapshot.Sources() {
+		l := sourceLine{Name: s.Name, Type: s.Type, Signal: s.Signal, Networks: s.Networks, SHA256: s.SHA256, File: s.File, Error: s.Err}
+		if !s.Built.IsZero() {
+			age := s.AgeHours(now)
+			l.Built, l.AgeHours = &s.Built, &age
+		}
+		lines = append(lines, l)
+	}
+	err = list(std.out, d.JSON, lines, "SOURCE\tTYPE\tSIGNAL\tNETWORKS\tBUILT\tAGE", func(w io.Writer, l sourceLine) {
+		built, age := "-", "not loaded"
+		if l.Built != nil {
+			built, age = l.Built.UTC().Format("2006-01-02 15:04"), fmt.Sprintf("%dd %dh", *l.AgeHours/24, *l.AgeHours%24)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\n", l.Name, l.Type, l.Signal, l.Networks, built, age)
+	})
+	if err != nil {
+		return err
+	}
+	for _, f := range failed {
+		fmt.Fprintln(std.err, f)
+	}
+	if len(failed) > 0 {
+		return errNo
+	}
+	return nil
+}
+
+type dataLookupCmd struct {
+	Addresses []string `arg:"" placeholder:"ADDRESS" help:"Addresses, or - to read one a line from standard input."`
+	JSON      bool     `name:"json" help:"One JSON object a line."`
+}
+
+// lookupLine is the answer about one address. Its keys are an interface.
+type lookupLine struct {
+	IP           string   `json:"ip"`
+	Country      string   `json:"country"`
+	Subdivisions []string `json:"subdivisions,omitempty"`
+	ASN          int64    `json:"asn"`
+	Org          string   `json:"org"`
+	Private      bool     `json:"private,omitempty"`
+	Signals      []string `json:"signals"`
+	Lists        []string `json:"lists"`
+	Missing      []string `json:"data_missing,omitempty"`
+}
+
+func (d dataLookupCmd) Run(ctx context.Context, g *globals, std streams) error {
+	c, err := config.Load(g.Config)
+	if err != nil {
+		return err
+	}
+	snapshot, failed := ipintel.Load(c.IPData)
+	for _, f := range failed {
+		fmt.Fprintln(std.err, "warning:", f)
+	}
+	bad := 0
+	one := func(text string) error {
+		addr, err := netip.ParseAddr(text)
+		if err != nil || addr.Zone() != "" {
+			fmt.Fprintf(std.err, "%q is not an IP address\n", text)
+			bad++
+			return nil
+		}
+		return printLookup(std.out, d.JSON, lookupAddress(snapshot, addr))
+	}
+	for _, a := range d.Addresses {
+		if a != "-" {
+			if err := one(a); err != nil {
+				return err
+			}
+			continue
+		}
+		lines := bufio.NewScanner(std.in)
+		for lines.Scan() {
+			if text := strings.TrimSpace(lines.Text()); text != "" && !strings.HasPrefix(text, "#") {
+				if err := one(text); err != nil {
+					return err
+				}
+			}
+		}
+		if err := lines.Err(); err != nil {
+			return err
+		}
+	}
+	if bad > 0 {
+		return errors.New("not every line was an IP address")
+	}
+	return nil
+}
+
+func lookupAddress(s *ipintel.Snapshot, addr netip.Addr) lookupLine {
+	ip := s.Lookup(addr).Facts(time.Now())
+	l := lookupLine{IP: ip.Address, Country: ip.Country, Subdivisions: ip.Subdivisions, ASN: ip.ASN, Org: ip.Org, Private: ip.Private,
+		Signals: []string{}, Lists: append([]string{}, ip.Lists...), Missing: ip.DataMissing}
+	for _, s := range []struct {
+		name string
+		on   bool
+	}{{"vpn", ip.VPN}, {"hosting", ip.Hosting}, {"tor", ip.Tor}, {"proxy", ip.Proxy}, {"residential_proxy", ip.ResidentialProxy}, {"relay", ip.Relay}} {
+		if s.on {
+			l.Signals = append(l.Signals, s.name)
+		}
+	}
+	return l
+}
+
+func printLookup(w io.Writer, asJSON bool, l lookupLine) error {
+	if asJSON {
+		return list(w, true, []lookupLine{l}, "", nil)
+	}
+	place := l.Country
+	if len(l.Subdivisions) > 0 {
+		place += " (" + strings.Join(l.Subdivisions, ", ") + ")"
+	}
+	_, err := fmt.Fprintf(w, "%s  country %s  AS%d %s  signals: %s  lists: %s\n", l.IP, place, l.ASN, l.Org, orNone(l.Signals), orNone(l.Lists))
+	return err
+}
+
+func orNone(list []string) string {
+	if len(list) == 0 {
+		return "none"
+	}
+	return strings.Join(list, ", ")
+}

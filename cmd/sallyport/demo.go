@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"sallyport/authn"
+	"sallyport/authn/enroll"
+	"sallyport/cmd/sallyport/internal/config"
+	"sallyport/cmd/sallyport/internal/demo"
+)
+
+type demoCmd struct {
+	Listen string `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Where to open the demo; loopback only (default 127.0.0.1:8080)."`
+	Log    bool   `help:"Show the product's own log."`
+}
+
+// Run starts the whole product on loopback, with everything it needs made up.
+func (d demoCmd) Run(ctx context.Context, std streams) error {
+	dir, err := os.MkdirTemp("", "sallyport-demo-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	l, err := d.listeners()
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	_, port, err := net.SplitHostPort(l.front.Addr().String())
+	if err != nil {
+		return err
+	}
+	externalURL, secret := "http://localhost:"+port, rand.Text()
+	addresses := demo.Addresses{Front: l.front.Addr().String(), Proxy: l.proxy.Addr().String(), Ops: l.ops.Addr().String(), Provider: l.provider.Addr().String(), Console: l.console.Addr().String()}
+	file, err := demo.Write(dir, addresses, externalURL, secret)
+	if err != nil {
+		return err
+	}
+	logger := slog.New(slog.DiscardHandler)
+	if d.Log {
+		logger = slog.New(slog.NewTextHandler(std.err, nil))
+	}
+	idp, err := demo.IdP(addresses, externalURL, secret, logger)
+	if err != nil {
+		return err
+	}
+	stop := serveAll(map[net.Listener]http.Handler{l.provider: idp, l.console: demo.Console(), l.front: demo.Front(addresses.Proxy)})
+	defer stop()
+
+	c, err := config.Load(file)
+	if err != nil {
+		return err
+	}
+	a, err := newApp(ctx, c, logger)
+	if err != nil {
+		return err
+	}
+	tickets, err := demoTickets(ctx, a)
+	if err != nil {
+		return errors.Join(err, a.close(ctx))
+	}
+	printDemo(std, externalURL, tickets)
+	return a.serve(ctx, l.proxy, l.ops, nil)
+}
+
+type demoListeners struct{ front, proxy, ops, provider, console net.Listener }
+
+func (d demoCmd) listeners() (l demoListeners, err error) {
+	host, _, err := net.SplitHostPort(d.Listen)
+	if ip := net.ParseIP(host); err != nil || (host != "localhost" && (ip == nil || !ip.IsLoopback())) {
+		return l, fmt.Errorf("the demo is for this machine only: --listen %s is not a loopback address", d.Listen)
+	}
+	if l.front, err = net.Listen("tcp", d.Listen); err != nil {
+		return l, fmt.Errorf("%w\nIs something else using it? Try --listen 127.0.0.1:0", err)
+	}
+	for _, p := range []*net.Listener{&l.proxy, &l.ops, &l.provider, &l.console} {
+		if *p, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			l.close()
+			return l, err
+		}
+	}
+	return l, nil
+}
+
+func (l demoListeners) close() {
+	for _, one := range []net.Listener{l.front, l.proxy, l.ops, l.provider, l.console} {
+		if one != nil {
+			one.Close()
+		}
+	}
+}
+
+// serveAll serves each handler and returns what ends them all.
+func serveAll(handlers map[net.Listener]http.Handler) (stop func()) {
+	var servers []*http.Server
+	for l, h := range handlers {
+		s := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+		servers = append(servers, s)
+		go func() { _ = s.Serve(l) }()
+	}
+	return func() {
+		for _, s := range servers {
+			s.Close()
+		}
+	}
+}
+
+func demoTickets(ctx context.Context, a *app) ([]string, error) {
+	desk := enroll.New(enroll.Config{Store: a.store})
+	var urls []string
+	for _, p := range demo.People {
+		_, secret, err := desk.Mint(ctx, enroll.MintRequest{Email: authn.Email(p.Email), Note: "demo", By: "demo"})
+		if err != nil {
+			return nil, err
+		}
+		urls = append(urls, enrolURL(a.config, secret))
+	}
+	return urls, nil
+}
+
+func printDemo(std streams, externalURL string, tickets []string) {
+	fmt.Fprintf(std.out, `Sallyport demo: a treasury console behind the real product, on this machine only.
+
+1. Enrol as Alice with her ticket (pick Alice, then create a passkey with this
+   computer's fingerprint, face or PIN, or with a security key):
+     %s
+2. Open the treasury console:
+     %s/
+3. In the bar at the top, choose where you connect from. A VPN exit has to prove
+   itself again; AWS, Tor and Pyongyang are blocked. "Make a payment" wants a proof
+   that is at most a minute old.
+
+`, tickets[0], externalURL)
+	for i, p := range demo.People[1:] {
+		fmt.Fprintf(std.out, "A ticket for %s (%s):\n     %s\n", p.Name, p.Does, tickets[i+1])
+	}
+	fmt.Fprintf(std.out, "\nNo passkey on this computer? In Chrome: developer tools, More tools, WebAuthn, add a virtual\nauthenticator with resident keys and user verification.\n\nEverything is forgotten when you press Ctrl-C.\n")
+}

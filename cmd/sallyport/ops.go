@@ -1,0 +1,105 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// opsServer serves /healthz, /readyz and /metrics, on a port of its own: none of it is
+// reachable through the data port.
+func (a *app) opsServer() *http.Server {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", a.readyz)
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), opsCollector{a})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	return &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+}
+
+// condition is one thing that has to work for people to get through.
+type condition struct {
+	Name  string `json:"name"`
+	OK    bool   `json:"ok"`
+	Error string `json:"error,omitempty"`
+}
+
+func (a *app) conditions(r *http.Request) (list []condition, ready bool) {
+	ready = true
+	add := func(name string, err error) {
+		c := condition{Name: name, OK: err == nil}
+		if err != nil {
+			c.Error, ready = err.Error(), false
+		}
+		list = append(list, c)
+	}
+	add("store", a.store.Ping(r.Context()))
+	add("audit", a.audit.Health())
+	add("openid_provider", a.provider.Ready())
+	var missing error
+	for _, s := range a.intel.Current().Sources() {
+		if s.Err != "" && s.Built.IsZero() {
+			missing = fmt.Errorf("%s is not loaded: %s", s.Name, s.Err)
+		}
+	}
+	add("ip_data", missing)
+	return list, ready
+}
+
+// readyz says whether people can get in, and if not, why not.
+func (a *app) readyz(w http.ResponseWriter, r *http.Request) {
+	list, ready := a.conditions(r)
+	w.Header().Set("Content-Type", "application/json")
+	if !ready {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	_ = json.NewEncoder(w).Encode(map[string]any{"ready": ready, "conditions": list})
+}
+
+// opsCollector reads the product's state when it is asked for: nothing is counted twice.
+type opsCollector struct{ app *app }
+
+var (
+	descSourceAge      = prometheus.NewDesc("sallyport_ip_source_age_seconds", "Time since the IP source was built.", []string{"source"}, nil)
+	descSourceFailures = prometheus.NewDesc("sallyport_ip_source_load_failures_total", "Loads of the IP source that were refused.", []string{"source"}, nil)
+	descSourceLoaded   = prometheus.NewDesc("sallyport_ip_source_loaded", "1 if the IP source is loaded.", []string{"source"}, nil)
+	descSourceNetworks = prometheus.NewDesc("sallyport_ip_source_networks", "Networks in the IP source.", []string{"source"}, nil)
+	descAuditRecords   = prometheus.NewDesc("sallyport_audit_records", "Records in the audit log.", nil, nil)
+	descHealthy        = prometheus.NewDesc("sallyport_healthy", "1 if the part works.", []string{"part"}, nil)
+)
+
+func (opsCollector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{descSourceAge, descSourceFailures, descSourceLoaded, descSourceNetworks, descAuditRecords, descHealthy} {
+		out <- d
+	}
+}
+
+func (c opsCollector) Collect(out chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	up := func(ok bool) float64 {
+		if ok {
+			return 1
+		}
+		return 0
+	}
+	now := time.Now()
+	for _, s := range c.app.intel.Current().Sources() {
+		gauge(descSourceLoaded, up(!s.Built.IsZero()), s.Name)
+		if !s.Built.IsZero() {
+			gauge(descSourceAge, now.Sub(s.Built).Seconds(), s.Name)
+		}
+		gauge(descSourceNetworks, float64(s.Networks), s.Name)
+		out <- prometheus.MustNewConstMetric(descSourceFailures, prometheus.CounterValue, float64(s.Failures), s.Name)
+	}
+	gauge(descAuditRecords, float64(c.app.audit.Size()))
+	gauge(descHealthy, up(c.app.audit.Health() == nil), "audit")
+	gauge(descHealthy, up(c.app.provider.Ready() == nil), "openid_provider")
+}

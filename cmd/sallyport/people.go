@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"sallyport/authn"
+	"sallyport/authn/enroll"
+	"sallyport/authn/session"
+	"sallyport/cmd/sallyport/internal/config"
+	"sallyport/cmd/sallyport/internal/sqlstore"
+)
+
+type peopleCmd struct {
+	List peopleListCmd `cmd:"" help:"List the people who have sessions or passkeys."`
+	Show peopleShowCmd `cmd:"" help:"Show one person's passkeys, tickets and sessions."`
+}
+
+// personLine is one person as the store knows them: by issuer and subject, with the
+// e-mail addresses seen in their sessions and tickets.
+type personLine struct {
+	Issuer   string        `json:"issuer"`
+	Subject  string        `json:"subject"`
+	Emails   []authn.Email `json:"emails"`
+	Passkeys int           `json:"passkeys"`
+	Blocked  int           `json:"blocked_passkeys"`
+	Sessions int           `json:"sessions"`
+}
+
+type peopleListCmd struct {
+	JSON bool `name:"json" help:"One JSON object a line."`
+}
+
+func (p peopleListCmd) Run(ctx context.Context, g *globals, std streams) error {
+	return withSessions(ctx, g, func(_ *config.Config, db *sqlstore.DB, m *session.Manager) error {
+		lines, err := people(ctx, db, m)
+		if err != nil {
+			return err
+		}
+		return list(std.out, p.JSON, lines, "USER\tSUBJECT\tPASSKEYS\tSESSIONS", func(w io.Writer, l personLine) {
+			fmt.Fprintf(w, "%s\t%s\t%d\t%d\n", emails(l.Emails), l.Subject, l.Passkeys, l.Sessions)
+		})
+	})
+}
+
+func emails(list []authn.Email) string {
+	parts := make([]string, len(list))
+	for i, e := range list {
+		parts[i] = string(e)
+	}
+	return strings.Join(parts, " ")
+}
+
+// people joins what the store has under one subject.
+func people(ctx context.Context, db *sqlstore.DB, m *session.Manager) ([]personLine, error) {
+	sessions, err := m.List(ctx, session.Filter{})
+	if err != nil {
+		return nil, err
+	}
+	tickets, err := db.ListTickets(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	found := map[authn.Subject]*personLine{}
+	get := func(s authn.Subject, email authn.Email) *personLine {
+		if found[s] == nil {
+			found[s] = &personLine{Issuer: s.Issuer, Subject: s.ID}
+		}
+		if email != "" && !slices.Contains(found[s].Emails, email) {
+			found[s].Emails = append(found[s].Emails, email)
+		}
+		return found[s]
+	}
+	for _, s := range sessions {
+		get(s.Person.Subject, s.Person.Email).Sessions++
+	}
+	for _, t := range tickets {
+		if !t.RedeemedAt.IsZero() {
+			get(t.RedeemedBy, t.Email)
+		}
+	}
+	var lines []personLine
+	for subject, l := range found {
+		credentials, err := db.Credentials(ctx, subject)
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range credentials {
+			l.Passkeys++
+			if c.Blocked != "" {
+				l.Blocked++
+			}
+		}
+		lines = append(lines, *l)
+	}
+	slices.SortFunc(lines, func(a, b personLine) int {
+		return strings.Compare(emails(a.Emails)+a.Subject, emails(b.Emails)+b.Subject)
+	})
+	return lines, nil
+}
+
+type peopleShowCmd struct {
+	User string `arg:"" placeholder:"EMAIL" help:"Whom to show."`
+	JSON bool   `name:"json" help:"As one JSON object."`
+}
+
+type passkeyLine struct {
+	ID        string    `json:"id"`
+	Name      string    `json:"name"`
+	Class     string    `json:"class"`
+	AAGUID    string    `json:"aaguid"`
+	Format    string    `json:"attestation_format"`
+	CreatedAt time.Time `json:"created_at"`
+	LastUsed  time.Time `json:"last_used_at"`
+	Blocked   string    `json:"blocked,omitempty"`
+}
+
+type personDetail struct {
+	personLine
+	Keys    []passkeyLine `json:"keys"`
+	Live    []sessionLine `json:"live_sessions"`
+	Tickets []ticketLine  `json:"tickets"`
+}
+
+func (p peopleShowCmd) Run(ctx context.Context, g *globals, std streams) error {
+	email, err := authn.ParseEmail(p.User)
+	if err != nil {
+		return err
+	}
+	return withSessions(ctx, g, func(_ *config.Config, db *sqlstore.DB, m *session.Manager) error {
+		details, err := personDetails(ctx, db, m, email)
+		if err != nil {
+			return err
+		}
+		if len(details) == 0 {
+			fmt.Fprintf(std.err, "Nobody with the address %s has a session, a passkey or a ticket.\n", email)
+			return errNo
+		}
+		if p.JSON {
+			return list(std.out, true, details, "", nil)
+		}
+		for _, d := range details {
+			printPerson(std.out, d)
+		}
+		return nil
+	})
+}
+
+func personDetails(ctx context.Context, db *sqlstore.DB, m *session.Manager, email authn.Email) ([]personDetail, error) {
+	lines, err := people(ctx, db, m)
+	if err != nil {
+		return nil, err
+	}
+	tickets, err := enroll.New(enroll.Config{Store: db}).List(ctx, email)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	var ticketLines []ticketLine
+	for _, k := range tickets {
+		ticketLines = append(ticketLines, ticketLine{k.ID, k.Email, k.State(now).String(), k.CreatedAt, k.CreatedBy, k.ExpiresAt, k.Note})
+	}
+	var details []personDetail
+	for _, l := range lines {
+		if !slices.Contains(l.Emails, email) {
+			continue
+		}
+		d := personDetail{personLine: l, Tickets: ticketLines}
+		subject := authn.Subject{Issuer: l.Issuer, ID: l.Subject}
+		records, err := m.List(ctx, session.Filter{Subject: subject})
+		if err != nil {
+			return nil, err
+		}
+		d.Live = sessionLines(records)
+		credentials, err := db.Credentials(ctx, subject)
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range credentials {
+			d.Keys = append(d.Keys, passkeyLine{fmt.Sprintf("%x", c.ID), c.Name, c.Class.String(), c.AAGUID, c.AttestationFormat, c.CreatedAt, c.LastUsedAt, c.Blocked})
+		}
+		details = append(details, d)
+	}
+	if details == nil && ticketLines != nil {
+		details = []personDetail{{personLine: personLine{Emails: []authn.Email{email}}, Tickets: ticketLines}}
+	}
+	return details, nil
+}
+
+func printPerson(w io.Writer, d personDetail) {
+	fmt.Fprintf(w, "%s\n", emails(d.Emails))
+	if d.Subject != "" {
+		fmt.Fprintf(w, "  subject %s at %s\n", d.Subject, d.Issuer)
+	}
+	fmt.Fprintf(w, "  passkeys: %d\n", len(d.Keys))
+	for _, k := range d.Keys {
+		fmt.Fprintf(w, "    %s  %s, added %s, last used %s", k.Name, k.Class, short(k.CreatedAt), short(k.LastUsed))
+		if k.Blocked != "" {
+			fmt.Fprintf(w, "  BLOCKED: %s", k.Blocked)
+		}
+		fmt.Fprintln(w)
+	}
+	fmt.Fprintf(w, "  sessions: %d\n", len(d.Live))
+	for _, s := range d.Live {
+		fmt.Fprintf(w, "    %s  since %s, last seen %s\n", s.ID, short(s.CreatedAt), short(s.SeenAt))
+	}
+	for _, t := range d.Tickets {
+		fmt.Fprintf(w, "  ticket %s: %s, made %s by %s  %s\n", t.ID, t.State, short(t.CreatedAt), t.CreatedBy, t.Note)
+	}
+}

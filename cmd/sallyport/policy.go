@@ -1,0 +1,169 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"sallyport/authn"
+	"sallyport/cmd/sallyport/internal/config"
+	"sallyport/policy"
+	"sallyport/policy/ipintel"
+)
+
+type policyCmd struct {
+	Test    policyTestCmd    `cmd:"" help:"Run the tests of the policy file."`
+	Explain policyExplainCmd `cmd:"" help:"Say what would happen to a request, and why."`
+}
+
+type policyTestCmd struct {
+	JSON bool `name:"json" help:"One JSON object a line."`
+}
+
+// Run answers no if a test fails; a policy that is wrong otherwise is a mistake (2).
+func (p policyTestCmd) Run(g *globals, std streams) error {
+	c, err := config.Load(g.Config)
+	if err != nil {
+		return err
+	}
+	intel, _ := ipintel.Load(c.IPData) // sources that cannot be loaded still say what they would provide
+	provides := intel.Provides()
+	compiled, err := policy.Compile(policy.Config{Name: c.PolicyFile, Source: c.PolicySource, Routes: c.RouteNames(), Grants: c.Grants(), Provides: &provides, KeepFailingTests: true})
+	if err != nil {
+		return err
+	}
+	results, failed := compiled.RunTests(), 0
+	for _, r := range results {
+		if !r.Passed {
+			failed++
+		}
+	}
+	if p.JSON {
+		if err := list(std.out, true, results, "", nil); err != nil {
+			return err
+		}
+	} else {
+		printTests(std, c.PolicyFile, results)
+		fmt.Fprintf(std.out, "%d passed, %d failed\n", len(results)-failed, failed)
+	}
+	if failed > 0 {
+		return errNo
+	}
+	return nil
+}
+
+func printTests(std streams, file string, results []policy.TestResult) {
+	for _, r := range results {
+		if r.Passed {
+			fmt.Fprintf(std.out, "ok    %s\n", r.Name)
+			continue
+		}
+		fmt.Fprintf(std.out, "FAIL  %s\n      %s:%d: %s\n", r.Name, file, r.Line, r.Message)
+	}
+}
+
+type policyExplainCmd struct {
+	User        string        `placeholder:"EMAIL" help:"Who; without it nobody is signed in."`
+	Groups      []string      `placeholder:"GROUP,..." help:"Their groups."`
+	Countries   []string      `placeholder:"CC,..." help:"Their declared work countries; default: the roster's."`
+	IP          string        `required:"" placeholder:"ADDRESS" help:"Where from."`
+	Route       string        `placeholder:"NAME" help:"Which route (default: the only one)."`
+	Method      string        `default:"GET" help:"HTTP method (default GET)."`
+	Path        string        `default:"/" help:"Path (default /)."`
+	Purpose     string        `default:"access" enum:"access,sign_in,enroll,step_up" help:"access, sign_in, enroll or step_up."`
+	VerifiedAge time.Duration `default:"1m" help:"How long ago they proved themselves (default 1m); negative: not yet."`
+	Elsewhere   bool          `help:"They proved themselves from another address."`
+	At          time.Time     `placeholder:"TIME" help:"When (RFC 3339; default now)."`
+	JSON        bool          `name:"json" help:"As JSON."`
+}
+
+// Run judges a made-up request with the production evaluator and shows everything.
+func (p policyExplainCmd) Run(g *globals, std streams) error {
+	c, err := config.Load(g.Config)
+	if err != nil {
+		return err
+	}
+	intel, failed := ipintel.Load(c.IPData)
+	for _, f := range failed {
+		fmt.Fprintln(std.err, "warning:", f)
+	}
+	compiled, err := compilePolicy(c, intel)
+	if err != nil {
+		return err
+	}
+	facts, err := p.facts(c, intel)
+	if err != nil {
+		return err
+	}
+	e := compiled.Explain(facts)
+	if p.JSON {
+		enc := json.NewEncoder(std.out)
+		enc.SetIndent("", "  ")
+		enc.SetEscapeHTML(false)
+		return enc.Encode(e)
+	}
+	fmt.Fprint(std.out, e.Text())
+	return nil
+}
+
+func (p policyExplainCmd) facts(c *config.Config, intel *ipintel.Snapshot) (*policy.Facts, error) {
+	addr, err := netip.ParseAddr(p.IP)
+	if err != nil {
+		return nil, fmt.Errorf("--ip: %q is not an IP address", p.IP)
+	}
+	now := p.At
+	if now.IsZero() {
+		now = time.Now()
+	}
+	f := &policy.Facts{IP: intel.Lookup(addr.Unmap()).Facts(now), Time: policy.Time{Now: now}}
+	f.Request = policy.Request{Purpose: p.Purpose, Method: strings.ToUpper(p.Method), Path: p.Path}
+	if p.Purpose == policy.PurposeAccess {
+		route, err := p.route(c)
+		if err != nil {
+			return nil, err
+		}
+		f.Request.Route, f.Request.Host = route.Name, hostname(route.From)
+	} else {
+		f.Request.Host = hostname(c.ExternalURL)
+	}
+	f.Session.Level = authn.None.String()
+	if p.User == "" {
+		return f, nil
+	}
+	email, err := authn.ParseEmail(p.User)
+	if err != nil {
+		return nil, fmt.Errorf("--user: %w", err)
+	}
+	person := c.Roster.Complete(authn.Person{Email: email, Groups: p.Groups})
+	if len(p.Countries) > 0 {
+		person.Countries = p.Countries
+	}
+	f.User = policy.User{Email: string(email), Subject: "explain", Issuer: c.OIDC.Issuer, Groups: person.Groups, Countries: person.Countries, TimeZone: person.TimeZone}
+	f.Session = policy.Session{ID: "explain", Level: authn.SignedIn.String(), Age: max(p.VerifiedAge, 0)}
+	if p.VerifiedAge >= 0 {
+		f.Session.Level, f.Session.VerifiedAge, f.Session.VerifiedHere = authn.Verified.String(), p.VerifiedAge, !p.Elsewhere
+		f.Credential = policy.Credential{Class: authn.ClassUnattested.String(), AttestationFormat: "none"}
+	}
+	return f, nil
+}
+
+func (p policyExplainCmd) route(c *config.Config) (config.Route, error) {
+	if p.Route == "" && len(c.Routes) == 1 {
+		return c.Routes[0], nil
+	}
+	for _, r := range c.Routes {
+		if r.Name == p.Route {
+			return r, nil
+		}
+	}
+	if p.Route == "" {
+		return config.Route{}, errors.New("--route: there are several routes: " + strings.Join(c.RouteNames(), ", "))
+	}
+	return config.Route{}, fmt.Errorf("--route: there is no route %q; there are %s", p.Route, strings.Join(c.RouteNames(), ", "))
+}
+
+func hostname(u *url.URL) string { return u.Hostname() }

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"sallyport/authn"
+	"sallyport/authn/session"
+	"sallyport/authn/signin"
+	"sallyport/cmd/sallyport/internal/config"
+	"sallyport/proxy/audit"
+)
+
+// rosterHolder is the roster in force; a reload replaces it whole.
+type rosterHolder struct{ now atomic.Pointer[config.Roster] }
+
+func newRosterHolder(r config.Roster) *rosterHolder {
+	h := new(rosterHolder)
+	h.set(r)
+	return h
+}
+
+func (h *rosterHolder) set(r config.Roster)                  { h.now.Store(&r) }
+func (h *rosterHolder) complete(p authn.Person) authn.Person { return h.now.Load().Complete(p) }
+
+// refresher asks the OpenID provider, for every session that holds a refresh token,
+// whether the person is still who they were. A disabled account ends its
+// sessions, a removed group takes its access away, at the latest one interval (plus
+// the time of the call) after the provider knows.
+type refresher struct {
+	sessions interface {
+		DueForRefresh(ctx context.Context, before time.Time) ([]session.Refreshable, error)
+		Refreshed(ctx context.Context, id string, p authn.Person, newToken string) error
+		Revoke(ctx context.Context, f session.Filter) (int, error)
+	}
+	provider interface {
+		Refresh(ctx context.Context, sub authn.Subject, refreshToken string) (signin.Result, error)
+	}
+	audit interface {
+		Append(ctx context.Context, r audit.Record) error
+	}
+	complete func(authn.Person) authn.Person
+	every    time.Duration
+	now      func() time.Time
+	logger   *slog.Logger
+}
+
+func newRefresher(a *app) *refresher {
+	return &refresher{sessions: a.sessions, provider: a.provider, audit: a.audit, complete: a.roster.complete,
+		every: a.config.OIDC.RefreshInterval, now: time.Now, logger: a.logger}
+}
+
+// run looks for due sessions ten times an interval, so that they do not come in
+// one burst and the bound is kept within a tenth.
+func (f *refresher) run(ctx context.Context) {
+	tick := time.NewTicker(max(f.every/10, time.Second))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			f.pass(ctx)
+		}
+	}
+}
+
+// pass refreshes every session that is due. A provider that does not answer changes
+// nothing: an outage of the provider must not sign the whole company out, and the
+// session's absolute lifetime bounds what that can cost.
+func (f *refresher) pass(ctx context.Context) {
+	due, err := f.sessions.DueForRefresh(ctx, f.now().Add(-f.every))
+	if err != nil {
+		f.logger.Error("sessions due for refresh could not be listed", "error", err)
+		return
+	}
+	for _, s := range due {
+		if ctx.Err() != nil {
+			return
+		}
+		if err := f.one(ctx, s); err != nil {
+			f.logger.Warn("a session could not be refreshed", "session", s.ID, "error", err)
+		}
+	}
+}
+
+func (f *refresher) one(ctx context.Context, s session.Refreshable) error {
+	result, err := f.provider.Refresh(ctx, s.Subject, s.RefreshToken)
+	if errors.Is(err, signin.ErrGone) {
+		if _, err := f.sessions.Revoke(ctx, session.Filter{ID: s.ID}); err != nil {
+			return err
+		}
+		f.logger.Info("session ended: the provider does not vouch for the person any more", "session", s.ID, "subject", s.Subject.ID)
+		return f.audit.Append(ctx, audit.Record{Time: f.now(), Event: "session_ended", Session: s.ID, Action: "block",
+			Detail: map[string]string{"reason": "refresh_refused", "subject": s.Subject.ID}})
+	}
+	if err != nil {
+		return err
+	}
+	return f.sessions.Refreshed(ctx, s.ID, f.complete(result.Person), result.RefreshToken)
+}
