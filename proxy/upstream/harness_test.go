@@ -205,6 +205,8 @@ func (g *rig) rawStatus(text string) int {
 	return res.StatusCode
 }
 
+func newRecorder() *httptest.ResponseRecorder { return httptest.NewRecorder() }
+
 func text(t testing.TB, res *http.Response) string {
 	t.Helper()
 	b, err := io.ReadAll(res.Body)
