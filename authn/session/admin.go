@@ -17,6 +17,12 @@ func (m *Manager) Revoke(ctx context.Context, f Filter) (int, error) {
 	}
 	ids, err := m.store.RevokeSessions(ctx, f)
 	if err != nil {
+		// It may have happened all the same: what is remembered is worth nothing.
+		if f.ID != "" {
+			m.changed(f.ID)
+		} else {
+			m.cache.clear()
+		}
 		return 0, unavailable("revoking sessions", err)
 	}
 	m.changed(ids...)
@@ -27,10 +33,9 @@ func (m *Manager) Revoke(ctx context.Context, f Filter) (int, error) {
 // one, and a pair of which one half was lost on the way (a logout token without
 // sid must not end the sessions of the whole company).
 func (f Filter) check() error {
-	all := f
-	all.Limit = 0
 	switch {
-	case all == Filter{}:
+	case f.ID == "" && f.Subject.IsZero() && f.Email == "" && f.ProviderIssuer == "" &&
+		f.ProviderSession == "" && f.RefreshedBefore.IsZero():
 		return errors.New("session: an empty filter would revoke everybody")
 	case (f.ProviderIssuer == "") != (f.ProviderSession == ""):
 		return errors.New("session: a provider's session is named by issuer and sid, not by one of them")
@@ -131,12 +136,13 @@ func (m *Manager) Refreshed(ctx context.Context, id string, p authn.Person, newT
 	if newToken != "" {
 		sealed = m.ring.sealSecret("refresh_token", id, newToken)
 	}
-	switch err := m.store.RefreshSession(ctx, id, p, sealed, m.clock.now()); {
+	err = m.store.RefreshSession(ctx, id, p, sealed, m.clock.now())
+	m.changed(id) // whatever err is: after one, nobody knows what was stored
+	switch {
 	case errors.Is(err, authn.ErrNotFound):
 		return errUnknown
 	case err != nil:
 		return unavailable("refreshing a session", err)
 	}
-	m.changed(id)
 	return nil
 }

@@ -128,13 +128,14 @@ func (m *Manager) Redeem(w http.ResponseWriter, r *http.Request, host, code stri
 		return authn.Session{}, "", err
 	}
 	tok := Token{Digest: digest, SessionID: rec.ID, Host: host, CreatedAt: m.clock.now(), Verification: h.Verification}
-	switch err := m.store.PutToken(r.Context(), tok); {
+	err = m.store.PutToken(r.Context(), tok)
+	m.changed(rec.ID) // the tokens that PutToken removed; whatever err is
+	switch {
 	case errors.Is(err, authn.ErrNotFound):
 		return authn.Session{}, "", errUnknown
 	case err != nil:
 		return authn.Session{}, "", unavailable("storing a token", err)
 	}
-	m.changed(rec.ID) // the tokens that PutToken removed
 	send(w, cookie)
 	return m.session(rec, tok), h.ReturnTo, nil
 }

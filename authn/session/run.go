@@ -56,14 +56,15 @@ func (m *Manager) poll(ctx context.Context) error {
 	m.pollMu.Lock()
 	defer m.pollMu.Unlock()
 	start := m.clock.now() // what is committed after this is for the next poll
+	if m.blind(start) {
+		// The cache is not in use. Starting afresh also ends a blindness that the
+		// store cannot cure: a change log trimmed past us, a restored database.
+		m.cache.clear()
+		m.seq = 0
+	}
 	ids, last, err := m.store.SessionChanges(ctx, m.seq)
 	if err != nil {
 		return err
-	}
-	if m.blind(start) || last < m.seq {
-		// After blindness the change log may have been trimmed past us, and a
-		// sequence that went back belongs to a restored database.
-		m.cache.clear()
 	}
 	m.changed(ids...)
 	m.seq = last

@@ -97,13 +97,14 @@ func (m *Manager) Verify(w http.ResponseWriter, r *http.Request, s authn.Session
 	}
 	v.At = v.At.UTC().Truncate(time.Microsecond)
 	tok := Token{Digest: digest, SessionID: rec.ID, Host: old.Host, CreatedAt: m.clock.now(), Verification: v}
-	switch err := m.store.ReplaceToken(r.Context(), old.Digest, tok); {
+	err = m.store.ReplaceToken(r.Context(), old.Digest, tok)
+	m.changed(rec.ID) // whatever err is: after one, nobody knows what was stored
+	switch {
 	case errors.Is(err, authn.ErrNotFound):
 		return authn.Session{}, errUnknown
 	case err != nil:
 		return authn.Session{}, unavailable("replacing a token", err)
 	}
-	m.changed(rec.ID)
 	send(w, cookie)
 	return m.session(rec, tok), nil
 }

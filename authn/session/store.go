@@ -67,8 +67,9 @@ type Store interface {
 	// RefreshSession replaces person, refresh token and RefreshedAt.
 	RefreshSession(ctx context.Context, id string, p authn.Person, refreshToken []byte, at time.Time) error
 	// RevokeSessions deletes the sessions that match f with their tokens, notes
-	// each in the change log in the same transaction, and returns their ids. An
-	// empty filter is refused.
+	// each in the change log in the same transaction, and returns their ids.
+	// Limit does not apply. An empty filter, and half of a pair (an issuer without
+	// its sid or subject id), is refused.
 	RevokeSessions(ctx context.Context, f Filter) ([]string, error)
 	// ListSessions returns matching sessions, newest first.
 	ListSessions(ctx context.Context, f Filter) ([]Record, error)
@@ -79,7 +80,10 @@ type Store interface {
 	// sequence number `after` by any process, and the newest number. Changes are
 	// what ReplaceToken, PutToken, RefreshSession and RevokeSessions do, each
 	// noted in the transaction that does it; new sessions and touches are none.
-	// It is cheap enough to be called every 250 ms.
+	// 0 asks for all that the log holds, for a caller that remembers nothing yet;
+	// any other number that the log does not reach, backwards or forwards, is an
+	// error, for the caller has missed what nobody can tell it any more. It is
+	// cheap enough to be called every 250 ms.
 	SessionChanges(ctx context.Context, after int64) (ids []string, last int64, err error)
 }
 

@@ -1,0 +1,140 @@
+package session_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"sallyport/authn/session"
+)
+
+func TestAbsoluteLifetime(t *testing.T) {
+	for name, cached := range map[string]bool{"cached": true, "stored": false} {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t)
+			b := e.browser()
+			s := b.signIn(signInHost, alice())
+			if want := epoch.Add(session.DefaultMaxAge); !s.ExpiresAt.Equal(want) {
+				t.Fatalf("expires at %v", s.ExpiresAt)
+			}
+			for range 19 { // used all the time
+				e.clock.Add(30 * time.Minute)
+				if cached {
+					e.ok(e.m.Poll(t.Context()))
+				}
+				b.must(signInHost)
+			}
+			e.clock.Add(30*time.Minute - time.Microsecond)
+			b.must(signInHost)
+			e.clock.Add(time.Microsecond)
+			b.refused(signInHost)
+			if recs, err := e.mem.ListSessions(t.Context(), session.Filter{ID: s.ID}); err != nil || len(recs) != 0 {
+				t.Fatalf("not deleted: %v, %v", recs, err)
+			}
+		})
+	}
+}
+
+func TestIdleTimeout(t *testing.T) {
+	e := newEnv(t)
+	b := e.browser()
+	b.signIn(signInHost, alice())
+	for range 3 {
+		e.pass(session.DefaultIdleTimeout - 2*time.Second)
+		b.must(signInHost)
+	}
+	e.pass(session.DefaultIdleTimeout)
+	b.refused(signInHost)
+}
+
+// A cookie that is used in one process is not idle in another.
+func TestIdleIsJudgedAcrossProcesses(t *testing.T) {
+	e := newEnv(t)
+	b := e.browser()
+	b.signIn(signInHost, alice())
+	there := &browser{env: e, m: e.process(nil), jar: b.jar}
+	there.must(signInHost)
+	for range 4 {
+		e.pass(30 * time.Minute)
+		b.must(signInHost)
+		e.ok(e.m.Flush(t.Context()))
+	}
+	e.ok(there.m.Poll(t.Context()))
+	there.must(signInHost)
+}
+
+// A shortened max_age holds for sessions that were made before it.
+func TestShortenedMaxAge(t *testing.T) {
+	e := newEnv(t)
+	b := e.browser()
+	b.signIn(signInHost, alice())
+	e.clock.Add(31 * time.Minute)
+	short := &browser{env: e, m: e.process(func(c *session.Config) { c.MaxAge = 30 * time.Minute }), jar: b.jar}
+	short.refused(signInHost)
+}
+
+func TestAttackO5ClockSetBack(t *testing.T) {
+	t.Run("does not revive what ran out", func(t *testing.T) {
+		for name, d := range map[string]time.Duration{"idle": session.DefaultIdleTimeout, "expired": session.DefaultMaxAge} {
+			e := newEnv(t)
+			b := e.browser()
+			b.signIn(signInHost, alice())
+			e.pass(d)
+			b.refused(signInHost)
+			e.clock.Add(-d)
+			if _, err := b.load(signInHost); !errors.Is(err, session.ErrNoSession) {
+				t.Errorf("%s: revived: %v", name, err)
+			}
+		}
+	})
+	t.Run("does not give time", func(t *testing.T) {
+		e := newEnv(t)
+		b := e.browser()
+		b.signIn(signInHost, alice())
+		e.pass(30 * time.Minute)
+		b.must(signInHost)
+		e.clock.Add(-20 * time.Minute) // last seen in the future now
+		b.refused(signInHost)
+		e.clock.Add(-time.Hour) // and made in the future
+		b.refused(signInHost)
+	})
+	t.Run("the cache is not believed", func(t *testing.T) {
+		e := newEnv(t)
+		if e.m.Blind(epoch) || !e.m.Blind(epoch.Add(-time.Minute)) || !e.m.Blind(epoch.Add(6*time.Second)) {
+			t.Error("blindness")
+		}
+	})
+	t.Run("the monotonic clock goes on", func(t *testing.T) {
+		start := epoch
+		for _, c := range []struct {
+			elapsed, wall, want time.Duration
+		}{
+			{time.Hour, time.Hour, time.Hour},
+			{time.Hour, -2 * time.Hour, time.Hour},    // set back
+			{time.Hour, 3 * time.Hour, 3 * time.Hour}, // set forward, or suspended
+		} {
+			if got := session.Later(start, c.elapsed, start.Add(c.wall)); !got.Equal(start.Add(c.want)) {
+				t.Errorf("elapsed %v, wall %v: %v", c.elapsed, c.wall, got.Sub(start))
+			}
+		}
+	})
+}
+
+func TestPurgeKeepsTheLiving(t *testing.T) {
+	e := newEnv(t)
+	b, idle := e.browser(), e.browser()
+	b.signIn(signInHost, alice())
+	idle.signIn(signInHost, bob())
+	for range 3 {
+		e.pass(30 * time.Minute)
+		b.must(signInHost)
+		e.ok(e.m.Flush(t.Context()))
+	}
+	e.ok(e.m.Purge(t.Context()))
+	b.must(signInHost)
+	recs, err := e.mem.ListSessions(t.Context(), session.Filter{})
+	e.ok(err)
+	if len(recs) != 1 || recs[0].Person.Email != "alice@example.test" {
+		t.Fatalf("left: %+v", recs)
+	}
+}
