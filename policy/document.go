@@ -99,7 +99,7 @@ func (s *source) readLists(d *document, n *yaml.Node) {
 	total := 0
 	for name, entries := range s.fields(n, "lists") {
 		if !listPattern.MatchString(name) {
-			s.at(entries, Diagnostic{Message: fmt.Sprintf("%q cannot name a list", name),
+			s.at(keyNode(n, name), Diagnostic{Message: fmt.Sprintf("%q cannot name a list", name),
 				Expected: "lower-case letters, digits and _, so that it can be written as lists.NAME"})
 			continue
 		}

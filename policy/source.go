@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -45,11 +46,7 @@ func (s *source) parse(text []byte) *yaml.Node {
 		s.add(1, 1, Diagnostic{Message: "the policy is empty", Expected: "version: 1, and rules"})
 		return nil
 	}
-	before := len(s.found)
 	s.refuseIndirection(&doc)
-	if len(s.found) > before {
-		return nil
-	}
 	return doc.Content[0]
 }
 
@@ -74,6 +71,9 @@ func (s *source) addLoadError(err error) {
 		d = Diagnostic{Message: "the file holds more than one YAML document", Expected: "one; remove the line with ---"}
 	case strings.Contains(message, "cannot start any token"):
 		d.Expected = "spaces rather than tabs in front; quotes around text that begins with a special character such as ! @ ` % &"
+	case strings.Contains(message, "did not find expected key"):
+		d.Expected = `quotes around the whole of a value that begins with a quote or a bracket, as in '"ops" in user.groups'; ` +
+			"keys indented alike; no comment inside a value of several lines"
 	case strings.Contains(message, "mapping values are not allowed"):
 		d.Expected = `quotes around a text with ": " in it`
 	}
@@ -87,11 +87,9 @@ func (s *source) refuseIndirection(n *yaml.Node) {
 	case n.Kind == yaml.AliasNode || n.Anchor != "":
 		s.at(n, Diagnostic{Message: "anchors and aliases (& and *) are not used in a policy",
 			Expected: "a list under `lists:`, or quotes if this is an expression that begins with & or *"})
-	case n.Style&yaml.TaggedStyle != 0 && n.Tag == "!":
-		s.at(n, Diagnostic{Message: "YAML takes a ! in front for a tag", Expected: `quotes around the expression: "!(...)"`})
 	case n.Style&yaml.TaggedStyle != 0:
-		s.at(n, Diagnostic{Message: fmt.Sprintf("the YAML tag %q is not used in a policy", n.Tag),
-			Expected: "no tag; quotes around an expression that begins with !", Suggestion: "\"" + n.Tag + " ...\""})
+		s.at(n, Diagnostic{Message: fmt.Sprintf("YAML takes %s for a tag, and a policy has none", n.Tag),
+			Expected: "quotes around an expression that begins with !", Suggestion: strconv.Quote(strings.TrimSpace(n.Tag + " " + n.Value))})
 	}
 	for _, c := range n.Content {
 		s.refuseIndirection(c)
@@ -108,7 +106,8 @@ func (s *source) add(line, column int, d Diagnostic) {
 	d.Message, d.Expected, d.Suggestion = printable(d.Message), printable(d.Expected), printable(d.Suggestion)
 	d.Excerpt = s.excerpt(line, column)
 	for _, have := range s.found {
-		if have == d {
+		// Of two mistakes at one place the first said more: an alias is refused before it is missed as a list.
+		if have.Line == line && have.Column == column {
 			return
 		}
 	}
@@ -199,6 +198,16 @@ func (s *source) fields(n *yaml.Node, what string, known ...string) map[string]*
 		}
 	}
 	return out
+}
+
+// keyNode returns the node of a key that is there.
+func keyNode(n *yaml.Node, name string) *yaml.Node {
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == name {
+			return n.Content[i]
+		}
+	}
+	return n
 }
 
 // items returns the entries of a sequence.

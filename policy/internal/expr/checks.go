@@ -43,7 +43,7 @@ type alias struct{ variable, fact string }
 
 func (c *checks) offset(e ast.Expr) int {
 	r, _ := c.info.GetOffsetRange(e.ID())
-	return max(0, min(int(r.Start), len(c.text)))
+	return startOfName(c.text, max(0, min(int(r.Start), len(c.text))))
 }
 
 func (c *checks) visit(e ast.Expr) {
@@ -173,7 +173,11 @@ func (c *checks) checkPattern(e ast.Expr) {
 		return
 	}
 	re, err := syntax.Parse(string(pattern), syntax.Perl)
-	if err != nil || !anchored(re, true) || !anchored(re, false) {
+	if err != nil {
+		c.problems = append(c.problems, Problem{Offset: c.offset(e), Message: "the pattern does not read as one: " + err.Error(), Expected: "RE2 syntax"})
+		return
+	}
+	if !anchored(re, true) || !anchored(re, false) {
 		c.problems = append(c.problems, Problem{Offset: c.offset(e),
 			Message:    "the pattern is not anchored at both ends: it would match anywhere inside a longer text",
 			Expected:   "^ in front and $ at the end, around all alternatives",

@@ -124,7 +124,7 @@ func NewEnv(c Config) (*Env, error) {
 		cel.ParserErrorRecoveryLimit(4),
 		cel.RegexProgramSizeLimit(maxRegex),
 		cel.ASTValidators(cel.ValidateDurationLiterals(), cel.ValidateTimestampLiterals(),
-			cel.ValidateRegexLiterals(), cel.ValidateComprehensionNestingLimit(2)),
+			cel.ValidateComprehensionNestingLimit(2)),
 		cel.Function("lowerAscii", cel.MemberOverload("string_lower_ascii",
 			[]*cel.Type{cel.StringType}, cel.StringType, cel.UnaryBinding(lowerASCII))),
 	}

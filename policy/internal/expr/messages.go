@@ -26,6 +26,9 @@ func explainTypes(text []rune, info *ast.SourceInfo, issues *cel.Issues) []Probl
 		}
 		p := explainType(e.Message)
 		p.Offset = offsetAt(text, e.Location.Line(), e.Location.Column())
+		if mismatchMessage.MatchString(e.Message) || rangeMessage.MatchString(e.Message) {
+			p.Offset = startOfName(text, p.Offset)
+		}
 		if m := overloadMessage.FindStringSubmatch(e.Message); m != nil && isWord(m[1]) {
 			p.Offset = findWord(text, info, e.ExprID, m[1][strings.LastIndexByte(m[1], '.')+1:])
 		}
@@ -48,7 +51,7 @@ func explainType(message string) Problem {
 		return Problem{Message: fmt.Sprintf("exists(), all(), filter() and map() go through a list; this is %s", article(m[1]))}
 	}
 	if strings.Contains(message, "regex") {
-		return Problem{Message: message, Expected: "an RE2 pattern"}
+		return Problem{Message: message, Expected: "a shorter pattern"}
 	}
 	if strings.Contains(message, "invalid duration argument") {
 		return Problem{Message: "this is not a duration", Expected: `hours, minutes and seconds, such as "8h" or "1h30m"`}
@@ -61,7 +64,7 @@ func explainType(message string) Problem {
 
 func explainOverload(fn, signature string) Problem {
 	operator := strings.Trim(fn, "_@")
-	types := strings.Split(strings.Trim(signature, "()"), ", ")
+	types := strings.Split(inner(signature), ", ")
 	two := func() (string, string) {
 		if len(types) == 2 {
 			return types[0], types[1]
@@ -69,12 +72,8 @@ func explainOverload(fn, signature string) Problem {
 		return signature, ""
 	}
 	switch fn {
-	case "_&&_", "_||_":
-		a, b := two()
-		return Problem{Message: fmt.Sprintf("%s joins two conditions; here are %s and %s", operator, a, b),
-			Expected: "bool on both sides"}
 	case "!_":
-		p := Problem{Message: fmt.Sprintf("! negates a condition; this is %s", article(strings.Trim(signature, "()")))}
+		p := Problem{Message: fmt.Sprintf("! negates a condition; this is %s", article(inner(signature)))}
 		p.Expected = "bool; to negate a comparison put it in brackets: !(a in b)"
 		return p
 	case "_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_":
@@ -104,6 +103,11 @@ func explainOverload(fn, signature string) Problem {
 		return Problem{Message: fmt.Sprintf("%s cannot be applied to %s", operator, signature)}
 	}
 	return Problem{Message: fmt.Sprintf("%s() does not take %s", fn, signature)}
+}
+
+// inner takes the brackets off a signature: (int, list(string)).
+func inner(signature string) string {
+	return strings.TrimSuffix(strings.TrimPrefix(signature, "("), ")")
 }
 
 func article(kind string) string {

@@ -120,6 +120,17 @@ func endOfText(text []rune, i int) int {
 	return -1
 }
 
+// startOfName goes back from the dot at which CEL places a qualified name to its beginning.
+func startOfName(text []rune, offset int) int {
+	if offset >= len(text) || text[offset] != '.' {
+		return offset
+	}
+	for offset > 0 && (text[offset-1] == '.' || text[offset-1] == '_' || unicode.IsLetter(text[offset-1]) || unicode.IsDigit(text[offset-1])) {
+		offset--
+	}
+	return offset
+}
+
 // offsetAt converts a line (1-based) and column (0-based) within the text.
 func offsetAt(text []rune, line, column int) int {
 	i := 0
