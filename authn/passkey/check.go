@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
+	"math/big"
 	"slices"
 
 	"github.com/go-webauthn/webauthn/protocol"
@@ -69,8 +70,17 @@ func checkKey(cose []byte, offered []protocol.CredentialParameter) error {
 	}) {
 		return refuse(CodeAlgorithmNotOffered, fmt.Errorf("COSE algorithm %d", head.Algorithm))
 	}
-	if _, err := webauthncose.ParsePublicKey(cose); err != nil {
+	key, err := webauthncose.ParsePublicKey(cose)
+	if err != nil {
 		return refuse(CodeKeyUnusable, err)
+	}
+	if k, ok := key.(webauthncose.RSAPublicKeyData); ok {
+		// The library takes any modulus, and an exponent of 1, with which
+		// everybody can sign.
+		e, err := webauthncose.ParseRSAPublicKeyDataExponent(&k)
+		if bits := new(big.Int).SetBytes(k.Modulus).BitLen(); err != nil || bits < 2048 || e < 3 || e%2 == 0 {
+			return refuse(CodeKeyUnusable, fmt.Errorf("RSA key of %d bits with exponent %d", bits, e))
+		}
 	}
 	return nil
 }

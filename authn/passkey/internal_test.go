@@ -1,0 +1,67 @@
+package passkey
+
+import (
+	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"strconv"
+	"testing"
+
+	"github.com/go-webauthn/webauthn/protocol/webauthncbor"
+)
+
+// Every code has words for the person: the table is found from the source, so
+// that a new code cannot be forgotten.
+func TestEveryCodeHasAdvice(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "errors.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	ast.Inspect(file, func(n ast.Node) bool {
+		spec, ok := n.(*ast.ValueSpec)
+		if !ok || len(spec.Names[0].Name) < 5 || spec.Names[0].Name[:4] != "Code" {
+			return true
+		}
+		code, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
+		if err != nil || seen[code] {
+			t.Errorf("code %q: twice, or %v", code, err)
+		}
+		seen[code] = true
+		if advice[code] == "" {
+			t.Errorf("%s says nothing to the person", code)
+		}
+		return true
+	})
+	for code := range advice {
+		if !seen[code] {
+			t.Errorf("advice for %q, which is no code", code)
+		}
+	}
+	if e := refuse("unheard_of", nil); !e.Risk || e.Public == "" {
+		t.Errorf("an unknown code gives %+v", e)
+	}
+}
+
+func TestAttackW3UnusableKey(t *testing.T) {
+	for name, key := range map[string]any{
+		"no key type":        map[int]any{3: -7},
+		"key type of RSA":    map[int]any{1: 3, 3: -7, -1: 1, -2: make([]byte, 32), -3: make([]byte, 32)},
+		"not on the curve":   map[int]any{1: 2, 3: -7, -1: 1, -2: make([]byte, 32), -3: make([]byte, 32)},
+		"curve of ES384":     map[int]any{1: 2, 3: -7, -1: 2, -2: make([]byte, 48), -3: make([]byte, 48)},
+		"short Ed25519":      map[int]any{1: 1, 3: -8, -1: 6, -2: make([]byte, 5)},
+		"RSA exponent of 1":  map[int]any{1: 3, 3: -257, -1: append([]byte{0xc1}, make([]byte, 255)...), -2: []byte{1}},
+		"RSA of 1024 bits":   map[int]any{1: 3, 3: -257, -1: append([]byte{0xc1}, make([]byte, 127)...), -2: []byte{1, 0, 1}},
+		"RSA without modulo": map[int]any{1: 3, 3: -257, -2: []byte{1, 0, 1}},
+		"not a map":          7,
+	} {
+		cose, err := webauthncbor.Marshal(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := checkKey(cose, algorithms()); !errors.Is(err, refuse(CodeKeyUnusable, nil)) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

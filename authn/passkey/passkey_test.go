@@ -1,0 +1,404 @@
+package passkey_test
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"sallyport/authn"
+	"sallyport/authn/authntest"
+	"sallyport/authn/passkey"
+)
+
+func TestPasskeyLife(t *testing.T) {
+	w, alice := newWorld(t), session("alice", "1")
+	a := authntest.NewAuthenticator(origin)
+	a.BackupEligible = true
+
+	r, err := w.tryRegister(alice, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if records, err := w.List(t.Context(), r.Subject); err != nil || len(records) != 0 {
+		t.Fatalf("finishing a registration stored it: %v, %v", records, err)
+	}
+	if err := w.store.AddCredential(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if r.Subject != alice.Person.Subject || string(r.ID) != string(a.Credentials()[0]) || !r.CreatedAt.Equal(w.now) || !r.LastUsedAt.IsZero() ||
+		!r.BackupEligible || r.BackedUp || r.SignCount != 1 || r.AAGUID != "5a000000-0000-4000-8000-000000000001" ||
+		fmt.Sprint(r.Transports) != "[internal]" || r.Name != "Synced passkey" {
+		t.Errorf("record %+v", r)
+	}
+
+	w.now = w.now.Add(time.Hour)
+	a.BackedUp = true // the person switched synchronisation on: legal, and remembered
+	got := w.mustAssert(alice, a)
+	if !got.BackedUp || !got.LastUsedAt.Equal(w.now) || got.Class != authn.ClassSynced {
+		t.Errorf("credential %+v", got)
+	}
+	after := w.stored(r)
+	if !after.BackedUp || after.SignCount != 2 || !after.LastUsedAt.Equal(w.now) {
+		t.Errorf("stored %+v", after)
+	}
+	a.BackedUp = false
+	if got := w.mustAssert(alice, a); got.BackedUp {
+		t.Error("still backed up")
+	}
+}
+
+func TestSeveralPasskeys(t *testing.T) {
+	w, alice := newWorld(t), session("alice", "1")
+	laptop, key := authntest.NewAuthenticator(origin), authntest.NewAuthenticator(origin)
+	key.Attachment, key.Transports = "cross-platform", []string{"usb", "nfc"}
+	w.register(alice, laptop)
+	alice.Verification = authn.Verification{At: w.now, Credential: w.mustAssert(alice, laptop)}
+
+	w.now = w.now.Add(passkey.FreshFor)
+	second, err := w.tryRegister(alice, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Add(t.Context(), alice, second); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, w.Add(t.Context(), alice, second), passkey.CodeCredentialExists, false)
+	if c := w.mustAssert(alice, key); string(c.ID) != string(second.ID) || c.Name != "Security key" {
+		t.Errorf("used %+v", c)
+	}
+	w.mustAssert(alice, laptop)
+
+	c, err := w.BeginRegistration(t.Context(), alice)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := key.Create(c.Options); !errors.Is(err, authntest.ErrExcluded) {
+		t.Errorf("a second passkey on the same authenticator: %v", err)
+	}
+}
+
+// Somebody whose passkey was blocked may make a new one on the same device, with
+// a new ticket.
+func TestBlockedPasskeyIsNotExcluded(t *testing.T) {
+	w, alice := newWorld(t), session("alice", "1")
+	a := authntest.NewAuthenticator(origin)
+	r := w.register(alice, a)
+	if err := w.store.BlockCredential(t.Context(), r.Subject, r.ID, "reported stolen"); err != nil {
+		t.Fatal(err)
+	}
+	w.register(alice, a)
+	if c := w.mustAssert(alice, a); string(c.ID) == string(r.ID) {
+		t.Error("the blocked passkey was used")
+	}
+}
+
+func TestTooManyPasskeys(t *testing.T) {
+	w, alice := newWorld(t), session("alice", "1")
+	for range passkey.MaxCredentials {
+		w.register(alice, authntest.NewAuthenticator(origin))
+	}
+	_, err := w.BeginRegistration(t.Context(), alice)
+	refused(t, err, passkey.CodeTooManyCredentials, false)
+}
+
+func TestAlgorithmsAndAttestations(t *testing.T) {
+	for _, alg := range []int{authntest.ES256, authntest.EdDSA, authntest.RS256} {
+		for _, attestation := range []string{"none", "packed", "x5c"} {
+			t.Run(fmt.Sprint(alg, attestation), func(t *testing.T) {
+				w, alice := newWorld(t), session("alice", "1")
+				w.t = t
+				a := authntest.NewAuthenticator(origin)
+				a.Algorithm, a.Attestation = alg, attestation
+				w.register(alice, a)
+				w.mustAssert(alice, a)
+			})
+		}
+	}
+}
+
+func TestAuthenticatorsThatDoLess(t *testing.T) {
+	w, alice := newWorld(t), session("alice", "1")
+	a := authntest.NewAuthenticator(origin)
+	a.Uncounted, a.NonResident = true, true
+	w.register(alice, a)
+	for range 3 {
+		w.mustAssert(alice, a)
+	}
+}
+
+func TestCreationOptions(t *testing.T) {
+	w, alice := newWorld(t), session("alice", "1")
+	first := w.register(alice, authntest.NewAuthenticator(origin))
+	c, err := w.BeginRegistration(t.Context(), alice)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var o struct {
+		RP                     struct{ ID, Name string }
+		User                   struct{ ID, Name, DisplayName string }
+		Challenge              string
+		Timeout                int
+		Attestation            string
+		AuthenticatorSelection map[string]any
+		ExcludeCredentials     []struct{ ID, Type string }
+		PubKeyCredParams       []struct{ Alg int }
+	}
+	if err := json.Unmarshal(c.Options, &o); err != nil {
+		t.Fatal(err)
+	}
+	handle, err := base64.RawURLEncoding.DecodeString(o.User.ID)
+	if err != nil || len(handle) != 64 || strings.Contains(string(handle), "alice") {
+		t.Errorf("user handle %q: %v", handle, err)
+	}
+	if challenge, err := base64.RawURLEncoding.DecodeString(o.Challenge); err != nil || len(challenge) < 16 {
+		t.Errorf("challenge %q: %v", o.Challenge, err)
+	}
+	if o.RP.ID != rpID || o.RP.Name != "Corp" || o.User.Name != "alice@corp.example" || o.User.DisplayName != "alice" ||
+		o.Timeout != 300_000 || o.Attestation != "direct" || fmt.Sprint(o.PubKeyCredParams) != "[{-7} {-8} {-257}]" {
+		t.Errorf("options %s", c.Options)
+	}
+	if s := o.AuthenticatorSelection; s["userVerification"] != "required" || s["residentKey"] != "preferred" || s["authenticatorAttachment"] != nil {
+		t.Errorf("selection %v", s)
+	}
+	if len(o.ExcludeCredentials) != 1 || o.ExcludeCredentials[0].ID != base64.RawURLEncoding.EncodeToString(first.ID) {
+		t.Errorf("exclude %v", o.ExcludeCredentials)
+	}
+}
+
+func TestRequestOptions(t *testing.T) {
+	w, alice := newWorld(t), session("alice", "1")
+	first := w.register(alice, authntest.NewAuthenticator(origin))
+	w.register(session("bob", "1"), authntest.NewAuthenticator(origin))
+	c, err := w.BeginAssertion(t.Context(), alice)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var o struct {
+		RPID, UserVerification string
+		Timeout                int
+		AllowCredentials       []struct {
+			ID         string
+			Transports []string
+		}
+	}
+	if err := json.Unmarshal(c.Options, &o); err != nil {
+		t.Fatal(err)
+	}
+	if o.RPID != rpID || o.UserVerification != "required" || o.Timeout != 300_000 {
+		t.Errorf("options %s", c.Options)
+	}
+	if len(o.AllowCredentials) != 1 || o.AllowCredentials[0].ID != base64.RawURLEncoding.EncodeToString(first.ID) || len(o.AllowCredentials[0].Transports) != 1 {
+		t.Errorf("allow %v", o.AllowCredentials)
+	}
+}
+
+// The whole attestation is kept as it came, for whoever judges it later.
+func TestAttestationIsKeptVerbatim(t *testing.T) {
+	w, alice := newWorld(t), session("alice", "1")
+	a := authntest.NewAuthenticator(origin)
+	a.Attestation = "x5c"
+	c, body := w.created(alice, a)
+	r, err := w.FinishRegistration(t.Context(), alice, c.ID, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.store.AddCredential(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	w.mustAssert(alice, a) // writes Data anew
+	var sent struct {
+		Response struct{ AttestationObject, ClientDataJSON string }
+	}
+	var kept struct {
+		Attestation struct{ Object, ClientDataJSON []byte }
+	}
+	if err := errors.Join(json.Unmarshal(body, &sent), json.Unmarshal(w.stored(r).Data, &kept)); err != nil {
+		t.Fatal(err)
+	}
+	if base64.RawURLEncoding.EncodeToString(kept.Attestation.Object) != sent.Response.AttestationObject ||
+		base64.RawURLEncoding.EncodeToString(kept.Attestation.ClientDataJSON) != sent.Response.ClientDataJSON {
+		t.Error("the attestation was not kept verbatim")
+	}
+}
+
+func TestUnsolicitedExtension(t *testing.T) {
+	for name, f := range finishers {
+		w, alice := newWorld(t), session("alice", "1")
+		a := authntest.NewAuthenticator(origin)
+		if name == "assertion" {
+			w.register(alice, a)
+		}
+		a.Lie.Extensions = map[string]any{"appid": true}
+		c, body := f.answer(w, alice, a)
+		refused(t, f.finish(w, alice, c.ID, body), passkey.CodeResponseRefused, false)
+	}
+}
+
+func TestTransportsAreCleaned(t *testing.T) {
+	w, alice := newWorld(t), session("alice", "1")
+	a := authntest.NewAuthenticator(origin)
+	a.Transports = []string{"usb", "usb", "<script>", "", "line\nbreak", strings.Repeat("x", 33), "smart-card"}
+	r := w.register(alice, a)
+	if fmt.Sprint(r.Transports) != "[usb smart-card]" {
+		t.Errorf("transports %q", r.Transports)
+	}
+	if strings.Contains(string(r.Data), "script") && strings.Contains(string(r.Data), `\u003cscript`) {
+		t.Error("the library's record keeps them")
+	}
+}
+
+func TestNobodyHasNoCeremony(t *testing.T) {
+	w := newWorld(t)
+	_, err := w.BeginRegistration(t.Context(), authn.Session{})
+	refused(t, err, passkey.CodeNotSignedIn, false)
+	_, err = w.BeginAssertion(t.Context(), authn.Session{})
+	refused(t, err, passkey.CodeNotSignedIn, false)
+	_, err = w.BeginAssertion(t.Context(), session("alice", "1"))
+	if !errors.Is(err, passkey.ErrNoCredential) {
+		t.Errorf("without a passkey: %v", err)
+	}
+	refused(t, err, passkey.CodeNoCredential, false)
+}
+
+// Whichever store call fails, nothing is proven and nobody is told that they
+// did something wrong.
+func TestStoreDown(t *testing.T) {
+	for name, f := range finishers {
+		for _, method := range []string{"Put", "Take", "Credentials", "UserHandle", "RecordUse"} {
+			if name == "registration" && method == "RecordUse" {
+				continue
+			}
+			t.Run(name+"/"+method, func(t *testing.T) {
+				w, alice := newWorld(t), session("alice", "1")
+				a := authntest.NewAuthenticator(origin)
+				if name == "assertion" {
+					w.register(alice, a)
+				}
+				w.store.Fail(authntest.NotStored, method)
+				var c passkey.Ceremony
+				var err error
+				if name == "registration" {
+					c, err = w.BeginRegistration(t.Context(), alice)
+				} else {
+					c, err = w.BeginAssertion(t.Context(), alice)
+				}
+				if err == nil {
+					var body []byte
+					w.store.Heal()
+					if name == "registration" {
+						body, err = a.Create(c.Options)
+					} else {
+						body, err = a.Get(c.Options)
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
+					w.store.Fail(authntest.NotStored, method)
+					err = f.finish(w, alice, c.ID, body)
+				}
+				var refusal *passkey.Error
+				if !errors.Is(err, authntest.ErrFault) || errors.As(err, &refusal) {
+					t.Errorf("got %v", err)
+				}
+			})
+		}
+	}
+}
+
+// A row whose parts contradict each other proves nothing.
+func TestDamagedRecord(t *testing.T) {
+	w, alice := newWorld(t), session("alice", "1")
+	a := authntest.NewAuthenticator(origin)
+	r, err := w.tryRegister(alice, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := w.tryRegister(alice, authntest.NewAuthenticator(origin))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.PublicKey = other.PublicKey
+	if err := w.store.AddCredential(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := w.BeginAssertion(t.Context(), alice); err == nil {
+		t.Errorf("asked for %s", c.Options)
+	}
+}
+
+func TestManage(t *testing.T) {
+	w, alice := newWorld(t), session("alice", "1")
+	first := w.register(alice, authntest.NewAuthenticator(origin))
+	ctx, s := t.Context(), first.Subject
+	for _, name := range []string{"", "  ", strings.Repeat("x", 65), "line\nbreak", "turned\u202eround", "\xff", "\x1b[31m"} {
+		refused(t, w.Rename(ctx, s, first.ID, name), passkey.CodeNameInvalid, false)
+	}
+	if err := w.Rename(ctx, s, first.ID, "  Schlüssel am Bund "); err != nil || w.stored(first).Name != "Schlüssel am Bund" {
+		t.Errorf("renamed to %q: %v", w.stored(first).Name, err)
+	}
+	bob := person("bob").Subject
+	refused(t, w.Rename(ctx, bob, first.ID, "mine"), passkey.CodeCredentialGone, false)
+	refused(t, w.Remove(ctx, bob, first.ID), passkey.CodeCredentialGone, false)
+	err := w.Remove(ctx, s, first.ID)
+	refused(t, err, passkey.CodeLastCredential, false)
+	if !errors.Is(err, passkey.ErrLastCredential) {
+		t.Errorf("%v hides the store's error", err)
+	}
+	w.register(alice, authntest.NewAuthenticator(origin))
+	if err := w.Remove(ctx, s, first.ID); err != nil {
+		t.Error(err)
+	}
+	w.store.Fail(authntest.NotStored)
+	var refusal *passkey.Error
+	if err := w.Rename(ctx, s, first.ID, "x"); err == nil || errors.As(err, &refusal) {
+		t.Errorf("with the store down: %v", err)
+	}
+	if _, err := w.List(ctx, s); err == nil {
+		t.Error("a list with the store down")
+	}
+}
+
+func TestConfig(t *testing.T) {
+	good := func() passkey.Config {
+		m := authntest.NewMemory()
+		return passkey.Config{RPID: rpID, RPName: "Corp", Origins: []string{origin}, Store: m, Ceremonies: m}
+	}
+	for _, tt := range []struct {
+		name string
+		set  func(*passkey.Config)
+		ok   bool
+	}{
+		{"good", func(c *passkey.Config) {}, true},
+		{"the relying party itself", func(c *passkey.Config) { c.Origins = []string{"https://corp.example"} }, true},
+		{"a port", func(c *passkey.Config) { c.Origins = []string{"https://corp.example:8443"} }, true},
+		{"localhost", func(c *passkey.Config) { c.RPID, c.Origins = "localhost", []string{"http://localhost:8080"} }, true},
+		{"below localhost", func(c *passkey.Config) { c.RPID, c.Origins = "localhost", []string{"http://app.localhost:8080"} }, true},
+		{"no store", func(c *passkey.Config) { c.Store = nil }, false},
+		{"no ceremonies", func(c *passkey.Config) { c.Ceremonies = nil }, false},
+		{"no name", func(c *passkey.Config) { c.RPName = "" }, false},
+		{"no id", func(c *passkey.Config) { c.RPID = "" }, false},
+		{"an address as id", func(c *passkey.Config) { c.RPID, c.Origins = "127.0.0.1", []string{"http://127.0.0.1"} }, false},
+		{"a URL as id", func(c *passkey.Config) { c.RPID = "https://corp.example" }, false},
+		{"no origin", func(c *passkey.Config) { c.Origins = nil }, false},
+		{"plain http", func(c *passkey.Config) { c.Origins = []string{"http://login.corp.example"} }, false},
+		{"no scheme", func(c *passkey.Config) { c.Origins = []string{"login.corp.example"} }, false},
+		{"trailing slash", func(c *passkey.Config) { c.Origins = []string{origin + "/"} }, false},
+		{"upper case", func(c *passkey.Config) { c.Origins = []string{"https://Login.corp.example"} }, false},
+		{"default port", func(c *passkey.Config) { c.Origins = []string{origin + ":443"} }, false},
+		{"empty port", func(c *passkey.Config) { c.Origins = []string{origin + ":"} }, false},
+		{"user info", func(c *passkey.Config) { c.Origins = []string{"https://a@login.corp.example"} }, false},
+		{"another domain", func(c *passkey.Config) { c.Origins = []string{"https://evil.example"} }, false},
+		{"a domain that only ends alike", func(c *passkey.Config) { c.Origins = []string{"https://evilcorp.example"} }, false},
+		{"the domain above", func(c *passkey.Config) { c.Origins = []string{"https://example"} }, false},
+	} {
+		c := good()
+		tt.set(&c)
+		if rp, err := passkey.New(c); (err == nil) != tt.ok || (rp != nil) != tt.ok {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+}
