@@ -89,12 +89,8 @@ func CanonicaliseBehindProxy(r *http.Request, scheme string) (Target, error) {
 	if err := checkMethod(r.Method); err != nil {
 		return Target{}, err
 	}
-	// HTTP/2 may carry a Host header beside :authority; HTTP/1 Hosts are gone
-	// from the map. Two answers to one question is no answer (RFC 9113 8.3.1).
-	for _, h := range r.Header["Host"] {
-		if !strings.EqualFold(h, r.Host) {
-			return Target{}, refuse("the request names two hosts")
-		}
+	if err := checkAgreement(r); err != nil {
+		return Target{}, err
 	}
 	t := Target{Scheme: scheme}
 	if err := t.setHost(r.Host); err != nil {
@@ -114,6 +110,22 @@ func CanonicaliseBehindProxy(r *http.Request, scheme string) (Target, error) {
 		return Target{}, err
 	}
 	return t, nil
+}
+
+// checkAgreement refuses what HTTP/2 can say twice and differently. net/http has
+// sorted this out for HTTP/1 by now.
+func checkAgreement(r *http.Request) error {
+	for _, h := range r.Header["Host"] { // beside :authority (RFC 9113 section 8.3.1)
+		if !strings.EqualFold(h, r.Host) {
+			return refuse("the request names two hosts")
+		}
+	}
+	for _, v := range r.Header["Content-Length"] { // beside the end of the stream (section 8.1.1)
+		if n, err := strconv.ParseInt(v, 10, 64); err != nil || n != r.ContentLength {
+			return refuse("the length of the body is not the one announced")
+		}
+	}
+	return nil
 }
 
 // checkMethod allows every method that is spelled like one, known or not: the
