@@ -33,6 +33,7 @@ type cache struct {
 		sync.RWMutex
 		m map[string]*live
 	}
+	voided atomic.Bool // an entry may be void, so a sweep is worth its locks
 	// stray holds last-seen times, to be flushed, of sessions that are not (or no
 	// longer) in lives.
 	strayMu sync.Mutex
@@ -198,13 +199,17 @@ func (c *cache) clear() {
 // kill voids every entry of l and keeps the touch that was not flushed yet.
 func (c *cache) kill(l *live) {
 	l.dead.Store(true)
+	c.voided.Store(true)
 	if seen := l.seen.Load(); seen > l.kept.Load() {
 		c.touchStray(l.id, seen)
 	}
 }
 
-// sweep frees void entries.
+// sweep frees void entries, if there can be any.
 func (c *cache) sweep() {
+	if !c.voided.Swap(false) {
+		return
+	}
 	for i := range parts {
 		p := &c.entries[i]
 		p.Lock()
