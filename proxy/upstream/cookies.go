@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -28,30 +29,28 @@ func cookieKey(name string) string {
 
 func (o ownCookies) has(name string) bool { return o[cookieKey(name)] }
 
-// stripRequest removes our cookies from the Cookie headers. Lines that hold
-// none of them keep every byte, and so do the other cookies of a line that does.
+// stripRequest removes our cookies from the Cookie headers of an outbound
+// request, in place. Lines that hold none of them keep every byte, and so do the
+// other cookies of a line that does.
 func (o ownCookies) stripRequest(h http.Header) {
-	lines := h["Cookie"]
-	for i, line := range lines {
-		if !o.in(line) {
-			continue
-		}
-		kept := make([]string, 0, len(lines)) // the map of the inbound request shares nothing with this slice
-		for j, l := range lines {
-			if j >= i {
-				l = o.without(l)
-			}
-			if l != "" {
-				kept = append(kept, l)
-			}
-		}
-		if len(kept) == 0 {
-			delete(h, "Cookie")
-		} else {
-			h["Cookie"] = kept
-		}
+	lines, ok := h["Cookie"]
+	if !ok {
 		return
 	}
+	kept := lines[:0]
+	for _, line := range lines {
+		if o.in(line) {
+			if line = o.without(line); line == "" {
+				continue
+			}
+		}
+		kept = append(kept, line)
+	}
+	if len(kept) == 0 {
+		delete(h, "Cookie")
+		return
+	}
+	h["Cookie"] = kept
 }
 
 // in reports whether one of our cookies is in line.
@@ -69,6 +68,7 @@ func (o ownCookies) in(line string) bool {
 // it, the last one with the separator before it.
 func (o ownCookies) without(line string) string {
 	var b strings.Builder
+	b.Grow(len(line))
 	for rest, more := line, true; more; {
 		var pair string
 		pair, rest, more = strings.Cut(rest, ";")
@@ -85,25 +85,16 @@ func (o ownCookies) without(line string) string {
 	return b.String()
 }
 
-// stripResponse removes Set-Cookie headers for our names.
+// stripResponse removes Set-Cookie headers for our names, in place.
 func (o ownCookies) stripResponse(h http.Header) {
-	lines := h["Set-Cookie"]
-	for i, line := range lines {
-		if !o.set(line) {
-			continue
-		}
-		kept := append(make([]string, 0, len(lines)), lines[:i]...)
-		for _, l := range lines[i+1:] {
-			if !o.set(l) {
-				kept = append(kept, l)
-			}
-		}
-		if len(kept) == 0 {
-			delete(h, "Set-Cookie")
-		} else {
-			h["Set-Cookie"] = kept
-		}
+	lines, ok := h["Set-Cookie"]
+	if !ok {
 		return
+	}
+	if kept := slices.DeleteFunc(lines, o.set); len(kept) > 0 {
+		h["Set-Cookie"] = kept
+	} else {
+		delete(h, "Set-Cookie")
 	}
 }
 

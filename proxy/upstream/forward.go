@@ -178,8 +178,7 @@ func (c *call) rewrite(pr *httputil.ProxyRequest) {
 	}
 	c.f.stripper.strip(out.Header)
 	c.f.own.stripRequest(out.Header)
-	setIdentity(out.Header, &fr.Identity)
-	setForwarded(out.Header, fr.ClientAddr, &fr.Target)
+	setOurs(out.Header, fr)
 
 	if out.Body != nil {
 		out.Body = &requestBody{ReadCloser: out.Body, left: route.maxBody}

@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"net/http"
-	"net/netip"
 	"strings"
 )
 
@@ -140,27 +139,28 @@ func (s stripper) forged(name string) bool {
 	return false
 }
 
-// setIdentity writes our headers. It runs after hop-by-hop processing, so that
-// a client cannot have them removed by naming them in Connection, and after
+// setOurs writes our headers. It runs after hop-by-hop processing, so that a
+// client cannot have them removed by naming them in Connection, and after
 // stripping, so that they stand alone.
-func setIdentity(h http.Header, id *Identity) {
+func setOurs(h http.Header, fr *ForwardRequest) {
+	values := new([7]string) // one allocation for all, and one slice of it for each
+	n := 0
 	set := func(name, value string) {
 		if value != "" {
-			h[name] = []string{value}
+			values[n] = value
+			h[name] = values[n : n+1 : n+1]
+			n++
 		}
 	}
-	set(headerUser, encodeValue(id.User))
-	set(headerEmail, encodeValue(id.Email))
-	set(headerGroups, encodeGroups(id.Groups))
-	set(headerAssertion, id.Assertion)
-}
-
-func setForwarded(h http.Header, client netip.Addr, t *Target) {
-	if client.IsValid() {
-		h[headerForwardedFor] = []string{client.String()}
+	set(headerUser, encodeValue(fr.Identity.User))
+	set(headerEmail, encodeValue(fr.Identity.Email))
+	set(headerGroups, encodeGroups(fr.Identity.Groups))
+	set(headerAssertion, fr.Identity.Assertion)
+	if fr.ClientAddr.IsValid() {
+		set(headerForwardedFor, fr.ClientAddr.String())
 	}
-	h[headerForwardedHost] = []string{t.Host}
-	h[headerForwardedProto] = []string{t.Scheme}
+	set(headerForwardedHost, fr.Target.Host)
+	set(headerForwardedProto, fr.Target.Scheme)
 }
 
 // encodeGroups joins the names with ",". A comma inside a name is escaped: the
