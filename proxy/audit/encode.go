@@ -46,11 +46,11 @@ func encode(r *Record) ([]byte, error) {
 	if len(out) <= cuts[0].text {
 		return printable(out), nil
 	}
+	var own Record // deep copy: the caller's facts must not change
+	if err := json.Unmarshal(out, &own); err != nil {
+		return nil, fmt.Errorf("audit record: %w", err)
+	}
 	for _, c := range cuts {
-		var own Record // deep copy: the caller's facts must not change
-		if err := json.Unmarshal(out, &own); err != nil {
-			return nil, fmt.Errorf("audit record: %w", err)
-		}
 		clip(reflect.ValueOf(&own).Elem(), c)
 		cut, err := marshal(&own)
 		if err != nil {

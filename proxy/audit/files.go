@@ -38,6 +38,7 @@ type file interface {
 type disk struct {
 	open    func(path string, flag int) (file, error)
 	replace func(path string, data []byte) error
+	syncDir func(dir string) error
 }
 
 func osDisk() disk {
@@ -50,6 +51,7 @@ func osDisk() disk {
 			return f, nil
 		},
 		replace: replaceFile,
+		syncDir: syncDir,
 	}
 }
 

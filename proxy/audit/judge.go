@@ -25,10 +25,13 @@ func (s *scan) judge() error {
 	}
 	if s.signed.fits {
 		// The lines are what was signed, so whatever differs from them is wrong.
+		const intact = "; the lines that are signed are intact"
 		before := len(s.problems)
 		s.problems = slices.DeleteFunc(s.problems, func(p Problem) bool { return p.lines() && p.Seq < n })
-		if s.badHashes > 0 || len(s.problems) < before {
-			s.problem(Problem{Kind: BadHashes, Message: "the hash file was changed; the lines that are signed are intact"})
+		if i := slices.IndexFunc(s.problems, func(p Problem) bool { return p.Kind == BadHashes }); i >= 0 {
+			s.problems[i].Message += intact
+		} else if s.badHashes > 0 || len(s.problems) < before {
+			s.problem(Problem{Kind: BadHashes, Message: "the hash file was changed" + intact})
 		}
 		return nil
 	}

@@ -306,5 +306,5 @@ func (s *store) openLines(files []string) error {
 	if s.size == 0 && (len(s.starts) == 0 || s.starts[len(s.starts)-1] != s.tree.n) {
 		s.starts = append(s.starts, s.tree.n)
 	}
-	return syncDir(filepath.Dir(s.path))
+	return s.disk.syncDir(filepath.Dir(s.path))
 }

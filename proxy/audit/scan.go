@@ -165,7 +165,9 @@ func (s *scan) identify(ref lineRef) (int64, error) {
 	case ref.seq < 0:
 		return -1, nil
 	case ref.seq >= s.known:
-		if ref.valid {
+		// Taken at its word, but not where a hash could tell: there, a record that is
+		// not hashed yet is out of place.
+		if ref.valid && (s.known == 0 || s.next >= s.known) {
 			return ref.seq, nil
 		}
 		return -1, nil
@@ -185,6 +187,12 @@ func (s *scan) line(ref lineRef) error {
 	if id == s.next && s.parted == nil {
 		s.next++
 		return s.accept(ref)
+	}
+	if id > s.next && id >= s.known {
+		// If the line after it continues from here, it is this one's seq that is wrong.
+		if after, err := s.src.peek(0); err == nil && after.seq == s.next+1 {
+			id = -1
+		}
 	}
 	// A tail that nobody was told about, left by a crash.
 	if s.mending && id != s.next && s.next >= s.total() {

@@ -128,7 +128,7 @@ func (s *store) rotate() error {
 		err = fmt.Errorf("%s was replaced by a file that is not empty", s.path)
 	}
 	if err == nil {
-		err = syncDir(filepath.Dir(s.path))
+		err = s.disk.syncDir(filepath.Dir(s.path))
 	}
 	if err != nil {
 		return errors.Join(err, f.Close())

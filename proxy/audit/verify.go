@@ -247,7 +247,10 @@ func (s *scan) useHashes(path string, h statReader) error {
 	if s.signed != nil {
 		signed = s.signed.size
 	}
-	if s.known < signed {
+	switch {
+	case h == nil:
+		s.problem(Problem{Kind: BadHashes, File: path, Message: "there is no hash file"})
+	case s.known < signed:
 		s.problem(Problem{Kind: BadHashes, File: path, Message: fmt.Sprintf("the hash file has %d records, the checkpoint covers %d", s.known, signed)})
 	}
 	// A power failure can leave zeros where hashes were not synced. Those that the

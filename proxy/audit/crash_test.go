@@ -1,0 +1,332 @@
+package audit
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+const childEnv = "SALLYPORT_AUDIT_TEST_CHILD"
+
+func TestMain(m *testing.M) {
+	if file := os.Getenv(childEnv); file != "" {
+		child(file)
+	}
+	os.Exit(m.Run())
+}
+
+// child appends from several goroutines and says which records were acknowledged,
+// until it is killed.
+func child(file string) {
+	l, err := Open(Config{File: file, Key: testSeed, CheckpointEvery: 3 * time.Millisecond})
+	if err != nil {
+		fmt.Println("open:", err)
+		os.Exit(1)
+	}
+	var out sync.Mutex
+	for g := range 8 {
+		go func() {
+			for i := 0; ; i++ {
+				id := fmt.Sprintf("%d-%d-%d", os.Getpid(), g, i)
+				if err := l.Append(context.Background(), Record{Event: "kill", Detail: map[string]string{"id": id, "pad": strings.Repeat("x", rand.IntN(2000))}}); err != nil {
+					fmt.Println("append:", err)
+					os.Exit(1)
+				}
+				out.Lock()
+				fmt.Println("ok", id)
+				out.Unlock()
+			}
+		}()
+	}
+	select {}
+}
+
+// Killed at any moment, rotated under its hands: what was acknowledged is there.
+func TestKill9(t *testing.T) {
+	cfg := testConfig(t)
+	acknowledged := map[string]bool{}
+	for round := range 12 {
+		for _, id := range killedRun(t, cfg, 20+rand.IntN(300), round) {
+			acknowledged[id] = true
+		}
+		l, err := Open(cfg)
+		if err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		}
+		if round%3 == 2 {
+			mustClose(t, l)
+		} else {
+			// Ends without Close, as if killed at once: the next start finds the lock free.
+			c := copyLog(t, cfg)
+			l.Close()
+			cfg = c
+		}
+		mustVerify(t, cfg)
+	}
+	files, err := Segments(cfg.File)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for line, err := range Read(files...) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if id := line.Record.Detail["id"]; acknowledged[id] {
+			delete(acknowledged, id)
+			found++
+		}
+	}
+	if len(acknowledged) > 0 {
+		t.Errorf("%d acknowledged records are gone, %d are there", len(acknowledged), found)
+	}
+	if found == 0 {
+		t.Error("nothing was acknowledged")
+	}
+}
+
+// killedRun runs a child until it has acknowledged n records, kills it, and returns
+// them. Every other round it rotates the file meanwhile.
+func killedRun(t *testing.T, cfg Config, n, round int) []string {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run=^$")
+	cmd.Env = append(os.Environ(), childEnv+"="+cfg.File)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var ids []string
+	lines := bufio.NewScanner(out)
+	for lines.Scan() { // goes on after the kill: what is in the pipe was acknowledged
+		id, ok := strings.CutPrefix(lines.Text(), "ok ")
+		if !ok {
+			t.Errorf("child: %s", lines.Text())
+			break
+		}
+		ids = append(ids, id)
+		if round%2 == 1 && len(ids) == n/2 {
+			rename(t, cfg.File, fmt.Sprintf("%s.%d", cfg.File, round))
+		}
+		if len(ids) == n {
+			_ = cmd.Process.Kill()
+		}
+	}
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	return ids
+}
+
+// crashState is a log of 6 signed records and 3 that no checkpoint covers, as a
+// killed process leaves it, and where each line ends.
+func crashState(t *testing.T) (Config, []int) {
+	t.Helper()
+	cfg := testConfig(t)
+	l := mustOpen(t, cfg)
+	appendN(t, l, 6)
+	mustClose(t, l)
+	l = mustOpen(t, cfg)
+	appendN(t, l, 3)
+	c := copyLog(t, cfg)
+	var ends []int
+	for i, b := range readFile(t, c.File) {
+		if b == '\n' {
+			ends = append(ends, i+1)
+		}
+	}
+	return c, ends
+}
+
+func wholeLines(ends []int, size int) int64 {
+	n := int64(0)
+	for _, e := range ends {
+		if e <= size {
+			n++
+		}
+	}
+	return n
+}
+
+// A power failure can cut lines and hashes anywhere behind their last fsync. With the
+// hashes of a record gone, nobody knows of it but its caller, who was not told yet.
+func TestTornAtEveryByte(t *testing.T) {
+	state, ends := crashState(t)
+	text, hashes := readFile(t, state.File), readFile(t, state.File+hashSuffix)
+	signedHashes := 10 * 32 // of 6 records
+	for size := ends[5]; size <= len(text); size++ {
+		whole := wholeLines(ends, size)
+		for _, hashBytes := range []int{signedHashes, signedHashes + 7} {
+			if hashBytes > signedHashes && size%8 != 0 {
+				continue
+			}
+			cfg := copyLog(t, state)
+			putBytes(t, cfg.File, text[:size])
+			putBytes(t, cfg.File+hashSuffix, hashes[:hashBytes])
+			l, err := Open(cfg)
+			if err != nil {
+				t.Fatalf("lines cut at %d: %v", size, err)
+			}
+			want := whole
+			if size != ends[whole-1] {
+				want++ // audit_repaired
+			}
+			if l.Size() != want {
+				t.Fatalf("lines cut at %d: %d records, want %d", size, l.Size(), want)
+			}
+			if size%16 == 0 {
+				appendN(t, l, 1)
+			}
+			mustClose(t, l)
+			mustVerify(t, cfg)
+		}
+	}
+}
+
+// A hash is written after its line was synced. So a line that has one and is not
+// there was acknowledged, and no crash has taken it.
+func TestAcknowledgedRecordIsNeverDropped(t *testing.T) {
+	state, ends := crashState(t)
+	text := readFile(t, state.File)
+	for size := range len(text) {
+		if size < ends[4] && size%23 != 0 {
+			continue // deep in what is signed, a sample will do
+		}
+		cfg := copyLog(t, state)
+		putBytes(t, cfg.File, text[:size])
+		if size == 0 {
+			continue // an emptied file is a rotated one, see TestEmptiedInPlace
+		}
+		l, err := Open(cfg)
+		if err == nil {
+			l.Close()
+			t.Fatalf("cut at %d of %d: opened with %d records", size, len(text), l.Size())
+		}
+		if !errors.Is(err, ErrTampered) || !strings.Contains(err.Error(), fmt.Sprintf("seq %d", wholeLines(ends, size))) && !strings.Contains(err.Error(), fmt.Sprintf("after seq %d", wholeLines(ends, size)-1)) {
+			t.Fatalf("cut at %d: %v", size, err)
+		}
+		if got := readFile(t, cfg.File); got != text[:size] {
+			t.Fatalf("cut at %d: a refused file was changed", size)
+		}
+	}
+}
+
+// The hash file may be behind in any way: it is made again from the lines.
+func TestHashesCutAtEveryByte(t *testing.T) {
+	state, _ := crashState(t)
+	hashes := readFile(t, state.File+hashSuffix)
+	for size := range len(hashes) + 1 {
+		cfg := copyLog(t, state)
+		putBytes(t, cfg.File+hashSuffix, hashes[:size])
+		l, err := Open(cfg)
+		if err != nil {
+			t.Fatalf("hashes cut at %d: %v", size, err)
+		}
+		if l.Size() != 9 {
+			t.Fatalf("hashes cut at %d: %d records", size, l.Size())
+		}
+		mustClose(t, l)
+		if got := readFile(t, cfg.File+hashSuffix); got != hashes {
+			t.Fatalf("hashes cut at %d: they were not made again", size)
+		}
+	}
+	// Zeros where a file system had not written them yet.
+	for from := 10 * 32; from < len(hashes); from += 32 {
+		cfg := copyLog(t, state)
+		putBytes(t, cfg.File+hashSuffix, hashes[:from]+strings.Repeat("\x00", len(hashes)-from))
+		mustVerify(t, cfg)
+		l := mustOpen(t, cfg)
+		mustClose(t, l)
+		mustVerify(t, cfg)
+	}
+}
+
+// The tail that a power failure leaves need not be a cut line: blocks may be zeros
+// or out of order. None of it was acknowledged.
+func TestGarbageTail(t *testing.T) {
+	state, ends := crashState(t)
+	text := readFile(t, state.File)
+	for name, tail := range map[string]string{
+		"zeros":           strings.Repeat("\x00", 5000),
+		"zeros and line":  strings.Repeat("\x00", 300) + "\n" + text[ends[7]:ends[8]],
+		"later line only": strings.Replace(text[ends[7]:ends[8]], `"seq":8`, `"seq":11`, 1),
+		"not JSON":        `{"seq":9,"time":` + "\n",
+		"line feed":       "\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := copyLog(t, state)
+			putBytes(t, cfg.File, text+tail)
+			l := mustOpen(t, cfg)
+			if l.Size() != 10 {
+				t.Fatalf("%d records", l.Size())
+			}
+			mustClose(t, l)
+			mustVerify(t, cfg)
+			lines := splitLines(readFile(t, cfg.File))
+			if !strings.Contains(lines[9], EventRepaired) || !strings.Contains(lines[9], fmt.Sprintf(`"bytes":"%d"`, len(tail))) {
+				t.Errorf("the cut is not on record: %s", lines[9])
+			}
+		})
+	}
+	t.Run("more than was ever under way", func(t *testing.T) {
+		cfg := copyLog(t, state)
+		putBytes(t, cfg.File, text+strings.Repeat("\x00", maxBatch+3*maxLine))
+		if _, err := Open(cfg); !errors.Is(err, ErrTampered) {
+			t.Fatalf("open: %v", err)
+		}
+	})
+}
+
+// A line changed after the checkpoint, or forged at the end of a closed log.
+func TestAttackO3OpenRefusesUnsignedChanges(t *testing.T) {
+	state, _ := crashState(t)
+	lines := splitLines(readFile(t, state.File))
+	cfg := copyLog(t, state)
+	writeLines(t, cfg.File, edit(lines, 7))
+	if _, err := Open(cfg); !errors.Is(err, ErrTampered) || !strings.Contains(err.Error(), "line 8 (seq 7) was changed") {
+		t.Errorf("open: %v", err)
+	}
+}
+
+// The first start, killed at each of its steps.
+func TestCrashAtFirstStart(t *testing.T) {
+	done := testConfig(t)
+	l := mustOpen(t, done)
+	for _, files := range [][]string{
+		{}, {hashSuffix}, {hashSuffix, checkpointSuffix + ".tmp"}, {hashSuffix, checkpointSuffix}, {hashSuffix, checkpointSuffix, ""},
+	} {
+		cfg := testConfig(t)
+		for _, f := range files {
+			data := ""
+			if f == checkpointSuffix {
+				data = readFile(t, done.File+f)
+			}
+			putBytes(t, cfg.File+f, data)
+		}
+		l := mustOpen(t, cfg)
+		appendN(t, l, 2)
+		mustClose(t, l)
+		mustVerify(t, cfg)
+	}
+	mustClose(t, l)
+}
+
+func putBytes(t testing.TB, path, data string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := putFile(path, []byte(data)); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,283 @@
+package audit
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"net/netip"
+	"os"
+	"slices"
+	"time"
+)
+
+// Line is one line read back.
+type Line struct {
+	File   string
+	Number int64  // in the file, from 1; 0 when it is not known (Tail)
+	Raw    []byte // without line feed; valid until the next one is read
+	Record Record
+}
+
+// LineError is a line that is no record. Reading goes on after it.
+type LineError struct {
+	File   string
+	Number int64
+	Err    error
+}
+
+func (e *LineError) Error() string {
+	if e.Number == 0 {
+		return fmt.Sprintf("%s: %v", e.File, e.Err)
+	}
+	return fmt.Sprintf("%s:%d: %v", e.File, e.Number, e.Err)
+}
+
+func (e *LineError) Unwrap() error { return e.Err }
+
+var errLong = fmt.Errorf("line is longer than %d bytes", maxLine)
+
+// Read yields the records of files, in the order given, in bounded memory. A line
+// that is no record is yielded as a *LineError; any other error is the last. Half a
+// line at the end of a file, which is being written or was left by a crash, is not
+// a record yet and is passed over. Nothing is verified.
+func Read(files ...string) iter.Seq2[Line, error] {
+	return func(yield func(Line, error) bool) {
+		for _, path := range files {
+			if !readLines(path, yield) {
+				return
+			}
+		}
+	}
+}
+
+func readLines(path string, yield func(Line, error) bool) bool {
+	f, err := openLines(path)
+	if err != nil {
+		yield(Line{File: path}, err)
+		return false
+	}
+	defer f.Close()
+	for {
+		raw, err := f.next()
+		if err == io.EOF {
+			return true
+		}
+		if err != nil {
+			yield(Line{File: path}, err)
+			return false
+		}
+		line, err := decodeLine(path, raw.num, raw)
+		if err != nil && !raw.whole {
+			continue
+		}
+		if !yield(line, err) {
+			return false
+		}
+	}
+}
+
+func decodeLine(path string, num int64, raw rawLine) (Line, error) {
+	out := Line{File: path, Number: num, Raw: raw.raw}
+	if raw.long {
+		return out, &LineError{path, num, errLong}
+	}
+	if err := json.Unmarshal(raw.raw, &out.Record); err != nil {
+		return out, &LineError{path, num, err}
+	}
+	if f := out.Record.Facts; f != nil {
+		// What JSON does not carry, and a rule needs to be judged again.
+		f.IP.Addr, _ = netip.ParseAddr(f.IP.Address)
+	}
+	return out, nil
+}
+
+// pollEvery is how often Tail looks for more.
+const pollEvery = 200 * time.Millisecond
+
+// Tail yields the last n records of the log, and, with follow, those that are
+// written from then on, through rotations, until ctx ends. Errors are as for Read.
+func Tail(ctx context.Context, log string, n int, follow bool) iter.Seq2[Line, error] {
+	return func(yield func(Line, error) bool) {
+		places, err := lastLines(log, n)
+		if err != nil {
+			yield(Line{File: log}, err)
+			return
+		}
+		t := &tail{yield: yield}
+		defer t.close()
+		for _, p := range places {
+			if !t.open(p) || !t.read() {
+				return
+			}
+		}
+		if follow {
+			t.follow(ctx, log)
+		}
+	}
+}
+
+// place is where in a file to begin.
+type place struct {
+	file   string
+	offset int64
+}
+
+// lastLines finds where the last n lines begin, going back through rotated files,
+// but not through compressed ones, which cannot be read from the end.
+func lastLines(log string, n int) ([]place, error) {
+	files, err := Segments(log)
+	if err != nil {
+		return nil, err
+	}
+	var out []place
+	for _, path := range slices.Backward(files) {
+		if path != log && n <= 0 {
+			break
+		}
+		if zipped, err := isZipped(path); err != nil || zipped {
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			return out, err
+		}
+		offset, found, err := fromEnd(path, n)
+		if err != nil {
+			return nil, err
+		}
+		n -= found
+		out = append(out, place{path, offset})
+	}
+	slices.Reverse(out)
+	return out, nil
+}
+
+// fromEnd finds the offset of the n'th last line, and how many lines follow it.
+func fromEnd(path string, n int) (int64, int, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, 0, fmt.Errorf("audit log: %w", err)
+	}
+	defer f.Close()
+	end, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return 0, 0, fmt.Errorf("audit log: %w", err)
+	}
+	block := make([]byte, 64<<10)
+	feeds := 0 // line feeds seen; the last one ends the last line
+	for at := end; at > 0; {
+		size := min(at, int64(len(block)))
+		at -= size
+		if _, err := f.ReadAt(block[:size], at); err != nil {
+			return 0, 0, fmt.Errorf("audit log: %w", err)
+		}
+		for i := size - 1; i >= 0; i-- {
+			if block[i] != '\n' {
+				continue
+			}
+			if feeds++; feeds > n {
+				return at + i + 1, n, nil
+			}
+		}
+	}
+	return 0, feeds, nil
+}
+
+// tail reads a file as far as it goes, again and again.
+type tail struct {
+	yield  func(Line, error) bool
+	path   string
+	f      *os.File
+	offset int64
+}
+
+func (t *tail) close() {
+	if t.f != nil {
+		_ = t.f.Close()
+		t.f = nil
+	}
+}
+
+func (t *tail) open(p place) bool {
+	t.close()
+	f, err := os.Open(p.file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true // renamed just now; read looks again
+	}
+	if err != nil {
+		t.yield(Line{File: p.file}, fmt.Errorf("audit log: %w", err))
+		return false
+	}
+	t.f, t.path, t.offset = f, p.file, p.offset
+	return true
+}
+
+// read yields the whole lines that are there. It returns false when it is over.
+func (t *tail) read() bool {
+	if t.f == nil {
+		return true
+	}
+	info, err := t.f.Stat()
+	if err != nil {
+		t.yield(Line{File: t.path}, fmt.Errorf("audit log: %w", err))
+		return false
+	}
+	if info.Size() < t.offset {
+		t.offset = 0 // emptied in place
+	}
+	if info.Size() == t.offset {
+		return true
+	}
+	begin := t.offset
+	lines := newLineReader(io.NewSectionReader(t.f, begin, info.Size()-begin), t.path)
+	for {
+		raw, err := lines.next()
+		if err == io.EOF || err == nil && !raw.whole {
+			return true
+		}
+		if err != nil {
+			t.yield(Line{File: t.path}, err)
+			return false
+		}
+		t.offset = begin + raw.end
+		if !t.yield(decodeLine(t.path, 0, raw)) {
+			return false
+		}
+	}
+}
+
+func (t *tail) follow(ctx context.Context, log string) {
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		// Look for a new file before reading on, so that what was written to the old
+		// one until it was renamed is read first.
+		renamed := t.renamed(log)
+		if !t.read() {
+			return
+		}
+		if renamed && !t.open(place{file: log}) {
+			return
+		}
+	}
+}
+
+func (t *tail) renamed(log string) bool {
+	if t.f == nil {
+		return true
+	}
+	at, err := os.Stat(log)
+	if err != nil {
+		return false
+	}
+	open, err := t.f.Stat()
+	return err == nil && !os.SameFile(at, open)
+}
