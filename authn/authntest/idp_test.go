@@ -84,7 +84,7 @@ func idpBody(t *testing.T, resp *http.Response) string {
 }
 
 var (
-	hidden     = regexp.MustCompile(`<input type="hidden" name="([^"]*)" value="([^"]*)">`)
+	idpHidden  = regexp.MustCompile(`<input type="hidden" name="([^"]*)" value="([^"]*)">`)
 	idpRefresh = regexp.MustCompile(`<meta http-equiv="refresh" content="0; url=([^"]*)">`)
 )
 

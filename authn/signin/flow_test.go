@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/url"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -131,9 +132,11 @@ func TestClaimShapes(t *testing.T) {
 	})
 	t.Run("a name loses what cannot be seen", func(t *testing.T) {
 		r := newRig(t)
-		r.idp.EditIDToken(func(claims map[string]any) { claims["name"] = " Al\u202eice\u200b " })
-		if p := r.mustSignIn("alice-1").Person; p.Name != "Alice" {
-			t.Errorf("name %q", p.Name)
+		for claim, want := range map[string]string{" Al\u202eice\u200b ": "Alice", strings.Repeat("é", 200): strings.Repeat("é", 100), "\x07": ""} {
+			r.idp.EditIDToken(func(claims map[string]any) { claims["name"] = claim })
+			if p := r.mustSignIn("alice-1").Person; p.Name != want {
+				t.Errorf("name %q, want %q", p.Name, want)
+			}
 		}
 	})
 }

@@ -105,8 +105,10 @@ func (p *Provider) judgeLogoutToken(head header, all claimSet, c registered, id 
 		return refuse(CodeTokenExpired, "token expired at %s, it is now %s", stamp(c.expires), stamp(now))
 	case c.issued.IsZero():
 		return refuse(CodeTokenIssuedAt, "token has no iat")
-	case c.issued.After(now.Add(skew)), c.notBefore.After(now.Add(skew)):
-		return refuse(CodeTokenNotYet, "token is valid from %s, it is now %s", stamp(later(c.issued, c.notBefore)), stamp(now))
+	case c.issued.After(now.Add(skew)):
+		return refuse(CodeTokenNotYet, "token was issued at %s, it is now %s", stamp(c.issued), stamp(now))
+	case c.notBefore.After(now.Add(skew)):
+		return refuse(CodeTokenNotYet, "token is valid from %s, it is now %s", stamp(c.notBefore), stamp(now))
 	case !now.Before(c.issued.Add(logoutMaxAge)):
 		return refuse(CodeTokenStale, "token was issued at %s, it is now %s", stamp(c.issued), stamp(now))
 	case !isLogoutEvent(all):

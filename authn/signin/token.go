@@ -148,8 +148,10 @@ func (p *Provider) judgeIDToken(head header, all claimSet, c registered, want ex
 		return refuse(CodeTokenExpired, "token expired at %s, it is now %s", stamp(c.expires), stamp(now))
 	case c.issued.IsZero():
 		return refuse(CodeTokenIssuedAt, "token has no iat")
-	case c.issued.After(now.Add(skew)), c.notBefore.After(now.Add(skew)):
-		return refuse(CodeTokenNotYet, "token is valid from %s, it is now %s", stamp(later(c.issued, c.notBefore)), stamp(now))
+	case c.issued.After(now.Add(skew)):
+		return refuse(CodeTokenNotYet, "token was issued at %s, it is now %s", stamp(c.issued), stamp(now))
+	case c.notBefore.After(now.Add(skew)):
+		return refuse(CodeTokenNotYet, "token is valid from %s, it is now %s", stamp(c.notBefore), stamp(now))
 	case c.issued.Before(want.notBefore.Add(-skew)):
 		return refuse(CodeTokenStale, "token was issued at %s, before it was asked for at %s", stamp(c.issued), stamp(want.notBefore))
 	case want.nonce != "" && subtle.ConstantTimeCompare([]byte(c.nonce), []byte(want.nonce)) != 1:
@@ -163,13 +165,6 @@ func (p *Provider) judgeIDToken(head header, all claimSet, c registered, want ex
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}
 
 // clipAll bounds a list for an error message.
 func clipAll(list []string) []string {
