@@ -27,6 +27,9 @@ type Config struct {
 	// Provides says what the configured IP sources can answer. A rule over anything
 	// else would never match, and is refused. Nil: not checked.
 	Provides *Provides
+	// KeepFailingTests returns a policy whose tests fail all the same, so that all of
+	// their results can be shown. Never for a policy that is to be enforced.
+	KeepFailingTests bool
 }
 
 // Provides is what the configured IP sources can answer, whether or not

@@ -57,7 +57,7 @@ func (i initCmd) Run(std streams) error {
 			return err
 		}
 	}
-	fmt.Fprintf(std.out, `Wrote sallyport.yaml, policy.yaml, people.csv, lists/vpn.txt and secrets/oidc to %s.
+	fmt.Fprintf(std.out, `Wrote sallyport.yaml, policy.yaml, people.csv, lists/vpn.txt and secrets/oidc to %s
 
 Next:
   1. Set oidc.issuer and oidc.client_id in sallyport.yaml, and put the client secret into secrets/oidc.

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	minSession = time.Minute
+	minSession = 10 * time.Second
 	maxSession = 30 * 24 * time.Hour
 	minRefresh = 10 * time.Second
 )

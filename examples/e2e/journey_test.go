@@ -1,0 +1,46 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestFromTicketToBlock(t *testing.T) {
+	s := newStack(t)
+	b := newBrowser(t, home)
+	ticket := s.ticket("alice@example.com")
+
+	b.open(s.treasury + "/")
+	b.shows("Sign in")
+	b.enrol(ticket, alice.Sub)
+
+	b.open(s.treasury + "/balances?year=2026")
+	b.shows("Treasury of alice@example.com")
+	if got := eval[string](b, "location.href"); got != s.treasury+"/balances?year=2026" {
+		t.Errorf("ended at %s", got)
+	}
+
+	b.from(vpnExit)
+	b.open(s.treasury + "/")
+	b.shows("Verify it’s you")
+	b.shows("different network")
+	b.act("verify")
+	b.shows("Treasury of alice@example.com")
+
+	for _, from := range []string{pyongyang, dataRoom} {
+		b.from(from)
+		b.open(s.treasury + "/")
+		b.shows("You cannot get in from here")
+		if text := b.text(); strings.Contains(text, "embargoed") || strings.Contains(text, "data-centre") {
+			t.Errorf("the page tells policy internals: %s", text)
+		}
+		if s.reached(from) > 0 {
+			t.Errorf("a request from %s reached the upstream", from)
+		}
+	}
+	for _, want := range [][2]string{{"sign_in", "allow"}, {"enroll", "allow"}, {"access", "allow"}, {"access", "step_up"}, {"access", "block"}} {
+		if !s.recorded(want[0], want[1]) {
+			t.Errorf("the audit log has no %s with %s", want[0], want[1])
+		}
+	}
+}

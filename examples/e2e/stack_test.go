@@ -1,0 +1,297 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"sallyport/authn/authntest"
+)
+
+// binary is the product, built once for all tests.
+var binary string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "sallyport-e2e-")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		binary = filepath.Join(dir, "sallyport")
+		build := exec.Command("go", "build", "-o", binary, "./cmd/sallyport")
+		build.Dir = filepath.Join("..", "..")
+		if out, err := build.CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "building the product: %v\n%s", err, out)
+			return 1
+		}
+		return m.Run()
+	}())
+}
+
+// missing skips the test for want of something, or fails it where everything is required.
+func missing(t *testing.T, what string) {
+	t.Helper()
+	if os.Getenv("SALLYPORT_TEST_REQUIRE") == "all" {
+		t.Fatalf("%s is required", what)
+	}
+	t.Skipf("needs %s; set SALLYPORT_TEST_REQUIRE=all to make that a failure", what)
+}
+
+// Addresses the tests connect from, as a load balancer in front would say. Those of
+// RFC 5737 are given a meaning by the lists of the stack.
+const (
+	home      = "198.51.100.23" // US
+	vpnExit   = "203.0.113.66"
+	dataRoom  = "192.0.2.80"
+	pyongyang = "175.45.176.10"
+)
+
+// stack is one running product with everything around it.
+type stack struct {
+	t        *testing.T
+	dir      string
+	base     string // sign-in host, "http://localhost:PORT"
+	treasury string // app host, "http://treasury.localhost:PORT"
+	ops      string
+	upstream *httptest.Server
+
+	mu   sync.Mutex
+	seen []*http.Request // what reached the upstream
+
+	cmd *exec.Cmd
+	log *bytes.Buffer
+}
+
+// option changes the configuration that a stack is started with.
+type option func(cfg *strings.Builder)
+
+const clientSecret = "an-e2e-client-secret-of-some-length"
+
+// person is alice, as the in-process provider knows her.
+var alice = authntest.IdPPerson{Sub: "1001", Email: "alice@example.com", Name: "Alice", Groups: []string{"treasury"}, Countries: []string{"US"}, Verified: true}
+var bob = authntest.IdPPerson{Sub: "1002", Email: "bob@example.com", Name: "Bob", Groups: []string{"engineering"}, Countries: []string{"DE"}, Verified: true}
+
+// newStack starts the product with the in-process OpenID provider.
+func newStack(t *testing.T, edit ...func(string) string) *stack {
+	t.Helper()
+	port := freePort(t)
+	base := "http://localhost:" + port
+	idp := authntest.StartIdP(t, authntest.IdPConfig{
+		Clients: []authntest.IdPClient{{ID: "sallyport", Secret: clientSecret, RedirectURIs: []string{base + "/.sallyport/callback"}, PostLogoutRedirectURIs: []string{base + "/.sallyport/sign-out"}}},
+		People:  []authntest.IdPPerson{alice, bob},
+	})
+	return startStack(t, port, idp.Issuer(), edit...)
+}
+
+// startStack writes a configuration for an issuer and starts the product on it.
+func startStack(t *testing.T, port, issuer string, edit ...func(string) string) *stack {
+	t.Helper()
+	s := &stack{t: t, dir: t.TempDir(), base: "http://localhost:" + port, treasury: "http://treasury.localhost:" + port}
+	s.upstream = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		s.seen = append(s.seen, r.Clone(context.Background()))
+		s.mu.Unlock()
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprintf(w, "<!doctype html><title>Treasury</title><h1 id=tool>Treasury of %s</h1>", r.Header.Get("X-Sallyport-User"))
+	}))
+	t.Cleanup(s.upstream.Close)
+	opsPort := freePort(t)
+	s.ops = "http://127.0.0.1:" + opsPort
+	cfg := fmt.Sprintf(`
+listen: 127.0.0.1:%s
+ops_listen: 127.0.0.1:%s
+external_url: %s
+trusted_proxies: [127.0.0.0/8]
+oidc:
+  issuer: %s
+  client_id: sallyport
+  client_secret_file: secret
+  scopes: [openid, email, profile, groups, offline_access]
+  countries_claim: country
+session: {max_age: 10h, idle_timeout: 1h}
+store: sqlite:state/sallyport.db
+audit: {file: state/audit.jsonl}
+policy: policy.yaml
+ip_data:
+  lists:
+    - {name: places, file: places.csv, format: csv}
+    - {name: vpn-exits, signal: vpn, file: vpn.txt}
+    - {name: servers, signal: hosting, file: servers.txt}
+routes:
+  - name: treasury
+    from: %s
+    to: %s
+    allow: {groups: [treasury, staff]}
+`, port, opsPort, s.base, issuer, s.treasury, s.upstream.URL)
+	for _, e := range edit {
+		cfg = e(cfg)
+	}
+	s.write("sallyport.yaml", cfg)
+	s.write("secret", clientSecret)
+	s.write("places.csv", "network,country\n198.51.100.0/24,US\n203.0.113.0/24,NL\n192.0.2.0/24,US\n175.45.176.0/22,KP\n")
+	s.write("vpn.txt", "203.0.113.64/27\n")
+	s.write("servers.txt", "192.0.2.64/26\n")
+	s.write("policy.yaml", `
+version: 1
+lists: {embargoed: [KP, IR, CU]}
+rules:
+  - {name: embargoed-country, when: ip.country in lists.embargoed, then: block}
+  - {name: data-centre, when: ip.hosting, then: block}
+  - {name: anonymised-network, when: ip.vpn, then: step_up, max_age: 5m}
+tests:
+  - {name: home, given: {ip: {country: US}, user: {email: alice@example.com}}, expect: {action: allow}}
+`)
+	s.start()
+	t.Cleanup(func() {
+		s.stop(syscall.SIGTERM)
+		if t.Failed() {
+			t.Logf("log of the product:\n%s", s.log)
+		}
+	})
+	return s
+}
+
+func (s *stack) write(name, content string) {
+	s.t.Helper()
+	if err := os.WriteFile(filepath.Join(s.dir, name), []byte(content), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *stack) start() {
+	s.t.Helper()
+	if s.log == nil {
+		s.log = new(bytes.Buffer)
+	}
+	s.cmd = exec.Command(binary, "serve")
+	s.cmd.Dir, s.cmd.Stderr = s.dir, s.log
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	exited := make(chan struct{})
+	cmd := s.cmd
+	go func() { _ = cmd.Wait(); close(exited) }()
+	s.t.Cleanup(func() { <-exited })
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		select {
+		case <-exited:
+			s.t.Fatalf("the product ended by itself:\n%s", s.log)
+		default:
+		}
+		res, err := http.Get(s.ops + "/readyz")
+		if err == nil {
+			res.Body.Close()
+			if res.StatusCode == http.StatusOK {
+				return
+			}
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("not ready: %v\n%s", err, s.log)
+		}
+		<-time.After(20 * time.Millisecond) // polling another process
+	}
+}
+
+// stop sends a signal and waits for the end.
+func (s *stack) stop(sig os.Signal) {
+	_ = s.cmd.Process.Signal(sig)
+	for {
+		if err := s.cmd.Process.Signal(syscall.Signal(0)); errors.Is(err, os.ErrProcessDone) {
+			return
+		}
+		<-time.After(5 * time.Millisecond)
+	}
+}
+
+// run calls the product's command line, and returns what it printed.
+func (s *stack) run(args ...string) string {
+	s.t.Helper()
+	cmd := exec.Command(binary, args...)
+	cmd.Dir = s.dir
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		s.t.Fatalf("sallyport %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// ticket mints an enrolment ticket and returns its URL.
+func (s *stack) ticket(email string) string {
+	s.t.Helper()
+	lines := strings.Split(strings.TrimSpace(s.run("ticket", "create", "--user", email, "--note", "e2e")), "\n")
+	return lines[len(lines)-1]
+}
+
+// reached returns how many requests from an address the upstream has seen.
+func (s *stack) reached(from string) (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.seen {
+		if r.Header.Get("X-Forwarded-For") == from {
+			n++
+		}
+	}
+	return n
+}
+
+// audit returns the records of the audit log.
+func (s *stack) audit() []map[string]any {
+	s.t.Helper()
+	data, err := os.ReadFile(filepath.Join(s.dir, "state", "audit.jsonl"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var list []map[string]any
+	dec := json.NewDecoder(bytes.NewReader(data))
+	for {
+		var r map[string]any
+		if err := dec.Decode(&r); errors.Is(err, io.EOF) {
+			return list
+		} else if err != nil {
+			s.t.Fatal(err)
+		}
+		list = append(list, r)
+	}
+}
+
+// recorded reports whether the audit log has an event with an action.
+func (s *stack) recorded(event, action string) bool {
+	s.t.Helper()
+	for _, r := range s.audit() {
+		if r["event"] == event && r["action"] == action {
+			return true
+		}
+	}
+	return false
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
