@@ -172,10 +172,15 @@ type Refusal struct {
 
 // Refuse answers r. It is the only place that does, for the gate as well.
 func (p *Pages) Refuse(w http.ResponseWriter, r *http.Request, f Refusal) {
-	if f.StepUp {
-		// RFC 9470 section 3.
-		w.Header().Set("WWW-Authenticate", `Bearer error="insufficient_user_authentication", `+
-			`error_description="A fresh passkey verification is required", max_age=`+strconv.Itoa(int(f.MaxAge/time.Second)))
+	switch {
+	case f.StepUp: // RFC 9470 section 3
+		challenge := `Bearer error="insufficient_user_authentication", error_description="A fresh passkey verification is required"`
+		if f.MaxAge > 0 {
+			challenge += ", max_age=" + strconv.Itoa(int(f.MaxAge/time.Second))
+		}
+		w.Header().Set("WWW-Authenticate", challenge)
+	case f.Status == http.StatusUnauthorized: // RFC 9110 section 15.5.2
+		w.Header().Set("WWW-Authenticate", "Bearer")
 	}
 	if Navigation(r) {
 		p.render(w, f.Status, "message", view{Title: f.Title, Text: f.Text, Steps: f.Steps, Link: f.Link, More: f.More, Incident: f.Incident, Email: f.Email})
