@@ -1,0 +1,292 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// diagnose compiles a policy that must not compile.
+func diagnose(t testing.TB, source string, with ...func(*Config)) Diagnostics {
+	t.Helper()
+	c := Config{Name: "p.yaml", Source: []byte(source), Routes: []string{"treasury", "wiki"}}
+	for _, f := range with {
+		f(&c)
+	}
+	p, err := Compile(c)
+	var d Diagnostics
+	if p != nil || !errors.As(err, &d) || len(d) == 0 {
+		t.Fatalf("accepted, or not refused with diagnostics (%v):\n%s", err, source)
+	}
+	return d
+}
+
+func TestDiagnostics(t *testing.T) {
+	rule := func(s string) string { return "version: 1\nrules:\n  - " + s + "\n" }
+	when := func(expression string) string {
+		return rule("{name: a, then: block, when: '" + strings.ReplaceAll(expression, "'", "''") + "'}")
+	}
+	ok := "rules: [{name: a, when: ip.vpn, then: block}]\n"
+	tests := []struct {
+		name, source string
+		at           string // line:column; "" is not compared
+		message      string
+		hint         string // in Expected or Suggestion
+	}{
+		{"no version", ok, "1:1", "does not say which version", "version: 1"},
+		{"other version", "version: 2\n" + ok, "1:10", "version has to be", "1 to 1"},
+		{"unknown key", "version: 1\nrule: []\n" + ok, "2:1", `no key "rule"`, "rules"},
+		{"key given twice", "version: 1\n" + ok + ok, "3:1", "rules is given twice", ""},
+		{"two documents", "version: 1\n" + ok + "---\nversion: 1\n", "1:1", "more than one YAML document", "---"},
+		{"not a mapping", "- a\n", "1:1", "has to be a mapping", "version"},
+		{"not yaml", "version: [1\n", "2:1", "not YAML", ""},
+		{"tab", "version: 1\n\trules: []\n", "2:1", "tab", ""},
+		{"alias", "version: &v 1\n" + ok, "1:10", "anchors and aliases", ""},
+		{"merge", "version: 1\nrules:\n  - {<<: {name: a}, when: ip.vpn, then: block}\n", "3:5", "has no name", ""},
+		{"tag on an expression", "version: 1\nrules:\n  - name: a\n    when: !ip.vpn\n    then: block\n", "4:11", "for a tag", `"!ip.vpn"`},
+		{"quoted beginning", "version: 1\nrules:\n  - name: a\n    when: \"ops\" in user.groups\n    then: block\n", "4:17", "not YAML", `'"ops" in user.groups'`},
+		{"too deep", strings.Repeat("[", 100), "", "not YAML", ""},
+
+		{"no name", rule("{when: ip.vpn, then: block}"), "3:5", "has no name", ""},
+		{"bad name", rule("{name: A b, when: ip.vpn, then: block}"), "3:12", "cannot name a rule", "lower-case"},
+		{"baseline name", rule("{name: baseline-x, when: ip.vpn, then: block}"), "3:12", "cannot name a rule", "baseline"},
+		{"number as name", rule("{name: 12, when: ip.vpn, then: block}"), "3:12", "YAML reads 12 as something else", `"12"`},
+		{"two of a name", rule("{name: a, when: ip.vpn, then: block}\n  - {name: a, when: ip.tor, then: block}"), "4:12", "another rule a, in line 3", ""},
+		{"no when", rule("{name: a, then: block}"), "3:5", "has no condition", "when"},
+		{"empty when", rule("{name: a, when: , then: block}"), "", "has to be an expression", ""},
+		{"no then", rule("{name: a, when: ip.vpn}"), "3:5", "does nothing", "then: block"},
+		{"then and score", rule("{name: a, when: ip.vpn, then: block, score: 5}"), "3:49", "either then or score", ""},
+		{"unknown action", rule("{name: a, when: ip.vpn, then: stepup}"), "3:35", `"stepup"`, "step_up"},
+		{"max_age on block", rule("{name: a, when: ip.vpn, then: block, max_age: 5m}"), "3:51", "belongs to then: step_up", ""},
+		{"max_age on score", "version: 1\nthresholds: {block: 5}\nrules: [{name: a, when: ip.vpn, score: 5, max_age: 5m}]", "3:52", "belongs to then: step_up", "of their own"},
+		{"require on block", rule("{name: a, when: ip.vpn, then: block, require: [attested]}"), "3:51", "belongs to then: step_up", ""},
+		{"no unit", rule("{name: a, when: ip.vpn, then: step_up, max_age: 300}"), "3:53", "has to be a duration", "300s"},
+		{"days", rule("{name: a, when: ip.vpn, then: step_up, max_age: 1d}"), "3:53", "has to be a duration", "24h"},
+		{"no time at all", rule("{name: a, when: ip.vpn, then: step_up, max_age: 0s}"), "3:53", "as fresh as that", "1s"},
+		{"unknown requirement", rule("{name: a, when: ip.vpn, then: step_up, require: [atested]}"), "3:54", `"atested"`, "attested"},
+		{"unknown mode", rule("{name: a, when: ip.vpn, then: block, mode: dry-run}"), "3:48", `no mode "dry-run"`, "report"},
+		{"unknown route", rule("{name: a, when: ip.vpn, then: block, routes: [tresury]}"), "3:51", `no route "tresury"`, "treasury"},
+		{"no routes", rule("{name: a, when: ip.vpn, then: block, routes: []}"), "3:50", "never applies", ""},
+		{"negative score", "version: 1\nthresholds: {block: 5}\nrules: [{name: a, when: ip.vpn, score: -5}]", "3:40", "whole number", "1 to 1000"},
+		{"score without thresholds", rule("{name: a, when: ip.vpn, score: 5}"), "3:5", "nothing acts on", "thresholds"},
+		{"thresholds without any", "version: 1\nthresholds: {}\n" + ok, "2:13", "do nothing", ""},
+		{"thresholds the wrong way round", "version: 1\nthresholds: {step_up: 9, block: 5}\n" + ok, "2:23", "comes before", "lower"},
+		{"unknown missing_data", "version: 1\nmissing_data: ignore\n" + ok, "2:15", "cannot be", "allow"},
+
+		{"mixed list", "version: 1\nlists: {a: [x, 5]}\n" + ok, "2:16", "mixes text and numbers", "quotes"},
+		{"list of floats", "version: 1\nlists: {a: [1.5]}\n" + ok, "2:13", "something else", `"1.5"`},
+		{"list of octals", "version: 1\nlists: {a: [0123]}\n" + ok, "2:13", "not a plain whole number", ""},
+		{"list name", "version: 1\nlists: {a-b: [x]}\n" + ok, "2:9", "cannot name a list", "lists.NAME"},
+		{"not a list", "version: 1\nlists: {a: x}\n" + ok, "2:12", "has to be a list", ""},
+
+		{"unknown fact", when(`ip.contry == "US"`), "3:38", "no fact ip.contry", "ip.country"},
+		{"unknown list", when(`ip.country in lists.x`), "3:55", "no list lists.x", "lists"},
+		{"unknown zone", when(`time.hour("Europe/Zurch") > 5`), "3:45", "no time zone", ""},
+		{"the machine's zone", when(`time.hour("Local") > 5`), "3:45", "not a time zone", ""},
+		{"not a network", when(`ip.within(["203.0.113.0/24", "10.0.0.0/33"])`), "3:64", "not an address or a network", ""},
+		{"host bits", when(`ip.within("203.0.113.7/24")`), "3:45", "203.0.113.0/24", ""},
+		{"mapped network", when(`ip.within("::ffff:10.0.0.0/104")`), "3:45", "as IPv4", ""},
+		{"zone in address", when(`ip.within("fe80::1%eth0")`), "3:45", "has a zone", ""},
+		{"network list", "version: 1\nlists:\n  offices:\n    - 203.0.113.0/24\n    - office\nrules: [{name: a, when: ip.within(lists.offices), then: block}]", "5:7", "not an address or a network", ""},
+		{"numbers as networks", "version: 1\nlists: {asns: [1]}\nrules: [{name: a, when: ip.within(lists.asns), then: block}]", "", "list(int)", ""},
+		{"a constant that blocks all", when(`1 == 1`), "3:34", "depends on nothing", "routes"},
+
+		{"lower-case country", when(`ip.country == "us"`), "3:49", `never "us"`, "US"},
+		{"no such country", when(`ip.country in ["US", "UK"]`), "3:56", `never "UK"`, "GB"},
+		{"alpha-3", when(`ip.country != "PRK"`), "3:49", `never "PRK"`, "KP"},
+		{"country in a list", "version: 1\nlists: {embargoed: [KP, uk]}\nrules: [{name: a, when: ip.country in lists.embargoed, then: block}]", "2:25", `never "uk"`, "GB"},
+		{"declared country", when(`"sweden" in user.countries`), "3:35", `never "sweden"`, "ISO 3166-1"},
+		{"declared country, in a loop", when(`user.countries.exists(c, c == "se")`), "3:65", `never "se"`, "SE"},
+		{"subdivision", when(`"ua-43" in ip.subdivisions`), "3:35", `never "ua-43"`, "UA-43"},
+		{"level", when(`session.level == "verifed"`), "3:52", `never "verifed"`, "verified"},
+		{"class", when(`credential.class == "passkey"`), "3:55", `never "passkey"`, "synced"},
+		{"purpose", when(`request.purpose == "signin"`), "3:54", `never "signin"`, "sign_in"},
+		{"version", when(`ip.version == 5`), "3:49", `never "5"`, "4, 6"},
+		{"weekday", when(`time.weekday("UTC") in ["Sat", "Sunday"]`), "3:66", `never "Sunday"`, "Sun"},
+		{"hour", when(`time.hour("UTC") == 24`), "3:55", `never "24"`, "0 to 23"},
+		{"e-mail", when(`user.email == "Ann@Example.com"`), "3:49", "never", "ann@example.com"},
+		{"address", when(`ip.address == "10.0.0.0/8"`), "3:49", "never", "ip.within"},
+		{"aaguid", when(`credential.aaguid == "08987058-CADC-4B81-B6E1-30DE50DCBE96"`), "3:56", "never", "08987058-cadc-4b81-b6e1-30de50dcbe96"},
+		{"method", when(`request.method == "post"`), "3:53", "never", "POST"},
+		{"host", when(`request.host == "Treasury.example.com"`), "3:51", "never", "lower case"},
+		{"path", when(`request.path == "admin"`), "3:51", "never", "/admin"},
+		{"route in an expression", when(`request.route == "wki"`), "3:52", `no route "wki"`, "wiki"},
+
+		{"test without name", "version: 1\n" + ok + "tests: [{expect: {action: allow}}]", "3:9", "has no name", ""},
+		{"test without expect", "version: 1\n" + ok + "tests: [{name: t}]", "3:9", "expects nothing", ""},
+		{"test without action", "version: 1\n" + ok + "tests: [{name: t, expect: {rules: [a]}}]", "3:27", "expects no action", ""},
+		{"test of an unknown action", "version: 1\n" + ok + "tests: [{name: t, expect: {action: deny}}]", "3:36", `no action "deny"`, "block"},
+		{"test of an unknown rule", "version: 1\n" + ok + "tests: [{name: t, expect: {action: block, rules: [b]}}]", "3:51", `no rule "b"`, "a"},
+		{"test with an unknown group", "version: 1\n" + ok + "tests: [{name: t, given: {ipp: {}}, expect: {action: block}}]", "3:27", `no key "ipp"`, "ip"},
+		{"test with an unknown fact", "version: 1\n" + ok + "tests: [{name: t, given: {ip: {vnp: true}}, expect: {action: block}}]", "3:32", `no key "vnp"`, "vpn"},
+		{"test with a wrong type", "version: 1\n" + ok + "tests: [{name: t, given: {ip: {vpn: 5}}, expect: {action: block}}]", "3:37", "ip.vpn cannot be", "bool"},
+		{"test with a wrong list", "version: 1\n" + ok + "tests: [{name: t, given: {user: {groups: ops}}, expect: {action: allow}}]", "3:42", "has to be a list", ""},
+		{"test with a wrong time", "version: 1\n" + ok + "tests: [{name: t, given: {time: {now: noon}}, expect: {action: allow}}]", "3:39", "time.now cannot be", "2026"},
+		{"test with a country that is none", "version: 1\n" + ok + "tests: [{name: t, given: {ip: {country: us}}, expect: {action: allow}}]", "3:41", "never", "US"},
+		{"test that fails", "version: 1\n" + ok + "tests: [{name: t, given: {ip: {vpn: true}}, expect: {action: allow}}]", "3:16", `the test "t" fails: expected action allow, got block (a)`, ""},
+		{"test with other rules", "version: 1\n" + ok + "tests: [{name: t, given: {ip: {vpn: true}}, expect: {action: block, rules: []}}]", "3:16", "expected rules [], got [a]", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			d := diagnose(t, tt.source)[0]
+			if !strings.Contains(d.Message, tt.message) || !strings.Contains(d.Expected+" "+d.Suggestion, tt.hint) {
+				t.Errorf("got %s\nwant %q, hint %q", d.Error(), tt.message, tt.hint)
+			}
+			if at := fmt.Sprintf("%d:%d", d.Line, d.Column); tt.at != "" && at != tt.at {
+				t.Errorf("at %s, want %s\n%s", at, tt.at, d.Error())
+			}
+			if d.File != "p.yaml" || d.Line > 0 && d.Line <= strings.Count(tt.source, "\n") && d.Excerpt == "" {
+				t.Errorf("no file or no excerpt: %#v", d)
+			}
+		})
+	}
+}
+
+func TestEveryMistakeIsReportedInOrder(t *testing.T) {
+	d := diagnose(t, `version: 1
+lists: {embargoed: [KP, UK]}
+rules:
+  - name: one
+    when: ip.contry == "US" && ip.asn == "x"
+    then: blok
+  - name: two
+    whn: ip.vpn
+    when: ip.country in lists.embargoed
+    then: block
+  - name: one
+    when: true
+    then: block
+tests:
+  - {name: t, given: {ip: {vnp: true}}, expect: {action: no}}
+`)
+	var got []string
+	for _, one := range d {
+		got = append(got, fmt.Sprintf("%d:%d", one.Line, one.Column))
+	}
+	want := "2:25 5:14 5:39 6:11 8:5 11:11 12:11 15:28 15:58"
+	if strings.Join(got, " ") != want {
+		t.Errorf("got %v\nwant %s\n%v", got, want, d)
+	}
+}
+
+func TestDiagnosticText(t *testing.T) {
+	d := diagnose(t, "version: 1\nrules:\n  - name: a\n    when: ip.contry == \"US\"\n    then: block\n")
+	want := `p.yaml:4:14: there is no fact ip.contry
+    4 |     when: ip.contry == "US"
+      |              ^
+    did you mean: ip.country`
+	if got := d.Error(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// What a policy file says ends on terminals and in logs.
+func TestDiagnosticsAreSafeToPrint(t *testing.T) {
+	d := diagnose(t, "version: 1\nrules:\n  - {name: a, when: \"ip.vpn\u202e\\e[31m\", then: block, \"\\e]0;x\\a\": 1}\n")
+	if strings.ContainsAny(d.Error(), "\x1b\x07\u202e") {
+		t.Errorf("control characters in %q", d.Error())
+	}
+}
+
+func TestLongLinesAreCut(t *testing.T) {
+	d := diagnose(t, "version: 1\nrules:\n  - {name: a, then: block, when: '"+strings.Repeat("ip.vpn || ", 100)+"ip.tro'}\n")
+	line, caret, _ := strings.Cut(d[0].Excerpt, "\n")
+	if len(line) > 200 || !strings.HasPrefix(line[strings.IndexByte(caret, '^'):], "tro") {
+		t.Errorf("got\n%s", d[0].Excerpt)
+	}
+}
+
+func TestPositionsInScalars(t *testing.T) {
+	head := "version: 1\nrules:\n  - name: a\n    then: block\n    when: "
+	tests := []struct{ name, scalar, at string }{
+		{"plain", `ip.vpn || ip.tro`, "5:24"},
+		{"plain after a wide letter", `ip.org == "é" || ip.tro`, "5:31"},
+		{"plain, folded", "ip.vpn ||\n      ip.tor ||\n      ip.tro", "7:10"},
+		{"single quotes", `'ip.org == ''x'' || ip.tro'`, "5:34"},
+		{"single quotes, folded", "'ip.vpn ||\n\n\n      ip.tro'", "8:10"},
+		{"double quotes", `"ip.org == \"x\" || ip.tro"`, "5:34"},
+		{"double quotes, escapes", `"ip.org == \"\x41\u00e9\" ||\n\tip.tro"`, "5:46"},
+		{"double quotes, line continued", "\"ip.vpn || \\\n      ip.tro\"", "6:10"},
+		{"literal", "|\n      ip.vpn ||\n        ip.tro", "7:12"},
+		{"literal, stripped, with a comment", "|-  # why\n      ip.vpn || // why\n      ip.tro", "7:10"},
+		{"folded", ">-\n      ip.vpn ||\n      ip.tor ||\n\n      ip.tro", "9:10"},
+		{"literal with an indentation", "|2\n      ip.tro", "6:10"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			d := diagnose(t, head+tt.scalar+"\n")
+			if at := fmt.Sprintf("%d:%d", d[0].Line, d[0].Column); len(d) != 1 || at != tt.at || !strings.Contains(d[0].Message, "ip.tro") {
+				t.Errorf("at %s, want %s\n%v", at, tt.at, d)
+			}
+		})
+	}
+	d := diagnose(t, strings.ReplaceAll(head, "\n", "\r\n")+"ip.tro\r\n")
+	if d[0].Line != 5 || d[0].Column != 14 {
+		t.Errorf("with CRLF at %d:%d", d[0].Line, d[0].Column)
+	}
+}
+
+func TestProvides(t *testing.T) {
+	some := func(c *Config) {
+		c.Provides = &Provides{Signals: map[string]bool{"country": true, "vpn": true}, Lists: map[string]bool{"partners": true}}
+	}
+	for expression, message := range map[string]string{
+		`ip.tor`:                         "no configured IP source provides ip.tor",
+		`ip.vpn || ip.asn == 5`:          "ip.asn",
+		`"parners" in ip.lists`:          `no address list "parners"`,
+		`ip.lists.exists(l, l == "own")`: `no address list "own"`,
+	} {
+		source := "version: 1\nrules: [{name: a, then: block, when: '" + expression + "'}]\n"
+		if d := diagnose(t, source, some); !strings.Contains(d[0].Message, message) || d[0].Line != 2 || d[0].Column < 39 {
+			t.Errorf("%s: %v", expression, d)
+		}
+	}
+	mustCompile(t, `rules: [{name: a, then: block, when: 'ip.vpn && ip.country != "ZZ" && !ip.private && "partners" in ip.lists && ip.data_age_hours > 5'}]`, some)
+}
+
+func TestLimits(t *testing.T) {
+	var rules, entries strings.Builder
+	for i := range maxRules + 1 {
+		fmt.Fprintf(&rules, "  - {name: r%d, when: ip.vpn, then: block}\n", i)
+	}
+	for range maxEntries + 1 {
+		entries.WriteString("x,")
+	}
+	var loops strings.Builder
+	for i := range 500 {
+		fmt.Fprintf(&loops, "  - {name: r%d, when: 'user.groups.exists(g, g.matches(\"^[a-z]+-admin$\"))', then: block}\n", i)
+	}
+	for name, tt := range map[string]struct{ source, message string }{
+		"bytes":   {"version: 1\n#" + strings.Repeat("x", maxSource), "bytes"},
+		"rules":   {"version: 1\nrules:\n" + rules.String(), "more than 2000 rules"},
+		"entries": {"version: 1\nlists: {a: [" + entries.String() + "]}\nrules: [{name: a, when: ip.vpn, then: block}]", "more than 100000 entries"},
+		"cost":    {"version: 1\nrules:\n" + loops.String(), "together take too long"},
+	} {
+		if d := diagnose(t, tt.source); !strings.Contains(d[0].Message, tt.message) {
+			t.Errorf("%s: %v", name, d[0])
+		}
+	}
+	d := diagnose(t, "version: 1\nrules:\n"+strings.Repeat("  - {nme: x}\n", 500))
+	if len(d) != maxDiagnostics+1 || !strings.Contains(d[maxDiagnostics].Message, "more mistakes") {
+		t.Errorf("%d diagnostics; the last: %v", len(d), d[len(d)-1])
+	}
+}
+
+func TestLargeListsAreFast(t *testing.T) {
+	var b strings.Builder
+	for i := range 50_000 {
+		fmt.Fprintf(&b, "10.%d.%d.%d, ", i>>16, i>>8&255, i&255)
+	}
+	p := mustCompile(t, "lists: {many: ["+b.String()+"]}\nrules: [{name: a, when: 'ip.address in lists.many', then: block}, {name: b, when: ip.within(lists.many), then: block}]")
+	if d := p.Decide(facts(func(f *Facts) { f.IP.Address = "10.0.2.1" })); len(d.Rules) != 1 { // Addr still says 192.0.2.1
+		t.Error(describe(d))
+	}
+}
+
+func TestHash(t *testing.T) {
+	a, b := mustCompile(t, judgePolicy), mustCompile(t, judgePolicy+"\n")
+	if len(a.Hash()) != 64 || a.Hash() == b.Hash() || a.Name() != "policy.yaml" {
+		t.Errorf("%s %s %s", a.Hash(), b.Hash(), a.Name())
+	}
+}

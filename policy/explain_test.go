@@ -1,0 +1,97 @@
+package policy
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+func TestExplain(t *testing.T) {
+	p := mustCompile(t, judgePolicy, func(c *Config) { c.Grants = map[string]Grant{"treasury": {Groups: []string{"x"}}} })
+	outcome := func(f *Facts, name string) (Outcome, string) {
+		for _, o := range append(p.Explain(f).Baseline, p.Explain(f).Rules...) {
+			if o.Name == name {
+				return o.Outcome, o.Why
+			}
+		}
+		return "", ""
+	}
+	asn := func(f *Facts) { f.IP.ASN = 64500 }
+	for _, tt := range []struct {
+		facts *Facts
+		rule  string
+		want  Outcome
+		why   string
+	}{
+		{facts(country("KP")), "embargoed", OutcomeMatched, ""},
+		{facts(), "embargoed", OutcomeNotMatched, ""},
+		{facts(vpn), "anonymised", OutcomeSatisfied, "1m0s ago answers it"},
+		{facts(vpn, stale), "anonymised", OutcomeMatched, "24h0m0s old, and 5m0s is allowed"},
+		{facts(vpn, elsewhere), "anonymised", OutcomeMatched, "from another address"},
+		{facts(vpn, nobody, purposed(PurposeSignIn)), "anonymised", OutcomeNoEffect, "about to prove"},
+		{facts(synced, func(f *Facts) { f.Request.Path = "/sign" }), "bound", OutcomeMatched, "not device_bound"},
+		{facts(nobody), "third-country", OutcomeNotApplicable, "nobody is signed in"},
+		{facts(signedIn), "synced-key", OutcomeNotApplicable, "no passkey"},
+		{facts(), "treasury-only", OutcomeNotApplicable, "other routes"},
+		{facts(route("treasury"), purposed(PurposeEnroll)), "treasury-only", OutcomeNotApplicable, "not a request for one"},
+		{facts(tor), "tor-score", OutcomeNoEffect, "the score is 60"},
+		{facts(tor, stale), "tor-score", OutcomeMatched, "the score is 60"},
+		{facts(asn), "watch", OutcomeReported, "report mode"},
+		{facts(), "nobodys-group", OutcomeExcepted, "unless"},
+		{facts(func(f *Facts) { f.IP.Private = true }), "unless-error", OutcomeMatched, "could not be evaluated"},
+		{facts(route("treasury")), "baseline.grant", OutcomeMatched, `"treasury"`},
+		{facts(nobody), "baseline.sign-in", OutcomeMatched, "none"},
+		{facts(missing, stale), "baseline.ip-data", OutcomeMatched, "country.mmdb"},
+		{facts(missing), "baseline.ip-data", OutcomeNoEffect, "country.mmdb"},
+	} {
+		if got, why := outcome(tt.facts, tt.rule); got != tt.want || !strings.Contains(why, tt.why) {
+			t.Errorf("%s: %s (%s), want %s (%s)", tt.rule, got, why, tt.want, tt.why)
+		}
+	}
+}
+
+func TestExplanationText(t *testing.T) {
+	p := mustCompile(t, judgePolicy)
+	text := p.Explain(facts(vpn, stale)).Text()
+	for _, want := range []string{
+		"step_up\n  rules     anonymised\n  reasons   anonymised network\n  max age   5m0s\n",
+		`  ip.country                 "ZZ"`,
+		"  matched         anonymised (line 7: step_up 5m0s): the last passkey assertion is 24h0m0s old, and 5m0s is allowed\n" +
+			"    when    true    ip.vpn\n    when    -       ip.proxy\n            ip.vpn = true\n            ip.proxy = false\n",
+		"  not_applicable  treasury-only (line 12: block): it is limited to other routes\n",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("without %q:\n%s", want, text)
+		}
+	}
+	b, err := json.Marshal(p.Explain(facts(vpn)))
+	var back Explanation
+	if err != nil || json.Unmarshal(b, &back) != nil || back.Text() != p.Explain(facts(vpn)).Text() {
+		t.Errorf("does not survive JSON: %v", err)
+	}
+}
+
+func TestPolicyTests(t *testing.T) {
+	p := mustCompile(t, judgePolicy+`
+tests:
+  - {name: defaults, expect: {action: block, rules: [nobodys-group], reported: [], score: 0}, given: {user: {email: a@example.com}}}
+  - {name: a VPN, given: {ip: {vpn: true, country: US}}, expect: {action: step_up, rules: [anonymised]}}
+  - {name: a VPN again, given: {ip: {vpn: true}, session: {verified_age: 4m, verified_here: true}}, expect: {action: allow}}
+  - {name: nobody, given: {session: {level: none}}, expect: {action: step_up, rules: [baseline.sign-in]}}
+  - {name: signed in, given: {session: {level: signed_in}}, expect: {action: step_up, rules: [baseline.verify]}}
+  - {name: reported, given: {ip: {asn: 64500}}, expect: {action: allow, reported: [watch, watch-step, watch-score]}}
+  - {name: score, given: {ip: {tor: true}, time: {now: 2026-02-01T10:00:00Z}}, expect: {action: step_up, score: 60, rules: [tor-score]}}
+  - {name: granted anyway, given: {request: {route: treasury}}, expect: {action: allow}}
+  - {name: private, given: {ip: {address: 10.0.0.1}, user: {groups: [a, b, c, d, e, f, g, x]}}, expect: {action: allow}}
+  - {name: v6, given: {ip: {address: "2001:db8::1"}}, expect: {action: allow}}
+`, func(c *Config) { c.Routes = []string{"treasury", "broken"}; c.Grants = map[string]Grant{} })
+	results := p.RunTests()
+	if len(results) != 10 {
+		t.Errorf("%d results", len(results))
+	}
+	for _, r := range results {
+		if !r.Passed || r.Line == 0 {
+			t.Errorf("%+v", r)
+		}
+	}
+}

@@ -1,0 +1,205 @@
+package policy
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// randomRules returns rules of every shape, over every group of facts.
+func randomRules(r *rand.Rand, n int) []string {
+	conditions := []string{
+		`ip.vpn`, `ip.tor || ip.proxy`, `ip.country in ["KP", "IR"]`, `ip.asn > 5`, `"ops" in user.groups`, `user.groups[0] == "ops"`,
+		`size(user.countries) > 0 && !(ip.country in user.countries)`, `session.age > duration("8h")`, `session.verified_here`,
+		`credential.class == "synced"`, `request.path.startsWith("/admin")`, `request.method == "POST"`, `request.route == "wiki"`,
+		`request.purpose == "enroll"`, `time.hour("UTC") > 20`, `ip.within("192.0.2.0/24")`, `ip.data_age_hours > 48`,
+	}
+	pick := func(of ...string) string { return of[r.IntN(len(of))] }
+	var out []string
+	for i := range n {
+		rule := fmt.Sprintf("{name: r%d, when: '%s'", i, pick(conditions...))
+		if r.IntN(3) == 0 {
+			rule += fmt.Sprintf(", unless: '%s'", pick(conditions...))
+		}
+		if r.IntN(4) == 0 {
+			rule += ", routes: [" + pick("wiki", "vault") + "]"
+		}
+		if r.IntN(6) == 0 {
+			rule += ", mode: report"
+		}
+		switch r.IntN(4) {
+		case 0:
+			rule += ", then: block"
+		case 1:
+			rule += ", then: step_up, require: [" + pick("", "device_bound", "attested") + "]"
+		case 2:
+			rule += ", then: step_up, max_age: " + pick("1m", "1h", "30h")
+		default:
+			rule += ", score: " + pick("10", "30", "60")
+		}
+		out = append(out, rule+"}")
+	}
+	return out
+}
+
+func randomFacts(r *rand.Rand) *Facts {
+	flag := func() bool { return r.IntN(3) == 0 }
+	pick := func(of ...string) string { return of[r.IntN(len(of))] }
+	f := testFacts()
+	f.IP.Address = pick("192.0.2.1", "203.0.113.7", "2001:db8::1")
+	f.IP.Addr = netip.MustParseAddr(f.IP.Address)
+	f.IP.VPN, f.IP.Tor, f.IP.Proxy, f.IP.ASN = flag(), flag(), flag(), int64(r.IntN(10))
+	f.IP.Country, f.IP.DataAgeHours = pick("US", "KP", "ZZ"), int64(r.IntN(96))
+	if r.IntN(8) == 0 {
+		f.IP.DataMissing = []string{"x"}
+	}
+	f.User.Groups, f.User.Countries = [][]string{nil, {"ops"}, {"a", "ops"}}[r.IntN(3)], [][]string{nil, {"US"}}[r.IntN(2)]
+	f.Session.VerifiedAge, f.Session.VerifiedHere = time.Duration(r.IntN(120))*time.Minute, flag()
+	f.Credential.Class = pick("synced", "unattested", "attested")
+	f.Credential.BackupEligible = f.Credential.Class == "synced"
+	f.Request.Purpose = pick(PurposeAccess, PurposeAccess, PurposeSignIn, PurposeEnroll, PurposeStepUp)
+	f.Request.Route, f.Request.Path, f.Request.Method = pick("", "wiki", "vault"), pick("/", "/admin/x"), pick("GET", "POST")
+	f.Time.Now = testTime.Add(time.Duration(r.IntN(24)) * time.Hour)
+	if l := pick("verified", "verified", "signed_in", "none"); l != "verified" {
+		f.Session.Level = l
+		levelDefaults(&f, l)
+		f.Session.Level = l
+	}
+	return &f
+}
+
+func policyOf(t testing.TB, rules []string) *Policy {
+	return mustCompile(t, "thresholds: {step_up: 50, block: 100}\nrules:\n  - "+strings.Join(rules, "\n  - ")+"\n",
+		func(c *Config) {
+			c.Grants = map[string]Grant{"wiki": {Everyone: true}, "vault": {Groups: []string{"ops"}}}
+		})
+}
+
+// rounds of the property tests: policies, and facts for each.
+const policies, factsEach = 60, 60
+
+// Decide is Conclude over Stable, also if Stable saw another request of the same kind.
+func TestPropertyDecideIsConcludeOfStable(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 1))
+	for range policies {
+		p := policyOf(t, randomRules(r, 1+r.IntN(12)))
+		for range factsEach {
+			f := randomFacts(r)
+			want := p.Decide(f)
+			if got := p.Conclude(f, p.Stable(f)); !reflect.DeepEqual(got, want) {
+				t.Fatalf("%s, then %s", describe(want), describe(got))
+			}
+			other := *f
+			other.Request = Request{Purpose: f.Request.Purpose, Route: f.Request.Route, Method: "PUT", Path: "/other", UserAgent: "x"}
+			if got := p.Conclude(f, p.Stable(&other)); !reflect.DeepEqual(got, want) {
+				t.Fatalf("%s, remembered from another request %s", describe(want), describe(got))
+			}
+		}
+	}
+}
+
+// The order of rules changes the order of names, and nothing else.
+func TestPropertyOrderChangesNothing(t *testing.T) {
+	r := rand.New(rand.NewPCG(2, 2))
+	sorted := func(d Decision) Decision {
+		d.Rules, d.Require = slices.Sorted(slices.Values(d.Rules)), slices.Sorted(slices.Values(d.Require))
+		d.Reasons, d.Reported = slices.Sorted(slices.Values(d.Reasons)), slices.Clone(d.Reported)
+		slices.SortFunc(d.Reported, func(a, b Reported) int { return strings.Compare(a.Rule, b.Rule) })
+		return d
+	}
+	for range policies {
+		rules := randomRules(r, 2+r.IntN(10))
+		p := policyOf(t, rules)
+		r.Shuffle(len(rules), func(i, j int) { rules[i], rules[j] = rules[j], rules[i] })
+		q := policyOf(t, rules)
+		for range factsEach {
+			f := randomFacts(r)
+			if a, b := sorted(p.Decide(f)), sorted(q.Decide(f)); !reflect.DeepEqual(a, b) {
+				t.Fatalf("%s, and in another order %s", describe(a), describe(b))
+			}
+		}
+	}
+}
+
+// A rule more never makes a verdict milder.
+func TestPropertyAnotherRuleNeverLoosens(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 3))
+	for range policies {
+		rules := randomRules(r, 2+r.IntN(10))
+		p, q := policyOf(t, rules[:len(rules)-1]), policyOf(t, rules)
+		for range factsEach {
+			f := randomFacts(r)
+			a, b := p.Decide(f), q.Decide(f)
+			if b.Action > a.Action || b.Action == StepUp && a.Action == StepUp && a.MaxAge > 0 && (b.MaxAge == 0 || b.MaxAge > a.MaxAge) {
+				t.Fatalf("%s, and with %s: %s", describe(a), rules[len(rules)-1], describe(b))
+			}
+			for _, want := range a.Require {
+				if b.Action == StepUp && !slices.Contains(b.Require, want) {
+					t.Fatalf("%s, and with %s: %s", describe(a), rules[len(rules)-1], describe(b))
+				}
+			}
+		}
+	}
+}
+
+// Stepping up as asked satisfies the question: nobody is sent round in circles.
+func TestPropertySteppingUpSatisfies(t *testing.T) {
+	r := rand.New(rand.NewPCG(4, 4))
+	for range policies {
+		p := policyOf(t, randomRules(r, 1+r.IntN(10)))
+		for range factsEach {
+			f := randomFacts(r)
+			f.Request.Purpose = PurposeAccess
+			if p.Decide(f).Action != StepUp {
+				continue
+			}
+			after := *f
+			after.Session = Session{ID: "s", Level: "verified", Age: f.Session.Age, VerifiedHere: true}
+			after.Credential = Credential{Class: "attested"}
+			if after.User.Email == "" {
+				after.User = testFacts().User
+			}
+			// Facts that were unknown before may speak against the person now; a question must not remain.
+			if d := p.Decide(&after); d.Action == StepUp {
+				t.Fatalf("%s, and after stepping up %s", describe(p.Decide(f)), describe(d))
+			}
+		}
+	}
+}
+
+// An explanation gives Decide's verdict, and its outcomes name exactly the rules of the verdict.
+func TestPropertyExplanationAgrees(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 5))
+	for range policies {
+		p := policyOf(t, randomRules(r, 1+r.IntN(10)))
+		for range 20 {
+			f := randomFacts(r)
+			e := p.Explain(f)
+			if want := p.Decide(f); !reflect.DeepEqual(e.Decision, want) {
+				t.Fatalf("%s, explained as %s", describe(want), describe(e.Decision))
+			}
+			var matched, reported []string
+			for _, o := range append(slices.Clone(e.Baseline), e.Rules...) {
+				switch o.Outcome {
+				case OutcomeMatched:
+					matched = append(matched, o.Name)
+				case OutcomeReported:
+					reported = append(reported, o.Name)
+				}
+			}
+			if !slices.Equal(matched, e.Decision.Rules) {
+				t.Fatalf("matched %v\n%s", matched, e.Text())
+			}
+			for _, rep := range e.Decision.Reported {
+				if !slices.Contains(reported, rep.Rule) {
+					t.Fatalf("%s is not reported\n%s", rep.Rule, e.Text())
+				}
+			}
+		}
+	}
+}
