@@ -169,7 +169,7 @@ func TestSecretIsNotStored(t *testing.T) {
 	}
 }
 
-// redeem is one attempt, and what the desk must have done: nothing.
+// refusedAndUnchanged makes one attempt to redeem, that must come to nothing.
 func refusedAndUnchanged(t *testing.T, w *world, want error, name string, secret string, r passkey.Record) {
 	t.Helper()
 	before := w.passkeys(name)
@@ -276,6 +276,29 @@ func TestAttackW8RaceOfTwoRedemptions(t *testing.T) {
 	}
 	if winners != 1 || w.passkeys("alice") != 1 {
 		t.Errorf("%d winners, %d passkeys", winners, w.passkeys("alice"))
+	}
+}
+
+// lax is a store that forgets to look before it writes.
+type lax struct{ *authntest.Memory }
+
+func (lax) RedeemTicket(context.Context, enroll.Digest, authn.Email, time.Time, passkey.Record) error {
+	return nil
+}
+
+// The store's transaction decides; the desk does not rely on it alone.
+func TestAttackW6DeskChecksToo(t *testing.T) {
+	w := newWorld(t)
+	desk := enroll.New(enroll.Config{Store: lax{w.store}, Now: func() time.Time { return w.now }})
+	ticket, secret := w.mint("alice")
+	if err := desk.Redeem(t.Context(), secret, person("mallory"), w.passkeyOf("mallory")); !errors.Is(err, enroll.ErrWrongPerson) {
+		t.Errorf("somebody else's: %v", err)
+	}
+	if err := w.Revoke(t.Context(), ticket.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := desk.Redeem(t.Context(), secret, person("alice"), w.passkeyOf("alice")); !errors.Is(err, enroll.ErrRevoked) {
+		t.Errorf("revoked: %v", err)
 	}
 }
 

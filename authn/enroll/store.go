@@ -32,7 +32,8 @@ type Store interface {
 	// RedeemTicket marks the ticket as redeemed by c.Subject and stores c, in one
 	// transaction: never a spent ticket without a credential, nor the reverse.
 	// authn.ErrNotFound if the ticket is not (d, email), or was redeemed, revoked
-	// or has expired at `at`.
+	// or has expired at `at`; passkey.ErrCredentialExists if the credential id is
+	// stored already, whosever it is.
 	RedeemTicket(ctx context.Context, d Digest, email authn.Email, at time.Time, c passkey.Record) error
 	// ListTickets returns tickets newest first; email "" means everybody's.
 	ListTickets(ctx context.Context, email authn.Email) ([]Ticket, error)

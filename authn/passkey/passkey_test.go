@@ -330,6 +330,23 @@ func TestDamagedRecord(t *testing.T) {
 	}
 }
 
+// The row's sign count is the one that stores compare and swap: an older copy of
+// it must not make a copied key look good.
+func TestRowDecidesOnSignCount(t *testing.T) {
+	w, alice := newWorld(t), session("alice", "1")
+	a := authntest.NewAuthenticator(origin)
+	r, err := w.tryRegister(alice, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.SignCount = 100
+	if err := w.store.AddCredential(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.assert(alice, a)
+	refused(t, err, passkey.CodeCounterRegressed, true)
+}
+
 func TestManage(t *testing.T) {
 	w, alice := newWorld(t), session("alice", "1")
 	first := w.register(alice, authntest.NewAuthenticator(origin))

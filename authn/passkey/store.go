@@ -38,7 +38,8 @@ type Store interface {
 	// Credentials returns every record of the subject, oldest first, blocked
 	// ones included.
 	Credentials(ctx context.Context, s authn.Subject) ([]Record, error)
-	// AddCredential stores r; a credential id that exists, whosever it is, is an error.
+	// AddCredential stores r; a credential id that exists, whosever it is, is
+	// ErrCredentialExists.
 	AddCredential(ctx context.Context, r Record) error
 	// RecordUse applies u if the row still holds u.OldSignCount and is not
 	// blocked; otherwise authn.ErrNotFound.
