@@ -52,6 +52,7 @@ func FuzzDecodeCookie(f *testing.F) {
 	f.Add(good)
 	f.Add(good[:79] + "\n")
 	f.Add(good + "=")
+	f.Add(good + good)
 	f.Add(base64.StdEncoding.EncodeToString(raw))
 	f.Add(strings.Repeat("\r\n", 40))
 	f.Add("")

@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"bytes"
+	"fmt"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -76,6 +77,11 @@ func TestKeyRotation(t *testing.T) {
 	if _, err := e.m.Decode(old); err == nil {
 		t.Fatal("a key older than the ring still opens")
 	}
+	for _, use := range []string{"cookie", "session-secret"} {
+		if ks, err := e.mem.Keys(t.Context(), use); err != nil || len(ks) != 3 {
+			t.Fatalf("%d %s keys in the store, %v", len(ks), use, err)
+		}
+	}
 	late := e.process(nil)
 	(&browser{env: e, m: late, jar: b.jar}).refused(signInHost)
 	// Its refresh token is lost with the key: nobody could notice a disabled
@@ -88,6 +94,20 @@ func TestKeyRotation(t *testing.T) {
 	if len(recs) != 0 {
 		t.Fatal("an unrefreshable session lives on")
 	}
+}
+
+// A store that keeps more keys than it was told to does not lengthen the ring.
+func TestRingHoldsThreeKeys(t *testing.T) {
+	e := newEnv(t)
+	b := e.browser()
+	b.signIn(signInHost, alice())
+	for i := range 3 {
+		e.clock.Add(time.Second)
+		k := session.Key{ID: fmt.Sprint(i), Use: "cookie", Secret: bytes.Repeat([]byte{byte(i + 1)}, 32), CreatedAt: e.clock.Now()}
+		e.ok(e.mem.AddKey(t.Context(), k, 10))
+	}
+	b.m = e.process(nil)
+	b.refused(signInHost)
 }
 
 func TestUnusableKeysAreRefused(t *testing.T) {

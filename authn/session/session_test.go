@@ -261,6 +261,11 @@ func TestCookieOnPlainHTTP(t *testing.T) {
 	if name != "sallyport" || len(value) != session.SealedLen || attributes != " Path=/; HttpOnly; SameSite=Lax" {
 		t.Fatalf("Set-Cookie: %s", got)
 	}
+	r := httptest.NewRequest("GET", "http://localhost:8080/", nil)
+	r.AddCookie(&http.Cookie{Name: name, Value: value})
+	if _, err := m.Load(r, "localhost:8080"); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestSealedTokenIsNotStored(t *testing.T) {
