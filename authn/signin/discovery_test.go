@@ -239,6 +239,7 @@ func TestNewRefuses(t *testing.T) {
 		"issuer with query":            func(c *signin.Config) { c.Issuer = "https://id.example/?x=1" },
 		"issuer with user":             func(c *signin.Config) { c.Issuer = "https://localhost@id.example" },
 		"issuer of another scheme":     func(c *signin.Config) { c.Issuer = "file:///etc/passwd" },
+		"another scheme to loopback":   func(c *signin.Config) { c.Issuer = "gopher://localhost" },
 		"no client":                    func(c *signin.Config) { c.ClientID = "" },
 		"no store":                     func(c *signin.Config) { c.Flows = nil },
 		"relative redirect":            func(c *signin.Config) { c.RedirectURL = "/cb" },

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -162,9 +161,6 @@ func network(err error) error {
 			return fmt.Errorf("no answer in time: %w", u.Err)
 		}
 		return u.Err
-	}
-	if n, ok := errors.AsType[*net.OpError](err); ok {
-		return n
 	}
 	return err
 }
