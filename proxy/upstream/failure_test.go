@@ -117,6 +117,19 @@ func TestAttackO2BodyLimit(t *testing.T) {
 	}
 }
 
+// O2: a body that announces itself as too large costs the upstream nothing.
+func TestAttackO2AnnouncedBody(t *testing.T) {
+	g := newRig(t, options{route: upstream.RouteConfig{MaxBody: 10}, config: upstream.Config{Transport: func(*upstream.Route) http.RoundTripper {
+		return roundTrip(func(*http.Request) (*http.Response, error) {
+			t.Error("the upstream was called")
+			return nil, errors.New("unexpected")
+		})
+	}}})
+	if status := g.rawStatus("POST / HTTP/1.1\r\nHost: app.example\r\nContent-Length: 11\r\nExpect: 100-continue\r\n\r\n"); status != 413 {
+		t.Error(status)
+	}
+}
+
 // O2: headers are bounded in sum.
 func TestAttackO2HeaderLimit(t *testing.T) {
 	g := newRig(t, options{config: upstream.Config{MaxHeaderBytes: 4096}})
@@ -185,6 +198,35 @@ func TestClientGoneIsQuiet(t *testing.T) {
 	}
 	g.front.Close() // waits for the handlers
 	if len(g.failures()) != 0 || g.logged() != "" {
+		t.Errorf("OnError saw %v, log: %s", g.failures(), g.logged())
+	}
+}
+
+// A caller that cuts a stream, and says why, is no upstream failure either.
+func TestCutStreamIsQuiet(t *testing.T) {
+	started := make(chan context.CancelCauseFunc, 1)
+	g := newRig(t, options{upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, "begin")
+		http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})})
+	inner := g.front.Config.Handler
+	g.front.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithCancelCause(r.Context())
+		started <- cancel
+		inner.ServeHTTP(w, r.WithContext(ctx))
+	})
+	res := g.do("GET", "/", nil, nil)
+	cancel := <-started
+	if _, err := io.ReadFull(res.Body, make([]byte, 5)); err != nil {
+		t.Fatal(err)
+	}
+	cancel(errors.New("session revoked"))
+	if rest, err := io.ReadAll(res.Body); err == nil || len(rest) != 0 {
+		t.Errorf("%q, %v: the answer looks complete", rest, err)
+	}
+	g.front.Close()
+	if g.logged() != "" || len(g.failures()) != 0 {
 		t.Errorf("OnError saw %v, log: %s", g.failures(), g.logged())
 	}
 }

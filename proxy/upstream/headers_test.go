@@ -2,6 +2,8 @@ package upstream_test
 
 import (
 	"net/http"
+	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -79,6 +81,26 @@ func TestAttackH1IdentityHeaderSpellings(t *testing.T) {
 	if slices.ContainsFunc(g.requests(), func(s seen) bool { return s.URI == "/x" && s.Header.Get("X-Sallyport-User") != "u-17" }) {
 		t.Error("a malformed header line reached the upstream")
 	}
+}
+
+// H1: a handler in front of us may have put a name into the map as it came.
+func TestAttackH1NonCanonicalKeys(t *testing.T) {
+	var got http.Header
+	f := upstream.NewForwarder(upstream.Config{Transport: func(*upstream.Route) http.RoundTripper {
+		return roundTrip(func(r *http.Request) (*http.Response, error) {
+			got = r.Header
+			return &http.Response{StatusCode: 200, Body: http.NoBody, Header: http.Header{}}, nil
+		})
+	}})
+	target, err := upstream.Canonicalise(asked("GET", "app.example", "/"), "http")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Header = http.Header{"x-sallyport-user": {"evil"}, "X-SALLYPORT-GROUPS": {"evil"}, "x-forwarded-for": {"evil"}, "": {"x"}}
+	f.Forward(httptest.NewRecorder(), r, &upstream.ForwardRequest{Route: table(t, routes("a", "http://app.example")).Routes()[0],
+		Target: target, Identity: alice, ClientAddr: netip.MustParseAddr("203.0.113.7")})
+	assertIdentity(t, got)
 }
 
 // H1: credentials for the upstream itself are not ours to take.
