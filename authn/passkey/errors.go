@@ -101,7 +101,6 @@ var risky = map[string]bool{
 	CodeCounterRegressed:        true,
 	CodeBackupFlagChanged:       true,
 	CodeBackupStateIllegal:      true,
-	CodeCredentialBlocked:       true,
 }
 
 const (
