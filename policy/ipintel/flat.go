@@ -140,19 +140,18 @@ var fieldProvides = map[string]provides{
 
 func sampleFields(r *maxminddb.Reader) (provides, error) {
 	var p provides
-	stride := max(1, int(r.Metadata.NodeCount/samples))
-	n := 0
-	for res := range r.Networks() {
-		if n++; n%stride != 0 {
-			continue
-		}
+	_, err := walk(r, func(res maxminddb.Result) error {
 		var fields map[string]any
 		if err := res.Decode(&fields); err != nil {
-			return p, fmt.Errorf("%w: %w", errCorrupt, err)
+			return err
 		}
 		for f := range fields {
 			p = p.or(fieldProvides[f])
 		}
+		return nil
+	})
+	if err != nil {
+		return p, fmt.Errorf("%w: %w", errCorrupt, err)
 	}
 	return p, nil
 }

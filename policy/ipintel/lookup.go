@@ -29,25 +29,26 @@ func (s *Snapshot) join(a netip.Addr) Network {
 	n.text = a.String()
 	inner, tunnelled := embedded(a)
 	n.Private = isPrivate(a) || tunnelled && isPrivate(inner)
-	said := make([]record, len(s.members))
-	for i, m := range s.members {
-		if m.data == nil || m.spec.database && n.Private {
+	var rec record
+	holds := make([]bool, len(s.members))
+	for _, i := range s.believed {
+		m := s.members[i]
+		if m.spec.database && n.Private {
 			continue
 		}
-		rec, found, err := s.ask(m, a, inner, tunnelled)
+		said, found, err := s.ask(m, a, inner, tunnelled)
 		if err != nil {
 			s.faults.Add(1)
 			n.Missing = append(slices.Clone(n.Missing), m.spec.name)
 			continue
 		}
-		if found && !m.spec.database {
+		rec.under(said)
+		holds[i] = found && !m.spec.database
+	}
+	for i, m := range s.members { // in configured order
+		if holds[i] {
 			n.Lists = append(slices.Clip(n.Lists), m.spec.name)
 		}
-		said[i] = rec
-	}
-	var rec record
-	for _, i := range s.believed {
-		rec.under(said[i])
 	}
 	if rec.country != "" {
 		n.Country = rec.country

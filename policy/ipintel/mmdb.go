@@ -1,6 +1,7 @@
 package ipintel
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"net/netip"
@@ -100,27 +101,49 @@ func (d *database) canary(r *maxminddb.Reader, k kind) (networks int, err error)
 			return 0, fmt.Errorf("%w: canary look-up of %s: %w", errCorrupt, a, err)
 		}
 	}
-	stride := max(1, int(r.Metadata.NodeCount/samples))
 	said := false
-	for res := range r.Networks() {
-		if err := res.Err(); err != nil {
-			return 0, fmt.Errorf("%w: %w", errCorrupt, err)
-		}
-		networks++
-		if networks%stride != 0 {
-			continue
-		}
+	networks, err = walk(r, func(res maxminddb.Result) error {
 		rec, _, err := d.ask(res.Prefix().Addr())
 		if err != nil {
-			return 0, fmt.Errorf("%w: canary look-up of %s: %w", errCorrupt, res.Prefix(), err)
+			return fmt.Errorf("canary look-up of %s: %w", res.Prefix(), err)
 		}
 		said = said || rec.country != "" || rec.asn != 0 || rec.org != "" || rec.signals != 0
-	}
+		return nil
+	})
 	switch {
+	case err != nil:
+		return 0, fmt.Errorf("%w: %w", errCorrupt, err)
 	case networks == 0:
 		return 0, errEmpty
 	case !said && (k.provides.country || k.provides.asn):
-		return 0, fmt.Errorf("%w: none of %d sampled networks has a country or a network operator", errCorrupt, networks/stride)
+		return 0, fmt.Errorf("%w: no sampled network has a country or a network operator", errCorrupt)
+	}
+	return networks, nil
+}
+
+// walk counts the networks and shows an even spread of them to sample. A tree has
+// no more leaves than nodes and one; a file whose branches are shared looks fine to Verify and
+// would have 2^128 of them to walk, most perhaps without data, so that those count towards the bound too.
+func walk(r *maxminddb.Reader, sample func(maxminddb.Result) error) (networks int, err error) {
+	nodes := int(r.Metadata.NodeCount)
+	stride := max(1, nodes/samples)
+	leaves := 0
+	for res := range r.Networks(maxminddb.IncludeNetworksWithoutData()) {
+		if err := res.Err(); err != nil {
+			return 0, err
+		}
+		if leaves++; leaves > nodes+1 {
+			return 0, errors.New("branches of the search tree are shared")
+		}
+		if !res.Found() {
+			continue
+		}
+		if networks++; networks%stride != 0 {
+			continue
+		}
+		if err := sample(res); err != nil {
+			return 0, err
+		}
 	}
 	return networks, nil
 }

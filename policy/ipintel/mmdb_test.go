@@ -3,6 +3,7 @@ package ipintel
 import (
 	"bytes"
 	"errors"
+	"math"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/maxmind/mmdbwriter"
 	"github.com/maxmind/mmdbwriter/mmdbtype"
 	"github.com/oschwald/maxminddb-golang/v2"
 )
@@ -252,5 +254,62 @@ func TestAttackI5ReaderErrorIsSeenByRules(t *testing.T) {
 				t.Errorf("%+v", a)
 			}
 		})
+	}
+}
+
+// A tree of 128 nodes whose branches are shared has 2^128 networks: Verify likes it, and a walk never ends.
+func TestAttackI5SharedBranches(t *testing.T) {
+	for name, withData := range map[string]bool{"with data": true, "without": false} {
+		tree, err := mmdbwriter.New(mmdbwriter.Options{
+			DatabaseType: "country ipvAll", BuildEpoch: now.Unix(), RecordSize: 24, DisableIPv4Aliasing: true, IncludeReservedNetworks: true,
+			Description: map[string]string{"en": "test"},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := tree.Insert(ipnet(t, "2001:db8::1/128"), m{"country_code": s("KP")}); err != nil {
+			t.Fatal(err)
+		}
+		var buf bytes.Buffer
+		if _, err := tree.WriteTo(&buf); err != nil {
+			t.Fatal(err)
+		}
+		data := buf.Bytes()
+		for node := range 128 { // a chain: every node has one child that is not "nothing"
+			left, right := data[node*6:node*6+3], data[node*6+3:node*6+6]
+			switch last := node == 127; {
+			case !last && left[2] == byte(node+1):
+				copy(right, left)
+			case !last:
+				copy(left, right)
+			case withData && right[2] > 128:
+				copy(left, right)
+			case !withData:
+				copy(left, []byte{0, 0, 128})
+				copy(right, left)
+			}
+		}
+		r, err := maxminddb.OpenBytes(data)
+		if err != nil || r.Metadata.NodeCount != 128 {
+			t.Fatal(err, r.Metadata.NodeCount)
+		}
+		if err := verify(r); err != nil {
+			t.Logf("%s: Verify sees it now: %v", name, err)
+		}
+		if _, err := openDatabase(content{data: data}, now); !errors.Is(err, errCorrupt) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// I7: no coordinates, no place: a traveller must not be thought to start from the Gulf of Guinea.
+func TestNoPlaceWithoutCoordinates(t *testing.T) {
+	for _, p := range [][2]float64{{0, 0}, {91, 0}, {0, 181}, {math.NaN(), 1}, {1, math.NaN()}, {math.Inf(1), 1}} {
+		if got := point(p[0], p[1], 5); got != (Location{}) {
+			t.Errorf("%v: %+v", p, got)
+		}
+	}
+	if got := point(-90, 180, -5); !got.Known || got.RadiusKm != 0 {
+		t.Errorf("%+v", got)
 	}
 }

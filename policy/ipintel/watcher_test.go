@@ -293,25 +293,24 @@ func TestRunSeesRenamesWritesAndLinkSwaps(t *testing.T) {
 		await(t, swaps, func(s *Snapshot) bool { return s.Sources()[0].Err == "" && holds("11.0.0.2")(s) })
 	})
 	t.Run("link swap, as Kubernetes does", func(t *testing.T) {
-		dir := t.TempDir()
-		for v, data := range map[string]string{"v1": "11.0.0.1\n", "v2": "11.0.0.2\n"} {
-			if err := os.Mkdir(filepath.Join(dir, v), 0o700); err != nil {
-				t.Fatal(err)
-			}
-			write(t, filepath.Join(dir, v, "l.txt"), data)
-		}
-		link := func(to, at string) {
-			t.Helper()
-			if err := errors.Join(os.Symlink(to, at+".new"), os.Rename(at+".new", at)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		link("v1", filepath.Join(dir, "..data"))
+		dir := versions(t)
+		link(t, "v1", filepath.Join(dir, "..data"))
 		file := filepath.Join(dir, "l.txt")
-		link("..data/l.txt", file)
+		link(t, "..data/l.txt", file)
 		w := open(t, Config{Lists: []List{{Name: "l", File: file}}, Poll: time.Hour})
 		swaps := run(t, w)
-		link("v2", filepath.Join(dir, "..data"))
+		link(t, "v2", filepath.Join(dir, "..data"))
+		await(t, swaps, holds("11.0.0.2"))
+	})
+	t.Run("link swap above the folder, which only polling sees", func(t *testing.T) {
+		dir := versions(t)
+		current := filepath.Join(t.TempDir(), "current")
+		link(t, filepath.Join(dir, "v1"), current)
+		w := open(t, Config{Lists: []List{{Name: "l", File: filepath.Join(current, "l.txt")}}, Poll: 20 * time.Millisecond})
+		swaps := run(t, w)
+		write(t, filepath.Join(dir, "v1", "l.txt"), "11.0.0.3\n")
+		await(t, swaps, holds("11.0.0.3")) // from here on it is watching
+		link(t, filepath.Join(dir, "v2"), current)
 		await(t, swaps, holds("11.0.0.2"))
 	})
 	t.Run("folder that comes later, by polling", func(t *testing.T) {
@@ -324,6 +323,26 @@ func TestRunSeesRenamesWritesAndLinkSwaps(t *testing.T) {
 		write(t, file, "11.0.0.2\n")
 		await(t, swaps, holds("11.0.0.2"))
 	})
+}
+
+// versions makes a folder with two versions of a list, v1/l.txt and v2/l.txt.
+func versions(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for v, data := range map[string]string{"v1": "11.0.0.1\n", "v2": "11.0.0.2\n"} {
+		if err := os.Mkdir(filepath.Join(dir, v), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(dir, v, "l.txt"), data)
+	}
+	return dir
+}
+
+func link(t *testing.T, to, at string) {
+	t.Helper()
+	if err := errors.Join(os.Symlink(to, at+".new"), os.Rename(at+".new", at)); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestOnSwapUntilCancelled(t *testing.T) {
