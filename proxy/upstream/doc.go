@@ -30,6 +30,10 @@
 //   - no request trailers. They arrive after everything was judged.
 //   - an offer to switch protocols only if the route lists it.
 //
+// Every request is framed anew. net/http reads one that has both
+// Transfer-Encoding and Content-Length as chunked (RFC 9112 section 6.3), and
+// only that length goes on; other contradictions never get here.
+//
 // A client receives the upstream's answer, streamed, less hop-by-hop headers,
 // cookies of our names, and Alt-Svc (which would lead around the proxy).
 //

@@ -1,12 +1,15 @@
 package upstream_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -200,6 +203,40 @@ func TestClientGoneIsQuiet(t *testing.T) {
 	if len(g.failures()) != 0 || g.logged() != "" {
 		t.Errorf("OnError saw %v, log: %s", g.failures(), g.logged())
 	}
+}
+
+// A client that leaves in the middle of switching protocols cannot be told.
+func TestClientGoneWhileUpgrading(t *testing.T) {
+	mine, theirs := net.Pipe()
+	theirs.Close()
+	f := upstream.NewForwarder(upstream.Config{
+		OnError: func(_ http.ResponseWriter, _ *http.Request, status int, err error) { t.Error(status, err) },
+		Transport: func(*upstream.Route) http.RoundTripper {
+			return roundTrip(func(*http.Request) (*http.Response, error) {
+				body, far := net.Pipe()
+				far.Close()
+				return &http.Response{StatusCode: 101, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: body,
+					Header: http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}}}, nil
+			})
+		},
+	})
+	target, err := upstream.Canonicalise(asked("GET", "app.example", "/"), "http")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := asked("GET", "app.example", "/")
+	r.URL = &url.URL{Path: "/"}
+	r.Header = http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}}
+	f.Forward(hijackable{newRecorder(), mine}, r, &upstream.ForwardRequest{Route: table(t, routes("a", "http://app.example")).Routes()[0], Target: target})
+}
+
+type hijackable struct {
+	*httptest.ResponseRecorder
+	conn net.Conn
+}
+
+func (h hijackable) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return h.conn, bufio.NewReadWriter(bufio.NewReader(h.conn), bufio.NewWriter(h.conn)), nil
 }
 
 // A caller that cuts a stream, and says why, is no upstream failure either.

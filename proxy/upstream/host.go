@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -111,4 +112,24 @@ func numeric(label string) bool {
 		}
 	}
 	return true
+}
+
+// effectivePort returns port, or the default port of scheme.
+func effectivePort(scheme, port string) string {
+	if port != "" {
+		return port
+	}
+	if scheme == "https" || scheme == "wss" {
+		return "443"
+	}
+	return "80"
+}
+
+// canonicalPort accepts 1 to 65535 in decimal, and drops leading zeros.
+func canonicalPort(s string) (string, bool) {
+	n, err := strconv.ParseUint(s, 10, 16) // takes neither sign nor underscore
+	if err != nil || n == 0 {
+		return "", false
+	}
+	return strings.TrimLeft(s, "0"), true
 }
