@@ -5,10 +5,12 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // faultyDisk is a real disk whose operations can be made to fail: before anything
@@ -225,39 +227,34 @@ func TestCheckpointFails(t *testing.T) {
 	}
 }
 
+// While one record is on its way to the disk, the others line up; then they go
+// together.
 func TestGroupCommit(t *testing.T) {
 	cfg, d := faultyConfig(t)
 	l := mustOpen(t, cfg)
-	appendN(t, l, 1)
-	d.mu.Lock()
-	d.held = make(chan struct{})
-	d.mu.Unlock()
+	release := d.hold()
 	before := d.syncs.Load()
 	var done sync.WaitGroup
+	appendOne := func() {
+		if err := l.Append(context.Background(), Record{Event: "sign_in"}); err != nil {
+			t.Error(err)
+		}
+	}
+	done.Go(appendOne)
+	await(t, func() bool { return d.syncs.Load() == before+1 })
 	const callers = 200
 	for range callers {
-		done.Go(func() {
-			if err := l.Append(context.Background(), Record{Event: "sign_in"}); err != nil {
-				t.Error(err)
-			}
-		})
+		done.Go(appendOne)
 	}
-	// While the first of them is on its way to the disk, the others line up.
-	for {
+	await(t, func() bool {
 		l.mu.Lock()
-		waiting := len(l.queue)
-		l.mu.Unlock()
-		if written := d.syncs.Load() - before; written > 0 && waiting > callers/2 {
-			break
-		}
-		if err := l.Health(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	close(d.held)
+		defer l.mu.Unlock()
+		return len(l.queue) == callers
+	})
+	release()
 	done.Wait()
-	if n := d.syncs.Load() - before; n > callers/2 {
-		t.Errorf("%d records took %d syncs", callers, n)
+	if n := d.syncs.Load() - before; n != 2 {
+		t.Errorf("%d records took %d syncs", callers+1, n)
 	}
 	mustClose(t, l)
 	if r := mustVerify(t, cfg); r.Records != callers+1 {
@@ -265,19 +262,36 @@ func TestGroupCommit(t *testing.T) {
 	}
 }
 
+// hold makes syncs of the lines wait until the function it returns is called.
+func (d *faultyDisk) hold() (release func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	held := make(chan struct{})
+	d.held = held
+	return func() { close(held) }
+}
+
+// await gives other goroutines their turn until it is so.
+func await(t *testing.T, so func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !so(); runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatal("waited in vain")
+		}
+	}
+}
+
 // A disk that hangs must not hold callers that have given up, nor all the memory.
 func TestHangingDisk(t *testing.T) {
 	cfg, d := faultyConfig(t)
 	l := mustOpen(t, cfg)
-	d.mu.Lock()
-	d.held = make(chan struct{})
-	d.mu.Unlock()
+	release := d.hold()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for range maxQueue + maxQueue/2 {
 		err := l.Append(ctx, Record{Event: "sign_in"})
 		if errors.Is(err, ErrBehind) {
-			close(d.held)
+			release()
 			mustClose(t, l)
 			return
 		}

@@ -95,11 +95,10 @@ func TestRepeatsAreWrittenByThemselves(t *testing.T) {
 	l := mustOpen(t, cfg)
 	mustAllow(t, l, allowed("s1"))
 	known, err := l.Repeat(SameAs(new(allowed("s1"))))
-	for deadline := time.Now().Add(10 * time.Second); known && err == nil && l.Size() < 2; {
-		if time.Now().After(deadline) {
-			t.Fatal("never written")
-		}
+	if !known || err != nil {
+		t.Fatal(known, err)
 	}
+	await(t, func() bool { return l.Size() == 2 })
 	mustClose(t, l)
 }
 
@@ -144,9 +143,7 @@ func TestDifferentAllowsAreWrittenAtOnce(t *testing.T) {
 func TestRepeatWaitsForTheFirst(t *testing.T) {
 	cfg, d := faultyConfig(t)
 	l := mustOpen(t, cfg)
-	d.mu.Lock()
-	d.held = make(chan struct{})
-	d.mu.Unlock()
+	release := d.hold()
 	d.set(false, "sync.jsonl")
 	var done sync.WaitGroup
 	var passed atomic.Int64
@@ -157,8 +154,7 @@ func TestRepeatWaitsForTheFirst(t *testing.T) {
 			}
 		})
 	}
-	for d.syncs.Load() == 0 {
-	}
+	await(t, func() bool { return d.syncs.Load() > 0 })
 	if known, err := l.Repeat(SameAs(new(allowed("s1")))); known || err != nil {
 		t.Errorf("repeat of what is not on disk: %v %v", known, err)
 	}
@@ -170,7 +166,7 @@ func TestRepeatWaitsForTheFirst(t *testing.T) {
 	if err := l.Allow(ctx, allowed("s1")); !errors.Is(err, context.Canceled) {
 		t.Errorf("allow with an ended context: %v", err)
 	}
-	close(d.held)
+	release()
 	done.Wait()
 	if passed.Load() > 0 {
 		t.Errorf("%d allows passed without a record", passed.Load())
@@ -257,8 +253,7 @@ func TestNoCountIsLostAtClose(t *testing.T) {
 			}
 		})
 	}
-	for given.Load() < 1000 {
-	}
+	await(t, func() bool { return given.Load() > 1000 })
 	mustClose(t, l)
 	done.Wait()
 	var sum int64
