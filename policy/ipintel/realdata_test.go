@@ -243,7 +243,7 @@ func BenchmarkLoadEach(b *testing.B) {
 		})
 	}
 	for _, d := range c.Databases {
-		one(databaseName(d), Config{Databases: []string{d}})
+		one(filepath.Base(d), Config{Databases: []string{d}})
 	}
 	for _, l := range c.Lists {
 		one(l.Name, Config{Lists: []List{l}})

@@ -52,7 +52,7 @@ func (c Config) specs() ([]spec, error) {
 		if !filepath.IsAbs(f) {
 			return nil, fmt.Errorf("database %q: the path is not absolute", f)
 		}
-		name := databaseName(f)
+		name := filepath.Base(f)
 		if seen[name] {
 			name = f // two of that name in different folders
 		}

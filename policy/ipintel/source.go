@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"time"
 )
 
@@ -165,4 +164,3 @@ func (s spec) could(l *loaded) provides {
 	}
 }
 
-func databaseName(file string) string { return filepath.Base(file) }
