@@ -180,6 +180,9 @@ func (s *source) fields(n *yaml.Node, what string, known ...string) map[string]*
 	}
 	out := map[string]*yaml.Node{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
+		if s.dropped > 0 {
+			break // hostile or hopeless: more of it would only cost time
+		}
 		key, value := n.Content[i], n.Content[i+1]
 		name := key.Value
 		switch {

@@ -59,6 +59,9 @@ func explainType(message string) Problem {
 	if strings.Contains(message, "invalid timestamp argument") {
 		return Problem{Message: "this is not a timestamp", Expected: `RFC 3339, such as "2026-01-31T09:00:00Z"`}
 	}
+	if strings.Contains(message, "nesting limit") {
+		return Problem{Message: "loops (exists, all, filter, map) are nested too deeply", Expected: "at most one inside another"}
+	}
 	return Problem{Message: message}
 }
 

@@ -25,7 +25,7 @@ func explainSyntax(text []rune, issues *cel.Issues) []Problem {
 		message = message[:i]
 	}
 	message = strings.ReplaceAll(message, "'<EOF>'", "end of the expression")
-	if strings.Contains(first.Message, "recursion limit") || strings.Contains(first.Message, "size exceeds") ||
+	if strings.Contains(first.Message, "recursion") || strings.Contains(first.Message, "size exceeds") ||
 		strings.Contains(first.Message, "node limit") || strings.Contains(first.Message, "nodes") {
 		return []Problem{{Message: "the expression is too large or too deeply nested: " + message,
 			Expected: "several smaller rules, or a list under `lists:`"}}
