@@ -163,4 +163,3 @@ func (s spec) could(l *loaded) provides {
 		return provides{signals: s.signal}
 	}
 }
-
