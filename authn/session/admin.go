@@ -67,7 +67,7 @@ func (m *Manager) live(ctx context.Context, f Filter) ([]Record, error) {
 			rec.LastSeenAt = own
 		}
 		rec.ExpiresAt = m.expiry(rec)
-		if m.judge(rec.CreatedAt, rec.ExpiresAt, rec.LastSeenAt, now) == alive {
+		if m.judge(rec.ExpiresAt, rec.LastSeenAt, now) == alive {
 			out = append(out, rec)
 		}
 	}

@@ -237,6 +237,14 @@ func TestTouchesAreBatched(t *testing.T) {
 	e.pass(time.Minute)
 	cur := b.must(signInHost)
 	b.verify(cur)
+	e.mem.FailNext("TouchSessions", authntest.Stored)
+	if err := e.m.Flush(t.Context()); !errors.Is(err, session.ErrUnavailable) {
+		t.Fatalf("flush: %v", err)
+	}
+	e.mem.FailNext("TouchSessions", authntest.NotStored)
+	if err := e.m.Flush(t.Context()); !errors.Is(err, session.ErrUnavailable) {
+		t.Fatalf("flush: %v, the failed one was forgotten", err)
+	}
 	e.ok(e.m.Flush(t.Context()))
 	if got := seen(); !got.Equal(epoch.Add(100 * time.Second)) {
 		t.Fatalf("last seen %v", got)

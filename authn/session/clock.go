@@ -35,18 +35,19 @@ type state int
 const (
 	expired state = iota
 	idle          // not seen for too long
-	ahead         // made or seen in the future: the clock was set back since
+	ahead         // seen in the future: the clock was set back since
 	alive
 )
 
-// judge is the only place that decides how long a session lives.
-func (m *Manager) judge(created, expires, seen, now time.Time) state {
+// judge is the only place that decides how long a session lives. A session is
+// seen when it is made, so seen is never before that.
+func (m *Manager) judge(expires, seen, now time.Time) state {
 	switch {
 	case !now.Before(expires):
 		return expired
 	case now.Sub(seen) >= m.idle:
 		return idle
-	case created.Sub(now) > clockSkew, seen.Sub(now) > clockSkew:
+	case seen.Sub(now) > clockSkew:
 		// Set back by hours, the clock would give the session those hours again.
 		return ahead
 	default:

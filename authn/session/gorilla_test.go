@@ -97,6 +97,10 @@ func TestGorillaStoreRefuses(t *testing.T) {
 	g.Options = &sessions.Options{Path: "/app", Domain: "example.test", MaxAge: 1 << 30}
 	g.Values[session.KeySignIn] = session.NewSession{Person: alice()}
 	b.save(signInHost, g) // keep checks the attributes
+	g.Values["cart"] = 1
+	if err := g.Save(b.request(signInHost), httptest.NewRecorder()); err == nil {
+		t.Error("a value was lost without a word")
+	}
 
 	e.mem.Fail(authntest.NotStored)
 	e.clock.Add(6e9)

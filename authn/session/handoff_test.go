@@ -1,6 +1,7 @@
 package session_test
 
 import (
+	"context"
 	"errors"
 	"net/http/httptest"
 	"strings"
@@ -89,13 +90,19 @@ func TestAttackS1StolenHandoffCode(t *testing.T) {
 	t.Run("with two nonces", func(t *testing.T) {
 		code := b.begin()
 		r := b.request(appHost)
-		r.Header.Add("Cookie", e.m.HandoffCookieName()+"="+strings.Repeat("A", 43))
+		r.Header["Cookie"] = []string{e.m.HandoffCookieName() + "=" + strings.Repeat("A", 43) + "; " + r.Header.Get("Cookie")}
 		_, _, err := e.m.Redeem(httptest.NewRecorder(), r, appHost, code)
 		e.is(err, session.ErrHandoff)
 	})
 	t.Run("made up", func(t *testing.T) {
 		for _, code := range []string{"", "x", strings.Repeat("A", 43), strings.Repeat("A", 42) + "B", strings.Repeat("A", 1<<20), strings.Repeat("\n", 43)} {
 			e.is(b.redeem(appHost, code), session.ErrHandoff)
+		}
+		// What cannot be a code is not worth a look-up, let alone a megabyte of hashing.
+		before := e.mem.Calls("Take")
+		e.is(b.redeem(appHost, strings.Repeat("A", 1<<20)), session.ErrHandoff)
+		if e.mem.Calls("Take") != before {
+			t.Error("the store was asked")
 		}
 	})
 	t.Run("after sign-out", func(t *testing.T) {
@@ -124,6 +131,38 @@ func TestHandoffExpiresWithTheClockSetBack(t *testing.T) {
 	code := b.begin()
 	e.clock.Add(-time.Hour)
 	e.is(b.redeem(appHost, code), session.ErrHandoff)
+}
+
+// keeper is a Once that forgets to look at the time.
+type keeper struct{ session.Once }
+
+func (k keeper) Take(ctx context.Context, purpose string, key [32]byte, _ time.Time) ([]byte, error) {
+	return k.Once.Take(ctx, purpose, key, epoch)
+}
+
+func TestHandoffExpiresWhateverTheStoreSays(t *testing.T) {
+	e := newEnv(t)
+	e.m = e.process(func(c *session.Config) { c.Codes = keeper{e.mem} })
+	b := e.browser()
+	b.signIn(signInHost, alice())
+	code := b.begin()
+	e.clock.Add(time.Minute)
+	e.is(b.redeem(appHost, code), session.ErrHandoff)
+}
+
+// The session runs out while the code is on its way.
+func TestRedeemForASessionThatRanOut(t *testing.T) {
+	e := newEnv(t)
+	b := e.browser()
+	b.signIn(signInHost, alice())
+	for range 20 {
+		e.pass(session.DefaultMaxAge/20 - time.Second)
+		b.must(signInHost)
+	}
+	code := b.begin()
+	e.pass(30 * time.Second)
+	e.is(b.redeem(appHost, code), session.ErrNoSession)
+	b.refused(appHost)
 }
 
 func TestHandoffRaceHasOneWinner(t *testing.T) {

@@ -29,7 +29,7 @@ func (m *Manager) Load(r *http.Request, host string) (authn.Session, error) {
 				return authn.Session{}, errHost
 			}
 			seen := time.UnixMicro(e.live.seen.Load())
-			if m.judge(e.sess.CreatedAt, e.sess.ExpiresAt, seen, now) == alive {
+			if m.judge(e.sess.ExpiresAt, seen, now) == alive {
 				e.live.touch(now.UnixMicro())
 				s := e.sess
 				s.LastSeenAt = now
@@ -49,11 +49,8 @@ func (m *Manager) loadStored(ctx context.Context, sealed string, key cacheKey, h
 	}
 	now := m.clock.now()
 	s := m.session(rec, tok)
-	if m.blind(now) {
-		m.cache.touchStray(s.ID, now.UnixMicro())
-	} else {
-		m.cache.put(epoch, key, s, rec.LastSeenAt.UnixMicro(), now.UnixMicro())
-	}
+	// While blind too: the poll that ends blindness starts with an empty cache.
+	m.cache.put(epoch, key, s, rec.LastSeenAt.UnixMicro(), now.UnixMicro())
 	s.LastSeenAt = now
 	return s, nil
 }
@@ -87,7 +84,7 @@ func (m *Manager) refuseDead(ctx context.Context, rec Record) error {
 		seen = own
 	}
 	var reason error
-	switch m.judge(rec.CreatedAt, m.expiry(rec), seen, m.clock.now()) {
+	switch m.judge(m.expiry(rec), seen, m.clock.now()) {
 	case alive:
 		return nil
 	case ahead:

@@ -25,7 +25,7 @@ func returnPath(s, host string) (string, error) {
 	}
 	if !strings.HasPrefix(s, "/") {
 		u, err := url.Parse(s)
-		if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Opaque != "" || u.User != nil || !sameHost(u, host) {
+		if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.User != nil || !sameHost(u, host) {
 			return "", fmt.Errorf("%w: it is not on the host that asked", ErrReturnTo)
 		}
 		if s = u.EscapedPath(); s == "" {

@@ -90,7 +90,7 @@ func TestHangingPoll(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { e.m.Run(ctx); close(done) }()
-		<-time.After(3 * time.Second)
+		<-time.After(session.BlindAfter + 3*time.Second)
 		if e.m.Blind(time.Now()) {
 			t.Fatal("one hanging poll made the process blind")
 		}
