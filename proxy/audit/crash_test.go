@@ -128,29 +128,53 @@ func killedRun(t *testing.T, cfg Config, n, round int) []string {
 	return ids
 }
 
-// crashState is a log of 6 signed records and 3 that no checkpoint covers, as a
-// killed process leaves it, and where each line ends.
-func crashState(t *testing.T) (Config, []int) {
+// crashed is the files of a log of 6 signed records and 2 that no checkpoint covers,
+// as a killed process leaves them.
+type crashed struct {
+	cfg                      Config
+	lines, hashes, signature string
+	ends                     []int // where each line ends
+}
+
+// signedHashes is how many bytes the hashes of the signed records take.
+const signedHashes = 10 * 32
+
+func crashState(t *testing.T) crashed {
 	t.Helper()
 	cfg := testConfig(t)
 	l := mustOpen(t, cfg)
-	appendN(t, l, 6)
-	mustClose(t, l)
-	l = mustOpen(t, cfg)
-	appendN(t, l, 3)
-	c := copyLog(t, cfg)
-	var ends []int
-	for i, b := range readFile(t, c.File) {
-		if b == '\n' {
-			ends = append(ends, i+1)
+	for i := range 8 {
+		if i == 6 {
+			mustClose(t, l)
+			l = mustOpen(t, cfg)
+		}
+		if err := l.Append(t.Context(), Record{Event: "x"}); err != nil {
+			t.Fatal(err)
 		}
 	}
-	return c, ends
+	c := crashed{cfg: copyLog(t, cfg)}
+	c.lines, c.hashes, c.signature = readFile(t, cfg.File), readFile(t, cfg.File+hashSuffix), readFile(t, cfg.File+checkpointSuffix)
+	for i, b := range c.lines {
+		if b == '\n' {
+			c.ends = append(c.ends, i+1)
+		}
+	}
+	return c
 }
 
-func wholeLines(ends []int, size int) int64 {
+// with puts the files there, with other lines and hashes.
+func (c crashed) with(t *testing.T, lines, hashes string) Config {
+	t.Helper()
+	putBytes(t, c.cfg.File, lines)
+	putBytes(t, c.cfg.File+hashSuffix, hashes)
+	putBytes(t, c.cfg.File+checkpointSuffix, c.signature)
+	return c.cfg
+}
+
+// whole is how many lines a file of that size holds.
+func (c crashed) whole(size int) int64 {
 	n := int64(0)
-	for _, e := range ends {
+	for _, e := range c.ends {
 		if e <= size {
 			n++
 		}
@@ -161,61 +185,49 @@ func wholeLines(ends []int, size int) int64 {
 // A power failure can cut lines and hashes anywhere behind their last fsync. With the
 // hashes of a record gone, nobody knows of it but its caller, who was not told yet.
 func TestTornAtEveryByte(t *testing.T) {
-	state, ends := crashState(t)
-	text, hashes := readFile(t, state.File), readFile(t, state.File+hashSuffix)
-	signedHashes := 10 * 32 // of 6 records
-	for size := ends[5]; size <= len(text); size++ {
-		whole := wholeLines(ends, size)
-		for _, hashBytes := range []int{signedHashes, signedHashes + 7} {
-			if hashBytes > signedHashes && size%8 != 0 {
-				continue
-			}
-			cfg := copyLog(t, state)
-			putBytes(t, cfg.File, text[:size])
-			putBytes(t, cfg.File+hashSuffix, hashes[:hashBytes])
-			l, err := Open(cfg)
-			if err != nil {
-				t.Fatalf("lines cut at %d: %v", size, err)
-			}
-			want := whole
-			if size != ends[whole-1] {
-				want++ // audit_repaired
-			}
-			if l.Size() != want {
-				t.Fatalf("lines cut at %d: %d records, want %d", size, l.Size(), want)
-			}
-			if size%16 == 0 {
-				appendN(t, l, 1)
-			}
-			mustClose(t, l)
-			mustVerify(t, cfg)
+	c := crashState(t)
+	for size := c.ends[5]; size <= len(c.lines); size++ {
+		hashes := c.hashes[:signedHashes+size%8]
+		cfg := c.with(t, c.lines[:size], hashes)
+		l, err := Open(cfg)
+		if err != nil {
+			t.Fatalf("lines cut at %d: %v", size, err)
 		}
+		want := c.whole(size)
+		if size != c.ends[want-1] {
+			want++ // audit_repaired
+		}
+		if l.Size() != want {
+			t.Fatalf("lines cut at %d: %d records, want %d", size, l.Size(), want)
+		}
+		if size%16 == 0 {
+			appendN(t, l, 1)
+		}
+		mustClose(t, l)
+		mustVerify(t, cfg)
 	}
 }
 
 // A hash is written after its line was synced. So a line that has one and is not
 // there was acknowledged, and no crash has taken it.
 func TestAcknowledgedRecordIsNeverDropped(t *testing.T) {
-	state, ends := crashState(t)
-	text := readFile(t, state.File)
-	for size := range len(text) {
-		if size < ends[4] && size%23 != 0 {
+	c := crashState(t)
+	for size := 1; size < len(c.lines); size++ { // an emptied file is a rotated one, see TestEmptiedInPlace
+		if size < c.ends[4] && size%23 != 0 {
 			continue // deep in what is signed, a sample will do
 		}
-		cfg := copyLog(t, state)
-		putBytes(t, cfg.File, text[:size])
-		if size == 0 {
-			continue // an emptied file is a rotated one, see TestEmptiedInPlace
-		}
+		cfg := c.with(t, c.lines[:size], c.hashes)
 		l, err := Open(cfg)
 		if err == nil {
 			l.Close()
-			t.Fatalf("cut at %d of %d: opened with %d records", size, len(text), l.Size())
+			t.Fatalf("cut at %d of %d: opened with %d records", size, len(c.lines), l.Size())
 		}
-		if !errors.Is(err, ErrTampered) || !strings.Contains(err.Error(), fmt.Sprintf("seq %d", wholeLines(ends, size))) && !strings.Contains(err.Error(), fmt.Sprintf("after seq %d", wholeLines(ends, size)-1)) {
+		whole := c.whole(size)
+		cut, dropped := fmt.Sprintf("(seq %d) was cut short", whole), fmt.Sprintf("after seq %d", whole-1)
+		if !errors.Is(err, ErrTampered) || !strings.Contains(err.Error(), cut) && !strings.Contains(err.Error(), dropped) {
 			t.Fatalf("cut at %d: %v", size, err)
 		}
-		if got := readFile(t, cfg.File); got != text[:size] {
+		if got := readFile(t, cfg.File); got != c.lines[:size] {
 			t.Fatalf("cut at %d: a refused file was changed", size)
 		}
 	}
@@ -223,30 +235,29 @@ func TestAcknowledgedRecordIsNeverDropped(t *testing.T) {
 
 // The hash file may be behind in any way: it is made again from the lines.
 func TestHashesCutAtEveryByte(t *testing.T) {
-	state, _ := crashState(t)
-	hashes := readFile(t, state.File+hashSuffix)
-	for size := range len(hashes) + 1 {
-		cfg := copyLog(t, state)
-		putBytes(t, cfg.File+hashSuffix, hashes[:size])
+	c := crashState(t)
+	for size := range len(c.hashes) + 1 {
+		if size < signedHashes-32 && size%11 != 0 {
+			continue
+		}
+		cfg := c.with(t, c.lines, c.hashes[:size])
 		l, err := Open(cfg)
 		if err != nil {
 			t.Fatalf("hashes cut at %d: %v", size, err)
 		}
-		if l.Size() != 9 {
+		if l.Size() != 8 {
 			t.Fatalf("hashes cut at %d: %d records", size, l.Size())
 		}
 		mustClose(t, l)
-		if got := readFile(t, cfg.File+hashSuffix); got != hashes {
+		if got := readFile(t, cfg.File+hashSuffix); got != c.hashes {
 			t.Fatalf("hashes cut at %d: they were not made again", size)
 		}
 	}
 	// Zeros where a file system had not written them yet.
-	for from := 10 * 32; from < len(hashes); from += 32 {
-		cfg := copyLog(t, state)
-		putBytes(t, cfg.File+hashSuffix, hashes[:from]+strings.Repeat("\x00", len(hashes)-from))
+	for from := signedHashes; from < len(c.hashes); from += 32 {
+		cfg := c.with(t, c.lines, c.hashes[:from]+strings.Repeat("\x00", len(c.hashes)-from))
 		mustVerify(t, cfg)
-		l := mustOpen(t, cfg)
-		mustClose(t, l)
+		mustClose(t, mustOpen(t, cfg))
 		mustVerify(t, cfg)
 	}
 }
@@ -254,33 +265,31 @@ func TestHashesCutAtEveryByte(t *testing.T) {
 // The tail that a power failure leaves need not be a cut line: blocks may be zeros
 // or out of order. None of it was acknowledged.
 func TestGarbageTail(t *testing.T) {
-	state, ends := crashState(t)
-	text := readFile(t, state.File)
+	c := crashState(t)
+	last := c.lines[c.ends[6]:]
 	for name, tail := range map[string]string{
 		"zeros":           strings.Repeat("\x00", 5000),
-		"zeros and line":  strings.Repeat("\x00", 300) + "\n" + text[ends[7]:ends[8]],
-		"later line only": strings.Replace(text[ends[7]:ends[8]], `"seq":8`, `"seq":11`, 1),
+		"zeros and line":  strings.Repeat("\x00", 300) + "\n" + last,
+		"later line only": strings.Replace(last, `"seq":7`, `"seq":11`, 1),
 		"not JSON":        `{"seq":9,"time":` + "\n",
 		"line feed":       "\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			cfg := copyLog(t, state)
-			putBytes(t, cfg.File, text+tail)
+			cfg := c.with(t, c.lines+tail, c.hashes)
 			l := mustOpen(t, cfg)
-			if l.Size() != 10 {
+			if l.Size() != 9 {
 				t.Fatalf("%d records", l.Size())
 			}
 			mustClose(t, l)
 			mustVerify(t, cfg)
 			lines := splitLines(readFile(t, cfg.File))
-			if !strings.Contains(lines[9], EventRepaired) || !strings.Contains(lines[9], fmt.Sprintf(`"bytes":"%d"`, len(tail))) {
-				t.Errorf("the cut is not on record: %s", lines[9])
+			if !strings.Contains(lines[8], EventRepaired) || !strings.Contains(lines[8], fmt.Sprintf(`"bytes":"%d"`, len(tail))) {
+				t.Errorf("the cut is not on record: %s", lines[8])
 			}
 		})
 	}
 	t.Run("more than was ever under way", func(t *testing.T) {
-		cfg := copyLog(t, state)
-		putBytes(t, cfg.File, text+strings.Repeat("\x00", maxBatch+3*maxLine))
+		cfg := c.with(t, c.lines+strings.Repeat("\x00", maxBatch+3*maxLine), c.hashes)
 		if _, err := Open(cfg); !errors.Is(err, ErrTampered) {
 			t.Fatalf("open: %v", err)
 		}
@@ -289,10 +298,9 @@ func TestGarbageTail(t *testing.T) {
 
 // A line changed after the checkpoint, or forged at the end of a closed log.
 func TestAttackO3OpenRefusesUnsignedChanges(t *testing.T) {
-	state, _ := crashState(t)
-	lines := splitLines(readFile(t, state.File))
-	cfg := copyLog(t, state)
-	writeLines(t, cfg.File, edit(lines, 7))
+	c := crashState(t)
+	changed := c.lines[:c.ends[6]] + strings.Replace(c.lines[c.ends[6]:], `"event":"x"`, `"event":"y"`, 1)
+	cfg := c.with(t, changed, c.hashes)
 	if _, err := Open(cfg); !errors.Is(err, ErrTampered) || !strings.Contains(err.Error(), "line 8 (seq 7) was changed") {
 		t.Errorf("open: %v", err)
 	}

@@ -206,6 +206,48 @@ func copyLog(t *testing.T, cfg Config) Config {
 	return c
 }
 
+// A hash says that its line is durable: it must not be written before that is so.
+func TestHashesComeAfterTheSync(t *testing.T) {
+	for _, done := range []bool{false, true} {
+		cfg, d := faultyConfig(t)
+		l := mustOpen(t, cfg)
+		appendN(t, l, 1)
+		d.set(done, "sync.jsonl")
+		if err := l.Append(t.Context(), Record{Event: "x"}); !errors.Is(err, errDisk) {
+			t.Fatal(err)
+		}
+		if n := len(readFile(t, cfg.File+hashSuffix)); n != 32 {
+			t.Errorf("%d bytes of hashes after 1 durable record", n)
+		}
+		d.set(false)
+	}
+}
+
+// Verify may run while the log is written.
+func TestVerifyWhileWriting(t *testing.T) {
+	cfg := testConfig(t)
+	cfg.CheckpointEvery, cfg.disk = time.Millisecond, disk{}
+	l := mustOpen(t, cfg)
+	appendN(t, l, 1)
+	var done sync.WaitGroup
+	var stop atomic.Bool
+	for range 4 {
+		done.Go(func() {
+			for !stop.Load() {
+				if err := l.Append(context.Background(), Record{Event: "sign_in"}); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for range 30 {
+		mustVerify(t, cfg)
+	}
+	stop.Store(true)
+	done.Wait()
+}
+
 // A checkpoint that cannot be written leaves the records durable: requests go on,
 // readiness says so.
 func TestCheckpointFails(t *testing.T) {

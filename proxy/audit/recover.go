@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 
@@ -126,7 +127,7 @@ func (s *store) unsignedFiles(c checkpoint) ([]string, error) {
 
 // lastSeq is the last seq that a line of the file claims, or -1.
 func lastSeq(path string) (int64, error) {
-	src := lineSource{files: []string{path}}
+	src := lineSource{files: []string{path}, unhashed: math.MaxInt64}
 	defer src.close()
 	last := int64(-1)
 	for {
@@ -214,7 +215,9 @@ func (s *store) rebuild(c checkpoint, why Problem, stored func(int64, []tlog.Has
 		files = files[:len(files)-1]
 	}
 	pass := func(stored func(int64, []tlog.Hash) error) (*scan, error) {
-		check := &scan{files: files, mending: true, stored: stored, hashes: newHashFile(nil, 0)}
+		// Not mending: no crash loses hashes that are signed, so there is no reason to
+		// believe that what follows the signed lines is a crash's doing either.
+		check := &scan{files: files, stored: stored, hashes: newHashFile(nil, 0)}
 		check.sign(c)
 		if err := check.run(); err != nil {
 			return nil, err
@@ -304,7 +307,10 @@ func (s *store) openLines(files []string) error {
 	}
 	s.size = info.Size()
 	if s.size == 0 && (len(s.starts) == 0 || s.starts[len(s.starts)-1] != s.tree.n) {
+		// Rotated while nobody ran, or taken away: Verify can tell, when it is given
+		// the other files.
 		s.starts = append(s.starts, s.tree.n)
+		s.logger.Info("audit log continues in a new file", "file", s.path, "seq", s.tree.n)
 	}
 	return s.disk.syncDir(filepath.Dir(s.path))
 }
