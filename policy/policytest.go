@@ -86,13 +86,18 @@ func sameSet(a, b []string) bool {
 // testTime is time.now in tests that do not say: a Monday noon.
 var testTime = time.Date(2026, time.January, 5, 12, 0, 0, 0, time.UTC)
 
-// testFacts is what a test begins with: somebody whom nothing speaks against, but whose
-// last assertion is a day old and was made elsewhere, so that it answers no question.
+// notSaid is session.verified_age in tests that do not give one. Negative, and so never
+// fresh: no step-up counts as answered. Nor is it old: a rule about stale assertions
+// matches only in tests that say how old theirs is.
+const notSaid = -24 * time.Hour
+
+// testFacts is what a test begins with: somebody whom nothing speaks against, of whose last
+// assertion nothing is said, so that it answers no question.
 func testFacts() Facts {
 	return Facts{
 		IP:         IP{Address: "192.0.2.1", Version: 4, Country: "ZZ"},
 		User:       User{Email: "someone@example.com", Subject: "someone", Issuer: "https://idp.example.com"},
-		Session:    Session{ID: "test", Level: "verified", Age: 24 * time.Hour, VerifiedAge: 24 * time.Hour},
+		Session:    Session{ID: "test", Level: "verified", VerifiedAge: notSaid},
 		Credential: Credential{Class: "unattested", Age: 30 * 24 * time.Hour},
 		Request:    Request{Purpose: PurposeAccess, Method: "GET", Host: "example.com", Path: "/"},
 		Time:       Time{Now: testTime},
