@@ -1,6 +1,7 @@
 package authntest
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -41,8 +42,11 @@ var credentialTests = []storeTest{
 	}},
 	{"a credential id belongs to one person", func(t *storeT) {
 		t.ok(t.a.AddCredential(t.ctx, sampleCredential("c1", subject("alice"))))
-		t.refused(t.b.AddCredential(t.ctx, sampleCredential("c1", subject("bob"))))
-		t.refused(t.b.AddCredential(t.ctx, sampleCredential("c1", subject("alice"))))
+		for _, who := range []string{"bob", "alice"} {
+			if err := t.b.AddCredential(t.ctx, sampleCredential("c1", subject(who))); !errors.Is(err, passkey.ErrCredentialExists) {
+				t.Errorf("a credential id for the second time, for %s: %v", who, err)
+			}
+		}
 		t.equal(len(t.credentials("bob")), 0)
 		t.equal(len(t.credentials("alice")), 1)
 	}},

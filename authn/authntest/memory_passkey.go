@@ -78,7 +78,7 @@ func (m *Memory) checkCredential(r passkey.Record) error {
 		return err
 	}
 	if _, ok := m.creds[string(r.ID)]; ok {
-		return errors.New("credential exists")
+		return passkey.ErrCredentialExists
 	}
 	return nil
 }

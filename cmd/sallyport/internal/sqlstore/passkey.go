@@ -54,12 +54,18 @@ func (t tx) insertCredential(r passkey.Record) error {
 	if err != nil {
 		return err
 	}
-	return t.put(`insert into credentials (id, subject_issuer, subject_id, name, class, aaguid, attestation_format, attestation_type,
+	// Not an error of the engine's own making: the two engines word it differently.
+	n, err := t.exec(`insert into credentials (id, subject_issuer, subject_id, name, class, aaguid, attestation_format, attestation_type,
 			transports, backup_eligible, backed_up, created_at, last_used_at, public_key, sign_count, data, blocked)
-		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)`,
+		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+		on conflict (id) do nothing`,
 		blob(r.ID), r.Subject.Issuer, r.Subject.ID, r.Name, r.Class.String(), r.AAGUID, r.AttestationFormat, r.AttestationType,
 		transports, number(r.BackupEligible), number(r.BackedUp), micros(r.CreatedAt), optional(r.LastUsedAt), blob(r.PublicKey),
 		int64(r.SignCount), blob(r.Data), r.Blocked)
+	if err == nil && n == 0 {
+		err = passkey.ErrCredentialExists
+	}
+	return err
 }
 
 func number(b bool) int64 {
