@@ -40,16 +40,21 @@ func identityFacts(f *policy.Facts, s authn.Session, now time.Time) {
 	if s.Level() == authn.None {
 		return
 	}
-	f.User = policy.User{
-		Email: string(s.Person.Email), Name: s.Person.Name, Subject: s.Person.Subject.ID, Issuer: s.Person.Subject.Issuer,
-		Groups: s.Person.Groups, Countries: s.Person.Countries, TimeZone: s.Person.TimeZone,
-	}
+	f.User = UserFacts(s.Person)
 	if s.Level() == authn.Verified {
 		c := s.Verification.Credential
 		f.Credential = policy.Credential{
 			Class: c.Class.String(), AAGUID: c.AAGUID, BackupEligible: c.BackupEligible, BackedUp: c.BackedUp,
 			Age: age(c.CreatedAt, now), Transports: c.Transports, AttestationFormat: c.AttestationFormat,
 		}
+	}
+}
+
+// UserFacts is what rules and grants see of a person.
+func UserFacts(p authn.Person) policy.User {
+	return policy.User{
+		Email: string(p.Email), Name: p.Name, Subject: p.Subject.ID, Issuer: p.Subject.Issuer,
+		Groups: p.Groups, Countries: p.Countries, TimeZone: p.TimeZone,
 	}
 }
 
@@ -61,7 +66,9 @@ func sessionFacts(f *policy.Facts, s authn.Session, addr netip.Addr, now time.Ti
 	}
 	f.Session.Age = age(s.CreatedAt, now)
 	if s.Level() == authn.Verified {
-		f.Session.VerifiedAge = age(s.Verification.At, now)
+		// Not clamped: an assertion from the future (the clock was set back) is not
+		// fresh, and only a negative age tells the policy so.
+		f.Session.VerifiedAge = now.Sub(s.Verification.At)
 		f.Session.VerifiedHere = sameNetwork(s.Verification.Addr, addr)
 	}
 }
