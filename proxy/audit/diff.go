@@ -76,33 +76,9 @@ func (s *scan) find(id int64) (int64, lineRef, error) {
 // foreign: the line is no record. How many such lines there are, and which record
 // comes after them, tells changed from inserted.
 func (s *scan) foreign(ref lineRef) error {
-	run := int64(1)
-	after := s.total()
-	for run < lookahead {
-		ref, err := s.src.peek(0)
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		id, err := s.identify(ref)
-		if err != nil {
-			return err
-		}
-		if id >= 0 {
-			if after = id; id < s.next {
-				after = s.next + run // a moved one, which says nothing about these
-			}
-			break
-		}
-		if _, err = s.src.next(); err != nil {
-			return err
-		}
-		if err := s.accept(ref); err != nil {
-			return err
-		}
-		run++
+	run, after, err := s.foreignRun()
+	if err != nil {
+		return err
 	}
 	changed := max(0, min(run, after-s.next))
 	if changed > 0 {
@@ -116,6 +92,34 @@ func (s *scan) foreign(ref lineRef) error {
 			Message: fmt.Sprintf("%s %s inserted %s", plural("line", first, inserted), was(inserted), s.afterSeq())})
 	}
 	return nil
+}
+
+// foreignRun takes the foreign lines that follow one. It returns how many there are
+// with that one, and the record after them.
+func (s *scan) foreignRun() (run, after int64, err error) {
+	for run = 1; run < lookahead; run++ {
+		ref, err := s.src.peek(0)
+		if err == io.EOF {
+			return run, s.total(), nil
+		}
+		if err != nil {
+			return run, 0, err
+		}
+		id, err := s.identify(ref)
+		switch {
+		case err != nil:
+			return run, 0, err
+		case id >= s.next:
+			return run, id, nil
+		case id >= 0: // a moved one, which says nothing about these
+			return run, s.next + run, nil
+		}
+		_, _ = s.src.next() // the one that was peeked at
+		if err := s.accept(ref); err != nil {
+			return run, 0, err
+		}
+	}
+	return run, s.total(), nil
 }
 
 func (s *scan) dropped(file string, line, n int64) {

@@ -7,6 +7,15 @@ import (
 
 // judge holds what was found against the signature.
 func (s *scan) judge() error {
+	s.judgeSaved()
+	if s.signed == nil {
+		return nil
+	}
+	return s.judgeSigned()
+}
+
+// judgeSaved: the log must still begin with what a checkpoint kept elsewhere covers.
+func (s *scan) judgeSaved() {
 	for _, m := range s.saved {
 		switch {
 		case m.seen && !m.fits:
@@ -15,9 +24,9 @@ func (s *scan) judge() error {
 			s.problem(Problem{Kind: Dropped, Seq: s.lines.n, Count: m.size - s.lines.n, Message: fmt.Sprintf("%s covers %d records, the log has %d: it was rolled back", m.name, m.size, s.lines.n)})
 		}
 	}
-	if s.signed == nil {
-		return nil
-	}
+}
+
+func (s *scan) judgeSigned() error {
 	n := s.signed.size
 	if s.blind {
 		s.problem(Problem{Kind: BadHashes, Seq: s.base, Message: fmt.Sprintf("the records before seq %d are neither in the files given nor in the hash file, so the lines cannot be held against the signature", s.base)})

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -346,13 +347,13 @@ func FuzzCheckpoint(f *testing.F) {
 }
 
 func BenchmarkAppend(b *testing.B) {
-	for _, callers := range []int{1, 16, 256} {
+	for _, callers := range []int{2, 16, 256} {
 		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
 			cfg := testConfig(b)
 			cfg.disk = disk{} // with fsync
 			l := mustOpen(b, cfg)
 			rec := fullRecord()
-			b.SetParallelism(max(1, callers/2))
+			b.SetParallelism(max(1, callers/runtime.GOMAXPROCS(0)))
 			b.ReportAllocs()
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {

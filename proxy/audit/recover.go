@@ -204,38 +204,14 @@ func (s *store) compareEmpty(check *scan) (*scan, error) {
 // rebuild makes the hash file again from all lines, if they are all there and give
 // the root that was signed.
 func (s *store) rebuild(c checkpoint, why Problem, stored func(int64, []tlog.Hash) error) (*scan, error) {
-	refuse := func(p Problem) error {
-		return fmt.Errorf("%w: %s (and it cannot be made again: %s)", ErrTampered, why.Message, p)
-	}
-	files, err := Segments(s.path)
-	if err != nil {
-		return nil, err
-	}
-	if lines, _ := firstLine(s.path); !lines {
-		files = files[:len(files)-1]
-	}
-	pass := func(stored func(int64, []tlog.Hash) error) (*scan, error) {
-		// Not mending: no crash loses hashes that are signed, so there is no reason to
-		// believe that what follows the signed lines is a crash's doing either.
-		check := &scan{files: files, stored: stored, hashes: newHashFile(nil, 0)}
-		check.sign(c)
-		if err := check.run(); err != nil {
-			return nil, err
-		}
-		check.checkFrom(0)
-		if len(check.problems) > 0 {
-			return nil, refuse(check.problems[0])
-		}
-		return check, nil
-	}
 	// Nothing is overwritten before it is known that it can be replaced.
-	if _, err := pass(nil); err != nil {
+	if _, err := s.allLines(c, why, nil); err != nil {
 		return nil, err
 	}
 	if err := s.hashes.Truncate(0); err != nil {
 		return nil, err
 	}
-	check, err := pass(func(n int64, h []tlog.Hash) error {
+	check, err := s.allLines(c, why, func(n int64, h []tlog.Hash) error {
 		if err := s.writeHashes(n, h); err != nil {
 			return err
 		}
@@ -245,6 +221,29 @@ func (s *store) rebuild(c checkpoint, why Problem, stored func(int64, []tlog.Has
 		return nil, err
 	}
 	s.logger.Warn("audit log: the hash file was made again from the lines", "file", s.path, "why", why.Message, "records", check.lines.n)
+	return check, nil
+}
+
+// allLines holds all lines against the checkpoint, without the hash file.
+func (s *store) allLines(c checkpoint, why Problem, stored func(int64, []tlog.Hash) error) (*scan, error) {
+	files, err := Segments(s.path)
+	if err != nil {
+		return nil, err
+	}
+	if lines, _ := firstLine(s.path); !lines {
+		files = files[:len(files)-1]
+	}
+	// Not mending: no crash loses hashes that are signed, so there is no reason to
+	// believe that what follows the signed lines is a crash's doing either.
+	check := &scan{files: files, stored: stored, hashes: newHashFile(nil, 0)}
+	check.sign(c)
+	if err := check.run(); err != nil {
+		return nil, err
+	}
+	check.checkFrom(0)
+	if len(check.problems) > 0 {
+		return nil, fmt.Errorf("%w: %s (and it cannot be made again: %s)", ErrTampered, why.Message, check.problems[0])
+	}
 	return check, nil
 }
 

@@ -188,11 +188,8 @@ func (s *scan) line(ref lineRef) error {
 		s.next++
 		return s.accept(ref)
 	}
-	if id > s.next && id >= s.known {
-		// If the line after it continues from here, it is this one's seq that is wrong.
-		if after, err := s.src.peek(0); err == nil && after.seq == s.next+1 {
-			id = -1
-		}
+	if id > s.next && id >= s.known && s.continuesAfterNext() {
+		id = -1
 	}
 	// A tail that nobody was told about, left by a crash.
 	if s.mending && id != s.next && s.next >= s.total() {
@@ -222,6 +219,13 @@ func (s *scan) line(ref lineRef) error {
 	default:
 		return s.foreign(ref)
 	}
+}
+
+// continuesAfterNext: the line to come goes on from the record that is due, so that it
+// is the seq of the line in between that is wrong.
+func (s *scan) continuesAfterNext() bool {
+	after, err := s.src.peek(0)
+	return err == nil && after.seq == s.next+1
 }
 
 // accept adds a line, as it stands, to the tree over the lines.
