@@ -93,7 +93,7 @@ func (s *store) lastCheckpoint(v note.Verifier) (checkpoint, error) {
 	if err != nil {
 		return checkpoint{}, err
 	}
-	line, _ := firstLine(s.path)
+	line, _ := hasLines(s.path)
 	if hashes.Size() > 0 || len(segments) > 1 || line {
 		return checkpoint{}, fmt.Errorf("%w: there are records but no %s%s; to begin a new log, move all of its files away", ErrTampered, s.path, checkpointSuffix)
 	}
@@ -101,7 +101,7 @@ func (s *store) lastCheckpoint(v note.Verifier) (checkpoint, error) {
 	return checkpoint{root: s.tree.root(), starts: s.starts}, s.sign(false)
 }
 
-func firstLine(path string) (bool, error) {
+func hasLines(path string) (bool, error) {
 	info, err := os.Stat(path)
 	return err == nil && info.Size() > 0, err
 }
@@ -110,7 +110,7 @@ func firstLine(path string) (bool, error) {
 // log, or, if that was renamed and the process ended before it began a new one, the
 // newest of the rotated files.
 func (s *store) unsignedFiles(c checkpoint) ([]string, error) {
-	if lines, err := firstLine(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) || lines {
+	if lines, err := hasLines(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) || lines {
 		return []string{s.path}, err
 	}
 	segments, err := Segments(s.path)
@@ -230,7 +230,7 @@ func (s *store) allLines(c checkpoint, why Problem, stored func(int64, []tlog.Ha
 	if err != nil {
 		return nil, err
 	}
-	if lines, _ := firstLine(s.path); !lines {
+	if lines, _ := hasLines(s.path); !lines {
 		files = files[:len(files)-1]
 	}
 	// Not mending: no crash loses hashes that are signed, so there is no reason to
