@@ -1,0 +1,173 @@
+// Package observe tells operators what the proxy does: one event for each request,
+// as a log line and in Prometheus metrics.
+//
+// It observes and nothing else: no decision rests on it, and nothing in it can fail
+// a request. Metrics carry no user or address, so that their number stays bounded by
+// the configuration; the access log carries both, for whoever may read it. What must
+// never be lost is the audit log's business (proxy/audit), not this one's.
+package observe
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Event is one request, filled in on its way.
+type Event struct {
+	Start    time.Time
+	Method   string
+	Host     string
+	Path     string // canonical, without the query, which may hold secrets
+	Route    string // "" for Sallyport's own pages and for nothing
+	Action   string // "allow", "step_up", "block", "page", "refused", "error"
+	User     string
+	Session  string // public handle
+	IP       string
+	Country  string
+	Incident string
+	Status   int
+	Bytes    int64
+	Verdict  time.Duration // how long the judgement took
+	Added    time.Duration // from the first line of ours to the upstream's turn; 0 if it had none
+	Total    time.Duration
+}
+
+// Config of an Observer.
+type Config struct {
+	Registry *prometheus.Registry
+	Routes   []string     // names, for which counters exist from the start
+	Access   *slog.Logger // one line a request; nil for none
+}
+
+// Observer takes events. It is safe for concurrent use.
+type Observer struct {
+	access   *slog.Logger
+	requests *prometheus.CounterVec
+	known    map[series]prometheus.Counter // resolved once: no hashing of labels for each request
+	verdict  prometheus.Histogram
+	added    prometheus.Histogram
+	total    *prometheus.HistogramVec
+	totals   map[string]prometheus.Observer
+	Streams  *prometheus.GaugeVec // open streams by kind
+	Closed   prometheus.Histogram // from the order to cut a stream to its end
+	Shed     prometheus.Counter
+	Limited  *prometheus.CounterVec // by endpoint
+}
+
+type series struct {
+	route, action string
+	class         int
+}
+
+var actions = []string{"allow", "step_up", "block", "page", "refused", "error"}
+
+// New registers the metrics.
+func New(c Config) (*Observer, error) {
+	o := &Observer{
+		access:   c.Access,
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sallyport_requests_total", Help: "Requests, by route (empty: none), action and class of status."}, []string{"route", "action", "status"}),
+		verdict: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "sallyport_verdict_seconds", Help: "Time to judge a request.",
+			Buckets: []float64{1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 5e-4, 1e-3, 1e-2, 1e-1}}),
+		added: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "sallyport_added_seconds", Help: "Time between the arrival of a request and its forwarding.",
+			Buckets: []float64{1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 5e-3, 1e-2, 1e-1}}),
+		total:   prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "sallyport_request_seconds", Help: "Time to answer a request, the upstream's included.", Buckets: prometheus.DefBuckets}, []string{"route"}),
+		Streams: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "sallyport_open_streams", Help: "Open streams, by kind."}, []string{"kind"}),
+		Closed: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "sallyport_revoke_to_close_seconds", Help: "Time between the order to cut a stream and its end.",
+			Buckets: []float64{1e-4, 1e-3, 5e-3, 1e-2, 5e-2, .1, .5, 1, 5}}),
+		Shed:    prometheus.NewCounter(prometheus.CounterOpts{Name: "sallyport_shed_total", Help: "Requests answered 503 because of overload."}),
+		Limited: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sallyport_rate_limited_total", Help: "Requests answered 429, by endpoint."}, []string{"endpoint"}),
+		known:   map[series]prometheus.Counter{},
+		totals:  map[string]prometheus.Observer{},
+	}
+	for _, collector := range []prometheus.Collector{o.requests, o.verdict, o.added, o.total, o.Streams, o.Closed, o.Shed, o.Limited} {
+		if err := c.Registry.Register(collector); err != nil {
+			return nil, err
+		}
+	}
+	for _, route := range append([]string{""}, c.Routes...) {
+		o.totals[route] = o.total.WithLabelValues(route)
+		for _, action := range actions {
+			for class := 1; class <= 5; class++ {
+				o.known[series{route, action, class}] = o.requests.WithLabelValues(route, action, classes[class])
+			}
+		}
+	}
+	return o, nil
+}
+
+var classes = [...]string{"0xx", "1xx", "2xx", "3xx", "4xx", "5xx"}
+
+// Request takes the event of a request that is over.
+func (o *Observer) Request(e *Event) {
+	class := e.Status / 100
+	if class < 1 || class > 5 {
+		class = 5
+	}
+	// What is not known from the start (a route added by a reload) takes the slow way.
+	if c, ok := o.known[series{e.Route, e.Action, class}]; ok {
+		c.Inc()
+	} else {
+		o.requests.WithLabelValues(e.Route, e.Action, classes[class]).Inc()
+	}
+	o.verdict.Observe(e.Verdict.Seconds())
+	if e.Added > 0 {
+		o.added.Observe(e.Added.Seconds())
+	}
+	if h, ok := o.totals[e.Route]; ok {
+		h.Observe(e.Total.Seconds())
+	}
+	if o.access != nil && o.access.Enabled(context.Background(), slog.LevelInfo) {
+		o.log(e)
+	}
+}
+
+func (o *Observer) log(e *Event) {
+	o.access.LogAttrs(context.Background(), slog.LevelInfo, "access",
+		slog.String("method", e.Method), slog.String("host", e.Host), slog.String("path", e.Path), slog.Int("status", e.Status),
+		slog.String("route", e.Route), slog.String("action", e.Action), slog.String("user", e.User), slog.String("session", e.Session),
+		slog.String("ip", e.IP), slog.String("country", e.Country), slog.Int64("bytes", e.Bytes),
+		slog.Float64("ms", float64(e.Total.Microseconds())/1000), slog.String("incident", e.Incident))
+}
+
+// Writer is an http.ResponseWriter that remembers what was answered. Everything else
+// (flushing, hijacking, deadlines) reaches the server's own writer through Unwrap.
+type Writer struct {
+	http.ResponseWriter
+	Status int
+	Bytes  int64
+}
+
+// Reset makes w ready for another request.
+func (w *Writer) Reset(to http.ResponseWriter) { *w = Writer{ResponseWriter: to} }
+
+// Unwrap is for http.ResponseController.
+func (w *Writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *Writer) WriteHeader(status int) {
+	// 1xx answers come before the one that counts, but for 101, which is the last.
+	if w.Status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
+		w.Status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *Writer) Write(p []byte) (int, error) {
+	if w.Status == 0 {
+		w.Status = http.StatusOK
+	}
+	n, err := w.ResponseWriter.Write(p)
+	w.Bytes += int64(n)
+	return n, err
+}
+
+// Answered is the status that went out: 200 when nothing was said.
+func (w *Writer) Answered() int {
+	if w.Status == 0 {
+		return http.StatusOK
+	}
+	return w.Status
+}
