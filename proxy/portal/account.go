@@ -22,8 +22,13 @@ func (p *Portal) accountPage(w http.ResponseWriter, r *http.Request, v Visit) er
 		return err
 	}
 	trip := journey{to: returnTo{p.origin, Prefix + "account"}}
-	if j.Session.Level() != authn.Verified {
+	switch {
+	case j.Session.Level() != authn.Verified:
 		redirect(w, trip.page("sign-in"))
+		return nil
+	case !j.Facts.Session.VerifiedHere: // a cookie that was carried off does not show it
+		trip.causes = []policy.Cause{policy.CauseNetwork}
+		redirect(w, trip.page("step-up"))
 		return nil
 	}
 	passkeys, err := p.Passkeys.List(r.Context(), j.Session.Person.Subject)
@@ -42,16 +47,11 @@ func (p *Portal) accountPage(w http.ResponseWriter, r *http.Request, v Visit) er
 	if p.Tools != nil {
 		page.Tools = p.Tools(j.Session.Person)
 	}
-	usable := 0
-	for _, c := range passkeys {
-		if c.Blocked == "" {
-			usable++
-		}
-	}
+	left := usable(passkeys)
 	for _, c := range passkeys {
 		page.Passkeys = append(page.Passkeys, passkeyView{
 			ID: base64.RawURLEncoding.EncodeToString(c.ID), Name: c.Name, Kind: kind(c.Credential), Created: day(c.CreatedAt), Used: day(c.LastUsedAt),
-			Current: string(c.ID) == string(j.Session.Verification.Credential.ID), Blocked: c.Blocked != "", Removable: usable > 1 || c.Blocked != "",
+			Current: string(c.ID) == string(j.Session.Verification.Credential.ID), Blocked: c.Blocked != "", Removable: left > 1 || c.Blocked != "",
 		})
 	}
 	now := p.Now()
@@ -79,45 +79,61 @@ func (p *Portal) accountChange(w http.ResponseWriter, r *http.Request, v Visit) 
 		return err
 	}
 	trip := journey{to: returnTo{p.origin, Prefix + "account"}, causes: []policy.Cause{policy.CauseSession}}
-	if j.Session.Level() != authn.Verified || p.Now().Sub(j.Session.Verification.At) > addFreshness {
+	if !p.atHand(j) {
 		seeOther(w, trip.page("step-up"))
 		return nil
 	}
-	who := j.Session.Person.Subject
 	switch r.PostFormValue("do") {
 	case "remove-passkey":
-		id, err := base64.RawURLEncoding.DecodeString(r.PostFormValue("credential"))
-		if err != nil {
-			return errNoSuchThing
-		}
-		if err := v.Record(r.Context(), "passkey_removed", j, map[string]string{"credential": credentialHandle(authn.Credential{ID: id})}); err != nil {
-			return err
-		}
-		switch err := p.Passkeys.Remove(r.Context(), who, id); {
-		case errors.Is(err, passkey.ErrLastCredential):
-			return &Refusal{Status: http.StatusConflict, Code: "last_passkey", Title: "That is your last passkey", Text: []string{"Add another one first; without any you could not get in."}, Link: Link{URL: Prefix + "account", Text: "Back to your account"}}
-		case errors.Is(err, authn.ErrNotFound):
-			return errNoSuchThing
-		case err != nil:
-			return err
-		}
-		seeOther(w, Prefix+"account?removed=1")
+		return p.removePasskey(w, r, v, j)
 	case "end-session":
-		id := r.PostFormValue("session")
-		if id == "" {
-			return errNoSuchThing
-		}
-		if err := v.Record(r.Context(), "session_ended", j, map[string]string{"session": id}); err != nil {
-			return err
-		}
-		// The subject is part of the filter: nobody ends another person's session.
-		if _, err := p.Sessions.Revoke(r.Context(), session.Filter{ID: id, Subject: who}); err != nil {
-			return err
-		}
-		seeOther(w, Prefix+"account?ended=1")
-	default:
+		return p.endSession(w, r, v, j)
+	}
+	return errNoSuchThing
+}
+
+func (p *Portal) removePasskey(w http.ResponseWriter, r *http.Request, v Visit, j Judgement) error {
+	id, err := base64.RawURLEncoding.DecodeString(r.PostFormValue("credential"))
+	if err != nil {
 		return errNoSuchThing
 	}
+	detail := map[string]string{"credential": credentialHandle(authn.Credential{ID: id})}
+	// Written ahead, like an enrolment: which passkeys somebody has is never changed unseen.
+	if err := v.Record(r.Context(), "passkey_remove", j, detail); err != nil {
+		return err
+	}
+	switch err := p.Passkeys.Remove(r.Context(), j.Session.Person.Subject, id); {
+	case errors.Is(err, passkey.ErrLastCredential):
+		return &Refusal{Status: http.StatusConflict, Code: "last_passkey", Title: "That is your last passkey", Text: []string{"Add another one first; without any you could not get in."}, Link: Link{URL: Prefix + "account", Text: "Back to your account"}}
+	case errors.Is(err, authn.ErrNotFound):
+		return errNoSuchThing
+	case err != nil:
+		return err
+	}
+	if err := v.Record(r.Context(), "passkey_removed", j, detail); err != nil {
+		return err
+	}
+	seeOther(w, Prefix+"account?removed=1")
+	return nil
+}
+
+func (p *Portal) endSession(w http.ResponseWriter, r *http.Request, v Visit, j Judgement) error {
+	id := r.PostFormValue("session")
+	if id == "" {
+		return errNoSuchThing
+	}
+	// The subject is part of the filter: nobody ends another person's session.
+	n, err := p.Sessions.Revoke(r.Context(), session.Filter{ID: id, Subject: j.Session.Person.Subject})
+	switch {
+	case err != nil:
+		return err
+	case n == 0:
+		return errNoSuchThing
+	}
+	if err := v.Record(r.Context(), "session_ended", j, map[string]string{"session": id}); err != nil {
+		return err
+	}
+	seeOther(w, Prefix+"account?ended=1")
 	return nil
 }
 
@@ -202,6 +218,7 @@ func (p *Portal) whoami(w http.ResponseWriter, r *http.Request, v Visit) error {
 	}
 	s := j.Session
 	if s.Level() == authn.None {
+		w.Header().Set("WWW-Authenticate", "Bearer")
 		writeJSON(w, http.StatusUnauthorized, map[string]string{
 			"error": "not_signed_in", "message": "Nobody is signed in.", "level": s.Level().String(),
 			"sign_in": p.origin + Prefix + "sign-in?" + url.Values{"return_to": {v.Origin() + "/"}}.Encode(),

@@ -117,16 +117,30 @@ func (p *Portal) Serve(w http.ResponseWriter, r *http.Request, v Visit) {
 		p.fail(w, r, v, &Refusal{Status: 404, Code: "not_found", Title: "There is nothing here", Text: []string{"This address does not exist."}, Link: Link{URL: "/", Text: "Go to the start page"}})
 		return
 	}
-	// Back-channel logout is the one call that comes from a server, without a browser's cookies or origin.
-	if !strings.HasSuffix(v.Path(), "/backchannel-logout") {
-		if err := p.csrf.Check(r); err != nil {
-			p.fail(w, r, v, &Refusal{Status: 403, Code: "cross_origin", Title: "That request came from another site", Text: []string{"It was refused to protect your account. Start again from the tool you wanted to open."}})
-			return
-		}
+	if err := p.sameSite(r, v); err != nil {
+		p.fail(w, r, v, err)
+		return
 	}
 	if err := h(w, r, v); err != nil {
 		p.fail(w, r, v, err)
 	}
+}
+
+// sameSite refuses what another site makes a browser send. Back-channel logout is
+// the one call that comes from a server, without a browser's cookies or origin.
+func (p *Portal) sameSite(r *http.Request, v Visit) error {
+	if v.Path() == Prefix+"backchannel-logout" || p.csrf.Check(r) == nil {
+		return nil
+	}
+	j, err := v.Judge(policy.PurposeSignIn)
+	if err != nil {
+		return err
+	}
+	if err := v.Record(r.Context(), "cross_site_refused", j, nil); err != nil {
+		return err
+	}
+	return &Refusal{Status: 403, Code: "cross_origin", Title: "That request came from another site", Incident: j.Incident,
+		Text: []string{"It was refused to protect your account. Start again from the tool you wanted to open."}}
 }
 
 // route names the handler, or nil. On hosts other than the sign-in host only what
@@ -184,7 +198,14 @@ func (p *Portal) fail(w http.ResponseWriter, r *http.Request, v Visit, err error
 	// A refusal hands nothing out: whatever session was on its way is not delivered.
 	w.Header().Del("Set-Cookie")
 	var refusal *Refusal
-	if errors.As(err, &refusal) {
+	switch {
+	case errors.As(err, &refusal):
+	case errors.Is(err, session.ErrNoSession):
+		refusal = sessionGone(Prefix+"account", "")
+	case errors.Is(err, session.ErrReturnTo):
+		refusal = errBadReturnTo
+	}
+	if refusal != nil {
 		f := *refusal
 		if f.Incident == "" && f.Status != http.StatusNotFound {
 			f.Incident = NewIncident()
@@ -268,13 +289,15 @@ func (p *Portal) target(raw string) (returnTo, error) {
 	}
 	to, err := parseReturnTo(raw, p.origin, p.origins)
 	if err != nil {
-		return to, &Refusal{Status: 400, Code: "bad_return_to", Title: "That link is not right",
-			Text: []string{"It would lead to an address that does not belong to this sign-in. Open the tool you want directly."}}
+		return to, errBadReturnTo
 	}
 	return to, nil
 }
 
-// bindPattern is a base64url SHA-256; anything else is not a hand-off binding.
+var errBadReturnTo = &Refusal{Status: 400, Code: "bad_return_to", Title: "That link is not right",
+	Text: []string{"It would lead to an address that does not belong to this sign-in. Open the tool you want directly."}}
+
+// validBind: nothing, or a base64url SHA-256.
 func validBind(s string) bool {
 	if s == "" {
 		return true

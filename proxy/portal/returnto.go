@@ -36,17 +36,22 @@ func parseReturnTo(raw string, signIn string, origins map[string]bool) (returnTo
 	if err != nil || u.User != nil || u.Opaque != "" || u.Fragment != "" {
 		return returnTo{}, errReturnTo
 	}
-	if u.Scheme == "" && u.Host == "" {
-		if !strings.HasPrefix(raw, "/") || strings.HasPrefix(raw, "//") || !strings.HasPrefix(u.Path, "/") || strings.HasPrefix(u.Path, "//") {
-			return returnTo{}, errReturnTo
-		}
-		return returnTo{signIn, u.RequestURI()}, nil
-	}
-	origin, ok := canonicalOrigin(u)
-	if !ok || !origins[origin] || !strings.Contains(raw, "://") {
+	path := u.RequestURI()
+	// "//evil" is a host to a browser wherever a path is followed by itself.
+	if !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") {
 		return returnTo{}, errReturnTo
 	}
-	return returnTo{origin, u.RequestURI()}, nil
+	if u.Scheme == "" && u.Host == "" {
+		if !strings.HasPrefix(raw, "/") || strings.HasPrefix(raw, "//") {
+			return returnTo{}, errReturnTo
+		}
+		return returnTo{signIn, path}, nil
+	}
+	origin, ok := canonicalOrigin(u)
+	if !ok || !origins[origin] {
+		return returnTo{}, errReturnTo
+	}
+	return returnTo{origin, path}, nil
 }
 
 // canonicalOrigin is the origin of u as RFC 6454 section 6.2 serialises it: lower

@@ -1,13 +1,11 @@
 package portal
 
 import (
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/json"
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
-	"time"
+	"strconv"
 
 	"sallyport/authn"
 	"sallyport/authn/session"
@@ -37,7 +35,11 @@ func (p *Portal) PageURL(v Visit, page, back string) string {
 func (p *Portal) overToSignInHost(page string) handler {
 	return func(w http.ResponseWriter, r *http.Request, v Visit) error {
 		if page == "enroll" || page == "account" {
-			redirect(w, p.origin+Prefix+page)
+			to := p.origin + Prefix + page
+			if ticket := r.URL.Query().Get("ticket"); ticket != "" && page == "enroll" {
+				to += "?" + url.Values{"ticket": {ticket}}.Encode()
+			}
+			redirect(w, to)
 			return nil
 		}
 		back := "/"
@@ -56,31 +58,30 @@ func (p *Portal) overToSignInHost(page string) handler {
 // handoff takes the session over from the sign-in host. The code works once, here,
 // and only in the browser that was sent for it.
 func (p *Portal) handoff(w http.ResponseWriter, r *http.Request, v Visit) error {
-	s, back, err := p.Sessions.Redeem(w, r, hostOf(v.Origin()), r.URL.Query().Get("handoff"))
-	if errors.Is(err, session.ErrUnavailable) {
+	j, err := p.judged(r, v, policy.PurposeSignIn)
+	if err != nil {
 		return err
 	}
-	if err != nil {
-		return &Refusal{Status: 400, Code: "handoff_failed", Title: "That sign-in link was already used",
+	host := map[string]string{"host": hostOf(v.Origin())}
+	s, back, err := p.Sessions.Redeem(w, r, hostOf(v.Origin()), r.URL.Query().Get("handoff"))
+	if errors.Is(err, session.ErrHandoff) || errors.Is(err, session.ErrNoSession) {
+		p.Logger.Warn("hand-off refused", "incident", j.Incident, "error", err)
+		if err := v.Record(r.Context(), "handoff_refused", j, host); err != nil {
+			return err
+		}
+		return &Refusal{Status: 400, Code: "handoff_failed", Title: "That sign-in link was already used", Incident: j.Incident,
 			Text: []string{"It works once, for a minute, and only in the browser that started signing in."},
 			Link: Link{URL: "/", Text: "Open the tool again"}}
 	}
-	j, err := v.Judge(policy.PurposeSignIn)
 	if err != nil {
 		return err
 	}
 	j.Session = s
-	if err := v.Record(r.Context(), "handoff", j, map[string]string{"host": hostOf(v.Origin())}); err != nil {
+	if err := v.Record(r.Context(), "handoff", j, host); err != nil {
 		return err
 	}
 	redirect(w, back)
 	return nil
-}
-
-// flow is what a sign-in carries through the OpenID provider, on our side.
-type flow struct {
-	ReturnTo string `json:"return_to"`
-	Bind     string `json:"bind,omitempty"`
 }
 
 // signInPage takes people as far as their session allows: on to their target, to
@@ -121,16 +122,14 @@ func (p *Portal) signInPage(w http.ResponseWriter, r *http.Request, v Visit) err
 }
 
 func (p *Portal) toProvider(w http.ResponseWriter, r *http.Request, trip journey) error {
-	payload, err := json.Marshal(flow{ReturnTo: trip.to.String(), Bind: trip.bind})
+	key := newFlowKey()
+	payload, err := key.seal(flow{ReturnTo: trip.to.String(), Bind: trip.bind})
 	if err != nil {
 		return err
 	}
 	f, err := p.Provider.Begin(r.Context(), payload)
-	if errors.Is(err, signin.ErrUnavailable) {
-		p.Logger.Error("the OpenID provider cannot be reached", "error", err)
-		return &Refusal{Status: http.StatusServiceUnavailable, Code: "provider_unavailable", Title: "Your company account cannot be reached",
-			Text: []string{"The service that holds your company account does not answer, so nobody can sign in right now."},
-			Link: Link{URL: trip.page("sign-in"), Text: "Try again"}}
+	if bad, ok := errors.AsType[*signin.Error](err); ok && errors.Is(err, signin.ErrUnavailable) {
+		return p.providerDown(trip, bad)
 	}
 	if err != nil {
 		return err
@@ -139,28 +138,9 @@ func (p *Portal) toProvider(w http.ResponseWriter, r *http.Request, trip journey
 	if err != nil {
 		return err
 	}
-	http.SetCookie(w, p.flowCookie(to.Query().Get("state"), f.Binding, 10*time.Minute))
+	http.SetCookie(w, p.flowCookie(to.Query().Get("state"), f.Binding+flowSeparator+string(key)))
 	redirect(w, f.RedirectURL)
 	return nil
-}
-
-// flowCookie binds a sign-in to this browser. It is named after the state, so that
-// sign-ins in several tabs do not overwrite each other.
-func (p *Portal) flowCookie(state, value string, age time.Duration) *http.Cookie {
-	c := &http.Cookie{Name: p.flowCookieName(state), Value: value, Path: "/", MaxAge: int(age / time.Second), Secure: p.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode}
-	if value == "" {
-		c.MaxAge = -1
-	}
-	return c
-}
-
-func (p *Portal) flowCookieName(state string) string {
-	sum := sha256.Sum256([]byte(state))
-	name := "sallyport-flow-" + base64.RawURLEncoding.EncodeToString(sum[:9])
-	if p.secure {
-		return "__Host-" + name
-	}
-	return name
 }
 
 // callback is where the provider sends people back.
@@ -170,17 +150,14 @@ func (p *Portal) callback(w http.ResponseWriter, r *http.Request, v Visit) error
 		return err
 	}
 	q := r.URL.Query()
-	binding := ""
-	if c, err := r.Cookie(p.flowCookieName(q.Get("state"))); err == nil {
-		binding = c.Value
-	}
-	http.SetCookie(w, p.flowCookie(q.Get("state"), "", 0))
+	binding, key := p.flowSecrets(r, q.Get("state"))
+	http.SetCookie(w, p.flowCookie(q.Get("state"), ""))
 	result, err := p.Provider.Finish(r.Context(), q, binding)
 	if err != nil {
-		return p.signInFailed(r, v, j, err)
+		return p.signInFailed(r, v, j, key, err)
 	}
-	var f flow
-	if err := json.Unmarshal(result.Payload, &f); err != nil {
+	f, err := key.open(result.Payload)
+	if err != nil {
 		return err
 	}
 	trip, err := p.journey(f.ReturnTo, f.Bind, "")
@@ -206,17 +183,30 @@ func (p *Portal) callback(w http.ResponseWriter, r *http.Request, v Visit) error
 	return nil
 }
 
-func (p *Portal) signInFailed(r *http.Request, v Visit, j Judgement, err error) error {
-	var bad *signin.Error
-	if !errors.As(err, &bad) {
+// providerDown answers when nothing can be said about the person, because the
+// provider, or the store of sign-ins under way, does not answer.
+func (p *Portal) providerDown(trip journey, bad *signin.Error) error {
+	incident := NewIncident()
+	p.Logger.Error("nobody can sign in", "code", bad.Code, "incident", incident, "error", bad)
+	return &Refusal{Status: http.StatusServiceUnavailable, Code: bad.Code, Title: "Signing in is not possible right now", Incident: incident,
+		Text: []string{bad.Public}, Link: Link{URL: trip.page("sign-in"), Text: "Try again", Action: "sign-in"}}
+}
+
+func (p *Portal) signInFailed(r *http.Request, v Visit, j Judgement, key flowKey, err error) error {
+	bad, ok := errors.AsType[*signin.Error](err)
+	if !ok {
 		return err
+	}
+	trip := p.begun(key, bad.Payload)
+	if errors.Is(err, signin.ErrUnavailable) {
+		return p.providerDown(trip, bad)
 	}
 	if err := v.Record(r.Context(), "sign_in_failed", j, map[string]string{"code": bad.Code}); err != nil {
 		return err
 	}
 	p.Logger.Warn("sign-in failed", "code", bad.Code, "incident", j.Incident, "error", err)
 	return &Refusal{Status: http.StatusForbidden, Code: "sign_in_failed", Title: "Signing in did not work", Text: []string{bad.Public}, Incident: j.Incident,
-		Link: Link{URL: Prefix + "sign-in", Text: "Start again", Action: "sign-in"}}
+		Link: Link{URL: trip.page("sign-in"), Text: "Start again", Action: "sign-in"}}
 }
 
 // backchannelLogout implements OpenID Connect Back-Channel Logout 1.0: the provider
@@ -230,25 +220,45 @@ func (p *Portal) backchannelLogout(w http.ResponseWriter, r *http.Request, v Vis
 	}
 	out, err := p.Provider.VerifyLogoutToken(r.Context(), r.PostFormValue("logout_token"))
 	if err != nil {
-		if errors.Is(err, signin.ErrUnavailable) {
-			return err
-		}
-		p.Logger.Warn("back-channel logout refused", "incident", j.Incident, "error", err)
-		writeJSON(w, http.StatusBadRequest, problem{Error: "invalid_request", Message: "The logout token was not accepted.", Incident: j.Incident})
-		return nil
+		return p.logoutRefused(w, r, v, j, err)
 	}
-	filter := session.Filter{Subject: out.Subject}
-	if out.ProviderSession != "" {
-		filter = session.Filter{ProviderIssuer: out.Subject.Issuer, ProviderSession: out.ProviderSession}
+	n, err := p.endFor(r.Context(), out)
+	if err == nil {
+		j.Session = authn.Session{}
+		err = v.Record(r.Context(), "backchannel_logout", j, map[string]string{"subject": out.Subject.ID, "sessions": strconv.Itoa(n)})
 	}
-	n, err := p.Sessions.Revoke(r.Context(), filter)
 	if err != nil {
-		return err
-	}
-	j.Session = authn.Session{}
-	if err := v.Record(r.Context(), "backchannel_logout", j, map[string]string{"subject": out.Subject.ID, "sessions": itoa(n)}); err != nil {
+		// The provider delivers it again, which must not look like a replay. Not with
+		// the request's context: a provider that hung up retries as well.
+		if forget := p.Provider.ForgetLogout(context.WithoutCancel(r.Context()), out); forget != nil {
+			p.Logger.Error("a logout token stays spent although nothing was ended", "incident", j.Incident, "error", forget)
+		}
 		return err
 	}
 	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// endFor ends the sessions that a logout token names.
+func (p *Portal) endFor(ctx context.Context, out signin.Logout) (int, error) {
+	switch {
+	case out.ProviderSession != "":
+		return p.Sessions.Revoke(ctx, session.Filter{ProviderIssuer: out.Subject.Issuer, ProviderSession: out.ProviderSession})
+	case out.Subject.ID != "":
+		return p.Sessions.Revoke(ctx, session.Filter{Subject: out.Subject})
+	}
+	return 0, errors.New("a logout token that names nobody") // must not become a filter that matches everybody
+}
+
+func (p *Portal) logoutRefused(w http.ResponseWriter, r *http.Request, v Visit, j Judgement, err error) error {
+	bad, ok := errors.AsType[*signin.Error](err)
+	if !ok || errors.Is(err, signin.ErrUnavailable) {
+		return err
+	}
+	if err := v.Record(r.Context(), "backchannel_logout_refused", j, map[string]string{"code": bad.Code}); err != nil {
+		return err
+	}
+	p.Logger.Warn("back-channel logout refused", "incident", j.Incident, "error", err)
+	writeJSON(w, http.StatusBadRequest, problem{Error: "invalid_request", Message: "The logout token was not accepted.", Incident: j.Incident})
 	return nil
 }

@@ -1,0 +1,170 @@
+package portal
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"sallyport/authn"
+	"sallyport/authn/enroll"
+	"sallyport/authn/passkey"
+	"sallyport/policy"
+)
+
+// enrollPage offers a first passkey to whoever brings a ticket, and a further one
+// to whoever has just used one they have.
+func (p *Portal) enrollPage(w http.ResponseWriter, r *http.Request, v Visit) error {
+	q := r.URL.Query()
+	ticket := q.Get("ticket")
+	if _, err := p.target(q.Get("return_to")); err != nil {
+		return err
+	}
+	j, err := p.judged(r, v, policy.PurposeEnroll)
+	if err != nil {
+		return err
+	}
+	here := Prefix + "enroll"
+	if ticket != "" {
+		here += "?" + url.Values{"ticket": {ticket}}.Encode()
+	}
+	switch {
+	case j.Session.Level() == authn.None:
+		redirect(w, Prefix+"sign-in?"+url.Values{"return_to": {here}}.Encode())
+		return nil
+	case ticket != "":
+		if _, err := p.Tickets.Check(r.Context(), ticket, j.Session.Person.Email); err != nil {
+			return p.ticketRefused(r, v, j, err)
+		}
+	case j.Session.Level() != authn.Verified:
+		return p.noPasskey(r, v, j)
+	case !p.atHand(agedBy(j, time.Minute)): // leave a minute for the ceremony
+		redirect(w, journey{to: returnTo{p.origin, here}, causes: []policy.Cause{policy.CauseSession}}.page("step-up"))
+		return nil
+	}
+	p.Pages.render(w, http.StatusOK, "ceremony", view{
+		Title: "Enrol your passkey", Email: string(j.Session.Person.Email), Script: true,
+		Text:   []string{"A passkey replaces a second password: from now on you confirm sign-ins with your fingerprint, your face or your device PIN. These never leave your device."},
+		Action: "enroll", Button: "Create the passkey", Suggested: suggestName(r.UserAgent()),
+		Begin: Prefix + "enroll/begin", Finish: Prefix + "enroll/finish", Ticket: ticket, ReturnTo: q.Get("return_to"),
+		StepsTitle: "What you need",
+		Steps:      []string{"A screen lock on this device (fingerprint, face or PIN), or a security key with a PIN.", "Enrol on the device you work with. You can add more passkeys later on your account page."},
+		More:       []Link{{URL: Prefix + "sign-out", Text: "Not you? Sign out"}},
+	})
+	return nil
+}
+
+// agedBy is j as it will be in a while.
+func agedBy(j Judgement, d time.Duration) Judgement {
+	j.Session.Verification.At = j.Session.Verification.At.Add(-d)
+	return j
+}
+
+func isEnrollPage(path string) bool {
+	return path == Prefix+"enroll" || strings.HasPrefix(path, Prefix+"enroll?")
+}
+
+// ticketRefused shows strangers one page, so that a guessed or stolen ticket tells
+// them nothing; the enroll package says to whom more may be told. The audit log has
+// the reason.
+func (p *Portal) ticketRefused(r *http.Request, v Visit, j Judgement, err error) error {
+	bad, ok := errors.AsType[*enroll.Error](err)
+	if !ok {
+		return err
+	}
+	if err := v.Record(r.Context(), "ticket_refused", j, map[string]string{"code": bad.Code}); err != nil {
+		return err
+	}
+	return &Refusal{
+		Status: http.StatusForbidden, Code: "ticket_refused", Title: "This enrolment link does not work for you", Email: string(j.Session.Person.Email), Incident: j.Incident,
+		Text:  []string{bad.Public},
+		Steps: []string{"If you have enrolled already, just open the tool you want.", "Otherwise ask your security team for a new link."},
+		More:  []Link{{URL: Prefix + "sign-out", Text: "Signed in as the wrong person? Sign out"}},
+	}
+}
+
+// mayEnroll says whether this session may create a passkey: with a ticket that is
+// good for this person, or with a fresh assertion of a passkey they have.
+func (p *Portal) mayEnroll(r *http.Request, v Visit, ticket string) (Judgement, error) {
+	j, err := p.judged(r, v, policy.PurposeEnroll)
+	if err != nil {
+		return j, err
+	}
+	if err := p.needSession(j, Prefix+"account"); err != nil {
+		return j, err
+	}
+	if ticket != "" {
+		if _, err := p.Tickets.Check(r.Context(), ticket, j.Session.Person.Email); err != nil {
+			return j, p.ticketRefused(r, v, j, err)
+		}
+		return j, nil
+	}
+	if !p.atHand(j) {
+		return j, &Refusal{Status: http.StatusForbidden, Code: passkey.CodeNotFresh, Title: "Verify yourself first", Incident: j.Incident,
+			Text: []string{"To add a passkey, first verify yourself with one you have. Reload the page to do so."}}
+	}
+	return j, nil
+}
+
+func (p *Portal) enrollBegin(w http.ResponseWriter, r *http.Request, v Visit) error {
+	c, err := readCeremony(w, r)
+	if err != nil {
+		return err
+	}
+	j, err := p.mayEnroll(r, v, c.Ticket)
+	if err != nil {
+		return err
+	}
+	begun, err := p.Passkeys.BeginRegistration(r.Context(), j.Session)
+	if err != nil {
+		return p.ceremonyFailed(r, v, j, "enroll_failed", err)
+	}
+	writeJSON(w, http.StatusOK, ceremonyBegun{begun.ID, begun.Options})
+	return nil
+}
+
+func (p *Portal) enrollFinish(w http.ResponseWriter, r *http.Request, v Visit) error {
+	c, err := readCeremony(w, r)
+	if err != nil {
+		return err
+	}
+	trip, err := p.journey(c.ReturnTo, "", "") // before anything is spent on a request that cannot end well
+	if err != nil {
+		return err
+	}
+	j, err := p.mayEnroll(r, v, c.Ticket)
+	if err != nil {
+		return err
+	}
+	rec, err := p.Passkeys.FinishRegistration(r.Context(), j.Session, c.Ceremony, c.Credential)
+	if err != nil {
+		return p.ceremonyFailed(r, v, j, "enroll_failed", err)
+	}
+	rec.Name = passkeyName(c.Name, r.UserAgent())
+	detail := map[string]string{"credential": credentialHandle(rec.Credential), "class": rec.Class.String(), "aaguid": rec.AAGUID, "with": "passkey"}
+	if c.Ticket != "" {
+		detail["with"] = "ticket"
+	}
+	// Written ahead: an enrolment that cannot be audited does not happen, and one that
+	// is cut off between store and log is not unknown.
+	if err := v.Record(r.Context(), "enroll_verified", j, detail); err != nil {
+		return err
+	}
+	next := Prefix + "account?added=1"
+	if c.Ticket != "" {
+		if err := p.Tickets.Redeem(r.Context(), c.Ticket, j.Session.Person, rec); err != nil {
+			return p.ticketRefused(r, v, j, err)
+		}
+		// The baseline is an assertion in this session, so the new passkey is used at once.
+		trip.causes = []policy.Cause{policy.CauseUnverified}
+		next = trip.page("step-up")
+	} else if err := p.Passkeys.Add(r.Context(), j.Session, rec); err != nil {
+		return p.ceremonyFailed(r, v, j, "enroll_failed", err)
+	}
+	if err := v.Record(r.Context(), "enroll", j, detail); err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, ceremonyDone{next})
+	return nil
+}

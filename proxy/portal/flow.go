@@ -1,0 +1,107 @@
+package portal
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"sallyport/authn/signin"
+)
+
+// flow is what a sign-in carries through the OpenID provider, on our side.
+type flow struct {
+	ReturnTo string `json:"return_to"`
+	Bind     string `json:"bind,omitempty"`
+}
+
+// flowKey seals a flow while it waits in the store. The address to return to may hold an
+// enrolment ticket, and whoever reads the store must not learn that: the
+// key is in the browser only.
+type flowKey string
+
+func newFlowKey() flowKey { return flowKey(rand.Text()) }
+
+func (k flowKey) aead() (cipher.AEAD, error) {
+	sum := sha256.Sum256([]byte(k))
+	block, err := aes.NewCipher(sum[:])
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCMWithRandomNonce(block)
+}
+
+func (k flowKey) seal(f flow) ([]byte, error) {
+	plain, err := json.Marshal(f)
+	if err != nil {
+		return nil, err
+	}
+	a, err := k.aead()
+	if err != nil {
+		return nil, err
+	}
+	return a.Seal(nil, nil, plain, nil), nil
+}
+
+func (k flowKey) open(sealed []byte) (f flow, err error) {
+	a, err := k.aead()
+	if err != nil {
+		return f, err
+	}
+	plain, err := a.Open(nil, nil, sealed, nil)
+	if err != nil {
+		return f, errors.New("the flow does not open with this browser's key")
+	}
+	return f, json.Unmarshal(plain, &f)
+}
+
+// begun is the journey of a sign-in that failed, so that it can be started again;
+// to the account page if it is not known, or not good any more.
+func (p *Portal) begun(key flowKey, sealed []byte) journey {
+	if f, err := key.open(sealed); err == nil {
+		if trip, err := p.journey(f.ReturnTo, f.Bind, ""); err == nil {
+			return trip
+		}
+	}
+	return journey{to: returnTo{p.origin, Prefix + "account"}}
+}
+
+const flowSeparator = "." // in neither base64url nor rand.Text
+
+// flowCookie binds a sign-in to this browser, and holds its key. It is named after
+// the state, so that sign-ins in several tabs do not overwrite each other. An
+// empty value deletes it.
+func (p *Portal) flowCookie(state, value string) *http.Cookie {
+	c := &http.Cookie{Name: p.flowCookieName(state), Value: value, Path: "/", MaxAge: int(signin.FlowLifetime / time.Second),
+		Secure: p.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode}
+	if value == "" {
+		c.MaxAge = -1
+	}
+	return c
+}
+
+func (p *Portal) flowCookieName(state string) string {
+	sum := sha256.Sum256([]byte(state))
+	name := "sallyport-flow-" + base64.RawURLEncoding.EncodeToString(sum[:9])
+	if p.secure {
+		return "__Host-" + name
+	}
+	return name
+}
+
+// flowSecrets reads the flow cookie. Without one the binding is empty, which
+// signin refuses.
+func (p *Portal) flowSecrets(r *http.Request, state string) (binding string, key flowKey) {
+	c, err := r.Cookie(p.flowCookieName(state))
+	if err != nil {
+		return "", ""
+	}
+	binding, k, _ := strings.Cut(c.Value, flowSeparator)
+	return binding, flowKey(k)
+}
