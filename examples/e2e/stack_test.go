@@ -74,16 +74,32 @@ type stack struct {
 	mu   sync.Mutex
 	seen []*http.Request // what reached the upstream
 
-	cmd *exec.Cmd
-	log *bytes.Buffer
+	cmd    *exec.Cmd
+	exited chan struct{} // closed when cmd has ended
+	log    *output
 }
 
-// option changes the configuration that a stack is started with.
-type option func(cfg *strings.Builder)
+// output collects what a process writes; it may be read while that goes on.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}
 
 const clientSecret = "an-e2e-client-secret-of-some-length"
 
-// person is alice, as the in-process provider knows her.
+// The people that the in-process provider knows.
 var alice = authntest.IdPPerson{Sub: "1001", Email: "alice@example.com", Name: "Alice", Groups: []string{"treasury"}, Countries: []string{"US"}, Verified: true}
 var bob = authntest.IdPPerson{Sub: "1002", Email: "bob@example.com", Name: "Bob", Groups: []string{"engineering"}, Countries: []string{"DE"}, Verified: true}
 
@@ -177,17 +193,16 @@ func (s *stack) write(name, content string) {
 func (s *stack) start() {
 	s.t.Helper()
 	if s.log == nil {
-		s.log = new(bytes.Buffer)
+		s.log = new(output)
 	}
 	s.cmd = exec.Command(binary, "serve")
 	s.cmd.Dir, s.cmd.Stderr = s.dir, s.log
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
-	exited := make(chan struct{})
-	cmd := s.cmd
+	cmd, exited := s.cmd, make(chan struct{})
+	s.exited = exited
 	go func() { _ = cmd.Wait(); close(exited) }()
-	s.t.Cleanup(func() { <-exited })
 	deadline := time.Now().Add(30 * time.Second)
 	for {
 		select {
@@ -212,12 +227,7 @@ func (s *stack) start() {
 // stop sends a signal and waits for the end.
 func (s *stack) stop(sig os.Signal) {
 	_ = s.cmd.Process.Signal(sig)
-	for {
-		if err := s.cmd.Process.Signal(syscall.Signal(0)); errors.Is(err, os.ErrProcessDone) {
-			return
-		}
-		<-time.After(5 * time.Millisecond)
-	}
+	<-s.exited
 }
 
 // run calls the product's command line, and returns what it printed.
