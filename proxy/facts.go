@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -30,9 +31,10 @@ func cut(s string, n int) string {
 	return strings.ToValidUTF8(s[:n], "")
 }
 
-// isWebSocket recognises the handshake of RFC 6455 section 4.1 and of RFC 8441.
+// isWebSocket recognises the handshake of RFC 6455 section 4.1, by the one value
+// that the forwarder looks at as well. That of RFC 8441 is a CONNECT, which is refused.
 func isWebSocket(r *http.Request) bool {
-	return strings.EqualFold(r.Header.Get("Upgrade"), "websocket") || r.Method == http.MethodConnect && r.Header.Get(":protocol") == "websocket"
+	return strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
 }
 
 // identityFacts is what stays the same for one session cookie.
@@ -90,8 +92,11 @@ func sameNetwork(a, b netip.Addr) bool {
 	return err == nil && p.Contains(b)
 }
 
-// samePerson reports whether a refresh from the provider left what rules see alone.
-func samePerson(a, b authn.Person) bool {
-	return a.Email == b.Email && a.Name == b.Name && a.TimeZone == b.TimeZone &&
-		slices.Equal(a.Groups, b.Groups) && slices.Equal(a.Countries, b.Countries)
+// sameIdentity reports whether rules see the same person, with the same assertion,
+// in both: a refresh from the provider, or a further passkey, changes that.
+func sameIdentity(a, b *authn.Session) bool {
+	p, q, x, y := &a.Person, &b.Person, &a.Verification, &b.Verification
+	return a.ID == b.ID && a.Host == b.Host && p.Subject == q.Subject && p.Email == q.Email && p.Name == q.Name && p.TimeZone == q.TimeZone &&
+		slices.Equal(p.Groups, q.Groups) && slices.Equal(p.Countries, q.Countries) &&
+		x.At.Equal(y.At) && x.Addr == y.Addr && bytes.Equal(x.Credential.ID, y.Credential.ID)
 }

@@ -19,6 +19,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -125,12 +126,13 @@ func (g *Gate) Current() *Snapshot { return g.current.Load() }
 type Verdict struct {
 	Decision policy.Decision
 	Target   upstream.Target
+	Client   netip.Addr      // who is calling; not valid: it cannot be told
 	Route    *upstream.Route // nil: no route, or one of Sallyport's own pages
 	Session  authn.Session   // zero: nobody
 	Facts    policy.Facts
 
-	snapshot *Snapshot
-	kind     *memo // what was remembered about this session, address and route
+	snapshot   *Snapshot
+	forwarding bool // the answer may have begun
 }
 
 // Problems that are not decisions. Everything else that Check returns is a failure of
@@ -139,7 +141,7 @@ var (
 	// ErrNoRoute: the host and path are not configured.
 	ErrNoRoute = errors.New("no route")
 	// ErrAddress: the client's address cannot be told, so nothing can be judged.
-	ErrAddress = errors.New("client address unknown")
+	ErrAddress = errors.New("nobody can be judged")
 )
 
 // Check judges one request for a route and fills v, which may be reused. It has no side
@@ -147,11 +149,13 @@ var (
 // v that blocks.
 func (g *Gate) Check(r *http.Request, v *Verdict) error {
 	*v = Verdict{snapshot: g.current.Load()}
-	if err := g.target(r, v); err != nil {
+	if err := v.establish(r); err != nil {
 		return err
 	}
 	route, ok := v.snapshot.Routes.Match(v.Target)
-	if !ok || ownPage(v.Target.Path) {
+	// A route for https is not served over http: its answers would be read on the way,
+	// and everything that compares origins would take it for somebody else's site.
+	if !ok || route.Scheme != v.Target.Scheme || ownPage(v.Target.Path) {
 		return ErrNoRoute
 	}
 	v.Route = route
@@ -161,38 +165,40 @@ func (g *Gate) Check(r *http.Request, v *Verdict) error {
 // ownPage reports whether a path is kept for Sallyport: no route reaches it, not even
 // one for everything on its host.
 func ownPage(path string) bool {
-	return strings.HasPrefix(path, portal.Prefix) || path+"/" == portal.Prefix
+	return strings.HasPrefix(path, portal.Prefix) || path == strings.TrimSuffix(portal.Prefix, "/")
 }
 
-// target establishes what is asked for, once.
-func (g *Gate) target(r *http.Request, v *Verdict) (err error) {
+// establish finds out what is asked for and who is asking. Everything after it
+// uses these values and never the request line or a forwarding header.
+func (v *Verdict) establish(r *http.Request) error {
 	clients := v.snapshot.Clients
 	canonicalise := upstream.Canonicalise
 	if clients.TrustedPeer(r) {
 		canonicalise = upstream.CanonicaliseBehindProxy
 	}
-	v.Target, err = canonicalise(r, clients.Scheme(r))
-	return err
+	target, bad := canonicalise(r, clients.Scheme(r))
+	v.Target = target
+	client, err := clients.Resolve(r)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrAddress, err)
+	}
+	v.Client = client
+	return bad
 }
 
-// judge answers the questions about a request whose target is known.
-func (g *Gate) judge(r *http.Request, v *Verdict, purpose string) error {
-	addr, err := v.snapshot.Clients.Resolve(r) // 1 who is calling
-	if err != nil {
-		return errors.Join(ErrAddress, err)
-	}
-	v.Session, err = g.Sessions.Load(r, v.Target.Host) // 2 which person
+// judge answers the questions about a request whose target and client are known.
+func (g *Gate) judge(r *http.Request, v *Verdict, purpose string) (err error) {
+	v.Session, err = g.Sessions.Load(r, v.Target.Host) // which person
 	if err != nil && !errors.Is(err, session.ErrNoSession) {
 		return err
 	}
 	now := g.Now()
-	known := g.remember(v, addr, purpose, now) // 3 what network; what the policy says of both
-	v.kind = known
+	known := g.remember(v, purpose, now) // what network; what the policy says of both
 	v.Facts = known.facts
 	v.Facts.Time.Now = now
 	v.Facts.Request = requestFacts(r, v, purpose)
-	sessionFacts(&v.Facts, v.Session, addr, now)
-	v.Decision = v.snapshot.Policy.Conclude(&v.Facts, known.partial) // 4 what about this very request
+	sessionFacts(&v.Facts, v.Session, v.Client, now)
+	v.Decision = v.snapshot.Policy.Conclude(&v.Facts, known.partial) // what about this very request
 	return nil
 }
 
@@ -211,7 +217,7 @@ type memoKey struct {
 type memo struct {
 	snapshot *Snapshot
 	made     time.Time
-	person   authn.Person
+	session  authn.Session
 	facts    policy.Facts
 	partial  policy.Partial
 }
@@ -223,23 +229,23 @@ const (
 
 // remember returns the part of the judgement that is the same for every request of
 // this session from this address to this route, from memory if it is still good.
-func (g *Gate) remember(v *Verdict, addr netip.Addr, purpose string, now time.Time) *memo {
-	key := memoKey{session: v.Session.ID, host: v.Session.Host, addr: addr, route: v.Route, purpose: purpose}
+func (g *Gate) remember(v *Verdict, purpose string, now time.Time) *memo {
+	key := memoKey{session: v.Session.ID, host: v.Session.Host, addr: v.Client, route: v.Route, purpose: purpose}
 	if !v.Session.Verification.At.IsZero() {
 		key.verified = v.Session.Verification.At.UnixMicro()
 	}
 	if m, ok := g.verdicts.GetIfPresent(key); ok && m.good(v, now) {
 		return m
 	}
-	m := &memo{snapshot: v.snapshot, made: now, person: v.Session.Person}
-	m.facts.IP = v.snapshot.Intel.Lookup(addr).Facts(now)
+	m := &memo{snapshot: v.snapshot, made: now, session: v.Session}
+	m.facts.IP = v.snapshot.Intel.Lookup(v.Client).Facts(now)
 	identityFacts(&m.facts, v.Session, now)
 	m.facts.Time.Now = now
 	m.facts.Request = policy.Request{Purpose: purpose}
 	if v.Route != nil {
 		m.facts.Request.Route = v.Route.Name
 	}
-	sessionFacts(&m.facts, v.Session, addr, now)
+	sessionFacts(&m.facts, v.Session, v.Client, now)
 	m.partial = v.snapshot.Policy.Stable(&m.facts)
 	// Strangers are not remembered: they would push out the people who work here.
 	if v.Session.ID != "" {
@@ -248,8 +254,11 @@ func (g *Gate) remember(v *Verdict, addr netip.Addr, purpose string, now time.Ti
 	return m
 }
 
+// good reports whether m is still what would be found out now. The key names the
+// session and its assertion; that it is indeed theirs is compared all the same, because a
+// memory that is handed to somebody else is the worst there can be (S8).
 func (m *memo) good(v *Verdict, now time.Time) bool {
 	age := now.Sub(m.made)
-	return m.snapshot == v.snapshot && samePerson(m.person, v.Session.Person) && age >= 0 &&
+	return m.snapshot == v.snapshot && sameIdentity(&m.session, &v.Session) && age >= 0 &&
 		(age < clockBoundAge || age < memoAge && !m.partial.ClockBound())
 }

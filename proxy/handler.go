@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
+	"slices"
+	"strings"
 
 	"sallyport/authn"
 	"sallyport/policy"
@@ -15,8 +17,8 @@ import (
 
 // ServeHTTP judges a request and acts on the verdict.
 func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	defer g.recoverPanic(w, r)
 	v := g.pool.Get().(*Verdict)
+	defer g.recoverPanic(w, r, v)
 	if err := g.Check(r, v); err != nil {
 		g.unjudged(w, r, v, err)
 	} else {
@@ -49,9 +51,10 @@ func (g *Gate) allow(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		g.fail(w, r, v, fmt.Errorf("audit: %w", err))
 		return
 	}
-	p := v.Session.Person
+	p := &v.Session.Person
+	v.forwarding = true
 	g.Forwarder.Forward(w, r, &upstream.ForwardRequest{
-		Route: v.Route, Target: v.Target, ClientAddr: v.Facts.IP.Addr,
+		Route: v.Route, Target: v.Target, ClientAddr: v.Client,
 		Identity: upstream.Identity{User: string(p.Email), Email: string(p.Email), Groups: p.Groups},
 	})
 }
@@ -105,10 +108,7 @@ func (g *Gate) unjudged(w http.ResponseWriter, r *http.Request, v *Verdict, err 
 	var bad *upstream.BadRequest
 	switch {
 	case errors.As(err, &bad):
-		// The request line is not trustworthy, so neither is what it says it accepts.
-		g.Logger.Info("request refused", "status", bad.Status, "reason", bad.Reason, "remote", r.RemoteAddr)
-		w.Header().Set("Connection", "close")
-		http.Error(w, bad.Reason, bad.Status)
+		g.badRequest(w, r, v, bad)
 	case errors.Is(err, ErrNoRoute):
 		g.noRoute(w, r, v)
 	case errors.Is(err, ErrAddress):
@@ -118,14 +118,28 @@ func (g *Gate) unjudged(w http.ResponseWriter, r *http.Request, v *Verdict, err 
 	}
 }
 
+// badRequest answers a request that could be read in two ways. The request line is
+// not trustworthy, so neither is what it says it accepts.
+func (g *Gate) badRequest(w http.ResponseWriter, r *http.Request, v *Verdict, bad *upstream.BadRequest) {
+	incident := portal.NewIncident()
+	rec := g.record(r, v, "bad_request", incident)
+	target, _, _ := strings.Cut(r.RequestURI, "?") // a query may hold secrets
+	rec.Method = cut(r.Method, 32)
+	rec.Detail = map[string]string{"reason": bad.Reason, "target": cut(target, 512), "host": cut(r.Host, 256)}
+	if err := g.Audit.Append(r.Context(), rec); err != nil {
+		g.fail(w, r, v, fmt.Errorf("audit: %w", err))
+		return
+	}
+	w.Header().Set("Connection", "close")
+	http.Error(w, bad.Reason+" (reference "+incident+")", bad.Status)
+}
+
 // noRoute serves Sallyport's own pages, on the hosts that are ours.
 func (g *Gate) noRoute(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	origin := v.Target.Scheme + "://" + v.Target.Host
-	ours := origin == g.SignIn || v.snapshot.Routes.HasHost(v.Target)
 	switch {
-	case !ours:
-		g.Pages.Refuse(w, r, portal.Refusal{Status: http.StatusMisdirectedRequest, Code: "unknown_host", Title: "Nothing is served under this name",
-			Text: []string{"This address is not set up here. Check it for a typing mistake."}})
+	case !g.serves(v.snapshot, origin):
+		g.elsewhere(w, r, v)
 	case ownPage(v.Target.Path):
 		g.Portal.Serve(w, r, &visit{g, r, v})
 	case origin == g.SignIn && v.Target.Path == "/" && portal.Navigation(r):
@@ -133,6 +147,26 @@ func (g *Gate) noRoute(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	default:
 		g.Pages.Refuse(w, r, portal.Refusal{Status: http.StatusNotFound, Code: "not_found", Title: "There is nothing here", Text: []string{"This address does not exist."}})
 	}
+}
+
+// serves reports whether an origin, scheme included, is one of ours.
+func (g *Gate) serves(s *Snapshot, origin string) bool {
+	return origin == g.SignIn || slices.ContainsFunc(s.Routes.Routes(), func(r *upstream.Route) bool { return r.Origin() == origin })
+}
+
+// elsewhere answers for origins that are not ours. Where only the scheme is wrong it
+// says so, with a link and not a redirect: behind a proxy that ends TLS without
+// telling us, a redirect would never end.
+func (g *Gate) elsewhere(w http.ResponseWriter, r *http.Request, v *Verdict) {
+	f := portal.Refusal{Status: http.StatusMisdirectedRequest, Code: "unknown_host", Title: "Nothing is served under this name",
+		Text: []string{"This address is not set up here. Check it for a typing mistake."}}
+	if secure := "https://" + v.Target.Host; v.Target.Scheme == "http" && g.serves(v.snapshot, secure) {
+		g.Logger.Warn("plain http for a host that is served over https; a proxy in front that ends TLS has to be in trusted_proxies and to say X-Forwarded-Proto", "host", v.Target.Host, "peer", r.RemoteAddr)
+		f.Code, f.Title = "https_required", "This address needs https"
+		f.Text = []string{"It is only served over an encrypted connection."}
+		f.Link = portal.Link{URL: secure + v.Target.RawPath, Text: "Open it over https"}
+	}
+	g.Pages.Refuse(w, r, f)
 }
 
 // noAddress blocks a request whose client cannot be told: behind a broken or forged
@@ -182,8 +216,9 @@ func UpstreamError(pages *portal.Pages) func(http.ResponseWriter, *http.Request,
 }
 
 // recoverPanic turns a bug into a 500 for one request. http.ErrAbortHandler is how a
-// stream to the client is broken off on purpose, and passes.
-func (g *Gate) recoverPanic(w http.ResponseWriter, r *http.Request) {
+// stream to the client is broken off on purpose, and passes. So is every answer that
+// may have begun: an error page in the middle of it would be taken for a part of it.
+func (g *Gate) recoverPanic(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	cause := recover()
 	if cause == nil {
 		return
@@ -193,6 +228,9 @@ func (g *Gate) recoverPanic(w http.ResponseWriter, r *http.Request) {
 	}
 	incident := portal.NewIncident()
 	g.Logger.Error("panic while serving a request", "panic", cause, "incident", incident, "stack", string(debug.Stack()))
+	if v.forwarding {
+		panic(http.ErrAbortHandler)
+	}
 	w.Header().Del("Set-Cookie")
 	f := portal.Unavailable(incident)
 	f.Status = http.StatusInternalServerError
@@ -214,12 +252,21 @@ func (g *Gate) recordAllow(r *http.Request, v *Verdict) error {
 	return g.Audit.Allow(r.Context(), g.record(r, v, "access", ""))
 }
 
+// addressOf is the client as text. Facts have it once the request was judged, and
+// then making it costs nothing.
+func addressOf(v *Verdict) string {
+	if v.Facts.IP.Address == "" && v.Client.IsValid() {
+		return v.Client.String()
+	}
+	return v.Facts.IP.Address
+}
+
 // record is the audit record of what v says.
 func (g *Gate) record(r *http.Request, v *Verdict, event, incident string) audit.Record {
 	f := v.Facts // the record outlives the verdict
 	rec := audit.Record{
 		Time: g.Now(), Event: event, User: string(v.Session.Person.Email), Session: v.Session.ID,
-		IP: f.IP.Address, Country: f.IP.Country, ASN: f.IP.ASN,
+		IP: addressOf(v), Country: f.IP.Country, ASN: f.IP.ASN,
 		Method: r.Method, Host: v.Target.Host, Path: v.Target.Path,
 		Action: v.Decision.Action.String(), Rules: v.Decision.Rules, Reasons: v.Decision.Reasons,
 		Score: v.Decision.Score, Reported: v.Decision.Reported, Incident: incident, Facts: &f,

@@ -35,7 +35,7 @@ func (v *visit) Judge(purpose string) (portal.Judgement, error) {
 // Record writes an identity event about the judgement, which the portal may have moved
 // on since (a new session, another person).
 func (v *visit) Record(ctx context.Context, event string, j portal.Judgement, detail map[string]string) error {
-	about := Verdict{Decision: j.Decision, Target: v.verdict.Target, Session: j.Session, Facts: j.Facts, snapshot: v.verdict.snapshot}
+	about := Verdict{Decision: j.Decision, Target: v.verdict.Target, Client: v.verdict.Client, Session: j.Session, Facts: j.Facts, snapshot: v.verdict.snapshot}
 	rec := v.gate.record(v.request, &about, event, j.Incident)
 	rec.Detail = detail
 	// A record that is begun is finished, even if the browser has gone meanwhile.
