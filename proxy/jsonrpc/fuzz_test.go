@@ -1,0 +1,136 @@
+package jsonrpc
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+// reading is one of the ways in which servers find the method in an object.
+type reading struct {
+	name  string
+	fold  bool // keys are compared without regard to case
+	first bool // of equal keys the first counts
+}
+
+var readings = []reading{{"last", false, false}, {"first", false, true}, {"folded, last", true, false}, {"folded, first", true, true}}
+
+// methodBy reads the method of an object from its tokens.
+func methodBy(t *testing.T, object []byte, how reading) string {
+	d := json.NewDecoder(bytes.NewReader(object))
+	if _, err := d.Token(); err != nil {
+		t.Fatal(err)
+	}
+	found := ""
+	for n := 0; d.More(); {
+		key, err := d.Token()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var value json.RawMessage
+		if err := d.Decode(&value); err != nil {
+			t.Fatal(err)
+		}
+		k := key.(string)
+		if k != "method" && !(how.fold && strings.EqualFold(strings.TrimRight(k, "\x00 "), "method")) {
+			continue
+		}
+		if n++; n > 1 && how.first {
+			continue
+		}
+		if err := json.Unmarshal(value, &found); err != nil {
+			t.Fatalf("%s: method %s is no string", how.name, value)
+		}
+	}
+	return found
+}
+
+// What Parse accepts, every reading of JSON understands alike.
+func FuzzParse(f *testing.F) {
+	for _, s := range []string{
+		`{"jsonrpc":"2.0","method":"eth_blockNumber","params":[],"id":1}`,
+		`[{"jsonrpc":"2.0","method":"a","id":"x"},{"jsonrpc":"2.0","method":"b","params":{"a":[1,-2.5e3,"\u00e9",null]}}]`,
+		`{"jsonrpc":"2.0","method":"a","Method":"b"}`, `{"jsonrpc":"2.0","method":"a","\u006dethod":"b"}`,
+		`{"jsonrpc":"2.0","method":"a","method":"b"}`, `[]`, `{}`, `[[]]`, `{"jsonrpc":"2.0","method":"a","params":[[[{}]]]}x`,
+		"\ufeff{}", `{"jsonrpc":"2.0","method":"a","params":["\ud800"],"id":null}`, `{"jsonrpc":"2.0","result":1}`,
+		`{"jsonrpc":"2.0","method":"a","params":[1e999,0,-0,0.0],"id":1E5} `,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		before := bytes.Clone(body)
+		req, err := Parse(body, Limits{MaxCalls: 8, MaxDepth: 8})
+		if !bytes.Equal(before, body) {
+			t.Fatal("the message was changed")
+		}
+		if err != nil {
+			return
+		}
+		if !json.Valid(body) || !utf8.Valid(body) {
+			t.Fatal("accepted what is not JSON in UTF-8")
+		}
+		var objects []json.RawMessage
+		if !req.Batch {
+			objects = append(objects, body)
+		} else if err := json.Unmarshal(body, &objects); err != nil {
+			t.Fatal(err)
+		}
+		if len(objects) != len(req.Calls) || len(objects) == 0 {
+			t.Fatalf("%d calls, want %d", len(req.Calls), len(objects))
+		}
+		var methods []string
+		for i, object := range objects {
+			call := req.Calls[i]
+			var v struct {
+				JSONRPC, Method string
+				ID              json.RawMessage
+			}
+			if err := json.Unmarshal(object, &v); err != nil || v.Method != call.Method || v.JSONRPC != "2.0" {
+				t.Fatalf("encoding/json reads %q, Parse %q (%v)", v.Method, call.Method, err)
+			}
+			if !bytes.Equal(v.ID, call.ID) {
+				t.Fatalf("encoding/json reads id %q, Parse %q", v.ID, call.ID)
+			}
+			var m map[string]any
+			if err := json.Unmarshal(object, &m); err == nil && m["method"] != call.Method { // an error: a number out of range
+				t.Fatalf("a map reads %q, Parse %q", m["method"], call.Method)
+			}
+			for _, how := range readings {
+				if got := methodBy(t, object, how); got != call.Method {
+					t.Fatalf("reading %q finds %q, Parse %q", how.name, got, call.Method)
+				}
+			}
+			if !slices.Contains(methods, call.Method) {
+				methods = append(methods, call.Method)
+			}
+		}
+		if !slices.Equal(methods, req.Methods) {
+			t.Fatalf("methods %q, want %q", req.Methods, methods)
+		}
+		if !json.Valid(ErrorResponse(req, 1, "no", nil)) {
+			t.Fatal("the refusal is not JSON")
+		}
+	})
+}
+
+// The scanner agrees with encoding/json about what is a value.
+func FuzzSkip(f *testing.F) {
+	for _, s := range []string{`[1,{"a":[]}]`, `"\u12aB"`, `-0.1e+1`, `[`, `{"a"}`, `[1 2]`, `tru`, `{"a":1,}`, "\"\x7f\""} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, value []byte) {
+		s := scanner{b: value}
+		err := s.skip(maxDepth)
+		s.space()
+		if err != nil && err.Code == TooDeep {
+			return
+		}
+		accepted := err == nil && s.i == len(value)
+		if valid := json.Valid(value) && utf8.Valid(value); accepted != valid {
+			t.Fatalf("accepted %v, valid %v (%v)", accepted, valid, err)
+		}
+	})
+}

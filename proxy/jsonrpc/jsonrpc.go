@@ -1,0 +1,216 @@
+package jsonrpc
+
+// Limits bound what is read. A zero field is its default.
+type Limits struct {
+	MaxBytes  int // of the whole message; default 1 MiB
+	MaxCalls  int // in a batch; default 100
+	MaxDepth  int // nesting of arrays and objects in params; default 32, at most 64
+	MaxMethod int // bytes of a method name; default 128
+	MaxID     int // bytes of an id as it was written, for it is written back; default 256
+}
+
+func (l Limits) orDefault() Limits {
+	set := func(v *int, d int) {
+		if *v <= 0 {
+			*v = d
+		}
+	}
+	set(&l.MaxBytes, 1<<20)
+	set(&l.MaxCalls, 100)
+	set(&l.MaxDepth, 32)
+	set(&l.MaxMethod, 128)
+	set(&l.MaxID, 256)
+	l.MaxDepth = min(l.MaxDepth, maxDepth)
+	return l
+}
+
+// Request is what a message asks for.
+type Request struct {
+	// Methods are the names of the methods called, each once, in the order of their
+	// first call. A batch is to be judged by the strictest of them.
+	Methods []string
+	// Calls are the calls in the order of the message.
+	Calls []Call
+	// Batch tells an array of one call from that call alone: they are answered
+	// differently.
+	Batch bool
+}
+
+// Call is one call.
+type Call struct {
+	Method string
+	// ID is the id as it was written, quotes included: a part of the message that was
+	// parsed, not a copy. It is nil for a notification, which gets no answer.
+	ID []byte
+}
+
+// Parse reads one message: the body of an HTTP request, or one WebSocket message.
+// The error is always an *Error. The Request refers to body, which must not change while it is
+// in use.
+func Parse(body []byte, l Limits) (Request, error) {
+	l = l.orDefault()
+	if len(body) > l.MaxBytes {
+		return Request{}, &Error{TooLarge, l.MaxBytes, "the message is too long"}
+	}
+	p := parser{scanner: scanner{b: body}, limits: l}
+	var req Request
+	if err := p.document(&req); err != nil {
+		return Request{}, err
+	}
+	return req, nil
+}
+
+type parser struct {
+	scanner
+	limits Limits
+	seen   map[string]struct{} // methods, once there are too many to compare with each
+}
+
+func (p *parser) document(req *Request) *Error {
+	p.space()
+	switch p.peek() {
+	case '{':
+		// One allocation for what most messages need.
+		own := new(struct {
+			methods [1]string
+			calls   [1]Call
+		})
+		req.Methods, req.Calls = own.methods[:0], own.calls[:0]
+		if err := p.call(req); err != nil {
+			return err
+		}
+	case '[':
+		req.Batch = true
+		if err := p.batch(req); err != nil {
+			return err
+		}
+	case '"', '-', 't', 'f', 'n', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
+		return p.fail(NotACall, "a message is an object or an array")
+	default:
+		return p.unexpected()
+	}
+	if p.space(); p.i < len(p.b) {
+		return p.fail(Syntax, "something follows the message")
+	}
+	return nil
+}
+
+func (p *parser) batch(req *Request) *Error {
+	p.i++ // '['
+	if p.space(); p.peek() == ']' {
+		return p.fail(EmptyBatch, "a batch holds at least one call")
+	}
+	for {
+		p.space()
+		switch c := p.peek(); {
+		case c != '{' && (c == 0 || c == ',' || c == ']' || c == '}' || c == ':'):
+			return p.unexpected()
+		case c != '{':
+			return p.fail(NotACall, "a batch holds calls only")
+		case len(req.Calls) == p.limits.MaxCalls:
+			return p.fail(TooManyCalls, "the batch is too long")
+		}
+		if err := p.call(req); err != nil {
+			return err
+		}
+		p.space()
+		switch p.peek() {
+		case ',':
+			p.i++
+		case ']':
+			p.i++
+			return nil
+		default:
+			return p.unexpected()
+		}
+	}
+}
+
+// The members of a call, as a set.
+const (
+	hasVersion = 1 << iota
+	hasMethod
+	hasParams
+	hasID
+)
+
+// call reads one call object and adds it to req.
+func (p *parser) call(req *Request) *Error {
+	start := p.i
+	p.i++ // '{'
+	var (
+		has    int
+		method []byte
+		c      Call
+	)
+	for first := true; ; first = false {
+		p.space()
+		if p.peek() == '}' && first {
+			break
+		}
+		member, err := p.member()
+		if err != nil {
+			return err
+		}
+		if has&member != 0 {
+			return p.fail(Duplicate, "the same member twice")
+		}
+		has |= member
+		switch member {
+		case hasVersion:
+			err = p.version()
+		case hasMethod:
+			method, err = p.method()
+		case hasParams:
+			err = p.params()
+		case hasID:
+			c.ID, err = p.id()
+		}
+		if err != nil {
+			return err
+		}
+		p.space()
+		if p.peek() == '}' {
+			break
+		}
+		if p.peek() != ',' {
+			return p.unexpected()
+		}
+		p.i++
+	}
+	p.i++ // '}'
+	if has&hasVersion == 0 {
+		return &Error{Version, start, `a call without "jsonrpc"`}
+	}
+	if has&hasMethod == 0 {
+		return &Error{Method, start, `a call without "method"`}
+	}
+	c.Method = p.note(req, method)
+	req.Calls = append(req.Calls, c)
+	return nil
+}
+
+// note adds a method to req.Methods if it is new there, and returns its name.
+func (p *parser) note(req *Request, method []byte) string {
+	const few = 16
+	if p.seen == nil {
+		for _, m := range req.Methods {
+			if m == string(method) {
+				return m
+			}
+		}
+	} else if _, ok := p.seen[string(method)]; ok {
+		return string(method)
+	}
+	name := string(method)
+	req.Methods = append(req.Methods, name)
+	if p.seen == nil && len(req.Methods) > few {
+		p.seen = make(map[string]struct{}, p.limits.MaxCalls)
+		for _, m := range req.Methods {
+			p.seen[m] = struct{}{}
+		}
+	} else if p.seen != nil {
+		p.seen[name] = struct{}{}
+	}
+	return name
+}
