@@ -2,51 +2,90 @@ package e2e
 
 import (
 	"context"
+	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/cdproto/webauthn"
 	"github.com/chromedp/chromedp"
 )
 
-// browser is a headless Chromium with a virtual authenticator.
+// browser is one tab of a headless Chromium, with cookies of its own and a virtual
+// authenticator. Whatever page it shows, nothing may be loaded from elsewhere, and
+// nothing may be complained about in the console: the end of the test checks.
 type browser struct {
 	t             *testing.T
 	ctx           context.Context
 	authenticator webauthn.AuthenticatorID
+
+	mu         sync.Mutex
+	foreign    string   // origin whose pages are not ours to judge
+	requests   []string // URLs asked for
+	complaints []string // of the console: errors, violations of the content security policy
 }
 
-func chromium(t *testing.T) string {
+// process is the one Chromium of all tests. Every test has a browser context, which is
+// what a private window is to people.
+var process struct {
+	once sync.Once
+	ctx  context.Context
+	end  func()
+	err  error
+}
+
+func chromium(t *testing.T) context.Context {
 	t.Helper()
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
+	process.once.Do(func() {
+		var path string
+		for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+			if path, process.err = exec.LookPath(name); process.err == nil {
+				break
+			}
 		}
+		if process.err != nil {
+			return
+		}
+		opts := []chromedp.ExecAllocatorOption{
+			chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(filepath.Join(filepath.Dir(binary), "chromium")), chromedp.Flag("headless", "new"),
+			chromedp.Flag("disable-quic", true), chromedp.Flag("no-first-run", true), chromedp.Flag("disable-background-networking", true),
+			chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true), chromedp.Flag("disable-dev-shm-usage", true),
+		}
+		allocator, endAllocator := chromedp.NewExecAllocator(context.Background(), opts...)
+		ctx, endContext := chromedp.NewContext(allocator)
+		process.ctx, process.end = ctx, func() { endContext(); endAllocator() }
+		process.err = chromedp.Do(ctx, chromedp.Navigate("about:blank"))
+	})
+	if process.err != nil {
+		missing(t, "Chromium ("+process.err.Error()+")")
 	}
-	missing(t, "Chromium")
-	return ""
+	return process.ctx
 }
 
-// newBrowser starts a browser that connects from an address.
+// newBrowser opens a browser that connects from an address.
 func newBrowser(t *testing.T, from string) *browser {
 	t.Helper()
-	opts := []chromedp.ExecAllocatorOption{
-		chromedp.ExecPath(chromium(t)), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(t.TempDir()), chromedp.Flag("headless", "new"),
-		chromedp.Flag("disable-quic", true), chromedp.Flag("no-first-run", true), chromedp.Flag("disable-background-networking", true),
-		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true), chromedp.Flag("disable-dev-shm-usage", true),
-	}
-	ctx, cancelAllocator := chromedp.NewExecAllocator(context.Background(), opts...)
-	ctx, cancelContext := chromedp.NewContext(ctx)
-	ctx, cancelTimeout := context.WithTimeout(ctx, 2*time.Minute)
-	t.Cleanup(func() { cancelTimeout(); cancelContext(); cancelAllocator() })
-	b := &browser{t: t, ctx: ctx}
-	b.open("about:blank")
+	b := &browser{t: t}
+	ctx, cancelContext := chromedp.NewContext(chromium(t), chromedp.WithNewBrowserContext(), chromedp.WithListener(b.observe))
+	b.ctx = ctx
+	b.open("about:blank") // the first call must not have a deadline
+	ctx, cancelTimeout := context.WithTimeout(ctx, 3*time.Minute)
+	b.ctx = ctx
+	t.Cleanup(func() {
+		b.checkQuiet()
+		cancelTimeout()
+		cancelContext()
+	})
 	call(b, webauthn.Enable, webauthn.EnableParams{})
 	added := call(b, webauthn.AddVirtualAuthenticator, webauthn.AddVirtualAuthenticatorParams{Options: &webauthn.VirtualAuthenticatorOptions{
 		Protocol: webauthn.AuthenticatorProtocolCtap2, Ctap2version: webauthn.Ctap2versionCtap21, Transport: webauthn.AuthenticatorTransportInternal,
@@ -54,8 +93,55 @@ func newBrowser(t *testing.T, from string) *browser {
 	}})
 	b.authenticator = added.AuthenticatorID
 	call(b, network.Enable, network.EnableParams{})
+	call(b, log.Enable, cdp.Empty{})
+	call(b, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true}) // as if its window were in front
 	b.from(from)
 	return b
+}
+
+// observe notes what the browser asks for and complains about. It runs on the goroutine
+// that reads the browser's messages.
+func (b *browser) observe(event any) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch e := event.(type) {
+	case *network.EventRequestWillBeSent:
+		if b.foreign == "" || !strings.HasPrefix(e.DocumentURL, b.foreign) {
+			b.requests = append(b.requests, e.Request.URL)
+		}
+	case *network.EventResponseReceived:
+		// A refusal is a document or the answer to a fetch. Anything else that a page names
+		// must be there; the icon that browsers look for by themselves need not.
+		if e.Response.Status >= 400 && !strings.HasSuffix(e.Response.URL, "/favicon.ico") && e.Type != network.ResourceTypeDocument && e.Type != network.ResourceTypeFetch {
+			b.complaints = append(b.complaints, fmt.Sprintf("%s: status %d", e.Response.URL, e.Response.Status))
+		}
+	case *log.EventEntryAdded:
+		if e.Entry.Level == log.EntryLevelError && e.Entry.Source != log.EntrySourceNetwork || e.Entry.Source == log.EntrySourceSecurity {
+			b.complaints = append(b.complaints, string(e.Entry.Source)+": "+e.Entry.Text)
+		}
+	case *runtime.EventExceptionThrown:
+		b.complaints = append(b.complaints, "exception: "+e.ExceptionDetails.Text)
+	case *runtime.EventConsoleAPICalled:
+		if e.Type == runtime.ConsoleAPICalledTypeError || e.Type == runtime.ConsoleAPICalledTypeWarning || e.Type == runtime.ConsoleAPICalledTypeAssert {
+			b.complaints = append(b.complaints, fmt.Sprintf("console.%s", e.Type))
+		}
+	}
+}
+
+// checkQuiet says what must not have happened in a browser.
+func (b *browser) checkQuiet() {
+	b.t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, raw := range b.requests {
+		u, err := url.Parse(raw)
+		if err != nil || u.Scheme != "data" && u.Scheme != "about" && u.Hostname() != "127.0.0.1" && u.Hostname() != "localhost" && !strings.HasSuffix(u.Hostname(), ".localhost") {
+			b.t.Errorf("a page asked for %s", raw)
+		}
+	}
+	for _, c := range b.complaints {
+		b.t.Errorf("the browser complained: %s", c)
+	}
 }
 
 // call makes one call of the browser's protocol.
@@ -111,7 +197,7 @@ func (b *browser) act(action string) {
 // until waits for a condition in the page.
 func (b *browser) until(js string) {
 	b.t.Helper()
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for {
 		// A navigation in between makes an evaluation fail: that is not an answer.
 		ok, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool]("!!("+js+")"))
@@ -163,7 +249,7 @@ func (b *browser) screenshot(name string) {
 	if dir == "" {
 		return
 	}
-	png, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(90))
+	png, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(100))
 	if err != nil {
 		b.t.Logf("screenshot %s: %v", name, err)
 		return

@@ -11,6 +11,7 @@ import (
 // TestForeignProvider signs in through an OpenID provider that is not ours: the
 // certified oidc-provider of npm.
 func TestForeignProvider(t *testing.T) {
+	t.Parallel()
 	node, err := exec.LookPath("node")
 	if err != nil {
 		missing(t, "Node.js")
@@ -35,6 +36,7 @@ func TestForeignProvider(t *testing.T) {
 
 	s := startStack(t, port, "http://localhost:"+idpPort)
 	b := newBrowser(t, home)
+	b.foreign = "http://localhost:" + idpPort
 	b.open(s.ticket("carol@example.test"))
 	b.act("sign-in")
 	b.until(`document.querySelector('input[name="login"]')`)

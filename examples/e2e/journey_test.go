@@ -6,6 +6,7 @@ import (
 )
 
 func TestFromTicketToBlock(t *testing.T) {
+	t.Parallel()
 	s := newStack(t)
 	b := newBrowser(t, home)
 	ticket := s.ticket("alice@example.com")

@@ -8,6 +8,7 @@ import (
 )
 
 func TestRefusesWithoutUserVerification(t *testing.T) {
+	t.Parallel()
 	s := newStack(t)
 	b := newBrowser(t, home)
 	ticket := s.ticket("alice@example.com")
@@ -47,6 +48,7 @@ func TestRefusesWithoutUserVerification(t *testing.T) {
 }
 
 func TestTicketWorksOnceAndForOnePerson(t *testing.T) {
+	t.Parallel()
 	s := newStack(t)
 	ticket := s.ticket("alice@example.com")
 
@@ -70,6 +72,7 @@ func TestTicketWorksOnceAndForOnePerson(t *testing.T) {
 }
 
 func TestWithoutTicketThereIsNoWayIn(t *testing.T) {
+	t.Parallel()
 	s := newStack(t)
 	b := newBrowser(t, home)
 	b.open(s.treasury + "/")
@@ -86,6 +89,7 @@ func TestWithoutTicketThereIsNoWayIn(t *testing.T) {
 }
 
 func TestSomebodyWhomTheRouteDoesNotName(t *testing.T) {
+	t.Parallel()
 	s := newStack(t)
 	b := newBrowser(t, home)
 	b.enrol(s.ticket("bob@example.com"), bob.Sub)
@@ -97,6 +101,7 @@ func TestSomebodyWhomTheRouteDoesNotName(t *testing.T) {
 }
 
 func TestSignOutEndsEverySession(t *testing.T) {
+	t.Parallel()
 	s := newStack(t)
 	b := newBrowser(t, home)
 	b.enrol(s.ticket("alice@example.com"), alice.Sub)
@@ -112,6 +117,7 @@ func TestSignOutEndsEverySession(t *testing.T) {
 }
 
 func TestSessionEndsByItself(t *testing.T) {
+	t.Parallel()
 	const life = 12 * time.Second
 	s := newStack(t, func(cfg string) string {
 		return strings.Replace(cfg, "session: {max_age: 10h, idle_timeout: 1h}", "session: {max_age: 12s, idle_timeout: 12s}", 1)
@@ -133,6 +139,7 @@ func TestSessionEndsByItself(t *testing.T) {
 }
 
 func TestRestartKeepsSessionsAndPasskeys(t *testing.T) {
+	t.Parallel()
 	s := newStack(t)
 	b := newBrowser(t, home)
 	b.enrol(s.ticket("alice@example.com"), alice.Sub)
@@ -156,6 +163,7 @@ func TestRestartKeepsSessionsAndPasskeys(t *testing.T) {
 }
 
 func TestRevokedSessionStopsAtOnce(t *testing.T) {
+	t.Parallel()
 	s := newStack(t)
 	b := newBrowser(t, home)
 	b.enrol(s.ticket("alice@example.com"), alice.Sub)
@@ -177,6 +185,7 @@ func TestRevokedSessionStopsAtOnce(t *testing.T) {
 }
 
 func TestFurtherPasskeyNeedsAFreshAssertion(t *testing.T) {
+	t.Parallel()
 	s := newStack(t)
 	b := newBrowser(t, home)
 	b.enrol(s.ticket("alice@example.com"), alice.Sub)

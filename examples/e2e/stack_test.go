@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -40,7 +41,11 @@ func TestMain(m *testing.M) {
 			fmt.Fprintf(os.Stderr, "building the product: %v\n%s", err, out)
 			return 1
 		}
-		return m.Run()
+		code := m.Run()
+		if process.end != nil {
+			process.end()
+		}
+		return code
 	}())
 }
 
@@ -69,6 +74,7 @@ type stack struct {
 	base     string // sign-in host, "http://localhost:PORT"
 	treasury string // app host, "http://treasury.localhost:PORT"
 	ops      string
+	idp      *authntest.IdP // nil with a foreign provider
 	upstream *httptest.Server
 
 	mu   sync.Mutex
@@ -112,7 +118,9 @@ func newStack(t *testing.T, edit ...func(string) string) *stack {
 		Clients: []authntest.IdPClient{{ID: "sallyport", Secret: clientSecret, RedirectURIs: []string{base + "/.sallyport/callback"}, PostLogoutRedirectURIs: []string{base + "/.sallyport/sign-out"}}},
 		People:  []authntest.IdPPerson{alice, bob},
 	})
-	return startStack(t, port, idp.Issuer(), edit...)
+	s := startStack(t, port, idp.Issuer(), edit...)
+	s.idp = idp
+	return s
 }
 
 // startStack writes a configuration for an issuer and starts the product on it.
@@ -259,6 +267,13 @@ func (s *stack) reached(from string) (n int) {
 		}
 	}
 	return n
+}
+
+// requests returns what the upstream has seen.
+func (s *stack) requests() []*http.Request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.seen)
 }
 
 // audit returns the records of the audit log.
