@@ -128,7 +128,10 @@ routes:
 	return waitFor("http://" + s.ops + "/readyz")
 }
 
-func present(ipdata string) bool { _, err := os.Stat(filepath.Join(ipdata, "databases")); return err == nil }
+func present(ipdata string) bool {
+	_, err := os.Stat(filepath.Join(ipdata, "databases"))
+	return err == nil
+}
 
 // ipSources configures all of the IP data.
 func ipSources(ipdata string) string {
