@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"sallyport/authn"
@@ -32,6 +33,9 @@ type app struct {
 	provider *signin.Provider
 	gate     *proxy.Gate
 	roster   *rosterHolder
+	routes   atomic.Pointer[[]config.Route] // for the account page
+	tls      certificate
+	stopping atomic.Bool // readiness is over, requests in flight go on
 
 	teardown []step // undone in reverse order
 }
@@ -58,54 +62,58 @@ func (a *app) close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// newApp builds the product from a configuration, top to bottom: state, audit,
-// knowledge, identity, pages, gate. It listens on nothing.
-func newApp(ctx context.Context, c *config.Config, logger *slog.Logger) (a *app, err error) {
-	a = &app{config: c, logger: logger}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, a.close(ctx))
-		}
-	}()
-	if a.store, err = sqlstore.Open(ctx, c.Store, sqlstore.Options{Logger: logger}); err != nil {
-		return nil, err
+// newApp builds the product from a configuration. It listens on nothing.
+func newApp(ctx context.Context, c *config.Config, logger *slog.Logger) (*app, error) {
+	a := &app{config: c, logger: logger}
+	if err := a.assemble(ctx); err != nil {
+		return nil, errors.Join(err, a.close(ctx))
+	}
+	return a, nil
+}
+
+// assemble goes top to bottom: knowledge, state, audit, identity, pages, gate. What
+// can be wrong with the files comes first, so that a start that is refused for them
+// leaves nothing behind.
+func (a *app) assemble(ctx context.Context) (err error) {
+	c := a.config
+	c.IPData.Logger = a.logger
+	if a.intel, err = ipintel.Open(c.IPData); err != nil {
+		return err
+	}
+	s := &proxy.Snapshot{Intel: a.intel.Current()}
+	if s.Policy, err = compilePolicy(c, s.Intel); err != nil {
+		return err
+	}
+	if s.Routes, s.Clients, err = requestReaders(c); err != nil {
+		return err
+	}
+	a.routes.Store(&c.Routes)
+	a.roster = newRosterHolder(c.Roster)
+	if a.store, err = sqlstore.Open(ctx, c.Store, sqlstore.Options{Logger: a.logger}); err != nil {
+		return err
 	}
 	a.onClose("store", func(context.Context) error { return a.store.Close() })
-
-	if a.audit, err = openAudit(ctx, c, a.store, logger); err != nil {
-		return nil, err
+	if a.audit, err = openAudit(ctx, c, a.store, a.logger); err != nil {
+		return err
 	}
 	a.onClose("audit log", func(context.Context) error { return a.audit.Close() })
+	if err := a.identity(ctx); err != nil {
+		return err
+	}
+	if err := a.front(s); err != nil {
+		return err
+	}
+	cancel := a.intel.OnSwap(func(*ipintel.Snapshot) { a.gate.Update(a.withIntel) })
+	a.onClose("IP data subscription", func(context.Context) error { cancel(); return nil })
+	return nil
+}
 
-	c.IPData.Logger = logger
-	if a.intel, err = ipintel.Open(c.IPData); err != nil {
-		return nil, err
-	}
-	compiled, err := compilePolicy(c, a.intel.Current())
-	if err != nil {
-		return nil, err
-	}
-	if err = a.identity(ctx); err != nil {
-		return nil, err
-	}
-	table, err := routeTable(c)
-	if err != nil {
-		return nil, err
-	}
-	clients, err := clientResolver(c)
-	if err != nil {
-		return nil, err
-	}
-	if err = a.front(&proxy.Snapshot{Routes: table, Clients: clients, Policy: compiled, Intel: a.intel.Current()}); err != nil {
-		return nil, err
-	}
-	a.onClose("IP data subscription", func() func(context.Context) error {
-		cancel := a.intel.OnSwap(func(s *ipintel.Snapshot) {
-			a.gate.Update(func(now proxy.Snapshot) proxy.Snapshot { now.Intel = s; return now })
-		})
-		return func(context.Context) error { cancel(); return nil }
-	}())
-	return a, nil
+// withIntel brings in the newest IP data. It asks the watcher inside the gate's
+// update: whoever brought along a snapshot from before could put an old one over a
+// newer one.
+func (a *app) withIntel(now proxy.Snapshot) proxy.Snapshot {
+	now.Intel = a.intel.Current()
+	return now
 }
 
 const (
@@ -145,7 +153,6 @@ func (a *app) identity(ctx context.Context) (err error) {
 		return err
 	}
 	a.onClose("sessions", a.sessions.Close)
-	a.roster = newRosterHolder(c.Roster)
 	a.provider, err = signin.New(signin.Config{
 		Issuer: c.OIDC.Issuer, ClientID: c.OIDC.ClientID, ClientSecret: c.OIDC.ClientSecret,
 		RedirectURL: c.ExternalURL.String() + portal.Prefix + "callback", Scopes: c.OIDC.Scopes,
@@ -192,7 +199,7 @@ func (a *app) front(s *proxy.Snapshot) error {
 func (a *app) tools(p authn.Person) []portal.Link {
 	user := proxy.UserFacts(p)
 	var links []portal.Link
-	for _, r := range a.config.Routes {
+	for _, r := range *a.routes.Load() {
 		if r.Allow.Permits(user) {
 			links = append(links, portal.Link{URL: r.From.String(), Text: r.Name})
 		}
@@ -225,26 +232,4 @@ func (a *app) background(ctx context.Context) (wait func()) {
 			<-done
 		}
 	}
-}
-
-// reload builds a new policy, roster and IP data from the files, and swaps them in
-// only if all of it is right. What listens, routes and stores stays as it was.
-func (a *app) reload(ctx context.Context) error {
-	c, err := config.Load(a.config.File)
-	if err != nil {
-		return err
-	}
-	intelErr := a.intel.Reload(ctx) // a source that fails keeps what it had; the rest goes on
-	current := a.intel.Current()
-	compiled, err := compilePolicy(c, current)
-	if err != nil {
-		return errors.Join(err, intelErr)
-	}
-	a.roster.set(c.Roster)
-	a.gate.Update(func(now proxy.Snapshot) proxy.Snapshot {
-		now.Policy, now.Intel = compiled, current
-		return now
-	})
-	a.logger.Info("reloaded", "policy", compiled.Hash(), "roster", len(c.Roster))
-	return intelErr
 }

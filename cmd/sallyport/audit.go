@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -24,11 +25,15 @@ type auditCmd struct {
 
 // verifierKey is the public key of the configured log.
 func verifierKey(ctx context.Context, g *globals) (key string, err error) {
-	err = withStore(ctx, g, func(_ *config.Config, db *sqlstore.DB) error {
-		seed, err := auditSeed(ctx, db)
-		if err == nil {
-			key, err = audit.VerifierKey(auditName, seed)
+	err = withExistingStore(ctx, g, func(_ *config.Config, db *sqlstore.DB) error {
+		keys, err := db.Keys(ctx, auditKeyUse)
+		if err != nil {
+			return err
 		}
+		if len(keys) == 0 {
+			return errors.New("there is no audit key yet: the first `serve` makes it")
+		}
+		key, err = audit.VerifierKey(auditName, keys[0].Secret)
 		return err
 	})
 	return key, err
@@ -127,18 +132,18 @@ func printRecord(w io.Writer, r audit.Record) {
 	if who == "" {
 		who = "-"
 	}
-	fmt.Fprintf(w, "%s  %-8s  %-16s  %s  %s %s", r.Time.Local().Format(time.DateTime), r.Action, r.Event, who, r.IP, r.Country)
+	fmt.Fprintf(w, "%s  %-8s  %-16s  %s  %s %s", r.Time.Local().Format(time.DateTime), plain(r.Action), plain(r.Event), plain(who), plain(r.IP), plain(r.Country))
 	if r.Route != "" {
-		fmt.Fprintf(w, "  %s", r.Route)
+		fmt.Fprintf(w, "  %s", plain(r.Route))
 	}
 	if len(r.Rules) > 0 {
-		fmt.Fprintf(w, "  rules: %s", strings.Join(r.Rules, ","))
+		fmt.Fprintf(w, "  rules: %s", plain(strings.Join(r.Rules, ",")))
 	}
 	if r.Count > 1 {
 		fmt.Fprintf(w, "  x%d", r.Count)
 	}
 	if r.Incident != "" {
-		fmt.Fprintf(w, "  incident %s", r.Incident)
+		fmt.Fprintf(w, "  incident %s", plain(r.Incident))
 	}
 	fmt.Fprintln(w)
 }
@@ -153,13 +158,14 @@ func (a auditProveCmd) Run(g *globals, std streams) error {
 		return err
 	}
 	proof, err := audit.Prove(c.AuditFile, a.Seq)
+	if errors.Is(err, audit.ErrUnsigned) {
+		fmt.Fprintln(std.err, err)
+		return errNo
+	}
 	if err != nil {
 		return err
 	}
-	enc := json.NewEncoder(std.out)
-	enc.SetIndent("", "  ")
-	enc.SetEscapeHTML(false)
-	return enc.Encode(proof)
+	return printJSON(std.out, proof)
 }
 
 type auditCheckProofCmd struct {

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net/url"
+	"os"
+	"time"
 
 	"sallyport/cmd/sallyport/internal/config"
-	"sallyport/policy"
 	"sallyport/policy/ipintel"
 )
 
@@ -19,13 +22,14 @@ func (checkCmd) Run(g *globals, std streams) error {
 		return err
 	}
 	var found []error
-	if _, err := routeTable(c); err != nil {
+	if _, _, err := requestReaders(c); err != nil {
 		found = append(found, err)
 	}
-	if err := ipintel.Check(c.IPData); err != nil {
-		found = append(found, err)
+	intel, _, err := loadIntel(c)
+	if err != nil {
+		return errors.Join(append(found, err)...)
 	}
-	intel, _ := ipintel.Load(c.IPData) // what is wrong with it was said by Check
+	found = append(found, sourceMistakes(c, intel)...)
 	p, err := compilePolicy(c, intel)
 	if err != nil {
 		found = append(found, err)
@@ -33,15 +37,72 @@ func (checkCmd) Run(g *globals, std streams) error {
 	if err := errors.Join(found...); err != nil {
 		return err
 	}
-	fmt.Fprintf(std.out, "%s is right: %d routes, %d policy tests passed, %d IP sources, %d people in the roster.\n",
-		g.Config, len(c.Routes), len(p.RunTests()), len(intel.Sources()), len(c.Roster))
+	fmt.Fprintf(std.out, "%s is right: %s, %s passed, %s, %s in the roster.\n", g.Config, count(len(c.Routes), "route", "routes"),
+		count(len(p.RunTests()), "policy test", "policy tests"), count(len(intel.Sources()), "IP source", "IP sources"), count(len(c.Roster), "person", "people"))
+	for _, note := range notes(c) {
+		fmt.Fprintln(std.out, "note:", note)
+	}
 	return nil
 }
 
-// compilePolicy compiles the configured policy against what the configuration offers it.
-func compilePolicy(c *config.Config, intel *ipintel.Snapshot) (*policy.Policy, error) {
-	provides := intel.Provides()
-	return policy.Compile(policy.Config{
-		Name: c.PolicyFile, Source: c.PolicySource, Routes: c.RouteNames(), Grants: c.Grants(), Provides: &provides,
-	})
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+// sourceMistakes puts what is wrong with an IP source beside the line that names it.
+func sourceMistakes(c *config.Config, intel *ipintel.Snapshot) (found []error) {
+	for i, s := range intel.Sources() { // databases first, then lists, as configured
+		if s.Err == "" {
+			continue
+		}
+		key := fmt.Sprintf("ip_data.databases[%d]", i)
+		if i >= len(c.IPData.Databases) {
+			key = fmt.Sprintf("ip_data.lists[%d].file", i-len(c.IPData.Databases))
+		}
+		found = append(found, c.Mistake(key, s.Err, "a file that can be loaded"))
+	}
+	return found
+}
+
+// notes are what an operator should know before serving, though it is not wrong.
+func notes(c *config.Config) (list []string) {
+	if c.OIDC.ClientSecret == secretPlaceholder {
+		list = append(list, c.OIDC.ClientSecretFile+" still holds the placeholder; nobody can sign in before the client secret is there")
+	}
+	secrets := []string{c.OIDC.ClientSecretFile}
+	if c.TLS != nil {
+		secrets = append(secrets, c.TLS.KeyFile)
+		list = append(list, certificateNotes(c)...)
+	}
+	for _, name := range secrets {
+		if info, err := os.Stat(name); err == nil && info.Mode().Perm()&0o007 != 0 {
+			list = append(list, fmt.Sprintf("everybody on this machine can read %s (mode %04o)", name, info.Mode().Perm()))
+		}
+	}
+	return list
+}
+
+// certificateNotes says when the certificate ends, if that is soon, and which hosts it
+// does not name. Neither is an error: a test may use what a deployment must not.
+func certificateNotes(c *config.Config) (list []string) {
+	pair, err := tls.LoadX509KeyPair(c.TLS.CertFile, c.TLS.KeyFile)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	if left := time.Until(pair.Leaf.NotAfter); left < 14*24*time.Hour {
+		list = append(list, fmt.Sprintf("%s is good until %s", c.TLS.CertFile, pair.Leaf.NotAfter.Format(time.DateTime)))
+	}
+	for _, o := range c.Origins() {
+		u, err := url.Parse(o)
+		if err != nil {
+			return append(list, err.Error())
+		}
+		if err := pair.Leaf.VerifyHostname(u.Hostname()); err != nil {
+			list = append(list, fmt.Sprintf("%s does not name %s: browsers will refuse it", c.TLS.CertFile, u.Hostname()))
+		}
+	}
+	return list
 }

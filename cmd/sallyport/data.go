@@ -41,7 +41,10 @@ func (d dataStatusCmd) Run(g *globals, std streams) error {
 	if err != nil {
 		return err
 	}
-	snapshot, failed := ipintel.Load(c.IPData)
+	snapshot, failed, err := loadIntel(c)
+	if err != nil {
+		return err
+	}
 	now := time.Now()
 	var lines []sourceLine
 	for _, s := range snapshot.Sources() {
@@ -94,15 +97,18 @@ func (d dataLookupCmd) Run(ctx context.Context, g *globals, std streams) error {
 	if err != nil {
 		return err
 	}
-	snapshot, failed := ipintel.Load(c.IPData)
+	snapshot, failed, err := loadIntel(c)
+	if err != nil {
+		return err
+	}
 	for _, f := range failed {
 		fmt.Fprintln(std.err, "warning:", f)
 	}
 	bad := 0
-	one := func(text string) error {
+	one := func(where, text string) error {
 		addr, err := netip.ParseAddr(text)
 		if err != nil || addr.Zone() != "" {
-			fmt.Fprintf(std.err, "%q is not an IP address\n", text)
+			fmt.Fprintf(std.err, "%s%q is not an IP address\n", where, text)
 			bad++
 			return nil
 		}
@@ -110,15 +116,15 @@ func (d dataLookupCmd) Run(ctx context.Context, g *globals, std streams) error {
 	}
 	for _, a := range d.Addresses {
 		if a != "-" {
-			if err := one(a); err != nil {
+			if err := one("", a); err != nil {
 				return err
 			}
 			continue
 		}
 		lines := bufio.NewScanner(std.in)
-		for lines.Scan() {
+		for n := 1; lines.Scan(); n++ {
 			if text := strings.TrimSpace(lines.Text()); text != "" && !strings.HasPrefix(text, "#") {
-				if err := one(text); err != nil {
+				if err := one(fmt.Sprintf("standard input:%d: ", n), text); err != nil {
 					return err
 				}
 			}
@@ -128,7 +134,7 @@ func (d dataLookupCmd) Run(ctx context.Context, g *globals, std streams) error {
 		}
 	}
 	if bad > 0 {
-		return errors.New("not every line was an IP address")
+		return errors.New("not everything was an IP address; the rest was looked up")
 	}
 	return nil
 }
@@ -156,7 +162,7 @@ func printLookup(w io.Writer, asJSON bool, l lookupLine) error {
 	if len(l.Subdivisions) > 0 {
 		place += " (" + strings.Join(l.Subdivisions, ", ") + ")"
 	}
-	_, err := fmt.Fprintf(w, "%s  country %s  AS%d %s  signals: %s  lists: %s\n", l.IP, place, l.ASN, l.Org, orNone(l.Signals), orNone(l.Lists))
+	_, err := fmt.Fprintf(w, "%s  country %s  AS%d %s  signals: %s  lists: %s\n", l.IP, place, l.ASN, plain(l.Org), orNone(l.Signals), orNone(l.Lists))
 	return err
 }
 

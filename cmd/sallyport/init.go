@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 )
 
 //go:embed starter
@@ -17,54 +19,120 @@ type initCmd struct {
 }
 
 // secretPlaceholder is what init leaves in the client secret file.
-const secretPlaceholder = "paste the client secret here\n"
+const secretPlaceholder = "paste the client secret here"
 
-// Run writes everything or nothing: it looks for files in the way first.
-func (i initCmd) Run(std streams) error {
-	files := map[string][]byte{"secrets/oidc": []byte(secretPlaceholder)}
-	err := fs.WalkDir(starter, "starter", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		rel, err := filepath.Rel("starter", filepath.FromSlash(path))
-		if err != nil {
-			return err
-		}
-		files[rel], err = starter.ReadFile(path)
-		return err
-	})
+// Run writes everything or nothing. The configuration gets the name that --config
+// says, the rest goes beside it.
+func (i initCmd) Run(g *globals, std streams) error {
+	target := g.Config
+	if !filepath.IsAbs(target) {
+		target = filepath.Join(i.Dir, target)
+	}
+	dir := filepath.Dir(target)
+	files, err := starterFiles(target)
 	if err != nil {
 		return err
 	}
+	if err := writeAll(files); err != nil {
+		return err
+	}
+	var names []string
+	for _, f := range files {
+		names = append(names, strings.TrimPrefix(f.name, dir+string(filepath.Separator)))
+	}
+	command := "sallyport"
+	if target != "sallyport.yaml" {
+		command += " --config " + target
+	}
+	fmt.Fprintf(std.out, `Wrote %s to %s
+
+Next:
+  1. Set oidc.issuer and oidc.client_id in %s, and put the client secret into secrets/oidc.
+  2. Set external_url, and a route for your tool.
+  3. %s check
+  4. %[4]s serve
+  5. %[4]s ticket create --user you@example.com
+`, strings.Join(names, ", "), dir, filepath.Base(target), command)
+	return nil
+}
+
+// newFile is a file to be written.
+type newFile struct {
+	name    string
+	content []byte
+	mode    fs.FileMode
+}
+
+// starterFiles are the files of starter/, for a configuration with this name.
+func starterFiles(target string) (files []newFile, err error) {
+	dir := filepath.Dir(target)
+	err = fs.WalkDir(starter, "starter", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		f := newFile{name: filepath.Join(dir, filepath.FromSlash(strings.TrimPrefix(path, "starter/"))), mode: 0o644}
+		if path == "starter/sallyport.yaml" {
+			f.name = target
+		}
+		f.content, err = starter.ReadFile(path)
+		files = append(files, f)
+		return err
+	})
+	return append(files, newFile{filepath.Join(dir, "secrets", "oidc"), []byte(secretPlaceholder + "\n"), 0o600}), err
+}
+
+// writeAll writes all files, none of which may be there, or leaves things as they were.
+func writeAll(files []newFile) (err error) {
 	var inTheWay []error
-	for name := range files {
-		if _, err := os.Lstat(filepath.Join(i.Dir, name)); !errors.Is(err, fs.ErrNotExist) {
-			inTheWay = append(inTheWay, fmt.Errorf("%s exists already; nothing was written", filepath.Join(i.Dir, name)))
+	for _, f := range files {
+		if _, err := os.Lstat(f.name); !errors.Is(err, fs.ErrNotExist) {
+			inTheWay = append(inTheWay, fmt.Errorf("%s exists already; nothing was written", f.name))
 		}
 	}
 	if err := errors.Join(inTheWay...); err != nil {
 		return err
 	}
-	for name, content := range files {
-		file, mode := filepath.Join(i.Dir, name), os.FileMode(0o644)
-		if name == "secrets/oidc" {
-			mode = 0o600
+	var made []string // files and folders of ours, to be removed in reverse order
+	defer func() {
+		if err == nil {
+			return
 		}
-		if err := os.MkdirAll(filepath.Dir(file), 0o750); err != nil {
+		for _, name := range slices.Backward(made) {
+			err = errors.Join(err, os.Remove(name))
+		}
+	}()
+	for _, f := range files {
+		folders, err := makeFolders(filepath.Dir(f.name))
+		made = append(made, folders...)
+		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(file, content, mode); err != nil {
+		// O_EXCL: neither a file nor a link that came after the look above is written to.
+		out, err := os.OpenFile(f.name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, f.mode)
+		if err != nil {
+			return err
+		}
+		made = append(made, f.name)
+		_, err = out.Write(f.content)
+		if err := errors.Join(err, out.Close()); err != nil {
 			return err
 		}
 	}
-	fmt.Fprintf(std.out, `Wrote sallyport.yaml, policy.yaml, people.csv, lists/vpn.txt and secrets/oidc to %s
-
-Next:
-  1. Set oidc.issuer and oidc.client_id in sallyport.yaml, and put the client secret into secrets/oidc.
-  2. Set external_url, and a route for your tool.
-  3. sallyport check
-  4. sallyport serve
-  5. sallyport ticket create --user you@example.com
-`, i.Dir)
 	return nil
+}
+
+// makeFolders is os.MkdirAll that says what it made.
+func makeFolders(dir string) (made []string, err error) {
+	if _, err := os.Stat(dir); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if parent := filepath.Dir(dir); parent != dir {
+		if made, err = makeFolders(parent); err != nil {
+			return made, err
+		}
+	}
+	if err := os.Mkdir(dir, 0o750); err != nil {
+		return made, err
+	}
+	return append(made, dir), nil
 }

@@ -25,7 +25,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	context.AfterFunc(ctx, stop) // the second signal does not wait for requests to finish
 	os.Exit(run(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))
 }
 
@@ -68,7 +68,6 @@ func run(ctx context.Context, args []string, std streams) int {
 	parser, err := kong.New(&c,
 		kong.Name("sallyport"),
 		kong.Description("An access proxy that knows where people connect from."),
-		kong.UsageOnError(),
 		kong.Writers(std.out, std.err),
 		kong.Exit(func(code int) { status = code }), // --help exits with 0
 		kong.BindTo(ctx, (*context.Context)(nil)),

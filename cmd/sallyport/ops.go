@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -39,17 +41,34 @@ func (a *app) conditions(r *http.Request) (list []condition, ready bool) {
 		}
 		list = append(list, c)
 	}
-	add("store", a.store.Ping(r.Context()))
+	add("serving", a.serving())
+	add("store", a.pingStore(r.Context()))
 	add("audit", a.audit.Health())
 	add("openid_provider", a.provider.Ready())
-	var missing error
+	var missing []error
 	for _, s := range a.intel.Current().Sources() {
-		if s.Err != "" && s.Built.IsZero() {
-			missing = fmt.Errorf("%s is not loaded: %s", s.Name, s.Err)
+		if s.Missing {
+			missing = append(missing, fmt.Errorf("%s is not loaded: %s", s.Name, s.Err))
 		}
 	}
-	add("ip_data", missing)
+	add("ip_data", errors.Join(missing...))
 	return list, ready
+}
+
+// serving fails from the order to stop on, so that a load balancer sends no more
+// requests while the last ones finish.
+func (a *app) serving() error {
+	if a.stopping.Load() {
+		return errors.New("stopping")
+	}
+	return nil
+}
+
+// pingStore gives up before whoever asks does.
+func (a *app) pingStore(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	return a.store.Ping(ctx)
 }
 
 // readyz says whether people can get in, and if not, why not.
@@ -67,15 +86,17 @@ type opsCollector struct{ app *app }
 
 var (
 	descSourceAge      = prometheus.NewDesc("sallyport_ip_source_age_seconds", "Time since the IP source was built.", []string{"source"}, nil)
-	descSourceFailures = prometheus.NewDesc("sallyport_ip_source_load_failures_total", "Loads of the IP source that were refused.", []string{"source"}, nil)
+	descSourceFailures = prometheus.NewDesc("sallyport_ip_source_failed_loads", "Loads of the IP source refused since the last one that was not.", []string{"source"}, nil)
 	descSourceLoaded   = prometheus.NewDesc("sallyport_ip_source_loaded", "1 if the IP source is loaded.", []string{"source"}, nil)
 	descSourceNetworks = prometheus.NewDesc("sallyport_ip_source_networks", "Networks in the IP source.", []string{"source"}, nil)
-	descAuditRecords   = prometheus.NewDesc("sallyport_audit_records", "Records in the audit log.", nil, nil)
+	descSwaps          = prometheus.NewDesc("sallyport_ip_data_swaps_total", "Times that new IP data came into use.", nil, nil)
+	descLookupFaults   = prometheus.NewDesc("sallyport_ip_lookup_faults_total", "Answers lost to IP data that could not be read at an address.", nil, nil)
+	descAuditRecords   = prometheus.NewDesc("sallyport_audit_records_total", "Records in the audit log.", nil, nil)
 	descHealthy        = prometheus.NewDesc("sallyport_healthy", "1 if the part works.", []string{"part"}, nil)
 )
 
 func (opsCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descSourceAge, descSourceFailures, descSourceLoaded, descSourceNetworks, descAuditRecords, descHealthy} {
+	for _, d := range []*prometheus.Desc{descSourceAge, descSourceFailures, descSourceLoaded, descSourceNetworks, descSwaps, descLookupFaults, descAuditRecords, descHealthy} {
 		out <- d
 	}
 }
@@ -90,16 +111,23 @@ func (c opsCollector) Collect(out chan<- prometheus.Metric) {
 		}
 		return 0
 	}
+	counter := func(d *prometheus.Desc, v float64) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v)
+	}
 	now := time.Now()
 	for _, s := range c.app.intel.Current().Sources() {
-		gauge(descSourceLoaded, up(!s.Built.IsZero()), s.Name)
-		if !s.Built.IsZero() {
+		gauge(descSourceLoaded, up(!s.Missing), s.Name)
+		if !s.Missing {
 			gauge(descSourceAge, now.Sub(s.Built).Seconds(), s.Name)
 		}
 		gauge(descSourceNetworks, float64(s.Networks), s.Name)
-		out <- prometheus.MustNewConstMetric(descSourceFailures, prometheus.CounterValue, float64(s.Failures), s.Name)
+		gauge(descSourceFailures, float64(s.Failures), s.Name)
 	}
-	gauge(descAuditRecords, float64(c.app.audit.Size()))
+	stats := c.app.intel.Stats()
+	counter(descSwaps, float64(stats.Swaps))
+	counter(descLookupFaults, float64(stats.LookupFaults))
+	counter(descAuditRecords, float64(c.app.audit.Size()))
+	gauge(descHealthy, up(c.app.pingStore(context.Background()) == nil), "store")
 	gauge(descHealthy, up(c.app.audit.Health() == nil), "audit")
 	gauge(descHealthy, up(c.app.provider.Ready() == nil), "openid_provider")
 }

@@ -42,7 +42,7 @@ func (p peopleListCmd) Run(ctx context.Context, g *globals, std streams) error {
 			return err
 		}
 		return list(std.out, p.JSON, lines, "USER\tSUBJECT\tPASSKEYS\tSESSIONS", func(w io.Writer, l personLine) {
-			fmt.Fprintf(w, "%s\t%s\t%d\t%d\n", emails(l.Emails), l.Subject, l.Passkeys, l.Sessions)
+			fmt.Fprintf(w, "%s\t%s\t%d\t%d\n", emails(l.Emails), plain(l.Subject), l.Passkeys, l.Sessions)
 		})
 	})
 }
@@ -162,7 +162,7 @@ func personDetails(ctx context.Context, db *sqlstore.DB, m *session.Manager, ema
 	now := time.Now()
 	var ticketLines []ticketLine
 	for _, k := range tickets {
-		ticketLines = append(ticketLines, ticketLine{k.ID, k.Email, k.State(now).String(), k.CreatedAt, k.CreatedBy, k.ExpiresAt, k.Note})
+		ticketLines = append(ticketLines, ticketLineOf(k, now))
 	}
 	var details []personDetail
 	for _, l := range lines {
@@ -192,15 +192,15 @@ func personDetails(ctx context.Context, db *sqlstore.DB, m *session.Manager, ema
 }
 
 func printPerson(w io.Writer, d personDetail) {
-	fmt.Fprintf(w, "%s\n", emails(d.Emails))
+	fmt.Fprintln(w, emails(d.Emails))
 	if d.Subject != "" {
-		fmt.Fprintf(w, "  subject %s at %s\n", d.Subject, d.Issuer)
+		fmt.Fprintf(w, "  subject %s at %s\n", plain(d.Subject), plain(d.Issuer))
 	}
 	fmt.Fprintf(w, "  passkeys: %d\n", len(d.Keys))
 	for _, k := range d.Keys {
-		fmt.Fprintf(w, "    %s  %s, added %s, last used %s", k.Name, k.Class, short(k.CreatedAt), short(k.LastUsed))
+		fmt.Fprintf(w, "    %s  %s, added %s, last used %s", plain(k.Name), k.Class, short(k.CreatedAt), short(k.LastUsed))
 		if k.Blocked != "" {
-			fmt.Fprintf(w, "  BLOCKED: %s", k.Blocked)
+			fmt.Fprintf(w, "  BLOCKED: %s", plain(k.Blocked))
 		}
 		fmt.Fprintln(w)
 	}
@@ -209,6 +209,6 @@ func printPerson(w io.Writer, d personDetail) {
 		fmt.Fprintf(w, "    %s  since %s, last seen %s\n", s.ID, short(s.CreatedAt), short(s.SeenAt))
 	}
 	for _, t := range d.Tickets {
-		fmt.Fprintf(w, "  ticket %s: %s, made %s by %s  %s\n", t.ID, t.State, short(t.CreatedAt), t.CreatedBy, t.Note)
+		fmt.Fprintf(w, "  ticket %s: %s, made %s by %s  %s\n", t.ID, t.State, short(t.CreatedAt), plain(t.CreatedBy), plain(t.Note))
 	}
 }

@@ -1,11 +1,10 @@
 package main
 
 import (
-	"encoding/json"
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
-	"net/url"
 	"strings"
 	"time"
 
@@ -30,9 +29,13 @@ func (p policyTestCmd) Run(g *globals, std streams) error {
 	if err != nil {
 		return err
 	}
-	intel, _ := ipintel.Load(c.IPData) // sources that cannot be loaded still say what they would provide
-	provides := intel.Provides()
-	compiled, err := policy.Compile(policy.Config{Name: c.PolicyFile, Source: c.PolicySource, Routes: c.RouteNames(), Grants: c.Grants(), Provides: &provides, KeepFailingTests: true})
+	intel, _, err := loadIntel(c) // sources that are not loaded still say what they would provide
+	if err != nil {
+		return err
+	}
+	what := policyConfig(c, intel)
+	what.KeepFailingTests = true
+	compiled, err := policy.Compile(what)
 	if err != nil {
 		return err
 	}
@@ -73,7 +76,7 @@ type policyExplainCmd struct {
 	IP          string        `required:"" placeholder:"ADDRESS" help:"Where from."`
 	Route       string        `placeholder:"NAME" help:"Which route (default: the only one)."`
 	Method      string        `default:"GET" help:"HTTP method (default GET)."`
-	Path        string        `default:"/" help:"Path (default /)."`
+	Path        string        `placeholder:"PATH" help:"Path, without the query (default: where the route begins)."`
 	Purpose     string        `default:"access" enum:"access,sign_in,enroll,step_up" help:"access, sign_in, enroll or step_up."`
 	VerifiedAge time.Duration `default:"1m" help:"How long ago they proved themselves (default 1m); negative: not yet."`
 	Elsewhere   bool          `help:"They proved themselves from another address."`
@@ -87,7 +90,10 @@ func (p policyExplainCmd) Run(g *globals, std streams) error {
 	if err != nil {
 		return err
 	}
-	intel, failed := ipintel.Load(c.IPData)
+	intel, failed, err := loadIntel(c)
+	if err != nil {
+		return err
+	}
 	for _, f := range failed {
 		fmt.Fprintln(std.err, "warning:", f)
 	}
@@ -101,10 +107,7 @@ func (p policyExplainCmd) Run(g *globals, std streams) error {
 	}
 	e := compiled.Explain(facts)
 	if p.JSON {
-		enc := json.NewEncoder(std.out)
-		enc.SetIndent("", "  ")
-		enc.SetEscapeHTML(false)
-		return enc.Encode(e)
+		return printJSON(std.out, e)
 	}
 	fmt.Fprint(std.out, e.Text())
 	return nil
@@ -112,7 +115,7 @@ func (p policyExplainCmd) Run(g *globals, std streams) error {
 
 func (p policyExplainCmd) facts(c *config.Config, intel *ipintel.Snapshot) (*policy.Facts, error) {
 	addr, err := netip.ParseAddr(p.IP)
-	if err != nil {
+	if err != nil || addr.Zone() != "" {
 		return nil, fmt.Errorf("--ip: %q is not an IP address", p.IP)
 	}
 	now := p.At
@@ -120,15 +123,18 @@ func (p policyExplainCmd) facts(c *config.Config, intel *ipintel.Snapshot) (*pol
 		now = time.Now()
 	}
 	f := &policy.Facts{IP: intel.Lookup(addr.Unmap()).Facts(now), Time: policy.Time{Now: now}}
-	f.Request = policy.Request{Purpose: p.Purpose, Method: strings.ToUpper(p.Method), Path: p.Path}
+	f.Request = policy.Request{Purpose: p.Purpose, Method: strings.ToUpper(p.Method), Path: cmp.Or(p.Path, "/")}
 	if p.Purpose == policy.PurposeAccess {
 		route, err := p.route(c)
 		if err != nil {
 			return nil, err
 		}
-		f.Request.Route, f.Request.Host = route.Name, hostname(route.From)
+		f.Request.Route, f.Request.Host = route.Name, route.From.Hostname()
+		if f.Request.Path, err = p.path(route); err != nil {
+			return nil, err
+		}
 	} else {
-		f.Request.Host = hostname(c.ExternalURL)
+		f.Request.Host = c.ExternalURL.Hostname()
 	}
 	f.Session.Level = authn.None.String()
 	if p.User == "" {
@@ -146,7 +152,7 @@ func (p policyExplainCmd) facts(c *config.Config, intel *ipintel.Snapshot) (*pol
 	f.Session = policy.Session{ID: "explain", Level: authn.SignedIn.String(), Age: max(p.VerifiedAge, 0)}
 	if p.VerifiedAge >= 0 {
 		f.Session.Level, f.Session.VerifiedAge, f.Session.VerifiedHere = authn.Verified.String(), p.VerifiedAge, !p.Elsewhere
-		f.Credential = policy.Credential{Class: authn.ClassUnattested.String(), AttestationFormat: "none"}
+		f.Credential = policy.Credential{Class: authn.ClassUnattested.String(), Age: 30 * 24 * time.Hour, AttestationFormat: "none"}
 	}
 	return f, nil
 }
@@ -166,4 +172,15 @@ func (p policyExplainCmd) route(c *config.Config) (config.Route, error) {
 	return config.Route{}, fmt.Errorf("--route: there is no route %q; there are %s", p.Route, strings.Join(c.RouteNames(), ", "))
 }
 
-func hostname(u *url.URL) string { return u.Hostname() }
+// path is the path asked for, which has to be one that the route serves.
+func (p policyExplainCmd) path(r config.Route) (string, error) {
+	path := cmp.Or(p.Path, r.From.Path)
+	prefix := strings.TrimSuffix(r.From.Path, "/")
+	if rest, ok := strings.CutPrefix(path, prefix); !ok || !strings.HasPrefix(path, "/") || rest != "" && rest[0] != '/' {
+		return "", fmt.Errorf("--path: the route %s serves %s/ and what is below; %q is not there", r.Name, prefix, path)
+	}
+	if strings.ContainsAny(path, "?#") {
+		return "", errors.New("--path: give the path without the query: no rule sees it")
+	}
+	return path, nil
+}

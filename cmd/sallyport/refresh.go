@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,8 +29,9 @@ func (h *rosterHolder) complete(p authn.Person) authn.Person { return h.now.Load
 
 // refresher asks the OpenID provider, for every session that holds a refresh token,
 // whether the person is still who they were. A disabled account ends its
-// sessions, a removed group takes its access away, at the latest one interval (plus
-// the time of the call) after the provider knows.
+// sessions, a removed group takes its access away, at the latest one interval after
+// the provider knows it, as long as the provider answers: a session is due after
+// eight tenths of the interval, and one is looked for every tenth.
 type refresher struct {
 	sessions interface {
 		DueForRefresh(ctx context.Context, before time.Time) ([]session.Refreshable, error)
@@ -53,10 +55,13 @@ func newRefresher(a *app) *refresher {
 		every: a.config.OIDC.RefreshInterval, now: time.Now, logger: a.logger}
 }
 
-// run looks for due sessions ten times an interval, so that they do not come in
-// one burst and the bound is kept within a tenth.
+// tick is how often due sessions are looked for.
+func (f *refresher) tick() time.Duration { return max(f.every/10, time.Second) }
+
+// run looks for due sessions all the time rather than once an interval, so that
+// they do not come in one burst.
 func (f *refresher) run(ctx context.Context) {
-	tick := time.NewTicker(max(f.every/10, time.Second))
+	tick := time.NewTicker(f.tick())
 	defer tick.Stop()
 	for {
 		select {
@@ -68,23 +73,34 @@ func (f *refresher) run(ctx context.Context) {
 	}
 }
 
+// atOnce is how many sessions are refreshed at a time: one slow answer must not keep
+// the others beyond their bound.
+const atOnce = 16
+
 // pass refreshes every session that is due. A provider that does not answer changes
 // nothing: an outage of the provider must not sign the whole company out, and the
 // session's absolute lifetime bounds what that can cost.
 func (f *refresher) pass(ctx context.Context) {
-	due, err := f.sessions.DueForRefresh(ctx, f.now().Add(-f.every))
+	due, err := f.sessions.DueForRefresh(ctx, f.now().Add(2*f.tick()-f.every))
 	if err != nil {
 		f.logger.Error("sessions due for refresh could not be listed", "error", err)
 		return
 	}
+	var running sync.WaitGroup
+	places := make(chan struct{}, atOnce)
 	for _, s := range due {
-		if ctx.Err() != nil {
-			return
-		}
-		if err := f.one(ctx, s); err != nil {
-			f.logger.Warn("a session could not be refreshed", "session", s.ID, "error", err)
+		select {
+		case <-ctx.Done():
+		case places <- struct{}{}:
+			running.Go(func() {
+				defer func() { <-places }()
+				if err := f.one(ctx, s); err != nil && ctx.Err() == nil {
+					f.logger.Warn("a session could not be refreshed", "session", s.ID, "error", err)
+				}
+			})
 		}
 	}
+	running.Wait()
 }
 
 func (f *refresher) one(ctx context.Context, s session.Refreshable) error {
@@ -100,5 +116,9 @@ func (f *refresher) one(ctx context.Context, s session.Refreshable) error {
 	if err != nil {
 		return err
 	}
-	return f.sessions.Refreshed(ctx, s.ID, f.complete(result.Person), result.RefreshToken)
+	err = f.sessions.Refreshed(ctx, s.ID, f.complete(result.Person), result.RefreshToken)
+	if errors.Is(err, session.ErrNoSession) {
+		return nil // signed out or revoked meanwhile
+	}
+	return err
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,7 +13,6 @@ import (
 	"time"
 
 	"sallyport/cmd/sallyport/internal/config"
-	"sallyport/proxy/clientip"
 )
 
 type serveCmd struct {
@@ -27,12 +25,16 @@ func (s serveCmd) Run(ctx context.Context, g *globals, std streams) error {
 	if err != nil {
 		return err
 	}
+	// From here on: a SIGHUP that nobody waits for ends the process.
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
 	logger := slog.New(slog.NewJSONHandler(std.err, &slog.HandlerOptions{Level: s.LogLevel}))
 	a, err := newApp(ctx, c, logger)
 	if err != nil {
 		return err
 	}
-	data, err := listenData(c)
+	data, err := a.listenData()
 	if err != nil {
 		return errors.Join(err, a.close(ctx))
 	}
@@ -43,14 +45,15 @@ func (s serveCmd) Run(ctx context.Context, g *globals, std streams) error {
 	}
 	logger.Info("serving", "version", version(), "address", data.Addr().String(), "ops", ops.Addr().String(),
 		"external_url", c.ExternalURL.String(), "routes", len(c.Routes), "policy", a.gate.Current().Policy.Hash(), "audit_key", a.audit.Key())
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
 	return a.serve(ctx, data, ops, hangup)
 }
 
 // drainFor is how long requests in flight may go on after the order to stop.
-const drainFor = 20 * time.Second
+// closeFor is how long the stores may then take to write what they hold.
+const (
+	drainFor = 20 * time.Second
+	closeFor = 10 * time.Second
+)
 
 // serve runs until ctx ends or a listener fails, then ends in order: no new requests,
 // the ones in flight finish, then what runs beside them, then the stores.
@@ -66,7 +69,7 @@ func (a *app) serve(ctx context.Context, data, ops net.Listener, hangup <-chan o
 	for running := true; running; {
 		select {
 		case <-ctx.Done():
-			a.logger.Info("stopping", "drain", drainFor)
+			a.logger.Info("stopping", "drain", drainFor.String())
 			running = false
 		case err = <-failed:
 			running = false
@@ -76,15 +79,19 @@ func (a *app) serve(ctx context.Context, data, ops net.Listener, hangup <-chan o
 			}
 		}
 	}
-	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainFor)
+	a.stopping.Store(true)
+	drained, cancel := context.WithTimeout(work, drainFor)
 	defer cancel()
-	if stop := dataServer.Shutdown(end); stop != nil {
+	if stop := dataServer.Shutdown(drained); stop != nil {
 		a.logger.Warn("requests were cut off at the end of the drain time")
 		dataServer.Close()
 	}
 	opsServer.Close()
 	stopWork()
 	wait()
+	// A time of its own: what is still to be written must not fail because the drain took long.
+	end, cancelEnd := context.WithTimeout(context.WithoutCancel(ctx), closeFor)
+	defer cancelEnd()
 	return errors.Join(err, a.close(end))
 }
 
@@ -99,32 +106,4 @@ func (a *app) dataServer() *http.Server {
 		ErrorLog:          slog.NewLogLogger(a.logger.Handler(), slog.LevelDebug),
 		Protocols:         protocols(a.config.TLS != nil),
 	}
-}
-
-// protocols allows HTTP/2 where TLS negotiates it.
-func protocols(tls bool) *http.Protocols {
-	p := new(http.Protocols)
-	p.SetHTTP1(true)
-	p.SetHTTP2(tls)
-	return p
-}
-
-// listenData opens the data port, with the PROXY protocol and TLS as configured.
-func listenData(c *config.Config) (net.Listener, error) {
-	l, err := net.Listen("tcp", c.Listen)
-	if err != nil {
-		return nil, fmt.Errorf("listen: %w", err)
-	}
-	if c.ProxyProtocol {
-		l = clientip.ListenProxyProtocol(l, c.TrustedProxies)
-	}
-	if c.TLS == nil {
-		return l, nil
-	}
-	cert, err := tls.LoadX509KeyPair(c.TLS.CertFile, c.TLS.KeyFile)
-	if err != nil {
-		l.Close()
-		return nil, fmt.Errorf("tls: %w", err)
-	}
-	return tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}), nil
 }

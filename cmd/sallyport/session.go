@@ -18,8 +18,9 @@ type sessionCmd struct {
 	Revoke sessionRevokeCmd `cmd:"" help:"End sessions; a running proxy follows within a second."`
 }
 
+// withSessions runs f with the sessions of an existing store.
 func withSessions(ctx context.Context, g *globals, f func(*config.Config, *sqlstore.DB, *session.Manager) error) error {
-	return withStore(ctx, g, func(c *config.Config, db *sqlstore.DB) error {
+	return withExistingStore(ctx, g, func(c *config.Config, db *sqlstore.DB) error {
 		m, err := session.New(ctx, session.Config{Store: db, Keys: db, Codes: db, MaxAge: c.Session.MaxAge, IdleTimeout: c.Session.IdleTimeout, Secure: c.ExternalURL.Scheme == "https"})
 		if err != nil {
 			return err

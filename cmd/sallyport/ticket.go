@@ -2,13 +2,14 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/url"
+	"os"
 	"os/user"
-	"text/tabwriter"
+	"strings"
 	"time"
 
 	"sallyport/authn"
@@ -35,6 +36,20 @@ func withStore(ctx context.Context, g *globals, f func(*config.Config, *sqlstore
 		return err
 	}
 	return errors.Join(f(c, db), db.Close())
+}
+
+// withExistingStore is withStore for commands that have nothing to do where no store is.
+// Making one for them would hide a wrong --config, and leave files of the wrong owner.
+func withExistingStore(ctx context.Context, g *globals, f func(*config.Config, *sqlstore.DB) error) error {
+	c, err := config.Load(g.Config)
+	if err != nil {
+		return err
+	}
+	path := strings.TrimPrefix(c.Store, "sqlite:")
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return c.Mistake("store", "there is no database "+path+" yet", "the first `serve` or `ticket create` to have made it")
+	}
+	return withStore(ctx, g, f)
 }
 
 // operator is the operating-system user, for the record of who did something.
@@ -90,6 +105,10 @@ type ticketLine struct {
 	Note      string      `json:"note,omitempty"`
 }
 
+func ticketLineOf(t enroll.Ticket, now time.Time) ticketLine {
+	return ticketLine{t.ID, t.Email, t.State(now).String(), t.CreatedAt, t.CreatedBy, t.ExpiresAt, t.Note}
+}
+
 func (t ticketListCmd) Run(ctx context.Context, g *globals, std streams) error {
 	var email authn.Email
 	if t.User != "" {
@@ -98,7 +117,7 @@ func (t ticketListCmd) Run(ctx context.Context, g *globals, std streams) error {
 			return fmt.Errorf("--user: %w", err)
 		}
 	}
-	return withStore(ctx, g, func(_ *config.Config, db *sqlstore.DB) error {
+	return withExistingStore(ctx, g, func(_ *config.Config, db *sqlstore.DB) error {
 		tickets, err := enroll.New(enroll.Config{Store: db}).List(ctx, email)
 		if err != nil {
 			return err
@@ -106,10 +125,10 @@ func (t ticketListCmd) Run(ctx context.Context, g *globals, std streams) error {
 		now := time.Now()
 		lines := make([]ticketLine, len(tickets))
 		for i, k := range tickets {
-			lines[i] = ticketLine{k.ID, k.Email, k.State(now).String(), k.CreatedAt, k.CreatedBy, k.ExpiresAt, k.Note}
+			lines[i] = ticketLineOf(k, now)
 		}
 		return list(std.out, t.JSON, lines, "ID\tUSER\tSTATE\tCREATED\tBY\tEXPIRES\tNOTE", func(w io.Writer, l ticketLine) {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.ID, l.User, l.State, short(l.CreatedAt), l.CreatedBy, short(l.ExpiresAt), l.Note)
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.ID, l.User, l.State, short(l.CreatedAt), plain(l.CreatedBy), short(l.ExpiresAt), plain(l.Note))
 		})
 	})
 }
@@ -119,7 +138,7 @@ type ticketRevokeCmd struct {
 }
 
 func (t ticketRevokeCmd) Run(ctx context.Context, g *globals, std streams) error {
-	return withStore(ctx, g, func(_ *config.Config, db *sqlstore.DB) error {
+	return withExistingStore(ctx, g, func(_ *config.Config, db *sqlstore.DB) error {
 		err := enroll.New(enroll.Config{Store: db}).Revoke(ctx, t.ID)
 		if errors.Is(err, authn.ErrNotFound) || errors.Is(err, enroll.ErrUnknown) {
 			fmt.Fprintf(std.err, "There is no open ticket %q.\n", t.ID)
@@ -131,31 +150,4 @@ func (t ticketRevokeCmd) Run(ctx context.Context, g *globals, std streams) error
 		fmt.Fprintf(std.out, "Ticket %s is revoked.\n", t.ID)
 		return nil
 	})
-}
-
-// list prints rows as a table, or as JSON lines.
-func list[T any](w io.Writer, asJSON bool, rows []T, header string, row func(io.Writer, T)) error {
-	if asJSON {
-		enc := json.NewEncoder(w)
-		enc.SetEscapeHTML(false)
-		for _, r := range rows {
-			if err := enc.Encode(r); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	tab := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(tab, header)
-	for _, r := range rows {
-		row(tab, r)
-	}
-	return tab.Flush()
-}
-
-func short(t time.Time) string {
-	if t.IsZero() {
-		return "-"
-	}
-	return t.Local().Format("2006-01-02 15:04")
 }

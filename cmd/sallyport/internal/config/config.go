@@ -14,10 +14,11 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"net/url"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -35,7 +36,6 @@ type Config struct {
 	Contact     string
 
 	TrustedProxies []netip.Prefix
-	TrustUnix      bool
 	Forwarding     clientip.Header
 	ProxyProtocol  bool
 	TLS            *TLS // nil: plain HTTP
@@ -54,6 +54,8 @@ type Config struct {
 	IPData ipintel.Config
 	Routes []Route
 	Limits Limits
+
+	source *reader
 }
 
 // TLS names the certificate of the data port.
@@ -62,6 +64,7 @@ type TLS struct{ CertFile, KeyFile string }
 // OIDC is the OpenID provider.
 type OIDC struct {
 	Issuer, ClientID, ClientSecret string
+	ClientSecretFile               string
 	Scopes                         []string
 	GroupsClaim, CountriesClaim    string
 	RefreshInterval                time.Duration
@@ -76,7 +79,7 @@ type Session struct{ MaxAge, IdleTimeout time.Duration }
 // Limits bound what one request may cost.
 type Limits struct {
 	Header int   // bytes
-	Body   int64 // bytes; 0 = no limit
+	Body   int64 // bytes, for routes that do not say; 0 = upstream.DefaultMaxBody
 }
 
 // Route is one protected tool.
@@ -98,8 +101,11 @@ func Load(file string) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	source, err := os.ReadFile(abs)
-	if err != nil {
+	source, err := readFile(abs, maxSource)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("there is no configuration %s: `sallyport init` writes one to start from, and --config FILE names another", abs)
+	case err != nil:
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
 	return Parse(file, filepath.Dir(abs), source)
@@ -114,15 +120,27 @@ func Parse(name, dir string, source []byte) (*Config, error) {
 	if err := r.err(); err != nil {
 		return nil, err // what was not read must not be judged
 	}
-	b := builder{reader: r, dir: dir, f: f, c: &Config{File: name}}
+	b := builder{reader: r, dir: dir, f: f, c: &Config{File: name, source: r}}
 	b.build()
 	if err := r.err(); err != nil {
-		return nil, err
+		return nil, append(r.found, b.elsewhere...)
+	}
+	if b.elsewhere != nil {
+		return nil, b.elsewhere
 	}
 	return b.c, nil
 }
 
-// Hosts returns every canonical origin people may be sent to.
+// Mistake is an error about the value at a path such as "ip_data.lists[0].file",
+// found by somebody who could look further than this package does.
+func (c *Config) Mistake(path, message, expected string) error {
+	n := c.source.place(path)
+	m := mistakes{file: c.source.file, lines: c.source.lines}
+	m.add(n.Line, n.Column, message, expected, "")
+	return m.err()
+}
+
+// Origins returns every canonical origin people may be sent to.
 func (c *Config) Origins() []string {
 	seen := map[string]bool{}
 	var list []string

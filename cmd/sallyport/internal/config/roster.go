@@ -6,12 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 	_ "time/tzdata" // zone names must mean the same on a machine without a zone database
+	"unicode/utf8"
 
 	"sallyport/authn"
-	"sallyport/policy"
 )
 
 const (
@@ -48,90 +49,151 @@ func (r Roster) Complete(p authn.Person) authn.Person {
 
 // ParseRoster reads CSV (RFC 4180) with a header line; the column email is
 // required, countries (several separated by spaces or semicolons) and timezone are
-// optional. Every mistake is reported, with its line.
-func ParseRoster(file string, source []byte) (Roster, policy.Diagnostics) {
-	var found policy.Diagnostics
-	wrong := func(line, column int, message, expected string) {
-		found = append(found, policy.Diagnostic{File: file, Line: max(line, 1), Column: max(column, 1), Message: message, Expected: expected})
+// optional. The error is a policy.Diagnostics with every mistake, and then there is
+// no roster: half of one would be wrong about the other half.
+func ParseRoster(file string, source []byte) (Roster, error) {
+	source = bytes.TrimPrefix(source, []byte("\xef\xbb\xbf"))
+	p := rosterParser{mistakes: newMistakes(file, source), rows: csv.NewReader(bytes.NewReader(source)), zones: map[string]bool{"": true}}
+	p.rows.Comment, p.rows.TrimLeadingSpace = '#', true
+	roster := Roster{}
+	if p.header() {
+		p.people(roster)
 	}
-	rows := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(source, []byte("\xef\xbb\xbf"))))
-	rows.Comment, rows.TrimLeadingSpace = '#', true
-	header, err := rows.Read()
+	if err := p.err(); err != nil {
+		return nil, err
+	}
+	return roster, nil
+}
+
+var rosterColumns = []string{"email", "countries", "timezone"}
+
+type rosterParser struct {
+	*mistakes
+	rows    *csv.Reader
+	columns map[string]int
+	zones   map[string]bool // names looked up before, and whether there is such a zone
+}
+
+func (p *rosterParser) header() bool {
+	header, err := p.rows.Read()
 	if err != nil {
-		wrong(1, 1, "the roster has no header line", "email,countries,timezone")
-		return nil, found
+		p.broken(err, "the header line email,countries,timezone")
+		return false
 	}
-	columns := map[string]int{}
+	p.columns = map[string]int{}
 	for i, name := range header {
 		name = strings.ToLower(strings.TrimSpace(name))
-		if _, twice := columns[name]; twice || !member(name, "email", "countries", "timezone") {
-			_, column := rows.FieldPos(i)
-			wrong(1, column, fmt.Sprintf("the roster has no column %q, or has it twice", name), "email, countries, timezone")
+		_, twice := p.columns[name]
+		switch {
+		case twice:
+			p.wrong(i, fmt.Sprintf("the column %q is there twice", name), "each column once", "")
+		case !slices.Contains(rosterColumns, name):
+			p.wrong(i, fmt.Sprintf("a roster has no column %q", name), strings.Join(rosterColumns, ", "), closest(name, rosterColumns))
 		}
-		columns[name] = i
+		p.columns[name] = i
 	}
-	if _, ok := columns["email"]; !ok {
-		wrong(1, 1, "the column email is missing", "email,countries,timezone")
+	if _, ok := p.columns["email"]; !ok {
+		p.wrong(0, "the column email is missing", "email,countries,timezone", "")
 	}
-	if found != nil {
-		return nil, found
-	}
-	roster := Roster{}
+	return p.found == nil
+}
+
+func (p *rosterParser) people(into Roster) {
 	for {
-		row, err := rows.Read()
-		if errors.Is(err, io.EOF) {
-			return roster, found
+		row, err := p.rows.Read()
+		switch {
+		case errors.Is(err, io.EOF):
+			return
+		case errors.Is(err, csv.ErrFieldCount):
+			p.wrong(0, fmt.Sprintf("there are %d fields", len(row)), fmt.Sprintf("%d, as in the header line", len(p.columns)), "")
+		case err != nil:
+			p.broken(err, "CSV: a field with a quote or a comma in it stands in quotes, and a quote in it is doubled")
+			return
+		case p.dropped > 0:
+			return // hopeless: more of it would only cost time
+		default:
+			p.person(row, into)
 		}
-		var bad *csv.ParseError
-		if errors.As(err, &bad) {
-			wrong(bad.Line, bad.Column, bad.Err.Error(), "")
-			if errors.Is(bad.Err, csv.ErrFieldCount) {
-				continue
-			}
-			return nil, found
-		}
-		if err != nil {
-			wrong(1, 1, err.Error(), "")
-			return nil, found
-		}
-		readPerson(rows, row, columns, roster, wrong)
 	}
 }
 
-func readPerson(rows *csv.Reader, row []string, columns map[string]int, into Roster, wrong func(int, int, string, string)) {
-	field := func(name string) (string, int, int) {
-		i, ok := columns[name]
-		if !ok {
-			return "", 0, 0
-		}
-		line, column := rows.FieldPos(i)
-		return strings.TrimSpace(row[i]), line, column
+// broken notes what the CSV reader could not read.
+func (p *rosterParser) broken(err error, expected string) {
+	line, column := 1, 1
+	if bad, ok := errors.AsType[*csv.ParseError](err); ok {
+		line, column, err = bad.Line, p.character(bad.Line, bad.Column), bad.Err
 	}
-	text, line, column := field("email")
+	if errors.Is(err, io.EOF) {
+		err = errors.New("the roster is empty")
+	}
+	p.add(line, column, err.Error(), expected, "")
+}
+
+// wrong notes a mistake in a field of the current row.
+func (p *rosterParser) wrong(field int, message, expected, suggestion string) {
+	line, column := p.rows.FieldPos(field)
+	p.add(line, p.character(line, column), message, expected, suggestion)
+}
+
+// character turns a column in bytes into one in characters.
+func (p *rosterParser) character(line, column int) int {
+	if line < 1 || line > len(p.lines) || column < 1 || column > len(p.lines[line-1]) {
+		return column
+	}
+	return utf8.RuneCountInString(p.lines[line-1][:column-1]) + 1
+}
+
+func (p *rosterParser) person(row []string, into Roster) {
+	field := func(name string) (string, int) {
+		i, ok := p.columns[name]
+		if !ok {
+			return "", 0
+		}
+		return strings.TrimSpace(row[i]), i
+	}
+	text, at := field("email")
 	email, err := authn.ParseEmail(text)
 	if err != nil {
-		wrong(line, column, err.Error(), "an e-mail address")
+		p.wrong(at, err.Error(), "an e-mail address", "")
 		return
 	}
 	if _, twice := into[email]; twice {
-		wrong(line, column, fmt.Sprintf("%s is in the roster twice", email), "one line a person")
+		p.wrong(at, fmt.Sprintf("%s is in the roster twice", email), "one line a person", "")
 		return
 	}
 	var e Entry
-	text, line, column = field("countries")
-	for _, c := range strings.FieldsFunc(text, func(r rune) bool { return r == ' ' || r == ';' || r == '|' }) {
-		c = strings.ToUpper(c)
-		if len(c) != 2 || strings.Trim(c, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" || c == "ZZ" {
-			wrong(line, column, fmt.Sprintf("%q is not a country", c), "ISO 3166-1 alpha-2 codes such as US or DE, separated by spaces or semicolons")
-			continue
-		}
-		e.Countries = append(e.Countries, c)
-	}
-	e.TimeZone, line, column = field("timezone")
-	if e.TimeZone != "" {
-		if _, err := time.LoadLocation(e.TimeZone); err != nil || e.TimeZone == "Local" {
-			wrong(line, column, fmt.Sprintf("%q is not a time zone", e.TimeZone), "an IANA name such as America/New_York")
-		}
+	text, at = field("countries")
+	e.Countries = p.countries(text, at)
+	e.TimeZone, at = field("timezone")
+	if !p.zone(e.TimeZone) {
+		p.wrong(at, fmt.Sprintf("%q is not a time zone", e.TimeZone), "an IANA name such as America/New_York", "")
 	}
 	into[email] = e
+}
+
+func (p *rosterParser) countries(text string, at int) (list []string) {
+	for _, c := range strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(" ;,|", r) }) {
+		c = strings.ToUpper(c)
+		switch {
+		case c == "UK":
+			// Not assigned, and no source would ever say it: everybody there would seem to be abroad.
+			p.wrong(at, `"UK" is not the code of a country`, "ISO 3166-1 alpha-2 codes", "GB")
+		case len(c) != 2 || strings.Trim(c, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" || c == "ZZ" || c == "EU":
+			p.wrong(at, fmt.Sprintf("%q is not a country", c), "ISO 3166-1 alpha-2 codes such as US or DE, separated by spaces or semicolons", "")
+		default:
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// zone reports whether there is such a time zone, or none is named.
+func (p *rosterParser) zone(name string) bool {
+	known, asked := p.zones[name]
+	if !asked {
+		_, err := time.LoadLocation(name)
+		known = err == nil && name != "Local"
+		p.zones[name] = known
+	}
+	return known
 }

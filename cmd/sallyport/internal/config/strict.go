@@ -1,108 +1,133 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"reflect"
 	"regexp"
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v4"
-
-	"sallyport/policy"
+	"go.yaml.in/yaml/v4/plugin/loaderlimits"
 )
 
 // reader turns a YAML tree into structs, strictly, and collects every mistake
 // with its place. Struct fields carry a `yaml:"name"` tag, with ",env" where
 // ${VARIABLE} is expanded; anywhere else a ${ is a mistake, so that nobody
 // believes in an expansion that does not happen.
+//
+// It looks like the reader of policy files, and is kept apart on purpose: this one
+// fills structs and expands variables, that one follows expressions into their
+// scalars. What they share would be a third API for the sake of forty lines.
 type reader struct {
-	file   string
-	lines  []string
+	*mistakes
 	places map[string]*yaml.Node // "routes[0].from" -> where its value stands
 	env    func(string) (string, bool)
-	found  policy.Diagnostics
 }
 
-// maxSource bounds the file before it is parsed.
-const maxSource = 1 << 20
+const (
+	maxSource = 1 << 20 // bytes, before anything is parsed
+	maxDepth  = 16      // of the YAML tree; the file needs six
+)
 
 func newReader(file string, source []byte) *reader {
-	return &reader{file: file, lines: strings.Split(string(source), "\n"), places: map[string]*yaml.Node{}, env: os.LookupEnv}
+	return &reader{mistakes: newMistakes(file, source), places: map[string]*yaml.Node{}, env: os.LookupEnv}
 }
 
-// add notes one mistake at a node.
-func (r *reader) add(n *yaml.Node, message, expected, suggestion string) {
-	d := policy.Diagnostic{File: r.file, Line: 1, Column: 1, Message: message, Expected: expected, Suggestion: suggestion}
-	if n != nil && n.Line > 0 {
-		d.Line, d.Column = n.Line, n.Column
-	}
-	if d.Line <= len(r.lines) {
-		if text := strings.TrimRight(r.lines[d.Line-1], "\r"); strings.TrimSpace(text) != "" {
-			d.Excerpt = "  " + text + "\n  " + strings.Repeat(" ", max(0, d.Column-1)) + "^"
-		}
-	}
-	r.found = append(r.found, d)
+// node notes a mistake at a node.
+func (r *reader) node(n *yaml.Node, message, expected, suggestion string) {
+	r.add(n.Line, n.Column, message, expected, suggestion)
 }
 
 // at notes a mistake in the value at a path, or in the nearest thing above it that
 // is in the file.
 func (r *reader) at(path, message, expected string) {
-	for p := path; ; {
-		if n, ok := r.places[p]; ok {
-			r.add(n, message, expected, "")
-			return
-		}
-		i := strings.LastIndexAny(p, ".[")
-		if i < 0 {
-			r.add(r.places[""], message, expected, "")
-			return
-		}
-		p = p[:i]
-	}
+	r.suggest(path, message, expected, "")
 }
 
-// err returns the mistakes in file order, or nil.
-func (r *reader) err() error {
-	if len(r.found) == 0 {
-		return nil
-	}
-	slices.SortStableFunc(r.found, func(a, b policy.Diagnostic) int {
-		if a.Line != b.Line {
-			return a.Line - b.Line
+func (r *reader) suggest(path, message, expected, suggestion string) {
+	n := r.place(path)
+	r.node(n, message, expected, suggestion)
+}
+
+func (r *reader) place(path string) *yaml.Node {
+	for {
+		if n, ok := r.places[path]; ok {
+			return n
 		}
-		return a.Column - b.Column
-	})
-	return r.found
+		if path == "" {
+			return &yaml.Node{Line: 1, Column: 1}
+		}
+		path = path[:max(0, strings.LastIndexAny(path, ".["))]
+	}
 }
 
 func (r *reader) parse(source []byte, into any) {
-	var doc yaml.Node
 	if len(source) > maxSource {
-		r.add(nil, fmt.Sprintf("the file is larger than %d bytes", maxSource), "a configuration", "")
+		r.add(1, 1, fmt.Sprintf("the file is larger than %d bytes", maxSource), "a configuration", "")
 		return
 	}
-	if err := yaml.Load(source, &doc); err != nil {
-		n := &yaml.Node{}
-		if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
-			n.Line, _ = strconv.Atoi(m[1])
-			n.Column = 1
-		}
-		r.add(n, "not valid YAML: "+strings.TrimPrefix(err.Error(), "yaml: "), "", "")
+	var doc yaml.Node
+	if err := yaml.Load(source, &doc, yaml.WithPlugin(loaderlimits.New(loaderlimits.DepthValue(maxDepth)))); err != nil {
+		r.notYAML(err)
 		return
 	}
 	if len(doc.Content) != 1 {
-		r.add(&doc, "the file is empty", "a configuration; `sallyport init` writes one to start from", "")
+		r.empty()
 		return
 	}
 	r.value("", doc.Content[0], reflect.ValueOf(into).Elem(), false)
 }
 
-var yamlLine = regexp.MustCompile(`line (\d+)`)
+func (r *reader) empty() {
+	r.add(1, 1, "the configuration is empty", "a configuration; `sallyport init` writes one to start from", "")
+}
+
+// notYAML says in the author's words what the parser stumbled over.
+func (r *reader) notYAML(err error) {
+	line, column, message, expected := 1, 1, err.Error(), ""
+	if load, ok := errors.AsType[*yaml.LoadError](err); ok {
+		message = load.Message
+		if load.ContextMsg != "" {
+			message = load.ContextMsg + ": " + message
+		}
+		if load.Mark.Line > 0 {
+			line, column = load.Mark.Line, load.Mark.Column
+		}
+	}
+	switch {
+	case strings.Contains(message, "no documents"):
+		r.empty()
+		return
+	case strings.Contains(message, "expected single document"):
+		r.add(r.separator(), 1, "the file holds more than one YAML document", "one; remove the line with ---", "")
+		return
+	case strings.Contains(message, "cannot start any token"):
+		expected = "spaces rather than tabs in front; quotes around text that begins with a special character"
+	case strings.Contains(message, "mapping values are not allowed"):
+		expected = `keys indented alike, and quotes around a text with ": " in it`
+	case strings.Contains(message, "did not find expected"):
+		expected = `keys indented alike, and quotes around "${NAME}" inside [ ] or { }`
+	}
+	r.add(line, column, "not valid YAML: "+message, expected, "")
+}
+
+// separator is the line where a second document begins.
+func (r *reader) separator() int {
+	begun := false
+	for i, text := range r.lines {
+		if begun && (strings.HasPrefix(text, "---") || strings.HasPrefix(text, "...")) {
+			return i + 1
+		}
+		text = strings.TrimSpace(text)
+		begun = begun || text != "" && text[0] != '#'
+	}
+	return 1
+}
 
 var durationType = reflect.TypeFor[time.Duration]()
 
@@ -111,7 +136,9 @@ func (r *reader) value(path string, n *yaml.Node, v reflect.Value, env bool) {
 	r.places[path] = n
 	switch {
 	case n.Kind == yaml.AliasNode || n.Anchor != "":
-		r.add(n, "anchors and aliases are not used in this file", "the value itself", "")
+		r.node(n, "anchors and aliases are not used in this file", "the value itself", "")
+	case n.Style&yaml.TaggedStyle != 0:
+		r.node(n, fmt.Sprintf("YAML takes %s for a tag, and this file has none", n.Tag), "quotes around a text that begins with !", "")
 	case v.Kind() == reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
 		r.value(path, n, v.Elem(), env)
@@ -133,26 +160,33 @@ func (r *reader) mapping(path string, n *yaml.Node, v reflect.Value) {
 			names = append(names, name)
 		}
 	}
-	sort.Strings(names)
+	slices.Sort(names)
 	if n.Kind != yaml.MappingNode {
-		r.add(n, fmt.Sprintf("%s is %s", label(path), kindOf(n)), "a mapping with the keys "+strings.Join(names, ", "), "")
+		r.node(n, fmt.Sprintf("%s is %s", label(path), kindOf(n)), "a mapping with the keys "+strings.Join(names, ", "), "")
 		return
 	}
 	seen := map[string]bool{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, val := n.Content[i], n.Content[i+1]
 		f, ok := fields[key.Value]
-		if !ok || key.Kind != yaml.ScalarNode {
-			r.add(key, fmt.Sprintf("there is no key %q in %s", key.Value, label(path)), "one of "+strings.Join(names, ", "), closest(key.Value, names))
+		if key.Kind != yaml.ScalarNode || key.Anchor != "" || key.Style&yaml.TaggedStyle != 0 {
+			r.node(key, "a key has to be a plain word", "one of "+strings.Join(names, ", "), "")
+			continue
+		}
+		if !ok {
+			r.node(key, fmt.Sprintf("there is no key %q in %s", key.Value, label(path)), "one of "+strings.Join(names, ", "), closest(key.Value, names))
+			if strings.Contains(key.Value, "secret") || strings.Contains(key.Value, "password") {
+				r.hide()
+			}
 			continue
 		}
 		if seen[key.Value] {
-			r.add(key, fmt.Sprintf("%q is given twice in %s", key.Value, label(path)), "each key once", "")
+			r.node(key, fmt.Sprintf("%q is given twice in %s", key.Value, label(path)), "each key once", "")
 			continue
 		}
 		seen[key.Value] = true
 		if val.Kind == yaml.ScalarNode && val.Tag == "!!null" {
-			r.add(val, fmt.Sprintf("%q has no value", key.Value), "a value, or leave the key out", "")
+			r.node(val, fmt.Sprintf("%q has no value", key.Value), "a value, or leave the key out", "")
 			continue
 		}
 		_, option, _ := strings.Cut(v.Type().Field(f).Tag.Get("yaml"), ",")
@@ -167,7 +201,7 @@ func (r *reader) list(path string, n *yaml.Node, v reflect.Value, env bool) {
 	case n.Kind == yaml.ScalarNode && v.Type().Elem().Kind() == reflect.String:
 		items = []*yaml.Node{n} // one where several are possible
 	default:
-		r.add(n, fmt.Sprintf("%s is %s", label(path), kindOf(n)), "a list", "")
+		r.node(n, fmt.Sprintf("%s is %s", label(path), kindOf(n)), "a list", "")
 		return
 	}
 	v.Set(reflect.MakeSlice(v.Type(), len(items), len(items)))
@@ -178,7 +212,7 @@ func (r *reader) list(path string, n *yaml.Node, v reflect.Value, env bool) {
 }
 
 func (r *reader) scalar(path string, n *yaml.Node, v reflect.Value, env bool) {
-	wrong := func(expected string) { r.add(n, fmt.Sprintf("%s is %s", label(path), kindOf(n)), expected, "") }
+	wrong := func(expected string) { r.node(n, fmt.Sprintf("%s is %s", label(path), kindOf(n)), expected, "") }
 	if n.Kind != yaml.ScalarNode {
 		wrong("a single value")
 		return
@@ -186,7 +220,7 @@ func (r *reader) scalar(path string, n *yaml.Node, v reflect.Value, env bool) {
 	text := n.Value
 	if strings.Contains(text, "${") {
 		if !env {
-			r.add(n, "environment variables are not expanded in "+label(path), "the value itself", "")
+			r.node(n, "environment variables are not expanded in "+label(path), "the value itself", "")
 			return
 		}
 		var ok bool
@@ -198,7 +232,7 @@ func (r *reader) scalar(path string, n *yaml.Node, v reflect.Value, env bool) {
 	case v.Type() == durationType:
 		d, err := time.ParseDuration(text)
 		if err != nil || d < 0 {
-			r.add(n, fmt.Sprintf("%q is not a duration", text), "a number with a unit, such as 30s, 10m or 12h", "")
+			r.node(n, fmt.Sprintf("%q is not a duration", text), "a number with a unit, such as 30s, 10m or 12h", "")
 			return
 		}
 		v.SetInt(int64(d))
@@ -232,13 +266,13 @@ func (r *reader) expand(n *yaml.Node, text string) (string, bool) {
 		name := m[2 : len(m)-1]
 		value, set := r.env(name)
 		if !set || value == "" {
-			r.add(n, fmt.Sprintf("the environment variable %s is not set", name), "", "")
+			r.node(n, fmt.Sprintf("the environment variable %s is not set", name), "", "")
 			ok = false
 		}
 		return value
 	})
 	if ok && strings.Contains(variable.ReplaceAllString(text, ""), "${") {
-		r.add(n, fmt.Sprintf("%q holds a malformed variable", text), "${NAME}", "")
+		r.node(n, fmt.Sprintf("%q holds a malformed variable", text), "${NAME}", "")
 		return "", false
 	}
 	return out, ok
@@ -260,43 +294,4 @@ func kindOf(n *yaml.Node) string {
 	default:
 		return strconv.Quote(n.Value)
 	}
-}
-
-// closest returns the name that was most likely meant, or "": at most two edits
-// away, or one edit in a short word.
-func closest(word string, names []string) string {
-	best, distance := "", 3
-	if len(word) < 5 {
-		distance = 2
-	}
-	for _, name := range names {
-		if d := edits(strings.ToLower(word), name); d < distance {
-			best, distance = name, d
-		}
-	}
-	return best
-}
-
-// edits is the optimal string alignment distance: insert, delete, replace, swap.
-func edits(a, b string) int {
-	var before, last []int
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		before, last, row = last, row, make([]int, len(b)+1)
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				row[j] = min(row[j], before[j-2]+1)
-			}
-		}
-	}
-	return row[len(b)]
 }

@@ -1,0 +1,171 @@
+package config
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"sallyport/policy"
+	"sallyport/policy/ipintel"
+)
+
+// path makes a path absolute, relative to the configuration file.
+func (b *builder) path(p string) string {
+	if filepath.IsAbs(p) {
+		return filepath.Clean(p)
+	}
+	return filepath.Join(b.dir, p)
+}
+
+// existing is path for a file that must be there and readable: a regular one, since
+// reading a device or a pipe may have no end.
+func (b *builder) existing(key, p, what string) (string, bool) {
+	abs := b.path(p)
+	info, err := os.Stat(abs)
+	if err == nil && !info.Mode().IsRegular() {
+		b.at(key, abs+" is not a regular file", what)
+		return abs, false
+	}
+	var f *os.File
+	if err == nil {
+		if f, err = os.Open(abs); err == nil {
+			return abs, f.Close() == nil
+		}
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		b.at(key, "there is no file "+abs, what)
+	case errors.Is(err, fs.ErrPermission):
+		b.at(key, abs+" cannot be read by this user", what)
+	default:
+		b.at(key, err.Error(), what)
+	}
+	return abs, false
+}
+
+// read returns the content of an existing file of at most limit bytes.
+func (b *builder) read(key, p, what string, limit int64) ([]byte, bool) {
+	abs, ok := b.existing(key, p, what)
+	if !ok {
+		return nil, false
+	}
+	content, err := readFile(abs, limit)
+	if err != nil {
+		b.at(key, err.Error(), what)
+	}
+	return content, err == nil
+}
+
+func readFile(name string, limit int64) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(content)) > limit {
+		err = fmt.Errorf("%s is larger than %d bytes", name, limit)
+	}
+	return content, err
+}
+
+// keyPair checks that certificate and key belong together: found out at the next
+// restart it would be an outage.
+func (b *builder) keyPair(cert, key string) {
+	certFile, certOK := b.existing("tls.cert_file", cert, "a PEM file with the certificate chain")
+	keyFile, keyOK := b.existing("tls.key_file", key, "a PEM file with the private key")
+	b.c.TLS = &TLS{CertFile: certFile, KeyFile: keyFile}
+	if !certOK || !keyOK {
+		return
+	}
+	if _, err := tls.LoadX509KeyPair(certFile, keyFile); err != nil {
+		b.at("tls", strings.TrimPrefix(err.Error(), "tls: "), "a certificate chain and the private key of its first certificate, both PEM")
+	}
+}
+
+func (b *builder) state() {
+	switch path, sqlite := strings.CutPrefix(b.f.Store, "sqlite:"); {
+	case sqlite && path != "":
+		b.c.Store = "sqlite:" + b.path(path)
+	case strings.HasPrefix(b.f.Store, "postgres://") || strings.HasPrefix(b.f.Store, "postgresql://"):
+		b.at("store", "PostgreSQL is not supported by this version", "sqlite:PATH")
+		b.hide() // the DSN may hold a password
+	default:
+		b.at("store", "that is not a store", "sqlite:PATH")
+		b.hide()
+	}
+	if b.required("audit.file", b.f.Audit.File, "the file that audit records are appended to") {
+		b.c.AuditFile = b.path(b.f.Audit.File)
+		if info, err := os.Stat(b.c.AuditFile); err == nil && !info.Mode().IsRegular() {
+			b.at("audit.file", b.c.AuditFile+" is not a regular file", "a file")
+		}
+		if b.c.Store == "sqlite:"+b.c.AuditFile {
+			b.at("audit.file", "the store is the same file", "a file of its own")
+		}
+	}
+}
+
+const (
+	maxPolicy = 1 << 20 // what the policy itself is limited to
+	maxRoster = 16 << 20
+)
+
+func (b *builder) policyFiles() {
+	if b.required("policy", b.f.Policy, "a policy file") {
+		b.c.PolicyFile = b.path(b.f.Policy)
+		b.c.PolicySource, _ = b.read("policy", b.f.Policy, "a policy file; `sallyport init` writes one to start from", maxPolicy)
+	}
+	if b.f.Roster == "" {
+		return
+	}
+	const what = "a CSV file with the columns email,countries,timezone"
+	if source, ok := b.read("roster", b.f.Roster, what, maxRoster); ok {
+		roster, err := ParseRoster(b.path(b.f.Roster), source)
+		b.c.Roster = roster
+		if found, bad := errors.AsType[policy.Diagnostics](err); bad {
+			b.elsewhere = append(b.elsewhere, found...)
+		}
+	}
+}
+
+func (b *builder) ipData() {
+	seen := map[string]string{} // file -> who has it
+	for i, d := range b.f.IPData.Databases {
+		key := fmt.Sprintf("ip_data.databases[%d]", i)
+		file, _ := b.existing(key, d, "an mmdb file")
+		if seen[file] != "" {
+			b.at(key, "this database is configured twice", "each database once")
+		}
+		seen[file] = key
+		b.c.IPData.Databases = append(b.c.IPData.Databases, file)
+	}
+	names := map[string]bool{}
+	for i, l := range b.f.IPData.Lists {
+		key := fmt.Sprintf("ip_data.lists[%d]", i)
+		b.name(key+".name", "list", l.Name, names)
+		b.choice(key+".signal", "signal", l.Signal, signals, "; leave it out for a list that only rules name")
+		b.choice(key+".format", "format", l.Format, formats, "; cidr is the default")
+		if b.required(key+".file", l.File, "the file that holds the list") {
+			file, _ := b.existing(key+".file", l.File, "a list file")
+			b.c.IPData.Lists = append(b.c.IPData.Lists, ipintel.List{Name: l.Name, Signal: l.Signal, Format: l.Format, File: file})
+		}
+	}
+}
+
+var (
+	signals = []string{"vpn", "hosting", "tor", "proxy", "residential_proxy", "relay"}
+	formats = []string{"cidr", "aws", "gcp", "azure", "csv"}
+)
+
+// choice checks a value that may be left out against the ones there are.
+func (b *builder) choice(key, what, value string, known []string, more string) {
+	if value != "" && !slices.Contains(known, value) {
+		b.suggest(key, fmt.Sprintf("there is no %s %q", what, value), strings.Join(known, ", ")+more, closest(value, known))
+	}
+}

@@ -1,0 +1,100 @@
+package config_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"sallyport/authn"
+	"sallyport/cmd/sallyport/internal/config"
+	"sallyport/policy"
+)
+
+func TestRoster(t *testing.T) {
+	roster, err := config.ParseRoster("people.csv", []byte("\xef\xbb\xbf# who works where\nTimezone, Email ,COUNTRIES\nEurope/Berlin,Alice@Example.com,\"de, at\"\n,bob@example.com,us|CA;MX\n,carol@example.com,\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := config.Roster{
+		"alice@example.com": {Countries: []string{"DE", "AT"}, TimeZone: "Europe/Berlin"},
+		"bob@example.com":   {Countries: []string{"US", "CA", "MX"}},
+		"carol@example.com": {},
+	}
+	if d := cmp.Diff(want, roster); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestRosterMistakes(t *testing.T) {
+	for _, m := range []struct {
+		name, text           string
+		line, column         int
+		message, expected    string
+		suggestion, followed string
+	}{
+		{"empty", "", 1, 1, "the roster is empty", "email,countries,timezone", "", ""},
+		{"comments only", "# nobody\n", 1, 1, "the roster is empty", "", "", ""},
+		{"no header", "alice@example.com,US\n", 1, 1, `no column "alice@example.com"`, "email, countries, timezone", "", "email is missing"},
+		{"unknown column", "email,country\n", 1, 7, `no column "country"`, "", "", ""},
+		{"misspelt column", "emial,countries\n", 1, 1, `no column "emial"`, "", "email", "email is missing"},
+		{"column twice", "email,email\n", 1, 7, "twice", "", "", ""},
+		{"no email column", "countries\nUS\n", 1, 1, "the column email is missing", "", "", ""},
+		{"email", "email\nalice\n", 2, 1, "not an e-mail address", "", "", ""},
+		{"email empty", "email,countries\n,US\n", 2, 1, "not an e-mail address", "", "", ""},
+		{"twice", "email\na@example.com\nA@example.com\n", 3, 1, "a@example.com is in the roster twice", "one line a person", "", ""},
+		{"country", "email,countries\na@example.com,Germany\n", 2, 15, `"GERMANY" is not a country`, "ISO 3166-1", "", ""},
+		{"unknown country", "email,countries\na@example.com,ZZ\n", 2, 15, `"ZZ" is not a country`, "", "", ""},
+		{"UK", "email,countries\na@example.com,US;uk\n", 2, 15, `"UK" is not the code`, "", "GB", ""},
+		{"zone", "email,timezone\na@example.com,Berlin\n", 2, 15, `"Berlin" is not a time zone`, "America/New_York", "", ""},
+		{"zone Local", "email,timezone\na@example.com,Local\n", 2, 15, "not a time zone", "", "", ""},
+		{"zone outside", "email,timezone\na@example.com,../../etc/passwd\n", 2, 15, "not a time zone", "", "", ""},
+		{"fields", "email,countries\na@example.com\n", 2, 1, "there are 1 fields", "2, as in the header", "", ""},
+		{"goes on after fields", "email,countries\na@example.com\nb\n,US\n", 2, 1, "fields", "", "", "not an e-mail"},
+		{"quote", "email,countries\na@example.com,U\"S\n", 2, 16, `bare "`, "doubled", "", ""},
+		{"characters, not bytes", "email,countries,timezone\n\"é@example.com\",US,\n", 2, 1, "not accepted", "", "", ""},
+	} {
+		t.Run(m.name, func(t *testing.T) {
+			roster, err := config.ParseRoster("people.csv", []byte(m.text))
+			found, ok := errors.AsType[policy.Diagnostics](err)
+			if !ok || roster != nil {
+				t.Fatalf("accepted as %v, %v", roster, err)
+			}
+			d := found[0]
+			if d.File != "people.csv" || d.Line != m.line || d.Column != m.column || !strings.Contains(d.Message, m.message) ||
+				!strings.Contains(d.Expected, m.expected) || d.Suggestion != m.suggestion || !strings.Contains(err.Error(), m.followed) {
+				t.Errorf("%v\nwant %d:%d %q, expected %q, suggestion %q, then %q", err, m.line, m.column, m.message, m.expected, m.suggestion, m.followed)
+			}
+		})
+	}
+}
+
+func TestRosterIsBounded(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("email,timezone\n")
+	for i := range 100_000 {
+		fmt.Fprintf(&b, "p%d@example.com,Nowhere/%d\n", i, i)
+	}
+	_, err := config.ParseRoster("people.csv", []byte(b.String()))
+	if err == nil || len(err.Error()) > 64<<10 {
+		t.Errorf("%d bytes", len(err.Error()))
+	}
+}
+
+func TestRosterCompletesAPerson(t *testing.T) {
+	r := config.Roster{"a@example.com": {Countries: []string{"DE"}, TimeZone: "Europe/Berlin"}, "b@example.com": {}}
+	for _, c := range []struct{ given, want authn.Person }{
+		{authn.Person{Email: "a@example.com", Countries: []string{"US"}}, authn.Person{Email: "a@example.com", Countries: []string{"DE"}, TimeZone: "Europe/Berlin"}},
+		{authn.Person{Email: "b@example.com", Countries: []string{"US"}}, authn.Person{Email: "b@example.com", Countries: []string{"US"}}},
+		{authn.Person{Email: "c@example.com", Countries: []string{"US"}}, authn.Person{Email: "c@example.com", Countries: []string{"US"}}},
+	} {
+		if d := cmp.Diff(c.want, r.Complete(c.given)); d != "" {
+			t.Error(d)
+		}
+	}
+	if got := (config.Roster)(nil).Complete(authn.Person{Email: "a@example.com"}); got.TimeZone != "" {
+		t.Error("no roster completes nothing")
+	}
+}

@@ -1,0 +1,185 @@
+package config
+
+import (
+	"fmt"
+	"net/url"
+	"regexp"
+	"strings"
+
+	"sallyport/authn"
+	"sallyport/policy"
+	"sallyport/proxy/upstream"
+)
+
+var validName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
+
+// name checks a name and that it is the only one.
+func (b *builder) name(key, what, name string, seen map[string]bool) {
+	if !b.required(key, name, "lower-case letters, digits and dashes") {
+		return
+	}
+	if !validName.MatchString(name) {
+		b.at(key, fmt.Sprintf("%q cannot name a %s", name, what), "lower-case letters, digits and dashes, at most 63")
+	}
+	if seen[name] {
+		b.at(key, fmt.Sprintf("there are two %ss with the name %q", what, name), "a name of its own for each")
+	}
+	seen[name] = true
+}
+
+func (b *builder) routes() {
+	if len(b.f.Routes) == 0 {
+		b.at("routes", "there is no route, so there is nothing to protect", "at least one route with name, from, to and allow")
+	}
+	names := map[string]bool{}
+	for i, f := range b.f.Routes {
+		key := fmt.Sprintf("routes[%d]", i)
+		b.name(key+".name", "route", f.Name, names)
+		r := Route{Name: f.Name, ConnectTimeout: f.ConnectTimeout, ResponseTimeout: f.ResponseTimeout, IdleTimeout: f.IdleTimeout, MaxBody: f.MaxBody, PreserveHost: f.PreserveHost}
+		r.From = b.from(key+".from", f.From)
+		r.To = b.to(key+".to", f.To)
+		r.Allow = b.allow(key+".allow", f.Name, f.Allow)
+		b.c.Routes = append(b.c.Routes, r)
+	}
+	if len(b.found) == 0 {
+		b.conflicts()
+	}
+}
+
+// conflicts finds the routes that the table of routes refuses: two for one place,
+// or one that no request can reach. The table says what is wrong; here it is
+// found out with which route it begins.
+func (b *builder) conflicts() {
+	if _, err := b.c.RouteTable(); err == nil {
+		return
+	}
+	var good []Route
+	for i, r := range b.c.Routes {
+		if len(b.found) == maxFound {
+			return
+		}
+		with := append(good[:len(good):len(good)], r)
+		if _, err := routeTable(with, b.c.Limits.Body); err != nil {
+			b.at(fmt.Sprintf("routes[%d].from", i), err.Error(), "a host or a path of its own for each route")
+			continue
+		}
+		good = with
+	}
+}
+
+// RouteTable turns the routes into the table that requests are matched on.
+func (c *Config) RouteTable() (*upstream.Table, error) { return routeTable(c.Routes, c.Limits.Body) }
+
+func routeTable(routes []Route, maxBody int64) (*upstream.Table, error) {
+	configs := make([]upstream.RouteConfig, len(routes))
+	for i, r := range routes {
+		to := make([]string, len(r.To))
+		for j, u := range r.To {
+			to[j] = u.String()
+		}
+		configs[i] = upstream.RouteConfig{
+			Name: r.Name, From: r.From.String(), To: to, MaxBody: r.MaxBody,
+			Timeouts: upstream.Timeouts{Connect: r.ConnectTimeout, ResponseHeader: r.ResponseTimeout, Idle: r.IdleTimeout},
+		}
+		if !r.PreserveHost {
+			configs[i].Host = r.To[0].Host
+		}
+		if r.MaxBody == 0 {
+			configs[i].MaxBody = maxBody
+		}
+	}
+	return upstream.NewTable(configs)
+}
+
+// from reads what clients ask for: a path of external_url, or a host with or
+// without a path.
+func (b *builder) from(key, raw string) *url.URL {
+	ext := b.c.ExternalURL
+	if ext == nil {
+		return &url.URL{}
+	}
+	if !b.required(key, raw, "what people open: https://tool.example.com, or a path of external_url such as /") {
+		return &url.URL{}
+	}
+	var u *url.URL
+	if strings.HasPrefix(raw, "/") {
+		p, err := url.Parse(raw)
+		if err != nil || p.Host != "" || strings.ContainsAny(raw, "?#") {
+			b.at(key, fmt.Sprintf("%q is not a path", raw), "a path on external_url, or an absolute URL")
+			return &url.URL{}
+		}
+		u = &url.URL{Scheme: ext.Scheme, Host: ext.Host, Path: p.Path, RawPath: p.RawPath}
+	} else if u = b.origin(key, raw); u == nil {
+		return &url.URL{}
+	}
+	if u.Scheme != ext.Scheme {
+		b.at(key, fmt.Sprintf("%s does not have the scheme of external_url", raw), ext.Scheme+"://"+u.Host)
+	} else if u.Scheme == "http" && !localName(u.Hostname()) {
+		b.at(key, "session cookies need https", "https (plain http works for localhost and *.localhost only)")
+	}
+	if u.Path == "" {
+		u.Path = "/"
+	}
+	return u
+}
+
+func (b *builder) to(key string, list []string) []*url.URL {
+	if len(list) == 0 {
+		b.at(key, "the route leads nowhere", "the URL of the tool, such as http://127.0.0.1:3000")
+	}
+	var urls []*url.URL
+	for i, raw := range list {
+		k := fmt.Sprintf("%s[%d]", key, i)
+		if _, ok := b.places[k]; !ok {
+			k = key
+		}
+		if u := b.origin(k, raw); u != nil && b.c.ExternalURL != nil {
+			if u.Path != "" && u.Path != "/" {
+				b.at(k, fmt.Sprintf("%q has a path", raw), "scheme and host only: requests keep their path")
+			}
+			if u.Host == b.f.Listen || u.Host == b.c.ExternalURL.Host {
+				b.at(k, "the route leads back to Sallyport itself", "the address of the tool")
+			}
+			u.Path = ""
+			urls = append(urls, u)
+		}
+	}
+	return urls
+}
+
+// allow is required: a route without one is a mistake, not an open door.
+func (b *builder) allow(key, route string, a *fileAllow) policy.Grant {
+	const expected = "allow: {groups: [...]}, {emails: [...]}, {domains: [...]} or {everyone: true}"
+	if a == nil {
+		b.at(key, fmt.Sprintf("route %q does not say who may use it", route), expected)
+		return policy.Grant{}
+	}
+	if a.Everyone == (len(a.Groups)+len(a.Emails)+len(a.Domains) > 0) {
+		message := "allow names nobody"
+		if a.Everyone {
+			message = "everyone and a narrower list contradict each other"
+		}
+		b.at(key, message, expected)
+	}
+	g := policy.Grant{Everyone: a.Everyone, Groups: a.Groups}
+	for i, e := range a.Emails {
+		email, err := authn.ParseEmail(e)
+		if err != nil {
+			b.at(fmt.Sprintf("%s.emails[%d]", key, i), err.Error(), "an e-mail address")
+		}
+		g.Emails = append(g.Emails, string(email))
+	}
+	for i, d := range a.Domains {
+		email, err := authn.ParseEmail("x@" + d)
+		if err != nil || strings.HasPrefix(d, "*") {
+			b.at(fmt.Sprintf("%s.domains[%d]", key, i), fmt.Sprintf("%q is not a domain", d), "the part after the @, such as example.com")
+		}
+		g.Domains = append(g.Domains, email.Domain())
+	}
+	for i, group := range a.Groups {
+		if group == "" {
+			b.at(fmt.Sprintf("%s.groups[%d]", key, i), "an empty group name", "a group as the provider names it")
+		}
+	}
+	return g
+}

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"sallyport/cmd/sallyport/internal/config"
+	"sallyport/policy"
+	"sallyport/policy/ipintel"
+	"sallyport/proxy"
+	"sallyport/proxy/clientip"
+	"sallyport/proxy/upstream"
+)
+
+// requestReaders are what finds a request's route and its client.
+func requestReaders(c *config.Config) (*upstream.Table, *clientip.Resolver, error) {
+	table, err := c.RouteTable()
+	if err != nil {
+		return nil, nil, err
+	}
+	clients, err := clientip.New(clientip.Config{Trusted: c.TrustedProxies, Header: c.Forwarding})
+	return table, clients, err
+}
+
+// compilePolicy compiles the configured policy against what the configuration offers it.
+func compilePolicy(c *config.Config, intel *ipintel.Snapshot) (*policy.Policy, error) {
+	return policy.Compile(policyConfig(c, intel))
+}
+
+func policyConfig(c *config.Config, intel *ipintel.Snapshot) policy.Config {
+	provides := intel.Provides()
+	return policy.Config{Name: c.PolicyFile, Source: c.PolicySource, Routes: c.RouteNames(), Grants: c.Grants(), Provides: &provides}
+}
+
+// loadIntel reads the IP data once. The errors are the sources that are not loaded.
+func loadIntel(c *config.Config) (*ipintel.Snapshot, []error, error) {
+	snapshot, failed := ipintel.Load(c.IPData)
+	if snapshot == nil {
+		return nil, nil, errors.Join(failed...)
+	}
+	return snapshot, failed, nil
+}
+
+// reload reads the configuration again. Policy, routes with their grants, trusted
+// proxies, roster and certificate change together or not at all: grants of one file
+// on the routes of another could open a tool to the wrong people. Everything else
+// (listeners, provider, stores, which IP sources there are) waits for a restart,
+// and the log says so.
+//
+// IP data is no part of that: a source that is right comes into use, one that is not
+// keeps what it had, here as when its file changes.
+func (a *app) reload(ctx context.Context) error {
+	if err := a.audit.Reopen(); err != nil {
+		a.logger.Error("the audit log was not reopened", "error", err)
+	}
+	if err := a.intel.Reload(ctx); err != nil {
+		a.logger.Error("IP data keeps what it had", "error", err)
+	}
+	c, err := config.Load(a.config.File)
+	if err != nil {
+		return err
+	}
+	compiled, err := compilePolicy(c, a.intel.Current())
+	if err != nil {
+		return err
+	}
+	table, clients, err := requestReaders(c)
+	if err != nil {
+		return err
+	}
+	if c.TLS != nil && a.config.TLS != nil {
+		if err := a.tls.load(c.TLS); err != nil { // the last thing that can fail
+			return err
+		}
+	}
+	if waiting := needRestart(a.config, c); len(waiting) > 0 {
+		a.logger.Warn("changed in the configuration, but not in force before a restart", "keys", waiting)
+	}
+	a.gate.Update(func(now proxy.Snapshot) proxy.Snapshot {
+		now.Policy, now.Routes, now.Clients = compiled, table, clients
+		return a.withIntel(now)
+	})
+	a.roster.set(c.Roster)
+	a.routes.Store(&c.Routes)
+	a.logger.Info("reloaded", "policy", compiled.Hash(), "routes", len(c.Routes), "roster", len(c.Roster))
+	return nil
+}
+
+// needRestart names what differs and is not reloaded.
+func needRestart(was, is *config.Config) (keys []string) {
+	for _, k := range []struct {
+		key     string
+		was, is any
+	}{
+		{"listen", was.Listen, is.Listen},
+		{"ops_listen", was.OpsListen, is.OpsListen},
+		{"external_url", was.ExternalURL.String(), is.ExternalURL.String()},
+		{"contact", was.Contact, is.Contact},
+		{"proxy_protocol", was.ProxyProtocol, is.ProxyProtocol},
+		{"tls", was.TLS != nil, is.TLS != nil},
+		{"oidc", was.OIDC, is.OIDC},
+		{"webauthn", was.WebAuthn, is.WebAuthn},
+		{"session", was.Session, is.Session},
+		{"store", was.Store, is.Store},
+		{"audit.file", was.AuditFile, is.AuditFile},
+		{"ip_data.databases", was.IPData.Databases, is.IPData.Databases},
+		{"ip_data.lists", was.IPData.Lists, is.IPData.Lists},
+		{"limits.header_bytes", was.Limits.Header, is.Limits.Header},
+	} {
+		if !reflect.DeepEqual(k.was, k.is) {
+			keys = append(keys, k.key)
+		}
+	}
+	var hosts []string
+	for _, o := range is.Origins() {
+		if !slices.Contains(was.Origins(), o) {
+			hosts = append(hosts, o)
+		}
+	}
+	if hosts != nil {
+		keys = append(keys, fmt.Sprintf("routes (nobody is sent back to %s after signing in)", strings.Join(hosts, ", ")))
+	}
+	return keys
+}
