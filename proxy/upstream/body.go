@@ -13,10 +13,12 @@ import (
 // upstream's.
 type requestBody struct {
 	io.ReadCloser
-	left int64 // bytes; negative is unlimited
+	left    int64       // bytes; negative is unlimited
+	touched atomic.Bool // something was asked of the client for it
 }
 
 func (b *requestBody) Read(p []byte) (int, error) {
+	b.touched.Store(true)
 	// One byte more than allowed is asked for, so that a body of exactly the
 	// limit is told from a longer one.
 	if b.left >= 0 && int64(len(p)) > b.left+1 {
@@ -35,6 +37,16 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		err = fmt.Errorf("%w: %w", errClientBody, err)
 	}
 	return n, err
+}
+
+// Close leaves a body alone that nobody has read from: net/http closes it when it
+// finds no connection, and it is as good as new for another upstream. ReverseProxy
+// sees to it that nothing is read once the request is over.
+func (b *requestBody) Close() error {
+	if !b.touched.Load() {
+		return nil
+	}
+	return b.ReadCloser.Close()
 }
 
 // watch closes the body of res when it has been silent for idle, and reports

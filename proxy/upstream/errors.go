@@ -18,6 +18,7 @@ var (
 	errBodyTooLarge   = errors.New("request body is too large")
 	errClientBody     = errors.New("request body could not be read from the client")
 	errIdle           = errors.New("upstream was silent for longer than the idle timeout")
+	errTotal          = errors.New("the exchange took longer than the route allows")
 )
 
 // fail is ReverseProxy's ErrorHandler.
@@ -26,17 +27,22 @@ func (c *call) fail(_ http.ResponseWriter, _ *http.Request, err error) {
 	if c.hijacked || errors.Is(ctx.Err(), context.Canceled) {
 		return // Nobody is there to be told, and nothing is wrong upstream.
 	}
+	if c.expired != nil && c.expired.Load() {
+		err = errTotal // however it was felt
+	}
 	status := statusOf(err)
+	if status == http.StatusServiceUnavailable {
+		c.w.Header().Set("Retry-After", "1")
+	}
 	if status >= 500 {
 		c.f.log.LogAttrs(ctx, slog.LevelWarn, "upstream request failed", slog.String("route", c.fr.Route.Name),
-			slog.String("upstream", c.to.Host), slog.Int("status", status), slog.Any("err", err))
+			slog.String("upstream", c.at()), slog.Int("status", status), slog.Any("err", err))
 	}
 	c.f.onError(c.w, c.r, status, err)
 }
 
 // statusOf says what a failure to forward means to the client.
 func statusOf(err error) int {
-	var timeout net.Error
 	switch {
 	case errors.Is(err, errBodyTooLarge):
 		return http.StatusRequestEntityTooLarge
@@ -44,10 +50,15 @@ func statusOf(err error) int {
 		return http.StatusBadRequest
 	case errors.Is(err, ErrNoUpstream):
 		return http.StatusServiceUnavailable
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+	case errors.Is(err, errTotal), errors.Is(err, context.DeadlineExceeded), isTimeout(err):
 		return http.StatusGatewayTimeout
 	}
 	return http.StatusBadGateway
+}
+
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
 func plainError(w http.ResponseWriter, _ *http.Request, status int, _ error) {

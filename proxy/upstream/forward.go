@@ -2,15 +2,17 @@ package upstream
 
 import (
 	"bufio"
+	"context"
 	"log"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/netip"
-	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // DefaultMaxHeaderBytes is the size of request headers beyond which the answer
@@ -32,9 +34,11 @@ type Config struct {
 	OnError func(w http.ResponseWriter, r *http.Request, status int, err error)
 	Logger  *slog.Logger
 
-	// Transport, if set, returns what carries the requests of a route: the place
-	// for balancing, retries and other protocols. It may change the URL's host.
-	// nil is a pool of connections for each set of timeouts.
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+	// Transport, if set, returns what carries the requests of a route in place of
+	// the connections to its upstreams. The upstream that was picked is in the URL;
+	// it may change it.
 	Transport func(*Route) http.RoundTripper
 	// OnResponse, if set, sees each answer after its headers were cleaned and
 	// before any of it is sent. It may replace the body; that of a 101 answer is
@@ -58,8 +62,9 @@ type Forwarder struct {
 	maxHeader  int
 	onError    func(http.ResponseWriter, *http.Request, int, error)
 	onResponse func(*ForwardRequest, *http.Response) error
-	transport  func(*Route) http.RoundTripper
-	transports transports
+	transport  func(*Route) http.RoundTripper // nil: the upstreams' own
+	backends   backends
+	now        func() time.Time
 	log        *slog.Logger
 	calls      sync.Pool // of *call
 }
@@ -73,10 +78,15 @@ func NewForwarder(c Config) *Forwarder {
 		onError:    c.OnError,
 		onResponse: c.OnResponse,
 		transport:  c.Transport,
+		backends:   backends{byKey: make(map[backendKey]*backend), changed: make(chan struct{}, 1)},
+		now:        c.Now,
 		log:        c.Logger,
 	}
 	if f.maxHeader <= 0 {
 		f.maxHeader = DefaultMaxHeaderBytes
+	}
+	if f.now == nil {
+		f.now = time.Now
 	}
 	if f.log == nil {
 		f.log = slog.New(slog.DiscardHandler)
@@ -84,16 +94,10 @@ func NewForwarder(c Config) *Forwarder {
 	if f.onError == nil {
 		f.onError = plainError
 	}
-	if f.transport == nil {
-		f.transport = f.transports.forRoute
-	}
 	errorLog := slog.NewLogLogger(f.log.Handler(), slog.LevelWarn)
 	f.calls.New = func() any { return newCall(f, errorLog) }
 	return f
 }
-
-// Close closes idle upstream connections. Requests in flight go on.
-func (f *Forwarder) Close() { f.transports.closeIdle() }
 
 // Forward sends r to fr.Route and its answer to w. The caller has judged r and
 // decided to let it through.
@@ -113,14 +117,43 @@ func (f *Forwarder) Forward(w http.ResponseWriter, r *http.Request, fr *ForwardR
 		return
 	}
 	c := f.calls.Get().(*call)
-	c.w, c.r, c.fr, c.hijacked = w, r, fr, false
-	c.to = fr.Route.Pick()
-	c.proxy.Transport = f.transport(fr.Route)
-	// Not deferred: a call that panics (an aborted answer) is left to the
-	// collector, since something may still hold it.
+	c.w, c.r, c.ctx, c.fr = w, r, r.Context(), fr
+	c.pool = f.poolOf(fr.Route)
+	defer c.finish()
+	if total := fr.Route.timeouts.Total; total > 0 {
+		r = c.limit(r, total)
+	}
+	if c.goesDirect(r) {
+		c.serveDirect(r)
+	} else {
+		c.serveProxied(r)
+	}
+	c.returned = true
+}
+
+// finish runs also when an aborted answer panics. A call that did is left to the
+// collector, since something may still hold it.
+func (c *call) finish() {
+	c.release()
+	if c.timer != nil {
+		c.timer.Stop()
+		c.cancel(nil)
+	}
+	if c.returned {
+		clear(c.lines)
+		*c = call{f: c.f, proxy: c.proxy, lines: c.lines[:0]} // nothing of it may show up in the next one
+		c.f.calls.Put(c)
+	}
+}
+
+// serveProxied is the long way, through httputil.ReverseProxy.
+func (c *call) serveProxied(r *http.Request) {
+	if r.ProtoMajor == 1 && r.ContentLength != 0 {
+		// Otherwise net/http reads the rest of the body away from under us when
+		// the upstream answers before it has everything.
+		http.NewResponseController(c.w).EnableFullDuplex()
+	}
 	c.proxy.ServeHTTP(c, r)
-	c.w, c.r, c.fr, c.to = nil, nil, nil, nil
-	f.calls.Put(c)
 }
 
 func headerSize(r *http.Request) int {
@@ -141,14 +174,30 @@ type call struct {
 
 	w        http.ResponseWriter
 	r        *http.Request
+	ctx      context.Context // r's, or the one with the time limit
 	fr       *ForwardRequest
-	to       *url.URL
+	pool     *pool
+	b        *backend // where a place is held
+	last     *backend // where it was last tried
 	hijacked bool
+	returned bool // Forward did not panic
+
+	timer   *time.Timer // the limit on the whole exchange
+	cancel  context.CancelCauseFunc
+	expired *atomic.Bool // not part of call: the timer may outlive it
+
+	out *http.Request // the long way
+	// The short way.
+	lines []headerLine
+	sent  sentCounter
+	buf   *[bufferSize]byte
+	body  []byte // in buf
 }
 
 func newCall(f *Forwarder, errorLog *log.Logger) *call {
 	c := &call{f: f}
 	c.proxy = httputil.ReverseProxy{
+		Transport:      roundTripper{c},
 		Rewrite:        c.rewrite,
 		ModifyResponse: c.modifyResponse,
 		ErrorHandler:   c.fail,
@@ -158,12 +207,40 @@ func newCall(f *Forwarder, errorLog *log.Logger) *call {
 	return c
 }
 
+// release gives up the place at the upstream.
+func (c *call) release() {
+	if c.b != nil {
+		c.b.release()
+		c.b = nil
+	}
+}
+
+// limit bounds the whole exchange. A connection that changes protocols has no end
+// to wait for: modifyResponse lets it off.
+func (c *call) limit(r *http.Request, d time.Duration) *http.Request {
+	c.ctx, c.cancel = context.WithCancelCause(c.ctx)
+	cancel, expired := c.cancel, new(atomic.Bool)
+	c.expired = expired
+	c.timer = time.AfterFunc(d, func() {
+		expired.Store(true)
+		cancel(errTotal)
+	})
+	return r.WithContext(c.ctx)
+}
+
+// at names the upstream for the log.
+func (c *call) at() string {
+	if c.last == nil {
+		return ""
+	}
+	return c.last.name
+}
+
 // rewrite makes the outbound request. ReverseProxy has already removed
 // hop-by-hop headers, including those the client named in Connection; what is
 // set here therefore stays.
 func (c *call) rewrite(pr *httputil.ProxyRequest) {
 	out, fr, route := pr.Out, c.fr, c.fr.Route
-	out.URL.Scheme, out.URL.Host = c.to.Scheme, c.to.Host
 	out.URL.Path, out.URL.RawPath = fr.Target.Path, fr.Target.RawPath
 	out.URL.RawQuery, out.URL.ForceQuery = fr.Target.RawQuery, false
 	out.URL.Opaque, out.URL.User, out.URL.Fragment, out.URL.RawFragment = "", nil, "", ""
@@ -179,6 +256,7 @@ func (c *call) rewrite(pr *httputil.ProxyRequest) {
 	c.f.stripper.strip(out.Header)
 	c.f.own.stripRequest(out.Header)
 	setOurs(out.Header, fr)
+	hideIdempotencyKey(out.Header)
 
 	if out.Body != nil {
 		out.Body = &requestBody{ReadCloser: out.Body, left: route.maxBody}
@@ -194,16 +272,35 @@ func (r *Route) mayUpgrade(protocol string) bool {
 	return false
 }
 
+// hideIdempotencyKey keeps net/http from sending a POST twice because the client
+// says that it may: it knows the names in canonical spelling only.
+func hideIdempotencyKey(h http.Header) {
+	for _, name := range [...]string{"Idempotency-Key", "X-Idempotency-Key"} {
+		if v, ok := h[name]; ok {
+			delete(h, name)
+			h[strings.ToLower(name)] = v
+		}
+	}
+}
+
 // modifyResponse cleans the answer and watches over its body.
 func (c *call) modifyResponse(res *http.Response) error {
+	if res.StatusCode == http.StatusSwitchingProtocols && c.timer != nil {
+		c.timer.Stop()
+	}
+	if err := c.cleanResponse(res); err != nil {
+		return err
+	}
+	watch(c.ctx, res, c.fr.Route.timeouts.Idle)
+	return nil
+}
+
+func (c *call) cleanResponse(res *http.Response) error {
 	c.f.own.stripResponse(res.Header)
 	delete(res.Header, "Alt-Svc")
 	if c.f.onResponse != nil {
-		if err := c.f.onResponse(c.fr, res); err != nil {
-			return err
-		}
+		return c.f.onResponse(c.fr, res)
 	}
-	watch(c.r.Context(), res, c.fr.Route.timeouts.Idle)
 	return nil
 }
 

@@ -101,16 +101,36 @@ func fold(buf *[maxFolded]byte, name string) []byte {
 }
 
 // stripper removes headers by folded name.
-type stripper struct{ names map[string]bool }
+type stripper struct {
+	names map[string]bool
+	// harmless are names, as they are usually spelled, that are known not to be
+	// stripped: nearly all that there are.
+	harmless map[string]bool
+}
+
+// usual are what browsers and API clients send.
+var usual = []string{
+	"Accept", "Accept-Encoding", "Accept-Language", "Authorization", "Cache-Control", "Connection", "Content-Encoding",
+	"Content-Language", "Content-Length", "Content-Type", "Cookie", "Dnt", "Grpc-Accept-Encoding", "Grpc-Encoding", "Grpc-Timeout",
+	"Idempotency-Key", "If-Match", "If-Modified-Since", "If-None-Match", "If-Range", "If-Unmodified-Since", "Origin", "Pragma",
+	"Priority", "Range", "Referer", "Sec-Ch-Ua", "Sec-Ch-Ua-Mobile", "Sec-Ch-Ua-Platform", "Sec-Fetch-Dest", "Sec-Fetch-Mode",
+	"Sec-Fetch-Site", "Sec-Fetch-User", "Sec-Gpc", "Te", "Traceparent", "Tracestate", "Upgrade-Insecure-Requests", "User-Agent",
+	"X-Csrf-Token", "X-Request-Id", "X-Requested-With",
+}
 
 func newStripper(more []string) stripper {
-	s := stripper{make(map[string]bool, len(strippedNames)+len(more))}
+	s := stripper{make(map[string]bool, len(strippedNames)+len(more)), make(map[string]bool, len(usual))}
 	for n := range strippedNames {
 		s.names[n] = true
 	}
 	var buf [maxFolded]byte
 	for _, n := range more {
 		s.names[string(fold(&buf, n))] = true
+	}
+	for _, n := range usual {
+		if !s.forged(n) {
+			s.harmless[n] = true
+		}
 	}
 	return s
 }
@@ -126,6 +146,9 @@ func (s stripper) strip(h http.Header) {
 }
 
 func (s stripper) forged(name string) bool {
+	if s.harmless[name] {
+		return false
+	}
 	var buf [maxFolded]byte
 	folded := fold(&buf, name)
 	if s.names[string(folded)] {
@@ -145,22 +168,29 @@ func (s stripper) forged(name string) bool {
 func setOurs(h http.Header, fr *ForwardRequest) {
 	values := new([7]string) // one allocation for all, and one slice of it for each
 	n := 0
-	set := func(name, value string) {
+	ours(fr, func(name, value string) {
+		values[n] = value
+		h[name] = values[n : n+1 : n+1]
+		n++
+	})
+}
+
+// ours calls set with each header that we have something to say in.
+func ours(fr *ForwardRequest, set func(name, value string)) {
+	some := func(name, value string) {
 		if value != "" {
-			values[n] = value
-			h[name] = values[n : n+1 : n+1]
-			n++
+			set(name, value)
 		}
 	}
-	set(headerUser, encodeValue(fr.Identity.User))
-	set(headerEmail, encodeValue(fr.Identity.Email))
-	set(headerGroups, encodeGroups(fr.Identity.Groups))
-	set(headerAssertion, fr.Identity.Assertion)
+	some(headerUser, encodeValue(fr.Identity.User))
+	some(headerEmail, encodeValue(fr.Identity.Email))
+	some(headerGroups, encodeGroups(fr.Identity.Groups))
+	some(headerAssertion, fr.Identity.Assertion)
 	if fr.ClientAddr.IsValid() {
-		set(headerForwardedFor, fr.ClientAddr.String())
+		some(headerForwardedFor, fr.ClientAddr.String())
 	}
-	set(headerForwardedHost, fr.Target.Host)
-	set(headerForwardedProto, fr.Target.Scheme)
+	some(headerForwardedHost, fr.Target.Host)
+	some(headerForwardedProto, fr.Target.Scheme)
 }
 
 // encodeGroups joins the names with ",". A comma inside a name is escaped: the

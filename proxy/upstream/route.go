@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -17,8 +18,9 @@ type RouteConfig struct {
 	// From is "http(s)://host[:port][/prefix]": what clients ask for. The prefix
 	// matches on segment boundaries and is not cut off when forwarding.
 	From string
-	// To are the upstreams, "http(s)://host[:port]", without path: the path that
-	// was matched is the path that is forwarded.
+	// To are the upstreams: "http(s)://host[:port]", "h2c://host:port",
+	// "unix:/socket" or "unix+h2c:/socket". They have no path: the path that was
+	// matched is the path that is forwarded.
 	To []string
 	// Host is the Host header upstream sees; "" is the one the client asked for.
 	Host string
@@ -29,8 +31,24 @@ type RouteConfig struct {
 	MaxBody int64
 	// Upgrades are the protocols that a connection may switch to, nil is
 	// "websocket". Others are forwarded as plain requests, without the offer.
+	// An h2c upstream has none.
 	Upgrades []string
+
+	// TLS is for https upstreams.
+	TLS TLSConfig
+	// Health is the active check of the upstreams.
+	Health HealthCheck
+	// MaxConns is how many exchanges may be under way at one upstream, upgraded
+	// connections included; zero is unlimited. With HTTP/1.1 each has a connection
+	// of its own. A request that finds all taken waits for Timeouts.Wait, then gets 503.
+	MaxConns int
+	// MaxResponseHeader is the size of an answer's header in bytes beyond which it
+	// is 502; zero is [DefaultMaxResponseHeader].
+	MaxResponseHeader int64
 }
+
+// DefaultMaxResponseHeader is the largest header of an answer.
+const DefaultMaxResponseHeader = 256 << 10
 
 // Timeouts of one route. Zero is the default named, negative is none.
 type Timeouts struct {
@@ -41,6 +59,12 @@ type Timeouts struct {
 	ResponseHeader time.Duration
 	// Idle is the longest silence in a response or an upgraded connection (10 min).
 	Idle time.Duration
+	// Total bounds the whole exchange, from the request's arrival here to the end
+	// of the answer (none by default: downloads and streams are long). It does not
+	// bound connections that have changed protocols.
+	Total time.Duration
+	// Wait is how long a request may wait for one of MaxConns places (1 s).
+	Wait time.Duration
 }
 
 // DefaultMaxBody is the largest request body of a route that does not say.
@@ -59,7 +83,14 @@ type Route struct {
 	timeouts Timeouts
 	maxBody  int64
 	upgrades []string
-	next     atomic.Uint32
+
+	endpoints []endpoint // To
+	tls       *tlsSource // nil: defaults
+	health    HealthCheck
+	maxConns  int
+	maxHeader int64
+
+	pool atomic.Pointer[pool] // what a Forwarder made of To
 }
 
 // Origin returns the scheme and host that clients use, without path.
@@ -69,14 +100,6 @@ func (r *Route) Origin() string {
 		host += ":" + r.Port
 	}
 	return r.Scheme + "://" + host
-}
-
-// Pick returns the upstream for the next request, in turn. Never nil.
-func (r *Route) Pick() *url.URL {
-	if len(r.To) == 1 {
-		return r.To[0]
-	}
-	return r.To[int(r.next.Add(1)-1)%len(r.To)]
 }
 
 func (r *Route) String() string { return fmt.Sprintf("route %q", r.Name) }
@@ -93,7 +116,18 @@ func newRoute(c RouteConfig) (*Route, error) {
 	if r.upgrades == nil {
 		r.upgrades = []string{"websocket"}
 	}
-	errs := []error{r.setFrom(c.From), r.setTo(c.To)}
+	r.maxConns = c.MaxConns
+	if r.maxHeader = c.MaxResponseHeader; r.maxHeader == 0 {
+		r.maxHeader = DefaultMaxResponseHeader
+	}
+	errs := []error{r.setFrom(c.From), r.setTo(c.To), r.setTLS(c.TLS)}
+	if c.MaxConns < 0 || c.MaxResponseHeader < 0 {
+		errs = append(errs, errors.New("a limit is negative"))
+	}
+	var err error
+	if r.health, err = c.Health.withDefaults(); err != nil {
+		errs = append(errs, err)
+	}
 	if c.Host != "" {
 		t := Target{Scheme: "http"}
 		if err := t.setHost(c.Host); err != nil {
@@ -114,7 +148,7 @@ func newRoute(c RouteConfig) (*Route, error) {
 }
 
 func (r *Route) setFrom(from string) error {
-	u, err := plainURL(from)
+	u, err := plainURL(from, "http", "https")
 	if err != nil {
 		return fmt.Errorf("from %q: %w", from, err)
 	}
@@ -140,42 +174,48 @@ func (r *Route) setTo(to []string) error {
 		return errors.New("to: at least one upstream is needed")
 	}
 	for _, s := range to {
-		u, err := plainURL(s)
+		e, err := parseEndpoint(s)
 		if err != nil {
 			return fmt.Errorf("to %q: %w", s, err)
 		}
-		t := Target{Scheme: u.Scheme}
-		if err := t.setHost(u.Host); err != nil {
-			return fmt.Errorf("to %q: %w", s, err)
-		}
-		if u.Path != "" && u.Path != "/" {
-			return fmt.Errorf("to %q: an upstream has no path: requests are forwarded with the path they came with", s)
-		}
-		u = &url.URL{Scheme: u.Scheme, Host: t.Host}
-		if slices.ContainsFunc(r.To, func(o *url.URL) bool { return *o == *u }) {
+		if slices.ContainsFunc(r.To, func(o *url.URL) bool { return *o == *e.url }) {
 			return fmt.Errorf("to %q: the same upstream twice", s)
 		}
-		r.To = append(r.To, u)
+		r.To = append(r.To, e.url)
+		r.endpoints = append(r.endpoints, e)
+		if e.h2c {
+			r.upgrades = nil // HTTP/2 has no Upgrade
+		}
 	}
 	return nil
 }
 
-// plainURL accepts http and https URLs of host and path only.
-func plainURL(s string) (*url.URL, error) {
-	u, err := url.Parse(s)
-	switch {
-	case err != nil:
-		return nil, errors.New("not a URL")
-	case u.Scheme != "http" && u.Scheme != "https":
-		return nil, errors.New("must begin with http:// or https://")
-	case u.Opaque != "" || u.Host == "":
-		return nil, errors.New("names no host")
-	case u.User != nil:
-		return nil, errors.New("must not hold a user name or password")
-	case strings.ContainsAny(s, "?#"):
-		return nil, errors.New("must not hold a query or fragment")
+// setTLS reads the files, so that a mistake is found before anything depends on them.
+func (r *Route) setTLS(c TLSConfig) error {
+	if c == (TLSConfig{}) {
+		return nil
 	}
-	return u, nil
+	if !slices.ContainsFunc(r.endpoints, func(e endpoint) bool { return e.scheme == "https" }) {
+		return errors.New("tls: no upstream of the route is https")
+	}
+	var err error
+	r.tls, err = newTLSSource(c)
+	return err
+}
+
+// backendKey is what makes e one upstream with that of another route.
+func (r *Route) backendKey(e endpoint) backendKey {
+	key := backendKey{
+		to: e.url.String(), connect: r.timeouts.Connect, responseHeader: r.timeouts.ResponseHeader,
+		maxHeader: r.maxHeader, maxConns: r.maxConns, health: r.health,
+	}
+	if r.tls != nil {
+		key.tls = r.tls.c
+	}
+	if key.health.Path != "" && key.health.Host == "" {
+		key.health.Host = cmp.Or(r.host, e.host)
+	}
+	return key
 }
 
 func (t Timeouts) withDefaults() Timeouts {
@@ -190,5 +230,7 @@ func (t Timeouts) withDefaults() Timeouts {
 	def(&t.Connect, 10*time.Second)
 	def(&t.ResponseHeader, time.Minute)
 	def(&t.Idle, 10*time.Minute)
+	def(&t.Total, 0)
+	def(&t.Wait, time.Second)
 	return t
 }

@@ -136,14 +136,6 @@ func TestRouteOrigin(t *testing.T) {
 	}
 }
 
-func TestPickTakesTurns(t *testing.T) {
-	tb := table(t, []upstream.RouteConfig{{Name: "a", From: "https://app.corp", To: []string{"http://x:1", "http://x:2"}}})
-	r := tb.Routes()[0]
-	if a, b, c := r.Pick().Host, r.Pick().Host, r.Pick().Host; a != "x:1" || b != "x:2" || c != "x:1" {
-		t.Error(a, b, c)
-	}
-}
-
 func BenchmarkMatch(b *testing.B) {
 	tb := table(b, routes("root", "https://app.corp", "api", "https://app.corp/api", "v2", "https://app.corp/api/v2"))
 	target, _ := upstream.Canonicalise(asked("GET", "app.corp", "/api/v1/x"), "https")

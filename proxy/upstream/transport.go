@@ -1,68 +1,168 @@
 package upstream
 
 import (
-	"crypto/tls"
+	"context"
 	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
-// transports holds one pool of connections for each set of timeouts in use.
-// Routes come and go with the configuration; connections stay.
-type transports struct {
-	byTimeouts atomic.Pointer[map[Timeouts]*http.Transport]
-	mu         sync.Mutex // held to add one
-}
+// idleTimeout is how long an unused connection is kept. Shorter than what most
+// servers allow would be safer against their closing it as we use it; that is
+// what the check before each use is for.
+const idleTimeout = 90 * time.Second
 
-func (t *transports) forRoute(r *Route) http.RoundTripper {
-	key := Timeouts{Connect: r.timeouts.Connect, ResponseHeader: r.timeouts.ResponseHeader}
-	if m := t.byTimeouts.Load(); m != nil {
-		if tr, ok := (*m)[key]; ok {
-			return tr
-		}
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	next := make(map[Timeouts]*http.Transport)
-	if m := t.byTimeouts.Load(); m != nil {
-		if tr, ok := (*m)[key]; ok {
-			return tr
-		}
-		maps.Copy(next, *m)
-	}
-	tr := newTransport(key)
-	next[key] = tr
-	t.byTimeouts.Store(&next)
-	return tr
-}
+// maxIdle is the number of unused connections kept for one upstream. net/http
+// keeps two by default, and opens a connection for nearly every request under load.
+const maxIdle = 256
 
-func (t *transports) closeIdle() {
-	if m := t.byTimeouts.Load(); m != nil {
-		for _, tr := range *m {
-			tr.CloseIdleConnections()
-		}
-	}
-}
-
-func newTransport(t Timeouts) *http.Transport {
-	return &http.Transport{
+// newTransport returns what carries requests to b that do not go the short way.
+// It knows one address only, whatever a request's URL says.
+func (b *backend) newTransport(upgrades bool) *http.Transport {
+	t := &http.Transport{
 		// Proxy stays nil: an HTTP_PROXY in the environment must not reroute
 		// requests that carry identities.
-		DialContext:         (&net.Dialer{Timeout: t.Connect, KeepAlive: 30 * time.Second}).DialContext,
-		TLSHandshakeTimeout: t.Connect,
-		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12},
-		ForceAttemptHTTP2:   true,
-		// net/http keeps two by default, and opens a connection for nearly every
-		// request under load.
-		MaxIdleConnsPerHost:    256,
-		IdleConnTimeout:        90 * time.Second,
-		ResponseHeaderTimeout:  t.ResponseHeader,
+		DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return b.dial(ctx) },
+		MaxIdleConnsPerHost:    maxIdle,
+		IdleConnTimeout:        idleTimeout,
+		ResponseHeaderTimeout:  b.key.responseHeader,
 		ExpectContinueTimeout:  time.Second,
-		MaxResponseHeaderBytes: 256 << 10,
+		MaxResponseHeaderBytes: b.key.maxHeader,
 		// Encodings are between client and upstream: nothing is unpacked here.
 		DisableCompression: true,
+		Protocols:          new(http.Protocols),
+		HTTP2: &http.HTTP2Config{
+			// A peer that has gone without a word is found out, and its streams with it.
+			SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second,
+		},
 	}
+	switch {
+	case b.h2c:
+		t.Protocols.SetUnencryptedHTTP2(true)
+	case b.scheme == "https" && !upgrades:
+		t.Protocols.SetHTTP1(true)
+		t.Protocols.SetHTTP2(true)
+		t.DialTLSContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return b.dialTLS(ctx, []string{"h2", "http/1.1"})
+		}
+	default:
+		t.Protocols.SetHTTP1(true)
+		t.DialTLSContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return b.dialTLS(ctx, []string{"http/1.1"})
+		}
+	}
+	return t
+}
+
+// roundTrip sends out to b through net/http.
+func (b *backend) roundTrip(out *http.Request) (*http.Response, error) {
+	if b.h1 != nil && len(out.Header["Upgrade"]) > 0 {
+		return b.h1.RoundTrip(out)
+	}
+	return b.h.RoundTrip(out)
+}
+
+// backends holds every upstream in use. Routes come and go with the
+// configuration; an upstream that stays keeps its connections and its history.
+type backends struct {
+	mu      sync.Mutex
+	byKey   map[backendKey]*backend
+	changed chan struct{} // of capacity one: byKey is another
+}
+
+// poolOf returns the upstreams of r, which remembers them.
+func (f *Forwarder) poolOf(r *Route) *pool {
+	if p := r.pool.Load(); p != nil && p.f == f {
+		return p
+	}
+	f.backends.mu.Lock()
+	defer f.backends.mu.Unlock()
+	return f.build(r)
+}
+
+// build makes r's pool of known upstreams and new ones. f.backends.mu is held.
+func (f *Forwarder) build(r *Route) *pool {
+	p := &pool{f: f, wait: r.timeouts.Wait, direct: f.transport == nil}
+	for _, e := range r.endpoints {
+		key := r.backendKey(e)
+		b := f.backends.byKey[key]
+		if b == nil {
+			b = newBackend(e, key, r.tls, f.now)
+			b.log = f.log
+			f.backends.byKey[key] = b
+			f.backends.announce()
+		}
+		p.backends = append(p.backends, b)
+		p.direct = p.direct && b.direct()
+	}
+	r.pool.Store(p)
+	return p
+}
+
+func (s *backends) announce() {
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Use tells the Forwarder which routes are in force: at the start, and after each
+// change of configuration. Upstreams that no route names any more are forgotten
+// and their idle connections closed; requests in flight are not disturbed.
+// Forward works without, but then active checks begin with the first request, and
+// nothing is ever forgotten.
+func (f *Forwarder) Use(t *Table) {
+	s := &f.backends
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	used := make(map[backendKey]bool)
+	for _, r := range t.routes {
+		for _, b := range f.build(r).backends {
+			used[b.key] = true
+		}
+	}
+	for key, b := range s.byKey {
+		if !used[key] {
+			delete(s.byKey, key)
+			b.retire()
+			s.announce()
+		}
+	}
+}
+
+// all returns the upstreams in use.
+func (s *backends) all() []*backend {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.byKey))
+}
+
+// Close closes idle upstream connections. Requests in flight go on.
+func (f *Forwarder) Close() {
+	for _, b := range f.backends.all() {
+		b.retire()
+	}
+}
+
+// RouteState is a moment's view of the upstreams of one route.
+type RouteState struct {
+	Route     string          `json:"route"`
+	From      string          `json:"from"`
+	Upstreams []UpstreamState `json:"upstreams"`
+}
+
+// State returns what is known of the upstreams of t's routes, in the order of the
+// configuration: for `sallyport routes` and for metrics.
+func (f *Forwarder) State(t *Table) []RouteState {
+	states := make([]RouteState, len(t.routes))
+	for i, r := range t.routes {
+		states[i] = RouteState{Route: r.Name, From: r.Origin() + r.Prefix}
+		for _, b := range f.poolOf(r).backends {
+			states[i].Upstreams = append(states[i].Upstreams, b.state())
+		}
+	}
+	return states
 }

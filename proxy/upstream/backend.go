@@ -1,0 +1,265 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+)
+
+// Passive health: after ejectAfter failures in a row an upstream gets no more
+// requests for ejectFirst, and for twice as long after each trial that fails.
+const (
+	ejectAfter = 3
+	ejectFirst = time.Second
+	ejectMax   = time.Minute
+)
+
+// backendKey is everything that makes two upstreams one: routes (of this
+// configuration and of the one before) that agree on all of it share
+// connections, health and limits.
+type backendKey struct {
+	to             string
+	connect        time.Duration
+	responseHeader time.Duration
+	maxHeader      int64
+	maxConns       int
+	tls            TLSConfig
+	health         HealthCheck
+}
+
+// backend is one upstream: its connections and what is known of its health. All
+// of its state is atomic; requests take no lock but that of the idle connections.
+type backend struct {
+	endpoint
+	key   backendKey
+	name  string // url, for the log
+	log   *slog.Logger
+	now   func() time.Time
+	tls   *tlsSource // nil: the system's roots, no client certificate
+	h     *http.Transport
+	h1    *http.Transport // for upgrades, which HTTP/2 has no room for; nil if h will do
+	idle  idleConns
+	dial  func(ctx context.Context) (net.Conn, error)
+	queue waitQueue
+
+	// outstanding counts exchanges from pick to the end of the answer (for
+	// upgraded connections, to their end). It never exceeds key.maxConns if that is set.
+	outstanding atomic.Int64
+	connections atomic.Int64 // open ones
+	requests    atomic.Uint64
+	errors      atomic.Uint64
+
+	failures  atomic.Int32 // in a row
+	ejections atomic.Int32 // since it last worked
+	// ejectedUntil is in Unix nanoseconds, zero if the upstream is trusted. Once it
+	// has passed, the request that moves it on is the trial.
+	ejectedUntil atomic.Int64
+	down         atomic.Bool // the active check says no; false until it has
+	lastError    atomic.Pointer[failure]
+	checked      atomic.Pointer[failure] // the last check; err nil: it passed
+}
+
+type failure struct {
+	err error
+	at  time.Time
+}
+
+func newBackend(e endpoint, key backendKey, tls *tlsSource, now func() time.Time) *backend {
+	b := &backend{endpoint: e, key: key, name: e.url.String(), now: now, tls: tls}
+	b.dial = b.dialer()
+	b.h = b.newTransport(false)
+	if e.scheme == "https" {
+		b.h1 = b.newTransport(true)
+	}
+	return b
+}
+
+// dialError marks an exchange that failed before a single byte of it was sent.
+type dialError struct{ error }
+
+func (e dialError) Unwrap() error { return e.error }
+
+// dialer opens connections to the one address of this upstream, and counts them.
+func (b *backend) dialer() func(context.Context) (net.Conn, error) {
+	d := &net.Dialer{Timeout: b.key.connect, KeepAlive: 30 * time.Second}
+	return func(ctx context.Context) (net.Conn, error) {
+		conn, err := d.DialContext(ctx, b.network, b.address)
+		if err != nil {
+			return nil, dialError{err}
+		}
+		b.connections.Add(1)
+		return &countedConn{Conn: conn, open: &b.connections}, nil
+	}
+}
+
+type countedConn struct {
+	net.Conn
+	open   *atomic.Int64
+	closed atomic.Bool
+}
+
+func (c *countedConn) Close() error {
+	if c.closed.CompareAndSwap(false, true) {
+		c.open.Add(-1)
+	}
+	return c.Conn.Close()
+}
+
+// direct reports whether the short way of direct.go leads here: HTTP/1.1 in clear text.
+func (b *backend) direct() bool { return b.scheme == "http" && !b.h2c && canPeek }
+
+// tryAcquire takes a place for one exchange, if there is one.
+func (b *backend) tryAcquire() bool {
+	limit := int64(b.key.maxConns)
+	if limit <= 0 {
+		b.outstanding.Add(1)
+		return true
+	}
+	for {
+		n := b.outstanding.Load()
+		if n >= limit {
+			return false
+		}
+		if b.outstanding.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+func (b *backend) release() {
+	b.outstanding.Add(-1)
+	if b.key.maxConns > 0 {
+		b.queue.wakeOne()
+	}
+}
+
+func (b *backend) full() bool {
+	return b.key.maxConns > 0 && b.outstanding.Load() >= int64(b.key.maxConns)
+}
+
+// report notes how an exchange went: err is nil once an answer has begun,
+// whatever its status. What the client broke off says nothing of the upstream.
+func (b *backend) report(ctx context.Context, err error) {
+	b.requests.Add(1)
+	switch {
+	case err == nil:
+		if b.failures.Load() != 0 {
+			b.failures.Store(0)
+			b.ejections.Store(0)
+			b.ejectedUntil.Store(0)
+		}
+		return
+	case ctx.Err() != nil, errors.Is(err, errClientBody), errors.Is(err, errBodyTooLarge):
+		return
+	}
+	b.errors.Add(1)
+	now := b.now()
+	b.lastError.Store(&failure{err, now})
+	if b.failures.Add(1) < ejectAfter {
+		return
+	}
+	// Many requests may find out at once; one of them ejects.
+	if until := b.ejectedUntil.Load(); now.UnixNano() >= until && b.ejectedUntil.CompareAndSwap(until, b.nextEjection(now)) {
+		b.ejections.Add(1)
+	}
+}
+
+func (b *backend) nextEjection(now time.Time) int64 {
+	d := ejectMax
+	if n := b.ejections.Load(); n < 6 {
+		d = min(ejectFirst<<n, ejectMax)
+	}
+	return now.Add(d).UnixNano()
+}
+
+// usable reports whether the upstream may be given a request. trial is that it
+// is about to be let in again: the caller must win claimTrial first.
+func (b *backend) usable(now int64) (ok, trial bool) {
+	if b.down.Load() {
+		return false, false
+	}
+	until := b.ejectedUntil.Load()
+	return until <= now, until != 0
+}
+
+// claimTrial makes one request the one that finds out: it ejects the upstream
+// for longer beforehand, and its success ends the ejection.
+func (b *backend) claimTrial(now time.Time) bool {
+	until := b.ejectedUntil.Load()
+	if until == 0 {
+		return true
+	}
+	if until > now.UnixNano() || !b.ejectedUntil.CompareAndSwap(until, b.nextEjection(now)) {
+		return false
+	}
+	b.ejections.Add(1)
+	return true
+}
+
+// retire closes idle connections; what is in flight goes on.
+func (b *backend) retire() {
+	b.h.CloseIdleConnections()
+	if b.h1 != nil {
+		b.h1.CloseIdleConnections()
+	}
+	b.idle.closeAll()
+}
+
+// UpstreamState is a moment's view of one upstream.
+type UpstreamState struct {
+	URL string `json:"url"`
+	// Healthy is that it would be given requests now.
+	Healthy bool `json:"healthy"`
+	// Outstanding are the exchanges under way, WebSockets included; Limit is how
+	// many there may be, zero without limit.
+	Outstanding int64 `json:"outstanding"`
+	Limit       int   `json:"limit,omitempty"`
+	Connections int64 `json:"connections"`
+	// Requests and Errors count attempts since the upstream was configured.
+	Requests uint64 `json:"requests"`
+	Errors   uint64 `json:"errors"`
+	// EjectedUntil is when it is tried again after failures; zero if it is not ejected.
+	EjectedUntil time.Time `json:"ejected_until,omitzero"`
+	// LastError is the last failure to get an answer, and stays after recovery.
+	LastError   string    `json:"last_error,omitempty"`
+	LastErrorAt time.Time `json:"last_error_at,omitzero"`
+	// Check is "" without active checks, else "pending", "passing" or "failing".
+	Check      string    `json:"check,omitempty"`
+	CheckError string    `json:"check_error,omitempty"`
+	CheckedAt  time.Time `json:"checked_at,omitzero"`
+}
+
+func (b *backend) state() UpstreamState {
+	now := b.now()
+	ok, _ := b.usable(now.UnixNano())
+	s := UpstreamState{
+		URL: b.url.String(), Healthy: ok, Outstanding: b.outstanding.Load(), Limit: max(b.key.maxConns, 0),
+		Connections: b.connections.Load(), Requests: b.requests.Load(), Errors: b.errors.Load(),
+	}
+	if until := b.ejectedUntil.Load(); until > now.UnixNano() {
+		s.EjectedUntil = time.Unix(0, until)
+	}
+	if f := b.lastError.Load(); f != nil {
+		s.LastError, s.LastErrorAt = f.err.Error(), f.at
+	}
+	if b.key.health.Path == "" {
+		return s
+	}
+	switch f := b.checked.Load(); {
+	case f == nil:
+		s.Check = "pending"
+	default:
+		s.CheckedAt, s.Check = f.at, "passing"
+		if f.err != nil {
+			s.CheckError = f.err.Error()
+		}
+		if b.down.Load() {
+			s.Check = "failing"
+		}
+	}
+	return s
+}

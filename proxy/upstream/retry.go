@@ -1,0 +1,113 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"net/http"
+)
+
+// exchange gets an answer to the request from one of the route's upstreams.
+//
+// It tries one other upstream, once, if the first provably never had the request
+// (no connection, or an HTTP/2 stream that was refused) and the request is
+// idempotent and can be sent again. A connection from an earlier exchange that
+// turns out to be closed is replaced by a new one to the same upstream: for any
+// request if not one byte of it was sent, and for one of a safe method if not one
+// byte of an answer came back. Nothing else is ever sent twice.
+func (c *call) exchange(ctx context.Context) (*http.Response, error) {
+	b, err := c.pool.acquire(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	moved, fresh := false, false
+	for {
+		c.b, c.last = b, b
+		res, err := c.attempt(b, fresh)
+		var stale errStale
+		if errors.As(err, &stale) && !fresh && (stale.unsent || safe(c.r.Method)) && ctx.Err() == nil {
+			fresh = true
+			continue // says nothing of the upstream: servers do close connections
+		}
+		b.report(ctx, err)
+		if err == nil {
+			return res, nil
+		}
+		if moved || ctx.Err() != nil || !neverSent(err) || !c.replayable() {
+			return nil, err
+		}
+		other, _ := c.pool.pick(b)
+		if other == nil {
+			return nil, err
+		}
+		c.release()
+		b, moved, fresh = other, true, false
+	}
+}
+
+func (c *call) attempt(b *backend, fresh bool) (*http.Response, error) {
+	if c.out == nil {
+		return c.sendDirect(b, fresh)
+	}
+	c.out.URL.Scheme, c.out.URL.Host = b.scheme, b.host
+	if c.f.transport != nil {
+		return c.f.transport(c.fr.Route).RoundTrip(c.out)
+	}
+	return b.roundTrip(c.out)
+}
+
+// roundTripper is what ReverseProxy sends through.
+type roundTripper struct{ c *call }
+
+func (t roundTripper) RoundTrip(out *http.Request) (*http.Response, error) {
+	t.c.out = out
+	return t.c.exchange(out.Context())
+}
+
+// neverSent reports whether err proves that the upstream did not see the request.
+func neverSent(err error) bool {
+	var dial dialError
+	if errors.As(err, &dial) {
+		return true
+	}
+	// RFC 9113 section 8.7. net/http has tried again on its own where it could.
+	var refused streamError
+	return errors.As(err, &refused) && refused.Code == refusedStream
+}
+
+// streamError has the shape of net/http's own error for a stream that was reset,
+// which it converts to any struct with these fields.
+type streamError struct {
+	StreamID uint32
+	Code     uint32
+	Cause    error
+}
+
+func (e streamError) Error() string { return "HTTP/2 stream was reset" }
+
+const refusedStream = 0x7
+
+// replayable reports whether the request may go to another upstream: its method
+// is idempotent (RFC 9110 section 9.2.2) and its body, if any, is all still there.
+func (c *call) replayable() bool {
+	switch c.r.Method {
+	case http.MethodPut, http.MethodDelete:
+	default:
+		if !safe(c.r.Method) {
+			return false
+		}
+	}
+	if c.out == nil || c.out.Body == nil {
+		return true // the short way holds the body in memory
+	}
+	body, ok := c.out.Body.(*requestBody)
+	return ok && !body.touched.Load()
+}
+
+// safe: RFC 9110 section 9.2.1.
+func safe(method string) bool {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		return true
+	}
+	return false
+}
