@@ -1,0 +1,357 @@
+package proxy_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"sallyport/authn"
+	"sallyport/authn/authntest"
+	"sallyport/authn/enroll"
+	"sallyport/authn/passkey"
+	"sallyport/authn/session"
+	"sallyport/authn/signin"
+	"sallyport/policy"
+	"sallyport/policy/ipintel"
+	"sallyport/proxy"
+	"sallyport/proxy/audit"
+	"sallyport/proxy/clientip"
+	"sallyport/proxy/portal"
+	"sallyport/proxy/upstream"
+)
+
+const (
+	login    = "https://login.example.test"
+	treasury = "https://treasury.example.test"
+	wiki     = "https://wiki.example.test"
+
+	home     = "203.0.113.7"
+	cafe     = "203.0.113.99" // another address that nobody knows anything about
+	vpn      = "198.51.100.20"
+	hosting  = "192.0.2.30"
+	homeIPv6 = "2001:db8:1:2::7"
+)
+
+// testPolicy has one rule of each kind that the gate treats differently.
+const testPolicy = `
+version: 1
+rules:
+  - {name: hosting, when: ip.hosting, then: block, reason: nobody works in a data centre}
+  - {name: anonymised, when: ip.vpn, then: step_up, max_age: 5m}
+  - {name: no-deletes, when: 'request.method == "DELETE"', then: block}
+  - {name: admin-paths, when: 'request.path.startsWith("/admin")', then: block}
+  - {name: suspended, when: '"suspended" in user.groups', then: block}
+  - {name: long-day, when: 'session.age > duration("9h")', then: block}
+`
+
+var epoch = time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)
+
+// clock is the injected clock.
+type clock struct {
+	mu sync.Mutex
+	t  time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.t
+}
+
+func (c *clock) Add(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.t = c.t.Add(d)
+}
+
+// ledger is an audit log in memory. It keeps the contract of proxy.Auditor, and
+// fails for the events named in down ("*" for all).
+type ledger struct {
+	mu      sync.Mutex
+	records []audit.Record
+	runs    map[audit.Same]int
+	down    map[string]bool
+}
+
+var errLedger = errors.New("no space left on device")
+
+func (l *ledger) Append(_ context.Context, r audit.Record) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.down["*"] || l.down[r.Event] {
+		return errLedger
+	}
+	l.records = append(l.records, r)
+	return nil
+}
+
+func (l *ledger) Repeat(k audit.Same) (bool, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.down["*"] || l.down["access"] {
+		return false, errLedger
+	}
+	if l.runs[k] == 0 {
+		return false, nil
+	}
+	l.runs[k]++
+	return true, nil
+}
+
+func (l *ledger) Allow(ctx context.Context, r audit.Record) error {
+	if known, err := l.Repeat(audit.SameAs(&r)); known || err != nil {
+		return err
+	}
+	if err := l.Append(ctx, r); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.runs[audit.SameAs(&r)] = 1
+	return nil
+}
+
+// fail makes the log refuse the named events; none heals it.
+func (l *ledger) fail(events ...string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.down = map[string]bool{}
+	for _, e := range events {
+		l.down[e] = true
+	}
+}
+
+// events are the names of all records since the last call.
+func (l *ledger) events() []string {
+	var names []string
+	for _, r := range l.take() {
+		names = append(names, r.Event)
+	}
+	return names
+}
+
+func (l *ledger) take() []audit.Record {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	rs := l.records
+	l.records = nil
+	return rs
+}
+
+// tool is the protected tool behind every route. It remembers what reached it.
+type tool struct {
+	mu     sync.Mutex
+	got    []*http.Request
+	answer func(*http.Request) (*http.Response, error)
+}
+
+func (u *tool) RoundTrip(r *http.Request) (*http.Response, error) {
+	u.mu.Lock()
+	u.got = append(u.got, r)
+	answer := u.answer
+	u.mu.Unlock()
+	if r.Body != nil {
+		_, _ = io.Copy(io.Discard, r.Body)
+		r.Body.Close()
+	}
+	if answer != nil {
+		return answer(r)
+	}
+	return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"text/plain"}}, Body: io.NopCloser(strings.NewReader("the tool")), Request: r}, nil
+}
+
+// requests are what reached the tool since the last call.
+func (u *tool) requests() []*http.Request {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	got := u.got
+	u.got = nil
+	return got
+}
+
+// lockedBuffer holds the log.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// rig is the whole product in memory, with a real OpenID provider on loopback.
+type rig struct {
+	testing.TB
+	clock    *clock
+	mem      *authntest.Memory
+	idp      *authntest.IdP
+	ledger   *ledger
+	tool     *tool
+	log      *lockedBuffer
+	sessions *session.Manager
+	provider *signin.Provider
+	desk     *enroll.Desk
+	portal   *portal.Portal
+	pages    *portal.Pages
+	gate     *proxy.Gate
+}
+
+// plan is what a test changes before the rig is built.
+type plan struct {
+	policy  string
+	clients clientip.Config
+	intel   ipintel.Config
+	change  func(*proxy.Config)
+}
+
+func grants() map[string]policy.Grant {
+	return map[string]policy.Grant{"treasury": {Groups: []string{"treasury"}}, "wiki": {Everyone: true}, "sidecar": {Everyone: true}}
+}
+
+func newRig(t testing.TB, changes ...func(*plan)) *rig {
+	t.Helper()
+	p := plan{policy: testPolicy, intel: testIntel(t)}
+	for _, change := range changes {
+		change(&p)
+	}
+	g := &rig{TB: t, clock: &clock{t: epoch}, mem: authntest.NewMemory(), tool: &tool{}, log: &lockedBuffer{},
+		ledger: &ledger{runs: map[audit.Same]int{}, down: map[string]bool{}}}
+	logger := slog.New(slog.NewJSONHandler(g.log, nil))
+	g.idp = authntest.StartIdP(t, authntest.IdPConfig{
+		Clients: []authntest.IdPClient{{ID: "sallyport", Secret: "a secret of the client", RedirectURIs: []string{login + "/.sallyport/callback"}}},
+		People: []authntest.IdPPerson{
+			{Sub: "alice", Email: "alice@example.test", Name: "Alice", Groups: []string{"treasury"}, Verified: true},
+			{Sub: "bob", Email: "bob@example.test", Name: "Bob", Groups: []string{"treasury"}, Verified: true},
+			{Sub: "carol", Email: "carol@example.test", Name: "Carol", Groups: []string{"press"}, Verified: true},
+		},
+		Now: g.clock.Now,
+	})
+	var err error
+	g.sessions, err = session.New(t.Context(), session.Config{Store: g.mem, Keys: g.mem, Codes: g.mem, Secure: true, Now: g.clock.Now, Logger: logger})
+	g.must(err)
+	g.provider, err = signin.New(signin.Config{Issuer: g.idp.Issuer(), ClientID: "sallyport", ClientSecret: "a secret of the client",
+		RedirectURL: login + "/.sallyport/callback", Flows: g.mem, Now: g.clock.Now, Logger: logger})
+	g.must(err)
+	g.must(g.provider.Discover(t.Context()))
+	passkeys, err := passkey.New(passkey.Config{RPID: "example.test", RPName: "Sallyport", Origins: []string{login}, Store: g.mem, Ceremonies: g.mem, Now: g.clock.Now, Logger: logger})
+	g.must(err)
+	g.desk = enroll.New(enroll.Config{Store: g.mem, Now: g.clock.Now})
+	g.pages, err = portal.NewPages("", logger)
+	g.must(err)
+	external, err := url.Parse(login)
+	g.must(err)
+	g.portal, err = portal.New(portal.Config{SignIn: external, Origins: []string{treasury, wiki}, Sessions: g.sessions, Provider: g.provider,
+		Passkeys: passkeys, Tickets: g.desk, Pages: g.pages, Now: g.clock.Now, Logger: logger})
+	g.must(err)
+	c := proxy.Config{
+		Snapshot: g.snapshot(p), Sessions: g.sessions, Audit: g.ledger, Portal: g.portal, Pages: g.pages, SignIn: login, Now: g.clock.Now, Logger: logger,
+		Forwarder: upstream.NewForwarder(upstream.Config{
+			Cookies: []string{g.sessions.CookieName(), g.sessions.HandoffCookieName()}, OnError: proxy.UpstreamError(g.pages), Logger: logger,
+			Transport: func(*upstream.Route) http.RoundTripper { return g.tool },
+		}),
+	}
+	if p.change != nil {
+		p.change(&c)
+	}
+	g.gate, err = proxy.New(c)
+	g.must(err)
+	t.Cleanup(func() {
+		if v := g.mem.Violations(); len(v) > 0 {
+			t.Errorf("the store was misused: %v", v)
+		}
+	})
+	return g
+}
+
+func (g *rig) must(err error) {
+	g.Helper()
+	if err != nil {
+		g.Fatal(err)
+	}
+}
+
+func (g *rig) snapshot(p plan) *proxy.Snapshot {
+	g.Helper()
+	routes, err := upstream.NewTable([]upstream.RouteConfig{
+		{Name: "treasury", From: treasury, To: []string{"http://10.0.0.1:3000"}},
+		{Name: "wiki", From: wiki + "/wiki", To: []string{"http://10.0.0.2:3000"}},
+		{Name: "sidecar", From: login + "/app", To: []string{"http://10.0.0.3:3000"}},
+	})
+	g.must(err)
+	clients, err := clientip.New(p.clients)
+	g.must(err)
+	intel, errs := ipintel.Load(p.intel)
+	if intel == nil {
+		g.Fatal(errs)
+	}
+	return &proxy.Snapshot{Routes: routes, Clients: clients, Policy: g.compile(p.policy, grants()), Intel: intel}
+}
+
+func (g *rig) compile(source string, grants map[string]policy.Grant) *policy.Policy {
+	g.Helper()
+	p, err := policy.Compile(policy.Config{Name: "policy.yaml", Source: []byte(source), Routes: []string{"treasury", "wiki", "sidecar"}, Grants: grants})
+	g.must(err)
+	return p
+}
+
+// testIntel knows one VPN network and one hosting network.
+func testIntel(t testing.TB) ipintel.Config {
+	t.Helper()
+	dir := t.TempDir()
+	list := func(name, signal, network string) ipintel.List {
+		file := filepath.Join(dir, name+".txt")
+		if err := os.WriteFile(file, []byte(network+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(file, epoch, epoch.Add(-time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		return ipintel.List{Name: name, Signal: signal, File: file}
+	}
+	return ipintel.Config{Lists: []ipintel.List{list("vpn-exits", "vpn", "198.51.100.0/24"), list("clouds", "hosting", "192.0.2.0/24")},
+		Now: func() time.Time { return epoch }}
+}
+
+// ticket mints an enrolment ticket and returns its secret.
+func (g *rig) ticket(email authn.Email) string {
+	g.Helper()
+	_, secret, err := g.desk.Mint(g.Context(), enroll.MintRequest{Email: email, By: "security"})
+	g.must(err)
+	return secret
+}
+
+// use swaps in another policy, as a reload does.
+func (g *rig) use(source string) {
+	g.Helper()
+	p := g.compile(source, grants())
+	g.gate.Update(func(s proxy.Snapshot) proxy.Snapshot { s.Policy = p; return s })
+}
+
+func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
+
+func prefixes(list ...string) []netip.Prefix {
+	out := make([]netip.Prefix, len(list))
+	for i, s := range list {
+		out[i] = netip.MustParsePrefix(s)
+	}
+	return out
+}
