@@ -1,0 +1,168 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"sallyport/proxy/clientip"
+)
+
+// Inherited are sockets that the service manager opened and handed down
+// (sd_listen_fds(3)). They outlive this process, and with them the queue of
+// connections: a successor goes on where this one stops.
+type Inherited struct {
+	mu   sync.Mutex
+	open []inherited
+}
+
+type inherited struct {
+	name string
+	net.Listener
+}
+
+const (
+	firstFD      = 3
+	maxInherited = 64
+)
+
+// InheritListeners takes the sockets that are meant for this process, if any,
+// and clears the variables that announce them, so that no child takes them too.
+func InheritListeners() (*Inherited, error) {
+	n, names, err := announced(os.Getenv, os.Getpid())
+	for _, v := range []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
+		os.Unsetenv(v)
+	}
+	if err != nil {
+		return nil, err
+	}
+	in := &Inherited{}
+	for i := range n {
+		fd := firstFD + i
+		syscall.CloseOnExec(fd)
+		f := os.NewFile(uintptr(fd), names[i])
+		l, err := net.FileListener(f)
+		f.Close() // FileListener has its own
+		if err != nil {
+			in.Close()
+			return nil, fmt.Errorf("edge: inherited socket %d (%s): %w", fd, names[i], err)
+		}
+		in.open = append(in.open, inherited{names[i], l})
+	}
+	return in, nil
+}
+
+// announced reads the protocol of sd_listen_fds(3).
+func announced(env func(string) string, pid int) (int, []string, error) {
+	if env("LISTEN_PID") == "" || env("LISTEN_FDS") == "" {
+		return 0, nil, nil
+	}
+	if env("LISTEN_PID") != strconv.Itoa(pid) {
+		return 0, nil, nil // meant for our parent
+	}
+	n, err := strconv.Atoi(env("LISTEN_FDS"))
+	if err != nil || n < 0 || n > maxInherited {
+		return 0, nil, fmt.Errorf("edge: LISTEN_FDS is %q", env("LISTEN_FDS"))
+	}
+	names := make([]string, n)
+	given := env("LISTEN_FDNAMES")
+	if given != "" {
+		copy(names, strings.Split(given, ":"))
+		if strings.Count(given, ":")+1 != n {
+			return 0, nil, fmt.Errorf("edge: LISTEN_FDNAMES %q does not name %d sockets", given, n)
+		}
+	}
+	return n, names, nil
+}
+
+// take removes the socket of that name, or the only one if it has no name.
+func (in *Inherited) take(name string) net.Listener {
+	if in == nil {
+		return nil
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for i, l := range in.open {
+		if l.name == name || len(in.open) == 1 && (l.name == "" || l.name == "unknown") {
+			in.open = append(in.open[:i:i], in.open[i+1:]...)
+			return l.Listener
+		}
+	}
+	return nil
+}
+
+// Unused returns an error that names the sockets nobody has taken. Clients can
+// connect to them, and would wait for ever.
+func (in *Inherited) Unused() error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	var errs []error
+	for _, l := range in.open {
+		errs = append(errs, fmt.Errorf("edge: inherited socket %q (%s) is for no listener", l.name, l.Addr()))
+	}
+	return errors.Join(errs...)
+}
+
+// Close closes the sockets nobody has taken.
+func (in *Inherited) Close() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for _, l := range in.open {
+		l.Close()
+	}
+	in.open = nil
+}
+
+// ListenConfig says what to listen on.
+type ListenConfig struct {
+	// Inherited is asked for a socket of this Name first. Nil: never.
+	Inherited *Inherited
+	Name      string
+	// Address is opened otherwise: host:port, or unix:PATH.
+	Address string
+	// ProxyProtocol demands it of peers in Trusted; see clientip.ListenProxyProtocol.
+	ProxyProtocol bool
+	Trusted       []netip.Prefix
+}
+
+// peerTimeout is how long a peer may leave what was sent to it unacknowledged,
+// or its window shut, before the kernel gives the connection up. It is the only
+// bound on a hijacked connection whose peer reads nothing.
+const peerTimeout = 2 * time.Minute
+
+// Listen opens a socket, or takes the inherited one.
+//
+// A socket of one's own with SO_REUSEPORT beside the predecessor's is not
+// offered for restarts: when the predecessor closes its socket, connections in
+// that socket's queue are reset.
+func Listen(ctx context.Context, c ListenConfig) (net.Listener, error) {
+	l := c.Inherited.take(c.Name)
+	if l == nil {
+		network, address := "tcp", c.Address
+		if path, ok := strings.CutPrefix(c.Address, "unix:"); ok {
+			network, address = "unix", path
+		}
+		var err error
+		if l, err = new(net.ListenConfig).Listen(ctx, network, address); err != nil {
+			return nil, fmt.Errorf("edge: %w", err)
+		}
+	}
+	if t, ok := l.(*net.TCPListener); ok {
+		if err := setPeerTimeout(t, peerTimeout); err != nil {
+			l.Close()
+			return nil, fmt.Errorf("edge: %w", err)
+		}
+	}
+	if c.ProxyProtocol {
+		l = clientip.ListenProxyProtocol(l, c.Trusted)
+	}
+	return l, nil
+}

@@ -1,0 +1,115 @@
+package edge
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"time"
+)
+
+// Config says what a [Server] serves, and how much of itself it gives away.
+type Config struct {
+	// Handler receives every request that is within the limits.
+	Handler http.Handler
+	// TLS is nil for plain HTTP. [NewTLS] makes one.
+	TLS *tls.Config
+	// Limits and Pace have defaults for what is zero.
+	Limits Limits
+	Pace   Pace
+	// Shed is nil if nothing is to be shed. Servers may share one.
+	Shed *Shedder
+	// Refuse answers a request that never reaches Handler: 414, 431 or 503.
+	// Headers that belong to the answer are set already. Nil: plain text.
+	Refuse func(w http.ResponseWriter, r *http.Request, status int, message string)
+	// OnDrain is called once when Drain has stopped accepting: the place to tell
+	// streams to go. It must return when ctx ends.
+	OnDrain func(ctx context.Context)
+	// Linger is how long connections may still bring a request after Drain has
+	// begun. Each gets an answer, and with it the news that it was the last.
+	Linger time.Duration
+	Logger *slog.Logger
+}
+
+// Limits bound what clients can make the server hold.
+type Limits struct {
+	HeaderBytes int // of one request; more is 431
+	Headers     int // header lines of one request; more is 431
+	URLBytes    int // of the request target; more is 414
+
+	Connections          int // in total; more are closed at once
+	ConnectionsPerClient int // of one IPv4 address or IPv6 /64
+	// Exempt are networks whose connections are not counted per client: proxies
+	// in front that carry many clients in one address.
+	Exempt []netip.Prefix
+
+	StreamsPerConnection int // concurrent HTTP/2 streams
+
+	HeaderTimeout time.Duration // for the TLS handshake, and for each request header
+	IdleTimeout   time.Duration // between two requests
+}
+
+// Pace is what is demanded of a client that sends a body or reads an answer. A
+// client may keep the server waiting for Patience in all; each byte that moves
+// buys 1/MinRate seconds back. Time in which the server is the slow one, because
+// its upstream is, costs the client nothing.
+type Pace struct {
+	Patience time.Duration
+	MinRate  int // bytes per second
+}
+
+func orDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+func (c *Config) complete() error {
+	orDefault(&c.Limits.HeaderBytes, 32<<10)
+	orDefault(&c.Limits.Headers, 128)
+	orDefault(&c.Limits.URLBytes, 8<<10)
+	orDefault(&c.Limits.Connections, 20_000)
+	orDefault(&c.Limits.ConnectionsPerClient, 256)
+	orDefault(&c.Limits.StreamsPerConnection, 128)
+	orDefault(&c.Limits.HeaderTimeout, 10*time.Second)
+	orDefault(&c.Limits.IdleTimeout, 2*time.Minute)
+	orDefault(&c.Pace.Patience, 30*time.Second)
+	orDefault(&c.Pace.MinRate, 240)
+	orDefault(&c.Linger, 2*time.Second)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Refuse == nil {
+		c.Refuse = func(w http.ResponseWriter, _ *http.Request, status int, message string) {
+			http.Error(w, message, status)
+		}
+	}
+	if c.Handler == nil {
+		return errors.New("edge: there is no handler")
+	}
+	l := c.Limits
+	for _, n := range []struct {
+		name string
+		v    int64
+	}{
+		{"HeaderBytes", int64(l.HeaderBytes)}, {"Headers", int64(l.Headers)}, {"URLBytes", int64(l.URLBytes)},
+		{"Connections", int64(l.Connections)}, {"ConnectionsPerClient", int64(l.ConnectionsPerClient)},
+		{"StreamsPerConnection", int64(l.StreamsPerConnection)}, {"HeaderTimeout", int64(l.HeaderTimeout)},
+		{"IdleTimeout", int64(l.IdleTimeout)}, {"Patience", int64(c.Pace.Patience)}, {"MinRate", int64(c.Pace.MinRate)},
+		{"Linger", int64(c.Linger)},
+	} {
+		if n.v < 0 {
+			return fmt.Errorf("edge: %s is negative", n.name)
+		}
+	}
+	for _, p := range l.Exempt {
+		if !p.IsValid() {
+			return fmt.Errorf("edge: %v is not a network", p)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,177 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"net"
+	"net/netip"
+	"sync"
+)
+
+// listener counts connections, in total and by client.
+//
+// The total is taken in Accept. The client is not known there: with the PROXY
+// protocol it takes a read to learn it, and one silent connection must not hold
+// up everybody's Accept. So it is taken at the first Read, which happens on the
+// connection's own goroutine, before the TLS handshake.
+type listener struct {
+	net.Listener
+	server *Server
+	once   sync.Once
+	err    error
+}
+
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		nc, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		c := &l.server.counts
+		if c.open.Add(1) > int64(l.server.config.Limits.Connections) {
+			// Closed, not left in the queue: a queue that nobody reads would make
+			// every client wait for the slowest of those who hold the places.
+			c.open.Add(-1)
+			c.refusedTotal.Add(1)
+			nc.Close()
+			continue
+		}
+		c.accepted.Add(1)
+		return &conn{Conn: nc, server: l.server}, nil
+	}
+}
+
+// Close is idempotent: Drain closes, and http.Server does again.
+func (l *listener) Close() error {
+	l.once.Do(func() { l.err = l.Listener.Close() })
+	return l.err
+}
+
+var errTooManyFromClient = errors.New("edge: too many connections from this client")
+
+type conn struct {
+	net.Conn
+	server  *Server
+	admit   sync.Once
+	refused error
+	client  netip.Prefix // invalid: not counted
+	closed  sync.Once
+}
+
+func (c *conn) Read(p []byte) (int, error) {
+	c.admit.Do(c.take)
+	if c.refused != nil {
+		return 0, c.refused
+	}
+	return c.Conn.Read(p)
+}
+
+func (c *conn) take() {
+	addr, ok := addrOf(c.Conn.RemoteAddr())
+	if !ok {
+		return // a Unix socket, or a client that the load balancer does not name
+	}
+	for _, p := range c.server.config.Limits.Exempt {
+		if p.Contains(addr) {
+			return
+		}
+	}
+	key := ClientKey(addr)
+	if !c.server.clients.take(key, c.server.config.Limits.ConnectionsPerClient) {
+		c.server.counts.refusedClients.Add(1)
+		c.refused = errTooManyFromClient
+		return
+	}
+	c.client = key
+}
+
+func (c *conn) Close() error {
+	err := c.Conn.Close()
+	c.closed.Do(func() {
+		c.admit.Do(func() { c.refused = net.ErrClosed }) // a Read from now on must not take a place
+		if c.client.IsValid() {
+			c.server.clients.put(c.client)
+		}
+		c.server.counts.open.Add(-1)
+	})
+	return err
+}
+
+// CloseWrite lets net/http end an answer without a reset that would discard it.
+func (c *conn) CloseWrite() error {
+	if cw, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return cw.CloseWrite()
+	}
+	return nil
+}
+
+// ClientKey returns what one client counts as: an IPv4 address, or an IPv6 /64,
+// which is the least that a customer of a network is given.
+func ClientKey(addr netip.Addr) netip.Prefix {
+	addr = addr.Unmap().WithZone("")
+	bits := 64
+	if addr.Is4() {
+		bits = 32
+	}
+	p, _ := addr.Prefix(bits)
+	return p
+}
+
+func addrOf(a net.Addr) (netip.Addr, bool) {
+	if t, ok := a.(*net.TCPAddr); ok {
+		ip := t.AddrPort().Addr()
+		return ip.Unmap().WithZone(""), ip.IsValid()
+	}
+	ap, err := netip.ParseAddrPort(a.String())
+	return ap.Addr().Unmap().WithZone(""), err == nil
+}
+
+// clientCounts has no more entries than there are connections.
+type clientCounts struct {
+	seed   maphash.Seed
+	shards [64]struct {
+		sync.Mutex
+		n map[netip.Prefix]int
+	}
+}
+
+func newClientCounts() *clientCounts {
+	c := &clientCounts{seed: maphash.MakeSeed()}
+	for i := range c.shards {
+		c.shards[i].n = map[netip.Prefix]int{}
+	}
+	return c
+}
+
+func (c *clientCounts) take(key netip.Prefix, limit int) bool {
+	s := &c.shards[maphash.Comparable(c.seed, key)%uint64(len(c.shards))]
+	s.Lock()
+	defer s.Unlock()
+	if s.n[key] >= limit {
+		return false
+	}
+	s.n[key]++
+	return true
+}
+
+func (c *clientCounts) put(key netip.Prefix) {
+	s := &c.shards[maphash.Comparable(c.seed, key)%uint64(len(c.shards))]
+	s.Lock()
+	defer s.Unlock()
+	if s.n[key]--; s.n[key] <= 0 {
+		delete(s.n, key)
+	}
+}
+
+// connInfo is what is worked out once for a connection.
+type connInfo struct {
+	once sync.Once
+	cert ClientCert
+}
+
+type connInfoKey struct{}
+
+func withConnInfo(ctx context.Context, _ net.Conn) context.Context {
+	return context.WithValue(ctx, connInfoKey{}, new(connInfo))
+}

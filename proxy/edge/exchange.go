@@ -1,0 +1,240 @@
+package edge
+
+import (
+	"bufio"
+	"context"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+// exchange is one request and its answer: the [http.ResponseWriter] that the
+// handler gets, with the pace of the client measured on both sides. It is never
+// reused. A transport may go on reading a request body after the handler has
+// returned, and must not meet the next client's there.
+type exchange struct {
+	http.ResponseWriter
+	server  *Server
+	request *http.Request // with a paced body
+	native  deadlines     // nil if w is not net/http's own
+	body    *pacedBody    // nil: none
+	writing stall
+
+	// unflushed is how much may still lie in net/http's buffer: so little that
+	// writing it has not touched the network.
+	unflushed int
+	headed    bool // the final header is out
+
+	mu   sync.Mutex
+	done bool // the handler has returned
+
+	hijacked  bool
+	streaming bool
+	place     place
+}
+
+// deadlines is what net/http's ResponseWriters have beneath [http.ResponseController].
+type deadlines interface {
+	SetReadDeadline(time.Time) error
+	SetWriteDeadline(time.Time) error
+}
+
+// netBuffer is less than what net/http holds back of an answer (2048 bytes in
+// HTTP/1, 4096 in HTTP/2): up to there Write cannot block.
+const netBuffer = 2000
+
+func newExchange(s *Server, w http.ResponseWriter, r *http.Request) *exchange {
+	x := &exchange{ResponseWriter: w, server: s, request: r}
+	x.native, _ = w.(deadlines)
+	if x.native == nil {
+		return x
+	}
+	x.writing = stall{pace: s.config.Pace, left: s.config.Pace.Patience, cut: x.cutWrite}
+	if r.Body != nil && r.Body != http.NoBody {
+		x.body = &pacedBody{ReadCloser: r.Body, x: x}
+		x.body.reading = stall{pace: s.config.Pace, left: s.config.Pace.Patience, cut: x.cutRead}
+		r.Body = x.body
+	}
+	return x
+}
+
+// past is a deadline that is over: net/http acts on it at once.
+var past = time.Unix(1, 0)
+
+func (x *exchange) cutRead() {
+	x.server.counts.slowBodies.Add(1)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	// A transport may still be reading when the handler has returned. In HTTP/1
+	// net/http waits for it, and must be freed; in HTTP/2 it does not, and the
+	// ResponseWriter is gone.
+	if !x.done || x.request.ProtoMajor == 1 {
+		x.native.SetReadDeadline(past)
+	}
+}
+
+func (x *exchange) cutWrite() {
+	x.server.counts.slowReaders.Add(1)
+	x.deadline(func(d deadlines) { d.SetWriteDeadline(past) })
+}
+
+// deadline sets one, unless the connection is no longer this request's.
+func (x *exchange) deadline(set func(deadlines)) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.done {
+		set(x.native)
+	}
+}
+
+// Unwrap is for [http.ResponseController].
+func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
+
+// WriteHeader learns from the header what kind of answer this is.
+func (x *exchange) WriteHeader(status int) {
+	if status >= 200 || status == http.StatusSwitchingProtocols {
+		x.head(status)
+	}
+	x.ResponseWriter.WriteHeader(status)
+}
+
+func (x *exchange) head(status int) {
+	if x.headed {
+		return
+	}
+	x.headed = true
+	h := x.Header()
+	if streams(h.Get("Content-Type")) {
+		x.Stream()
+	}
+	if status == http.StatusSwitchingProtocols {
+		return
+	}
+	if x.server.draining.Load() || !reusable(x.request) {
+		h.Set("Connection", "close") // in HTTP/2 net/http makes a GOAWAY of it
+	}
+	if x.body != nil && !x.streaming {
+		x.body.leave(time.Now().Add(x.server.config.Pace.Patience))
+	}
+}
+
+// reusable reports whether another request may follow on the connection. It may
+// not where request smuggling lives: a chunked body in HTTP/1.1, whose
+// Content-Length net/http has forgotten by now if there was one (RFC 9112 section
+// 6.3 asks for the end of the connection then), and HTTP/1.0, whose
+// Transfer-Encoding is ignored here and might not be in front of us. Whatever a
+// proxy in front believed to be body is then never read as a request.
+func reusable(r *http.Request) bool {
+	return r.ProtoMajor != 1 || r.ProtoMinor > 0 && len(r.TransferEncoding) == 0
+}
+
+// streams reports whether an answer of this type goes on for as long as it likes.
+func streams(contentType string) bool {
+	return strings.HasPrefix(contentType, "text/event-stream") || strings.HasPrefix(contentType, "application/grpc")
+}
+
+func (x *exchange) Write(p []byte) (int, error) {
+	x.head(http.StatusOK)
+	if x.native == nil || x.unflushed+len(p) <= netBuffer {
+		x.unflushed += len(p)
+		return x.ResponseWriter.Write(p)
+	}
+	x.unflushed = netBuffer
+	x.writing.begin(len(p))
+	n, err := x.ResponseWriter.Write(p)
+	x.writing.end(n)
+	return n, err
+}
+
+// Flush and FlushError are for [http.ResponseController] and its elders.
+func (x *exchange) Flush() { x.FlushError() }
+
+func (x *exchange) FlushError() error {
+	x.head(http.StatusOK)
+	if x.native != nil {
+		x.writing.begin(x.unflushed)
+		defer x.writing.end(x.unflushed)
+	}
+	x.unflushed = 0
+	return http.NewResponseController(x.ResponseWriter).Flush()
+}
+
+// Hijack hands the connection out, without deadlines: whoever takes it decides
+// what is slow. The request is a stream from here on.
+func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	nc, rw, err := http.NewResponseController(x.ResponseWriter).Hijack()
+	if err == nil {
+		x.hijacked = true
+		x.server.hijacked.Store(x, nc)
+		x.Stream()
+	}
+	return nc, rw, err
+}
+
+// Stream exempts the request from the demands on bodies, and moves it from the
+// requests to the streams. See [Stream].
+func (x *exchange) Stream() {
+	if x.streaming {
+		return
+	}
+	x.streaming = true
+	x.server.streams.Add(1)
+	x.place.toStream()
+	if x.body != nil {
+		x.body.exempt.Store(true)
+	}
+}
+
+func (x *exchange) admit(ctx context.Context) bool {
+	var ok bool
+	x.place, ok = x.server.config.Shed.enter(ctx)
+	return ok
+}
+
+// finish runs when the handler has returned or panics.
+func (x *exchange) finish() {
+	x.place.leave()
+	if x.streaming {
+		x.server.streams.Add(-1)
+	}
+	if x.hijacked {
+		x.server.hijacked.Delete(x)
+	}
+	if x.hijacked || x.native == nil {
+		return
+	}
+	x.head(http.StatusOK) // if the handler wrote nothing, net/http will
+	now := time.Now()
+	if x.body != nil {
+		x.body.leave(now.Add(x.server.config.Pace.Patience))
+	}
+	// What is left in net/http's buffers is written after this. A client that
+	// takes nothing must not hold the goroutine.
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.native.SetWriteDeadline(now.Add(max(x.writing.left, time.Second)))
+	x.done = true
+}
+
+// Stream tells the server that the request behind w is a stream: its client may
+// be silent for as long as it likes, and it holds no request's place in a
+// [Shedder]. Call it for requests that have been judged, never before: until
+// then, silence is how a server is exhausted.
+//
+// Answers of type text/event-stream and application/grpc, and hijacked
+// connections, are streams without this. Client-streaming gRPC calls need it.
+func Stream(w http.ResponseWriter) {
+	for {
+		switch v := w.(type) {
+		case *exchange:
+			v.Stream()
+			return
+		case interface{ Unwrap() http.ResponseWriter }:
+			w = v.Unwrap()
+		default:
+			return
+		}
+	}
+}

@@ -1,0 +1,4 @@
+package edge
+
+// Until is for tests that wait for another goroutine.
+var Until = until

@@ -1,0 +1,113 @@
+package edge
+
+import (
+	"errors"
+	"net/netip"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+	"golang.org/x/time/rate"
+
+	"sallyport/authn"
+)
+
+// LimiterConfig is how often something may happen for one key.
+type LimiterConfig struct {
+	Every time.Duration // one event each
+	Burst int           // so many at once after a pause
+	// Keys is how many are remembered (65,536). When there are more, those that
+	// are rarely asked for are forgotten first, and a sprayer's are. A key that
+	// is forgotten starts anew.
+	Keys int
+	Now  func() time.Time
+}
+
+// Limiter limits events by key. The type of the key is part of its safety: a
+// typed, canonical value has one spelling, a string from a request has many.
+type Limiter[K comparable] struct {
+	config LimiterConfig
+	limit  rate.Limit
+	cache  *otter.Cache[K, *rate.Limiter]
+}
+
+// NewLimiter checks c.
+func NewLimiter[K comparable](c LimiterConfig) (*Limiter[K], error) {
+	orDefault(&c.Keys, 1<<16)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Every <= 0 || c.Burst <= 0 || c.Keys < 0 {
+		return nil, errors.New("edge: a limiter needs a positive interval, burst and number of keys")
+	}
+	cache, err := otter.New(&otter.Options[K, *rate.Limiter]{
+		MaximumSize: c.Keys,
+		// After this long a bucket is full again, and no different from a new one.
+		ExpiryCalculator: otter.ExpiryAccessing[K, *rate.Limiter](c.Every*time.Duration(c.Burst) + time.Second),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Limiter[K]{config: c, limit: rate.Every(c.Every), cache: cache}, nil
+}
+
+// Allow counts one event of key. If it is one too many, it returns after how
+// long the next may be.
+func (l *Limiter[K]) Allow(key K) (ok bool, retryAfter time.Duration) {
+	bucket, found := l.cache.GetIfPresent(key)
+	if !found {
+		bucket, _ = l.cache.SetIfAbsent(key, rate.NewLimiter(l.limit, l.config.Burst))
+	}
+	now := l.config.Now()
+	if bucket.AllowN(now, 1) {
+		return true, 0
+	}
+	missing := 1 - bucket.TokensAt(now)
+	return false, max(time.Second, time.Duration(missing*float64(l.config.Every)))
+}
+
+// Size is about how many keys are remembered.
+func (l *Limiter[K]) Size() int { return l.cache.EstimatedSize() }
+
+// AddressLimiter limits by client address. Whoever has one IPv6 address has
+// 2^64 of them, so a /64 is one client; and whoever has a /48 has 65,536 such
+// clients, which together get wideFactor times what one gets.
+type AddressLimiter struct {
+	client *Limiter[netip.Prefix]
+	wide   *Limiter[netip.Prefix]
+}
+
+const wideFactor = 16
+
+// NewAddressLimiter checks c, which is for one client.
+func NewAddressLimiter(c LimiterConfig) (*AddressLimiter, error) {
+	client, err := NewLimiter[netip.Prefix](c)
+	if err != nil {
+		return nil, err
+	}
+	c.Every, c.Burst = max(c.Every/wideFactor, 1), c.Burst*wideFactor
+	wide, err := NewLimiter[netip.Prefix](c)
+	if err != nil {
+		return nil, err
+	}
+	return &AddressLimiter{client, wide}, nil
+}
+
+// Allow counts one event of addr, in whichever spelling of it.
+func (l *AddressLimiter) Allow(addr netip.Addr) (ok bool, retryAfter time.Duration) {
+	key := ClientKey(addr)
+	if ok, after := l.client.Allow(key); !ok || addr.Unmap().Is4() {
+		return ok, after
+	}
+	wide, err := key.Addr().Prefix(48)
+	if err != nil { // the zero Addr: all that are unknown are one client
+		return true, 0
+	}
+	return l.wide.Allow(wide)
+}
+
+// AccountLimiter limits by person. It is for endpoints that know who is asking:
+// before somebody has signed in, it would let anybody lock anybody else out.
+type AccountLimiter = Limiter[authn.Subject]
+
+// NewAccountLimiter checks c.
+func NewAccountLimiter(c LimiterConfig) (*AccountLimiter, error) { return NewLimiter[authn.Subject](c) }

@@ -1,0 +1,111 @@
+package edge
+
+import (
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// stall measures how long a client keeps one direction of a request waiting.
+// begin and end are called by one goroutine at a time.
+type stall struct {
+	pace  Pace
+	left  time.Duration // patience; waiting spends it, bytes refill it
+	since time.Time
+	timer *time.Timer
+
+	mu      sync.Mutex
+	waiting bool // between begin and end; cut runs only then
+	late    bool // it has
+	cut     func()
+}
+
+// begin starts the wait for up to n bytes.
+func (s *stall) begin(n int) {
+	s.since = time.Now()
+	// A write of n bytes shows no progress until all are taken, so what they will
+	// refill is advanced; never more than the whole patience.
+	allowed := max(s.left, 0) + min(s.worth(n), s.pace.Patience)
+	s.mu.Lock()
+	s.waiting = true
+	s.mu.Unlock()
+	if s.timer == nil {
+		s.timer = time.AfterFunc(allowed, s.fire)
+	} else {
+		s.timer.Reset(allowed)
+	}
+}
+
+// end stops it; n bytes have moved. It reports whether the client was too slow.
+func (s *stall) end(n int) (late bool) {
+	s.timer.Stop()
+	s.left = min(s.pace.Patience, s.left-time.Since(s.since)+s.worth(n))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting = false
+	return s.late
+}
+
+func (s *stall) fire() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// A timer that was stopped too late would otherwise cut what comes after.
+	if s.waiting {
+		s.late = true
+		s.cut()
+	}
+}
+
+func (s *stall) worth(n int) time.Duration {
+	return time.Duration(float64(n) / float64(s.pace.MinRate) * float64(time.Second))
+}
+
+// pacedBody is a request body whose client must keep the pace.
+type pacedBody struct {
+	io.ReadCloser
+	x       *exchange
+	reading stall
+	exempt  atomic.Bool // the request is a stream
+	ended   atomic.Bool // nothing more of it is on the connection
+	limited atomic.Bool // leave has set a deadline
+}
+
+func (b *pacedBody) Read(p []byte) (int, error) {
+	b.stay()
+	if b.exempt.Load() {
+		n, err := b.ReadCloser.Read(p)
+		b.ended.Store(err != nil)
+		return n, err
+	}
+	b.reading.begin(0)
+	n, err := b.ReadCloser.Read(p)
+	late := b.reading.end(n)
+	if err != nil {
+		b.ended.Store(true)
+		if late && err != io.EOF {
+			err = fmt.Errorf("edge: the body comes too slowly: %w", err)
+		}
+	}
+	return n, err
+}
+
+// leave gives the rest of the body an end, because net/http is about to read it
+// by itself, to keep the connection, and nobody counts how slowly it comes. It
+// is for HTTP/1 only: HTTP/2 resets the stream instead.
+func (b *pacedBody) leave(end time.Time) {
+	if b.x.request.ProtoMajor == 1 && !b.ended.Load() {
+		b.limited.Store(true)
+		b.x.deadline(func(d deadlines) { d.SetReadDeadline(end) })
+	}
+}
+
+// stay takes that end back: the handler goes on reading. It also matters at the
+// end of the body. A deadline left in place would end the request itself, since
+// net/http takes a read that fails after the body for a client that has gone.
+func (b *pacedBody) stay() {
+	if b.limited.Swap(false) {
+		b.x.deadline(func(d deadlines) { d.SetReadDeadline(time.Time{}) })
+	}
+}

@@ -1,0 +1,121 @@
+package edge
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// RedirectConfig says where plain HTTP is sent.
+type RedirectConfig struct {
+	// Hosts are the names this may redirect to, without port. Anything else is
+	// refused: the Host header is the client's, and an answer that sends people
+	// wherever it says is somebody else's tool.
+	Hosts []string
+	// Port is that of the HTTPS listener as clients see it; zero is 443.
+	Port int
+	// ACME, if set, answers HTTP-01 challenges.
+	ACME *ACME
+}
+
+// Redirect returns the handler of a listener that has nothing to say but "come
+// back with https".
+func Redirect(c RedirectConfig) (http.Handler, error) {
+	if len(c.Hosts) == 0 {
+		return nil, errors.New("edge: a redirect needs the hosts it may lead to")
+	}
+	if c.Port < 0 || c.Port > 65535 {
+		return nil, fmt.Errorf("edge: %d is not a port", c.Port)
+	}
+	hosts := make([]string, len(c.Hosts))
+	for i, h := range c.Hosts {
+		hosts[i] = strings.ToLower(strings.TrimSuffix(h, "."))
+		if hosts[i] == "" || strings.ContainsAny(hosts[i], "/?#@\\ ") {
+			return nil, fmt.Errorf("edge: %q is not a host", h)
+		}
+	}
+	r := &redirect{hosts: hosts}
+	if c.Port != 0 && c.Port != 443 {
+		r.port = ":" + strconv.Itoa(c.Port)
+	}
+	if c.ACME != nil {
+		return c.ACME.HTTPHandler(r), nil
+	}
+	return r, nil
+}
+
+type redirect struct {
+	hosts []string
+	port  string // with its colon, or ""
+}
+
+func (h *redirect) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	host := hostOnly(r.Host)
+	switch {
+	case !slices.Contains(h.hosts, host):
+		http.Error(w, "This host is not served here.", http.StatusMisdirectedRequest)
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		// What a form held has crossed the network in the clear already. Sending
+		// it once more would hide that.
+		http.Error(w, "Use https.", http.StatusForbidden)
+	case !strings.HasPrefix(r.RequestURI, "/"):
+		http.Error(w, "Use https.", http.StatusBadRequest)
+	default:
+		if strings.Contains(host, ":") {
+			host = "[" + host + "]"
+		}
+		// The authority is ours, and the request target follows it as it is: it
+		// begins with "/", so it cannot become part of the authority.
+		w.Header().Set("Location", "https://"+host+h.port+r.RequestURI)
+		w.WriteHeader(http.StatusPermanentRedirect)
+	}
+}
+
+// hostOnly is a Host header in lower case, without port, trailing dot or brackets.
+func hostOnly(host string) string {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	return strings.ToLower(strings.TrimSuffix(host, "."))
+}
+
+// HSTSConfig is a policy of RFC 6797.
+type HSTSConfig struct {
+	MaxAge            time.Duration
+	IncludeSubdomains bool
+	Preload           bool
+	// Scheme says what the client spoke: clientip.Resolver.Scheme. Nil: https is
+	// a connection that is TLS here.
+	Scheme func(*http.Request) string
+}
+
+// HSTS tells browsers that came by https to come by nothing else. A MaxAge of
+// zero tells them nothing.
+func HSTS(c HSTSConfig, next http.Handler) http.Handler {
+	if c.MaxAge <= 0 {
+		return next
+	}
+	value := "max-age=" + strconv.FormatInt(int64(c.MaxAge/time.Second), 10)
+	if c.IncludeSubdomains {
+		value += "; includeSubDomains"
+	}
+	if c.Preload {
+		value += "; preload"
+	}
+	line := []string{value}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Over http the header means nothing, and anybody on the way could have
+		// written it (section 7.2).
+		if r.TLS != nil || c.Scheme != nil && c.Scheme(r) == "https" {
+			w.Header()["Strict-Transport-Security"] = line
+		}
+		next.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,202 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Server is an HTTP/1.1 and HTTP/2 server with the limits of this package. It is
+// safe for concurrent use.
+type Server struct {
+	config Config
+	http   *http.Server
+
+	draining  atomic.Bool
+	mu        sync.Mutex
+	listeners map[*listener]struct{}
+	hijacked  sync.Map // *exchange -> net.Conn
+
+	clients  *clientCounts
+	streams  atomic.Int64
+	handlers atomic.Int64 // those on hijacked connections too, which http.Server forgets
+	counts   counters
+}
+
+// New checks c.
+func New(c Config) (*Server, error) {
+	if err := c.complete(); err != nil {
+		return nil, err
+	}
+	s := &Server{config: c, listeners: map[*listener]struct{}{}, clients: newClientCounts()}
+	s.http = &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: c.Limits.HeaderTimeout,
+		IdleTimeout:       c.Limits.IdleTimeout,
+		// ReadTimeout and WriteTimeout stay zero: they are for whole requests,
+		// and would end uploads, downloads and streams that are doing well. Pace
+		// is what bounds the slow.
+		MaxHeaderBytes: c.Limits.HeaderBytes,
+		Protocols:      new(http.Protocols),
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: c.Limits.StreamsPerConnection,
+			MaxReadFrameSize:     16 << 10, // the least there is: a frame is buffered whole
+			// A connection without a sign of life is asked for one, so that a
+			// client that vanished does not keep its streams.
+			SendPingTimeout:  30 * time.Second,
+			PingTimeout:      15 * time.Second,
+			WriteByteTimeout: c.Pace.Patience,
+			CountError:       func(string) { s.counts.http2Errors.Add(1) },
+		},
+		ErrorLog:    slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug),
+		ConnContext: withConnInfo,
+	}
+	s.http.Protocols.SetHTTP1(true)
+	s.http.Protocols.SetHTTP2(c.TLS != nil)
+	if c.TLS != nil {
+		s.http.TLSConfig = c.TLS.Clone()
+	}
+	return s, nil
+}
+
+// Serve accepts connections from ln until Drain or Close, and then returns
+// [http.ErrServerClosed]. It may be called for several listeners.
+func (s *Server) Serve(ln net.Listener) error {
+	l := &listener{Listener: ln, server: s}
+	s.mu.Lock()
+	if s.draining.Load() {
+		s.mu.Unlock()
+		l.Close()
+		return http.ErrServerClosed
+	}
+	s.listeners[l] = struct{}{}
+	s.mu.Unlock()
+	var err error
+	if s.config.TLS != nil {
+		err = s.http.ServeTLS(l, "", "")
+	} else {
+		err = s.http.Serve(l)
+	}
+	if s.draining.Load() && (err == nil || errors.Is(err, net.ErrClosed)) {
+		return http.ErrServerClosed
+	}
+	return err
+}
+
+// ServeHTTP admits a request to the handler. It is what the server itself calls;
+// tests of handlers may too.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.handlers.Add(1)
+	defer s.handlers.Add(-1)
+	x := newExchange(s, w, r)
+	defer x.finish()
+	switch {
+	case len(r.RequestURI) > s.config.Limits.URLBytes:
+		s.counts.longURLs.Add(1)
+		s.refuse(x, r, http.StatusRequestURITooLong, "The address is too long.")
+	case headerLines(r.Header) > s.config.Limits.Headers:
+		// net/http bounds the bytes. Thousands of tiny lines are within them, and
+		// each costs whoever walks the header.
+		s.counts.manyHeaders.Add(1)
+		s.refuse(x, r, http.StatusRequestHeaderFieldsTooLarge, "The request has too many header fields.")
+	case !x.admit(r.Context()):
+		x.Header().Set("Retry-After", strconv.Itoa(s.config.Shed.retryAfter()))
+		s.refuse(x, r, http.StatusServiceUnavailable, "The server is busy. Try again in a moment.")
+	default:
+		s.config.Handler.ServeHTTP(x, x.request)
+	}
+}
+
+// refuse answers a request without looking further into it. If it has a body,
+// the connection is given up with it: reading what nobody wants is work too.
+func (s *Server) refuse(x *exchange, r *http.Request, status int, message string) {
+	if r.Body != nil && r.Body != http.NoBody && r.ProtoMajor == 1 {
+		x.Header().Set("Connection", "close")
+	}
+	x.Header().Set("Cache-Control", "no-store")
+	s.config.Refuse(x, r, status, message)
+}
+
+func headerLines(h http.Header) int {
+	n := 0
+	for _, lines := range h {
+		n += len(lines)
+	}
+	return n
+}
+
+// ErrCutOff is returned by Drain when its time was up before its work was.
+var ErrCutOff = errors.New("edge: requests were cut off at the end of the drain time")
+
+// Drain ends the server in order: it stops accepting, has streams told, answers
+// what arrives on open connections for Linger, each time as the last answer of
+// its connection, then closes idle connections and waits for the rest. When ctx
+// ends first, what is left is closed and the error is [ErrCutOff].
+//
+// A listener that a successor shares stays open there, and with it the queue of
+// connections nobody has accepted yet: none is lost.
+func (s *Server) Drain(ctx context.Context) error {
+	s.mu.Lock()
+	first := !s.draining.Swap(true)
+	for l := range s.listeners {
+		l.Close()
+	}
+	s.mu.Unlock()
+	if !first {
+		return nil
+	}
+	if s.config.OnDrain != nil {
+		s.config.OnDrain(ctx)
+	}
+	s.linger(ctx)
+	err := s.http.Shutdown(ctx)
+	if until(ctx, func() bool { return s.handlers.Load() == 0 }) && err == nil {
+		return nil
+	}
+	left := s.handlers.Load()
+	s.Close()
+	return fmt.Errorf("%w: %d left", ErrCutOff, left)
+}
+
+// linger waits until there are no connections, at most Config.Linger. Without
+// it, an idle HTTP/1.1 connection is closed while a request on it is under way,
+// and a client that may not repeat the request must report a failure.
+func (s *Server) linger(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, s.config.Linger)
+	defer cancel()
+	until(ctx, func() bool { return s.counts.open.Load() == 0 })
+}
+
+// until asks done every few milliseconds until it is true or ctx ends.
+func until(ctx context.Context, done func() bool) bool {
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
+	for !done() {
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return done()
+		}
+	}
+	return true
+}
+
+// Close closes everything at once.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	s.draining.Store(true)
+	for l := range s.listeners {
+		l.Close()
+	}
+	s.mu.Unlock()
+	err := s.http.Close()
+	s.hijacked.Range(func(_, conn any) bool { conn.(net.Conn).Close(); return true })
+	return err
+}

@@ -1,0 +1,300 @@
+package edge_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"sallyport/proxy/edge"
+)
+
+// rig is a server built by this package.
+type rig struct {
+	*edge.Server
+	t    testing.TB
+	addr string
+	pki  *pki
+	tls  bool
+}
+
+// start serves c on a loopback port until the test ends.
+func start(t testing.TB, c edge.Config, wrap ...func(net.Listener) net.Listener) *rig {
+	t.Helper()
+	if c.Handler == nil {
+		c.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, "%s %s", r.Method, r.URL.Path) })
+	}
+	s, err := edge.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := edge.Listen(t.Context(), edge.ListenConfig{Address: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := ln.Addr().String()
+	for _, f := range wrap {
+		ln = f(ln)
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ln) }()
+	t.Cleanup(func() {
+		s.Close()
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			t.Errorf("Serve returned %v", err)
+		}
+	})
+	return &rig{Server: s, t: t, addr: addr, tls: c.TLS != nil}
+}
+
+// startTLS is start with a certificate for app.example.
+func startTLS(t testing.TB, c edge.Config) *rig {
+	t.Helper()
+	p := newPKI(t)
+	cert, key := p.files(p.leaf("app.example"))
+	certs, err := edge.NewCertificates(edge.CertConfig{Pairs: []edge.CertPair{{CertFile: cert, KeyFile: key}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.TLS, err = edge.NewTLS(edge.TLSConfig{Certificates: certs}); err != nil {
+		t.Fatal(err)
+	}
+	g := start(t, c)
+	g.pki = p
+	return g
+}
+
+// dial opens a connection, in TLS with the given protocol if the server speaks it.
+func (g *rig) dial(proto ...string) net.Conn {
+	g.t.Helper()
+	c, err := net.Dial("tcp", g.addr)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(20 * time.Second)) // a test that hangs fails
+	if !g.tls {
+		return c
+	}
+	tc := tls.Client(c, &tls.Config{RootCAs: g.pki.pool, ServerName: "app.example", NextProtos: proto})
+	if err := tc.Handshake(); err != nil {
+		g.t.Fatal(err)
+	}
+	return tc
+}
+
+// send writes raw bytes and returns what to read the answers from.
+func (g *rig) send(raw string) (net.Conn, *bufio.Reader) {
+	g.t.Helper()
+	c := g.dial()
+	if _, err := io.WriteString(c, raw); err != nil {
+		g.t.Fatal(err)
+	}
+	return c, bufio.NewReader(c)
+}
+
+func (g *rig) client(proto string) *http.Client {
+	p := new(http.Protocols)
+	p.SetHTTP1(proto == "http/1.1")
+	p.SetHTTP2(proto == "h2")
+	tr := &http.Transport{Protocols: p, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", g.addr)
+	}}
+	if g.pki != nil {
+		tr.TLSClientConfig = &tls.Config{RootCAs: g.pki.pool}
+	}
+	g.t.Cleanup(tr.CloseIdleConnections)
+	return &http.Client{Transport: tr, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
+
+func status(t testing.TB, br *bufio.Reader) int {
+	t.Helper()
+	res, err := http.ReadResponse(br, nil)
+	if err != nil {
+		t.Fatalf("no answer: %v", err)
+	}
+	io.Copy(io.Discard, res.Body)
+	return res.StatusCode
+}
+
+// eventually waits for what another goroutine is about to do.
+func eventually(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if !edge.Until(ctx, done) {
+		t.Fatalf("never happened: %s", what)
+	}
+}
+
+func TestConfigIsChecked(t *testing.T) {
+	ok := http.NotFoundHandler()
+	for name, c := range map[string]edge.Config{
+		"no handler":      {},
+		"negative limit":  {Handler: ok, Limits: edge.Limits{Connections: -1}},
+		"negative pace":   {Handler: ok, Pace: edge.Pace{MinRate: -1}},
+		"invalid network": {Handler: ok, Limits: edge.Limits{Exempt: make([]prefix, 1)}},
+	} {
+		if _, err := edge.New(c); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func TestProtocols(t *testing.T) {
+	g := startTLS(t, edge.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Proto) })})
+	for _, proto := range []string{"http/1.1", "h2"} {
+		res, err := g.client(proto).Get("https://app.example/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(res.Body)
+		if want := map[string]string{"h2": "HTTP/2.0", "http/1.1": "HTTP/1.1"}[proto]; string(body) != want {
+			t.Errorf("%s: served %q", proto, body)
+		}
+	}
+}
+
+// O2: what one request can make the server hold, over both protocols.
+func TestAttackO2Limits(t *testing.T) {
+	limits := edge.Limits{HeaderBytes: 16 << 10, Headers: 50, URLBytes: 2000}
+	reached := 0
+	g := startTLS(t, edge.Config{Limits: limits, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached++ })})
+	for _, proto := range []string{"http/1.1", "h2"} {
+		for name, c := range map[string]struct {
+			path   string
+			header http.Header
+			want   int
+		}{
+			"long URL":     {"/" + strings.Repeat("a", 2000), nil, 414},
+			"many headers": {"/", http.Header{"X": strings.Split(strings.Repeat("a,", 60), ",")}, 431},
+			"huge header":  {"/", http.Header{"X": {strings.Repeat("a", 64<<10)}}, 431},
+			"huge cookie":  {"/", http.Header{"Cookie": {"c=" + strings.Repeat("a", 64<<10)}}, 431},
+		} {
+			req, _ := http.NewRequest("GET", "https://app.example"+c.path, nil)
+			req.Header = c.header
+			res, err := g.client(proto).Do(req)
+			if err != nil {
+				t.Errorf("%s, %s: %v", proto, name, err)
+				continue
+			}
+			res.Body.Close()
+			if res.StatusCode != c.want {
+				t.Errorf("%s, %s: got %d, want %d", proto, name, res.StatusCode, c.want)
+			}
+		}
+	}
+	if s := g.Stats(); reached != 0 || s.LongURLs != 2 || s.ManyHeaders != 2 {
+		t.Errorf("%d requests reached the handler; %+v", reached, s)
+	}
+}
+
+// O1: nothing but the handler answers on the data port.
+func TestAttackO1NothingBesideTheHandler(t *testing.T) {
+	g := start(t, edge.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(418) })})
+	for _, line := range []string{"GET /debug/pprof/ HTTP/1.1", "GET /metrics HTTP/1.1", "GET /debug/vars HTTP/1.1", "OPTIONS * HTTP/1.1"} {
+		_, br := g.send(line + "\r\nHost: app.example\r\n\r\n")
+		if got := status(t, br); got != 418 {
+			t.Errorf("%s: %d did not come from the handler", line, got)
+		}
+	}
+}
+
+func TestConnectionLimits(t *testing.T) {
+	t.Run("in total", func(t *testing.T) {
+		g := start(t, edge.Config{Limits: edge.Limits{Connections: 2}})
+		a, b := g.dial(), g.dial()
+		eventually(t, "two connections", func() bool { return g.Stats().OpenConnections == 2 })
+		c := g.dial()
+		if _, err := c.Read(make([]byte, 1)); err == nil {
+			t.Error("a third connection was served")
+		}
+		a.Close()
+		b.Close()
+		eventually(t, "places are free again", func() bool { return g.Stats().OpenConnections == 0 })
+		_, br := g.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+		if got := status(t, br); got != 200 {
+			t.Errorf("got %d", got)
+		}
+	})
+	t.Run("of one client", func(t *testing.T) {
+		g := start(t, edge.Config{Limits: edge.Limits{ConnectionsPerClient: 2}})
+		keep := [2]net.Conn{}
+		for i := range keep {
+			c, br := g.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+			status(t, br)
+			keep[i] = c
+		}
+		_, br := g.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+		if _, err := br.ReadByte(); err == nil {
+			t.Error("a third connection of one client was served")
+		}
+		keep[0].Close()
+		eventually(t, "the place is free", func() bool { return g.Stats().OpenConnections == 1 })
+		_, br = g.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+		if got := status(t, br); got != 200 {
+			t.Errorf("got %d", got)
+		}
+	})
+	t.Run("a proxy in front is not one client", func(t *testing.T) {
+		g := start(t, edge.Config{Limits: edge.Limits{ConnectionsPerClient: 1, Exempt: []prefix{parsePrefix("127.0.0.0/8")}}})
+		for range 3 {
+			_, br := g.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+			if got := status(t, br); got != 200 {
+				t.Errorf("got %d", got)
+			}
+		}
+	})
+}
+
+// With the PROXY protocol, clients are counted by the address in the header, and
+// a peer that sends none does not keep others from being accepted.
+func TestConnectionLimitBehindProxyProtocol(t *testing.T) {
+	s, err := edge.New(edge.Config{Limits: edge.Limits{ConnectionsPerClient: 1},
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.RemoteAddr) })})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := edge.Listen(t.Context(), edge.ListenConfig{Address: "127.0.0.1:0", ProxyProtocol: true, Trusted: []prefix{parsePrefix("127.0.0.0/8")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go s.Serve(ln)
+	t.Cleanup(func() { s.Close() })
+	g := &rig{Server: s, t: t, addr: ln.Addr().String()}
+	g.dial() // says nothing
+	ask := func(from string) (net.Conn, string) {
+		c, br := g.send("PROXY TCP4 " + from + " 127.0.0.1 1 2\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")
+		res, err := http.ReadResponse(br, nil)
+		if err != nil {
+			return c, ""
+		}
+		body, _ := io.ReadAll(res.Body)
+		return c, string(body)
+	}
+	if _, got := ask("192.0.2.1"); got != "192.0.2.1:1" {
+		t.Errorf("served %q", got)
+	}
+	if _, got := ask("192.0.2.2"); got != "192.0.2.2:1" {
+		t.Errorf("another client was served %q", got)
+	}
+	if _, got := ask("192.0.2.1"); got != "" {
+		t.Error("a second connection of one client behind the load balancer was served")
+	}
+}
+
+func pool(certs ...*x509.Certificate) *x509.CertPool {
+	p := x509.NewCertPool()
+	for _, c := range certs {
+		p.AddCert(c)
+	}
+	return p
+}

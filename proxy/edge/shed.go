@@ -1,0 +1,174 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+)
+
+// ShedConfig says when a server is full.
+type ShedConfig struct {
+	// Requests is how many are handled at once. Streams are not among them.
+	Requests int
+	// Queued is how many more may wait, each for at most QueueFor.
+	Queued   int
+	QueueFor time.Duration
+	// Streams is how many streams may be open beside the requests. A stream
+	// beyond that keeps a request's place for as long as it lives.
+	Streams int
+	// RetryAfter is what a refused client is told.
+	RetryAfter time.Duration
+	// Memory, if set, says how much of the memory that may be used is in use, as
+	// [LiveMemory] does. From MemoryHigh (0.85) up, nothing new is admitted.
+	Memory     func() float64
+	MemoryHigh float64
+}
+
+// Shedder refuses work before it is too much. It takes no lock while there is
+// room. A nil Shedder admits everything.
+type Shedder struct {
+	config   ShedConfig
+	requests atomic.Int64
+	streams  atomic.Int64
+	queued   atomic.Int64
+	full     atomic.Bool // memory
+	wake     chan struct{}
+
+	shedFull, shedMemory atomic.Uint64
+}
+
+// NewShedder checks c.
+func NewShedder(c ShedConfig) (*Shedder, error) {
+	orDefault(&c.Requests, 4096)
+	orDefault(&c.Streams, 20_000)
+	orDefault(&c.QueueFor, time.Second)
+	orDefault(&c.RetryAfter, 2*time.Second)
+	orDefault(&c.MemoryHigh, 0.85)
+	if c.Requests < 0 || c.Queued < 0 || c.Streams < 0 || c.QueueFor < 0 || c.RetryAfter < 0 || c.MemoryHigh < 0 || c.MemoryHigh > 1 {
+		return nil, errors.New("edge: a limit of the shedder is out of range")
+	}
+	return &Shedder{config: c, wake: make(chan struct{}, max(c.Queued, 1))}, nil
+}
+
+// Run watches the memory until ctx ends. Without ShedConfig.Memory it returns at once.
+func (s *Shedder) Run(ctx context.Context) {
+	if s.config.Memory == nil {
+		return
+	}
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		s.full.Store(s.config.Memory() >= s.config.MemoryHigh)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// place is what a request holds in a Shedder. The zero place is none.
+type place struct {
+	in     *Shedder
+	stream bool
+}
+
+func (s *Shedder) enter(ctx context.Context) (place, bool) {
+	if s == nil {
+		return place{}, true
+	}
+	if s.full.Load() {
+		s.shedMemory.Add(1)
+		return place{}, false
+	}
+	if s.take() || s.wait(ctx) {
+		return place{in: s}, true
+	}
+	s.shedFull.Add(1)
+	return place{}, false
+}
+
+func (s *Shedder) take() bool { return addBelow(&s.requests, int64(s.config.Requests)) }
+
+// addBelow adds one unless that is more than limit.
+func addBelow(v *atomic.Int64, limit int64) bool {
+	for {
+		n := v.Load()
+		if n >= limit {
+			return false
+		}
+		if v.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+func (s *Shedder) wait(ctx context.Context) bool {
+	if !addBelow(&s.queued, int64(s.config.Queued)) {
+		return false
+	}
+	defer s.queued.Add(-1)
+	end := time.NewTimer(s.config.QueueFor)
+	defer end.Stop()
+	for {
+		// After queued was raised: whoever gave a place back before that did not
+		// see us, and the place is there; whoever does after that wakes us.
+		if s.take() {
+			return true
+		}
+		select {
+		case <-s.wake:
+		case <-end.C:
+			return false
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+func (s *Shedder) freed() {
+	s.requests.Add(-1)
+	if s.queued.Load() > 0 {
+		select {
+		case s.wake <- struct{}{}:
+		default: // as many wakes are pending as can be waiting
+		}
+	}
+}
+
+func (p *place) toStream() {
+	if p.in == nil || p.stream || !addBelow(&p.in.streams, int64(p.in.config.Streams)) {
+		return
+	}
+	p.stream = true
+	p.in.freed()
+}
+
+func (p *place) leave() {
+	switch {
+	case p.in == nil:
+	case p.stream:
+		p.in.streams.Add(-1)
+	default:
+		p.in.freed()
+	}
+	p.in = nil
+}
+
+func (s *Shedder) retryAfter() int {
+	return max(1, int((s.config.RetryAfter+time.Second-1)/time.Second))
+}
+
+// ShedStats is for metrics.
+type ShedStats struct {
+	Requests, Streams, Queued int64  // now
+	ShedFull, ShedMemory      uint64 // refused so far
+	MemoryFull                bool   // now
+}
+
+// Stats is cheap.
+func (s *Shedder) Stats() ShedStats {
+	return ShedStats{Requests: s.requests.Load(), Streams: s.streams.Load(), Queued: s.queued.Load(),
+		ShedFull: s.shedFull.Load(), ShedMemory: s.shedMemory.Load(), MemoryFull: s.full.Load()}
+}
