@@ -50,7 +50,7 @@ func TestMemoSeesEveryFactOfAPerson(t *testing.T) {
 	g, who := crowd(t, func(p *plan) {
 		p.policy = "version: 1\nrules:\n" +
 			"  - {name: a, when: user.name == \"X\", then: block}\n  - {name: b, when: user.time_zone == \"X\", then: block}\n" +
-			"  - {name: c, when: '\"XX\" in user.countries', then: block}\n  - {name: d, when: user.email == \"x@example.test\", then: block}\n" +
+			"  - {name: c, when: '\"KP\" in user.countries', then: block}\n  - {name: d, when: user.email == \"x@example.test\", then: block}\n" +
 			"  - {name: e, when: credential.class == \"unattested\", then: block}\n"
 	})
 	for name, edit := range map[string]func(*authn.Session){
