@@ -1,0 +1,33 @@
+package assertion
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+)
+
+// Run rereads the keys once a minute, and rotates them if Config says so, until ctx ends.
+// Without it a process never learns of the keys of others.
+func (s *Signer) Run(ctx context.Context) {
+	t := time.NewTicker(reloadEvery)
+	defer t.Stop()
+	// Processes that share the store do not all rotate in the same minute.
+	due := s.RotateEvery + rand.N(10*reloadEvery)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		err := s.Reload(ctx)
+		if err == nil && s.RotateEvery > 0 && s.Now().Sub(s.ring.Load().all[0].created) >= due {
+			if err = s.Rotate(ctx); err == nil {
+				s.Logger.Info("assertion key rotated", "kid", s.ring.Load().all[0].public.KeyID, "signs_in", s.lead())
+			}
+		}
+		if err != nil && ctx.Err() == nil && !errors.Is(err, ErrRotating) {
+			s.Logger.Warn("assertion keys could not be tended; it is tried again", "error", err)
+		}
+	}
+}
