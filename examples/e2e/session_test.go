@@ -222,7 +222,7 @@ func TestWhoamiAndChallenges(t *testing.T) {
 	ticket := s.ticket(alice.Email)
 	c.signIn(ticket, alice.Sub)
 	a = c.api(s.base + "/.sallyport/whoami")
-	if m := fields(a); a.status != http.StatusOK || m["level"] != "signed-in" && m["level"] != "signed_in" || m["verified_age_seconds"] != nil || m["user"] != "alice@example.com" {
+	if m := fields(a); a.status != http.StatusOK || m["level"] != "signed_in" || m["verified_age_seconds"] != nil || m["user"] != "alice@example.com" {
 		t.Errorf("whoami after sign-in: %d %v", a.status, m)
 	}
 	c.enrol(ticket)

@@ -127,12 +127,17 @@ func newStack(t *testing.T, edit ...func(string) string) *stack {
 func startStack(t *testing.T, port, issuer string, edit ...func(string) string) *stack {
 	t.Helper()
 	s := &stack{t: t, dir: t.TempDir(), base: "http://localhost:" + port, treasury: "http://treasury.localhost:" + port}
+	tool := http.NewServeMux()
+	tool.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprintf(w, "<!doctype html><title>Treasury</title><h1 id=tool>Treasury of %s</h1>", r.Header.Get("X-Sallyport-User"))
+	})
+	streams(tool)
 	s.upstream = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		s.seen = append(s.seen, r.Clone(context.Background()))
 		s.mu.Unlock()
-		w.Header().Set("Content-Type", "text/html")
-		fmt.Fprintf(w, "<!doctype html><title>Treasury</title><h1 id=tool>Treasury of %s</h1>", r.Header.Get("X-Sallyport-User"))
+		tool.ServeHTTP(w, r)
 	}))
 	t.Cleanup(s.upstream.Close)
 	opsPort := freePort(t)
@@ -194,6 +199,13 @@ tests:
 func (s *stack) write(name, content string) {
 	s.t.Helper()
 	if err := os.WriteFile(filepath.Join(s.dir, name), []byte(content), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *stack) remove(name string) {
+	s.t.Helper()
+	if err := os.Remove(filepath.Join(s.dir, name)); err != nil {
 		s.t.Fatal(err)
 	}
 }
