@@ -285,7 +285,7 @@ func (g *rig) enrolled(sub, addr string) *browser {
 			g.Fatalf("%s cannot open %s: %d %s", sub, tool, a.StatusCode, a.body)
 		}
 	}
-	g.ledger.take()
+	g.ledger.reset()
 	g.tool.requests()
 	return b
 }

@@ -149,6 +149,13 @@ func (l *ledger) take() []audit.Record {
 	return rs
 }
 
+// reset forgets everything, the runs of allows as well.
+func (l *ledger) reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.records, l.runs = nil, map[audit.Same]int{}
+}
+
 // tool is the protected tool behind every route. It remembers what reached it.
 type tool struct {
 	mu     sync.Mutex
