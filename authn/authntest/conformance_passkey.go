@@ -82,6 +82,9 @@ var credentialTests = []storeTest{
 		t.equal(t.credentials("alice")[0].Blocked, "cloned")
 		t.is(t.a.RecordUse(t.ctx, r.Subject, r.ID, passkey.Use{OldSignCount: r.SignCount, SignCount: r.SignCount}), authn.ErrNotFound)
 	}},
+	{"a block ends every session of its owner, and no other", testBlockEndsSessions},
+	{"a removal ends the sessions that the credential raised", testRemovalEndsSessions},
+	{"an assertion under way does not outlive its credential", testLateVerification},
 	{"only its owner renames a credential", func(t *storeT) {
 		r := sampleCredential("c1", subject("alice"))
 		t.ok(t.a.AddCredential(t.ctx, r))
@@ -138,4 +141,87 @@ func testRecordUse(t *storeT) {
 	r.SignCount, r.BackedUp, r.LastUsedAt, r.Data = use.SignCount, true, micro(use.At), use.Data
 	t.equal(t.credentials("alice"), []passkey.Record{r})
 	t.is(t.b.RecordUse(t.ctx, r.Subject, r.ID, use), authn.ErrNotFound)
+}
+
+// changesSince wants the ids, and no others, in the change log.
+func (t *storeT) changesSince(after int64, want ...string) {
+	t.Helper()
+	ids, _, err := t.b.SessionChanges(t.ctx, after)
+	t.ok(err)
+	if !slices.Equal(ids, want) {
+		t.Fatalf("the change log names %v, want %v", ids, want)
+	}
+}
+
+func (t *storeT) seq() int64 {
+	t.Helper()
+	_, last, err := t.b.SessionChanges(t.ctx, 0)
+	t.ok(err)
+	return last
+}
+
+func testBlockEndsSessions(t *storeT) {
+	r := sampleCredential("c1", subject("alice"))
+	t.ok(t.a.AddCredential(t.ctx, r))
+	_, one := t.create("s1", subject("alice")) // verified with another credential
+	_, two := t.create("s2", subject("alice"))
+	_, bob := t.create("s3", subject("bob"))
+	last := t.seq()
+	t.is(t.a.BlockCredential(t.ctx, subject("bob"), r.ID, "cloned"), authn.ErrNotFound)
+	t.changesSince(last)
+	t.ok(t.a.BlockCredential(t.ctx, r.Subject, r.ID, "cloned"))
+	t.changesSince(last, "s1", "s2")
+	t.equal(t.alive(one.Digest), false)
+	t.equal(t.alive(two.Digest), false)
+	t.equal(t.alive(bob.Digest), true)
+
+	_, three := t.create("s4", subject("alice"))
+	t.ok(t.a.BlockCredential(t.ctx, r.Subject, r.ID, "again"))
+	t.equal(t.alive(three.Digest), false)
+}
+
+func testRemovalEndsSessions(t *storeT) {
+	for _, id := range []string{"credential-s1", "spare"} {
+		t.ok(t.a.AddCredential(t.ctx, sampleCredential(id, subject("alice"))))
+	}
+	_, raised := t.create("s1", subject("alice")) // with credential-s1
+	_, other := t.create("s2", subject("alice"))
+	_, handed := t.create("s3", subject("alice"))
+	elsewhere := sampleToken("elsewhere", "s3", "other.example.test")
+	elsewhere.Verification.Credential.ID = []byte("credential-s1")
+	t.ok(t.a.PutToken(t.ctx, elsewhere))
+	last := t.seq()
+	t.is(t.a.RemoveCredential(t.ctx, subject("bob"), []byte("credential-s1")), authn.ErrNotFound)
+	t.changesSince(last)
+	t.ok(t.a.RemoveCredential(t.ctx, subject("alice"), []byte("credential-s1")))
+	t.changesSince(last, "s1", "s3")
+	t.equal(t.alive(raised.Digest), false)
+	t.equal(t.alive(handed.Digest), false)
+	t.equal(t.alive(elsewhere.Digest), false)
+	t.equal(t.alive(other.Digest), true)
+
+	last = t.seq()
+	t.is(t.a.RemoveCredential(t.ctx, subject("alice"), []byte("spare")), passkey.ErrLastCredential)
+	t.changesSince(last)
+}
+
+// The assertion is checked, then its credential goes, then the session is raised.
+func testLateVerification(t *storeT) {
+	for _, id := range []string{"c1", "c2", "c3"} {
+		t.ok(t.a.AddCredential(t.ctx, sampleCredential(id, subject("alice"))))
+	}
+	t.ok(t.a.BlockCredential(t.ctx, subject("alice"), []byte("c1"), "cloned"))
+	t.ok(t.a.RemoveCredential(t.ctx, subject("alice"), []byte("c2")))
+	_, old := t.create("s1", subject("alice"))
+	for _, id := range []string{"c1", "c2"} {
+		late := sampleToken("late-"+id, "s1", old.Host)
+		late.Verification.Credential.ID = []byte(id)
+		t.is(t.a.ReplaceToken(t.ctx, old.Digest, late), authn.ErrNotFound)
+		t.is(t.a.PutToken(t.ctx, late), authn.ErrNotFound)
+		t.equal(t.alive(late.Digest), false)
+	}
+	t.equal(t.alive(old.Digest), true)
+	good := sampleToken("good", "s1", old.Host)
+	good.Verification.Credential.ID = []byte("c3")
+	t.ok(t.a.ReplaceToken(t.ctx, old.Digest, good))
 }

@@ -70,6 +70,7 @@ type Memory struct {
 	once       map[onceKey]onceValue
 	handles    map[authn.Subject][]byte
 	creds      map[string]passkey.Record
+	removed    map[string]bool // ids of credentials that were removed
 	tickets    map[enroll.Digest]enroll.Ticket
 
 	ctl        sync.Mutex // guards what follows: hooks run without mu
@@ -93,6 +94,7 @@ func NewMemory() *Memory {
 		once:       map[onceKey]onceValue{},
 		handles:    map[authn.Subject][]byte{},
 		creds:      map[string]passkey.Record{},
+		removed:    map[string]bool{},
 		tickets:    map[enroll.Digest]enroll.Ticket{},
 		next:       map[string]Fault{},
 		always:     map[string]Fault{},

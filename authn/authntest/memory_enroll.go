@@ -63,7 +63,7 @@ func (m *Memory) RedeemTicket(ctx context.Context, d enroll.Digest, email authn.
 		}
 		t.RedeemedAt, t.RedeemedBy = micro(at), c.Subject
 		m.tickets[d] = t
-		m.creds[string(c.ID)] = cloneRecord(c)
+		m.addCredential(c)
 		return nil
 	})
 }

@@ -9,6 +9,7 @@ import (
 
 	"sallyport/authn"
 	"sallyport/authn/passkey"
+	"sallyport/authn/session"
 )
 
 // UserHandle implements [passkey.Store].
@@ -62,9 +63,14 @@ func (m *Memory) AddCredential(ctx context.Context, r passkey.Record) error {
 		if err := m.checkCredential(r); err != nil {
 			return err
 		}
-		m.creds[string(r.ID)] = cloneRecord(r)
+		m.addCredential(r)
 		return nil
 	})
+}
+
+func (m *Memory) addCredential(r passkey.Record) {
+	m.creds[string(r.ID)] = cloneRecord(r)
+	delete(m.removed, string(r.ID))
 }
 
 // checkCredential says whether r can be stored, without storing it.
@@ -97,16 +103,20 @@ func (m *Memory) RecordUse(ctx context.Context, s authn.Subject, id []byte, u pa
 }
 
 // BlockCredential implements [passkey.Store]. The first reason stays: it is
-// what an investigation wants to know.
+// what an investigation wants to know. A second block ends sessions as well.
 func (m *Memory) BlockCredential(ctx context.Context, s authn.Subject, id []byte, reason string) error {
 	return m.do(ctx, "BlockCredential", func() error {
 		if err := m.must(reason != "", "a credential blocked for no reason would stay usable"); err != nil {
 			return err
 		}
-		return m.change(s, id, func(r *passkey.Record) error {
+		if err := m.change(s, id, func(r *passkey.Record) error {
 			r.Blocked = cmp.Or(r.Blocked, reason)
 			return nil
-		})
+		}); err != nil {
+			return err
+		}
+		m.removeIf(func(r session.Record) bool { return r.Person.Subject == s })
+		return nil
 	})
 }
 
@@ -137,6 +147,15 @@ func (m *Memory) RemoveCredential(ctx context.Context, s authn.Subject, id []byt
 			return passkey.ErrLastCredential
 		}
 		delete(m.creds, string(id))
+		m.removed[string(id)] = true
+		m.removeIf(func(r session.Record) bool {
+			for _, t := range m.tokens {
+				if t.SessionID == r.ID && r.Person.Subject == s && string(t.Verification.Credential.ID) == string(id) {
+					return true
+				}
+			}
+			return false
+		})
 		return nil
 	})
 }

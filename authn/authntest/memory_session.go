@@ -86,6 +86,9 @@ func (m *Memory) ReplaceToken(ctx context.Context, old session.Digest, t session
 		if _, ok := m.tokens[t.Digest]; ok {
 			return errors.New("token exists")
 		}
+		if m.disowned(t) {
+			return authn.ErrNotFound
+		}
 		delete(m.tokens, old)
 		m.tokens[t.Digest] = cloneToken(t)
 		m.note(t.SessionID)
@@ -99,7 +102,7 @@ func (m *Memory) PutToken(ctx context.Context, t session.Token) error {
 		if err := m.checkToken(t); err != nil {
 			return err
 		}
-		if _, ok := m.sessions[t.SessionID]; !ok {
+		if _, ok := m.sessions[t.SessionID]; !ok || m.disowned(t) {
 			return authn.ErrNotFound
 		}
 		if _, ok := m.tokens[t.Digest]; ok {
@@ -250,6 +253,24 @@ func (m *Memory) SessionChanges(ctx context.Context, after int64) (ids []string,
 func (m *Memory) note(id string) {
 	m.changeSeq++
 	m.changes = append(m.changes, change{m.changeSeq, id})
+}
+
+// disowned reports whether t was verified with a credential that has been blocked
+// or removed since.
+func (m *Memory) disowned(t session.Token) bool {
+	id := string(t.Verification.Credential.ID)
+	return m.removed[id] || m.creds[id].Blocked != ""
+}
+
+func (m *Memory) removeIf(ends func(session.Record) bool) {
+	var ids []string
+	for id, r := range m.sessions {
+		if ends(r) {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	m.remove(ids)
 }
 
 func (m *Memory) remove(ids []string) {

@@ -44,11 +44,17 @@ type Store interface {
 	// RecordUse applies u if the row still holds u.OldSignCount and is not
 	// blocked; otherwise authn.ErrNotFound.
 	RecordUse(ctx context.Context, s authn.Subject, id []byte, u Use) error
-	// BlockCredential marks the credential as unusable, for the given reason.
+	// BlockCredential marks the credential as unusable, for the given reason, and
+	// ends every session of the subject in the same transaction, each noted in the
+	// change log: whoever holds a copy of the key may hold any of them. The first
+	// reason stays.
 	BlockCredential(ctx context.Context, s authn.Subject, id []byte, reason string) error
 	// RenameCredential and RemoveCredential fail with authn.ErrNotFound if the
 	// subject has no such credential. The last usable credential cannot be
-	// removed: ErrLastCredential.
+	// removed: ErrLastCredential. RemoveCredential ends, in the same transaction
+	// and noted in the change log, every session of which a token was verified
+	// with the credential; one that is verified with it from then on is refused by
+	// the session store (ReplaceToken, PutToken).
 	RenameCredential(ctx context.Context, s authn.Subject, id []byte, name string) error
 	RemoveCredential(ctx context.Context, s authn.Subject, id []byte) error
 }

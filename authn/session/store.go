@@ -56,11 +56,13 @@ type Store interface {
 	// It does not judge expiry.
 	LoadSession(ctx context.Context, d Digest) (Record, Token, error)
 	// ReplaceToken removes old and stores t in one transaction. It fails with
-	// authn.ErrNotFound, and stores nothing, if old is no longer there: of two
-	// concurrent rotations one wins.
+	// authn.ErrNotFound, and stores nothing, if old is no longer there (of two
+	// concurrent rotations one wins), or if t was verified with a passkey that has
+	// been blocked or removed since: a session must not outlive its passkey.
 	ReplaceToken(ctx context.Context, old Digest, t Token) error
 	// PutToken stores t and removes every other token of the same session and
-	// host. It fails with authn.ErrNotFound if the session is gone.
+	// host. It fails with authn.ErrNotFound if the session is gone, and for such a
+	// passkey.
 	PutToken(ctx context.Context, t Token) error
 	// TouchSessions moves LastSeenAt forward, never back; unknown ids are ignored.
 	TouchSessions(ctx context.Context, seen map[string]time.Time) error
@@ -78,8 +80,9 @@ type Store interface {
 	PurgeSessions(ctx context.Context, expiredBefore, seenBefore time.Time) (int, error)
 	// SessionChanges returns the ids of sessions changed or revoked after
 	// sequence number `after` by any process, and the newest number. Changes are
-	// what ReplaceToken, PutToken, RefreshSession and RevokeSessions do, each
-	// noted in the transaction that does it; new sessions and touches are none.
+	// what ReplaceToken, PutToken, RefreshSession and RevokeSessions do, and the
+	// ends that a blocked or removed passkey brings about, each noted in the
+	// transaction that does it; new sessions and touches are none.
 	// 0 asks for all that the log holds, for a caller that remembers nothing yet;
 	// any other number that the log does not reach, backwards or forwards, is an
 	// error, for the caller has missed what nobody can tell it any more. It is

@@ -65,6 +65,9 @@ func (t tx) insertCredential(r passkey.Record) error {
 	if err == nil && n == 0 {
 		err = passkey.ErrCredentialExists
 	}
+	if err == nil {
+		_, err = t.exec(`delete from removed_credentials where id = $1`, blob(r.ID))
+	}
 	return err
 }
 
@@ -85,14 +88,17 @@ func (d *DB) RecordUse(ctx context.Context, s authn.Subject, id []byte, u passke
 }
 
 // BlockCredential implements [passkey.Store]. The first reason stays: it is
-// what an investigation wants to know.
+// what an investigation wants to know. A second block ends sessions as well.
 func (d *DB) BlockCredential(ctx context.Context, s authn.Subject, id []byte, reason string) error {
 	return d.update(ctx, "block credential", func(tx tx) error {
 		if reason == "" {
 			return errors.New("a credential blocked for no reason would stay usable")
 		}
-		return tx.one(`update credentials set blocked = case when blocked = '' then $4 else blocked end
-			where id = $1 and subject_issuer = $2 and subject_id = $3`, id, s.Issuer, s.ID, reason)
+		if err := tx.one(`update credentials set blocked = case when blocked = '' then $4 else blocked end
+			where id = $1 and subject_issuer = $2 and subject_id = $3`, id, s.Issuer, s.ID, reason); err != nil {
+			return err
+		}
+		return tx.endSessions(`subject_issuer = $1 and subject_id = $2`, s.Issuer, s.ID)
 	})
 }
 
@@ -113,9 +119,13 @@ func (d *DB) RemoveCredential(ctx context.Context, s authn.Subject, id []byte) e
 			s.Issuer, s.ID); err != nil {
 			return err
 		}
-		if err := tx.one(`delete from credentials where id = $1 and subject_issuer = $2 and subject_id = $3
+		err := tx.one(`delete from credentials where id = $1 and subject_issuer = $2 and subject_id = $3
 			and (blocked <> '' or 1 < (select count(*) from credentials
-				where subject_issuer = $2 and subject_id = $3 and blocked = ''))`, id, s.Issuer, s.ID); !errors.Is(err, authn.ErrNotFound) {
+				where subject_issuer = $2 and subject_id = $3 and blocked = ''))`, id, s.Issuer, s.ID)
+		if err == nil {
+			return tx.disown(s, id)
+		}
+		if !errors.Is(err, authn.ErrNotFound) {
 			return err
 		}
 		var n int
@@ -128,4 +138,14 @@ func (d *DB) RemoveCredential(ctx context.Context, s authn.Subject, id []byte) e
 		}
 		return authn.ErrNotFound
 	})
+}
+
+// disown ends the sessions that a credential raised, and keeps an assertion under
+// way from raising another.
+func (t tx) disown(s authn.Subject, id []byte) error {
+	if err := t.put(`insert into removed_credentials (id) values ($1)`, id); err != nil {
+		return err
+	}
+	return t.endSessions(`subject_issuer = $1 and subject_id = $2
+		and id in (select session_id from session_tokens where verified_with = $3)`, s.Issuer, s.ID, id)
 }

@@ -131,17 +131,30 @@ func (d *DB) RevokeSessions(ctx context.Context, f session.Filter) (ids []string
 		return nil, d.wrap("revoke sessions", err)
 	}
 	err = d.update(ctx, "revoke sessions", func(tx tx) error {
-		rows, err := tx.QueryContext(ctx, `delete from sessions`+where+` returning id`, args...)
-		if ids, err = all(rows, err, scanString); err != nil {
-			return err
-		}
-		slices.Sort(ids)
-		return tx.noteChanges(ids...)
+		ids, err = tx.deleteSessions(where, args...)
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	return ids, nil
+}
+
+// deleteSessions deletes what the where clause selects, and notes each in the
+// change log: like noteChanges, the last thing that a transaction does.
+func (t tx) deleteSessions(where string, args ...any) ([]string, error) {
+	rows, err := t.QueryContext(t.ctx, `delete from sessions`+where+` returning id`, args...)
+	ids, err := all(rows, err, scanString)
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(ids)
+	return ids, t.noteChanges(ids...)
+}
+
+func (t tx) endSessions(condition string, args ...any) error {
+	_, err := t.deleteSessions(` where `+condition, args...)
+	return err
 }
 
 // ListSessions implements [session.Store].

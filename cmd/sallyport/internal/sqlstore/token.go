@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strconv"
 
+	"sallyport/authn"
 	"sallyport/authn/session"
 )
 
@@ -23,6 +24,9 @@ func (d *DB) ReplaceToken(ctx context.Context, old session.Digest, t session.Tok
 			old[:], t.SessionID, t.Host); err != nil {
 			return err
 		}
+		if err := tx.holdCredential(t); err != nil {
+			return err
+		}
 		if err := tx.insertToken(t); err != nil {
 			return err
 		}
@@ -34,6 +38,9 @@ func (d *DB) ReplaceToken(ctx context.Context, old session.Digest, t session.Tok
 func (d *DB) PutToken(ctx context.Context, t session.Token) error {
 	return d.update(ctx, "put token", func(tx tx) error {
 		if err := tx.holdSession(t.SessionID); err != nil {
+			return err
+		}
+		if err := tx.holdCredential(t); err != nil {
 			return err
 		}
 		if _, err := tx.exec(`delete from session_tokens where session_id = $1 and host = $2`, t.SessionID, t.Host); err != nil {
@@ -53,6 +60,18 @@ func (t tx) holdSession(id string) error {
 	return t.one(`update sessions set last_seen_at = last_seen_at where id = $1`, id)
 }
 
+// holdCredential says authn.ErrNotFound if the passkey that raises a session was
+// blocked or removed since its assertion was checked.
+func (t tx) holdCredential(tok session.Token) error {
+	var n int
+	err := t.QueryRowContext(t.ctx, `select (select count(*) from removed_credentials where id = $1)
+		+ (select count(*) from credentials where id = $1 and blocked <> '')`, blob(tok.Verification.Credential.ID)).Scan(&n)
+	if err == nil && n > 0 {
+		err = authn.ErrNotFound
+	}
+	return err
+}
+
 func (t tx) insertToken(tok session.Token) error {
 	if tok.Digest == (session.Digest{}) {
 		return errors.New("a token needs a digest")
@@ -66,9 +85,9 @@ func (t tx) insertToken(tok session.Token) error {
 	if err != nil {
 		return err
 	}
-	return t.put(`insert into session_tokens (digest, session_id, host, created_at, verified_at, verified_addr, verified_credential)
-		values ($1, $2, $3, $4, $5, $6, $7)`,
-		tok.Digest[:], tok.SessionID, tok.Host, micros(tok.CreatedAt), optional(v.At), addrText(v.Addr), credential)
+	return t.put(`insert into session_tokens (digest, session_id, host, created_at, verified_at, verified_addr, verified_credential, verified_with)
+		values ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		tok.Digest[:], tok.SessionID, tok.Host, micros(tok.CreatedAt), optional(v.At), addrText(v.Addr), credential, blob(v.Credential.ID))
 }
 
 func addrText(a netip.Addr) string {

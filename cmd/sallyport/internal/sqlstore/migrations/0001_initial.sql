@@ -37,8 +37,10 @@ create table session_tokens (
     verified_at         bigint,
     verified_addr       text   not null,
     verified_credential text   not null,
+    verified_with       bytea, -- the id in verified_credential
     unique (session_id, host)
 );
+create index session_tokens_by_credential on session_tokens (verified_with);
 
 -- Readers ask for what lies after the number they have seen. The one row of
 -- change_counter gives out the numbers: who holds it commits before the next
@@ -101,6 +103,12 @@ create table credentials (
     blocked            text   not null -- why it must not be used; empty if it may
 );
 create index credentials_by_subject on credentials (subject_id, subject_issuer);
+
+-- An assertion that was under way while its passkey was removed must not raise a
+-- session afterwards. A row is a few bytes, and nobody removes passkeys in a loop.
+create table removed_credentials (
+    id bytea not null primary key check (length(id) > 0)
+);
 
 create table tickets (
     id              text   not null primary key check (id <> ''),
