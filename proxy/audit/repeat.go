@@ -8,10 +8,14 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"sallyport/policy"
 )
 
-// Same identifies a run of identical allows. Two requests with the same value are
-// one line with a count.
+// Same identifies a run of identical allows of one session, or of identical blocks of
+// one address where nobody is signed in. Two requests with the same value are one
+// line with a count: whoever works all day, and whoever knocks all night, must not
+// fill the disk.
 type Same struct {
 	Session string
 	IP      string
@@ -57,12 +61,14 @@ type shard struct {
 
 // run is one run of allows. Guarded by its shard's lock, but for ready and err.
 type run struct {
-	key   Same
-	sum   uint64
-	body  []byte // of the first record
-	wrote time.Time
-	count int64 // since then
-	place *list.Element
+	key  Same
+	sum  uint64
+	body []byte // of the first record
+	// incident is the first record's; a repeat of a block is told the same one.
+	incident string
+	wrote    time.Time
+	count    int64 // since then
+	place    *list.Element
 	// live is set when the first record is on disk. Until then nobody is counted:
 	// whoever comes meanwhile waits on ready, and reads err after it.
 	live  bool
@@ -94,37 +100,43 @@ func (r *repeats) of(k *Same) (uint64, *shard) {
 // Allow. It is the hot path: no allocation, no I/O, no lock but that of
 // a 64th of all runs. The error means what it means for Append.
 func (l *Log) Repeat(k Same) (bool, error) {
-	if k.Session == "" {
-		return false, l.refused()
-	}
+	_, known, err := l.RepeatRefusal(k)
+	return known, err
+}
+
+// RepeatRefusal is Repeat for a block of somebody who is not signed in; it returns the
+// incident of the first one, under which the security team finds all of them.
+func (l *Log) RepeatRefusal(k Same) (incident string, known bool, err error) {
 	sum, s := l.repeats.of(&k)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// Under the lock: after closed is set, every count is in the last sweep.
 	if s.closed {
-		return false, ErrClosed
+		return "", false, ErrClosed
 	}
 	if sick := l.sick.Load(); sick != nil {
-		return false, sick.err
+		return "", false, sick.err
 	}
 	if e := s.runs[sum]; e != nil && e.live && e.key == k {
 		e.count++
-		return true, nil
+		return e.incident, true, nil
 	}
-	return false, nil
+	return "", false, nil
 }
 
-func (l *Log) refused() error {
-	if s := l.sick.Load(); s != nil {
-		return s.err
-	}
-	return nil
+// runs reports whether a record can be one of a run: an allow belongs to a session, and
+// only a block can belong to nobody.
+func runs(rec *Record) bool {
+	return rec.Session != "" || rec.IP != "" && rec.Action == policy.Block.String()
 }
 
-// Allow records that a request was let through. The first of a run is on disk
-// when it returns; the rest are counted, and written once a minute. An allow without
-// a session is never one of a run.
+// Allow records that a request was let through, or that nobody in particular was
+// turned away. The first of a run is on disk when it returns; the rest are counted, and
+// written once a minute. An allow without a session is never one of a run.
 func (l *Log) Allow(ctx context.Context, rec Record) error {
+	if !runs(&rec) {
+		return l.Append(ctx, rec)
+	}
 	known, err := l.Repeat(SameAs(&rec))
 	if known || err != nil {
 		return err
@@ -133,16 +145,13 @@ func (l *Log) Allow(ctx context.Context, rec Record) error {
 }
 
 func (l *Log) allowFirst(ctx context.Context, rec Record) error {
-	if rec.Session == "" {
-		return l.Append(ctx, rec)
-	}
 	k := SameAs(&rec)
 	sum, s := l.repeats.of(&k)
 	for {
 		s.mu.Lock()
 		e := s.runs[sum]
 		if e == nil {
-			e = &run{key: k, sum: sum, ready: make(chan struct{})}
+			e = &run{key: k, sum: sum, incident: rec.Incident, ready: make(chan struct{})}
 			e.place = s.order.PushBack(e)
 			s.runs[sum] = e
 			s.mu.Unlock()

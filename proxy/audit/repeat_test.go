@@ -300,3 +300,29 @@ func BenchmarkAllowRepeat(b *testing.B) {
 		}
 	})
 }
+
+// Whoever knocks all night from a blocked address gets one line and a count, and is
+// told one incident, under which all of it is found.
+func TestRepeatedBlocksOfNobody(t *testing.T) {
+	cfg := testConfig(t)
+	l := mustOpen(t, cfg)
+	blocked := Record{Event: "access", IP: "175.45.176.10", Route: "treasury", Action: "block", Rules: []string{"embargoed"}, Policy: "p1", Incident: "FIRST-00001"}
+	for range 1000 {
+		mustAllow(t, l, blocked)
+	}
+	incident, known, err := l.RepeatRefusal(SameAs(&blocked))
+	if incident != "FIRST-00001" || !known || err != nil {
+		t.Errorf("%q, %v, %v", incident, known, err)
+	}
+	other := blocked
+	other.IP = "175.45.176.11"
+	mustAllow(t, l, other)
+	other.Rules = []string{"tor"}
+	mustAllow(t, l, other)
+	// An allow that belongs to nobody is never collapsed: it should not exist.
+	stray := allowed("")
+	mustAllow(t, l, stray)
+	mustAllow(t, l, stray)
+	mustClose(t, l)
+	wantCounts(t, cfg, 0, 0, 0, 0, 0, 1000)
+}
