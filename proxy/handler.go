@@ -188,7 +188,6 @@ func (g *Gate) fail(w http.ResponseWriter, r *http.Request, v *Verdict, err erro
 	incident := portal.NewIncident()
 	g.Logger.Error("request could not be judged", "error", err, "incident", incident, "host", v.Target.Host, "path", v.Target.Path)
 	w.Header().Del("Set-Cookie")
-	w.Header().Set("Retry-After", "10")
 	g.Pages.Refuse(w, r, portal.Unavailable(incident))
 }
 

@@ -114,7 +114,7 @@ func TestAttackO5StoreDown(t *testing.T) {
 	g.mem.Fail(authntest.NotStored)
 	for _, to := range []string{treasury + "/", wiki + "/wiki", login + "/.sallyport/whoami", login + "/.sallyport/sign-in", login + "/.sallyport/account", treasury + "/.sallyport/sign-out"} {
 		a := b.get(to)
-		if a.StatusCode != 503 {
+		if a.StatusCode != 503 || a.Header.Get("Retry-After") == "" {
 			t.Errorf("%s got %d", to, a.StatusCode)
 		}
 		if len(a.Cookies()) != 0 {
@@ -150,16 +150,16 @@ func TestAttackO5AuditDown(t *testing.T) {
 	}
 	g.tool.requests()
 	g.ledger.fail("*")
-	if a := open(home); a.StatusCode != 503 {
+	if a := open(home); a.StatusCode != 503 || a.Header.Get("Retry-After") == "" {
 		t.Errorf("a repeat that cannot be counted got %d", a.StatusCode)
 	}
 	// Nor is a request that is refused for its form, or for its address.
-	if a := b.get(treasury + "/a//b"); a.StatusCode != 503 {
+	if a := b.get(treasury + "/a//b"); a.StatusCode != 503 || a.Header.Get("Retry-After") == "" {
 		t.Errorf("a bad request that cannot be recorded got %d", a.StatusCode)
 	}
 	r := b.request("GET", treasury+"/", "")
 	r.RemoteAddr = "nowhere"
-	if a := b.do(r); a.StatusCode != 503 {
+	if a := b.do(r); a.StatusCode != 503 || a.Header.Get("Retry-After") == "" {
 		t.Errorf("a block by address that cannot be recorded got %d", a.StatusCode)
 	}
 	if n := len(g.tool.requests()); n != 0 {

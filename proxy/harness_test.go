@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -361,4 +362,19 @@ func prefixes(list ...string) []netip.Prefix {
 		out[i] = netip.MustParsePrefix(s)
 	}
 	return out
+}
+
+// peeking is a store that somebody reads along with.
+type peeking struct {
+	*authntest.Memory
+	seen string
+}
+
+func (p *peeking) Put(ctx context.Context, purpose string, key [32]byte, payload []byte, expires time.Time) error {
+	var record struct{ Payload []byte }
+	if json.Unmarshal(payload, &record) == nil {
+		p.seen += string(record.Payload)
+	}
+	p.seen += string(payload)
+	return p.Memory.Put(ctx, purpose, key, payload, expires)
 }

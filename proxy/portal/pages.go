@@ -181,6 +181,8 @@ func (p *Pages) Refuse(w http.ResponseWriter, r *http.Request, f Refusal) {
 		w.Header().Set("WWW-Authenticate", challenge)
 	case f.Status == http.StatusUnauthorized: // RFC 9110 section 15.5.2
 		w.Header().Set("WWW-Authenticate", "Bearer")
+	case f.Status == http.StatusServiceUnavailable:
+		w.Header().Set("Retry-After", "10")
 	}
 	if Navigation(r) {
 		p.render(w, f.Status, "message", view{Title: f.Title, Text: f.Text, Steps: f.Steps, Link: f.Link, More: f.More, Incident: f.Incident, Email: f.Email})

@@ -1,0 +1,377 @@
+package proxy_test
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"sallyport/authn/authntest"
+	"sallyport/authn/session"
+	"sallyport/authn/signin"
+)
+
+// toProvider goes as far as the provider's door and returns the answer that leads
+// there.
+func (b *browser) toProvider(returnTo string) answer {
+	b.Helper()
+	a := b.get(login + "/.sallyport/sign-in?go=1&return_to=" + url.QueryEscape(returnTo))
+	if !strings.HasPrefix(a.location(), b.idp.Issuer()) {
+		b.Fatalf("%d %q %s", a.StatusCode, a.location(), a.body)
+	}
+	return a
+}
+
+// S1: a cookie that was there before is never the session that comes out, and is
+// worth nothing afterwards.
+func TestAttackS1Fixation(t *testing.T) {
+	g := newRig(t)
+	attacker := g.browser(home).enroll("bob")
+	planted := attacker.session(login)
+
+	victim := g.browser(home)
+	victim.key = g.enrolledKey("carol")
+	victim.cookies["login.example.test"] = map[string]string{g.sessions.CookieName(): planted}
+	back := victim.provider(victim.submitSignIn(), "carol")
+	seen := map[string]bool{planted: true}
+	page := victim.follow(back)
+	after := victim.session(login)
+	if seen[after] {
+		t.Fatal("signing in kept the planted cookie")
+	}
+	seen[after] = true
+	victim.pressAndGo(page)
+	if seen[victim.session(login)] {
+		t.Fatal("verifying kept the cookie")
+	}
+	// The planted one is dead, and so is the one from between sign-in and passkey.
+	for _, old := range []string{planted, after} {
+		thief := g.browser(home)
+		thief.cookies["login.example.test"] = map[string]string{g.sessions.CookieName(): old}
+		if a := thief.fetch("GET", login+"/.sallyport/whoami", nil); a.StatusCode != 401 {
+			t.Errorf("an old cookie got %d %s", a.StatusCode, a.body)
+		}
+	}
+}
+
+// submitSignIn goes to the provider although somebody is signed in already.
+func (b *browser) submitSignIn() answer {
+	b.Helper()
+	kept := b.cookies["login.example.test"]
+	b.cookies["login.example.test"] = map[string]string{}
+	a := b.toProvider(login + "/.sallyport/account")
+	for name, value := range kept {
+		b.cookies["login.example.test"][name] = value
+	}
+	return a
+}
+
+// enrolledKey enrols somebody in another browser and returns their authenticator.
+func (g *rig) enrolledKey(sub string) *authntest.Authenticator {
+	g.Helper()
+	return g.browser(home).enroll(sub).key
+}
+
+// S2: signing out on any host ends the session on all of them.
+func TestAttackS2SignOut(t *testing.T) {
+	for _, host := range []string{login, treasury, wiki} {
+		g := newRig(t)
+		b := g.enrolled("alice", home)
+		thief := b.clone(home)
+		if a := b.get(host + "/.sallyport/sign-out"); a.StatusCode != 200 || !strings.Contains(a.body, `data-action="sign-out"`) {
+			t.Fatalf("%s: %d %s", host, a.StatusCode, a.body)
+		}
+		if a := b.get(treasury + "/"); a.StatusCode != 200 {
+			t.Fatal("looking at the page signed out")
+		}
+		g.ledger.reset()
+		if a := b.submit(host+"/.sallyport/sign-out", nil); a.StatusCode != 200 || !strings.Contains(a.body, "You are signed out") {
+			t.Fatalf("%s: %d %s", host, a.StatusCode, a.body)
+		}
+		if got := g.ledger.events(); !slices.Equal(got, []string{"sign_out"}) {
+			t.Errorf("events %q", got)
+		}
+		if b.session(host) != "" {
+			t.Error("the cookie is still there")
+		}
+		g.tool.requests()
+		for _, to := range []string{treasury + "/", wiki + "/wiki", login + "/app"} {
+			r := thief.request("GET", to, "")
+			if a := thief.do(r); a.StatusCode != 401 {
+				t.Errorf("after signing out at %s a copied cookie opens %s: %d", host, to, a.StatusCode)
+			}
+		}
+		if n := len(g.tool.requests()); n != 0 {
+			t.Errorf("%d requests reached the tool", n)
+		}
+	}
+}
+
+// S2: revoked by somebody else, at the next request.
+func TestAttackS2Revoked(t *testing.T) {
+	g := newRig(t)
+	b := g.enrolled("alice", home)
+	if n, err := g.sessions.Revoke(t.Context(), session.Filter{Email: "alice@example.test"}); err != nil || n == 0 {
+		t.Fatal(n, err)
+	}
+	r := b.request("GET", treasury+"/", "")
+	if a := b.do(r); a.StatusCode != 401 {
+		t.Errorf("got %d", a.StatusCode)
+	}
+}
+
+func TestSessionsEndByThemselves(t *testing.T) {
+	g := newRig(t)
+	b := g.enrolled("alice", home)
+	g.clock.Add(session.DefaultIdleTimeout + time.Second)
+	if a := b.do(b.request("GET", treasury+"/", "")); a.StatusCode != 401 {
+		t.Errorf("idle for too long: %d", a.StatusCode)
+	}
+}
+
+// S4: nobody is sent to a host that is not ours, at any step.
+func TestAttackS4ReturnTo(t *testing.T) {
+	g := newRig(t)
+	b := g.enrolled("alice", home)
+	for _, evil := range []string{
+		"//evil.test", "/\\evil.test", "\t//evil.test", "https:evil.test", "https://treasury.example.test.evil.test/", "https://treasury.example.test@evil.test/",
+		"https://evil.test/", "/\r\nLocation: https://evil.test", "javascript:alert(1)", "data:text/html,x", "http://treasury.example.test/", "https://treasury.example.test:444/",
+		"///evil.test", "https:///evil.test", "/%0d%0a//evil.test\r\n", "https://[::1]/", "treasury.example.test", "https://treasury.example.test//evil.test",
+	} {
+		q := "?return_to=" + url.QueryEscape(evil)
+		for _, page := range []string{login + "/.sallyport/sign-in", login + "/.sallyport/step-up", login + "/.sallyport/enroll", treasury + "/.sallyport/sign-in", treasury + "/.sallyport/step-up"} {
+			for _, who := range []*browser{g.browser(home), b} {
+				if a := who.get(page + q); a.StatusCode != 400 && !(a.StatusCode == 302 && strings.HasPrefix(a.location(), login+"/") && !strings.Contains(a.location(), "evil")) {
+					t.Errorf("%s%s got %d %q", page, q, a.StatusCode, a.location())
+				}
+			}
+		}
+		if a := g.browser(home).get(login + "/.sallyport/sign-in" + q + "&go=1"); a.StatusCode != 400 {
+			t.Errorf("the provider is asked to come back to %q: %d %q", evil, a.StatusCode, a.location())
+		}
+		page := b.get(login + "/.sallyport/step-up")
+		c := page.ceremony(b)
+		c.returnTo = evil
+		o, _ := b.begin(c)
+		credential, err := b.key.Get(o.Options)
+		g.must(err)
+		if a := b.finish(c, o, credential); a.StatusCode != 400 {
+			t.Errorf("stepping up leads to %q: %d %s", evil, a.StatusCode, a.body)
+		}
+	}
+	for good, want := range map[string]string{
+		"/.sallyport/account": login + "/.sallyport/account", treasury + "/x?y=1": treasury + "/x?y=1", "https://TREASURY.example.test:443/": treasury + "/",
+	} {
+		if a := b.get(login + "/.sallyport/sign-in?return_to=" + url.QueryEscape(good)); a.location() != want {
+			t.Errorf("%q leads to %d %q", good, a.StatusCode, a.location())
+		}
+	}
+}
+
+// S5: what the signin package refuses ends at a page, with its reason in the audit
+// log, no session, and a way to start again that leads where the person was going.
+func TestAttackS5RefusedSignIns(t *testing.T) {
+	for _, c := range []struct {
+		fault authntest.IdPFault
+		code  string
+	}{
+		{authntest.FaultAlgNone, signin.CodeTokenAlgorithm},
+		{authntest.FaultWrongNonce, signin.CodeTokenNonce},
+		{authntest.FaultEmailUnverified, signin.CodeEmailUnverified},
+		{authntest.FaultMixUpIss, signin.CodeIssuerParameter},
+	} {
+		t.Run(string(c.fault), func(t *testing.T) {
+			g := newRig(t)
+			b := g.browser(home)
+			a := b.toProvider(treasury + "/books")
+			g.idp.SetFaults(c.fault)
+			page := b.get(b.provider(a, "alice"))
+			if page.StatusCode != 403 || b.session(login) != "" {
+				t.Fatalf("%d, session %q", page.StatusCode, b.session(login))
+			}
+			recs := g.ledger.take()
+			if len(recs) != 1 || recs[0].Event != "sign_in_failed" || recs[0].Detail["code"] != c.code || !strings.Contains(page.body, recs[0].Incident) {
+				t.Errorf("records %s", jsonText(recs))
+			}
+			if !strings.Contains(page.body, "return_to=https%3A%2F%2Ftreasury.example.test%2Fbooks") {
+				t.Errorf("starting again forgets where to go: %s", page.body)
+			}
+		})
+	}
+}
+
+// The state is for one browser, and for one time.
+func TestAttackS5StateIsBoundAndSpent(t *testing.T) {
+	g := newRig(t)
+	attacker, victim := g.browser(cafe), g.browser(home)
+	callback := attacker.provider(attacker.toProvider("/.sallyport/account"), "bob")
+	if a := victim.get(callback); a.StatusCode != 403 || victim.session(login) != "" {
+		t.Fatalf("an attacker's sign-in, opened by the victim: %d", a.StatusCode)
+	}
+	if a := attacker.get(callback); a.StatusCode != 403 || attacker.session(login) != "" {
+		t.Errorf("a state that was shown elsewhere works: %d", a.StatusCode)
+	}
+	callback = victim.provider(victim.toProvider("/.sallyport/account"), "alice")
+	if a := victim.get(callback); a.StatusCode != 302 || victim.session(login) == "" {
+		t.Fatalf("%d %s", a.StatusCode, a.body)
+	}
+	if a := victim.get(callback); a.StatusCode != 403 {
+		t.Errorf("a second time: %d", a.StatusCode)
+	}
+	// W8: two at once: one session.
+	b := g.browser(home)
+	callback = b.provider(b.toProvider("/.sallyport/account"), "alice")
+	requests := []*http.Request{b.request("GET", callback, ""), b.request("GET", callback, "")}
+	won := race(b, requests, 302)
+	if won != 1 {
+		t.Errorf("%d of two callbacks at once won", won)
+	}
+}
+
+// race sends requests at once and counts the answers of a status.
+func race(b *browser, requests []*http.Request, status int) int {
+	answers := make([]answer, len(requests))
+	var all sync.WaitGroup
+	for i, r := range requests {
+		all.Go(func() { answers[i] = b.clone(b.addr).do(r) })
+	}
+	all.Wait()
+	n := 0
+	for _, a := range answers {
+		if a.StatusCode == status {
+			n++
+		}
+	}
+	return n
+}
+
+// O5: a provider that does not answer is 503, never a failed sign-in, and says so.
+func TestAttackO5ProviderDown(t *testing.T) {
+	g := newRig(t)
+	b := g.browser(home)
+	callback := b.provider(b.toProvider(treasury+"/books"), "alice")
+	g.idp.SetFaults(authntest.FaultDown)
+	page := b.get(callback)
+	if page.StatusCode != 503 || page.Header.Get("Retry-After") == "" || b.session(login) != "" || !strings.Contains(page.body, "treasury.example.test%2Fbooks") {
+		t.Errorf("%d %s", page.StatusCode, page.body)
+	}
+	if got := g.ledger.events(); len(got) != 0 {
+		t.Errorf("an outage is recorded as %q", got)
+	}
+	g.idp.SetFaults()
+	g.mem.FailNext("Put", authntest.NotStored)
+	if a := b.get(login + "/.sallyport/sign-in?go=1"); a.StatusCode != 503 {
+		t.Errorf("no flow store: %d", a.StatusCode)
+	}
+	g.mem.FailNext("CreateSession", authntest.Stored)
+	if a := b.get(b.provider(b.toProvider("/.sallyport/account"), "alice")); a.StatusCode != 503 || b.session(login) != "" {
+		t.Errorf("a session that may or may not be stored: %d", a.StatusCode)
+	}
+	// People who are signed in do not notice.
+	alice := g.enrolled("alice", home)
+	g.idp.SetFaults(authntest.FaultDown)
+	if a := alice.get(treasury + "/"); a.StatusCode != 200 {
+		t.Errorf("signed in, provider down: %d", a.StatusCode)
+	}
+}
+
+// The flow cookie lives as long as the flow.
+func TestFlowCookieLastsAsLongAsTheFlow(t *testing.T) {
+	g := newRig(t)
+	a := g.browser(home).toProvider("/.sallyport/account")
+	for _, c := range a.Cookies() {
+		if want := int(signin.FlowLifetime / time.Second); strings.HasPrefix(c.Name, "__Host-sallyport-flow-") && c.MaxAge != want {
+			t.Errorf("max-age %d, want %d", c.MaxAge, want)
+		}
+	}
+}
+
+// While a sign-in is on its way the store does not know where it leads: that may be
+// an enrolment ticket.
+func TestStoreDoesNotLearnTheTicket(t *testing.T) {
+	g := newRig(t)
+	b := g.browser(home)
+	secret := g.ticket("alice@example.test")
+	kept := &peeking{Memory: g.mem}
+	p, err := signin.New(signin.Config{Issuer: g.idp.Issuer(), ClientID: "sallyport", RedirectURL: login + "/.sallyport/callback", Flows: kept, Now: g.clock.Now})
+	g.must(err)
+	g.must(p.Discover(t.Context()))
+	g.portal.Provider = p
+	b.toProvider("/.sallyport/enroll?ticket=" + secret)
+	if len(kept.seen) == 0 || strings.Contains(kept.seen, secret) {
+		t.Errorf("the store holds %q", kept.seen)
+	}
+}
+
+// An app host's page of the sign-in host leads there.
+func TestPagesOfAppHosts(t *testing.T) {
+	g := newRig(t)
+	b := g.browser(home)
+	for page, want := range map[string]string{
+		"account": login + "/.sallyport/account", "enroll": login + "/.sallyport/enroll", "enroll?ticket=abc": login + "/.sallyport/enroll?ticket=abc",
+	} {
+		if a := b.get(treasury + "/.sallyport/" + page); a.location() != want {
+			t.Errorf("%s leads to %d %q", page, a.StatusCode, a.location())
+		}
+	}
+	a := b.get(treasury + "/.sallyport/sign-in?return_to=" + url.QueryEscape(treasury+"/deep?x=1"))
+	if !strings.HasPrefix(a.location(), login+"/.sallyport/sign-in?") || !strings.Contains(a.location(), "treasury.example.test%2Fdeep%3Fx%3D1") || !strings.Contains(a.location(), "bind=") {
+		t.Errorf("%d %q", a.StatusCode, a.location())
+	}
+	if a := b.get(treasury + "/.sallyport/sign-in?return_to=" + url.QueryEscape(wiki+"/wiki")); a.StatusCode != 400 {
+		t.Errorf("another host's address is accepted here: %d", a.StatusCode)
+	}
+}
+
+// A hand-off code works once, in the browser that began it, on its host.
+func TestHandoffIsBound(t *testing.T) {
+	g := newRig(t)
+	code := func(b *browser) string {
+		b.Helper()
+		a := b.get(treasury + "/")
+		for !strings.HasPrefix(a.location(), treasury+"/.sallyport/callback?") {
+			if a.location() == "" {
+				t.Fatalf("no hand-off: %d %s", a.StatusCode, a.body)
+			}
+			a = b.get(absolute(a.at, a.location()))
+		}
+		return a.location()
+	}
+	alice := g.browser(home).enroll("alice")
+	g.ledger.reset()
+	mallory := g.browser(cafe)
+	mallory.get(treasury + "/") // has a nonce of their own
+	for name, c := range map[string]func(string) answer{
+		"another browser":            func(to string) answer { return mallory.get(to) },
+		"a browser without a nonce":  func(to string) answer { return g.browser(cafe).get(to) },
+		"another host":               func(to string) answer { return alice.get(strings.Replace(to, treasury, wiki, 1)) },
+		"nothing but a made-up code": func(string) answer { return alice.get(treasury + "/.sallyport/callback?handoff=x") },
+	} {
+		to := code(alice)
+		if a := c(to); a.StatusCode != 400 || len(a.Cookies()) != 0 {
+			t.Errorf("%s: %d with %d cookies", name, a.StatusCode, len(a.Cookies()))
+		}
+		if got := g.ledger.events(); !slices.Equal(got, []string{"handoff_refused"}) {
+			t.Errorf("%s: events %q", name, got)
+		}
+		if a := alice.get(to); name != "nothing but a made-up code" && a.StatusCode != 400 {
+			t.Errorf("%s: the code is good after all: %d", name, a.StatusCode)
+		}
+		g.ledger.reset()
+		delete(alice.cookies, "treasury.example.test")
+	}
+	to := code(alice)
+	g.ledger.fail("handoff")
+	if a := alice.get(to); a.StatusCode != 503 || alice.session(treasury) != "" {
+		t.Errorf("a hand-off that cannot be recorded: %d", a.StatusCode)
+	}
+	g.ledger.fail()
+	to = code(alice)
+	alice.addr = hosting
+	if a := alice.get(to); a.StatusCode != 403 || alice.session(treasury) != "" {
+		t.Errorf("a hand-off into a data centre: %d", a.StatusCode)
+	}
+}
