@@ -32,9 +32,11 @@ type app struct {
 	sessions *session.Manager
 	provider *signin.Provider
 	gate     *proxy.Gate
+	upstream *upstream.Forwarder
 	roster   *rosterHolder
 	routes   atomic.Pointer[[]config.Route] // for the account page
 	tls      certificate
+	reloads  reloads
 	stopping atomic.Bool // readiness is over, requests in flight go on
 
 	teardown []step // undone in reverse order
@@ -66,7 +68,7 @@ func (a *app) close(ctx context.Context) error {
 func newApp(ctx context.Context, c *config.Config, logger *slog.Logger) (*app, error) {
 	a := &app{config: c, logger: logger}
 	if err := a.assemble(ctx); err != nil {
-		return nil, errors.Join(err, a.close(ctx))
+		return nil, errors.Join(err, a.close(context.WithoutCancel(ctx)))
 	}
 	return a, nil
 }
@@ -183,13 +185,14 @@ func (a *app) front(s *proxy.Snapshot) error {
 	if err != nil {
 		return err
 	}
-	forwarder := upstream.NewForwarder(upstream.Config{
+	a.upstream = upstream.NewForwarder(upstream.Config{
 		Cookies:        []string{a.sessions.CookieName(), a.sessions.HandoffCookieName()},
 		MaxHeaderBytes: c.Limits.Header, OnError: proxy.UpstreamError(pages), Logger: a.logger,
 	})
-	a.onClose("upstream connections", func(context.Context) error { forwarder.Close(); return nil })
+	a.onClose("upstream connections", func(context.Context) error { a.upstream.Close(); return nil })
+	a.upstream.Use(s.Routes)
 	a.gate, err = proxy.New(proxy.Config{
-		Snapshot: s, Sessions: a.sessions, Audit: a.audit, Portal: pt, Pages: pages, Forwarder: forwarder,
+		Snapshot: s, Sessions: a.sessions, Audit: a.audit, Portal: pt, Pages: pages, Forwarder: a.upstream,
 		SignIn: c.ExternalURL.String(), Now: time.Now, Logger: a.logger,
 	})
 	return err
@@ -219,6 +222,11 @@ func (a *app) background(ctx context.Context) (wait func()) {
 			}
 		},
 		newRefresher(a).run,
+		func(ctx context.Context) {
+			if err := a.upstream.Run(ctx); err != nil && ctx.Err() == nil {
+				a.logger.Error("upstreams are not checked any more", "error", err)
+			}
+		},
 	}
 	done := make(chan struct{}, len(tasks))
 	for _, task := range tasks {

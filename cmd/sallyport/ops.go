@@ -91,12 +91,14 @@ var (
 	descSourceNetworks = prometheus.NewDesc("sallyport_ip_source_networks", "Networks in the IP source.", []string{"source"}, nil)
 	descSwaps          = prometheus.NewDesc("sallyport_ip_data_swaps_total", "Times that new IP data came into use.", nil, nil)
 	descLookupFaults   = prometheus.NewDesc("sallyport_ip_lookup_faults_total", "Answers lost to IP data that could not be read at an address.", nil, nil)
+	descReloads        = prometheus.NewDesc("sallyport_config_reloads_total", "Reloads of the configuration since the start.", []string{"outcome"}, nil)
+	descReloaded       = prometheus.NewDesc("sallyport_config_reloaded", "0 if the last reload was refused and what ran before goes on.", nil, nil)
 	descAuditRecords   = prometheus.NewDesc("sallyport_audit_records_total", "Records in the audit log.", nil, nil)
 	descHealthy        = prometheus.NewDesc("sallyport_healthy", "1 if the part works.", []string{"part"}, nil)
 )
 
 func (opsCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descSourceAge, descSourceFailures, descSourceLoaded, descSourceNetworks, descSwaps, descLookupFaults, descAuditRecords, descHealthy} {
+	for _, d := range []*prometheus.Desc{descSourceAge, descSourceFailures, descSourceLoaded, descSourceNetworks, descSwaps, descLookupFaults, descReloads, descReloaded, descAuditRecords, descHealthy} {
 		out <- d
 	}
 }
@@ -111,8 +113,8 @@ func (c opsCollector) Collect(out chan<- prometheus.Metric) {
 		}
 		return 0
 	}
-	counter := func(d *prometheus.Desc, v float64) {
-		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v)
+	counter := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
 	}
 	now := time.Now()
 	for _, s := range c.app.intel.Current().Sources() {
@@ -126,6 +128,9 @@ func (c opsCollector) Collect(out chan<- prometheus.Metric) {
 	stats := c.app.intel.Stats()
 	counter(descSwaps, float64(stats.Swaps))
 	counter(descLookupFaults, float64(stats.LookupFaults))
+	counter(descReloads, float64(c.app.reloads.applied.Load()), "applied")
+	counter(descReloads, float64(c.app.reloads.refused.Load()), "refused")
+	gauge(descReloaded, up(!c.app.reloads.lastRefused.Load()))
 	counter(descAuditRecords, float64(c.app.audit.Size()))
 	gauge(descHealthy, up(c.app.pingStore(context.Background()) == nil), "store")
 	gauge(descHealthy, up(c.app.audit.Health() == nil), "audit")

@@ -71,14 +71,14 @@ func printTests(std streams, file string, results []policy.TestResult) {
 
 type policyExplainCmd struct {
 	User        string        `placeholder:"EMAIL" help:"Who; without it nobody is signed in."`
-	Groups      []string      `placeholder:"GROUP,..." help:"Their groups."`
-	Countries   []string      `placeholder:"CC,..." help:"Their declared work countries; default: the roster's."`
+	Groups      []string      `placeholder:"GROUP" help:"Their groups."`
+	Countries   []string      `placeholder:"CC" help:"Their declared work countries; default: the roster's."`
 	IP          string        `required:"" placeholder:"ADDRESS" help:"Where from."`
 	Route       string        `placeholder:"NAME" help:"Which route (default: the only one)."`
-	Method      string        `default:"GET" help:"HTTP method (default GET)."`
+	Method      string        `default:"GET" help:"HTTP method."`
 	Path        string        `placeholder:"PATH" help:"Path, without the query (default: where the route begins)."`
 	Purpose     string        `default:"access" enum:"access,sign_in,enroll,step_up" help:"access, sign_in, enroll or step_up."`
-	VerifiedAge time.Duration `default:"1m" help:"How long ago they proved themselves (default 1m); negative: not yet."`
+	VerifiedAge time.Duration `default:"1m" help:"How long ago they proved themselves; negative: not yet."`
 	Elsewhere   bool          `help:"They proved themselves from another address."`
 	At          time.Time     `placeholder:"TIME" help:"When (RFC 3339; default now)."`
 	JSON        bool          `name:"json" help:"As JSON."`
@@ -175,12 +175,12 @@ func (p policyExplainCmd) route(c *config.Config) (config.Route, error) {
 // path is the path asked for, which has to be one that the route serves.
 func (p policyExplainCmd) path(r config.Route) (string, error) {
 	path := cmp.Or(p.Path, r.From.Path)
+	if strings.ContainsAny(path, "?#") {
+		return "", errors.New("--path: give the path without the query: no rule sees it")
+	}
 	prefix := strings.TrimSuffix(r.From.Path, "/")
 	if rest, ok := strings.CutPrefix(path, prefix); !ok || !strings.HasPrefix(path, "/") || rest != "" && rest[0] != '/' {
 		return "", fmt.Errorf("--path: the route %s serves %s/ and what is below; %q is not there", r.Name, prefix, path)
-	}
-	if strings.ContainsAny(path, "?#") {
-		return "", errors.New("--path: give the path without the query: no rule sees it")
 	}
 	return path, nil
 }

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/policy"
@@ -43,6 +44,24 @@ func loadIntel(c *config.Config) (*ipintel.Snapshot, []error, error) {
 		return nil, nil, errors.Join(failed...)
 	}
 	return snapshot, failed, nil
+}
+
+// reloads counts, for the operator's metrics.
+type reloads struct {
+	applied, refused atomic.Int64
+	lastRefused      atomic.Bool
+}
+
+// hangup is what SIGHUP asks for.
+func (a *app) hangup(ctx context.Context) {
+	err := a.reload(ctx)
+	a.reloads.lastRefused.Store(err != nil)
+	if err != nil {
+		a.reloads.refused.Add(1)
+		a.logger.Error("reload refused; what ran goes on", "error", err)
+		return
+	}
+	a.reloads.applied.Add(1)
 }
 
 // reload reads the configuration again. Policy, routes with their grants, trusted
@@ -84,6 +103,7 @@ func (a *app) reload(ctx context.Context) error {
 		now.Policy, now.Routes, now.Clients = compiled, table, clients
 		return a.withIntel(now)
 	})
+	a.upstream.Use(table)
 	a.roster.set(c.Roster)
 	a.routes.Store(&c.Routes)
 	a.logger.Info("reloaded", "policy", compiled.Hash(), "routes", len(c.Routes), "roster", len(c.Roster))

@@ -31,6 +31,10 @@ func (s serveCmd) Run(ctx context.Context, g *globals, std streams) error {
 	defer signal.Stop(hangup)
 	logger := slog.New(slog.NewJSONHandler(std.err, &slog.HandlerOptions{Level: s.LogLevel}))
 	a, err := newApp(ctx, c, logger)
+	if err != nil && ctx.Err() != nil {
+		logger.Info("told to stop while starting", "error", err)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -74,9 +78,7 @@ func (a *app) serve(ctx context.Context, data, ops net.Listener, hangup <-chan o
 		case err = <-failed:
 			running = false
 		case <-hangup:
-			if err := a.reload(work); err != nil {
-				a.logger.Error("reload refused; what ran goes on", "error", err)
-			}
+			a.hangup(work)
 		}
 	}
 	a.stopping.Store(true)
