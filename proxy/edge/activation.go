@@ -150,8 +150,10 @@ func Listen(ctx context.Context, c ListenConfig) (net.Listener, error) {
 		if path, ok := strings.CutPrefix(c.Address, "unix:"); ok {
 			network, address = "unix", path
 		}
+		var lc net.ListenConfig
+		lc.SetMultipathTCP(false) // the kernel knows no peer timeout for it
 		var err error
-		if l, err = new(net.ListenConfig).Listen(ctx, network, address); err != nil {
+		if l, err = lc.Listen(ctx, network, address); err != nil {
 			return nil, fmt.Errorf("edge: %w", err)
 		}
 	}

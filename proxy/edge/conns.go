@@ -48,7 +48,9 @@ func (l *listener) Close() error {
 	return l.err
 }
 
-var errTooManyFromClient = errors.New("edge: too many connections from this client")
+// errTooManyFromClient has the type of a failing socket: to any other, net/http
+// answers with a page.
+var errTooManyFromClient = &net.OpError{Op: "read", Net: "tcp", Err: errors.New("edge: too many connections from this client")}
 
 type conn struct {
 	net.Conn

@@ -2,3 +2,6 @@ package edge
 
 // Until is for tests that wait for another goroutine.
 var Until = until
+
+// MatchSAN is the comparison of allowed names.
+var MatchSAN = matchSAN

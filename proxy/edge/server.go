@@ -57,6 +57,8 @@ func New(c Config) (*Server, error) {
 		},
 		ErrorLog:    slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug),
 		ConnContext: withConnInfo,
+		// net/http would answer "OPTIONS *" by itself, past the handler.
+		DisableGeneralOptionsHandler: true,
 	}
 	s.http.Protocols.SetHTTP1(true)
 	s.http.Protocols.SetHTTP2(c.TLS != nil)
@@ -98,6 +100,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := newExchange(s, w, r)
 	defer x.finish()
 	switch {
+	case r.Method == "PRI": // the preface of HTTP/2, which net/http hands on as a request
+		s.refuse(x, r, http.StatusHTTPVersionNotSupported, "This version of HTTP is not spoken here.")
 	case len(r.RequestURI) > s.config.Limits.URLBytes:
 		s.counts.longURLs.Add(1)
 		s.refuse(x, r, http.StatusRequestURITooLong, "The address is too long.")

@@ -176,17 +176,24 @@ func TestAttackO2Limits(t *testing.T) {
 		}{
 			"long URL":     {"/" + strings.Repeat("a", 2000), nil, 414},
 			"many headers": {"/", http.Header{"X": strings.Split(strings.Repeat("a,", 60), ",")}, 431},
-			"huge header":  {"/", http.Header{"X": {strings.Repeat("a", 64<<10)}}, 431},
-			"huge cookie":  {"/", http.Header{"Cookie": {"c=" + strings.Repeat("a", 64<<10)}}, 431},
+			"big header":   {"/", http.Header{"X": {strings.Repeat("a", 12<<10), strings.Repeat("b", 12<<10)}}, 431},
+			"big cookie":   {"/", http.Header{"Cookie": {"c=" + strings.Repeat("a", 15<<10) + "; d=" + strings.Repeat("b", 15<<10)}}, 0},
+			"huge header":  {"/", http.Header{"X": {strings.Repeat("a", 64<<10)}}, 0},
 		} {
 			req, _ := http.NewRequest("GET", "https://app.example"+c.path, nil)
 			req.Header = c.header
 			res, err := g.client(proto).Do(req)
+			if c.want == 0 && err != nil {
+				continue // so far beyond that HTTP/2 ends the connection
+			}
 			if err != nil {
 				t.Errorf("%s, %s: %v", proto, name, err)
 				continue
 			}
 			res.Body.Close()
+			if c.want == 0 {
+				c.want = 431
+			}
 			if res.StatusCode != c.want {
 				t.Errorf("%s, %s: got %d, want %d", proto, name, res.StatusCode, c.want)
 			}

@@ -1,0 +1,101 @@
+package edge
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// stallRig runs a stall in a bubble of fake time.
+func stallRig(t *testing.T, run func(s *stall, cut *int)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		cut := 0
+		s := &stall{pace: Pace{Patience: 30 * time.Second, MinRate: 100}, left: 30 * time.Second}
+		s.cut = func() { cut++ }
+		run(s, &cut)
+	})
+}
+
+func TestPatience(t *testing.T) {
+	t.Run("silence is cut", func(t *testing.T) {
+		stallRig(t, func(s *stall, cut *int) {
+			s.begin(0)
+			time.Sleep(31 * time.Second)
+			synctest.Wait()
+			if !s.end(0) || *cut != 1 {
+				t.Error("not cut")
+			}
+		})
+	})
+	t.Run("a trickle is cut after the patience in all", func(t *testing.T) {
+		stallRig(t, func(s *stall, cut *int) {
+			start := time.Now()
+			for *cut == 0 && time.Since(start) < time.Hour {
+				s.begin(0)
+				time.Sleep(10 * time.Second)
+				synctest.Wait()
+				s.end(1)
+			}
+			if d := time.Since(start); d > 40*time.Second {
+				t.Errorf("one byte every ten seconds went on for %s", d)
+			}
+		})
+	})
+	t.Run("a slow line that moves is not", func(t *testing.T) {
+		stallRig(t, func(s *stall, cut *int) {
+			for range 1000 {
+				s.begin(0)
+				time.Sleep(10 * time.Second)
+				synctest.Wait()
+				s.end(1200)
+			}
+			if *cut != 0 {
+				t.Error("120 bytes/s were cut at a minimum of 100")
+			}
+		})
+	})
+	t.Run("our own slowness costs nothing", func(t *testing.T) {
+		stallRig(t, func(s *stall, cut *int) {
+			for range 10 {
+				s.begin(0)
+				time.Sleep(time.Second)
+				s.end(200)
+				time.Sleep(time.Hour)
+				synctest.Wait()
+			}
+			if *cut != 0 {
+				t.Error("cut while nobody waited for the client")
+			}
+		})
+	})
+	t.Run("credit does not pile up", func(t *testing.T) {
+		stallRig(t, func(s *stall, cut *int) {
+			s.begin(0)
+			s.end(1 << 30)
+			s.begin(0)
+			time.Sleep(31 * time.Second)
+			synctest.Wait()
+			if *cut != 1 {
+				t.Error("a fast start paid for silence")
+			}
+			s.end(0)
+		})
+	})
+	t.Run("a large write has time, but not for ever", func(t *testing.T) {
+		stallRig(t, func(s *stall, cut *int) {
+			s.begin(1 << 30)
+			time.Sleep(59 * time.Second)
+			synctest.Wait()
+			if *cut != 0 {
+				t.Error("cut early")
+			}
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+			if *cut != 1 {
+				t.Error("not cut")
+			}
+			s.end(0)
+		})
+	})
+}
