@@ -158,6 +158,9 @@ func (g *Gate) serves(s *Snapshot, origin string) bool {
 // says so, with a link and not a redirect: behind a proxy that ends TLS without
 // telling us, a redirect would never end.
 func (g *Gate) elsewhere(w http.ResponseWriter, r *http.Request, v *Verdict) {
+	if g.Pages.ServeAsset(w, r, v.Target.Path) { // of the page below; its policy allows no other host's
+		return
+	}
 	f := portal.Refusal{Status: http.StatusMisdirectedRequest, Code: "unknown_host", Title: "Nothing is served under this name",
 		Text: []string{"This address is not set up here. Check it for a typing mistake."}}
 	if secure := "https://" + v.Target.Host; v.Target.Scheme == "http" && g.serves(v.snapshot, secure) {

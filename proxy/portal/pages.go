@@ -106,11 +106,11 @@ var contentTypes = map[string]string{
 	".svg": "image/svg+xml",
 }
 
-// serveAsset answers for a style sheet, script or icon. The folder name is a hash
-// of the content, so that browsers may keep them for good.
-func (p *Pages) serveAsset(w http.ResponseWriter, path string) bool {
+// ServeAsset answers for a style sheet, script or icon, if path names one. The folder
+// name is a hash of the content, so that browsers may keep them for good.
+func (p *Pages) ServeAsset(w http.ResponseWriter, r *http.Request, path string) bool {
 	name, ok := strings.CutPrefix(path, p.base+"/")
-	if !ok {
+	if !ok || r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return false
 	}
 	a, ok := p.assets[name]

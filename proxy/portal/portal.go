@@ -109,7 +109,7 @@ type handler func(w http.ResponseWriter, r *http.Request, v Visit) error
 
 // Serve answers a request below Prefix.
 func (p *Portal) Serve(w http.ResponseWriter, r *http.Request, v Visit) {
-	if (r.Method == http.MethodGet || r.Method == http.MethodHead) && p.Pages.serveAsset(w, v.Path()) {
+	if p.Pages.ServeAsset(w, r, v.Path()) {
 		return
 	}
 	h := p.route(r.Method, strings.TrimPrefix(v.Path(), Prefix), v.Origin() == p.origin)
