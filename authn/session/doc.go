@@ -20,6 +20,9 @@
 //   - Absolute and idle lifetime are judged here, on every request, whatever the
 //     browser does with its cookie. A session found dead is deleted on sight, so
 //     that a clock set back does not revive it.
+//   - A session ends with the passkey that raised it: the store ends it together
+//     with the passkey's removal or block, and refuses to raise one afterwards.
+//     Whoever removes or blocks calls [Manager.Sync].
 //   - [Manager.Revoke], [Manager.SignOut] and [Manager.Verify] take effect in this
 //     process before they return, and in others that run [Manager.Run] at their
 //     next poll, 250 ms later.

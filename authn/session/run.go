@@ -21,6 +21,18 @@ func (m *Manager) Run(ctx context.Context) {
 // Close flushes what Run had not. The Manager still answers afterwards.
 func (m *Manager) Close(ctx context.Context) error { return m.flush(ctx) }
 
+// Sync takes up, before it returns, every change that was committed before it was
+// called, by whatever part of the program or other process: the answer that ends
+// sessions through a passkey leaves when this process has forgotten them, and not
+// 250 ms later. If the store does not say, everything is forgotten.
+func (m *Manager) Sync(ctx context.Context) error {
+	if err := m.pollWithin(ctx, blindAfter/2); err != nil {
+		m.cache.clear()
+		return unavailable("reading changes", err)
+	}
+	return nil
+}
+
 func (m *Manager) watch(ctx context.Context) {
 	t := time.NewTicker(pollEvery)
 	defer t.Stop()

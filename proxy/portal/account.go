@@ -110,10 +110,27 @@ func (p *Portal) removePasskey(w http.ResponseWriter, r *http.Request, v Visit, 
 	case err != nil:
 		return err
 	}
-	if err := v.Record(r.Context(), "passkey_removed", j, detail); err != nil {
+	over, late := p.sessionOver(r)
+	if err := errors.Join(v.Record(r.Context(), "passkey_removed", j, detail), late); err != nil {
 		return err
 	}
+	if over {
+		return p.removedOwn(w, r)
+	}
 	seeOther(w, Prefix+"account?removed=1")
+	return nil
+}
+
+// removedOwn tells somebody who removed the passkey that they are signed in with.
+func (p *Portal) removedOwn(w http.ResponseWriter, r *http.Request) error {
+	if _, err := p.Sessions.SignOut(w, r, authn.Session{}); err != nil { // the cookie of a session that is gone
+		return err
+	}
+	p.Pages.render(w, http.StatusOK, "message", view{
+		Title: "The passkey was removed",
+		Text:  []string{"You had signed in with it, so your session has ended as well. Sign in again with another passkey.", "Delete it on the device as well."},
+		Link:  sessionGone(Prefix+"account", "").Link,
+	})
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package portal
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -244,5 +245,30 @@ func (p *Portal) ceremonyFailed(r *http.Request, v Visit, j Judgement, event str
 		return err
 	}
 	p.Logger.Warn("passkey ceremony refused", "event", event, "code", bad.Code, "incident", j.Incident, "error", err)
-	return &Refusal{Status: http.StatusForbidden, Code: bad.Code, Title: "You were not verified", Text: []string{bad.Public}, Incident: j.Incident}
+	refusal := &Refusal{Status: http.StatusForbidden, Code: bad.Code, Title: "You were not verified", Text: []string{bad.Public}, Incident: j.Incident}
+	if bad.Risk { // it may have blocked the passkey, and so ended sessions (W5)
+		over, err := p.sessionOver(r)
+		if err != nil {
+			return err
+		}
+		if over {
+			refusal.Text[0] += " You have been signed out everywhere."
+			refusal.Link = sessionGone(Prefix+"account", "").Link
+		}
+	}
+	return refusal
+}
+
+// sessionOver takes up at once, in this process, what blocking or removing a passkey
+// has ended, and says whether the session that r came with is among it.
+func (p *Portal) sessionOver(r *http.Request) (bool, error) {
+	// Whoever holds a copied key could otherwise hang up in time.
+	if err := p.Sessions.Sync(context.WithoutCancel(r.Context())); err != nil {
+		return false, err
+	}
+	_, err := p.Sessions.Load(r, hostOf(p.origin))
+	if errors.Is(err, session.ErrNoSession) {
+		return true, nil
+	}
+	return false, err
 }
