@@ -15,6 +15,7 @@ type requestBody struct {
 	io.ReadCloser
 	left    int64       // bytes; negative is unlimited
 	touched atomic.Bool // something was asked of the client for it
+	ended   atomic.Bool // read to the end
 }
 
 func (b *requestBody) Read(p []byte) (int, error) {
@@ -32,6 +33,9 @@ func (b *requestBody) Read(p []byte) (int, error) {
 			return n, errBodyTooLarge
 		}
 		b.left -= int64(n)
+	}
+	if err == io.EOF {
+		b.ended.Store(true)
 	}
 	if err != nil && err != io.EOF {
 		err = fmt.Errorf("%w: %w", errClientBody, err)

@@ -38,6 +38,7 @@ func (c *call) fail(_ http.ResponseWriter, _ *http.Request, err error) {
 		c.f.log.LogAttrs(ctx, slog.LevelWarn, "upstream request failed", slog.String("route", c.fr.Route.Name),
 			slog.String("upstream", c.at()), slog.Int("status", status), slog.Any("err", err))
 	}
+	c.closeIfUnread()
 	c.f.onError(c.w, c.r, status, err)
 }
 

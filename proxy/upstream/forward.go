@@ -151,9 +151,19 @@ func (c *call) serveProxied(r *http.Request) {
 	if r.ProtoMajor == 1 && r.ContentLength != 0 {
 		// Otherwise net/http reads the rest of the body away from under us when
 		// the upstream answers before it has everything.
-		http.NewResponseController(c.w).EnableFullDuplex()
+		c.duplex = http.NewResponseController(c.w).EnableFullDuplex() == nil
 	}
 	c.proxy.ServeHTTP(c, r)
+}
+
+// closeIfUnread ends the client's connection with this answer if it is still
+// sending its request. Without this, net/http would look for the end of the body
+// after the answer, find it, and go on reading in the background what is the next
+// request, whose own reader then panics where nobody recovers (full duplex only).
+func (c *call) closeIfUnread() {
+	if c.duplex && (c.outBody == nil || !c.outBody.ended.Load()) {
+		c.w.Header().Set("Connection", "close")
+	}
 }
 
 func headerSize(r *http.Request) int {
@@ -186,7 +196,10 @@ type call struct {
 	cancel  context.CancelCauseFunc
 	expired *atomic.Bool // not part of call: the timer may outlive it
 
-	out *http.Request // the long way
+	// The long way.
+	out     *http.Request
+	outBody *requestBody
+	duplex  bool // HTTP/1.1: the answer may begin before the request has ended
 	// The short way.
 	lines []headerLine
 	sent  sentCounter
@@ -259,7 +272,8 @@ func (c *call) rewrite(pr *httputil.ProxyRequest) {
 	hideIdempotencyKey(out.Header)
 
 	if out.Body != nil {
-		out.Body = &requestBody{ReadCloser: out.Body, left: route.maxBody}
+		c.outBody = &requestBody{ReadCloser: out.Body, left: route.maxBody}
+		out.Body = c.outBody
 	}
 }
 
@@ -316,6 +330,8 @@ func (c *call) WriteHeader(status int) {
 	if status >= 100 && status < 200 {
 		delete(c.w.Header(), "Set-Cookie")
 		delete(c.w.Header(), "Alt-Svc")
+	} else {
+		c.closeIfUnread()
 	}
 	c.w.WriteHeader(status)
 }

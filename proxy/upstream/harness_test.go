@@ -215,3 +215,5 @@ func text(t testing.TB, res *http.Response) string {
 	}
 	return string(b)
 }
+
+func newReader(r io.Reader) *bufio.Reader { return bufio.NewReader(r) }

@@ -96,11 +96,8 @@ func (c *call) replayable() bool {
 			return false
 		}
 	}
-	if c.out == nil || c.out.Body == nil {
-		return true // the short way holds the body in memory
-	}
-	body, ok := c.out.Body.(*requestBody)
-	return ok && !body.touched.Load()
+	// The short way holds the body in memory.
+	return c.outBody == nil || !c.outBody.touched.Load()
 }
 
 // safe: RFC 9110 section 9.2.1.
