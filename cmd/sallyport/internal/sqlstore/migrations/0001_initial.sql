@@ -128,3 +128,17 @@ create table tickets (
     check ((redeemed_at is null) = (redeemed_issuer is null))
 );
 create index tickets_by_email on tickets (email);
+
+-- What operators did by command, until the server has it in the audit log.
+create table operator_events (
+    seq      bigint not null primary key,
+    at       bigint not null,
+    operator text   not null check (operator <> ''),
+    event    text   not null check (event <> ''),
+    detail   text   not null
+);
+create table operator_counter (
+    id   bigint not null primary key check (id = 1),
+    last bigint not null
+);
+insert into operator_counter (id, last) values (1, 0);
