@@ -19,6 +19,7 @@ type Facts struct {
 	Session    Session    `cel:"session" json:"session"`
 	Credential Credential `cel:"credential" json:"credential"`
 	Request    Request    `cel:"request" json:"request"`
+	TLS        TLS        `cel:"tls" json:"tls,omitzero"`
 	Time       Time       `cel:"time" json:"time"`
 }
 
@@ -135,6 +136,18 @@ type Request struct {
 	UserAgent string `cel:"user_agent" json:"user_agent,omitempty"`
 	// WebSocket is true for a WebSocket handshake.
 	WebSocket bool `cel:"websocket" json:"websocket,omitempty"`
+	// RPCMethods are the JSON-RPC methods that the request, or a message inside its WebSocket, calls. Only on routes with `rpc: jsonrpc`.
+	RPCMethods []string `cel:"rpc_methods" json:"rpc_methods,omitempty"`
+}
+
+// TLS is what the connection to Sallyport proves. Empty where something else terminates TLS.
+type TLS struct {
+	// ClientCert is true if the client proved to hold a certificate of the configured authority.
+	ClientCert bool `cel:"client_cert" json:"client_cert,omitempty"`
+	// ClientSubject is that certificate's subject (RFC 2253).
+	ClientSubject string `cel:"client_subject" json:"client_subject,omitempty"`
+	// ClientSANs are its subject alternative names with their kinds, such as "dns:agent.corp.example".
+	ClientSANs []string `cel:"client_sans" json:"client_sans,omitempty"`
 }
 
 // Time is when the request is judged. Rules also have time.hour(zone) (0-23) and

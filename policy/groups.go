@@ -43,6 +43,7 @@ var groups = map[string]groupTraits{
 	"credential": {cause: CauseCredential, from: levelVerified},
 	"request":    {cause: CauseRequest},
 	"time":       {cause: CauseTime},
+	"tls":        {cause: CauseCredential},
 }
 
 // causeOrder is the order in which a refused person is told: first what to do about it,
@@ -87,7 +88,7 @@ func readsOf(schema *expr.Schema, programs ...*expr.Program) Reads {
 		if !slices.Contains(r.causes, traits.cause) {
 			r.causes = append(r.causes, traits.cause)
 		}
-		r.PerRequest = r.PerRequest || f.Group == "request" && name != "request.route" && name != "request.purpose"
+		r.PerRequest = r.PerRequest || f.Group == "tls" || f.Group == "request" && name != "request.route" && name != "request.purpose"
 		r.Clock = r.Clock || f.Kind == expr.Duration || f.Kind == expr.Time || name == "ip.data_age_hours"
 	}
 	return r
