@@ -145,7 +145,7 @@ func (g *Gate) noRoute(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	case origin == g.SignIn && v.Target.Path == "/" && portal.Navigation(r):
 		http.Redirect(w, r, portal.Prefix+"account", http.StatusFound)
 	default:
-		g.Pages.Refuse(w, r, portal.Refusal{Status: http.StatusNotFound, Code: "not_found", Title: "There is nothing here", Text: []string{"This address does not exist."}})
+		g.Pages.Refuse(w, r, portal.Refusal{Status: http.StatusNotFound, Code: "not_found", Title: "There is nothing here", Text: []string{"This address does not exist."}, Link: portal.YourTools})
 	}
 }
 

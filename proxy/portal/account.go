@@ -175,6 +175,7 @@ func (p *Portal) signOutPage(w http.ResponseWriter, r *http.Request, v Visit) er
 	p.Pages.render(w, http.StatusOK, "sign-out", view{
 		Title: "Sign out?", Email: string(j.Session.Person.Email), Finish: Prefix + "sign-out",
 		Text: []string{"This ends your session in this browser, for every tool behind this sign-in."},
+		More: []Link{{URL: "/", Text: "No, stay signed in"}},
 	})
 	return nil
 }

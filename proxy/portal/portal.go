@@ -295,7 +295,10 @@ func (p *Portal) target(raw string) (returnTo, error) {
 }
 
 var errBadReturnTo = &Refusal{Status: 400, Code: "bad_return_to", Title: "That link is not right",
-	Text: []string{"It would lead to an address that does not belong to this sign-in. Open the tool you want directly."}}
+	Text: []string{"It would lead to an address that does not belong to this sign-in. Open the tool you want directly."}, Link: YourTools}
+
+// YourTools leads on from where there is nothing, to the page that lists what somebody may open.
+var YourTools = Link{URL: Prefix + "account", Text: "See the tools you can open"}
 
 // validBind: nothing, or a base64url SHA-256.
 func validBind(s string) bool {
@@ -321,7 +324,7 @@ func (p *Portal) journey(returnTo, bind, why string) (journey, error) {
 		return journey{}, err
 	}
 	if !validBind(bind) {
-		return journey{}, &Refusal{Status: 400, Code: "bad_request", Title: "That link is not right", Text: []string{"Open the tool you want directly."}}
+		return journey{}, &Refusal{Status: 400, Code: "bad_request", Title: "That link is not right", Text: []string{"Open the tool you want directly."}, Link: YourTools}
 	}
 	return journey{to, bind, parseCauses(why)}, nil
 }

@@ -46,7 +46,7 @@ func (p *Portal) overToSignInHost(page string) handler {
 		if raw := r.URL.Query().Get("return_to"); raw != "" {
 			to, err := parseReturnTo(raw, v.Origin(), p.origins)
 			if err != nil || to.origin != v.Origin() {
-				return &Refusal{Status: 400, Code: "bad_return_to", Title: "That link is not right", Text: []string{"Open the tool you want directly."}}
+				return &Refusal{Status: 400, Code: "bad_return_to", Title: "That link is not right", Text: []string{"Open the tool you want directly."}, Link: YourTools}
 			}
 			back = to.path
 		}
