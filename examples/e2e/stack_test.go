@@ -80,6 +80,7 @@ type stack struct {
 	mu   sync.Mutex
 	seen []*http.Request // what reached the upstream
 
+	probe  string // the page of the operator's port that says when it has started
 	cmd    *exec.Cmd
 	exited chan struct{} // closed when cmd has ended
 	log    *output
@@ -123,10 +124,16 @@ func newStack(t *testing.T, edit ...func(string) string) *stack {
 	return s
 }
 
+// nowhere is where nothing listens: the issuer of a stack whose provider is down.
+const nowhere = "http://127.0.0.1:1"
+
 // startStack writes a configuration for an issuer and starts the product on it.
 func startStack(t *testing.T, port, issuer string, edit ...func(string) string) *stack {
 	t.Helper()
-	s := &stack{t: t, dir: t.TempDir(), base: "http://localhost:" + port, treasury: "http://treasury.localhost:" + port}
+	s := &stack{t: t, probe: "/readyz", dir: t.TempDir(), base: "http://localhost:" + port, treasury: "http://treasury.localhost:" + port}
+	if issuer == nowhere {
+		s.probe = "/healthz"
+	}
 	tool := http.NewServeMux()
 	tool.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
@@ -230,7 +237,7 @@ func (s *stack) start() {
 			s.t.Fatalf("the product ended by itself:\n%s", s.log)
 		default:
 		}
-		res, err := http.Get(s.ops + "/readyz")
+		res, err := http.Get(s.ops + s.probe)
 		if err == nil {
 			res.Body.Close()
 			if res.StatusCode == http.StatusOK {
