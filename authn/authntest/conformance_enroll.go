@@ -41,6 +41,7 @@ var ticketTests = []storeTest{
 		t.is(t.b.RedeemTicket(t.ctx, d, ticket.Email, at, sampleCredential("c2", subject("alice"))), authn.ErrNotFound)
 		t.equal(len(t.credentials("alice")), 1)
 	}},
+	{"an address that was given to somebody else needs a ticket for a new account", testOtherAccount},
 	{"a ticket that is not redeemable stores no credential", func(t *storeT) {
 		ticket, d := t.ticket("t1")
 		redeem := func(d enroll.Digest, email authn.Email, at time.Time) error {
@@ -112,6 +113,47 @@ var ticketTests = []storeTest{
 		t.equal(t.tickets("bob@example.test"), []string{"t-1"})
 		t.equal(t.tickets("carol@example.test"), []string(nil))
 	}},
+}
+
+func testOtherAccount(t *storeT) {
+	other := func(id string) bool {
+		t.Helper()
+		other, err := t.b.OtherAccount(t.ctx, "alice@example.test", subject(id))
+		t.ok(err)
+		return other
+	}
+	redeem := func(id, who, credential string, newAccount bool) error {
+		t.Helper()
+		ticket, d := sampleTicket(id)
+		ticket.NewAccount = newAccount
+		t.ok(t.a.CreateTicket(t.ctx, ticket, d))
+		got, err := t.b.TicketByDigest(t.ctx, d)
+		t.ok(err)
+		t.equal(got, cloneTicket(ticket))
+		return t.a.RedeemTicket(t.ctx, d, ticket.Email, epoch, sampleCredential(credential, subject(who)))
+	}
+	t.equal(other("alice-2"), false)
+	t.ok(redeem("t1", "alice", "c1", false))
+	t.equal(other("alice"), false)
+	t.equal(other("alice-2"), true)
+	t.ok(redeem("t2", "alice", "c2", false)) // the same account, again
+
+	t.is(redeem("t3", "alice-2", "c3", false), enroll.ErrOtherAccount)
+	t.equal(len(t.credentials("alice-2")), 0)
+	ticket, err := t.b.TicketByDigest(t.ctx, digest("ticket-t3"))
+	t.ok(err)
+	t.equal(ticket.RedeemedAt.IsZero(), true)
+
+	t.ok(t.a.BlockCredential(t.ctx, subject("alice"), []byte("c1"), "left the company"))
+	t.equal(other("alice-2"), true) // a block may be a mistake
+	t.ok(redeem("t4", "alice-2", "c4", true))
+	t.equal(len(t.credentials("alice-2")), 1)
+	t.equal(other("alice"), true)
+	for _, id := range []string{"c1", "c2"} {
+		t.ok(t.a.BlockCredential(t.ctx, subject("alice"), []byte(id), "left the company"))
+		t.ok(t.a.RemoveCredential(t.ctx, subject("alice"), []byte(id)))
+	}
+	t.equal(other("alice-2"), false) // the address is free again
 }
 
 func (t *storeT) ticket(id string) (enroll.Ticket, enroll.Digest) {

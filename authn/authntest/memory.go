@@ -49,7 +49,7 @@ var methods = []string{
 	"RevokeSessions", "ListSessions", "PurgeSessions", "SessionChanges",
 	"Keys", "AddFirstKey", "AddKey", "Put", "Take", "PurgeOnce",
 	"UserHandle", "Credentials", "AddCredential", "RecordUse", "BlockCredential", "RenameCredential", "RemoveCredential",
-	"CreateTicket", "TicketByDigest", "RedeemTicket", "ListTickets", "RevokeTicket",
+	"CreateTicket", "TicketByDigest", "RedeemTicket", "OtherAccount", "ListTickets", "RevokeTicket",
 }
 
 // Memory implements every store interface in memory, to the letter of their

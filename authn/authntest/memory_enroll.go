@@ -61,11 +61,37 @@ func (m *Memory) RedeemTicket(ctx context.Context, d enroll.Digest, email authn.
 		if err := m.checkCredential(c); err != nil {
 			return err
 		}
+		if !t.NewAccount && m.otherAccount(email, c.Subject) {
+			return enroll.ErrOtherAccount
+		}
 		t.RedeemedAt, t.RedeemedBy = micro(at), c.Subject
 		m.tickets[d] = t
 		m.addCredential(c)
 		return nil
 	})
+}
+
+// OtherAccount implements [enroll.Store].
+func (m *Memory) OtherAccount(ctx context.Context, email authn.Email, s authn.Subject) (other bool, err error) {
+	err = m.do(ctx, "OtherAccount", func() error {
+		other = m.otherAccount(email, s)
+		return nil
+	})
+	return other && err == nil, err
+}
+
+func (m *Memory) otherAccount(email authn.Email, s authn.Subject) bool {
+	for _, t := range m.tickets {
+		if t.Email != email || t.RedeemedAt.IsZero() || t.RedeemedBy == s {
+			continue
+		}
+		for _, c := range m.creds {
+			if c.Subject == t.RedeemedBy {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // ListTickets implements [enroll.Store].

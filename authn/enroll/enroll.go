@@ -20,7 +20,9 @@
 //
 // A refusal is an [*Error]. Without the secret every question gets [ErrUnknown];
 // with the secret, but signed in as somebody else, [ErrWrongPerson], whatever has
-// become of the ticket; both show the same words. Only the person whom the ticket
+// become of the ticket; as another account of the same address than the one that
+// enrolled under it before, [ErrOtherAccount], unless the ticket was minted for a
+// new account. All of them show the same words. Only the person whom the ticket
 // names learns that it was spent, has expired or was revoked. Any other error means
 // that the store did not answer: nothing was redeemed, or it was redeemed
 // together with the passkey, never one without the other.
@@ -78,6 +80,13 @@ type MintRequest struct {
 	Expires time.Duration // 0: DefaultExpiry; at most MaxExpiry
 	Note    string        // why, for the list: "video interview 12 Nov"
 	By      string        // who mints it
+	// NewAccount says that the address was given to another account than the one
+	// that has passkeys under it: a new employee of the same name, another provider.
+	NewAccount bool
+	// OnMint, if given, is called with the ticket just before it is stored; an error
+	// of it ends the minting. It is where the making is written down: no ticket
+	// exists of which there is no record.
+	OnMint func(context.Context, Ticket) error
 }
 
 // Mint makes a ticket. The secret is returned here and never again.
@@ -108,6 +117,13 @@ func (d *Desk) Mint(ctx context.Context, r MintRequest) (Ticket, string, error) 
 		CreatedBy: r.By,
 		CreatedAt: now,
 		ExpiresAt: now.Add(r.Expires),
+
+		NewAccount: r.NewAccount,
+	}
+	if r.OnMint != nil {
+		if err := r.OnMint(ctx, t); err != nil {
+			return Ticket{}, "", fmt.Errorf("enroll: write down the making of a ticket: %w", err)
+		}
 	}
 	if err := d.store.CreateTicket(ctx, t, sha256.Sum256(secret)); err != nil {
 		return Ticket{}, "", fmt.Errorf("enroll: store ticket: %w", err)
@@ -115,26 +131,37 @@ func (d *Desk) Mint(ctx context.Context, r MintRequest) (Ticket, string, error) 
 	return t, encoding.EncodeToString(secret), nil
 }
 
-// Check returns the ticket if the person with this address could redeem it now.
-func (d *Desk) Check(ctx context.Context, secret string, email authn.Email) (Ticket, error) {
+// Check returns the ticket if this person could redeem it now.
+func (d *Desk) Check(ctx context.Context, secret string, p authn.Person) (Ticket, error) {
 	digest, ok := digestOf(secret)
 	if !ok {
 		return Ticket{}, ErrUnknown
 	}
-	return d.check(ctx, digest, email)
+	return d.check(ctx, digest, p)
 }
 
-func (d *Desk) check(ctx context.Context, digest Digest, email authn.Email) (Ticket, error) {
+func (d *Desk) check(ctx context.Context, digest Digest, p authn.Person) (Ticket, error) {
 	t, err := d.store.TicketByDigest(ctx, digest)
 	switch {
 	case errors.Is(err, authn.ErrNotFound):
 		return Ticket{}, ErrUnknown
 	case err != nil:
 		return Ticket{}, fmt.Errorf("enroll: look up ticket: %w", err)
-	case email == "" || t.Email != email:
+	case p.Email == "" || t.Email != p.Email || p.Subject.IsZero():
 		// W6: before any word on what became of it. A link that was forwarded or
 		// stolen enrols nobody, and tells nothing.
 		return Ticket{}, ErrWrongPerson
+	}
+	if !t.NewAccount {
+		// W6: an address that was given to somebody else does not bring the tickets
+		// of its first owner along, nor a provider account that claims it.
+		other, err := d.store.OtherAccount(ctx, p.Email, p.Subject)
+		switch {
+		case err != nil:
+			return Ticket{}, fmt.Errorf("enroll: look up who enrolled: %w", err)
+		case other:
+			return Ticket{}, ErrOtherAccount
+		}
 	}
 	switch t.State(d.now()) {
 	case Open:
@@ -159,15 +186,17 @@ func (d *Desk) Redeem(ctx context.Context, secret string, p authn.Person, r pass
 	if p.Subject.IsZero() || r.Subject != p.Subject {
 		return fmt.Errorf("%w: the passkey was not made by the person who redeems", ErrWrongPerson)
 	}
-	if _, err := d.check(ctx, digest, p.Email); err != nil {
+	if _, err := d.check(ctx, digest, p); err != nil {
 		return err
 	}
 	err := d.store.RedeemTicket(ctx, digest, p.Email, d.now(), r)
 	switch {
 	case errors.Is(err, passkey.ErrCredentialExists):
 		return fmt.Errorf("%w: %w", ErrCredentialExists, err)
+	case errors.Is(err, ErrOtherAccount):
+		return err
 	case errors.Is(err, authn.ErrNotFound):
-		if _, why := d.check(ctx, digest, p.Email); why != nil {
+		if _, why := d.check(ctx, digest, p); why != nil {
 			return why
 		}
 		return ErrSpent // somebody else won, and the store has not shown it yet

@@ -8,11 +8,12 @@ type Error struct {
 
 func (e *Error) Error() string { return "enroll: " + e.Code }
 
-// Refusals; compare with [errors.Is]. ErrUnknown and ErrWrongPerson say the same
-// in public, so that a stranger cannot tell a ticket from no ticket.
+// Refusals; compare with [errors.Is]. ErrUnknown, ErrWrongPerson and ErrOtherAccount
+// say the same in public, so that a stranger cannot tell a ticket from no ticket.
 var (
 	ErrUnknown          = &Error{Code: "ticket_unknown", Public: adviceStranger}
 	ErrWrongPerson      = &Error{Code: "ticket_wrong_person", Public: adviceStranger}
+	ErrOtherAccount     = &Error{Code: "ticket_other_account", Public: adviceStranger}
 	ErrSpent            = &Error{Code: "ticket_spent", Public: "This enrolment link was used already. If that was you, sign in and use your passkey. If not, tell your security team at once."}
 	ErrExpired          = &Error{Code: "ticket_expired", Public: "This enrolment link has expired. Ask your security team for a new one."}
 	ErrRevoked          = &Error{Code: "ticket_revoked", Public: "This enrolment link was withdrawn. Ask your security team for a new one."}

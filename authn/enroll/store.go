@@ -19,6 +19,9 @@ type Ticket struct {
 	RedeemedAt time.Time // zero: not yet
 	RedeemedBy authn.Subject
 	RevokedAt  time.Time // zero: not revoked
+	// NewAccount: whoever minted it knows that the address now belongs to another
+	// account than the one that enrolled under it before.
+	NewAccount bool
 }
 
 // Digest is the SHA-256 of a ticket's secret.
@@ -33,8 +36,12 @@ type Store interface {
 	// transaction: never a spent ticket without a credential, nor the reverse.
 	// authn.ErrNotFound if the ticket is not (d, email), or was redeemed, revoked
 	// or has expired at `at`; passkey.ErrCredentialExists if the credential id is
-	// stored already, whosever it is.
+	// stored already, whosever it is; ErrOtherAccount if OtherAccount is true of
+	// (email, c.Subject) and the ticket is not for a new account.
 	RedeemTicket(ctx context.Context, d Digest, email authn.Email, at time.Time, c passkey.Record) error
+	// OtherAccount reports whether another subject than s redeemed a ticket for this
+	// address and still has a passkey, blocked ones included.
+	OtherAccount(ctx context.Context, email authn.Email, s authn.Subject) (bool, error)
 	// ListTickets returns tickets newest first; email "" means everybody's.
 	ListTickets(ctx context.Context, email authn.Email) ([]Ticket, error)
 	// RevokeTicket revokes an open ticket; authn.ErrNotFound if there is no open

@@ -34,7 +34,7 @@ func (p *Portal) enrollPage(w http.ResponseWriter, r *http.Request, v Visit) err
 		redirect(w, Prefix+"sign-in?"+url.Values{"return_to": {here}}.Encode())
 		return nil
 	case ticket != "":
-		if _, err := p.Tickets.Check(r.Context(), ticket, j.Session.Person.Email); err != nil {
+		if _, err := p.Tickets.Check(r.Context(), ticket, j.Session.Person); err != nil {
 			return p.ticketRefused(r, v, j, err)
 		}
 	case j.Session.Level() != authn.Verified:
@@ -95,7 +95,7 @@ func (p *Portal) mayEnroll(r *http.Request, v Visit, ticket string) (Judgement, 
 		return j, err
 	}
 	if ticket != "" {
-		if _, err := p.Tickets.Check(r.Context(), ticket, j.Session.Person.Email); err != nil {
+		if _, err := p.Tickets.Check(r.Context(), ticket, j.Session.Person); err != nil {
 			return j, p.ticketRefused(r, v, j, err)
 		}
 		return j, nil

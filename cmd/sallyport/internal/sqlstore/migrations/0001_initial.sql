@@ -122,6 +122,7 @@ create table tickets (
     redeemed_issuer text,
     redeemed_id     text,
     revoked_at      bigint,
+    new_account     bigint not null check (new_account in (0, 1)),
     check (expires_at > created_at),
     check (redeemed_at is null or revoked_at is null),
     check ((redeemed_at is null) = (redeemed_id is null)),
