@@ -304,7 +304,7 @@ func TestBlockedPasskey(t *testing.T) {
 	g := newRig(t)
 	b := g.enrolled("alice", home)
 	g.must(g.mem.BlockCredential(t.Context(), authn.Subject{Issuer: g.idp.Issuer(), ID: "alice"}, b.key.Credentials()[0], "sign count went back"))
-	page := b.get(login + "/.sallyport/step-up")
+	page := b.signIn(treasury+"/", "alice") // blocking it has ended the session
 	if page.StatusCode != 403 || !strings.Contains(page.body, "Your passkey was blocked") {
 		t.Errorf("%d %s", page.StatusCode, page.body)
 	}
