@@ -1,0 +1,211 @@
+package streams
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Stream is one exchange.
+type Stream struct {
+	reg    *Registry
+	info   Info // Kind is in kind
+	kind   atomic.Int32
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	prev, next *Stream // of the session; guarded by the shard
+
+	order atomic.Pointer[Cut] // set once
+	wrote atomic.Bool         // an answer has begun
+
+	mu       sync.Mutex // guards what follows; no other lock is taken under it
+	closed   bool
+	severed  bool // sever has run: what is attached later comes too late
+	ended    bool // Observe was called, or need not be
+	ender    ender
+	w        http.ResponseWriter
+	inspect  *inspector
+	deadline time.Time
+	timer    *time.Timer // at deadline
+	force    *time.Timer // when Grace is over
+}
+
+// ender is what ends a stream in the terms of its protocol. The stream's context ends when
+// that is done, or when Grace is over.
+type ender interface {
+	// cut begins. It may block until the client's write deadline.
+	cut(*Cut)
+	// breakOff ends it at once, wherever it is.
+	breakOff()
+	// quick says that cut does not block.
+	quick() bool
+}
+
+type contextKey struct{}
+
+// From returns the stream that ctx descends from, nil if none.
+func From(ctx context.Context) *Stream {
+	s, _ := ctx.Value(contextKey{}).(*Stream)
+	return s
+}
+
+// Context is the context to forward the request with. After an order it ends, with the
+// [*Cut] as its cause.
+func (s *Stream) Context() context.Context { return s.ctx }
+
+// Info returns what the stream is, as far as it is known by now.
+func (s *Stream) Info() Info {
+	info := s.info
+	info.Kind = Kind(s.kind.Load())
+	return info
+}
+
+// Cut returns the order to end the stream, nil if there is none.
+func (s *Stream) Cut() *Cut { return s.order.Load() }
+
+// Refused reports whether the stream was cut before the client was answered: then the
+// caller owes it the answer. It is asked after the forwarder has returned.
+func (s *Stream) Refused() (Reason, bool) {
+	c := s.order.Load()
+	if c == nil || s.wrote.Load() {
+		return 0, false
+	}
+	return c.Reason, true
+}
+
+// Until has the stream cut at t, in place of the t of an earlier call; the zero t is never.
+func (s *Stream) Until(t time.Time, why Reason) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	s.deadline = t
+	if t.IsZero() {
+		return
+	}
+	s.timer = time.AfterFunc(t.Sub(s.reg.Now()), func() {
+		s.mu.Lock()
+		due := s.deadline.Equal(t) && !s.closed
+		s.mu.Unlock()
+		if due {
+			s.cut(&Cut{Reason: why, At: s.reg.Now()})
+		}
+	})
+}
+
+// Close unregisters the stream, when the handler is done with it.
+func (s *Stream) Close() {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return
+	}
+	s.closed = true
+	for _, t := range []*time.Timer{s.timer, s.force} {
+		if t != nil {
+			t.Stop()
+		}
+	}
+	s.w = nil
+	s.mu.Unlock()
+	s.reg.remove(s)
+	s.observe()
+	s.cancel(context.Canceled)
+}
+
+func (s *Stream) cut(c *Cut) {
+	if s.order.CompareAndSwap(nil, c) {
+		s.sever()
+	}
+}
+
+// sever carries out the order. It does not block.
+func (s *Stream) sever() {
+	c := s.order.Load()
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return
+	}
+	s.severed = true
+	end := s.ender
+	s.force = time.AfterFunc(s.reg.Grace, s.breakOff)
+	if s.w != nil && (end == nil || end.quick()) {
+		// A client that does not read must not hold the handler. A hijacked connection
+		// sees to it itself.
+		http.NewResponseController(s.w).SetWriteDeadline(time.Now().Add(2 * s.reg.Grace))
+	}
+	s.mu.Unlock()
+	switch {
+	case end == nil:
+		s.cancel(c)
+	case end.quick():
+		end.cut(c)
+	default:
+		go end.cut(c)
+	}
+}
+
+// breakOff is for what has not ended in time.
+func (s *Stream) breakOff() {
+	s.mu.Lock()
+	closed, end := s.closed, s.ender
+	s.mu.Unlock()
+	if closed {
+		return
+	}
+	if end != nil {
+		end.breakOff()
+	}
+	s.cancel(s.order.Load())
+}
+
+// done is called by an ender that has ended the stream in good order.
+func (s *Stream) done() {
+	s.mu.Lock()
+	if s.force != nil {
+		s.force.Stop()
+	}
+	s.mu.Unlock()
+	s.observe()
+	s.cancel(s.order.Load())
+}
+
+func (s *Stream) observe() {
+	c := s.order.Load()
+	s.mu.Lock()
+	first := !s.ended
+	s.ended = true
+	s.mu.Unlock()
+	if first && c != nil && s.reg.Observe != nil {
+		s.reg.Observe(Kind(s.kind.Load()), c.Reason, s.reg.Now().Sub(c.At))
+	}
+}
+
+// attach sets what ends the stream from now on. It fails with the order if there is one
+// that was carried out already: the caller then breaks off what it was about to begin.
+func (s *Stream) attach(e ender) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.severed || s.closed {
+		if c := s.order.Load(); c != nil {
+			return c
+		}
+		return context.Canceled
+	}
+	s.ender = e
+	return nil
+}
+
+// become changes the kind.
+func (s *Stream) become(k Kind) {
+	s.reg.counts[k].Add(1)
+	s.reg.counts[s.kind.Swap(int32(k))].Add(-1)
+}

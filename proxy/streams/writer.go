@@ -1,0 +1,59 @@
+package streams
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"net"
+	"net/http"
+)
+
+// Writer returns the ResponseWriter to forward with in place of w. It is how the stream
+// reaches a connection that is hijacked, and a client that does not read.
+func (s *Stream) Writer(w http.ResponseWriter) http.ResponseWriter {
+	s.mu.Lock()
+	s.w = w
+	s.mu.Unlock()
+	return &writer{w, s}
+}
+
+type writer struct {
+	http.ResponseWriter
+	s *Stream
+}
+
+// Unwrap is for http.ResponseController.
+func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *writer) WriteHeader(status int) {
+	if status >= 200 {
+		w.s.wrote.Store(true)
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *writer) Write(p []byte) (int, error) {
+	w.s.wrote.Store(true)
+	return w.ResponseWriter.Write(p)
+}
+
+// Hijack returns a connection that the stream can end. The answer's head has to be
+// written to it too, or to the bufio.Writer.
+func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if c := w.s.order.Load(); c != nil {
+		return nil, nil, c // while there is still somebody to answer
+	}
+	raw, brw, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	w.s.wrote.Store(true)
+	// What the client sent ahead of the answer is the beginning of what it says.
+	early, _ := brw.Reader.Peek(brw.Reader.Buffered())
+	c := newConn(w.s, raw, bytes.Clone(early))
+	if err := w.s.attach(c); err != nil {
+		raw.Close()
+		return nil, nil, fmt.Errorf("hijack: %w", err)
+	}
+	return c, bufio.NewReadWriter(bufio.NewReaderSize(c, 16), bufio.NewWriterSize(c, 1024)), nil
+}
