@@ -239,7 +239,7 @@ func TestStoreDownWhileEnrolling(t *testing.T) {
 		if a := b.press(page); a.StatusCode != 503 {
 			t.Errorf("%v: %d %s", fault, a.StatusCode, a.body)
 		}
-		_, err := g.desk.Check(t.Context(), secret, "alice@example.test")
+		_, err := g.desk.Check(t.Context(), secret, authn.Person{Email: "alice@example.test", Subject: authn.Subject{Issuer: g.idp.Issuer(), ID: "alice"}})
 		if open := err == nil; open != (g.credentials("alice") == 0) {
 			t.Errorf("%v: ticket open %v, %d passkeys", fault, open, g.credentials("alice"))
 		}

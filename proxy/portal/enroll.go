@@ -17,7 +17,7 @@ import (
 // to whoever has just used one they have.
 func (p *Portal) enrollPage(w http.ResponseWriter, r *http.Request, v Visit) error {
 	q := r.URL.Query()
-	ticket := q.Get("ticket")
+	ticket := p.ticketOf(r)
 	if _, err := p.target(q.Get("return_to")); err != nil {
 		return err
 	}
@@ -26,11 +26,9 @@ func (p *Portal) enrollPage(w http.ResponseWriter, r *http.Request, v Visit) err
 		return err
 	}
 	here := Prefix + "enroll"
-	if ticket != "" {
-		here += "?" + url.Values{"ticket": {ticket}}.Encode()
-	}
 	switch {
 	case j.Session.Level() == authn.None:
+		p.keepTicket(w, ticket)
 		redirect(w, Prefix+"sign-in?"+url.Values{"return_to": {here}}.Encode())
 		return nil
 	case ticket != "":
@@ -77,7 +75,7 @@ func (p *Portal) ticketRefused(r *http.Request, v Visit, j Judgement, err error)
 		return err
 	}
 	return &Refusal{
-		Status: http.StatusForbidden, Code: "ticket_refused", Title: "This enrolment link does not work for you", Email: string(j.Session.Person.Email), Incident: j.Incident,
+		Status: http.StatusForbidden, Code: codeTicketRefused, Title: "This enrolment link does not work for you", Email: string(j.Session.Person.Email), Incident: j.Incident,
 		Text:  []string{bad.Public},
 		Steps: []string{"If you have enrolled already, just open the tool you want.", "Otherwise ask your security team for a new link."},
 		More:  []Link{{URL: Prefix + "sign-out", Text: "Signed in as the wrong person? Sign out"}},
@@ -85,26 +83,26 @@ func (p *Portal) ticketRefused(r *http.Request, v Visit, j Judgement, err error)
 }
 
 // mayEnroll says whether this session may create a passkey: with a ticket that is
-// good for this person, or with a fresh assertion of a passkey they have.
-func (p *Portal) mayEnroll(r *http.Request, v Visit, ticket string) (Judgement, error) {
-	j, err := p.judged(r, v, policy.PurposeEnroll)
-	if err != nil {
-		return j, err
+// good for this person, which it returns, or with a fresh assertion of a passkey
+// they have.
+func (p *Portal) mayEnroll(r *http.Request, v Visit, secret string) (j Judgement, ticket enroll.Ticket, err error) {
+	if j, err = p.judged(r, v, policy.PurposeEnroll); err != nil {
+		return j, ticket, err
 	}
 	if err := p.needSession(j, Prefix+"account"); err != nil {
-		return j, err
+		return j, ticket, err
 	}
-	if ticket != "" {
-		if _, err := p.Tickets.Check(r.Context(), ticket, j.Session.Person); err != nil {
-			return j, p.ticketRefused(r, v, j, err)
+	if secret != "" {
+		if ticket, err = p.Tickets.Check(r.Context(), secret, j.Session.Person); err != nil {
+			return j, ticket, p.ticketRefused(r, v, j, err)
 		}
-		return j, nil
+		return j, ticket, nil
 	}
 	if !p.atHand(j) {
-		return j, &Refusal{Status: http.StatusForbidden, Code: passkey.CodeNotFresh, Title: "Verify yourself first", Incident: j.Incident,
+		return j, ticket, &Refusal{Status: http.StatusForbidden, Code: passkey.CodeNotFresh, Title: "Verify yourself first", Incident: j.Incident,
 			Text: []string{"To add a passkey, first verify yourself with one you have. Reload the page to do so."}}
 	}
-	return j, nil
+	return j, ticket, nil
 }
 
 func (p *Portal) enrollBegin(w http.ResponseWriter, r *http.Request, v Visit) error {
@@ -112,7 +110,7 @@ func (p *Portal) enrollBegin(w http.ResponseWriter, r *http.Request, v Visit) er
 	if err != nil {
 		return err
 	}
-	j, err := p.mayEnroll(r, v, c.Ticket)
+	j, _, err := p.mayEnroll(r, v, c.Ticket)
 	if err != nil {
 		return err
 	}
@@ -133,7 +131,7 @@ func (p *Portal) enrollFinish(w http.ResponseWriter, r *http.Request, v Visit) e
 	if err != nil {
 		return err
 	}
-	j, err := p.mayEnroll(r, v, c.Ticket)
+	j, ticket, err := p.mayEnroll(r, v, c.Ticket)
 	if err != nil {
 		return err
 	}
@@ -144,7 +142,7 @@ func (p *Portal) enrollFinish(w http.ResponseWriter, r *http.Request, v Visit) e
 	rec.Name = passkeyName(c.Name, r.UserAgent())
 	detail := map[string]string{"credential": credentialHandle(rec.Credential), "class": rec.Class.String(), "aaguid": rec.AAGUID, "with": "passkey"}
 	if c.Ticket != "" {
-		detail["with"] = "ticket"
+		detail["with"], detail["ticket"], detail["ticket_by"] = "ticket", ticket.ID, ticket.CreatedBy
 	}
 	// Written ahead: an enrolment that cannot be audited does not happen, and one that
 	// is cut off between store and log is not unknown.
@@ -156,6 +154,7 @@ func (p *Portal) enrollFinish(w http.ResponseWriter, r *http.Request, v Visit) e
 		if err := p.Tickets.Redeem(r.Context(), c.Ticket, j.Session.Person, rec); err != nil {
 			return p.ticketRefused(r, v, j, err)
 		}
+		p.dropTicket(w, r)
 		// The baseline is an assertion in this session, so the new passkey is used at once.
 		trip.causes = []policy.Cause{policy.CauseUnverified}
 		next = trip.page("step-up")

@@ -72,6 +72,8 @@ func (p *Portal) begun(key flowKey, sealed []byte) journey {
 	return journey{to: returnTo{p.origin, Prefix + "account"}}
 }
 
+const flowCookiePrefix = "sallyport-flow-"
+
 const flowSeparator = "." // in neither base64url nor rand.Text
 
 // flowCookie binds a sign-in to this browser, and holds its key. It is named after
@@ -88,7 +90,7 @@ func (p *Portal) flowCookie(state, value string) *http.Cookie {
 
 func (p *Portal) flowCookieName(state string) string {
 	sum := sha256.Sum256([]byte(state))
-	name := "sallyport-flow-" + base64.RawURLEncoding.EncodeToString(sum[:9])
+	name := flowCookiePrefix + base64.RawURLEncoding.EncodeToString(sum[:9])
 	if p.secure {
 		return "__Host-" + name
 	}

@@ -207,6 +207,9 @@ func (p *Portal) fail(w http.ResponseWriter, r *http.Request, v Visit, err error
 	}
 	if refusal != nil {
 		f := *refusal
+		if f.Code == codeTicketRefused {
+			p.dropTicket(w, r)
+		}
 		if f.Incident == "" && f.Status != http.StatusNotFound {
 			f.Incident = NewIncident()
 			p.Logger.Info("page refused", "code", f.Code, "incident", f.Incident, "path", v.Path())
