@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -217,3 +218,11 @@ func text(t testing.TB, res *http.Response) string {
 }
 
 func newReader(r io.Reader) *bufio.Reader { return bufio.NewReader(r) }
+
+// current is the handler behind swap: one server, other behaviour.
+var current atomic.Pointer[http.HandlerFunc]
+
+func swap(h *http.HandlerFunc) http.Handler {
+	current.Store(h)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*current.Load())(w, r) })
+}
