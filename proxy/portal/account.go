@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"sallyport/authn"
 	"sallyport/authn/passkey"
@@ -287,14 +289,15 @@ func credentialHandle(c authn.Credential) string {
 	return s[:min(len(s), 16)]
 }
 
-// passkeyName is the name a person gave, or one made from their browser.
+// passkeyName is the name a person gave, or one made from their browser. What does
+// not show, or turns text around, is left out, as the passkey package would have it.
 func passkeyName(given, userAgent string) string {
-	given = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
+	given = strings.TrimSpace(strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
 			return -1
 		}
 		return r
-	}, strings.TrimSpace(given))
+	}, given))
 	if runes := []rune(given); len(runes) > 60 {
 		given = string(runes[:60])
 	}

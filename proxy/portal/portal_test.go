@@ -1,0 +1,199 @@
+package portal
+
+import (
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"sallyport/policy"
+)
+
+func testPages(t *testing.T) *Pages {
+	t.Helper()
+	p, err := NewPages("Write to <help@corp.com>", slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestNavigation(t *testing.T) {
+	for _, c := range []struct {
+		method string
+		header map[string]string
+		want   bool
+	}{
+		{"GET", map[string]string{"Sec-Fetch-Mode": "navigate"}, true},
+		{"POST", map[string]string{"Sec-Fetch-Mode": "navigate"}, true},
+		{"GET", map[string]string{"Sec-Fetch-Mode": "cors", "Accept": "text/html"}, false},
+		{"GET", map[string]string{"Accept": "text/html,*/*"}, true},
+		{"HEAD", map[string]string{"Accept": "text/html"}, true},
+		{"POST", map[string]string{"Accept": "text/html"}, false},
+		{"GET", map[string]string{"Accept": "*/*"}, false},
+		{"GET", nil, false},
+	} {
+		r := httptest.NewRequest(c.method, "/", nil)
+		for k, v := range c.header {
+			r.Header.Set(k, v)
+		}
+		if got := Navigation(r); got != c.want {
+			t.Errorf("%s %v: %v", c.method, c.header, got)
+		}
+	}
+}
+
+// Text that strangers write is text on the page, and in the JSON.
+func TestPagesEscape(t *testing.T) {
+	p := testPages(t)
+	evil := `<script>alert(1)</script>"' onload=x`
+	f := Refusal{Status: 403, Code: "blocked", Title: evil, Text: []string{evil}, Steps: []string{evil}, Email: evil, Incident: evil,
+		Link: Link{URL: "javascript:alert(1)", Text: evil, Action: evil}, More: []Link{{URL: `"><script>`, Text: evil}}}
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Header.Set("Sec-Fetch-Mode", "navigate")
+	w := httptest.NewRecorder()
+	p.Refuse(w, r, f)
+	if body := w.Body.String(); strings.Contains(body, "<script>alert") || strings.Contains(body, `href="javascript:`) || strings.Contains(body, `"><script>`) {
+		t.Errorf("%s", body)
+	}
+	w = httptest.NewRecorder()
+	p.Refuse(w, httptest.NewRequest("GET", "/", nil), f)
+	var got problem
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || got.Message != evil || strings.Contains(w.Body.String(), "<") {
+		t.Errorf("%v %s", err, w.Body)
+	}
+}
+
+func TestChallenges(t *testing.T) {
+	p := testPages(t)
+	for _, c := range []struct {
+		f    Refusal
+		want string
+	}{
+		{Refusal{Status: 401, Code: "x"}, "Bearer"},
+		{Refusal{Status: 401, Code: "x", StepUp: true}, `Bearer error="insufficient_user_authentication", error_description="A fresh passkey verification is required"`},
+		{Refusal{Status: 401, Code: "x", StepUp: true, MaxAge: 5 * time.Minute}, `Bearer error="insufficient_user_authentication", error_description="A fresh passkey verification is required", max_age=300`},
+		{Refusal{Status: 403, Code: "x"}, ""},
+	} {
+		w := httptest.NewRecorder()
+		p.Refuse(w, httptest.NewRequest("GET", "/", nil), c.f)
+		if got := w.Header().Get("WWW-Authenticate"); got != c.want {
+			t.Errorf("%+v: %q", c.f, got)
+		}
+	}
+}
+
+// A refused person is told a kind of thing and what to do, for every kind.
+func TestWordsForEveryCause(t *testing.T) {
+	all := []policy.Cause{policy.CauseSignIn, policy.CauseUnverified, policy.CauseGrant, policy.CauseNetwork, policy.CausePerson, policy.CauseSession, policy.CauseCredential, policy.CauseRequest, policy.CauseTime, "a cause of tomorrow"}
+	for _, c := range all {
+		d := policy.Decision{Rules: []string{"secret-rule"}, Reasons: []string{"secret reason"}, Causes: []policy.Cause{c}}
+		f := Blocked(d, "a@corp.com", "AAAAA-BBBBB")
+		if f.Status != 403 || len(f.Text) == 0 || len(f.Steps) == 0 || f.Incident == "" || strings.Contains(strings.Join(append(f.Text, f.Steps...), f.Title), "secret") {
+			t.Errorf("%s: %+v", c, f)
+		}
+		if because([]policy.Cause{c}) == "" {
+			t.Errorf("%s: no reason to step up", c)
+		}
+	}
+	known := all[:2:2]
+	known = append(known, all[3:9]...)
+	if got := parseCauses(joinCauses(known)); !slices.Equal(got, known) {
+		t.Errorf("causes come back as %q", got)
+	}
+	for _, forged := range []string{"", "x", "grant", "<script>", strings.Repeat("network,", 10_000)} {
+		if got := parseCauses(forged); len(got) > 8 {
+			t.Errorf("%.20q gives %d causes", forged, len(got))
+		}
+	}
+}
+
+func TestValidBind(t *testing.T) {
+	for s, want := range map[string]bool{"": true, strings.Repeat("A", 43): true, strings.Repeat("_", 43): true, strings.Repeat("A", 42): false, strings.Repeat("A", 44): false, strings.Repeat("A", 42) + "=": false, strings.Repeat("A", 42) + "\n": false} {
+		if validBind(s) != want {
+			t.Errorf("%q", s)
+		}
+	}
+}
+
+func TestPasskeyNames(t *testing.T) {
+	for given, want := range map[string]string{
+		"": "My Mac", "  ": "My Mac", "Work key": "Work key", "a\x00b\r\nc": "abc", "two\u202eone": "twoone", strings.Repeat("ö", 100): strings.Repeat("ö", 60), "\xff\xfe": "My Mac", "\u200b": "My Mac",
+	} {
+		if got := passkeyName(given, "Mozilla/5.0 (Macintosh; Intel)"); got != want {
+			t.Errorf("%q becomes %q, want %q", given, got, want)
+		}
+	}
+	if got := suggestName("curl/8"); got != "My passkey" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestIncidentsCanBeReadOut(t *testing.T) {
+	seen := map[string]bool{}
+	for range 1000 {
+		i := NewIncident()
+		if len(i) != 11 || i[5] != '-' || strings.ContainsAny(i, "ILOU") || seen[i] {
+			t.Fatalf("%q", i)
+		}
+		seen[i] = true
+	}
+}
+
+// What waits in the store opens with this browser's key and no other, and is what
+// went in.
+func TestFlowSeal(t *testing.T) {
+	key, want := newFlowKey(), flow{ReturnTo: "https://app.corp.com/x", Bind: "b"}
+	sealed, err := key.seal(want)
+	if err != nil || strings.Contains(string(sealed), "corp") {
+		t.Fatalf("%v %q", err, sealed)
+	}
+	if got, err := key.open(sealed); err != nil || got != want {
+		t.Errorf("%v %v", got, err)
+	}
+	for _, k := range []flowKey{"", newFlowKey(), key[1:]} {
+		if got, err := k.open(sealed); err == nil || got != (flow{}) {
+			t.Errorf("opens with %q", k)
+		}
+	}
+	sealed[len(sealed)-1] ^= 1
+	if _, err := key.open(sealed); err == nil {
+		t.Error("opens although it was changed")
+	}
+	if _, err := key.open(nil); err == nil {
+		t.Error("nothing opens")
+	}
+}
+
+func TestNewRefusesHalfAPortal(t *testing.T) {
+	if _, err := New(Config{}); err == nil {
+		t.Error("an empty configuration is taken")
+	}
+	for _, u := range []string{"ftp://x", "https://", "/x", "https://x:"} {
+		parsed, err := url.Parse(u)
+		if err != nil {
+			continue
+		}
+		if _, ok := canonicalOrigin(parsed); ok {
+			t.Errorf("%q is an origin", u)
+		}
+	}
+}
+
+func TestAssets(t *testing.T) {
+	p := testPages(t)
+	for path, want := range map[string]bool{p.base + "/sallyport.css": true, p.base + "/ceremony.js": true, p.base + "/icon.svg": true, p.base + "/": false, p.base + "/../x": false, Prefix + "assets/0000000000000000/sallyport.css": false} {
+		w := httptest.NewRecorder()
+		if got := p.ServeAsset(w, httptest.NewRequest(http.MethodGet, "/", nil), path); got != want || got && w.Header().Get("Content-Type") == "" {
+			t.Errorf("%s: %v %v", path, got, w.Header())
+		}
+	}
+	if p.ServeAsset(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/", nil), p.base+"/icon.svg") {
+		t.Error("a POST gets an asset")
+	}
+}
