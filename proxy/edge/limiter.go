@@ -105,6 +105,9 @@ func (l *AddressLimiter) Allow(addr netip.Addr) (ok bool, retryAfter time.Durati
 	return l.wide.Allow(wide)
 }
 
+// Size is about how many clients and networks are remembered.
+func (l *AddressLimiter) Size() int { return l.client.Size() + l.wide.Size() }
+
 // AccountLimiter limits by person. It is for endpoints that know who is asking:
 // before somebody has signed in, it would let anybody lock anybody else out.
 type AccountLimiter = Limiter[authn.Subject]

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"errors"
 	"net"
 	"syscall"
 	"time"
@@ -18,6 +19,9 @@ func setPeerTimeout(l *net.TCPListener, d time.Duration) error {
 		set = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpUserTimeout, int(d/time.Millisecond))
 	}); err != nil {
 		return err
+	}
+	if errors.Is(set, syscall.ENOPROTOOPT) {
+		return nil // an inherited Multipath TCP socket, which does not know it
 	}
 	return set
 }

@@ -1,0 +1,146 @@
+package edge_test
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"runtime"
+	"testing"
+	"time"
+
+	"sallyport/authn"
+	"sallyport/proxy/edge"
+)
+
+// clock is a time that stands until it is moved.
+type clock struct{ at time.Time }
+
+func newClock() *clock                { return &clock{time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)} }
+func (c *clock) now() time.Time       { return c.at }
+func (c *clock) move(d time.Duration) { c.at = c.at.Add(d) }
+
+func TestLimiter(t *testing.T) {
+	c := newClock()
+	l := must(edge.NewLimiter[string](edge.LimiterConfig{Every: 10 * time.Second, Burst: 3, Now: c.now}))
+	for range 3 {
+		if ok, _ := l.Allow("a"); !ok {
+			t.Fatal("refused within the burst")
+		}
+	}
+	ok, after := l.Allow("a")
+	if ok || after != 10*time.Second {
+		t.Errorf("beyond the burst: %v, %s", ok, after)
+	}
+	if ok, _ := l.Allow("b"); !ok {
+		t.Error("another key was refused")
+	}
+	c.move(4 * time.Second)
+	if ok, after := l.Allow("a"); ok || after != 6*time.Second {
+		t.Errorf("too early: %v, %s", ok, after)
+	}
+	c.move(after - 4*time.Second)
+	if ok, _ := l.Allow("a"); !ok {
+		t.Error("refused after Retry-After")
+	}
+	if ok, _ := l.Allow("a"); ok {
+		t.Error("one interval bought two")
+	}
+	for _, bad := range []edge.LimiterConfig{{}, {Every: time.Second}, {Burst: 1}, {Every: -1, Burst: 1}, {Every: 1, Burst: 1, Keys: -1}} {
+		if _, err := edge.NewLimiter[string](bad); err == nil {
+			t.Errorf("%+v was accepted", bad)
+		}
+	}
+}
+
+// S9: one client is one key, however its address is spelled, and whichever of
+// its addresses it takes.
+func TestAttackS9OneClientOneKey(t *testing.T) {
+	for name, c := range map[string][2]string{
+		"IPv4 in IPv6":     {"192.0.2.1", "::ffff:192.0.2.1"},
+		"within a /64":     {"2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff"},
+		"zone":             {"fe80::1%eth0", "fe80::2%eth1"},
+		"another spelling": {"2001:db8:0:0::1", "2001:0db8::0001"},
+	} {
+		l := must(edge.NewAddressLimiter(edge.LimiterConfig{Every: time.Hour, Burst: 1}))
+		l.Allow(netip.MustParseAddr(c[0]))
+		if ok, _ := l.Allow(netip.MustParseAddr(c[1])); ok {
+			t.Errorf("%s: %v are two clients", name, c)
+		}
+	}
+	l := must(edge.NewAddressLimiter(edge.LimiterConfig{Every: time.Hour, Burst: 1}))
+	for _, a := range []string{"192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8:0:1::1"} {
+		if ok, _ := l.Allow(netip.MustParseAddr(a)); !ok {
+			t.Errorf("%s pays for another", a)
+		}
+	}
+	if ok, _ := l.Allow(netip.Addr{}); !ok {
+		t.Error("no address: the first is allowed")
+	}
+	if ok, _ := l.Allow(netip.Addr{}); ok {
+		t.Error("no address: those without are one client")
+	}
+	// Subjects are pairs, and no two pairs are one.
+	p := must(edge.NewAccountLimiter(edge.LimiterConfig{Every: time.Hour, Burst: 1}))
+	for _, s := range []authn.Subject{{Issuer: "a", ID: "bc"}, {Issuer: "ab", ID: "c"}} {
+		if ok, _ := p.Allow(s); !ok {
+			t.Errorf("%+v pays for another", s)
+		}
+	}
+}
+
+func spray(i uint64) netip.Addr {
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:8], 0x2001_0db8_0000_0000+i)
+	return netip.AddrFrom16(b)
+}
+
+// O2: whoever has a /48 has 65,536 networks, and gets what a few of them get.
+func TestAttackO2SprayFromOneNetwork(t *testing.T) {
+	l := must(edge.NewAddressLimiter(edge.LimiterConfig{Every: time.Hour, Burst: 5}))
+	allowed := 0
+	for i := range uint64(65_536) {
+		if ok, _ := l.Allow(spray(i)); ok {
+			allowed++
+		}
+	}
+	if allowed > 16*5 {
+		t.Errorf("%d were allowed", allowed)
+	}
+}
+
+// O2: a million addresses do not take a million entries, and do not push out
+// somebody who is over the limit and goes on trying.
+func TestAttackO2SprayIsBounded(t *testing.T) {
+	l := must(edge.NewAddressLimiter(edge.LimiterConfig{Every: time.Hour, Burst: 3, Keys: 4096}))
+	abuser := netip.MustParseAddr("192.0.2.1")
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	allowed := 0
+	for i := range uint64(300_000) {
+		l.Allow(spray(i << 16)) // each in a /48 of its own
+		if i%10 == 0 {
+			if ok, _ := l.Allow(abuser); ok {
+				allowed++
+			}
+		}
+	}
+	eventually(t, "the cache has shrunk", func() bool { return l.Size() <= 2*4096 })
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 16<<20 {
+		t.Errorf("%d bytes for 4096 keys", grown)
+	}
+	if allowed > 30 {
+		t.Errorf("the abuser was allowed %d times", allowed)
+	}
+	runtime.KeepAlive(l)
+}
+
+func BenchmarkAddressLimiter(b *testing.B) {
+	l := must(edge.NewAddressLimiter(edge.LimiterConfig{Every: time.Second, Burst: 5}))
+	a := netip.MustParseAddr("192.0.2.1")
+	b.ReportAllocs()
+	for b.Loop() {
+		l.Allow(a)
+	}
+}
