@@ -43,7 +43,7 @@ func TestKilledDuringEnrolment(t *testing.T) {
 		}
 		credential := c.keys.Credentials()[0]
 
-		delay := time.Duration(float64(aim) * 2 * random.Float64())
+		delay := time.Duration(float64(aim) * (0.5 + random.Float64()))
 		killed := make(chan struct{})
 		time.AfterFunc(delay, func() { defer close(killed); s.stop(syscall.SIGKILL) })
 		a, err := c.post("enroll/finish", finish)
