@@ -97,6 +97,11 @@ func (c *call) collect(h http.Header) {
 				lines = append(lines, headerLine{name, v})
 			}
 			continue
+		case name == "User-Agent": // one, as net/http does
+			if len(values) > 0 && values[0] != "" {
+				lines = append(lines, headerLine{name, values[0]})
+			}
+			continue
 		}
 		for _, v := range values {
 			lines = append(lines, headerLine{name, v})
@@ -321,10 +326,8 @@ func (c *call) answer(res *http.Response) {
 			c.f.log.LogAttrs(c.ctx, slog.LevelWarn, "answer broke off during body copy",
 				slog.String("route", c.fr.Route.Name), slog.String("upstream", c.at()), slog.Any("err", err))
 		}
-		if c.r.Context().Value(http.ServerContextKey) == nil {
-			return // not under a server: nobody would recover
-		}
-		panic(http.ErrAbortHandler) // the client must not take half an answer for a whole one
+		c.abort() // the client must not take half an answer for a whole one
+		return
 	}
 	res.Body.Close()
 	if len(res.Trailer) == 0 {
@@ -362,7 +365,7 @@ func (c *call) copyBody(res *http.Response) error {
 			if _, werr := c.w.Write(buf[:n]); werr != nil {
 				return werr
 			}
-			if streaming && err == nil {
+			if streaming && err != io.EOF {
 				rc.Flush()
 			}
 		}

@@ -24,8 +24,15 @@ var (
 // fail is ReverseProxy's ErrorHandler.
 func (c *call) fail(_ http.ResponseWriter, _ *http.Request, err error) {
 	ctx := c.r.Context()
-	if c.hijacked || errors.Is(ctx.Err(), context.Canceled) {
-		return // Nobody is there to be told, and nothing is wrong upstream.
+	if c.hijacked {
+		return
+	}
+	if errors.Is(ctx.Err(), context.Canceled) {
+		// The client has gone, or the caller cut the exchange: nothing is wrong
+		// upstream. Returning would make net/http answer with an empty 200, which
+		// whoever is still there would believe.
+		c.abort()
+		return
 	}
 	if c.expired != nil && c.expired.Load() {
 		err = errTotal // however it was felt
@@ -40,6 +47,13 @@ func (c *call) fail(_ http.ResponseWriter, _ *http.Request, err error) {
 	}
 	c.closeIfUnread()
 	c.f.onError(c.w, c.r, status, err)
+}
+
+// abort ends the client's connection or stream, if there is a server to do it.
+func (c *call) abort() {
+	if c.r.Context().Value(http.ServerContextKey) != nil {
+		panic(http.ErrAbortHandler)
+	}
 }
 
 // statusOf says what a failure to forward means to the client.

@@ -312,6 +312,9 @@ func (c *call) modifyResponse(res *http.Response) error {
 func (c *call) cleanResponse(res *http.Response) error {
 	c.f.own.stripResponse(res.Header)
 	delete(res.Header, "Alt-Svc")
+	if _, ok := res.Header["Content-Type"]; !ok {
+		c.w.Header()["Content-Type"] = nil // or net/http would guess one
+	}
 	if len(res.Trailer) > 0 && c.r.ProtoMajor == 1 {
 		delete(res.Header, "Content-Length") // HTTP/1.1 has trailers after chunks only
 	}
