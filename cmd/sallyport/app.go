@@ -186,7 +186,7 @@ func (a *app) front(s *proxy.Snapshot) error {
 		return err
 	}
 	a.upstream = upstream.NewForwarder(upstream.Config{
-		Cookies:        []string{a.sessions.CookieName(), a.sessions.HandoffCookieName()},
+		Cookies:        []string{a.sessions.CookieName(), a.sessions.HandoffCookieName(), pt.TicketCookieName()},
 		MaxHeaderBytes: c.Limits.Header, OnError: proxy.UpstreamError(pages), Logger: a.logger,
 	})
 	a.onClose("upstream connections", func(context.Context) error { a.upstream.Close(); return nil })
@@ -222,6 +222,7 @@ func (a *app) background(ctx context.Context) (wait func()) {
 			}
 		},
 		newRefresher(a).run,
+		newOutbox(a).run,
 		func(ctx context.Context) {
 			if err := a.upstream.Run(ctx); err != nil && ctx.Err() == nil {
 				a.logger.Error("upstreams are not checked any more", "error", err)

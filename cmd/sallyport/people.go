@@ -18,6 +18,8 @@ import (
 type peopleCmd struct {
 	List peopleListCmd `cmd:"" help:"List the people who have sessions or passkeys."`
 	Show peopleShowCmd `cmd:"" help:"Show one person's passkeys, tickets and sessions."`
+
+	RevokePasskey peopleRevokePasskeyCmd `cmd:"" help:"Block a passkey and end all sessions of its owner; a running proxy follows within a second."`
 }
 
 // personLine is one person as the store knows them: by issuer and subject, with the
@@ -198,7 +200,7 @@ func printPerson(w io.Writer, d personDetail) {
 	}
 	fmt.Fprintf(w, "  passkeys: %d\n", len(d.Keys))
 	for _, k := range d.Keys {
-		fmt.Fprintf(w, "    %s  %s, added %s, last used %s", plain(k.Name), k.Class, short(k.CreatedAt), short(k.LastUsed))
+		fmt.Fprintf(w, "    %s  %s, %s, added %s, last used %s", k.ID[:min(len(k.ID), 16)], plain(k.Name), k.Class, short(k.CreatedAt), short(k.LastUsed))
 		if k.Blocked != "" {
 			fmt.Fprintf(w, "  BLOCKED: %s", plain(k.Blocked))
 		}

@@ -96,7 +96,10 @@ func (s sessionRevokeCmd) Run(ctx context.Context, g *globals, std streams) erro
 		return err
 	}
 	filter.ID = s.ID
-	return withSessions(ctx, g, func(_ *config.Config, _ *sqlstore.DB, m *session.Manager) error {
+	return withSessions(ctx, g, func(_ *config.Config, db *sqlstore.DB, m *session.Manager) error {
+		if err := note(ctx, db, "session_revoke", given(map[string]string{"session": s.ID, "user": string(filter.Email)})); err != nil {
+			return err
+		}
 		n, err := m.Revoke(ctx, filter)
 		if err != nil {
 			return err
@@ -117,7 +120,10 @@ type keysCmd struct {
 type keysRotateCmd struct{}
 
 func (keysRotateCmd) Run(ctx context.Context, g *globals, std streams) error {
-	return withSessions(ctx, g, func(_ *config.Config, _ *sqlstore.DB, m *session.Manager) error {
+	return withSessions(ctx, g, func(_ *config.Config, db *sqlstore.DB, m *session.Manager) error {
+		if err := note(ctx, db, "keys_rotate", nil); err != nil {
+			return err
+		}
 		if err := m.RotateKeys(ctx); err != nil {
 			return err
 		}

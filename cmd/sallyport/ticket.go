@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net/url"
 	"os"
 	"os/user"
@@ -64,6 +65,8 @@ type ticketCreateCmd struct {
 	User    string        `required:"" placeholder:"EMAIL" help:"Whom the ticket is for: the address their OpenID provider knows them by."`
 	Expires time.Duration `default:"24h" help:"How long it is good for (default 24h)."`
 	Note    string        `placeholder:"TEXT" help:"How you checked who they are, such as \"video interview 12 Nov\"."`
+
+	NewAccount bool `help:"The address now belongs to another account than the one that enrolled under it before: a new employee of the same name, another OpenID provider. Without this, such an account cannot use the ticket."`
 }
 
 // Run prints the enrolment URL as its last line.
@@ -73,7 +76,12 @@ func (t ticketCreateCmd) Run(ctx context.Context, g *globals, std streams) error
 		return fmt.Errorf("--user: %w", err)
 	}
 	return withStore(ctx, g, func(c *config.Config, db *sqlstore.DB) error {
-		ticket, secret, err := enroll.New(enroll.Config{Store: db}).Mint(ctx, enroll.MintRequest{Email: email, Expires: t.Expires, Note: t.Note, By: operator()})
+		ticket, secret, err := enroll.New(enroll.Config{Store: db}).Mint(ctx, enroll.MintRequest{
+			Email: email, Expires: t.Expires, Note: t.Note, By: operator(), NewAccount: t.NewAccount,
+			OnMint: func(ctx context.Context, k enroll.Ticket) error {
+				return note(ctx, db, "ticket_create", ticketDetail(k))
+			},
+		})
 		if err != nil {
 			return err
 		}
@@ -82,6 +90,21 @@ func (t ticketCreateCmd) Run(ctx context.Context, g *globals, std streams) error
 		fmt.Fprintln(std.out, enrolURL(c, secret))
 		return nil
 	})
+}
+
+// ticketDetail is what the audit log says of a ticket. Its secret is not part of it.
+func ticketDetail(k enroll.Ticket) map[string]string {
+	d := given(map[string]string{"ticket": k.ID, "user": string(k.Email), "note": k.Note, "expires": k.ExpiresAt.UTC().Format(time.RFC3339)})
+	if k.NewAccount {
+		d["new_account"] = "true"
+	}
+	return d
+}
+
+// given drops what is empty.
+func given(detail map[string]string) map[string]string {
+	maps.DeleteFunc(detail, func(_, v string) bool { return v == "" })
+	return detail
 }
 
 func enrolURL(c *config.Config, secret string) string {
@@ -139,6 +162,9 @@ type ticketRevokeCmd struct {
 
 func (t ticketRevokeCmd) Run(ctx context.Context, g *globals, std streams) error {
 	return withExistingStore(ctx, g, func(_ *config.Config, db *sqlstore.DB) error {
+		if err := note(ctx, db, "ticket_revoke", map[string]string{"ticket": t.ID}); err != nil {
+			return err
+		}
 		err := enroll.New(enroll.Config{Store: db}).Revoke(ctx, t.ID)
 		if errors.Is(err, authn.ErrNotFound) || errors.Is(err, enroll.ErrUnknown) {
 			fmt.Fprintf(std.err, "There is no open ticket %q.\n", t.ID)
