@@ -37,6 +37,7 @@ type app struct {
 	routes   atomic.Pointer[[]config.Route] // for the account page
 	tls      certificate
 	reloads  reloads
+	drain    time.Duration
 	stopping atomic.Bool // readiness is over, requests in flight go on
 
 	teardown []step // undone in reverse order
@@ -66,7 +67,7 @@ func (a *app) close(ctx context.Context) error {
 
 // newApp builds the product from a configuration. It listens on nothing.
 func newApp(ctx context.Context, c *config.Config, logger *slog.Logger) (*app, error) {
-	a := &app{config: c, logger: logger}
+	a := &app{config: c, logger: logger, drain: drainFor}
 	if err := a.assemble(ctx); err != nil {
 		return nil, errors.Join(err, a.close(context.WithoutCancel(ctx)))
 	}

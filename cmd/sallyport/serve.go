@@ -73,7 +73,7 @@ func (a *app) serve(ctx context.Context, data, ops net.Listener, hangup <-chan o
 	for running := true; running; {
 		select {
 		case <-ctx.Done():
-			a.logger.Info("stopping", "drain", drainFor.String())
+			a.logger.Info("stopping", "drain", a.drain.String())
 			running = false
 		case err = <-failed:
 			running = false
@@ -82,7 +82,7 @@ func (a *app) serve(ctx context.Context, data, ops net.Listener, hangup <-chan o
 		}
 	}
 	a.stopping.Store(true)
-	drained, cancel := context.WithTimeout(work, drainFor)
+	drained, cancel := context.WithTimeout(work, a.drain)
 	defer cancel()
 	if stop := dataServer.Shutdown(drained); stop != nil {
 		a.logger.Warn("requests were cut off at the end of the drain time")

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"sallyport/cmd/sallyport/internal/config"
+)
+
+// TestExamples: every configuration below examples/ is right, its policy's tests pass,
+// and it has some. A folder without a sallyport.yaml is something else.
+func TestExamples(t *testing.T) {
+	root := filepath.Join("..", "..", "examples")
+	folders, err := os.ReadDir(root)
+	if errors.Is(err, fs.ErrNotExist) {
+		t.Skip("there is no folder examples") // the package alone, without the repository around it
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, f := range folders {
+		file := filepath.Join(root, f.Name(), "sallyport.yaml")
+		if _, err := os.Stat(file); err != nil {
+			continue
+		}
+		found++
+		t.Run(f.Name(), func(t *testing.T) {
+			c, err := config.Load(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if status, stdout, stderr := command(t, "check", "--config", file); status != 0 {
+				t.Errorf("check: status %d\n%s%s", status, stdout, stderr)
+			}
+			status, stdout, stderr := command(t, "policy", "test", "--config", file)
+			if status != 0 || !strings.Contains(stdout, "\nok    ") && !strings.HasPrefix(stdout, "ok    ") {
+				t.Errorf("policy test: status %d\n%s%s", status, stdout, stderr)
+			}
+			if _, err := os.Stat(filepath.Dir(c.AuditFile)); err == nil {
+				t.Errorf("%s holds state: an example is not a deployment", filepath.Dir(c.AuditFile))
+			}
+		})
+	}
+	if found == 0 {
+		t.Error("no example configuration was found")
+	}
+}
