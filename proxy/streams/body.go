@@ -87,6 +87,9 @@ func (b *body) last(p []byte) (int, error) {
 			b.ending = words
 		}
 		b.setTrailer(trailer)
+		// The upstream is not listened to any more. Closing its body could otherwise
+		// wait for a client that is still sending.
+		b.s.cancel(b.order)
 	}
 	n := copy(p, b.ending)
 	if b.ending = b.ending[n:]; n > 0 {

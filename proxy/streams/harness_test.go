@@ -34,6 +34,8 @@ type gate struct {
 	url  string
 	addr string
 
+	client *http.Client
+
 	opened  chan *Stream // each stream, when it is open
 	seen    chan observed
 	refused chan Reason
@@ -61,6 +63,7 @@ func newGate(t testing.TB, cfg Config, upstream http.Handler, h2 bool, before ..
 		t.Fatal(err)
 	}
 	transport := up.Client().Transport.(*http.Transport)
+	transport.DisableCompression = true
 	rp := &httputil.ReverseProxy{
 		Transport:      transport,
 		Rewrite:        func(pr *httputil.ProxyRequest) { pr.SetURL(to) },
@@ -76,23 +79,20 @@ func newGate(t testing.TB, cfg Config, upstream http.Handler, h2 bool, before ..
 	} else {
 		front.Start()
 	}
-	g.url, g.addr = front.URL, front.Listener.Addr().String()
+	g.url, g.addr, g.client = front.URL, front.Listener.Addr().String(), front.Client()
+	g.client.Transport.(*http.Transport).DisableCompression = true
 	t.Cleanup(func() {
 		g.reg.CutAll(Shutdown)
 		front.CloseClientConnections()
 		front.Close()
 		g.done.Wait()
 		transport.CloseIdleConnections()
+		g.client.CloseIdleConnections()
 		up.CloseClientConnections()
 		up.Close()
 		if n := g.reg.Total(); n != 0 {
 			t.Errorf("%d streams are left", n)
 		}
-		g.reg.orders.Lock()
-		if tm := g.reg.orders.timer; tm != nil {
-			tm.Stop()
-		}
-		g.reg.orders.Unlock()
 	})
 	return g
 }
