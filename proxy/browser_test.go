@@ -23,6 +23,12 @@ type browser struct {
 	addr    string
 	cookies map[string]map[string]string // host, name
 	key     *authntest.Authenticator
+	proxied bool // through a proxy at 10.0.0.1 that ends TLS
+}
+
+func (b *browser) viaProxy() *browser {
+	b.proxied = true
+	return b
 }
 
 func (g *rig) browser(addr string) *browser {
@@ -61,6 +67,11 @@ func (b *browser) request(method, to string, body string) *http.Request {
 	if u.Scheme == "https" {
 		r.TLS = &tls.ConnectionState{ServerName: u.Hostname()}
 	}
+	if b.proxied {
+		r.TLS, r.RemoteAddr = nil, "10.0.0.1:4711"
+		r.Header.Set("X-Forwarded-For", b.addr)
+		r.Header.Set("X-Forwarded-Proto", u.Scheme)
+	}
 	for name, value := range b.cookies[u.Host] {
 		r.AddCookie(&http.Cookie{Name: name, Value: value})
 	}
@@ -72,7 +83,7 @@ func (b *browser) do(r *http.Request) answer {
 	b.Helper()
 	w := httptest.NewRecorder()
 	scheme := "http://"
-	if r.TLS != nil {
+	if r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https" {
 		scheme = "https://"
 	}
 	b.gate.ServeHTTP(w, r)

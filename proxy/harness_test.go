@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"os"
 	"path/filepath"
 	"strings"
@@ -108,6 +109,25 @@ func (l *ledger) Repeat(k audit.Same) (bool, error) {
 	}
 	l.runs[k]++
 	return true, nil
+}
+
+func (l *ledger) RepeatRefusal(k audit.Same) (string, bool, error) {
+	known, err := l.Repeat(k)
+	if !known || err != nil {
+		return "", known, err
+	}
+	for _, r := range slices.Backward(l.all()) {
+		if audit.SameAs(&r) == k {
+			return r.Incident, true, nil
+		}
+	}
+	return "", true, nil
+}
+
+func (l *ledger) all() []audit.Record {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.records)
 }
 
 func (l *ledger) Allow(ctx context.Context, r audit.Record) error {
@@ -229,6 +249,7 @@ type plan struct {
 	clients clientip.Config
 	intel   ipintel.Config
 	change  func(*proxy.Config)
+	now     func() time.Time // instead of the rig's clock
 }
 
 func grants() map[string]policy.Grant {
@@ -243,7 +264,10 @@ func newRig(t testing.TB, changes ...func(*plan)) *rig {
 	}
 	g := &rig{TB: t, clock: &clock{t: epoch}, mem: authntest.NewMemory(), tool: &tool{}, log: &lockedBuffer{},
 		ledger: &ledger{runs: map[audit.Same]int{}, down: map[string]bool{}}}
-	logger := slog.New(slog.NewJSONHandler(g.log, nil))
+	logger, now := slog.New(slog.NewJSONHandler(g.log, nil)), g.clock.Now
+	if p.now != nil {
+		now = p.now
+	}
 	g.idp = authntest.StartIdP(t, authntest.IdPConfig{
 		Clients: []authntest.IdPClient{{ID: "sallyport", Secret: "a secret of the client", RedirectURIs: []string{login + "/.sallyport/callback"}}},
 		People: []authntest.IdPPerson{
@@ -251,27 +275,27 @@ func newRig(t testing.TB, changes ...func(*plan)) *rig {
 			{Sub: "bob", Email: "bob@example.test", Name: "Bob", Groups: []string{"treasury"}, Verified: true},
 			{Sub: "carol", Email: "carol@example.test", Name: "Carol", Groups: []string{"press"}, Verified: true},
 		},
-		Now: g.clock.Now,
+		Now: now,
 	})
 	var err error
-	g.sessions, err = session.New(t.Context(), session.Config{Store: g.mem, Keys: g.mem, Codes: g.mem, Secure: true, Now: g.clock.Now, Logger: logger})
+	g.sessions, err = session.New(t.Context(), session.Config{Store: g.mem, Keys: g.mem, Codes: g.mem, Secure: true, Now: now, Logger: logger})
 	g.must(err)
 	g.provider, err = signin.New(signin.Config{Issuer: g.idp.Issuer(), ClientID: "sallyport", ClientSecret: "a secret of the client",
-		RedirectURL: login + "/.sallyport/callback", Flows: g.mem, Now: g.clock.Now, Logger: logger})
+		RedirectURL: login + "/.sallyport/callback", Flows: g.mem, Now: now, Logger: logger})
 	g.must(err)
 	g.must(g.provider.Discover(t.Context()))
-	passkeys, err := passkey.New(passkey.Config{RPID: "example.test", RPName: "Sallyport", Origins: []string{login}, Store: g.mem, Ceremonies: g.mem, Now: g.clock.Now, Logger: logger})
+	passkeys, err := passkey.New(passkey.Config{RPID: "example.test", RPName: "Sallyport", Origins: []string{login}, Store: g.mem, Ceremonies: g.mem, Now: now, Logger: logger})
 	g.must(err)
-	g.desk = enroll.New(enroll.Config{Store: g.mem, Now: g.clock.Now})
+	g.desk = enroll.New(enroll.Config{Store: g.mem, Now: now})
 	g.pages, err = portal.NewPages("", logger)
 	g.must(err)
 	external, err := url.Parse(login)
 	g.must(err)
 	g.portal, err = portal.New(portal.Config{SignIn: external, Origins: []string{treasury, wiki}, Sessions: g.sessions, Provider: g.provider,
-		Passkeys: passkeys, Tickets: g.desk, Pages: g.pages, Now: g.clock.Now, Logger: logger})
+		Passkeys: passkeys, Tickets: g.desk, Pages: g.pages, Now: now, Logger: logger})
 	g.must(err)
 	c := proxy.Config{
-		Snapshot: g.snapshot(p), Sessions: g.sessions, Audit: g.ledger, Portal: g.portal, Pages: g.pages, SignIn: login, Now: g.clock.Now, Logger: logger,
+		Snapshot: g.snapshot(p), Sessions: g.sessions, Audit: g.ledger, Portal: g.portal, Pages: g.pages, SignIn: login, Now: now, Logger: logger,
 		Forwarder: upstream.NewForwarder(upstream.Config{
 			Cookies: []string{g.sessions.CookieName(), g.sessions.HandoffCookieName()}, OnError: proxy.UpstreamError(g.pages), Logger: logger,
 			Transport: func(*upstream.Route) http.RoundTripper { return g.tool },

@@ -163,17 +163,20 @@ func TestAttackS8IdentityIsNotShared(t *testing.T) {
 		s.ID, s.Host = id, host
 		return s
 	}
+	namesake := session("same", "treasury.example.test", "alice", "treasury") // the address was given to somebody else
+	namesake.Person.Subject.ID = "alice2"
 	for _, pair := range [][2]authn.Session{
 		{session("a", "bctreasury.example.test", "alice", "treasury"), session("abc", "treasury.example.test", "mallory", "press")},
 		{session("ab", "c", "alice", "treasury"), session("a", "bc", "mallory", "press")},
 		{session("same", "treasury.example.test", "alice", "treasury"), session("same", "treasury.example.test", "mallory", "treasury")},
+		{session("same", "treasury.example.test", "alice", "treasury"), namesake},
 	} {
 		who.by["alice"], who.by["mallory"] = pair[0], pair[1]
 		for range 3 {
 			for _, name := range []string{"alice", "mallory"} {
 				want := who.by[name]
 				v := g.check(name, home, "GET", treasury+"/")
-				if v.Facts.User.Email != string(want.Person.Email) || v.Session.Person.Subject != want.Person.Subject || v.Facts.Session.ID != want.ID {
+				if v.Facts.User.Email != string(want.Person.Email) || v.Facts.User.Subject != want.Person.Subject.ID || v.Session.Person.Subject != want.Person.Subject || v.Facts.Session.ID != want.ID {
 					t.Fatalf("%s was judged as %s", want.Person.Email, v.Facts.User.Email)
 				}
 				if allowed := v.Decision.Action == policy.Allow; allowed != (want.Person.Groups[0] == "treasury") {
