@@ -16,7 +16,7 @@ import (
 func requestFacts(r *http.Request, v *Verdict, purpose string) policy.Request {
 	f := policy.Request{
 		Purpose: purpose, Method: r.Method, Host: v.Target.Hostname, Path: v.Target.Path,
-		UserAgent: cut(r.UserAgent(), 512), WebSocket: isWebSocket(r),
+		UserAgent: cut(r.UserAgent(), 512), WebSocket: isWebSocket(r), RPCMethods: v.rpc.Methods,
 	}
 	if v.Route != nil {
 		f.Route = v.Route.Name
@@ -88,8 +88,22 @@ func sameNetwork(a, b netip.Addr) bool {
 	if a.Is4() {
 		return a == b
 	}
+	for _, shared := range sharedByAll {
+		if shared.Contains(a) {
+			return a == b
+		}
+	}
 	p, err := a.Prefix(64)
 	return err == nil && p.Contains(b)
+}
+
+// sharedByAll are the IPv6 networks in which one /64 holds all of IPv4, so that two
+// addresses of it have nothing to do with one another.
+var sharedByAll = []netip.Prefix{
+	netip.MustParsePrefix("64:ff9b::/96"),   // NAT64 and SIIT (RFC 6052)
+	netip.MustParsePrefix("64:ff9b:1::/48"), // the same, for local use (RFC 8215)
+	netip.MustParsePrefix("2001::/32"),      // Teredo: everybody behind one server (RFC 4380)
+	netip.MustParsePrefix("::/64"),          // IPv4-compatible and IPv4-translated (RFC 4291, RFC 2765)
 }
 
 // sameIdentity reports whether rules see the same person, with the same assertion,

@@ -36,7 +36,10 @@ import (
 	"sallyport/policy/ipintel"
 	"sallyport/proxy/audit"
 	"sallyport/proxy/clientip"
+	"sallyport/proxy/jsonrpc"
+	"sallyport/proxy/observe"
 	"sallyport/proxy/portal"
+	"sallyport/proxy/streams"
 	"sallyport/proxy/upstream"
 )
 
@@ -46,12 +49,21 @@ type Snapshot struct {
 	Clients *clientip.Resolver
 	Policy  *policy.Policy
 	Intel   *ipintel.Snapshot
+	Options map[string]RouteOptions // by route name
+}
+
+// RouteOptions is what the gate does differently on one route.
+type RouteOptions struct {
+	RPC      bool // requests are JSON-RPC: their methods are facts
+	CutStale bool // streams end when the proof they were opened with is too old
 }
 
 // Sessions is what the gate needs of authn/session.
 type Sessions interface {
 	// Load answers session.ErrNoSession for nobody; any other error fails closed.
 	Load(r *http.Request, host string) (authn.Session, error)
+	// List answers with what is alive.
+	List(ctx context.Context, f session.Filter) ([]session.Record, error)
 	CookieName() string
 	HandoffCookieName() string
 }
@@ -63,11 +75,21 @@ type Auditor interface {
 	// Repeat counts one more of a run of identical allows whose first is on disk, and
 	// reports whether there is one.
 	Repeat(k audit.Same) (bool, error)
+	// RepeatRefusal is Repeat for blocks where nobody is signed in, with the first's incident.
+	RepeatRefusal(k audit.Same) (incident string, known bool, err error)
 	// Allow writes the first of a run durably and opens it for Repeat.
 	Allow(ctx context.Context, r audit.Record) error
 }
 
-// Config is what a gate is made of; every field is required.
+// Asserter vouches for people to upstreams.
+type Asserter interface {
+	// For returns the assertion of a session for a route; d let it through.
+	For(s *authn.Session, route string, d *policy.Decision) (string, error)
+	// ServeHTTP answers with the keys that verify assertions.
+	ServeHTTP(w http.ResponseWriter, r *http.Request)
+}
+
+// Config is what a gate is made of. Every field of the first block is required.
 type Config struct {
 	Snapshot  *Snapshot
 	Sessions  Sessions
@@ -78,6 +100,17 @@ type Config struct {
 	SignIn    string // canonical origin of the sign-in host
 	Now       func() time.Time
 	Logger    *slog.Logger
+
+	Assertions Asserter          // nil: upstreams get no signed assertion
+	Streams    *streams.Registry // nil: nothing that is open can be cut
+	Observe    *observe.Observer // nil: no metrics and no access log
+	Limit      Limiter           // nil: ceremonies may be tried as often as one likes
+}
+
+// Limiter bounds how often Sallyport's own pages may be asked to do something.
+type Limiter interface {
+	// Allow reports whether one more is all right for an address and (if not zero) an account.
+	Allow(client netip.Addr, account authn.Subject) (ok bool, retryAfter time.Duration)
 }
 
 // Gate is the product's request handler.
@@ -117,6 +150,7 @@ func (g *Gate) Update(change func(Snapshot) Snapshot) {
 	defer g.swap.Unlock()
 	next := change(*g.current.Load())
 	g.current.Store(&next)
+	g.reviewAll()
 }
 
 // Current returns the snapshot in force.
@@ -132,7 +166,14 @@ type Verdict struct {
 	Facts    policy.Facts
 
 	snapshot   *Snapshot
-	forwarding bool // the answer may have begun
+	epoch      streams.Epoch   // before anything was judged
+	rpc        jsonrpc.Request // what a JSON-RPC route is asked to do
+	forwarding bool            // the answer may have begun
+
+	// For the access event.
+	incident         string
+	arrived, decided time.Time
+	writer           observe.Writer
 }
 
 // Problems that are not decisions. Everything else that Check returns is a failure of
@@ -148,7 +189,10 @@ var (
 // effects. A *upstream.BadRequest, ErrNoRoute, ErrAddress or any other error leaves a
 // v that blocks.
 func (g *Gate) Check(r *http.Request, v *Verdict) error {
-	*v = Verdict{snapshot: g.current.Load()}
+	*v = Verdict{snapshot: g.current.Load(), arrived: v.arrived, writer: v.writer}
+	if g.Streams != nil {
+		v.epoch = g.Streams.Epoch()
+	}
 	if err := v.establish(r); err != nil {
 		return err
 	}
@@ -191,6 +235,11 @@ func (g *Gate) judge(r *http.Request, v *Verdict, purpose string) (err error) {
 	v.Session, err = g.Sessions.Load(r, v.Target.Host) // which person
 	if err != nil && !errors.Is(err, session.ErrNoSession) {
 		return err
+	}
+	if v.Route != nil {
+		if err := v.readRPC(r); err != nil {
+			return err
+		}
 	}
 	now := g.Now()
 	known := g.remember(v, purpose, now) // what network; what the policy says of both

@@ -6,11 +6,15 @@ import (
 	"net/http"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"sallyport/authn"
 	"sallyport/policy"
 	"sallyport/proxy/audit"
+	"sallyport/proxy/jsonrpc"
+	"sallyport/proxy/observe"
 	"sallyport/proxy/portal"
 	"sallyport/proxy/upstream"
 )
@@ -18,14 +22,52 @@ import (
 // ServeHTTP judges a request and acts on the verdict.
 func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	v := g.pool.Get().(*Verdict)
+	v.arrived = time.Now()
+	if g.Observe != nil {
+		v.writer.Reset(w)
+		w = &v.writer
+		defer g.observe(r, v)
+	}
 	defer g.recoverPanic(w, r, v)
-	if err := g.Check(r, v); err != nil {
+	err := g.Check(r, v)
+	v.decided = time.Now()
+	if err != nil {
 		g.unjudged(w, r, v, err)
 	} else {
 		g.act(w, r, v)
 	}
+	if g.Observe == nil {
+		g.release(v)
+	}
+}
+
+// release gives v back. A request that panicked keeps its own: something may hold it.
+func (g *Gate) release(v *Verdict) {
 	*v = Verdict{}
 	g.pool.Put(v)
+}
+
+// observe makes the access event of a request that is over.
+func (g *Gate) observe(r *http.Request, v *Verdict) {
+	e := observe.Event{
+		Start: v.arrived, Method: r.Method, Host: v.Target.Host, Path: v.Target.Path, Action: "refused",
+		User: string(v.Session.Person.Email), Session: v.Session.ID, IP: addressOf(v), Country: v.Facts.IP.Country, Incident: v.incident,
+		Status: v.writer.Answered(), Bytes: v.writer.Bytes, Verdict: v.decided.Sub(v.arrived), Total: time.Since(v.arrived),
+	}
+	switch {
+	case v.Route != nil:
+		e.Route, e.Action = v.Route.Name, v.Decision.Action.String()
+		if v.forwarding {
+			e.Added = v.decided.Sub(v.arrived)
+		}
+	case ownPage(v.Target.Path):
+		e.Action = "page"
+	}
+	if e.Status >= 500 && !v.forwarding {
+		e.Action = "error"
+	}
+	g.Observe.Request(&e)
+	g.release(v)
 }
 
 // act is the only place that lets a request through.
@@ -51,12 +93,39 @@ func (g *Gate) allow(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		g.fail(w, r, v, fmt.Errorf("audit: %w", err))
 		return
 	}
+	g.forward(w, r, v)
+}
+
+// forward passes a request on that was let through and recorded.
+func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	p := &v.Session.Person
-	v.forwarding = true
-	g.Forwarder.Forward(w, r, &upstream.ForwardRequest{
+	fr := &upstream.ForwardRequest{
 		Route: v.Route, Target: v.Target, ClientAddr: v.Client,
 		Identity: upstream.Identity{User: string(p.Email), Email: string(p.Email), Groups: p.Groups},
-	})
+	}
+	if g.Assertions != nil {
+		var err error
+		if fr.Identity.Assertion, err = g.Assertions.For(&v.Session, v.Route.Name, &v.Decision); err != nil {
+			g.fail(w, r, v, fmt.Errorf("assertion: %w", err))
+			return
+		}
+	}
+	v.forwarding = true
+	if g.Streams == nil {
+		g.Forwarder.Forward(w, r, fr)
+		return
+	}
+	s := g.open(r, v)
+	defer s.Close()
+	if v.snapshot.Options[v.Route.Name].RPC && isWebSocket(r) {
+		r.Header.Del("Sec-WebSocket-Extensions") // what is compressed cannot be read
+		s.Inspect(1<<20, g.inspect(r, s.Info().Value.(*judged)))
+	}
+	g.Forwarder.Forward(s.Writer(w), r.WithContext(s.Context()), fr)
+	if why, refused := s.Refused(); refused {
+		g.Pages.Refuse(w, r, portal.Refusal{Status: http.StatusUnauthorized, Code: why.String(), Title: "Your session has ended", Text: []string{"Sign in again to go on."},
+			Link: portal.Link{URL: g.Portal.PageURL(&visit{g, r, v}, "sign-in", "/"), Text: "Sign in"}})
+	}
 }
 
 // stepUp answers a request that needs a proof first. Browsers are sent to give it and
@@ -71,6 +140,7 @@ func (g *Gate) stepUp(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		f.Title, f.Text = "You are not signed in", []string{"Sign in, then try again."}
 	} else {
 		f.Incident = portal.NewIncident()
+		v.incident = f.Incident
 		if err := g.Audit.Append(r.Context(), g.record(r, v, "access", f.Incident)); err != nil {
 			g.fail(w, r, v, fmt.Errorf("audit: %w", err))
 			return
@@ -95,20 +165,24 @@ func (g *Gate) stepUp(w http.ResponseWriter, r *http.Request, v *Verdict) {
 }
 
 func (g *Gate) block(w http.ResponseWriter, r *http.Request, v *Verdict) {
-	incident := portal.NewIncident()
-	if err := g.Audit.Append(r.Context(), g.record(r, v, "access", incident)); err != nil {
+	incident, err := g.refused(r.Context(), g.record(r, v, "access", portal.NewIncident()))
+	if err != nil {
 		g.fail(w, r, v, fmt.Errorf("audit: %w", err))
 		return
 	}
+	v.incident = incident
 	g.Pages.Refuse(w, r, portal.Blocked(v.Decision, string(v.Session.Person.Email), incident))
 }
 
 // unjudged answers what Check could not judge, and what is not for a route.
 func (g *Gate) unjudged(w http.ResponseWriter, r *http.Request, v *Verdict, err error) {
 	var bad *upstream.BadRequest
+	var rpc *jsonrpc.Error
 	switch {
 	case errors.As(err, &bad):
 		g.badRequest(w, r, v, bad)
+	case errors.As(err, &rpc):
+		g.badRPC(w, r, v, rpc)
 	case errors.Is(err, ErrNoRoute):
 		g.noRoute(w, r, v)
 	case errors.Is(err, ErrAddress):
@@ -121,15 +195,16 @@ func (g *Gate) unjudged(w http.ResponseWriter, r *http.Request, v *Verdict, err 
 // badRequest answers a request that could be read in two ways. The request line is
 // not trustworthy, so neither is what it says it accepts.
 func (g *Gate) badRequest(w http.ResponseWriter, r *http.Request, v *Verdict, bad *upstream.BadRequest) {
-	incident := portal.NewIncident()
-	rec := g.record(r, v, "bad_request", incident)
+	rec := g.record(r, v, "bad_request", portal.NewIncident())
 	target, _, _ := strings.Cut(r.RequestURI, "?") // a query may hold secrets
 	rec.Method = cut(r.Method, 32)
 	rec.Detail = map[string]string{"reason": bad.Reason, "target": cut(target, 512), "host": cut(r.Host, 256)}
-	if err := g.Audit.Append(r.Context(), rec); err != nil {
+	incident, err := g.refused(r.Context(), rec)
+	if err != nil {
 		g.fail(w, r, v, fmt.Errorf("audit: %w", err))
 		return
 	}
+	v.incident = incident
 	w.Header().Set("Connection", "close")
 	http.Error(w, bad.Reason+" (reference "+incident+")", bad.Status)
 }
@@ -141,12 +216,34 @@ func (g *Gate) noRoute(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	case !g.serves(v.snapshot, origin):
 		g.elsewhere(w, r, v)
 	case ownPage(v.Target.Path):
-		g.Portal.Serve(w, r, &visit{g, r, v})
+		g.ownPages(w, r, v)
 	case origin == g.SignIn && v.Target.Path == "/" && portal.Navigation(r):
 		http.Redirect(w, r, portal.Prefix+"account", http.StatusFound)
 	default:
 		g.Pages.Refuse(w, r, portal.Refusal{Status: http.StatusNotFound, Code: "not_found", Title: "There is nothing here", Text: []string{"This address does not exist."}, Link: portal.YourTools})
 	}
+}
+
+// ownPages serves what is below the reserved prefix: the key set, and the pages of the
+// portal, of which those that do something are limited in how often.
+func (g *Gate) ownPages(w http.ResponseWriter, r *http.Request, v *Verdict) {
+	if v.Target.Path == portal.Prefix+"jwks.json" && g.Assertions != nil {
+		g.Assertions.ServeHTTP(w, r)
+		return
+	}
+	if g.Limit != nil && (r.Method == http.MethodPost || r.URL.Query().Has("go") || strings.HasSuffix(v.Target.Path, "/callback")) {
+		who, _ := g.Sessions.Load(r, v.Target.Host) // an error is nobody here; the portal will meet it again
+		if ok, retry := g.Limit.Allow(v.Client, who.Person.Subject); !ok {
+			if g.Observe != nil {
+				g.Observe.Limited.WithLabelValues(strings.TrimPrefix(v.Target.Path, portal.Prefix)).Inc()
+			}
+			w.Header().Set("Retry-After", strconv.Itoa(int(retry.Seconds())+1))
+			g.Pages.Refuse(w, r, portal.Refusal{Status: http.StatusTooManyRequests, Code: "too_many_requests", Title: "That was too often",
+				Text: []string{"Too many attempts came from your network or your account in a short time. Wait a minute, then try again."}})
+			return
+		}
+	}
+	g.Portal.Serve(w, r, &visit{g, r, v})
 }
 
 // serves reports whether an origin, scheme included, is one of ours.
@@ -175,20 +272,22 @@ func (g *Gate) elsewhere(w http.ResponseWriter, r *http.Request, v *Verdict) {
 // noAddress blocks a request whose client cannot be told: behind a broken or forged
 // forwarding header there may be anybody.
 func (g *Gate) noAddress(w http.ResponseWriter, r *http.Request, v *Verdict, err error) {
-	incident := portal.NewIncident()
-	rec := g.record(r, v, "access", incident)
+	rec := g.record(r, v, "access", portal.NewIncident())
 	rec.Action, rec.Rules = policy.Block.String(), []string{"baseline.client-address"}
 	rec.Detail = map[string]string{"error": err.Error(), "peer": r.RemoteAddr}
-	if err := g.Audit.Append(r.Context(), rec); err != nil {
-		g.fail(w, r, v, fmt.Errorf("audit: %w", err))
+	incident, failed := g.refused(r.Context(), rec)
+	if failed != nil {
+		g.fail(w, r, v, fmt.Errorf("audit: %w", failed))
 		return
 	}
+	v.incident = incident
 	g.Pages.Refuse(w, r, portal.Blocked(policy.Decision{Causes: []policy.Cause{policy.CauseNetwork}}, "", incident))
 }
 
 // fail answers when something of our own is broken. Nothing gets through.
 func (g *Gate) fail(w http.ResponseWriter, r *http.Request, v *Verdict, err error) {
 	incident := portal.NewIncident()
+	v.incident = incident
 	g.Logger.Error("request could not be judged", "error", err, "incident", incident, "host", v.Target.Host, "path", v.Target.Path)
 	w.Header().Del("Set-Cookie")
 	g.Pages.Refuse(w, r, portal.Unavailable(incident))
@@ -242,7 +341,7 @@ func (g *Gate) recoverPanic(w http.ResponseWriter, r *http.Request, v *Verdict) 
 // recordAllow has the request in the audit log before it is forwarded. A repeat of what
 // is already there is counted, and costs no I/O.
 func (g *Gate) recordAllow(r *http.Request, v *Verdict) error {
-	if len(v.Decision.Reported) == 0 && len(v.Decision.Rules) == 0 {
+	if len(v.Decision.Reported) == 0 && len(v.Decision.Rules) == 0 && len(v.rpc.Methods) == 0 {
 		known, err := g.Audit.Repeat(audit.Same{
 			Session: v.Session.ID, IP: v.Facts.IP.Address, Route: v.Route.Name,
 			Policy: v.snapshot.Policy.Hash(), Decision: policy.Allow.String(),
@@ -275,6 +374,9 @@ func (g *Gate) record(r *http.Request, v *Verdict, event, incident string) audit
 	}
 	if v.Route != nil {
 		rec.Route = v.Route.Name
+	}
+	if len(v.rpc.Methods) > 0 {
+		rec.Detail = map[string]string{"rpc_methods": v.rpcDetail()}
 	}
 	if s := v.snapshot; s != nil {
 		rec.Policy = s.Policy.Hash()

@@ -10,9 +10,9 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"slices"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -131,6 +131,9 @@ func (l *ledger) all() []audit.Record {
 }
 
 func (l *ledger) Allow(ctx context.Context, r audit.Record) error {
+	if r.Session == "" && r.IP == "" {
+		return l.Append(ctx, r)
+	}
 	if known, err := l.Repeat(audit.SameAs(&r)); known || err != nil {
 		return err
 	}

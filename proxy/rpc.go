@@ -1,0 +1,131 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+
+	"sallyport/authn"
+	"sallyport/policy"
+	"sallyport/proxy/audit"
+	"sallyport/proxy/jsonrpc"
+	"sallyport/proxy/portal"
+)
+
+// JSON-RPC error codes of our own, from the range that the standard leaves to servers.
+const (
+	rpcBlocked = -32001 // data.error "blocked"
+	rpcStepUp  = -32002 // data.error "insufficient_user_authentication", data.max_age
+	rpcFailed  = -32003 // data.error "unavailable"
+)
+
+// readRPC finds out which methods a request to a JSON-RPC route calls. The body is
+// bounded, read once, and forwarded byte for byte. Only what somebody verified sends is
+// read: others are sent to prove themselves whatever they call.
+func (v *Verdict) readRPC(r *http.Request) error {
+	if !v.snapshot.Options[v.Route.Name].RPC || v.Session.Level() != authn.Verified || isWebSocket(r) {
+		return nil
+	}
+	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
+		return nil
+	}
+	if err := jsonrpc.CheckHeader(r.Header); err != nil {
+		return err
+	}
+	body, err := jsonrpc.Read(r.Body, r.ContentLength, jsonrpc.Limits{})
+	if err != nil {
+		return err
+	}
+	v.rpc, err = jsonrpc.Parse(body, jsonrpc.Limits{})
+	if err != nil {
+		return err
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	r.ContentLength = int64(len(body))
+	r.TransferEncoding = nil
+	return nil
+}
+
+// badRPC refuses a message that could be read in two ways.
+func (g *Gate) badRPC(w http.ResponseWriter, r *http.Request, v *Verdict, bad *jsonrpc.Error) {
+	rec := g.record(r, v, "bad_request", portal.NewIncident())
+	rec.Action = policy.Block.String()
+	rec.Detail = map[string]string{"reason": string(bad.Code)}
+	incident, err := g.refused(r.Context(), rec)
+	if err != nil {
+		g.fail(w, r, v, err)
+		return
+	}
+	v.incident = incident
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(bad.Status())
+	_, _ = w.Write(jsonrpc.ErrorResponse(jsonrpc.Request{}, bad.RPCCode(), bad.Detail, map[string]any{"error": string(bad.Code), "incident": incident}))
+}
+
+// inspect judges every message that a client sends inside a WebSocket to a JSON-RPC
+// route. The proof that counts is the one the WebSocket was opened with: after stepping up, clients
+// connect again.
+func (g *Gate) inspect(r *http.Request, j *judged) func([]byte) ([]byte, bool) {
+	return func(message []byte) ([]byte, bool) {
+		req, err := jsonrpc.Parse(message, jsonrpc.Limits{})
+		v := &Verdict{snapshot: g.current.Load(), Route: j.route, Session: j.session, Client: j.facts.IP.Addr, rpc: req}
+		v.Target.Host, v.Target.Path = j.facts.Request.Host, j.facts.Request.Path
+		var bad *jsonrpc.Error
+		if errors.As(err, &bad) {
+			return g.answerMessage(r, v, bad.RPCCode(), bad.Detail, map[string]any{"error": string(bad.Code)})
+		}
+		with := *j
+		with.facts.Request.RPCMethods = req.Methods
+		v.Facts, v.Decision = with.again(v.snapshot, g.Now())
+		switch v.Decision.Action {
+		case policy.Allow:
+			if err := g.recordAllow(r, v); err != nil {
+				g.Logger.Error("a message could not be recorded", "error", err)
+				return jsonrpc.ErrorResponse(req, rpcFailed, "Not available right now.", map[string]any{"error": "unavailable"}), false
+			}
+			return nil, true
+		case policy.StepUp:
+			return g.answerMessage(r, v, rpcStepUp, "A fresh passkey verification is required. Verify, then connect again.",
+				map[string]any{"error": "insufficient_user_authentication", "max_age": int(v.Decision.MaxAge.Seconds())})
+		default:
+			return g.answerMessage(r, v, rpcBlocked, "Not allowed.", map[string]any{"error": "blocked"})
+		}
+	}
+}
+
+// answerMessage records that a message was not passed on, and tells the client.
+func (g *Gate) answerMessage(r *http.Request, v *Verdict, code int, text string, data map[string]any) ([]byte, bool) {
+	incident := portal.NewIncident()
+	rec := g.record(r, v, "message", incident)
+	if err := g.Audit.Append(context.WithoutCancel(r.Context()), rec); err != nil {
+		g.Logger.Error("a message could not be recorded", "error", err)
+	}
+	data["incident"] = incident
+	return jsonrpc.ErrorResponse(v.rpc, code, text, data), false
+}
+
+// rpcDetail tells apart, in the audit log, which methods were called.
+func (v *Verdict) rpcDetail() string { return strings.Join(v.rpc.Methods, " ") }
+
+// refused records that somebody was turned away, and returns the incident to tell them.
+// Where nobody is signed in, one address that knocks again and again is one line and a
+// count, under the first incident: strangers must not be able to fill the disk.
+func (g *Gate) refused(ctx context.Context, rec audit.Record) (string, error) {
+	if rec.Session != "" || rec.IP == "" {
+		return rec.Incident, g.Audit.Append(ctx, rec)
+	}
+	rec.Action = policy.Block.String()
+	rec.Path = cut(rec.Path, 256)
+	if rec.Facts != nil {
+		rec.Facts.Request.Path, rec.Facts.Request.UserAgent = rec.Path, cut(rec.Facts.Request.UserAgent, 128)
+	}
+	incident, known, err := g.Audit.RepeatRefusal(audit.SameAs(&rec))
+	if known || err != nil {
+		return incident, err
+	}
+	return rec.Incident, g.Audit.Allow(ctx, rec)
+}
