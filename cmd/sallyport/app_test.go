@@ -118,6 +118,9 @@ func TestRefusedStartClosesWhatItOpened(t *testing.T) {
 			if a, err := newApp(t.Context(), c, slog.New(slog.DiscardHandler)); err == nil || a != nil {
 				t.Fatal("started")
 			}
+			if open := openFiles(t, d.dir); open != nil {
+				t.Errorf("still open: %v", open)
+			}
 			d.edit(e[0], e[2], e[1])
 			if c, err = config.Load(filepath.Join(d.dir, "sallyport.yaml")); err != nil {
 				t.Fatal(err)
@@ -128,4 +131,19 @@ func TestRefusedStartClosesWhatItOpened(t *testing.T) {
 			d.closeApp()
 		})
 	}
+}
+
+// openFiles lists what this process has open below dir, where the system tells.
+func openFiles(t *testing.T, dir string) (list []string) {
+	t.Helper()
+	links, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range links {
+		if to, err := os.Readlink(l); err == nil && strings.HasPrefix(to, dir) {
+			list = append(list, to)
+		}
+	}
+	return list
 }
