@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/letsencrypt/pebble/v2/ca"
 	"github.com/letsencrypt/pebble/v2/db"
@@ -51,7 +52,7 @@ func names(t *testing.T) string {
 func pebble(t *testing.T, httpPort, tlsPort int, bindings map[string]string) (directory, directoryCA string, root *x509.CertPool) {
 	t.Helper()
 	t.Setenv("PEBBLE_VA_NOSLEEP", "1")
-	t.Setenv("PEBBLE_WFE_NONCEREJECT", "20") // percent: clients must cope
+	t.Setenv("PEBBLE_WFE_NONCEREJECT", "10") // percent: clients must cope
 	logger, store := log.New(io.Discard, "", 0), db.NewMemoryStore()
 	for id, key := range bindings {
 		if err := store.AddExternalAccountKeyByID(id, key); err != nil {
@@ -92,6 +93,23 @@ func serve(t *testing.T, l net.Listener, c edge.Config) {
 	}
 	go s.Serve(l)
 	t.Cleanup(func() { s.Close() })
+}
+
+// settled waits until the certificate is there, or the reason why not.
+func settled(t *testing.T, acme *edge.ACME) {
+	t.Helper()
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for end := time.After(2 * time.Minute); ; {
+		if s := acme.Status()[0]; s.Err != "" || !s.NotAfter.IsZero() {
+			return
+		}
+		select {
+		case <-look.C:
+		case <-end:
+			t.Fatal("neither a certificate nor a reason")
+		}
+	}
 }
 
 func TestPebble(t *testing.T) {
@@ -138,6 +156,8 @@ func TestPebble(t *testing.T) {
 			serve(t, httpListener, edge.Config{Handler: redirect})
 			serve(t, dataListener, edge.Config{TLS: conf, Handler: http.NotFoundHandler()})
 
+			go acme.Run(t.Context()) // a first handshake would not wait as long as pebble takes
+			settled(t, acme)
 			conn, err := tls.Dial("tcp", dataListener.Addr().String(), &tls.Config{ServerName: "app.example.test", RootCAs: root})
 			if err != nil {
 				t.Fatal(err)
@@ -168,6 +188,8 @@ func TestPebbleSaysWhy(t *testing.T) {
 		t.Fatal(err)
 	}
 	serve(t, dataListener, edge.Config{TLS: conf, Handler: http.NotFoundHandler()})
+	go acme.Run(t.Context())
+	settled(t, acme)
 	if conn, err := tls.Dial("tcp", dataListener.Addr().String(), &tls.Config{ServerName: "app.example.test", InsecureSkipVerify: true}); err == nil {
 		conn.Close()
 		t.Fatal("a certificate without a proof")
