@@ -25,6 +25,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"sallyport/authn"
@@ -82,6 +83,8 @@ type Portal struct {
 	origins map[string]bool
 	secure  bool
 	csrf    *http.CrossOriginProtection
+
+	unrefreshed sync.Once // the warning about a provider without refresh tokens
 }
 
 // New checks c. It does no I/O.

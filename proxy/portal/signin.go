@@ -171,6 +171,11 @@ func (p *Portal) callback(w http.ResponseWriter, r *http.Request, v Visit) error
 	if err != nil {
 		return err
 	}
+	if result.RefreshToken == "" {
+		p.unrefreshed.Do(func() {
+			p.Logger.Warn("the OpenID provider gives no refresh token: a disabled account or a removed group is noticed only when the session ends (oidc.scopes may need offline_access)")
+		})
+	}
 	j.Session = s
 	if err := v.Record(r.Context(), "sign_in", j, nil); err != nil {
 		return err
@@ -239,15 +244,20 @@ func (p *Portal) backchannelLogout(w http.ResponseWriter, r *http.Request, v Vis
 	return nil
 }
 
-// endFor ends the sessions that a logout token names.
+// endFor ends the sessions that a logout token names: one by its sid, or else all of
+// the person. A sid that is not ours (providers need not put it into ID tokens) must
+// not be a reason to leave somebody in whom the provider has signed out.
 func (p *Portal) endFor(ctx context.Context, out signin.Logout) (int, error) {
-	switch {
-	case out.ProviderSession != "":
-		return p.Sessions.Revoke(ctx, session.Filter{ProviderIssuer: out.Subject.Issuer, ProviderSession: out.ProviderSession})
-	case out.Subject.ID != "":
-		return p.Sessions.Revoke(ctx, session.Filter{Subject: out.Subject})
+	if out.ProviderSession == "" && out.Subject.ID == "" {
+		return 0, errors.New("a logout token that names nobody") // must not become a filter that matches everybody
 	}
-	return 0, errors.New("a logout token that names nobody") // must not become a filter that matches everybody
+	if out.ProviderSession != "" {
+		n, err := p.Sessions.Revoke(ctx, session.Filter{ProviderIssuer: out.Subject.Issuer, ProviderSession: out.ProviderSession})
+		if err != nil || n > 0 || out.Subject.ID == "" {
+			return n, err
+		}
+	}
+	return p.Sessions.Revoke(ctx, session.Filter{Subject: out.Subject})
 }
 
 func (p *Portal) logoutRefused(w http.ResponseWriter, r *http.Request, v Visit, j Judgement, err error) error {
