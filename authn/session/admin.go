@@ -78,7 +78,8 @@ func (m *Manager) live(ctx context.Context, f Filter) ([]Record, error) {
 type Refreshable struct {
 	ID           string
 	Subject      authn.Subject
-	RefreshToken string // secret
+	RefreshToken string    // secret
+	ConfirmedAt  time.Time // when the provider last vouched for the person
 }
 
 // DueForRefresh returns the living sessions that hold a refresh token and that
@@ -109,7 +110,7 @@ func (m *Manager) DueForRefresh(ctx context.Context, before time.Time) ([]Refres
 			}
 			continue
 		}
-		due = append(due, Refreshable{ID: rec.ID, Subject: rec.Person.Subject, RefreshToken: rt})
+		due = append(due, Refreshable{ID: rec.ID, Subject: rec.Person.Subject, RefreshToken: rt, ConfirmedAt: rec.RefreshedAt})
 	}
 	return due, nil
 }

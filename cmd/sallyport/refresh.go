@@ -31,7 +31,8 @@ func (h *rosterHolder) complete(p authn.Person) authn.Person { return h.now.Load
 // whether the person is still who they were. A disabled account ends its
 // sessions, a removed group takes its access away, at the latest one interval after
 // the provider knows it, as long as the provider answers: a session is due after
-// eight tenths of the interval, and one is looked for every tenth.
+// eight tenths of the interval, and one is looked for every tenth. A session whose
+// claims cannot be read ends after three intervals.
 type refresher struct {
 	sessions interface {
 		DueForRefresh(ctx context.Context, before time.Time) ([]session.Refreshable, error)
@@ -105,15 +106,13 @@ func (f *refresher) pass(ctx context.Context) {
 
 func (f *refresher) one(ctx context.Context, s session.Refreshable) error {
 	result, err := f.provider.Refresh(ctx, s.Subject, s.RefreshToken)
-	if errors.Is(err, signin.ErrGone) {
-		if _, err := f.sessions.Revoke(ctx, session.Filter{ID: s.ID}); err != nil {
-			return err
-		}
+	switch bad, answered := errors.AsType[*signin.Error](err); {
+	case errors.Is(err, signin.ErrGone):
 		f.logger.Info("session ended: the provider does not vouch for the person any more", "session", s.ID, "subject", s.Subject.ID)
-		return f.audit.Append(ctx, audit.Record{Time: f.now(), Event: "session_ended", Session: s.ID, Action: "block",
-			Detail: map[string]string{"reason": "refresh_refused", "subject": s.Subject.ID}})
-	}
-	if err != nil {
+		return f.end(ctx, s, "refresh_refused")
+	case answered && bad.Code == signin.CodeClaimMalformed:
+		return f.unreadable(ctx, s, err)
+	case err != nil:
 		return err
 	}
 	err = f.sessions.Refreshed(ctx, s.ID, f.complete(result.Person), result.RefreshToken)
@@ -121,4 +120,28 @@ func (f *refresher) one(ctx context.Context, s session.Refreshable) error {
 		return nil // signed out or revoked meanwhile
 	}
 	return err
+}
+
+// unreadableFor is for how many intervals a session lives on the last claims that
+// could be read.
+const unreadableFor = 3
+
+// unreadable is about a provider that answers, but with groups or countries that are not
+// in any form we take: who the person is now is not known, and not for lack of an
+// answer. A mistake at the provider has the time of a few intervals to be put right.
+func (f *refresher) unreadable(ctx context.Context, s session.Refreshable, err error) error {
+	f.logger.Error("a person's claims cannot be read any more; unless the provider puts that right, their session ends",
+		"session", s.ID, "subject", s.Subject.ID, "confirmed", s.ConfirmedAt, "ends_after", (unreadableFor * f.every).String(), "error", err)
+	if f.now().Sub(s.ConfirmedAt) < unreadableFor*f.every {
+		return nil
+	}
+	return f.end(ctx, s, "refresh_unreadable")
+}
+
+func (f *refresher) end(ctx context.Context, s session.Refreshable, reason string) error {
+	if _, err := f.sessions.Revoke(ctx, session.Filter{ID: s.ID}); err != nil {
+		return err
+	}
+	return f.audit.Append(ctx, audit.Record{Time: f.now(), Event: "session_ended", Session: s.ID, Action: "block",
+		Detail: map[string]string{"reason": reason, "subject": s.Subject.ID}})
 }

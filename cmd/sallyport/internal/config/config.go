@@ -25,6 +25,8 @@ import (
 	"sallyport/policy"
 	"sallyport/policy/ipintel"
 	"sallyport/proxy/clientip"
+	"sallyport/proxy/edge"
+	"sallyport/proxy/upstream"
 )
 
 // Config is a complete, checked configuration. All paths are absolute.
@@ -38,7 +40,12 @@ type Config struct {
 	TrustedProxies []netip.Prefix
 	Forwarding     clientip.Header
 	ProxyProtocol  bool
-	TLS            *TLS // nil: plain HTTP
+	TLS            *TLS // nil: plain HTTP, or ACME
+	ACME           *edge.ACMEConfig
+	RedirectListen string        // "": no listener that sends http to https
+	HSTSMaxAge     time.Duration // 0: no HSTS
+	AccessLog      bool
+	Pprof          bool
 
 	OIDC     OIDC
 	WebAuthn WebAuthn
@@ -58,8 +65,18 @@ type Config struct {
 	source *reader
 }
 
-// TLS names the certificate of the data port.
-type TLS struct{ CertFile, KeyFile string }
+// TLS names the certificates of the data port, the default one first, and those that
+// clients may show.
+type TLS struct {
+	CertFile, KeyFile string
+	More              []edge.CertPair
+	Client            *edge.ClientAuthConfig // nil: clients are not asked
+}
+
+// Pairs are all certificates of the data port.
+func (t *TLS) Pairs() []edge.CertPair {
+	return append([]edge.CertPair{{CertFile: t.CertFile, KeyFile: t.KeyFile}}, t.More...)
+}
 
 // OIDC is the OpenID provider.
 type OIDC struct {
@@ -67,7 +84,7 @@ type OIDC struct {
 	ClientSecretFile               string
 	Scopes                         []string
 	GroupsClaim, CountriesClaim    string
-	RefreshInterval                time.Duration
+	RefreshInterval                time.Duration // claims that cannot be read end a session after three of them
 }
 
 // WebAuthn is the relying party.
@@ -80,6 +97,10 @@ type Session struct{ MaxAge, IdleTimeout time.Duration }
 type Limits struct {
 	Header int   // bytes
 	Body   int64 // bytes, for routes that do not say; 0 = upstream.DefaultMaxBody
+
+	Connections, ConnectionsPerClient int
+	Requests, Streams                 int // at once; more requests wait a moment and then get 503
+	CeremoniesPerMinute               int // sign-ins and passkey ceremonies of one client or account
 }
 
 // Route is one protected tool.
@@ -92,6 +113,13 @@ type Route struct {
 	ConnectTimeout, ResponseTimeout, IdleTimeout time.Duration
 	MaxBody                                      int64
 	PreserveHost                                 bool
+
+	TotalTimeout   time.Duration
+	MaxConnections int
+	RPC            bool // requests are JSON-RPC
+	CutStale       bool // streams end when the proof they began with is too old
+	UpstreamTLS    upstream.TLSConfig
+	Health         upstream.HealthCheck
 }
 
 // Load reads and checks a configuration file. The error is a policy.Diagnostics
