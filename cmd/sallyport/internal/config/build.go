@@ -34,6 +34,7 @@ func (b *builder) build() {
 	b.policyFiles()
 	b.ipData()
 	b.routes()
+	b.publicFace()
 	b.limits()
 	b.c.Contact = b.f.Contact
 }
@@ -159,9 +160,13 @@ func (b *builder) tls() {
 		if b.required("tls.cert_file", t.CertFile, "a PEM file with the certificate chain") && b.required("tls.key_file", t.KeyFile, "a PEM file with the private key") {
 			b.keyPair(t.CertFile, t.KeyFile)
 		}
+		b.moreTLS()
 		if b.c.ExternalURL != nil && b.c.ExternalURL.Scheme == "http" {
 			b.at("tls", "external_url is plain http, but the data port speaks TLS", "an https external_url, or no tls")
 		}
+		return
+	}
+	if b.f.ACME != nil {
 		return
 	}
 	host, _, err := net.SplitHostPort(b.f.Listen)
@@ -179,5 +184,13 @@ func (b *builder) limits() {
 	if l.Header < 4<<10 || l.Header > 1<<20 {
 		b.at("limits.header_bytes", fmt.Sprintf("%d bytes of request header is out of range", l.Header), "4096 to 1048576")
 	}
-	b.c.Limits = Limits{Header: int(l.Header), Body: l.Body}
+	for key, n := range map[string]int64{"connections": l.Connections, "connections_per_client": l.ConnectionsPerClient, "requests": l.Requests, "streams": l.Streams, "ceremonies_per_minute": l.CeremoniesPerMinute} {
+		if n < 1 || n > 10_000_000 {
+			b.at("limits."+key, fmt.Sprintf("%d is out of range", n), "a whole number from 1")
+		}
+	}
+	b.c.Limits = Limits{
+		Header: int(l.Header), Body: l.Body, Connections: int(l.Connections), ConnectionsPerClient: int(l.ConnectionsPerClient),
+		Requests: int(l.Requests), Streams: int(l.Streams), CeremoniesPerMinute: int(l.CeremoniesPerMinute),
+	}
 }

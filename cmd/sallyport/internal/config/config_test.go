@@ -233,7 +233,7 @@ var mistakes = []mistake{
 	{"tag", "client_id: sallyport", "client_id: !secret sallyport", 5, 14, "for a tag", "quotes", ""},
 
 	// Keys and types.
-	{"unknown key", session, "sesion: {max_age: 8h}", 7, 1, `no key "sesion" in the file`, "one of audit, contact", "session"},
+	{"unknown key", session, "sesion: {max_age: 8h}", 7, 1, `no key "sesion" in the file`, "one of access_log, acme, audit, contact", "session"},
 	{"unknown key inside", "client_id: sallyport", "client_ID: sallyport", 5, 3, `no key "client_ID" in oidc`, "client_id", "client_id"},
 	{"unknown key in a route", from, "form: /\n", 10, 5, `no key "form" in routes[0]`, "", "from"},
 	{"unknown key, nothing near", session, "elephants: 1", 7, 1, `no key "elephants"`, "", ""},

@@ -13,10 +13,25 @@ type file struct {
 	ForwardedHeader string   `yaml:"forwarded_header"`
 	ProxyProtocol   bool     `yaml:"proxy_protocol"`
 	TLS             *struct {
-		CertFile string `yaml:"cert_file"`
-		KeyFile  string `yaml:"key_file"`
+		CertFile     string     `yaml:"cert_file"`
+		KeyFile      string     `yaml:"key_file"`
+		Certificates []filePair `yaml:"certificates"` // further ones, chosen by the name asked for
+		ClientCAFile string     `yaml:"client_ca_file"`
+		ClientCerts  string     `yaml:"client_certificates"`
+		ClientSANs   []string   `yaml:"client_sans"`
 	} `yaml:"tls"`
-	OIDC struct {
+	ACME *struct {
+		Email       string `yaml:"email"`
+		AcceptTerms bool   `yaml:"accept_terms"`
+		Directory   string `yaml:"directory"`
+		CAFile      string `yaml:"ca_file"`
+		Folder      string `yaml:"folder"`
+	} `yaml:"acme"`
+	RedirectListen string        `yaml:"redirect_listen,env"`
+	HSTSMaxAge     time.Duration `yaml:"hsts_max_age"`
+	AccessLog      bool          `yaml:"access_log"`
+	Pprof          bool          `yaml:"pprof"`
+	OIDC           struct {
 		Issuer           string        `yaml:"issuer,env"`
 		ClientID         string        `yaml:"client_id,env"`
 		ClientSecretFile string        `yaml:"client_secret_file"`
@@ -49,8 +64,13 @@ type file struct {
 		} `yaml:"lists"`
 	} `yaml:"ip_data"`
 	Limits struct {
-		Header int64 `yaml:"header_bytes"`
-		Body   int64 `yaml:"body_bytes"`
+		Header               int64 `yaml:"header_bytes"`
+		Body                 int64 `yaml:"body_bytes"`
+		Connections          int64 `yaml:"connections"`
+		ConnectionsPerClient int64 `yaml:"connections_per_client"`
+		Requests             int64 `yaml:"requests"`
+		Streams              int64 `yaml:"streams"`
+		CeremoniesPerMinute  int64 `yaml:"ceremonies_per_minute"`
 	} `yaml:"limits"`
 	Routes []fileRoute `yaml:"routes"`
 }
@@ -66,6 +86,29 @@ type fileRoute struct {
 	IdleTimeout     time.Duration `yaml:"idle_timeout"`
 	MaxBody         int64         `yaml:"body_bytes"`
 	PreserveHost    bool          `yaml:"preserve_host"`
+
+	TotalTimeout   time.Duration `yaml:"total_timeout"`
+	MaxConnections int64         `yaml:"max_connections"`
+	RPC            string        `yaml:"rpc"`
+	CutStale       bool          `yaml:"cut_stale_streams"`
+	TLS            *struct {
+		CAFile     string `yaml:"ca_file"`
+		ServerName string `yaml:"server_name"`
+		CertFile   string `yaml:"cert_file"`
+		KeyFile    string `yaml:"key_file"`
+		MinVersion string `yaml:"min_version"`
+	} `yaml:"tls"`
+	Health *struct {
+		Path     string        `yaml:"path"`
+		Interval time.Duration `yaml:"interval"`
+		Timeout  time.Duration `yaml:"timeout"`
+		Status   int64         `yaml:"status"`
+	} `yaml:"health"`
+}
+
+type filePair struct {
+	CertFile string `yaml:"cert_file"`
+	KeyFile  string `yaml:"key_file"`
 }
 
 type fileAllow struct {
@@ -93,5 +136,12 @@ func defaults() file {
 	f.Audit.File = "state/audit.jsonl"
 	f.Policy = "policy.yaml"
 	f.Limits.Header = 32 << 10
+	f.Limits.Connections = 20_000
+	f.Limits.ConnectionsPerClient = 512
+	f.Limits.Requests = 4096
+	f.Limits.Streams = 16_384
+	f.Limits.CeremoniesPerMinute = 30
+	f.HSTSMaxAge = 365 * 24 * time.Hour
+	f.AccessLog = true
 	return f
 }

@@ -36,6 +36,7 @@ func (b *builder) routes() {
 		key := fmt.Sprintf("routes[%d]", i)
 		b.name(key+".name", "route", f.Name, names)
 		r := Route{Name: f.Name, ConnectTimeout: f.ConnectTimeout, ResponseTimeout: f.ResponseTimeout, IdleTimeout: f.IdleTimeout, MaxBody: f.MaxBody, PreserveHost: f.PreserveHost}
+		b.dataPlane(key, f, &r)
 		r.From = b.from(key+".from", f.From)
 		r.To = b.to(key+".to", f.To)
 		r.Allow = b.allow(key+".allow", f.Name, f.Allow)
@@ -79,7 +80,8 @@ func routeTable(routes []Route, maxBody int64) (*upstream.Table, error) {
 		}
 		configs[i] = upstream.RouteConfig{
 			Name: r.Name, From: r.From.String(), To: to, MaxBody: r.MaxBody,
-			Timeouts: upstream.Timeouts{Connect: r.ConnectTimeout, ResponseHeader: r.ResponseTimeout, Idle: r.IdleTimeout},
+			Timeouts: upstream.Timeouts{Connect: r.ConnectTimeout, ResponseHeader: r.ResponseTimeout, Idle: r.IdleTimeout, Total: r.TotalTimeout},
+			MaxConns: r.MaxConnections, TLS: r.UpstreamTLS, Health: r.Health,
 		}
 		if !r.PreserveHost {
 			configs[i].Host = r.To[0].Host
@@ -132,6 +134,10 @@ func (b *builder) to(key string, list []string) []*url.URL {
 		k := fmt.Sprintf("%s[%d]", key, i)
 		if _, ok := b.places[k]; !ok {
 			k = key
+		}
+		if u, other := b.otherUpstream(k, raw); other {
+			urls = append(urls, u)
+			continue
 		}
 		if u := b.origin(k, raw); u != nil && b.c.ExternalURL != nil {
 			if u.Path != "" && u.Path != "/" {

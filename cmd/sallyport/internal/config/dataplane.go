@@ -1,0 +1,135 @@
+package config
+
+import (
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"sallyport/proxy/edge"
+	"sallyport/proxy/upstream"
+)
+
+// file is existing for callers that read the file later: what is wrong was noted.
+func (b *builder) file(key, p, what string) string {
+	abs, _ := b.existing(key, p, what)
+	return abs
+}
+
+// moreTLS reads what goes beyond the one certificate.
+func (b *builder) moreTLS() {
+	t := b.f.TLS
+	if b.c.TLS == nil {
+		return
+	}
+	for i, p := range t.Certificates {
+		key := fmt.Sprintf("tls.certificates[%d]", i)
+		if b.required(key+".cert_file", p.CertFile, "a PEM file with the certificate chain") && b.required(key+".key_file", p.KeyFile, "a PEM file with the private key") {
+			b.c.TLS.More = append(b.c.TLS.More, edge.CertPair{CertFile: b.file(key+".cert_file", p.CertFile, "a PEM file"), KeyFile: b.file(key+".key_file", p.KeyFile, "a PEM file")})
+		}
+	}
+	if t.ClientCAFile == "" {
+		if t.ClientCerts != "" || t.ClientSANs != nil {
+			b.at("tls.client_certificates", "there is no authority to verify client certificates with", "tls.client_ca_file")
+		}
+		return
+	}
+	c := edge.ClientAuthConfig{CAFile: b.file("tls.client_ca_file", t.ClientCAFile, "a PEM file"), AllowedSANs: t.ClientSANs, Now: time.Now}
+	switch t.ClientCerts {
+	case "", "require":
+		c.Mode = edge.RequireCert
+	case "request":
+		c.Mode = edge.RequestCert
+	default:
+		b.at("tls.client_certificates", fmt.Sprintf("%q is not a way to ask for certificates", t.ClientCerts), "require (the default) or request")
+	}
+	b.c.TLS.Client = &c
+}
+
+// publicFace reads what concerns the listeners besides their addresses.
+func (b *builder) publicFace() {
+	b.c.RedirectListen, b.c.HSTSMaxAge = b.f.RedirectListen, b.f.HSTSMaxAge
+	b.c.AccessLog, b.c.Pprof = b.f.AccessLog, b.f.Pprof
+	if r := b.f.RedirectListen; r != "" {
+		b.listenAddress("redirect_listen", r)
+		if b.c.ExternalURL != nil && b.c.ExternalURL.Scheme != "https" {
+			b.at("redirect_listen", "external_url is plain http: there is nothing to redirect to", "an https external_url")
+		}
+	}
+	a := b.f.ACME
+	if a == nil {
+		return
+	}
+	if b.f.TLS != nil {
+		b.at("acme", "tls and acme contradict each other", "one of them")
+	}
+	if b.c.ExternalURL == nil {
+		return
+	}
+	if b.c.ExternalURL.Scheme != "https" {
+		b.at("acme", "external_url is plain http, but acme obtains certificates", "an https external_url")
+	}
+	if !a.AcceptTerms {
+		b.at("acme.accept_terms", "the authority's terms have to be accepted", "accept_terms: true, once you have read them")
+	}
+	folder := a.Folder
+	if folder == "" {
+		folder = filepath.Join("state", "acme")
+	}
+	c := edge.ACMEConfig{Email: a.Email, AcceptTerms: a.AcceptTerms, Directory: a.Directory, Folder: b.path(folder), Now: time.Now}
+	if a.CAFile != "" {
+		c.CAFile = b.file("acme.ca_file", a.CAFile, "a PEM file")
+	}
+	for _, o := range b.c.Origins() {
+		if u, err := url.Parse(o); err == nil {
+			c.Hosts = append(c.Hosts, u.Hostname())
+		}
+	}
+	b.c.ACME = &c
+}
+
+// dataPlane reads how requests of a route are carried.
+func (b *builder) dataPlane(key string, f fileRoute, r *Route) {
+	r.TotalTimeout, r.MaxConnections, r.CutStale = f.TotalTimeout, int(f.MaxConnections), f.CutStale
+	switch f.RPC {
+	case "":
+	case "jsonrpc":
+		r.RPC = true
+	default:
+		b.at(key+".rpc", fmt.Sprintf("there is no RPC protocol %q", f.RPC), "jsonrpc")
+	}
+	if t := f.TLS; t != nil {
+		r.UpstreamTLS = upstream.TLSConfig{ServerName: t.ServerName, MinVersion: t.MinVersion}
+		for _, file := range []struct {
+			key, name string
+			into      *string
+		}{{"ca_file", t.CAFile, &r.UpstreamTLS.CAFile}, {"cert_file", t.CertFile, &r.UpstreamTLS.CertFile}, {"key_file", t.KeyFile, &r.UpstreamTLS.KeyFile}} {
+			if file.name != "" {
+				*file.into = b.file(key+".tls."+file.key, file.name, "a PEM file")
+			}
+		}
+	}
+	if h := f.Health; h != nil {
+		if b.required(key+".health.path", h.Path, "the path that says how the tool is, such as /healthz") {
+			r.Health = upstream.HealthCheck{Path: h.Path, Interval: h.Interval, Timeout: h.Timeout, Status: int(h.Status)}
+		}
+	}
+}
+
+// otherUpstream reads upstreams that are not http or https: HTTP/2 without TLS, and
+// Unix sockets.
+func (b *builder) otherUpstream(key, raw string) (*url.URL, bool) {
+	scheme, _, _ := strings.Cut(raw, ":")
+	switch scheme {
+	case "h2c", "unix", "unix+h2c":
+	default:
+		return nil, false
+	}
+	u, err := url.Parse(raw)
+	if err != nil {
+		b.at(key, fmt.Sprintf("%q is not the address of a tool", raw), "h2c://HOST:PORT, unix:/PATH or unix+h2c:/PATH")
+		return &url.URL{}, true
+	}
+	return u, true // the route table judges the rest
+}
