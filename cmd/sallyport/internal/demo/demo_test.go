@@ -1,0 +1,175 @@
+package demo_test
+
+import (
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"sallyport/cmd/sallyport/internal/config"
+	"sallyport/cmd/sallyport/internal/demo"
+	"sallyport/policy"
+	"sallyport/policy/ipintel"
+)
+
+var addresses = demo.Addresses{Front: "127.0.0.1:1", Proxy: "127.0.0.1:2", Ops: "127.0.0.1:3", Provider: "127.0.0.1:4", Console: "127.0.0.1:5"}
+
+// TestPlacesAreWhatTheBarSays: what the visitor is told to expect of a place is what the
+// demo's policy and data make of it, for somebody who proved themselves at home.
+func TestPlacesAreWhatTheBarSays(t *testing.T) {
+	dir := t.TempDir()
+	file, err := demo.Write(dir, addresses, "http://localhost:1", "secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if filepath.Dir(file) != dir {
+		t.Error(file)
+	}
+	c, err := config.Load(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	intel, failed := ipintel.Load(c.IPData)
+	if failed != nil {
+		t.Fatal(failed)
+	}
+	provides := intel.Provides()
+	p, err := policy.Compile(policy.Config{Name: c.PolicyFile, Source: c.PolicySource, Routes: c.RouteNames(), Grants: c.Grants(), Provides: &provides})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, place := range demo.Places {
+		f := &policy.Facts{
+			IP: intel.Lookup(place.Addr).Facts(time.Now()), User: policy.User{Email: demo.People[0].Email, Groups: []string{"treasury"}, Countries: []string{"US"}},
+			Session: policy.Session{Level: "verified", VerifiedHere: i == 0}, Request: policy.Request{Purpose: policy.PurposeAccess, Route: "treasury"},
+		}
+		want := policy.Block
+		switch {
+		case strings.HasPrefix(place.Hint, "let in"):
+			want = policy.Allow
+		case strings.HasPrefix(place.Hint, "prove"):
+			want = policy.StepUp
+		}
+		if d := p.Decide(f); d.Action != want {
+			t.Errorf("%s: %s %v, the bar says %q", place.Name, d.Action, d.Rules, place.Hint)
+		}
+	}
+}
+
+// front is the demo's front before a made-up product that says what it was told.
+func front(t *testing.T, answer http.HandlerFunc) *httptest.Server {
+	t.Helper()
+	product := httptest.NewServer(answer)
+	t.Cleanup(product.Close)
+	s := httptest.NewServer(demo.Front(strings.TrimPrefix(product.URL, "http://")))
+	t.Cleanup(s.Close)
+	return s
+}
+
+func ask(t *testing.T, r *http.Request) (*http.Response, string) {
+	t.Helper()
+	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	res, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res, string(body)
+}
+
+func request(t *testing.T, method, url string, header map[string]string) *http.Request {
+	t.Helper()
+	r, err := http.NewRequest(method, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for k, v := range header {
+		r.Header.Set(k, v)
+	}
+	return r
+}
+
+func TestFrontSaysWhereTheVisitorIs(t *testing.T) {
+	s := front(t, func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, strings.Join(r.Header["X-Forwarded-For"], ",")+" "+r.Header.Get("X-Forwarded-Proto")+" "+r.Header.Get("Forwarded")+" "+r.Host)
+	})
+	host := strings.TrimPrefix(s.URL, "http://")
+	for cookie, want := range map[string]string{"": "198.51.100.23", "demo-place=kp": "175.45.176.10", "demo-place=nowhere": "198.51.100.23"} {
+		_, body := ask(t, request(t, "GET", s.URL, map[string]string{"Cookie": cookie, "X-Forwarded-For": "8.8.8.8", "X-Forwarded-Proto": "https", "Forwarded": "for=8.8.8.8"}))
+		if body != want+" http  "+host {
+			t.Errorf("%q: %q", cookie, body)
+		}
+	}
+}
+
+func TestControlBar(t *testing.T) {
+	s := front(t, func(w http.ResponseWriter, r *http.Request) {
+		kind := "text/html; charset=utf-8"
+		if r.URL.Path == "/data" {
+			kind = "application/json"
+		}
+		w.Header().Set("Content-Type", kind)
+		io.WriteString(w, "<html><head></head><body><p>page</p></body></html>")
+	})
+	_, page := ask(t, request(t, "GET", s.URL+"/payments?x=%22%3E", map[string]string{"Cookie": "demo-place=vpn"}))
+	for _, want := range []string{`<body><aside class="demo-bar"`, `href="/demo/bar.css"></head>`, `value="vpn" title="prove it’s you, from there" aria-pressed="true"`, `name="back" value="/payments?x=%22%3E"`, "<p>page</p>"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("no %s in\n%s", want, page)
+		}
+	}
+	if _, page := ask(t, request(t, "GET", s.URL+"/.sallyport/enroll?ticket=secret", nil)); !strings.Contains(page, `name="back" value="/"`) {
+		t.Error("the bar would send people back into a ceremony:", page)
+	}
+	if _, data := ask(t, request(t, "GET", s.URL+"/data", nil)); strings.Contains(data, "demo-bar") {
+		t.Error("the bar is in data")
+	}
+	if res, css := ask(t, request(t, "GET", s.URL+"/demo/bar.css", nil)); res.StatusCode != 200 || !strings.Contains(css, ".demo-bar") {
+		t.Error(res.Status)
+	}
+}
+
+func TestChoosingAPlaceStaysHere(t *testing.T) {
+	s := front(t, func(http.ResponseWriter, *http.Request) {})
+	for back, want := range map[string]string{"/payments": "/payments", "//evil.example": "/", "https://evil.example": "/", `/\evil.example`: "/", "": "/"} {
+		r := request(t, "POST", s.URL+"/demo/place?"+url.Values{"place": {"vpn"}}.Encode(), map[string]string{"Content-Type": "application/x-www-form-urlencoded"})
+		r.Body = io.NopCloser(strings.NewReader(url.Values{"place": {"vpn"}, "back": {back}}.Encode()))
+		res, _ := ask(t, r)
+		if res.StatusCode != http.StatusSeeOther || res.Header.Get("Location") != want || !strings.Contains(res.Header.Get("Set-Cookie"), "demo-place=vpn") {
+			t.Errorf("%q: %s to %q", back, res.Status, res.Header.Get("Location"))
+		}
+	}
+}
+
+func TestConsole(t *testing.T) {
+	c := demo.Console()
+	for _, q := range []struct{ method, path, want string }{{"GET", "/", "Balances"}, {"GET", "/payments", "New payment"}, {"POST", "/payments", "on their way"}, {"GET", "/console.css", "color-scheme"}} {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest(q.method, q.path, nil)
+		r.Header.Set("X-Sallyport-User", "<alice>")
+		c.ServeHTTP(w, r)
+		if w.Code != 200 || !strings.Contains(w.Body.String(), q.want) || strings.Contains(w.Body.String(), "<alice>") {
+			t.Errorf("%s %s: %d %s", q.method, q.path, w.Code, w.Body)
+		}
+	}
+}
+
+func TestProviderKnowsThePeople(t *testing.T) {
+	idp, err := demo.IdP(addresses, "http://localhost:1", "secret", slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	idp.ServeHTTP(w, httptest.NewRequest("GET", "http://127.0.0.1:4/.well-known/openid-configuration", nil))
+	if w.Code != 200 || !strings.Contains(w.Body.String(), `"issuer":"http://127.0.0.1:4"`) {
+		t.Error(w.Code, w.Body)
+	}
+}
