@@ -5,8 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/http"
 	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"sallyport/authn"
 	"sallyport/authn/enroll"
@@ -17,8 +21,12 @@ import (
 	"sallyport/cmd/sallyport/internal/sqlstore"
 	"sallyport/policy/ipintel"
 	"sallyport/proxy"
+	"sallyport/proxy/assertion"
 	"sallyport/proxy/audit"
+	"sallyport/proxy/edge"
+	"sallyport/proxy/observe"
 	"sallyport/proxy/portal"
+	"sallyport/proxy/streams"
 	"sallyport/proxy/upstream"
 )
 
@@ -35,7 +43,17 @@ type app struct {
 	upstream *upstream.Forwarder
 	roster   *rosterHolder
 	routes   atomic.Pointer[[]config.Route] // for the account page
-	tls      certificate
+	streams  *streams.Registry
+	signer   *assertion.Signer
+	observer *observe.Observer
+	registry *prometheus.Registry
+	shed     *edge.Shedder
+	pages    *portal.Pages
+	certs    *edge.Certificates // nil: no certificate files
+	clients  *edge.ClientAuth   // nil: no client certificates
+	acme     *edge.ACME         // nil: no authority
+	redirect net.Listener       // nil: nothing sends http to https
+	notify   *edge.Notifier     // nil: nobody is told how we are
 	reloads  reloads
 	drain    time.Duration
 	stopping atomic.Bool // readiness is over, requests in flight go on
@@ -90,6 +108,10 @@ func (a *app) assemble(ctx context.Context) (err error) {
 	if s.Routes, s.Clients, err = requestReaders(c); err != nil {
 		return err
 	}
+	s.Options = routeOptions(c)
+	if err := a.certificates(); err != nil {
+		return err
+	}
 	a.routes.Store(&c.Routes)
 	a.roster = newRosterHolder(c.Roster)
 	if a.store, err = sqlstore.Open(ctx, c.Store, sqlstore.Options{Logger: a.logger}); err != nil {
@@ -101,6 +123,9 @@ func (a *app) assemble(ctx context.Context) (err error) {
 	}
 	a.onClose("audit log", func(context.Context) error { return a.audit.Close() })
 	if err := a.identity(ctx); err != nil {
+		return err
+	}
+	if err := a.carriage(ctx); err != nil {
 		return err
 	}
 	if err := a.front(s); err != nil {
@@ -164,6 +189,28 @@ func (a *app) identity(ctx context.Context) (err error) {
 	return err
 }
 
+// carriage sets up what goes along with requests: metrics, signed assertions, the
+// register of open streams, and the point at which there are too many.
+func (a *app) carriage(ctx context.Context) (err error) {
+	c := a.config
+	a.registry = prometheus.NewRegistry()
+	access := a.logger
+	if !c.AccessLog {
+		access = nil
+	}
+	if a.observer, err = observe.New(observe.Config{Registry: a.registry, Routes: c.RouteNames(), Access: access}); err != nil {
+		return err
+	}
+	a.streams = streams.New(streams.Config{Now: time.Now, Observe: func(_ streams.Kind, _ streams.Reason, took time.Duration) { a.observer.Closed.Observe(took.Seconds()) }})
+	if a.signer, err = assertion.New(ctx, assertion.Config{Keys: a.store, Issuer: c.ExternalURL.String(), RotateEvery: 90 * 24 * time.Hour, Now: time.Now, Logger: a.logger}); err != nil {
+		return err
+	}
+	a.shed, err = edge.NewShedder(edge.ShedConfig{
+		Requests: c.Limits.Requests, Queued: c.Limits.Requests / 4, QueueFor: 500 * time.Millisecond, Streams: c.Limits.Streams, RetryAfter: 5 * time.Second,
+	})
+	return err
+}
+
 // front sets up what people meet: the pages and the gate.
 func (a *app) front(s *proxy.Snapshot) error {
 	c := a.config
@@ -178,6 +225,11 @@ func (a *app) front(s *proxy.Snapshot) error {
 	if err != nil {
 		return err
 	}
+	a.pages = pages
+	limits, err := newCeremonyLimits(c.Limits.CeremoniesPerMinute)
+	if err != nil {
+		return err
+	}
 	pt, err := portal.New(portal.Config{
 		SignIn: c.ExternalURL, Origins: c.Origins(), Sessions: a.sessions, Provider: a.provider, Passkeys: passkeys,
 		Tickets: enroll.New(enroll.Config{Store: a.store}), Pages: pages, Roster: a.roster.complete, Tools: a.tools,
@@ -189,14 +241,28 @@ func (a *app) front(s *proxy.Snapshot) error {
 	a.upstream = upstream.NewForwarder(upstream.Config{
 		Cookies:        []string{a.sessions.CookieName(), a.sessions.HandoffCookieName(), pt.TicketCookieName()},
 		MaxHeaderBytes: c.Limits.Header, OnError: proxy.UpstreamError(pages), Logger: a.logger,
+		OnResponse: func(_ *upstream.ForwardRequest, res *http.Response) error { return streams.Attach(res) },
 	})
 	a.onClose("upstream connections", func(context.Context) error { a.upstream.Close(); return nil })
 	a.upstream.Use(s.Routes)
 	a.gate, err = proxy.New(proxy.Config{
 		Snapshot: s, Sessions: a.sessions, Audit: a.audit, Portal: pt, Pages: pages, Forwarder: a.upstream,
 		SignIn: c.ExternalURL.String(), Now: time.Now, Logger: a.logger,
+		Assertions: a.signer, Streams: a.streams, Observe: a.observer, Limit: limits,
 	})
+	if err == nil {
+		a.sessions.OnEnd(a.gate.SessionChanged)
+	}
 	return err
+}
+
+// routeOptions is what the gate does differently on some routes.
+func routeOptions(c *config.Config) map[string]proxy.RouteOptions {
+	m := map[string]proxy.RouteOptions{}
+	for _, r := range c.Routes {
+		m[r.Name] = proxy.RouteOptions{RPC: r.RPC, CutStale: r.CutStale}
+	}
+	return m
 }
 
 // tools lists what a person may open, for their account page.
@@ -224,6 +290,10 @@ func (a *app) background(ctx context.Context) (wait func()) {
 		},
 		newRefresher(a).run,
 		newOutbox(a).run,
+		a.signer.Run,
+		a.shed.Run,
+		a.gate.Run,
+		a.watchCertificates,
 		func(ctx context.Context) {
 			if err := a.upstream.Run(ctx); err != nil && ctx.Err() == nil {
 				a.logger.Error("upstreams are not checked any more", "error", err)

@@ -41,7 +41,7 @@ func verifierKey(ctx context.Context, g *globals) (key string, err error) {
 
 type auditKeyCmd struct{}
 
-func (auditKeyCmd) Run(ctx context.Context, g *globals, std streams) error {
+func (auditKeyCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	key, err := verifierKey(ctx, g)
 	if err == nil {
 		fmt.Fprintln(std.out, key)
@@ -57,7 +57,7 @@ type auditVerifyCmd struct {
 	JSON  bool     `name:"json" help:"The report as JSON."`
 }
 
-func (a auditVerifyCmd) Run(ctx context.Context, g *globals, std streams) error {
+func (a auditVerifyCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	key, files := a.Key, a.Files
 	if key == "" {
 		var err error
@@ -105,7 +105,7 @@ type auditTailCmd struct {
 	JSON   bool `name:"json" help:"The lines as they stand in the log."`
 }
 
-func (a auditTailCmd) Run(ctx context.Context, g *globals, std streams) error {
+func (a auditTailCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	c, err := config.Load(g.Config)
 	if err != nil {
 		return err
@@ -152,7 +152,7 @@ type auditProveCmd struct {
 	Seq int64 `arg:"" help:"The record's seq."`
 }
 
-func (a auditProveCmd) Run(g *globals, std streams) error {
+func (a auditProveCmd) Run(g *globals, std stdio) error {
 	c, err := config.Load(g.Config)
 	if err != nil {
 		return err
@@ -173,7 +173,7 @@ type auditCheckProofCmd struct {
 	Key   string `required:"" placeholder:"KEY" help:"The log's public key, from somebody you trust."`
 }
 
-func (a auditCheckProofCmd) Run(std streams) error {
+func (a auditCheckProofCmd) Run(std stdio) error {
 	data, err := os.ReadFile(a.Proof)
 	if err != nil {
 		return err

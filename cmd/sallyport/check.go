@@ -16,7 +16,7 @@ type checkCmd struct{}
 
 // Run checks everything that can be checked offline and changes nothing. It reports
 // all that it finds, not the first.
-func (checkCmd) Run(g *globals, std streams) error {
+func (checkCmd) Run(g *globals, std stdio) error {
 	c, err := config.Load(g.Config)
 	if err != nil {
 		return err

@@ -36,7 +36,7 @@ type sourceLine struct {
 }
 
 // Run answers no (exit status 1) if a source cannot be loaded.
-func (d dataStatusCmd) Run(g *globals, std streams) error {
+func (d dataStatusCmd) Run(g *globals, std stdio) error {
 	c, err := config.Load(g.Config)
 	if err != nil {
 		return err
@@ -92,7 +92,7 @@ type lookupLine struct {
 	Missing      []string `json:"data_missing,omitempty"`
 }
 
-func (d dataLookupCmd) Run(ctx context.Context, g *globals, std streams) error {
+func (d dataLookupCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	c, err := config.Load(g.Config)
 	if err != nil {
 		return err

@@ -23,7 +23,7 @@ type demoCmd struct {
 }
 
 // Run starts the whole product on loopback, with everything it needs made up.
-func (d demoCmd) Run(ctx context.Context, std streams) error {
+func (d demoCmd) Run(ctx context.Context, std stdio) error {
 	dir, err := os.MkdirTemp("", "sallyport-demo-")
 	if err != nil {
 		return err
@@ -126,7 +126,7 @@ func demoTickets(ctx context.Context, a *app) ([]string, error) {
 	return urls, nil
 }
 
-func printDemo(std streams, externalURL string, tickets []string) {
+func printDemo(std stdio, externalURL string, tickets []string) {
 	fmt.Fprintf(std.out, `Sallyport demo: a treasury console behind the real product, on this machine only.
 
 1. Enrol as Alice with her ticket (pick Alice, then create a passkey with this

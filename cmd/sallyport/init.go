@@ -23,7 +23,7 @@ const secretPlaceholder = "paste the client secret here"
 
 // Run writes everything or nothing. The configuration gets the name that --config
 // says, the rest goes beside it.
-func (i initCmd) Run(g *globals, std streams) error {
+func (i initCmd) Run(g *globals, std stdio) error {
 	target := g.Config
 	if !filepath.IsAbs(target) {
 		target = filepath.Join(i.Dir, target)

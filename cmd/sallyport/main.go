@@ -26,11 +26,11 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // the second signal does not wait for requests to finish
-	os.Exit(run(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))
+	os.Exit(run(ctx, os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr}))
 }
 
-// streams are where a command reads and writes.
-type streams struct {
+// stdio is where a command reads and writes.
+type stdio struct {
 	in       io.Reader
 	out, err io.Writer
 }
@@ -62,7 +62,7 @@ type cli struct {
 
 // run is main without the process: it parses, runs one command and returns the exit
 // status.
-func run(ctx context.Context, args []string, std streams) int {
+func run(ctx context.Context, args []string, std stdio) int {
 	var c cli
 	status := -1
 	parser, err := kong.New(&c,

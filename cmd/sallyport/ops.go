@@ -6,11 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/pprof"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"sallyport/proxy/streams"
 )
 
 // opsServer serves /healthz, /readyz and /metrics, on a port of its own: none of it is
@@ -19,10 +22,22 @@ func (a *app) opsServer() *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", a.readyz)
+	mux.HandleFunc("GET /routes", a.routeStates)
+	if a.config.Pprof {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), opsCollector{a})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(prometheus.Gatherers{registry, a.registry}, promhttp.HandlerOpts{}))
 	return &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+}
+
+// routeStates is what `sallyport routes` prints.
+func (a *app) routeStates(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(a.upstream.State(a.gate.Current().Routes))
 }
 
 // condition is one thing that has to work for people to get through.
@@ -93,12 +108,16 @@ var (
 	descLookupFaults   = prometheus.NewDesc("sallyport_ip_lookup_faults_total", "Answers lost to IP data that could not be read at an address.", nil, nil)
 	descReloads        = prometheus.NewDesc("sallyport_config_reloads_total", "Reloads of the configuration since the start.", []string{"outcome"}, nil)
 	descReloaded       = prometheus.NewDesc("sallyport_config_reloaded", "0 if the last reload was refused and what ran before goes on.", nil, nil)
+	descStreams        = prometheus.NewDesc("sallyport_open_streams", "Open streams, by kind.", []string{"kind"}, nil)
+	descShedRequests   = prometheus.NewDesc("sallyport_requests_in_flight", "Requests that are being handled.", nil, nil)
+	descShed           = prometheus.NewDesc("sallyport_shed_total", "Requests answered 503 because there were too many.", nil, nil)
+	descUpstreamUp     = prometheus.NewDesc("sallyport_upstream_healthy", "1 if the upstream would be given requests now.", []string{"route", "upstream"}, nil)
 	descAuditRecords   = prometheus.NewDesc("sallyport_audit_records_total", "Records in the audit log.", nil, nil)
 	descHealthy        = prometheus.NewDesc("sallyport_healthy", "1 if the part works.", []string{"part"}, nil)
 )
 
 func (opsCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descSourceAge, descSourceFailures, descSourceLoaded, descSourceNetworks, descSwaps, descLookupFaults, descReloads, descReloaded, descAuditRecords, descHealthy} {
+	for _, d := range []*prometheus.Desc{descSourceAge, descSourceFailures, descSourceLoaded, descSourceNetworks, descSwaps, descLookupFaults, descStreams, descShedRequests, descShed, descUpstreamUp, descReloads, descReloaded, descAuditRecords, descHealthy} {
 		out <- d
 	}
 }
@@ -131,6 +150,17 @@ func (c opsCollector) Collect(out chan<- prometheus.Metric) {
 	counter(descReloads, float64(c.app.reloads.applied.Load()), "applied")
 	counter(descReloads, float64(c.app.reloads.refused.Load()), "refused")
 	gauge(descReloaded, up(!c.app.reloads.lastRefused.Load()))
+	for _, k := range []streams.Kind{streams.Download, streams.WebSocket, streams.EventStream, streams.GRPC, streams.Upgrade} {
+		gauge(descStreams, float64(c.app.streams.Count(k)), k.String())
+	}
+	shed := c.app.shed.Stats()
+	gauge(descShedRequests, float64(shed.Requests))
+	counter(descShed, float64(shed.ShedFull+shed.ShedMemory))
+	for _, r := range c.app.upstream.State(c.app.gate.Current().Routes) {
+		for _, u := range r.Upstreams {
+			gauge(descUpstreamUp, up(u.Healthy), r.Route, u.URL)
+		}
+	}
 	counter(descAuditRecords, float64(c.app.audit.Size()))
 	gauge(descHealthy, up(c.app.pingStore(context.Background()) == nil), "store")
 	gauge(descHealthy, up(c.app.audit.Health() == nil), "audit")

@@ -58,7 +58,7 @@ func (s *shell) ok(err error) {
 func (s *shell) run(status int, args ...string) string {
 	s.t.Helper()
 	var out bytes.Buffer
-	if got := run(s.t.Context(), append([]string{"--config", filepath.Join(s.dir, "sallyport.yaml")}, args...), streams{nil, &out, &out}); got != status {
+	if got := run(s.t.Context(), append([]string{"--config", filepath.Join(s.dir, "sallyport.yaml")}, args...), stdio{nil, &out, &out}); got != status {
 		s.t.Fatalf("sallyport %s: exit status %d, want %d\n%s", strings.Join(args, " "), got, status, out.String())
 	}
 	return out.String()

@@ -37,7 +37,7 @@ type peopleListCmd struct {
 	JSON bool `name:"json" help:"One JSON object a line."`
 }
 
-func (p peopleListCmd) Run(ctx context.Context, g *globals, std streams) error {
+func (p peopleListCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	return withSessions(ctx, g, func(_ *config.Config, db *sqlstore.DB, m *session.Manager) error {
 		lines, err := people(ctx, db, m)
 		if err != nil {
@@ -128,7 +128,7 @@ type personDetail struct {
 	Tickets []ticketLine  `json:"tickets"`
 }
 
-func (p peopleShowCmd) Run(ctx context.Context, g *globals, std streams) error {
+func (p peopleShowCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	email, err := authn.ParseEmail(p.User)
 	if err != nil {
 		return err

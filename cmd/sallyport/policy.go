@@ -24,7 +24,7 @@ type policyTestCmd struct {
 }
 
 // Run answers no if a test fails; a policy that is wrong otherwise is a mistake (2).
-func (p policyTestCmd) Run(g *globals, std streams) error {
+func (p policyTestCmd) Run(g *globals, std stdio) error {
 	c, err := config.Load(g.Config)
 	if err != nil {
 		return err
@@ -59,7 +59,7 @@ func (p policyTestCmd) Run(g *globals, std streams) error {
 	return nil
 }
 
-func printTests(std streams, file string, results []policy.TestResult) {
+func printTests(std stdio, file string, results []policy.TestResult) {
 	for _, r := range results {
 		if r.Passed {
 			fmt.Fprintf(std.out, "ok    %s\n", r.Name)
@@ -85,7 +85,7 @@ type policyExplainCmd struct {
 }
 
 // Run judges a made-up request with the production evaluator and shows everything.
-func (p policyExplainCmd) Run(g *globals, std streams) error {
+func (p policyExplainCmd) Run(g *globals, std stdio) error {
 	c, err := config.Load(g.Config)
 	if err != nil {
 		return err

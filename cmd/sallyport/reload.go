@@ -91,16 +91,14 @@ func (a *app) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.TLS != nil && a.config.TLS != nil {
-		if err := a.tls.load(c.TLS); err != nil { // the last thing that can fail
-			return err
-		}
+	if err := a.reloadCertificates(); err != nil { // the last thing that can fail
+		return err
 	}
 	if waiting := needRestart(a.config, c); len(waiting) > 0 {
 		a.logger.Warn("changed in the configuration, but not in force before a restart", "keys", waiting)
 	}
 	a.gate.Update(func(now proxy.Snapshot) proxy.Snapshot {
-		now.Policy, now.Routes, now.Clients = compiled, table, clients
+		now.Policy, now.Routes, now.Clients, now.Options = compiled, table, clients, routeOptions(c)
 		return a.withIntel(now)
 	})
 	a.upstream.Use(table)
@@ -121,7 +119,11 @@ func needRestart(was, is *config.Config) (keys []string) {
 		{"external_url", was.ExternalURL.String(), is.ExternalURL.String()},
 		{"contact", was.Contact, is.Contact},
 		{"proxy_protocol", was.ProxyProtocol, is.ProxyProtocol},
-		{"tls", was.TLS != nil, is.TLS != nil},
+		{"tls", was.TLS, is.TLS},
+		{"acme", was.ACME != nil, is.ACME != nil},
+		{"redirect_listen", was.RedirectListen, is.RedirectListen},
+		{"hsts_max_age", was.HSTSMaxAge, is.HSTSMaxAge},
+		{"access_log", was.AccessLog, is.AccessLog},
 		{"oidc", was.OIDC, is.OIDC},
 		{"webauthn", was.WebAuthn, is.WebAuthn},
 		{"session", was.Session, is.Session},
@@ -129,7 +131,7 @@ func needRestart(was, is *config.Config) (keys []string) {
 		{"audit.file", was.AuditFile, is.AuditFile},
 		{"ip_data.databases", was.IPData.Databases, is.IPData.Databases},
 		{"ip_data.lists", was.IPData.Lists, is.IPData.Lists},
-		{"limits.header_bytes", was.Limits.Header, is.Limits.Header},
+		{"limits", was.Limits, is.Limits},
 	} {
 		if !reflect.DeepEqual(k.was, k.is) {
 			keys = append(keys, k.key)

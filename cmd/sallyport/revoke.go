@@ -28,7 +28,7 @@ type peopleRevokePasskeyCmd struct {
 
 const minPrefix, maxReason = 4, 200
 
-func (p peopleRevokePasskeyCmd) Run(ctx context.Context, g *globals, std streams) error {
+func (p peopleRevokePasskeyCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	email, err := authn.ParseEmail(p.User)
 	switch {
 	case err != nil:

@@ -3,16 +3,15 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
 	"time"
 
 	"sallyport/cmd/sallyport/internal/config"
+	"sallyport/proxy/edge"
 )
 
 type serveCmd struct {
@@ -20,7 +19,7 @@ type serveCmd struct {
 }
 
 // Run reads top to bottom: configuration, product, listeners, work, end.
-func (s serveCmd) Run(ctx context.Context, g *globals, std streams) error {
+func (s serveCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	c, err := config.Load(g.Config)
 	if err != nil {
 		return err
@@ -38,18 +37,18 @@ func (s serveCmd) Run(ctx context.Context, g *globals, std streams) error {
 	if err != nil {
 		return err
 	}
-	data, err := a.listenData()
+	notify, err := edge.NewNotifier()
 	if err != nil {
 		return errors.Join(err, a.close(ctx))
 	}
-	ops, err := net.Listen("tcp", c.OpsListen)
+	open, err := a.sockets(ctx)
 	if err != nil {
-		data.Close()
-		return errors.Join(fmt.Errorf("ops_listen: %w", err), a.close(ctx))
+		return errors.Join(err, a.close(ctx))
 	}
-	logger.Info("serving", "version", version(), "address", data.Addr().String(), "ops", ops.Addr().String(),
+	a.redirect, a.notify = open.redirect, notify
+	logger.Info("serving", "version", version(), "address", open.data.Addr().String(), "ops", open.ops.Addr().String(),
 		"external_url", c.ExternalURL.String(), "routes", len(c.Routes), "policy", a.gate.Current().Policy.Hash(), "audit_key", a.audit.Key())
-	return a.serve(ctx, data, ops, hangup)
+	return a.serve(ctx, open.data, open.ops, hangup)
 }
 
 // drainFor is how long requests in flight may go on after the order to stop.
@@ -64,12 +63,31 @@ const (
 func (a *app) serve(ctx context.Context, data, ops net.Listener, hangup <-chan os.Signal) error {
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	wait := a.background(work)
-	dataServer, opsServer := a.dataServer(), a.opsServer()
-	failed := make(chan error, 2)
+	dataServer, err := a.dataServer()
+	if err != nil {
+		stopWork()
+		wait()
+		return errors.Join(err, a.close(ctx))
+	}
+	opsServer := a.opsServer()
+	failed := make(chan error, 3)
 	go func() { failed <- dataServer.Serve(data) }()
 	go func() { failed <- opsServer.Serve(ops) }()
+	if a.redirect != nil {
+		redirect, err := a.redirectServer()
+		if err != nil {
+			failed <- err
+		} else {
+			defer redirect.Close()
+			go func() { failed <- redirect.Serve(a.redirect) }()
+		}
+	}
+	if a.notify != nil {
+		_ = a.notify.Ready("serving")
+		go a.notify.Watch(work, func() bool { return a.audit.Health() == nil })
+		defer func() { _ = a.notify.Stopping() }()
+	}
 
-	var err error
 	for running := true; running; {
 		select {
 		case <-ctx.Done():
@@ -84,9 +102,8 @@ func (a *app) serve(ctx context.Context, data, ops net.Listener, hangup <-chan o
 	a.stopping.Store(true)
 	drained, cancel := context.WithTimeout(work, a.drain)
 	defer cancel()
-	if stop := dataServer.Shutdown(drained); stop != nil {
+	if stop := dataServer.Drain(drained); stop != nil {
 		a.logger.Warn("requests were cut off at the end of the drain time")
-		dataServer.Close()
 	}
 	opsServer.Close()
 	stopWork()
@@ -95,17 +112,4 @@ func (a *app) serve(ctx context.Context, data, ops net.Listener, hangup <-chan o
 	end, cancelEnd := context.WithTimeout(context.WithoutCancel(ctx), closeFor)
 	defer cancelEnd()
 	return errors.Join(err, a.close(end))
-}
-
-// dataServer is the server people reach. Its timeouts are against slow clients: a header must
-// come within ten seconds; bodies and answers may take as long as they keep moving.
-func (a *app) dataServer() *http.Server {
-	return &http.Server{
-		Handler:           a.gate,
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    a.config.Limits.Header,
-		ErrorLog:          slog.NewLogLogger(a.logger.Handler(), slog.LevelDebug),
-		Protocols:         protocols(a.config.TLS != nil),
-	}
 }

@@ -34,7 +34,7 @@ func (d *deployment) run() *running {
 	d.t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	d.config.Listen = "127.0.0.1:0"
-	data, err := d.listenData()
+	data, err := net.Listen("tcp", d.config.Listen)
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -119,7 +119,7 @@ func TestStopDoesNotWaitForEver(t *testing.T) {
 func TestFailingListenerEndsServing(t *testing.T) {
 	d := newDeployment(t)
 	d.config.Listen = "127.0.0.1:0"
-	data, err := d.listenData()
+	data, err := net.Listen("tcp", d.config.Listen)
 	if err != nil {
 		t.Fatal(err)
 	}

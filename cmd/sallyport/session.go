@@ -57,7 +57,7 @@ func sessionRow(w io.Writer, l sessionLine) {
 
 const sessionHeader = "ID\tUSER\tSIGNED IN\tLAST SEEN\tENDS"
 
-func (s sessionListCmd) Run(ctx context.Context, g *globals, std streams) error {
+func (s sessionListCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	filter, err := emailFilter(s.User)
 	if err != nil {
 		return err
@@ -87,7 +87,7 @@ type sessionRevokeCmd struct {
 	User string `placeholder:"EMAIL" help:"Every session of this person."`
 }
 
-func (s sessionRevokeCmd) Run(ctx context.Context, g *globals, std streams) error {
+func (s sessionRevokeCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	if (s.ID == "") == (s.User == "") {
 		return errors.New("session revoke: give either a session id or --user EMAIL")
 	}
@@ -119,7 +119,7 @@ type keysCmd struct {
 
 type keysRotateCmd struct{}
 
-func (keysRotateCmd) Run(ctx context.Context, g *globals, std streams) error {
+func (keysRotateCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	return withSessions(ctx, g, func(_ *config.Config, db *sqlstore.DB, m *session.Manager) error {
 		if err := note(ctx, db, "keys_rotate", nil); err != nil {
 			return err

@@ -16,7 +16,7 @@ import (
 func command(t *testing.T, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	var out, err bytes.Buffer
-	status = run(t.Context(), args, streams{in: strings.NewReader(""), out: &out, err: &err})
+	status = run(t.Context(), args, stdio{in: strings.NewReader(""), out: &out, err: &err})
 	return status, out.String(), err.String()
 }
 

@@ -70,7 +70,7 @@ type ticketCreateCmd struct {
 }
 
 // Run prints the enrolment URL as its last line.
-func (t ticketCreateCmd) Run(ctx context.Context, g *globals, std streams) error {
+func (t ticketCreateCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	email, err := authn.ParseEmail(t.User)
 	if err != nil {
 		return fmt.Errorf("--user: %w", err)
@@ -132,7 +132,7 @@ func ticketLineOf(t enroll.Ticket, now time.Time) ticketLine {
 	return ticketLine{t.ID, t.Email, t.State(now).String(), t.CreatedAt, t.CreatedBy, t.ExpiresAt, t.Note}
 }
 
-func (t ticketListCmd) Run(ctx context.Context, g *globals, std streams) error {
+func (t ticketListCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	var email authn.Email
 	if t.User != "" {
 		var err error
@@ -160,7 +160,7 @@ type ticketRevokeCmd struct {
 	ID string `arg:"" help:"The ticket's id, from the list."`
 }
 
-func (t ticketRevokeCmd) Run(ctx context.Context, g *globals, std streams) error {
+func (t ticketRevokeCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	return withExistingStore(ctx, g, func(_ *config.Config, db *sqlstore.DB) error {
 		if err := note(ctx, db, "ticket_revoke", map[string]string{"ticket": t.ID}); err != nil {
 			return err

@@ -8,7 +8,7 @@ import (
 
 type versionCmd struct{}
 
-func (versionCmd) Run(std streams) error {
+func (versionCmd) Run(std stdio) error {
 	fmt.Fprintf(std.out, "sallyport %s (%s %s/%s)\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return nil
 }

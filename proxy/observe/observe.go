@@ -52,9 +52,7 @@ type Observer struct {
 	added    prometheus.Histogram
 	total    *prometheus.HistogramVec
 	totals   map[string]prometheus.Observer
-	Streams  *prometheus.GaugeVec // open streams by kind
-	Closed   prometheus.Histogram // from the order to cut a stream to its end
-	Shed     prometheus.Counter
+	Closed   prometheus.Histogram   // from the order to cut a stream to its end
 	Limited  *prometheus.CounterVec // by endpoint
 }
 
@@ -74,16 +72,14 @@ func New(c Config) (*Observer, error) {
 			Buckets: []float64{1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 5e-4, 1e-3, 1e-2, 1e-1}}),
 		added: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "sallyport_added_seconds", Help: "Time between the arrival of a request and its forwarding.",
 			Buckets: []float64{1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 5e-3, 1e-2, 1e-1}}),
-		total:   prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "sallyport_request_seconds", Help: "Time to answer a request, the upstream's included.", Buckets: prometheus.DefBuckets}, []string{"route"}),
-		Streams: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "sallyport_open_streams", Help: "Open streams, by kind."}, []string{"kind"}),
+		total: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "sallyport_request_seconds", Help: "Time to answer a request, the upstream's included.", Buckets: prometheus.DefBuckets}, []string{"route"}),
 		Closed: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "sallyport_revoke_to_close_seconds", Help: "Time between the order to cut a stream and its end.",
 			Buckets: []float64{1e-4, 1e-3, 5e-3, 1e-2, 5e-2, .1, .5, 1, 5}}),
-		Shed:    prometheus.NewCounter(prometheus.CounterOpts{Name: "sallyport_shed_total", Help: "Requests answered 503 because of overload."}),
 		Limited: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sallyport_rate_limited_total", Help: "Requests answered 429, by endpoint."}, []string{"endpoint"}),
 		known:   map[series]prometheus.Counter{},
 		totals:  map[string]prometheus.Observer{},
 	}
-	for _, collector := range []prometheus.Collector{o.requests, o.verdict, o.added, o.total, o.Streams, o.Closed, o.Shed, o.Limited} {
+	for _, collector := range []prometheus.Collector{o.requests, o.verdict, o.added, o.total, o.Closed, o.Limited} {
 		if err := c.Registry.Register(collector); err != nil {
 			return nil, err
 		}

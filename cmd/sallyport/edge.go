@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"sallyport/authn"
+	"sallyport/proxy/edge"
+	"sallyport/proxy/portal"
+	"sallyport/proxy/streams"
+)
+
+// certificates sets up what the data port shows: files, or an authority's.
+func (a *app) certificates() (err error) {
+	c := a.config
+	switch {
+	case c.TLS != nil:
+		a.certs, err = edge.NewCertificates(edge.CertConfig{Pairs: c.TLS.Pairs(), Now: time.Now, Logger: a.logger})
+		if err == nil && c.TLS.Client != nil {
+			a.clients, err = edge.NewClientAuth(*c.TLS.Client)
+		}
+	case c.ACME != nil:
+		acme := *c.ACME
+		acme.Logger = a.logger
+		a.acme, err = edge.NewACME(acme)
+	}
+	if err != nil {
+		return fmt.Errorf("tls: %w", err)
+	}
+	return nil
+}
+
+// reloadCertificates reads the files again; what is wrong keeps what it had.
+func (a *app) reloadCertificates() error {
+	if a.certs == nil {
+		return nil
+	}
+	err := a.certs.Reload()
+	if a.clients != nil {
+		err = errors.Join(err, a.clients.Reload())
+	}
+	return err
+}
+
+// watchCertificates follows the files, and obtains what an authority gives.
+func (a *app) watchCertificates(ctx context.Context) {
+	switch {
+	case a.acme != nil:
+		a.acme.Run(ctx)
+	case a.certs != nil && a.clients != nil:
+		edge.Watch(ctx, edge.WatchConfig{Logger: a.logger}, a.certs, a.clients)
+	case a.certs != nil:
+		edge.Watch(ctx, edge.WatchConfig{Logger: a.logger}, a.certs)
+	}
+}
+
+// dataServer is the server people reach.
+func (a *app) dataServer() (*edge.Server, error) {
+	c := a.config
+	cfg := edge.Config{
+		Handler: http.Handler(a.gate), Shed: a.shed, Logger: a.logger,
+		Limits: edge.Limits{
+			HeaderBytes: c.Limits.Header, Connections: c.Limits.Connections, ConnectionsPerClient: c.Limits.ConnectionsPerClient,
+			Exempt: c.TrustedProxies, // they carry everybody
+		},
+		Refuse: func(w http.ResponseWriter, r *http.Request, status int, message string) {
+			a.pages.Refuse(w, r, portal.Refusal{Status: status, Code: "refused", Title: message, Text: []string{"Wait a moment, then try again. If it goes on, tell your operations team."}})
+		},
+		OnDrain: func(context.Context) { a.streams.CutAll(streams.Shutdown) },
+		Linger:  250 * time.Millisecond,
+	}
+	if c.ExternalURL.Scheme == "https" && c.HSTSMaxAge > 0 {
+		cfg.Handler = edge.HSTS(edge.HSTSConfig{MaxAge: c.HSTSMaxAge, Scheme: func(r *http.Request) string { return a.gate.Current().Clients.Scheme(r) }}, cfg.Handler)
+	}
+	if a.certs != nil || a.acme != nil {
+		tls, err := edge.NewTLS(edge.TLSConfig{Certificates: a.certs, ACME: a.acme, ClientAuth: a.clients})
+		if err != nil {
+			return nil, err
+		}
+		cfg.TLS = tls
+	}
+	return edge.New(cfg)
+}
+
+// redirectServer sends plain http to https, and answers the authority's challenges.
+func (a *app) redirectServer() (*http.Server, error) {
+	var hosts []string
+	for _, r := range a.config.Routes {
+		hosts = append(hosts, r.From.Hostname())
+	}
+	handler, err := edge.Redirect(edge.RedirectConfig{Hosts: append(hosts, a.config.ExternalURL.Hostname()), ACME: a.acme})
+	if err != nil {
+		return nil, err
+	}
+	return &http.Server{Handler: handler, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10}, nil
+}
+
+// ceremonyLimits bounds how often one client or one person may try something at the
+// sign-in pages. Before somebody has signed in only their address is known.
+type ceremonyLimits struct {
+	clients  *edge.AddressLimiter
+	accounts *edge.AccountLimiter
+}
+
+func newCeremonyLimits(perMinute int) (*ceremonyLimits, error) {
+	each := edge.LimiterConfig{Every: time.Minute / time.Duration(perMinute), Burst: perMinute, Now: time.Now}
+	accounts, err := edge.NewAccountLimiter(each)
+	if err != nil {
+		return nil, err
+	}
+	// An office shares one address.
+	each.Every, each.Burst = each.Every/10, each.Burst*10
+	clients, err := edge.NewAddressLimiter(each)
+	return &ceremonyLimits{clients, accounts}, err
+}
+
+// Allow implements proxy.Limiter.
+func (l *ceremonyLimits) Allow(client netip.Addr, account authn.Subject) (bool, time.Duration) {
+	if ok, retry := l.clients.Allow(client); !ok {
+		return false, retry
+	}
+	if account.IsZero() {
+		return true, 0
+	}
+	return l.accounts.Allow(account)
+}
+
+// sockets opens what serve listens on, or takes over what the service manager holds
+// open across restarts (names: data, ops, redirect).
+type sockets struct {
+	data, ops, redirect net.Listener
+	inherited           *edge.Inherited
+}
+
+func (a *app) sockets(ctx context.Context) (s sockets, err error) {
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	if s.inherited, err = edge.InheritListeners(); err != nil {
+		return s, err
+	}
+	c := a.config
+	open := func(name, key, address string, into *net.Listener) error {
+		l, err := edge.Listen(ctx, edge.ListenConfig{
+			Inherited: s.inherited, Name: name, Address: address,
+			ProxyProtocol: c.ProxyProtocol && name == "data", Trusted: c.TrustedProxies,
+		})
+		if err != nil {
+			if cause := errors.Unwrap(err); cause != nil {
+				err = cause
+			}
+			return fmt.Errorf("%s: %w", key, err)
+		}
+		*into = l
+		return nil
+	}
+	if err = open("data", "listen", c.Listen, &s.data); err != nil {
+		return s, err
+	}
+	if err = open("ops", "ops_listen", c.OpsListen, &s.ops); err != nil {
+		return s, err
+	}
+	if c.RedirectListen != "" {
+		if err = open("redirect", "redirect_listen", c.RedirectListen, &s.redirect); err != nil {
+			return s, err
+		}
+	}
+	return s, s.inherited.Unused()
+}
+
+func (s sockets) close() {
+	for _, l := range []net.Listener{s.data, s.ops, s.redirect} {
+		if l != nil {
+			l.Close()
+		}
+	}
+}
