@@ -30,6 +30,7 @@ type body struct {
 	mu      sync.Mutex // guards what follows; not held while src is read
 	framing framing
 	order   *Cut
+	reading bool   // from src
 	broken  bool   // do not wait for a boundary any longer
 	ending  []byte // what is left of the last words
 	ended   bool   // the last words are in ending, or were said
@@ -43,12 +44,14 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 	b.mu.Lock()
 	over := b.over()
+	b.reading = !over
 	b.mu.Unlock()
 	if over {
 		return b.last(p)
 	}
 	n, err := b.src.Read(p)
 	b.mu.Lock()
+	b.reading = false
 	if b.order == nil {
 		b.framing.pass(p[:n])
 		b.mu.Unlock()
@@ -117,7 +120,13 @@ func (b *body) setTrailer(h http.Header) {
 
 func (b *body) quick() bool { return true }
 
-func (b *body) cut(c *Cut) {
+func (b *body) idle() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.reading
+}
+
+func (b *body) cut(c *Cut) bool {
 	b.mu.Lock()
 	b.order = c
 	wake := b.over()
@@ -125,6 +134,7 @@ func (b *body) cut(c *Cut) {
 	if wake {
 		b.s.cancel(c)
 	}
+	return !wake
 }
 
 func (b *body) breakOff() {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,6 +58,9 @@ func (c *conn) Write(p []byte) (n int, err error) {
 	for {
 		c.ours()
 		if c.over {
+			if c.said {
+				c.s.done()
+			}
 			return n, c.reason()
 		}
 		part := p[n:]
@@ -89,7 +93,6 @@ func (c *conn) ours() {
 			}
 		}
 		c.said = true
-		c.s.done()
 	case c.ending == nil && len(c.queue) > 0 && c.out.between() && !c.out.closed:
 		if _, err := c.Conn.Write(c.queue); err != nil {
 			c.over = true
@@ -167,21 +170,41 @@ func (c *conn) drain(p []byte) {
 	}
 }
 
-func (c *conn) quick() bool { return false }
-
 // cut carries out the order: at once between two frames, otherwise Write does it.
-func (c *conn) cut(o *Cut) {
+func (c *conn) cut(o *Cut) bool {
 	if !c.websocket() {
 		c.breakOff()
 		c.s.done()
-		return
+		return false
 	}
-	c.Conn.SetWriteDeadline(time.Now().Add(2 * c.s.reg.Grace)) // also for a write that has the lock
-	c.wmu.Lock()
-	defer c.wmu.Unlock()
+	c.say(o)
+	over, said := c.over, c.said
+	c.wmu.Unlock()
+	switch {
+	case said:
+		c.s.observe()
+		runtime.Gosched() // every client is told before the first connection is taken down
+		c.s.done()
+	case over: // there is no way to say it
+		c.breakOff()
+		c.s.done()
+	}
+	return !over
+}
+
+// say has the close frame written now, or at the end of a frame. It returns with wmu held.
+func (c *conn) say(o *Cut) {
+	if !c.wmu.TryLock() {
+		c.Conn.SetWriteDeadline(c.s.reg.patience(false)) // for the write that has the lock
+		c.wmu.Lock()
+	}
+	c.Conn.SetWriteDeadline(c.s.reg.patience(true))
 	c.ending = o.Reason.closeFrame()
 	c.ours()
 }
+
+func (c *conn) quick() bool { return false }
+func (c *conn) idle() bool  { return false }
 
 func (c *conn) breakOff() {
 	c.broken.Store(true)
@@ -202,12 +225,12 @@ func (c *conn) Close() error {
 // goodbye sees to it that nothing more is written, and reports whether the client was sent a
 // close frame.
 func (c *conn) goodbye(o *Cut) bool {
-	c.Conn.SetWriteDeadline(time.Now().Add(2 * c.s.reg.Grace)) // also for a write that has the lock
-	c.wmu.Lock()
+	c.say(o)
 	defer c.wmu.Unlock()
-	c.ending = o.Reason.closeFrame()
-	c.ours()
 	c.over = true
+	if c.said {
+		c.s.observe()
+	}
 	return c.said
 }
 

@@ -111,7 +111,7 @@ func (r *Registry) Open(ctx context.Context, epoch Epoch, info Info) *Stream {
 	s := &Stream{reg: r, info: info}
 	s.kind.Store(int32(info.Kind))
 	inner, cancel := context.WithCancelCause(ctx)
-	s.ctx, s.cancel = context.WithValue(inner, contextKey{}, s), cancel
+	s.ctx, s.cancel = streamContext{inner, s}, cancel
 	r.counts[info.Kind].Add(1)
 
 	sh := &r.shards[maphash.String(r.seed, info.Session)%shards]

@@ -13,7 +13,7 @@ type Stream struct {
 	reg    *Registry
 	info   Info // Kind is in kind
 	kind   atomic.Int32
-	ctx    context.Context
+	ctx    streamContext
 	cancel context.CancelCauseFunc
 
 	prev, next *Stream // of the session; guarded by the shard
@@ -26,7 +26,7 @@ type Stream struct {
 	severed  bool // sever has run: what is attached later comes too late
 	ended    bool // Observe was called, or need not be
 	ender    ender
-	w        http.ResponseWriter
+	w        writer
 	inspect  *inspector
 	deadline time.Time
 	timer    *time.Timer // at deadline
@@ -36,15 +36,32 @@ type Stream struct {
 // ender is what ends a stream in the terms of its protocol. The stream's context ends when
 // that is done, or when Grace is over.
 type ender interface {
-	// cut begins. It may block until the client's write deadline.
-	cut(*Cut)
+	// cut begins, and reports whether the upstream has Grace for the rest of something. It may
+	// block until the client's write deadline.
+	cut(*Cut) (waits bool)
 	// breakOff ends it at once, wherever it is.
 	breakOff()
 	// quick says that cut does not block.
 	quick() bool
+	// idle says that nothing is being written to the client.
+	idle() bool
+}
+
+// streamContext is a context that knows its stream. It is a part of it, so that it costs no
+// allocation.
+type streamContext struct {
+	context.Context
+	s *Stream
 }
 
 type contextKey struct{}
+
+func (c *streamContext) Value(key any) any {
+	if key == (contextKey{}) {
+		return c.s
+	}
+	return c.Context.Value(key)
+}
 
 // From returns the stream that ctx descends from, nil if none.
 func From(ctx context.Context) *Stream {
@@ -54,7 +71,7 @@ func From(ctx context.Context) *Stream {
 
 // Context is the context to forward the request with. After an order it ends, with the
 // [*Cut] as its cause.
-func (s *Stream) Context() context.Context { return s.ctx }
+func (s *Stream) Context() context.Context { return &s.ctx }
 
 // Info returns what the stream is, as far as it is known by now.
 func (s *Stream) Info() Info {
@@ -113,7 +130,6 @@ func (s *Stream) Close() {
 			t.Stop()
 		}
 	}
-	s.w = nil
 	s.mu.Unlock()
 	s.reg.remove(s)
 	s.observe()
@@ -136,20 +152,41 @@ func (s *Stream) sever() {
 	}
 	s.severed = true
 	end := s.ender
-	s.force = time.AfterFunc(s.reg.Grace, s.breakOff)
-	if s.w != nil && (end == nil || end.quick()) {
+	if s.w.ResponseWriter != nil && (end == nil || end.quick()) {
 		// A client that does not read must not hold the handler. A hijacked connection
 		// sees to it itself.
-		http.NewResponseController(s.w).SetWriteDeadline(time.Now().Add(2 * s.reg.Grace))
+		http.NewResponseController(s.w.ResponseWriter).SetWriteDeadline(s.reg.patience(end != nil && end.idle()))
 	}
 	s.mu.Unlock()
 	switch {
 	case end == nil:
 		s.cancel(c)
 	case end.quick():
-		end.cut(c)
+		s.end(end, c)
 	default:
-		go end.cut(c)
+		go s.end(end, c)
+	}
+}
+
+// patience is until when the client may take what is written to it: not long if it holds up
+// a write already; otherwise long enough for a machine that is short of processors.
+func (r *Registry) patience(idle bool) time.Time {
+	if idle {
+		return time.Now().Add(max(r.Linger, 2*r.Grace))
+	}
+	return time.Now().Add(2 * r.Grace)
+}
+
+// end has e end the stream, and limits the time for that if it depends on the upstream. A
+// stream that only waits for a processor is not broken off.
+func (s *Stream) end(e ender, c *Cut) {
+	if !e.cut(c) {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed && !s.ended {
+		s.force = time.AfterFunc(s.reg.Grace, s.breakOff)
 	}
 }
 

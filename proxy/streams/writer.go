@@ -12,9 +12,9 @@ import (
 // reaches a connection that is hijacked, and a client that does not read.
 func (s *Stream) Writer(w http.ResponseWriter) http.ResponseWriter {
 	s.mu.Lock()
-	s.w = w
-	s.mu.Unlock()
-	return &writer{w, s}
+	defer s.mu.Unlock()
+	s.w = writer{w, s}
+	return &s.w
 }
 
 type writer struct {
