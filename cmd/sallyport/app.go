@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -131,7 +132,13 @@ func (a *app) assemble(ctx context.Context) (err error) {
 	if err := a.front(s); err != nil {
 		return err
 	}
-	cancel := a.intel.OnSwap(func(*ipintel.Snapshot) { a.gate.Update(a.withIntel) })
+	cancel := a.intel.OnSwap(func(*ipintel.Snapshot) {
+		a.gate.Update(a.withIntel)
+		go debug.FreeOSMemory()
+	})
+	// Reading the IP data takes several times the memory that holding it does. Give it
+	// back now; left alone, the runtime keeps it for the next load.
+	debug.FreeOSMemory()
 	a.onClose("IP data subscription", func(context.Context) error { cancel(); return nil })
 	return nil
 }

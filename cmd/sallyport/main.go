@@ -55,6 +55,7 @@ type cli struct {
 	Session sessionCmd `cmd:"" help:"List and revoke sessions."`
 	People  peopleCmd  `cmd:"" help:"List people, and show one person's passkeys and sessions."`
 	Audit   auditCmd   `cmd:"" help:"Read, verify and prove the audit log."`
+	Routes  routesCmd  `cmd:"" help:"Show the routes of the running proxy, and how their upstreams are."`
 	Data    dataCmd    `cmd:"" help:"Show what is known about addresses, and how old that is."`
 	Keys    keysCmd    `cmd:"" help:"Rotate the keys that seal session cookies."`
 	Version versionCmd `cmd:"" help:"Print the version."`
