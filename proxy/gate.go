@@ -169,6 +169,7 @@ type Verdict struct {
 	epoch      streams.Epoch   // before anything was judged
 	rpc        jsonrpc.Request // what a JSON-RPC route is asked to do
 	forwarding bool            // the answer may have begun
+	panicked   bool            // something may still hold this Verdict, and its writer
 
 	// For the access event.
 	incident         string

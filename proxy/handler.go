@@ -67,7 +67,9 @@ func (g *Gate) observe(r *http.Request, v *Verdict) {
 		e.Action = "error"
 	}
 	g.Observe.Request(&e)
-	g.release(v)
+	if !v.panicked {
+		g.release(v)
+	}
 }
 
 // act is the only place that lets a request through.
@@ -324,6 +326,7 @@ func (g *Gate) recoverPanic(w http.ResponseWriter, r *http.Request, v *Verdict) 
 	if cause == nil {
 		return
 	}
+	v.panicked = true
 	if cause == http.ErrAbortHandler {
 		panic(cause)
 	}

@@ -201,14 +201,7 @@ func (p *Portal) fail(w http.ResponseWriter, r *http.Request, v Visit, err error
 	// A refusal hands nothing out: whatever session was on its way is not delivered.
 	w.Header().Del("Set-Cookie")
 	var refusal *Refusal
-	switch {
-	case errors.As(err, &refusal):
-	case errors.Is(err, session.ErrNoSession):
-		refusal = sessionGone(Prefix+"account", "")
-	case errors.Is(err, session.ErrReturnTo):
-		refusal = errBadReturnTo
-	}
-	if refusal != nil {
+	if errors.As(err, &refusal) {
 		f := *refusal
 		if f.Code == codeTicketRefused {
 			p.dropTicket(w, r)
