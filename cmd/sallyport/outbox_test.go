@@ -13,6 +13,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -223,6 +224,7 @@ func TestRevokePasskey(t *testing.T) {
 
 // shelf is an outbox in memory, and the log behind it, which fail on demand.
 type shelf struct {
+	mu         sync.Mutex
 	events     []sqlstore.OperatorEvent
 	log        []string
 	logFails   bool
@@ -231,11 +233,22 @@ type shelf struct {
 
 var errShelf = errors.New("disk full")
 
+// do changes the shelf, or looks at it, while the outbox runs.
+func (s *shelf) do(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f()
+}
+
 func (s *shelf) OperatorEvents(_ context.Context, limit int) ([]sqlstore.OperatorEvent, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return slices.Clone(s.events[:min(limit, len(s.events))]), nil
 }
 
 func (s *shelf) DeleteOperatorEvents(_ context.Context, upTo int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.loseDelete {
 		s.loseDelete = false
 		return errShelf
@@ -245,6 +258,8 @@ func (s *shelf) DeleteOperatorEvents(_ context.Context, upTo int64) error {
 }
 
 func (s *shelf) Append(_ context.Context, r audit.Record) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.logFails {
 		return errShelf
 	}
@@ -253,6 +268,8 @@ func (s *shelf) Append(_ context.Context, r audit.Record) error {
 }
 
 func (s *shelf) add(n int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.events = append(s.events, sqlstore.OperatorEvent{Seq: n, At: monday, By: "root", Event: "ticket_create", Detail: map[string]string{"ticket": fmt.Sprint("t", n)}})
 }
 
@@ -270,24 +287,26 @@ func TestOutboxReachesTheLog(t *testing.T) {
 		wants := func(want ...string) {
 			t.Helper()
 			synctest.Wait()
-			if !slices.Equal(s.log, want) {
-				t.Fatalf("log %q, want %q", s.log, want)
-			}
-			s.log = nil
+			s.do(func() {
+				if !slices.Equal(s.log, want) {
+					t.Errorf("log %q, want %q", s.log, want)
+				}
+				s.log = nil
+			})
 		}
 		wants("operator.ticket_create root 1 t1", "operator.ticket_create root 2 t2")
 		s.add(3)
 		<-time.After(outboxEvery)
 		wants("operator.ticket_create root 3 t3")
 
-		s.logFails = true
+		s.do(func() { s.logFails = true })
 		s.add(4)
 		<-time.After(5 * outboxEvery)
 		wants()
 		if n := strings.Count(logged.String(), "disk full"); n != 1 {
 			t.Errorf("%d lines about one outage", n)
 		}
-		s.logFails, s.loseDelete = false, true
+		s.do(func() { s.logFails, s.loseDelete = false, true })
 		<-time.After(2 * outboxEvery)
 		wants("operator.ticket_create root 4 t4", "operator.ticket_create root 4 t4") // at least once
 		for n := range int64(2*outboxBatch + 1) {
@@ -295,9 +314,11 @@ func TestOutboxReachesTheLog(t *testing.T) {
 		}
 		<-time.After(outboxEvery)
 		synctest.Wait()
-		if len(s.log) != 2*outboxBatch+1 || len(s.events) != 0 {
-			t.Errorf("%d in the log, %d left", len(s.log), len(s.events))
-		}
+		s.do(func() {
+			if len(s.log) != 2*outboxBatch+1 || len(s.events) != 0 {
+				t.Errorf("%d in the log, %d left", len(s.log), len(s.events))
+			}
+		})
 		stop()
 		<-done
 	})
