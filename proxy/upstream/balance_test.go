@@ -161,6 +161,9 @@ func TestRetryOnlyWhatIsIdempotent(t *testing.T) {
 						t.Errorf("the upstream got %d bytes", len(*got.Load()))
 					}
 					failed = failed || res.StatusCode == 502
+					if res.StatusCode != 200 && res.StatusCode != 502 {
+						t.Error(res.Status)
+					}
 					text(t, res)
 				}
 				if failed != (c.want == 502) && !(long && c.want == 200) { // two dead ones of three: one other is tried, not all
@@ -258,6 +261,50 @@ func TestReusedConnectionThatDies(t *testing.T) {
 			g.front.Close()
 			http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 		}
+	}
+}
+
+// A request that an upstream had, and did not answer, goes nowhere else:
+// nobody knows what became of it.
+func TestRequestThatWasSentIsNotSentElsewhere(t *testing.T) {
+	for _, method := range []string{"GET", "PUT", "DELETE", "POST"} {
+		for _, long := range []bool{false, true} {
+			var had atomic.Int32
+			hangUp := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				had.Add(1)
+				conn, _, _ := http.NewResponseController(w).Hijack()
+				conn.Close()
+			})
+			a, b := httptest.NewServer(hangUp), httptest.NewServer(hangUp)
+			o := options{route: to(a.URL, b.URL)}
+			if long {
+				o.config.Transport = func(*upstream.Route) http.RoundTripper { return new(http.Transport) }
+			}
+			if res := newRig(t, o).do(method, "/", nil, nil); res.StatusCode != 502 || had.Load() != 1 {
+				t.Errorf("%s, long way %v: %s, sent %d times", method, long, res.Status, had.Load())
+			}
+			a.Close()
+			b.Close()
+		}
+	}
+}
+
+// One other upstream is tried, not all.
+func TestOneOtherUpstreamIsTried(t *testing.T) {
+	tb := table(t, []upstream.RouteConfig{{Name: "a", From: "http://app.example", To: []string{closedPort(t), closedPort(t), closedPort(t)}}})
+	f := upstream.NewForwarder(upstream.Config{})
+	target, _ := upstream.Canonicalise(asked("GET", "app.example", "/"), "http")
+	w := newRecorder()
+	f.Forward(w, asked("GET", "app.example", "/"), &upstream.ForwardRequest{Route: tb.Routes()[0], Target: target})
+	tried := uint64(0)
+	for _, s := range f.State(tb)[0].Upstreams {
+		tried += s.Errors
+		if s.Outstanding != 0 || s.Connections != 0 {
+			t.Errorf("%+v", s)
+		}
+	}
+	if w.Code != 502 || tried != 2 {
+		t.Errorf("%d after %d attempts", w.Code, tried)
 	}
 }
 

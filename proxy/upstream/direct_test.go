@@ -1,6 +1,7 @@
 package upstream_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -222,5 +223,41 @@ func TestAttackH6HeadersThatCannotBeWritten(t *testing.T) {
 	}
 	if s := f.State(tb)[0].Upstreams[0]; s.Outstanding != 0 {
 		t.Errorf("%+v", s)
+	}
+}
+
+// S2: an exchange that is cut before its answer ends without one. (An empty 200
+// is what net/http sends for a handler that just returns.)
+func TestAttackS2CutExchangeIsNotAnAnswer(t *testing.T) {
+	entered := make(chan struct{}, 1)
+	for _, g := range bothWays(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		entered <- struct{}{}
+		<-r.Context().Done()
+	})) {
+		inner := g.front.Config.Handler
+		g.front.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			ctx, cancel := context.WithCancel(r.Context())
+			go func() {
+				<-entered
+				cancel()
+			}()
+			inner.ServeHTTP(w, r.WithContext(ctx))
+		})
+		if status := g.rawStatus("GET / HTTP/1.1\r\nHost: app.example\r\n\r\n"); status != 0 {
+			t.Errorf("answered with %d", status)
+		}
+	}
+}
+
+// What the upstream did not say about the type is not guessed: a browser that
+// is told text/html runs it.
+func TestContentTypeIsNotGuessed(t *testing.T) {
+	for _, g := range bothWays(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header()["Content-Type"] = nil
+		io.WriteString(w, "<html><script>alert(1)</script>")
+	})) {
+		if res := g.do("GET", "/", nil, nil); res.Header["Content-Type"] != nil {
+			t.Error(res.Header)
+		}
 	}
 }

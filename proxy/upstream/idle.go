@@ -87,9 +87,6 @@ func (c *directConn) allow(now time.Time, d time.Duration) error {
 // closed may not, and one that has something to say may not either: bytes that
 // nobody asked for would be taken for the answer to somebody's request.
 func (c *directConn) fit() bool {
-	if c.br.Buffered() > 0 {
-		return false
-	}
 	c.silent = false
 	return c.raw.Read(c.peek) == nil && c.silent
 }

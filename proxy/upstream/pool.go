@@ -63,7 +63,10 @@ func (p *pool) scan(not *backend, now time.Time) (best *backend, waitable bool) 
 	var least, soonest int64
 	var fallback *backend
 	n := len(p.backends)
-	start := int(p.turn.Add(1)) % n
+	start := int(p.turn.Load()) % n
+	if not == nil { // a second try takes no turn: the next request shall not begin where this one did
+		p.turn.Add(1)
+	}
 	for i := range n {
 		b := p.backends[(start+i)%n]
 		ok, trial := b.usable(now.UnixNano())
