@@ -27,6 +27,9 @@ type Config struct {
 	// Provides says what the configured IP sources can answer. A rule over anything
 	// else would never match, and is refused. Nil: not checked.
 	Provides *Provides
+	// NoAttestation says that no attestation is judged, so that no passkey is ever
+	// "attested": a rule that requires it would lock everybody out, and is refused.
+	NoAttestation bool
 	// KeepFailingTests returns a policy whose tests fail all the same, so that all of
 	// their results can be shown. Never for a policy that is to be enforced.
 	KeepFailingTests bool

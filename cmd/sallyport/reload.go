@@ -34,7 +34,7 @@ func compilePolicy(c *config.Config, intel *ipintel.Snapshot) (*policy.Policy, e
 
 func policyConfig(c *config.Config, intel *ipintel.Snapshot) policy.Config {
 	provides := intel.Provides()
-	return policy.Config{Name: c.PolicyFile, Source: c.PolicySource, Routes: c.RouteNames(), Grants: c.Grants(), Provides: &provides}
+	return policy.Config{Name: c.PolicyFile, Source: c.PolicySource, Routes: c.RouteNames(), Grants: c.Grants(), Provides: &provides, NoAttestation: true}
 }
 
 // loadIntel reads the IP data once. The errors are the sources that are not loaded.

@@ -55,10 +55,16 @@ func withExistingStore(ctx context.Context, g *globals, f func(*config.Config, *
 
 // operator is the operating-system user, for the record of who did something.
 func operator() string {
+	name := "unknown"
 	if u, err := user.Current(); err == nil && u.Username != "" {
-		return u.Username
+		name = u.Username
 	}
-	return "unknown"
+	// Behind sudo everybody is the same account. What sudo says can be forged by whoever
+	// may become that account anyway.
+	if by := os.Getenv("SUDO_USER"); by != "" && by != name && len(by) < 64 && strings.Trim(by, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-@") == "" {
+		name += " (sudo by " + by + ")"
+	}
+	return name
 }
 
 type ticketCreateCmd struct {

@@ -156,7 +156,7 @@ func (r *Resolver) trusts(peer netip.Addr, isUnix bool) bool {
 
 // Scheme returns "https" or "http": what the client spoke to the outermost
 // proxy of ours. The word of a trusted peer is its right-most one; anything but
-// a clear "https" is "http".
+// a clear "https" (or "wss") is "http".
 func (r *Resolver) Scheme(req *http.Request) string {
 	if req.TLS != nil {
 		return "https"
@@ -173,7 +173,8 @@ func (r *Resolver) Scheme(req *http.Request) string {
 			said = hops[len(hops)-1].proto
 		}
 	}
-	if strings.EqualFold(said, "https") {
+	// Some proxies say "wss" for a WebSocket handshake over TLS.
+	if strings.EqualFold(said, "https") || strings.EqualFold(said, "wss") {
 		return "https"
 	}
 	return "http"

@@ -130,11 +130,15 @@ func (b *builder) peers() {
 			p, err = netip.PrefixFrom(a, a.BitLen()), nil
 		}
 		if err != nil {
-			b.at(key, fmt.Sprintf("%q is not an address or a network", s), "an address or CIDR such as 10.0.0.0/8")
+			b.at(key, fmt.Sprintf("%q is not an address or a network", s), "an address such as 10.0.0.5, or a CIDR")
 			continue
 		}
 		if _, err := clientip.New(clientip.Config{Trusted: []netip.Prefix{p}}); err != nil {
 			b.at(key, err.Error(), "the networks of your own proxies only: whoever is in them can claim any address")
+			continue
+		}
+		if least := map[bool]int{true: 8, false: 16}[p.Addr().Is4()]; p.Bits() < least {
+			b.at(key, fmt.Sprintf("%s is a large part of the Internet, and whoever is in it can claim any address", s), "the addresses of your own proxies, such as 10.0.0.5")
 			continue
 		}
 		b.c.TrustedProxies = append(b.c.TrustedProxies, p)
