@@ -119,7 +119,8 @@ type Gate struct {
 	current  atomic.Pointer[Snapshot]
 	swap     sync.Mutex // held by writers of current
 	verdicts *otter.Cache[memoKey, *memo]
-	pool     sync.Pool // of *Verdict
+	pool     sync.Pool     // of *Verdict
+	looks    atomic.Uint64 // at sessions that changed
 }
 
 const memoEntries = 50_000

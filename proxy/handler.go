@@ -113,20 +113,23 @@ func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		}
 	}
 	v.forwarding = true
+	inspected := v.snapshot.Options[v.Route.Name].RPC && len(r.Header["Upgrade"]) > 0
 	if g.Streams == nil {
+		if inspected { // what it would say could not be judged
+			r.Header.Del("Upgrade")
+		}
 		g.Forwarder.Forward(w, r, fr)
 		return
 	}
 	s := g.open(r, v)
 	defer s.Close()
-	if v.snapshot.Options[v.Route.Name].RPC && isWebSocket(r) {
+	if inspected {
 		r.Header.Del("Sec-WebSocket-Extensions") // what is compressed cannot be read
 		s.Inspect(1<<20, g.inspect(r, s.Info().Value.(*judged)))
 	}
 	g.Forwarder.Forward(s.Writer(w), r.WithContext(s.Context()), fr)
 	if why, refused := s.Refused(); refused {
-		g.Pages.Refuse(w, r, portal.Refusal{Status: http.StatusUnauthorized, Code: why.String(), Title: "Your session has ended", Text: []string{"Sign in again to go on."},
-			Link: portal.Link{URL: g.Portal.PageURL(&visit{g, r, v}, "sign-in", "/"), Text: "Sign in"}})
+		g.interrupted(w, r, v, why)
 	}
 }
 

@@ -24,9 +24,10 @@ const (
 
 // readRPC finds out which methods a request to a JSON-RPC route calls. The body is
 // bounded, read once, and forwarded byte for byte. Only what somebody verified sends is
-// read: others are sent to prove themselves whatever they call.
+// read: others are sent to prove themselves whatever they call. That it wants to become
+// a WebSocket excuses nothing: the upstream may take a body with it for a call.
 func (v *Verdict) readRPC(r *http.Request) error {
-	if !v.snapshot.Options[v.Route.Name].RPC || v.Session.Level() != authn.Verified || isWebSocket(r) {
+	if !v.snapshot.Options[v.Route.Name].RPC || v.Session.Level() != authn.Verified {
 		return nil
 	}
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
@@ -78,9 +79,7 @@ func (g *Gate) inspect(r *http.Request, j *judged) func([]byte) ([]byte, bool) {
 		if errors.As(err, &bad) {
 			return g.answerMessage(r, v, bad.RPCCode(), bad.Detail, map[string]any{"error": string(bad.Code)})
 		}
-		with := *j
-		with.facts.Request.RPCMethods = req.Methods
-		v.Facts, v.Decision = with.again(v.snapshot, g.Now())
+		v.Facts, v.Decision = j.again(v.snapshot, req.Methods, g.Now())
 		switch v.Decision.Action {
 		case policy.Allow:
 			if err := g.recordAllow(r, v); err != nil {

@@ -3,32 +3,56 @@ package proxy
 import (
 	"context"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"sallyport/authn"
 	"sallyport/authn/session"
 	"sallyport/policy"
+	"sallyport/proxy/portal"
 	"sallyport/proxy/streams"
 	"sallyport/proxy/upstream"
 )
 
-// judged is what an open stream was let through on; it is judged again from this.
-// It is immutable.
+// judged is what an open stream was let through on; it is judged again from this. All
+// but who the person is now stays as it was.
 type judged struct {
 	facts   policy.Facts
 	session authn.Session
 	route   *upstream.Route
+	person  atomic.Pointer[known]
+}
+
+// known is who the person was when a session was looked at for the at-th time. An
+// answer that is overtaken by a later one does not replace it.
+type known struct {
+	person authn.Person
+	at     uint64
+}
+
+func (j *judged) learn(k *known) {
+	for {
+		old := j.person.Load()
+		if old != nil && old.at > k.at || j.person.CompareAndSwap(old, k) {
+			return
+		}
+	}
 }
 
 // again judges what was let through as of now: another policy, other IP data, other
 // groups, older proof. The proof stays the one that the stream was opened with: a
-// stream on a stolen cookie gains nothing from its owner's next assertion.
-func (j *judged) again(s *Snapshot, now time.Time) (policy.Facts, policy.Decision) {
-	f := j.facts
+// stream on a stolen cookie gains nothing from its owner's next assertion. methods are
+// those that the stream calls now.
+func (j *judged) again(s *Snapshot, methods []string, now time.Time) (policy.Facts, policy.Decision) {
+	f, who := j.facts, j.session
+	if k := j.person.Load(); k != nil {
+		who.Person = k.person
+	}
+	f.Request.RPCMethods = methods
 	f.IP = s.Intel.Lookup(f.IP.Addr).Facts(now)
 	f.Time.Now = now
-	identityFacts(&f, j.session, now)
-	sessionFacts(&f, j.session, f.IP.Addr, now)
+	identityFacts(&f, who, now)
+	sessionFacts(&f, who, f.IP.Addr, now)
 	return f, s.Policy.Decide(&f)
 }
 
@@ -47,7 +71,7 @@ func (g *Gate) open(r *http.Request, v *Verdict) *streams.Stream {
 // only the streams of routes that ask for it: a download is not broken off because the proof
 // that it began with grew old.
 func (g *Gate) cut(s *Snapshot, j *judged, now time.Time) (streams.Reason, bool) {
-	_, d := j.again(s, now)
+	_, d := j.again(s, j.facts.Request.RPCMethods, now)
 	switch {
 	case d.Action == policy.Block:
 		return streams.Blocked, true
@@ -99,23 +123,17 @@ func (g *Gate) Run(ctx context.Context) {
 }
 
 // SessionChanged looks at the streams of a session that ended or changed. It is made for
-// session.Manager.OnEnd: it returns at once.
+// session.Manager.OnEnd: it returns at once. It looks even if there are none: a request
+// that is being judged right now opens its stream a moment later, and must be born cut.
 func (g *Gate) SessionChanged(id string) {
-	if g.Streams == nil {
-		return
+	if g.Streams != nil {
+		go g.reviewSession(id, g.looks.Add(1))
 	}
-	if g.Streams.SessionCount(id) == 0 {
-		// Still an order: a request that is being judged right now is born cut if the
-		// session is gone, and is told so when it opens.
-		g.Streams.Review(id, func(streams.Info) (streams.Reason, bool) { return 0, false })
-		return
-	}
-	go g.reviewSession(id)
 }
 
 // reviewSession cuts the streams of a session that is gone, and judges those of one that
 // has changed (another group) again. What cannot be found out is gone.
-func (g *Gate) reviewSession(id string) {
+func (g *Gate) reviewSession(id string, look uint64) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	records, err := g.Sessions.List(ctx, session.Filter{ID: id})
@@ -123,14 +141,27 @@ func (g *Gate) reviewSession(id string) {
 		g.Streams.Cut(id, streams.Ended)
 		return
 	}
-	s, now := g.current.Load(), g.Now()
+	s, who, now := g.current.Load(), &known{records[0].Person, look}, g.Now()
 	g.Streams.Review(id, func(i streams.Info) (streams.Reason, bool) {
 		j, ok := i.Value.(*judged)
 		if !ok {
 			return streams.Ended, true
 		}
-		changed := *j
-		changed.session.Person = records[0].Person
-		return g.cut(s, &changed, now)
+		j.learn(who) // for the messages to come, and the next policy
+		return g.cut(s, j, now)
 	})
+}
+
+// interrupted answers a request whose stream was cut before the upstream had answered.
+func (g *Gate) interrupted(w http.ResponseWriter, r *http.Request, v *Verdict, why streams.Reason) {
+	f := portal.Refusal{Status: http.StatusUnauthorized, Code: why.String(), Title: "Your session has ended", Text: []string{"Sign in again to go on."},
+		Link: portal.Link{URL: g.Portal.PageURL(&visit{g, r, v}, "sign-in", "/"), Text: "Sign in"}}
+	switch why {
+	case streams.Blocked:
+		f = portal.Refusal{Status: http.StatusForbidden, Code: why.String(), Title: "Access is blocked", Text: []string{"What you may open has changed in the meantime."}}
+	case streams.Shutdown:
+		w.Header().Set("Retry-After", "1")
+		f = portal.Refusal{Status: http.StatusServiceUnavailable, Code: why.String(), Title: "Sallyport is restarting", Text: []string{"Try again in a moment."}}
+	}
+	g.Pages.Refuse(w, r, f)
 }
