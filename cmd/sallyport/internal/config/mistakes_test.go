@@ -101,6 +101,7 @@ var mistakes = []mistake{
 	{"https without TLS", external + "\n" + proxies, "external_url: https://access.example.com", 1, 15, "nothing here speaks TLS", "tls, or trusted_proxies", ""},
 	{"trusted proxy name", proxies, "trusted_proxies: [10.0.0.1, lb.example.com]", 2, 29, `"lb.example.com" is not an address`, "CIDR", ""},
 	{"trusted proxy unix", proxies, "trusted_proxies: [unix]", 2, 19, `"unix" is not an address`, "", ""},
+	{"half of everybody trusted", proxies, "trusted_proxies: [128.0.0.0/1]", 2, 19, "a large part of the Internet", "your own proxies", ""},
 	{"everybody trusted", proxies, "trusted_proxies: [0.0.0.0/0]", 2, 19, "", "your own proxies", ""},
 	{"forwarded header", session, "forwarded_header: x-real-ip", 7, 19, "no forwarding header", "x-forwarded-for, forwarded", ""},
 	{"PROXY protocol from nobody", proxies, "proxy_protocol: true", 2, 17, "nobody is trusted", "trusted_proxies", ""},
