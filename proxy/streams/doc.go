@@ -9,8 +9,10 @@
 //	s := registry.Open(r.Context(), epoch, streams.Info{Session: id, Route: route, Value: judged})
 //	defer s.Close()
 //	s.Until(expires, streams.Expired)
-//	forward(s.Writer(w), r.WithContext(s.Context()))   // and in OnResponse: streams.Attach(res)
-//	if why, refused := s.Refused(); refused { answer(w, why) }
+//	why, refused := s.Run(func() {
+//		forward(s.Writer(w), r.WithContext(s.Context())) // and in OnResponse: streams.Attach(res)
+//	})
+//	if refused { answer(w, why) }
 //
 // Open belongs right after the judgement and before anything is sent, so that a request that
 // waits for a slow upstream can be cut too. An order given between Epoch and Open is
@@ -36,7 +38,7 @@
 //     copies trailers after the body, as httputil.ReverseProxy does.
 //   - Everything else (downloads, other upgraded protocols, bodies with a
 //     Content-Encoding): broken off, so that half is not taken for whole.
-//   - No answer yet: none is written; [Stream.Refused] reports it.
+//   - No answer yet: none is written; [Stream.Run] reports it.
 //
 // A client that does not read what it is sent is cut off after twice Config.Grace.
 //

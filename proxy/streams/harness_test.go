@@ -106,8 +106,7 @@ func (g *gate) serve(next http.Handler, w http.ResponseWriter, r *http.Request) 
 		g.before(s, r)
 	}
 	g.opened <- s
-	next.ServeHTTP(s.Writer(w), r.WithContext(s.Context()))
-	if why, ok := s.Refused(); ok {
+	if why, ok := s.Run(func() { next.ServeHTTP(s.Writer(w), r.WithContext(s.Context())) }); ok {
 		g.refused <- why
 		http.Error(w, why.String(), http.StatusUnauthorized)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"net/http/httptest"
 	"sync"
 	"testing"
@@ -210,6 +211,37 @@ func TestAnsweredIsNotRefused(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A forwarder that aborts because it was cut has not answered; any other panic is its own.
+func TestRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := New(Config{})
+		recovered := func(s *Stream, f func()) (p any, refused bool) {
+			defer func() { p = recover() }()
+			_, refused = s.Run(f)
+			return nil, refused
+		}
+		abort := func() { panic(http.ErrAbortHandler) }
+		if p, _ := recovered(open(t, r, "a", nil), abort); p != http.ErrAbortHandler {
+			t.Errorf("an abort that is not ours came out as %v", p)
+		}
+		s := open(t, r, "a", nil)
+		r.Cut("a", Revoked)
+		if p, refused := recovered(s, abort); p != nil || !refused {
+			t.Errorf("an abort because of the order: %v, refused %v", p, refused)
+		}
+		if p, refused := recovered(s, func() {}); p != nil || !refused {
+			t.Errorf("a return: %v, refused %v", p, refused)
+		}
+		if p, _ := recovered(s, func() { panic("bug") }); p != "bug" {
+			t.Errorf("a bug came out as %v", p)
+		}
+		s.Writer(httptest.NewRecorder()).WriteHeader(200)
+		if p, refused := recovered(s, abort); p != http.ErrAbortHandler || refused {
+			t.Errorf("an abort after the answer began came out as %v", p)
+		}
+	})
 }
 
 // Streams come and go while orders are given: none is lost, none is left, and no other

@@ -83,8 +83,22 @@ func (s *Stream) Info() Info {
 // Cut returns the order to end the stream, nil if there is none.
 func (s *Stream) Cut() *Cut { return s.order.Load() }
 
-// Refused reports whether the stream was cut before the client was answered: then the
-// caller owes it the answer. It is asked after the forwarder has returned.
+// Run runs forward, and reports whether the stream was cut before the client was answered:
+// then the caller owes it the answer, also if forward wanted to abort the exchange (with a panic
+// of http.ErrAbortHandler), as a forwarder does whose request was cut.
+func (s *Stream) Run(forward func()) (why Reason, refused bool) {
+	defer func() {
+		if why, refused = s.Refused(); refused {
+			if p := recover(); p != nil && p != http.ErrAbortHandler {
+				panic(p)
+			}
+		}
+	}()
+	forward()
+	return 0, false
+}
+
+// Refused reports what Run does, for a forwarder that has returned.
 func (s *Stream) Refused() (Reason, bool) {
 	c := s.order.Load()
 	if c == nil || s.wrote.Load() {
@@ -152,9 +166,9 @@ func (s *Stream) sever() {
 	}
 	s.severed = true
 	end := s.ender
-	if s.w.ResponseWriter != nil && (end == nil || end.quick()) {
+	if s.w.ResponseWriter != nil && s.wrote.Load() && (end == nil || end.quick()) {
 		// A client that does not read must not hold the handler. A hijacked connection
-		// sees to it itself.
+		// sees to it itself; an answer that has not begun is still the caller's to give.
 		http.NewResponseController(s.w.ResponseWriter).SetWriteDeadline(s.reg.patience(end != nil && end.idle()))
 	}
 	s.mu.Unlock()
