@@ -246,7 +246,7 @@ func (a *app) front(s *proxy.Snapshot) error {
 		return err
 	}
 	a.upstream = upstream.NewForwarder(upstream.Config{
-		Cookies:        []string{a.sessions.CookieName(), a.sessions.HandoffCookieName(), pt.TicketCookieName()},
+		Cookies:        []string{a.sessions.CookieName(), a.sessions.HandoffCookieName(), pt.TicketCookieName(), pt.FlowCookiePrefix() + "*"},
 		MaxHeaderBytes: c.Limits.Header, OnError: proxy.UpstreamError(pages), Logger: a.logger,
 		OnResponse: func(_ *upstream.ForwardRequest, res *http.Response) error { return streams.Attach(res) },
 	})

@@ -9,12 +9,20 @@ import (
 // ownCookies are the names of our own cookies, folded by cookieKey. They never
 // reach an upstream (whoever reads one is the user), and no upstream may set
 // one (it would choose the session that its users are in, or end it).
-type ownCookies map[string]bool
+type ownCookies struct {
+	names    map[string]bool
+	prefixes []string
+}
 
+// newOwnCookies takes names, and beginnings of names with a "*" after them.
 func newOwnCookies(names []string) ownCookies {
-	o := make(ownCookies, len(names))
+	o := ownCookies{names: make(map[string]bool, len(names))}
 	for _, n := range names {
-		o[cookieKey(n)] = true
+		if prefix, ok := strings.CutSuffix(n, "*"); ok {
+			o.prefixes = append(o.prefixes, cookieKey(prefix))
+			continue
+		}
+		o.names[cookieKey(n)] = true
 	}
 	return o
 }
@@ -27,7 +35,10 @@ func cookieKey(name string) string {
 	return strings.TrimPrefix(name, "__secure-")
 }
 
-func (o ownCookies) has(name string) bool { return o[cookieKey(name)] }
+func (o ownCookies) has(name string) bool {
+	key := cookieKey(name)
+	return o.names[key] || slices.ContainsFunc(o.prefixes, func(p string) bool { return strings.HasPrefix(key, p) })
+}
 
 // stripRequest removes our cookies from the Cookie headers of an outbound
 // request, in place. Lines that hold none of them keep every byte, and so do the
