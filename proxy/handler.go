@@ -123,12 +123,15 @@ func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	}
 	s := g.open(r, v)
 	defer s.Close()
+	if c := s.Cut(); c != nil { // since it was judged: the tool must not see it at all
+		g.interrupted(w, r, v, c.Reason)
+		return
+	}
 	if inspected {
 		r.Header.Del("Sec-WebSocket-Extensions") // what is compressed cannot be read
 		s.Inspect(1<<20, g.inspect(r, s.Info().Value.(*judged)))
 	}
-	g.Forwarder.Forward(s.Writer(w), r.WithContext(s.Context()), fr)
-	if why, refused := s.Refused(); refused {
+	if why, refused := s.Run(func() { g.Forwarder.Forward(s.Writer(w), r.WithContext(s.Context()), fr) }); refused {
 		g.interrupted(w, r, v, why)
 	}
 }

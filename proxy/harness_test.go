@@ -30,6 +30,7 @@ import (
 	"sallyport/proxy/audit"
 	"sallyport/proxy/clientip"
 	"sallyport/proxy/portal"
+	"sallyport/proxy/streams"
 	"sallyport/proxy/upstream"
 )
 
@@ -244,6 +245,7 @@ type rig struct {
 	portal   *portal.Portal
 	pages    *portal.Pages
 	gate     *proxy.Gate
+	streams  *streams.Registry // only with a real tool
 }
 
 // plan is what a test changes before the rig is built.
@@ -253,6 +255,8 @@ type plan struct {
 	intel   ipintel.Config
 	change  func(*proxy.Config)
 	now     func() time.Time // instead of the rig's clock
+	tool    string           // URL of a real tool behind every route, whose streams can be cut
+	options map[string]proxy.RouteOptions
 }
 
 func grants() map[string]policy.Grant {
@@ -304,11 +308,21 @@ func newRig(t testing.TB, changes ...func(*plan)) *rig {
 			Transport: func(*upstream.Route) http.RoundTripper { return g.tool },
 		}),
 	}
+	if p.tool != "" {
+		g.streams = streams.New(streams.Config{Now: now})
+		c.Streams = g.streams
+		c.Forwarder = upstream.NewForwarder(upstream.Config{
+			Cookies: []string{g.sessions.CookieName(), g.sessions.HandoffCookieName()}, OnError: proxy.UpstreamError(g.pages), Logger: logger,
+			OnResponse: func(_ *upstream.ForwardRequest, res *http.Response) error { return streams.Attach(res) },
+		})
+		t.Cleanup(c.Forwarder.Close)
+	}
 	if p.change != nil {
 		p.change(&c)
 	}
 	g.gate, err = proxy.New(c)
 	g.must(err)
+	g.sessions.OnEnd(g.gate.SessionChanged)
 	t.Cleanup(func() {
 		if v := g.mem.Violations(); len(v) > 0 {
 			t.Errorf("the store was misused: %v", v)
@@ -326,10 +340,16 @@ func (g *rig) must(err error) {
 
 func (g *rig) snapshot(p plan) *proxy.Snapshot {
 	g.Helper()
+	to := func(otherwise string) []string {
+		if p.tool != "" {
+			return []string{p.tool}
+		}
+		return []string{otherwise}
+	}
 	routes, err := upstream.NewTable([]upstream.RouteConfig{
-		{Name: "treasury", From: treasury, To: []string{"http://10.0.0.1:3000"}},
-		{Name: "wiki", From: wiki + "/wiki", To: []string{"http://10.0.0.2:3000"}},
-		{Name: "sidecar", From: login + "/app", To: []string{"http://10.0.0.3:3000"}},
+		{Name: "treasury", From: treasury, To: to("http://10.0.0.1:3000")},
+		{Name: "wiki", From: wiki + "/wiki", To: to("http://10.0.0.2:3000")},
+		{Name: "sidecar", From: login + "/app", To: to("http://10.0.0.3:3000")},
 	})
 	g.must(err)
 	clients, err := clientip.New(p.clients)
@@ -338,7 +358,7 @@ func (g *rig) snapshot(p plan) *proxy.Snapshot {
 	if intel == nil {
 		g.Fatal(errs)
 	}
-	return &proxy.Snapshot{Routes: routes, Clients: clients, Policy: g.compile(p.policy, grants()), Intel: intel}
+	return &proxy.Snapshot{Routes: routes, Clients: clients, Policy: g.compile(p.policy, grants()), Intel: intel, Options: p.options}
 }
 
 func (g *rig) compile(source string, grants map[string]policy.Grant) *policy.Policy {

@@ -1,0 +1,219 @@
+package proxy_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"testing"
+	"time"
+
+	"sallyport/authn"
+	"sallyport/proxy"
+	"sallyport/proxy/assertion"
+	"sallyport/proxy/edge"
+)
+
+// What a tool is told can be checked by it, with keys that anybody can fetch, and
+// nobody but the gate can say it.
+func TestAssertionsReachTheTool(t *testing.T) {
+	g := newRig(t)
+	signer, err := assertion.New(t.Context(), assertion.Config{Keys: g.mem, Issuer: login, Now: g.clock.Now, Logger: g.gate.Logger})
+	g.must(err)
+	g.gate.Assertions = signer
+	alice := g.enrolled("alice", home)
+	for _, c := range [][2]string{{treasury + "/books", "treasury"}, {wiki + "/wiki/page", "wiki"}} {
+		r := alice.request("GET", c[0], "")
+		r.Header.Set("X-Sallyport-Assertion", "forged")
+		r.Header["X-SALLYPORT-ASSERTION"] = []string{"forged in another case"}
+		r.Header["X_sallyport_assertion"] = []string{"forged for a server that takes _ for -"}
+		if a := alice.do(r); a.StatusCode != 200 {
+			t.Fatalf("%s: %d %s", c[0], a.StatusCode, a.body)
+		}
+		got := g.tool.requests()[0].Header
+		var tokens []string
+		for name, values := range got {
+			if http.CanonicalHeaderKey(name) == "X-Sallyport-Assertion" || name == "X_sallyport_assertion" {
+				tokens = append(tokens, values...)
+			}
+		}
+		if len(tokens) != 1 {
+			t.Fatalf("%s got %q", c[0], tokens)
+		}
+		for _, host := range []string{login, treasury, wiki} {
+			keys := g.browser(cafe).get(host + "/.sallyport/jwks.json")
+			if keys.StatusCode != 200 {
+				t.Fatalf("the key set of %s: %d %s", host, keys.StatusCode, keys.body)
+			}
+			claims, err := assertion.Verify(tokens[0], []byte(keys.body), assertion.Expected{Issuer: login, Audience: c[1], Now: g.clock.Now()})
+			if err != nil || claims.Email != "alice@example.test" || claims.Audience != c[1] {
+				t.Errorf("%s: %+v, %v", c[0], claims, err)
+			}
+			for _, other := range []string{"sidecar", "treasury", "wiki"} {
+				if other != c[1] {
+					if _, err := assertion.Verify(tokens[0], []byte(keys.body), assertion.Expected{Issuer: login, Audience: other, Now: g.clock.Now()}); err == nil {
+						t.Errorf("what was said to %s is good for %s", c[1], other)
+					}
+				}
+			}
+		}
+	}
+}
+
+// Without assertions nobody's pass through either.
+func TestAttackForgedAssertion(t *testing.T) {
+	g := newRig(t)
+	alice := g.enrolled("alice", home)
+	r := alice.request("GET", treasury+"/", "")
+	r.Header.Set("X-Sallyport-Assertion", "forged")
+	if a := alice.do(r); a.StatusCode != 200 {
+		t.Fatal(a.StatusCode)
+	}
+	if got := g.tool.requests()[0].Header.Get("X-Sallyport-Assertion"); got != "" {
+		t.Errorf("the tool is told %q", got)
+	}
+}
+
+// limits is what the product uses for ceremonies.
+type limits struct {
+	clients  *edge.AddressLimiter
+	accounts *edge.AccountLimiter
+}
+
+func (l limits) Allow(client netip.Addr, account authn.Subject) (bool, time.Duration) {
+	if ok, after := l.clients.Allow(client); !ok {
+		return false, after
+	}
+	if account == (authn.Subject{}) {
+		return true, 0
+	}
+	return l.accounts.Allow(account)
+}
+
+func newLimited(t *testing.T, burst int) *rig {
+	t.Helper()
+	return newRig(t, func(p *plan) {
+		p.change = func(c *proxy.Config) {
+			each := edge.LimiterConfig{Every: 10 * time.Second, Burst: burst, Now: c.Now}
+			clients, err := edge.NewAddressLimiter(each)
+			if err != nil {
+				t.Fatal(err)
+			}
+			accounts, err := edge.NewAccountLimiter(each)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Limit = limits{clients, accounts}
+		}
+	})
+}
+
+func TestCeremoniesAreLimited(t *testing.T) {
+	const burst = 5
+	g := newLimited(t, burst)
+	post := func(from string) answer {
+		return g.browser(from).fetch("POST", login+"/.sallyport/step-up/begin", map[string]any{})
+	}
+	for i := range burst {
+		if a := post(home); a.StatusCode != 401 {
+			t.Fatalf("post %d: %d %s", i+1, a.StatusCode, a.body)
+		}
+	}
+	a := post(home)
+	wait, err := strconv.Atoi(a.Header.Get("Retry-After"))
+	if a.StatusCode != 429 || a.code() != "too_many_requests" || err != nil || wait < 1 || wait > 20 {
+		t.Fatalf("%d %q %s", a.StatusCode, a.Header.Get("Retry-After"), a.body)
+	}
+	if a := g.browser(home).get(login + "/.sallyport/sign-in?go=1"); a.StatusCode != 429 {
+		t.Errorf("going to the provider is not limited: %d", a.StatusCode)
+	}
+	if a := g.browser(home).get(login + "/.sallyport/callback?code=x&state=y"); a.StatusCode != 429 {
+		t.Errorf("coming from the provider is not limited: %d", a.StatusCode)
+	}
+	if a := g.browser(home).get(login + "/.sallyport/sign-in"); a.StatusCode != 200 {
+		t.Errorf("looking at a page: %d", a.StatusCode)
+	}
+	if a := post(cafe); a.StatusCode != 401 {
+		t.Errorf("another address: %d %s", a.StatusCode, a.body)
+	}
+	g.clock.Add(time.Duration(wait) * time.Second)
+	if a := post(home); a.StatusCode != 401 {
+		t.Errorf("after waiting as told: %d %s", a.StatusCode, a.body)
+	}
+}
+
+// Somebody with many addresses is limited by their account.
+func TestCeremoniesOfOneAccountAreLimited(t *testing.T) {
+	g := newLimited(t, 20)
+	alice := g.enrolled("alice", home)
+	g.clock.Add(5 * time.Minute)
+	for i := range 21 {
+		alice.addr = fmt.Sprintf("203.0.113.%d", 100+i)
+		a := alice.fetch("POST", login+"/.sallyport/step-up/begin", map[string]any{})
+		if want := i == 20; (a.StatusCode == 429) != want {
+			t.Fatalf("post %d: %d %s", i+1, a.StatusCode, a.body)
+		}
+	}
+}
+
+// Whoever knocks all night must not fill the disk, and is told one incident under
+// which all of it is found. What a signed-in person is refused is a line each.
+func TestStrangersWhoKnock(t *testing.T) {
+	g := newRig(t)
+	alice := g.enrolled("alice", home)
+	g.ledger.reset()
+	incidents := map[string]bool{}
+	for i := range 500 {
+		b := g.browser(hosting)
+		r := b.request("GET", fmt.Sprintf("%s/%d?x=%d", treasury, i, i), "")
+		r.Header.Set("Accept", "application/json")
+		r.Header.Set("User-Agent", fmt.Sprint("scanner ", i))
+		a := b.do(r)
+		if a.StatusCode != 403 {
+			t.Fatalf("%d %s", a.StatusCode, a.body)
+		}
+		incidents[incidentOf(a)] = true
+	}
+	recs := g.ledger.take()
+	if len(recs) != 1 || len(incidents) != 1 || !incidents[recs[0].Incident] {
+		t.Errorf("%d records, incidents %v", len(recs), incidents)
+	}
+	if other := g.browser("192.0.2.31").get(treasury + "/"); other.StatusCode != 403 || len(g.ledger.take()) != 1 {
+		t.Error("another address is no line of its own")
+	}
+	alice.addr = hosting
+	incidents = map[string]bool{}
+	for range 50 {
+		r := alice.request("GET", treasury+"/", "")
+		r.Header.Set("Accept", "application/json")
+		incidents[incidentOf(alice.do(r))] = true
+	}
+	if recs := g.ledger.take(); len(recs) != 50 || len(incidents) != 50 {
+		t.Errorf("%d records and %d incidents of somebody who is signed in", len(recs), len(incidents))
+	}
+}
+
+// The same with requests that are wrong in themselves.
+func TestStrangersWhoSendNonsense(t *testing.T) {
+	g := newRig(t)
+	g.ledger.reset()
+	for i := range 200 {
+		b := g.browser(cafe)
+		r := b.request("GET", fmt.Sprintf("%s/a/../%d", treasury, i), "")
+		r.URL.Path, r.RequestURI = "/x", fmt.Sprintf("/%%zz%d", i)
+		if a := b.do(r); a.StatusCode/100 != 4 {
+			t.Fatalf("%d %s", a.StatusCode, a.body)
+		}
+	}
+	if n := len(g.ledger.take()); n > 3 {
+		t.Errorf("%d records", n)
+	}
+}
+
+// incidentOf is the reference in a JSON refusal.
+func incidentOf(a answer) string {
+	var p struct{ Incident string }
+	_ = json.Unmarshal([]byte(a.body), &p)
+	return p.Incident
+}
