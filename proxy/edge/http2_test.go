@@ -2,6 +2,7 @@ package edge_test
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -58,6 +59,13 @@ func (f *framer) get(id uint32, more ...string) error {
 		BlockFragment: f.block(append([]string{":method", "GET", ":scheme", "https", ":authority", "app.example", ":path", "/"}, more...)...)})
 }
 
+// locked is for writes beside until, which writes too.
+func (f *framer) locked(write func() error) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return write()
+}
+
 // until reads frames until done says so. It answers pings and settings.
 func (f *framer) until(done func(http2.Frame) bool) error {
 	for {
@@ -66,7 +74,7 @@ func (f *framer) until(done func(http2.Frame) bool) error {
 			return err
 		}
 		if s, ok := fr.(*http2.SettingsFrame); ok && !s.IsAck() {
-			f.WriteSettingsAck()
+			f.locked(f.WriteSettingsAck)
 		}
 		if done(fr) {
 			return nil
@@ -138,7 +146,7 @@ func TestAttackO2RapidReset(t *testing.T) {
 	f := g.framer()
 	go func() {
 		for id := uint32(1); id < 40_000; id += 2 {
-			if f.get(id, "attack", "1") != nil || f.WriteRSTStream(id, http2.ErrCodeCancel) != nil {
+			if f.locked(func() error { return errors.Join(f.get(id, "attack", "1"), f.WriteRSTStream(id, http2.ErrCodeCancel)) }) != nil {
 				return
 			}
 		}
@@ -166,7 +174,7 @@ func TestAttackO2ContinuationFlood(t *testing.T) {
 			// Never indexed, so that the frames are as large as what they say.
 			f.buf.Reset()
 			f.enc.WriteField(hpack.HeaderField{Name: "x", Value: long, Sensitive: true})
-			if f.WriteContinuation(1, false, f.buf.Bytes()) != nil {
+			if f.locked(func() error { return f.WriteContinuation(1, false, f.buf.Bytes()) }) != nil {
 				break
 			}
 		}

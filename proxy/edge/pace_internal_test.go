@@ -1,37 +1,38 @@
 package edge
 
 import (
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
 // stallRig runs a stall in a bubble of fake time.
-func stallRig(t *testing.T, run func(s *stall, cut *int)) {
+func stallRig(t *testing.T, run func(s *stall, cut *atomic.Int32)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		cut := 0
+		cut := new(atomic.Int32)
 		s := &stall{pace: Pace{Patience: 30 * time.Second, MinRate: 100}, left: 30 * time.Second}
-		s.cut = func() { cut++ }
-		run(s, &cut)
+		s.cut = func() { cut.Add(1) }
+		run(s, cut)
 	})
 }
 
 func TestPatience(t *testing.T) {
 	t.Run("silence is cut", func(t *testing.T) {
-		stallRig(t, func(s *stall, cut *int) {
+		stallRig(t, func(s *stall, cut *atomic.Int32) {
 			s.begin(0)
 			time.Sleep(31 * time.Second)
 			synctest.Wait()
-			if !s.end(0) || *cut != 1 {
+			if !s.end(0) || cut.Load() != 1 {
 				t.Error("not cut")
 			}
 		})
 	})
 	t.Run("a trickle is cut after the patience in all", func(t *testing.T) {
-		stallRig(t, func(s *stall, cut *int) {
+		stallRig(t, func(s *stall, cut *atomic.Int32) {
 			start := time.Now()
-			for *cut == 0 && time.Since(start) < time.Hour {
+			for cut.Load() == 0 && time.Since(start) < time.Hour {
 				s.begin(0)
 				time.Sleep(10 * time.Second)
 				synctest.Wait()
@@ -43,20 +44,20 @@ func TestPatience(t *testing.T) {
 		})
 	})
 	t.Run("a slow line that moves is not", func(t *testing.T) {
-		stallRig(t, func(s *stall, cut *int) {
+		stallRig(t, func(s *stall, cut *atomic.Int32) {
 			for range 1000 {
 				s.begin(0)
 				time.Sleep(10 * time.Second)
 				synctest.Wait()
 				s.end(1200)
 			}
-			if *cut != 0 {
+			if cut.Load() != 0 {
 				t.Error("120 bytes/s were cut at a minimum of 100")
 			}
 		})
 	})
 	t.Run("our own slowness costs nothing", func(t *testing.T) {
-		stallRig(t, func(s *stall, cut *int) {
+		stallRig(t, func(s *stall, cut *atomic.Int32) {
 			for range 10 {
 				s.begin(0)
 				time.Sleep(time.Second)
@@ -64,35 +65,35 @@ func TestPatience(t *testing.T) {
 				time.Sleep(time.Hour)
 				synctest.Wait()
 			}
-			if *cut != 0 {
+			if cut.Load() != 0 {
 				t.Error("cut while nobody waited for the client")
 			}
 		})
 	})
 	t.Run("credit does not pile up", func(t *testing.T) {
-		stallRig(t, func(s *stall, cut *int) {
+		stallRig(t, func(s *stall, cut *atomic.Int32) {
 			s.begin(0)
 			s.end(1 << 30)
 			s.begin(0)
 			time.Sleep(31 * time.Second)
 			synctest.Wait()
-			if *cut != 1 {
+			if cut.Load() != 1 {
 				t.Error("a fast start paid for silence")
 			}
 			s.end(0)
 		})
 	})
 	t.Run("a large write has time, but not for ever", func(t *testing.T) {
-		stallRig(t, func(s *stall, cut *int) {
+		stallRig(t, func(s *stall, cut *atomic.Int32) {
 			s.begin(1 << 30)
 			time.Sleep(59 * time.Second)
 			synctest.Wait()
-			if *cut != 0 {
+			if cut.Load() != 0 {
 				t.Error("cut early")
 			}
 			time.Sleep(2 * time.Second)
 			synctest.Wait()
-			if *cut != 1 {
+			if cut.Load() != 1 {
 				t.Error("not cut")
 			}
 			s.end(0)
