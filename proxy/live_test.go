@@ -64,12 +64,24 @@ func (l *live) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		flush := http.NewResponseController(w).Flush
 		_ = flush()
+		lines := make(chan string) // only the handler writes its answer
 		l.peers <- &peer{request: r, say: func(s string) error {
-			_, err := io.WriteString(w, "data: "+s+"\n\n")
-			_ = flush()
-			return err
+			select {
+			case lines <- s:
+				return nil
+			case <-r.Context().Done():
+				return r.Context().Err()
+			}
 		}}
-		<-r.Context().Done()
+		for {
+			select {
+			case s := <-lines:
+				_, _ = io.WriteString(w, "data: "+s+"\n\n")
+				_ = flush()
+			case <-r.Context().Done():
+				return
+			}
+		}
 	case "/ws", "/deaf":
 		conn, brw, err := http.NewResponseController(w).Hijack()
 		if err != nil {
