@@ -109,6 +109,14 @@ func (c *countedConn) Close() error {
 	return c.Conn.Close()
 }
 
+// CloseWrite ends our half, which upgraded connections make use of.
+func (c *countedConn) CloseWrite() error {
+	if cw, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return cw.CloseWrite()
+	}
+	return c.Close()
+}
+
 // direct reports whether the short way of direct.go leads here: HTTP/1.1 in clear text.
 func (b *backend) direct() bool { return b.scheme == "http" && !b.h2c && canPeek }
 

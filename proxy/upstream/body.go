@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -16,10 +17,34 @@ type requestBody struct {
 	left    int64       // bytes; negative is unlimited
 	touched atomic.Bool // something was asked of the client for it
 	ended   atomic.Bool // read to the end
+	mu      sync.Mutex  // held while reading
+	over    atomic.Bool // nobody shall read any more
+}
+
+// lingering is how long a client that is still sending when it has its answer may
+// go on (up to a quarter of a megabyte, which net/http reads) before the connection
+// is closed. Closed at once, the reset might overtake the answer.
+const lingering = 5 * time.Second
+
+// end stops reading and waits until nobody does, so that net/http finds the
+// connection as quiet as it expects it when a handler returns. If somebody reads
+// the end of the body in that moment (full duplex), net/http waits for the client
+// to say more, which it need not ever do.
+func (b *requestBody) end(rc *http.ResponseController) {
+	b.over.Store(true)
+	rc.SetReadDeadline(time.Unix(1, 0))
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	rc.SetReadDeadline(time.Now().Add(lingering)) // the real clock: it is the kernel's
 }
 
 func (b *requestBody) Read(p []byte) (int, error) {
 	b.touched.Store(true)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.over.Load() {
+		return 0, errClientBody
+	}
 	// One byte more than allowed is asked for, so that a body of exactly the
 	// limit is told from a longer one.
 	if b.left >= 0 && int64(len(p)) > b.left+1 {

@@ -6,7 +6,8 @@
 //   - [Canonicalise] makes a [Target] of a request line: the one host and path
 //     that routes are matched on, policy judges, and upstreams receive.
 //   - [Table] finds the [Route] of a Target.
-//   - [Forwarder] sends the request on, on top of httputil.ReverseProxy.
+//   - [Forwarder] picks an upstream and sends the request on: small ones itself
+//     (direct.go), all others through httputil.ReverseProxy.
 //
 // It does not decide anything about people. Whoever calls [Forwarder.Forward]
 // has already judged the request; the package takes identity and client address
@@ -44,5 +45,6 @@
 // (the route has no upstream to send to) or 504 (a timeout). Once the answer has
 // begun, the only honest way to fail is to abort it: Forward panics with
 // [http.ErrAbortHandler], as httputil.ReverseProxy does, and net/http closes the
-// connection or resets the stream. A client that has gone is not an error.
+// connection or resets the stream. An exchange that is cut before that ends the
+// same way, without an answer. A client that has gone is not an error.
 package upstream

@@ -24,7 +24,7 @@ var (
 // fail is ReverseProxy's ErrorHandler.
 func (c *call) fail(_ http.ResponseWriter, _ *http.Request, err error) {
 	ctx := c.r.Context()
-	if c.hijacked {
+	if c.hijacked || errors.Is(err, errServed) {
 		return
 	}
 	if errors.Is(ctx.Err(), context.Canceled) {

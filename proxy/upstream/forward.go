@@ -22,7 +22,8 @@ const DefaultMaxHeaderBytes = 64 << 10
 
 // Config of a [Forwarder]. The zero Config works, and has no cookies of its own.
 type Config struct {
-	// Cookies are the names of all cookies that Sallyport itself sets.
+	// Cookies are the names of all cookies that Sallyport itself sets; one that ends in
+	// "*" stands for all that begin so.
 	Cookies []string
 	// StripHeaders are further request headers to remove, in all spellings:
 	// those by which a tool recognised its users before.
@@ -135,6 +136,9 @@ func (f *Forwarder) Forward(w http.ResponseWriter, r *http.Request, fr *ForwardR
 // collector, since something may still hold it.
 func (c *call) finish() {
 	c.release()
+	if c.duplex && !c.hijacked && c.outBody != nil && !c.outBody.ended.Load() {
+		c.outBody.end(http.NewResponseController(c.w))
+	}
 	if c.timer != nil {
 		c.timer.Stop()
 		c.cancel(nil)
@@ -306,6 +310,11 @@ func (c *call) modifyResponse(res *http.Response) error {
 		return err
 	}
 	watch(c.ctx, res, c.fr.Route.timeouts.Idle)
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		if s := socketOf(c.r); s != nil {
+			return s.serve(c, res)
+		}
+	}
 	return nil
 }
 

@@ -157,3 +157,20 @@ func TestWebSocketCloses(t *testing.T) {
 		t.Error("the server still waits:", err)
 	}
 }
+
+// The end of one half leaves the other open.
+func TestHalfClosedUpgrade(t *testing.T) {
+	client, server, _ := upgraded(t, 0)
+	client.(struct {
+		io.Reader
+		io.WriteCloser
+	}).WriteCloser.(*net.TCPConn).CloseWrite()
+	if _, err := server.Read(make([]byte, 1)); err != io.EOF {
+		t.Fatal("the end did not arrive:", err)
+	}
+	io.WriteString(server, "late")
+	server.Close()
+	if got, err := io.ReadAll(client); string(got) != "late" {
+		t.Errorf("%q %v", got, err)
+	}
+}
