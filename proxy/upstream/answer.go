@@ -1,0 +1,105 @@
+package upstream
+
+import (
+	"bytes"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+)
+
+// answer sends res to the client as ReverseProxy does: headers, body, trailers.
+func (c *call) answer(res *http.Response) {
+	h := c.w.Header()
+	copyHeader(h, res.Header)
+	announced := len(res.Trailer)
+	if announced > 0 {
+		names := make([]string, 0, announced)
+		for name := range res.Trailer {
+			names = append(names, name)
+		}
+		h.Add("Trailer", strings.Join(names, ", "))
+	}
+	c.WriteHeader(res.StatusCode)
+	if err := c.copyBody(res); err != nil {
+		res.Body.Close()
+		if c.ctx.Err() == nil {
+			c.f.log.LogAttrs(c.ctx, slog.LevelWarn, "answer broke off during body copy",
+				slog.String("route", c.fr.Route.Name), slog.String("upstream", c.at()), slog.Any("err", err))
+		}
+		c.abort() // the client must not take half an answer for a whole one
+		return
+	}
+	res.Body.Close()
+	if len(res.Trailer) == 0 {
+		return
+	}
+	// Trailers need chunks, also after a body short enough for a length.
+	http.NewResponseController(c.w).Flush()
+	prefix := http.TrailerPrefix
+	if len(res.Trailer) == announced {
+		prefix = ""
+	}
+	for name, values := range res.Trailer {
+		for _, v := range values {
+			h.Add(prefix+name, v)
+		}
+	}
+}
+
+// copyBody streams: an answer whose length nobody knows, or that is an event
+// stream, is passed on as it comes. The last piece needs no flush of its own.
+func (c *call) copyBody(res *http.Response) error {
+	if res.Body == http.NoBody {
+		return nil
+	}
+	streaming := res.ContentLength < 0 || isEventStream(res.Header.Get("Content-Type"))
+	rc := http.NewResponseController(c.w)
+	if streaming && !allHere(res.Body) {
+		rc.Flush() // the header, now: the body may be a long time coming
+	}
+	buf := buffers.Get().(*[bufferSize]byte)
+	defer buffers.Put(buf)
+	for {
+		n, err := res.Body.Read(buf[:])
+		if n > 0 {
+			if _, werr := c.w.Write(buf[:n]); werr != nil {
+				return werr
+			}
+			if streaming && err != io.EOF {
+				rc.Flush()
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// allHere reports whether a chunked body has arrived to its end.
+func allHere(body io.Reader) bool {
+	d, ok := body.(*directBody)
+	if !ok {
+		return false
+	}
+	b, _ := d.conn.br.Peek(d.conn.br.Buffered())
+	return bytes.HasSuffix(b, []byte("\r\n0\r\n\r\n"))
+}
+
+func isEventStream(contentType string) bool {
+	media, _, _ := strings.Cut(contentType, ";")
+	return strings.EqualFold(strings.TrimSpace(media), "text/event-stream")
+}
+
+// copyHeader adds src to dst, sharing the values.
+func copyHeader(dst, src http.Header) {
+	for name, values := range src {
+		if old := dst[name]; old != nil {
+			values = append(old[:len(old):len(old)], values...)
+		}
+		dst[name] = values
+	}
+}
