@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"net/url"
@@ -255,6 +256,19 @@ func TestSignOutWithoutAudit(t *testing.T) {
 	}
 	if a := b.submit(login+"/.sallyport/sign-out", nil); a.StatusCode != 200 {
 		t.Errorf("signed out twice: %d", a.StatusCode)
+	}
+}
+
+// Whoever hangs up in time does not keep an event out of the log.
+func TestEventsOfThoseWhoHangUp(t *testing.T) {
+	g := newRig(t)
+	b := g.enrolled("alice", home)
+	ctx, hangUp := context.WithCancel(t.Context())
+	hangUp()
+	r := b.request("POST", login+"/.sallyport/sign-out", "").WithContext(ctx)
+	b.do(r)
+	if got := g.ledger.events(); !slices.Equal(got, []string{"sign_out"}) {
+		t.Errorf("events %q", got)
 	}
 }
 
