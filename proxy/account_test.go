@@ -266,8 +266,9 @@ func TestEventsOfThoseWhoHangUp(t *testing.T) {
 	ctx, hangUp := context.WithCancel(t.Context())
 	hangUp()
 	r := b.request("POST", login+"/.sallyport/sign-out", "").WithContext(ctx)
+	r.Header.Set("Sec-Fetch-Site", "cross-site")
 	b.do(r)
-	if got := g.ledger.events(); !slices.Equal(got, []string{"sign_out"}) {
+	if got := g.ledger.events(); !slices.Equal(got, []string{"cross_site_refused"}) {
 		t.Errorf("events %q", got)
 	}
 }
