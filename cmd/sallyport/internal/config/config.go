@@ -116,8 +116,11 @@ type Route struct {
 
 	TotalTimeout   time.Duration
 	MaxConnections int
-	RPC            bool // requests are JSON-RPC
-	CutStale       bool // streams end when the proof they began with is too old
+	WaitTimeout    time.Duration // for one of MaxConnections
+	MaxAnswer      int64         // bytes of an answer's header
+	Upgrades       []string      // protocols that a connection may switch to
+	RPC            bool          // requests are JSON-RPC
+	CutStale       bool          // streams end when the proof they began with is too old
 	UpstreamTLS    upstream.TLSConfig
 	Health         upstream.HealthCheck
 }

@@ -89,6 +89,9 @@ type fileRoute struct {
 
 	TotalTimeout   time.Duration `yaml:"total_timeout"`
 	MaxConnections int64         `yaml:"max_connections"`
+	WaitTimeout    time.Duration `yaml:"wait_timeout"`
+	MaxAnswer      int64         `yaml:"response_header_bytes"`
+	Upgrades       []string      `yaml:"upgrades"`
 	RPC            string        `yaml:"rpc"`
 	CutStale       bool          `yaml:"cut_stale_streams"`
 	TLS            *struct {

@@ -80,8 +80,8 @@ func routeTable(routes []Route, maxBody int64) (*upstream.Table, error) {
 		}
 		configs[i] = upstream.RouteConfig{
 			Name: r.Name, From: r.From.String(), To: to, MaxBody: r.MaxBody,
-			Timeouts: upstream.Timeouts{Connect: r.ConnectTimeout, ResponseHeader: r.ResponseTimeout, Idle: r.IdleTimeout, Total: r.TotalTimeout},
-			MaxConns: r.MaxConnections, TLS: r.UpstreamTLS, Health: r.Health,
+			Timeouts: upstream.Timeouts{Connect: r.ConnectTimeout, ResponseHeader: r.ResponseTimeout, Idle: r.IdleTimeout, Total: r.TotalTimeout, Wait: r.WaitTimeout},
+			MaxConns: r.MaxConnections, MaxResponseHeader: r.MaxAnswer, Upgrades: r.Upgrades, TLS: r.UpstreamTLS, Health: r.Health,
 		}
 		if !r.PreserveHost {
 			configs[i].Host = r.To[0].Host

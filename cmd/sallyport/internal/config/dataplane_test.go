@@ -1,0 +1,91 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// dataPlane is a route with every way of carrying requests that can be configured.
+const dataPlane = `
+external_url: http://localhost:8080
+oidc: {issuer: http://127.0.0.1:9100, client_id: sallyport, client_secret_file: secret}
+policy: policy.yaml
+limits: {connections: 10, requests: 5, streams: 7, ceremonies_per_minute: 3}
+access_log: false
+routes:
+  - name: node
+    from: /
+    to: [h2c://127.0.0.1:3000, "unix:/run/tool.sock", "http://127.0.0.1:3001"]
+    allow: {everyone: true}
+    rpc: jsonrpc
+    cut_stale_streams: true
+    total_timeout: 1m
+    wait_timeout: 2s
+    max_connections: 9
+    response_header_bytes: 4096
+    upgrades: [websocket]
+    health: {path: /healthz, interval: 5s, timeout: 1s, status: 204}
+`
+
+func dataPlaneDir(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range map[string]string{"secret": "x", "policy.yaml": "version: 1\n", "ca.pem": "x"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func TestDataPlaneOfARoute(t *testing.T) {
+	c, err := Parse("sallyport.yaml", dataPlaneDir(t), []byte(dataPlane))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := c.Routes[0]
+	if !r.RPC || !r.CutStale || r.TotalTimeout != time.Minute || r.WaitTimeout != 2*time.Second || r.MaxConnections != 9 || r.MaxAnswer != 4096 ||
+		r.Health.Path != "/healthz" || r.Health.Status != 204 || len(r.Upgrades) != 1 {
+		t.Errorf("%+v", r)
+	}
+	var to []string
+	for _, u := range r.To {
+		to = append(to, u.String())
+	}
+	if got := strings.Join(to, " "); got != "h2c://127.0.0.1:3000 unix:/run/tool.sock http://127.0.0.1:3001" {
+		t.Errorf("to: %s", got)
+	}
+	if c.Limits.Connections != 10 || c.Limits.Requests != 5 || c.Limits.Streams != 7 || c.Limits.CeremoniesPerMinute != 3 || c.Limits.ConnectionsPerClient != 512 || c.AccessLog {
+		t.Errorf("%+v", c.Limits)
+	}
+	if _, err := c.RouteTable(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDataPlaneMistakes(t *testing.T) {
+	for _, tc := range []struct{ name, old, new, want string }{
+		{"protocol", "rpc: jsonrpc", "rpc: xmlrpc", `no RPC protocol "xmlrpc"`},
+		{"health without a path", "health: {path: /healthz,", "health: {", "health.path is missing"},
+		{"limit", "requests: 5", "requests: 0", "0 is out of range"},
+		{"upgrade that tunnels", "upgrades: [websocket]", "upgrades: [h2c]", "h2c"},
+		{"redirect to nowhere", "access_log: false", "redirect_listen: :80", "there is nothing to redirect to"},
+		{"acme without consent", "access_log: false", "acme: {email: ops@example.com}", "the authority's terms have to be accepted"},
+		{"acme on plain http", "access_log: false", "acme: {accept_terms: true}", "external_url is plain http"},
+		{"a socket and a host", "unix:/run/tool.sock", "unix://host/run/tool.sock", "unix"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			source := strings.Replace(dataPlane, tc.old, tc.new, 1)
+			if source == dataPlane {
+				t.Fatal("nothing was changed")
+			}
+			_, err := Parse("sallyport.yaml", dataPlaneDir(t), []byte(source))
+			if err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), "sallyport.yaml:") {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
