@@ -179,6 +179,12 @@ func TestTLSFloor(t *testing.T) {
 		}
 		conn.Close()
 	}
+	p := newPKI(t)
+	cert, key := p.files(p.leaf("a.example"))
+	certs := must(edge.NewCertificates(edge.CertConfig{Pairs: []edge.CertPair{{CertFile: cert, KeyFile: key}}}))
+	if v := must(edge.NewTLS(edge.TLSConfig{Certificates: certs})).MinVersion; v != tls.VersionTLS12 {
+		t.Errorf("the least version is %x", v) // the suites alone would keep older ones out as well
+	}
 	if _, err := edge.NewTLS(edge.TLSConfig{}); err == nil {
 		t.Error("TLS without a certificate was accepted")
 	}

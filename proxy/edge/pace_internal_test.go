@@ -83,6 +83,16 @@ func TestPatience(t *testing.T) {
 			s.end(0)
 		})
 	})
+	t.Run("a timer that comes too late cuts nothing", func(t *testing.T) {
+		stallRig(t, func(s *stall, cut *atomic.Int32) {
+			s.begin(0)
+			s.end(0)
+			s.fire() // it was on its way when end stopped it
+			if cut.Load() != 0 {
+				t.Error("what came after was cut")
+			}
+		})
+	})
 	t.Run("a large write has time, but not for ever", func(t *testing.T) {
 		stallRig(t, func(s *stall, cut *atomic.Int32) {
 			s.begin(1 << 30)

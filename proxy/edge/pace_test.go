@@ -198,6 +198,29 @@ func TestSlowHandlersAreNotSlowClients(t *testing.T) {
 	}
 }
 
+// A handler that answers early and goes on reading: the end that was set for the
+// rest of the body, had nobody read it, is taken back.
+func TestEarlyAnswerGoesOnReading(t *testing.T) {
+	got := make(chan error, 1)
+	g := start(t, edge.Config{Pace: quick, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		rc := http.NewResponseController(w)
+		got <- errors.Join(rc.EnableFullDuplex(), rc.Flush())
+		_, err := io.Copy(io.Discard, r.Body)
+		got <- err
+	})})
+	c, _ := g.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 20000\r\n\r\n")
+	if err := <-got; err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		time.Sleep(150 * time.Millisecond)
+		io.WriteString(c, strings.Repeat("x", 4000))
+	}
+	if err := <-got; err != nil {
+		t.Errorf("after %s: %v", 5*150*time.Millisecond, err)
+	}
+}
+
 // Server-sent events may be minutes apart.
 func TestQuietEventsLive(t *testing.T) {
 	for _, proto := range []string{"http/1.1", "h2"} {

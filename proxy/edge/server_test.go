@@ -230,8 +230,9 @@ func TestConnectionLimits(t *testing.T) {
 		a, b := g.dial(), g.dial()
 		eventually(t, "two connections", func() bool { return g.Stats().OpenConnections == 2 })
 		c := g.dial()
-		if _, err := c.Read(make([]byte, 1)); err == nil {
-			t.Error("a third connection was served")
+		io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n") // which may fail already
+		if _, err := c.Read(make([]byte, 1)); err == nil || g.Stats().RefusedTotal != 1 {
+			t.Errorf("a third connection was served: %v, %+v", err, g.Stats())
 		}
 		a.Close()
 		b.Close()
