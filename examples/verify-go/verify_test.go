@@ -30,6 +30,7 @@ const issuer = "https://sallyport.example.com"
 // world is Sallyport's side: a real signer and its key set.
 type world struct {
 	*assertion.Signer
+	store   *authntest.Memory
 	now     time.Time
 	server  *httptest.Server
 	fetches atomic.Int32
@@ -38,10 +39,10 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)}
+	w := &world{store: authntest.NewMemory(), now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)}
 	var err error
 	w.Signer, err = assertion.New(t.Context(), assertion.Config{
-		Keys: authntest.NewMemory(), Issuer: issuer, Now: func() time.Time { return w.now }})
+		Keys: w.store, Issuer: issuer, Now: func() time.Time { return w.now }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,8 +119,17 @@ func TestAttackS3ForgedAssertion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	stored, err := w.store.Keys(t.Context(), "assertion")
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.ParsePKCS8PrivateKey(stored[0].Secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	typ := jose.ContentType("sallyport+jwt")
 	sign := func(alg jose.SignatureAlgorithm, key any, kid string) string {
-		opts := (&jose.SignerOptions{}).WithType("sallyport+jwt").WithHeader("kid", kid)
+		opts := (&jose.SignerOptions{}).WithType(typ).WithHeader("kid", kid)
 		signer, err := jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: key}, opts)
 		if err != nil {
 			t.Fatal(err)
@@ -134,6 +144,12 @@ func TestAttackS3ForgedAssertion(t *testing.T) {
 		}
 		return token
 	}
+	if _, err := w.verifier().Verify(t.Context(), sign(jose.ES256, private, kid)); err != nil {
+		t.Fatal(err) // so that what follows is refused for its type alone
+	}
+	typ = "JWT"
+	otherType := sign(jose.ES256, private, kid)
+	typ = "sallyport+jwt"
 	last := good[len(good)-1]
 	for name, token := range map[string]string{
 		"nothing":                      "",
@@ -148,7 +164,7 @@ func TestAttackS3ForgedAssertion(t *testing.T) {
 		"alg none with a signature":    swap(p[0], "ES256", "none") + "." + p[1] + "." + p[2],
 		"HS256 with the public key":    sign(jose.HS256, der, kid),
 		"HS256 with the key set":       sign(jose.HS256, w.JWKS(), kid),
-		"another typ":                  swap(p[0], "sallyport+jwt", "JWT") + "." + p[1] + "." + p[2],
+		"another typ":                  otherType,
 		"another kid":                  swap(p[0], kid, "other") + "." + p[1] + "." + p[2],
 		"a stranger under our kid":     sign(jose.ES256, stranger, kid),
 		"a stranger under his own kid": sign(jose.ES256, stranger, "stranger"),

@@ -115,6 +115,35 @@ func sign(t testing.TB, alg jose.SignatureAlgorithm, k any, typ, kid string, pay
 	return token
 }
 
+// S3: whatever else our key may ever sign is not an assertion.
+func TestAttackS3TypeConfusion(t *testing.T) {
+	mem := authntest.NewMemory()
+	s := newSigner(t, mem, &clock{now: start})
+	token, err := s.For(alice(), "r", allow())
+	if err != nil {
+		t.Fatal(err)
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := mem.Keys(t.Context(), "assertion")
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.ParsePKCS8PrivateKey(keys[0].Secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := assertion.Expected{Issuer: issuer, Audience: "r", Now: start}
+	for _, typ := range []string{"JWT", "at+jwt", "logout+jwt", "", assertion.Type} {
+		_, err := assertion.Verify(sign(t, jose.ES256, private, typ, keys[0].ID, payload), s.JWKS(), want)
+		if accepted := err == nil; accepted != (typ == assertion.Type) {
+			t.Errorf("typ %q: %v", typ, err)
+		}
+	}
+}
+
 func TestAttackS3ForgedAssertion(t *testing.T) {
 	c := &clock{now: start}
 	s := newSigner(t, authntest.NewMemory(), c)

@@ -150,8 +150,8 @@ func TestAnswersThatAreNotReadAreBounded(t *testing.T) {
 // offered, gets no connection.
 func TestInspectionRefusesWhatItCannotRead(t *testing.T) {
 	for name, upstream := range map[string]http.Handler{
-		"an extension": wsUpstream("Sec-WebSocket-Extensions: permessage-deflate\r\n", make(chan net.Conn, 1)),
-		"another protocol": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		"websocket": wsUpstream("Sec-WebSocket-Extensions: permessage-deflate\r\n", make(chan net.Conn, 1)),
+		"h2c": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			conn, _, _ := http.NewResponseController(w).Hijack()
 			io.WriteString(conn, strings.Replace(switching, "websocket", "h2c", 1)+"\r\n")
 			conn.Close()
@@ -166,7 +166,7 @@ func TestInspectionRefusesWhatItCannotRead(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n\r\n")
+			io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: "+name+"\r\n\r\n")
 			b, _ := io.ReadAll(conn)
 			if bytes.Contains(b, []byte(" 101 ")) {
 				t.Errorf("upgraded: %q", b)

@@ -176,6 +176,23 @@ func TestUntil(t *testing.T) {
 	})
 }
 
+// A deadline that is moved at the moment when it is due is moved.
+func TestUntilIsMovedInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, New(Config{}), "a", nil)
+		due := time.Now().Add(time.Minute)
+		s.Until(due, Stale)
+		s.mu.Lock() // as Until has it
+		time.Sleep(time.Minute)
+		s.deadline = due.Add(time.Hour)
+		s.mu.Unlock()
+		synctest.Wait()
+		if s.Cut() != nil {
+			t.Error("cut by a deadline that was moved")
+		}
+	})
+}
+
 func TestFromAndParent(t *testing.T) {
 	r := New(Config{})
 	parent, cancel := context.WithCancel(t.Context())

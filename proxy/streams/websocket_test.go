@@ -69,6 +69,12 @@ func TestCloseFrameOnlyAtABoundary(t *testing.T) {
 			up.Write(long[:at])
 			expect(t, client, long[:at]) // so the proxy has it too
 			g.reg.Cut("s", Blocked)
+			// The upstream is still heard. The client is not.
+			client.Write(frame(0x81, []byte("transfer everything"), mask))
+			up.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+			if b, err := io.ReadAll(up); len(b) > 0 || !isTimeout(err) {
+				t.Errorf("the upstream got % x, %v after the order", b, err)
+			}
 			up.Write(append(long[at:], frame(0x80, []byte("the last fragment"), nil)...))
 			expect(t, client, long[at:])
 			expect(t, client, closing)
@@ -120,6 +126,11 @@ func TestSilentClient(t *testing.T) {
 	g.reg.Cut("s", Expired)
 	expect(t, client, Expired.closeFrame())
 	ends(t, client)
+	receive(t, "observation", g.seen)
+	g.done.Wait()
+	if n := len(g.seen); n != 0 {
+		t.Errorf("one end was observed %d times", n+1)
+	}
 }
 
 // A client that does not read fills every buffer on the way; the order still ends it.
