@@ -107,7 +107,7 @@ func TestAttackS2RevokedBetweenJudgementAndOpen(t *testing.T) {
 		if old.Cut() == nil {
 			t.Error("a judgement older than the memory of orders still counts")
 		}
-		if r.orders.list != nil && len(r.orders.list) != 0 || r.orders.timer != nil {
+		if len(r.orders.list) != 0 || r.orders.timer != nil {
 			t.Error("orders are remembered for ever")
 		}
 	})
