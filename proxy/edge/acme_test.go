@@ -211,8 +211,10 @@ func TestAttackO2ACMEUnknownHosts(t *testing.T) {
 func TestAttackO2ACMEOneCertificatePerHost(t *testing.T) {
 	a := newAuthority(t, "tls-alpn-01")
 	s := newSite(t, a, nil, nil)
-	if _, err := s.handshake("app.example", &tls.Config{MinVersion: tls.VersionTLS13}); err != nil {
-		t.Error(err)
+	for _, conf := range []*tls.Config{{}, {MinVersion: tls.VersionTLS13}} {
+		if _, err := s.handshake("app.example", conf); err != nil {
+			t.Error(err)
+		}
 	}
 	s.handshake("app.example", &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256}})
 	if attempts, issued, _ := a.seen(); attempts != 1 {

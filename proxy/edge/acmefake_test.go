@@ -246,7 +246,7 @@ func (a *authority) challenge(w http.ResponseWriter, n int, kind string) {
 
 func (a *authority) checkHTTP(o *acmeOrder, want string) error {
 	req, _ := http.NewRequest("GET", "http://"+a.httpAddr()+"/.well-known/acme-challenge/"+o.token, nil)
-	req.Host = o.host
+	req.Host = strings.ToUpper(o.host) + ":80" // spelled as it may be
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return err
