@@ -10,6 +10,7 @@ import (
 
 	"sallyport/authn"
 	"sallyport/policy"
+	"sallyport/proxy/edge"
 )
 
 // requestFacts is what a rule may see of the request itself.
@@ -22,6 +23,15 @@ func requestFacts(r *http.Request, v *Verdict, purpose string) policy.Request {
 		f.Route = v.Route.Name
 	}
 	return f
+}
+
+// tlsFacts is the certificate that the client proved to hold, if it was asked for one.
+func tlsFacts(r *http.Request) policy.TLS {
+	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
+		return policy.TLS{}
+	}
+	c := edge.ClientCertOf(r)
+	return policy.TLS{ClientCert: true, ClientSubject: c.Subject, ClientSANs: c.SANs}
 }
 
 func cut(s string, n int) string {

@@ -248,6 +248,7 @@ func (g *Gate) judge(r *http.Request, v *Verdict, purpose string) (err error) {
 	v.Facts = known.facts
 	v.Facts.Time.Now = now
 	v.Facts.Request = requestFacts(r, v, purpose)
+	v.Facts.TLS = tlsFacts(r)
 	sessionFacts(&v.Facts, v.Session, v.Client, now)
 	v.Decision = v.snapshot.Policy.Conclude(&v.Facts, known.partial) // what about this very request
 	return nil

@@ -13,6 +13,7 @@ import (
 	"sallyport/authn"
 	"sallyport/policy"
 	"sallyport/proxy/audit"
+	"sallyport/proxy/edge"
 	"sallyport/proxy/jsonrpc"
 	"sallyport/proxy/observe"
 	"sallyport/proxy/portal"
@@ -111,6 +112,11 @@ func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 			g.fail(w, r, v, fmt.Errorf("assertion: %w", err))
 			return
 		}
+	}
+	// A client that streams its calls may be silent for long: from here on, and not before
+	// it was let through, that is no attack on the server.
+	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
+		edge.Stream(w)
 	}
 	v.forwarding = true
 	inspected := v.snapshot.Options[v.Route.Name].RPC && len(r.Header["Upgrade"]) > 0

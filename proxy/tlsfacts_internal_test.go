@@ -1,0 +1,32 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"net/http/httptest"
+	"slices"
+	"testing"
+)
+
+// A certificate is a fact once it was verified, and not because it was shown.
+func TestClientCertificateFacts(t *testing.T) {
+	cert := &x509.Certificate{Subject: pkix.Name{CommonName: "agent"}, DNSNames: []string{"agent.corp.example"}}
+	for _, tc := range []struct {
+		name string
+		tls  *tls.ConnectionState
+		want bool
+	}{
+		{"plain http", nil, false},
+		{"none shown", &tls.ConnectionState{}, false},
+		{"shown, not verified", &tls.ConnectionState{PeerCertificates: []*x509.Certificate{cert}}, false},
+		{"verified", &tls.ConnectionState{PeerCertificates: []*x509.Certificate{cert}, VerifiedChains: [][]*x509.Certificate{{cert}}}, true},
+	} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.TLS = tc.tls
+		f := tlsFacts(r)
+		if f.ClientCert != tc.want || slices.Contains(f.ClientSANs, "dns:agent.corp.example") != tc.want {
+			t.Errorf("%s: %+v", tc.name, f)
+		}
+	}
+}
