@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/authn/session"
 	"sallyport/policy"
 	"sallyport/policy/ipintel"
 	"sallyport/proxy"
@@ -230,7 +231,8 @@ func BenchmarkRequest(b *testing.B) {
 			s := *c.Snapshot
 			s.Routes = routes
 			c.Snapshot = &s
-			c.Forwarder = upstream.NewForwarder(upstream.Config{Cookies: []string{c.Sessions.CookieName(), c.Sessions.HandoffCookieName()}})
+			sessions := c.Sessions.(*session.Manager)
+			c.Forwarder = upstream.NewForwarder(upstream.Config{Cookies: []string{sessions.CookieName(), sessions.HandoffCookieName()}})
 		}
 	})
 	pattern := browserRequest(g.benchBrowser())

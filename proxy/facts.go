@@ -27,11 +27,8 @@ func requestFacts(r *http.Request, v *Verdict, purpose string) policy.Request {
 
 // tlsFacts is the certificate that the client proved to hold, if it was asked for one.
 func tlsFacts(r *http.Request) policy.TLS {
-	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
-		return policy.TLS{}
-	}
 	c := edge.ClientCertOf(r)
-	return policy.TLS{ClientCert: true, ClientSubject: c.Subject, ClientSANs: c.SANs}
+	return policy.TLS{ClientCert: c.Fingerprint != "", ClientSubject: c.Subject, ClientSANs: c.SANs}
 }
 
 func cut(s string, n int) string {

@@ -23,7 +23,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,8 +63,6 @@ type Sessions interface {
 	Load(r *http.Request, host string) (authn.Session, error)
 	// List answers with what is alive.
 	List(ctx context.Context, f session.Filter) ([]session.Record, error)
-	CookieName() string
-	HandoffCookieName() string
 }
 
 // Auditor is what the gate needs of proxy/audit.
@@ -201,17 +198,11 @@ func (g *Gate) Check(r *http.Request, v *Verdict) error {
 	route, ok := v.snapshot.Routes.Match(v.Target)
 	// A route for https is not served over http: its answers would be read on the way,
 	// and everything that compares origins would take it for somebody else's site.
-	if !ok || route.Scheme != v.Target.Scheme || ownPage(v.Target.Path) {
+	if !ok || route.Scheme != v.Target.Scheme || upstream.Reserved(v.Target.Path) {
 		return ErrNoRoute
 	}
 	v.Route = route
 	return g.judge(r, v, policy.PurposeAccess)
-}
-
-// ownPage reports whether a path is kept for Sallyport: no route reaches it, not even
-// one for everything on its host.
-func ownPage(path string) bool {
-	return strings.HasPrefix(path, portal.Prefix) || path == strings.TrimSuffix(portal.Prefix, "/")
 }
 
 // establish finds out what is asked for and who is asking. Everything after it

@@ -12,7 +12,6 @@ import (
 
 	"sallyport/authn"
 	"sallyport/policy"
-	"sallyport/proxy/audit"
 	"sallyport/proxy/edge"
 	"sallyport/proxy/jsonrpc"
 	"sallyport/proxy/observe"
@@ -27,8 +26,8 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if g.Observe != nil {
 		v.writer.Reset(w)
 		w = &v.writer
-		defer g.observe(r, v)
 	}
+	defer g.finish(r, v)
 	defer g.recoverPanic(w, r, v)
 	err := g.Check(r, v)
 	v.decided = time.Now()
@@ -37,21 +36,24 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	} else {
 		g.act(w, r, v)
 	}
-	if g.Observe == nil {
-		g.release(v)
-	}
 }
 
-// release gives v back. A request that panicked keeps its own: something may hold it.
-func (g *Gate) release(v *Verdict) {
-	*v = Verdict{}
-	g.pool.Put(v)
+// finish reports a request that is over, and gives v back. One that panicked keeps its
+// own: something may still hold it.
+func (g *Gate) finish(r *http.Request, v *Verdict) {
+	if g.Observe != nil {
+		g.observe(r, v)
+	}
+	if !v.panicked {
+		*v = Verdict{}
+		g.pool.Put(v)
+	}
 }
 
 // observe makes the access event of a request that is over.
 func (g *Gate) observe(r *http.Request, v *Verdict) {
 	e := observe.Event{
-		Start: v.arrived, Method: r.Method, Host: v.Target.Host, Path: v.Target.Path, Action: "refused",
+		Method: r.Method, Host: v.Target.Host, Path: v.Target.Path, Action: "refused",
 		User: string(v.Session.Person.Email), Session: v.Session.ID, IP: addressOf(v), Country: v.Facts.IP.Country, Incident: v.incident,
 		Status: v.writer.Answered(), Bytes: v.writer.Bytes, Verdict: v.decided.Sub(v.arrived), Total: time.Since(v.arrived),
 	}
@@ -61,16 +63,13 @@ func (g *Gate) observe(r *http.Request, v *Verdict) {
 		if v.forwarding {
 			e.Added = v.decided.Sub(v.arrived)
 		}
-	case ownPage(v.Target.Path):
+	case upstream.Reserved(v.Target.Path):
 		e.Action = "page"
 	}
 	if e.Status >= 500 && !v.forwarding {
 		e.Action = "error"
 	}
 	g.Observe.Request(&e)
-	if !v.panicked {
-		g.release(v)
-	}
 }
 
 // act is the only place that lets a request through.
@@ -135,7 +134,7 @@ func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	}
 	if inspected {
 		r.Header.Del("Sec-WebSocket-Extensions") // what is compressed cannot be read
-		s.Inspect(1<<20, g.inspect(r, s.Info().Value.(*judged)))
+		s.Inspect(rpcLimits.MaxBytes, g.inspect(r, s.Info().Value.(*judged)))
 	}
 	if why, refused := s.Run(func() { g.Forwarder.Forward(s.Writer(w), r.WithContext(s.Context()), fr) }); refused {
 		g.interrupted(w, r, v, why)
@@ -153,10 +152,8 @@ func (g *Gate) stepUp(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		page, f.Code, f.StepUp = "sign-in", "not_signed_in", false
 		f.Title, f.Text = "You are not signed in", []string{"Sign in, then try again."}
 	} else {
-		f.Incident = portal.NewIncident()
-		v.incident = f.Incident
-		if err := g.Audit.Append(r.Context(), g.record(r, v, "access", f.Incident)); err != nil {
-			g.fail(w, r, v, fmt.Errorf("audit: %w", err))
+		var ok bool
+		if f.Incident, ok = g.turnedAway(w, r, v, g.record(r, v, "access", portal.NewIncident())); !ok {
 			return
 		}
 	}
@@ -179,12 +176,10 @@ func (g *Gate) stepUp(w http.ResponseWriter, r *http.Request, v *Verdict) {
 }
 
 func (g *Gate) block(w http.ResponseWriter, r *http.Request, v *Verdict) {
-	incident, err := g.refused(r.Context(), g.record(r, v, "access", portal.NewIncident()))
-	if err != nil {
-		g.fail(w, r, v, fmt.Errorf("audit: %w", err))
+	incident, ok := g.turnedAway(w, r, v, g.record(r, v, "access", portal.NewIncident()))
+	if !ok {
 		return
 	}
-	v.incident = incident
 	g.Pages.Refuse(w, r, portal.Blocked(v.Decision, string(v.Session.Person.Email), incident))
 }
 
@@ -213,12 +208,10 @@ func (g *Gate) badRequest(w http.ResponseWriter, r *http.Request, v *Verdict, ba
 	target, _, _ := strings.Cut(r.RequestURI, "?") // a query may hold secrets
 	rec.Method = cut(r.Method, 32)
 	rec.Detail = map[string]string{"reason": bad.Reason, "target": cut(target, 512), "host": cut(r.Host, 256)}
-	incident, err := g.refused(r.Context(), rec)
-	if err != nil {
-		g.fail(w, r, v, fmt.Errorf("audit: %w", err))
+	incident, ok := g.turnedAway(w, r, v, rec)
+	if !ok {
 		return
 	}
-	v.incident = incident
 	w.Header().Set("Connection", "close")
 	http.Error(w, bad.Reason+" (reference "+incident+")", bad.Status)
 }
@@ -229,7 +222,7 @@ func (g *Gate) noRoute(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	switch {
 	case !g.serves(v.snapshot, origin):
 		g.elsewhere(w, r, v)
-	case ownPage(v.Target.Path):
+	case upstream.Reserved(v.Target.Path):
 		g.ownPages(w, r, v)
 	case origin == g.SignIn && v.Target.Path == "/" && portal.Navigation(r):
 		http.Redirect(w, r, portal.Prefix+"account", http.StatusFound)
@@ -289,12 +282,10 @@ func (g *Gate) noAddress(w http.ResponseWriter, r *http.Request, v *Verdict, err
 	rec := g.record(r, v, "access", portal.NewIncident())
 	rec.Action, rec.Rules = policy.Block.String(), []string{"baseline.client-address"}
 	rec.Detail = map[string]string{"error": err.Error(), "peer": r.RemoteAddr}
-	incident, failed := g.refused(r.Context(), rec)
-	if failed != nil {
-		g.fail(w, r, v, fmt.Errorf("audit: %w", failed))
+	incident, ok := g.turnedAway(w, r, v, rec)
+	if !ok {
 		return
 	}
-	v.incident = incident
 	g.Pages.Refuse(w, r, portal.Blocked(policy.Decision{Causes: []policy.Cause{policy.CauseNetwork}}, "", incident))
 }
 
@@ -351,51 +342,4 @@ func (g *Gate) recoverPanic(w http.ResponseWriter, r *http.Request, v *Verdict) 
 	f := portal.Unavailable(incident)
 	f.Status = http.StatusInternalServerError
 	g.Pages.Refuse(w, r, f)
-}
-
-// recordAllow has the request in the audit log before it is forwarded. A repeat of what
-// is already there is counted, and costs no I/O.
-func (g *Gate) recordAllow(r *http.Request, v *Verdict) error {
-	if len(v.Decision.Reported) == 0 && len(v.Decision.Rules) == 0 && len(v.rpc.Methods) == 0 {
-		known, err := g.Audit.Repeat(audit.Same{
-			Session: v.Session.ID, IP: v.Facts.IP.Address, Route: v.Route.Name,
-			Policy: v.snapshot.Policy.Hash(), Decision: policy.Allow.String(),
-		})
-		if known || err != nil {
-			return err
-		}
-	}
-	return g.Audit.Allow(r.Context(), g.record(r, v, "access", ""))
-}
-
-// addressOf is the client as text. Facts have it once the request was judged, and
-// then making it costs nothing.
-func addressOf(v *Verdict) string {
-	if v.Facts.IP.Address == "" && v.Client.IsValid() {
-		return v.Client.String()
-	}
-	return v.Facts.IP.Address
-}
-
-// record is the audit record of what v says.
-func (g *Gate) record(r *http.Request, v *Verdict, event, incident string) audit.Record {
-	f := v.Facts // the record outlives the verdict
-	rec := audit.Record{
-		Time: g.Now(), Event: event, User: string(v.Session.Person.Email), Session: v.Session.ID,
-		IP: addressOf(v), Country: f.IP.Country, ASN: f.IP.ASN,
-		Method: r.Method, Host: v.Target.Host, Path: v.Target.Path,
-		Action: v.Decision.Action.String(), Rules: v.Decision.Rules, Reasons: v.Decision.Reasons,
-		Score: v.Decision.Score, Reported: v.Decision.Reported, Incident: incident, Facts: &f,
-	}
-	if v.Route != nil {
-		rec.Route = v.Route.Name
-	}
-	if len(v.rpc.Methods) > 0 {
-		rec.Detail = map[string]string{"rpc_methods": v.rpcDetail()}
-	}
-	if s := v.snapshot; s != nil {
-		rec.Policy = s.Policy.Hash()
-		rec.Data = dataSources(s, rec.Time)
-	}
-	return rec
 }

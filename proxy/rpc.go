@@ -6,11 +6,9 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"strings"
 
 	"sallyport/authn"
 	"sallyport/policy"
-	"sallyport/proxy/audit"
 	"sallyport/proxy/jsonrpc"
 	"sallyport/proxy/portal"
 )
@@ -21,6 +19,9 @@ const (
 	rpcStepUp  = -32002 // data.error "insufficient_user_authentication", data.max_age
 	rpcFailed  = -32003 // data.error "unavailable"
 )
+
+// rpcLimits hold for HTTP bodies and for WebSocket messages alike.
+var rpcLimits = jsonrpc.Limits{MaxBytes: 1 << 20}
 
 // readRPC finds out which methods a request to a JSON-RPC route calls. The body is
 // bounded, read once, and forwarded byte for byte. Only what somebody verified sends is
@@ -36,11 +37,11 @@ func (v *Verdict) readRPC(r *http.Request) error {
 	if err := jsonrpc.CheckHeader(r.Header); err != nil {
 		return err
 	}
-	body, err := jsonrpc.Read(r.Body, r.ContentLength, jsonrpc.Limits{})
+	body, err := jsonrpc.Read(r.Body, r.ContentLength, rpcLimits)
 	if err != nil {
 		return err
 	}
-	v.rpc, err = jsonrpc.Parse(body, jsonrpc.Limits{})
+	v.rpc, err = jsonrpc.Parse(body, rpcLimits)
 	if err != nil {
 		return err
 	}
@@ -55,12 +56,10 @@ func (g *Gate) badRPC(w http.ResponseWriter, r *http.Request, v *Verdict, bad *j
 	rec := g.record(r, v, "bad_request", portal.NewIncident())
 	rec.Action = policy.Block.String()
 	rec.Detail = map[string]string{"reason": string(bad.Code)}
-	incident, err := g.refused(r.Context(), rec)
-	if err != nil {
-		g.fail(w, r, v, err)
+	incident, ok := g.turnedAway(w, r, v, rec)
+	if !ok {
 		return
 	}
-	v.incident = incident
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(bad.Status())
@@ -72,7 +71,7 @@ func (g *Gate) badRPC(w http.ResponseWriter, r *http.Request, v *Verdict, bad *j
 // connect again.
 func (g *Gate) inspect(r *http.Request, j *judged) func([]byte) ([]byte, bool) {
 	return func(message []byte) ([]byte, bool) {
-		req, err := jsonrpc.Parse(message, jsonrpc.Limits{})
+		req, err := jsonrpc.Parse(message, rpcLimits)
 		v := &Verdict{snapshot: g.current.Load(), Route: j.route, Session: j.session, Client: j.facts.IP.Addr, rpc: req}
 		v.Target.Host, v.Target.Path = j.facts.Request.Host, j.facts.Request.Path
 		var bad *jsonrpc.Error
@@ -105,26 +104,4 @@ func (g *Gate) answerMessage(r *http.Request, v *Verdict, code int, text string,
 	}
 	data["incident"] = incident
 	return jsonrpc.ErrorResponse(v.rpc, code, text, data), false
-}
-
-// rpcDetail tells apart, in the audit log, which methods were called.
-func (v *Verdict) rpcDetail() string { return strings.Join(v.rpc.Methods, " ") }
-
-// refused records that somebody was turned away, and returns the incident to tell them.
-// Where nobody is signed in, one address that knocks again and again is one line and a
-// count, under the first incident: strangers must not be able to fill the disk.
-func (g *Gate) refused(ctx context.Context, rec audit.Record) (string, error) {
-	if rec.Session != "" || rec.IP == "" {
-		return rec.Incident, g.Audit.Append(ctx, rec)
-	}
-	rec.Action = policy.Block.String()
-	rec.Path = cut(rec.Path, 256)
-	if rec.Facts != nil {
-		rec.Facts.Request.Path, rec.Facts.Request.UserAgent = rec.Path, cut(rec.Facts.Request.UserAgent, 128)
-	}
-	incident, known, err := g.Audit.RepeatRefusal(audit.SameAs(&rec))
-	if known || err != nil {
-		return incident, err
-	}
-	return rec.Incident, g.Audit.Allow(ctx, rec)
 }

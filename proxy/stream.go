@@ -81,20 +81,25 @@ func (g *Gate) cut(s *Snapshot, j *judged, now time.Time) (streams.Reason, bool)
 	return 0, false
 }
 
-// reviewAll judges every open stream again; Update calls it with the new snapshot.
-func (g *Gate) reviewAll() {
-	if g.Streams == nil {
-		return
-	}
+// review judges the open streams again, on the routes that are wanted, and returns how
+// many were cut.
+func (g *Gate) review(wanted func(RouteOptions) bool) int {
 	s, now := g.current.Load(), g.Now()
-	n := g.Streams.CutIf(func(i streams.Info) (streams.Reason, bool) {
+	return g.Streams.CutIf(func(i streams.Info) (streams.Reason, bool) {
 		j, ok := i.Value.(*judged)
-		if !ok {
+		if !ok || !wanted(s.Options[i.Route]) {
 			return 0, false
 		}
 		return g.cut(s, j, now)
 	})
-	if n > 0 {
+}
+
+// reviewAll is for a new snapshot.
+func (g *Gate) reviewAll() {
+	if g.Streams == nil {
+		return
+	}
+	if n := g.review(func(RouteOptions) bool { return true }); n > 0 {
 		g.Logger.Info("open streams were cut when judged again", "streams", n)
 	}
 }
@@ -111,13 +116,7 @@ func (g *Gate) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			s, now := g.current.Load(), g.Now()
-			g.Streams.CutIf(func(i streams.Info) (streams.Reason, bool) {
-				if j, ok := i.Value.(*judged); ok && s.Options[i.Route].CutStale {
-					return g.cut(s, j, now)
-				}
-				return 0, false
-			})
+			g.review(func(o RouteOptions) bool { return o.CutStale })
 		}
 	}
 }

@@ -3,9 +3,7 @@ package proxy
 import (
 	"context"
 	"net/http"
-	"time"
 
-	"sallyport/proxy/audit"
 	"sallyport/proxy/portal"
 )
 
@@ -40,17 +38,4 @@ func (v *visit) Record(ctx context.Context, event string, j portal.Judgement, de
 	rec.Detail = detail
 	// A record that is begun is finished, even if the browser has gone meanwhile.
 	return v.gate.Audit.Append(context.WithoutCancel(ctx), rec)
-}
-
-// dataSources says which IP data a decision rests on.
-func dataSources(s *Snapshot, now time.Time) []audit.DataSource {
-	sources := s.Intel.Sources()
-	list := make([]audit.DataSource, len(sources))
-	for i, src := range sources {
-		list[i] = audit.DataSource{Name: src.Name, SHA256: src.SHA256, AgeHours: int64(age(src.Built, now) / time.Hour)}
-		if src.Built.IsZero() {
-			list[i].AgeHours = -1 // not loaded
-		}
-	}
-	return list
 }

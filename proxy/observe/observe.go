@@ -18,7 +18,6 @@ import (
 
 // Event is one request, filled in on its way.
 type Event struct {
-	Start    time.Time
 	Method   string
 	Host     string
 	Path     string // canonical, without the query, which may hold secrets

@@ -107,7 +107,7 @@ func NewForwarder(c Config) *Forwarder {
 // connection or stream: that is how a caller cuts one.
 func (f *Forwarder) Forward(w http.ResponseWriter, r *http.Request, fr *ForwardRequest) {
 	switch {
-	case reserved(fr.Target.Path): // The gate serves these; an upstream must not be able to imitate it.
+	case Reserved(fr.Target.Path): // The gate serves these; an upstream must not be able to imitate it.
 		f.onError(w, r, http.StatusNotFound, errReserved)
 		return
 	case headerSize(r) > f.maxHeader:

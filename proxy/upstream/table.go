@@ -60,7 +60,7 @@ func (t *Table) add(r *Route) error {
 			return fmt.Errorf("%v serves %s and %v serves %s: a port speaks either http or https", other, other.Origin(), r, r.Origin())
 		}
 	}
-	if under := reserved(r.Prefix); under {
+	if under := Reserved(r.Prefix); under {
 		return fmt.Errorf("%v: %s is reserved for Sallyport's own pages: no request would reach the route", r, ReservedPrefix)
 	}
 	t.hosts[key] = append(t.hosts[key], r)
@@ -70,7 +70,9 @@ func (t *Table) add(r *Route) error {
 // ReservedPrefix is where our own pages are, on every host. It is never forwarded.
 const ReservedPrefix = "/.sallyport/"
 
-func reserved(path string) bool {
+// Reserved reports whether a path is kept for Sallyport: no route reaches it, not even
+// one for everything on its host.
+func Reserved(path string) bool {
 	return strings.HasPrefix(path, ReservedPrefix) || path == strings.TrimSuffix(ReservedPrefix, "/")
 }
 

@@ -7,7 +7,17 @@ import (
 	"net/http/httptest"
 	"slices"
 	"testing"
+
+	"sallyport/proxy/portal"
+	"sallyport/proxy/upstream"
 )
+
+// What the forwarder never forwards is what the portal serves.
+func TestOnePrefixIsReserved(t *testing.T) {
+	if portal.Prefix != upstream.ReservedPrefix {
+		t.Errorf("the portal is at %s, and %s is reserved", portal.Prefix, upstream.ReservedPrefix)
+	}
+}
 
 // A certificate is a fact once it was verified, and not because it was shown.
 func TestClientCertificateFacts(t *testing.T) {
