@@ -242,7 +242,7 @@ func (g *Gate) ownPages(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		who, _ := g.Sessions.Load(r, v.Target.Host) // an error is nobody here; the portal will meet it again
 		if ok, retry := g.Limit.Allow(v.Client, who.Person.Subject); !ok {
 			if g.Observe != nil {
-				g.Observe.Limited.WithLabelValues(strings.TrimPrefix(v.Target.Path, portal.Prefix)).Inc()
+				g.Observe.Limited.WithLabelValues(endpoint(v.Target.Path)).Inc()
 			}
 			w.Header().Set("Retry-After", strconv.Itoa(int(retry.Seconds())+1))
 			g.Pages.Refuse(w, r, portal.Refusal{Status: http.StatusTooManyRequests, Code: "too_many_requests", Title: "That was too often",
@@ -251,6 +251,16 @@ func (g *Gate) ownPages(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		}
 	}
 	g.Portal.Serve(w, r, &visit{g, r, v})
+}
+
+// endpoint names one of our own pages for a metric. The path is the client's: whatever
+// is not a page must not become a series of its own, or strangers fill the memory.
+func endpoint(path string) string {
+	switch name := strings.TrimPrefix(path, portal.Prefix); name {
+	case "sign-in", "callback", "step-up/begin", "step-up/finish", "enroll/begin", "enroll/finish", "account", "sign-out", "backchannel-logout":
+		return name
+	}
+	return "other"
 }
 
 // serves reports whether an origin, scheme included, is one of ours.

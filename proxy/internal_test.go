@@ -40,3 +40,19 @@ func TestClientCertificateFacts(t *testing.T) {
 		}
 	}
 }
+
+// O2: the names of metrics are ours and never the client's.
+func TestAttackO2MetricSeriesAreBounded(t *testing.T) {
+	for path, want := range map[string]string{
+		"/.sallyport/step-up/finish": "step-up/finish",
+		"/.sallyport/sign-in":        "sign-in",
+		"/.sallyport/made-up-1":      "other",
+		"/.sallyport/step-up/":       "other",
+		"/.sallyport/":               "other",
+		"/elsewhere":                 "other",
+	} {
+		if got := endpoint(path); got != want {
+			t.Errorf("%s counts as %q, want %q", path, got, want)
+		}
+	}
+}
