@@ -97,12 +97,9 @@ func (d dataLookupCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	if err != nil {
 		return err
 	}
-	snapshot, failed, err := loadIntel(c)
+	snapshot, err := loadIntelAnyway(c, std)
 	if err != nil {
 		return err
-	}
-	for _, f := range failed {
-		fmt.Fprintln(std.err, "warning:", f)
 	}
 	bad := 0
 	one := func(where, text string) error {

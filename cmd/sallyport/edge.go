@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"sallyport/authn"
@@ -35,27 +36,32 @@ func (a *app) certificates() (err error) {
 	return nil
 }
 
-// reloadCertificates reads the files again; what is wrong keeps what it had.
-func (a *app) reloadCertificates() error {
-	if a.certs == nil {
-		return nil
+// tlsFiles are the files of certificates and authorities that may change while serving.
+func (a *app) tlsFiles() (list []edge.Reloader) {
+	if a.certs != nil {
+		list = append(list, a.certs)
 	}
-	err := a.certs.Reload()
 	if a.clients != nil {
-		err = errors.Join(err, a.clients.Reload())
+		list = append(list, a.clients)
 	}
-	return err
+	return list
 }
 
-// watchCertificates follows the files, and obtains what an authority gives.
+// reloadCertificates reads the files again; what is wrong keeps what it had.
+func (a *app) reloadCertificates() error {
+	var errs []error
+	for _, f := range a.tlsFiles() {
+		errs = append(errs, f.Reload())
+	}
+	return errors.Join(errs...)
+}
+
+// watchCertificates follows the files, or obtains what an authority gives.
 func (a *app) watchCertificates(ctx context.Context) {
-	switch {
-	case a.acme != nil:
+	if a.acme != nil {
 		a.acme.Run(ctx)
-	case a.certs != nil && a.clients != nil:
-		edge.Watch(ctx, edge.WatchConfig{Logger: a.logger}, a.certs, a.clients)
-	case a.certs != nil:
-		edge.Watch(ctx, edge.WatchConfig{Logger: a.logger}, a.certs)
+	} else if files := a.tlsFiles(); files != nil {
+		edge.Watch(ctx, edge.WatchConfig{Logger: a.logger}, files...)
 	}
 }
 
@@ -93,7 +99,8 @@ func (a *app) redirectServer() (*http.Server, error) {
 	for _, r := range a.config.Routes {
 		hosts = append(hosts, r.From.Hostname())
 	}
-	handler, err := edge.Redirect(edge.RedirectConfig{Hosts: append(hosts, a.config.ExternalURL.Hostname()), ACME: a.acme})
+	port, _ := strconv.Atoi(a.config.ExternalURL.Port()) // none is 443
+	handler, err := edge.Redirect(edge.RedirectConfig{Hosts: append(hosts, a.config.ExternalURL.Hostname()), Port: port, ACME: a.acme})
 	if err != nil {
 		return nil, err
 	}

@@ -90,12 +90,9 @@ func (p policyExplainCmd) Run(g *globals, std stdio) error {
 	if err != nil {
 		return err
 	}
-	intel, failed, err := loadIntel(c)
+	intel, err := loadIntelAnyway(c, std)
 	if err != nil {
 		return err
-	}
-	for _, f := range failed {
-		fmt.Fprintln(std.err, "warning:", f)
 	}
 	compiled, err := compilePolicy(c, intel)
 	if err != nil {
@@ -140,9 +137,9 @@ func (p policyExplainCmd) facts(c *config.Config, intel *ipintel.Snapshot) (*pol
 	if p.User == "" {
 		return f, nil
 	}
-	email, err := authn.ParseEmail(p.User)
+	email, err := userFlag(p.User)
 	if err != nil {
-		return nil, fmt.Errorf("--user: %w", err)
+		return nil, err
 	}
 	person := c.Roster.Complete(authn.Person{Email: email, Groups: p.Groups})
 	if len(p.Countries) > 0 {

@@ -46,6 +46,16 @@ func loadIntel(c *config.Config) (*ipintel.Snapshot, []error, error) {
 	return snapshot, failed, nil
 }
 
+// loadIntelAnyway is loadIntel for commands that go on without what is not loaded, and
+// say so.
+func loadIntelAnyway(c *config.Config, std stdio) (*ipintel.Snapshot, error) {
+	snapshot, failed, err := loadIntel(c)
+	for _, f := range failed {
+		fmt.Fprintln(std.err, "warning:", f)
+	}
+	return snapshot, err
+}
+
 // reloads counts, for the operator's metrics.
 type reloads struct {
 	applied, refused atomic.Int64
@@ -110,6 +120,8 @@ func (a *app) reload(ctx context.Context) error {
 
 // needRestart names what differs and is not reloaded.
 func needRestart(was, is *config.Config) (keys []string) {
+	wasLimits, isLimits := was.Limits, is.Limits
+	wasLimits.Body, isLimits.Body = 0, 0 // goes with the routes
 	for _, k := range []struct {
 		key     string
 		was, is any
@@ -124,6 +136,7 @@ func needRestart(was, is *config.Config) (keys []string) {
 		{"redirect_listen", was.RedirectListen, is.RedirectListen},
 		{"hsts_max_age", was.HSTSMaxAge, is.HSTSMaxAge},
 		{"access_log", was.AccessLog, is.AccessLog},
+		{"pprof", was.Pprof, is.Pprof},
 		{"oidc", was.OIDC, is.OIDC},
 		{"webauthn", was.WebAuthn, is.WebAuthn},
 		{"session", was.Session, is.Session},
@@ -131,7 +144,7 @@ func needRestart(was, is *config.Config) (keys []string) {
 		{"audit.file", was.AuditFile, is.AuditFile},
 		{"ip_data.databases", was.IPData.Databases, is.IPData.Databases},
 		{"ip_data.lists", was.IPData.Lists, is.IPData.Lists},
-		{"limits", was.Limits, is.Limits},
+		{"limits", wasLimits, isLimits},
 	} {
 		if !reflect.DeepEqual(k.was, k.is) {
 			keys = append(keys, k.key)

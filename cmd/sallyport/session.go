@@ -72,14 +72,20 @@ func (s sessionListCmd) Run(ctx context.Context, g *globals, std stdio) error {
 }
 
 func emailFilter(user string) (session.Filter, error) {
-	if user == "" {
-		return session.Filter{}, nil
+	email, err := userFlag(user)
+	return session.Filter{Email: email}, err
+}
+
+// userFlag reads --user; "" is the flag that was not given.
+func userFlag(text string) (authn.Email, error) {
+	if text == "" {
+		return "", nil
 	}
-	email, err := authn.ParseEmail(user)
+	email, err := authn.ParseEmail(text)
 	if err != nil {
-		return session.Filter{}, fmt.Errorf("--user: %w", err)
+		return "", fmt.Errorf("--user: %w", err)
 	}
-	return session.Filter{Email: email}, nil
+	return email, nil
 }
 
 type sessionRevokeCmd struct {

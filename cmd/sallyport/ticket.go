@@ -77,7 +77,7 @@ type ticketCreateCmd struct {
 
 // Run prints the enrolment URL as its last line.
 func (t ticketCreateCmd) Run(ctx context.Context, g *globals, std stdio) error {
-	email, err := authn.ParseEmail(t.User)
+	email, err := authn.ParseEmail(t.User) // not userFlag: a ticket for nobody is a mistake
 	if err != nil {
 		return fmt.Errorf("--user: %w", err)
 	}
@@ -139,12 +139,9 @@ func ticketLineOf(t enroll.Ticket, now time.Time) ticketLine {
 }
 
 func (t ticketListCmd) Run(ctx context.Context, g *globals, std stdio) error {
-	var email authn.Email
-	if t.User != "" {
-		var err error
-		if email, err = authn.ParseEmail(t.User); err != nil {
-			return fmt.Errorf("--user: %w", err)
-		}
+	email, err := userFlag(t.User)
+	if err != nil {
+		return err
 	}
 	return withExistingStore(ctx, g, func(_ *config.Config, db *sqlstore.DB) error {
 		tickets, err := enroll.New(enroll.Config{Store: db}).List(ctx, email)
