@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"strings"
+	"unicode"
 )
 
 // Diagnostic is one mistake in a policy file, said so that its author can
@@ -44,4 +45,18 @@ func (d Diagnostics) Error() string {
 		parts[i] = one.Error()
 	}
 	return strings.Join(parts, "\n\n")
+}
+
+// Printable makes text from a file safe to show on a terminal, one character for one.
+// Whoever makes a Diagnostic puts its texts through it.
+func Printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\t':
+			return ' '
+		case !unicode.IsGraphic(r):
+			return unicode.ReplacementChar
+		}
+		return r
+	}, text)
 }

@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"go.yaml.in/yaml/v4"
 	"go.yaml.in/yaml/v4/plugin/loaderlimits"
@@ -103,7 +102,7 @@ func (s *source) add(line, column int, d Diagnostic) {
 		return
 	}
 	d.File, d.Line, d.Column = s.file, line, column
-	d.Message, d.Expected, d.Suggestion = printable(d.Message), printable(d.Expected), printable(d.Suggestion)
+	d.Message, d.Expected, d.Suggestion = Printable(d.Message), Printable(d.Expected), Printable(d.Suggestion)
 	d.Excerpt = s.excerpt(line, column)
 	for _, have := range s.found {
 		// Of two mistakes at one place the first said more: an alias is refused before it is missed as a list.
@@ -146,7 +145,7 @@ func (s *source) excerpt(line, column int) string {
 	if line < 1 || line > len(s.lines) {
 		return ""
 	}
-	text := []rune(printable(s.lines[line-1]))
+	text := []rune(Printable(s.lines[line-1]))
 	column = max(1, min(column, len(text)+1))
 	const before, width = 100, 140
 	if from := column - before; from > 0 && len(text) > width {
@@ -157,19 +156,6 @@ func (s *source) excerpt(line, column int) string {
 	}
 	margin := fmt.Sprintf("%5d | ", line)
 	return margin + string(text) + "\n" + strings.Repeat(" ", len(margin)-2) + "| " + strings.Repeat(" ", column-1) + "^"
-}
-
-// printable makes text from a file safe to show on a terminal, one character for one.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\t':
-			return ' '
-		case !unicode.IsGraphic(r):
-			return unicode.ReplacementChar
-		}
-		return r
-	}, text)
 }
 
 // fields returns the values of a mapping by key. what names the thing in messages.

@@ -92,6 +92,7 @@ func (p *Provider) VerifyLogoutToken(ctx context.Context, raw string) (Logout, e
 // judgeLogoutToken lists every reason to refuse a correctly signed logout token.
 func (p *Provider) judgeLogoutToken(head header, all claimSet, c registered, id string) error {
 	now := p.now()
+	untimely := c.untimely(now)
 	switch {
 	case head.Type != "" && head.Type != "jwt" && head.Type != "logout+jwt":
 		return refuse(CodeTokenType, "token of type %q is not a logout token", clip(head.Type))
@@ -99,16 +100,8 @@ func (p *Provider) judgeLogoutToken(head header, all claimSet, c registered, id 
 		return refuse(CodeTokenIssuer, "token was issued by %q, not by %q", clip(c.issuer), p.cfg.Issuer)
 	case !slices.Contains(c.audience, p.cfg.ClientID):
 		return refuse(CodeTokenAudience, "token is for %q, not for %q", clipAll(c.audience), p.cfg.ClientID)
-	case c.expires.IsZero():
-		return refuse(CodeTokenExpiry, "token has no exp")
-	case !now.Before(c.expires.Add(skew)):
-		return refuse(CodeTokenExpired, "token expired at %s, it is now %s", stamp(c.expires), stamp(now))
-	case c.issued.IsZero():
-		return refuse(CodeTokenIssuedAt, "token has no iat")
-	case c.issued.After(now.Add(skew)):
-		return refuse(CodeTokenNotYet, "token was issued at %s, it is now %s", stamp(c.issued), stamp(now))
-	case c.notBefore.After(now.Add(skew)):
-		return refuse(CodeTokenNotYet, "token is valid from %s, it is now %s", stamp(c.notBefore), stamp(now))
+	case untimely != nil:
+		return untimely
 	case !now.Before(c.issued.Add(logoutMaxAge)):
 		return refuse(CodeTokenStale, "token was issued at %s, it is now %s", stamp(c.issued), stamp(now))
 	case !isLogoutEvent(all):

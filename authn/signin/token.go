@@ -127,7 +127,7 @@ func (p *Provider) verifyIDToken(ctx context.Context, m *metadata, raw string, w
 
 // judgeIDToken lists every reason to refuse a correctly signed ID token.
 func (p *Provider) judgeIDToken(head header, all claimSet, c registered, want expectation) error {
-	now := p.now()
+	untimely := c.untimely(p.now())
 	switch {
 	case head.Type != "" && head.Type != "jwt", all.has("events"):
 		// A logout token is signed by the same keys for the same audience
@@ -142,6 +142,24 @@ func (p *Provider) judgeIDToken(head header, all claimSet, c registered, want ex
 		return refuse(CodeTokenParty, "token is for %q and does not say who asked for it", clipAll(c.audience))
 	case c.party != "" && c.party != p.cfg.ClientID:
 		return refuse(CodeTokenParty, "token was given to %q, not to %q", clip(c.party), p.cfg.ClientID)
+	case untimely != nil:
+		return untimely
+	case c.issued.Before(want.notBefore.Add(-skew)):
+		return refuse(CodeTokenStale, "token was issued at %s, before it was asked for at %s", stamp(c.issued), stamp(want.notBefore))
+	case want.nonce != "" && subtle.ConstantTimeCompare([]byte(c.nonce), []byte(want.nonce)) != 1:
+		// Without this a token stolen from, or injected into, another flow signs
+		// its victim in here.
+		return refuse(CodeTokenNonce, "token does not carry the nonce of this flow")
+	case !validSubject(c.subject):
+		return refuse(CodeTokenSubject, "sub is not 1 to 255 ASCII characters")
+	}
+	return nil
+}
+
+// untimely judges the times of ID tokens and logout tokens: exp and iat have to be there,
+// exp ahead, iat and nbf behind.
+func (c registered) untimely(now time.Time) error {
+	switch {
 	case c.expires.IsZero():
 		return refuse(CodeTokenExpiry, "token has no exp")
 	case !now.Before(c.expires.Add(skew)):
@@ -152,14 +170,6 @@ func (p *Provider) judgeIDToken(head header, all claimSet, c registered, want ex
 		return refuse(CodeTokenNotYet, "token was issued at %s, it is now %s", stamp(c.issued), stamp(now))
 	case c.notBefore.After(now.Add(skew)):
 		return refuse(CodeTokenNotYet, "token is valid from %s, it is now %s", stamp(c.notBefore), stamp(now))
-	case c.issued.Before(want.notBefore.Add(-skew)):
-		return refuse(CodeTokenStale, "token was issued at %s, before it was asked for at %s", stamp(c.issued), stamp(want.notBefore))
-	case want.nonce != "" && subtle.ConstantTimeCompare([]byte(c.nonce), []byte(want.nonce)) != 1:
-		// Without this a token stolen from, or injected into, another flow signs
-		// its victim in here.
-		return refuse(CodeTokenNonce, "token does not carry the nonce of this flow")
-	case !validSubject(c.subject):
-		return refuse(CodeTokenSubject, "sub is not 1 to 255 ASCII characters")
 	}
 	return nil
 }

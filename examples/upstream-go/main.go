@@ -1,4 +1,4 @@
-// Upstream-go is a small tool that knows its users from Sallyport's headers. Copy
+// Command upstream-go is a small tool that knows its users from Sallyport's headers. Copy
 // identity.go into yours.
 //
 //	go run ./examples/upstream-go                      listens on 127.0.0.1:3000

@@ -158,12 +158,6 @@ func (p *Portal) endSession(w http.ResponseWriter, r *http.Request, v Visit, j J
 
 var errNoSuchThing = &Refusal{Status: http.StatusNotFound, Code: "not_found", Title: "That is not there any more", Text: []string{"Reload your account page to see what is."}, Link: Link{URL: Prefix + "account", Text: "Back to your account"}}
 
-func seeOther(w http.ResponseWriter, to string) {
-	securityHeaders(w.Header())
-	w.Header().Set("Location", to)
-	w.WriteHeader(http.StatusSeeOther)
-}
-
 // signOutPage asks first: a link somewhere must not be able to sign people out.
 func (p *Portal) signOutPage(w http.ResponseWriter, r *http.Request, v Visit) error {
 	j, err := v.Judge(policy.PurposeSignIn)

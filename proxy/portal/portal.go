@@ -340,8 +340,13 @@ func (j journey) page(name string) string {
 	return Prefix + name + "?" + q.Encode()
 }
 
-func redirect(w http.ResponseWriter, to string) {
+func redirect(w http.ResponseWriter, to string) { sendTo(w, http.StatusFound, to) }
+
+// seeOther answers a form: what comes next is a GET.
+func seeOther(w http.ResponseWriter, to string) { sendTo(w, http.StatusSeeOther, to) }
+
+func sendTo(w http.ResponseWriter, status int, to string) {
 	securityHeaders(w.Header())
 	w.Header().Set("Location", to)
-	w.WriteHeader(http.StatusFound)
+	w.WriteHeader(status)
 }

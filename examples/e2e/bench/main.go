@@ -1,4 +1,4 @@
-// Bench measures what Sallyport costs, beside a bare httputil.ReverseProxy, in one run.
+// Command bench measures what Sallyport costs, beside a bare httputil.ReverseProxy, in one run.
 //
 //	go run ./bench [-n 200000] [-c 32] [-ipdata DIR]
 //

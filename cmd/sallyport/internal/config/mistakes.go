@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode"
 
 	"sallyport/policy"
 )
@@ -32,8 +31,8 @@ func (m *mistakes) add(line, column int, message, expected, suggestion string) {
 	}
 	line, column = max(line, 1), max(column, 1)
 	m.found = append(m.found, policy.Diagnostic{
-		File: m.file, Line: line, Column: column, Message: printable(message), Expected: printable(expected),
-		Suggestion: printable(suggestion), Excerpt: m.excerpt(line, column),
+		File: m.file, Line: line, Column: column, Message: policy.Printable(message), Expected: policy.Printable(expected),
+		Suggestion: policy.Printable(suggestion), Excerpt: m.excerpt(line, column),
 	})
 }
 
@@ -77,7 +76,7 @@ func (m *mistakes) excerpt(line, column int) string {
 	if len(text) > 64<<10 {
 		return "" // no line that a person wrote
 	}
-	shown := []rune(printable(strings.TrimRight(text, "\r")))
+	shown := []rune(policy.Printable(strings.TrimRight(text, "\r")))
 	if strings.TrimSpace(string(shown)) == "" {
 		return ""
 	}
@@ -88,19 +87,6 @@ func (m *mistakes) excerpt(line, column int) string {
 	shown = shown[:min(len(shown), widest)]
 	margin := fmt.Sprintf("%5d | ", line)
 	return margin + string(shown) + "\n" + strings.Repeat(" ", len(margin)-2) + "| " + strings.Repeat(" ", column-1) + "^"
-}
-
-// printable makes text from a file safe to show on a terminal, one character for one.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\t':
-			return ' '
-		case !unicode.IsGraphic(r):
-			return unicode.ReplacementChar
-		}
-		return r
-	}, text)
 }
 
 // closest returns the name that was most likely meant, or "": at most two edits
