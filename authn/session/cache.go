@@ -270,17 +270,3 @@ func (c *cache) kept(id string, seen int64) {
 		l.kept.Store(seen)
 	}
 }
-
-// size returns the number of cookies and sessions held.
-func (c *cache) size() (entries, sessions int) {
-	for i := range parts {
-		e, l := &c.entries[i], &c.lives[i]
-		e.RLock()
-		entries += len(e.m)
-		e.RUnlock()
-		l.RLock()
-		sessions += len(l.m)
-		l.RUnlock()
-	}
-	return entries, sessions
-}

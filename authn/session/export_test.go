@@ -43,3 +43,17 @@ func (m *Manager) Seal(name string, raw [32]byte) string {
 	}
 	return s
 }
+
+// size returns the number of cookies and sessions held.
+func (c *cache) size() (entries, sessions int) {
+	for i := range parts {
+		e, l := &c.entries[i], &c.lives[i]
+		e.RLock()
+		entries += len(e.m)
+		e.RUnlock()
+		l.RLock()
+		sessions += len(l.m)
+		l.RUnlock()
+	}
+	return entries, sessions
+}
