@@ -50,7 +50,7 @@ func (j *journal) String() string {
 
 func newSite(t testing.TB, a *authority, change func(*edge.ACMEConfig), auth *edge.ClientAuth) *site {
 	t.Helper()
-	s := &site{folder: filepath.Join(t.TempDir(), "acme"), log: &journal{}}
+	s := &site{folder: filepath.Join(lingering(t), "acme"), log: &journal{}}
 	c := edge.ACMEConfig{Hosts: []string{"app.example", "ops.example"}, Email: "ops@corp.example", AcceptTerms: true, Directory: a.URL + "/dir",
 		CAFile: a.caFile(), Folder: s.folder, Logger: slog.New(slog.NewTextHandler(s.log, nil))}
 	if change != nil {
@@ -78,6 +78,18 @@ var tell = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	}
 	io.WriteString(w, "GET "+r.URL.Path)
 })
+
+// lingering is a folder for files that goroutines of autocert's own, which nobody
+// can wait for, still make and delete while a test ends: t.TempDir would fail it.
+func lingering(t testing.TB) string {
+	t.Helper()
+	folder, err := os.MkdirTemp("", "edge-acme-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { eventually(t, "the folder is gone", func() bool { return os.RemoveAll(folder) == nil }) })
+	return folder
+}
 
 // handshake returns the certificate that is shown for host.
 func (s *site) handshake(host string, conf *tls.Config) (*x509.Certificate, error) {
