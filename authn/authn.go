@@ -87,6 +87,8 @@ type Person struct {
 	Groups    []string `json:"groups,omitempty"`
 	Countries []string `json:"countries,omitempty"` // declared work countries, ISO 3166-1 alpha-2, upper case
 	TimeZone  string   `json:"time_zone,omitempty"` // IANA name, from the roster
+	// StartedAt is the person's first day, from the roster; zero when not known.
+	StartedAt time.Time `json:"started_at,omitzero"`
 }
 
 // Level says how far somebody has proven who they are.
@@ -163,6 +165,16 @@ type Verification struct {
 	At         time.Time  `json:"at"`
 	Addr       netip.Addr `json:"addr"` // where the assertion was made from
 	Credential Credential `json:"credential"`
+	Browser    Browser    `json:"browser,omitzero"` // what it was made with
+}
+
+// Browser is what is known of the browser that an assertion was made with. Only
+// Device is proven; the rest is what the client says of itself.
+type Browser struct {
+	Device   string `json:"device,omitempty"`    // the device cookie's public handle; "" without one
+	Family   string `json:"family,omitempty"`    // User-Agent without versions
+	JA4      string `json:"ja4,omitempty"`       // TLS fingerprint; "" where something else terminates TLS
+	TimeZone string `json:"time_zone,omitempty"` // IANA name, as the browser's script reports it
 }
 
 // Session is a signed-in browser on one host. The zero value is nobody.

@@ -46,7 +46,9 @@ const (
 	CauseSignIn     Cause = "sign_in"    // nobody is signed in
 	CauseUnverified Cause = "unverified" // signed in, no passkey assertion yet in this session
 	CauseGrant      Cause = "grant"      // the route's allow does not name this person
-	CauseNetwork    Cause = "network"    // reads ip.*
+	CauseNetwork    Cause = "network"    // reads ip.* or address.*
+	CauseHistory    Cause = "history"    // reads seen.*, travel.*, or that the session moved
+	CauseDevice     Cause = "device"     // reads device.*, browser.*, or that the browser changed
 	CausePerson     Cause = "person"     // reads user.*
 	CauseSession    Cause = "session"    // reads session.*
 	CauseCredential Cause = "credential" // reads credential.*, or asks for another kind of passkey

@@ -18,6 +18,12 @@ type Facts struct {
 	User       User       `cel:"user" json:"user"`
 	Session    Session    `cel:"session" json:"session"`
 	Credential Credential `cel:"credential" json:"credential"`
+	Seen       Seen       `cel:"seen" json:"seen,omitzero"`
+	Travel     Travel     `cel:"travel" json:"travel,omitzero"`
+	Address    Address    `cel:"address" json:"address,omitzero"`
+	Device     Device     `cel:"device" json:"device,omitzero"`
+	Activity   Activity   `cel:"activity" json:"activity,omitzero"`
+	Browser    Browser    `cel:"browser" json:"browser,omitzero"`
 	Request    Request    `cel:"request" json:"request"`
 	TLS        TLS        `cel:"tls" json:"tls,omitzero"`
 	Time       Time       `cel:"time" json:"time"`
@@ -78,6 +84,8 @@ type User struct {
 	Countries []string `cel:"countries" json:"countries,omitempty"`
 	// TimeZone is the IANA zone from the roster; "" when not known.
 	TimeZone string `cel:"time_zone" json:"time_zone,omitempty"`
+	// StartedDays is how many days ago the person started, from the roster; -1 when not known, so that `user.started_days < 90` holds for them too.
+	StartedDays int64 `cel:"started_days" json:"started_days"`
 }
 
 // Session is the signed-in browser.
@@ -92,6 +100,16 @@ type Session struct {
 	VerifiedAge time.Duration `cel:"verified_age" json:"verified_age,omitempty"`
 	// VerifiedHere is true when that assertion was made from this address (IPv6: this /64).
 	VerifiedHere bool `cel:"verified_here" json:"verified_here,omitempty"`
+	// Concurrent is how many sessions of this person were used in the last 15 minutes, this one included.
+	Concurrent int64 `cel:"concurrent" json:"concurrent,omitempty"`
+	// CountryChanged is true when the country is another than that of the address the last assertion of this session was made from. Unknown countries never differ.
+	CountryChanged bool `cel:"country_changed" json:"country_changed,omitempty"`
+	// ASNChanged is the same for the autonomous system.
+	ASNChanged bool `cel:"asn_changed" json:"asn_changed,omitempty"`
+	// UAChanged is true when the User-Agent is of another family (browser and system, without versions) than at the last assertion of this session.
+	UAChanged bool `cel:"ua_changed" json:"ua_changed,omitempty"`
+	// TLSChanged is true when the TLS fingerprint is another than at the last assertion of this session. Fingerprints that are not known never differ.
+	TLSChanged bool `cel:"tls_changed" json:"tls_changed,omitempty"`
 }
 
 // Credential is the passkey that the session was last verified with.
@@ -110,6 +128,74 @@ type Credential struct {
 	Transports []string `cel:"transports" json:"transports,omitempty"`
 	// AttestationFormat is the attestation statement format ("none", "packed", ...).
 	AttestationFormat string `cel:"attestation_format" json:"attestation_format,omitempty"`
+}
+
+// Seen is how this person's recent connections compare with those before. Connections that were
+// blocked count towards the numbers, and never become somebody's normal place; nor do addresses that
+// are called VPN, hosting, Tor, proxy or relay.
+type Seen struct {
+	// Known is false when the history cannot be read (or nobody is signed in). All else here is then zero.
+	Known bool `cel:"known" json:"known,omitempty"`
+	// Countries1h is how many countries the person connected from in the last hour, this request included. A second address family in the same ASN adds none; unknown countries do not count.
+	Countries1h int64 `cel:"countries_1h" json:"countries_1h,omitempty"`
+	// Countries24h is the same for 24 hours.
+	Countries24h int64 `cel:"countries_24h" json:"countries_24h,omitempty"`
+	// ASNs24h is how many autonomous systems the person connected from in 24 hours, this request included.
+	ASNs24h int64 `cel:"asns_24h" json:"asns_24h,omitempty"`
+	// Prefixes24h is how many networks (/24 of IPv4, /48 of IPv6) the person connected from in 24 hours, this request included.
+	Prefixes24h int64 `cel:"prefixes_24h" json:"prefixes_24h,omitempty"`
+	// NewCountry is true when the person was never let through from this country before. False where the country is not known.
+	NewCountry bool `cel:"new_country" json:"new_country,omitempty"`
+	// NewASN is the same for the autonomous system.
+	NewASN bool `cel:"new_asn" json:"new_asn,omitempty"`
+	// NewDevice is true when the person was never let through on this device before, or the device is not known.
+	NewDevice bool `cel:"new_device" json:"new_device,omitempty"`
+	// FirstDays is how many days ago this person was let through for the first time; 0 in the first 24 hours.
+	FirstDays int64 `cel:"first_days" json:"first_days,omitempty"`
+}
+
+// Travel is the way from where this person was last to here.
+type Travel struct {
+	// Known is false unless both places have coordinates, and neither is an address that stands for many places (relay, VPN, proxy, Tor, hosting, satellite).
+	Known bool `cel:"known" json:"known,omitempty"`
+	// DistanceKM is the great-circle distance in kilometres, less the radii within which the two places are known.
+	DistanceKM float64 `cel:"distance_km" json:"distance_km,omitempty"`
+	// SpeedKMH is DistanceKM over the time between, in km/h.
+	SpeedKMH float64 `cel:"speed_kmh" json:"speed_kmh,omitempty"`
+}
+
+// Address is who else uses this address.
+type Address struct {
+	// Known is false when the history cannot be read, and for addresses that many share by their nature (private, configured offices, mobile carriers).
+	Known bool `cel:"known" json:"known,omitempty"`
+	// People30d is how many people were let through from this address (IPv6: this /64) in 30 days, this person included.
+	People30d int64 `cel:"people_30d" json:"people_30d,omitempty"`
+}
+
+// Device is the browser, recognised by a signed cookie that lasts a year.
+type Device struct {
+	// Known is false without such a cookie, or when the history cannot be read.
+	Known bool `cel:"known" json:"known,omitempty"`
+	// People30d is how many people were let through on this device in 30 days, this person included.
+	People30d int64 `cel:"people_30d" json:"people_30d,omitempty"`
+}
+
+// Activity is when this person was at work: what they did themselves (navigations), not what a page does by itself.
+type Activity struct {
+	// Known is false when the history cannot be read (or nobody is signed in).
+	Known bool `cel:"known" json:"known,omitempty"`
+	// ActiveHours24h is how many of the last 24 hours had activity in them.
+	ActiveHours24h int64 `cel:"active_hours_24h" json:"active_hours_24h,omitempty"`
+	// LongestBreak48h is the longest time without activity in the last 48 hours, to 5 minutes.
+	LongestBreak48h time.Duration `cel:"longest_break_48h" json:"longest_break_48h,omitempty"`
+}
+
+// Browser is what the browser said of itself when the passkey was last used. Whoever controls the browser controls this.
+type Browser struct {
+	// TimezoneKnown is false when the browser named no time zone, or that of the address is not known.
+	TimezoneKnown bool `cel:"timezone_known" json:"timezone_known,omitempty"`
+	// TimezoneOffsetDiff is how far the browser's clock offset from UTC is, now, from that of the address's time zone, or of the nearest of its country's zones.
+	TimezoneOffsetDiff time.Duration `cel:"timezone_offset_diff" json:"timezone_offset_diff,omitempty"`
 }
 
 // Purposes of a request.
@@ -148,6 +234,8 @@ type TLS struct {
 	ClientSubject string `cel:"client_subject" json:"client_subject,omitempty"`
 	// ClientSANs are its subject alternative names with their kinds, such as "dns:agent.corp.example".
 	ClientSANs []string `cel:"client_sans" json:"client_sans,omitempty"`
+	// JA4 is the JA4 fingerprint of the client's TLS hello; "" when not known.
+	JA4 string `cel:"ja4" json:"ja4,omitempty"`
 }
 
 // Time is when the request is judged. Rules also have time.hour(zone) (0-23) and

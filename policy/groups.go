@@ -34,6 +34,8 @@ type groupTraits struct {
 	from level
 	// network: an assertion made elsewhere does not answer a question about it.
 	network bool
+	// slow: durations in it are as good after a minute as now; it is not the clock that moves them.
+	slow bool
 }
 
 var groups = map[string]groupTraits{
@@ -41,14 +43,32 @@ var groups = map[string]groupTraits{
 	"user":       {cause: CausePerson, from: levelSignedIn},
 	"session":    {cause: CauseSession, from: levelSignedIn},
 	"credential": {cause: CauseCredential, from: levelVerified},
+	"seen":       {cause: CauseHistory, from: levelSignedIn, network: true},
+	"travel":     {cause: CauseHistory, from: levelSignedIn, network: true},
+	"address":    {cause: CauseNetwork, network: true},
+	"device":     {cause: CauseDevice},
+	"activity":   {cause: CauseSession, from: levelSignedIn, slow: true},
+	"browser":    {cause: CauseDevice, from: levelVerified, network: true, slow: true},
 	"request":    {cause: CauseRequest},
 	"time":       {cause: CauseTime},
 	"tls":        {cause: CauseCredential},
 }
 
+// factTraits is what differs from the group for single facts.
+var factTraits = map[string]groupTraits{
+	"session.country_changed": {cause: CauseHistory, from: levelSignedIn, network: true},
+	"session.asn_changed":     {cause: CauseHistory, from: levelSignedIn, network: true},
+	"session.ua_changed":      {cause: CauseDevice, from: levelSignedIn},
+	"session.tls_changed":     {cause: CauseDevice, from: levelSignedIn},
+	"tls.ja4":                 {cause: CauseDevice},
+}
+
+// perRequest are the facts outside request.* and tls.* that each request can change.
+var perRequest = []string{"session.ua_changed", "session.tls_changed"}
+
 // causeOrder is the order in which a refused person is told: first what to do about it,
 // then what is most likely news to them.
-var causeOrder = []Cause{CauseSignIn, CauseUnverified, CauseGrant, CauseNetwork, CauseCredential,
+var causeOrder = []Cause{CauseSignIn, CauseUnverified, CauseGrant, CauseNetwork, CauseHistory, CauseDevice, CauseCredential,
 	CauseSession, CausePerson, CauseRequest, CauseTime}
 
 // Reads is what a rule looks at, derived from its expressions.
@@ -59,7 +79,8 @@ type Reads struct {
 	// Clock: a fact that changes with time alone.
 	Clock bool `json:"clock,omitempty"`
 
-	network bool
+	network bool // the question is about the network
+	browser bool // and about the browser
 	from    level
 	causes  []Cause
 }
@@ -79,7 +100,10 @@ func readsOf(schema *expr.Schema, programs ...*expr.Program) Reads {
 	}
 	for _, name := range r.Facts {
 		f, _ := schema.Lookup(name)
-		traits, ok := groups[f.Group]
+		traits, ok := factTraits[name]
+		if !ok {
+			traits, ok = groups[f.Group]
+		}
 		if !ok {
 			traits.cause = Cause(f.Group)
 		}
@@ -88,8 +112,9 @@ func readsOf(schema *expr.Schema, programs ...*expr.Program) Reads {
 		if !slices.Contains(r.causes, traits.cause) {
 			r.causes = append(r.causes, traits.cause)
 		}
-		r.PerRequest = r.PerRequest || f.Group == "tls" || f.Group == "request" && name != "request.route" && name != "request.purpose"
-		r.Clock = r.Clock || f.Kind == expr.Duration || f.Kind == expr.Time || name == "ip.data_age_hours"
+		r.browser = r.browser || slices.Contains(perRequest, name)
+		r.PerRequest = r.PerRequest || slices.Contains(perRequest, name) || f.Group == "tls" || f.Group == "request" && name != "request.route" && name != "request.purpose"
+		r.Clock = r.Clock || f.Kind == expr.Duration && !traits.slow || f.Kind == expr.Time || name == "ip.data_age_hours"
 	}
 	return r
 }

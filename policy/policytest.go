@@ -96,9 +96,13 @@ const notSaid = -24 * time.Hour
 func testFacts() Facts {
 	return Facts{
 		IP:         IP{Address: "192.0.2.1", Version: 4, Country: "ZZ"},
-		User:       User{Email: "someone@example.com", Subject: "someone", Issuer: "https://idp.example.com"},
-		Session:    Session{ID: "test", Level: "verified", VerifiedAge: notSaid},
+		User:       User{Email: "someone@example.com", Subject: "someone", Issuer: "https://idp.example.com", StartedDays: 365},
+		Session:    Session{ID: "test", Level: "verified", VerifiedAge: notSaid, Concurrent: 1},
 		Credential: Credential{Class: "unattested", Age: 30 * 24 * time.Hour},
+		Seen:       Seen{Known: true, Countries1h: 1, Countries24h: 1, ASNs24h: 1, Prefixes24h: 1, FirstDays: 365},
+		Address:    Address{Known: true, People30d: 1},
+		Device:     Device{Known: true, People30d: 1},
+		Activity:   Activity{Known: true, ActiveHours24h: 4, LongestBreak48h: 14 * time.Hour},
 		Request:    Request{Purpose: PurposeAccess, Method: "GET", Host: "example.com", Path: "/"},
 		Time:       Time{Now: testTime},
 	}
@@ -145,7 +149,8 @@ func (b *builder) given(p *Policy, n *yaml.Node, f *Facts) {
 func levelDefaults(f *Facts, level string) {
 	switch level {
 	case "none":
-		f.User, f.Session, f.Credential = User{}, Session{}, Credential{Class: "none"}
+		f.User, f.Session, f.Credential = User{StartedDays: -1}, Session{}, Credential{Class: "none"}
+		f.Seen, f.Activity, f.Address, f.Device = Seen{}, Activity{}, Address{}, Device{}
 	case "signed_in":
 		f.Session.VerifiedAge, f.Credential = 0, Credential{Class: "none"}
 	}

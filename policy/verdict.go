@@ -95,6 +95,7 @@ type question struct {
 	maxAge  time.Duration
 	require []string
 	here    bool // the assertion has to be made from the present address
+	browser bool // and with the present browser
 }
 
 // stands reports whether a question changes the verdict: whether it still has to be
@@ -125,6 +126,9 @@ func unanswered(f *Facts, q question) string {
 	case q.here && !f.Session.VerifiedHere:
 		return "the last passkey assertion was made from another address"
 	}
+	if q.browser && (f.Session.UAChanged || f.Session.TLSChanged) {
+		return "the last passkey assertion was made with another browser"
+	}
 	for _, r := range q.require {
 		if !meets(f.Credential, r) {
 			return "the passkey is not " + r
@@ -144,28 +148,28 @@ func meets(c Credential, requirement string) bool {
 }
 
 func (r *rule) question() question {
-	return question{maxAge: r.maxAge, require: r.require, here: r.reads.network}
+	return question{maxAge: r.maxAge, require: r.require, here: r.reads.network, browser: r.reads.browser}
 }
 
 // score adds up the enforced rules that have a score, and says what the sum does. The
 // question that the sum asks is about everything that its contributors read.
 func (j *judgement) score(matches []match) (sum int, action Action) {
-	here := false
+	q := question{maxAge: j.policy.thresholds.maxAge}
 	for _, m := range matches {
 		if r := &j.policy.rules[m.rule]; r.score > 0 && !r.report {
 			sum += r.score
-			here = here || r.reads.network
+			q.here, q.browser = q.here || r.reads.network, q.browser || r.reads.browser
 		}
 	}
-	return sum, j.scoreAction(sum, here)
+	return sum, j.scoreAction(sum, q)
 }
 
-func (j *judgement) scoreAction(sum int, here bool) Action {
+func (j *judgement) scoreAction(sum int, q question) Action {
 	t := j.policy.thresholds
 	switch {
 	case t.block > 0 && sum >= t.block:
 		return Block
-	case t.stepUp > 0 && sum >= t.stepUp && j.stands(question{maxAge: t.maxAge, here: here}):
+	case t.stepUp > 0 && sum >= t.stepUp && j.stands(q):
 		return StepUp
 	}
 	return Allow
@@ -201,7 +205,7 @@ func (j *judgement) report(r *rule, score int) {
 	action := r.action
 	switch {
 	case r.score > 0:
-		action = j.scoreAction(score+r.score, r.reads.network)
+		action = j.scoreAction(score+r.score, question{maxAge: j.policy.thresholds.maxAge, here: r.reads.network, browser: r.reads.browser})
 	case action == StepUp && !j.stands(r.question()):
 		return
 	}

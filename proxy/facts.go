@@ -63,7 +63,7 @@ func identityFacts(f *policy.Facts, s authn.Session, now time.Time) {
 func UserFacts(p authn.Person) policy.User {
 	return policy.User{
 		Email: string(p.Email), Name: p.Name, Subject: p.Subject.ID, Issuer: p.Subject.Issuer,
-		Groups: p.Groups, Countries: p.Countries, TimeZone: p.TimeZone,
+		Groups: p.Groups, Countries: p.Countries, TimeZone: p.TimeZone, StartedDays: -1,
 	}
 }
 

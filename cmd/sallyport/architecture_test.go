@@ -24,6 +24,7 @@ var floors = map[string]int{
 	"policy":                          1,
 	"authn/enroll":                    2,
 	"policy/ipintel":                  2,
+	"policy/behavior":                 2,
 	"proxy/audit":                     2,
 	"proxy/assertion":                 2,
 	"proxy/jsonrpc":                   2,

@@ -15,6 +15,10 @@ func because(causes []policy.Cause) string {
 			return "You have signed in. Now show that it is really you at this device."
 		case policy.CauseNetwork:
 			return "You are connecting from a different network than usual for this tool, so we need to check that it is really you."
+		case policy.CauseHistory:
+			return "You are connecting from somewhere we have not seen you lately, so we need to check that it is really you."
+		case policy.CauseDevice:
+			return "This browser or device is not the one we know you by, so we need to check that it is really you."
 		case policy.CauseCredential:
 			return "This tool needs to be opened with another kind of passkey than the one you used."
 		case policy.CauseRequest, policy.CauseSession:
@@ -35,8 +39,8 @@ func parseCauses(s string) []policy.Cause {
 	var causes []policy.Cause
 	for part := range strings.SplitSeq(s, ",") {
 		switch c := policy.Cause(part); c {
-		case policy.CauseSignIn, policy.CauseUnverified, policy.CauseNetwork, policy.CausePerson, policy.CauseSession,
-			policy.CauseCredential, policy.CauseRequest, policy.CauseTime:
+		case policy.CauseSignIn, policy.CauseUnverified, policy.CauseNetwork, policy.CauseHistory, policy.CauseDevice,
+			policy.CausePerson, policy.CauseSession, policy.CauseCredential, policy.CauseRequest, policy.CauseTime:
 			causes = append(causes, c)
 		}
 		if len(causes) == 8 {
@@ -67,6 +71,15 @@ func Blocked(d policy.Decision, email, incident string) Refusal {
 			f.Title = "You do not have access to this tool"
 			f.Text = []string{"You are signed in, but this tool is not open to your account."}
 			f.Steps = []string{"Ask the owner of the tool, or your security team, to give you access.", "If you should have access already, send them the reference below."}
+			return f
+		case policy.CauseHistory:
+			f.Text = []string{"Where you are connecting from does not fit where you were before."}
+			f.Steps = append([]string{"If you are travelling, tell your security team where you are."}, f.Steps...)
+			return f
+		case policy.CauseDevice:
+			f.Title = "You cannot get in with this browser"
+			f.Text = []string{"This browser or device is not accepted for your account."}
+			f.Steps = append([]string{"Use the computer that your company gave you, and the browser that you normally use."}, f.Steps...)
 			return f
 		case policy.CauseNetwork:
 			f.Text = []string{"The network you are connecting from is not accepted for this tool."}
