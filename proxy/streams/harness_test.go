@@ -177,8 +177,9 @@ func wsUpstream(extra string, conns chan<- net.Conn) http.Handler {
 		if err != nil {
 			panic(err)
 		}
+		conn.SetDeadline(time.Now().Add(time.Minute)) // a test that waits for nothing fails
+		conns <- conn                                 // before the client can dial the next one
 		io.WriteString(conn, switching+extra+"\r\n")
-		conns <- conn
 	})
 }
 
