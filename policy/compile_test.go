@@ -234,6 +234,8 @@ func TestProvides(t *testing.T) {
 	for expression, message := range map[string]string{
 		`ip.tor`:                         "no configured IP source provides ip.tor",
 		`ip.vpn || ip.asn == 5`:          "ip.asn",
+		`travel.known`:                   "the location of addresses, so travel.known",
+		`seen.asns_24h > 3`:              "the asn of addresses, so seen.asns_24h",
 		`"parners" in ip.lists`:          `no address list "parners"`,
 		`ip.lists.exists(l, l == "own")`: `no address list "own"`,
 	} {
@@ -242,7 +244,7 @@ func TestProvides(t *testing.T) {
 			t.Errorf("%s: %v", expression, d)
 		}
 	}
-	mustCompile(t, `rules: [{name: a, then: block, when: 'ip.vpn && ip.country != "ZZ" && !ip.private && "partners" in ip.lists && ip.data_age_hours > 5'}]`, some)
+	mustCompile(t, `rules: [{name: a, then: block, when: 'ip.vpn && ip.country != "ZZ" && !ip.private && "partners" in ip.lists && ip.data_age_hours > 5 && seen.countries_1h > 1 && device.known'}]`, some)
 }
 
 func TestLimits(t *testing.T) {

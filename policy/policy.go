@@ -38,7 +38,7 @@ type Config struct {
 // Provides is what the configured IP sources can answer, whether or not
 // they are loaded at the moment.
 type Provides struct {
-	// Signals holds names of IP facts: "country", "subdivisions", "asn", "org",
+	// Signals holds names of IP facts: "country", "subdivisions", "asn", "org", "location",
 	// "vpn", "hosting", "tor", "proxy", "residential_proxy", "relay". Nil: not checked.
 	Signals map[string]bool
 	// Lists holds the names of the configured address lists (ip.lists). Nil: not checked.

@@ -38,14 +38,35 @@ var (
 // signals are the ip facts that exist only if a source provides them.
 var signals = []string{"country", "subdivisions", "asn", "org", "vpn", "hosting", "tor", "proxy", "residential_proxy", "relay"}
 
+// restOn says what facts elsewhere need of the IP sources.
+var restOn = map[string]string{
+	"seen.countries_1h": "country", "seen.countries_24h": "country", "seen.new_country": "country", "session.country_changed": "country",
+	"seen.asns_24h": "asn", "seen.new_asn": "asn", "session.asn_changed": "asn",
+	"travel.known": "location", "travel.distance_km": "location", "travel.speed_kmh": "location",
+	"browser.timezone_known": "country", "browser.timezone_offset_diff": "country",
+}
+
 // provided says so if no configured source can answer for a fact.
 func (v *vocabulary) provided(fact string) *Diagnostic {
 	group, signal, _ := strings.Cut(fact, ".")
-	if v.provides == nil || v.provides.Signals == nil || group != "ip" || !slices.Contains(signals, signal) || v.provides.Signals[signal] {
+	if rest := restOn[fact]; rest != "" {
+		signal = rest
+	} else if group != "ip" || !slices.Contains(signals, signal) {
 		return nil
 	}
-	return &Diagnostic{Message: fmt.Sprintf("no configured IP source provides %s, so this would never hold", fact),
+	if v.provides == nil || v.provides.Signals == nil || v.provides.Signals[signal] {
+		return nil
+	}
+	d := &Diagnostic{Message: fmt.Sprintf("no configured IP source provides %s, so this would never hold", fact),
 		Expected: fmt.Sprintf("a database or a list with `signal: %s` under ip_data in sallyport.yaml", signal)}
+	switch signal {
+	case "country", "asn", "location":
+		d.Expected = "a database under ip_data in sallyport.yaml that knows the " + signal + " of addresses"
+		if group != "ip" {
+			d.Message = fmt.Sprintf("no configured IP source provides the %s of addresses, so %s would never be known", signal, fact)
+		}
+	}
+	return d
 }
 
 func (v *vocabulary) route(name string) *Diagnostic {

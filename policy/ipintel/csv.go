@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -65,7 +67,7 @@ func parseCSV(data []byte) (csvList, error) {
 	}
 }
 
-var csvColumns = []string{"network", "country", "subdivision", "asn", "org", "signal", "note"}
+var csvColumns = []string{"network", "country", "subdivision", "asn", "org", "latitude", "longitude", "radius_km", "signal", "note"}
 
 // csvHeader checks the names; only `signal` may repeat.
 func csvHeader(fields []string) ([]string, error) {
@@ -106,6 +108,7 @@ func appendRow(rows []row, columns, fields []string) ([]row, error) {
 
 func statedRecord(columns, fields []string) (record, error) {
 	var rec record
+	place := map[string]float64{}
 	if len(fields) > len(columns) {
 		return rec, fmt.Errorf("%d fields under %d columns", len(fields), len(columns))
 	}
@@ -129,6 +132,11 @@ func statedRecord(columns, fields []string) (record, error) {
 			}
 		case "org":
 			rec.org = tidy(f)
+		case "latitude", "longitude", "radius_km":
+			var err error
+			if place[columns[i]], err = strconv.ParseFloat(f, 64); err != nil || !(math.Abs(place[columns[i]]) <= 20_000) { // NaN too
+				return rec, fmt.Errorf("%q is not a number of degrees or kilometres", clip(f))
+			}
 		case "signal":
 			for _, name := range strings.FieldsFunc(f, func(c rune) bool { return c == ' ' || c == ';' || c == '|' }) {
 				s, err := ParseSignal(name)
@@ -138,6 +146,14 @@ func statedRecord(columns, fields []string) (record, error) {
 				rec.signals |= s
 			}
 		}
+	}
+	if len(place) == 0 {
+		return rec, nil
+	}
+	lat, ok1 := place["latitude"]
+	lon, ok2 := place["longitude"]
+	if rec.location = point(lat, lon, int(place["radius_km"])); !ok1 || !ok2 || !rec.location.Known {
+		return rec, errors.New("latitude (-90 to 90) and longitude (-180 to 180) make a place only together")
 	}
 	return rec, nil
 }
@@ -160,7 +176,7 @@ func (s spec) openCSV(c content, now time.Time) (*loaded, error) {
 		})
 		l.provides = l.provides.or(provides{
 			country: row.record.country != "", subdivisions: row.record.subdivisions != nil,
-			asn: row.record.asn != 0, org: row.record.org != "", signals: row.record.signals,
+			asn: row.record.asn != 0, org: row.record.org != "", location: row.record.location.Known, signals: row.record.signals,
 		})
 	}
 	if l.networks = table.Size(); l.networks == 0 {

@@ -129,7 +129,7 @@ func flatKind(r *maxminddb.Reader, name string) (kind, error) {
 }
 
 var fieldProvides = map[string]provides{
-	"country_code": {country: true}, "country": {country: true}, "region_code": {subdivisions: true},
+	"country_code": {country: true}, "country": {country: true}, "latitude": {location: true}, "lat": {location: true}, "region_code": {subdivisions: true},
 	"asn": {asn: true}, "as_name": {org: true}, "autonomous_system_number": {asn: true}, "autonomous_system_organization": {org: true},
 	"vpn": {signals: VPN}, "proxy": {signals: Proxy}, "tor": {signals: Tor}, "relay": {signals: Relay}, "hosting": {signals: Hosting},
 	"is_anonymous": {signals: Proxy}, "is_vpn": {signals: VPN}, "is_anonymous_vpn": {signals: VPN}, "is_proxy": {signals: Proxy},

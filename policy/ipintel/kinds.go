@@ -69,7 +69,7 @@ func geoip2Kind(g *geoip2.Reader, name string) (kind, error) {
 }
 
 var (
-	cityProvides = provides{country: true, subdivisions: true}
+	cityProvides = provides{country: true, subdivisions: true, location: true}
 	asnProvides  = provides{asn: true, org: true}
 )
 

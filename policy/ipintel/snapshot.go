@@ -153,7 +153,7 @@ func (s *Snapshot) withSources(describe func(i int) Source) *Snapshot {
 
 func (p provides) names() map[string]bool {
 	names := map[string]bool{}
-	for n, ok := range map[string]bool{"country": p.country, "subdivisions": p.subdivisions, "asn": p.asn, "org": p.org} {
+	for n, ok := range map[string]bool{"country": p.country, "subdivisions": p.subdivisions, "asn": p.asn, "org": p.org, "location": p.location} {
 		if ok {
 			names[n] = true
 		}

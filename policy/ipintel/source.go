@@ -60,19 +60,19 @@ type record struct {
 
 // provides says which questions a source can answer at all.
 type provides struct {
-	country, subdivisions, asn, org bool
-	signals                         Signal
+	country, subdivisions, asn, org, location bool
+	signals                                   Signal
 }
 
 func (p provides) or(q provides) provides {
 	return provides{
 		country: p.country || q.country, subdivisions: p.subdivisions || q.subdivisions,
-		asn: p.asn || q.asn, org: p.org || q.org, signals: p.signals | q.signals,
+		asn: p.asn || q.asn, org: p.org || q.org, location: p.location || q.location, signals: p.signals | q.signals,
 	}
 }
 
 // anything is what a file might answer that has never been read.
-var anything = provides{country: true, subdivisions: true, asn: true, org: true, signals: allSignals}
+var anything = provides{country: true, subdivisions: true, asn: true, org: true, location: true, signals: allSignals}
 
 // spec is one configured source.
 type spec struct {
