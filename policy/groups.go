@@ -56,6 +56,7 @@ var groups = map[string]groupTraits{
 
 // factTraits is what differs from the group for single facts.
 var factTraits = map[string]groupTraits{
+	"session.verified_here":   {cause: CauseSession, from: levelSignedIn, network: true},
 	"session.country_changed": {cause: CauseHistory, from: levelSignedIn, network: true},
 	"session.asn_changed":     {cause: CauseHistory, from: levelSignedIn, network: true},
 	"session.ua_changed":      {cause: CauseDevice, from: levelSignedIn},
