@@ -17,6 +17,8 @@ import (
 type policyCmd struct {
 	Test    policyTestCmd    `cmd:"" help:"Run the tests of the policy file."`
 	Explain policyExplainCmd `cmd:"" help:"Say what would happen to a request, and why."`
+
+	Simulate policySimulateCmd `cmd:"" help:"Live a made-up company's year under the policy: whom it asks and blocks, rightly and wrongly."`
 }
 
 type policyTestCmd struct {

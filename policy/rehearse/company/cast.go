@@ -1,0 +1,171 @@
+package company
+
+import (
+	"fmt"
+	"math/rand/v2"
+
+	"sallyport/authn"
+)
+
+// kind is what sort of person it is.
+type kind int
+
+const (
+	employee kind = iota
+	traveller
+	onCall
+	couple
+	coWorker
+	relayUser
+	contractor
+	cloudUser
+	farmed      // an account of the laptop farm
+	hopper      // behind changing VPN exits
+	abroad      // in a third country, without hiding
+	manyFaced   // one of several accounts on one computer
+	shiftwork   // an account that is worked around the clock
+	cookieTheft // not a person: somebody's stolen session
+	kinds
+)
+
+var kindNames = [kinds]string{"employee", "traveller", "on call", "couple", "co-working", "privacy relay", "VPN contractor", "cloud desktop",
+	"laptop farm", "VPN hopper", "third country", "many accounts, one device", "worked in shifts", "stolen session"}
+
+func (k kind) String() string { return kindNames[k] }
+func (k kind) hostile() bool  { return k >= farmed }
+
+// person is an account and where its owner is found.
+type person struct {
+	kind    kind
+	subject authn.Subject
+	email   string
+	rng     *rand.Rand // of their own, so that one more person changes nobody else's year
+	city    city
+	home    [2]network
+	office  *network
+	desk    network // co-working space, VPN or cloud desktop that is theirs
+	first   int     // day of the year on which they start; negative: long ago
+	laptop  *device // one for several accounts, if they are one person's
+	phone   device
+	week    int // on call every sixth week, from this one
+
+	trip      city
+	tripEnds  int // day; 0: at home
+	announced bool
+	hotel     network
+}
+
+// device is a browser.
+type device struct {
+	handle string
+	family string
+	zone   string
+	count  int
+}
+
+func (d *device) renew(owner string, what string) {
+	d.count++
+	d.handle = fmt.Sprintf("%s-%s-%d", owner, what, d.count)
+}
+
+var families = []string{"Chrome on macOS", "Chrome on Windows", "Safari on macOS", "Firefox on Linux", "Edge on Windows"}
+
+// cast makes the people. What they share (homes, desks, one computer) is made here.
+func (w *world) cast(days int) []*person {
+	m := w.model
+	var all []*person
+	add := func(k kind, at city) *person {
+		i := len(all)
+		p := &person{kind: k, city: at, rng: rand.New(rand.NewPCG(w.rng.Uint64(), uint64(i))), first: -1 - w.rng.IntN(1500)}
+		p.subject = authn.Subject{Issuer: "https://idp.example.com", ID: fmt.Sprintf("u%04d", i)}
+		p.email = fmt.Sprintf("u%04d@example.com", i)
+		p.home = w.home(at)
+		p.laptop = &device{family: families[w.rng.IntN(len(families))], zone: at.zone}
+		p.phone = device{family: "Safari on iOS", zone: at.zone}
+		p.laptop.renew(p.subject.ID, "laptop")
+		p.phone.renew(p.subject.ID, "phone")
+		p.week = w.rng.IntN(6)
+		if w.rng.Float64() < m.Joining || k.hostile() {
+			p.first = w.rng.IntN(days * 3 / 4)
+		}
+		all = append(all, p)
+		return p
+	}
+	offices := map[string]*network{}
+	shares := []struct {
+		k     kind
+		share float64
+	}{{traveller, m.Travellers}, {onCall, m.OnCall}, {couple, m.Couples}, {coWorker, m.CoWorking}, {relayUser, m.Relay}, {contractor, m.Contractors}, {cloudUser, m.Cloud}}
+	desks := map[string]network{}
+	for i := range m.People {
+		k, share := employee, float64(i)/float64(m.People)
+		for _, s := range shares {
+			if share < s.share {
+				k = s.k
+				break
+			}
+			share -= s.share
+		}
+		p := add(k, cities[w.rng.IntN(homeCities)])
+		if w.rng.Float64() < m.Office && k != contractor {
+			if offices[p.city.name] == nil {
+				n := w.network(p.city, 64496, "the company's office", 5)
+				offices[p.city.name] = &n
+			}
+			p.office = offices[p.city.name]
+		}
+		switch k {
+		case couple:
+			if before := all[i-min(i, 1)]; i%2 == 1 && before.kind == couple {
+				p.city, p.home, p.office = before.city, before.home, nil
+				p.laptop.zone, p.phone.zone = p.city.zone, p.city.zone
+			}
+		case coWorker:
+			if _, ok := desks[p.city.country]; !ok {
+				desks[p.city.country] = w.public(p.city)
+			}
+			p.desk = desks[p.city.country]
+		case contractor:
+			p.desk = w.vpn(p.city)
+		case cloudUser:
+			p.desk = w.hosted(p.city)
+		}
+	}
+	w.castHostile(add)
+	return all
+}
+
+// castHostile adds the accounts that should not be here. Each has been hired as somebody in the United States.
+func (w *world) castHostile(add func(kind, city) *person) {
+	m := w.model
+	var farm [2]network
+	for i := range m.Farm { // one home, one laptop for each
+		p := add(farmed, cities[3])
+		if i == 0 {
+			farm = p.home
+		}
+		p.home = farm
+	}
+	for i := range m.Hoppers { // their own machine; some have thought of the clock
+		p := add(hopper, cities[i%5])
+		if i%2 == 0 {
+			p.laptop.zone = shenyang.zone
+		}
+	}
+	for i := range m.Abroads {
+		p := add(abroad, cities[i%5])
+		p.home = w.home([]city{shenyang, vladivostok, pyongyang}[i%3])
+		p.laptop.zone = []city{shenyang, vladivostok, pyongyang}[i%3].zone
+	}
+	var shared *person
+	for range m.Accounts {
+		p := add(manyFaced, cities[0])
+		if shared == nil {
+			shared = p
+		}
+		p.laptop, p.home = shared.laptop, shared.home
+	}
+	for range m.Shifts {
+		add(shiftwork, cities[1])
+	}
+}

@@ -1,0 +1,204 @@
+package company
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"sallyport/policy"
+)
+
+func compile(t testing.TB, source string) *policy.Policy {
+	t.Helper()
+	p, err := policy.Compile(policy.Config{Name: "policy.yaml", Source: []byte(source)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func strict(t testing.TB) *policy.Policy {
+	t.Helper()
+	source, err := os.ReadFile(filepath.Join("..", "..", "..", "examples", "strict-treasury", "policy.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return compile(t, string(source))
+}
+
+// small is a company that is lived through in a second.
+func small() Model {
+	m := DefaultModel
+	m.People, m.Thefts = 24, 10
+	return m
+}
+
+func live(t testing.TB, c Config) *Report {
+	t.Helper()
+	if c.Model == (Model{}) {
+		c.Model = small()
+	}
+	if c.Days == 0 {
+		c.Days = 20
+	}
+	r, err := Run(context.Background(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestTheSameSeedIsTheSameYear(t *testing.T) {
+	p := strict(t)
+	asJSON := func(seed uint64) string {
+		b, err := json.Marshal(live(t, Config{Policy: p, Seed: seed, Days: 12, Routes: []string{"treasury"}}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	one := asJSON(1)
+	if again := asJSON(1); again != one {
+		t.Errorf("the same seed gives another year:\n%s\n%s", one, again)
+	}
+	if other := asJSON(2); strings.Replace(other, `"seed":2`, `"seed":1`, 1) == one {
+		t.Error("another seed gives the same year")
+	}
+}
+
+// Without rules everybody works: whatever is refused or asked is a rule's doing.
+func TestNothingHappensByItself(t *testing.T) {
+	r := live(t, Config{Policy: compile(t, "version: 1\nrules: [{name: never, when: 'ip.country == \"AQ\"', then: block}]")})
+	for _, g := range r.Kinds {
+		if g.Asked+g.Blocked+g.Stopped+g.Met+g.Barred > 0 || g.FirstMet != -1 || g.FirstBarred != -1 {
+			t.Errorf("%+v", g)
+		}
+	}
+	if r.Honest.People != 24 || r.Honest.Days < 24*10 || r.Hostile.Days == 0 {
+		t.Errorf("%+v, %+v", r.Honest, r.Hostile)
+	}
+}
+
+// Each kind of the hostile shows the sign that it is in the model for, and a rule
+// over that sign meets nobody who has no part in it.
+func TestSignsAreWhereTheyBelong(t *testing.T) {
+	signs := []struct {
+		name, when, kind string
+		clean            bool // nobody who belongs here
+	}{
+		{"farm", "address.known && address.people_30d >= 4", "laptop farm", false},
+		{"device", "device.known && device.people_30d >= 2", "many accounts, one device", true},
+		{"shifts", "activity.known && activity.active_hours_24h >= 20", "worked in shifts", false},
+		{"embargo", `ip.country == "KP"`, "third country", true},
+		{"abroad", `ip.country in ["CN", "RU", "KP"]`, "third country", true},
+		{"vpn", "ip.vpn && !ip.relay", "VPN hopper", false},
+		{"clock", `browser.timezone_known && browser.timezone_offset_diff >= duration("3h")`, "VPN hopper", false},
+		{"theft", "session.country_changed", "stolen session", false},
+		{"browser", "session.ua_changed && session.asn_changed", "stolen session", true},
+		{"moves", "seen.known && seen.countries_24h >= 2", "VPN hopper", false},
+	}
+	source := "version: 1\nrules:\n"
+	for _, s := range signs {
+		source += "  - {name: " + s.name + ", mode: report, then: block, when: '" + s.when + "'}\n"
+	}
+	r := live(t, Config{Days: 75, Seed: 1, Policy: compile(t, source)})
+	for i, s := range signs {
+		rule := r.Rules[i]
+		if rule.HostilePeople[s.kind] == 0 {
+			t.Errorf("%s: no %s was met: %+v", s.name, s.kind, rule)
+		}
+		if s.clean && rule.HonestDays > 0 {
+			t.Errorf("%s: %d days of those who belong here", s.name, rule.HonestDays)
+		}
+	}
+	if r.Honest.Blocked > 0 || r.Hostile.Blocked > 0 {
+		t.Error("a report-only rule has blocked")
+	}
+}
+
+// A thief has no passkey: a question stops them, and no honest person.
+func TestQuestionsStopThieves(t *testing.T) {
+	r := live(t, Config{Policy: compile(t, "version: 1\nrules: [{name: moved, when: '!session.verified_here', then: step_up}]")})
+	stolen := r.Kinds[cookieTheft]
+	if stolen.People == 0 || stolen.Stopped != stolen.Days {
+		t.Errorf("%+v", stolen)
+	}
+	if r.Honest.Blocked > 0 || r.Honest.Alarms == 0 || r.Honest.Alarms != r.Honest.Asked {
+		t.Errorf("%+v", r.Honest)
+	}
+}
+
+func TestRoutine(t *testing.T) {
+	r := live(t, Config{Days: 10, Policy: compile(t, "version: 1\nrules:\n  - {name: old, when: 'session.verified_age > duration(\"1h\")', then: step_up}\n  - {name: vpn, when: ip.vpn, then: step_up}")})
+	if !r.Rules[0].Routine || r.Rules[1].Routine {
+		t.Errorf("%+v", r.Rules)
+	}
+	if g := r.Kinds[employee]; g.Asked == 0 || g.Alarms != 0 {
+		t.Errorf("%+v", g)
+	}
+}
+
+func TestText(t *testing.T) {
+	r := live(t, Config{Policy: strict(t), Routes: []string{"treasury", "signer"}})
+	var text, svg bytes.Buffer
+	if err := errors.Join(r.Text(&text), r.SVG(&svg)); err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{"20 days, seed 0", "laptop farm", "those who belong here", "three-at-one-address", "long-day (report)"} {
+		if !strings.Contains(text.String(), part) {
+			t.Errorf("%q is missing in\n%s", part, &text)
+		}
+	}
+	for d := xml.NewDecoder(&svg); ; {
+		token, err := d.Token()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e, ok := token.(xml.StartElement); ok && slices.Contains([]string{"script", "image", "a", "foreignObject"}, e.Name.Local) {
+			t.Errorf("there is a %s in the chart", e.Name.Local)
+		}
+	}
+	if table := r.Table(); strings.Count(table, "\n") != len(r.Rules)+2 {
+		t.Error(table)
+	}
+}
+
+func TestRunIsChecked(t *testing.T) {
+	if _, err := Run(context.Background(), Config{}); err == nil {
+		t.Error("no policy, no error")
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	days := 0
+	_, err := Run(ctx, Config{Policy: strict(t), Model: small(), Progress: func(day, of int) {
+		if days++; day == 3 && of == 365 {
+			cancel()
+		}
+	}})
+	if !errors.Is(err, context.Canceled) || days != 3 {
+		t.Errorf("%v after %d days", err, days)
+	}
+}
+
+// BenchmarkYear is one request: judged twice if asked, and remembered.
+func BenchmarkYear(b *testing.B) {
+	p := strict(b)
+	requests := 0
+	for b.Loop() {
+		r := live(b, Config{Policy: p, Days: 30})
+		for _, g := range r.Kinds {
+			requests += g.visits
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(requests), "ns/request")
+}

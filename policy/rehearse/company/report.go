@@ -1,0 +1,263 @@
+package company
+
+import (
+	"cmp"
+	"slices"
+
+	"sallyport/policy"
+)
+
+// Report is how a year went.
+type Report struct {
+	Policy string `json:"policy"` // hash
+	Seed   uint64 `json:"seed"`
+	Days   int    `json:"days"`
+	// Honest and Hostile are sums over the kinds of people; Kinds has each.
+	Honest  Group   `json:"honest"`
+	Hostile Group   `json:"hostile"`
+	Kinds   []Group `json:"kinds"`
+	Rules   []Rule  `json:"rules"` // in the order of the file
+
+	day    map[*person]*tally // of the day under way; thieves are counted apart
+	stolen map[*person]*tally
+	kinds  [kinds]*group
+	rules  map[string]*rule
+}
+
+// Group is how it went for people of one kind. Days are person-days with at least one request.
+type Group struct {
+	Name      string `json:"name"`
+	People    int    `json:"people"` // of stolen sessions: thefts
+	Days      int    `json:"days"`
+	Asked     int    `json:"asked"`      // step-ups in all
+	Alarms    int    `json:"alarms"`     // those of them that a rule asked for which is not routine
+	AlarmDays int    `json:"alarm_days"` // days with at least one of these
+	Blocked   int    `json:"blocked"`    // days on which something was refused
+	Stopped   int    `json:"stopped"`    // days on which nothing was let through
+	// Met is how many of the people were ever asked or blocked for anything but the age of their proof; Barred how many were ever blocked.
+	Met    int `json:"met"`
+	Barred int `json:"barred"`
+	// FirstMet and FirstBarred are after how many days, the median of those it happened to; -1: to nobody.
+	FirstMet    int `json:"first_met"`
+	FirstBarred int `json:"first_barred"`
+
+	visits int
+}
+
+// Rule is what one rule did: on how many person-days it had a say (or would have had, in report mode), and to how many people.
+type Rule struct {
+	Name          string         `json:"name"`
+	Report        bool           `json:"report,omitempty"`
+	Routine       bool           `json:"routine,omitempty"` // it reads nothing but ages, the request and the hour
+	HonestDays    int            `json:"honest_days"`
+	HonestPeople  int            `json:"honest_people"`
+	HostileDays   int            `json:"hostile_days"`
+	HostilePeople map[string]int `json:"hostile_people"` // by kind
+}
+
+type group struct {
+	Group
+	people     map[*person]bool
+	met        map[*person]int // days since they started
+	barred     map[*person]int
+	theftsMet  []int
+	theftsStop []int
+}
+
+type rule struct {
+	Rule
+	honest  map[*person]bool
+	hostile map[*person]kind
+}
+
+// tally is one person's day.
+type tally struct {
+	report  *Report
+	person  *person
+	kind    kind
+	visits  int
+	asked   int
+	alarms  int
+	allowed bool
+	barred  bool
+	met     bool
+	rules   map[string]bool
+}
+
+func newReport(c Config, people []*person) *Report {
+	r := &Report{Policy: c.Policy.Hash(), Seed: c.Seed, Days: c.Days, day: map[*person]*tally{}, stolen: map[*person]*tally{}, rules: map[string]*rule{}}
+	for k := range kinds {
+		r.kinds[k] = &group{Group: Group{Name: k.String()}, people: map[*person]bool{}, met: map[*person]int{}, barred: map[*person]int{}}
+	}
+	for _, p := range people {
+		r.kinds[p.kind].People++
+	}
+	for _, info := range c.Policy.Rules() {
+		r.rules[info.Name] = &rule{Rule: Rule{Name: info.Name, Report: info.Report, Routine: routine(info.Reads.Facts), HostilePeople: map[string]int{}},
+			honest: map[*person]bool{}, hostile: map[*person]kind{}}
+		r.Rules = append(r.Rules, r.rules[info.Name].Rule)
+	}
+	return r
+}
+
+// routineFacts move by themselves: a rule that reads nothing else asks everybody.
+var routineFacts = []string{"session.verified_age", "session.age", "session.level", "credential.class", "credential.age", "user.started_days",
+	"request.method", "request.path", "request.route", "request.purpose", "time.now", "ip.data_age_hours"}
+
+func routine(facts []string) bool {
+	return !slices.ContainsFunc(facts, func(f string) bool { return !slices.Contains(routineFacts, f) })
+}
+
+// open returns the tally of the visitor's day.
+func (r *Report) open(v *visit) *tally {
+	of, k := r.day, v.person.kind
+	if v.thief {
+		of, k = r.stolen, cookieTheft
+	}
+	t := of[v.person]
+	if t == nil {
+		t = &tally{report: r, person: v.person, kind: k, rules: map[string]bool{}}
+		of[v.person] = t
+	}
+	return t
+}
+
+// judged counts a request: first is the verdict before the person could answer, last the one after.
+func (t *tally) judged(first, last policy.Decision) {
+	t.visits++
+	if first.Action == policy.StepUp {
+		t.asked++
+	}
+	t.allowed = t.allowed || last.Action == policy.Allow
+	t.barred = t.barred || last.Action != policy.Allow
+	for _, name := range slices.Concat(first.Rules, last.Rules) {
+		t.rules[name] = true
+	}
+	if slices.ContainsFunc(slices.Concat(first.Rules, last.Rules), t.report.telling) {
+		t.met = true
+		if first.Action == policy.StepUp {
+			t.alarms++
+		}
+	}
+	for _, rep := range first.Reported {
+		t.rules[rep.Rule] = true
+	}
+}
+
+// telling reports whether a rule of this name says something about somebody, rather than being routine.
+func (r *Report) telling(name string) bool { return r.rules[name] != nil && !r.rules[name].Routine }
+
+// endDay adds the day to the year.
+func (r *Report) endDay(d int) {
+	for _, day := range []map[*person]*tally{r.day, r.stolen} {
+		for _, t := range day {
+			r.add(d, t)
+		}
+		clear(day)
+	}
+}
+
+func (r *Report) add(d int, t *tally) {
+	g := r.kinds[t.kind]
+	g.Days++
+	g.visits += t.visits
+	g.Asked += t.asked
+	since := d - max(t.person.first, 0)
+	theft := t.kind == cookieTheft
+	if theft {
+		g.People++
+	}
+	g.Alarms += t.alarms
+	if t.alarms > 0 {
+		g.AlarmDays++
+	}
+	if t.barred {
+		g.Blocked++
+		if theft {
+			g.theftsStop = append(g.theftsStop, 0)
+		} else if _, ok := g.barred[t.person]; !ok {
+			g.barred[t.person] = since
+		}
+	}
+	if !t.allowed {
+		g.Stopped++
+	}
+	if t.met {
+		if theft {
+			g.theftsMet = append(g.theftsMet, 0)
+		} else if _, ok := g.met[t.person]; !ok {
+			g.met[t.person] = since
+		}
+	}
+	for name := range t.rules {
+		rule := r.rules[name]
+		switch {
+		case rule == nil: // baseline
+		case t.kind.hostile():
+			rule.HostileDays++
+			if theft {
+				rule.HostilePeople[t.kind.String()]++
+			} else if _, ok := rule.hostile[t.person]; !ok {
+				rule.hostile[t.person] = t.kind
+				rule.HostilePeople[t.kind.String()]++
+			}
+		default:
+			rule.HonestDays++
+			rule.honest[t.person] = true
+		}
+	}
+}
+
+func (r *Report) finish() {
+	r.Honest.Name, r.Hostile.Name = "those who belong here", "those who do not"
+	var all [2]group
+	for k, g := range r.kinds {
+		g.Met, g.Barred = len(g.met)+len(g.theftsMet), len(g.barred)+len(g.theftsStop)
+		met, barred := append(values(g.met), g.theftsMet...), append(values(g.barred), g.theftsStop...)
+		g.FirstMet, g.FirstBarred = median(met), median(barred)
+		side := &all[0]
+		if kind(k).hostile() {
+			side = &all[1]
+		}
+		side.theftsMet, side.theftsStop = append(side.theftsMet, met...), append(side.theftsStop, barred...)
+		side.plus(g.Group)
+		r.Kinds = append(r.Kinds, g.Group)
+	}
+	for i, to := range []*Group{&r.Honest, &r.Hostile} {
+		name := to.Name
+		*to = all[i].Group
+		to.Name, to.FirstMet, to.FirstBarred = name, median(all[i].theftsMet), median(all[i].theftsStop)
+	}
+	for i := range r.Rules {
+		rule := r.rules[r.Rules[i].Name]
+		rule.HonestPeople = len(rule.honest)
+		r.Rules[i] = rule.Rule
+	}
+}
+
+func (g *Group) plus(h Group) {
+	g.People += h.People
+	g.Days += h.Days
+	g.Asked += h.Asked
+	g.Alarms += h.Alarms
+	g.AlarmDays += h.AlarmDays
+	g.Blocked += h.Blocked
+	g.Stopped += h.Stopped
+	g.Met += h.Met
+	g.Barred += h.Barred
+}
+
+func values(m map[*person]int) (out []int) {
+	for _, v := range m {
+		out = append(out, v)
+	}
+	return out
+}
+
+func median(v []int) int {
+	if len(v) == 0 {
+		return -1
+	}
+	slices.SortFunc(v, cmp.Compare)
+	return v[len(v)/2]
+}

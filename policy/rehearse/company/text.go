@@ -1,0 +1,129 @@
+package company
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// Text writes the report for a terminal: who was met, and what each rule did.
+func (r *Report) Text(to io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d days, seed %d, policy %.12s\n\n", r.Days, r.Seed, r.Policy)
+	fmt.Fprintf(&b, "%-26s %6s %7s %9s %10s %11s %11s %12s %12s\n", "", "people", "days", "asked a", "of that by", "days with", "days with", "met", "refused")
+	fmt.Fprintf(&b, "%-26s %6s %7s %9s %10s %11s %11s %12s %12s\n", "", "", "", "week", "an alarm", "an alarm", "a refusal", "(after days)", "(after days)")
+	for _, g := range r.Kinds {
+		if g.People > 0 {
+			g.write(&b)
+		}
+	}
+	b.WriteByte('\n')
+	r.Honest.write(&b)
+	r.Hostile.write(&b)
+	b.WriteString("\nOn how many person-days each rule had a say (report-only rules: would have had)\n\n")
+	fmt.Fprintf(&b, "%-30s %-34s %s\n", "rule", "who belong here", "who do not")
+	for _, rule := range r.Rules {
+		name := rule.Name
+		if rule.Report {
+			name += " (report)"
+		}
+		honest, hostile := percent(rule.HonestDays, r.Honest.Days), percent(rule.HostileDays, r.Hostile.Days)
+		fmt.Fprintf(&b, "%-30s %s %6.2f%% %4d people  %s %6.2f%%  %s\n", name, bar(honest), honest, rule.HonestPeople, bar(hostile), hostile, whom(rule))
+	}
+	_, err := io.WriteString(to, b.String())
+	return err
+}
+
+func (g *Group) write(b *strings.Builder) {
+	after := func(n, days int) string {
+		if n == 0 {
+			return "0"
+		}
+		return fmt.Sprintf("%d (%d)", n, days)
+	}
+	fmt.Fprintf(b, "%-26s %6d %7d %9.2f %10.2f %10.2f%% %10.2f%% %12s %12s\n", g.Name, g.People, g.Days, perWeek(g.Asked, g.Days), perWeek(g.Alarms, g.Days),
+		percent(g.AlarmDays, g.Days), percent(g.Blocked, g.Days), after(g.Met, g.FirstMet), after(g.Barred, g.FirstBarred))
+}
+
+// perWeek is how many of n a person has in a week of five working days.
+func perWeek(n, days int) float64 {
+	if days == 0 {
+		return 0
+	}
+	return 5 * float64(n) / float64(days)
+}
+
+func percent(n, of int) float64 {
+	if of == 0 {
+		return 0
+	}
+	return 100 * float64(n) / float64(of)
+}
+
+const barWidth = 14
+
+// bar is a share of person-days; whatever is not nothing shows.
+func bar(percent float64) string {
+	full := int(percent/100*barWidth + 0.5)
+	if full == 0 && percent > 0 {
+		return "▏" + strings.Repeat(" ", barWidth-1)
+	}
+	return strings.Repeat("█", full) + strings.Repeat(" ", barWidth-full)
+}
+
+// whom names the kinds of the hostile that a rule met.
+func whom(r Rule) string {
+	var parts []string
+	for k := farmed; k < kinds; k++ {
+		if n := r.HostilePeople[k.String()]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%s %d", k, n))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// Table is one line of Markdown for each rule that is a signal, for a README.
+func (r *Report) Table() string {
+	var b strings.Builder
+	b.WriteString("| rule | person-days of those who belong here | their people | person-days of those who do not | whom it met |\n|---|---|---|---|---|\n")
+	for _, rule := range r.Rules {
+		name := "`" + rule.Name + "`"
+		if rule.Report {
+			name += " (report)"
+		}
+		fmt.Fprintf(&b, "| %s | %.2f %% | %d | %.1f %% | %s |\n", name, percent(rule.HonestDays, r.Honest.Days), rule.HonestPeople,
+			percent(rule.HostileDays, r.Hostile.Days), whom(rule))
+	}
+	return b.String()
+}
+
+// SVG writes a chart of the rules: two bars for each, on one scale. It has no scripts,
+// follows light and dark, and says in text what it shows.
+func (r *Report) SVG(to io.Writer) error {
+	const left, right, row, wide = 230, 70, 34, 380
+	rules := slices.DeleteFunc(slices.Clone(r.Rules), func(x Rule) bool { return x.HonestDays == 0 && x.HostileDays == 0 })
+	height := 60 + row*len(rules)
+	var b strings.Builder
+	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" role="img" aria-labelledby="t d" font-family="system-ui, sans-serif" font-size="13">`,
+		left+wide+right, height)
+	b.WriteString(`<title id="t">Person-days on which each rule had a say</title><desc id="d">For each rule, the share of person-days of those who belong here and of those who do not.</desc>`)
+	b.WriteString(`<style>text{fill:#222}.a{fill:#3b6fb6}.b{fill:#c2543d}@media (prefers-color-scheme:dark){text{fill:#e8e8e8}.a{fill:#7fa8dc}.b{fill:#e58a74}}</style>`)
+	fmt.Fprintf(&b, `<rect class="a" x="%d" y="12" width="12" height="12"/><text x="%d" y="23">those who belong here</text>`, left, left+18)
+	fmt.Fprintf(&b, `<rect class="b" x="%d" y="12" width="12" height="12"/><text x="%d" y="23">those who do not</text>`, left+190, left+208)
+	for i, rule := range rules {
+		y := 42 + row*i
+		fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="end">%s</text>`, left-8, y+18, rule.Name) // names are letters, digits and -
+		for j, p := range []float64{percent(rule.HonestDays, r.Honest.Days), percent(rule.HostileDays, r.Hostile.Days)} {
+			width, top := p/100*wide, y+3+12*j
+			if p > 0 {
+				width = max(width, 1)
+			}
+			fmt.Fprintf(&b, `<rect class="%s" x="%d" y="%d" width="%.1f" height="10"/><text x="%.1f" y="%d" font-size="10">%.2f %%</text>`,
+				[]string{"a", "b"}[j], left, top, width, left+width+4, top+9, p)
+		}
+	}
+	b.WriteString("</svg>\n")
+	_, err := io.WriteString(to, b.String())
+	return err
+}
