@@ -1,4 +1,3 @@
-// Package behavior compares what somebody does now with what was seen before.
 package behavior
 
 import (

@@ -1,0 +1,74 @@
+package behavior
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"sallyport/authn"
+)
+
+// Sighting is a person at a place, as it is stored: a visit of some minutes, or, with First
+// long before At, all visits to one place with one device.
+type Sighting struct {
+	Subject authn.Subject
+	First   time.Time // never after At
+	At      time.Time
+	Addr    netip.Addr // zero once it is not kept any more, or never was
+	// Host and Network are keyed hashes of the address (IPv6: of its /64) and of its
+	// network (/24, /48). They fit 63 bits; 0 is none that counts.
+	Host, Network uint64
+	Country       string // "ZZ" when not known
+	ASN           uint32
+	Six           bool // IPv6
+	Flagged       bool // nobody's normal place
+	Allowed       bool // let through
+	// Point is not known where no journey begins or ends. Degrees are to four digits,
+	// the radius is whole kilometres.
+	Point   Point
+	Device  string
+	Session string
+}
+
+// Activity is one hour of what somebody did themselves: bit 0 is its first five minutes.
+type Activity struct {
+	Subject authn.Subject
+	Hour    int64 // since 1970
+	Bits    uint16
+}
+
+// Batch is a number of both.
+type Batch struct {
+	Sightings []Sighting
+	Activity  []Activity
+}
+
+// Len is the number of rows in it.
+func (b Batch) Len() int { return len(b.Sightings) + len(b.Activity) }
+
+// Limits says what a store has to forget, each as a time that has passed.
+type Limits struct {
+	Forget   time.Time // nothing that ended before this is kept
+	Addrs    time.Time // no address that was last seen before this is kept
+	Hosts    time.Time // nor the hash of one (of its network it is)
+	Condense time.Time // sightings before this are one row a place and device; those that were blocked, none
+}
+
+// Store keeps history. Sightings and hours are numbered as they are written, by all processes
+// that share the store in one order. Times are kept to the microsecond, in UTC.
+type Store interface {
+	// AppendBehavior stores b in one transaction. The bits of an hour that is there are
+	// joined with the new ones, under a new number. Durable when it returns.
+	AppendBehavior(ctx context.Context, b Batch) error
+	// BehaviorSince returns what is numbered above `after`, oldest first, in all
+	// at most about limit rows, and the number to go on from. Nothing with a lower number
+	// appears later. Condensed rows have no number and are not among them.
+	BehaviorSince(ctx context.Context, after int64, limit int) (b Batch, last int64, err error)
+	// BehaviorPlaces calls each with every condensed row, until one fails.
+	BehaviorPlaces(ctx context.Context, each func(Sighting) error) error
+	// BehaviorOf returns everything there is about one person.
+	BehaviorOf(ctx context.Context, s authn.Subject) (Batch, error)
+	// TidyBehavior applies l. What it condenses is found in BehaviorPlaces before it is gone
+	// from BehaviorSince.
+	TidyBehavior(ctx context.Context, l Limits) error
+}

@@ -1,0 +1,309 @@
+package behavior
+
+import (
+	"encoding/binary"
+	"errors"
+	"hash/maphash"
+	"log/slog"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"sallyport/authn"
+	"sallyport/policy"
+)
+
+// Config is what a Tracker is made of. Zero fields have the defaults that are named.
+type Config struct {
+	// Store keeps history. Nil: there is none beyond the memory, and what the memory holds
+	// is all there ever was (for tests of policies and for simulations).
+	Store  Store
+	Now    func() time.Time // time.Now
+	Logger *slog.Logger     // nothing is logged
+	// Key names addresses and networks in what is kept. 16 bytes or more, and always the
+	// same: with another one, nobody was ever at any address before.
+	Key []byte
+	// Offices are networks in which many people are at home: neither shared addresses nor
+	// moving between networks mean anything there.
+	Offices []netip.Prefix
+	// MobileASNs and SatelliteASNs are known in addition to those that the package knows.
+	MobileASNs, SatelliteASNs []uint32
+	// Retention is how long places and devices stay somebody's; 400 days. Not below 30.
+	Retention time.Duration
+	// RawAddresses is how long addresses are stored as such. 0: never.
+	RawAddresses time.Duration
+	// People is how many people are kept in memory; 100,000. Beyond that whoever was not seen
+	// for longest leaves it, and is not known (policy.Seen.Known is false) until read
+	// again, which their next request sets off.
+	People int
+	// Queue is how many sightings wait to be written at most; 32,768.
+	Queue int
+}
+
+func (c *Config) defaults() error {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Retention == 0 {
+		c.Retention = 400 * day
+	}
+	if c.People == 0 {
+		c.People = 100_000
+	}
+	if c.Queue == 0 {
+		c.Queue = 1 << 15
+	}
+	switch {
+	case c.Retention < month:
+		return errors.New("behavior: a retention of less than 30 days would make the facts about 30 days wrong")
+	case c.RawAddresses < 0 || c.RawAddresses > c.Retention:
+		return errors.New("behavior: addresses cannot be kept for longer than the rest")
+	case c.People < 0 || c.Queue < looks:
+		return errors.New("behavior: there is no room to remember anybody")
+	}
+	return nil
+}
+
+// Tracker remembers, and compares. It is safe for concurrent use.
+type Tracker struct {
+	cfg     Config
+	nets    *networks
+	people  *memory
+	at, on  *crowds // at an address, on a device
+	clocks  clocks
+	queue   *queue
+	wanted  chan authn.Subject // partial people to be read
+	seq     int64              // of the last row read; Run's own
+	polled  time.Time          // Run's own
+	read    lease
+	write   lease
+	reads   atomic.Uint64 // that failed
+	writes  atomic.Uint64
+	warned  struct{ merged, lost uint64 } // Run's own
+	nothing *person
+}
+
+// Lease is how long history counts as known after it was last read, and after it was last
+// written (or there was nothing to write).
+const Lease = 5 * time.Minute
+
+// lease is a time that has to be moved on: a Run that hangs is noticed as well as one that fails.
+type lease struct{ until atomic.Int64 }
+
+func (l *lease) renew(now time.Time)      { l.until.Store(now.Add(Lease).UnixNano()) }
+func (l *lease) holds(now time.Time) bool { return now.UnixNano() < l.until.Load() }
+
+// perPerson is how many addresses, and devices, there is room for per person in memory.
+const perPerson = 32
+
+// New returns a Tracker that knows nothing yet; Run makes it.
+func New(cfg Config) (*Tracker, error) {
+	if err := cfg.defaults(); err != nil {
+		return nil, err
+	}
+	nets, err := newNetworks(&cfg)
+	if err != nil {
+		return nil, err
+	}
+	world()
+	return &Tracker{
+		cfg: cfg, nets: nets, people: newMemory(cfg.People), at: newCrowds(perPerson * cfg.People), on: newCrowds(perPerson * cfg.People),
+		queue: newQueue(cfg.Queue), wanted: make(chan authn.Subject, 1024), nothing: new(person),
+	}, nil
+}
+
+// Known reports whether history is loaded, and was readable and writable lately.
+func (t *Tracker) Known() bool {
+	if t.cfg.Store == nil {
+		return true
+	}
+	now := t.cfg.Now()
+	return t.read.holds(now) && t.write.holds(now)
+}
+
+// Assess compares a visit with what was seen before. It remembers nothing of it.
+func (t *Tracker) Assess(v Visit) Assessment {
+	v.Place.Addr = canonical(v.Place.Addr)
+	session := t.people.text(v.Session)
+	a := Assessment{Concurrent: concurrent(nil, session, 0)}
+	if v.Zone != "" {
+		a.Browser = t.clocks.at(v.At).browser(v.Zone, v.Place)
+	}
+	if !t.Known() {
+		return a
+	}
+	now, me, device := momentOf(v.At), t.people.ref(v.Subject), t.people.text(v.Device)
+	host, net := t.nets.places(&v.Place)
+	if host != 0 {
+		a.Address = policy.Address{Known: true, People30d: t.at.people(host, me, now)}
+	}
+	if device != 0 {
+		a.Device = policy.Device{Known: true, People30d: t.on.people(device, me, now)}
+	}
+	if me == 0 {
+		return a
+	}
+	part := t.people.part(me)
+	part.RLock()
+	defer part.RUnlock()
+	p := part.people[v.Subject]
+	if p == nil && !part.evicted {
+		p = t.nothing
+	}
+	if p == nil || p.partial {
+		t.want(v.Subject)
+		return a
+	}
+	here := trace{net: net, at: now, asn: v.Place.ASN, country: countryOf(v.Place.Country), six: v.Place.Addr.Is6()}
+	a.Seen = p.compare(here, device)
+	if t.nets.travels(&v.Place) {
+		a.Travel = travel(p.here, stopAt(v.Place.Point, v.At))
+	}
+	a.Activity = policy.Activity{Known: true, LongestBreak48h: ring * bucketLen}
+	if p.active != nil {
+		a.Activity = p.active.activity(bucketOf(now))
+	}
+	a.Concurrent = concurrent(p.sessions, session, now)
+	return a
+}
+
+// compare is policy.Seen.
+func (p *person) compare(here trace, device uint64) policy.Seen {
+	s := policy.Seen{Known: true}
+	count(p.recent, here, &s)
+	s.NewCountry = here.country != 0 && !holds(p.countries, here.country)
+	s.NewASN = here.asn != 0 && !holds(p.asns, here.asn)
+	s.NewDevice = device == 0 || !holds(p.devices, device)
+	if p.first != 0 && here.at > p.first {
+		s.FirstDays = int64(here.at-p.first) / int64(day/time.Second)
+	}
+	return s
+}
+
+// Record remembers a visit that was judged. Only what was let through makes a place or a
+// device somebody's own; what was not counts all the same. It never blocks.
+func (t *Tracker) Record(v Visit, action policy.Action) {
+	if v.Subject.IsZero() {
+		return
+	}
+	v.Place.Addr = canonical(v.Place.Addr)
+	s := Sighting{
+		Subject: v.Subject, First: v.At, At: v.At, Country: v.Place.Country, ASN: v.Place.ASN, Six: v.Place.Addr.Is6(),
+		Flagged: v.Place.Flagged, Allowed: action == policy.Allow, Device: v.Device, Session: v.Session,
+	}
+	s.Host, s.Network = t.nets.places(&v.Place)
+	if t.nets.travels(&v.Place) {
+		s.Point = stopAt(v.Place.Point, v.At).point()
+	}
+	if t.cfg.RawAddresses > 0 {
+		s.Addr = v.Place.Addr
+	}
+	if fresh := t.remember(&s, momentOf(t.cfg.Now()), t.row(&s, v.Place.Addr)); fresh && t.cfg.Store != nil {
+		t.queue.add(s)
+	}
+}
+
+// row is what a row is about besides person and time, as a number.
+func (t *Tracker) row(s *Sighting, a netip.Addr) uint64 {
+	var h maphash.Hash
+	h.SetSeed(t.people.seed)
+	b := a.As16()
+	_, _ = h.Write(b[:]) // never fails
+	flags := byte(0)
+	if s.Allowed {
+		flags = 1
+	}
+	_ = h.WriteByte(flags)
+	_, _ = h.Write(binary.BigEndian.AppendUint64(b[:0], uint64(len(s.Device))))
+	_, _ = h.WriteString(s.Device)
+	_, _ = h.WriteString(s.Session)
+	return h.Sum64() | 1
+}
+
+// remember takes a sighting up, and reports whether a row like it was not queued in these
+// five minutes. row is 0 for one that comes from the store.
+func (t *Tracker) remember(s *Sighting, now moment, row uint64) (fresh bool) {
+	me, device, at := t.people.ref(s.Subject), t.people.text(s.Device), momentOf(s.At)
+	part := t.people.part(me)
+	part.Lock()
+	p := part.person(s.Subject, t.people.limit)
+	p.see(s, device, t.people.text(s.Session), now)
+	fresh = row != 0 && !p.queued(row, at)
+	part.Unlock()
+	if !s.Allowed || !at.within(month, now) {
+		return fresh
+	}
+	if s.Host != 0 {
+		t.at.add(s.Host, me, at)
+	}
+	if device != 0 {
+		t.on.add(device, me, at)
+	}
+	return fresh
+}
+
+// Active notes that somebody did something themselves. In five minutes in which they
+// already did, it takes a shared lock and nothing else.
+func (t *Tracker) Active(s authn.Subject, at time.Time) {
+	if s.IsZero() {
+		return
+	}
+	part, n := t.people.part(t.people.ref(s)), bucketOf(momentOf(at))
+	part.RLock()
+	p := part.people[s]
+	there := p != nil && p.active != nil && p.active.has(n)
+	part.RUnlock()
+	if !there {
+		t.active(part, s, n, true)
+	}
+}
+
+// active sets a bucket; own are those that the store has to be told of.
+func (t *Tracker) active(part *part, s authn.Subject, n bucket, own bool) {
+	part.Lock()
+	defer part.Unlock()
+	now := momentOf(t.cfg.Now())
+	p := part.person(s, t.people.limit)
+	p.last = max(p.last, moment(n)*moment(bucketLen/time.Second))
+	if p.active == nil {
+		p.active = &buckets{last: n, unsaved: n}
+	}
+	p.active.set(n, bucketOf(now))
+	if !own || t.cfg.Store == nil {
+		return
+	}
+	if !p.dirty || n < p.active.unsaved {
+		p.active.unsaved = n
+	}
+	p.dirty = true
+	part.dirty[s] = struct{}{}
+}
+
+// want asks Run to read a person; if it has too much to do, their next request asks again.
+func (t *Tracker) want(s authn.Subject) {
+	if t.cfg.Store == nil {
+		return
+	}
+	select {
+	case t.wanted <- s:
+	default:
+	}
+}
+
+// Stats are figures for metrics. All but the first four only grow.
+type Stats struct {
+	People, Addresses, Devices int    // in memory
+	Waiting                    int    // sightings to be written
+	Merged, Lost               uint64 // sightings for which the queue had no room
+	ReadErrors, WriteErrors    uint64
+}
+
+// Stats returns them as of now.
+func (t *Tracker) Stats() Stats {
+	s := Stats{People: t.people.len(), Addresses: t.at.len(), Devices: t.on.len(), ReadErrors: t.reads.Load(), WriteErrors: t.writes.Load()}
+	s.Waiting, s.Merged, s.Lost = t.queue.stats()
+	return s
+}

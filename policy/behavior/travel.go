@@ -1,0 +1,74 @@
+package behavior
+
+import (
+	"math"
+	"time"
+
+	"sallyport/policy"
+)
+
+const (
+	earthKm = 6371.0088 // mean radius (IUGG)
+	// vagueKm is how far an address may be from its coordinates if the source does not say.
+	vagueKm = 100
+	// shortestKm is the shortest way, after the radii are taken off, that is one:
+	// databases move a house by more from one edition to the next.
+	shortestKm = 50
+)
+
+// stop is a point at which somebody was let through. Coordinates are in 1/10,000 of a
+// degree, 11 m, so that what comes back from a store is what was put into it.
+type stop struct {
+	at       int64 // microseconds since 1970
+	lat, lon int32
+	radius   uint16 // km
+	known    bool
+}
+
+// stopAt is p in the form in which it is remembered. Coordinates that are none are
+// not known: 0,0 for "missing" has sent people to the Gulf of Guinea and back.
+func stopAt(p Point, t time.Time) stop {
+	if !p.Known || !(math.Abs(p.Lat) <= 90 && math.Abs(p.Lon) <= 180) { // NaN is not <= 90
+		return stop{}
+	}
+	radius := p.RadiusKm
+	if !(radius > 0) {
+		radius = vagueKm
+	}
+	return stop{
+		at: t.UnixMicro(), known: true, radius: uint16(min(math.Ceil(radius), 20_038)),
+		lat: int32(math.Round(p.Lat * 1e4)), lon: int32(math.Round(p.Lon * 1e4)),
+	}
+}
+
+// point is the inverse of stopAt.
+func (s stop) point() Point {
+	if !s.known {
+		return Point{}
+	}
+	return Point{Lat: float64(s.lat) / 1e4, Lon: float64(s.lon) / 1e4, RadiusKm: float64(s.radius), Known: true}
+}
+
+// travel is the way between two stops, over the exact time between them. There is none if
+// either is not known, if the first lies in the future, or if it is more than two days ago.
+func travel(from, to stop) policy.Travel {
+	elapsed := time.Duration(to.at-from.at) * time.Microsecond
+	if !from.known || !to.known || elapsed < 0 || elapsed > journeyMax {
+		return policy.Travel{}
+	}
+	km := distance(from, to) - float64(from.radius) - float64(to.radius)
+	if km < shortestKm {
+		return policy.Travel{Known: true}
+	}
+	// Nobody is in two places in the same second, but the speed has to stay a number.
+	return policy.Travel{Known: true, DistanceKM: km, SpeedKMH: km / max(elapsed, time.Second).Hours()}
+}
+
+// distance is the great-circle distance in kilometres (haversine formula).
+func distance(a, b stop) float64 {
+	const rad = math.Pi / 180 / 1e4
+	sinLat := math.Sin(float64(b.lat-a.lat) * rad / 2)
+	sinLon := math.Sin(float64(b.lon-a.lon) * rad / 2)
+	h := sinLat*sinLat + math.Cos(float64(a.lat)*rad)*math.Cos(float64(b.lat)*rad)*sinLon*sinLon
+	return 2 * earthKm * math.Asin(math.Sqrt(min(h, 1)))
+}
