@@ -35,14 +35,14 @@ type Behavior interface {
 func (g *Gate) history() bool { return g.Behavior != nil && g.Behavior.Known() }
 
 // assess asks what is unusual about a visit. What cannot be read is not known, which is
-// a fact; what the browser said of itself needs no history.
+// a fact; what the browser said of itself, and that there is this session, need no history.
 func (g *Gate) assess(v behavior.Visit) behavior.Assessment {
 	if g.Behavior == nil {
 		return behavior.Assessment{}
 	}
 	a := g.Behavior.Assess(v)
 	if !g.Behavior.Known() {
-		a = behavior.Assessment{Browser: a.Browser}
+		a = behavior.Assessment{Browser: a.Browser, Concurrent: a.Concurrent}
 	}
 	return a
 }
@@ -90,19 +90,24 @@ func movedFacts(f *policy.Facts, s *authn.Session, here ipintel.Network, intel *
 	f.Session.ASNChanged = differ(there.ASN, here.ASN, 0)
 }
 
-// browserFacts compares the browser with the one that the passkey was used with.
-func (g *Gate) browserFacts(f *policy.Facts, r *http.Request, s *authn.Session, m *memo, hello edge.Fingerprint) {
-	if s.Level() != authn.Verified {
+// browserFacts compares the browser with the one that the passkey was used with, of which
+// nothing is known if none was.
+func (g *Gate) browserFacts(f *policy.Facts, with *authn.Browser, m *memo, hello edge.Fingerprint) {
+	if with.Family == "" && with.JA4 == "" {
 		return
 	}
-	family := m.family
-	if agent := r.UserAgent(); agent != m.agent {
-		family = g.families.of(agent)
+	a := m.agent.Load()
+	if a == nil || a.text != f.Request.UserAgent {
+		a = &agent{f.Request.UserAgent, g.families.of(f.Request.UserAgent)}
+		m.agent.Store(a)
 	}
-	b := &s.Verification.Browser
-	f.Session.UAChanged = differ(b.Family, family, "")
-	f.Session.TLSChanged = differ(b.JA4, hello.Family, "")
+	f.Session.UAChanged = differ(with.Family, a.family, "")
+	f.Session.TLSChanged = differ(with.JA4, hello.Family, "")
 }
+
+// agent is a User-Agent and its family. A session has one, as a rule, so that looking at
+// it again costs a comparison.
+type agent struct{ text, family string }
 
 // differ reports whether two things are known and not the same.
 func differ[T comparable](a, b, unknown T) bool { return a != unknown && b != unknown && a != b }

@@ -73,15 +73,16 @@ func UserFacts(p authn.Person, now time.Time) policy.User {
 }
 
 // sessionFacts is what moves with the clock and with the address. It leaves alone what
-// is compared: that is for [behaviour] and [browserFacts].
-func sessionFacts(f *policy.Facts, s authn.Session, addr netip.Addr, now time.Time) {
-	f.Session.ID, f.Session.Level = s.ID, s.Level().String()
+// is compared: that is for movedFacts and browserFacts.
+func sessionFacts(f *policy.Facts, s *authn.Session, addr netip.Addr, now time.Time) {
+	level := s.Level()
+	f.Session.ID, f.Session.Level = s.ID, level.String()
 	f.Session.Age, f.Session.VerifiedAge, f.Session.VerifiedHere = 0, 0, false
-	if s.Level() == authn.None {
+	if level == authn.None {
 		return
 	}
 	f.Session.Age = age(s.CreatedAt, now)
-	if s.Level() == authn.Verified {
+	if level == authn.Verified {
 		// Not clamped: an assertion from the future (the clock was set back) is not
 		// fresh, and only a negative age tells the policy so.
 		f.Session.VerifiedAge = now.Sub(s.Verification.At)

@@ -257,8 +257,8 @@ func (g *Gate) judge(r *http.Request, v *Verdict, purpose string) (err error) {
 	v.Facts.Time.Now = now
 	v.Facts.Request = requestFacts(r, v, purpose)
 	v.Facts.TLS = tlsFacts(r, hello)
-	sessionFacts(&v.Facts, v.Session, v.Client, now)
-	g.browserFacts(&v.Facts, r, &v.Session, v.known, hello)
+	sessionFacts(&v.Facts, &v.Session, v.Client, now)
+	g.browserFacts(&v.Facts, &v.Session.Verification.Browser, v.known, hello)
 	v.Decision = v.snapshot.Policy.Conclude(&v.Facts, v.known.partial) // what about this very request
 	return nil
 }
@@ -283,7 +283,7 @@ type memo struct {
 	facts    policy.Facts
 	partial  policy.Partial
 
-	agent, family string // the User-Agent of the request that it was made for
+	agent atomic.Pointer[agent] // that of the last request; nil: nobody has asked
 
 	// What is unusual is asked once a minute, even if rules that read the clock are asked every second.
 	visit     behavior.Visit
@@ -314,7 +314,7 @@ func (g *Gate) remember(r *http.Request, v *Verdict, purpose string, now time.Ti
 	if ok && old.good(v, now) && old.current(history, now) {
 		return old
 	}
-	m := &memo{snapshot: v.snapshot, made: now, session: v.Session, history: history, agent: r.UserAgent()}
+	m := &memo{snapshot: v.snapshot, made: now, session: v.Session, history: history}
 	network := v.snapshot.Intel.Lookup(v.Client)
 	m.visit = sighting(&v.Session, network, device, now)
 	if ok && old.snapshot == v.snapshot && sameIdentity(&old.session, &v.Session) && old.current(history, now) {
@@ -325,15 +325,12 @@ func (g *Gate) remember(r *http.Request, v *Verdict, purpose string, now time.Ti
 	}
 	m.facts.IP = network.Facts(now)
 	identityFacts(&m.facts, v.Session, now)
-	if v.Session.Level() == authn.Verified {
-		m.family = g.families.of(m.agent)
-	}
 	m.facts.Time.Now = now
 	m.facts.Request = policy.Request{Purpose: purpose}
 	if v.Route != nil {
 		m.facts.Request.Route = v.Route.Name
 	}
-	sessionFacts(&m.facts, v.Session, v.Client, now)
+	sessionFacts(&m.facts, &v.Session, v.Client, now)
 	movedFacts(&m.facts, &v.Session, network, v.snapshot.Intel)
 	behaviorFacts(&m.facts, m.seen)
 	m.partial = v.snapshot.Policy.Stable(&m.facts)
@@ -353,8 +350,12 @@ func (m *memo) good(v *Verdict, now time.Time) bool {
 		(age < clockBoundAge || age < memoAge && !m.partial.ClockBound())
 }
 
-// current reports whether what is unusual need not be asked again.
+// current reports whether what is unusual need not be asked again. That somebody's own
+// history is not known while there is one is believed for a second: it is being read.
 func (m *memo) current(history bool, now time.Time) bool {
-	age := now.Sub(m.assessed)
-	return m.history == history && age >= 0 && age < memoAge && !m.overtaken.Load()
+	age, most := now.Sub(m.assessed), memoAge
+	if history && !m.seen.Seen.Known {
+		most = clockBoundAge
+	}
+	return m.history == history && age >= 0 && age < most && !m.overtaken.Load()
 }

@@ -64,7 +64,7 @@ func (g *Gate) again(j *judged, s *Snapshot, methods []string, now time.Time) (p
 	f.IP = network.Facts(now)
 	f.Time.Now = now
 	identityFacts(&f, who, now)
-	sessionFacts(&f, who, f.IP.Addr, now)
+	sessionFacts(&f, &who, f.IP.Addr, now)
 	movedFacts(&f, &who, network, s.Intel)
 	behaviorFacts(&f, g.seenAgain(j, network, now))
 	return f, s.Policy.Decide(&f)
