@@ -148,6 +148,7 @@ func sampleSession(id string, s authn.Subject) (session.Record, session.Token) {
 		Person: authn.Person{
 			Subject: s, Email: "alice@example.test", Name: "Alice \"A\" Ünal\n",
 			Groups: []string{"treasury", "node, ops"}, Countries: []string{"DE", "PT"}, TimeZone: "Europe/Berlin",
+			StartedAt: epoch.Add(-100 * time.Hour),
 		},
 		CreatedAt: epoch, ExpiresAt: epoch.Add(10 * time.Hour), LastSeenAt: epoch.Add(time.Minute),
 		AuthTime: epoch.Add(-time.Minute), ProviderSession: "sid-" + id,

@@ -83,6 +83,7 @@ var sessionTests = []storeTest{
 	{"a refresh replaces person, token and time", func(t *storeT) {
 		r, tok := t.create("s1", subject("alice"))
 		r.Person.Groups, r.Person.Email = []string{"support"}, "alice.b@example.test"
+		r.Person.StartedAt = micro(epoch.Add(-time.Hour))
 		r.RefreshToken, r.RefreshedAt = []byte("next"), micro(epoch.Add(time.Hour))
 		t.ok(t.a.RefreshSession(t.ctx, "s1", r.Person, r.RefreshToken, r.RefreshedAt))
 		got, _, err := t.b.LoadSession(t.ctx, tok.Digest)

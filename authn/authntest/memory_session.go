@@ -315,7 +315,7 @@ func matches(f session.Filter, r session.Record) bool {
 func cloneSession(r session.Record) session.Record {
 	r.Person.Groups, r.Person.Countries = list(r.Person.Groups), list(r.Person.Countries)
 	r.IDToken, r.RefreshToken = list(r.IDToken), list(r.RefreshToken)
-	for _, t := range []*time.Time{&r.CreatedAt, &r.ExpiresAt, &r.LastSeenAt, &r.AuthTime, &r.RefreshedAt} {
+	for _, t := range []*time.Time{&r.CreatedAt, &r.ExpiresAt, &r.LastSeenAt, &r.AuthTime, &r.RefreshedAt, &r.Person.StartedAt} {
 		*t = micro(*t)
 	}
 	return r

@@ -31,6 +31,7 @@ var floors = map[string]int{
 	"proxy/observe":                   2,
 	"proxy/streams":                   2,
 	"authn/authntest":                 3,
+	"policy/behavior/behaviortest":    3,
 	"proxy/portal":                    3,
 	"proxy/upstream":                  3,
 	"proxy/edge":                      3,

@@ -1,7 +1,8 @@
 // Package sqlstore is the only package that knows SQL. It keeps sessions,
-// passkeys, enrolment tickets, keys and one-time records in one SQLite file,
-// behind the store interfaces of the packages that own those things; what the
-// methods promise is written there and tested by authntest.TestStores.
+// passkeys, enrolment tickets, keys, one-time records and what people were seen to do in
+// one SQLite file, behind the store interfaces of the packages that own those things;
+// what the methods promise is written there and tested by authntest.TestStores and
+// behaviortest.TestStore.
 //
 // The file is in WAL mode with synchronous=FULL: a method that returned nil
 // has its write on disk, whatever is killed next. One connection writes, a pool

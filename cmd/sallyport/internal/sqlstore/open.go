@@ -17,6 +17,7 @@ import (
 	"sallyport/authn/enroll"
 	"sallyport/authn/passkey"
 	"sallyport/authn/session"
+	"sallyport/policy/behavior"
 )
 
 var (
@@ -26,6 +27,7 @@ var (
 	_ passkey.Store    = (*DB)(nil)
 	_ passkey.Once     = (*DB)(nil)
 	_ enroll.Store     = (*DB)(nil)
+	_ behavior.Store   = (*DB)(nil)
 )
 
 // Options are what [Open] can do without.

@@ -128,7 +128,8 @@ func TestPurgeInBatches(t *testing.T) {
 	d := open(t, filepath.Join(t.TempDir(), "s.db"))
 	err := d.update(ctx, "fill", func(tx tx) error {
 		_, err := tx.exec(`with recursive n(i) as (select 1 union all select i + 1 from n where i < $1)
-			insert into sessions select 's' || i, 'iss', 'sub', '', '', '[]', '[]', '', 0, 100 + i, 0, null, '', null, null, null from n`,
+			insert into sessions (id, subject_issuer, subject_id, email, name, group_names, country_codes, time_zone, created_at, expires_at, last_seen_at, provider_session)
+			select 's' || i, 'iss', 'sub', '', '', '[]', '[]', '', 0, 100 + i, 0, '' from n`,
 			2*purgeBatch+2)
 		return err
 	})

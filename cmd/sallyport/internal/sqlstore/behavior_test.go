@@ -1,0 +1,101 @@
+package sqlstore
+
+import (
+	"database/sql"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/pressly/goose/v3"
+
+	"sallyport/authn/session"
+	"sallyport/policy/behavior"
+	"sallyport/policy/behavior/behaviortest"
+)
+
+// Two handles on one file, as two processes hold them.
+func TestBehaviorConformance(t *testing.T) {
+	behaviortest.TestStore(t, func(t *testing.T) (a, b behavior.Store) {
+		path := filepath.Join(t.TempDir(), "state", "sallyport.db")
+		return open(t, path), open(t, path)
+	})
+}
+
+// A file of the release before keeps what it holds.
+func TestUpgradeFromVersion1(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s.db")
+	first, err := migrations.ReadFile("migrations/0001_initial.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := goose.NewProvider(goose.DialectSQLite3, db, fstest.MapFS{"0001_initial.sql": {Data: first}}, goose.WithDisableGlobalRegistry(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Up(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec(`insert into sessions (id, subject_issuer, subject_id, email, name, group_names, country_codes, time_zone, created_at, expires_at, last_seen_at, provider_session)
+		values ('s1', 'i', 'p', 'a@example.test', 'A', '[]', '[]', '', 1, 2, 1, '')`); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d := open(t, path)
+	rs, err := d.ListSessions(t.Context(), session.Filter{})
+	if err != nil || len(rs) != 1 || rs[0].ID != "s1" || !rs[0].Person.StartedAt.IsZero() {
+		t.Errorf("%+v, %v", rs, err)
+	}
+}
+
+// What is tidied in one call is more than one transaction's worth.
+func TestTidyGoesOnAfterABatch(t *testing.T) {
+	d := open(t, filepath.Join(t.TempDir(), "s.db"))
+	var b behavior.Batch
+	for i := range purgeBatch + 10 {
+		b.Sightings = append(b.Sightings, behavior.Sighting{
+			Subject: behaviortest.Person(fmt.Sprint(i % (tidyPeople + 7))), First: epoch, At: epoch, Addr: netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), Host: 1, Allowed: true, Country: "ZZ",
+		})
+	}
+	if err := d.AppendBehavior(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	left := func(table, where string) (n int) {
+		t.Helper()
+		if err := d.read.QueryRow(`select count(*) from ` + table + ` where ` + where).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	tidy := func(l behavior.Limits) {
+		t.Helper()
+		if err := d.TidyBehavior(t.Context(), l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	after := epoch.Add(time.Second)
+	tidy(behavior.Limits{Addrs: after})
+	if n := left("behavior_sightings", "address <> ''"); n != 0 {
+		t.Errorf("%d sightings have an address", n)
+	}
+	tidy(behavior.Limits{Addrs: after, Condense: after})
+	if s, p := left("behavior_sightings", "1 = 1"), left("behavior_places", "host = 1"); s != 0 || p != tidyPeople+7 {
+		t.Errorf("%d sightings, %d places", s, p)
+	}
+	tidy(behavior.Limits{Hosts: after})
+	if n := left("behavior_places", "host <> 0"); n != 0 {
+		t.Errorf("%d places have a host", n)
+	}
+	tidy(behavior.Limits{Forget: after})
+	if n := left("behavior_places", "1 = 1"); n != 0 {
+		t.Errorf("%d places are left", n)
+	}
+}
