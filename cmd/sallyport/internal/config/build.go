@@ -33,6 +33,7 @@ func (b *builder) build() {
 	b.state()
 	b.policyFiles()
 	b.ipData()
+	b.behavior()
 	b.routes()
 	b.publicFace()
 	b.limits()
@@ -122,13 +123,18 @@ func localName(host string) bool {
 	return host == "localhost" || strings.HasSuffix(host, ".localhost") || err == nil && ip.IsLoopback()
 }
 
+// parseNetwork reads a CIDR, or an address for a network of one.
+func parseNetwork(s string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(s); err == nil {
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	return netip.ParsePrefix(s)
+}
+
 func (b *builder) peers() {
 	for i, s := range b.f.TrustedProxies {
 		key := fmt.Sprintf("trusted_proxies[%d]", i)
-		p, err := netip.ParsePrefix(s)
-		if a, aerr := netip.ParseAddr(s); aerr == nil {
-			p, err = netip.PrefixFrom(a, a.BitLen()), nil
-		}
+		p, err := parseNetwork(s)
 		if err != nil {
 			b.at(key, fmt.Sprintf("%q is not an address or a network", s), "an address such as 10.0.0.5, or a CIDR")
 			continue

@@ -58,9 +58,10 @@ type Config struct {
 	PolicySource []byte
 	Roster       Roster
 
-	IPData ipintel.Config
-	Routes []Route
-	Limits Limits
+	IPData   ipintel.Config
+	Behavior Behavior
+	Routes   []Route
+	Limits   Limits
 
 	source *reader
 }
@@ -92,6 +93,15 @@ type WebAuthn struct{ RPID, RPName string }
 
 // Session bounds how long people stay signed in.
 type Session struct{ MaxAge, IdleTimeout time.Duration }
+
+// Behavior is what is remembered of people's visits, and which networks mean no one place.
+type Behavior struct {
+	Retention    time.Duration
+	RawAddresses time.Duration // 0: addresses are never stored
+	Offices      []netip.Prefix
+	// In addition to those that package behavior knows.
+	MobileASNs, SatelliteASNs []uint32
+}
 
 // Limits bound what one request may cost.
 type Limits struct {

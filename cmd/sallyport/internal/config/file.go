@@ -63,6 +63,13 @@ type file struct {
 			Format string `yaml:"format"`
 		} `yaml:"lists"`
 	} `yaml:"ip_data"`
+	Behavior struct {
+		Retention     time.Duration `yaml:"retention"`
+		RawAddresses  time.Duration `yaml:"raw_addresses"`
+		Offices       []string      `yaml:"offices"`
+		MobileASNs    []string      `yaml:"mobile_asns"`
+		SatelliteASNs []string      `yaml:"satellite_asns"`
+	} `yaml:"behavior"`
 	Limits struct {
 		Header               int64 `yaml:"header_bytes"`
 		Body                 int64 `yaml:"body_bytes"`
@@ -138,6 +145,8 @@ func defaults() file {
 	f.Store = "sqlite:state/sallyport.db"
 	f.Audit.File = "state/audit.jsonl"
 	f.Policy = "policy.yaml"
+	f.Behavior.Retention = 400 * 24 * time.Hour
+	f.Behavior.RawAddresses = 30 * 24 * time.Hour
 	f.Limits.Header = 32 << 10
 	f.Limits.Connections = 20_000
 	f.Limits.ConnectionsPerClient = 512

@@ -124,7 +124,7 @@ func (b *builder) policyFiles() {
 	if b.f.Roster == "" {
 		return
 	}
-	const what = "a CSV file with the columns email,countries,timezone"
+	const what = "a CSV file with the columns email,countries,timezone,started"
 	if source, ok := b.read("roster", b.f.Roster, what, maxRoster); ok {
 		roster, err := ParseRoster(b.path(b.f.Roster), source)
 		b.c.Roster = roster

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/policy"
@@ -61,7 +62,7 @@ func FuzzParse(f *testing.F) {
 }
 
 func FuzzRoster(f *testing.F) {
-	for _, s := range []string{"", "email\n", "email,countries,timezone\na@example.com,US;DE,Europe/Berlin\n", "email\n\"a@example.com\n", "email,email\n", "\xef\xbb\xbfemail\n#\n", "countries,email\n\"U\nS\",a@example.com\n"} {
+	for _, s := range []string{"", "email\n", "email,countries,timezone\na@example.com,US;DE,Europe/Berlin\n", "email\n\"a@example.com\n", "email,email\n", "\xef\xbb\xbfemail\n#\n", "countries,email\n\"U\nS\",a@example.com\n", "started,email\n2024-02-29,a@example.com\n"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, source []byte) {
@@ -75,6 +76,9 @@ func FuzzRoster(f *testing.F) {
 				if len(c) != 2 {
 					t.Errorf("%s: %q", email, c)
 				}
+			}
+			if !e.Started.IsZero() && (e.Started.Year() < 1950 || !e.Started.Equal(e.Started.Truncate(24*time.Hour))) {
+				t.Errorf("%s started at %s", email, e.Started)
 			}
 		}
 	})

@@ -56,7 +56,7 @@ var mistakes = []mistake{
 	{"tag", "client_id: sallyport", "client_id: !secret sallyport", 5, 14, "for a tag", "quotes", ""},
 
 	// Keys and types.
-	{"unknown key", session, "sesion: {max_age: 8h}", 7, 1, `no key "sesion" in the file`, "one of access_log, acme, audit, contact", "session"},
+	{"unknown key", session, "sesion: {max_age: 8h}", 7, 1, `no key "sesion" in the file`, "one of access_log, acme, audit, behavior, contact", "session"},
 	{"unknown key inside", "client_id: sallyport", "client_ID: sallyport", 5, 3, `no key "client_ID" in oidc`, "client_id", "client_id"},
 	{"unknown key in a route", from, "form: /\n", 10, 5, `no key "form" in routes[0]`, "", "from"},
 	{"unknown key, nothing near", session, "elephants: 1", 7, 1, `no key "elephants"`, "", ""},
@@ -172,6 +172,15 @@ var mistakes = []mistake{
 	{"allow domain", allow, "allow: {domains: ['*.example.com']}", 12, 23, "is not a domain", "example.com", ""},
 	{"allow empty group", allow, "allow: {groups: ['']}", 12, 22, "empty group", "", ""},
 	{"limits", session, "limits: {header_bytes: 10}", 7, 24, "out of range", "4096", ""},
+	{"retention too short", session, "behavior: {retention: 24h}", 7, 23, "24h0m0s is out of range", "30 days", ""},
+	{"retention in days", session, "behavior: {retention: 400d}", 7, 23, "not a duration", "12h", ""},
+	{"addresses outlive the rest", session, "behavior: {retention: 800h, raw_addresses: 900h}", 7, 44, "longer than the rest", "800h", ""},
+	{"no office", session, "behavior: {offices: [203.0.113.0/28, Berlin]}", 7, 38, `"Berlin" is not an address`, "203.0.113.0/28", ""},
+	{"half the Internet as an office", session, "behavior: {offices: [128.0.0.0/1]}", 7, 22, "large part of the Internet", "", ""},
+	{"mapped office", session, "behavior: {offices: ['::ffff:203.0.113.0/120']}", 7, 22, "is not an address or a network", "", ""},
+	{"ASN by name", session, "behavior: {mobile_asns: [Vodafone]}", 7, 26, `"Vodafone" is not the number`, "AS64500", ""},
+	{"ASN 0", session, "behavior: {satellite_asns: [AS0]}", 7, 29, `"AS0" is not the number`, "", ""},
+	{"behaviour key", session, "behavior: {office: []}", 7, 12, `no key "office" in behavior`, "", "offices"},
 	{
 		"two routes for one place", allow, allow + "\n  - name: other\n    from: http://LOCALHOST:8080/\n    to: http://127.0.0.1:3001\n    allow: {everyone: true}",
 		14, 11, `both serve http://localhost:8080/`, "of its own", "",

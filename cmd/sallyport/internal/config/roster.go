@@ -27,8 +27,9 @@ type Roster map[authn.Email]Entry
 
 // Entry is one person of the roster.
 type Entry struct {
-	Countries []string // ISO 3166-1 alpha-2, upper case
-	TimeZone  string   // IANA name
+	Countries []string  // ISO 3166-1 alpha-2, upper case
+	TimeZone  string    // IANA name
+	Started   time.Time // first day, at midnight UTC; zero when not known
 }
 
 // Complete returns p with what the roster knows. The roster wins over the
@@ -44,12 +45,15 @@ func (r Roster) Complete(p authn.Person) authn.Person {
 	if e.TimeZone != "" {
 		p.TimeZone = e.TimeZone
 	}
+	if !e.Started.IsZero() {
+		p.StartedAt = e.Started
+	}
 	return p
 }
 
 // ParseRoster reads CSV (RFC 4180) with a header line; the column email is
-// required, countries (several separated by spaces or semicolons) and timezone are
-// optional. The error is a policy.Diagnostics with every mistake, and then there is
+// required; countries (several separated by spaces or semicolons), timezone and started (a
+// date, such as 2026-03-01) are optional. The error is a policy.Diagnostics with every mistake, and then there is
 // no roster: half of one would be wrong about the other half.
 func ParseRoster(file string, source []byte) (Roster, error) {
 	source = bytes.TrimPrefix(source, []byte("\xef\xbb\xbf"))
@@ -65,7 +69,7 @@ func ParseRoster(file string, source []byte) (Roster, error) {
 	return roster, nil
 }
 
-var rosterColumns = []string{"email", "countries", "timezone"}
+var rosterColumns = []string{"email", "countries", "timezone", "started"}
 
 type rosterParser struct {
 	*mistakes
@@ -168,7 +172,23 @@ func (p *rosterParser) person(row []string, into Roster) {
 	if !p.zone(e.TimeZone) {
 		p.wrong(at, fmt.Sprintf("%q is not a time zone", e.TimeZone), "an IANA name such as America/New_York", "")
 	}
+	text, at = field("started")
+	e.Started = p.date(text, at)
 	into[email] = e
+}
+
+// date reads a day. One day looks like another until it is read the American way, so
+// that there is one way to write it; and nobody started before computers did.
+func (p *rosterParser) date(text string, at int) time.Time {
+	if text == "" {
+		return time.Time{}
+	}
+	d, err := time.Parse(time.DateOnly, text)
+	if err != nil || d.Year() < 1950 || d.Year() > 2200 {
+		p.wrong(at, fmt.Sprintf("%q is not a date", text), "the first day at work as YEAR-MONTH-DAY, such as 2026-03-01", "")
+		return time.Time{}
+	}
+	return d
 }
 
 func (p *rosterParser) countries(text string, at int) (list []string) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -14,12 +15,12 @@ import (
 )
 
 func TestRoster(t *testing.T) {
-	roster, err := config.ParseRoster("people.csv", []byte("\xef\xbb\xbf# who works where\nTimezone, Email ,COUNTRIES\nEurope/Berlin,Alice@Example.com,\"de, at\"\n,bob@example.com,us|CA;MX\n,carol@example.com,\n"))
+	roster, err := config.ParseRoster("people.csv", []byte("\xef\xbb\xbf# who works where\nTimezone, Email ,COUNTRIES,Started\nEurope/Berlin,Alice@Example.com,\"de, at\", 2026-03-01\n,bob@example.com,us|CA;MX,\n,carol@example.com,,\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := config.Roster{
-		"alice@example.com": {Countries: []string{"DE", "AT"}, TimeZone: "Europe/Berlin"},
+		"alice@example.com": {Countries: []string{"DE", "AT"}, TimeZone: "Europe/Berlin", Started: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)},
 		"bob@example.com":   {Countries: []string{"US", "CA", "MX"}},
 		"carol@example.com": {},
 	}
@@ -37,7 +38,7 @@ func TestRosterMistakes(t *testing.T) {
 	}{
 		{"empty", "", 1, 1, "the roster is empty", "email,countries,timezone", "", ""},
 		{"comments only", "# nobody\n", 1, 1, "the roster is empty", "", "", ""},
-		{"no header", "alice@example.com,US\n", 1, 1, `no column "alice@example.com"`, "email, countries, timezone", "", "email is missing"},
+		{"no header", "alice@example.com,US\n", 1, 1, `no column "alice@example.com"`, "email, countries, timezone, started", "", "email is missing"},
 		{"unknown column", "email,country\n", 1, 7, `no column "country"`, "", "", ""},
 		{"misspelt column", "emial,countries\n", 1, 1, `no column "emial"`, "", "email", "email is missing"},
 		{"column twice", "email,email\n", 1, 7, "twice", "", "", ""},
@@ -51,6 +52,10 @@ func TestRosterMistakes(t *testing.T) {
 		{"zone", "email,timezone\na@example.com,Berlin\n", 2, 15, `"Berlin" is not a time zone`, "America/New_York", "", ""},
 		{"zone Local", "email,timezone\na@example.com,Local\n", 2, 15, "not a time zone", "", "", ""},
 		{"zone outside", "email,timezone\na@example.com,../../etc/passwd\n", 2, 15, "not a time zone", "", "", ""},
+		{"date", "email,started\na@example.com,2026-02-30\n", 2, 15, `"2026-02-30" is not a date`, "2026-03-01", "", ""},
+		{"date the American way", "email,started\na@example.com,03/01/2026\n", 2, 15, "not a date", "YEAR-MONTH-DAY", "", ""},
+		{"date with a time", "email,started\na@example.com,2026-03-01T09:00:00Z\n", 2, 15, "not a date", "", "", ""},
+		{"date nobody means", "email,started\na@example.com,0026-03-01\n", 2, 15, "not a date", "", "", ""},
 		{"fields", "email,countries\na@example.com\n", 2, 1, "there are 1 fields", "2, as in the header", "", ""},
 		{"goes on after fields", "email,countries\na@example.com\nb\n,US\n", 2, 1, "fields", "", "", "not an e-mail"},
 		{"quote", "email,countries\na@example.com,U\"S\n", 2, 16, `bare "`, "doubled", "", ""},
@@ -84,10 +89,12 @@ func TestRosterIsBounded(t *testing.T) {
 }
 
 func TestRosterCompletesAPerson(t *testing.T) {
-	r := config.Roster{"a@example.com": {Countries: []string{"DE"}, TimeZone: "Europe/Berlin"}, "b@example.com": {}}
+	first, earlier := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC), time.Date(2020, 3, 1, 0, 0, 0, 0, time.UTC)
+	r := config.Roster{"a@example.com": {Countries: []string{"DE"}, TimeZone: "Europe/Berlin", Started: first}, "b@example.com": {}}
 	for _, c := range []struct{ given, want authn.Person }{
-		{authn.Person{Email: "a@example.com", Countries: []string{"US"}}, authn.Person{Email: "a@example.com", Countries: []string{"DE"}, TimeZone: "Europe/Berlin"}},
+		{authn.Person{Email: "a@example.com", Countries: []string{"US"}}, authn.Person{Email: "a@example.com", Countries: []string{"DE"}, TimeZone: "Europe/Berlin", StartedAt: first}},
 		{authn.Person{Email: "b@example.com", Countries: []string{"US"}}, authn.Person{Email: "b@example.com", Countries: []string{"US"}}},
+		{authn.Person{Email: "b@example.com", StartedAt: earlier}, authn.Person{Email: "b@example.com", StartedAt: earlier}},
 		{authn.Person{Email: "c@example.com", Countries: []string{"US"}}, authn.Person{Email: "c@example.com", Countries: []string{"US"}}},
 	} {
 		if d := cmp.Diff(c.want, r.Complete(c.given)); d != "" {
