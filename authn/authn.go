@@ -173,7 +173,7 @@ type Verification struct {
 type Browser struct {
 	Device   string `json:"device,omitempty"`    // the device cookie's public handle; "" without one
 	Family   string `json:"family,omitempty"`    // User-Agent without versions
-	JA4      string `json:"ja4,omitempty"`       // TLS fingerprint; "" where something else terminates TLS
+	JA4      string `json:"ja4,omitempty"`       // TLS fingerprint, less what one client changes by itself; "" where something else terminates TLS
 	TimeZone string `json:"time_zone,omitempty"` // IANA name, as the browser's script reports it
 }
 

@@ -25,10 +25,11 @@ func requestFacts(r *http.Request, v *Verdict, purpose string) policy.Request {
 	return f
 }
 
-// tlsFacts is the certificate that the client proved to hold, if it was asked for one.
-func tlsFacts(r *http.Request) policy.TLS {
+// tlsFacts is the certificate that the client proved to hold, if it was asked for one,
+// and what its hello looks like.
+func tlsFacts(r *http.Request, hello edge.Fingerprint) policy.TLS {
 	c := edge.ClientCertOf(r)
-	return policy.TLS{ClientCert: c.Fingerprint != "", ClientSubject: c.Subject, ClientSANs: c.SANs}
+	return policy.TLS{ClientCert: c.Fingerprint != "", ClientSubject: c.Subject, ClientSANs: c.SANs, JA4: hello.JA4}
 }
 
 func cut(s string, n int) string {
@@ -49,7 +50,7 @@ func identityFacts(f *policy.Facts, s authn.Session, now time.Time) {
 	if s.Level() == authn.None {
 		return
 	}
-	f.User = UserFacts(s.Person)
+	f.User = UserFacts(s.Person, now)
 	if s.Level() == authn.Verified {
 		c := s.Verification.Credential
 		f.Credential = policy.Credential{
@@ -60,21 +61,28 @@ func identityFacts(f *policy.Facts, s authn.Session, now time.Time) {
 }
 
 // UserFacts is what rules and grants see of a person.
-func UserFacts(p authn.Person) policy.User {
-	return policy.User{
+func UserFacts(p authn.Person, now time.Time) policy.User {
+	u := policy.User{
 		Email: string(p.Email), Name: p.Name, Subject: p.Subject.ID, Issuer: p.Subject.Issuer,
 		Groups: p.Groups, Countries: p.Countries, TimeZone: p.TimeZone, StartedDays: -1,
 	}
+	if !p.StartedAt.IsZero() {
+		u.StartedDays = int64(age(p.StartedAt, now) / (24 * time.Hour)) // who is to start is new: 0
+	}
+	return u
 }
 
-// sessionFacts is what moves with the clock and with the address.
-func sessionFacts(f *policy.Facts, s authn.Session, addr netip.Addr, now time.Time) {
-	f.Session = policy.Session{ID: s.ID, Level: s.Level().String()}
-	if s.Level() == authn.None {
+// sessionFacts is what moves with the clock and with the address. It leaves alone what
+// is compared: that is for movedFacts and browserFacts.
+func sessionFacts(f *policy.Facts, s *authn.Session, addr netip.Addr, now time.Time) {
+	level := s.Level()
+	f.Session.ID, f.Session.Level = s.ID, level.String()
+	f.Session.Age, f.Session.VerifiedAge, f.Session.VerifiedHere = 0, 0, false
+	if level == authn.None {
 		return
 	}
 	f.Session.Age = age(s.CreatedAt, now)
-	if s.Level() == authn.Verified {
+	if level == authn.Verified {
 		// Not clamped: an assertion from the future (the clock was set back) is not
 		// fresh, and only a negative age tells the policy so.
 		f.Session.VerifiedAge = now.Sub(s.Verification.At)
@@ -119,5 +127,5 @@ func sameIdentity(a, b *authn.Session) bool {
 	p, q, x, y := &a.Person, &b.Person, &a.Verification, &b.Verification
 	return a.ID == b.ID && a.Host == b.Host && p.Subject == q.Subject && p.Email == q.Email && p.Name == q.Name && p.TimeZone == q.TimeZone &&
 		slices.Equal(p.Groups, q.Groups) && slices.Equal(p.Countries, q.Countries) &&
-		x.At.Equal(y.At) && x.Addr == y.Addr && bytes.Equal(x.Credential.ID, y.Credential.ID)
+		p.StartedAt.Equal(q.StartedAt) && x.At.Equal(y.At) && x.Addr == y.Addr && x.Browser == y.Browser && bytes.Equal(x.Credential.ID, y.Credential.ID)
 }

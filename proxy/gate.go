@@ -2,7 +2,7 @@
 // decided.
 //
 // [Gate.Check] reads like the list of questions that it asks: what is asked for,
-// who is calling from where, which network is that, which person, what does the policy say. It
+// who is calling from where, which network is that, which person, what is unusual, what does the policy say. It
 // has no side effects. [Gate.ServeHTTP] acts: it is the one place that
 // blocks, sends somebody to prove themselves, or forwards, and it has every
 // decision in the audit log before the answer leaves.
@@ -32,9 +32,11 @@ import (
 	"sallyport/authn"
 	"sallyport/authn/session"
 	"sallyport/policy"
+	"sallyport/policy/behavior"
 	"sallyport/policy/ipintel"
 	"sallyport/proxy/audit"
 	"sallyport/proxy/clientip"
+	"sallyport/proxy/edge"
 	"sallyport/proxy/jsonrpc"
 	"sallyport/proxy/observe"
 	"sallyport/proxy/portal"
@@ -63,6 +65,8 @@ type Sessions interface {
 	Load(r *http.Request, host string) (authn.Session, error)
 	// List answers with what is alive.
 	List(ctx context.Context, f session.Filter) ([]session.Record, error)
+	// Device is the public handle of the device that the sign-in host knows the browser by, or "".
+	Device(r *http.Request) string
 }
 
 // Auditor is what the gate needs of proxy/audit.
@@ -102,6 +106,7 @@ type Config struct {
 	Streams    *streams.Registry // nil: nothing that is open can be cut
 	Observe    *observe.Observer // nil: no metrics and no access log
 	Limit      Limiter           // nil: ceremonies may be tried as often as one likes
+	Behavior   Behavior          // nil: nothing is remembered, and no history is known
 }
 
 // Limiter bounds how often Sallyport's own pages may be asked to do something.
@@ -116,6 +121,8 @@ type Gate struct {
 	current  atomic.Pointer[Snapshot]
 	swap     sync.Mutex // held by writers of current
 	verdicts *otter.Cache[memoKey, *memo]
+	families families
+	notes    notes
 	pool     sync.Pool     // of *Verdict
 	looks    atomic.Uint64 // at sessions that changed
 }
@@ -134,7 +141,15 @@ func New(c Config) (*Gate, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Gate{Config: c, verdicts: verdicts}
+	families, err := newFamilies()
+	if err != nil {
+		return nil, err
+	}
+	notes, err := newNotes()
+	if err != nil {
+		return nil, err
+	}
+	g := &Gate{Config: c, verdicts: verdicts, families: families, notes: notes}
 	g.pool.New = func() any { return new(Verdict) }
 	g.current.Store(c.Snapshot)
 	return g, nil
@@ -164,6 +179,7 @@ type Verdict struct {
 	Facts    policy.Facts
 
 	snapshot   *Snapshot
+	known      *memo           // nil: not judged
 	epoch      streams.Epoch   // before anything was judged
 	rpc        jsonrpc.Request // what a JSON-RPC route is asked to do
 	forwarding bool            // the answer may have begun
@@ -235,13 +251,15 @@ func (g *Gate) judge(r *http.Request, v *Verdict, purpose string) (err error) {
 		}
 	}
 	now := g.Now()
-	known := g.remember(v, purpose, now) // what network; what the policy says of both
-	v.Facts = known.facts
+	hello := edge.FingerprintOf(r)
+	v.known = g.remember(r, v, purpose, now) // what network; what is unusual; what the policy says of all three
+	v.Facts = v.known.facts
 	v.Facts.Time.Now = now
 	v.Facts.Request = requestFacts(r, v, purpose)
-	v.Facts.TLS = tlsFacts(r)
-	sessionFacts(&v.Facts, v.Session, v.Client, now)
-	v.Decision = v.snapshot.Policy.Conclude(&v.Facts, known.partial) // what about this very request
+	v.Facts.TLS = tlsFacts(r, hello)
+	sessionFacts(&v.Facts, &v.Session, v.Client, now)
+	g.browserFacts(&v.Facts, &v.Session.Verification.Browser, v.known, hello)
+	v.Decision = v.snapshot.Policy.Conclude(&v.Facts, v.known.partial) // what about this very request
 	return nil
 }
 
@@ -254,6 +272,7 @@ type memoKey struct {
 	addr     netip.Addr
 	route    *upstream.Route
 	purpose  string
+	device   string
 }
 
 // memo is the stable part of a judgement.
@@ -263,6 +282,18 @@ type memo struct {
 	session  authn.Session
 	facts    policy.Facts
 	partial  policy.Partial
+
+	agent atomic.Pointer[agent] // that of the last request; nil: nobody has asked
+
+	// What is unusual is asked once a minute, even if rules that read the clock are asked every second.
+	visit     behavior.Visit
+	seen      behavior.Assessment
+	assessed  time.Time
+	history   bool        // known, when that was asked
+	overtaken atomic.Bool // what was seen has changed by a visit of this memo's own
+
+	active atomic.Int64    // when the person's activity was last noted, in Unix nanoseconds
+	noted  [3]atomic.Int64 // when a visit was, by action
 }
 
 const (
@@ -272,23 +303,36 @@ const (
 
 // remember returns the part of the judgement that is the same for every request of
 // this session from this address to this route, from memory if it is still good.
-func (g *Gate) remember(v *Verdict, purpose string, now time.Time) *memo {
-	key := memoKey{session: v.Session.ID, host: v.Session.Host, addr: v.Client, route: v.Route, purpose: purpose}
+func (g *Gate) remember(r *http.Request, v *Verdict, purpose string, now time.Time) *memo {
+	device := g.deviceOf(r, v, purpose)
+	key := memoKey{session: v.Session.ID, host: v.Session.Host, addr: v.Client, route: v.Route, purpose: purpose, device: device}
 	if !v.Session.Verification.At.IsZero() {
 		key.verified = v.Session.Verification.At.UnixMicro()
 	}
-	if m, ok := g.verdicts.GetIfPresent(key); ok && m.good(v, now) {
-		return m
+	history := g.history()
+	old, ok := g.verdicts.GetIfPresent(key)
+	if ok && old.good(v, now) && old.current(history, now) {
+		return old
 	}
-	m := &memo{snapshot: v.snapshot, made: now, session: v.Session}
-	m.facts.IP = v.snapshot.Intel.Lookup(v.Client).Facts(now)
+	m := &memo{snapshot: v.snapshot, made: now, session: v.Session, history: history}
+	network := v.snapshot.Intel.Lookup(v.Client)
+	m.visit = sighting(&v.Session, network, device, now)
+	if ok && old.snapshot == v.snapshot && sameIdentity(&old.session, &v.Session) && old.current(history, now) {
+		m.seen, m.assessed = old.seen, old.assessed
+		m.active.Store(old.active.Load())
+	} else {
+		m.seen, m.assessed = g.assess(m.visit), now
+	}
+	m.facts.IP = network.Facts(now)
 	identityFacts(&m.facts, v.Session, now)
 	m.facts.Time.Now = now
 	m.facts.Request = policy.Request{Purpose: purpose}
 	if v.Route != nil {
 		m.facts.Request.Route = v.Route.Name
 	}
-	sessionFacts(&m.facts, v.Session, v.Client, now)
+	sessionFacts(&m.facts, &v.Session, v.Client, now)
+	movedFacts(&m.facts, &v.Session, network, v.snapshot.Intel)
+	behaviorFacts(&m.facts, m.seen)
 	m.partial = v.snapshot.Policy.Stable(&m.facts)
 	// Strangers are not remembered: they would push out the people who work here.
 	if v.Session.ID != "" {
@@ -304,4 +348,14 @@ func (m *memo) good(v *Verdict, now time.Time) bool {
 	age := now.Sub(m.made)
 	return m.snapshot == v.snapshot && sameIdentity(&m.session, &v.Session) && age >= 0 &&
 		(age < clockBoundAge || age < memoAge && !m.partial.ClockBound())
+}
+
+// current reports whether what is unusual need not be asked again. That somebody's own
+// history is not known while there is one is believed for a second: it is being read.
+func (m *memo) current(history bool, now time.Time) bool {
+	age, most := now.Sub(m.assessed), memoAge
+	if history && !m.seen.Seen.Known {
+		most = clockBoundAge
+	}
+	return m.history == history && age >= 0 && age < most && !m.overtaken.Load()
 }

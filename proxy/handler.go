@@ -95,6 +95,7 @@ func (g *Gate) allow(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		g.fail(w, r, v, fmt.Errorf("audit: %w", err))
 		return
 	}
+	g.note(r, v, policy.Allow)
 	g.forward(w, r, v)
 }
 
@@ -156,6 +157,7 @@ func (g *Gate) stepUp(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		if f.Incident, ok = g.turnedAway(w, r, v, g.record(r, v, "access", portal.NewIncident())); !ok {
 			return
 		}
+		g.note(r, v, policy.StepUp)
 	}
 	back := v.Target.RawPath
 	if v.Target.RawQuery != "" {
@@ -180,6 +182,7 @@ func (g *Gate) block(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	if !ok {
 		return
 	}
+	g.note(r, v, policy.Block)
 	g.Pages.Refuse(w, r, portal.Blocked(v.Decision, string(v.Session.Person.Email), incident))
 }
 

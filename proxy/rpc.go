@@ -78,7 +78,7 @@ func (g *Gate) inspect(r *http.Request, j *judged) func([]byte) ([]byte, bool) {
 		if errors.As(err, &bad) {
 			return g.answerMessage(r, v, bad.RPCCode(), bad.Detail, map[string]any{"error": string(bad.Code)})
 		}
-		v.Facts, v.Decision = j.again(v.snapshot, req.Methods, g.Now())
+		v.Facts, v.Decision = g.again(j, v.snapshot, req.Methods, g.Now())
 		switch v.Decision.Action {
 		case policy.Allow:
 			if err := g.recordAllow(r, v); err != nil {

@@ -9,18 +9,29 @@ import (
 	"sallyport/authn"
 	"sallyport/authn/session"
 	"sallyport/policy"
+	"sallyport/policy/behavior"
+	"sallyport/policy/ipintel"
 	"sallyport/proxy/portal"
 	"sallyport/proxy/streams"
 	"sallyport/proxy/upstream"
 )
 
 // judged is what an open stream was let through on; it is judged again from this. All
-// but who the person is now stays as it was.
+// but who the person is now, and what is unusual by now, stays as it was.
 type judged struct {
 	facts   policy.Facts
 	session authn.Session
 	route   *upstream.Route
+	visit   behavior.Visit
 	person  atomic.Pointer[known]
+	seen    atomic.Pointer[seen]
+}
+
+// seen is what was unusual when it was last asked.
+type seen struct {
+	behavior.Assessment
+	at      time.Time
+	history bool
 }
 
 // known is who the person was when a session was looked at for the at-th time. An
@@ -43,17 +54,39 @@ func (j *judged) learn(k *known) {
 // groups, older proof. The proof stays the one that the stream was opened with: a
 // stream on a stolen cookie gains nothing from its owner's next assertion. methods are
 // those that the stream calls now.
-func (j *judged) again(s *Snapshot, methods []string, now time.Time) (policy.Facts, policy.Decision) {
+func (g *Gate) again(j *judged, s *Snapshot, methods []string, now time.Time) (policy.Facts, policy.Decision) {
 	f, who := j.facts, j.session
 	if k := j.person.Load(); k != nil {
 		who.Person = k.person
 	}
 	f.Request.RPCMethods = methods
-	f.IP = s.Intel.Lookup(f.IP.Addr).Facts(now)
+	network := s.Intel.Lookup(f.IP.Addr)
+	f.IP = network.Facts(now)
 	f.Time.Now = now
 	identityFacts(&f, who, now)
-	sessionFacts(&f, who, f.IP.Addr, now)
+	sessionFacts(&f, &who, f.IP.Addr, now)
+	movedFacts(&f, &who, network, s.Intel)
+	behaviorFacts(&f, g.seenAgain(j, network, now))
 	return f, s.Policy.Decide(&f)
+}
+
+// seenAgain is what is unusual about a stream, asked at most once a minute.
+func (g *Gate) seenAgain(j *judged, n ipintel.Network, now time.Time) behavior.Assessment {
+	history := g.history()
+	if s := j.seen.Load(); s != nil && s.history == history && now.Sub(s.at) < memoAge && !now.Before(s.at) {
+		return s.Assessment
+	}
+	v := j.visit
+	v.At, v.Place = now, placeOf(n)
+	s := &seen{g.assess(v), now, history}
+	j.seen.Store(s)
+	return s.Assessment
+}
+
+func newJudged(v *Verdict) *judged {
+	j := &judged{facts: v.Facts, session: v.Session, route: v.Route, visit: v.known.visit}
+	j.seen.Store(&seen{v.known.seen, v.known.assessed, v.known.history})
+	return j
 }
 
 // open registers the request as a stream of its session, so that it can be cut from
@@ -61,7 +94,7 @@ func (j *judged) again(s *Snapshot, methods []string, now time.Time) (policy.Fac
 func (g *Gate) open(r *http.Request, v *Verdict) *streams.Stream {
 	s := g.Streams.Open(r.Context(), v.epoch, streams.Info{
 		Session: v.Session.ID, Route: v.Route.Name, Opened: g.Now(),
-		Value: &judged{facts: v.Facts, session: v.Session, route: v.Route},
+		Value: newJudged(v),
 	})
 	s.Until(v.Session.ExpiresAt, streams.Expired)
 	return s
@@ -71,7 +104,7 @@ func (g *Gate) open(r *http.Request, v *Verdict) *streams.Stream {
 // only the streams of routes that ask for it: a download is not broken off because the proof
 // that it began with grew old.
 func (g *Gate) cut(s *Snapshot, j *judged, now time.Time) (streams.Reason, bool) {
-	_, d := j.again(s, j.facts.Request.RPCMethods, now)
+	_, d := g.again(j, s, j.facts.Request.RPCMethods, now)
 	switch {
 	case d.Action == policy.Block:
 		return streams.Blocked, true

@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 
+	"sallyport/authn"
+	"sallyport/proxy/edge"
 	"sallyport/proxy/portal"
 )
 
@@ -25,9 +27,17 @@ func (v *visit) Judge(purpose string) (portal.Judgement, error) {
 	if err := v.gate.judge(v.request, v.verdict, purpose); err != nil {
 		return portal.Judgement{}, err
 	}
+	v.gate.note(v.request, v.verdict, v.verdict.Decision.Action)
 	return portal.Judgement{
 		Session: v.verdict.Session, Facts: v.verdict.Facts, Decision: v.verdict.Decision, Incident: portal.NewIncident(),
 	}, nil
+}
+
+// Browser is what an assertion that this request brings was made with.
+func (v *visit) Browser() authn.Browser {
+	return authn.Browser{
+		Device: v.gate.Sessions.Device(v.request), Family: v.gate.families.of(v.request.UserAgent()), JA4: edge.FingerprintOf(v.request).Family,
+	}
 }
 
 // Record writes an identity event about the judgement, which the portal may have moved

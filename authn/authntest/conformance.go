@@ -163,6 +163,7 @@ func sampleToken(secret, id, host string) session.Token {
 		Verification: authn.Verification{
 			At: epoch.Add(time.Minute), Addr: netip.MustParseAddr("2001:db8::17"),
 			Credential: sampleCredential("credential-"+id, authn.Subject{}).Credential,
+			Browser:    authn.Browser{Device: "device-of-" + id, Family: `Chrome on "Linux"`, JA4: "t13d1516h2_8daaf6152771_e5627efa2ab1", TimeZone: "Europe/Zurich"},
 		},
 	}
 }

@@ -24,6 +24,19 @@ var tokenTests = []storeTest{
 		t.equal(t.alive(digest("late")), false)
 		t.equal(t.alive(next.Digest), true)
 	}},
+	{"a token keeps what its assertion was made with", func(t *storeT) {
+		_, old := t.create("s1", subject("alice"))
+		bare := sampleToken("bare", "s1", old.Host)
+		bare.Verification.Browser = authn.Browser{}
+		full := sampleToken("full", "s1", "other.example.test")
+		t.ok(t.a.ReplaceToken(t.ctx, old.Digest, bare))
+		t.ok(t.a.PutToken(t.ctx, full))
+		for _, want := range []session.Token{bare, full} {
+			_, got, err := t.b.LoadSession(t.ctx, want.Digest)
+			t.ok(err)
+			t.equal(got.Verification.Browser, want.Verification.Browser)
+		}
+	}},
 	{"of concurrent rotations one wins", func(t *storeT) {
 		_, old := t.create("s1", subject("alice"))
 		wins := t.race(8, func(i int, s Stores) error {

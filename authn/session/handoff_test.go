@@ -18,7 +18,7 @@ func TestHandoff(t *testing.T) {
 	b := e.browser()
 	s := b.verify(b.signIn(signInHost, alice()))
 	got, path := b.cross(signInHost, appHost, "https://"+appHost+"/ledger?page=2")
-	if path != "/ledger?page=2" || got.ID != s.ID || got.Host != appHost || got.Verification.At != s.Verification.At {
+	if path != "/ledger?page=2" || got.ID != s.ID || got.Host != appHost || got.Verification.At != s.Verification.At || got.Verification.Browser != e.verification().Browser {
 		t.Fatalf("%s, %+v", path, got)
 	}
 	if b.cookie(signInHost) == b.cookie(appHost) {

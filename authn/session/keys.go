@@ -20,11 +20,22 @@ import (
 const (
 	useCookie = "cookie"
 	useSecret = "session-secret" // refresh and ID tokens at rest
+	useDevice = "device"
 
 	keysKept    = 3
+	devicesKept = 16 // of keys for device cookies: those open nothing, and live for a year
 	keySize     = 32 // AES-256
 	reloadAtMin = time.Second
 )
+
+var uses = []string{useCookie, useSecret, useDevice}
+
+func kept(use string) int {
+	if use == useDevice {
+		return devicesKept
+	}
+	return keysKept
+}
 
 var errSealed = errors.New("sealed value does not open")
 
@@ -41,11 +52,12 @@ type ring struct {
 
 type keySet struct {
 	cookies []securecookie.Codec
+	devices []securecookie.Codec
 	secrets []cipher.AEAD
 }
 
 func (g *ring) init(ctx context.Context) error {
-	for _, use := range []string{useCookie, useSecret} {
+	for _, use := range uses {
 		ks, err := g.store.Keys(ctx, use)
 		if err != nil {
 			return err
@@ -67,8 +79,8 @@ func (g *ring) fresh(use string) Key {
 }
 
 func (g *ring) rotate(ctx context.Context) error {
-	for _, use := range []string{useCookie, useSecret} {
-		if err := g.store.AddKey(ctx, g.fresh(use), keysKept); err != nil {
+	for _, use := range uses {
+		if err := g.store.AddKey(ctx, g.fresh(use), kept(use)); err != nil {
 			return err
 		}
 	}
@@ -84,16 +96,9 @@ func (g *ring) reload(ctx context.Context) error {
 
 func (g *ring) reloadLocked(ctx context.Context) error {
 	g.reloaded = g.clock.now()
-	var set keySet
-	cookies, err := g.load(ctx, useCookie)
-	if err == nil {
-		set.secrets, err = g.load(ctx, useSecret)
-	}
+	set, err := g.loadAll(ctx)
 	if g.failed = err; err != nil {
 		return err
-	}
-	for _, a := range cookies {
-		set.cookies = append(set.cookies, codec{a})
 	}
 	g.keys.Store(&set)
 	return nil
@@ -111,6 +116,25 @@ func (g *ring) reloadSoon(ctx context.Context) error {
 	return g.reloadLocked(ctx)
 }
 
+func (g *ring) loadAll(ctx context.Context) (set keySet, err error) {
+	if set.cookies, err = g.codecs(ctx, useCookie); err != nil {
+		return set, err
+	}
+	if set.devices, err = g.codecs(ctx, useDevice); err != nil {
+		return set, err
+	}
+	set.secrets, err = g.load(ctx, useSecret)
+	return set, err
+}
+
+func (g *ring) codecs(ctx context.Context, use string) (list []securecookie.Codec, err error) {
+	keys, err := g.load(ctx, use)
+	for _, a := range keys {
+		list = append(list, codec{a})
+	}
+	return list, err
+}
+
 func (g *ring) load(ctx context.Context, use string) ([]cipher.AEAD, error) {
 	ks, err := g.store.Keys(ctx, use)
 	if err != nil {
@@ -120,7 +144,7 @@ func (g *ring) load(ctx context.Context, use string) ([]cipher.AEAD, error) {
 		return nil, fmt.Errorf("no %q key", use)
 	}
 	var as []cipher.AEAD
-	for _, k := range ks[:min(len(ks), keysKept)] {
+	for _, k := range ks[:min(len(ks), kept(use))] {
 		if len(k.Secret) != keySize || k.Use != use {
 			return nil, fmt.Errorf("key %s is not a %d byte %q key", k.ID, keySize, use)
 		}

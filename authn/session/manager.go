@@ -71,6 +71,7 @@ type Manager struct {
 	maxAge, idle  time.Duration
 	cookie        string
 	handoffCookie string
+	deviceCookie  string
 	options       sessions.Options // of every cookie; copied, never handed out
 
 	pollMu sync.Mutex // one poll at a time; guards seq
@@ -104,7 +105,7 @@ func New(ctx context.Context, c Config) (*Manager, error) {
 		cache:  newCache(orDefault(c.CacheSize, DefaultCacheSize)),
 		maxAge: orDefault(c.MaxAge, DefaultMaxAge),
 		idle:   orDefault(c.IdleTimeout, DefaultIdleTimeout),
-		cookie: "sallyport", handoffCookie: "sallyport-handoff",
+		cookie: "sallyport", handoffCookie: "sallyport-handoff", deviceCookie: "sallyport-device",
 		// No Domain: the cookie stays with the host that set it. No Max-Age: it
 		// is forgotten with the browser, and the server decides anyway.
 		options: sessions.Options{Path: "/", Secure: c.Secure, HttpOnly: true, SameSite: http.SameSiteLaxMode},
@@ -112,7 +113,7 @@ func New(ctx context.Context, c Config) (*Manager, error) {
 	if c.Secure {
 		// The prefix makes browsers refuse the cookie from a sibling domain or
 		// from plain http, which could otherwise plant one (RFC 6265bis 4.1.3).
-		m.cookie, m.handoffCookie = "__Host-"+m.cookie, "__Host-"+m.handoffCookie
+		m.cookie, m.handoffCookie, m.deviceCookie = "__Host-"+m.cookie, "__Host-"+m.handoffCookie, "__Host-"+m.deviceCookie
 	}
 	m.ring.store, m.ring.clock = c.Keys, m.clock
 	if err := m.ring.init(ctx); err != nil {
@@ -141,7 +142,9 @@ func (m *Manager) HandoffCookieName() string { return m.handoffCookie }
 
 // RotateKeys makes new keys, for cookies and for the tokens of the OpenID
 // provider. The three newest open: a cookie sealed four rotations ago is
-// refused, and so a session older than that has to sign in again.
+// refused, and so a session older than that has to sign in again. Of the keys for
+// device cookies the sixteen newest open: rotated once a month, devices stay known
+// for a year.
 func (m *Manager) RotateKeys(ctx context.Context) error {
 	if err := m.ring.rotate(ctx); err != nil {
 		return unavailable("rotating keys", err)

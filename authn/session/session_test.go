@@ -122,6 +122,7 @@ func (e *env) verification() authn.Verification {
 	return authn.Verification{
 		At: e.clock.Now(), Addr: netip.MustParseAddr("192.0.2.7"),
 		Credential: authn.Credential{ID: []byte("cred"), Class: authn.ClassSynced},
+		Browser:    authn.Browser{Device: "device", Family: "Chrome on Linux", JA4: "t13d1513h2_8daaf6152771_e5627efa2ab1", TimeZone: "Europe/Zurich"},
 	}
 }
 

@@ -246,7 +246,7 @@ func (a *app) front(s *proxy.Snapshot) error {
 		return err
 	}
 	a.upstream = upstream.NewForwarder(upstream.Config{
-		Cookies:        []string{a.sessions.CookieName(), a.sessions.HandoffCookieName(), pt.TicketCookieName(), pt.FlowCookiePrefix() + "*"},
+		Cookies:        []string{a.sessions.CookieName(), a.sessions.HandoffCookieName(), a.sessions.DeviceCookieName(), pt.TicketCookieName(), pt.FlowCookiePrefix() + "*"},
 		MaxHeaderBytes: c.Limits.Header, OnError: proxy.UpstreamError(pages), Logger: a.logger,
 		OnResponse: func(_ *upstream.ForwardRequest, res *http.Response) error { return streams.Attach(res) },
 	})
@@ -274,7 +274,7 @@ func routeOptions(c *config.Config) map[string]proxy.RouteOptions {
 
 // tools lists what a person may open, for their account page.
 func (a *app) tools(p authn.Person) []portal.Link {
-	user := proxy.UserFacts(p)
+	user := proxy.UserFacts(p, time.Now())
 	var links []portal.Link
 	for _, r := range *a.routes.Load() {
 		if r.Allow.Permits(user) {

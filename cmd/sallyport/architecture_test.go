@@ -62,6 +62,7 @@ var owners = map[string]struct {
 	"go.yaml.in/yaml":                       {[]string{"policy", "cmd/sallyport/internal/config"}, "each owns one strict file format"},
 	"github.com/pires/go-proxyproto":        {[]string{"proxy/clientip"}, "one reader of who the peer says it is"},
 	"golang.org/x/mod/sumdb":                {[]string{"proxy/audit"}, "one Merkle log"},
+	"github.com/mileusna/useragent":         {[]string{"proxy"}, "what it makes of made-up text is bounded once"},
 	"github.com/alecthomas/kong":            {[]string{"cmd/sallyport"}, "one command line"},
 	"sallyport/authn/authntest":             {[]string{"cmd/sallyport/internal/demo"}, "the demo plays the OpenID provider; nothing else in the product may"},
 	"sallyport/cmd/sallyport/internal/demo": {[]string{"cmd/sallyport"}, "nothing of the demo is reachable from serve"},

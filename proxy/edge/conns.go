@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"hash/maphash"
 	"net"
@@ -38,7 +39,7 @@ func (l *listener) Accept() (net.Conn, error) {
 			continue
 		}
 		c.accepted.Add(1)
-		return &conn{Conn: nc, server: l.server}, nil
+		return &conn{Conn: nc, server: l.server, info: new(connInfo)}, nil
 	}
 }
 
@@ -59,6 +60,7 @@ type conn struct {
 	refused error
 	client  netip.Prefix // invalid: not counted
 	closed  sync.Once
+	info    *connInfo
 }
 
 func (c *conn) Read(p []byte) (int, error) {
@@ -168,12 +170,21 @@ func (c *clientCounts) put(key netip.Prefix) {
 
 // connInfo is what is worked out once for a connection.
 type connInfo struct {
-	once sync.Once
-	cert ClientCert
+	once  sync.Once
+	cert  ClientCert
+	hello Fingerprint // written in the handshake
 }
 
 type connInfoKey struct{}
 
-func withConnInfo(ctx context.Context, _ net.Conn) context.Context {
-	return context.WithValue(ctx, connInfoKey{}, new(connInfo))
+// withConnInfo gives requests what their connection has found out.
+func withConnInfo(ctx context.Context, c net.Conn) context.Context {
+	if t, ok := c.(*tls.Conn); ok {
+		c = t.NetConn()
+	}
+	info := new(connInfo)
+	if own, ok := c.(*conn); ok {
+		info = own.info
+	}
+	return context.WithValue(ctx, connInfoKey{}, info)
 }

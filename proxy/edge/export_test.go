@@ -5,3 +5,6 @@ var Until = until
 
 // MatchSAN is the comparison of allowed names.
 var MatchSAN = matchSAN
+
+// FingerprintFor reads a hello.
+var FingerprintFor = fingerprint

@@ -47,6 +47,7 @@ func NewTLS(c TLSConfig) (*tls.Config, error) {
 		c.ClientAuth.apply(base)
 	}
 	base.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+		noteHello(h)
 		if c.ACME != nil && slices.Equal(h.SupportedProtos, []string{acme.ALPNProto}) {
 			// The authority that checks a challenge has no client certificate. What
 			// it gets is the challenge certificate, and no HTTP.

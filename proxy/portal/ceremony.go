@@ -34,6 +34,7 @@ type ceremonyRequest struct {
 	Ceremony   string          `json:"ceremony"`
 	Credential json.RawMessage `json:"credential"`
 	Name       string          `json:"name"`
+	TimeZone   string          `json:"time_zone"` // as the browser names it
 }
 
 func readCeremony(w http.ResponseWriter, r *http.Request) (ceremonyRequest, error) {
@@ -106,6 +107,7 @@ func (p *Portal) stepUpPage(w http.ResponseWriter, r *http.Request, v Visit) err
 	case usable(passkeys) == 0:
 		return p.passkeyBlocked(r, v, j)
 	}
+	p.keepDevice(w, r)
 	causes := trip.causes
 	if len(causes) == 0 && j.Session.Level() == authn.SignedIn {
 		causes = []policy.Cause{policy.CauseUnverified}
@@ -208,7 +210,9 @@ func (p *Portal) stepUpFinish(w http.ResponseWriter, r *http.Request, v Visit) e
 	if err != nil {
 		return p.ceremonyFailed(r, v, j, "step_up_failed", err)
 	}
-	s, err := p.Sessions.Verify(w, r, j.Session, authn.Verification{At: p.Now(), Addr: j.Facts.IP.Addr, Credential: cred})
+	browser := v.Browser()
+	browser.TimeZone = timeZone(c.TimeZone)
+	s, err := p.Sessions.Verify(w, r, j.Session, authn.Verification{At: p.Now(), Addr: j.Facts.IP.Addr, Credential: cred, Browser: browser})
 	if errors.Is(err, session.ErrNoSession) { // another tab won, or the session ended meanwhile (W8)
 		if err := v.Record(r.Context(), "step_up_failed", j, map[string]string{"code": passkey.CodeOvertaken}); err != nil {
 			return err
@@ -219,7 +223,8 @@ func (p *Portal) stepUpFinish(w http.ResponseWriter, r *http.Request, v Visit) e
 		return err
 	}
 	j.Session = s
-	if err := v.Record(r.Context(), "step_up", j, map[string]string{"credential": credentialHandle(cred), "class": cred.Class.String()}); err != nil {
+	detail := withBrowser(map[string]string{"credential": credentialHandle(cred), "class": cred.Class.String()}, browser)
+	if err := v.Record(r.Context(), "step_up", j, detail); err != nil {
 		return err
 	}
 	next, err := p.next(r.Context(), s, trip.to, trip.bind)

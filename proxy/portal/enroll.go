@@ -41,6 +41,7 @@ func (p *Portal) enrollPage(w http.ResponseWriter, r *http.Request, v Visit) err
 		redirect(w, journey{to: returnTo{p.origin, here}, causes: []policy.Cause{policy.CauseSession}}.page("step-up"))
 		return nil
 	}
+	p.keepDevice(w, r)
 	p.Pages.render(w, http.StatusOK, "ceremony", view{
 		Title: "Enrol your passkey", Email: string(j.Session.Person.Email), Script: true,
 		Text:   []string{"A passkey replaces a second password: from now on you confirm sign-ins with your fingerprint, your face or your device PIN. These never leave your device."},
@@ -141,6 +142,9 @@ func (p *Portal) enrollFinish(w http.ResponseWriter, r *http.Request, v Visit) e
 	}
 	rec.Name = passkeyName(c.Name, r.UserAgent())
 	detail := map[string]string{"credential": credentialHandle(rec.Credential), "class": rec.Class.String(), "aaguid": rec.AAGUID, "with": "passkey"}
+	browser := v.Browser()
+	browser.TimeZone = timeZone(c.TimeZone)
+	withBrowser(detail, browser)
 	if c.Ticket != "" {
 		detail["with"], detail["ticket"], detail["ticket_by"] = "ticket", ticket.ID, ticket.CreatedBy
 	}

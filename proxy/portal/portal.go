@@ -57,6 +57,8 @@ type Visit interface {
 	// Judge asks the policy about this request for one of the policy.Purpose*
 	// values. An error means that no judgement could be made: the caller refuses.
 	Judge(purpose string) (Judgement, error)
+	// Browser is what is known of the browser, but for its time zone.
+	Browser() authn.Browser
 	// Record writes an identity event; it is durable when Record returns.
 	Record(ctx context.Context, event string, j Judgement, detail map[string]string) error
 }

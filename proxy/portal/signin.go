@@ -111,6 +111,7 @@ func (p *Portal) signInPage(w http.ResponseWriter, r *http.Request, v Visit) err
 	if q.Get("go") != "" {
 		return p.toProvider(w, r, trip)
 	}
+	p.keepDevice(w, r)
 	// A link, not a form: browsers hold the whole redirect chain behind a form
 	// submission against form-action, and where a provider redirects is not ours to list.
 	p.Pages.render(w, http.StatusOK, "message", view{

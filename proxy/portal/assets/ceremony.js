@@ -85,7 +85,10 @@ async function run() {
       : await navigator.credentials.get({ publicKey: PublicKeyCredential.parseRequestOptionsFromJSON(options) });
     busy("Checking…");
     const name = form.elements.namedItem("name");
-    const done = await post(form.dataset.finish, { ...context, ceremony: begun.ceremony, credential: credential.toJSON(), name: name ? name.value : "" });
+    const done = await post(form.dataset.finish, {
+      ...context, ceremony: begun.ceremony, credential: credential.toJSON(), name: name ? name.value : "",
+      time_zone: Intl.DateTimeFormat().resolvedOptions().timeZone || "",
+    });
     busy("Done. Taking you back…");
     location.assign(done.next);
   } catch (error) {

@@ -15,7 +15,7 @@ const sessionColumns = `s.id, s.subject_issuer, s.subject_id, s.email, s.name, s
 	s.created_at, s.expires_at, s.last_seen_at, s.auth_time, s.provider_session, s.id_token, s.refresh_token, s.refreshed_at, s.started_at`
 
 const loadSession = `select ` + sessionColumns + `,
-	t.host, t.created_at, t.verified_at, t.verified_addr, t.verified_credential
+	t.host, t.created_at, t.verified_at, t.verified_addr, t.verified_credential, t.verified_browser
 	from session_tokens t join sessions s on s.id = t.session_id where t.digest = $1`
 
 // sessionInto lists where sessionColumns are scanned to.
@@ -64,7 +64,8 @@ func (d *DB) LoadSession(ctx context.Context, digest session.Digest) (session.Re
 	var r session.Record
 	t := session.Token{Digest: digest}
 	err := d.load.QueryRowContext(ctx, digest[:]).Scan(append(sessionInto(&r),
-		&t.Host, timeCol{&t.CreatedAt}, timeCol{&t.Verification.At}, addrCol{&t.Verification.Addr}, jsonCol{&t.Verification.Credential})...)
+		&t.Host, timeCol{&t.CreatedAt}, timeCol{&t.Verification.At}, addrCol{&t.Verification.Addr}, jsonCol{&t.Verification.Credential},
+		jsonCol{&t.Verification.Browser})...)
 	if err != nil {
 		return session.Record{}, session.Token{}, d.wrap("load session", found(err))
 	}

@@ -85,9 +85,13 @@ func (t tx) insertToken(tok session.Token) error {
 	if err != nil {
 		return err
 	}
-	return t.put(`insert into session_tokens (digest, session_id, host, created_at, verified_at, verified_addr, verified_credential, verified_with)
-		values ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		tok.Digest[:], tok.SessionID, tok.Host, micros(tok.CreatedAt), optional(v.At), addrText(v.Addr), credential, blob(v.Credential.ID))
+	browser, err := jsonText(v.Browser)
+	if err != nil {
+		return err
+	}
+	return t.put(`insert into session_tokens (digest, session_id, host, created_at, verified_at, verified_addr, verified_credential, verified_with, verified_browser)
+		values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+		tok.Digest[:], tok.SessionID, tok.Host, micros(tok.CreatedAt), optional(v.At), addrText(v.Addr), credential, blob(v.Credential.ID), browser)
 }
 
 func addrText(a netip.Addr) string {

@@ -1,0 +1,192 @@
+package proxy
+
+import (
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+
+	"sallyport/authn"
+	"sallyport/policy"
+	"sallyport/policy/behavior"
+	"sallyport/policy/ipintel"
+	"sallyport/proxy/edge"
+	"sallyport/proxy/portal"
+)
+
+// Behavior is what the gate needs of policy/behavior. Its methods are called while
+// requests wait: none does I/O, and none blocks.
+type Behavior interface {
+	// Assess compares a visit with what was seen before.
+	Assess(v behavior.Visit) behavior.Assessment
+	// Record remembers a visit and what was decided about it. Only what was allowed
+	// becomes somebody's normal place.
+	Record(v behavior.Visit, action policy.Action)
+	// Active notes that somebody did something themselves.
+	Active(s authn.Subject, at time.Time)
+	// Known reports whether the history can be read.
+	Known() bool
+}
+
+// history says whether what was seen before is known.
+func (g *Gate) history() bool { return g.Behavior != nil && g.Behavior.Known() }
+
+// assess asks what is unusual about a visit. What cannot be read is not known, which is
+// a fact; what the browser said of itself, and that there is this session, need no history.
+func (g *Gate) assess(v behavior.Visit) behavior.Assessment {
+	if g.Behavior == nil {
+		return behavior.Assessment{}
+	}
+	a := g.Behavior.Assess(v)
+	if !g.Behavior.Known() {
+		a = behavior.Assessment{Browser: a.Browser, Concurrent: a.Concurrent}
+	}
+	return a
+}
+
+// sighting is a visit of a session as behaviour sees it.
+func sighting(s *authn.Session, n ipintel.Network, device string, now time.Time) behavior.Visit {
+	b := &s.Verification.Browser
+	return behavior.Visit{Subject: s.Person.Subject, At: now, Place: placeOf(n), Device: device, Session: s.ID, Zone: b.TimeZone}
+}
+
+func placeOf(n ipintel.Network) behavior.Place {
+	return behavior.Place{
+		Addr: n.Addr, Country: n.Country, ASN: n.ASN, Org: n.Org, TimeZone: n.TimeZone,
+		Point:   behavior.Point{Lat: n.Location.Lat, Lon: n.Location.Lon, RadiusKm: float64(n.Location.RadiusKm), Known: n.Location.Known},
+		Flagged: n.Signals != 0, // every signal there is says that the address stands for many places
+		Private: n.Private,
+	}
+}
+
+// deviceOf is the device that a request comes from. The device's cookie is on the sign-in
+// host alone. Elsewhere, and for routes, which have no time for a look at another
+// cookie, it is the one that the passkey was used on.
+func (g *Gate) deviceOf(r *http.Request, v *Verdict, purpose string) string {
+	if purpose != policy.PurposeAccess && v.Target.Scheme+"://"+v.Target.Host == g.SignIn {
+		return g.Sessions.Device(r)
+	}
+	return v.Session.Verification.Browser.Device
+}
+
+// behaviorFacts is what history says.
+func behaviorFacts(f *policy.Facts, a behavior.Assessment) {
+	f.Seen, f.Travel, f.Address, f.Device, f.Activity, f.Browser = a.Seen, a.Travel, a.Address, a.Device, a.Activity, a.Browser
+	f.Session.Concurrent = a.Concurrent
+}
+
+// movedFacts compares where a session is with where it was proven. Both places are
+// looked up in the data of now: other data must not look like a journey.
+func movedFacts(f *policy.Facts, s *authn.Session, here ipintel.Network, intel *ipintel.Snapshot) {
+	f.Session.CountryChanged, f.Session.ASNChanged = false, false
+	if s.Level() != authn.Verified || !s.Verification.Addr.IsValid() {
+		return
+	}
+	there := intel.Lookup(s.Verification.Addr)
+	f.Session.CountryChanged = differ(there.Country, here.Country, ipintel.UnknownCountry)
+	f.Session.ASNChanged = differ(there.ASN, here.ASN, 0)
+}
+
+// browserFacts compares the browser with the one that the passkey was used with, of which
+// nothing is known if none was.
+func (g *Gate) browserFacts(f *policy.Facts, with *authn.Browser, m *memo, hello edge.Fingerprint) {
+	if with.Family == "" && with.JA4 == "" {
+		return
+	}
+	a := m.agent.Load()
+	if a == nil || a.text != f.Request.UserAgent {
+		a = &agent{f.Request.UserAgent, g.families.of(f.Request.UserAgent)}
+		m.agent.Store(a)
+	}
+	f.Session.UAChanged = differ(with.Family, a.family, "")
+	f.Session.TLSChanged = differ(with.JA4, hello.Family, "")
+}
+
+// agent is a User-Agent and its family. A session has one, as a rule, so that looking at
+// it again costs a comparison.
+type agent struct{ text, family string }
+
+// differ reports whether two things are known and not the same.
+func differ[T comparable](a, b, unknown T) bool { return a != unknown && b != unknown && a != b }
+
+// noteEvery is how often one thing is remembered of one session at one address.
+const noteEvery = time.Minute
+
+// noteKey is what is remembered once in a while.
+type noteKey struct {
+	session string
+	addr    netip.Addr
+	action  policy.Action
+}
+
+// notes says when something was last remembered. Forgetting costs a sighting too many.
+type notes struct {
+	last *otter.Cache[noteKey, *atomic.Int64]
+}
+
+func newNotes() (notes, error) {
+	last, err := otter.New(&otter.Options[noteKey, *atomic.Int64]{MaximumSize: memoEntries})
+	return notes{last}, err
+}
+
+// due reports whether k is to be remembered now, to one of those who ask at once.
+func (n notes) due(k noteKey, now time.Time) bool {
+	last, _ := n.last.SetIfAbsent(k, new(atomic.Int64))
+	return pass(last, now)
+}
+
+// pass lets one through in noteEvery, and whoever comes after the clock was set back.
+func pass(last *atomic.Int64, now time.Time) bool {
+	was := last.Load()
+	if since := now.UnixNano() - was; was != 0 && since >= 0 && since < int64(noteEvery) {
+		return false
+	}
+	return last.CompareAndSwap(was, now.UnixNano())
+}
+
+// note has behaviour remember a judged request, after its verdict: at most once a minute
+// for each session, address and action. A memo remembers it first, so that all other
+// requests cost two loads.
+//
+// Sallyport's own pages let nobody through: what is allowed there is no more than asking
+// for the proof, and is remembered as that. Otherwise a look at the passkey page would
+// make a country somebody's own.
+func (g *Gate) note(r *http.Request, v *Verdict, action policy.Action) {
+	m := v.known
+	if g.Behavior == nil || m == nil || m.visit.Subject.IsZero() {
+		return
+	}
+	now := v.Facts.Time.Now
+	if human(r) && pass(&m.active, now) {
+		g.Behavior.Active(m.visit.Subject, now)
+	}
+	if action == policy.Allow && v.Route == nil {
+		action = policy.StepUp
+	}
+	if int(action) >= len(m.noted) || !pass(&m.noted[action], now) || !g.notes.due(noteKey{m.visit.Session, m.visit.Place.Addr, action}, now) {
+		return
+	}
+	visit := m.visit
+	visit.At = now
+	g.Behavior.Record(visit, action)
+	if s := &m.facts.Seen; action == policy.Allow && (s.NewCountry || s.NewASN || s.NewDevice) {
+		m.overtaken.Store(true) // it is not new any more
+	}
+}
+
+// human reports whether somebody did this themselves: a navigation that they brought
+// about, not what a page loads, polls, or reloads by itself.
+func human(r *http.Request) bool {
+	if !portal.Navigation(r) {
+		return false
+	}
+	if r.Header.Get("Sec-Fetch-Mode") == "" || r.Header.Get("Sec-Fetch-User") == "?1" {
+		return true
+	}
+	// WebKit never says who brought a navigation about (webkit.org/b/247697).
+	agent := r.UserAgent()
+	return strings.Contains(agent, "AppleWebKit/") && !strings.Contains(agent, "Chrome/")
+}
