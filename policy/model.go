@@ -104,8 +104,15 @@ func (m *Model) Holds(condition *expr.Program, f *Facts) (bool, error) {
 // Possible reports whether a fact (or an entry of it) can have this value at all.
 func (m *Model) Possible(fact, value string) bool { return m.policy.words.check(fact, value) == nil }
 
-// Ordinary returns what a test begins with: somebody verified whom nothing speaks against.
-func (m *Model) Ordinary() Facts { return testFacts() }
+// Ordinary returns what a test of this session.level begins with: somebody whom nothing speaks against.
+func (m *Model) Ordinary(level string) Facts {
+	f := testFacts()
+	if level != f.Session.Level {
+		levelDefaults(&f, level)
+		f.Session.Level = level
+	}
+	return f
+}
 
 // Name returns the file name of the policy.
 func (m *Model) Name() string { return m.policy.name }
