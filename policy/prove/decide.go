@@ -46,8 +46,8 @@ func (s *solver) decide(r *Result, i int) {
 		}
 		f := s.witness()
 		free := s.freeValues()
-		if s.breaks(v, &f) || s.search(v, &f, free) {
-			s.refute(r, v, f)
+		if found, ok := s.search(v, f, free); ok {
+			s.refute(r, v, found)
 			return
 		}
 		wrong := s.mistaken(free, &f)
@@ -91,8 +91,7 @@ func (s *solver) breaks(v policy.Invariant, f *policy.Facts) bool {
 	if holds, err := s.m.Holds(v.When, f); err != nil || !holds {
 		return false
 	}
-	reads := v.When.Reads()
-	if f.Session.Level != "verified" && !slices.Contains(reads, "session.level") || f.Request.Purpose != policy.PurposeAccess && !slices.Contains(reads, "request.purpose") {
+	if !s.meant(v, f) {
 		return false
 	}
 	switch d := s.m.Judge(f, v.Claim == policy.AlwaysStepUp); v.Claim {
@@ -103,9 +102,21 @@ func (s *solver) breaks(v policy.Invariant, f *policy.Facts) bool {
 	}
 }
 
+// meant reports whether a request is one that the invariant is about: access by somebody verified,
+// unless its condition speaks of these.
+func (s *solver) meant(v policy.Invariant, f *policy.Facts) bool {
+	reads := v.When.Reads()
+	return (f.Session.Level == "verified" || slices.Contains(reads, "session.level")) &&
+		(f.Request.Purpose == policy.PurposeAccess || slices.Contains(reads, "request.purpose"))
+}
+
 // search changes the facts that atoms read which came out otherwise than supposed, to the constants in
-// these atoms and a little around them, until f breaks the invariant.
-func (s *solver) search(v policy.Invariant, f *policy.Facts, free map[*atom]bool) bool {
+// these atoms and a little around them, until they break the invariant.
+func (s *solver) search(v policy.Invariant, from policy.Facts, free map[*atom]bool) (policy.Facts, bool) {
+	f := &from
+	if s.breaks(v, f) {
+		return from, true
+	}
 	for round := range 3 {
 		changed := false
 		for _, a := range s.mistaken(free, f) {
@@ -120,7 +131,7 @@ func (s *solver) search(v policy.Invariant, f *policy.Facts, free map[*atom]bool
 					field.Set(reflect.ValueOf(value))
 					s.derive(f)
 					if s.breaks(v, f) {
-						return true
+						return from, true
 					}
 					if got, ok := s.holds(a, f); ok && got == free[a] && round < 2 {
 						changed = true
@@ -132,10 +143,10 @@ func (s *solver) search(v policy.Invariant, f *policy.Facts, free map[*atom]bool
 			}
 		}
 		if !changed {
-			return false
+			break
 		}
 	}
-	return false
+	return from, false
 }
 
 // derive makes what follows from the address follow.
@@ -209,22 +220,7 @@ func (s *solver) mistaken(free map[*atom]bool, f *policy.Facts) (out []*atom) {
 
 // refute fills in the counter-example, as close to the ordinary as it gets.
 func (s *solver) refute(r *Result, v policy.Invariant, f policy.Facts) {
-	ordinary := s.m.Ordinary(f.Session.Level)
-	for _, fact := range s.m.Schema.Facts() {
-		if fact.Name == "session.level" || fact.Name == "request.purpose" {
-			continue
-		}
-		was, usual := s.m.Schema.Field(&f, fact), s.m.Schema.Field(&ordinary, fact)
-		if reflect.DeepEqual(was.Interface(), usual.Interface()) {
-			continue
-		}
-		try := f
-		s.m.Schema.Field(&try, fact).Set(usual)
-		s.derive(&try)
-		if s.breaks(v, &try) && s.consistent(&try) {
-			f = try
-		}
-	}
+	f = s.simplify(v, f)
 	s.grant(v, &f)
 	f.Time.Now = f.Time.Now.UTC()
 	d := s.m.Judge(&f, false)
@@ -232,14 +228,40 @@ func (s *solver) refute(r *Result, v policy.Invariant, f policy.Facts) {
 	r.Test = s.testEntry(v, &f)
 }
 
+// simplify takes back to the ordinary what does not matter: whole groups of facts, then single ones.
+func (s *solver) simplify(v policy.Invariant, f policy.Facts) policy.Facts {
+	ordinary := s.m.Ordinary(f.Session.Level)
+	var sets [][]expr.Fact
+	for _, g := range s.m.Schema.Groups() {
+		sets = append(sets, slices.DeleteFunc(slices.Clone(s.m.Schema.Facts()), func(f expr.Fact) bool { return f.Group != g }))
+	}
+	for _, fact := range s.m.Schema.Facts() {
+		sets = append(sets, []expr.Fact{fact})
+	}
+	for _, facts := range sets {
+		try, changed := f, false
+		for _, fact := range facts {
+			if fact.Name == "session.level" || fact.Name == "request.purpose" {
+				continue
+			}
+			to, usual := s.m.Schema.Field(&try, fact), s.m.Schema.Field(&ordinary, fact)
+			changed = changed || !reflect.DeepEqual(to.Interface(), usual.Interface())
+			to.Set(usual)
+		}
+		if s.derive(&try); changed && s.consistent(&try) && s.breaks(v, &try) {
+			f = try
+		}
+	}
+	return f
+}
+
 // consistent reports whether facts that follow from one another do.
 func (s *solver) consistent(f *policy.Facts) bool {
-	c := f.Credential
+	c, addr, access := f.Credential, f.IP.Addr, f.Request.Purpose == policy.PurposeAccess
 	eligible := c.Class == "synced" || c.Class == "attested" && c.BackupEligible
-	addr := f.IP.Addr
 	return (f.Session.Level == "verified") == (c.Class != "none") && c.BackupEligible == eligible && (!c.BackedUp || c.BackupEligible) &&
 		(!addr.IsValid() || (f.IP.Version == 4) == addr.Is4()) && isPrivate(addr) == f.IP.Private &&
-		(len(s.m.Routes) == 0 || f.Request.Purpose != policy.PurposeAccess || f.Request.Route != "")
+		(access || f.Request.Route == "") && (len(s.m.Routes) == 0 || !access || f.Request.Route != "")
 }
 
 func isPrivate(a netip.Addr) bool {

@@ -67,6 +67,7 @@ func (p *prover) build() {
 		for _, l := range p.links {
 			p.relate(l)
 		}
+		p.relateZones()
 	}
 	p.know()
 }

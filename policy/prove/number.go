@@ -92,6 +92,7 @@ func (p *prover) compare(a *atom, op expr.Op, subject *expr.Node, constant any) 
 	if x.points = append(x.points, points...); len(x.points) > maxPoints {
 		p.fail(errBounds)
 	}
+	a.free = subject.Op == expr.Call // hours and days of several zones go together, and that is not stated
 	a.make = func() rail {
 		m := p.c.F
 		if !p.knows(intervals) {
@@ -128,9 +129,7 @@ func (p *prover) number(name string, node *expr.Node) *number {
 	case slices.Contains(counts, name):
 		x.least, x.points = &num{}, []num{{}}
 	}
-	if node.Fallible {
-		x.fails = p.c.Lit()
-	}
+	x.fails = p.fails(node)
 	return x
 }
 

@@ -54,6 +54,7 @@ type prover struct {
 	texts   map[string]*text
 	lists   map[string]*list
 	links   []link
+	zones   []zone
 	network *network
 
 	level, purpose, class map[string]*atom

@@ -91,10 +91,42 @@ func (p *prover) text(node *expr.Node) *text {
 	if name == "request.route" && p.m.Routes != nil && p.knows(enums) {
 		t.closed = append([]string{""}, p.m.Routes...)
 	}
-	if node.Fallible {
-		t.fails = p.c.Lit()
-	}
+	t.fails = p.fails(node)
 	return t
+}
+
+// fails is the variable that a function cannot be evaluated, or 0 if it always can. One of a time
+// zone that is a fact fails exactly when that is none.
+func (p *prover) fails(call *expr.Node) z.Lit {
+	if !call.Fallible {
+		return 0
+	}
+	fails := p.c.Lit()
+	if arg := call.Args[0]; arg.Op == expr.FactOp && arg.Kind == expr.String {
+		p.zones = append(p.zones, zone{p.text(arg), fails})
+	}
+	return fails
+}
+
+type zone struct {
+	text  *text
+	fails z.Lit
+}
+
+// relateZones states it for the constants.
+func (p *prover) relateZones() {
+	for _, zone := range p.zones {
+		for r, in := range zone.text.in {
+			region := zone.text.domain.regions[r]
+			bad := slices.DeleteFunc(slices.Clone(region.values), isZone)
+			switch {
+			case len(bad) == 0 && len(region.values) < fewValues:
+				p.either(in.Not(), zone.fails.Not())
+			case region.single:
+				p.either(in.Not(), zone.fails)
+			}
+		}
+	}
 }
 
 func (p *prover) list(name string) *list {
@@ -138,6 +170,7 @@ func (p *prover) oneOf(a *atom, subject *expr.Node, constant any) bool {
 	}
 	t := p.text(subject)
 	u := p.use(&t.member, &pattern{values: values})
+	a.free = subject.Op == expr.Call
 	a.make = func() rail { return t.rail(p, a, u) }
 	return true
 }

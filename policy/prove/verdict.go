@@ -21,8 +21,10 @@ func (p *prover) know() {
 	p.always(c.Implies(p.class["synced"].lit(), eligible))
 	p.always(c.Implies(eligible, c.Or(p.class["synced"].lit(), p.class["attested"].lit())))
 	p.always(c.Implies(backedUp, eligible)) // BE=0 with BS=1 is refused when the passkey is used
+	access, nowhere := p.purpose[policy.PurposeAccess].lit(), p.route[""].lit()
+	p.always(c.Implies(access.Not(), nowhere)) // the sign-in pages are no route
 	if len(p.m.Routes) > 0 {
-		p.always(c.Implies(p.purpose[policy.PurposeAccess].lit(), p.route[""].lit().Not()))
+		p.always(c.Implies(access, nowhere.Not()))
 	}
 }
 

@@ -157,7 +157,26 @@ func (w *witness) textOf(m *member) string {
 		}
 		return values[0]
 	}
-	return w.another(m, used, w.fact(m.name).String())
+	usual := w.fact(m.name).String()
+	fit, misfit := w.split(m, func(u *use) z.Lit { return u.free })
+	if v, ok := w.another(m, fit, misfit, used, usual); ok {
+		return v
+	}
+	return usual
+}
+
+// split divides the patterns of which it depends on the text by a literal of theirs.
+func (w *witness) split(m *member, lit func(*use) z.Lit) (holds, not []*use) {
+	for _, u := range m.uses {
+		switch {
+		case u.other != depends || m.ignores(w.prover, u):
+		case w.value(lit(u)):
+			holds = append(holds, u)
+		default:
+			not = append(not, u)
+		}
+	}
+	return holds, not
 }
 
 // unlike are the values of texts that are put in already and must not be equal to m.
@@ -175,42 +194,37 @@ func (w *witness) unlike(m *member) (out []string) {
 	return out
 }
 
-// another is a text that is no constant of the domain and fits the patterns that the request
-// says it fits; the usual one if that will do.
-func (w *witness) another(m *member, not []string, usual string) string {
-	var fit, misfit []*use
-	for _, u := range m.uses {
-		if u.node == nil || u.other != depends || m.ignores(w.prover, u) {
-			continue
-		}
-		if w.value(u.free) {
-			fit = append(fit, u)
-		} else {
-			misfit = append(misfit, u)
-		}
-	}
-	constants := map[string]bool{}
-	for _, r := range m.domain.regions {
-		for _, v := range r.values {
-			constants[v] = true
-		}
-	}
-	for _, u := range m.uses {
-		for _, v := range u.values {
-			constants[v] = true
-		}
-	}
+// another is a text that is no constant of the domain and fits some patterns, and others not; the
+// usual one if that will do.
+func (w *witness) another(m *member, fit, misfit []*use, not []string, usual string) (string, bool) {
 	good := func(v string) bool {
-		return !constants[v] && !slices.Contains(not, v) && m.allows(w.prover, v) &&
+		return !m.isConstant(v) && !slices.Contains(not, v) && m.allows(w.prover, v) &&
 			!slices.ContainsFunc(fit, func(u *use) bool { return !m.fits(u, v) }) &&
 			!slices.ContainsFunc(misfit, func(u *use) bool { return m.fits(u, v) })
 	}
 	for _, v := range append([]string{usual}, candidates(m.fact(), fit)...) {
 		if good(v) {
-			return v
+			return v, true
 		}
 	}
-	return usual
+	return "", false
+}
+
+// isConstant reports whether rules compare a member of the domain with v.
+func (m *member) isConstant(v string) bool {
+	for _, r := range m.domain.regions {
+		if slices.Contains(r.values, v) {
+			return true
+		}
+	}
+	for _, other := range m.domain.members {
+		for _, u := range other.uses {
+			if slices.Contains(u.values, v) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (m *member) fits(u *use, v string) bool {
@@ -298,8 +312,8 @@ func (w *witness) listOf(l *list) []string {
 	if x := l.size; x != nil && w.knows(intervals) {
 		least = x.sample(w.segment(x), num{i: int64(len(out))}).i
 	}
-	if w.value(l.other) && (len(out) < int(least) || len(out) == 0 || w.particular(l)) {
-		out = append(out, w.another(&l.member, append(absent, out...), "other"))
+	if w.value(l.other) {
+		out = w.others(&l.member, out, absent)
 	}
 	for len(out) > 0 && int64(len(out)) < min(least, 300) {
 		out = append(out, out[0]) // lists may say something twice
@@ -307,9 +321,37 @@ func (w *witness) listOf(l *list) []string {
 	return out
 }
 
-// particular reports whether the request says something of the other entries.
-func (w *witness) particular(l *list) bool {
-	return slices.ContainsFunc(l.uses, func(u *use) bool { return u.node != nil && u.other == depends && w.value(u.free) || u.other == yes })
+// others adds entries that are no constants: one for each pattern that one of them has to fit, or
+// not, and one at any rate.
+func (w *witness) others(m *member, out, absent []string) []string {
+	some, never := w.split(m, func(u *use) z.Lit { return u.free })      // one fits; none does
+	someNot, always := w.split(m, func(u *use) z.Lit { return u.refer }) // one does not; all do
+	has := func(good func(v string) bool) bool {
+		return slices.ContainsFunc(out, func(v string) bool { return !m.isConstant(v) && good(v) })
+	}
+	add := func(fit, misfit []*use) bool {
+		v, ok := w.another(m, append(fit, always...), append(misfit, never...), append(slices.Clone(absent), out...), "other")
+		if ok {
+			out = append(out, v)
+		}
+		return ok
+	}
+	all := slices.DeleteFunc(slices.Clone(some), func(u *use) bool { return has(func(v string) bool { return m.fits(u, v) }) })
+	if len(all) > 1 && add(all, nil) {
+		all = nil
+	}
+	for _, u := range all {
+		add([]*use{u}, nil)
+	}
+	for _, u := range someNot {
+		if !has(func(v string) bool { return !m.fits(u, v) }) {
+			add(nil, []*use{u})
+		}
+	}
+	if !has(func(string) bool { return true }) {
+		add(nil, nil)
+	}
+	return out
 }
 
 // time puts in a moment at which the hours and days are what the request says.
@@ -321,15 +363,16 @@ func (w *witness) time() {
 			if n.Args[0].Op != expr.FactOp {
 				return nil
 			}
-			if name = w.fact(n.Args[0].Name).String(); name == "" && !w.said[n.Args[0].Name] {
+			arg := w.texts[n.Args[0].Name]
+			if name = w.fact(n.Args[0].Name).String(); !isZone(name) && (arg == nil || w.value(arg.other)) {
 				name = "UTC"
 				w.set(n.Args[0].Name, name)
 			}
 		}
-		location, err := time.LoadLocation(name)
-		if err != nil || name == "" {
+		if !isZone(name) {
 			return nil
 		}
+		location, _ := time.LoadLocation(name)
 		return location
 	}
 	for _, name := range slices.Sorted(maps.Keys(w.numbers)) {
@@ -372,6 +415,12 @@ func (w *witness) time() {
 			}
 		}
 	}
+}
+
+// isZone reports whether rules can use a time zone.
+func isZone(name string) bool {
+	_, err := time.LoadLocation(name)
+	return err == nil && name != "" && name != "Local"
 }
 
 // dayOf are the days in the region that the request has a weekday in.
