@@ -12,18 +12,20 @@ import (
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/policy"
 	"sallyport/policy/ipintel"
+	"sallyport/policy/prove"
 )
 
 type policyCmd struct {
 	Test    policyTestCmd    `cmd:"" help:"Run the tests of the policy file."`
 	Explain policyExplainCmd `cmd:"" help:"Say what would happen to a request, and why."`
+	Prove   policyProveCmd   `cmd:"" help:"Prove the invariants of the policy file, or show a request that breaks them."`
 }
 
 type policyTestCmd struct {
 	JSON bool `name:"json" help:"One JSON object a line."`
 }
 
-// Run answers no if a test fails; a policy that is wrong otherwise is a mistake (2).
+// Run answers no if a test fails or an invariant is not proven; a policy that is wrong otherwise is a mistake (2).
 func (p policyTestCmd) Run(g *globals, std stdio) error {
 	c, err := config.Load(g.Config)
 	if err != nil {
@@ -45,15 +47,17 @@ func (p policyTestCmd) Run(g *globals, std stdio) error {
 			failed++
 		}
 	}
+	proofs := prove.Check(compiled)
 	if p.JSON {
-		if err := list(std.out, true, results, "", nil); err != nil {
+		if err := errors.Join(list(std.out, true, results, "", nil), list(std.out, true, proofs, "", nil)); err != nil {
 			return err
 		}
 	} else {
 		printTests(std, c.PolicyFile, results)
+		printProofs(std, proofs)
 		fmt.Fprintf(std.out, "%d passed, %d failed\n", len(results)-failed, failed)
 	}
-	if failed > 0 {
+	if failed+unproven(proofs) > 0 {
 		return errNo
 	}
 	return nil
@@ -94,7 +98,7 @@ func (p policyExplainCmd) Run(g *globals, std stdio) error {
 	if err != nil {
 		return err
 	}
-	compiled, err := compilePolicy(c, intel)
+	compiled, err := policy.Compile(policyConfig(c, intel)) // its invariants may be what is being looked into
 	if err != nil {
 		return err
 	}

@@ -37,17 +37,53 @@ func routes(names ...string) func(*policy.Config) {
 	return func(c *policy.Config) { c.Routes = names }
 }
 
+type checkCase struct {
+	rules, invariant string
+	want             Status
+	change           []func(*policy.Config)
+}
+
 func TestCheck(t *testing.T) {
+	for name, c := range checkCases() {
+		t.Run(name, func(t *testing.T) {
+			r := one(t, c.rules, c.invariant, c.change...)
+			if r.Status != c.want {
+				t.Errorf("%s, want %s: %s\n%s", r.Status, c.want, r.Reason, r.Test)
+			}
+			confirm(t, c.rules, r, c.change...)
+		})
+	}
+}
+
+// Whatever is known about facts is needed: without it, something that can be proven no longer is. And
+// what is then called proven still is.
+func TestEveryTheoryIsNeeded(t *testing.T) {
+	cases := checkCases()
+	for _, kind := range []theory{intervals, sets, enums, patterns, prefixes, networks, entries, relations, knowledge} {
+		leftOut = map[theory]bool{kind: true}
+		lost := 0
+		for name, c := range cases {
+			switch got := one(t, c.rules, c.invariant, c.change...).Status; {
+			case got == Proven && c.want != Proven:
+				t.Errorf("without %s, %q is called proven", kind, name)
+			case got != Proven && c.want == Proven:
+				lost++
+			}
+		}
+		leftOut = nil
+		if lost == 0 {
+			t.Errorf("nothing needs %s", kind)
+		}
+	}
+}
+
+func checkCases() map[string]checkCase {
 	embargo := lists + "rules: [{name: embargo, when: ip.country in lists.embargoed, then: block}]"
 	vpn := "rules: [{name: vpn, when: ip.vpn, then: step_up}]"
 	rule := func(when string, more ...string) string {
 		return lists + "rules: [{name: a, when: '" + when + "', " + strings.Join(append(more, "then: block"), ", ") + "}]"
 	}
-	for name, c := range map[string]struct {
-		rules, invariant string
-		want             Status
-		change           []func(*policy.Config)
-	}{
+	return map[string]checkCase{
 		"the embargo is final":              {embargo, "never: allow, when: ip.country in lists.embargoed", Proven, nil},
 		"one country of the embargo":        {embargo, `never: allow, when: ip.country == "KP"`, Proven, nil},
 		"another country":                   {embargo, `never: allow, when: 'ip.country in ["KP", "US"]'`, Refuted, nil},
@@ -127,14 +163,6 @@ func TestCheck(t *testing.T) {
 		"arithmetic":                     {rule(`user.started_days * 2 > 100`), "never: allow, when: user.started_days > 60", Undecided, nil},
 		"two facts":                      {rule(`session.age > session.verified_age`), `never: allow, when: 'session.age > duration("2h") && session.verified_age < duration("1h")'`, Undecided, nil},
 		"a contradiction claims nothing": {rule(`ip.vpn`), `never: allow, when: 'ip.country == "KP" && ip.country == "US"'`, Undecided, nil},
-	} {
-		t.Run(name, func(t *testing.T) {
-			r := one(t, c.rules, c.invariant, c.change...)
-			if r.Status != c.want {
-				t.Errorf("%s, want %s: %s\n%s", r.Status, c.want, r.Reason, r.Test)
-			}
-			confirm(t, c.rules, r, c.change...)
-		})
 	}
 }
 
