@@ -196,8 +196,12 @@ func guesses(f expr.Fact, now any, constants []any) (out []any) {
 
 // holds evaluates an atom with the production evaluator; ok is false if that cannot be done.
 func (s *solver) holds(a *atom, f *policy.Facts) (value, ok bool) {
-	program, problems := s.m.Env.Compile(a.node.Text)
-	if len(problems) > 0 {
+	program, known := s.programs[a]
+	if !known {
+		program, _ = s.m.Env.Compile(a.node.Text)
+		s.programs[a] = program
+	}
+	if program == nil {
 		return false, false
 	}
 	value, err := s.m.Holds(program, f)
@@ -208,7 +212,7 @@ func (s *solver) holds(a *atom, f *policy.Facts) (value, ok bool) {
 func (s *solver) mistaken(free map[*atom]bool, f *policy.Facts) (out []*atom) {
 	for _, a := range s.order {
 		want, ok := free[a]
-		if !ok {
+		if !ok || time.Until(s.deadline) < 0 {
 			continue
 		}
 		if got, ok := s.holds(a, f); !ok || got != want {

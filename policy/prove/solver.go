@@ -8,6 +8,7 @@ import (
 	"github.com/go-air/gini/z"
 
 	"sallyport/policy"
+	"sallyport/policy/internal/expr"
 )
 
 type answer int
@@ -25,12 +26,13 @@ type solver struct {
 	*prover
 	sat      *gini.Gini
 	deadline time.Time
+	programs map[*atom]*expr.Program // compiled again, alone; nil: that cannot be done
 }
 
 // newSolver builds the circuit of the policy's invariants; or, with goals, of those.
 func newSolver(m *policy.Model, goals func(*prover) []z.Lit) (*solver, error) {
 	p := newProver(m)
-	s := &solver{prover: p, sat: gini.New(), deadline: time.Now().Add(maxTime)}
+	s := &solver{prover: p, sat: gini.New(), deadline: time.Now().Add(maxTime), programs: map[*atom]*expr.Program{}}
 	p.collect()
 	if goals == nil {
 		goals = (*prover).invariants
