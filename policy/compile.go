@@ -27,6 +27,10 @@ type Policy struct {
 	stable     []int // indexes of rules that read nothing of the request but route and purpose
 	perRequest []int // and of the others
 	tests      []test
+	words      *vocabulary
+	invariants []Invariant
+
+	nothingAnswers bool // see Asked
 }
 
 // rule is one compiled rule.
@@ -130,8 +134,12 @@ func (b *builder) build() (*Policy, error) {
 		p.thresholds = *b.document.thresholds
 	}
 	b.words = newVocabulary(b.config)
+	p.words = b.words
 	for _, r := range b.document.rules {
 		p.rules = append(p.rules, b.rule(p, r))
+	}
+	for _, v := range b.document.invariants {
+		p.invariants = append(p.invariants, b.invariant(p, v))
 	}
 	if b.cost > maxCost {
 		b.add(1, 1, Diagnostic{Message: "in the worst case the rules together take too long",

@@ -29,6 +29,7 @@ type document struct {
 	missing    Action
 	rules      []*ruleSource
 	tests      []*testSource
+	invariants []*invariantSource
 }
 
 type listSource struct {
@@ -70,7 +71,7 @@ var listPattern = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
 // read takes the file apart. Mistakes go to s; the document is usable if there are none.
 func (s *source) read(root *yaml.Node) *document {
 	d := &document{lists: map[string]*listSource{}, missing: StepUp}
-	top := s.fields(root, "the policy", "version", "lists", "thresholds", "missing_data", "rules", "tests")
+	top := s.fields(root, "the policy", "version", "lists", "thresholds", "missing_data", "rules", "tests", "invariants")
 	if top == nil {
 		return d
 	}
@@ -91,6 +92,9 @@ func (s *source) read(root *yaml.Node) *document {
 	s.readRules(d, root, top["rules"])
 	if n := top["tests"]; n != nil {
 		s.readTests(d, n)
+	}
+	if n := top["invariants"]; n != nil {
+		s.readInvariants(d, n)
 	}
 	return d
 }

@@ -108,7 +108,7 @@ func (j *judgement) stands(q question) bool {
 	if j.key.purpose == signIn || j.key.purpose == stepUp {
 		return false
 	}
-	return unanswered(j.facts, q) != ""
+	return j.policy.nothingAnswers || unanswered(j.facts, q) != ""
 }
 
 // unanswered says why the assertion of this session does not answer the question, or "".

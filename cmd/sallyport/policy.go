@@ -12,6 +12,7 @@ import (
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/policy"
 	"sallyport/policy/ipintel"
+	"sallyport/policy/prove"
 )
 
 type policyCmd struct {
@@ -19,13 +20,14 @@ type policyCmd struct {
 	Explain policyExplainCmd `cmd:"" help:"Say what would happen to a request, and why."`
 
 	Simulate policySimulateCmd `cmd:"" help:"Live a made-up company's year under the policy: whom it asks and blocks, rightly and wrongly."`
+	Prove    policyProveCmd    `cmd:"" help:"Prove the invariants of the policy file, or show a request that breaks them."`
 }
 
 type policyTestCmd struct {
 	JSON bool `name:"json" help:"One JSON object a line."`
 }
 
-// Run answers no if a test fails; a policy that is wrong otherwise is a mistake (2).
+// Run answers no if a test fails or an invariant is not proven; a policy that is wrong otherwise is a mistake (2).
 func (p policyTestCmd) Run(g *globals, std stdio) error {
 	c, err := config.Load(g.Config)
 	if err != nil {
@@ -47,15 +49,17 @@ func (p policyTestCmd) Run(g *globals, std stdio) error {
 			failed++
 		}
 	}
+	proofs := prove.Check(compiled)
 	if p.JSON {
-		if err := list(std.out, true, results, "", nil); err != nil {
+		if err := errors.Join(list(std.out, true, results, "", nil), list(std.out, true, proofs, "", nil)); err != nil {
 			return err
 		}
 	} else {
 		printTests(std, c.PolicyFile, results)
+		printProofs(std, proofs)
 		fmt.Fprintf(std.out, "%d passed, %d failed\n", len(results)-failed, failed)
 	}
-	if failed > 0 {
+	if failed+unproven(proofs) > 0 {
 		return errNo
 	}
 	return nil
@@ -96,7 +100,7 @@ func (p policyExplainCmd) Run(g *globals, std stdio) error {
 	if err != nil {
 		return err
 	}
-	compiled, err := compilePolicy(c, intel)
+	compiled, err := policy.Compile(policyConfig(c, intel)) // its invariants may be what is being looked into
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/policy"
 	"sallyport/policy/ipintel"
+	"sallyport/policy/prove"
 	"sallyport/proxy"
 	"sallyport/proxy/clientip"
 	"sallyport/proxy/upstream"
@@ -27,9 +28,17 @@ func requestReaders(c *config.Config) (*upstream.Table, *clientip.Resolver, erro
 	return table, clients, err
 }
 
-// compilePolicy compiles the configured policy against what the configuration offers it.
+// compilePolicy compiles the configured policy against what the configuration offers it, to be
+// enforced: its tests have to pass, and its invariants to be proven.
 func compilePolicy(c *config.Config, intel *ipintel.Snapshot) (*policy.Policy, error) {
-	return policy.Compile(policyConfig(c, intel))
+	p, err := policy.Compile(policyConfig(c, intel))
+	if err != nil {
+		return nil, err
+	}
+	if err := prove.Verify(p); err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 func policyConfig(c *config.Config, intel *ipintel.Snapshot) policy.Config {

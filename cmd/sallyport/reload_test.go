@@ -18,6 +18,7 @@ func TestFailingReloadKeepsEverything(t *testing.T) {
 	for name, breaks := range map[string][3]string{
 		"policy":        {"policy.yaml", "when: ip.vpn", "when: ip.vnp"},
 		"policy test":   {"policy.yaml", "{action: allow}", "{action: block}"},
+		"invariant":     {"policy.yaml", "rules:", "invariants: [{never: allow, when: ip.relay}]\nrules:"},
 		"configuration": {"sallyport.yaml", "client_id:", "client_ID:"},
 		"roster":        {"people.csv", "alice@example.com", "alice"},
 		"route":         {"sallyport.yaml", "http://treasury.localhost:8080", "/docs"},

@@ -1,0 +1,207 @@
+// Package prove says of a policy's invariants whether they hold: for all requests, not for
+// those that somebody thought of.
+//
+// Every condition of the rules is taken apart into its atoms (`ip.vpn`, `ip.asn in lists.x`,
+// `session.age > duration("8h")`). What atoms over the same fact have to do with one another is
+// stated exactly where it is known ([theory]: numbers with intervals, texts with sets, addresses with
+// networks, lists with their entries); the verdict is written down as a circuit over the atoms, and a SAT
+// solver looks for a request that breaks the claim. An atom that is not understood is left free: it
+// may be true or false whatever the others are. That can only add requests, so:
+//
+//   - nothing found: there is no such request, and the invariant is [Proven];
+//   - something found: values are put in for every fact and the production evaluator judges them.
+//     Only if it agrees is the invariant [Refuted], with those facts;
+//   - otherwise it is [Undecided], and the reason names what could not be followed. That is no pass.
+//
+// What is taken as given: facts have values that facts.go says they can have; the `allow` of routes
+// names everybody; and what a condition cannot be evaluated for counts as matching, as in
+// production. Facts so large that evaluating a rule on them is given up make it match, which is only stricter.
+package prove
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"sallyport/policy"
+)
+
+// Bounds on one call, so that a hostile policy cannot hold up a load. Past them an
+// invariant is undecided.
+const (
+	maxTime   = 3 * time.Second
+	maxNodes  = 4_000_000 // gates of the circuit
+	maxSums   = 200_000   // gates for the sum of the scores
+	maxPoints = 20_000    // values that one number is compared with
+	maxRounds = 24        // candidates that turn out not to be requests, before giving up
+)
+
+// Status is what is known of an invariant. The zero value is no pass.
+type Status int
+
+const (
+	Undecided Status = iota
+	Refuted
+	Proven
+)
+
+func (s Status) String() string {
+	switch s {
+	case Proven:
+		return "proven"
+	case Refuted:
+		return "refuted"
+	default:
+		return "undecided"
+	}
+}
+
+// MarshalText gives Status its names in JSON.
+func (s Status) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// Result is what is known of one invariant.
+type Result struct {
+	Name   string       `json:"name"`
+	Line   int          `json:"line"`
+	Claim  policy.Claim `json:"claim"`
+	When   string       `json:"when"`
+	Status Status       `json:"status"`
+	// Reason says why it is undecided.
+	Reason string `json:"reason,omitempty"`
+	// Facts is a request that breaks it, and Decision the verdict about that, if it is refuted. The
+	// verdict takes the grants of routes as given.
+	Facts    *policy.Facts    `json:"facts,omitempty"`
+	Decision *policy.Decision `json:"decision,omitempty"`
+	// Test is that request as an entry for `tests:`, which fails until the invariant is fulfilled.
+	Test string `json:"test,omitempty"`
+
+	at policy.Diagnostic
+}
+
+// Check judges every invariant of the policy, in file order.
+func Check(p *policy.Policy) []Result {
+	m := p.Model()
+	if len(m.Invariants) == 0 {
+		return nil
+	}
+	out := make([]Result, len(m.Invariants))
+	for i, v := range m.Invariants {
+		out[i] = Result{Name: v.Name, Line: v.At.Line, Claim: v.Claim, When: v.When.Text(), at: v.At}
+	}
+	s, err := newSolver(&m, nil)
+	if err != nil {
+		for i := range out {
+			out[i].Reason = err.Error()
+		}
+		return out
+	}
+	for i := range out {
+		s.decide(&out[i], i)
+	}
+	return out
+}
+
+// Verify is Check for whoever enforces the policy: an error, [policy.Diagnostics], unless every
+// invariant is proven.
+func Verify(p *policy.Policy) error {
+	var found policy.Diagnostics
+	for _, r := range Check(p) {
+		if r.Status != Proven {
+			found = append(found, r.diagnostic())
+		}
+	}
+	if found == nil {
+		return nil
+	}
+	return found
+}
+
+func (r Result) diagnostic() policy.Diagnostic {
+	d := r.at
+	switch r.Status {
+	case Refuted:
+		d.Message = policy.Printable(fmt.Sprintf("the invariant %s (%s) does not hold: this request gets %s", r.Name, r.Claim, r.Decision.Action))
+		if len(r.Decision.Rules) > 0 {
+			d.Message += " (" + strings.Join(r.Decision.Rules, ", ") + ")"
+		}
+		d.Expected = "rules under which this test passes:\n" + r.Test
+	default:
+		d.Message = policy.Printable(fmt.Sprintf("whether the invariant %s (%s) holds cannot be decided: %s", r.Name, r.Claim, r.Reason))
+		d.Expected = "conditions that compare facts with constants; see Invariants in policy/README.md"
+	}
+	return d
+}
+
+// Finding is a rule that could as well not be there.
+type Finding struct {
+	Rule string `json:"rule"`
+	Line int    `json:"line"`
+	// By are rules of which always one at least as strict matches too, for [Shadowed].
+	By []string `json:"by,omitempty"`
+}
+
+// Unreachable returns the rules whose condition can never hold, for any request at all.
+func Unreachable(p *policy.Policy) []Finding {
+	m := p.Model()
+	s, err := newSolver(&m, (*prover).reachability)
+	if err != nil {
+		return nil
+	}
+	var out []Finding
+	for i, r := range m.Rules {
+		if s.solve(s.match[i]) == unsatisfiable {
+			out = append(out, Finding{Rule: r.Name, Line: r.Line})
+		}
+	}
+	return out
+}
+
+// Shadowed returns the enforced rules that can never change what happens to a request (the action,
+// and what a step-up asks for), because whenever they match, others that are at least as strict do. Of
+// rules that shadow one another the first is kept. What is not returned may still be of no effect.
+func Shadowed(p *policy.Policy) []Finding {
+	m := p.Model()
+	s, err := newSolver(&m, (*prover).reachability)
+	if err != nil {
+		return nil
+	}
+	var out []Finding
+	gone := make([]bool, len(m.Rules))
+	for i := len(m.Rules) - 1; i >= 0; i-- {
+		r := m.Rules[i]
+		if r.Report || s.solve(s.match[i]) != satisfiable { // unreachable is another finding
+			continue
+		}
+		var stricter []int
+		for j, other := range m.Rules {
+			if j != i && !gone[j] && !other.Report && atLeastAsStrict(other, r) {
+				stricter = append(stricter, j)
+			}
+		}
+		if by, ok := s.covered(i, stricter); ok {
+			gone[i] = true
+			f := Finding{Rule: r.Name, Line: r.Line}
+			for _, j := range by {
+				f.By = append(f.By, m.Rules[j].Name)
+			}
+			out = append(out, f)
+		}
+	}
+	slices.Reverse(out)
+	return out
+}
+
+// atLeastAsStrict reports whether r has no say whenever a matches too.
+func atLeastAsStrict(a, r policy.ModelRule) bool {
+	switch {
+	case a.Action == policy.Block:
+		return true
+	case a.Action != policy.StepUp || r.Action != policy.StepUp:
+		return false // a score adds up: only a block makes it idle
+	}
+	return a.Asks.MaxAge <= r.Asks.MaxAge && implies(r.Asks.DeviceBound, a.Asks.DeviceBound) && implies(r.Asks.Attested, a.Asks.Attested) &&
+		implies(r.Asks.Here, a.Asks.Here) && implies(r.Asks.Browser, a.Asks.Browser)
+}
+
+func implies(a, b bool) bool { return !a || b }

@@ -1,0 +1,184 @@
+package prove
+
+import (
+	"strings"
+	"testing"
+
+	"sallyport/policy"
+)
+
+// compile compiles a policy; `version: 1` need not be said.
+func compile(t testing.TB, source string, change ...func(*policy.Config)) *policy.Policy {
+	t.Helper()
+	c := policy.Config{Name: "policy.yaml", Source: []byte("version: 1\n" + source), KeepFailingTests: true}
+	for _, f := range change {
+		f(&c)
+	}
+	p, err := policy.Compile(c)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, source)
+	}
+	return p
+}
+
+// one checks a policy with one invariant.
+func one(t testing.TB, rules, invariant string, change ...func(*policy.Config)) Result {
+	t.Helper()
+	r := Check(compile(t, rules+"\ninvariants: [{"+invariant+"}]\n", change...))
+	if len(r) != 1 {
+		t.Fatalf("%d results", len(r))
+	}
+	return r[0]
+}
+
+const lists = "lists: {embargoed: [KP, IR, CU], regions: [UA-43, UA-14], offices: [203.0.113.0/24, '2001:db8:40::/48'], asns: [64500, 64501]}\n"
+
+func routes(names ...string) func(*policy.Config) {
+	return func(c *policy.Config) { c.Routes = names }
+}
+
+type checkCase struct {
+	rules, invariant string
+	want             Status
+	change           []func(*policy.Config)
+}
+
+func TestCheck(t *testing.T) {
+	for name, c := range checkCases() {
+		t.Run(name, func(t *testing.T) {
+			r := one(t, c.rules, c.invariant, c.change...)
+			if r.Status != c.want {
+				t.Errorf("%s, want %s: %s\n%s", r.Status, c.want, r.Reason, r.Test)
+			}
+			confirm(t, c.rules, r, c.change...)
+		})
+	}
+}
+
+// Whatever is known about facts is needed: without it, something that can be proven no longer is. And
+// what is then called proven still is.
+func TestEveryTheoryIsNeeded(t *testing.T) {
+	cases := checkCases()
+	for _, kind := range []theory{intervals, sets, enums, patterns, prefixes, networks, entries, relations, knowledge} {
+		leftOut = map[theory]bool{kind: true}
+		lost := 0
+		for name, c := range cases {
+			switch got := one(t, c.rules, c.invariant, c.change...).Status; {
+			case got == Proven && c.want != Proven:
+				t.Errorf("without %s, %q is called proven", kind, name)
+			case got != Proven && c.want == Proven:
+				lost++
+			}
+		}
+		leftOut = nil
+		if lost == 0 {
+			t.Errorf("nothing needs %s", kind)
+		}
+	}
+}
+
+func checkCases() map[string]checkCase {
+	embargo := lists + "rules: [{name: embargo, when: ip.country in lists.embargoed, then: block}]"
+	vpn := "rules: [{name: vpn, when: ip.vpn, then: step_up}]"
+	rule := func(when string, more ...string) string {
+		return lists + "rules: [{name: a, when: '" + when + "', " + strings.Join(append(more, "then: block"), ", ") + "}]"
+	}
+	return map[string]checkCase{
+		"the embargo is final":              {embargo, "never: allow, when: ip.country in lists.embargoed", Proven, nil},
+		"one country of the embargo":        {embargo, `never: allow, when: ip.country == "KP"`, Proven, nil},
+		"another country":                   {embargo, `never: allow, when: 'ip.country in ["KP", "US"]'`, Refuted, nil},
+		"an exception opens it":             {rule("ip.country in lists.embargoed", "unless: ip.within(lists.offices)"), "never: allow, when: ip.country in lists.embargoed", Refuted, nil},
+		"an exception that is excluded":     {rule("ip.country in lists.embargoed", "unless: ip.within(lists.offices)"), `never: allow, when: 'ip.country == "KP" && ip.within("10.0.0.0/8")'`, Proven, nil},
+		"report only enforces nothing":      {rule("ip.vpn", "mode: report"), "never: allow, when: ip.vpn", Refuted, nil},
+		"a step-up can be answered":         {vpn, "never: allow, when: ip.vpn", Refuted, nil},
+		"but it is asked":                   {vpn, "always: step_up, when: ip.vpn", Proven, nil},
+		"it is no block":                    {vpn, "always: block, when: ip.vpn", Refuted, nil},
+		"a block is at least a step-up":     {rule("ip.vpn"), "always: step_up, when: ip.vpn", Proven, nil},
+		"not asked while signing in":        {vpn, `always: step_up, when: 'ip.vpn && request.purpose == "sign_in"'`, Refuted, nil},
+		"nobody signed in is asked":         {rule("ip.tor"), `always: step_up, when: 'ip.vpn && session.level != "verified"'`, Proven, nil},
+		"a rule about the user at no level": {rule(`!("ops" in user.groups)`), `never: allow, when: 'session.level == "none" && request.purpose == "sign_in" && !("ops" in user.groups)'`, Refuted, nil},
+		"a route of the rule":               {rule("ip.vpn", "routes: [signing]"), `never: allow, when: 'ip.vpn && request.route == "signing"'`, Proven, nil},
+		"another route":                     {rule("ip.vpn", "routes: [signing]"), "never: allow, when: ip.vpn", Refuted, nil},
+		"every route there is":              {rule("ip.vpn", "routes: [signing, wiki]"), "never: allow, when: ip.vpn", Proven, []func(*policy.Config){routes("signing", "wiki")}},
+
+		"a longer age":            {rule(`session.age > duration("8h")`), `never: allow, when: session.age > duration("12h")`, Proven, nil},
+		"a shorter age":           {rule(`session.age > duration("8h")`), `never: allow, when: session.age > duration("7h59m")`, Refuted, nil},
+		"whole numbers":           {rule(`ip.asn >= 5`), `never: allow, when: ip.asn > 4`, Proven, nil},
+		"a list of numbers":       {rule(`ip.asn in lists.asns`), `never: allow, when: ip.asn > 64499 && ip.asn < 64502`, Proven, nil},
+		"doubles are not whole":   {rule(`travel.speed_kmh >= 5.0`), `never: allow, when: travel.speed_kmh > 4.0`, Refuted, nil},
+		"a double and an int":     {rule(`travel.speed_kmh > 900.0`), `never: allow, when: travel.speed_kmh > 1000.0`, Proven, nil},
+		"a count is not negative": {rule(`seen.countries_1h >= 0`), `never: allow, when: ip.vpn`, Proven, nil},
+		"time":                    {rule(`time.now > timestamp("2026-01-01T00:00:00Z")`), `never: allow, when: 'time.now > timestamp("2027-01-01T00:00:00Z")'`, Proven, nil},
+		"times before":            {rule(`time.now > timestamp("2026-01-01T00:00:00Z")`), `never: allow, when: ip.vpn`, Refuted, nil},
+		"hours cover the day":     {lists + "rules: [{name: a, when: 'time.hour(\"UTC\") < 8', then: block}, {name: b, when: 'time.hour(\"UTC\") >= 8', then: block}]", "never: allow, when: ip.vpn", Proven, nil},
+		"an hour of a day":        {rule(`time.hour("Europe/Zurich") != 3`), `never: allow, when: 'time.weekday("Europe/Zurich") == "Sun"'`, Refuted, nil},
+		"the days of the week":    {rule(`time.weekday("UTC") in ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]`), `never: allow, when: ip.vpn`, Proven, nil},
+
+		"versions of IP":           {lists + "rules: [{name: a, when: ip.version == 4, then: block}, {name: b, when: ip.version == 6, then: block}]", "never: allow, when: ip.vpn", Proven, nil},
+		"classes of passkeys":      {rule(`credential.class != "synced"`), `never: allow, when: 'credential.class in ["unattested", "attested"]'`, Proven, nil},
+		"all classes of passkeys":  {rule(`credential.class in ["synced", "unattested", "attested"]`), `never: allow, when: ip.vpn`, Proven, nil},
+		"a network in a network":   {rule(`ip.within("10.0.0.0/8")`), `never: allow, when: 'ip.within(["10.1.0.0/16", "10.3.0.0/16"])'`, Proven, nil},
+		"a network around one":     {rule(`ip.within("10.1.0.0/16")`), `never: allow, when: 'ip.within("10.0.0.0/8")'`, Refuted, nil},
+		"two halves of a network":  {lists + `rules: [{name: a, when: 'ip.within("10.0.0.0/9")', then: block}, {name: b, when: 'ip.within("10.128.0.0/9")', then: block}]`, `never: allow, when: 'ip.within("10.0.0.0/8")'`, Proven, nil},
+		"a network is private":     {rule(`ip.private`), `never: allow, when: 'ip.within("10.1.0.0/16")'`, Proven, nil},
+		"a network has a version":  {rule(`ip.version == 6`), `never: allow, when: 'ip.within("2001:db8::/32")'`, Proven, nil},
+		"one address":              {rule(`ip.within("10.0.0.0/8")`), `never: allow, when: ip.address == "10.2.3.4"`, Proven, nil},
+		"an entry of a list":       {rule(`size(user.groups) > 0`), `never: allow, when: '"ops" in user.groups'`, Proven, nil},
+		"two entries of a list":    {rule(`size(user.groups) > 1`), `never: allow, when: '"ops" in user.groups && "infra" in user.groups'`, Proven, nil},
+		"one entry of two":         {rule(`size(user.groups) > 1`), `never: allow, when: '"ops" in user.groups'`, Refuted, nil},
+		"no entry":                 {rule(`!("ops" in user.groups)`), `never: allow, when: 'user.groups == []'`, Proven, nil},
+		"exists":                   {rule(`ip.subdivisions.exists(s, s in lists.regions)`), `never: allow, when: '"UA-14" in ip.subdivisions'`, Proven, nil},
+		"exists, of a pattern":     {rule(`user.groups.exists(g, g.startsWith("ops-"))`), `never: allow, when: '"ops-eu" in user.groups'`, Proven, nil},
+		"exists another":           {rule(`user.groups.exists(g, g.startsWith("ops-"))`), `never: allow, when: 'user.groups.exists(g, g.endsWith("-eu"))'`, Refuted, nil},
+		"all":                      {rule(`user.groups.all(g, g == "staff")`), `never: allow, when: '!user.groups.exists(g, g != "staff")'`, Proven, nil},
+		"a fact in a fact":         {rule(`!(ip.country in user.countries)`), `never: allow, when: 'ip.country == "KP" && !("KP" in user.countries)'`, Proven, nil},
+		"a fact in an empty fact":  {rule(`!(ip.country in user.countries)`), `never: allow, when: size(user.countries) == 0`, Proven, nil},
+		"a fact in a fact, or not": {rule(`!(ip.country in user.countries)`), `never: allow, when: 'ip.country == "KP"'`, Refuted, nil},
+		"one fact and another":     {rule(`user.name != user.subject`), `never: allow, when: 'user.name == "a" && user.subject == "b"'`, Proven, nil},
+
+		"a pattern of constants":     {rule(`request.path.startsWith("/admin")`), `never: allow, when: 'request.path in ["/admin/a", "/admin/b"]'`, Proven, nil},
+		"a longer beginning":         {rule(`request.path.startsWith("/admin")`), `never: allow, when: 'request.path.startsWith("/admin/users")'`, Proven, nil},
+		"a shorter beginning":        {rule(`request.path.startsWith("/admin/users")`), `never: allow, when: 'request.path.startsWith("/admin")'`, Refuted, nil},
+		"beginnings exclude":         {rule(`!request.path.startsWith("/api")`), `never: allow, when: 'request.path.startsWith("/admin")'`, Proven, nil},
+		"a longer ending":            {rule(`request.host.endsWith(".example.com")`), `never: allow, when: 'request.host.endsWith("a.example.com")'`, Proven, nil},
+		"a regular expression":       {rule(`user.email.matches("^[a-z]+@example.com$")`), `never: allow, when: 'user.email == "ann@example.com"'`, Proven, nil},
+		"a regular expression alone": {rule(`user.email.matches("^[a-z]+@example.com$")`), `never: allow, when: 'user.email.endsWith("@example.com")'`, Refuted, nil},
+		"letters in lower case":      {rule(`user.name.lowerAscii() == "root"`), `never: allow, when: 'user.name == "Root"'`, Proven, nil},
+
+		"who cannot answer":         {lists + "rules: [{name: a, when: ip.vpn, then: step_up, require: [device_bound]}]", `never: allow, when: 'ip.vpn && credential.class == "synced"'`, Proven, nil},
+		"who can":                   {lists + "rules: [{name: a, when: ip.vpn, then: step_up, require: [device_bound]}]", `never: allow, when: 'ip.vpn && credential.class == "unattested"'`, Refuted, nil},
+		"an assertion too old":      {lists + "rules: [{name: a, when: ip.vpn, then: step_up, max_age: 5m}]", `never: allow, when: 'ip.vpn && session.verified_age > duration("6m")'`, Proven, nil},
+		"an assertion elsewhere":    {lists + "rules: [{name: a, when: ip.vpn, then: step_up}]", `never: allow, when: ip.vpn && !session.verified_here`, Proven, nil},
+		"the sum blocks":            {"thresholds: {step_up: 50, block: 100}\nrules: [{name: a, when: ip.vpn, score: 60}, {name: b, when: ip.tor, score: 40}, {name: c, when: ip.relay, score: 10}]", "always: block, when: ip.vpn && ip.tor", Proven, nil},
+		"the sum is not enough":     {"thresholds: {step_up: 50, block: 100}\nrules: [{name: a, when: ip.vpn, score: 60}, {name: b, when: ip.tor, score: 39}, {name: c, when: ip.relay, score: 10}]", "always: block, when: ip.vpn && ip.tor", Refuted, nil},
+		"the sum asks":              {"thresholds: {step_up: 50, block: 100}\nrules: [{name: a, when: ip.vpn, score: 30}, {name: b, when: ip.tor, score: 20}]", "always: step_up, when: ip.vpn && ip.tor", Proven, nil},
+		"missing data ask":          {vpn, "always: step_up, when: size(ip.data_missing) > 0", Proven, nil},
+		"missing data do not block": {vpn, "always: block, when: size(ip.data_missing) > 0", Refuted, nil},
+		"missing data block":        {"missing_data: block\n" + vpn, "never: allow, when: size(ip.data_missing) > 0", Proven, nil},
+
+		"an index that is an error":      {rule(`user.groups[0] == "ops"`), "never: allow, when: 'user.groups == []'", Undecided, nil},
+		"what cannot be evaluated":       {rule(`user.groups[0] == "ops" && ip.vpn`), "never: allow, when: ip.vpn", Refuted, nil},
+		"an opaque condition, the same":  {rule(`user.started_days * 2 > 100`), "never: allow, when: user.started_days * 2 > 100", Proven, nil},
+		"an opaque condition, found":     {rule(`user.started_days * 2 > 100`), "never: allow, when: ip.vpn", Refuted, nil},
+		"arithmetic":                     {rule(`user.started_days * 2 > 100`), "never: allow, when: user.started_days > 60", Undecided, nil},
+		"two facts":                      {rule(`session.age > session.verified_age`), `never: allow, when: 'session.age > duration("2h") && session.verified_age < duration("1h")'`, Undecided, nil},
+		"a contradiction claims nothing": {rule(`ip.vpn`), `never: allow, when: 'ip.country == "KP" && ip.country == "US"'`, Undecided, nil},
+	}
+}
+
+// confirm pastes the counter-example into the policy: it has to get what the result says, and not
+// what is wanted.
+func confirm(t *testing.T, rules string, r Result, change ...func(*policy.Config)) {
+	t.Helper()
+	if (r.Status == Refuted) != (r.Facts != nil && r.Decision != nil && r.Test != "") || (r.Status == Undecided) != (r.Reason != "") {
+		t.Fatalf("%+v", r)
+	}
+	if r.Status != Refuted {
+		return
+	}
+	p := compile(t, rules+"\ntests:\n  "+strings.ReplaceAll(strings.TrimSpace(r.Test), "\n", "\n  ")+"\n", change...)
+	got := p.RunTests()[0]
+	if got.Passed || got.Got.Action != r.Decision.Action {
+		t.Errorf("%s\nis %s, not %s", r.Test, got.Got.Action, r.Decision.Action)
+	}
+}

@@ -1,0 +1,205 @@
+package prove
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/go-air/gini/z"
+
+	"sallyport/policy"
+)
+
+// know states what facts have to do with one another, beyond what single facts are.
+func (p *prover) know() {
+	if !p.knows(knowledge) {
+		return
+	}
+	c := p.c
+	verified, none := p.level["verified"].lit(), p.class["none"].lit()
+	eligible, backedUp := p.flag("credential.backup_eligible"), p.flag("credential.backed_up")
+	p.always(c.Xor(verified, none)) // a passkey was used, or there is none
+	p.always(c.Implies(p.class["synced"].lit(), eligible))
+	p.always(c.Implies(eligible, c.Or(p.class["synced"].lit(), p.class["attested"].lit())))
+	p.always(c.Implies(backedUp, eligible)) // BE=0 with BS=1 is refused when the passkey is used
+	access, nowhere := p.purpose[policy.PurposeAccess].lit(), p.route[""].lit()
+	p.always(c.Implies(access.Not(), nowhere)) // the sign-in pages are no route
+	if len(p.m.Routes) > 0 {
+		p.always(c.Implies(access, nowhere.Not()))
+	}
+}
+
+// matches is the literal that a rule applies and matches. A condition that cannot be evaluated
+// matches, `unless` or not.
+func (p *prover) matches(r policy.ModelRule) z.Lit {
+	c, when := p.c, p.rail(p.trees[r.When])
+	out := when.f.Not()
+	if r.Unless != nil {
+		out = c.And(out, c.And(when.t, p.rail(p.trees[r.Unless]).t).Not())
+	}
+	switch r.From {
+	case "signed_in":
+		out = c.And(out, p.level["none"].lit().Not())
+	case "verified":
+		out = c.And(out, p.level["verified"].lit())
+	}
+	if r.Routes != nil {
+		out = c.Ands(out, p.purpose[policy.PurposeAccess].lit(), p.route[r.Name].lit())
+	}
+	return out
+}
+
+// stands is the literal that a question changes the verdict; with asked whatever the assertion.
+func (p *prover) stands(q policy.Question, here, browser z.Lit, asked bool) z.Lit {
+	c := p.c
+	out := c.T
+	if !asked {
+		open := c.Ors(p.level["verified"].lit().Not(), p.older(q.MaxAge).lit(), p.fromFuture().lit(),
+			c.And(here, p.flag("session.verified_here").Not()),
+			c.And(browser, c.Or(p.flag("session.ua_changed"), p.flag("session.tls_changed"))))
+		bound := p.class["attested"].lit()
+		if !q.Attested {
+			bound = c.Or(bound, p.class["unattested"].lit())
+		}
+		if q.DeviceBound {
+			open = c.Or(open, c.And(bound, p.flag("credential.backup_eligible").Not()).Not())
+		}
+		out = open
+	}
+	return c.Ands(out, p.purpose[policy.PurposeSignIn].lit().Not(), p.purpose[policy.PurposeStepUp].lit().Not())
+}
+
+func (p *prover) constant(b bool) z.Lit {
+	if b {
+		return p.c.T
+	}
+	return p.c.F
+}
+
+// verdict makes the literals that the verdict is a block, and that a step-up stands.
+func (p *prover) verdict(asked bool) (block, stepUp z.Lit) {
+	c := p.c
+	block, stepUp = c.F, c.F
+	var scores []weighted
+	here, browser := c.F, c.F
+	for i, r := range p.m.Rules {
+		switch match := p.match[i]; {
+		case r.Report:
+		case r.Score > 0:
+			scores = append(scores, weighted{match, r.Score})
+			here, browser = c.Or(here, c.And(match, p.constant(r.Asks.Here))), c.Or(browser, c.And(match, p.constant(r.Asks.Browser)))
+		case r.Action == policy.Block:
+			block = c.Or(block, match)
+		default:
+			stepUp = c.Or(stepUp, c.And(match, p.stands(r.Asks, p.constant(r.Asks.Here), p.constant(r.Asks.Browser), asked)))
+		}
+	}
+	if p.m.BlockAt > 0 {
+		block = c.Or(block, p.atLeast(scores, p.m.BlockAt))
+	}
+	if p.m.StepUpAt > 0 {
+		stepUp = c.Or(stepUp, c.And(p.atLeast(scores, p.m.StepUpAt), p.stands(p.m.Scored, here, browser, asked)))
+	}
+	missing := p.lists["ip.data_missing"].some
+	switch q := p.m.MissingAsks; p.m.Missing {
+	case policy.Block:
+		block = c.Or(block, missing)
+	case policy.StepUp:
+		stepUp = c.Or(stepUp, c.And(missing, p.stands(q, p.constant(q.Here), p.constant(q.Browser), asked)))
+	}
+	signedIn, verified := p.level["none"].lit().Not(), p.level["verified"].lit()
+	baseline := c.Or(p.purpose[policy.PurposeSignIn].lit(),
+		c.Or(c.And(c.Or(p.purpose[policy.PurposeEnroll].lit(), p.purpose[policy.PurposeStepUp].lit()), signedIn), verified))
+	return block, c.Or(stepUp, baseline.Not())
+}
+
+// rules makes the literals of the rules that the goals are about.
+func (p *prover) rules(all bool) {
+	for _, r := range p.m.Rules {
+		match := p.c.F
+		if all || !r.Report {
+			match = p.matches(r)
+		}
+		p.match = append(p.match, match)
+	}
+}
+
+// reachability makes the literals of all rules, whether enforced or not.
+func (p *prover) reachability() []z.Lit {
+	p.rules(true)
+	return slices.Clone(p.match)
+}
+
+// invariants makes the literals of the requests that break an invariant.
+func (p *prover) invariants() (roots []z.Lit) {
+	c := p.c
+	p.rules(false)
+	block, stepUp := p.verdict(false)
+	_, asked := p.verdict(true)
+	for _, v := range p.m.Invariants {
+		g := goal{when: p.rail(p.trees[v.When]).t}
+		if !slices.Contains(v.When.Reads(), "session.level") {
+			g.when = c.And(g.when, p.level["verified"].lit())
+		}
+		if !slices.Contains(v.When.Reads(), "request.purpose") {
+			g.when = c.And(g.when, p.purpose[policy.PurposeAccess].lit())
+		}
+		switch v.Claim {
+		case policy.NeverAllow:
+			g.broken = c.And(block.Not(), stepUp.Not())
+		case policy.AlwaysStepUp:
+			g.broken = c.And(block.Not(), asked.Not())
+		default:
+			g.broken = block.Not()
+		}
+		p.goals = append(p.goals, g)
+		roots = append(roots, g.when, g.broken)
+	}
+	return roots
+}
+
+// weighted is a literal that adds to a sum.
+type weighted struct {
+	lit    z.Lit
+	weight int
+}
+
+// atLeast is the literal that the weights of those that hold add up to at least least. It is a
+// decision diagram over what is still missing, so it is exact, and small unless sums are many.
+func (p *prover) atLeast(all []weighted, least int) z.Lit {
+	all = slices.Clone(all)
+	slices.SortStableFunc(all, func(a, b weighted) int { return b.weight - a.weight })
+	rest, step := make([]int, len(all)+1), make([]int, len(all)+1) // sum, and greatest common divisor, from i on
+	for i := len(all) - 1; i >= 0; i-- {
+		rest[i], step[i] = rest[i+1]+all[i].weight, gcd(step[i+1], all[i].weight)
+	}
+	type state struct{ i, missing int }
+	known := map[state]z.Lit{}
+	var from func(i, missing int) z.Lit
+	from = func(i, missing int) z.Lit {
+		switch {
+		case missing <= 0:
+			return p.c.T
+		case missing > rest[i]:
+			return p.c.F
+		case len(known) > maxSums:
+			p.fail(fmt.Errorf("the scores add up in too many ways: %w", errBounds))
+			return p.c.F
+		}
+		missing = (missing + step[i] - 1) / step[i] * step[i]
+		s := state{i, missing}
+		m, ok := known[s]
+		if !ok {
+			m = p.c.Choice(all[i].lit, from(i+1, missing-all[i].weight), from(i+1, missing))
+			known[s] = m
+		}
+		return m
+	}
+	return from(0, least)
+}
+
+func gcd(a, b int) int {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
+}
