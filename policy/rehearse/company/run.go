@@ -54,7 +54,7 @@ type simulation struct {
 	report   *Report
 }
 
-// Run lives the year and reports. It takes about ten seconds for the default company.
+// Run lives the year and reports. It takes about half a minute for the default company.
 func Run(ctx context.Context, c Config) (*Report, error) {
 	if c.Policy == nil {
 		return nil, errors.New("company: no policy")
