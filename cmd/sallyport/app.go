@@ -20,6 +20,7 @@ import (
 	"sallyport/authn/signin"
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/cmd/sallyport/internal/sqlstore"
+	"sallyport/policy/behavior"
 	"sallyport/policy/ipintel"
 	"sallyport/proxy"
 	"sallyport/proxy/assertion"
@@ -39,6 +40,7 @@ type app struct {
 	audit    *audit.Log
 	intel    *ipintel.Watcher
 	sessions *session.Manager
+	behavior *behavior.Tracker
 	provider *signin.Provider
 	gate     *proxy.Gate
 	upstream *upstream.Forwarder
@@ -124,6 +126,9 @@ func (a *app) assemble(ctx context.Context) (err error) {
 	}
 	a.onClose("audit log", func(context.Context) error { return a.audit.Close() })
 	if err := a.identity(ctx); err != nil {
+		return err
+	}
+	if a.behavior, err = openBehavior(ctx, c, a.store, a.logger); err != nil {
 		return err
 	}
 	if err := a.carriage(ctx); err != nil {
@@ -255,7 +260,7 @@ func (a *app) front(s *proxy.Snapshot) error {
 	a.gate, err = proxy.New(proxy.Config{
 		Snapshot: s, Sessions: a.sessions, Audit: a.audit, Portal: pt, Pages: pages, Forwarder: a.upstream,
 		SignIn: c.ExternalURL.String(), Now: time.Now, Logger: a.logger,
-		Assertions: a.signer, Streams: a.streams, Observe: a.observer, Limit: limits,
+		Assertions: a.signer, Streams: a.streams, Observe: a.observer, Limit: limits, Behavior: a.behavior,
 	})
 	if err == nil {
 		a.sessions.OnEnd(a.gate.SessionChanged)
@@ -293,6 +298,11 @@ func (a *app) background(ctx context.Context) (wait func()) {
 		func(ctx context.Context) {
 			if err := a.intel.Run(ctx); err != nil && ctx.Err() == nil {
 				a.logger.Error("IP data is not watched any more; it will age", "error", err)
+			}
+		},
+		func(ctx context.Context) { // writes what is left after ctx has ended
+			if err := a.behavior.Run(ctx); err != nil {
+				a.logger.Error("some of what was seen last is lost", "error", err)
 			}
 		},
 		newRefresher(a).run,

@@ -60,6 +60,7 @@ func (a *app) conditions(r *http.Request) (list []condition, ready bool) {
 	add("store", a.pingStore(r.Context()))
 	add("audit", a.audit.Health())
 	add("openid_provider", a.provider.Ready())
+	add("history", a.historyUnknown())
 	var missing []error
 	for _, s := range a.intel.Current().Sources() {
 		if s.Missing {
@@ -117,7 +118,8 @@ var (
 )
 
 func (opsCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descSourceAge, descSourceFailures, descSourceLoaded, descSourceNetworks, descSwaps, descLookupFaults, descStreams, descShedRequests, descShed, descUpstreamUp, descReloads, descReloaded, descAuditRecords, descHealthy} {
+	for _, d := range []*prometheus.Desc{descSourceAge, descSourceFailures, descSourceLoaded, descSourceNetworks, descSwaps, descLookupFaults, descStreams, descShedRequests, descShed, descUpstreamUp, descReloads, descReloaded, descAuditRecords, descHealthy,
+		descHistoryKept, descHistoryWaiting, descHistoryDropped, descHistoryErrors} {
 		out <- d
 	}
 }
@@ -162,6 +164,8 @@ func (c opsCollector) Collect(out chan<- prometheus.Metric) {
 		}
 	}
 	counter(descAuditRecords, float64(c.app.audit.Size()))
+	collectHistory(c.app.behavior, gauge, counter)
+	gauge(descHealthy, up(c.app.behavior.Known()), "history")
 	gauge(descHealthy, up(c.app.pingStore(context.Background()) == nil), "store")
 	gauge(descHealthy, up(c.app.audit.Health() == nil), "audit")
 	gauge(descHealthy, up(c.app.provider.Ready() == nil), "openid_provider")

@@ -41,7 +41,7 @@ func (d *deployment) failing() (names []string) {
 			d.t.Errorf("condition without a reason, or the reverse: %+v", c)
 		}
 	}
-	if answer.Ready != (names == nil) || (w.Code == http.StatusOK) != answer.Ready || len(answer.Conditions) != 5 {
+	if answer.Ready != (names == nil) || (w.Code == http.StatusOK) != answer.Ready || len(answer.Conditions) != 6 {
 		d.t.Errorf("%d %s", w.Code, w.Body)
 	}
 	return names
@@ -56,6 +56,7 @@ func TestReadiness(t *testing.T) {
 		if err := d.provider.Discover(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+		d.recall()
 		return d
 	}
 	expect := func(t *testing.T, d *deployment, want string) {
@@ -72,7 +73,7 @@ func TestReadiness(t *testing.T) {
 	t.Run("openid_provider", func(t *testing.T) {
 		d := newDeployment(t, known)
 		defer d.closeApp()
-		expect(t, d, "openid_provider")
+		expect(t, d, "openid_provider history")
 	})
 	t.Run("ip_data", func(t *testing.T) {
 		d := ready(t, [3]string{"vpn.txt", "203.0.113.64/27", "not a network"})
@@ -145,6 +146,10 @@ func TestMetrics(t *testing.T) {
 		`sallyport_config_reloads_total{outcome="refused"} 0`,
 		`sallyport_config_reloaded 1`,
 		`sallyport_audit_records_total 0`,
+		`sallyport_history_entries{kind="people"} 0`,
+		`sallyport_history_waiting 0`,
+		`sallyport_history_dropped_total{outcome="lost"} 0`,
+		`sallyport_history_errors_total{operation="read"} 0`,
 		`sallyport_healthy{part="audit"} 1`,
 		`sallyport_healthy{part="store"} 1`,
 		`sallyport_healthy{part="openid_provider"} 0`,

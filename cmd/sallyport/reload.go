@@ -151,6 +151,7 @@ func needRestart(was, is *config.Config) (keys []string) {
 		{"session", was.Session, is.Session},
 		{"store", was.Store, is.Store},
 		{"audit.file", was.AuditFile, is.AuditFile},
+		{"behavior", was.Behavior, is.Behavior},
 		{"ip_data.databases", was.IPData.Databases, is.IPData.Databases},
 		{"ip_data.lists", was.IPData.Lists, is.IPData.Lists},
 		{"limits", wasLimits, isLimits},
