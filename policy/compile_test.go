@@ -48,6 +48,15 @@ func TestDiagnostics(t *testing.T) {
 		{"quoted beginning", "version: 1\nrules:\n  - name: a\n    when: \"ops\" in user.groups\n    then: block\n", "4:17", "not YAML", `'"ops" in user.groups'`},
 		{"too deep", strings.Repeat("[", 100), "", "not YAML", ""},
 
+		{"invariant without a claim", "version: 1\n" + ok + "invariants: [{when: ip.vpn}]\n", "3:14", "claims nothing", "never: allow"},
+		{"invariant with two claims", "version: 1\n" + ok + "invariants: [{when: ip.vpn, never: allow, always: block}]\n", "3:51", "either never or always", ""},
+		{"invariant without a condition", "version: 1\n" + ok + "invariants: [{never: allow}]\n", "3:14", "has no condition", "when"},
+		{"invariant that is never blocked", "version: 1\n" + ok + "invariants: [{never: block, when: ip.vpn}]\n", "3:22", `never cannot be "block"`, "allow"},
+		{"invariant that lets in", "version: 1\n" + ok + "invariants: [{always: allow, when: ip.vpn}]\n", "3:23", "cannot promise to let somebody in", "always: block"},
+		{"invariant with a wrong fact", "version: 1\n" + ok + "invariants: [{always: block, when: ip.vnp}]\n", "3:39", "no fact ip.vnp", "ip.vpn"},
+		{"invariant with another key", "version: 1\n" + ok + "invariants: [{always: block, when: ip.vpn, unless: ip.tor}]\n", "3:44", `no key "unless"`, ""},
+		{"two invariants of a name", "version: 1\n" + ok + "invariants: [{name: x, always: block, when: ip.vpn}, {name: x, always: block, when: ip.tor}]\n", "3:61", "another invariant", "its own"},
+
 		{"no name", rule("{when: ip.vpn, then: block}"), "3:5", "has no name", ""},
 		{"bad name", rule("{name: A b, when: ip.vpn, then: block}"), "3:12", "cannot name a rule", "lower-case"},
 		{"baseline name", rule("{name: baseline-x, when: ip.vpn, then: block}"), "3:12", "cannot name a rule", "baseline"},

@@ -1,0 +1,99 @@
+package prove
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"sallyport/policy"
+)
+
+func TestVerify(t *testing.T) {
+	good := lists + "rules: [{name: embargo, when: ip.country in lists.embargoed, then: block}, {name: old, when: user.started_days * 2 > 100, then: block}]\ninvariants:\n  - {name: final, never: allow, when: ip.country in lists.embargoed}\n"
+	if err := Verify(compile(t, good)); err != nil {
+		t.Error(err)
+	}
+	if err := Verify(compile(t, strings.Split(good, "invariants")[0])); err != nil {
+		t.Error(err)
+	}
+	err := Verify(compile(t, good+"  - {name: cuba, always: block, when: 'ip.country in [\"CU\", \"DO\"]'}\n  - {never: allow, when: user.started_days > 60}\n  - {always: block, when: false}\n"))
+	var found policy.Diagnostics
+	if !errors.As(err, &found) || len(found) != 3 {
+		t.Fatalf("%v", err)
+	}
+	for i, want := range []string{
+		"policy.yaml:6:12: the invariant cuba (always: block) does not hold: this request gets allow",
+		"policy.yaml:7:5: whether the invariant invariant-3 (never: allow) holds cannot be decided: it depends on what cannot be followed here: `user.started_days * 2 > 100`",
+		"policy.yaml:8:5: whether the invariant invariant-4 (always: block) holds cannot be decided: there is no request for which its `when` holds",
+	} {
+		if !strings.HasPrefix(found[i].Error(), want) {
+			t.Errorf("%v, want %s", found[i], want)
+		}
+	}
+	if !strings.Contains(found[0].Error(), `given: {ip: {country: "DO"}, `) || !strings.Contains(found[0].Error(), "    6 |") {
+		t.Errorf("%v", found[0])
+	}
+}
+
+// What cannot be decided is refused: the zero value is no pass.
+func TestZeroStatusIsNoPass(t *testing.T) {
+	if (Result{}).Status == Proven || Status(0).String() != "undecided" {
+		t.Error("the zero Result is a pass")
+	}
+}
+
+// A counter-example is somebody whom the route lets in, if that can be; it means the same after JSON.
+func TestCounterExample(t *testing.T) {
+	source := "rules: [{name: vpn, when: 'ip.vpn && !(\"x\" in user.groups)', then: block}]\ninvariants: [{always: block, when: 'ip.vpn && request.route == \"vault\"'}]\n"
+	for name, grant := range map[string]policy.Grant{
+		"everyone": {Everyone: true}, "group": {Groups: []string{"ops"}}, "email": {Emails: []string{"Ann@example.com"}}, "domain": {Domains: []string{"example.org"}},
+	} {
+		p := compile(t, source, func(c *policy.Config) {
+			c.Routes, c.Grants = []string{"wiki", "vault"}, map[string]policy.Grant{"vault": grant}
+		})
+		r := Check(p)[0]
+		if r.Status != Refuted {
+			t.Fatalf("%s: %s %s", name, r.Status, r.Reason)
+		}
+		if d := p.Decide(r.Facts); d.Action != policy.Allow {
+			t.Errorf("%s: %v", name, d)
+		}
+		text, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var back struct{ Facts policy.Facts }
+		if err := json.Unmarshal(text, &back); err != nil {
+			t.Fatal(err)
+		}
+		if d := p.Decide(&back.Facts); d.Action != policy.Allow || !slices.Contains(back.Facts.User.Groups, "x") {
+			t.Errorf("%s, after JSON: %v", name, d)
+		}
+	}
+}
+
+// The invariants of the reference are proven.
+func TestReadmeInvariants(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, m := range regexp.MustCompile("(?s)```yaml\n(version: 1.*?)```").FindAllStringSubmatch(string(readme), -1) {
+		p, err := policy.Compile(policy.Config{Name: "README.md", Source: []byte(m[1]), Routes: []string{"treasury"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += len(Check(p))
+		if err := Verify(p); err != nil {
+			t.Error(err)
+		}
+	}
+	if n != 3 {
+		t.Errorf("%d invariants", n)
+	}
+}
