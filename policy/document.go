@@ -38,8 +38,9 @@ type listSource struct {
 }
 
 type thresholds struct {
-	stepUp, block int // 0: not set
-	maxAge        time.Duration
+	stepUp, block         int // 0: not set
+	stepUpNode, blockNode *yaml.Node
+	maxAge                time.Duration
 }
 
 type ruleSource struct {
@@ -139,8 +140,8 @@ func (s *source) readEntry(l *listSource, list string, n *yaml.Node) {
 }
 
 func (s *source) readThresholds(n *yaml.Node) *thresholds {
-	t := &thresholds{maxAge: defaultMaxAge}
 	f := s.fields(n, "thresholds", "step_up", "block", "max_age")
+	t := &thresholds{maxAge: defaultMaxAge, stepUpNode: f["step_up"], blockNode: f["block"]}
 	if v := f["step_up"]; v != nil {
 		t.stepUp, _ = s.number(v, "step_up", 1, maxRules*maxScore)
 	}

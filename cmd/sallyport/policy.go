@@ -17,6 +17,7 @@ import (
 type policyCmd struct {
 	Test    policyTestCmd    `cmd:"" help:"Run the tests of the policy file."`
 	Explain policyExplainCmd `cmd:"" help:"Say what would happen to a request, and why."`
+	Lint    policyLintCmd    `cmd:"" help:"Say what is suspicious about the policy, though it is not wrong."`
 }
 
 type policyTestCmd struct {
