@@ -75,24 +75,30 @@ func (p *Policy) Rules() []RuleInfo {
 // wrong with the file and not only the first; a policy with a failing test is not
 // compiled either.
 func Compile(c Config) (*Policy, error) {
+	p, _, err := compile(c)
+	return p, err
+}
+
+// compile is Compile that also returns what the policy was made from.
+func compile(c Config) (*Policy, *builder, error) {
 	s := newSource(c.Name, nil)
 	if len(c.Source) > maxSource {
 		s.add(1, 1, Diagnostic{Message: fmt.Sprintf("the policy has %d bytes", len(c.Source)), Expected: fmt.Sprintf("at most %d", maxSource)})
-		return nil, s.diagnostics()
+		return nil, nil, s.diagnostics()
 	}
 	s = newSource(c.Name, c.Source)
 	root := s.parse(c.Source)
 	if root == nil {
-		return nil, s.diagnostics()
+		return nil, nil, s.diagnostics()
 	}
 	d := s.read(root)
 	b := &builder{source: s, config: c, document: d}
 	p, err := b.build()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := s.diagnostics(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, r := range p.RunTests() {
 		if !r.Passed && !c.KeepFailingTests {
@@ -100,9 +106,9 @@ func Compile(c Config) (*Policy, error) {
 		}
 	}
 	if err := s.diagnostics(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return p, nil
+	return p, b, nil
 }
 
 // builder turns a document into a policy.

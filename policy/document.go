@@ -39,8 +39,9 @@ type listSource struct {
 }
 
 type thresholds struct {
-	stepUp, block int // 0: not set
-	maxAge        time.Duration
+	stepUp, block         int // 0: not set
+	stepUpNode, blockNode *yaml.Node
+	maxAge                time.Duration
 }
 
 type ruleSource struct {
@@ -71,7 +72,7 @@ var listPattern = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
 // read takes the file apart. Mistakes go to s; the document is usable if there are none.
 func (s *source) read(root *yaml.Node) *document {
 	d := &document{lists: map[string]*listSource{}, missing: StepUp}
-	top := s.fields(root, "the policy", "version", "lists", "thresholds", "missing_data", "rules", "tests", "invariants")
+	top := s.fields(root, "the policy", policyKeys.names()...)
 	if top == nil {
 		return d
 	}
@@ -143,8 +144,8 @@ func (s *source) readEntry(l *listSource, list string, n *yaml.Node) {
 }
 
 func (s *source) readThresholds(n *yaml.Node) *thresholds {
-	t := &thresholds{maxAge: defaultMaxAge}
-	f := s.fields(n, "thresholds", "step_up", "block", "max_age")
+	f := s.fields(n, "thresholds", thresholdKeys.names()...)
+	t := &thresholds{maxAge: defaultMaxAge, stepUpNode: f["step_up"], blockNode: f["block"]}
 	if v := f["step_up"]; v != nil {
 		t.stepUp, _ = s.number(v, "step_up", 1, maxRules*maxScore)
 	}
@@ -229,10 +230,8 @@ func (s *source) readRules(d *document, root, n *yaml.Node) {
 	}
 }
 
-var ruleKeys = []string{"name", "when", "unless", "routes", "then", "score", "max_age", "require", "mode", "reason"}
-
 func (s *source) readRule(n *yaml.Node) *ruleSource {
-	f := s.fields(n, "a rule", ruleKeys...)
+	f := s.fields(n, "a rule", ruleKeys.names()...)
 	if f == nil {
 		return nil
 	}
@@ -317,7 +316,7 @@ func (s *source) readTests(d *document, n *yaml.Node) {
 			s.at(t, Diagnostic{Message: fmt.Sprintf("the policy has more than %d tests", maxTests)})
 			return
 		}
-		f := s.fields(t, "a test", "name", "given", "expect")
+		f := s.fields(t, "a test", testKeys.names()...)
 		if f == nil {
 			continue
 		}

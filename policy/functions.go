@@ -126,7 +126,7 @@ func (z *zones) load(name string) (*time.Location, error) {
 
 func (z *zones) function(name string, result expr.Kind, of func(time.Time) any) expr.Function {
 	return expr.Function{
-		Name: name, Params: []expr.Kind{expr.String}, Result: result, Reads: []string{"time.now"},
+		Name: name, Params: []expr.Kind{expr.String}, Result: result, Reads: []string{"time.now"}, Total: true,
 		Bind: func(arg expr.Constant) (expr.Bound, error) {
 			location, err := z.load(arg.Strings[0])
 			if err != nil {

@@ -49,7 +49,7 @@ func (s *source) readInvariants(d *document, n *yaml.Node) {
 			s.at(entry, Diagnostic{Message: fmt.Sprintf("the policy has more than %d invariants", maxInvariants)})
 			return
 		}
-		f := s.fields(entry, "an invariant", "name", "never", "always", "when")
+		f := s.fields(entry, "an invariant", invariantKeys.names()...)
 		if f == nil {
 			continue
 		}

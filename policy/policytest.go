@@ -223,7 +223,7 @@ func (b *builder) fact(fact expr.Fact, n *yaml.Node, to reflect.Value) {
 }
 
 func (b *builder) expect(p *Policy, n *yaml.Node, t *test) {
-	f := b.fields(n, "expect", "action", "rules", "score", "reported")
+	f := b.fields(n, "expect", expectKeys.names()...)
 	if f == nil {
 		return
 	}

@@ -37,8 +37,13 @@ func (checkCmd) Run(g *globals, std stdio) error {
 	if err := errors.Join(found...); err != nil {
 		return err
 	}
+	suspicious, err := lint(c, intel)
+	if err != nil {
+		return err
+	}
 	fmt.Fprintf(std.out, "%s is right: %s, %s passed, %s, %s in the roster.\n", g.Config, count(len(c.Routes), "route", "routes"),
 		count(len(p.RunTests()), "policy test", "policy tests"), count(len(intel.Sources()), "IP source", "IP sources"), count(len(c.Roster), "person", "people"))
+	printWarnings(std.out, suspicious)
 	for _, note := range notes(c) {
 		fmt.Fprintln(std.out, "note:", note)
 	}

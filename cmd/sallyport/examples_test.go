@@ -12,7 +12,7 @@ import (
 )
 
 // TestExamples: every configuration below examples/ is right, its policy's tests pass,
-// and it has some. A folder without a sallyport.yaml is something else.
+// it has some, and lint finds nothing. A folder without a sallyport.yaml is something else.
 func TestExamples(t *testing.T) {
 	root := filepath.Join("..", "..", "examples")
 	folders, err := os.ReadDir(root)
@@ -40,6 +40,9 @@ func TestExamples(t *testing.T) {
 			status, stdout, stderr := command(t, "policy", "test", "--config", file)
 			if status != 0 || !strings.Contains(stdout, "\nok    ") && !strings.HasPrefix(stdout, "ok    ") {
 				t.Errorf("policy test: status %d\n%s%s", status, stdout, stderr)
+			}
+			if status, stdout, stderr := command(t, "policy", "lint", "--config", file); status != 0 || stdout != "0 warnings, 0 notes\n" {
+				t.Errorf("policy lint: status %d\n%s%s", status, stdout, stderr)
 			}
 			if _, err := os.Stat(filepath.Dir(c.AuditFile)); err == nil {
 				t.Errorf("%s holds state: an example is not a deployment", filepath.Dir(c.AuditFile))

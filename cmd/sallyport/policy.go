@@ -21,6 +21,8 @@ type policyCmd struct {
 
 	Simulate policySimulateCmd `cmd:"" help:"Live a made-up company's year under the policy: whom it asks and blocks, rightly and wrongly."`
 	Prove    policyProveCmd    `cmd:"" help:"Prove the invariants of the policy file, or show a request that breaks them."`
+	Lint     policyLintCmd     `cmd:"" help:"Say what is suspicious about the policy, though it is not wrong."`
+	Schema   policySchemaCmd   `cmd:"" help:"Print the JSON Schema of policy files, for editors."`
 }
 
 type policyTestCmd struct {

@@ -46,6 +46,7 @@ func TestStarterHintsAreRight(t *testing.T) {
 	dir := starterFolder(t,
 		[3]string{"sallyport.yaml", "# trusted_proxies:", "trusted_proxies:"},
 		[3]string{"sallyport.yaml", "  # countries_claim:", "  countries_claim:"},
+		[3]string{"policy.yaml", "  # embargoed: [", "  embargoed: ["},
 		[3]string{"sallyport.yaml", "    # - {name: aws", "    - {name: aws"},
 		[3]string{"sallyport.yaml", "  lists:\n", "  lists:\n    - {name: countries, format: csv, file: lists/countries.csv}\n"},
 	)
@@ -93,6 +94,14 @@ func TestStarterNamesEveryFile(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestStarterLintsClean: nobody begins with a policy that is complained about.
+func TestStarterLintsClean(t *testing.T) {
+	status, stdout, stderr := command(t, "policy", "lint", "--config", filepath.Join(starterFolder(t), "sallyport.yaml"))
+	if status != 0 || stdout != "0 warnings, 0 notes\n" {
+		t.Errorf("status %d\n%s%s", status, stdout, stderr)
 	}
 }
 

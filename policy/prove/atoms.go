@@ -15,7 +15,7 @@ import (
 func (p *prover) atom(n *expr.Node) *atom {
 	key := n.Text
 	switch {
-	case n.Op == expr.Literal:
+	case n.Op == expr.ValueOp:
 		key = fmt.Sprint(n.Value)
 	case n.Op == expr.FactOp:
 		key = n.Name
@@ -54,7 +54,7 @@ func (p *prover) failing(r rail, e z.Lit) rail {
 // classify recognises what is understood about an atom; false: nothing.
 func (p *prover) classify(a *atom, n *expr.Node) bool {
 	switch n.Op {
-	case expr.Literal:
+	case expr.ValueOp:
 		v, ok := n.Value.(bool)
 		m := p.c.F
 		if v {
@@ -67,7 +67,7 @@ func (p *prover) classify(a *atom, n *expr.Node) bool {
 		a.make = func() rail { return p.truth(m) }
 		return true
 	case expr.Call:
-		return n.Name == "ip.within" && n.Args[0].Op == expr.Literal && p.within(a, n.Args[0].Value)
+		return n.Name == "ip.within" && n.Args[0].Op == expr.ValueOp && p.within(a, n.Args[0].Value)
 	case expr.Exists, expr.All:
 		return p.loop(a, n)
 	case expr.Equal, expr.NotEqual, expr.Less, expr.LessEqual, expr.Greater, expr.GreaterEqual, expr.In:
@@ -81,25 +81,25 @@ var flipped = map[expr.Op]expr.Op{expr.Less: expr.Greater, expr.Greater: expr.Le
 
 func (p *prover) comparison(a *atom, n *expr.Node) bool {
 	op, left, right := n.Op, n.Args[0], n.Args[1]
-	if left.Op == expr.Literal && op != expr.In {
+	if left.Op == expr.ValueOp && op != expr.In {
 		op, left, right = flipped[op], right, left
 	}
 	isList := func(n *expr.Node) bool { return n.Op == expr.FactOp && n.Kind == expr.Strings }
 	isText := func(n *expr.Node) bool { return n.Op == expr.FactOp && n.Kind == expr.String }
 	equality := op == expr.Equal || op == expr.NotEqual
 	switch {
-	case right.Op == expr.Literal && isList(left): // only == [] says something
+	case right.Op == expr.ValueOp && isList(left): // only == [] says something
 		values, ok := right.Value.([]string)
 		l := p.list(left.Name)
 		a.make = func() rail { return p.negated(op == expr.Equal, l.some) }
 		return ok && len(values) == 0 && equality
-	case right.Op == expr.Literal && (op == expr.In || equality) && left.Op == expr.FactOp && left.Name == "ip.address":
+	case right.Op == expr.ValueOp && (op == expr.In || equality) && left.Op == expr.FactOp && left.Name == "ip.address":
 		return p.within(a, right.Value) && p.flip(a, op == expr.NotEqual)
-	case right.Op == expr.Literal && (op == expr.In || equality) && (isText(left) || left.Op == expr.Call && left.Kind == expr.String):
+	case right.Op == expr.ValueOp && (op == expr.In || equality) && (isText(left) || left.Op == expr.Call && left.Kind == expr.String):
 		return p.oneOf(a, left, right.Value) && p.flip(a, op == expr.NotEqual)
-	case right.Op == expr.Literal:
+	case right.Op == expr.ValueOp:
 		return p.compare(a, op, left, right.Value)
-	case op == expr.In && left.Op == expr.Literal && isList(right):
+	case op == expr.In && left.Op == expr.ValueOp && isList(right):
 		value, ok := left.Value.(string)
 		l := p.list(right.Name)
 		use := p.use(&l.member, &pattern{values: []string{value}})
@@ -145,7 +145,7 @@ func (p *prover) flag(name string) z.Lit {
 func (p *prover) is(fact string, values ...string) *atom {
 	subject := &expr.Node{Op: expr.FactOp, Name: fact, Kind: expr.String, Facts: []string{fact}}
 	return p.atom(&expr.Node{Op: expr.In, Kind: expr.Bool, Text: fmt.Sprintf("%s in %q", fact, values),
-		Args: []*expr.Node{subject, {Op: expr.Literal, Kind: expr.Strings, Value: values}}})
+		Args: []*expr.Node{subject, {Op: expr.ValueOp, Kind: expr.Strings, Value: values}}})
 }
 
 // older returns the atom `session.verified_age > d`.
@@ -158,5 +158,5 @@ func (p *prover) age(op expr.Op, d time.Duration) *atom {
 	const fact = "session.verified_age"
 	subject := &expr.Node{Op: expr.FactOp, Name: fact, Kind: expr.Duration, Facts: []string{fact}}
 	return p.atom(&expr.Node{Op: op, Kind: expr.Bool, Text: fmt.Sprintf("%s %d %d", fact, op, d),
-		Args: []*expr.Node{subject, {Op: expr.Literal, Kind: expr.Duration, Value: d}}})
+		Args: []*expr.Node{subject, {Op: expr.ValueOp, Kind: expr.Duration, Value: d}}})
 }

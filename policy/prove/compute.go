@@ -16,10 +16,10 @@ func computable(n *expr.Node, subject func(*expr.Node) bool) bool {
 		return true
 	}
 	switch n.Op {
-	case expr.Literal:
+	case expr.ValueOp:
 		return true
 	case expr.Method:
-		if n.Name == "matches" && n.Args[1].Op != expr.Literal {
+		if n.Name == "matches" && n.Args[1].Op != expr.ValueOp {
 			return false
 		}
 	case expr.And, expr.Or, expr.Not, expr.Equal, expr.NotEqual, expr.Less, expr.LessEqual, expr.Greater, expr.GreaterEqual, expr.In, expr.Size:
@@ -50,10 +50,10 @@ func (c *computation) eval(n *expr.Node) any {
 			return nil
 		}
 		return c.value
-	case n.Op == expr.Literal:
+	case n.Op == expr.ValueOp:
 		return n.Value
 	case c.other && (n.Op == expr.Equal || n.Op == expr.NotEqual || n.Op == expr.In):
-		if c.subject(n.Args[0]) && n.Args[1].Op == expr.Literal || c.subject(n.Args[1]) && n.Args[0].Op == expr.Literal {
+		if c.subject(n.Args[0]) && n.Args[1].Op == expr.ValueOp || c.subject(n.Args[1]) && n.Args[0].Op == expr.ValueOp {
 			return n.Op == expr.NotEqual
 		}
 	}

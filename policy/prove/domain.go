@@ -234,7 +234,7 @@ func (p *prover) affixes(m *member, method string, turned func(string) string) {
 	}
 	var all []affix
 	for _, u := range m.uses {
-		if n := u.node; n != nil && n.Op == expr.Method && n.Name == method && n.Args[0].Op != expr.Method && n.Args[0].Op != expr.Literal && n.Args[1].Op == expr.Literal {
+		if n := u.node; n != nil && n.Op == expr.Method && n.Name == method && n.Args[0].Op != expr.Method && n.Args[0].Op != expr.ValueOp && n.Args[1].Op == expr.ValueOp {
 			if s, ok := n.Args[1].Value.(string); ok {
 				all = append(all, affix{turned(s), u.free})
 			}

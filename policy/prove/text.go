@@ -204,7 +204,7 @@ func (p *prover) loop(a *atom, n *expr.Node) bool {
 	l := p.list(source.Name)
 	what := &pattern{node: condition, other: otherwise(condition, isEntry)}
 	not := n.Op == expr.All // all(x, c) is !exists(x, !c)
-	if set, ok := condition.Args, condition.Op == expr.In || condition.Op == expr.Equal; ok && isEntry(set[0]) && set[1].Op == expr.Literal {
+	if set, ok := condition.Args, condition.Op == expr.In || condition.Op == expr.Equal; ok && isEntry(set[0]) && set[1].Op == expr.ValueOp {
 		switch v := set[1].Value.(type) { // without computing it for every constant
 		case string:
 			what = &pattern{values: []string{v}}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp/syntax"
+	"slices"
 	"strings"
 
 	"cel.dev/cel-go/common/ast"
@@ -35,6 +36,7 @@ type checks struct {
 	aliases  []alias // entries of list facts, inside comprehensions
 	calls    map[int64]Bound
 	read     map[string]bool
+	lists    []string
 	compare  []Comparison
 	problems []Problem
 }
@@ -51,6 +53,9 @@ func (c *checks) visit(e ast.Expr) {
 	case ast.IdentKind:
 		if _, ok := c.env.schema.byName[e.AsIdent()]; ok {
 			c.read[e.AsIdent()] = true
+		}
+		if name, ok := strings.CutPrefix(e.AsIdent(), "lists."); ok && !slices.Contains(c.lists, name) {
+			c.lists = append(c.lists, name)
 		}
 	case ast.SelectKind:
 		c.visit(e.AsSelect().Operand())

@@ -19,6 +19,7 @@ type Program struct {
 	program cel.Program
 	calls   map[int64]Bound
 	reads   []string
+	lists   []string
 	compare []Comparison
 	cost    uint64
 
@@ -36,6 +37,9 @@ func (p *Program) Reads() []string { return p.reads }
 
 // Comparisons returns what the facts are compared with, where that is constant.
 func (p *Program) Comparisons() []Comparison { return p.compare }
+
+// Lists returns the names of the constant lists that the expression uses.
+func (p *Program) Lists() []string { return p.lists }
 
 // Cost returns the estimated worst case, in CEL cost units.
 func (p *Program) Cost() uint64 { return p.cost }
@@ -86,7 +90,7 @@ func (e *Env) Compile(text string) (*Program, []Problem) {
 }
 
 func (e *Env) plan(text string, checked *cel.Ast, c *checks) (*Program, []Problem) {
-	p := &Program{env: e, text: text, ast: checked, calls: c.calls, compare: c.compare}
+	p := &Program{env: e, text: text, ast: checked, calls: c.calls, lists: c.lists, compare: c.compare}
 	for _, f := range e.schema.facts {
 		if c.read[f.Name] {
 			p.reads = append(p.reads, f.Name)

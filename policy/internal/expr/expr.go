@@ -66,6 +66,8 @@ type Function struct {
 	Params []Kind // the kinds that the argument may have
 	Result Kind   // Bool, Int or String
 	Reads  []string
+	// Total: with a constant argument it never fails, whatever the facts are.
+	Total bool
 	// Bind is called at compile time for an argument that is constant; an error
 	// refuses the expression. The returned function gets the pointer given to [Env.Acquire].
 	Bind func(arg Constant) (Bound, error)

@@ -20,7 +20,7 @@ const (
 	Or
 	Not
 	If      // condition, then, else
-	Literal // Value
+	ValueOp // Value
 	FactOp  // Name
 	Entry   // the entry that an Exists or All is looking at
 	Equal
@@ -44,7 +44,7 @@ type Node struct {
 	Kind Kind // of its value; Invalid where expressions have no name for it
 	Args []*Node
 	Name string
-	// Value of a Literal: bool, int64, float64, string, time.Duration, time.Time, []string or []int64.
+	// Value of a ValueOp: bool, int64, float64, string, time.Duration, time.Time, []string or []int64.
 	Value any
 	// Text is the source, for conditions that are not made of others, and for calls.
 	Text string
@@ -87,7 +87,7 @@ func (t *trees) node(e ast.Expr, entry string) *Node {
 		n.Constants = append(n.Constants, a.Constants...)
 	}
 	switch n.Op {
-	case And, Or, Not, If, Literal, FactOp, Entry:
+	case And, Or, Not, If, ValueOp, FactOp, Entry:
 	default:
 		if n.Kind == Bool || n.Op == Call {
 			n.Text = t.text(e)
@@ -130,7 +130,7 @@ func (t *trees) convert(e ast.Expr, entry string) *Node {
 }
 
 func constantNode(v any) *Node {
-	n := &Node{Op: Literal, Value: v}
+	n := &Node{Op: ValueOp, Value: v}
 	switch v.(type) {
 	case bool:
 		n.Kind = Bool
@@ -248,7 +248,7 @@ func (t *trees) call(e ast.Expr, entry string) *Node {
 
 // fold computes duration("..."), timestamp("...") and -N, or returns nil.
 func fold(n *Node) *Node {
-	if len(n.Args) != 1 || n.Args[0].Op != Literal {
+	if len(n.Args) != 1 || n.Args[0].Op != ValueOp {
 		return nil
 	}
 	switch v := n.Args[0].Value.(type) {

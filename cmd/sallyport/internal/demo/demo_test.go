@@ -43,6 +43,10 @@ func TestPlacesAreWhatTheBarSays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	what := policy.Config{Name: c.PolicyFile, Source: c.PolicySource, Routes: c.RouteNames(), Provides: &provides}
+	if found, err := policy.Lint(policy.LintConfig{Config: what}); err != nil || len(found) > 0 {
+		t.Errorf("the demo's policy: %v, %v", found, err)
+	}
 	for i, place := range demo.Places {
 		f := &policy.Facts{
 			IP: intel.Lookup(place.Addr).Facts(time.Now()), User: policy.User{Email: demo.People[0].Email, Groups: []string{"treasury"}, Countries: []string{"US"}},

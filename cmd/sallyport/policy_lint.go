@@ -1,0 +1,101 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"sallyport/cmd/sallyport/internal/config"
+	"sallyport/policy"
+	"sallyport/policy/ipintel"
+)
+
+type policyLintCmd struct {
+	File string `arg:"" optional:"" placeholder:"FILE" help:"Policy file (default: the configured one)."`
+	JSON bool   `name:"json" help:"One JSON object a line."`
+}
+
+// Run answers no if there are warnings; notes alone are no reason to fail a build.
+func (p policyLintCmd) Run(g *globals, std stdio) error {
+	c, intel, err := loadForPolicy(g, p.File)
+	if err != nil {
+		return err
+	}
+	found, err := lint(c, intel)
+	if err != nil {
+		return err
+	}
+	warnings := 0
+	for _, f := range found {
+		if f.Severity == policy.Warning {
+			warnings++
+		}
+	}
+	if p.JSON {
+		if err := list(std.out, true, found, "", nil); err != nil {
+			return err
+		}
+	} else {
+		for _, f := range found {
+			fmt.Fprintf(std.out, "%s\n\n", f.Text())
+		}
+		fmt.Fprintf(std.out, "%s, %s\n", count(warnings, "warning", "warnings"), count(len(found)-warnings, "note", "notes"))
+	}
+	if warnings > 0 {
+		return errNo
+	}
+	return nil
+}
+
+// loadForPolicy reads the configuration for a command about the policy, or about another policy file in
+// its place.
+func loadForPolicy(g *globals, file string) (*config.Config, *ipintel.Snapshot, error) {
+	c, err := config.Load(g.Config)
+	if err != nil {
+		return nil, nil, err
+	}
+	if file != "" {
+		if c.PolicySource, err = os.ReadFile(file); err != nil {
+			return nil, nil, err
+		}
+		c.PolicyFile = file
+	}
+	intel, _, err := loadIntel(c) // sources that are not loaded still say what they would provide
+	return c, intel, err
+}
+
+// lint looks at the configured policy.
+func lint(c *config.Config, intel *ipintel.Snapshot) ([]policy.Finding, error) {
+	return policy.Lint(policy.LintConfig{Config: policyConfig(c, intel), NoSource: noSource(c)})
+}
+
+// noSource names the facts that nothing in this configuration provides, with what would.
+func noSource(c *config.Config) map[string]string {
+	none := map[string]string{}
+	add := func(there bool, source string, facts ...string) {
+		for _, f := range facts {
+			if !there {
+				none[f] = source
+			}
+		}
+	}
+	add(c.Roster != nil || c.OIDC.CountriesClaim != "", "`roster` or `oidc.countries_claim` in sallyport.yaml", "user.countries")
+	add(c.Roster != nil, "`roster` in sallyport.yaml", "user.time_zone", "user.started_days")
+	add(c.TLS != nil && c.TLS.Client != nil, "`tls.client_ca_file` in sallyport.yaml", "tls.client_cert", "tls.client_subject", "tls.client_sans")
+	add(c.TLS != nil || c.ACME != nil, "`tls` or `acme` in sallyport.yaml", "tls.ja4")
+	rpc := false
+	for _, r := range c.Routes {
+		rpc = rpc || r.RPC
+	}
+	add(rpc, "a route with `rpc: jsonrpc` in sallyport.yaml", "request.rpc_methods")
+	return none
+}
+
+// printWarnings is what check says of the policy: what is very likely a mistake, in a line each.
+func printWarnings(w io.Writer, found []policy.Finding) {
+	for _, f := range found {
+		if f.Severity == policy.Warning {
+			fmt.Fprintf(w, "warning: %s:%d:%d: %s; fix: %s [%s]\n", f.File, f.Line, f.Column, f.Message, f.Fix, f.Code)
+		}
+	}
+}

@@ -1,0 +1,137 @@
+package policy
+
+import "slices"
+
+// A policy file is described once: what the reader accepts and what the schema for editors
+// ([Schema]) offers are the same tables, so that neither can know a key that the other does not.
+
+// object is a mapping of the file, its keys in their canonical order.
+type object []entry
+
+type entry struct {
+	name, doc string
+	value     func() schema
+	required  bool
+}
+
+// schema is a part of a JSON Schema.
+type schema map[string]any
+
+func (o object) names() (names []string) {
+	for _, k := range o {
+		names = append(names, k.name)
+	}
+	return names
+}
+
+// place returns where a key stands in the canonical order; unknown ones come last.
+func (o object) place(name string) int {
+	if i := slices.Index(o.names(), name); i >= 0 {
+		return i
+	}
+	return len(o)
+}
+
+// Patterns of the schema. They accept what the reader does.
+const (
+	durationText = `((\d+(\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h))+$`
+	hostileText  = `^[^\x00-\x08\x0b\x0c\x0e-\x1f]*$`
+)
+
+func textOf(doc string) func() schema {
+	return func() schema {
+		return schema{"type": "string", "minLength": 1, "pattern": hostileText, "description": doc}
+	}
+}
+
+func oneText(of ...string) func() schema { return func() schema { return schema{"enum": of} } }
+
+func wholeNumber(least, most int) func() schema {
+	return func() schema { return schema{"type": "integer", "minimum": least, "maximum": most} }
+}
+
+func listOf(items func() schema, least int) func() schema {
+	return func() schema { return schema{"type": "array", "items": items(), "minItems": least} }
+}
+
+func expression() schema {
+	return schema{"type": "string", "minLength": 1, "maxLength": 4096, "examples": []string{"ip.vpn || ip.country in lists.embargoed"}}
+}
+
+func positiveDuration() schema {
+	return schema{"type": "string", "pattern": `^\+?` + durationText, "examples": []string{"30s", "5m", "1h30m"}}
+}
+
+var policyKeys = object{
+	{"version", "The version of this format: 1.", func() schema { return schema{"const": 1} }, true},
+	{"lists", "Constants, visible to conditions as lists.NAME: text or whole numbers, not both in one list.", listsSchema, false},
+	{"thresholds", "What the sum of the scores of all matching rules does. Only for rules with a score.", func() schema {
+		o := thresholdKeys.schema()
+		o["anyOf"] = []schema{{"required": []string{"step_up"}}, {"required": []string{"block"}}}
+		return o
+	}, false},
+	{"missing_data", "When a configured IP source could not be loaded at all. Default: step_up.", oneText("block", "step_up", "allow"), false},
+	{"rules", "All of them are looked at, and the strictest verdict wins: block, then step_up, then allow. Rules only tighten.",
+		func() schema {
+			return schema{"type": "array", "items": schema{"$ref": "#/$defs/rule"}, "minItems": 1, "maxItems": maxRules}
+		}, true},
+	{"invariants", "What has to hold for every request there can be. Proven before the policy is loaded; what is not proven is a mistake in the file.",
+		func() schema {
+			return schema{"type": "array", "items": schema{"$ref": "#/$defs/invariant"}, "maxItems": maxInvariants}
+		}, false},
+	{"tests", "What these rules are expected to do. They run when the file is loaded: a failing test is a mistake in the file.",
+		func() schema {
+			return schema{"type": "array", "items": schema{"$ref": "#/$defs/test"}, "maxItems": maxTests}
+		}, false},
+}
+
+func listsSchema() schema {
+	return schema{"type": "object", "propertyNames": schema{"pattern": listPattern.String()},
+		"additionalProperties": schema{"anyOf": []schema{
+			{"type": "array", "items": schema{"type": "string", "minLength": 1}},
+			{"type": "array", "items": schema{"type": "integer"}},
+		}}}
+}
+
+var thresholdKeys = object{
+	{"step_up", "A sum of this or more asks for a passkey.", wholeNumber(1, maxRules*maxScore), false},
+	{"block", "A sum of this or more blocks.", wholeNumber(1, maxRules*maxScore), false},
+	{"max_age", "How old a passkey assertion may be to answer the question that the sum asks. Default: 15m.", positiveDuration, false},
+}
+
+var ruleKeys = object{
+	{"name", "By which decisions, audit records and tests refer to the rule: lower-case letters, digits and -; unique.", func() schema {
+		return schema{"type": "string", "pattern": wordPattern.String(), "maxLength": 64, "not": schema{"pattern": "^baseline"}}
+	}, true},
+	{"when", "The rule matches when this condition (CEL) is true, or cannot be evaluated ...", expression, true},
+	{"unless", "... and this one, if given, is not true.", expression, false},
+	{"routes", "Names of routes that the rule is limited to. It then says nothing about signing in or enrolling.",
+		listOf(textOf("The name of a route in sallyport.yaml."), 1), false},
+	{"then", "What happens when the rule matches. Either this or score.", oneText("block", "step_up"), false},
+	{"score", "What a match adds to the sum that `thresholds` acts on. Either this or then.", wholeNumber(1, maxScore), false},
+	{"max_age", "With step_up: how old a passkey assertion may be and still answer. Default: 15m.", positiveDuration, false},
+	{"require", "With step_up: what the passkey has to be. device_bound: it cannot be copied to another device; attested: and its make is proven.",
+		listOf(oneText(requireDeviceBound, requireAttested), 0), false},
+	{"mode", "report: the rule changes nothing, and decisions say what it would have done. Default: enforce.", oneText("report", "enforce"), false},
+	{"reason", "For the audit log and explain; the person never sees it.", textOf("One line."), false},
+}
+
+var invariantKeys = object{
+	{"name", "What it is about; unique.", textOf("A sentence."), false},
+	{"never", "allow: the verdict is not allow, however fresh the person's passkey assertion is. Either this or always.", oneText("allow"), false},
+	{"always", "step_up: it is blocked, or at least a question is asked. block: it is blocked. Either this or never.", oneText("step_up", "block"), false},
+	{"when", "The requests that it is about: a condition as in rules.", expression, true},
+}
+
+var testKeys = object{
+	{"name", "What the test shows; unique.", textOf("A sentence."), true},
+	{"given", "Facts; what is not given is somebody verified whom nothing speaks against.", givenSchema, false},
+	{"expect", "The verdict.", func() schema { return expectKeys.schema() }, true},
+}
+
+var expectKeys = object{
+	{"action", "What happens.", oneText("allow", "step_up", "block"), true},
+	{"rules", "Exactly these enforced rules decide, in any order; baseline.* rules count.", listOf(textOf("The name of a rule."), 0), false},
+	{"score", "The sum of the scores.", wholeNumber(0, maxRules*maxScore), false},
+	{"reported", "Exactly these report-only rules match.", listOf(textOf("The name of a rule."), 0), false},
+}

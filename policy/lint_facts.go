@@ -1,0 +1,149 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+
+	"sallyport/policy/internal/expr"
+)
+
+// part is one expression of a rule.
+type part struct {
+	rule    int
+	node    *yaml.Node
+	program *expr.Program
+	unless  bool
+}
+
+func (l *linter) parts() (out []part) {
+	for i := range l.rules {
+		source := l.builder.document.rules[i]
+		out = append(out, part{i, source.when, l.rules[i].when, false})
+		if l.rules[i].unless != nil {
+			out = append(out, part{i, source.unless, l.rules[i].unless, true})
+		}
+	}
+	return out
+}
+
+// reader returns the first rule that reads one of the facts, or -1.
+func (l *linter) reader(is func(fact string) bool) int {
+	return slices.IndexFunc(l.rules, func(r rule) bool { return slices.ContainsFunc(r.reads.Facts, is) })
+}
+
+// countries finds conditions on the country that hold for the unknown one by accident, and policies in
+// which nothing happens where it is not known.
+func (l *linter) countries() {
+	first := l.reader(func(f string) bool { return f == "ip.country" })
+	if first < 0 {
+		return
+	}
+	considered := false
+	for _, p := range l.parts() {
+		for _, x := range p.program.Literals() {
+			isCountry := x.Subject == "ip.country"
+			// The other way to say "anywhere but": ip.country is compared with a list that is a fact.
+			inFact := x.Subject == "" && x.Not && strings.HasPrefix(x.Text, "ip.country in ")
+			if !isCountry && !inFact || isCountry && !x.Values.Has("ZZ") {
+				continue
+			}
+			if l.mentionsZZ(p.rule) {
+				considered = considered || isCountry && mentionsZZ(l, p.program) && !p.unless
+				continue
+			}
+			considered = true // the finding says what is wrong with it
+			f := Finding{Code: "country-without-zz", Severity: Warning, Fix: `ip.country != "ZZ" && in front, or ip.country == "ZZ" || if that is meant`,
+				Message: fmt.Sprintf("this also holds where the country is not known (\"ZZ\"), and %s does not say whether that is meant", l.rules[p.rule].name)}
+			if p.unless {
+				f.Message = fmt.Sprintf("%s makes an exception also where the country is not known (\"ZZ\"), and does not say whether that is meant", l.rules[p.rule].name)
+			}
+			l.in(p.rule, p.node, x.Offset, f)
+		}
+	}
+	if !considered {
+		l.rule(first, Finding{Code: "unknown-country-passes", Severity: Note,
+			Message: `there are rules about the country, and none for requests whose country is not known ("ZZ"): they pass`,
+			Fix:     `a rule with when: ip.country == "ZZ" && !ip.private, and then: step_up`})
+	}
+}
+
+func (l *linter) mentionsZZ(i int) bool {
+	r := &l.rules[i]
+	return mentionsZZ(l, r.when) || r.unless != nil && mentionsZZ(l, r.unless)
+}
+
+func mentionsZZ(l *linter, p *expr.Program) bool {
+	return slices.ContainsFunc(p.Comparisons(), func(c expr.Comparison) bool {
+		list := l.builder.document.lists[c.List]
+		return c.Subject == "ip.country" && (slices.ContainsFunc(c.Values, func(v expr.Value) bool { return v.Text == "ZZ" }) ||
+			list != nil && slices.Contains(list.values.Strings, "ZZ"))
+	})
+}
+
+// knowns are the facts that say whether the others of their group are known. Where they are not, those
+// are zero, and a comparison with zero holds.
+var knowns = map[string]string{"seen": "seen.known", "travel": "travel.known", "address": "address.known", "device": "device.known",
+	"activity": "activity.known", "browser": "browser.timezone_known"}
+
+// behaviour finds conditions on somebody's history that hold because there is none, and policies in
+// which an unreadable history passes.
+func (l *linter) behaviour() {
+	for _, p := range l.parts() {
+		r := &l.rules[p.rule]
+		for _, x := range p.program.Literals() {
+			fact, ok := l.schema.Lookup(x.Subject)
+			known := knowns[fact.Group]
+			if !ok || known == "" || x.Subject == known || !x.Values.Zero() || slices.Contains(r.reads.Facts, known) {
+				continue
+			}
+			f := Finding{Code: "unknown-holds", Severity: Warning, Fix: known + " && in front",
+				Message: fmt.Sprintf("this also holds where it is not known: %s is zero then, and %s does not look at %s", x.Subject, r.name, known)}
+			if p.unless {
+				f.Message = fmt.Sprintf("%s makes an exception also where %s is not known: it is zero then", r.name, x.Subject)
+			}
+			l.in(p.rule, p.node, x.Offset, f)
+		}
+	}
+	history := func(f string) bool { return strings.HasPrefix(f, "seen.") || strings.HasPrefix(f, "activity.") }
+	first := l.reader(history)
+	if first < 0 || l.reader(func(f string) bool { return f == "seen.known" || f == "activity.known" }) >= 0 {
+		return
+	}
+	l.rule(first, Finding{Code: "history-unconsidered", Severity: Warning,
+		Message: "there are rules about the person's history, and none for when it cannot be read: then they all pass",
+		Fix:     "a rule with when: '!seen.known', and then: step_up"})
+}
+
+// sources finds facts without a source, sources without a rule, and that nobody looks at the age of the data.
+func (l *linter) sources() {
+	for _, p := range l.parts() {
+		for _, name := range p.program.Reads() {
+			if source := l.noSource[name]; source != "" {
+				l.in(p.rule, p.node, max(0, runeIndex(p.node.Value, name)), Finding{Code: "fact-without-source", Severity: Warning,
+					Message: fmt.Sprintf("nothing provides %s here: it always has the value for what is not known", name),
+					Fix:     source + ", or no rule over it"})
+			}
+		}
+	}
+	first := l.reader(func(f string) bool {
+		group, signal, _ := strings.Cut(f, ".")
+		return group == "ip" && (slices.Contains(signals, signal) || signal == "lists")
+	})
+	if first >= 0 && l.reader(func(f string) bool { return f == "ip.data_age_hours" }) < 0 {
+		l.rule(first, Finding{Code: "data-age-unconsidered", Severity: Note,
+			Message: "there are rules about IP data, and none looks at how old that data is (ip.data_age_hours): when updates stop, nobody notices",
+			Fix:     "a rule with when: ip.data_age_hours > 24 * 14, and then: step_up"})
+	}
+	provides := l.builder.config.Provides
+	for _, signal := range []string{"vpn", "hosting", "tor", "proxy", "residential_proxy", "relay"} {
+		if provides == nil || !provides.Signals[signal] || l.reader(func(f string) bool { return f == "ip."+signal }) >= 0 {
+			continue
+		}
+		l.at(1, 1, Finding{Code: "unused-signal", Severity: Note,
+			Message: fmt.Sprintf("the configured IP sources provide ip.%s, and no rule reads it", signal),
+			Fix:     fmt.Sprintf("a rule over ip.%s; mode: report shows what it would do", signal)})
+	}
+}

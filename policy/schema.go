@@ -1,0 +1,101 @@
+package policy
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+
+	"sallyport/policy/internal/expr"
+)
+
+// Schema returns the JSON Schema (2020-12) of a policy file, for editors. It accepts every file that
+// [Compile] accepts, and describes its shape: what stands in conditions, and whether
+// names exist, only Compile can tell.
+func Schema() ([]byte, error) {
+	root := policyKeys.schema()
+	root["$schema"], root["title"] = "https://json-schema.org/draft/2020-12/schema", "Sallyport policy"
+	root["description"] = "What happens to a request: allow, step up (prove yourself with your passkey, now) or block. Reference: policy/README.md."
+	root["$defs"] = schema{"rule": ruleSchema(), "test": testKeys.schema(), "invariant": invariantSchema()}
+	out, err := json.MarshalIndent(root, "", "  ")
+	return append(out, '\n'), err
+}
+
+func (o object) schema() schema {
+	properties, required := schema{}, []string{}
+	for _, k := range o {
+		value := k.value()
+		value["description"] = k.doc
+		properties[k.name] = value
+		if k.required {
+			required = append(required, k.name)
+		}
+	}
+	out := schema{"type": "object", "properties": properties, "additionalProperties": false}
+	if len(required) > 0 {
+		out["required"] = required
+	}
+	return out
+}
+
+// ruleSchema says besides which keys go together.
+func ruleSchema() schema {
+	o := ruleKeys.schema()
+	o["oneOf"] = []schema{{"required": []string{"then"}}, {"required": []string{"score"}}}
+	asks := schema{"required": []string{"then"}, "properties": schema{"then": schema{"const": "step_up"}}}
+	o["dependentSchemas"] = schema{"max_age": asks, "require": asks}
+	return o
+}
+
+func invariantSchema() schema {
+	o := invariantKeys.schema()
+	o["oneOf"] = []schema{{"required": []string{"never"}}, {"required": []string{"always"}}}
+	return o
+}
+
+// givenSchema lists the facts, with what facts.go says of them.
+func givenSchema() schema {
+	facts, err := expr.NewSchema(reflect.TypeFor[Facts]())
+	if err != nil {
+		panic(fmt.Sprintf("facts: %v", err)) // Compile fails with it too, and so do all tests
+	}
+	words, groups := newVocabulary(Config{}), schema{}
+	for _, g := range facts.Groups() {
+		groups[g] = schema{"type": "object", "properties": schema{}, "additionalProperties": false, "description": factDocs[g]}
+	}
+	for _, f := range facts.Facts() {
+		value := factSchema(f, words)
+		value["description"] = factDocs[f.Name]
+		groups[f.Group].(schema)["properties"].(schema)[f.Field] = value
+	}
+	return schema{"type": "object", "properties": groups, "additionalProperties": false}
+}
+
+func factSchema(f expr.Fact, words *vocabulary) schema {
+	one := schema{"type": "string"}
+	if enum := words.enums[f.Name]; enum != nil && f.Kind == expr.String {
+		one = schema{"enum": enum}
+	}
+	switch f.Name {
+	case "ip.country", "user.countries":
+		one["pattern"] = "^[A-Z]{2}$"
+	case "ip.subdivisions":
+		one["pattern"] = subdivisionPattern.String()
+	case "credential.aaguid":
+		one["pattern"] = aaguidPattern.String()
+	}
+	switch f.Kind {
+	case expr.Bool:
+		return schema{"type": "boolean"}
+	case expr.Int:
+		return schema{"type": "integer"}
+	case expr.Double:
+		return schema{"type": "number"}
+	case expr.Duration:
+		return schema{"anyOf": []schema{{"type": "string", "pattern": `^[+-]?` + durationText}, {"enum": []any{0, "0"}}}}
+	case expr.Time:
+		return schema{"type": "string", "format": "date-time"}
+	case expr.Strings:
+		return schema{"type": "array", "items": one}
+	}
+	return one
+}
