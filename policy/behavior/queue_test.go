@@ -67,6 +67,24 @@ func TestAFullQueueOfStrangersCountsWhatItLoses(t *testing.T) {
 }
 
 func TestRestoredRowsAreTheOldest(t *testing.T) {
+	q := newQueue(16)
+	for i := range 6 {
+		q.add(queued(fmt.Sprint("p", i), i))
+	}
+	q.restore(q.take(4))
+	rows := q.take(100)
+	for i, r := range rows {
+		if want := fmt.Sprint("p", i); r.Subject.ID != want {
+			t.Errorf("%s where %s was", r.Subject.ID, want)
+		}
+	}
+	if len(rows) != 6 || len(q.youngest) != 0 {
+		t.Errorf("%d rows; kinds that are left of an empty queue: %v", len(rows), q.youngest)
+	}
+}
+
+// What did not fit while a batch was out is merged when it comes back.
+func TestRestoringIntoAFullQueue(t *testing.T) {
 	q := newQueue(8)
 	for i := range 6 {
 		q.add(queued(fmt.Sprint("p", i), i))
@@ -76,16 +94,13 @@ func TestRestoredRowsAreTheOldest(t *testing.T) {
 		q.add(queued("late", 10+i))
 	}
 	q.restore(batch)
-	rows := q.take(100)
 	seen := map[string]bool{}
+	rows := q.take(100)
 	for _, r := range rows {
 		seen[r.Subject.ID] = true
 	}
-	if len(rows) != 8 || len(seen) != 7 || rows[0].Subject.ID == "late" {
-		t.Errorf("%d rows of %v", len(rows), seen)
-	}
-	if len(q.youngest) != 0 {
-		t.Errorf("kinds are left of an empty queue: %v", q.youngest)
+	if _, merged, lost := q.stats(); len(rows) != 8 || len(seen) != 7 || merged != 4 || lost != 0 {
+		t.Errorf("%d rows of %v, %d merged, %d lost", len(rows), seen, merged, lost)
 	}
 }
 
