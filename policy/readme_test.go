@@ -106,7 +106,7 @@ func TestReadmeExamples(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	}
-	if n != 5 {
+	if n != 7 {
 		t.Errorf("%d examples were found", n)
 	}
 }
