@@ -134,15 +134,15 @@ type Credential struct {
 // blocked count towards the numbers, and never become somebody's normal place; nor do addresses that
 // are called VPN, hosting, Tor, proxy or relay.
 type Seen struct {
-	// Known is false when the history cannot be read (or nobody is signed in). All else here is then zero.
+	// Known is false when the history cannot be read or written for more than 5 minutes, or is not loaded yet (or nobody is signed in). All else here is then zero.
 	Known bool `cel:"known" json:"known,omitempty"`
-	// Countries1h is how many countries the person connected from in the last hour, this request included. A second address family in the same ASN adds none; unknown countries do not count.
+	// Countries1h is how many countries the person connected from in the last hour, this request included. An ASN that was also used by IPv4 adds none for IPv6; unknown countries do not count.
 	Countries1h int64 `cel:"countries_1h" json:"countries_1h,omitempty"`
 	// Countries24h is the same for 24 hours.
 	Countries24h int64 `cel:"countries_24h" json:"countries_24h,omitempty"`
-	// ASNs24h is how many autonomous systems the person connected from in 24 hours, this request included.
+	// ASNs24h is how many autonomous systems the person connected from in 24 hours, this request included. Unknown ones do not count.
 	ASNs24h int64 `cel:"asns_24h" json:"asns_24h,omitempty"`
-	// Prefixes24h is how many networks (/24 of IPv4, /48 of IPv6) the person connected from in 24 hours, this request included.
+	// Prefixes24h is how many networks (/24 of IPv4, /48 of IPv6) the person connected from in 24 hours, this request included. Configured offices and private addresses do not count.
 	Prefixes24h int64 `cel:"prefixes_24h" json:"prefixes_24h,omitempty"`
 	// NewCountry is true when the person was never let through from this country before. False where the country is not known.
 	NewCountry bool `cel:"new_country" json:"new_country,omitempty"`
@@ -150,25 +150,25 @@ type Seen struct {
 	NewASN bool `cel:"new_asn" json:"new_asn,omitempty"`
 	// NewDevice is true when the person was never let through on this device before, or the device is not known.
 	NewDevice bool `cel:"new_device" json:"new_device,omitempty"`
-	// FirstDays is how many days ago this person was let through for the first time; 0 in the first 24 hours.
+	// FirstDays is how many days ago this person was let through for the first time, as far as the history reaches; 0 in the first 24 hours.
 	FirstDays int64 `cel:"first_days" json:"first_days,omitempty"`
 }
 
-// Travel is the way from where this person was last to here.
+// Travel is the way from where this person was let through last, in the last 48 hours, to here.
 type Travel struct {
 	// Known is false unless both places have coordinates, and neither is an address that stands for many places (relay, VPN, proxy, Tor, hosting, satellite).
 	Known bool `cel:"known" json:"known,omitempty"`
-	// DistanceKM is the great-circle distance in kilometres, less the radii within which the two places are known.
+	// DistanceKM is the great-circle distance in kilometres, less the radii within which the two places are known (100 km where a source does not say). Less than 50 km is none.
 	DistanceKM float64 `cel:"distance_km" json:"distance_km,omitempty"`
-	// SpeedKMH is DistanceKM over the time between, in km/h.
+	// SpeedKMH is DistanceKM over the exact time between (at least a second), in km/h.
 	SpeedKMH float64 `cel:"speed_kmh" json:"speed_kmh,omitempty"`
 }
 
 // Address is who else uses this address.
 type Address struct {
-	// Known is false when the history cannot be read, and for addresses that many share by their nature (private, configured offices, mobile carriers).
+	// Known is false when the history cannot be read, and for addresses that many share by their nature (private, configured offices, mobile carriers, satellite, and what is called VPN, hosting, Tor, proxy or relay).
 	Known bool `cel:"known" json:"known,omitempty"`
-	// People30d is how many people were let through from this address (IPv6: this /64) in 30 days, this person included.
+	// People30d is how many people were let through from this address (IPv6: this /64) in 30 days, this person included. More than 250 are not told apart.
 	People30d int64 `cel:"people_30d" json:"people_30d,omitempty"`
 }
 
@@ -184,7 +184,7 @@ type Device struct {
 type Activity struct {
 	// Known is false when the history cannot be read (or nobody is signed in).
 	Known bool `cel:"known" json:"known,omitempty"`
-	// ActiveHours24h is how many of the last 24 hours had activity in them.
+	// ActiveHours24h is how many of the last 24 hours, counted back from now, had activity in them.
 	ActiveHours24h int64 `cel:"active_hours_24h" json:"active_hours_24h,omitempty"`
 	// LongestBreak48h is the longest time without activity in the last 48 hours, to 5 minutes.
 	LongestBreak48h time.Duration `cel:"longest_break_48h" json:"longest_break_48h,omitempty"`

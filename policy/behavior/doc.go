@@ -3,8 +3,8 @@
 // travel, who else uses their address and their device, when they last took a break,
 // and whether their browser's clock is that of their address.
 //
-// A [Tracker] keeps what these questions need of each person in memory, a few hundred
-// bytes, and answers from there: [Tracker.Assess] asks no store and takes no
+// A [Tracker] keeps what these questions need of each person in memory, one or two
+// kilobytes, and answers from there: [Tracker.Assess] asks no store and takes no
 // lock that everybody shares. [Tracker.Record] remembers a visit once it is judged, and
 // [Tracker.Active] that somebody did something themselves; both only queue what is to be
 // written. [Tracker.Run] loads history, writes, learns of what other processes saw, and forgets.

@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"sallyport/authn"
 )
@@ -114,13 +115,31 @@ type part struct {
 	evicted bool
 }
 
-// person returns s's, making one if there is none. At the bound somebody has to leave:
-// whoever was not seen for longest, and has nothing that the store does not have.
-func (p *part) person(s authn.Subject, limit int) *person {
+// memory is everybody.
+type memory struct {
+	seed  maphash.Seed
+	limit int64
+	count atomic.Int64
+	parts [parts]part
+}
+
+func newMemory(people int) *memory {
+	m := &memory{seed: maphash.MakeSeed(), limit: int64(people)}
+	for i := range m.parts {
+		m.parts[i].people = map[authn.Subject]*person{}
+		m.parts[i].dirty = map[authn.Subject]struct{}{}
+	}
+	return m
+}
+
+// person returns s's, making one if there is none. p is theirs, and locked. At the bound somebody
+// of the same part has to leave: whoever was not seen for longest, and has nothing that
+// the store does not have.
+func (m *memory) person(p *part, s authn.Subject) *person {
 	if one := p.people[s]; one != nil {
 		return one
 	}
-	if len(p.people) >= limit {
+	if m.count.Load() >= m.limit && len(p.people) > 0 {
 		var victim authn.Subject
 		oldest := ^moment(0)
 		for k, v := range p.people {
@@ -128,28 +147,21 @@ func (p *part) person(s authn.Subject, limit int) *person {
 				victim, oldest = k, v.last
 			}
 		}
-		delete(p.people, victim)
+		m.drop(p, victim)
 		p.evicted = true
 	}
 	one := &person{partial: p.evicted}
 	p.people[s] = one
+	m.count.Add(1)
 	return one
 }
 
-// memory is everybody.
-type memory struct {
-	seed  maphash.Seed
-	limit int // people per part
-	parts [parts]part
-}
-
-func newMemory(people int) *memory {
-	m := &memory{seed: maphash.MakeSeed(), limit: max((people+parts-1)/parts, 1)}
-	for i := range m.parts {
-		m.parts[i].people = map[authn.Subject]*person{}
-		m.parts[i].dirty = map[authn.Subject]struct{}{}
+// drop removes s, if there.
+func (m *memory) drop(p *part, s authn.Subject) {
+	if _, ok := p.people[s]; ok {
+		delete(p.people, s)
+		m.count.Add(-1)
 	}
-	return m
 }
 
 // ref is a number for a person, a device or a session that nobody can choose, as it is
@@ -169,12 +181,3 @@ func (m *memory) text(s string) uint64 {
 }
 
 func (m *memory) part(ref uint64) *part { return &m.parts[ref>>8%parts] }
-
-func (m *memory) len() (n int) {
-	for i := range m.parts {
-		m.parts[i].RLock()
-		n += len(m.parts[i].people)
-		m.parts[i].RUnlock()
-	}
-	return n
-}

@@ -178,7 +178,7 @@ func (t *Tracker) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.cfg.Logger.Info("history loaded", "people", t.people.len(), "places", places, "took", time.Since(begin).Round(time.Millisecond).String())
+	t.cfg.Logger.Info("history loaded", "people", t.people.count.Load(), "places", places, "took", time.Since(begin).Round(time.Millisecond).String())
 	return t.catchUp(ctx)
 }
 
@@ -243,7 +243,7 @@ func (t *Tracker) reread(ctx context.Context, s authn.Subject) {
 	}
 	t.takeUp(b)
 	part.Lock()
-	part.person(s, t.people.limit).partial = false
+	t.people.person(part, s).partial = false
 	part.Unlock()
 }
 
@@ -255,7 +255,7 @@ func (t *Tracker) tidy(ctx context.Context) {
 		part.Lock()
 		for s, p := range part.people {
 			if p.expire(&t.cfg, momentOf(now)) {
-				delete(part.people, s)
+				t.people.drop(part, s)
 			}
 		}
 		part.Unlock()

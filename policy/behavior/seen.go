@@ -1,10 +1,6 @@
 package behavior
 
-import (
-	"time"
-
-	"sallyport/policy"
-)
+import "sallyport/policy"
 
 // trace is one network that a person connected from, and when they last did.
 type trace struct {
@@ -43,56 +39,63 @@ func note(list []trace, t trace) []trace {
 // count fills in the numbers of policy.Seen, over the traces of the last day and the
 // one that is being made.
 func count(recent []trace, here trace, s *policy.Seen) {
-	s.Countries1h = countries(recent, here, hour)
-	s.Countries24h = countries(recent, here, day)
-	s.ASNs24h = distinct(recent, here, func(t trace) uint64 { return uint64(t.asn) })
-	s.Prefixes24h = distinct(recent, here, func(t trace) uint64 { return t.net })
+	var c, lately, asns, nets set
+	for i := -1; i < len(recent); i++ {
+		t := here
+		if i >= 0 {
+			if t = recent[i]; !t.at.within(day, here.at) {
+				continue
+			}
+		}
+		where := uint64(placed(recent, here, t))
+		c.add(where)
+		if t.at.within(hour, here.at) {
+			lately.add(where)
+		}
+		asns.add(uint64(t.asn))
+		nets.add(t.net)
+	}
+	s.Countries1h, s.Countries24h, s.ASNs24h, s.Prefixes24h = int64(lately.n), int64(c.n), int64(asns.n), int64(nets.n)
 }
 
-// distinct counts the values, other than zero, of the last day.
-func distinct(recent []trace, here trace, value func(trace) uint64) (n int64) {
-	if value(here) != 0 {
-		n++
-	}
-	for i := range recent {
-		v := value(recent[i])
-		if v == 0 || v == value(here) || !recent[i].at.within(day, here.at) || before(recent[:i], here.at, day, func(t trace) bool { return value(t) == v }) {
-			continue
-		}
-		n++
-	}
-	return n
+// set is the different values of the traces of a day; 0, which is not known, is none.
+type set struct {
+	n      int
+	values [maxTraces + 1]uint64
 }
 
-// countries counts the countries of a window. Databases often put the IPv6 network of a
-// provider into another country than its IPv4 network, and browsers use both at once:
-// in an autonomous system that was used by IPv4 too, IPv6 adds none.
-func countries(recent []trace, here trace, window time.Duration) (n int64) {
-	counts := func(t trace) bool {
-		return t.country != 0 && !(t.six && t.asn != 0 && (!here.six && here.asn == t.asn && here.country != 0 ||
-			before(recent, here.at, window, func(o trace) bool { return !o.six && o.asn == t.asn && o.country != 0 })))
-	}
-	counted := counts(here)
-	if counted {
-		n++
-	}
-	for i := range recent {
-		t := recent[i]
-		if !t.at.within(window, here.at) || counted && t.country == here.country || !counts(t) ||
-			before(recent[:i], here.at, window, func(o trace) bool { return o.country == t.country && counts(o) }) {
-			continue
+func (s *set) add(v uint64) {
+	for _, w := range s.values[:s.n] {
+		if v == w {
+			return
 		}
-		n++
 	}
-	return n
+	if v != 0 {
+		s.values[s.n] = v
+		s.n++
+	}
 }
 
-// before reports whether one of the traces in the window is like that.
-func before(list []trace, now moment, window time.Duration, like func(trace) bool) bool {
-	for i := range list {
-		if like(list[i]) && list[i].at.within(window, now) {
-			return true
+// placed is the country that a trace counts for. Databases often put the IPv6 networks of a
+// provider into another country than its IPv4 networks, and browsers use both at once: in
+// an autonomous system that was used by IPv4 that day, IPv6 is where IPv4 was last.
+func placed(recent []trace, here, t trace) country {
+	if !t.six || t.asn == 0 || t.country == 0 {
+		return t.country
+	}
+	found, latest := t.country, moment(0)
+	for i := -1; i < len(recent); i++ {
+		o := here
+		if i >= 0 {
+			o = recent[i]
+		}
+		switch {
+		case o.six || o.asn != t.asn || o.country == 0 || !o.at.within(day, here.at):
+		case o.country == t.country:
+			return t.country
+		case o.at > latest:
+			found, latest = o.country, o.at
 		}
 	}
-	return false
+	return found
 }

@@ -32,8 +32,8 @@ type Config struct {
 	Retention time.Duration
 	// RawAddresses is how long addresses are stored as such. 0: never.
 	RawAddresses time.Duration
-	// People is how many people are kept in memory; 100,000. Beyond that whoever was not seen
-	// for longest leaves it, and is not known (policy.Seen.Known is false) until read
+	// People is about how many people are kept in memory; 100,000. Beyond that whoever was not
+	// seen for longest, of some hundred, leaves it, and is not known (policy.Seen.Known is false) until read
 	// again, which their next request sets off.
 	People int
 	// Queue is how many sightings wait to be written at most; 32,768.
@@ -229,7 +229,7 @@ func (t *Tracker) remember(s *Sighting, now moment, row uint64) (fresh bool) {
 	me, device, at := t.people.ref(s.Subject), t.people.text(s.Device), momentOf(s.At)
 	part := t.people.part(me)
 	part.Lock()
-	p := part.person(s.Subject, t.people.limit)
+	p := t.people.person(part, s.Subject)
 	p.see(s, device, t.people.text(s.Session), now)
 	fresh = row != 0 && !p.queued(row, at)
 	part.Unlock()
@@ -266,7 +266,7 @@ func (t *Tracker) active(part *part, s authn.Subject, n bucket, own bool) {
 	part.Lock()
 	defer part.Unlock()
 	now := momentOf(t.cfg.Now())
-	p := part.person(s, t.people.limit)
+	p := t.people.person(part, s)
 	p.last = max(p.last, moment(n)*moment(bucketLen/time.Second))
 	if p.active == nil {
 		p.active = &buckets{last: n, unsaved: n}
@@ -303,7 +303,7 @@ type Stats struct {
 
 // Stats returns them as of now.
 func (t *Tracker) Stats() Stats {
-	s := Stats{People: t.people.len(), Addresses: t.at.len(), Devices: t.on.len(), ReadErrors: t.reads.Load(), WriteErrors: t.writes.Load()}
+	s := Stats{People: int(t.people.count.Load()), Addresses: t.at.len(), Devices: t.on.len(), ReadErrors: t.reads.Load(), WriteErrors: t.writes.Load()}
 	s.Waiting, s.Merged, s.Lost = t.queue.stats()
 	return s
 }
