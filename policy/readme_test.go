@@ -143,7 +143,7 @@ func TestReadmeExamples(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	}
-	if n != 6 {
+	if n != 8 {
 		t.Errorf("%d examples were found", n)
 	}
 }

@@ -135,8 +135,9 @@ func printDemo(std stdio, externalURL string, tickets []string) {
 2. Open the treasury console:
      %s/
 3. In the bar at the top, choose where you connect from. A VPN exit has to prove
-   itself again; AWS, Tor and Pyongyang are blocked. "Make a payment" wants a proof
-   that is at most a minute old.
+   itself again; AWS, Tor and Pyongyang are blocked. After three countries within an
+   hour, home has to prove itself too. "Make a payment" wants a proof that is at most a
+   minute old.
 
 `, tickets[0], externalURL)
 	for i, p := range demo.People[1:] {

@@ -73,7 +73,11 @@ func TestDemo(t *testing.T) {
 		}
 	}
 	b.screenshot("blocked")
+	// Three countries within an hour: even at home.
 	b.press(`.demo-bar button[value="home"]`)
+	b.shows("Verify it’s you")
+	b.shows("somewhere we have not seen you lately")
+	b.act("verify")
 	b.shows("Treasury console")
 
 	// Bob may sign in, but not open the treasury.

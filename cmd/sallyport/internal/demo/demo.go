@@ -35,7 +35,7 @@ type Place struct {
 // which is a real network of the DPRK, the addresses are kept for documentation
 // (RFC 5737): nobody's.
 var Places = []Place{
-	{"home", "Home in New York", "let in", netip.MustParseAddr("198.51.100.23")},
+	{"home", "Home in New York", "let in, but asked after a tour of the world", netip.MustParseAddr("198.51.100.23")},
 	{"vpn", "A VPN exit", "prove it’s you, from there", netip.MustParseAddr("203.0.113.66")},
 	{"aws", "A server at AWS", "blocked: people do not browse from data centres", netip.MustParseAddr("192.0.2.80")},
 	{"tor", "A Tor exit", "blocked", netip.MustParseAddr("192.0.2.199")},
