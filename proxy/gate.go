@@ -33,6 +33,7 @@ import (
 	"sallyport/authn/session"
 	"sallyport/policy"
 	"sallyport/policy/ipintel"
+	"sallyport/policy/rehearse"
 	"sallyport/proxy/audit"
 	"sallyport/proxy/clientip"
 	"sallyport/proxy/jsonrpc"
@@ -102,6 +103,8 @@ type Config struct {
 	Streams    *streams.Registry // nil: nothing that is open can be cut
 	Observe    *observe.Observer // nil: no metrics and no access log
 	Limit      Limiter           // nil: ceremonies may be tried as often as one likes
+
+	IdleTimeout time.Duration // after which a session that is not used is over; 0: when it expires
 }
 
 // Limiter bounds how often Sallyport's own pages may be asked to do something.
@@ -118,6 +121,8 @@ type Gate struct {
 	verdicts *otter.Cache[memoKey, *memo]
 	pool     sync.Pool     // of *Verdict
 	looks    atomic.Uint64 // at sessions that changed
+	live     *otter.Cache[string, lastSeen]
+	reviewed atomic.Pointer[rehearse.Tally]
 }
 
 const memoEntries = 50_000
@@ -135,6 +140,9 @@ func New(c Config) (*Gate, error) {
 		return nil, err
 	}
 	g := &Gate{Config: c, verdicts: verdicts}
+	if g.live, err = newLive(); err != nil {
+		return nil, err
+	}
 	g.pool.New = func() any { return new(Verdict) }
 	g.current.Store(c.Snapshot)
 	return g, nil
@@ -146,9 +154,11 @@ func New(c Config) (*Gate, error) {
 func (g *Gate) Update(change func(Snapshot) Snapshot) {
 	g.swap.Lock()
 	defer g.swap.Unlock()
-	next := change(*g.current.Load())
+	before := g.current.Load()
+	next := change(*before)
 	g.current.Store(&next)
 	g.reviewAll()
+	g.reviewSessions(before, &next)
 }
 
 // Current returns the snapshot in force.
@@ -293,6 +303,9 @@ func (g *Gate) remember(v *Verdict, purpose string, now time.Time) *memo {
 	// Strangers are not remembered: they would push out the people who work here.
 	if v.Session.ID != "" {
 		g.verdicts.Set(key, m)
+		if purpose == policy.PurposeAccess {
+			g.live.Set(v.Session.ID, lastSeen{memo: m})
+		}
 	}
 	return m
 }

@@ -25,6 +25,7 @@ var floors = map[string]int{
 	"authn/enroll":                    2,
 	"policy/ipintel":                  2,
 	"policy/behavior":                 2,
+	"policy/rehearse":                 2,
 	"proxy/audit":                     2,
 	"proxy/assertion":                 2,
 	"proxy/jsonrpc":                   2,
