@@ -2,6 +2,7 @@ package rehearse
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 
 	"sallyport/policy"
@@ -32,6 +33,20 @@ func (c *Counts) merge(o Counts) {
 	c.Blocked, c.SteppedUp, c.Allowed = c.Blocked+o.Blocked, c.SteppedUp+o.SteppedUp, c.Allowed+o.Allowed
 }
 
+// ByAction counts verdicts by their policy.Action.
+type ByAction [3]int64
+
+func (b *ByAction) merge(o ByAction) {
+	for i, n := range o {
+		b[i] += n
+	}
+}
+
+// MarshalJSON names the actions.
+func (b ByAction) MarshalJSON() ([]byte, error) {
+	return fmt.Appendf(nil, `{"allow":%d,"step_up":%d,"block":%d}`, b[policy.Allow], b[policy.StepUp], b[policy.Block]), nil
+}
+
 // maxPeople bounds how many people a tally tells apart. E-mail addresses come from the
 // OpenID provider, so that strangers cannot fill it.
 const maxPeople = 250_000
@@ -53,8 +68,8 @@ type Tally struct {
 	Counts
 	Judged int64 `json:"judged"`
 	// Before and After are how many verdicts there were of each kind.
-	Before map[string]int64   `json:"before"`
-	After  map[string]int64   `json:"after"`
+	Before ByAction           `json:"before"`
+	After  ByAction           `json:"after"`
 	Rules  map[string]*Counts `json:"rules,omitempty"` // by the rules that bring it about
 
 	people map[string]*Person
@@ -63,12 +78,10 @@ type Tally struct {
 
 // Add counts n verdicts of one person ("" for nobody).
 func (t *Tally) Add(user string, groups []string, n int64, before, after policy.Decision) {
-	if t.Before == nil {
-		t.Before, t.After, t.Rules, t.people = map[string]int64{}, map[string]int64{}, map[string]*Counts{}, map[string]*Person{}
-	}
+	t.begin()
 	t.Judged += n
-	t.Before[before.Action.String()] += n
-	t.After[after.Action.String()] += n
+	t.Before[before.Action] += n
+	t.After[after.Action] += n
 	p := t.person(user)
 	if p != nil {
 		p.Judged += n
@@ -89,6 +102,12 @@ func (t *Tally) Add(user string, groups []string, n int64, before, after policy.
 		if p != nil && len(p.Rules) < maxPersonRules && !slices.Contains(p.Rules, rule) {
 			p.Rules = append(p.Rules, rule)
 		}
+	}
+}
+
+func (t *Tally) begin() {
+	if t.people == nil {
+		t.Rules, t.people = map[string]*Counts{}, map[string]*Person{}
 	}
 }
 
@@ -126,21 +145,12 @@ func because(before, after policy.Decision) []string {
 
 // Merge adds what o counted.
 func (t *Tally) Merge(o *Tally) {
-	if o.Before == nil {
-		return
-	}
-	if t.Before == nil {
-		*t = Tally{Before: map[string]int64{}, After: map[string]int64{}, Rules: map[string]*Counts{}, people: map[string]*Person{}}
-	}
+	t.begin()
 	t.Counts.merge(o.Counts)
 	t.Judged += o.Judged
 	t.others = t.others || o.others
-	for k, n := range o.Before {
-		t.Before[k] += n
-	}
-	for k, n := range o.After {
-		t.After[k] += n
-	}
+	t.Before.merge(o.Before)
+	t.After.merge(o.After)
 	for rule, c := range o.Rules {
 		if t.Rules[rule] == nil {
 			t.Rules[rule] = &Counts{}
