@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -35,33 +34,30 @@ func (r *Recorded) times() int64 { return max(1, r.Count) }
 // cutMark ends a text that was too long for a record.
 const cutMark = "…"
 
-// ReadFacts reads facts as they were recorded, by a program that knew the given version
-// of the list (0: from before there were versions). names are all facts there are.
+// MayLack reports whether a record has to be looked at by [Lacking].
+func MayLack(raw []byte, version int) bool {
+	return version < policy.FactsVersion || bytes.Contains(raw, []byte(cutMark)) || bytes.Contains(raw, []byte(`\u2026`))
+}
+
+// Lacking names the facts that a record does not have. facts is their JSON, written by a
+// program that knew the given version of the list (0: from before there were
+// versions); names are all facts there are.
 //
 // A fact that is zero is not in the JSON. In a record of an old version, what is not
 // there and came later is therefore lacking; what is there was known, whatever the version says.
-func ReadFacts(raw []byte, version int, names []string) (f policy.Facts, lacking []string, err error) {
-	if err := json.Unmarshal(raw, &f); err != nil {
-		return f, nil, fmt.Errorf("facts: %w", err)
-	}
-	f.IP.Addr, _ = netip.ParseAddr(f.IP.Address) // what JSON does not carry
-	version = max(1, version)
-	cut := bytes.Contains(raw, []byte(cutMark)) || bytes.Contains(raw, []byte(`\u2026`))
-	if version >= policy.FactsVersion && !cut {
-		return f, nil, nil
-	}
+func Lacking(facts []byte, version int, names []string) (lacking []string, err error) {
 	var groups map[string]map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &groups); err != nil {
-		return f, nil, fmt.Errorf("facts: %w", err)
+	if err := json.Unmarshal(facts, &groups); err != nil {
+		return nil, fmt.Errorf("facts: %w", err)
 	}
 	for _, name := range names {
 		group, field, _ := strings.Cut(name, ".")
 		value, there := groups[group][field]
-		if !there && policy.Since(name) > version || there && cut && wasCut(value) {
+		if !there && policy.Since(name) > max(1, version) || there && wasCut(value) {
 			lacking = append(lacking, name)
 		}
 	}
-	return f, lacking, nil
+	return lacking, nil
 }
 
 // wasCut reports whether a text, or a list, is not the whole of what it was.
