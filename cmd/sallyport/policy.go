@@ -17,6 +17,7 @@ import (
 type policyCmd struct {
 	Test    policyTestCmd    `cmd:"" help:"Run the tests of the policy file."`
 	Explain policyExplainCmd `cmd:"" help:"Say what would happen to a request, and why."`
+	Replay  policyReplayCmd  `cmd:"" help:"Judge recorded decisions again with a candidate, and count what would change."`
 }
 
 type policyTestCmd struct {
