@@ -61,12 +61,15 @@ func (p *Policy) Decide(f *Facts) Decision { return p.Conclude(f, p.Stable(f)) }
 // purpose, and the route's grant.
 func (p *Policy) Stable(f *Facts) Partial {
 	s := Partial{policy: p, key: keyOf(f), missing: len(f.IP.DataMissing) > 0}
-	// Of nobody it cannot be said that the grant does not name them: they are sent to sign in.
-	if p.grants != nil && s.key.purpose == access && s.key.route != "" && s.key.level != levelNone {
-		s.refused = !p.grants[s.key.route].Permits(f.User)
-	}
+	s.refused = p.refuses(f, s.key)
 	s.matches, s.clock = p.evaluate(f, s.key, p.stable, nil)
 	return s
+}
+
+// refuses reports that the route's grant does not name the person. Of nobody that cannot be
+// said: they are sent to sign in.
+func (p *Policy) refuses(f *Facts, k key) bool {
+	return p.grants != nil && k.purpose == access && k.route != "" && k.level != levelNone && !p.grants[k.route].Permits(f.User)
 }
 
 // Conclude evaluates the rules that read the request itself, and how fresh the person's
@@ -86,10 +89,7 @@ func (p *Policy) Conclude(f *Facts, s Partial) Decision {
 			slices.SortFunc(matches, func(a, b match) int { return a.rule - b.rule })
 		}
 	}
-	if len(matches) == 0 && !s.refused && !s.missing && k.baselineHolds() {
-		return Decision{Action: Allow}
-	}
-	return p.verdict(f, s, matches)
+	return p.weigh(f, s, matches)
 }
 
 // evaluate appends the rules among the given ones that apply and match. clock reports

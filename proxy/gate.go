@@ -34,6 +34,7 @@ import (
 	"sallyport/policy"
 	"sallyport/policy/behavior"
 	"sallyport/policy/ipintel"
+	"sallyport/policy/rehearse"
 	"sallyport/proxy/audit"
 	"sallyport/proxy/clientip"
 	"sallyport/proxy/edge"
@@ -107,6 +108,8 @@ type Config struct {
 	Observe    *observe.Observer // nil: no metrics and no access log
 	Limit      Limiter           // nil: ceremonies may be tried as often as one likes
 	Behavior   Behavior          // nil: nothing is remembered, and no history is known
+
+	IdleTimeout time.Duration // after which a session that is not used is over; 0: when it expires
 }
 
 // Limiter bounds how often Sallyport's own pages may be asked to do something.
@@ -125,6 +128,8 @@ type Gate struct {
 	notes    notes
 	pool     sync.Pool     // of *Verdict
 	looks    atomic.Uint64 // at sessions that changed
+	live     *otter.Cache[string, lastSeen]
+	reviewed atomic.Pointer[rehearse.Tally]
 }
 
 const memoEntries = 50_000
@@ -150,6 +155,9 @@ func New(c Config) (*Gate, error) {
 		return nil, err
 	}
 	g := &Gate{Config: c, verdicts: verdicts, families: families, notes: notes}
+	if g.live, err = newLive(); err != nil {
+		return nil, err
+	}
 	g.pool.New = func() any { return new(Verdict) }
 	g.current.Store(c.Snapshot)
 	return g, nil
@@ -161,9 +169,11 @@ func New(c Config) (*Gate, error) {
 func (g *Gate) Update(change func(Snapshot) Snapshot) {
 	g.swap.Lock()
 	defer g.swap.Unlock()
-	next := change(*g.current.Load())
+	before := g.current.Load()
+	next := change(*before)
 	g.current.Store(&next)
 	g.reviewAll()
+	g.reviewSessions(before, &next)
 }
 
 // Current returns the snapshot in force.
@@ -337,6 +347,9 @@ func (g *Gate) remember(r *http.Request, v *Verdict, purpose string, now time.Ti
 	// Strangers are not remembered: they would push out the people who work here.
 	if v.Session.ID != "" {
 		g.verdicts.Set(key, m)
+		if purpose == policy.PurposeAccess {
+			g.live.Set(v.Session.ID, lastSeen{memo: m})
+		}
 	}
 	return m
 }

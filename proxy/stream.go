@@ -170,9 +170,11 @@ func (g *Gate) reviewSession(id string, look uint64) {
 	defer cancel()
 	records, err := g.Sessions.List(ctx, session.Filter{ID: id})
 	if err != nil || len(records) != 1 {
+		g.learnPerson(id, nil)
 		g.Streams.Cut(id, streams.Ended)
 		return
 	}
+	g.learnPerson(id, &records[0].Person)
 	s, who, now := g.current.Load(), &known{records[0].Person, look}, g.Now()
 	g.Streams.Review(id, func(i streams.Info) (streams.Reason, bool) {
 		j, ok := i.Value.(*judged)

@@ -28,6 +28,7 @@ var floors = map[string]int{
 	"policy/behavior/behaviortest":    3,
 	"policy/rehearse/company":         3,
 	"policy/prove":                    2,
+	"policy/rehearse":                 2,
 	"proxy/audit":                     2,
 	"proxy/assertion":                 2,
 	"proxy/jsonrpc":                   2,

@@ -23,6 +23,7 @@ type policyCmd struct {
 	Prove    policyProveCmd    `cmd:"" help:"Prove the invariants of the policy file, or show a request that breaks them."`
 	Lint     policyLintCmd     `cmd:"" help:"Say what is suspicious about the policy, though it is not wrong."`
 	Schema   policySchemaCmd   `cmd:"" help:"Print the JSON Schema of policy files, for editors."`
+	Replay   policyReplayCmd   `cmd:"" help:"Judge recorded decisions again with a candidate, and count what would change."`
 }
 
 type policyTestCmd struct {

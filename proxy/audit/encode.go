@@ -10,6 +10,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"sallyport/policy"
 )
 
 const (
@@ -70,6 +72,9 @@ func marshal(r *Record) ([]byte, error) {
 	}
 	if w.Reasons == nil {
 		w.Reasons = []string{}
+	}
+	if w.Facts != nil {
+		w.FactsVersion = policy.FactsVersion
 	}
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)

@@ -102,6 +102,7 @@ func fullRecord() Record {
 	return Record{
 		Seq: 12, Time: testTime, Count: 5, Event: "access", User: "alice@example.com", IP: "203.0.113.7", Country: "DE", ASN: 3320,
 		Route: "treasury", Action: "allow", Rules: []string{}, Reasons: []string{}, Policy: strings.Repeat("a", 64), Session: "s-123",
+		FactsVersion: policy.FactsVersion, Shadow: &Shadow{Policy: strings.Repeat("c", 64), Action: "block", Rules: []string{"embargoed-country"}},
 		Method: "GET", Host: "treasury.example.com", Path: "/a/b", Score: 2, Detail: map[string]string{"k": "v"},
 		Reported: []policy.Reported{{Rule: "r", Action: policy.Block}},
 		Data:     []DataSource{{"country.mmdb", strings.Repeat("b", 64), 12}},

@@ -54,10 +54,51 @@ func Read(files ...string) iter.Seq2[Line, error] {
 	}
 }
 
+// Lines is Read without decoding: Record is empty, and whether a line is a record is
+// found out by [Line.Decode]. Several can be decoded at once, from copies of Raw.
+func Lines(files ...string) iter.Seq2[Line, error] {
+	return func(yield func(Line, error) bool) {
+		for _, path := range files {
+			if !eachLine(path, func(raw rawLine) bool {
+				out := Line{File: path, Number: raw.num, Raw: raw.raw}
+				switch {
+				case raw.long:
+					return yield(out, &LineError{path, raw.num, errLong})
+				case !raw.whole:
+					return true
+				}
+				return yield(out, nil)
+			}, yield) {
+				return
+			}
+		}
+	}
+}
+
+// Decode reads Raw into Record. The error is a *LineError.
+func (l *Line) Decode() error {
+	if err := json.Unmarshal(l.Raw, &l.Record); err != nil {
+		return &LineError{l.File, l.Number, err}
+	}
+	if f := l.Record.Facts; f != nil {
+		// What JSON does not carry, and a rule needs to be judged again.
+		f.IP.Addr, _ = netip.ParseAddr(f.IP.Address)
+	}
+	return nil
+}
+
 func readLines(path string, yield func(Line, error) bool) bool {
+	return eachLine(path, func(raw rawLine) bool {
+		line, err := decodeLine(path, raw.num, raw)
+		return err != nil && !raw.whole || yield(line, err)
+	}, yield)
+}
+
+// eachLine calls each for every line, and fail with what ends the file early.
+func eachLine(path string, each func(rawLine) bool, fail func(Line, error) bool) bool {
 	f, err := openLines(path)
 	if err != nil {
-		yield(Line{File: path}, err)
+		fail(Line{File: path}, err)
 		return false
 	}
 	defer f.Close()
@@ -67,14 +108,10 @@ func readLines(path string, yield func(Line, error) bool) bool {
 			return true
 		}
 		if err != nil {
-			yield(Line{File: path}, err)
+			fail(Line{File: path}, err)
 			return false
 		}
-		line, err := decodeLine(path, raw.num, raw)
-		if err != nil && !raw.whole {
-			continue
-		}
-		if !yield(line, err) {
+		if !each(raw) {
 			return false
 		}
 	}
@@ -85,14 +122,7 @@ func decodeLine(path string, num int64, raw rawLine) (Line, error) {
 	if raw.long {
 		return out, &LineError{path, num, errLong}
 	}
-	if err := json.Unmarshal(raw.raw, &out.Record); err != nil {
-		return out, &LineError{path, num, err}
-	}
-	if f := out.Record.Facts; f != nil {
-		// What JSON does not carry, and a rule needs to be judged again.
-		f.IP.Addr, _ = netip.ParseAddr(f.IP.Address)
-	}
-	return out, nil
+	return out, out.Decode()
 }
 
 // pollEvery is how often Tail looks for more.

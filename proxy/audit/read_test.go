@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -390,4 +391,30 @@ func BenchmarkVerify(b *testing.B) {
 		mustVerify(b, cfg)
 	}
 	b.ReportMetric(float64(b.N)*records/b.Elapsed().Seconds(), "lines/s")
+}
+
+// Lines are what Read reads, before it is decoded.
+func TestLinesDecodeToWhatReadReads(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "audit.jsonl")
+	text := `{"seq":0,"event":"access","facts":{"ip":{"address":"192.0.2.1"}}}` + "\nnot json\n" + strings.Repeat("x", maxLine+1) + "\n" + `{"seq":1,"event":"sign_in"}` + "\n" + `{"seq":2,`
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	collect := func(lines iter.Seq2[Line, error], decode bool) (out []string) {
+		for l, err := range lines {
+			if err == nil && decode {
+				err = l.Decode()
+			}
+			addr := ""
+			if l.Record.Facts != nil {
+				addr = l.Record.Facts.IP.Addr.String()
+			}
+			out = append(out, fmt.Sprint(l.Number, l.Record.Event, addr, err))
+		}
+		return out
+	}
+	read, lines := collect(Read(file), false), collect(Lines(file), true)
+	if !slices.Equal(read, lines) || len(read) != 4 {
+		t.Errorf("read  %q\nlines %q", read, lines)
+	}
 }

@@ -41,6 +41,18 @@ type Record struct {
 	Detail   map[string]string `json:"detail,omitempty"`   // what else the event needs; never a secret
 	Data     []DataSource      `json:"data,omitempty"`     // the IP data that was looked at
 	Facts    *policy.Facts     `json:"facts,omitempty"`    // what was judged, for replay
+	// FactsVersion is the policy.FactsVersion of the program that wrote the facts; absent
+	// in records from before there were versions. Set by the log.
+	FactsVersion int `json:"facts_version,omitempty"`
+	// Shadow is what the policy in shadow would have done, if it is not the same.
+	Shadow *Shadow `json:"shadow,omitempty"`
+}
+
+// Shadow is the verdict of a policy that runs beside the one that decides.
+type Shadow struct {
+	Policy string   `json:"policy"` // its hash
+	Action string   `json:"action"`
+	Rules  []string `json:"rules"`
 }
 
 // DataSource is one IP data source as it was at the time of the decision.

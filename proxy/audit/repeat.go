@@ -31,13 +31,16 @@ func SameAs(rec *Record) Same {
 }
 
 func decisionOf(rec *Record) string {
-	if len(rec.Rules) == 0 && len(rec.Reported) == 0 && rec.Event == "access" && rec.Detail["rpc_methods"] == "" {
+	if len(rec.Rules) == 0 && len(rec.Reported) == 0 && rec.Shadow == nil && rec.Event == "access" && rec.Detail["rpc_methods"] == "" {
 		return rec.Action
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%q %q %q %q", rec.Event, rec.Action, rec.Rules, rec.Detail["rpc_methods"]+rec.Detail["reason"])
 	for _, r := range rec.Reported {
 		fmt.Fprintf(&b, " %q %s %d", r.Rule, r.Action, r.Score)
+	}
+	if s := rec.Shadow; s != nil {
+		fmt.Fprintf(&b, " shadow %q %q %q", s.Policy, s.Action, s.Rules)
 	}
 	return b.String()
 }

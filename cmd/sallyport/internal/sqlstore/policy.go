@@ -1,0 +1,165 @@
+package sqlstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"sallyport/authn"
+)
+
+// PolicyVersion is what became of one policy that somebody wanted in force.
+type PolicyVersion struct {
+	Seq     int64 // given by the store
+	At      time.Time
+	Hash    string // SHA-256 of the text, in hex
+	Outcome string // "applied", "forced", "rolled_back" or "refused"
+	Origin  string // "start", "file", "signal" or "command"
+	By      string // operating-system user of a command; "" if there was none
+	Detail  string // why it was refused, or what it was forced against
+}
+
+const (
+	keptVersions = 1000 // entries; texts are kept as long as an entry names them
+	maxDetail    = 4000
+)
+
+// AddPolicyVersion stores v as the newest. Its Seq is ignored. The text is kept of
+// those that came into force; "" for the others.
+func (d *DB) AddPolicyVersion(ctx context.Context, v PolicyVersion, source string) error {
+	return d.update(ctx, "add policy version", func(tx tx) error {
+		seq, err := tx.nextPolicySeq()
+		if err != nil {
+			return err
+		}
+		if err := tx.put(`insert into policy_versions (seq, at, hash, outcome, origin, operator, detail) values ($1, $2, $3, $4, $5, $6, $7)`,
+			seq, micros(v.At), v.Hash, v.Outcome, v.Origin, v.By, v.Detail[:min(len(v.Detail), maxDetail)]); err != nil {
+			return err
+		}
+		if source != "" {
+			if _, err := tx.exec(`insert into policy_texts (hash, source) values ($1, $2) on conflict (hash) do nothing`, v.Hash, source); err != nil {
+				return err
+			}
+		}
+		if _, err := tx.exec(`delete from policy_versions where seq <= $1`, seq-keptVersions); err != nil {
+			return err
+		}
+		_, err = tx.exec(`delete from policy_texts where hash not in (select hash from policy_versions)`)
+		return err
+	})
+}
+
+func (t tx) nextPolicySeq() (seq int64, err error) {
+	err = t.QueryRowContext(t.ctx, `update policy_counter set last = last + 1 where id = 1 returning last`).Scan(&seq)
+	return seq, err
+}
+
+// PolicyVersions returns up to limit versions, newest first.
+func (d *DB) PolicyVersions(ctx context.Context, limit int) ([]PolicyVersion, error) {
+	rows, err := d.read.QueryContext(ctx, `select seq, at, hash, outcome, origin, operator, detail from policy_versions order by seq desc limit $1`, limit)
+	vs, err := all(rows, err, func(row scanner) (v PolicyVersion, err error) {
+		err = row.Scan(&v.Seq, timeCol{&v.At}, &v.Hash, &v.Outcome, &v.Origin, &v.By, &v.Detail)
+		return v, err
+	})
+	return vs, d.wrap("read policy versions", err)
+}
+
+// PolicyText returns the policy whose hash begins with prefix (lower-case hex) as it
+// was in force: authn.ErrNotFound if there is none, another error if there are several.
+func (d *DB) PolicyText(ctx context.Context, prefix string) (hash, source string, err error) {
+	type text struct{ hash, source string }
+	rows, err := d.read.QueryContext(ctx, `select hash, source from policy_texts where hash >= $1 and hash < $2 order by hash limit 2`, prefix, prefix+"g")
+	found, err := all(rows, err, func(row scanner) (t text, err error) {
+		err = row.Scan(&t.hash, &t.source)
+		return t, err
+	})
+	switch {
+	case err != nil:
+	case len(found) == 0:
+		err = authn.ErrNotFound
+	case len(found) > 1:
+		err = fmt.Errorf("%q is the beginning of several hashes", prefix)
+	default:
+		return found[0].hash, found[0].source, nil
+	}
+	return "", "", d.wrap("read policy", err)
+}
+
+// PolicyRequest is a policy that a command wants in force.
+type PolicyRequest struct {
+	Seq              int64 // given by the store
+	At               time.Time
+	By, Name, Source string
+	Forced, Rollback bool
+}
+
+// States of a request.
+const (
+	RequestWaiting = "waiting"
+	RequestTaken   = "taken"
+	RequestApplied = "applied"
+	RequestRefused = "refused"
+)
+
+// requestsKept is how long answers stay, for whoever looks late.
+const requestsKept = 24 * time.Hour
+
+// AddPolicyRequest stores r and returns its number.
+func (d *DB) AddPolicyRequest(ctx context.Context, r PolicyRequest) (seq int64, err error) {
+	err = d.update(ctx, "ask for a policy", func(tx tx) error {
+		if r.At.IsZero() {
+			return errors.New("a request needs its time")
+		}
+		if _, err := tx.exec(`delete from policy_requests where at < $1`, micros(r.At.Add(-requestsKept))); err != nil {
+			return err
+		}
+		if seq, err = tx.nextPolicySeq(); err != nil {
+			return err
+		}
+		return tx.put(`insert into policy_requests (seq, at, operator, name, source, forced, rollback, state, answer) values ($1, $2, $3, $4, $5, $6, $7, 'waiting', '')`,
+			seq, micros(r.At), r.By, r.Name, r.Source, truth(r.Forced), truth(r.Rollback))
+	})
+	return seq, err
+}
+
+// TakePolicyRequest takes the oldest request that waits; authn.ErrNotFound if none does.
+// Nobody else gets it.
+func (d *DB) TakePolicyRequest(ctx context.Context) (r PolicyRequest, err error) {
+	var seq int64
+	err = d.read.QueryRowContext(ctx, `select seq from policy_requests where state = 'waiting' order by seq limit 1`).Scan(&seq)
+	if err != nil { // looked at first without a write: most of the time there is none
+		return r, d.wrap("take policy request", found(err))
+	}
+	err = d.update(ctx, "take policy request", func(tx tx) error {
+		if err := tx.one(`update policy_requests set state = 'taken' where seq = $1 and state = 'waiting'`, seq); err != nil {
+			return err
+		}
+		var forced, rollback int64
+		row := tx.QueryRowContext(ctx, `select seq, at, operator, name, source, forced, rollback from policy_requests where seq = $1`, seq)
+		err := row.Scan(&r.Seq, timeCol{&r.At}, &r.By, &r.Name, &r.Source, &forced, &rollback)
+		r.Forced, r.Rollback = forced == 1, rollback == 1
+		return found(err)
+	})
+	return r, err
+}
+
+// AnswerPolicyRequest says what became of a request that was taken.
+func (d *DB) AnswerPolicyRequest(ctx context.Context, seq int64, state, answer string) error {
+	return d.update(ctx, "answer policy request", func(tx tx) error {
+		return tx.one(`update policy_requests set state = $2, answer = $3, source = '' where seq = $1 and state = 'taken'`, seq, state, answer)
+	})
+}
+
+// PolicyAnswer returns how a request stands.
+func (d *DB) PolicyAnswer(ctx context.Context, seq int64) (state, answer string, err error) {
+	err = d.read.QueryRowContext(ctx, `select state, answer from policy_requests where seq = $1`, seq).Scan(&state, &answer)
+	return state, answer, d.wrap("read policy answer", found(err))
+}
+
+// WithdrawPolicyRequest takes a request back; authn.ErrNotFound if it was taken.
+func (d *DB) WithdrawPolicyRequest(ctx context.Context, seq int64) error {
+	return d.update(ctx, "withdraw policy request", func(tx tx) error {
+		return tx.one(`delete from policy_requests where seq = $1 and state = 'waiting'`, seq)
+	})
+}

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	jsonv1 "github.com/go-json-experiment/json/v1"
+
+	"sallyport/policy"
+	"sallyport/policy/rehearse"
+	"sallyport/proxy/audit"
+)
+
+// judgedEvents are the audit events that are one decision of the policy each. Others
+// repeat the facts of a decision that has its own record.
+var judgedEvents = []string{"access", "sign_in", "step_up", "enroll", "sign_in_refused", "step_up_refused", "enroll_refused"}
+
+// recordedLine is what replay reads of a line; the rest of it is passed over.
+type recordedLine struct {
+	Seq      int64         `json:"seq"`
+	Time     time.Time     `json:"time"`
+	Event    string        `json:"event"`
+	User     string        `json:"user"`
+	Action   string        `json:"action"`
+	Rules    []string      `json:"rules"`
+	Policy   string        `json:"policy"`
+	Incident string        `json:"incident"`
+	Count    int64         `json:"count"`
+	Facts    *policy.Facts `json:"facts"`
+	Version  int           `json:"facts_version"`
+}
+
+// Why a line is no decision to judge again.
+var (
+	errNoDecision = errors.New("no decision")
+	errNoFacts    = errors.New("no facts")
+)
+
+// readRecorded reads a decision from a line of the audit log. It is most of what replay
+// does, hence the faster library; that one is also stricter: a name that is there
+// twice, or in other letters, is not taken for the fact.
+func readRecorded(raw []byte, names []string) (*rehearse.Recorded, error) {
+	var l recordedLine
+	if err := json.Unmarshal(raw, &l, jsonv1.FormatDurationAsNano(true)); err != nil {
+		return nil, err
+	}
+	if !slices.Contains(judgedEvents, l.Event) {
+		return nil, errNoDecision
+	}
+	if l.Facts == nil {
+		return nil, errNoFacts
+	}
+	r := &rehearse.Recorded{Seq: l.Seq, Time: l.Time, User: l.User, Incident: l.Incident, Count: l.Count, Rules: l.Rules, Policy: l.Policy, Facts: *l.Facts}
+	r.Facts.IP.Addr, _ = netip.ParseAddr(r.Facts.IP.Address) // what JSON does not carry
+	if err := r.Action.UnmarshalText([]byte(l.Action)); err != nil {
+		return nil, err
+	}
+	if !rehearse.MayLack(raw, l.Version) {
+		return r, nil
+	}
+	var again struct {
+		Facts jsontext.Value `json:"facts"`
+	}
+	err := json.Unmarshal(raw, &again)
+	if err == nil {
+		r.Lacking, err = rehearse.Lacking(again.Facts, l.Version, names)
+	}
+	return r, err
+}
+
+// replayRun judges the records of files again.
+type replayRun struct {
+	files     []string
+	candidate *policy.Policy
+	present   *policy.Policy // nil: compared with what was recorded
+	routes    []string       // records of others are passed over
+	since     time.Time
+	progress  func(lines int64)
+}
+
+// replayResult is what came of it.
+type replayResult struct {
+	*rehearse.Replay
+	Lines   int64            `json:"lines"`
+	Skipped map[string]int64 `json:"skipped,omitempty"` // lines that were not judged, by why
+}
+
+const (
+	replayBatch = 256 // lines that a worker takes at a time
+	beforeSince = "before the time asked for"
+	noDecision  = "other events"
+	noFacts     = "without facts"
+	noRoute     = "routes that are not configured any more"
+	unreadable  = "cannot be read"
+)
+
+// run reads in one goroutine and judges in one for each processor, in bounded memory.
+func (r replayRun) run(ctx context.Context) (*replayResult, error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	work := make(chan [][]byte, 4)
+	workers := make([]replayResult, runtime.GOMAXPROCS(0))
+	var lines atomic.Int64
+	var running sync.WaitGroup
+	for i := range workers {
+		w := &workers[i]
+		w.Replay, w.Skipped = rehearse.New(r.candidate, r.present), map[string]int64{}
+		running.Go(func() {
+			names := r.candidate.FactNames()
+			for batch := range work {
+				for _, raw := range batch {
+					if why := r.one(w.Replay, raw, names); why != "" {
+						w.Skipped[why]++
+					}
+				}
+				if n := lines.Add(int64(len(batch))); r.progress != nil {
+					r.progress(n)
+				}
+			}
+		})
+	}
+	damaged, err := r.read(ctx, work)
+	running.Wait()
+	out := &workers[0]
+	for i := range workers[1:] {
+		out.Merge(workers[i+1].Replay)
+		for why, n := range workers[i+1].Skipped {
+			out.Skipped[why] += n
+		}
+	}
+	out.Lines = lines.Load() + damaged
+	if damaged > 0 {
+		out.Skipped[unreadable] += damaged
+	}
+	return out, errors.Join(err, context.Cause(ctx))
+}
+
+// read hands out the lines, and counts those that are none.
+func (r replayRun) read(ctx context.Context, work chan<- [][]byte) (damaged int64, err error) {
+	defer close(work)
+	var batch [][]byte
+	send := func() bool {
+		select {
+		case work <- batch:
+			batch = nil
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	for line, err := range audit.Lines(r.files...) {
+		if _, bad := errors.AsType[*audit.LineError](err); bad {
+			damaged++
+			continue
+		}
+		if err != nil {
+			return damaged, err
+		}
+		if batch = append(batch, slices.Clone(line.Raw)); len(batch) == replayBatch && !send() {
+			return damaged, nil
+		}
+	}
+	send()
+	return damaged, nil
+}
+
+// one judges a line, or says why not.
+func (r replayRun) one(to *rehearse.Replay, raw []byte, names []string) string {
+	rec, err := readRecorded(raw, names)
+	switch {
+	case errors.Is(err, errNoDecision):
+		return noDecision
+	case errors.Is(err, errNoFacts):
+		return noFacts
+	case err != nil:
+		return unreadable
+	case rec.Time.Before(r.since):
+		return beforeSince
+	case rec.Facts.Request.Route != "" && !slices.Contains(r.routes, rec.Facts.Request.Route):
+		return noRoute
+	}
+	to.Add(rec)
+	return ""
+}

@@ -1,0 +1,203 @@
+package rehearse
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"sallyport/policy"
+)
+
+// Replay judges recorded decisions again with a candidate. It is not safe for
+// concurrent use; several share the work and are merged.
+type Replay struct {
+	candidate *policy.Policy
+	present   *policy.Policy // nil: compared with what was recorded
+	batches   map[string]*pair
+
+	Tally
+	Records int64 `json:"records"` // lines; Judged counts the decisions that they stand for
+	// Open are decisions that depend on facts which their records lack. They are in
+	// none of the other counts.
+	Open     int64            `json:"open"`
+	Lacking  map[string]int64 `json:"lacking,omitempty"`  // by fact: decisions whose record lacks it
+	Unjudged map[string]int64 `json:"unjudged,omitempty"` // by rule: decisions it applied to and could not be judged for
+	First    time.Time        `json:"first,omitzero"`
+	Last     time.Time        `json:"last,omitzero"`
+	Days     map[string]*Day  `json:"days,omitempty"` // by UTC date
+
+	today    *Day // that of the last record
+	todayIs  int64
+	examples map[string][]*Recorded // by rule
+}
+
+// Day is what was decided on a day, and what would have been.
+type Day struct {
+	Before ByAction `json:"before"`
+	After  ByAction `json:"after"`
+}
+
+// pair are the policies, for records that lack the same facts.
+type pair struct{ candidate, present *policy.Batch }
+
+const (
+	examplesPerRule = 2
+	maxExamples     = 50 // rules with examples
+	maxDays         = 4000
+)
+
+// New compares a candidate with what was recorded; with a present policy, with what
+// that one says now of what was recorded.
+func New(candidate, present *policy.Policy) *Replay {
+	return &Replay{candidate: candidate, present: present, batches: map[string]*pair{},
+		Lacking: map[string]int64{}, Unjudged: map[string]int64{}, Days: map[string]*Day{}, examples: map[string][]*Recorded{}}
+}
+
+// maxBatches bounds the memory for records that lack ever other facts; a program
+// writes one or two kinds.
+const maxBatches = 32
+
+func (r *Replay) pair(lacking []string) *pair {
+	key := strings.Join(lacking, " ")
+	p := r.batches[key]
+	if p == nil {
+		if len(r.batches) >= maxBatches {
+			clear(r.batches)
+		}
+		p = &pair{candidate: r.candidate.NewBatch(lacking)}
+		if r.present != nil {
+			p.present = r.present.NewBatch(lacking)
+		}
+		r.batches[key] = p
+	}
+	return p
+}
+
+// Add judges one record. It keeps rec if it makes an example of it.
+func (r *Replay) Add(rec *Recorded) {
+	n := rec.times()
+	r.Records++
+	for _, fact := range rec.Lacking {
+		r.Lacking[fact] += n
+	}
+	if r.First.IsZero() || rec.Time.Before(r.First) {
+		r.First = rec.Time
+	}
+	if rec.Time.After(r.Last) {
+		r.Last = rec.Time
+	}
+	p := r.pair(rec.Lacking)
+	least, most, unjudged := p.candidate.Bounds(&rec.Facts)
+	for _, rule := range unjudged {
+		r.Unjudged[rule] += n
+	}
+	before := policy.Decision{Action: rec.Action, Rules: rec.Rules}
+	decided := least.Action == most.Action
+	if p.present != nil {
+		var strictest policy.Decision
+		before, strictest, _ = p.present.Bounds(&rec.Facts)
+		decided = decided && before.Action == strictest.Action
+	}
+	if !decided {
+		r.Open += n
+		return
+	}
+	r.Tally.Add(rec.User, rec.Facts.User.Groups, n, before, least)
+	r.day(rec.Time, n, before.Action, least.Action)
+	if before.Action != least.Action {
+		for _, rule := range because(before, least) {
+			r.example(rule, rec)
+		}
+	}
+}
+
+func (r *Replay) day(at time.Time, n int64, before, after policy.Action) {
+	if number := at.Unix() / (24 * 60 * 60); r.today == nil || number != r.todayIs { // records come in order
+		key := at.UTC().Format(time.DateOnly)
+		if r.Days[key] == nil && len(r.Days) >= maxDays {
+			return
+		}
+		if r.Days[key] == nil {
+			r.Days[key] = new(Day)
+		}
+		r.today, r.todayIs = r.Days[key], number
+	}
+	d := r.today
+	d.Before[before] += n
+	d.After[after] += n
+}
+
+// example keeps the earliest records of each rule, whoever of several replays saw them.
+func (r *Replay) example(rule string, rec *Recorded) {
+	list, known := r.examples[rule]
+	if !known && len(r.examples) >= maxExamples || len(list) == examplesPerRule && list[len(list)-1].Seq < rec.Seq {
+		return
+	}
+	kept := *rec
+	list = append(list, &kept)
+	slices.SortStableFunc(list, func(a, b *Recorded) int { return cmp.Compare(a.Seq, b.Seq) })
+	r.examples[rule] = list[:min(len(list), examplesPerRule)]
+}
+
+// Merge adds what another replay of the same policies found.
+func (r *Replay) Merge(o *Replay) {
+	r.Tally.Merge(&o.Tally)
+	r.Records += o.Records
+	r.Open += o.Open
+	for k, n := range o.Lacking {
+		r.Lacking[k] += n
+	}
+	for k, n := range o.Unjudged {
+		r.Unjudged[k] += n
+	}
+	if r.First.IsZero() || !o.First.IsZero() && o.First.Before(r.First) {
+		r.First = o.First
+	}
+	if o.Last.After(r.Last) {
+		r.Last = o.Last
+	}
+	for key, d := range o.Days {
+		mine := r.Days[key]
+		if mine == nil {
+			mine = new(Day)
+			r.Days[key] = mine
+		}
+		mine.Before.merge(d.Before)
+		mine.After.merge(d.After)
+	}
+	for rule, list := range o.examples {
+		for _, rec := range list {
+			r.example(rule, rec)
+		}
+	}
+}
+
+// Example is a recorded decision that would be another one, and why.
+type Example struct {
+	Rule     string             `json:"rule"`
+	Seq      int64              `json:"seq"`
+	Time     time.Time          `json:"time"`
+	User     string             `json:"user"`
+	Incident string             `json:"incident,omitempty"`
+	Was      policy.Action      `json:"was"`
+	WasRules []string           `json:"was_rules,omitempty"`
+	Lacking  []string           `json:"lacking,omitempty"` // facts that the record does not have; they show as zero
+	Why      policy.Explanation `json:"why"`               // by the candidate
+}
+
+// Examples explains a few decisions that would be others, by rule.
+func (r *Replay) Examples() (out []Example) {
+	for _, rule := range slices.Sorted(maps.Keys(r.examples)) {
+		for _, rec := range r.examples[rule] {
+			was := policy.Decision{Action: rec.Action, Rules: rec.Rules}
+			if r.present != nil {
+				was = r.present.Decide(&rec.Facts)
+			}
+			out = append(out, Example{Rule: rule, Seq: rec.Seq, Time: rec.Time, User: rec.User, Incident: rec.Incident,
+				Was: was.Action, WasRules: was.Rules, Lacking: rec.Lacking, Why: r.candidate.Explain(&rec.Facts)})
+		}
+	}
+	return out
+}

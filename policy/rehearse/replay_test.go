@@ -1,0 +1,222 @@
+package rehearse
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"sallyport/policy"
+)
+
+func compile(t testing.TB, rules string) *policy.Policy {
+	t.Helper()
+	p, err := policy.Compile(policy.Config{Name: "policy.yaml", Source: []byte("version: 1\nthresholds: {step_up: 50}\nrules:\n" + rules),
+		Grants: map[string]policy.Grant{"wiki": {Everyone: true}, "treasury": {Groups: []string{"treasury"}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+var noon = time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
+
+// recorded is an allowed request of somebody at home.
+func recorded(seq int64, user string, change ...func(*Recorded)) *Recorded {
+	r := &Recorded{Seq: seq, Time: noon, User: user, Action: policy.Allow}
+	r.Facts = policy.Facts{
+		IP: policy.IP{Address: "198.51.100.7", Addr: netip.MustParseAddr("198.51.100.7"), Version: 4, Country: "US"}, User: policy.User{Email: user},
+		Session: policy.Session{ID: "s", Level: "verified", VerifiedAge: time.Hour, VerifiedHere: true}, Request: policy.Request{Purpose: "access", Route: "wiki", Method: "GET", Path: "/"},
+		Time: policy.Time{Now: noon},
+	}
+	for _, c := range change {
+		c(r)
+	}
+	return r
+}
+
+func overVPN(r *Recorded)           { r.Facts.IP.VPN = true }
+func times(n int64) func(*Recorded) { return func(r *Recorded) { r.Count = n } }
+func was(a policy.Action, rules ...string) func(*Recorded) {
+	return func(r *Recorded) { r.Action, r.Rules = a, rules }
+}
+
+// What changes is counted by what becomes of it, by person and by rule; a record that
+// stands for many counts for many.
+func TestReplayCounts(t *testing.T) {
+	r := New(compile(t, "  - {name: vpn, when: ip.vpn, then: block}\n  - {name: kp, when: 'ip.country == \"KP\"', then: step_up}\n"), nil)
+	kp := func(r *Recorded) { r.Facts.IP.Country = "KP" }
+	for _, rec := range []*Recorded{
+		recorded(1, "a@x.test"), recorded(2, "a@x.test", overVPN, times(7)), recorded(3, "b@x.test", kp),
+		recorded(4, "b@x.test", was(policy.Block, "old-rule")), recorded(5, "c@x.test", overVPN, was(policy.Block, "old-rule")),
+	} {
+		r.Add(rec)
+	}
+	if want := (Counts{Blocked: 7, SteppedUp: 1, Allowed: 1}); r.Counts != want || r.Judged != 11 || r.Records != 5 {
+		t.Errorf("%+v judged %d of %d", r.Counts, r.Judged, r.Records)
+	}
+	if want := (ByAction{8, 1, 2}); r.After != want {
+		t.Errorf("after: %v", r.After)
+	}
+	if want := []RuleCounts{{"vpn", Counts{Blocked: 7}}, {"kp", Counts{SteppedUp: 1}}, {"old-rule", Counts{Allowed: 1}}}; !reflect.DeepEqual(r.ByRule(), want) {
+		t.Errorf("%+v", r.ByRule())
+	}
+	people := r.People()
+	if len(people) != 3 || people[0].User != "a@x.test" || people[0].Judged != 8 || people[0].Blocked != 7 || !slices.Equal(people[0].Rules, []string{"vpn"}) || people[2].Changed() != 0 {
+		t.Errorf("%+v", people)
+	}
+	if d := r.Days["2026-03-02"]; d == nil || d.Before != (ByAction{2, 0, 9}) || d.After != r.After {
+		t.Errorf("%+v", d)
+	}
+	if e := r.Examples(); len(e) != 3 || e[2].Rule != "vpn" || e[2].Seq != 2 || e[2].Why.Decision.Action != policy.Block || e[1].Was != policy.Block {
+		t.Errorf("%+v", e)
+	}
+	js, err := json.Marshal(r)
+	if err != nil || !strings.Contains(string(js), `"before":{"allow":9,"step_up":0,"block":2}`) {
+		t.Error(string(js), err)
+	}
+}
+
+// With a present policy, what it blocks already is no news, whatever was recorded.
+func TestReplayComparesWithThePresentPolicy(t *testing.T) {
+	vpn := "  - {name: vpn, when: ip.vpn, then: block}\n"
+	r := New(compile(t, vpn+"  - {name: us, when: 'ip.country == \"US\"', then: block}\n"), compile(t, vpn))
+	r.Add(recorded(1, "a@x.test", overVPN))
+	r.Add(recorded(2, "b@x.test"))
+	if r.Counts != (Counts{Blocked: 1}) || r.People()[0].User != "b@x.test" {
+		t.Errorf("%+v", r.People())
+	}
+}
+
+// A fact that a record lacks is not guessed: where it decides the record is open, where
+// it does not the record counts, and the rule and the fact are named either way.
+func TestLackingFactsAreNotGuessed(t *testing.T) {
+	r := New(compile(t, "  - {name: many, when: seen.countries_24h > 3, then: block}\n  - {name: few, when: seen.countries_24h < 3, then: block}\n  - {name: vpn, when: ip.vpn, then: block}\n"), nil)
+	old := func(r *Recorded) { r.Lacking = []string{"seen.countries_24h"} }
+	r.Add(recorded(1, "a@x.test", old))
+	r.Add(recorded(2, "a@x.test", old, overVPN, times(3)))
+	r.Add(recorded(3, "a@x.test", func(r *Recorded) { r.Facts.Seen.Countries24h = 3 }))
+	if r.Open != 1 || r.Judged != 4 || r.Counts != (Counts{Blocked: 3}) {
+		t.Errorf("open %d judged %d %+v", r.Open, r.Judged, r.Counts)
+	}
+	if r.Unjudged["many"] != 4 || r.Unjudged["few"] != 4 || r.Unjudged["vpn"] != 0 || r.Lacking["seen.countries_24h"] != 4 {
+		t.Errorf("%v %v", r.Unjudged, r.Lacking)
+	}
+}
+
+// Shared work counts like work done in one place.
+func TestMergedReplaysAreOneReplay(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 1))
+	p := compile(t, "  - {name: vpn, when: ip.vpn, then: block}\n  - {name: late, when: session.verified_age > duration(\"2h\"), then: step_up}\n  - {name: many, when: seen.countries_24h > 3, then: block}\n")
+	whole, parts := New(p, nil), []*Replay{New(p, nil), New(p, nil), New(p, nil)}
+	for i := range 500 {
+		rec := recorded(int64(i), fmt.Sprintf("p%d@x.test", rnd.IntN(5)), times(int64(rnd.IntN(4))), func(r *Recorded) {
+			r.Time = noon.AddDate(0, 0, -rnd.IntN(5))
+			r.Facts.IP.VPN, r.Facts.Session.VerifiedAge = rnd.IntN(3) == 0, time.Duration(rnd.IntN(4))*time.Hour
+			if rnd.IntN(4) == 0 {
+				r.Lacking = []string{"seen.countries_24h"}
+			}
+		})
+		whole.Add(rec)
+		parts[rnd.IntN(3)].Add(rec)
+	}
+	parts[0].Merge(parts[1])
+	parts[0].Merge(parts[2])
+	text := func(r *Replay) string {
+		js, err := json.Marshal(map[string]any{"r": r, "people": peopleByName(r), "rules": r.ByRule(), "examples": r.Examples()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(js)
+	}
+	if a, b := text(whole), text(parts[0]); a != b {
+		t.Errorf("whole %s\nparts %s", a, b)
+	}
+}
+
+// peopleByName leaves out the order in which rules were met.
+func peopleByName(r *Replay) []Person {
+	people := r.People()
+	for i := range people {
+		slices.Sort(people[i].Rules)
+	}
+	return people
+}
+
+// What an old record does not have is lacking if it came later, and zero if not.
+func TestLacking(t *testing.T) {
+	names := compile(t, "  - {name: a, when: ip.vpn, then: block}\n").FactNames()
+	long := strings.Repeat("x", 10) + "…"
+	for _, c := range []struct {
+		name, raw string
+		version   int
+		lacks     []string // some of what it lacks
+		has       []string
+	}{
+		{"now", `{"ip":{"address":"192.0.2.1"}}`, policy.FactsVersion, nil, []string{"ip.vpn", "seen.known", "tls.ja4"}},
+		{"from before versions", `{"ip":{"address":"192.0.2.1"}}`, 0, []string{"seen.known", "user.started_days", "tls.ja4", "session.ua_changed"}, []string{"ip.vpn", "session.age", "tls.client_cert"}},
+		{"old, and there all the same", `{"ip":{},"seen":{"known":true}}`, 1, []string{"seen.new_asn"}, []string{"seen.known"}},
+		{"cut short", `{"request":{"path":"` + long + `","method":"GET"},"user":{"groups":["a","…"]}}`, policy.FactsVersion, []string{"request.path", "user.groups"}, []string{"request.method", "seen.known"}},
+	} {
+		lacking, err := Lacking([]byte(c.raw), c.version, names)
+		if err != nil {
+			t.Fatal(c.name, err)
+		}
+		if len(lacking) > 0 != MayLack([]byte(c.raw), c.version) {
+			t.Errorf("%s: may lack %v", c.name, MayLack([]byte(c.raw), c.version))
+		}
+		for _, fact := range c.lacks {
+			if !slices.Contains(lacking, fact) {
+				t.Errorf("%s: %s is not lacking", c.name, fact)
+			}
+		}
+		for _, fact := range c.has {
+			if slices.Contains(lacking, fact) {
+				t.Errorf("%s: %s is lacking", c.name, fact)
+			}
+		}
+	}
+	if _, err := Lacking([]byte(`{"ip":5}`), 2, names); err == nil {
+		t.Error("facts of another shape were read")
+	}
+}
+
+// BenchmarkReplay judges decisions as they occur: 2,000 people in three places each,
+// with ages and paths that differ each time, under 20 rules of the usual kinds. What it
+// takes to read them from a log is measured in cmd/sallyport.
+//
+//	go test ./policy/rehearse -run '^$' -bench . -benchmem
+func BenchmarkReplay(b *testing.B) {
+	conditions := []string{
+		`ip.country == "KP"`, `ip.vpn || ip.proxy || ip.tor`, `ip.country != "ZZ" && size(user.countries) > 0 && !(ip.country in user.countries)`,
+		`ip.within("203.0.113.0/24")`, `"contractors" in user.groups && ip.hosting`, `ip.asn in [64500, 64501]`, `credential.class == "synced"`,
+		`user.email.endsWith("@partner.example")`, `request.method == "POST" && request.path.startsWith("/admin")`, `seen.countries_24h > 3`,
+	}
+	var rules strings.Builder
+	for i := range 20 {
+		fmt.Fprintf(&rules, "  - {name: r%d, when: '%s', then: %s}\n", i, conditions[i%len(conditions)], []string{"block", "step_up"}[i/10])
+	}
+	rnd := rand.New(rand.NewPCG(1, 2))
+	list := make([]*Recorded, 20_000)
+	for i := range list {
+		person, place := rnd.IntN(2000), rnd.IntN(3)
+		list[i] = recorded(int64(i), fmt.Sprintf("p%d@x.test", person), func(r *Recorded) {
+			r.Facts.IP.Addr = netip.AddrFrom4([4]byte{byte(20 + place), byte(person >> 8), byte(person), 7})
+			r.Facts.IP.Address, r.Facts.IP.ASN, r.Facts.User.Groups, r.Facts.User.Countries = r.Facts.IP.Addr.String(), int64(person%50), []string{"staff", "ops"}, []string{"US", "SE"}
+			r.Facts.Session.VerifiedAge, r.Facts.Request.Path, r.Facts.Time.Now = time.Duration(rnd.IntN(3600))*time.Second, fmt.Sprint("/page/", i), noon.Add(time.Duration(i)*time.Second)
+			r.Time = r.Facts.Time.Now
+		})
+	}
+	r, i := New(compile(b, rules.String()), nil), 0
+	b.ReportAllocs()
+	for b.Loop() {
+		r.Add(list[i%len(list)])
+		i++
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "decisions/s")
+}

@@ -1,0 +1,205 @@
+package rehearse
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"sallyport/policy"
+)
+
+// Counts are verdicts that differ, by what became of them.
+type Counts struct {
+	Blocked   int64 `json:"newly_blocked"`
+	SteppedUp int64 `json:"newly_stepped_up"` // from allow, or from block
+	Allowed   int64 `json:"newly_allowed"`
+}
+
+// Changed is how many verdicts differ.
+func (c Counts) Changed() int64 { return c.Blocked + c.SteppedUp + c.Allowed }
+
+func (c *Counts) add(after policy.Action, n int64) {
+	switch after {
+	case policy.Block:
+		c.Blocked += n
+	case policy.StepUp:
+		c.SteppedUp += n
+	case policy.Allow:
+		c.Allowed += n
+	}
+}
+
+func (c *Counts) merge(o Counts) {
+	c.Blocked, c.SteppedUp, c.Allowed = c.Blocked+o.Blocked, c.SteppedUp+o.SteppedUp, c.Allowed+o.Allowed
+}
+
+// ByAction counts verdicts by their policy.Action.
+type ByAction [3]int64
+
+func (b *ByAction) merge(o ByAction) {
+	for i, n := range o {
+		b[i] += n
+	}
+}
+
+// MarshalJSON names the actions.
+func (b ByAction) MarshalJSON() ([]byte, error) {
+	return fmt.Appendf(nil, `{"allow":%d,"step_up":%d,"block":%d}`, b[policy.Allow], b[policy.StepUp], b[policy.Block]), nil
+}
+
+// maxPeople bounds how many people a tally tells apart. E-mail addresses come from the
+// OpenID provider, so that strangers cannot fill it.
+const maxPeople = 250_000
+
+// Person is what changes for one person.
+type Person struct {
+	User string `json:"user"`
+	Counts
+	Judged int64    `json:"judged"`
+	Rules  []string `json:"rules,omitempty"` // that bring it about; at most a few
+	Groups []string `json:"-"`               // as last seen
+}
+
+const maxPersonRules = 8
+
+// Tally counts how verdicts compare with those before. The zero value is empty. It is
+// not safe for concurrent use; several are merged.
+type Tally struct {
+	Counts
+	Judged int64 `json:"judged"`
+	// Before and After are how many verdicts there were of each kind.
+	Before ByAction           `json:"before"`
+	After  ByAction           `json:"after"`
+	Rules  map[string]*Counts `json:"rules,omitempty"` // by the rules that bring it about
+
+	people map[string]*Person
+	others bool // there are more people than can be told apart
+}
+
+// Add counts n verdicts of one person ("" for nobody).
+func (t *Tally) Add(user string, groups []string, n int64, before, after policy.Decision) {
+	t.begin()
+	t.Judged += n
+	t.Before[before.Action] += n
+	t.After[after.Action] += n
+	p := t.person(user)
+	if p != nil {
+		p.Judged += n
+		p.Groups = groups
+	}
+	if before.Action == after.Action {
+		return
+	}
+	t.Counts.add(after.Action, n)
+	if p != nil {
+		p.Counts.add(after.Action, n)
+	}
+	for _, rule := range because(before, after) {
+		if t.Rules[rule] == nil {
+			t.Rules[rule] = &Counts{}
+		}
+		t.Rules[rule].add(after.Action, n)
+		if p != nil && len(p.Rules) < maxPersonRules && !slices.Contains(p.Rules, rule) {
+			p.Rules = append(p.Rules, rule)
+		}
+	}
+}
+
+func (t *Tally) begin() {
+	if t.people == nil {
+		t.Rules, t.people = map[string]*Counts{}, map[string]*Person{}
+	}
+}
+
+func (t *Tally) person(user string) *Person {
+	p := t.people[user]
+	if p == nil && len(t.people) >= maxPeople {
+		t.others = true
+		return nil
+	}
+	if p == nil {
+		p = &Person{User: user}
+		t.people[user] = p
+	}
+	return p
+}
+
+// because names the rules that a difference comes from: those that have a say now and
+// had none before if it became stricter, the other way round if it became looser.
+func because(before, after policy.Decision) []string {
+	has, had := after.Rules, before.Rules
+	if after.Action > before.Action {
+		has, had = had, has
+	}
+	var out []string
+	for _, r := range has {
+		if !slices.Contains(had, r) {
+			out = append(out, r)
+		}
+	}
+	if out == nil { // the same rules, with another action
+		return has
+	}
+	return out
+}
+
+// Merge adds what o counted.
+func (t *Tally) Merge(o *Tally) {
+	t.begin()
+	t.Counts.merge(o.Counts)
+	t.Judged += o.Judged
+	t.others = t.others || o.others
+	t.Before.merge(o.Before)
+	t.After.merge(o.After)
+	for rule, c := range o.Rules {
+		if t.Rules[rule] == nil {
+			t.Rules[rule] = &Counts{}
+		}
+		t.Rules[rule].merge(*c)
+	}
+	for user, q := range o.people {
+		p := t.person(user)
+		if p == nil {
+			continue
+		}
+		p.Counts.merge(q.Counts)
+		p.Judged += q.Judged
+		p.Groups = q.Groups
+		for _, rule := range q.Rules {
+			if len(p.Rules) < maxPersonRules && !slices.Contains(p.Rules, rule) {
+				p.Rules = append(p.Rules, rule)
+			}
+		}
+	}
+}
+
+// People returns everybody who was judged, those with most newly blocked first. Nobody
+// ("") is one of them if there was one.
+func (t *Tally) People() []Person {
+	out := make([]Person, 0, len(t.people))
+	for _, p := range t.people {
+		out = append(out, *p)
+	}
+	slices.SortFunc(out, func(a, b Person) int {
+		return cmp.Or(cmp.Compare(b.Blocked, a.Blocked), cmp.Compare(b.SteppedUp, a.SteppedUp), cmp.Compare(b.Allowed, a.Allowed), cmp.Compare(a.User, b.User))
+	})
+	return out
+}
+
+// RuleCounts is a rule and the verdicts that differ because of it.
+type RuleCounts struct {
+	Rule string `json:"rule"`
+	Counts
+}
+
+// ByRule returns the rules that bring differences about, the most telling first.
+func (t *Tally) ByRule() []RuleCounts {
+	out := make([]RuleCounts, 0, len(t.Rules))
+	for name, c := range t.Rules {
+		out = append(out, RuleCounts{name, *c})
+	}
+	slices.SortFunc(out, func(a, b RuleCounts) int {
+		return cmp.Or(cmp.Compare(b.Changed(), a.Changed()), cmp.Compare(a.Rule, b.Rule))
+	})
+	return out
+}

@@ -1,0 +1,30 @@
+package policy
+
+import "strings"
+
+// FactsVersion is the version of the list in facts.go. It stands beside the facts in
+// each audit record: what is zero is left out there, so that a fact which is missing
+// from an old record is either zero or was not known at all, and only the version tells.
+const FactsVersion = 2
+
+// factsSince names the facts, or whole groups of them, that came after version 1. A
+// new fact needs a row here and a new version.
+var factsSince = map[string]int{
+	"seen": 2, "travel": 2, "address": 2, "device": 2, "activity": 2, "browser": 2,
+	"user.started_days": 2, "tls.ja4": 2,
+	"session.concurrent": 2, "session.country_changed": 2, "session.asn_changed": 2, "session.ua_changed": 2, "session.tls_changed": 2,
+}
+
+// Since is the version of the list that a fact such as "seen.known" came with.
+func Since(fact string) int {
+	group, _, _ := strings.Cut(fact, ".")
+	return max(1, factsSince[group], factsSince[fact])
+}
+
+// FactNames are all facts that rules can read, in the order of facts.go.
+func (p *Policy) FactNames() (names []string) {
+	for _, f := range p.schema.Facts() {
+		names = append(names, f.Name)
+	}
+	return names
+}

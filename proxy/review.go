@@ -1,0 +1,138 @@
+package proxy
+
+import (
+	"log/slog"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+
+	"sallyport/authn"
+	"sallyport/policy"
+	"sallyport/policy/rehearse"
+)
+
+// maxLive is how many sessions the gate knows the last place of. What a session costs
+// is mostly its memo, which the verdict cache shares while it has it.
+const maxLive = 200_000
+
+// lastSeen is what was judged last of a session: by a request to a route.
+type lastSeen struct {
+	memo   *memo
+	person *authn.Person // who they are now, if the provider has said otherwise since; else nil
+}
+
+func newLive() (*otter.Cache[string, lastSeen], error) {
+	return otter.New(&otter.Options[string, lastSeen]{MaximumSize: maxLive})
+}
+
+// alive reports whether the session can still be in use. It may have been used once
+// more after its memo was made, which is then a minute old at most.
+func (g *Gate) alive(m *memo, now time.Time) bool {
+	return now.Before(m.session.ExpiresAt) && (g.IdleTimeout <= 0 || now.Sub(m.made) < g.IdleTimeout+memoAge)
+}
+
+// Rehearse judges every session that was used here and is alive by next, and says how
+// the verdicts compare with those of the snapshot in force. Nothing else happens.
+//
+// A session is judged where it was last seen: from that address, on that route, with
+// the proof that it has. Rules that read the request itself (method, path) are not
+// asked: there is none.
+func (g *Gate) Rehearse(next *Snapshot) *rehearse.Tally { return g.compare(g.current.Load(), next) }
+
+// compare runs on half of the processors: requests go on meanwhile.
+func (g *Gate) compare(before, after *Snapshot) *rehearse.Tally {
+	now := g.Now()
+	var all []lastSeen
+	for id, l := range g.live.All() {
+		if g.alive(l.memo, now) {
+			all = append(all, l)
+		} else {
+			g.live.Invalidate(id)
+		}
+	}
+	workers := max(1, runtime.GOMAXPROCS(0)/2)
+	tallies := make([]rehearse.Tally, workers)
+	var running sync.WaitGroup
+	for i := range workers {
+		part := all[len(all)*i/workers : len(all)*(i+1)/workers]
+		running.Go(func() {
+			for _, l := range part {
+				was, is := l.again(before, now), l.again(after, now)
+				p := &l.memo.session.Person
+				if l.person != nil {
+					p = l.person
+				}
+				tallies[i].Add(string(p.Email), p.Groups, 1, was, is)
+			}
+		})
+	}
+	running.Wait()
+	total := &tallies[0]
+	for i := range tallies[1:] {
+		total.Merge(&tallies[i+1])
+	}
+	return total
+}
+
+// again judges a session as of now.
+func (l lastSeen) again(s *Snapshot, now time.Time) policy.Decision {
+	m := l.memo
+	f, who := m.facts, m.session
+	if l.person != nil {
+		who.Person = *l.person
+	}
+	if m.snapshot.Intel != s.Intel || now.Sub(m.made) >= memoAge {
+		network := s.Intel.Lookup(m.facts.IP.Addr)
+		f.IP = network.Facts(now)
+		movedFacts(&f, &who, network, s.Intel)
+	}
+	f.Time.Now = now
+	identityFacts(&f, who, now)
+	sessionFacts(&f, &who, f.IP.Addr, now)
+	if m.snapshot == s && l.person == nil && !m.partial.ClockBound() {
+		return s.Policy.Settle(&f, m.partial)
+	}
+	return s.Policy.Settle(&f, policy.Partial{})
+}
+
+// reviewSessions says what a new snapshot changes for the sessions that are alive. The
+// streams among them have been cut by then, and each further request is judged by the
+// new snapshot anyway: this is for the people who have to know.
+func (g *Gate) reviewSessions(before, after *Snapshot) {
+	if before.Policy == after.Policy && before.Intel == after.Intel {
+		return
+	}
+	begin := time.Now()
+	t := g.compare(before, after)
+	g.reviewed.Store(t)
+	rules := make([]slog.Attr, 0, maxLoggedRules)
+	for _, r := range t.ByRule() {
+		if len(rules) == maxLoggedRules {
+			break
+		}
+		rules = append(rules, slog.Any(r.Rule, r.Counts))
+	}
+	g.Logger.Info("live sessions were judged again", "sessions", t.Judged, "changed", t.Changed(),
+		"newly_blocked", t.Blocked, "newly_stepped_up", t.SteppedUp, "newly_allowed", t.Allowed,
+		slog.Attr{Key: "rules", Value: slog.GroupValue(rules...)},
+		"policy_changed", before.Policy != after.Policy, "ip_data_changed", before.Intel != after.Intel, "ms", time.Since(begin).Milliseconds())
+}
+
+const maxLoggedRules = 20
+
+// Reviewed is what the last change of policy or IP data changed for live sessions; nil
+// before the first.
+func (g *Gate) Reviewed() *rehearse.Tally { return g.reviewed.Load() }
+
+// learnPerson notes that a session's person has changed, or (nil) that it is gone.
+func (g *Gate) learnPerson(id string, p *authn.Person) {
+	if p == nil {
+		g.live.Invalidate(id)
+		return
+	}
+	g.live.ComputeIfPresent(id, func(l lastSeen) (lastSeen, otter.ComputeOp) {
+		return lastSeen{l.memo, p}, otter.WriteOp
+	})
+}
