@@ -305,6 +305,27 @@ func TestFailuresBecomeUnknown(t *testing.T) {
 	}
 }
 
+// Each half of the store is enough to know nothing, or to lose it at the next restart.
+func TestHalfAStoreIsNotEnough(t *testing.T) {
+	for _, method := range []string{"AppendBehavior", "BehaviorSince"} {
+		t.Run(method, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := behaviortest.NewMemory()
+				p := run(t, store)
+				store.Fail(behaviortest.NotStored, method)
+				p.Record(visit("alice"), policy.Allow)
+				pass(behavior.Lease + 10*time.Second)
+				if p.Known() {
+					t.Error("known")
+				}
+				if s := p.Stats(); (s.WriteErrors > 0) != (method == "AppendBehavior") || (s.ReadErrors > 0) != (method == "BehaviorSince") {
+					t.Errorf("%+v", s)
+				}
+			})
+		})
+	}
+}
+
 // A store that hangs is as good as one that fails.
 func TestAHangingStoreBecomesUnknown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -44,6 +44,7 @@ func TestSeenNumbers(t *testing.T) {
 		"IPv4 of no known country":               {[]Visit{home(time.Minute, at("198.51.100.7", "ZZ", 3320))}, home(0, v6), numbers{1, 1, 1, 2}},
 		"dual stack, IPv4 more than an hour ago": {[]Visit{home(2 * time.Hour), home(time.Minute, at("2001:db8:1::7", "FR", 3320))}, home(0, v6), numbers{1, 1, 1, 3}},
 		"dual stack, and travelling in one ASN":  {[]Visit{home(2 * time.Hour), home(2*time.Hour, v6), home(time.Minute, at("203.0.113.9", "FR", 3320))}, home(0, at("2001:db8:1::7", "FR", 3320)), numbers{1, 2, 1, 4}},
+		"dual stack, IPv4 more than a day ago":   {[]Visit{home(25 * time.Hour), home(time.Minute, v6)}, home(0, at("203.0.113.9", "DE", 3209)), numbers{2, 2, 2, 2}},
 		"one ASN, two countries by IPv4":         {[]Visit{home(time.Minute)}, home(0, at("203.0.113.9", "FR", 3320)), numbers{2, 2, 1, 2}},
 	} {
 		t.Run(name, func(t *testing.T) {
