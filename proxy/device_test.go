@@ -56,13 +56,16 @@ func TestAnAssertionRemembersItsBrowser(t *testing.T) {
 		}
 	}
 	// What the zone database does not have is not kept; a zone far away is a fact.
-	for zone, want := range map[string]policy.Action{"Europe/Nowhere": policy.Allow, "Asia/Pyongyang": policy.Block} {
-		b.finishIn(zone, b.get(login+"/.sallyport/step-up?return_to="+treasury+"/"))
+	for _, c := range []struct {
+		zone string
+		want policy.Action
+	}{{"Europe/Nowhere", policy.Allow}, {"Asia/Pyongyang", policy.Block}} {
+		b.finishIn(c.zone, b.get(login+"/.sallyport/step-up?return_to="+treasury+"/"))
 		b.follow(login + "/.sallyport/sign-in?return_to=" + login + "/app") // the sidecar is on the sign-in host
 		var v proxy.Verdict
 		g.must(g.gate.Check(b.request("GET", login+"/app", ""), &v))
-		if v.Decision.Action != want {
-			t.Errorf("%s: %v %+v", zone, v.Decision.Action, v.Facts.Browser)
+		if v.Decision.Action != c.want {
+			t.Errorf("%s: %v %+v", c.zone, v.Decision.Action, v.Facts.Browser)
 		}
 	}
 }
