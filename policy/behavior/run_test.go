@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -119,19 +120,19 @@ func TestHistoryOutlivesTheProcess(t *testing.T) {
 func TestLongTermHistory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := behaviortest.NewMemory()
-		var ahead time.Duration // the months are jumped over, for the sake of two-second ticks
+		var ahead atomic.Int64 // the months are jumped over, for the sake of two-second ticks
 		config := func(c *behavior.Config) {
-			c.RawAddresses, c.Now = time.Hour, func() time.Time { return time.Now().Add(ahead) }
+			c.RawAddresses, c.Now = time.Hour, func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
 		}
 		alice := func() behavior.Visit {
 			v := visit("alice")
-			v.At = v.At.Add(ahead)
+			v.At = v.At.Add(time.Duration(ahead.Load()))
 			return v
 		}
 		p := run(t, store, config)
 		p.Record(alice(), policy.Allow)
 		pass(10 * time.Second)
-		ahead += 60 * 24 * time.Hour
+		ahead.Add(int64(60 * 24 * time.Hour))
 		pass(2 * time.Hour)
 		if n := store.Rows(); n != 0 {
 			t.Errorf("%d rows are not condensed", n)
@@ -152,7 +153,7 @@ func TestLongTermHistory(t *testing.T) {
 				t.Errorf("%+v", got)
 			}
 		}
-		ahead += 341 * 24 * time.Hour
+		ahead.Add(int64(341 * 24 * time.Hour))
 		pass(2 * time.Hour)
 		for _, q := range []*process{p, second, run(t, store, config)} {
 			if got := q.Assess(alice()).Seen; !got.NewCountry || got.FirstDays != 0 || q.Stats().People != 0 || q.Stats().Addresses != 0 || q.Stats().Devices != 0 {
@@ -299,6 +300,27 @@ func TestFailuresBecomeUnknown(t *testing.T) {
 				pass(3 * time.Second)
 				if !p.Known() || !strings.Contains(p.log.String(), "again") || p.Assess(visit("alice")).Seen.NewCountry {
 					t.Errorf("healed: %+v\n%s", p.Stats(), p.log.String())
+				}
+			})
+		})
+	}
+}
+
+// Each half of the store is enough to know nothing, or to lose it at the next restart.
+func TestHalfAStoreIsNotEnough(t *testing.T) {
+	for _, method := range []string{"AppendBehavior", "BehaviorSince"} {
+		t.Run(method, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := behaviortest.NewMemory()
+				p := run(t, store)
+				store.Fail(behaviortest.NotStored, method)
+				p.Record(visit("alice"), policy.Allow)
+				pass(behavior.Lease + 10*time.Second)
+				if p.Known() {
+					t.Error("known")
+				}
+				if s := p.Stats(); (s.WriteErrors > 0) != (method == "AppendBehavior") || (s.ReadErrors > 0) != (method == "BehaviorSince") {
+					t.Errorf("%+v", s)
 				}
 			})
 		})

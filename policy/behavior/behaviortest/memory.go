@@ -37,9 +37,10 @@ type Memory struct {
 	latest    map[behavior.Sighting]time.Time // the same: At
 	activity  map[hourOf]hourBits
 
-	fault Fault
-	hook  func() // before each call
-	calls int
+	fault   Fault
+	failing []string // methods; none is all
+	hook    func()   // before each call
+	calls   int
 }
 
 type numbered struct {
@@ -62,11 +63,12 @@ func NewMemory() *Memory {
 	return &Memory{places: map[behavior.Sighting]time.Time{}, latest: map[behavior.Sighting]time.Time{}, activity: map[hourOf]hourBits{}}
 }
 
-// Fail makes every call fail from now on; 0 heals.
-func (m *Memory) Fail(f Fault) {
+// Fail makes every call of the named methods fail from now on, of all methods if none is
+// named; 0 heals.
+func (m *Memory) Fail(f Fault, methods ...string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.fault = f
+	m.fault, m.failing = f, methods
 }
 
 // Before has f called at the beginning of each call, without a lock.
@@ -91,7 +93,7 @@ func (m *Memory) Rows() int {
 }
 
 // call runs f under the lock, and the fault.
-func (m *Memory) call(ctx context.Context, f func() error) error {
+func (m *Memory) call(ctx context.Context, method string, f func() error) error {
 	m.mu.Lock()
 	hook := m.hook
 	m.calls++
@@ -104,13 +106,17 @@ func (m *Memory) call(ctx context.Context, f func() error) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.fault == NotStored {
+	fault := m.fault
+	if len(m.failing) > 0 && !slices.Contains(m.failing, method) {
+		fault = 0
+	}
+	if fault == NotStored {
 		return ErrFault
 	}
 	if err := f(); err != nil {
 		return err
 	}
-	if m.fault == Stored {
+	if fault == Stored {
 		return ErrFault
 	}
 	return nil
@@ -137,7 +143,7 @@ func check(s *behavior.Sighting) error {
 
 // AppendBehavior implements [behavior.Store].
 func (m *Memory) AppendBehavior(ctx context.Context, b behavior.Batch) error {
-	return m.call(ctx, func() error {
+	return m.call(ctx, "AppendBehavior", func() error {
 		for i := range b.Sightings {
 			if err := check(&b.Sightings[i]); err != nil {
 				return err
@@ -159,7 +165,7 @@ func (m *Memory) AppendBehavior(ctx context.Context, b behavior.Batch) error {
 
 // BehaviorSince implements [behavior.Store].
 func (m *Memory) BehaviorSince(ctx context.Context, after int64, limit int) (b behavior.Batch, last int64, err error) {
-	err = m.call(ctx, func() error {
+	err = m.call(ctx, "BehaviorSince", func() error {
 		type row struct {
 			seq int64
 			add func()
@@ -190,7 +196,7 @@ func (m *Memory) BehaviorSince(ctx context.Context, after int64, limit int) (b b
 
 // BehaviorPlaces implements [behavior.Store].
 func (m *Memory) BehaviorPlaces(ctx context.Context, each func(behavior.Sighting) error) error {
-	return m.call(ctx, func() error {
+	return m.call(ctx, "BehaviorPlaces", func() error {
 		for s := range m.places {
 			if err := each(m.place(s)); err != nil {
 				return err
@@ -207,7 +213,7 @@ func (m *Memory) place(s behavior.Sighting) behavior.Sighting {
 
 // BehaviorOf implements [behavior.Store].
 func (m *Memory) BehaviorOf(ctx context.Context, who authn.Subject) (b behavior.Batch, err error) {
-	err = m.call(ctx, func() error {
+	err = m.call(ctx, "BehaviorOf", func() error {
 		for s := range m.places {
 			if s.Subject == who {
 				b.Sightings = append(b.Sightings, m.place(s))
@@ -230,7 +236,7 @@ func (m *Memory) BehaviorOf(ctx context.Context, who authn.Subject) (b behavior.
 
 // TidyBehavior implements [behavior.Store].
 func (m *Memory) TidyBehavior(ctx context.Context, l behavior.Limits) error {
-	return m.call(ctx, func() error {
+	return m.call(ctx, "TidyBehavior", func() error {
 		var stay []numbered
 		for _, s := range m.sightings {
 			if s.At.Before(l.Addrs) {

@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"context"
 	"database/sql"
 	"fmt"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 	"github.com/pressly/goose/v3"
 
 	"sallyport/authn/session"
+	"sallyport/policy"
 	"sallyport/policy/behavior"
 	"sallyport/policy/behavior/behaviortest"
 )
@@ -97,5 +99,53 @@ func TestTidyGoesOnAfterABatch(t *testing.T) {
 	tidy(behavior.Limits{Forget: after})
 	if n := left("behavior_places", "1 = 1"); n != 0 {
 		t.Errorf("%d places are left", n)
+	}
+}
+
+// History goes through the file and comes back as it was.
+func TestATrackerOnAFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s.db")
+	start := func() (tr *behavior.Tracker, stop func()) {
+		tr, err := behavior.New(behavior.Config{Store: open(t, path), Key: make([]byte, 32), RawAddresses: time.Hour, Now: func() time.Time { return epoch }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- tr.Run(ctx) }()
+		for !tr.Known() {
+			select {
+			case err := <-done:
+				t.Fatal("Run ended:", err)
+			case <-time.After(time.Millisecond):
+			}
+		}
+		return tr, func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	visit := func(country string, asn uint32, lat float64) behavior.Visit {
+		return behavior.Visit{
+			Subject: behaviortest.Person("alice"), At: epoch, Device: "laptop", Session: "s1",
+			Place: behavior.Place{Addr: netip.MustParseAddr("2001:db8::7"), Country: country, ASN: asn, Point: behavior.Point{Lat: lat, RadiusKm: 7.5, Known: true}},
+		}
+	}
+	tr, stop := start()
+	tr.Record(visit("DE", 3320, 52.52), policy.Allow)
+	tr.Record(visit("SG", 4657, 1.352), policy.Block)
+	tr.Active(behaviortest.Person("alice"), epoch)
+	tr.Active(behaviortest.Person("alice"), epoch.Add(-time.Hour))
+	want := tr.Assess(visit("SG", 4657, 1.352))
+	stop()
+	if !want.Travel.Known || want.Seen.Countries1h != 2 || want.Activity.ActiveHours24h != 2 || !want.Seen.NewCountry {
+		t.Fatalf("%+v", want)
+	}
+	tr, stop = start()
+	defer stop()
+	if got := tr.Assess(visit("SG", 4657, 1.352)); got != want {
+		t.Errorf("after a restart:\n%+v\nwant\n%+v", got, want)
 	}
 }
