@@ -56,13 +56,19 @@ func TestAnAssertionRemembersItsBrowser(t *testing.T) {
 		}
 	}
 	// What the zone database does not have is not kept; a zone far away is a fact.
-	for zone, want := range map[string]policy.Action{"Europe/Nowhere": policy.Allow, "Asia/Pyongyang": policy.Block} {
-		b.finishIn(zone, b.get(login+"/.sallyport/step-up?return_to="+treasury+"/"))
+	for _, c := range []struct {
+		zone string
+		want policy.Action
+	}{{"Europe/Nowhere", policy.Allow}, {"Asia/Pyongyang", policy.Block}} {
+		b.finishIn(c.zone, b.get(login+"/.sallyport/step-up?return_to="+treasury+"/"))
 		b.follow(login + "/.sallyport/sign-in?return_to=" + login + "/app") // the sidecar is on the sign-in host
 		var v proxy.Verdict
 		g.must(g.gate.Check(b.request("GET", login+"/app", ""), &v))
-		if v.Decision.Action != want {
-			t.Errorf("%s: %v %+v", zone, v.Decision.Action, v.Facts.Browser)
+		if kept := v.Session.Verification.Browser.TimeZone; kept != map[policy.Action]string{policy.Block: c.zone}[c.want] {
+			t.Errorf("%s is kept as %q", c.zone, kept)
+		}
+		if v.Decision.Action != c.want {
+			t.Errorf("%s: %v %+v", c.zone, v.Decision.Action, v.Facts.Browser)
 		}
 	}
 }
@@ -93,6 +99,25 @@ func TestTwoPeopleOnOneDevice(t *testing.T) {
 	own.key = b.key
 	if a := own.pressAndGo(own.signIn(treasury+"/", "bob")); a.body != "the tool" {
 		t.Errorf("%d %s", a.StatusCode, a.body)
+	}
+}
+
+// A cookie that was carried off without the device's is at once, on the pages where the
+// passkey is used, that of nobody's device.
+func TestPagesLookAtTheDeviceOfTheRequest(t *testing.T) {
+	g, _ := behaving(t, "  - {name: no-device, when: 'request.purpose == \"step_up\" && !device.known', then: block}\n")
+	b := g.browser(home)
+	b.follow(login + "/.sallyport/sign-in") // where a browser is given its cookie
+	b.enroll("alice")
+	thief := b.clone(home)
+	delete(thief.cookies["login.example.test"], g.sessions.DeviceCookieName())
+	for range 2 {
+		if a := b.get(login + "/.sallyport/step-up"); a.StatusCode != 200 {
+			t.Errorf("with its cookie: %d", a.StatusCode)
+		}
+		if a := thief.get(login + "/.sallyport/step-up"); a.StatusCode != 403 {
+			t.Errorf("without: %d", a.StatusCode)
+		}
 	}
 }
 

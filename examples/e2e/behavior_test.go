@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -29,9 +30,10 @@ func withPolicy(t *testing.T, policy string) func(string) string {
 	return func(cfg string) string { return strings.Replace(cfg, "policy: policy.yaml", "policy: "+file, 1) }
 }
 
-// everyone opens the treasury to all who are signed in.
+// everyone opens the treasury to all who are signed in, on the sign-in host too.
 func everyone(cfg string) string {
-	return strings.Replace(cfg, "allow: {groups: [treasury, staff]}", "allow: {everyone: true}", 1)
+	tool := regexp.MustCompile(`to: (http://\S+)`).FindStringSubmatch(cfg)[1]
+	return strings.Replace(cfg, "allow: {groups: [treasury, staff]}", "allow: {everyone: true}\n  - {name: desk, from: /desk, to: '"+tool+"', allow: {everyone: true}}", 1)
 }
 
 // withCities adds a database that knows where the places of the stack are.
@@ -182,6 +184,8 @@ rules:
 	if device := s.last("allow", "")["device"]; device["known"] != true || device["people_30d"] != 1.0 {
 		t.Errorf("alone: %v", device)
 	}
+	b.open(s.base + "/desk") // where the browser sends the device's cookie
+	b.shows("Treasury of alice@example.com")
 	b.open(s.base + "/.sallyport/sign-out")
 	b.act("sign-out")
 	b.shows("You are signed out")
