@@ -82,8 +82,7 @@ func (p *prover) verdict(asked bool) (block, stepUp z.Lit) {
 	var scores []weighted
 	here, browser := c.F, c.F
 	for i, r := range p.m.Rules {
-		switch match := p.match[i]; {
-		case r.Report:
+		switch match := p.match[i]; { // of a rule that only reports: never
 		case r.Score > 0:
 			scores = append(scores, weighted{match, r.Score})
 			here, browser = c.Or(here, c.And(match, p.constant(r.Asks.Here))), c.Or(browser, c.And(match, p.constant(r.Asks.Browser)))

@@ -97,3 +97,15 @@ func TestReadmeInvariants(t *testing.T) {
 		t.Errorf("%d invariants", n)
 	}
 }
+
+// What follows from other facts follows in a counter-example as well.
+func TestCounterExampleIsConsistent(t *testing.T) {
+	r := one(t, "rules: [{name: vpn, when: ip.vpn, then: block}]", "always: block, when: credential.backup_eligible")
+	if r.Status != Refuted || r.Facts.Credential.Class == "unattested" || r.Facts.Credential.Class == "none" {
+		t.Errorf("%s %+v", r.Status, r.Facts)
+	}
+	r = one(t, "rules: [{name: vpn, when: ip.vpn, then: block}]", `always: block, when: 'ip.private && ip.version == 6'`)
+	if r.Status != Refuted || !r.Facts.IP.Addr.Is6() || !r.Facts.IP.Addr.IsPrivate() || r.Facts.IP.Address != r.Facts.IP.Addr.String() {
+		t.Errorf("%s %+v", r.Status, r.Facts)
+	}
+}
