@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -110,6 +111,9 @@ func (a auditTailCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	if err != nil {
 		return err
 	}
+	if !a.Follow && !hasAudit(c.AuditFile) {
+		return fmt.Errorf("there is no audit log %s yet: the first `serve` makes it", c.AuditFile)
+	}
 	for line, err := range audit.Tail(ctx, c.AuditFile, a.Lines, a.Follow) {
 		if err != nil {
 			if ctx.Err() != nil {
@@ -124,6 +128,15 @@ func (a auditTailCmd) Run(ctx context.Context, g *globals, std stdio) error {
 		printRecord(std.out, line.Record)
 	}
 	return nil
+}
+
+// hasAudit reports whether there is a log: the file, or others that it was rotated to.
+func hasAudit(file string) bool {
+	files, err := audit.Segments(file)
+	if err == nil && len(files) == 1 {
+		_, err = os.Stat(file)
+	}
+	return !errors.Is(err, fs.ErrNotExist) // any other error is for who reads it to tell
 }
 
 // printRecord is one record on one line, for people.
