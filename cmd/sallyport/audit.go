@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -157,6 +160,16 @@ func printRecord(w io.Writer, r audit.Record) {
 	}
 	if r.Incident != "" {
 		fmt.Fprintf(w, "  incident %s", plain(r.Incident))
+	}
+	for _, k := range slices.Sorted(maps.Keys(r.Detail)) {
+		if k == "outbox" { // where it waited for the log
+			continue
+		}
+		v := plain(r.Detail[k])
+		if v == "" || strings.ContainsAny(v, " \"") {
+			v = strconv.Quote(v)
+		}
+		fmt.Fprintf(w, "  %s=%s", plain(k), v)
 	}
 	fmt.Fprintln(w)
 }
