@@ -57,7 +57,7 @@ var ticketTests = []storeTest{
 	}},
 	{"a credential that cannot be stored leaves the ticket open", func(t *storeT) {
 		ticket, d := t.ticket("t1")
-		t.ok(t.a.AddCredential(t.ctx, sampleCredential("c1", subject("bob"))))
+		t.ok(t.a.AddCredential(t.ctx, sampleCredential("c1", subject("bob")), nil))
 		t.refused(t.a.RedeemTicket(t.ctx, d, ticket.Email, epoch, sampleCredential("c1", subject("alice"))))
 		t.refused(t.a.RedeemTicket(t.ctx, d, ticket.Email, epoch, sampleCredential("c2", authn.Subject{})))
 		got, err := t.b.TicketByDigest(t.ctx, d)

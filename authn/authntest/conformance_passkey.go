@@ -35,20 +35,31 @@ var credentialTests = []storeTest{
 		one, two := sampleCredential("c1", subject("alice")), sampleCredential("c0", subject("alice"))
 		two.CreatedAt, two.LastUsedAt, two.Transports = epoch.Add(time.Microsecond), time.Time{}, nil
 		two.Class, two.BackupEligible, two.BackedUp, two.Data = authn.ClassSynced, true, true, nil
-		t.ok(t.a.AddCredential(t.ctx, two))
-		t.ok(t.a.AddCredential(t.ctx, one))
+		t.ok(t.a.AddCredential(t.ctx, two, nil))
+		t.ok(t.a.AddCredential(t.ctx, one, nil))
 		t.equal(t.credentials("alice"), []passkey.Record{cloneRecord(one), cloneRecord(two)})
 		t.equal(len(t.credentials("bob")), 0)
 	}},
 	{"a credential id belongs to one person", func(t *storeT) {
-		t.ok(t.a.AddCredential(t.ctx, sampleCredential("c1", subject("alice"))))
+		t.ok(t.a.AddCredential(t.ctx, sampleCredential("c1", subject("alice")), nil))
 		for _, who := range []string{"bob", "alice"} {
-			if err := t.b.AddCredential(t.ctx, sampleCredential("c1", subject(who))); !errors.Is(err, passkey.ErrCredentialExists) {
+			if err := t.b.AddCredential(t.ctx, sampleCredential("c1", subject(who)), nil); !errors.Is(err, passkey.ErrCredentialExists) {
 				t.Errorf("a credential id for the second time, for %s: %v", who, err)
 			}
 		}
 		t.equal(len(t.credentials("bob")), 0)
 		t.equal(len(t.credentials("alice")), 1)
+	}},
+	{"a further credential needs one that is good", func(t *storeT) {
+		one := sampleCredential("c1", subject("alice"))
+		t.ok(t.a.AddCredential(t.ctx, one, nil))
+		t.ok(t.a.AddCredential(t.ctx, sampleCredential("c2", subject("alice")), one.ID))
+		t.is(t.a.AddCredential(t.ctx, sampleCredential("c3", subject("alice")), []byte("c9")), authn.ErrNotFound)
+		t.is(t.a.AddCredential(t.ctx, sampleCredential("c3", subject("bob")), one.ID), authn.ErrNotFound)
+		t.ok(t.b.BlockCredential(t.ctx, one.Subject, one.ID, "reported stolen"))
+		t.is(t.a.AddCredential(t.ctx, sampleCredential("c3", subject("alice")), one.ID), authn.ErrNotFound)
+		t.equal(len(t.credentials("alice")), 2)
+		t.equal(len(t.credentials("bob")), 0)
 	}},
 	{"half a credential is refused", func(t *storeT) {
 		for _, spoil := range []func(*passkey.Record){
@@ -59,13 +70,13 @@ var credentialTests = []storeTest{
 		} {
 			r := sampleCredential("c1", subject("alice"))
 			spoil(&r)
-			t.refused(t.a.AddCredential(t.ctx, r))
+			t.refused(t.a.AddCredential(t.ctx, r, nil))
 		}
 	}},
 	{"a use is recorded only over the count it was checked against", testRecordUse},
 	{"of concurrent uses with one count one wins", func(t *storeT) {
 		r := sampleCredential("c1", subject("alice"))
-		t.ok(t.a.AddCredential(t.ctx, r))
+		t.ok(t.a.AddCredential(t.ctx, r, nil))
 		wins := t.race(8, func(_ int, s Stores) error {
 			return s.RecordUse(t.ctx, r.Subject, r.ID, passkey.Use{OldSignCount: r.SignCount, SignCount: r.SignCount + 1, At: epoch})
 		}, authn.ErrNotFound)
@@ -73,7 +84,7 @@ var credentialTests = []storeTest{
 	}},
 	{"a blocked credential stays blocked, for its first reason", func(t *storeT) {
 		r := sampleCredential("c1", subject("alice"))
-		t.ok(t.a.AddCredential(t.ctx, r))
+		t.ok(t.a.AddCredential(t.ctx, r, nil))
 		t.is(t.a.BlockCredential(t.ctx, subject("bob"), r.ID, "cloned"), authn.ErrNotFound)
 		t.refused(t.a.BlockCredential(t.ctx, r.Subject, r.ID, ""))
 		t.equal(t.credentials("alice")[0].Blocked, "")
@@ -87,7 +98,7 @@ var credentialTests = []storeTest{
 	{"an assertion under way does not outlive its credential", testLateVerification},
 	{"only its owner renames a credential", func(t *storeT) {
 		r := sampleCredential("c1", subject("alice"))
-		t.ok(t.a.AddCredential(t.ctx, r))
+		t.ok(t.a.AddCredential(t.ctx, r, nil))
 		t.ok(t.a.RenameCredential(t.ctx, r.Subject, r.ID, "work key"))
 		t.is(t.a.RenameCredential(t.ctx, subject("bob"), r.ID, "mine"), authn.ErrNotFound)
 		t.is(t.a.RenameCredential(t.ctx, r.Subject, []byte("c2"), "mine"), authn.ErrNotFound)
@@ -95,11 +106,11 @@ var credentialTests = []storeTest{
 	}},
 	{"the last usable credential cannot be removed", func(t *storeT) {
 		one, two := sampleCredential("c1", subject("alice")), sampleCredential("c2", subject("alice"))
-		t.ok(t.a.AddCredential(t.ctx, one))
-		t.ok(t.a.AddCredential(t.ctx, sampleCredential("c3", subject("bob")))) // does not count
+		t.ok(t.a.AddCredential(t.ctx, one, nil))
+		t.ok(t.a.AddCredential(t.ctx, sampleCredential("c3", subject("bob")), nil)) // does not count
 		t.is(t.a.RemoveCredential(t.ctx, one.Subject, one.ID), passkey.ErrLastCredential)
 		t.is(t.a.RemoveCredential(t.ctx, subject("bob"), one.ID), authn.ErrNotFound)
-		t.ok(t.a.AddCredential(t.ctx, two))
+		t.ok(t.a.AddCredential(t.ctx, two, nil))
 		t.ok(t.a.BlockCredential(t.ctx, one.Subject, one.ID, "cloned"))
 		t.is(t.a.RemoveCredential(t.ctx, one.Subject, two.ID), passkey.ErrLastCredential)
 		t.ok(t.a.RemoveCredential(t.ctx, one.Subject, one.ID)) // a blocked one may go
@@ -108,7 +119,7 @@ var credentialTests = []storeTest{
 	}},
 	{"of concurrent removals one credential survives", func(t *storeT) {
 		for _, id := range t.names("c", 4) {
-			t.ok(t.a.AddCredential(t.ctx, sampleCredential(id, subject("alice"))))
+			t.ok(t.a.AddCredential(t.ctx, sampleCredential(id, subject("alice")), nil))
 		}
 		wins := t.race(4, func(i int, s Stores) error {
 			return s.RemoveCredential(t.ctx, subject("alice"), fmt.Append(nil, "c-", i))
@@ -127,7 +138,7 @@ func (t *storeT) credentials(id string) []passkey.Record {
 
 func testRecordUse(t *storeT) {
 	r := cloneRecord(sampleCredential("c1", subject("alice")))
-	t.ok(t.a.AddCredential(t.ctx, r))
+	t.ok(t.a.AddCredential(t.ctx, r, nil))
 	use := passkey.Use{OldSignCount: r.SignCount, SignCount: r.SignCount + 1, BackedUp: true, At: epoch.Add(time.Minute), Data: []byte("{}")}
 
 	wrong := use
@@ -162,7 +173,7 @@ func (t *storeT) seq() int64 {
 
 func testBlockEndsSessions(t *storeT) {
 	r := sampleCredential("c1", subject("alice"))
-	t.ok(t.a.AddCredential(t.ctx, r))
+	t.ok(t.a.AddCredential(t.ctx, r, nil))
 	_, one := t.create("s1", subject("alice")) // verified with another credential
 	_, two := t.create("s2", subject("alice"))
 	_, bob := t.create("s3", subject("bob"))
@@ -182,7 +193,7 @@ func testBlockEndsSessions(t *storeT) {
 
 func testRemovalEndsSessions(t *storeT) {
 	for _, id := range []string{"credential-s1", "spare"} {
-		t.ok(t.a.AddCredential(t.ctx, sampleCredential(id, subject("alice"))))
+		t.ok(t.a.AddCredential(t.ctx, sampleCredential(id, subject("alice")), nil))
 	}
 	_, raised := t.create("s1", subject("alice")) // with credential-s1
 	_, other := t.create("s2", subject("alice"))
@@ -208,7 +219,7 @@ func testRemovalEndsSessions(t *storeT) {
 // The assertion is checked, then its credential goes, then the session is raised.
 func testLateVerification(t *storeT) {
 	for _, id := range []string{"c1", "c2", "c3"} {
-		t.ok(t.a.AddCredential(t.ctx, sampleCredential(id, subject("alice"))))
+		t.ok(t.a.AddCredential(t.ctx, sampleCredential(id, subject("alice")), nil))
 	}
 	t.ok(t.a.BlockCredential(t.ctx, subject("alice"), []byte("c1"), "cloned"))
 	t.ok(t.a.RemoveCredential(t.ctx, subject("alice"), []byte("c2")))

@@ -210,7 +210,7 @@ func testCollidingSubjects(t *storeT) {
 	h2, err := t.a.UserHandle(t.ctx, two, slices.Repeat([]byte{2}, 64))
 	t.ok(err)
 	t.equal(slices.Equal(h1, h2), false)
-	t.ok(t.a.AddCredential(t.ctx, sampleCredential("c1", one)))
+	t.ok(t.a.AddCredential(t.ctx, sampleCredential("c1", one), nil))
 	rs, err := t.a.Credentials(t.ctx, two)
 	t.ok(err)
 	t.equal(len(rs), 0)

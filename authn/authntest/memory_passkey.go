@@ -58,10 +58,13 @@ func (m *Memory) Credentials(ctx context.Context, s authn.Subject) (rs []passkey
 }
 
 // AddCredential implements [passkey.Store].
-func (m *Memory) AddCredential(ctx context.Context, r passkey.Record) error {
+func (m *Memory) AddCredential(ctx context.Context, r passkey.Record, by []byte) error {
 	return m.do(ctx, "AddCredential", func() error {
 		if err := m.checkCredential(r); err != nil {
 			return err
+		}
+		if c, ok := m.creds[string(by)]; len(by) > 0 && (!ok || c.Subject != r.Subject || c.Blocked != "") {
+			return authn.ErrNotFound
 		}
 		m.addCredential(r)
 		return nil

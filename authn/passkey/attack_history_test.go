@@ -1,8 +1,10 @@
 package passkey_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -174,6 +176,40 @@ func TestAttackW6FurtherPasskeyNeedsFreshAssertion(t *testing.T) {
 		t.Fatal(err)
 	}
 	refused(t, add(w.now), passkey.CodeNotFresh, false)
+}
+
+// A copied key that is blocked while it is being used to make another leaves none behind.
+func TestAttackW6BlockedWhileItAddsAnother(t *testing.T) {
+	for name, end := range map[string]func(w *world, r passkey.Record) error{
+		"blocked": func(w *world, r passkey.Record) error {
+			return w.store.BlockCredential(context.Background(), r.Subject, r.ID, "reported stolen")
+		},
+		"removed": func(w *world, r passkey.Record) error {
+			return w.store.RemoveCredential(context.Background(), r.Subject, r.ID)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, alice := newWorld(t), session("alice", "1")
+			a := authntest.NewAuthenticator(origin)
+			first := w.register(alice, a)
+			w.register(alice, authntest.NewAuthenticator(origin))
+			alice.Verification = authn.Verification{At: w.now, Credential: w.mustAssert(alice, a)}
+			further, err := w.tryRegister(alice, authntest.NewAuthenticator(origin))
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.store.OnCall("AddCredential", func() {
+				if err := end(w, first); err != nil {
+					t.Error(err)
+				}
+			})
+			refused(t, w.Add(t.Context(), alice, further), passkey.CodeNotFresh, false)
+			records, err := w.List(t.Context(), further.Subject)
+			if err != nil || slices.ContainsFunc(records, func(r passkey.Record) bool { return bytes.Equal(r.ID, further.ID) }) {
+				t.Errorf("it was added: %v", err)
+			}
+		})
+	}
 }
 
 func TestAttackW8RaceOfTwoFinishes(t *testing.T) {

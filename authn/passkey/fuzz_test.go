@@ -144,7 +144,7 @@ func FuzzFinishAssertion(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	if err := store.AddCredential(f.Context(), r); err != nil {
+	if err := store.AddCredential(f.Context(), r, nil); err != nil {
 		f.Fatal(err)
 	}
 	if c, err = rp.BeginAssertion(f.Context(), alice); err != nil {

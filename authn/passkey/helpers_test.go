@@ -63,7 +63,7 @@ func (w *world) register(s authn.Session, a *authntest.Authenticator) passkey.Re
 	if err != nil {
 		w.t.Fatalf("registration: %v", err)
 	}
-	if err := w.store.AddCredential(w.t.Context(), r); err != nil {
+	if err := w.store.AddCredential(w.t.Context(), r, nil); err != nil {
 		w.t.Fatal(err)
 	}
 	return r

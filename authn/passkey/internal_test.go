@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/go-webauthn/webauthn/protocol/webauthncbor"
+
+	"sallyport/authn"
 )
 
 // Every code has words for the person: the table is found from the source, so
@@ -41,6 +43,32 @@ func TestEveryCodeHasAdvice(t *testing.T) {
 	}
 	if e := refuse("unheard_of", nil); !e.Risk || e.Public == "" {
 		t.Errorf("an unknown code gives %+v", e)
+	}
+}
+
+// S8: a ceremony's key is found under by exactly what it was bound to, however the parts
+// run together.
+func TestAttackS8CeremonyKeysDoNotCollide(t *testing.T) {
+	of := func(session, person, id string) [32]byte {
+		return key(assertion, authn.Session{ID: session, Person: authn.Person{Subject: authn.Subject{Issuer: "i", ID: person}}}, id)
+	}
+	one := of("a", "b", "cd")
+	for _, other := range [][32]byte{of("a", "bc", "d"), of("ab", "", "cd"), of("a", "", "bcd"), of("", "ab", "cd"), of("abcd", "", "")} {
+		if one == other {
+			t.Error("two ceremonies have one key")
+		}
+	}
+	s := authn.Session{Person: authn.Person{Subject: authn.Subject{Issuer: "i", ID: "p"}}}
+	s.ID = s.Person.Subject.Key() // so that session and person can be taken for each other
+	long := s
+	long.ID += "x"
+	if key("a", s, "b") == key("a"+purpose(s.ID), s, "") || key("a", long, "b") == key("a", s, "xb") || key("ab", s, "c") == key("a", s, "c") {
+		t.Error("two ceremonies have one key")
+	}
+	pre := s
+	pre.ID = "b" + s.ID
+	if key("a", pre, "c") == key("ab", s, "c") {
+		t.Error("purpose and session run together")
 	}
 }
 

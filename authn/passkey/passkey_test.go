@@ -26,7 +26,7 @@ func TestPasskeyLife(t *testing.T) {
 	if records, err := w.List(t.Context(), r.Subject); err != nil || len(records) != 0 {
 		t.Fatalf("finishing a registration stored it: %v, %v", records, err)
 	}
-	if err := w.store.AddCredential(t.Context(), r); err != nil {
+	if err := w.store.AddCredential(t.Context(), r, nil); err != nil {
 		t.Fatal(err)
 	}
 	if r.Subject != alice.Person.Subject || string(r.ID) != string(a.Credentials()[0]) || !r.CreatedAt.Equal(w.now) || !r.LastUsedAt.IsZero() ||
@@ -206,7 +206,7 @@ func TestAttestationIsKeptVerbatim(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := w.store.AddCredential(t.Context(), r); err != nil {
+	if err := w.store.AddCredential(t.Context(), r, nil); err != nil {
 		t.Fatal(err)
 	}
 	w.mustAssert(alice, a) // writes Data anew
@@ -322,7 +322,7 @@ func TestDamagedRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.PublicKey = other.PublicKey
-	if err := w.store.AddCredential(t.Context(), r); err != nil {
+	if err := w.store.AddCredential(t.Context(), r, nil); err != nil {
 		t.Fatal(err)
 	}
 	if c, err := w.BeginAssertion(t.Context(), alice); err == nil {
@@ -340,7 +340,7 @@ func TestRowDecidesOnSignCount(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.SignCount = 100
-	if err := w.store.AddCredential(t.Context(), r); err != nil {
+	if err := w.store.AddCredential(t.Context(), r, nil); err != nil {
 		t.Fatal(err)
 	}
 	_, err = w.assert(alice, a)

@@ -117,8 +117,9 @@ func (rp *RelyingParty) Add(ctx context.Context, s authn.Session, r Record) erro
 	if err != nil {
 		return fmt.Errorf("passkey: list credentials: %w", err)
 	}
-	if by, ok := find(records, s.Verification.Credential.ID); !ok || by.Blocked != "" {
-		return refuse(CodeNotFresh, errors.New("the passkey that the session was verified with is blocked or gone"))
+	by, ok := find(records, s.Verification.Credential.ID)
+	if !ok || by.Blocked != "" {
+		return refuse(CodeNotFresh, errVouched)
 	}
 	if len(records) >= MaxCredentials {
 		return refuse(CodeTooManyCredentials, nil)
@@ -126,8 +127,11 @@ func (rp *RelyingParty) Add(ctx context.Context, s authn.Session, r Record) erro
 	if _, ok := find(records, r.ID); ok {
 		return refuse(CodeCredentialExists, nil)
 	}
-	err = rp.store.AddCredential(ctx, r)
+	err = rp.store.AddCredential(ctx, r, by.ID)
 	switch {
+	case errors.Is(err, authn.ErrNotFound):
+		// W6: it was blocked while its copy was being used to make another.
+		return refuse(CodeNotFresh, errVouched)
 	case errors.Is(err, ErrCredentialExists):
 		return refuse(CodeCredentialExists, err)
 	case err != nil:
@@ -135,6 +139,8 @@ func (rp *RelyingParty) Add(ctx context.Context, s authn.Session, r Record) erro
 	}
 	return nil
 }
+
+var errVouched = errors.New("the passkey that the session was verified with is blocked or gone")
 
 // Fresh reports whether the session's assertion is recent enough to change the
 // person's passkeys; if not, the error is a refusal. An assertion of the future,

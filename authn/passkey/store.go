@@ -39,8 +39,10 @@ type Store interface {
 	// ones included.
 	Credentials(ctx context.Context, s authn.Subject) ([]Record, error)
 	// AddCredential stores r; a credential id that exists, whosever it is, is
-	// ErrCredentialExists.
-	AddCredential(ctx context.Context, r Record) error
+	// ErrCredentialExists. If by is given, it is the credential that its person has
+	// just used: should that be blocked or gone by now, or somebody else's, nothing
+	// is stored, and it is authn.ErrNotFound.
+	AddCredential(ctx context.Context, r Record, by []byte) error
 	// RecordUse applies u if the row still holds u.OldSignCount and is not
 	// blocked; otherwise authn.ErrNotFound.
 	RecordUse(ctx context.Context, s authn.Subject, id []byte, u Use) error

@@ -15,7 +15,7 @@ func (e *env) enrolled(ids ...string) {
 	e.Helper()
 	for _, id := range ids {
 		e.ok(e.mem.AddCredential(e.Context(), passkey.Record{Subject: alice().Subject, PublicKey: []byte{1},
-			Credential: authn.Credential{ID: []byte(id), Class: authn.ClassSynced, CreatedAt: epoch}}))
+			Credential: authn.Credential{ID: []byte(id), Class: authn.ClassSynced, CreatedAt: epoch}}, nil))
 	}
 }
 

@@ -6,7 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"maps"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -110,6 +114,9 @@ func (a auditTailCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	if err != nil {
 		return err
 	}
+	if !a.Follow && !hasAudit(c.AuditFile) {
+		return fmt.Errorf("there is no audit log %s yet: the first `serve` makes it", c.AuditFile)
+	}
 	for line, err := range audit.Tail(ctx, c.AuditFile, a.Lines, a.Follow) {
 		if err != nil {
 			if ctx.Err() != nil {
@@ -124,6 +131,15 @@ func (a auditTailCmd) Run(ctx context.Context, g *globals, std stdio) error {
 		printRecord(std.out, line.Record)
 	}
 	return nil
+}
+
+// hasAudit reports whether there is a log: the file, or others that it was rotated to.
+func hasAudit(file string) bool {
+	files, err := audit.Segments(file)
+	if err == nil && len(files) == 1 {
+		_, err = os.Stat(file)
+	}
+	return !errors.Is(err, fs.ErrNotExist) // any other error is for who reads it to tell
 }
 
 // printRecord is one record on one line, for people.
@@ -144,6 +160,16 @@ func printRecord(w io.Writer, r audit.Record) {
 	}
 	if r.Incident != "" {
 		fmt.Fprintf(w, "  incident %s", plain(r.Incident))
+	}
+	for _, k := range slices.Sorted(maps.Keys(r.Detail)) {
+		if k == "outbox" { // where it waited for the log
+			continue
+		}
+		v := plain(r.Detail[k])
+		if v == "" || strings.ContainsAny(v, " \"") {
+			v = strconv.Quote(v)
+		}
+		fmt.Fprintf(w, "  %s=%s", plain(k), v)
 	}
 	fmt.Fprintln(w)
 }

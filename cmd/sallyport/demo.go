@@ -52,7 +52,7 @@ func (d demoCmd) Run(ctx context.Context, std stdio) error {
 	if err != nil {
 		return err
 	}
-	stop := serveAll(map[net.Listener]http.Handler{l.provider: idp, l.console: demo.Console(), l.front: demo.Front(addresses.Proxy)})
+	stop := serveAll(map[net.Listener]http.Handler{l.provider: idp, l.console: demo.Console(), l.front: demo.ByName(externalURL, demo.Front(addresses.Proxy))})
 	defer stop()
 
 	c, err := config.Load(file)

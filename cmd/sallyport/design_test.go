@@ -75,6 +75,10 @@ func TestPromisedFiles(t *testing.T) {
 			t.Errorf("%s: %s, want %s\n%s", ip, first, want, stderr)
 		}
 	}
+	// What is explained is what the gate judges: of this person no day of starting is known.
+	if status, stdout, _ := command(t, "policy", "explain", "--config", file, "--user", "a@example.com", "--route", "treasury", "--ip", "198.51.100.1"); status != 0 || !strings.Contains(strings.Join(strings.Fields(stdout), " "), "user.started_days -1 ") {
+		t.Errorf("%d, and user.started_days is not -1", status)
+	}
 	status, stdout, _ := command(t, "data", "lookup", "--config", file, "--json", "198.51.100.200")
 	if want := `{"ip":"198.51.100.200","country":"US","asn":64496,"org":"Example","signals":["vpn"],"lists":[]}` + "\n"; status != 0 || stdout != want {
 		t.Errorf("%s, want %s", stdout, want)

@@ -95,7 +95,7 @@ func (s *shell) signedIn(id string, passkeys ...string) {
 		session.Token{Digest: session.Digest{1, id[0]}, SessionID: id, Host: "localhost", CreatedAt: now}))
 	for _, c := range passkeys {
 		s.ok(s.db.AddCredential(s.t.Context(), passkey.Record{Subject: alice.Subject, PublicKey: []byte{1},
-			Credential: authn.Credential{ID: []byte(c), Name: "key " + c, Class: authn.ClassSynced, CreatedAt: now}}))
+			Credential: authn.Credential{ID: []byte(c), Name: "key " + c, Class: authn.ClassSynced, CreatedAt: now}}, nil))
 	}
 }
 

@@ -154,7 +154,7 @@ func (p policyExplainCmd) facts(c *config.Config, intel *ipintel.Snapshot) (*pol
 	if len(p.Countries) > 0 {
 		person.Countries = p.Countries
 	}
-	f.User = policy.User{Email: string(email), Subject: "explain", Issuer: c.OIDC.Issuer, Groups: person.Groups, Countries: person.Countries, TimeZone: person.TimeZone}
+	f.User = policy.User{Email: string(email), Subject: "explain", Issuer: c.OIDC.Issuer, Groups: person.Groups, Countries: person.Countries, TimeZone: person.TimeZone, StartedDays: -1}
 	f.Session = policy.Session{ID: "explain", Level: authn.SignedIn.String(), Age: max(p.VerifiedAge, 0)}
 	if p.VerifiedAge >= 0 {
 		f.Session.Level, f.Session.VerifiedAge, f.Session.VerifiedHere = authn.Verified.String(), p.VerifiedAge, !p.Elsewhere

@@ -22,6 +22,7 @@ var hostile = []string{
 	"a\nb", "a\r\n{\"seq\":0}", "\x1b[2J\x1b[31mgone", "\u009b31m", "\u2028\u2029\u0085", "\x7f\b\a\t\v\f\x00",
 	"\xff\xfe\xc3(", "\u202egnp.exe\u2066\u200b\ufeff", `","action":"allow`, `\","action":"allow`, "\\", "</script><!--",
 	"\U000e0041\U0001f600", "\u0600\ufff9", strings.Repeat("\n", 5000), "🙂é漢",
+	strings.Repeat("\u009b31m\u202e", 2000), // has to be cut, and is no more harmless then
 }
 
 func TestAttackO3LogInjection(t *testing.T) {

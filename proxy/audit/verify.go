@@ -90,7 +90,11 @@ func (r Report) Text() string {
 	if r.Records > 0 {
 		fmt.Fprintf(&b, " from seq %d", r.First)
 	}
-	fmt.Fprintf(&b, " in %d files; checkpoint over %d records", len(r.Files), r.Signed)
+	files := "files"
+	if len(r.Files) == 1 {
+		files = "file"
+	}
+	fmt.Fprintf(&b, " in %d %s; checkpoint over %d records", len(r.Files), files, r.Signed)
 	if !r.SignedAt.IsZero() {
 		fmt.Fprintf(&b, " signed %s", r.SignedAt.UTC().Format(time.RFC3339))
 	}

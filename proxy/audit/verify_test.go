@@ -316,7 +316,7 @@ func verifyErr(files []string, key string, o VerifyOptions) error {
 func TestReportText(t *testing.T) {
 	r := Report{Records: 3, First: 5, Files: []string{"a"}, Signed: 8, SignedAt: testTime, Unsigned: 2, TornBytes: 7, More: 4,
 		Problems: []Problem{{File: "a", Line: 2, Message: "m"}}}
-	want := "a:2: m\nand 4 more\nNOT INTACT: 3 records from seq 5 in 1 files; checkpoint over 8 records signed 2026-05-16T09:30:00Z; 2 records after it are not signed yet; 7 bytes of an unfinished record at the end\n"
+	want := "a:2: m\nand 4 more\nNOT INTACT: 3 records from seq 5 in 1 file; checkpoint over 8 records signed 2026-05-16T09:30:00Z; 2 records after it are not signed yet; 7 bytes of an unfinished record at the end\n"
 	if got := r.Text(); got != want {
 		t.Errorf("text\n%q\nwant\n%q", got, want)
 	}

@@ -46,7 +46,8 @@ type options struct {
 	route    upstream.RouteConfig // To is set by the rig if empty
 	upstream http.Handler         // after recording; nil answers "ok"
 	identity *upstream.Identity
-	tls      bool // TLS and HTTP/2 in front
+	tls      bool                             // TLS and HTTP/2 in front
+	failed   func(r *http.Request, err error) // told what OnError is; optional
 }
 
 func newRig(t testing.TB, o options) *rig {
@@ -68,7 +69,10 @@ func newRig(t testing.TB, o options) *rig {
 	tb := table(t, []upstream.RouteConfig{o.route})
 	o.config.Logger = slog.New(slog.NewTextHandler(lockedWriter{g}, nil))
 	o.config.Cookies = append(o.config.Cookies, "__Host-sallyport", "__Host-sallyport-handoff")
-	o.config.OnError = func(w http.ResponseWriter, _ *http.Request, status int, _ error) {
+	o.config.OnError = func(w http.ResponseWriter, r *http.Request, status int, err error) {
+		if o.failed != nil {
+			o.failed(r, err)
+		}
 		g.mu.Lock()
 		g.errors = append(g.errors, status)
 		g.mu.Unlock()

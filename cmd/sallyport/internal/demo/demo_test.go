@@ -153,6 +153,24 @@ func TestChoosingAPlaceStaysHere(t *testing.T) {
 	}
 }
 
+func TestVisitorsAreSentToTheName(t *testing.T) {
+	h := demo.ByName("http://localhost:1", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "served") }))
+	for _, q := range []struct{ method, host, target, location string }{
+		{"GET", "127.0.0.1:1", "/payments?x=%22", "http://localhost:1/payments?x=%22"},
+		{"GET", "[::1]:1", "//evil.example", "http://localhost:1//evil.example"},
+		{"GET", "localhost:1", "/", ""},
+		{"GET", "evil.example:1", "/", ""},
+		{"POST", "127.0.0.1:1", "/demo/place", ""},
+	} {
+		w, r := httptest.NewRecorder(), httptest.NewRequest(q.method, "/", nil)
+		r.Host, r.RequestURI = q.host, q.target
+		h.ServeHTTP(w, r)
+		if w.Header().Get("Location") != q.location || (w.Body.String() == "served") == (q.location != "") {
+			t.Errorf("%s %s%s: %d to %q %s", q.method, q.host, q.target, w.Code, w.Header().Get("Location"), w.Body)
+		}
+	}
+}
+
 func TestConsole(t *testing.T) {
 	c := demo.Console()
 	for _, q := range []struct{ method, path, want string }{{"GET", "/", "Balances"}, {"GET", "/payments", "New payment"}, {"POST", "/payments", "on their way"}, {"GET", "/console.css", "color-scheme"}} {

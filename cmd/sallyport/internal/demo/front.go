@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"html/template"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -37,6 +38,20 @@ func Front(proxyAddr string) http.Handler {
 	})
 	mux.HandleFunc("POST /demo/place", choose)
 	return mux
+}
+
+// ByName sends visitors who typed a loopback address on to origin, the name that the demo
+// goes by: passkeys belong to a name, and the product serves nothing under another.
+func ByName(origin string, h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host, _, err := net.SplitHostPort(r.Host)
+		if ip := net.ParseIP(host); err != nil || !ip.IsLoopback() || r.Method != http.MethodGet || !strings.HasPrefix(r.RequestURI, "/") {
+			h.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Location", origin+r.RequestURI)
+		w.WriteHeader(http.StatusFound)
+	})
 }
 
 func place(r *http.Request) Place {

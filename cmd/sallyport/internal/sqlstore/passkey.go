@@ -45,8 +45,18 @@ func scanCredential(row scanner) (r passkey.Record, err error) {
 }
 
 // AddCredential implements [passkey.Store].
-func (d *DB) AddCredential(ctx context.Context, r passkey.Record) error {
-	return d.update(ctx, "add credential", func(tx tx) error { return tx.insertCredential(r) })
+func (d *DB) AddCredential(ctx context.Context, r passkey.Record, by []byte) error {
+	return d.update(ctx, "add credential", func(tx tx) error {
+		if len(by) > 0 {
+			// Written, not read: it takes the row, so that on engines that lock rows a
+			// block comes either before this or after all of it.
+			if err := tx.one(`update credentials set blocked = blocked where id = $1 and subject_issuer = $2 and subject_id = $3
+				and blocked = ''`, by, r.Subject.Issuer, r.Subject.ID); err != nil {
+				return err
+			}
+		}
+		return tx.insertCredential(r)
+	})
 }
 
 func (t tx) insertCredential(r passkey.Record) error {
