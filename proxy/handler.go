@@ -322,7 +322,7 @@ func UpstreamError(pages *portal.Pages) func(http.ResponseWriter, *http.Request,
 		if !ok {
 			text = [3]string{"upstream_error", http.StatusText(status), "The request could not be passed on."}
 		}
-		f := portal.Refusal{Status: status, Code: text[0], Title: text[1], Text: []string{text[2]}}
+		f := portal.Refusal{Status: status, Code: text[0], Title: text[1], Text: []string{text[2]}, Tool: true}
 		if status >= 500 {
 			f.Steps = []string{"Wait a minute, then reload this page.", "If it goes on, tell the people who run the tool."}
 			w.Header().Set("Retry-After", "10")

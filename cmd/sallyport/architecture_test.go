@@ -18,6 +18,7 @@ var floors = map[string]int{
 	"authn":                           0,
 	"policy/internal/expr":            0,
 	"proxy/clientip":                  0,
+	"proxy/grpc":                      0,
 	"authn/session":                   1,
 	"authn/signin":                    1,
 	"authn/passkey":                   1,
