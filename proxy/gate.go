@@ -39,6 +39,7 @@ import (
 	"sallyport/proxy/observe"
 	"sallyport/proxy/portal"
 	"sallyport/proxy/streams"
+	"sallyport/proxy/trace"
 	"sallyport/proxy/upstream"
 )
 
@@ -102,6 +103,7 @@ type Config struct {
 	Streams    *streams.Registry // nil: nothing that is open can be cut
 	Observe    *observe.Observer // nil: no metrics and no access log
 	Limit      Limiter           // nil: ceremonies may be tried as often as one likes
+	Trace      *trace.Tracer     // nil: no traces; wants Observe
 }
 
 // Limiter bounds how often Sallyport's own pages may be asked to do something.
@@ -129,6 +131,9 @@ func New(c Config) (*Gate, error) {
 	}
 	if c.Sessions == nil || c.Audit == nil || c.Portal == nil || c.Pages == nil || c.Forwarder == nil || c.SignIn == "" || c.Now == nil || c.Logger == nil {
 		return nil, errors.New("gate: incomplete configuration")
+	}
+	if c.Trace != nil && c.Observe == nil {
+		return nil, errors.New("gate: traces without an observer")
 	}
 	verdicts, err := otter.New(&otter.Options[memoKey, *memo]{MaximumSize: memoEntries})
 	if err != nil {
@@ -173,6 +178,7 @@ type Verdict struct {
 	incident         string
 	arrived, decided time.Time
 	writer           observe.Writer
+	span             *trace.Request // nil: no traces
 }
 
 // Problems that are not decisions. Everything else that Check returns is a failure of
@@ -188,7 +194,7 @@ var (
 // effects. A *upstream.BadRequest, ErrNoRoute, ErrAddress or any other error leaves a
 // v that blocks.
 func (g *Gate) Check(r *http.Request, v *Verdict) error {
-	*v = Verdict{snapshot: g.current.Load(), arrived: v.arrived, writer: v.writer}
+	*v = Verdict{snapshot: g.current.Load(), arrived: v.arrived, writer: v.writer, span: v.span}
 	if g.Streams != nil {
 		v.epoch = g.Streams.Epoch()
 	}

@@ -28,6 +28,7 @@ import (
 	"sallyport/proxy/observe"
 	"sallyport/proxy/portal"
 	"sallyport/proxy/streams"
+	"sallyport/proxy/trace"
 	"sallyport/proxy/upstream"
 )
 
@@ -47,6 +48,7 @@ type app struct {
 	streams  *streams.Registry
 	signer   *assertion.Signer
 	observer *observe.Observer
+	tracer   *trace.Tracer // nil: no traces
 	registry *prometheus.Registry
 	shed     *edge.Shedder
 	pages    *portal.Pages
@@ -208,6 +210,12 @@ func (a *app) carriage(ctx context.Context) (err error) {
 	if a.observer, err = observe.New(observe.Config{Registry: a.registry, Routes: c.RouteNames(), Access: access}); err != nil {
 		return err
 	}
+	if t := c.Tracing; t != nil {
+		if a.tracer, err = trace.New(ctx, trace.Config{Endpoint: t.Endpoint, Headers: t.Headers, Sample: t.Sample, Version: version(), Logger: a.logger}); err != nil {
+			return fmt.Errorf("tracing: %w", err)
+		}
+		a.onClose("traces", a.tracer.Close)
+	}
 	a.streams = streams.New(streams.Config{Now: time.Now, Observe: func(_ streams.Kind, _ streams.Reason, took time.Duration) { a.observer.Closed.Observe(took.Seconds()) }})
 	if a.signer, err = assertion.New(ctx, assertion.Config{Keys: a.store, Issuer: c.ExternalURL.String(), RotateEvery: 90 * 24 * time.Hour, Now: time.Now, Logger: a.logger}); err != nil {
 		return err
@@ -255,7 +263,7 @@ func (a *app) front(s *proxy.Snapshot) error {
 	a.gate, err = proxy.New(proxy.Config{
 		Snapshot: s, Sessions: a.sessions, Audit: a.audit, Portal: pt, Pages: pages, Forwarder: a.upstream,
 		SignIn: c.ExternalURL.String(), Now: time.Now, Logger: a.logger,
-		Assertions: a.signer, Streams: a.streams, Observe: a.observer, Limit: limits,
+		Assertions: a.signer, Streams: a.streams, Observe: a.observer, Limit: limits, Trace: a.tracer,
 	})
 	if err == nil {
 		a.sessions.OnEnd(a.gate.SessionChanged)

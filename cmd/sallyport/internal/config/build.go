@@ -36,6 +36,7 @@ func (b *builder) build() {
 	b.routes()
 	b.publicFace()
 	b.limits()
+	b.tracing()
 	b.c.Contact = b.f.Contact
 }
 
