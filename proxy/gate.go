@@ -214,18 +214,17 @@ func (g *Gate) Check(r *http.Request, v *Verdict) error {
 // establish finds out what is asked for and who is asking. Everything after it
 // uses these values and never the request line or a forwarding header.
 func (v *Verdict) establish(r *http.Request) error {
-	clients := v.snapshot.Clients
+	from := v.snapshot.Clients.Origin(r)
 	canonicalise := upstream.Canonicalise
-	if clients.TrustedPeer(r) {
+	if from.Trusted {
 		canonicalise = upstream.CanonicaliseBehindProxy
 	}
-	target, bad := canonicalise(r, clients.Scheme(r))
+	target, bad := canonicalise(r, from.Scheme)
 	v.Target = target
-	client, err := clients.Resolve(r)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrAddress, err)
+	if from.Err != nil {
+		return fmt.Errorf("%w: %w", ErrAddress, from.Err)
 	}
-	v.Client = client
+	v.Client = from.Client
 	return bad
 }
 
