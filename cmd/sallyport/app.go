@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -136,13 +137,19 @@ func (a *app) assemble(ctx context.Context) (err error) {
 	}
 	cancel := a.intel.OnSwap(func(*ipintel.Snapshot) {
 		a.gate.Update(a.withIntel)
-		go debug.FreeOSMemory()
+		go giveBack()
 	})
-	// Reading the IP data takes several times the memory that holding it does. Give it
-	// back now; left alone, the runtime keeps it for the next load.
-	debug.FreeOSMemory()
+	giveBack()
 	a.onClose("IP data subscription", func(context.Context) error { cancel(); return nil })
 	return nil
+}
+
+// giveBack returns memory to the system. Reading the IP data takes several times what
+// holding it does, and left alone, the runtime keeps it for the next load. Twice, because what
+// lies in a sync.Pool (goose reads migrations through buffers of 4 MiB) survives the first time.
+func giveBack() {
+	runtime.GC()
+	debug.FreeOSMemory()
 }
 
 // withIntel brings in the newest IP data. It asks the watcher inside the gate's
