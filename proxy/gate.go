@@ -42,6 +42,7 @@ import (
 	"sallyport/proxy/observe"
 	"sallyport/proxy/portal"
 	"sallyport/proxy/streams"
+	"sallyport/proxy/trace"
 	"sallyport/proxy/upstream"
 )
 
@@ -108,6 +109,7 @@ type Config struct {
 	Observe    *observe.Observer // nil: no metrics and no access log
 	Limit      Limiter           // nil: ceremonies may be tried as often as one likes
 	Behavior   Behavior          // nil: nothing is remembered, and no history is known
+	Trace      *trace.Tracer     // nil: no traces; wants Observe
 
 	IdleTimeout time.Duration // after which a session that is not used is over; 0: when it expires
 }
@@ -141,6 +143,9 @@ func New(c Config) (*Gate, error) {
 	}
 	if c.Sessions == nil || c.Audit == nil || c.Portal == nil || c.Pages == nil || c.Forwarder == nil || c.SignIn == "" || c.Now == nil || c.Logger == nil {
 		return nil, errors.New("gate: incomplete configuration")
+	}
+	if c.Trace != nil && c.Observe == nil {
+		return nil, errors.New("gate: traces without an observer")
 	}
 	verdicts, err := otter.New(&otter.Options[memoKey, *memo]{MaximumSize: memoEntries})
 	if err != nil {
@@ -199,6 +204,7 @@ type Verdict struct {
 	incident         string
 	arrived, decided time.Time
 	writer           observe.Writer
+	span             *trace.Request // nil: no traces
 }
 
 // Problems that are not decisions. Everything else that Check returns is a failure of
@@ -214,7 +220,7 @@ var (
 // effects. A *upstream.BadRequest, ErrNoRoute, ErrAddress or any other error leaves a
 // v that blocks.
 func (g *Gate) Check(r *http.Request, v *Verdict) error {
-	*v = Verdict{snapshot: g.current.Load(), arrived: v.arrived, writer: v.writer}
+	*v = Verdict{snapshot: g.current.Load(), arrived: v.arrived, writer: v.writer, span: v.span}
 	if g.Streams != nil {
 		v.epoch = g.Streams.Epoch()
 	}
@@ -234,18 +240,17 @@ func (g *Gate) Check(r *http.Request, v *Verdict) error {
 // establish finds out what is asked for and who is asking. Everything after it
 // uses these values and never the request line or a forwarding header.
 func (v *Verdict) establish(r *http.Request) error {
-	clients := v.snapshot.Clients
+	from := v.snapshot.Clients.Origin(r)
 	canonicalise := upstream.Canonicalise
-	if clients.TrustedPeer(r) {
+	if from.Trusted {
 		canonicalise = upstream.CanonicaliseBehindProxy
 	}
-	target, bad := canonicalise(r, clients.Scheme(r))
+	target, bad := canonicalise(r, from.Scheme)
 	v.Target = target
-	client, err := clients.Resolve(r)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrAddress, err)
+	if from.Err != nil {
+		return fmt.Errorf("%w: %w", ErrAddress, from.Err)
 	}
-	v.Client = client
+	v.Client = from.Client
 	return bad
 }
 

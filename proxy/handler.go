@@ -27,10 +27,14 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		v.writer.Reset(w)
 		w = &v.writer
 	}
+	if g.Trace != nil {
+		v.span = g.Trace.Begin(r, g.current.Load().Clients.TrustedPeer(r), v.arrived)
+	}
 	defer g.finish(r, v)
 	defer g.recoverPanic(w, r, v)
 	err := g.Check(r, v)
 	v.decided = time.Now()
+	v.span.Judged(v.arrived, v.decided, v.Decision.Action.String())
 	if err != nil {
 		g.unjudged(w, r, v, err)
 	} else {
@@ -70,6 +74,7 @@ func (g *Gate) observe(r *http.Request, v *Verdict) {
 		e.Action = "error"
 	}
 	g.Observe.Request(&e)
+	v.span.End(&e)
 }
 
 // act is the only place that lets a request through.
@@ -119,6 +124,7 @@ func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		edge.Stream(w)
 	}
 	v.forwarding = true
+	v.span.Forwarding(r.Header)
 	inspected := v.snapshot.Options[v.Route.Name].RPC && len(r.Header["Upgrade"]) > 0
 	if g.Streams == nil {
 		if inspected { // what it would say could not be judged
@@ -325,7 +331,7 @@ func UpstreamError(pages *portal.Pages) func(http.ResponseWriter, *http.Request,
 		if !ok {
 			text = [3]string{"upstream_error", http.StatusText(status), "The request could not be passed on."}
 		}
-		f := portal.Refusal{Status: status, Code: text[0], Title: text[1], Text: []string{text[2]}}
+		f := portal.Refusal{Status: status, Code: text[0], Title: text[1], Text: []string{text[2]}, Tool: true}
 		if status >= 500 {
 			f.Steps = []string{"Wait a minute, then reload this page.", "If it goes on, tell the people who run the tool."}
 			w.Header().Set("Retry-After", "10")

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -29,6 +30,7 @@ import (
 	"sallyport/proxy/observe"
 	"sallyport/proxy/portal"
 	"sallyport/proxy/streams"
+	"sallyport/proxy/trace"
 	"sallyport/proxy/upstream"
 )
 
@@ -49,6 +51,7 @@ type app struct {
 	streams  *streams.Registry
 	signer   *assertion.Signer
 	observer *observe.Observer
+	tracer   *trace.Tracer // nil: no traces
 	registry *prometheus.Registry
 	shed     *edge.Shedder
 	pages    *portal.Pages
@@ -139,13 +142,19 @@ func (a *app) assemble(ctx context.Context) (err error) {
 	}
 	cancel := a.intel.OnSwap(func(*ipintel.Snapshot) {
 		a.gate.Update(a.withIntel)
-		go debug.FreeOSMemory()
+		go giveBack()
 	})
-	// Reading the IP data takes several times the memory that holding it does. Give it
-	// back now; left alone, the runtime keeps it for the next load.
-	debug.FreeOSMemory()
+	giveBack()
 	a.onClose("IP data subscription", func(context.Context) error { cancel(); return nil })
 	return nil
+}
+
+// giveBack returns memory to the system. Reading the IP data takes several times what
+// holding it does, and left alone, the runtime keeps it for the next load. Twice, because what
+// lies in a sync.Pool (goose reads migrations through buffers of 4 MiB) survives the first time.
+func giveBack() {
+	runtime.GC()
+	debug.FreeOSMemory()
 }
 
 // withIntel brings in the newest IP data. It asks the watcher inside the gate's
@@ -213,6 +222,12 @@ func (a *app) carriage(ctx context.Context) (err error) {
 	if a.observer, err = observe.New(observe.Config{Registry: a.registry, Routes: c.RouteNames(), Access: access}); err != nil {
 		return err
 	}
+	if t := c.Tracing; t != nil {
+		if a.tracer, err = trace.New(ctx, trace.Config{Endpoint: t.Endpoint, Headers: t.Headers, Sample: t.Sample, Version: version(), Logger: a.logger}); err != nil {
+			return fmt.Errorf("tracing: %w", err)
+		}
+		a.onClose("traces", a.tracer.Close)
+	}
 	a.streams = streams.New(streams.Config{Now: time.Now, Observe: func(_ streams.Kind, _ streams.Reason, took time.Duration) { a.observer.Closed.Observe(took.Seconds()) }})
 	if a.signer, err = assertion.New(ctx, assertion.Config{Keys: a.store, Issuer: c.ExternalURL.String(), RotateEvery: 90 * 24 * time.Hour, Now: time.Now, Logger: a.logger}); err != nil {
 		return err
@@ -260,7 +275,7 @@ func (a *app) front(s *proxy.Snapshot) error {
 	a.gate, err = proxy.New(proxy.Config{
 		Snapshot: s, Sessions: a.sessions, Audit: a.audit, Portal: pt, Pages: pages, Forwarder: a.upstream,
 		SignIn: c.ExternalURL.String(), Now: time.Now, Logger: a.logger,
-		Assertions: a.signer, Streams: a.streams, Observe: a.observer, Limit: limits, Behavior: a.behavior, IdleTimeout: c.Session.IdleTimeout,
+		Assertions: a.signer, Streams: a.streams, Observe: a.observer, Limit: limits, Behavior: a.behavior, Trace: a.tracer, IdleTimeout: c.Session.IdleTimeout,
 	})
 	if err == nil {
 		a.sessions.OnEnd(a.gate.SessionChanged)

@@ -146,6 +146,7 @@ func needRestart(was, is *config.Config) (keys []string) {
 		{"hsts_max_age", was.HSTSMaxAge, is.HSTSMaxAge},
 		{"access_log", was.AccessLog, is.AccessLog},
 		{"pprof", was.Pprof, is.Pprof},
+		{"tracing", was.Tracing, is.Tracing},
 		{"oidc", was.OIDC, is.OIDC},
 		{"webauthn", was.WebAuthn, is.WebAuthn},
 		{"session", was.Session, is.Session},

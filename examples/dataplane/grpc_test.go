@@ -29,6 +29,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	refuse "sallyport/proxy/grpc"
 	"sallyport/proxy/upstream"
 )
 
@@ -236,6 +237,81 @@ func TestDeadlineReachesTheServer(t *testing.T) {
 	_, err := newRig(t, "h2c", nil).service().EmptyCall(c, &pb.Empty{})
 	if status.Code(err) != codes.DeadlineExceeded {
 		t.Error(err)
+	}
+}
+
+// A server's clock may be ahead of its client's: it resets the stream while the client still
+// waits. That is the deadline too, before the answer and in the middle of it.
+func TestServerIsFirstAtTheDeadline(t *testing.T) {
+	for _, kind := range kinds {
+		g := newRig(t, kind, nil)
+		inner := g.front.Config.Handler
+		g.front.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			r.Header.Set("Grpc-Timeout", "50m")
+			inner.ServeHTTP(w, r)
+		})
+		if _, err := g.service().EmptyCall(ctx(t, "x-test", "deadline"), &pb.Empty{}); status.Code(err) != codes.DeadlineExceeded {
+			t.Errorf("%s: %v", kind, err)
+		}
+		stream, err := g.service().FullDuplexCall(ctx(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := stream.Send(&pb.StreamingOutputCallRequest{ResponseParameters: []*pb.ResponseParameters{{Size: 10}}}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := stream.Recv(); err != nil {
+			t.Fatalf("%s: %v", kind, err)
+		}
+		if _, err := stream.Recv(); status.Code(err) != codes.DeadlineExceeded {
+			t.Errorf("%s, in the middle: %v", kind, err)
+		}
+		if s := g.fwd.State(g.routes)[0].Upstreams[0]; s.LastError != "" {
+			t.Errorf("%s: the server is blamed: %s", kind, s.LastError)
+		}
+	}
+}
+
+// A server may end a call that its client is still open to speak in; the client is told
+// then, and not when it speaks next.
+func TestServerEndsFirst(t *testing.T) {
+	for _, kind := range kinds {
+		g := newRig(t, kind, nil)
+		stream, err := g.service().FullDuplexCall(ctx(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := &pb.EchoStatus{Code: int32(codes.Aborted), Message: "enough"}
+		if err := stream.Send(&pb.StreamingOutputCallRequest{ResponseStatus: want}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := stream.Recv(); status.Code(err) != codes.Aborted || status.Convert(err).Message() != "enough" {
+			t.Errorf("%s: %v", kind, err)
+		}
+	}
+}
+
+// What the gate refuses has its HTTP status beside gRPC's. A client believes gRPC's, and has
+// the reason, the reference and the challenge.
+func TestRefusals(t *testing.T) {
+	g := newRig(t, "h2c", nil)
+	for httpStatus, want := range map[int]codes.Code{401: codes.Unauthenticated, 403: codes.PermissionDenied, 429: codes.ResourceExhausted, 503: codes.Unavailable, 504: codes.DeadlineExceeded, 413: codes.ResourceExhausted} {
+		g.front.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			refuse.Refuse(w, r, httpStatus, refuse.CodeOf(httpStatus), "100% no: ¡ñ (reference AAAAA-BBBBB)")
+		})
+		var trailer metadata.MD
+		_, err := g.service().EmptyCall(ctx(t), &pb.Empty{}, grpc.Trailer(&trailer))
+		if st := status.Convert(err); st.Code() != want || st.Message() != "100% no: ¡ñ (reference AAAAA-BBBBB)" || strings.Join(trailer["www-authenticate"], "") != "Bearer" {
+			t.Errorf("%d: %v %v", httpStatus, err, trailer)
+		}
+		stream, err := g.service().FullDuplexCall(ctx(t))
+		if err == nil {
+			_, err = stream.Recv()
+		}
+		if status.Code(err) != want {
+			t.Errorf("%d, streaming: %v", httpStatus, err)
+		}
 	}
 }
 

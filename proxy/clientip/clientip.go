@@ -106,6 +106,28 @@ func unreadable(source, value, reason string) *Error {
 	return &Error{Source: source, Value: value, Reason: reason}
 }
 
+// Origin is where a request comes from: the answers of Resolve, Scheme and TrustedPeer,
+// for whom they are needed all three.
+type Origin struct {
+	Client  netip.Addr // not valid if Err is set
+	Err     error      // an [*Error]
+	Scheme  string
+	Trusted bool // the direct peer is one of our own proxies
+}
+
+// Origin answers all three with one look at the connection.
+func (r *Resolver) Origin(req *http.Request) (o Origin) {
+	peer, isUnix, err := parsePeer(req.RemoteAddr)
+	if err != nil {
+		o.Err, o.Scheme = err, r.scheme(req, false)
+		return o
+	}
+	o.Trusted = r.trusts(peer, isUnix)
+	o.Scheme = r.scheme(req, o.Trusted)
+	o.Client, o.Err = r.resolve(req, peer, isUnix, o.Trusted)
+	return o
+}
+
 // Resolve returns the address of the client behind req. The error is always an
 // [*Error].
 func (r *Resolver) Resolve(req *http.Request) (netip.Addr, error) {
@@ -113,16 +135,19 @@ func (r *Resolver) Resolve(req *http.Request) (netip.Addr, error) {
 	if err != nil {
 		return netip.Addr{}, err
 	}
+	return r.resolve(req, peer, isUnix, r.trusts(peer, isUnix))
+}
+
+func (r *Resolver) resolve(req *http.Request, peer netip.Addr, isUnix, trusted bool) (addr netip.Addr, err error) {
 	// The peer before its headers: a header from a stranger is not looked at,
 	// so that no byte of it can change this answer.
-	if !r.trusts(peer, isUnix) {
+	if !trusted {
 		if isUnix {
 			return netip.Addr{}, unreadable("connection", req.RemoteAddr, "a Unix socket has no address and is not trusted to name one")
 		}
 		return peer, nil
 	}
 
-	var addr netip.Addr
 	switch r.header {
 	case XForwardedFor:
 		addr, err = r.fromXFF(req.Header["X-Forwarded-For"])
@@ -158,10 +183,14 @@ func (r *Resolver) trusts(peer netip.Addr, isUnix bool) bool {
 // proxy of ours. The word of a trusted peer is its right-most one; anything but
 // a clear "https" (or "wss") is "http".
 func (r *Resolver) Scheme(req *http.Request) string {
+	return r.scheme(req, req.TLS == nil && r.TrustedPeer(req))
+}
+
+func (r *Resolver) scheme(req *http.Request, trusted bool) string {
 	if req.TLS != nil {
 		return "https"
 	}
-	if r.header == None || !r.TrustedPeer(req) {
+	if r.header == None || !trusted {
 		return "http"
 	}
 	var said string

@@ -29,6 +29,7 @@ func FuzzStranger(f *testing.F) {
 			if r.TrustedPeer(without) {
 				return // not a stranger
 			}
+			agree(t, r, with)
 			a, errA := r.Resolve(with)
 			b, errB := r.Resolve(without)
 			if a != b || (errA == nil) != (errB == nil) || r.Scheme(with) != r.Scheme(without) || r.TrustedPeer(with) {
@@ -36,6 +37,16 @@ func FuzzStranger(f *testing.F) {
 			}
 		}
 	})
+}
+
+// agree: the three answers are the same one by one and together.
+func agree(t *testing.T, r *clientip.Resolver, req *http.Request) {
+	t.Helper()
+	o := r.Origin(req)
+	client, err := r.Resolve(req)
+	if o.Client != client || (o.Err == nil) != (err == nil) || err != nil && o.Err.Error() != err.Error() || o.Scheme != r.Scheme(req) || o.Trusted != r.TrustedPeer(req) {
+		t.Fatalf("%+v, but %v, %v, %s, %v", o, client, err, r.Scheme(req), r.TrustedPeer(req))
+	}
 }
 
 // FuzzTrusted: whatever a trusted peer passes on, the answer is a canonical
@@ -49,7 +60,7 @@ func FuzzTrusted(f *testing.F) {
 		for _, h := range []clientip.Header{clientip.XForwardedFor, clientip.Forwarded} {
 			r := resolver(t, h, "10.0.0.0/8")
 			req := request(lb, headersOf(text))
-			r.Scheme(req)
+			agree(t, r, req)
 			addr, err := r.Resolve(req)
 			if err != nil {
 				var typed *clientip.Error

@@ -159,7 +159,23 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Answered is the status that went out: 200 when nothing was said.
+// Means tells the Writer around w, if there is one, which HTTP status the answer stands
+// for, whatever it says: a gRPC call that failed is answered with 200.
+func Means(w http.ResponseWriter, status int) {
+	for {
+		switch v := w.(type) {
+		case *Writer:
+			v.Status = status
+			return
+		case interface{ Unwrap() http.ResponseWriter }:
+			w = v.Unwrap()
+		default:
+			return
+		}
+	}
+}
+
+// Answered is the status that went out, or what it stands for: 200 when nothing was said.
 func (w *Writer) Answered() int {
 	if w.Status == 0 {
 		return http.StatusOK

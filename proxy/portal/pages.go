@@ -13,6 +13,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"sallyport/proxy/grpc"
+	"sallyport/proxy/observe"
 )
 
 //go:embed pages/*.html assets/*
@@ -155,7 +158,8 @@ func securityHeaders(h http.Header) {
 }
 
 // Refusal is an answer other than the thing that was asked for. It is rendered
-// as a page for a browser that navigates, and as JSON for everything else.
+// as a page for a browser that navigates, in gRPC's terms for its calls, and as JSON
+// for everything else.
 type Refusal struct {
 	Status   int
 	Code     string // machine-readable, stable: "blocked", "not_signed_in", ...
@@ -168,6 +172,7 @@ type Refusal struct {
 	Email    string        // who is signed in, if anybody
 	MaxAge   time.Duration // with StepUp: how old the assertion may be
 	StepUp   bool          // answer with the RFC 9470 challenge
+	Tool     bool          // it was let through, and the tool failed
 }
 
 // Refuse answers r. It is the only place that does, for the gate as well.
@@ -192,7 +197,28 @@ func (p *Pages) Refuse(w http.ResponseWriter, r *http.Request, f Refusal) {
 	if len(f.Text) > 0 {
 		message = f.Text[0]
 	}
+	if grpc.IsCall(r) {
+		refuseCall(w, r, f, message)
+		return
+	}
 	writeJSON(w, f.Status, problem{Error: f.Code, Message: message, Incident: f.Incident, Next: f.Link.URL})
+}
+
+// refuseCall answers a gRPC call. What we refuse keeps its HTTP status beside gRPC's, so
+// that nothing that knows only the one (nginx asking whether to let a call through, a balancer,
+// a cache) takes a no for a yes. gRPC clients believe their own where both are
+// there (doc/http-grpc-status-mapping.md). What a tool failed at is told as a tool tells it, with 200.
+func refuseCall(w http.ResponseWriter, r *http.Request, f Refusal, message string) {
+	if f.Incident != "" {
+		message += " (reference " + f.Incident + ")"
+	}
+	status := f.Status
+	if f.Tool {
+		status = http.StatusOK
+		observe.Means(w, f.Status)
+	}
+	securityHeaders(w.Header())
+	grpc.Refuse(w, r, status, grpc.CodeOf(f.Status), message)
 }
 
 // problem is the JSON form of a refusal.

@@ -24,8 +24,7 @@ func (c *call) answer(res *http.Response) {
 	if err := c.copyBody(res); err != nil {
 		res.Body.Close()
 		if c.ctx.Err() == nil {
-			c.f.log.LogAttrs(c.ctx, slog.LevelWarn, "answer broke off during body copy",
-				slog.String("route", c.fr.Route.Name), slog.String("upstream", c.at()), slog.Any("err", err))
+			c.brokeOff(err)
 		}
 		c.abort() // the client must not take half an answer for a whole one
 		return
@@ -45,6 +44,11 @@ func (c *call) answer(res *http.Response) {
 			h.Add(prefix+name, v)
 		}
 	}
+}
+
+func (c *call) brokeOff(err error) {
+	c.f.log.LogAttrs(c.ctx, slog.LevelWarn, "answer broke off during body copy",
+		slog.String("route", c.fr.Route.Name), slog.String("upstream", c.at()), slog.Any("err", err))
 }
 
 // copyBody streams: an answer whose length nobody knows, or that is an event

@@ -161,7 +161,7 @@ func (b *backend) report(ctx context.Context, err error) {
 			b.ejectedUntil.Store(0)
 		}
 		return
-	case ctx.Err() != nil, errors.Is(err, errClientBody), errors.Is(err, errBodyTooLarge):
+	case ctx.Err() != nil, errors.Is(err, errClientBody), errors.Is(err, errBodyTooLarge), errors.Is(err, errDeadline):
 		return
 	}
 	b.errors.Add(1)

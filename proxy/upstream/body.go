@@ -19,6 +19,12 @@ type requestBody struct {
 	ended   atomic.Bool // read to the end
 	mu      sync.Mutex  // held while reading
 	over    atomic.Bool // nobody shall read any more
+	ending  sync.Mutex  // held by end
+
+	// How a read that waits for the client is woken: an HTTP/2 body is closed, the connection
+	// of a full-duplex HTTP/1.1 exchange gets a deadline. Both may be nil.
+	inbound io.Closer
+	conn    *http.ResponseController
 }
 
 // lingering is how long a client that is still sending when it has its answer may
@@ -31,7 +37,11 @@ const lingering = 5 * time.Second
 // the end of the body in that moment (full duplex), net/http waits for the client
 // to say more, which it need not ever do.
 func (b *requestBody) end(rc *http.ResponseController) {
-	b.over.Store(true)
+	b.ending.Lock()
+	defer b.ending.Unlock()
+	if b.over.Swap(true) {
+		return // whoever was first has waited; the connection may be the next request's by now
+	}
 	rc.SetReadDeadline(time.Unix(1, 0))
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -71,9 +81,20 @@ func (b *requestBody) Read(p []byte) (int, error) {
 // Close leaves a body alone that nobody has read from: net/http closes it when it
 // finds no connection, and it is as good as new for another upstream. ReverseProxy
 // sees to it that nothing is read once the request is over.
+//
+// A read that waits for the client is woken. ReverseProxy closes the body of an answer
+// before it sends the trailers; an HTTP/2 transport waits there for whoever reads the request, which
+// would be until a client speaks that waits for the end of its call.
 func (b *requestBody) Close() error {
-	if !b.touched.Load() {
+	switch {
+	case !b.touched.Load():
 		return nil
+	case b.ended.Load():
+	case b.inbound != nil:
+		b.over.Store(true)
+		b.inbound.Close()
+	case b.conn != nil:
+		b.end(b.conn)
 	}
 	return b.ReadCloser.Close()
 }

@@ -46,5 +46,6 @@
 // begun, the only honest way to fail is to abort it: Forward panics with
 // [http.ErrAbortHandler], as httputil.ReverseProxy does, and net/http closes the
 // connection or resets the stream. An exchange that is cut before that ends the
-// same way, without an answer. A client that has gone is not an error.
+// same way, without an answer. A client that has gone is not an error. A gRPC call
+// fails with a status of its own instead, at any time (call.go).
 package upstream

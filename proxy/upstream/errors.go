@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+
+	"sallyport/proxy/grpc"
 )
 
 var (
@@ -65,7 +67,7 @@ func statusOf(err error) int {
 		return http.StatusBadRequest
 	case errors.Is(err, ErrNoUpstream):
 		return http.StatusServiceUnavailable
-	case errors.Is(err, errTotal), errors.Is(err, context.DeadlineExceeded), isTimeout(err):
+	case errors.Is(err, errTotal), errors.Is(err, errDeadline), errors.Is(err, context.DeadlineExceeded), isTimeout(err):
 		return http.StatusGatewayTimeout
 	}
 	return http.StatusBadGateway
@@ -76,6 +78,10 @@ func isTimeout(err error) bool {
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
-func plainError(w http.ResponseWriter, _ *http.Request, status int, _ error) {
+func plainError(w http.ResponseWriter, r *http.Request, status int, _ error) {
+	if grpc.IsCall(r) {
+		grpc.Refuse(w, r, http.StatusOK, grpc.CodeOf(status), http.StatusText(status))
+		return
+	}
 	http.Error(w, http.StatusText(status), status)
 }

@@ -120,6 +120,7 @@ func (f *Forwarder) Forward(w http.ResponseWriter, r *http.Request, fr *ForwardR
 	c := f.calls.Get().(*call)
 	c.w, c.r, c.ctx, c.fr = w, r, r.Context(), fr
 	c.pool = f.poolOf(fr.Route)
+	c.deadline = f.deadlineOf(r)
 	defer c.finish()
 	if total := fr.Route.timeouts.Total; total > 0 {
 		r = c.limit(r, total)
@@ -194,7 +195,8 @@ type call struct {
 	b        *backend // where a place is held
 	last     *backend // where it was last tried
 	hijacked bool
-	returned bool // Forward did not panic
+	returned bool      // Forward did not panic
+	deadline time.Time // of a gRPC call; zero: none
 
 	timer   *time.Timer // the limit on the whole exchange
 	cancel  context.CancelCauseFunc
@@ -277,6 +279,12 @@ func (c *call) rewrite(pr *httputil.ProxyRequest) {
 
 	if out.Body != nil {
 		c.outBody = &requestBody{ReadCloser: out.Body, left: route.maxBody}
+		switch {
+		case c.r.ProtoMajor == 2:
+			c.outBody.inbound = c.r.Body
+		case c.duplex:
+			c.outBody.conn = http.NewResponseController(c.w)
+		}
 		out.Body = c.outBody
 	}
 }
@@ -310,6 +318,7 @@ func (c *call) modifyResponse(res *http.Response) error {
 		return err
 	}
 	watch(c.ctx, res, c.fr.Route.timeouts.Idle)
+	c.tellCall(res)
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		if s := socketOf(c.r); s != nil {
 			return s.serve(c, res)

@@ -34,6 +34,7 @@ type seen struct {
 type rig struct {
 	t     testing.TB
 	front *httptest.Server
+	state func() upstream.UpstreamState // of the first
 
 	mu     sync.Mutex
 	seen   []seen
@@ -48,6 +49,7 @@ type options struct {
 	identity *upstream.Identity
 	tls      bool                             // TLS and HTTP/2 in front
 	failed   func(r *http.Request, err error) // told what OnError is; optional
+	plain    bool                             // failures are answered as without a Config.OnError
 }
 
 func newRig(t testing.TB, o options) *rig {
@@ -78,8 +80,12 @@ func newRig(t testing.TB, o options) *rig {
 		g.mu.Unlock()
 		http.Error(w, http.StatusText(status), status)
 	}
+	if o.plain {
+		o.config.OnError = nil
+	}
 	f := upstream.NewForwarder(o.config)
 	t.Cleanup(f.Close)
+	g.state = func() upstream.UpstreamState { return f.State(tb)[0].Upstreams[0] }
 	g.front = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		target, err := upstream.Canonicalise(r, scheme)
 		var bad *upstream.BadRequest

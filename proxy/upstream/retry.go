@@ -28,6 +28,7 @@ func (c *call) exchange(ctx context.Context) (*http.Response, error) {
 			fresh = true
 			continue // says nothing of the upstream: servers do close connections
 		}
+		err = c.late(err)
 		b.report(ctx, err)
 		if err == nil {
 			return res, nil

@@ -1,6 +1,7 @@
 // Command bench measures what Sallyport costs, beside a bare httputil.ReverseProxy, in one run.
 //
 //	go run ./bench [-n 200000] [-c 32] [-ipdata DIR]
+//	go run ./bench -sockets 9900
 //
 // It starts an upstream, a bare reverse proxy and the product, each a process of its own,
 // the product with everything on: a verified session, a policy of 100 rules, the IP
@@ -9,6 +10,9 @@
 // requests per second, CPU time per request as the operating system accounts it to the
 // proxy's process, latencies, allocations and resident memory. nginx is measured too if
 // it is installed.
+//
+// With -sockets it opens so many idle WebSockets instead, says what the product takes for them, and how
+// long after a sign-out they are closed.
 //
 // The machine's speed cancels out in the ratio; only the ratio is worth remembering.
 package main
@@ -40,9 +44,10 @@ func main() {
 	connections := flag.Int("c", 16, "keep-alive connections")
 	ipdata := flag.String("ipdata", filepath.Join("..", "..", "..", "shared", "ipdata"), "folder with IP data")
 	repo := flag.String("repo", filepath.Join("..", ".."), "the product's source")
+	idle := flag.Int("sockets", 0, "measure this many idle WebSockets and their end instead; the product needs two files for each (ulimit -n)")
 	keep := flag.Bool("v", false, "show the product's log")
 	flag.Parse()
-	if err := run(*n, *rounds, *connections, *ipdata, *repo, *keep); err != nil {
+	if err := run(*n, *rounds, *connections, *idle, *ipdata, *repo, *keep); err != nil {
 		log.Fatal(err)
 	}
 }
@@ -68,6 +73,7 @@ func child(args []string) {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/", h)
+	mux.HandleFunc("/.bench-ws", acceptSocket)
 	mux.HandleFunc("/.bench/mallocs", func(w http.ResponseWriter, _ *http.Request) {
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
@@ -88,7 +94,7 @@ type target struct {
 	rounds []result
 }
 
-func run(n, rounds, connections int, ipdata, repo string, verbose bool) error {
+func run(n, rounds, connections, idle int, ipdata, repo string, verbose bool) error {
 	s, err := newStage(ipdata, repo, verbose)
 	if err != nil {
 		return err
@@ -97,6 +103,9 @@ func run(n, rounds, connections int, ipdata, repo string, verbose bool) error {
 	targets, err := s.targets()
 	if err != nil {
 		return err
+	}
+	if idle > 0 {
+		return sockets(s, targets[1], idle)
 	}
 	for _, t := range targets { // warm up: connections, caches, heap
 		if _, err := drive(t, n/4, connections); err != nil {

@@ -37,6 +37,7 @@ func (b *builder) build() {
 	b.routes()
 	b.publicFace()
 	b.limits()
+	b.tracing()
 	b.c.Contact = b.f.Contact
 }
 

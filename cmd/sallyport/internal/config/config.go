@@ -9,7 +9,7 @@
 //
 // Relative paths are relative to the configuration file. ${VARIABLE} is expanded
 // in listen, ops_listen, external_url, trusted_proxies, oidc.issuer,
-// oidc.client_id, store and routes.to, and nowhere else. Secrets are read from
+// oidc.client_id, store, routes.to and tracing.endpoint, and nowhere else. Secrets are read from
 // files, never from the configuration itself or from the environment.
 package config
 
@@ -46,6 +46,7 @@ type Config struct {
 	HSTSMaxAge     time.Duration // 0: no HSTS
 	AccessLog      bool
 	Pprof          bool
+	Tracing        *Tracing // nil: none
 
 	OIDC     OIDC
 	WebAuthn WebAuthn

@@ -15,6 +15,7 @@ oidc: {issuer: http://127.0.0.1:9100, client_id: sallyport, client_secret_file: 
 policy: policy.yaml
 limits: {connections: 10, requests: 5, streams: 7, ceremonies_per_minute: 3}
 access_log: false
+tracing: {endpoint: "http://127.0.0.1:4318", sample: 0.25, headers_file: headers}
 routes:
   - name: node
     from: /
@@ -33,7 +34,7 @@ routes:
 func dataPlaneDir(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	for name, text := range map[string]string{"secret": "x", "policy.yaml": "version: 1\n", "ca.pem": "x"} {
+	for name, text := range map[string]string{"secret": "x", "policy.yaml": "version: 1\n", "ca.pem": "x", "headers": "Api-Key: a:b\n\nX-Tenant: 7\n", "broken": "Api-Key: x\nsecret value\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -61,6 +62,9 @@ func TestDataPlaneOfARoute(t *testing.T) {
 	if c.Limits.Connections != 10 || c.Limits.Requests != 5 || c.Limits.Streams != 7 || c.Limits.CeremoniesPerMinute != 3 || c.Limits.ConnectionsPerClient != 512 || c.AccessLog {
 		t.Errorf("%+v", c.Limits)
 	}
+	if x := c.Tracing; x == nil || x.Endpoint != "http://127.0.0.1:4318/v1/traces" || x.Sample != 0.25 || len(x.Headers) != 2 || x.Headers["Api-Key"] != "a:b" {
+		t.Errorf("%+v", x)
+	}
 	if _, err := c.RouteTable(); err != nil {
 		t.Error(err)
 	}
@@ -75,6 +79,15 @@ func TestDataPlaneMistakes(t *testing.T) {
 		{"redirect to nowhere", "access_log: false", "redirect_listen: :80", "there is nothing to redirect to"},
 		{"acme without consent", "access_log: false", "acme: {email: ops@example.com}", "the authority's terms have to be accepted"},
 		{"acme on plain http", "access_log: false", "acme: {accept_terms: true}", "external_url is plain http"},
+		{"traces to nowhere", "endpoint: \"http://127.0.0.1:4318\", ", "", "tracing.endpoint is missing"},
+		{"a collector that is none", "http://127.0.0.1:4318", "grpc://127.0.0.1:4317", "not a collector's address"},
+		{"a secret in an address", "http://127.0.0.1:4318", "http://u:p@127.0.0.1:4318", "not a collector's address"},
+		{"more than all traces", "sample: 0.25", "sample: 25", "25 is not a share"},
+		{"no number", "sample: 0.25", "sample: all", "a number"},
+		{"not a number", "sample: 0.25", "sample: NaN", "a number"},
+		{"no file of headers", "headers_file: headers", "headers_file: nothing", "there is no file"},
+		{"a file of something else", "headers_file: headers", "headers_file: broken", "line 2 of"},
+		{"an unknown key", "sample: 0.25", "rate: 0.25", "rate"},
 		{"a socket and a host", "unix:/run/tool.sock", "unix://host/run/tool.sock", "unix"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

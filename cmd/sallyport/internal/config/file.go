@@ -31,7 +31,12 @@ type file struct {
 	HSTSMaxAge     time.Duration `yaml:"hsts_max_age"`
 	AccessLog      bool          `yaml:"access_log"`
 	Pprof          bool          `yaml:"pprof"`
-	OIDC           struct {
+	Tracing        *struct {
+		Endpoint    string   `yaml:"endpoint,env"`
+		Sample      *float64 `yaml:"sample"`
+		HeadersFile string   `yaml:"headers_file"`
+	} `yaml:"tracing"`
+	OIDC struct {
 		Issuer           string        `yaml:"issuer,env"`
 		ClientID         string        `yaml:"client_id,env"`
 		ClientSecretFile string        `yaml:"client_secret_file"`

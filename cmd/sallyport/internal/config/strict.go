@@ -248,6 +248,13 @@ func (r *reader) scalar(path string, n *yaml.Node, v reflect.Value, env bool) {
 			return
 		}
 		v.SetBool(text == "true")
+	case v.Kind() == reflect.Float64:
+		x, err := strconv.ParseFloat(text, 64)
+		if err != nil || x != x {
+			wrong("a number")
+			return
+		}
+		v.SetFloat(x)
 	case v.CanInt():
 		i, err := strconv.ParseInt(text, 10, 64)
 		if err != nil || i < 0 {
