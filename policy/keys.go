@@ -39,7 +39,9 @@ const (
 )
 
 func textOf(doc string) func() schema {
-	return func() schema { return schema{"type": "string", "minLength": 1, "pattern": hostileText, "description": doc} }
+	return func() schema {
+		return schema{"type": "string", "minLength": 1, "pattern": hostileText, "description": doc}
+	}
 }
 
 func oneText(of ...string) func() schema { return func() schema { return schema{"enum": of} } }

@@ -18,6 +18,7 @@ type policyCmd struct {
 	Test    policyTestCmd    `cmd:"" help:"Run the tests of the policy file."`
 	Explain policyExplainCmd `cmd:"" help:"Say what would happen to a request, and why."`
 	Lint    policyLintCmd    `cmd:"" help:"Say what is suspicious about the policy, though it is not wrong."`
+	Fmt     policyFmtCmd     `cmd:"" help:"Put policy files into their canonical layout."`
 	Schema  policySchemaCmd  `cmd:"" help:"Print the JSON Schema of policy files, for editors."`
 }
 
