@@ -27,6 +27,7 @@ type Policy struct {
 	stable     []int // indexes of rules that read nothing of the request but route and purpose
 	perRequest []int // and of the others
 	tests      []test
+	words      *vocabulary // for files of tests
 }
 
 // rule is one compiled rule.
@@ -136,6 +137,7 @@ func (b *builder) build() (*Policy, error) {
 		p.thresholds = *b.document.thresholds
 	}
 	b.words = newVocabulary(b.config)
+	p.words = b.words
 	for _, r := range b.document.rules {
 		p.rules = append(p.rules, b.rule(p, r))
 	}

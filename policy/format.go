@@ -187,7 +187,7 @@ func isAside(line string) bool {
 }
 
 // fileKeys are the keys of policy files and of files of tests, in order.
-var fileKeys = append(object{{name: "policy"}}, policyKeys...)
+var fileKeys = append(testFileKeys[:1:1], policyKeys...)
 
 func (f *formatter) file(root *yaml.Node) []string {
 	entries, tail := f.entries(root, 0, len(f.lines), 0)

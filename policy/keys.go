@@ -112,6 +112,16 @@ var ruleKeys = object{
 	{"reason", "For the audit log and explain; the person never sees it.", textOf("One line."), false},
 }
 
+// testFileKeys are those of a file of tests (*_test.yaml) beside a policy.
+var testFileKeys = object{
+	{"policy", "The policy file beside this one that the tests are about. Default: the one whose name this file's name begins with.",
+		textOf("policy.yaml"), false},
+	{"tests", "As in a policy file. They run with `policy test` and `policy lint`, and not when the policy is loaded.",
+		func() schema {
+			return schema{"type": "array", "items": schema{"$ref": "#/$defs/test"}, "minItems": 1, "maxItems": maxTests}
+		}, true},
+}
+
 var testKeys = object{
 	{"name", "What the test shows; unique.", textOf("A sentence."), true},
 	{"given", "Facts; what is not given is somebody verified whom nothing speaks against.", givenSchema, false},

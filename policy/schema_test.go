@@ -23,6 +23,11 @@ func compiledSchema(t testing.TB) *jsonschema.Schema {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return schemaOf(t, text)
+}
+
+func schemaOf(t testing.TB, text []byte) *jsonschema.Schema {
+	t.Helper()
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
@@ -91,6 +96,21 @@ func TestSchemaAcceptsPolicies(t *testing.T) {
 		if err := s.Validate(asJSON(t, source)); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// The schema of files of tests is a schema, and takes one.
+func TestTestFileSchema(t *testing.T) {
+	text, err := TestFileSchema()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := schemaOf(t, text)
+	if err := s.Validate(asJSON(t, []byte("policy: p.yaml\ntests: [{name: t, given: {time: {now: 2026-01-05T08:00:00Z}}, expect: {action: allow}}]"))); err != nil {
+		t.Error(err)
+	}
+	if s.Validate(asJSON(t, []byte("rules: []\ntests: [{name: t, expect: {action: allow}}]"))) == nil || s.Validate(asJSON(t, []byte("policy: p.yaml"))) == nil {
+		t.Error("it takes rules, or no tests")
 	}
 }
 

@@ -22,56 +22,6 @@ type policyCmd struct {
 	Schema  policySchemaCmd  `cmd:"" help:"Print the JSON Schema of policy files, for editors."`
 }
 
-type policyTestCmd struct {
-	JSON bool `name:"json" help:"One JSON object a line."`
-}
-
-// Run answers no if a test fails; a policy that is wrong otherwise is a mistake (2).
-func (p policyTestCmd) Run(g *globals, std stdio) error {
-	c, err := config.Load(g.Config)
-	if err != nil {
-		return err
-	}
-	intel, _, err := loadIntel(c) // sources that are not loaded still say what they would provide
-	if err != nil {
-		return err
-	}
-	what := policyConfig(c, intel)
-	what.KeepFailingTests = true
-	compiled, err := policy.Compile(what)
-	if err != nil {
-		return err
-	}
-	results, failed := compiled.RunTests(), 0
-	for _, r := range results {
-		if !r.Passed {
-			failed++
-		}
-	}
-	if p.JSON {
-		if err := list(std.out, true, results, "", nil); err != nil {
-			return err
-		}
-	} else {
-		printTests(std, c.PolicyFile, results)
-		fmt.Fprintf(std.out, "%d passed, %d failed\n", len(results)-failed, failed)
-	}
-	if failed > 0 {
-		return errNo
-	}
-	return nil
-}
-
-func printTests(std stdio, file string, results []policy.TestResult) {
-	for _, r := range results {
-		if r.Passed {
-			fmt.Fprintf(std.out, "ok    %s\n", r.Name)
-			continue
-		}
-		fmt.Fprintf(std.out, "FAIL  %s\n      %s:%d: %s\n", r.Name, file, r.Line, r.Message)
-	}
-}
-
 type policyExplainCmd struct {
 	User        string        `placeholder:"EMAIL" help:"Who; without it nobody is signed in."`
 	Groups      []string      `placeholder:"GROUP" help:"Their groups."`
