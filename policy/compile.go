@@ -28,6 +28,7 @@ type Policy struct {
 	perRequest []int // and of the others
 	tests      []test
 	words      *vocabulary // for files of tests
+	zones      *zones
 }
 
 // rule is one compiled rule.
@@ -39,8 +40,10 @@ type rule struct {
 	action       Action        // Allow for a rule that adds to the score
 	score        int
 	maxAge       time.Duration
+	again        *again // nil: maxAge
 	require      []string
 	report       bool
+	share        *share // nil: for everybody
 	reads        Reads
 	causes       []Cause
 }
@@ -132,7 +135,7 @@ func (b *builder) build() (*Policy, error) {
 	}
 	sum := sha256.Sum256(b.config.Source)
 	p := &Policy{hash: hex.EncodeToString(sum[:]), name: b.config.Name, schema: schema, env: env,
-		grants: b.config.Grants, missing: b.document.missing}
+		grants: b.config.Grants, missing: b.document.missing, zones: &zones{known: map[string]zone{}}}
 	if b.document.thresholds != nil {
 		p.thresholds = *b.document.thresholds
 	}
@@ -160,7 +163,7 @@ func (b *builder) build() (*Policy, error) {
 
 func (b *builder) rule(p *Policy, r *ruleSource) rule {
 	out := rule{name: r.name, reason: r.reason, line: r.node.Line, action: r.action, score: r.score,
-		maxAge: r.maxAge, require: r.require, report: r.report}
+		maxAge: r.maxAge, again: r.again, require: r.require, report: r.report, share: r.share}
 	for _, n := range r.routes {
 		if name, ok := b.text(n, "the name of a route"); ok {
 			b.at1(n, b.words.route(name))
@@ -171,6 +174,9 @@ func (b *builder) rule(p *Policy, r *ruleSource) rule {
 	out.unless = b.expression(p, r.unless)
 	out.reads = readsOf(p.schema, out.when, out.unless)
 	out.causes = slices.Clone(out.reads.causes)
+	if r.again != nil {
+		out.reads.again(p.schema, r.again)
+	}
 	if len(r.require) > 0 && !slices.Contains(out.causes, CauseCredential) {
 		out.causes = append(out.causes, CauseCredential)
 	}

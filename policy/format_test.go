@@ -141,8 +141,9 @@ func TestFormatChangesNoDecision(t *testing.T) {
 		rules := randomRules(r, 6)
 		for i, rule := range rules {
 			if r.IntN(2) == 0 { // in block style, with its keys in any order and a comment
-				lines := strings.Split(strings.NewReplacer("{", "", "}", "", ", unless", "\nunless", ", routes", "\nroutes", ", mode", "\nmode", ", then", "\nthen",
-					", require", "\nrequire", ", max_age", "\nmax_age", ", score", "\nscore", ", when", "\nwhen").Replace(rule), "\n")
+				lines := strings.Split(strings.NewReplacer(", unless", "\nunless", ", routes", "\nroutes", ", mode", "\nmode", ", then", "\nthen",
+					", require", "\nrequire", ", max_age", "\nmax_age", ", score", "\nscore", ", when", "\nwhen", ", enforce", "\nenforce",
+					", every", "\nevery", ", hours", "\nhours").Replace(strings.TrimSuffix(rule[1:], "}")), "\n")
 				r.Shuffle(len(lines), func(i, j int) { lines[i], lines[j] = lines[j], lines[i] })
 				rules[i] = strings.Join(lines, "  # c\n    # above\n    ")
 			}

@@ -31,6 +31,8 @@ func randomRules(r *rand.Rand, n int) []string {
 		}
 		if r.IntN(6) == 0 {
 			rule += ", mode: report"
+		} else if r.IntN(6) == 0 {
+			rule += ", enforce: {percent: " + pick("20", "80") + ", groups: [ops]}"
 		}
 		switch r.IntN(4) {
 		case 0:
@@ -38,7 +40,8 @@ func randomRules(r *rand.Rand, n int) []string {
 		case 1:
 			rule += ", then: step_up, require: [" + pick("", "device_bound", "attested") + "]"
 		case 2:
-			rule += ", then: step_up, max_age: " + pick("1m", "1h", "30h")
+			// No jitter: it is drawn by the hash of the policy, which reordering changes.
+			rule += ", then: step_up, " + pick("max_age: 1m", "max_age: 1h", "max_age: 30h", "every: 1h", "every: 30m, hours: '09:00-18:00'")
 		default:
 			rule += ", score: " + pick("10", "30", "60")
 		}
@@ -59,6 +62,7 @@ func randomFacts(r *rand.Rand) *Facts {
 		f.IP.DataMissing = []string{"x"}
 	}
 	f.User.Groups, f.User.Countries = [][]string{nil, {"ops"}, {"a", "ops"}}[r.IntN(3)], [][]string{nil, {"US"}}[r.IntN(2)]
+	f.User.Subject, f.User.TimeZone = pick("someone", "other", "third"), pick("", "Asia/Tokyo")
 	f.Session.VerifiedAge, f.Session.VerifiedHere = time.Duration(r.IntN(120))*time.Minute, flag()
 	f.Credential.Class = pick("synced", "unattested", "attested")
 	f.Credential.BackupEligible = f.Credential.Class == "synced"

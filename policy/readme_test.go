@@ -143,7 +143,7 @@ func TestReadmeExamples(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	}
-	if n != 5 {
+	if n != 6 {
 		t.Errorf("%d examples were found", n)
 	}
 }

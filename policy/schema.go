@@ -50,7 +50,9 @@ func ruleSchema() schema {
 	o := ruleKeys.schema()
 	o["oneOf"] = []schema{{"required": []string{"then"}}, {"required": []string{"score"}}}
 	asks := schema{"required": []string{"then"}, "properties": schema{"then": schema{"const": "step_up"}}}
-	o["dependentSchemas"] = schema{"max_age": asks, "require": asks}
+	every := schema{"required": []string{"every"}}
+	o["dependentSchemas"] = schema{"max_age": schema{"allOf": []schema{asks, {"not": every}}}, "every": asks, "require": asks,
+		"jitter": every, "hours": every, "enforce": schema{"not": schema{"required": []string{"mode"}}}}
 	return o
 }
 
