@@ -170,8 +170,7 @@ func (b *builder) testAddress(values map[string]*yaml.Node, f *Facts) {
 		f.IP.Version = 6
 	}
 	if values["ip.private"] == nil && values["ip.address"] != nil {
-		shared := netip.MustParsePrefix("100.64.0.0/10")
-		f.IP.Private = addr.IsPrivate() || addr.IsLoopback() || addr.IsLinkLocalUnicast() || shared.Contains(addr)
+		f.IP.Private = isPrivate(addr)
 	}
 }
 

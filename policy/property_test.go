@@ -151,6 +151,31 @@ func TestPropertyAnotherRuleNeverLoosens(t *testing.T) {
 	}
 }
 
+// A rule whose condition is false changes nothing, and nor does an exception that is never made.
+func TestPropertyFalseChangesNothing(t *testing.T) {
+	r := rand.New(rand.NewPCG(6, 6))
+	never := []string{"false", "1 == 2", "!(2 in [1, 2])", `"a" == "b" && ip.vpn`}
+	for range policies {
+		rules := randomRules(r, 1+r.IntN(8))
+		with := slices.Clone(rules)
+		for i, rule := range with {
+			if !strings.Contains(rule, "unless: ") {
+				// Without a fact in it: one about the network would change what answers the question.
+				with[i] = strings.TrimSuffix(rule, "}") + ", unless: '" + never[r.IntN(3)] + "'}"
+			}
+		}
+		does := []string{"then: block, routes: [wiki]", "then: step_up, max_age: 1s", "score: 1000"}[r.IntN(3)]
+		with = slices.Insert(with, r.IntN(len(with)+1), "{name: never, when: '"+never[r.IntN(len(never))]+"', "+does+"}")
+		p, q := policyOf(t, rules), policyOf(t, with)
+		for range factsEach {
+			f := randomFacts(r)
+			if a, b := p.Decide(f), q.Decide(f); !reflect.DeepEqual(a, b) {
+				t.Fatalf("%s, and with what is never so %s\n%s", describe(a), describe(b), strings.Join(with, "\n"))
+			}
+		}
+	}
+}
+
 // Stepping up as asked satisfies the question: nobody is sent round in circles.
 func TestPropertySteppingUpSatisfies(t *testing.T) {
 	r := rand.New(rand.NewPCG(4, 4))

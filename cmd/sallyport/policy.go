@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
+	"os"
 	"strings"
 	"time"
 
@@ -26,7 +28,7 @@ type policyExplainCmd struct {
 	User        string        `placeholder:"EMAIL" help:"Who; without it nobody is signed in."`
 	Groups      []string      `placeholder:"GROUP" help:"Their groups."`
 	Countries   []string      `placeholder:"CC" help:"Their declared work countries; default: the roster's."`
-	IP          string        `required:"" placeholder:"ADDRESS" help:"Where from."`
+	IP          string        `placeholder:"ADDRESS" help:"Where from; required without --facts."`
 	Route       string        `placeholder:"NAME" help:"Which route (default: the only one)."`
 	Method      string        `default:"GET" help:"HTTP method."`
 	Path        string        `placeholder:"PATH" help:"Path, without the query (default: where the route begins)."`
@@ -34,6 +36,8 @@ type policyExplainCmd struct {
 	VerifiedAge time.Duration `default:"1m" help:"How long ago they proved themselves; negative: not yet."`
 	Elsewhere   bool          `help:"They proved themselves from another address."`
 	At          time.Time     `placeholder:"TIME" help:"When (RFC 3339; default now)."`
+	Set         []string      `sep:"none" placeholder:"FACT=VALUE" help:"Any fact, after all others, as in --set seen.new_country=true; may be given again."`
+	Facts       string        `placeholder:"FILE" help:"All facts: their JSON, or a record of the audit log; - reads standard input."`
 	JSON        bool          `name:"json" help:"As JSON."`
 }
 
@@ -51,9 +55,18 @@ func (p policyExplainCmd) Run(g *globals, std stdio) error {
 	if err != nil {
 		return err
 	}
-	facts, err := p.facts(c, intel)
+	facts, err := p.given(c, intel, std)
 	if err != nil {
 		return err
+	}
+	for _, s := range p.Set {
+		name, value, ok := strings.Cut(s, "=")
+		if !ok {
+			return fmt.Errorf("--set: %q is not FACT=VALUE", s)
+		}
+		if err := compiled.Set(facts, name, value); err != nil {
+			return fmt.Errorf("--set: %w", err)
+		}
 	}
 	e := compiled.Explain(facts)
 	if p.JSON {
@@ -62,6 +75,40 @@ func (p policyExplainCmd) Run(g *globals, std stdio) error {
 	fmt.Fprint(std.out, e.Text())
 	return nil
 }
+
+// given are the facts of a file, or those that the other flags describe.
+func (p policyExplainCmd) given(c *config.Config, intel *ipintel.Snapshot, std stdio) (*policy.Facts, error) {
+	if p.Facts == "" {
+		if p.IP == "" {
+			return nil, errors.New("--ip: an address, or --facts")
+		}
+		return p.facts(c, intel)
+	}
+	if p.User != "" || p.Groups != nil || p.Countries != nil || p.IP != "" || p.Route != "" || p.Path != "" || p.Elsewhere || !p.At.IsZero() {
+		return nil, errors.New("--facts says everything: change single facts with --set")
+	}
+	in := std.in
+	if p.Facts != "-" {
+		f, err := os.Open(p.Facts)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		in = f
+	}
+	text, err := io.ReadAll(io.LimitReader(in, maxFacts))
+	if err != nil {
+		return nil, err
+	}
+	facts, err := policy.ReadFacts(text)
+	if err != nil {
+		return nil, fmt.Errorf("--facts %s: %w", p.Facts, err)
+	}
+	return facts, nil
+}
+
+// maxFacts bounds one record.
+const maxFacts = 1 << 20
 
 func (p policyExplainCmd) facts(c *config.Config, intel *ipintel.Snapshot) (*policy.Facts, error) {
 	addr, err := netip.ParseAddr(p.IP)
