@@ -27,7 +27,8 @@ type Policy struct {
 	stable     []int // indexes of rules that read nothing of the request but route and purpose
 	perRequest []int // and of the others
 	tests      []test
-	words      *vocabulary
+	words      *vocabulary // for files of tests
+	zones      *zones
 	invariants []Invariant
 
 	nothingAnswers bool // see Asked
@@ -42,8 +43,10 @@ type rule struct {
 	action       Action        // Allow for a rule that adds to the score
 	score        int
 	maxAge       time.Duration
+	again        *again // nil: maxAge
 	require      []string
 	report       bool
+	share        *share // nil: for everybody
 	reads        Reads
 	causes       []Cause
 }
@@ -135,7 +138,7 @@ func (b *builder) build() (*Policy, error) {
 	}
 	sum := sha256.Sum256(b.config.Source)
 	p := &Policy{hash: hex.EncodeToString(sum[:]), name: b.config.Name, schema: schema, env: env,
-		grants: b.config.Grants, missing: b.document.missing}
+		grants: b.config.Grants, missing: b.document.missing, zones: &zones{known: map[string]zone{}}}
 	if b.document.thresholds != nil {
 		p.thresholds = *b.document.thresholds
 	}
@@ -166,7 +169,7 @@ func (b *builder) build() (*Policy, error) {
 
 func (b *builder) rule(p *Policy, r *ruleSource) rule {
 	out := rule{name: r.name, reason: r.reason, line: r.node.Line, action: r.action, score: r.score,
-		maxAge: r.maxAge, require: r.require, report: r.report}
+		maxAge: r.maxAge, again: r.again, require: r.require, report: r.report, share: r.share}
 	for _, n := range r.routes {
 		if name, ok := b.text(n, "the name of a route"); ok {
 			b.at1(n, b.words.route(name))
@@ -177,6 +180,9 @@ func (b *builder) rule(p *Policy, r *ruleSource) rule {
 	out.unless = b.expression(p, r.unless)
 	out.reads = readsOf(p.schema, out.when, out.unless)
 	out.causes = slices.Clone(out.reads.causes)
+	if r.again != nil {
+		out.reads.again(p.schema, r.again)
+	}
 	if len(r.require) > 0 && !slices.Contains(out.causes, CauseCredential) {
 		out.causes = append(out.causes, CauseCredential)
 	}

@@ -52,8 +52,10 @@ type ruleSource struct {
 	action         Action
 	score          int
 	maxAge         time.Duration
+	again          *again // nil: max_age
 	require        []string
 	report         bool
+	share          *share // nil: the rule is for everybody
 	reason         string
 }
 
@@ -256,6 +258,12 @@ func (s *source) readRule(n *yaml.Node) *ruleSource {
 				Suggestion: expr.Nearest(m.Value, []string{"report", "enforce"})})
 		}
 	}
+	if v := f["enforce"]; v != nil {
+		r.share = s.readShare(v)
+		if m := f["mode"]; m != nil {
+			s.at(m, Diagnostic{Message: "a rule has either mode or enforce", Expected: "enforce alone: it is enforced for some, and reports for the rest"})
+		}
+	}
 	if v := f["routes"]; v != nil {
 		r.routes = s.items(v, "routes")
 		if v.Kind == yaml.SequenceNode && len(r.routes) == 0 {
@@ -286,7 +294,7 @@ func (s *source) readOutcome(r *ruleSource, f map[string]*yaml.Node) {
 		r.score, _ = s.number(score, "score", 1, maxScore)
 	}
 	r.maxAge = defaultMaxAge
-	for _, key := range []string{"max_age", "require"} {
+	for _, key := range []string{"max_age", "every", "require"} {
 		if v := f[key]; v != nil && (then == nil || then.Value == "block") {
 			s.at(v, Diagnostic{Message: key + " belongs to then: step_up", Expected: "no " + key + " here" +
 				map[bool]string{true: "; thresholds have a max_age of their own"}[score != nil && key == "max_age"]})
@@ -295,6 +303,9 @@ func (s *source) readOutcome(r *ruleSource, f map[string]*yaml.Node) {
 	}
 	if v := f["max_age"]; v != nil {
 		r.maxAge = s.maxAge(v)
+	}
+	if r.again = s.readAgain(f); r.again != nil {
+		r.maxAge = r.again.every - r.again.jitter // what everybody who is asked exceeds
 	}
 	if v := f["require"]; v != nil {
 		for _, n := range s.items(v, "require") {

@@ -47,6 +47,9 @@ type RuleOutcome struct {
 	MaxAge  time.Duration `json:"max_age,omitempty"`
 	Require []string      `json:"require,omitempty"`
 	Report  bool          `json:"report,omitempty"`
+	Enforce string        `json:"enforce,omitempty"` // for whom, if not for everybody
+	Every   string        `json:"every,omitempty"`   // "4h0m0s +-2h0m0s, 09:00-18:00"
+	Due     time.Time     `json:"due,omitzero"`      // with every: when the last assertion stops being an answer
 	When    string        `json:"when,omitempty"`
 	Unless  string        `json:"unless,omitempty"`
 	// Conditions are the parts of when and unless, with their values.
@@ -107,6 +110,15 @@ func (p *Policy) explainRule(r *rule, k key, scope *scope, f *Facts, d Decision)
 	if r.action == StepUp {
 		out.MaxAge = r.maxAge
 	}
+	if r.share != nil {
+		out.Enforce = r.share.String()
+	}
+	if r.again != nil {
+		out.Every = r.again.String()
+		if k.level == levelVerified {
+			out.Due = asserted(f).Add(p.drawn(r, f))
+		}
+	}
 	if r.unless != nil {
 		out.Unless = r.unless.Text()
 	}
@@ -140,10 +152,12 @@ func (p *Policy) explainRule(r *rule, k key, scope *scope, f *Facts, d Decision)
 
 // outcome says what a rule that matched did.
 func (p *Policy) outcome(r *rule, k key, f *Facts, d Decision) (Outcome, string) {
-	open := unanswered(f, r.question())
+	open := unanswered(f, p.question(r, f))
 	switch {
 	case r.report:
 		return OutcomeReported, "it is in report mode"
+	case r.reports(f):
+		return OutcomeReported, "it is enforced for others (" + r.share.String() + ")"
 	case slices.Contains(d.Rules, r.name):
 		if r.action == StepUp {
 			return OutcomeMatched, open
@@ -157,7 +171,7 @@ func (p *Policy) outcome(r *rule, k key, f *Facts, d Decision) (Outcome, string)
 	case k.purpose == signIn || k.purpose == stepUp:
 		return OutcomeNoEffect, "the person is about to prove themselves; only what blocks matters"
 	default:
-		return OutcomeSatisfied, fmt.Sprintf("a passkey assertion %s ago answers it", f.Session.VerifiedAge.Round(time.Second))
+		return OutcomeSatisfied, fmt.Sprintf("a passkey assertion %s ago answers it%s", f.Session.VerifiedAge.Round(time.Second), p.next(r, f))
 	}
 }
 
@@ -212,11 +226,16 @@ func (r RuleOutcome) write(b *strings.Builder) {
 	switch {
 	case r.Score > 0:
 		does = fmt.Sprintf("score %d", r.Score)
+	case r.Every != "":
+		does += " every " + strings.Join(append([]string{r.Every}, r.Require...), " ")
 	case r.Action == StepUp:
 		does += " " + strings.Join(append([]string{r.MaxAge.String()}, r.Require...), " ")
 	}
 	if r.Report {
 		does += ", report only"
+	}
+	if r.Enforce != "" {
+		does += ", enforced for " + r.Enforce
 	}
 	fmt.Fprintf(b, "  %-15s %s (line %d: %s)", r.Outcome, r.Name, r.Line, does)
 	if r.Why != "" {

@@ -110,9 +110,19 @@ var ruleKeys = object{
 	{"then", "What happens when the rule matches. Either this or score.", oneText("block", "step_up"), false},
 	{"score", "What a match adds to the sum that `thresholds` acts on. Either this or then.", wholeNumber(1, maxScore), false},
 	{"max_age", "With step_up: how old a passkey assertion may be and still answer. Default: 15m.", positiveDuration, false},
+	{"every", "With step_up, instead of max_age: ask again this long after the last passkey assertion, give or take jitter.", positiveDuration, false},
+	{"jitter", "With every: by how much earlier or later, drawn anew for each assertion. Less than every. Default: 0.", positiveDuration, false},
+	{"hours", "With every: ask only at these hours of the day in user.time_zone; at any hour where that is not known.", func() schema {
+		return schema{"type": "string", "pattern": hoursPattern.String(), "examples": []string{"09:00-18:00"}}
+	}, false},
 	{"require", "With step_up: what the passkey has to be. device_bound: it cannot be copied to another device; attested: and its make is proven.",
 		listOf(oneText(requireDeviceBound, requireAttested), 0), false},
 	{"mode", "report: the rule changes nothing, and decisions say what it would have done. Default: enforce.", oneText("report", "enforce"), false},
+	{"enforce", "Enforce the rule for some, and report what it would have done to the rest.", func() schema {
+		o := shareKeys.schema()
+		o["minProperties"] = 1
+		return o
+	}, false},
 	{"reason", "For the audit log and explain; the person never sees it.", textOf("One line."), false},
 }
 
@@ -121,6 +131,21 @@ var invariantKeys = object{
 	{"never", "allow: the verdict is not allow, however fresh the person's passkey assertion is. Either this or always.", oneText("allow"), false},
 	{"always", "step_up: it is blocked, or at least a question is asked. block: it is blocked. Either this or never.", oneText("step_up", "block"), false},
 	{"when", "The requests that it is about: a condition as in rules.", expression, true},
+}
+
+var shareKeys = object{
+	{"percent", "For this share of the people; who is in it at 10 is in it at 20.", wholeNumber(0, 100), false},
+	{"groups", "For members of one of these groups.", listOf(textOf("The name of a group."), 1), false},
+}
+
+// testFileKeys are those of a file of tests (*_test.yaml) beside a policy.
+var testFileKeys = object{
+	{"policy", "The policy file beside this one that the tests are about. Default: the one whose name this file's name begins with.",
+		textOf("policy.yaml"), false},
+	{"tests", "As in a policy file. They run with `policy test` and `policy lint`, and not when the policy is loaded.",
+		func() schema {
+			return schema{"type": "array", "items": schema{"$ref": "#/$defs/test"}, "minItems": 1, "maxItems": maxTests}
+		}, true},
 }
 
 var testKeys = object{

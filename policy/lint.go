@@ -48,6 +48,8 @@ func (f Finding) Text() string {
 // LintConfig is what a policy is looked at with.
 type LintConfig struct {
 	Config
+	// Tests are the files of tests beside the policy.
+	Tests []TestFile
 	// NoSource names facts that nothing in the configuration provides, with what would:
 	// "user.time_zone": "roster in sallyport.yaml". Rules over them see only the value for "not known".
 	NoSource map[string]string
@@ -61,7 +63,11 @@ func Lint(c LintConfig) ([]Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &linter{Policy: p, builder: b, noSource: c.NoSource}
+	report, err := p.Test(c.Tests...)
+	if err != nil {
+		return nil, err
+	}
+	l := &linter{Policy: p, builder: b, noSource: c.NoSource, coverage: report.Coverage}
 	l.reach()
 	l.untested()
 	l.countries()
@@ -79,6 +85,7 @@ type linter struct {
 	*Policy
 	builder  *builder
 	noSource map[string]string
+	coverage []RuleCoverage
 	found    []Finding
 }
 
@@ -107,11 +114,7 @@ func (l *linter) in(i int, n *yaml.Node, offset int, f Finding) {
 
 // untested finds rules that match in no test: whoever breaks one will not notice.
 func (l *linter) untested() {
-	coverage := l.newCoverage()
-	for _, t := range l.tests {
-		l.cover(coverage, &t.given)
-	}
-	for i, c := range coverage {
+	for i, c := range l.coverage {
 		if c.Matched == 0 {
 			l.rule(i, Finding{Code: "untested-rule", Severity: Warning,
 				Message: fmt.Sprintf("%s matches in no test: a mistake in it would not be noticed", c.Rule),

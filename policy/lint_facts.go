@@ -128,6 +128,12 @@ func (l *linter) sources() {
 			}
 		}
 	}
+	for i := range l.rules {
+		if a := l.rules[i].again; a != nil && a.hours != nil && l.noSource["user.time_zone"] != "" {
+			l.rule(i, Finding{Code: "fact-without-source", Severity: Warning, Fix: l.noSource["user.time_zone"] + ", or no hours",
+				Message: l.rules[i].name + " has hours, and nothing provides user.time_zone here: it asks at any hour"})
+		}
+	}
 	first := l.reader(func(f string) bool {
 		group, signal, _ := strings.Cut(f, ".")
 		return group == "ip" && (slices.Contains(signals, signal) || signal == "lists")

@@ -183,7 +183,7 @@ func (l *linter) unreachable(i int, r *rule, c condition) bool {
 // wherever a is.
 func covers(b, a *rule) bool {
 	switch {
-	case b.report || a.report || b.reads.from > a.reads.from:
+	case b.report || a.report || b.share != nil || a.share != nil || b.again != nil || b.reads.from > a.reads.from:
 		return false
 	case b.routes != nil && (a.routes == nil || slices.ContainsFunc(a.routes, func(r string) bool { return !slices.Contains(b.routes, r) })):
 		return false
@@ -192,9 +192,8 @@ func covers(b, a *rule) bool {
 	case b.action != StepUp || a.action != StepUp || b.score > 0 || a.score > 0:
 		return false
 	}
-	asks, of := b.question(), a.question()
-	return asks.maxAge <= of.maxAge && (asks.here || !of.here) && (asks.browser || !of.browser) &&
-		!slices.ContainsFunc(of.require, func(r string) bool { return !slices.Contains(asks.require, r) })
+	return b.maxAge <= a.maxAge && (b.reads.network || !a.reads.network) && (b.reads.browser || !a.reads.browser) &&
+		!slices.ContainsFunc(a.require, func(r string) bool { return !slices.Contains(b.require, r) })
 }
 
 func (l *linter) shadowed(i, j int) {

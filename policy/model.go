@@ -35,7 +35,7 @@ type ModelRule struct {
 	Routes       []string      // nil: every route and purpose
 	Action       Action        // Allow for a rule that adds to the score
 	Score        int
-	Report       bool
+	Report       bool     // for everybody or, with `enforce`, for somebody
 	Asks         Question // for StepUp; of a rule with a score only Here and Browser
 	// From is the level below which the rule is not asked: "none", "signed_in" or "verified".
 	From string
@@ -54,6 +54,18 @@ func (q question) public() Question {
 	attested := slices.Contains(q.require, requireAttested)
 	return Question{q.maxAge, attested || slices.Contains(q.require, requireDeviceBound), attested, q.here, q.browser}
 }
+
+// asks is what the rule asks of everybody. When a question comes again at a drawn
+// time, that is as good as never: who reasons about all requests must not count on it.
+func (r *rule) asks() question {
+	q := question{maxAge: r.maxAge, require: r.require, here: r.reads.network, browser: r.reads.browser}
+	if r.again != nil {
+		q.maxAge = unforeseen
+	}
+	return q
+}
+
+const unforeseen = 100 * 365 * 24 * time.Hour
 
 // ClockTolerance is how far in the future an assertion may lie and still answer.
 const ClockTolerance = clockTolerance
@@ -74,7 +86,7 @@ func (p *Policy) Model() Model {
 	for i := range p.rules {
 		r := &p.rules[i]
 		m.Rules = append(m.Rules, ModelRule{Name: r.name, Line: r.line, When: r.when, Unless: r.unless, Routes: r.routes,
-			Action: r.action, Score: r.score, Report: r.report, Asks: r.question().public(), From: levels[r.reads.from]})
+			Action: r.action, Score: r.score, Report: r.report || r.share != nil, Asks: r.asks().public(), From: levels[r.reads.from]})
 	}
 	return m
 }

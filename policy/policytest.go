@@ -28,6 +28,7 @@ type test struct {
 type TestResult struct {
 	Name    string   `json:"name"`
 	Line    int      `json:"line"`
+	File    string   `json:"file,omitempty"`
 	Passed  bool     `json:"passed"`
 	Message string   `json:"message,omitempty"` // what was expected and what came, when it did not pass
 	Got     Decision `json:"got"`
@@ -36,13 +37,15 @@ type TestResult struct {
 }
 
 // RunTests runs the policy's own tests, in file order. The grants of routes are taken as given.
-func (p *Policy) RunTests() []TestResult {
+func (p *Policy) RunTests() []TestResult { return p.run(p.name, p.tests) }
+
+func (p *Policy) run(file string, tests []test) []TestResult {
 	q := p.Ungranted()
-	out := make([]TestResult, len(p.tests))
-	for i, t := range p.tests {
+	out := make([]TestResult, len(tests))
+	for i, t := range tests {
 		got := q.Decide(&t.given)
 		message := t.compare(got)
-		out[i] = TestResult{Name: t.name, Line: t.line, column: t.column, Passed: message == "", Message: message, Got: got}
+		out[i] = TestResult{Name: t.name, Line: t.line, File: file, column: t.column, Passed: message == "", Message: message, Got: got}
 	}
 	return out
 }
@@ -174,8 +177,7 @@ func (b *builder) testAddress(values map[string]*yaml.Node, f *Facts) {
 		f.IP.Version = 6
 	}
 	if values["ip.private"] == nil && values["ip.address"] != nil {
-		shared := netip.MustParsePrefix("100.64.0.0/10")
-		f.IP.Private = addr.IsPrivate() || addr.IsLoopback() || addr.IsLinkLocalUnicast() || shared.Contains(addr)
+		f.IP.Private = isPrivate(addr)
 	}
 }
 

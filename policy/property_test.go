@@ -31,6 +31,8 @@ func randomRules(r *rand.Rand, n int) []string {
 		}
 		if r.IntN(6) == 0 {
 			rule += ", mode: report"
+		} else if r.IntN(6) == 0 {
+			rule += ", enforce: {percent: " + pick("20", "80") + ", groups: [ops]}"
 		}
 		switch r.IntN(4) {
 		case 0:
@@ -38,7 +40,8 @@ func randomRules(r *rand.Rand, n int) []string {
 		case 1:
 			rule += ", then: step_up, require: [" + pick("", "device_bound", "attested") + "]"
 		case 2:
-			rule += ", then: step_up, max_age: " + pick("1m", "1h", "30h")
+			// No jitter: it is drawn by the hash of the policy, which reordering changes.
+			rule += ", then: step_up, " + pick("max_age: 1m", "max_age: 1h", "max_age: 30h", "every: 1h", "every: 30m, hours: '09:00-18:00'")
 		default:
 			rule += ", score: " + pick("10", "30", "60")
 		}
@@ -59,6 +62,7 @@ func randomFacts(r *rand.Rand) *Facts {
 		f.IP.DataMissing = []string{"x"}
 	}
 	f.User.Groups, f.User.Countries = [][]string{nil, {"ops"}, {"a", "ops"}}[r.IntN(3)], [][]string{nil, {"US"}}[r.IntN(2)]
+	f.User.Subject, f.User.TimeZone = pick("someone", "other", "third"), pick("", "Asia/Tokyo")
 	f.Session.VerifiedAge, f.Session.VerifiedHere = time.Duration(r.IntN(120))*time.Minute, flag()
 	f.Credential.Class = pick("synced", "unattested", "attested")
 	f.Credential.BackupEligible = f.Credential.Class == "synced"
@@ -142,6 +146,31 @@ func TestPropertyAnotherRuleNeverLoosens(t *testing.T) {
 				if b.Action == StepUp && !slices.Contains(b.Require, want) {
 					t.Fatalf("%s, and with %s: %s", describe(a), rules[len(rules)-1], describe(b))
 				}
+			}
+		}
+	}
+}
+
+// A rule whose condition is false changes nothing, and nor does an exception that is never made.
+func TestPropertyFalseChangesNothing(t *testing.T) {
+	r := rand.New(rand.NewPCG(6, 6))
+	never := []string{"false", "1 == 2", "!(2 in [1, 2])", `"a" == "b" && ip.vpn`}
+	for range policies {
+		rules := randomRules(r, 1+r.IntN(8))
+		with := slices.Clone(rules)
+		for i, rule := range with {
+			if !strings.Contains(rule, "unless: ") {
+				// Without a fact in it: one about the network would change what answers the question.
+				with[i] = strings.TrimSuffix(rule, "}") + ", unless: '" + never[r.IntN(3)] + "'}"
+			}
+		}
+		does := []string{"then: block, routes: [wiki]", "then: step_up, max_age: 1s", "score: 1000"}[r.IntN(3)]
+		with = slices.Insert(with, r.IntN(len(with)+1), "{name: never, when: '"+never[r.IntN(len(never))]+"', "+does+"}")
+		p, q := policyOf(t, rules), policyOf(t, with)
+		for range factsEach {
+			f := randomFacts(r)
+			if a, b := p.Decide(f), q.Decide(f); !reflect.DeepEqual(a, b) {
+				t.Fatalf("%s, and with what is never so %s\n%s", describe(a), describe(b), strings.Join(with, "\n"))
 			}
 		}
 	}

@@ -143,7 +143,7 @@ func TestReadmeExamples(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	}
-	if n != 8 {
+	if n != 9 {
 		t.Errorf("%d examples were found", n)
 	}
 }

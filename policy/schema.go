@@ -12,10 +12,18 @@ import (
 // [Compile] accepts, and describes its shape: what stands in conditions, and whether
 // names exist, only Compile can tell.
 func Schema() ([]byte, error) {
-	root := policyKeys.schema()
-	root["$schema"], root["title"] = "https://json-schema.org/draft/2020-12/schema", "Sallyport policy"
-	root["description"] = "What happens to a request: allow, step up (prove yourself with your passkey, now) or block. Reference: policy/README.md."
-	root["$defs"] = schema{"rule": ruleSchema(), "test": testKeys.schema(), "invariant": invariantSchema()}
+	return policyKeys.document("Sallyport policy", "What happens to a request: allow, step up (prove yourself with your passkey, now) or block. Reference: policy/README.md.",
+		schema{"rule": ruleSchema(), "test": testKeys.schema(), "invariant": invariantSchema()})
+}
+
+// TestFileSchema returns that of a file of tests beside a policy.
+func TestFileSchema() ([]byte, error) {
+	return testFileKeys.document("Tests of a Sallyport policy", "What a policy is expected to do. Reference: policy/README.md.", schema{"test": testKeys.schema()})
+}
+
+func (o object) document(title, description string, defs schema) ([]byte, error) {
+	root := o.schema()
+	root["$schema"], root["title"], root["description"], root["$defs"] = "https://json-schema.org/draft/2020-12/schema", title, description, defs
 	out, err := json.MarshalIndent(root, "", "  ")
 	return append(out, '\n'), err
 }
@@ -42,7 +50,9 @@ func ruleSchema() schema {
 	o := ruleKeys.schema()
 	o["oneOf"] = []schema{{"required": []string{"then"}}, {"required": []string{"score"}}}
 	asks := schema{"required": []string{"then"}, "properties": schema{"then": schema{"const": "step_up"}}}
-	o["dependentSchemas"] = schema{"max_age": asks, "require": asks}
+	every := schema{"required": []string{"every"}}
+	o["dependentSchemas"] = schema{"max_age": schema{"allOf": []schema{asks, {"not": every}}}, "every": asks, "require": asks,
+		"jitter": every, "hours": every, "enforce": schema{"not": schema{"required": []string{"mode"}}}}
 	return o
 }
 

@@ -23,6 +23,11 @@ func compiledSchema(t testing.TB) *jsonschema.Schema {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return schemaOf(t, text)
+}
+
+func schemaOf(t testing.TB, text []byte) *jsonschema.Schema {
+	t.Helper()
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +76,8 @@ func TestSchemaAcceptsPolicies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sources := map[string][]byte{"judge_test.go": []byte("version: 1\n" + judgePolicy)}
+	sources := map[string][]byte{"judge_test.go": []byte("version: 1\n" + judgePolicy), "again_test.go": []byte("version: 1\n" + againPolicy),
+		"share_test.go": []byte("version: 1\nrules: [{name: a, when: ip.vpn, then: block, enforce: {percent: 5, groups: [ops]}}]")}
 	for _, f := range append(files, "../cmd/sallyport/starter/policy.yaml", "../cmd/sallyport/internal/demo/files/policy.yaml") {
 		if sources[f], err = os.ReadFile(f); err != nil {
 			t.Fatal(err)
@@ -94,6 +100,21 @@ func TestSchemaAcceptsPolicies(t *testing.T) {
 	}
 }
 
+// The schema of files of tests is a schema, and takes one.
+func TestTestFileSchema(t *testing.T) {
+	text, err := TestFileSchema()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := schemaOf(t, text)
+	if err := s.Validate(asJSON(t, []byte("policy: p.yaml\ntests: [{name: t, given: {time: {now: 2026-01-05T08:00:00Z}}, expect: {action: allow}}]"))); err != nil {
+		t.Error(err)
+	}
+	if s.Validate(asJSON(t, []byte("rules: []\ntests: [{name: t, expect: {action: allow}}]"))) == nil || s.Validate(asJSON(t, []byte("policy: p.yaml"))) == nil {
+		t.Error("it takes rules, or no tests")
+	}
+}
+
 // What the reader refuses for its shape, the schema refuses.
 func TestSchemaRefuses(t *testing.T) {
 	s := compiledSchema(t)
@@ -113,7 +134,9 @@ func TestSchemaRefuses(t *testing.T) {
 		rule("name: a, when: ip.vpn, score: 5, max_age: 5m"), rule("name: a, when: ip.vpn, then: block, require: [attested]"), rule("name: a, when: ip.vpn, then: step_up, max_age: 300"),
 		rule("name: a, when: ip.vpn, then: step_up, max_age: 1d"), rule("name: a, when: ip.vpn, then: step_up, require: [atested]"), rule("name: a, when: ip.vpn, then: block, mode: dry-run"),
 		rule("name: a, when: ip.vpn, then: block, routes: []"), rule("name: a, when: ip.vpn, then: block, routes: wiki"), rule("name: a, when: ip.vpn, score: -5"), rule("name: a, when: ip.vpn, score: 1001"),
-		rule("name: a, when: ip.vpn, then: block, unles: ip.tor"),
+		rule("name: a, when: ip.vpn, then: block, unles: ip.tor"), rule("name: a, when: ip.vpn, then: block, every: 4h"), rule("name: a, when: ip.vpn, then: step_up, jitter: 4h"),
+		rule("name: a, when: ip.vpn, then: step_up, every: 4h, max_age: 1h"), rule("name: a, when: ip.vpn, then: step_up, every: 4h, hours: 9-18"), rule("name: a, when: ip.vpn, then: step_up, hours: '09:00-18:00'"),
+		rule("name: a, when: ip.vpn, then: block, enforce: {}"), rule("name: a, when: ip.vpn, then: block, enforce: {percent: 101}"), rule("name: a, when: ip.vpn, then: block, enforce: {percent: 5}, mode: report"),
 		test("expect: {action: allow}"), test("name: t"), test("name: t, expect: {rules: [a]}"), test("name: t, expect: {action: deny}"), test("name: t, given: {ipp: {}}, expect: {action: allow}"),
 		test("name: t, given: {ip: {vnp: true}}, expect: {action: allow}"), test("name: t, given: {ip: {vpn: 5}}, expect: {action: allow}"), test("name: t, given: {user: {groups: ops}}, expect: {action: allow}"),
 		test("name: t, given: {ip: {country: us}}, expect: {action: allow}"), test("name: t, given: {session: {level: verifed}}, expect: {action: allow}"), test("name: t, given: {session: {age: 5}}, expect: {action: allow}"),

@@ -147,8 +147,13 @@ func meets(c Credential, requirement string) bool {
 	return false
 }
 
-func (r *rule) question() question {
-	return question{maxAge: r.maxAge, require: r.require, here: r.reads.network, browser: r.reads.browser}
+// question is what a rule asks of the person whom f is about.
+func (p *Policy) question(r *rule, f *Facts) question {
+	q := r.asks()
+	if r.again != nil {
+		q.maxAge = p.due(r, f)
+	}
+	return q
 }
 
 // score adds up the enforced rules that have a score, and says what the sum does. The
@@ -156,7 +161,7 @@ func (r *rule) question() question {
 func (j *judgement) score(matches []match) (sum int, action Action) {
 	q := question{maxAge: j.policy.thresholds.maxAge}
 	for _, m := range matches {
-		if r := &j.policy.rules[m.rule]; r.score > 0 && !r.report {
+		if r := &j.policy.rules[m.rule]; r.score > 0 && !r.reports(j.facts) {
 			sum += r.score
 			q.here, q.browser = q.here || r.reads.network, q.browser || r.reads.browser
 		}
@@ -183,11 +188,11 @@ func (j *judgement) rules(matches []match, score int, scored Action) {
 		if r.score > 0 {
 			action, maxAge = scored, j.policy.thresholds.maxAge
 		}
-		if r.report {
+		if r.reports(j.facts) {
 			j.report(r, score)
 			continue
 		}
-		if action == Allow || r.score == 0 && action == StepUp && !j.stands(r.question()) {
+		if action == Allow || r.score == 0 && action == StepUp && !j.stands(j.policy.question(r, j.facts)) {
 			continue
 		}
 		reason := r.reason
@@ -206,7 +211,7 @@ func (j *judgement) report(r *rule, score int) {
 	switch {
 	case r.score > 0:
 		action = j.scoreAction(score+r.score, question{maxAge: j.policy.thresholds.maxAge, here: r.reads.network, browser: r.reads.browser})
-	case action == StepUp && !j.stands(r.question()):
+	case action == StepUp && !j.stands(j.policy.question(r, j.facts)):
 		return
 	}
 	j.reported = append(j.reported, Reported{Rule: r.name, Action: action, Score: r.score})

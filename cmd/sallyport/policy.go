@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
+	"os"
 	"strings"
 	"time"
 
@@ -12,77 +14,25 @@ import (
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/policy"
 	"sallyport/policy/ipintel"
-	"sallyport/policy/prove"
 )
 
 type policyCmd struct {
 	Test    policyTestCmd    `cmd:"" help:"Run the tests of the policy file."`
 	Explain policyExplainCmd `cmd:"" help:"Say what would happen to a request, and why."`
 
-	Simulate policySimulateCmd `cmd:"" help:"Live a made-up company's year under the policy: whom it asks and blocks, rightly and wrongly."`
-	Prove    policyProveCmd    `cmd:"" help:"Prove the invariants of the policy file, or show a request that breaks them."`
 	Lint     policyLintCmd     `cmd:"" help:"Say what is suspicious about the policy, though it is not wrong."`
+	Fmt      policyFmtCmd      `cmd:"" help:"Put policy files into their canonical layout."`
 	Schema   policySchemaCmd   `cmd:"" help:"Print the JSON Schema of policy files, for editors."`
+	Prove    policyProveCmd    `cmd:"" help:"Prove the invariants of the policy file, or show a request that breaks them."`
 	Replay   policyReplayCmd   `cmd:"" help:"Judge recorded decisions again with a candidate, and count what would change."`
-}
-
-type policyTestCmd struct {
-	JSON bool `name:"json" help:"One JSON object a line."`
-}
-
-// Run answers no if a test fails or an invariant is not proven; a policy that is wrong otherwise is a mistake (2).
-func (p policyTestCmd) Run(g *globals, std stdio) error {
-	c, err := config.Load(g.Config)
-	if err != nil {
-		return err
-	}
-	intel, _, err := loadIntel(c) // sources that are not loaded still say what they would provide
-	if err != nil {
-		return err
-	}
-	what := policyConfig(c, intel)
-	what.KeepFailingTests = true
-	compiled, err := policy.Compile(what)
-	if err != nil {
-		return err
-	}
-	results, failed := compiled.RunTests(), 0
-	for _, r := range results {
-		if !r.Passed {
-			failed++
-		}
-	}
-	proofs := prove.Check(compiled)
-	if p.JSON {
-		if err := errors.Join(list(std.out, true, results, "", nil), list(std.out, true, proofs, "", nil)); err != nil {
-			return err
-		}
-	} else {
-		printTests(std, c.PolicyFile, results)
-		printProofs(std, proofs)
-		fmt.Fprintf(std.out, "%d passed, %d failed\n", len(results)-failed, failed)
-	}
-	if failed+unproven(proofs) > 0 {
-		return errNo
-	}
-	return nil
-}
-
-func printTests(std stdio, file string, results []policy.TestResult) {
-	for _, r := range results {
-		if r.Passed {
-			fmt.Fprintf(std.out, "ok    %s\n", r.Name)
-			continue
-		}
-		fmt.Fprintf(std.out, "FAIL  %s\n      %s:%d: %s\n", r.Name, file, r.Line, r.Message)
-	}
+	Simulate policySimulateCmd `cmd:"" help:"Live a made-up company's year under the policy: whom it asks and blocks, rightly and wrongly."`
 }
 
 type policyExplainCmd struct {
 	User        string        `placeholder:"EMAIL" help:"Who; without it nobody is signed in."`
 	Groups      []string      `placeholder:"GROUP" help:"Their groups."`
 	Countries   []string      `placeholder:"CC" help:"Their declared work countries; default: the roster's."`
-	IP          string        `required:"" placeholder:"ADDRESS" help:"Where from."`
+	IP          string        `placeholder:"ADDRESS" help:"Where from; required without --facts."`
 	Route       string        `placeholder:"NAME" help:"Which route (default: the only one)."`
 	Method      string        `default:"GET" help:"HTTP method."`
 	Path        string        `placeholder:"PATH" help:"Path, without the query (default: where the route begins)."`
@@ -90,6 +40,8 @@ type policyExplainCmd struct {
 	VerifiedAge time.Duration `default:"1m" help:"How long ago they proved themselves; negative: not yet."`
 	Elsewhere   bool          `help:"They proved themselves from another address."`
 	At          time.Time     `placeholder:"TIME" help:"When (RFC 3339; default now)."`
+	Set         []string      `sep:"none" placeholder:"FACT=VALUE" help:"Any fact, after all others, as in --set seen.new_country=true; may be given again."`
+	Facts       string        `placeholder:"FILE" help:"All facts: their JSON, or a record of the audit log; - reads standard input."`
 	JSON        bool          `name:"json" help:"As JSON."`
 }
 
@@ -107,9 +59,18 @@ func (p policyExplainCmd) Run(g *globals, std stdio) error {
 	if err != nil {
 		return err
 	}
-	facts, err := p.facts(c, intel)
+	facts, err := p.given(c, intel, std)
 	if err != nil {
 		return err
+	}
+	for _, s := range p.Set {
+		name, value, ok := strings.Cut(s, "=")
+		if !ok {
+			return fmt.Errorf("--set: %q is not FACT=VALUE", s)
+		}
+		if err := compiled.Set(facts, name, value); err != nil {
+			return fmt.Errorf("--set: %w", err)
+		}
 	}
 	e := compiled.Explain(facts)
 	if p.JSON {
@@ -118,6 +79,40 @@ func (p policyExplainCmd) Run(g *globals, std stdio) error {
 	fmt.Fprint(std.out, e.Text())
 	return nil
 }
+
+// given are the facts of a file, or those that the other flags describe.
+func (p policyExplainCmd) given(c *config.Config, intel *ipintel.Snapshot, std stdio) (*policy.Facts, error) {
+	if p.Facts == "" {
+		if p.IP == "" {
+			return nil, errors.New("--ip: an address, or --facts")
+		}
+		return p.facts(c, intel)
+	}
+	if p.User != "" || p.Groups != nil || p.Countries != nil || p.IP != "" || p.Route != "" || p.Path != "" || p.Elsewhere || !p.At.IsZero() {
+		return nil, errors.New("--facts says everything: change single facts with --set")
+	}
+	in := std.in
+	if p.Facts != "-" {
+		f, err := os.Open(p.Facts)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		in = f
+	}
+	text, err := io.ReadAll(io.LimitReader(in, maxFacts))
+	if err != nil {
+		return nil, err
+	}
+	facts, err := policy.ReadFacts(text)
+	if err != nil {
+		return nil, fmt.Errorf("--facts %s: %w", p.Facts, err)
+	}
+	return facts, nil
+}
+
+// maxFacts bounds one record.
+const maxFacts = 1 << 20
 
 func (p policyExplainCmd) facts(c *config.Config, intel *ipintel.Snapshot) (*policy.Facts, error) {
 	addr, err := netip.ParseAddr(p.IP)

@@ -66,7 +66,11 @@ func loadForPolicy(g *globals, file string) (*config.Config, *ipintel.Snapshot, 
 
 // lint looks at the configured policy.
 func lint(c *config.Config, intel *ipintel.Snapshot) ([]policy.Finding, error) {
-	return policy.Lint(policy.LintConfig{Config: policyConfig(c, intel), NoSource: noSource(c)})
+	tests, err := testFiles(c.PolicyFile)
+	if err != nil {
+		return nil, err
+	}
+	return policy.Lint(policy.LintConfig{Config: policyConfig(c, intel), Tests: tests, NoSource: noSource(c)})
 }
 
 // noSource names the facts that nothing in this configuration provides, with what would.

@@ -19,7 +19,7 @@ func outline(n *Node) string {
 		fallible = "!"
 	}
 	switch n.Op {
-	case Literal:
+	case ValueOp:
 		return fmt.Sprintf("%v", n.Value)
 	case FactOp:
 		return n.Name

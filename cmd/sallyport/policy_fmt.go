@@ -1,0 +1,95 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"sallyport/cmd/sallyport/internal/config"
+	"sallyport/policy"
+)
+
+type policyFmtCmd struct {
+	Files []string `arg:"" optional:"" placeholder:"FILE" help:"Policy files and files of tests (default: the configured policy)."`
+	Check bool     `xor:"what" help:"Change nothing; name the files that are not in order, and answer no if there are any."`
+	Write bool     `xor:"what" short:"w" help:"Write the result to the file instead of printing it."`
+}
+
+// Run formats. With file names it needs no configuration, so that editors and commit hooks can call it.
+func (p policyFmtCmd) Run(g *globals, std stdio) error {
+	if len(p.Files) == 0 {
+		c, err := config.Load(g.Config)
+		if err != nil {
+			return err
+		}
+		p.Files = []string{c.PolicyFile}
+	}
+	var wrong []error
+	different := false
+	for _, file := range p.Files {
+		changed, err := p.format(file, std)
+		if err != nil {
+			wrong = append(wrong, err)
+		}
+		different = different || changed
+	}
+	if err := errors.Join(wrong...); err != nil {
+		return err
+	}
+	if p.Check && different {
+		return errNo
+	}
+	return nil
+}
+
+func (p policyFmtCmd) format(file string, std stdio) (changed bool, err error) {
+	was, err := os.ReadFile(file)
+	if err != nil {
+		return false, err
+	}
+	is, err := policy.Format(file, was)
+	if err != nil {
+		return false, err
+	}
+	changed = !bytes.Equal(was, is)
+	switch {
+	case p.Check || p.Write:
+		if changed {
+			fmt.Fprintln(std.out, file)
+		}
+		if p.Write && changed {
+			return changed, replaceFile(file, is)
+		}
+	default:
+		_, err = std.out.Write(is)
+	}
+	return changed, err
+}
+
+// replaceFile puts new content in the place of a file's at once: whoever reads it, a running proxy for one, sees the
+// whole of the old or of the new. The mode stays; a link stays one, and what it points to is replaced.
+func replaceFile(file string, content []byte) (err error) {
+	if file, err = filepath.EvalSymlinks(file); err != nil {
+		return err
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		return err
+	}
+	out, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+".*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(out.Name()))
+		}
+	}()
+	_, err = out.Write(content)
+	if err = errors.Join(err, out.Chmod(info.Mode().Perm()), out.Sync(), out.Close()); err != nil {
+		return err
+	}
+	return os.Rename(out.Name(), file)
+}
