@@ -77,7 +77,7 @@ func (a *app) dataServer() (*edge.Server, error) {
 		Refuse: func(w http.ResponseWriter, r *http.Request, status int, message string) {
 			a.pages.Refuse(w, r, portal.Refusal{Status: status, Code: "refused", Title: message, Text: []string{"Wait a moment, then try again. If it goes on, tell your operations team."}})
 		},
-		OnDrain: func(context.Context) { a.streams.CutAll(streams.Shutdown) },
+		OnDrain: func(ctx context.Context) { a.tellStreams(); go a.tellLateStreams(ctx) },
 		Linger:  250 * time.Millisecond,
 	}
 	if c.ExternalURL.Scheme == "https" && c.HSTSMaxAge > 0 {
@@ -91,6 +91,28 @@ func (a *app) dataServer() (*edge.Server, error) {
 		cfg.TLS = tls
 	}
 	return edge.New(cfg)
+}
+
+// tellStreams ends what goes on for as long as it likes, when the process stops. A request
+// that is not answered yet and a download finish by themselves: that is what the drain time is for.
+func (a *app) tellStreams() {
+	a.streams.CutIf(func(i streams.Info) (streams.Reason, bool) {
+		return streams.Shutdown, i.Kind != streams.Request && i.Kind != streams.Download
+	})
+}
+
+// tellLateStreams is for requests that turn out to be streams while the drain goes on.
+func (a *app) tellLateStreams(ctx context.Context) {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			a.tellStreams()
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // redirectServer sends plain http to https, and answers the authority's challenges.

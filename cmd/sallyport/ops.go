@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"sallyport/authn/session"
 	"sallyport/proxy/streams"
 )
 
@@ -87,6 +88,14 @@ func (a *app) pingStore(ctx context.Context) error {
 	return a.store.Ping(ctx)
 }
 
+// countSessions gives up as pingStore does.
+func (a *app) countSessions(ctx context.Context) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	list, err := a.sessions.List(ctx, session.Filter{})
+	return len(list), err
+}
+
 // readyz says whether people can get in, and if not, why not.
 func (a *app) readyz(w http.ResponseWriter, r *http.Request) {
 	list, ready := a.conditions(r)
@@ -109,6 +118,7 @@ var (
 	descLookupFaults   = prometheus.NewDesc("sallyport_ip_lookup_faults_total", "Answers lost to IP data that could not be read at an address.", nil, nil)
 	descReloads        = prometheus.NewDesc("sallyport_config_reloads_total", "Reloads of the configuration since the start.", []string{"outcome"}, nil)
 	descReloaded       = prometheus.NewDesc("sallyport_config_reloaded", "0 if the last reload was refused and what ran before goes on.", nil, nil)
+	descSessions       = prometheus.NewDesc("sallyport_sessions", "Sessions that are alive; missing while the store does not answer.", nil, nil)
 	descStreams        = prometheus.NewDesc("sallyport_open_streams", "Open streams, by kind.", []string{"kind"}, nil)
 	descShedRequests   = prometheus.NewDesc("sallyport_requests_in_flight", "Requests that are being handled.", nil, nil)
 	descShed           = prometheus.NewDesc("sallyport_shed_total", "Requests answered 503 because there were too many.", nil, nil)
@@ -118,7 +128,7 @@ var (
 )
 
 func (opsCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descSourceAge, descSourceFailures, descSourceLoaded, descSourceNetworks, descSwaps, descLookupFaults, descStreams, descShedRequests, descShed, descUpstreamUp, descReloads, descReloaded, descAuditRecords, descHealthy,
+	for _, d := range []*prometheus.Desc{descSourceAge, descSourceFailures, descSourceLoaded, descSourceNetworks, descSwaps, descLookupFaults, descSessions, descStreams, descShedRequests, descShed, descUpstreamUp, descReloads, descReloaded, descAuditRecords, descHealthy,
 		descHistoryKept, descHistoryWaiting, descHistoryDropped, descHistoryErrors} {
 		out <- d
 	}
@@ -152,6 +162,9 @@ func (c opsCollector) Collect(out chan<- prometheus.Metric) {
 	counter(descReloads, float64(c.app.reloads.applied.Load()), "applied")
 	counter(descReloads, float64(c.app.reloads.refused.Load()), "refused")
 	gauge(descReloaded, up(!c.app.reloads.lastRefused.Load()))
+	if n, err := c.app.countSessions(context.Background()); err == nil {
+		gauge(descSessions, float64(n))
+	}
 	for _, k := range []streams.Kind{streams.Download, streams.WebSocket, streams.EventStream, streams.GRPC, streams.Upgrade} {
 		gauge(descStreams, float64(c.app.streams.Count(k)), k.String())
 	}

@@ -141,6 +141,7 @@ func TestMetrics(t *testing.T) {
 		`sallyport_ip_source_failed_loads{source="vpn-exits"} 0`,
 		`sallyport_ip_source_age_seconds{source="vpn-exits"} `,
 		`sallyport_ip_data_swaps_total 1`,
+		`sallyport_sessions 0`,
 		`sallyport_ip_lookup_faults_total 0`,
 		`sallyport_config_reloads_total{outcome="applied"} 0`,
 		`sallyport_config_reloads_total{outcome="refused"} 0`,

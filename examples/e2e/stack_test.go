@@ -80,6 +80,8 @@ type stack struct {
 	mu   sync.Mutex
 	seen []*http.Request // what reached the upstream
 
+	sockets []*os.File // data and ops, held open for the product; nil: it opens its own
+
 	probe  string // the page of the operator's port that says when it has started
 	cmd    *exec.Cmd
 	exited chan struct{} // closed when cmd has ended
@@ -223,6 +225,11 @@ func (s *stack) start() {
 		s.log = new(output)
 	}
 	s.cmd = exec.Command(binary, "serve")
+	if s.sockets != nil {
+		// The process has to find its own number: the shell becomes the product.
+		s.cmd = exec.Command("sh", "-c", `LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=data:ops exec "$0" serve`, binary)
+		s.cmd.ExtraFiles = s.sockets
+	}
 	s.cmd.Dir, s.cmd.Stderr = s.dir, s.log
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
