@@ -48,6 +48,7 @@ type Snapshot struct {
 	Routes  *upstream.Table
 	Clients *clientip.Resolver
 	Policy  *policy.Policy
+	Shadow  *policy.Policy // judges beside Policy and decides nothing; nil: none
 	Intel   *ipintel.Snapshot
 	Options map[string]RouteOptions // by route name
 }

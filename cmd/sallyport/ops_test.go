@@ -144,7 +144,7 @@ func TestMetrics(t *testing.T) {
 		`sallyport_config_reloads_total{outcome="applied"} 0`,
 		`sallyport_config_reloads_total{outcome="refused"} 0`,
 		`sallyport_config_reloaded 1`,
-		`sallyport_audit_records_total 0`,
+		`sallyport_audit_records_total 1`,
 		`sallyport_healthy{part="audit"} 1`,
 		`sallyport_healthy{part="store"} 1`,
 		`sallyport_healthy{part="openid_provider"} 0`,

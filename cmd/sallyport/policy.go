@@ -18,6 +18,11 @@ type policyCmd struct {
 	Test    policyTestCmd    `cmd:"" help:"Run the tests of the policy file."`
 	Explain policyExplainCmd `cmd:"" help:"Say what would happen to a request, and why."`
 	Replay  policyReplayCmd  `cmd:"" help:"Judge recorded decisions again with a candidate, and count what would change."`
+
+	Apply    policyApplyCmd    `cmd:"" help:"Bring a policy into force in the running proxy."`
+	Rollback policyRollbackCmd `cmd:"" help:"Bring a policy into force again that once was."`
+	History  policyHistoryCmd  `cmd:"" help:"List the policies that were in force, and those that were refused."`
+	Show     policyShowCmd     `cmd:"" help:"Print a policy that was in force."`
 }
 
 type policyTestCmd struct {

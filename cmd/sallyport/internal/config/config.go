@@ -56,6 +56,9 @@ type Config struct {
 
 	PolicyFile   string
 	PolicySource []byte
+	ShadowFile   string // "": no policy in shadow
+	ShadowSource []byte
+	PolicyGuard  PolicyGuard
 	Roster       Roster
 
 	IPData ipintel.Config
@@ -92,6 +95,13 @@ type WebAuthn struct{ RPID, RPName string }
 
 // Session bounds how long people stay signed in.
 type Session struct{ MaxAge, IdleTimeout time.Duration }
+
+// PolicyGuard says when a new policy is refused for whom it would lock out.
+type PolicyGuard struct {
+	MaxNewlyBlocked float64 // share of the people, 0 to 1
+	BreakGlassGroup string  // of whom it may block nobody; "": there is none
+	Days            int     // how far back recorded decisions count
+}
 
 // Limits bound what one request may cost.
 type Limits struct {
