@@ -108,7 +108,7 @@ var (
 	descLookupFaults   = prometheus.NewDesc("sallyport_ip_lookup_faults_total", "Answers lost to IP data that could not be read at an address.", nil, nil)
 	descReloads        = prometheus.NewDesc("sallyport_config_reloads_total", "Reloads of the configuration since the start.", []string{"outcome"}, nil)
 	descReloaded       = prometheus.NewDesc("sallyport_config_reloaded", "0 if the last reload was refused and what ran before goes on.", nil, nil)
-	descPolicyRefused  = prometheus.NewDesc("sallyport_policy_reload_refused", "1 if the last policy that somebody wanted in force was refused, and what ran before goes on.", nil, nil)
+	descPolicyRefused  = prometheus.NewDesc("sallyport_policy_reload_refused", "Whether (1) the last policy that somebody wanted in force was refused, and what ran before goes on.", nil, nil)
 	descPolicies       = prometheus.NewDesc("sallyport_policy_changes_total", "Policies that somebody wanted in force since the start.", []string{"outcome"}, nil)
 	descRejudged       = prometheus.NewDesc("sallyport_sessions_rejudged", "Live sessions that the last change of policy or IP data judged again, by what it changed.", []string{"change"}, nil)
 	descStreams        = prometheus.NewDesc("sallyport_open_streams", "Open streams, by kind.", []string{"kind"}, nil)

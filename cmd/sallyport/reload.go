@@ -106,6 +106,7 @@ func (a *app) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.policies.seen = digestOf(c.PolicySource, c.ShadowSource)
 	h := how{origin: "signal"}
 	next := *a.gate.Current()
 	if next.Policy, next.Shadow, err = compilePolicies(c, a.intel.Current()); err != nil {
@@ -137,7 +138,7 @@ func (a *app) reload(ctx context.Context) error {
 	a.upstream.Use(table)
 	a.roster.set(c.Roster)
 	a.routes.Store(&c.Routes)
-	a.policies.loaded, a.policies.seen = c, digestOf(c.PolicySource, c.ShadowSource)
+	a.policies.loaded = c
 	a.logger.Info("reloaded", "policy", next.Policy.Hash(), "routes", len(c.Routes), "roster", len(c.Roster))
 	return nil
 }
