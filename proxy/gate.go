@@ -175,6 +175,7 @@ type Verdict struct {
 	Facts    policy.Facts
 
 	snapshot   *Snapshot
+	shadow     shadowed
 	epoch      streams.Epoch   // before anything was judged
 	rpc        jsonrpc.Request // what a JSON-RPC route is asked to do
 	forwarding bool            // the answer may have begun
@@ -253,6 +254,7 @@ func (g *Gate) judge(r *http.Request, v *Verdict, purpose string) (err error) {
 	v.Facts.TLS = tlsFacts(r)
 	sessionFacts(&v.Facts, v.Session, v.Client, now)
 	v.Decision = v.snapshot.Policy.Conclude(&v.Facts, known.partial) // what about this very request
+	v.judgeShadow(known)
 	return nil
 }
 
@@ -274,6 +276,7 @@ type memo struct {
 	session  authn.Session
 	facts    policy.Facts
 	partial  policy.Partial
+	shadow   policy.Partial // zero: no policy in shadow
 }
 
 const (
@@ -301,6 +304,9 @@ func (g *Gate) remember(v *Verdict, purpose string, now time.Time) *memo {
 	}
 	sessionFacts(&m.facts, v.Session, v.Client, now)
 	m.partial = v.snapshot.Policy.Stable(&m.facts)
+	if s := v.snapshot.Shadow; s != nil {
+		m.shadow = s.Stable(&m.facts)
+	}
 	// Strangers are not remembered: they would push out the people who work here.
 	if v.Session.ID != "" {
 		g.verdicts.Set(key, m)
@@ -317,5 +323,5 @@ func (g *Gate) remember(v *Verdict, purpose string, now time.Time) *memo {
 func (m *memo) good(v *Verdict, now time.Time) bool {
 	age := now.Sub(m.made)
 	return m.snapshot == v.snapshot && sameIdentity(&m.session, &v.Session) && age >= 0 &&
-		(age < clockBoundAge || age < memoAge && !m.partial.ClockBound())
+		(age < clockBoundAge || age < memoAge && !m.partial.ClockBound() && !m.shadow.ClockBound())
 }

@@ -70,6 +70,9 @@ func (g *Gate) observe(r *http.Request, v *Verdict) {
 		e.Action = "error"
 	}
 	g.Observe.Request(&e)
+	if v.shadow.judged {
+		g.Observe.Shadow(int(v.Decision.Action), int(v.shadow.decision.Action))
+	}
 }
 
 // act is the only place that lets a request through.
