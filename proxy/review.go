@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"log/slog"
+	"net/netip"
 	"runtime"
 	"sync"
 	"time"
@@ -93,6 +94,13 @@ func (l lastSeen) again(s *Snapshot, now time.Time) policy.Decision {
 		return s.Policy.Settle(&f, m.partial)
 	}
 	return s.Policy.Settle(&f, policy.Partial{})
+}
+
+// SessionFacts fills in what a session says of itself: who it belongs to, what they
+// proved and when, as of now and from an address.
+func SessionFacts(f *policy.Facts, s authn.Session, addr netip.Addr, now time.Time) {
+	identityFacts(f, s, now)
+	sessionFacts(f, s, addr, now)
 }
 
 // reviewSessions says what a new snapshot changes for the sessions that are alive. The

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -79,7 +80,7 @@ type policyExplainCmd struct {
 	User        string        `placeholder:"EMAIL" help:"Who; without it nobody is signed in."`
 	Groups      []string      `placeholder:"GROUP" help:"Their groups."`
 	Countries   []string      `placeholder:"CC" help:"Their declared work countries; default: the roster's."`
-	IP          string        `required:"" placeholder:"ADDRESS" help:"Where from."`
+	IP          string        `placeholder:"ADDRESS" help:"Where from."`
 	Route       string        `placeholder:"NAME" help:"Which route (default: the only one)."`
 	Method      string        `default:"GET" help:"HTTP method."`
 	Path        string        `placeholder:"PATH" help:"Path, without the query (default: where the route begins)."`
@@ -88,10 +89,16 @@ type policyExplainCmd struct {
 	Elsewhere   bool          `help:"They proved themselves from another address."`
 	At          time.Time     `placeholder:"TIME" help:"When (RFC 3339; default now)."`
 	JSON        bool          `name:"json" help:"As JSON."`
+
+	Session  string `placeholder:"ID" help:"Instead of a made-up request: this live session, where it was last seen."`
+	Incident string `placeholder:"ID" help:"Instead of a made-up request: what was recorded under this incident."`
 }
 
 // Run judges a made-up request with the production evaluator and shows everything.
-func (p policyExplainCmd) Run(g *globals, std stdio) error {
+func (p policyExplainCmd) Run(ctx context.Context, g *globals, std stdio) error {
+	if p.Session != "" || p.Incident != "" {
+		return p.known(ctx, g, std)
+	}
 	c, err := config.Load(g.Config)
 	if err != nil {
 		return err

@@ -149,7 +149,11 @@ func (a *app) changePolicy(ctx context.Context, c *config.Config, h how) (guardR
 		return a.withIntel(now)
 	})
 	a.policies.loaded = c
-	a.logger.Info("policy in force", "policy", next.Policy.Hash(), "outcome", outcome, "origin", h.origin, "by", h.by, "people_judged", report.People, "newly_blocked", len(report.Blocked))
+	shadow := ""
+	if next.Shadow != nil {
+		shadow = next.Shadow.Hash()
+	}
+	a.logger.Info("policy in force", "policy", next.Policy.Hash(), "shadow", shadow, "outcome", outcome, "origin", h.origin, "by", h.by, "people_judged", report.People, "newly_blocked", len(report.Blocked))
 	return report, nil
 }
 

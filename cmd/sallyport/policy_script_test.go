@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -20,6 +21,7 @@ import (
 func init() {
 	scriptCommands["record"] = cmdRecord
 	scriptCommands["hash"] = cmdHash
+	scriptCommands["incident"] = cmdIncident
 }
 
 // record FOLDER EMAIL COUNTRY puts into the audit log of a store, of which no proxy
@@ -35,7 +37,7 @@ func cmdRecord(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	at := time.Now().Add(-time.Hour)
 	f := &policy.Facts{
-		IP:      policy.IP{Address: "192.0.2.200", Version: 4, Country: args[2]},
+		IP:      policy.IP{Address: "198.51.100.200", Version: 4, Country: args[2]},
 		User:    policy.User{Email: args[1], Subject: args[1], Issuer: "https://idp", StartedDays: -1},
 		Session: policy.Session{ID: "session-of-" + args[1], Level: "verified", Age: time.Minute, VerifiedAge: time.Minute, VerifiedHere: true},
 		Request: policy.Request{Purpose: "access", Route: "wiki", Method: "GET", Host: "localhost", Path: "/wiki"},
@@ -55,4 +57,16 @@ func cmdHash(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	sum := sha256.Sum256(text)
 	ts.Setenv("HASH", hex.EncodeToString(sum[:])[:12])
+}
+
+// incident FILE sets $INCIDENT to what a refusal names.
+func cmdIncident(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: incident FILE")
+	}
+	found := regexp.MustCompile(`"incident":\s*"([^"]+)"`).FindStringSubmatch(ts.ReadFile(args[0]))
+	if found == nil {
+		ts.Fatalf("no incident in %s", args[0])
+	}
+	ts.Setenv("INCIDENT", found[1])
 }

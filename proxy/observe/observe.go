@@ -46,7 +46,7 @@ type Config struct {
 type Observer struct {
 	access   *slog.Logger
 	requests *prometheus.CounterVec
-	shadow   [3][3]prometheus.Counter // by what was done and what the policy in shadow would have done
+	shadow   [3][3]prometheus.Counter      // by what was done and what the policy in shadow would have done
 	known    map[series]prometheus.Counter // resolved once: no hashing of labels for each request
 	verdict  prometheus.Histogram
 	added    prometheus.Histogram
