@@ -42,7 +42,7 @@ func (g *Gate) alive(m *memo, now time.Time) bool {
 // asked: there is none.
 func (g *Gate) Rehearse(next *Snapshot) *rehearse.Tally { return g.compare(g.current.Load(), next) }
 
-// compare runs on half of the processors: requests go on meanwhile.
+// compare runs on all processors, and makes way for requests several times a millisecond.
 func (g *Gate) compare(before, after *Snapshot) *rehearse.Tally {
 	now := g.Now()
 	var all []lastSeen
@@ -53,13 +53,16 @@ func (g *Gate) compare(before, after *Snapshot) *rehearse.Tally {
 			g.live.Invalidate(id)
 		}
 	}
-	workers := max(1, runtime.GOMAXPROCS(0)/2)
+	workers := runtime.GOMAXPROCS(0)
 	tallies := make([]rehearse.Tally, workers)
 	var running sync.WaitGroup
 	for i := range workers {
 		part := all[len(all)*i/workers : len(all)*(i+1)/workers]
 		running.Go(func() {
-			for _, l := range part {
+			for n, l := range part {
+				if n%64 == 0 {
+					runtime.Gosched()
+				}
 				was, is := l.again(before, now), l.again(after, now)
 				p := &l.memo.session.Person
 				if l.person != nil {

@@ -275,3 +275,35 @@ func TestStartRecordsItsPolicy(t *testing.T) {
 	}
 	d.closeApp()
 }
+
+// The policy in shadow is read again like the other, by file and by signal; one that is
+// wrong leaves both as they were.
+func TestShadowIsReloaded(t *testing.T) {
+	d := newDeployment(t)
+	defer d.closeApp()
+	d.write("shadow.yaml", usBlocked)
+	d.edit("sallyport.yaml", "policy: policy.yaml", "policy: policy.yaml\npolicy_shadow: shadow.yaml")
+	if d.gate.Current().Shadow != nil {
+		t.Fatal("a shadow of nothing")
+	}
+	d.hangup(t.Context())
+	first := d.gate.Current()
+	if first.Shadow == nil || first.Shadow.Name() != filepath.Join(d.dir, "shadow.yaml") {
+		t.Fatalf("%+v", first.Shadow)
+	}
+	files := policyFiles{d.app, t.Context()}
+	d.edit("shadow.yaml", "US", "DE")
+	if err := files.Reload(); err != nil || d.gate.Current().Shadow.Hash() == first.Shadow.Hash() || d.gate.Current().Policy.Hash() != first.Policy.Hash() {
+		t.Error("not reloaded", err)
+	}
+	second := d.gate.Current()
+	d.edit("shadow.yaml", "ip.country", "ip.contry")
+	d.edit("policy.yaml", "max_age: 5m", "max_age: 6m")
+	if err := files.Reload(); err == nil || d.gate.Current() != second {
+		t.Error("in force beside a shadow that is wrong:", err)
+	}
+	d.hangup(t.Context())
+	if now := d.gate.Current(); now.Policy != second.Policy || now.Shadow != second.Shadow {
+		t.Error("the same by signal")
+	}
+}
