@@ -51,6 +51,7 @@ type Snapshot struct {
 	Routes  *upstream.Table
 	Clients *clientip.Resolver
 	Policy  *policy.Policy
+	Shadow  *policy.Policy // judges beside Policy and decides nothing; nil: none
 	Intel   *ipintel.Snapshot
 	Options map[string]RouteOptions // by route name
 }
@@ -194,7 +195,8 @@ type Verdict struct {
 	Facts    policy.Facts
 
 	snapshot   *Snapshot
-	known      *memo           // nil: not judged
+	known      *memo // nil: not judged
+	shadow     shadowed
 	epoch      streams.Epoch   // before anything was judged
 	rpc        jsonrpc.Request // what a JSON-RPC route is asked to do
 	forwarding bool            // the answer may have begun
@@ -275,6 +277,7 @@ func (g *Gate) judge(r *http.Request, v *Verdict, purpose string) (err error) {
 	sessionFacts(&v.Facts, &v.Session, v.Client, now)
 	g.browserFacts(&v.Facts, &v.Session.Verification.Browser, v.known, hello)
 	v.Decision = v.snapshot.Policy.Conclude(&v.Facts, v.known.partial) // what about this very request
+	v.judgeShadow(v.known)
 	return nil
 }
 
@@ -297,6 +300,7 @@ type memo struct {
 	session  authn.Session
 	facts    policy.Facts
 	partial  policy.Partial
+	shadow   policy.Partial // zero: no policy in shadow
 
 	agent atomic.Pointer[agent] // that of the last request; nil: nobody has asked
 
@@ -349,6 +353,9 @@ func (g *Gate) remember(r *http.Request, v *Verdict, purpose string, now time.Ti
 	movedFacts(&m.facts, &v.Session, network, v.snapshot.Intel)
 	behaviorFacts(&m.facts, m.seen)
 	m.partial = v.snapshot.Policy.Stable(&m.facts)
+	if s := v.snapshot.Shadow; s != nil {
+		m.shadow = s.Stable(&m.facts)
+	}
 	// Strangers are not remembered: they would push out the people who work here.
 	if v.Session.ID != "" {
 		g.verdicts.Set(key, m)
@@ -365,7 +372,7 @@ func (g *Gate) remember(r *http.Request, v *Verdict, purpose string, now time.Ti
 func (m *memo) good(v *Verdict, now time.Time) bool {
 	age := now.Sub(m.made)
 	return m.snapshot == v.snapshot && sameIdentity(&m.session, &v.Session) && age >= 0 &&
-		(age < clockBoundAge || age < memoAge && !m.partial.ClockBound())
+		(age < clockBoundAge || age < memoAge && !m.partial.ClockBound() && !m.shadow.ClockBound())
 }
 
 // current reports whether what is unusual need not be asked again. That somebody's own

@@ -75,6 +75,9 @@ func (g *Gate) observe(r *http.Request, v *Verdict) {
 	}
 	g.Observe.Request(&e)
 	v.span.End(&e)
+	if v.shadow.judged {
+		g.Observe.Shadow(int(v.Decision.Action), int(v.shadow.decision.Action))
+	}
 }
 
 // act is the only place that lets a request through.

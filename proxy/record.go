@@ -14,7 +14,7 @@ import (
 // recordAllow has the request in the audit log before it is forwarded. A repeat of what
 // is already there is counted, and costs no I/O.
 func (g *Gate) recordAllow(r *http.Request, v *Verdict) error {
-	if len(v.Decision.Reported) == 0 && len(v.Decision.Rules) == 0 && len(v.rpc.Methods) == 0 {
+	if len(v.Decision.Reported) == 0 && len(v.Decision.Rules) == 0 && len(v.rpc.Methods) == 0 && !v.shadow.differs(&v.Decision) {
 		known, err := g.Audit.Repeat(audit.Same{
 			Session: v.Session.ID, IP: v.Facts.IP.Address, Route: v.Route.Name,
 			Policy: v.snapshot.Policy.Hash(), Decision: policy.Allow.String(),
@@ -44,6 +44,7 @@ func (g *Gate) record(r *http.Request, v *Verdict, event, incident string) audit
 		Method: r.Method, Host: v.Target.Host, Path: v.Target.Path,
 		Action: v.Decision.Action.String(), Rules: v.Decision.Rules, Reasons: v.Decision.Reasons,
 		Score: v.Decision.Score, Reported: v.Decision.Reported, Incident: incident, Facts: &f,
+		Shadow: v.shadowRecord(&f),
 	}
 	if v.Route != nil {
 		rec.Route = v.Route.Name

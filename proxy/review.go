@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"log/slog"
+	"net/netip"
 	"runtime"
 	"sync"
 	"time"
@@ -41,7 +42,7 @@ func (g *Gate) alive(m *memo, now time.Time) bool {
 // asked: there is none.
 func (g *Gate) Rehearse(next *Snapshot) *rehearse.Tally { return g.compare(g.current.Load(), next) }
 
-// compare runs on half of the processors: requests go on meanwhile.
+// compare runs on all processors, and makes way for requests several times a millisecond.
 func (g *Gate) compare(before, after *Snapshot) *rehearse.Tally {
 	now := g.Now()
 	var all []lastSeen
@@ -52,13 +53,16 @@ func (g *Gate) compare(before, after *Snapshot) *rehearse.Tally {
 			g.live.Invalidate(id)
 		}
 	}
-	workers := max(1, runtime.GOMAXPROCS(0)/2)
+	workers := runtime.GOMAXPROCS(0)
 	tallies := make([]rehearse.Tally, workers)
 	var running sync.WaitGroup
 	for i := range workers {
 		part := all[len(all)*i/workers : len(all)*(i+1)/workers]
 		running.Go(func() {
-			for _, l := range part {
+			for n, l := range part {
+				if n%64 == 0 {
+					runtime.Gosched()
+				}
 				was, is := l.again(before, now), l.again(after, now)
 				p := &l.memo.session.Person
 				if l.person != nil {
@@ -95,6 +99,13 @@ func (l lastSeen) again(s *Snapshot, now time.Time) policy.Decision {
 		return s.Policy.Settle(&f, m.partial)
 	}
 	return s.Policy.Settle(&f, policy.Partial{})
+}
+
+// SessionFacts fills in what a session says of itself: who it belongs to, what they
+// proved and when, as of now and from an address.
+func SessionFacts(f *policy.Facts, s authn.Session, addr netip.Addr, now time.Time) {
+	identityFacts(f, s, now)
+	sessionFacts(f, &s, addr, now)
 }
 
 // reviewSessions says what a new snapshot changes for the sessions that are alive. The

@@ -61,6 +61,7 @@ type app struct {
 	redirect net.Listener       // nil: nothing sends http to https
 	notify   *edge.Notifier     // nil: nobody is told how we are
 	reloads  reloads
+	policies policyDesk
 	drain    time.Duration
 	stopping atomic.Bool // readiness is over, requests in flight go on
 
@@ -108,7 +109,7 @@ func (a *app) assemble(ctx context.Context) (err error) {
 		return err
 	}
 	s := &proxy.Snapshot{Intel: a.intel.Current()}
-	if s.Policy, err = compilePolicy(c, s.Intel); err != nil {
+	if s.Policy, s.Shadow, err = compilePolicies(c, s.Intel); err != nil {
 		return err
 	}
 	if s.Routes, s.Clients, err = requestReaders(c); err != nil {
@@ -138,6 +139,9 @@ func (a *app) assemble(ctx context.Context) (err error) {
 		return err
 	}
 	if err := a.front(s); err != nil {
+		return err
+	}
+	if err := a.noteStart(ctx); err != nil {
 		return err
 	}
 	cancel := a.intel.OnSwap(func(*ipintel.Snapshot) {
@@ -326,6 +330,8 @@ func (a *app) background(ctx context.Context) (wait func()) {
 		a.shed.Run,
 		a.gate.Run,
 		a.watchCertificates,
+		a.watchPolicy,
+		a.policyRequests,
 		func(ctx context.Context) {
 			if err := a.upstream.Run(ctx); err != nil && ctx.Err() == nil {
 				a.logger.Error("upstreams are not checked any more", "error", err)

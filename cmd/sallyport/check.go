@@ -30,7 +30,7 @@ func (checkCmd) Run(g *globals, std stdio) error {
 		return errors.Join(append(found, err)...)
 	}
 	found = append(found, sourceMistakes(c, intel)...)
-	p, err := compilePolicy(c, intel)
+	p, _, err := compilePolicies(c, intel)
 	if err != nil {
 		found = append(found, err)
 	}

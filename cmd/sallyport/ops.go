@@ -119,6 +119,9 @@ var (
 	descReloads        = prometheus.NewDesc("sallyport_config_reloads_total", "Reloads of the configuration since the start.", []string{"outcome"}, nil)
 	descReloaded       = prometheus.NewDesc("sallyport_config_reloaded", "0 if the last reload was refused and what ran before goes on.", nil, nil)
 	descSessions       = prometheus.NewDesc("sallyport_sessions", "Sessions that are alive; missing while the store does not answer.", nil, nil)
+	descPolicyRefused  = prometheus.NewDesc("sallyport_policy_reload_refused", "Whether (1) the last policy that somebody wanted in force was refused, and what ran before goes on.", nil, nil)
+	descPolicies       = prometheus.NewDesc("sallyport_policy_changes_total", "Policies that somebody wanted in force since the start.", []string{"outcome"}, nil)
+	descRejudged       = prometheus.NewDesc("sallyport_sessions_rejudged", "Live sessions that the last change of policy or IP data judged again, by what it changed.", []string{"change"}, nil)
 	descStreams        = prometheus.NewDesc("sallyport_open_streams", "Open streams, by kind.", []string{"kind"}, nil)
 	descShedRequests   = prometheus.NewDesc("sallyport_requests_in_flight", "Requests that are being handled.", nil, nil)
 	descShed           = prometheus.NewDesc("sallyport_shed_total", "Requests answered 503 because there were too many.", nil, nil)
@@ -128,7 +131,7 @@ var (
 )
 
 func (opsCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descSourceAge, descSourceFailures, descSourceLoaded, descSourceNetworks, descSwaps, descLookupFaults, descSessions, descStreams, descShedRequests, descShed, descUpstreamUp, descReloads, descReloaded, descAuditRecords, descHealthy,
+	for _, d := range []*prometheus.Desc{descSourceAge, descSourceFailures, descSourceLoaded, descSourceNetworks, descSwaps, descLookupFaults, descSessions, descStreams, descShedRequests, descShed, descUpstreamUp, descReloads, descReloaded, descPolicyRefused, descPolicies, descRejudged, descAuditRecords, descHealthy,
 		descHistoryKept, descHistoryWaiting, descHistoryDropped, descHistoryErrors} {
 		out <- d
 	}
@@ -164,6 +167,14 @@ func (c opsCollector) Collect(out chan<- prometheus.Metric) {
 	gauge(descReloaded, up(!c.app.reloads.lastRefused.Load()))
 	if n, err := c.app.countSessions(context.Background()); err == nil {
 		gauge(descSessions, float64(n))
+	}
+	gauge(descPolicyRefused, up(c.app.policies.pending.Load()))
+	counter(descPolicies, float64(c.app.policies.applied.Load()), "applied")
+	counter(descPolicies, float64(c.app.policies.refusals.Load()), "refused")
+	if t := c.app.gate.Reviewed(); t != nil {
+		for change, n := range map[string]int64{"none": t.Judged - t.Changed(), "newly_blocked": t.Blocked, "newly_stepped_up": t.SteppedUp, "newly_allowed": t.Allowed} {
+			gauge(descRejudged, float64(n), change)
+		}
 	}
 	for _, k := range []streams.Kind{streams.Download, streams.WebSocket, streams.EventStream, streams.GRPC, streams.Upgrade} {
 		gauge(descStreams, float64(c.app.streams.Count(k)), k.String())

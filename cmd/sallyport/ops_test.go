@@ -146,7 +146,7 @@ func TestMetrics(t *testing.T) {
 		`sallyport_config_reloads_total{outcome="applied"} 0`,
 		`sallyport_config_reloads_total{outcome="refused"} 0`,
 		`sallyport_config_reloaded 1`,
-		`sallyport_audit_records_total 0`,
+		`sallyport_audit_records_total 1`,
 		`sallyport_history_entries{kind="people"} 0`,
 		`sallyport_history_waiting 0`,
 		`sallyport_history_dropped_total{outcome="lost"} 0`,

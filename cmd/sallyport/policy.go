@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +21,11 @@ type policyCmd struct {
 	Test    policyTestCmd    `cmd:"" help:"Run the tests of the policy file."`
 	Explain policyExplainCmd `cmd:"" help:"Say what would happen to a request, and why."`
 
+	Apply    policyApplyCmd    `cmd:"" help:"Bring a policy into force in the running proxy."`
+	Rollback policyRollbackCmd `cmd:"" help:"Bring a policy into force again that once was."`
+	History  policyHistoryCmd  `cmd:"" help:"List the policies that were in force, and those that were refused."`
+	Show     policyShowCmd     `cmd:"" help:"Print a policy that was in force."`
+
 	Lint     policyLintCmd     `cmd:"" help:"Say what is suspicious about the policy, though it is not wrong."`
 	Fmt      policyFmtCmd      `cmd:"" help:"Put policy files into their canonical layout."`
 	Schema   policySchemaCmd   `cmd:"" help:"Print the JSON Schema of policy files, for editors."`
@@ -32,7 +38,7 @@ type policyExplainCmd struct {
 	User        string        `placeholder:"EMAIL" help:"Who; without it nobody is signed in."`
 	Groups      []string      `placeholder:"GROUP" help:"Their groups."`
 	Countries   []string      `placeholder:"CC" help:"Their declared work countries; default: the roster's."`
-	IP          string        `placeholder:"ADDRESS" help:"Where from; required without --facts."`
+	IP          string        `placeholder:"ADDRESS" help:"Where from; required without --facts, --session and --incident."`
 	Route       string        `placeholder:"NAME" help:"Which route (default: the only one)."`
 	Method      string        `default:"GET" help:"HTTP method."`
 	Path        string        `placeholder:"PATH" help:"Path, without the query (default: where the route begins)."`
@@ -43,10 +49,16 @@ type policyExplainCmd struct {
 	Set         []string      `sep:"none" placeholder:"FACT=VALUE" help:"Any fact, after all others, as in --set seen.new_country=true; may be given again."`
 	Facts       string        `placeholder:"FILE" help:"All facts: their JSON, or a record of the audit log; - reads standard input."`
 	JSON        bool          `name:"json" help:"As JSON."`
+
+	Session  string `placeholder:"ID" help:"Instead of a made-up request: this live session, where it was last seen."`
+	Incident string `placeholder:"ID" help:"Instead of a made-up request: what was recorded under this incident."`
 }
 
 // Run judges a made-up request with the production evaluator and shows everything.
-func (p policyExplainCmd) Run(g *globals, std stdio) error {
+func (p policyExplainCmd) Run(ctx context.Context, g *globals, std stdio) error {
+	if p.Session != "" || p.Incident != "" {
+		return p.known(ctx, g, std)
+	}
 	c, err := config.Load(g.Config)
 	if err != nil {
 		return err

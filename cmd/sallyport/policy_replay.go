@@ -89,7 +89,7 @@ func (p policyReplayCmd) Run(ctx context.Context, g *globals, std stdio) error {
 			return errNo
 		}
 	}
-	run := replayRun{files: report.Files, candidate: candidate, routes: c.RouteNames()}
+	run := replayRun{lines: audit.Lines(report.Files...), candidate: candidate, routes: c.RouteNames()}
 	if p.Since > 0 {
 		run.since = time.Now().Add(-time.Duration(p.Since))
 	}

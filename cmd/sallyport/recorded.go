@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"iter"
 	"net/netip"
 	"runtime"
 	"slices"
@@ -76,9 +77,9 @@ func readRecorded(raw []byte, names []string) (*rehearse.Recorded, error) {
 	return r, err
 }
 
-// replayRun judges the records of files again.
+// replayRun judges the records of a log again.
 type replayRun struct {
-	files     []string
+	lines     iter.Seq2[audit.Line, error] // not decoded
 	candidate *policy.Policy
 	present   *policy.Policy // nil: compared with what was recorded
 	routes    []string       // records of others are passed over
@@ -156,7 +157,7 @@ func (r replayRun) read(ctx context.Context, work chan<- [][]byte) (damaged int6
 			return false
 		}
 	}
-	for line, err := range audit.Lines(r.files...) {
+	for line, err := range r.lines {
 		if _, bad := errors.AsType[*audit.LineError](err); bad {
 			damaged++
 			continue

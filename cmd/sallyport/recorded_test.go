@@ -118,7 +118,7 @@ func TestWhatIsNotJudgedIsCounted(t *testing.T) {
 	if err := os.WriteFile(file, append([]byte(strings.Repeat("x", 100_000)+"\n{\n"), text...), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	run := replayRun{files: []string{file}, candidate: rehearsed(t, "  - {name: us, when: 'ip.country == \"US\"', then: block}\n"), routes: []string{"treasury"}, since: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
+	run := replayRun{lines: audit.Lines(file), candidate: rehearsed(t, "  - {name: us, when: 'ip.country == \"US\"', then: block}\n"), routes: []string{"treasury"}, since: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
 	got, err := run.run(t.Context())
 	if err != nil || got.Judged != 1 || got.Blocked != 1 || got.Lines != 8 {
 		t.Fatalf("%+v %v", got, err)
@@ -132,7 +132,7 @@ func TestWhatIsNotJudgedIsCounted(t *testing.T) {
 
 func TestReplayEndsWhenToldTo(t *testing.T) {
 	file, _ := writeLog(t, 1, nil)
-	run := replayRun{files: []string{file}, candidate: rehearsed(t, "  - {name: a, when: ip.vpn, then: block}\n")}
+	run := replayRun{lines: audit.Lines(file), candidate: rehearsed(t, "  - {name: a, when: ip.vpn, then: block}\n")}
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
 	if _, err := run.run(ctx); err == nil {

@@ -41,6 +41,17 @@ func compilePolicy(c *config.Config, intel *ipintel.Snapshot) (*policy.Policy, e
 	return p, nil
 }
 
+// compilePolicies compiles the configured policy and, if there is one, that in shadow.
+func compilePolicies(c *config.Config, intel *ipintel.Snapshot) (enforced, shadow *policy.Policy, err error) {
+	if enforced, err = compilePolicy(c, intel); err != nil || c.ShadowFile == "" {
+		return enforced, nil, err
+	}
+	what := policyConfig(c, intel)
+	what.Name, what.Source = c.ShadowFile, c.ShadowSource
+	shadow, err = policy.Compile(what)
+	return enforced, shadow, err
+}
+
 func policyConfig(c *config.Config, intel *ipintel.Snapshot) policy.Config {
 	provides := intel.Provides()
 	return policy.Config{Name: c.PolicyFile, Source: c.PolicySource, Routes: c.RouteNames(), Grants: c.Grants(), Provides: &provides, NoAttestation: true}
@@ -92,6 +103,8 @@ func (a *app) hangup(ctx context.Context) {
 // IP data is no part of that: a source that is right comes into use, one that is not
 // keeps what it had, here as when its file changes.
 func (a *app) reload(ctx context.Context) error {
+	a.policies.mu.Lock()
+	defer a.policies.mu.Unlock()
 	if err := a.audit.Reopen(); err != nil {
 		a.logger.Error("the audit log was not reopened", "error", err)
 	}
@@ -102,28 +115,40 @@ func (a *app) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	compiled, err := compilePolicy(c, a.intel.Current())
-	if err != nil {
+	a.policies.seen = digestOf(c.PolicySource, c.ShadowSource)
+	h := how{origin: "signal"}
+	next := *a.gate.Current()
+	if next.Policy, next.Shadow, err = compilePolicies(c, a.intel.Current()); err != nil {
+		a.refusePolicy(ctx, c.PolicySource, h, err)
 		return err
 	}
 	table, clients, err := requestReaders(c)
 	if err != nil {
 		return err
 	}
-	if err := a.reloadCertificates(); err != nil { // the last thing that can fail
+	outcome, report, err := a.vet(ctx, c, &next, h)
+	if err != nil {
+		a.refusePolicy(ctx, c.PolicySource, h, err)
+		return fmt.Errorf("policy: %w", err)
+	}
+	if err := a.reloadCertificates(); err != nil {
+		return err
+	}
+	if err := a.recordPolicy(ctx, c, next.Policy, outcome, h, report); err != nil { // the last thing that can fail
 		return err
 	}
 	if waiting := needRestart(a.config, c); len(waiting) > 0 {
 		a.logger.Warn("changed in the configuration, but not in force before a restart", "keys", waiting)
 	}
 	a.gate.Update(func(now proxy.Snapshot) proxy.Snapshot {
-		now.Policy, now.Routes, now.Clients, now.Options = compiled, table, clients, routeOptions(c)
+		now.Policy, now.Shadow, now.Routes, now.Clients, now.Options = next.Policy, next.Shadow, table, clients, routeOptions(c)
 		return a.withIntel(now)
 	})
 	a.upstream.Use(table)
 	a.roster.set(c.Roster)
 	a.routes.Store(&c.Routes)
-	a.logger.Info("reloaded", "policy", compiled.Hash(), "routes", len(c.Routes), "roster", len(c.Roster))
+	a.policies.loaded = c
+	a.logger.Info("reloaded", "policy", next.Policy.Hash(), "routes", len(c.Routes), "roster", len(c.Roster))
 	return nil
 }
 

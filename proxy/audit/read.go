@@ -137,7 +137,7 @@ func Tail(ctx context.Context, log string, n int, follow bool) iter.Seq2[Line, e
 			yield(Line{File: log}, err)
 			return
 		}
-		t := &tail{yield: yield}
+		t := &tail{yield: yield, decode: true}
 		defer t.close()
 		for _, p := range places {
 			if !t.open(p) || !t.read() {
@@ -146,6 +146,24 @@ func Tail(ctx context.Context, log string, n int, follow bool) iter.Seq2[Line, e
 		}
 		if follow {
 			t.follow(ctx, log)
+		}
+	}
+}
+
+// LastLines yields the last n lines of the log, as Lines does.
+func LastLines(log string, n int) iter.Seq2[Line, error] {
+	return func(yield func(Line, error) bool) {
+		places, err := lastLines(log, n)
+		if err != nil {
+			yield(Line{File: log}, err)
+			return
+		}
+		t := &tail{yield: yield}
+		defer t.close()
+		for _, p := range places {
+			if !t.open(p) || !t.read() {
+				return
+			}
 		}
 	}
 }
@@ -219,6 +237,7 @@ func fromEnd(path string, n int) (int64, int, error) {
 // tail reads a file as far as it goes, again and again.
 type tail struct {
 	yield  func(Line, error) bool
+	decode bool
 	path   string
 	f      *os.File
 	offset int64
@@ -273,7 +292,13 @@ func (t *tail) read() bool {
 			return false
 		}
 		t.offset = begin + raw.end
-		if !t.yield(decodeLine(t.path, 0, raw)) {
+		line, err := Line{File: t.path, Raw: raw.raw}, error(nil)
+		if raw.long {
+			err = &LineError{t.path, 0, errLong}
+		} else if t.decode {
+			err = line.Decode()
+		}
+		if !t.yield(line, err) {
 			return false
 		}
 	}

@@ -46,6 +46,7 @@ type Config struct {
 type Observer struct {
 	access   *slog.Logger
 	requests *prometheus.CounterVec
+	shadow   [3][3]prometheus.Counter      // by what was done and what the policy in shadow would have done
 	known    map[series]prometheus.Counter // resolved once: no hashing of labels for each request
 	verdict  prometheus.Histogram
 	added    prometheus.Histogram
@@ -83,6 +84,15 @@ func New(c Config) (*Observer, error) {
 			return nil, err
 		}
 	}
+	shadow := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sallyport_policy_shadow_total", Help: "Requests, by what was done and what the policy in shadow would have done."}, []string{"enforced", "shadow"})
+	if err := c.Registry.Register(shadow); err != nil {
+		return nil, err
+	}
+	for i, enforced := range verdicts {
+		for j, instead := range verdicts {
+			o.shadow[i][j] = shadow.WithLabelValues(enforced, instead)
+		}
+	}
 	for _, route := range append([]string{""}, c.Routes...) {
 		o.totals[route] = o.total.WithLabelValues(route)
 		for _, action := range actions {
@@ -93,6 +103,12 @@ func New(c Config) (*Observer, error) {
 	}
 	return o, nil
 }
+
+// verdicts are in the order of policy.Action.
+var verdicts = [...]string{"block", "step_up", "allow"}
+
+// Shadow counts a request that a policy in shadow judged too. Both are a policy.Action.
+func (o *Observer) Shadow(enforced, instead int) { o.shadow[enforced][instead].Inc() }
 
 var classes = [...]string{"0xx", "1xx", "2xx", "3xx", "4xx", "5xx"}
 

@@ -57,6 +57,9 @@ type Config struct {
 
 	PolicyFile   string
 	PolicySource []byte
+	ShadowFile   string // "": no policy in shadow
+	ShadowSource []byte
+	PolicyGuard  PolicyGuard
 	Roster       Roster
 
 	IPData   ipintel.Config
@@ -102,6 +105,13 @@ type Behavior struct {
 	Offices      []netip.Prefix
 	// In addition to those that package behavior knows.
 	MobileASNs, SatelliteASNs []uint32
+}
+
+// PolicyGuard says when a new policy is refused for whom it would lock out.
+type PolicyGuard struct {
+	MaxNewlyBlocked float64 // share of the people, 0 to 1
+	BreakGlassGroup string  // of whom it may block nobody; "": there is none
+	Days            int     // how far back recorded decisions count
 }
 
 // Limits bound what one request may cost.

@@ -57,7 +57,13 @@ type file struct {
 	Audit struct {
 		File string `yaml:"file"`
 	} `yaml:"audit"`
-	Policy string `yaml:"policy"`
+	Policy       string `yaml:"policy"`
+	PolicyShadow string `yaml:"policy_shadow"`
+	PolicyGuard  struct {
+		MaxNewlyBlocked string `yaml:"max_newly_blocked"`
+		BreakGlassGroup string `yaml:"break_glass_group"`
+		Days            int64  `yaml:"days"`
+	} `yaml:"policy_guard"`
 	Roster string `yaml:"roster"`
 	IPData struct {
 		Databases []string `yaml:"databases"`
@@ -152,6 +158,8 @@ func defaults() file {
 	f.Policy = "policy.yaml"
 	f.Behavior.Retention = 400 * 24 * time.Hour
 	f.Behavior.RawAddresses = 30 * 24 * time.Hour
+	f.PolicyGuard.MaxNewlyBlocked = "20%"
+	f.PolicyGuard.Days = 7
 	f.Limits.Header = 32 << 10
 	f.Limits.Connections = 20_000
 	f.Limits.ConnectionsPerClient = 512

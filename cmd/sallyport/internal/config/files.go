@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"sallyport/policy"
@@ -121,6 +122,11 @@ func (b *builder) policyFiles() {
 		b.c.PolicyFile = b.path(b.f.Policy)
 		b.c.PolicySource, _ = b.read("policy", b.f.Policy, "a policy file; `sallyport init` writes one to start from", maxPolicy)
 	}
+	if b.f.PolicyShadow != "" {
+		b.c.ShadowFile = b.path(b.f.PolicyShadow)
+		b.c.ShadowSource, _ = b.read("policy_shadow", b.f.PolicyShadow, "a policy file", maxPolicy)
+	}
+	b.policyGuard()
 	if b.f.Roster == "" {
 		return
 	}
@@ -132,6 +138,19 @@ func (b *builder) policyFiles() {
 			b.elsewhere = append(b.elsewhere, found...)
 		}
 	}
+}
+
+func (b *builder) policyGuard() {
+	g := b.f.PolicyGuard
+	number, percent := strings.CutSuffix(g.MaxNewlyBlocked, "%")
+	share, err := strconv.ParseFloat(number, 64)
+	if !percent || err != nil || !(share >= 0 && share <= 100) {
+		b.at("policy_guard.max_newly_blocked", fmt.Sprintf("%q is not a share of the people", g.MaxNewlyBlocked), "0% to 100%, such as 10%; 100% never refuses")
+	}
+	if g.Days < 0 || g.Days > 90 {
+		b.at("policy_guard.days", fmt.Sprintf("%d days is out of range", g.Days), "0 (live sessions alone) to 90")
+	}
+	b.c.PolicyGuard = PolicyGuard{MaxNewlyBlocked: share / 100, BreakGlassGroup: g.BreakGlassGroup, Days: int(g.Days)}
 }
 
 func (b *builder) ipData() {

@@ -137,6 +137,11 @@ var mistakes = []mistake{
 	{"store without path", session, "store: 'sqlite:'", 7, 8, "not a store", "", ""},
 	{"audit is a folder", session, "audit: {file: folder}", 7, 15, "not a regular file", "", ""},
 	{"audit is the store", session, "store: sqlite:x\naudit: {file: x}", 8, 15, "the store is the same file", "", ""},
+	{"shadow missing", session, "policy_shadow: none.yaml", 7, 16, "there is no file", "a policy file", ""},
+	{"guard without percent", session, "policy_guard: {max_newly_blocked: 10}", 7, 35, "not a share of the people", "10%", ""},
+	{"guard beyond everybody", session, "policy_guard: {max_newly_blocked: 101%}", 7, 35, "not a share of the people", "", ""},
+	{"guard of no number", session, "policy_guard: {max_newly_blocked: NaN%}", 7, 35, "not a share of the people", "", ""},
+	{"guard for a year", session, "policy_guard: {days: 365}", 7, 22, "out of range", "live sessions alone", ""},
 	{"policy missing", session, "policy: none.yaml", 7, 9, "there is no file", "sallyport init", ""},
 	{"roster missing", session, "roster: none.csv", 7, 9, "there is no file", "email,countries,timezone", ""},
 

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"sallyport/cmd/sallyport/internal/config"
+	"sallyport/policy/rehearse"
+	"sallyport/proxy"
+	"sallyport/proxy/audit"
+)
+
+const (
+	guardLines  = 100_000          // of the audit log, the newest
+	guardFor    = 20 * time.Second // for reading them; what was read until then counts
+	guardPeople = 1000             // in a report
+)
+
+// guardReport is whom a policy would lock out, and what that is known from.
+type guardReport struct {
+	Sessions  int64         `json:"sessions"`          // live ones that were judged
+	Decisions int64         `json:"decisions"`         // recorded ones that were
+	Since     time.Time     `json:"since,omitzero"`    // when the oldest of them was made
+	Note      string        `json:"note,omitempty"`    // why there are not more of them
+	People    int           `json:"people"`            // who were judged
+	Blocked   []guardPerson `json:"newly_blocked"`     // those of them that something would be blocked for which is not now
+	Refused   string        `json:"refused,omitempty"` // why the policy is refused; "": it is not
+}
+
+type guardPerson struct {
+	User       string   `json:"user"`
+	Rules      []string `json:"rules"`
+	BreakGlass bool     `json:"break_glass,omitempty"`
+}
+
+// guard judges, by a snapshot that is not in force, the sessions that are alive and what
+// was recorded in the last days, and compares with what the one in force says today:
+// what that blocks already is no news, whatever was recorded. Somebody is newly
+// blocked if anything that they do, or did, would be.
+func (a *app) guard(ctx context.Context, c *config.Config, next *proxy.Snapshot) guardReport {
+	live := a.gate.Rehearse(next)
+	r := guardReport{Sessions: live.Judged}
+	people := map[string]*guardPerson{}
+	learn := func(list []rehearse.Person) {
+		for _, p := range list {
+			if p.User == "" {
+				continue // strangers are not people who work here
+			}
+			g := people[p.User]
+			if g == nil {
+				g = &guardPerson{User: p.User}
+				people[p.User] = g
+			}
+			g.BreakGlass = g.BreakGlass || c.PolicyGuard.BreakGlassGroup != "" && slices.Contains(p.Groups, c.PolicyGuard.BreakGlassGroup)
+			if p.Blocked > 0 {
+				g.Rules = append(g.Rules, p.Rules...)
+				slices.Sort(g.Rules)
+				g.Rules = slices.Compact(g.Rules)
+			}
+		}
+	}
+	learn(live.People())
+	if c.PolicyGuard.Days > 0 {
+		learn(a.guardRecords(ctx, c, next, &r))
+	}
+	r.People = len(people)
+	for _, user := range slices.Sorted(maps.Keys(people)) {
+		if p := people[user]; len(p.Rules) > 0 {
+			r.Blocked = append(r.Blocked, *p)
+		}
+	}
+	r.judge(c.PolicyGuard)
+	r.Blocked = r.Blocked[:min(len(r.Blocked), guardPeople)]
+	return r
+}
+
+// guardRecords judges what was recorded.
+func (a *app) guardRecords(ctx context.Context, c *config.Config, next *proxy.Snapshot, r *guardReport) []rehearse.Person {
+	since := time.Now().AddDate(0, 0, -c.PolicyGuard.Days)
+	ctx, cancel := context.WithTimeout(ctx, guardFor)
+	defer cancel()
+	run := replayRun{lines: audit.LastLines(a.config.AuditFile, guardLines), candidate: next.Policy, present: a.gate.Current().Policy, routes: c.RouteNames(), since: since}
+	result, err := run.run(ctx)
+	r.Decisions, r.Since = result.Judged, result.First
+	switch {
+	case err != nil:
+		r.Note = "not all of the audit log was read: " + err.Error()
+	case result.Lines >= guardLines && result.Skipped[beforeSince] == 0:
+		r.Note = fmt.Sprintf("the last %d lines of the audit log, which do not go back %d days", guardLines, c.PolicyGuard.Days)
+	}
+	if result.Open > 0 {
+		r.Note = strings.TrimPrefix(r.Note+fmt.Sprintf("; %d decisions lack facts that would decide", result.Open), "; ")
+	}
+	return result.People()
+}
+
+// judge says whether that is too many, or somebody who must not be locked out.
+func (r *guardReport) judge(g config.PolicyGuard) {
+	var glass []string
+	for _, p := range r.Blocked {
+		if p.BreakGlass {
+			glass = append(glass, p.User)
+		}
+	}
+	switch share := float64(len(r.Blocked)) / float64(max(1, r.People)); {
+	case len(glass) > 0:
+		r.Refused = fmt.Sprintf("it would block %s of the break-glass group %s", some(glass, 5), g.BreakGlassGroup)
+	case share > g.MaxNewlyBlocked:
+		r.Refused = fmt.Sprintf("it would newly block %d of %d people (%.0f%%; policy_guard.max_newly_blocked is %g%%)", len(r.Blocked), r.People, 100*share, 100*g.MaxNewlyBlocked)
+	}
+}
+
+// Text is the report for people.
+func (r guardReport) Text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Judged %d live sessions and %d recorded decisions of %d people", r.Sessions, r.Decisions, r.People)
+	if !r.Since.IsZero() {
+		fmt.Fprintf(&b, " since %s", r.Since.UTC().Format(time.DateTime))
+	}
+	b.WriteString(".\n")
+	if r.Note != "" {
+		fmt.Fprintf(&b, "Note: %s.\n", r.Note)
+	}
+	if len(r.Blocked) == 0 {
+		b.WriteString("Nobody would be newly blocked.\n")
+		return b.String()
+	}
+	fmt.Fprintf(&b, "Newly blocked, now or for something they did: %d\n", len(r.Blocked))
+	for _, p := range r.Blocked {
+		fmt.Fprintf(&b, "  %s  %s", plain(p.User), strings.Join(p.Rules, ", "))
+		if p.BreakGlass {
+			b.WriteString("  (break-glass group)")
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+func (r guardReport) users() []string {
+	list := make([]string, len(r.Blocked))
+	for i, p := range r.Blocked {
+		list[i] = p.User
+	}
+	return list
+}
+
+// some names the first few.
+func some(list []string, n int) string {
+	if len(list) <= n {
+		return strings.Join(list, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(list[:n], ", "), len(list)-n)
+}

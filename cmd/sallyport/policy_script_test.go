@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"os"
+	"path/filepath"
+	"regexp"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"sallyport/cmd/sallyport/internal/config"
+	"sallyport/cmd/sallyport/internal/sqlstore"
+	"sallyport/policy"
+	"sallyport/proxy/audit"
+)
+
+func init() {
+	scriptCommands["record"] = cmdRecord
+	scriptCommands["hash"] = cmdHash
+	scriptCommands["incident"] = cmdIncident
+}
+
+// record FOLDER EMAIL COUNTRY puts into the audit log of a store, of which no proxy
+// runs, that somebody was let through to the wiki an hour ago; its incident is EMAIL.
+func cmdRecord(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: record FOLDER EMAIL COUNTRY")
+	}
+	ctx, dir := context.Background(), ts.MkAbs(args[0])
+	db, err := sqlstore.Open(ctx, "sqlite:"+filepath.Join(dir, "sallyport.db"), sqlstore.Options{})
+	ts.Check(err)
+	l, err := openAudit(ctx, &config.Config{AuditFile: filepath.Join(dir, "audit.jsonl")}, db, nil)
+	ts.Check(err)
+	at := time.Now().Add(-time.Hour)
+	f := &policy.Facts{
+		IP:      policy.IP{Address: "198.51.100.200", Version: 4, Country: args[2]},
+		User:    policy.User{Email: args[1], Subject: args[1], Issuer: "https://idp", StartedDays: -1},
+		Session: policy.Session{ID: "session-of-" + args[1], Level: "verified", Age: time.Minute, VerifiedAge: time.Minute, VerifiedHere: true},
+		Request: policy.Request{Purpose: "access", Route: "wiki", Method: "GET", Host: "localhost", Path: "/wiki"},
+		Time:    policy.Time{Now: at},
+	}
+	err = l.Append(ctx, audit.Record{Time: at, Event: "access", User: args[1], IP: f.IP.Address, Country: f.IP.Country, Route: "wiki", Action: "allow",
+		Session: f.Session.ID, Incident: args[1], Policy: "0123456789abcdef", Facts: f})
+	ts.Check(errors.Join(err, l.Close(), db.Close()))
+}
+
+// hash FILE sets $HASH to how the hash of a file begins.
+func cmdHash(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: hash FILE")
+	}
+	text, err := os.ReadFile(ts.MkAbs(args[0]))
+	ts.Check(err)
+	sum := sha256.Sum256(text)
+	ts.Setenv("HASH", hex.EncodeToString(sum[:])[:12])
+}
+
+// incident FILE sets $INCIDENT to what a refusal names.
+func cmdIncident(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: incident FILE")
+	}
+	found := regexp.MustCompile(`"incident":\s*"([^"]+)"`).FindStringSubmatch(ts.ReadFile(args[0]))
+	if found == nil {
+		ts.Fatalf("no incident in %s", args[0])
+	}
+	ts.Setenv("INCIDENT", found[1])
+}

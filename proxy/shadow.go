@@ -1,0 +1,44 @@
+package proxy
+
+import (
+	"slices"
+
+	"sallyport/policy"
+	"sallyport/proxy/audit"
+)
+
+// shadowed is what the policy in shadow thinks of a request. It decides nothing: nothing
+// but records and a metric looks at it.
+type shadowed struct {
+	judged   bool
+	decision policy.Decision
+}
+
+// judgeShadow judges with the policy in shadow, if there is one, as with the other: what
+// is the same for every request of the session is remembered beside that of the other.
+func (v *Verdict) judgeShadow(known *memo) {
+	if s := v.snapshot.Shadow; s != nil {
+		v.shadow = shadowed{true, s.Conclude(&v.Facts, known.shadow)}
+	}
+}
+
+// differs reports whether the policy in shadow would do something else, or the same for
+// other reasons.
+func (s *shadowed) differs(d *policy.Decision) bool {
+	return s.judged && (s.decision.Action != d.Action || !slices.Equal(s.decision.Rules, d.Rules))
+}
+
+// shadowRecord is what stands in a record beside the verdict; nil if that is the same.
+func (v *Verdict) shadowRecord(f *policy.Facts) *audit.Shadow {
+	if v.snapshot == nil || v.snapshot.Shadow == nil {
+		return nil
+	}
+	s := v.shadow
+	if !s.judged { // an event of one of our own pages, or a message inside a stream
+		s = shadowed{true, v.snapshot.Shadow.Decide(f)}
+	}
+	if !s.differs(&v.Decision) {
+		return nil
+	}
+	return &audit.Shadow{Policy: v.snapshot.Shadow.Hash(), Action: s.decision.Action.String(), Rules: append([]string{}, s.decision.Rules...)}
+}
