@@ -142,7 +142,7 @@ func (d *deployment) events() (list []string) {
 	return list
 }
 
-const usBlocked = "version: 1\nrules:\n  - {name: no-us, when: 'ip.country == \"US\"', then: block}\n"
+const usBlocked = "version: 1\nrules:\n  - {name: no-us, when: 'ip.country in [\"US\", \"KP\"]', then: block}\n"
 
 // The guard counts people, by sessions that are alive and by what is recorded, and
 // spares nobody of the break-glass group; with force it only says whom.

@@ -326,3 +326,19 @@ func TestRepeatedBlocksOfNobody(t *testing.T) {
 	mustClose(t, l)
 	wantCounts(t, cfg, 0, 0, 0, 0, 0, 1000)
 }
+
+// An allow that a policy in shadow would not have given is a run of its own, and so is
+// each verdict and reason that it would have had.
+func TestShadowIsPartOfARun(t *testing.T) {
+	seen := map[Same]int{}
+	for i, s := range []*Shadow{nil, {Policy: "p", Action: "block", Rules: []string{"a"}}, {Policy: "p", Action: "block", Rules: []string{"b"}}, {Policy: "p", Action: "step_up", Rules: []string{"a"}}, {Policy: "q", Action: "block", Rules: []string{"a"}}} {
+		k := SameAs(&Record{Event: "access", Session: "s", Action: "allow", Shadow: s})
+		if other, known := seen[k]; known {
+			t.Errorf("%d and %d are one run", other, i)
+		}
+		seen[k] = i
+	}
+	if k := SameAs(&Record{Event: "access", Session: "s", Action: "allow"}); k.Decision != "allow" {
+		t.Errorf("without a shadow: %q", k.Decision)
+	}
+}
