@@ -79,8 +79,9 @@ var tell = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	io.WriteString(w, "GET "+r.URL.Path)
 })
 
-// lingering is a folder for files that goroutines of autocert's own, which nobody
-// can wait for, still make and delete while a test ends: t.TempDir would fail it.
+// lingering is a folder for files that goroutines of autocert's own, or processes of a
+// browser's, which nobody can wait for, still make and delete while a test ends: t.TempDir would
+// fail it.
 func lingering(t testing.TB) string {
 	t.Helper()
 	folder, err := os.MkdirTemp("", "edge-acme-")

@@ -97,13 +97,6 @@ func TestJA4OfAHugeHello(t *testing.T) {
 	if got := edge.FingerprintFor(h); got != edge.FingerprintFor(&short) || len(got.JA4) != len(published) || got.JA4 == published {
 		t.Errorf("%+v", got)
 	}
-	start := time.Now()
-	for range 1000 {
-		edge.FingerprintFor(h)
-	}
-	if took := time.Since(start); took > 2*time.Second { // measured: under 0.1 s
-		t.Errorf("1000 of them took %v", took)
-	}
 }
 
 // fingerprints is a server that remembers what its requests were seen with.
@@ -226,7 +219,7 @@ func TestFingerprintOfChromium(t *testing.T) {
 	for range 2 { // the second with what the first has stored of the session
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		browser := exec.CommandContext(ctx, chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--ignore-certificate-errors", "--no-first-run",
-			"--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--user-data-dir="+t.TempDir(), "--remote-debugging-port=0", "https://"+g.addr+"/")
+			"--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--user-data-dir="+lingering(t), "--remote-debugging-port=0", "https://"+g.addr+"/")
 		if err := browser.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -242,6 +235,8 @@ func TestFingerprintOfChromium(t *testing.T) {
 		t.Error("there was no WebSocket")
 	}
 	ja4, families := map[string]int{}, map[string]int{}
+	seen.mu.Lock() // a request of the browser that was stopped may still be served
+	defer seen.mu.Unlock()
 	for _, f := range seen.got {
 		ja4[f.JA4]++
 		families[f.Family]++

@@ -101,7 +101,7 @@ func newReport(c Config, people []*person) *Report {
 }
 
 // routineFacts move by themselves: a rule that reads nothing else asks everybody.
-var routineFacts = []string{"session.verified_age", "session.age", "session.level", "credential.class", "credential.age", "user.started_days", "user.time_zone",
+var routineFacts = []string{"session.verified_age", "session.age", "session.level", "session.id", "credential.class", "credential.age", "user.started_days", "user.time_zone",
 	"request.method", "request.path", "request.route", "request.purpose", "time.now", "ip.data_age_hours"}
 
 func routine(facts []string) bool {
