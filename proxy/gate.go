@@ -201,6 +201,7 @@ type Verdict struct {
 	rpc        jsonrpc.Request // what a JSON-RPC route is asked to do
 	forwarding bool            // the answer may have begun
 	panicked   bool            // something may still hold this Verdict, and its writer
+	carry      func()          // a connection that has switched protocols, to its end; nil: none
 
 	// For the access event.
 	incident         string

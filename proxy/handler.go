@@ -16,6 +16,7 @@ import (
 	"sallyport/proxy/jsonrpc"
 	"sallyport/proxy/observe"
 	"sallyport/proxy/portal"
+	"sallyport/proxy/trace"
 	"sallyport/proxy/upstream"
 )
 
@@ -23,6 +24,7 @@ import (
 func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	v := g.pool.Get().(*Verdict)
 	v.arrived = time.Now()
+	server := w
 	if g.Observe != nil {
 		v.writer.Reset(w)
 		w = &v.writer
@@ -30,7 +32,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if g.Trace != nil {
 		v.span = g.Trace.Begin(r, g.current.Load().Clients.TrustedPeer(r), v.arrived)
 	}
-	defer g.finish(r, v)
+	defer g.finish(server, r, v)
 	defer g.recoverPanic(w, r, v)
 	err := g.Check(r, v)
 	v.decided = time.Now()
@@ -43,10 +45,18 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // finish reports a request that is over, and gives v back. One that panicked keeps its
-// own: something may still hold it.
-func (g *Gate) finish(r *http.Request, v *Verdict) {
-	if g.Observe != nil {
-		g.observe(r, v)
+// own: something may still hold it. A connection that has switched protocols is carried
+// on a goroutine of its own from here on, and reported when it has ended.
+func (g *Gate) finish(w http.ResponseWriter, r *http.Request, v *Verdict) {
+	switch {
+	case v.carry != nil:
+		g.detach(w, r, v)
+	case g.Observe != nil:
+		e := g.event(r, v)
+		g.report(&e, v.span)
+	}
+	if g.Observe != nil && v.shadow.judged {
+		g.Observe.Shadow(int(v.Decision.Action), int(v.shadow.decision.Action))
 	}
 	if !v.panicked {
 		*v = Verdict{}
@@ -54,8 +64,29 @@ func (g *Gate) finish(r *http.Request, v *Verdict) {
 	}
 }
 
-// observe makes the access event of a request that is over.
-func (g *Gate) observe(r *http.Request, v *Verdict) {
+// detach carries a connection after its handler has returned. It holds neither r nor v, nor
+// anything of net/http's: of ten thousand WebSockets most are idle.
+func (g *Gate) detach(w http.ResponseWriter, r *http.Request, v *Verdict) {
+	carry, span, arrived, over := v.carry, v.span, v.arrived, edge.Detach(w)
+	e := g.event(r, v)
+	e.Status = http.StatusSwitchingProtocols
+	go func() {
+		defer over()
+		carry()
+		if g.Observe != nil {
+			e.Total = time.Since(arrived)
+			g.report(&e, span)
+		}
+	}()
+}
+
+func (g *Gate) report(e *observe.Event, span *trace.Request) {
+	g.Observe.Request(e)
+	span.End(e)
+}
+
+// event is the access event of a request that is over.
+func (g *Gate) event(r *http.Request, v *Verdict) observe.Event {
 	e := observe.Event{
 		Method: r.Method, Host: v.Target.Host, Path: v.Target.Path, Action: "refused",
 		User: string(v.Session.Person.Email), Session: v.Session.ID, IP: addressOf(v), Country: v.Facts.IP.Country, Incident: v.incident,
@@ -73,11 +104,7 @@ func (g *Gate) observe(r *http.Request, v *Verdict) {
 	if e.Status >= 500 && !v.forwarding {
 		e.Action = "error"
 	}
-	g.Observe.Request(&e)
-	v.span.End(&e)
-	if v.shadow.judged {
-		g.Observe.Shadow(int(v.Decision.Action), int(v.shadow.decision.Action))
-	}
+	return e
 }
 
 // act is the only place that lets a request through.
@@ -136,15 +163,30 @@ func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		g.Forwarder.Forward(w, r, fr)
 		return
 	}
-	s := g.open(r, v)
-	defer s.Close()
+	ctx, settle := r.Context(), func() bool { return true }
+	if r.ProtoMajor == 1 && len(r.Header["Upgrade"]) > 0 {
+		ctx, settle = outlive(ctx)
+	}
+	s := g.open(ctx, v)
+	fr.Detach = func(carry func()) {
+		settle()
+		v.carry = func() {
+			defer s.Close()
+			carry()
+		}
+	}
+	defer func() {
+		if v.carry == nil {
+			s.Close()
+		}
+	}()
 	if c := s.Cut(); c != nil { // since it was judged: the tool must not see it at all
 		g.interrupted(w, r, v, c.Reason)
 		return
 	}
 	if inspected {
 		r.Header.Del("Sec-WebSocket-Extensions") // what is compressed cannot be read
-		s.Inspect(rpcLimits.MaxBytes, g.inspect(r, s.Info().Value.(*judged)))
+		s.Inspect(rpcLimits.MaxBytes, g.inspect(r.WithContext(s.Context()), s.Info().Value.(*judged)))
 	}
 	if why, refused := s.Run(func() { g.Forwarder.Forward(s.Writer(w), r.WithContext(s.Context()), fr) }); refused {
 		g.interrupted(w, r, v, why)

@@ -91,13 +91,20 @@ func newJudged(v *Verdict) *judged {
 
 // open registers the request as a stream of its session, so that it can be cut from
 // now on. The caller closes it.
-func (g *Gate) open(r *http.Request, v *Verdict) *streams.Stream {
-	s := g.Streams.Open(r.Context(), v.epoch, streams.Info{
+func (g *Gate) open(ctx context.Context, v *Verdict) *streams.Stream {
+	s := g.Streams.Open(ctx, v.epoch, streams.Info{
 		Session: v.Session.ID, Route: v.Route.Name, Opened: g.Now(),
 		Value: newJudged(v),
 	})
 	s.Until(v.Session.ExpiresAt, streams.Expired)
 	return s
+}
+
+// outlive returns ctx with an end of its own. That is ctx's, until settle is called: net/http ends
+// the context of a request when its handler returns, which a connection that has switched protocols outlives.
+func outlive(ctx context.Context) (own context.Context, settle func() bool) {
+	own, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	return own, context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
 }
 
 // cut says whether a stream has to end by what is thought of it now. Freshness ends

@@ -31,6 +31,7 @@ type exchange struct {
 	done bool // the handler has returned
 
 	hijacked  bool
+	detached  bool
 	streaming bool
 	place     place
 }
@@ -195,13 +196,10 @@ func (x *exchange) admit(ctx context.Context) bool {
 
 // finish runs when the handler has returned or panics.
 func (x *exchange) finish() {
-	x.place.leave()
-	if x.streaming {
-		x.server.streams.Add(-1)
+	if x.detached {
+		return
 	}
-	if x.hijacked {
-		x.server.hijacked.Delete(x)
-	}
+	x.leave()
 	if x.hijacked || x.native == nil {
 		return
 	}
@@ -218,6 +216,31 @@ func (x *exchange) finish() {
 	x.done = true
 }
 
+// leave gives up what x holds of the server.
+func (x *exchange) leave() {
+	x.place.leave()
+	if x.streaming {
+		x.server.streams.Add(-1)
+	}
+	if x.hijacked {
+		x.server.hijacked.Delete(x)
+	}
+	x.server.handlers.Add(-1)
+}
+
+// Detach tells the server that the connection behind w, which was hijacked, outlives its handler. Until over is
+// called it is one of the server's streams, and Drain waits for it. w must not be used any more.
+func Detach(w http.ResponseWriter) (over func()) {
+	x := exchangeOf(w)
+	if x == nil || !x.hijacked {
+		return func() {}
+	}
+	x.detached = true
+	// Whatever holds x must not hold net/http's buffers with it.
+	x.ResponseWriter, x.native, x.request, x.body = nil, nil, nil, nil
+	return sync.OnceFunc(x.leave)
+}
+
 // Stream tells the server that the request behind w is a stream: its client may
 // be silent for as long as it likes, and it holds no request's place in a
 // [Shedder]. Call it for requests that have been judged, never before: until
@@ -226,15 +249,21 @@ func (x *exchange) finish() {
 // Answers of type text/event-stream and application/grpc, and hijacked
 // connections, are streams without this. Client-streaming gRPC calls need it.
 func Stream(w http.ResponseWriter) {
+	if x := exchangeOf(w); x != nil {
+		x.Stream()
+	}
+}
+
+// exchangeOf finds the server's own ResponseWriter beneath w; nil if there is none.
+func exchangeOf(w http.ResponseWriter) *exchange {
 	for {
 		switch v := w.(type) {
 		case *exchange:
-			v.Stream()
-			return
+			return v
 		case interface{ Unwrap() http.ResponseWriter }:
 			w = v.Unwrap()
 		default:
-			return
+			return nil
 		}
 	}
 }

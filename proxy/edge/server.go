@@ -96,7 +96,6 @@ func (s *Server) Serve(ln net.Listener) error {
 // tests of handlers may too.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.handlers.Add(1)
-	defer s.handlers.Add(-1)
 	x := newExchange(s, w, r)
 	defer x.finish()
 	switch {

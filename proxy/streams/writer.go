@@ -55,5 +55,14 @@ func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		raw.Close()
 		return nil, nil, fmt.Errorf("hijack: %w", err)
 	}
+	// net/http's ResponseWriter holds buffers, and this one may live for long.
+	w.ResponseWriter = hijacked(w.Header())
 	return c, bufio.NewReadWriter(bufio.NewReaderSize(c, 16), bufio.NewWriterSize(c, 1024)), nil
 }
+
+// hijacked is what is left of a ResponseWriter: its header.
+type hijacked http.Header
+
+func (h hijacked) Header() http.Header       { return http.Header(h) }
+func (h hijacked) WriteHeader(int)           {}
+func (h hijacked) Write([]byte) (int, error) { return 0, http.ErrHijacked }

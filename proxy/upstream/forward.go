@@ -53,6 +53,11 @@ type ForwardRequest struct {
 	Target     Target
 	Identity   Identity
 	ClientAddr netip.Addr
+
+	// Detach, if set, is called when the connection (HTTP/1.1) has switched protocols and the client has its
+	// answer. Forward then returns; carry, which must be called once and on any goroutine, returns when the connection has ended. A
+	// handler that returns meanwhile leaves net/http's memory behind, and must see to it that the request's context does not end with it.
+	Detach func(carry func())
 }
 
 // Forwarder sends requests to upstreams. It is safe for concurrent use, keeps
@@ -317,13 +322,15 @@ func (c *call) modifyResponse(res *http.Response) error {
 	if err := c.cleanResponse(res); err != nil {
 		return err
 	}
-	watch(c.ctx, res, c.fr.Route.timeouts.Idle)
-	c.tellCall(res)
 	if res.StatusCode == http.StatusSwitchingProtocols {
+		watch(c.r.Context(), res, c.fr.Route.timeouts.Idle) // without the limit on the whole exchange
 		if s := socketOf(c.r); s != nil {
 			return s.serve(c, res)
 		}
+		return c.switchProtocols(res)
 	}
+	watch(c.ctx, res, c.fr.Route.timeouts.Idle)
+	c.tellCall(res)
 	return nil
 }
 

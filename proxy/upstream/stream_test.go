@@ -286,12 +286,14 @@ func TestOnResponse(t *testing.T) {
 
 // A silent upgraded connection is closed; one that is talked over is not.
 func TestIdleUpgradedConnectionIsClosed(t *testing.T) {
-	g := newRig(t, options{upstream: http.HandlerFunc(echoUpgrade), route: upstream.RouteConfig{Timeouts: upstream.Timeouts{Idle: 200 * time.Millisecond}}})
+	t.Parallel()
+	const idle = 2 * time.Second // longer than a busy machine keeps one answer waiting
+	g := newRig(t, options{upstream: http.HandlerFunc(echoUpgrade), route: upstream.RouteConfig{Timeouts: upstream.Timeouts{Idle: idle}}})
 	conn, br := g.raw(webSocketHandshake)
 	if res, err := http.ReadResponse(br, nil); err != nil || res.StatusCode != 101 {
 		t.Fatal(res, err)
 	}
-	for began := time.Now(); time.Since(began) < 500*time.Millisecond; {
+	for began := time.Now(); time.Since(began) < idle+idle/2; {
 		io.WriteString(conn, strings.Repeat("x", 50)+"\n")
 		if _, err := br.ReadString('\n'); err != nil {
 			t.Fatal("closed while in use:", err)
