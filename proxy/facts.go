@@ -17,7 +17,7 @@ import (
 func requestFacts(r *http.Request, v *Verdict, purpose string) policy.Request {
 	f := policy.Request{
 		Purpose: purpose, Method: r.Method, Host: v.Target.Hostname, Path: v.Target.Path,
-		UserAgent: cut(r.UserAgent(), 512), WebSocket: isWebSocket(r), RPCMethods: v.rpc.Methods,
+		UserAgent: cut(header(r, "User-Agent"), 512), WebSocket: isWebSocket(r), RPCMethods: v.rpc.Methods,
 	}
 	if v.Route != nil {
 		f.Route = v.Route.Name
@@ -42,7 +42,15 @@ func cut(s string, n int) string {
 // isWebSocket recognises the handshake of RFC 6455 section 4.1, by the one value
 // that the forwarder looks at as well. That of RFC 8441 is a CONNECT, which is refused.
 func isWebSocket(r *http.Request) bool {
-	return strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
+	return strings.EqualFold(header(r, "Upgrade"), "websocket")
+}
+
+// header is http.Header.Get for a name that is in canonical form already.
+func header(r *http.Request, name string) string {
+	if lines := r.Header[name]; len(lines) > 0 {
+		return lines[0]
+	}
+	return ""
 }
 
 // identityFacts is what stays the same for one session cookie.

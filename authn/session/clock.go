@@ -22,11 +22,7 @@ func (c clock) now() time.Time {
 // later returns the later of the wall clock and start plus what has elapsed
 // since. With a clock that has no monotonic reading both are the same.
 func later(start time.Time, elapsed time.Duration, wall time.Time) time.Time {
-	wall = wall.UTC().Truncate(time.Microsecond)
-	if t := start.UTC().Truncate(time.Microsecond).Add(elapsed.Truncate(time.Microsecond)); t.After(wall) {
-		return t
-	}
-	return wall
+	return time.UnixMicro(max(wall.UnixMicro(), start.UnixMicro()+elapsed.Microseconds())).UTC()
 }
 
 // state is what the clock says about a session. The zero value is the strictest.

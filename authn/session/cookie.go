@@ -37,9 +37,15 @@ func lookup(h http.Header, name string) (value string, times int) {
 		for more := true; more; {
 			var part string
 			part, line, more = strings.Cut(line, ";")
-			k, v, _ := strings.Cut(textproto.TrimString(part), "=")
-			if textproto.TrimString(k) == name {
-				value, times = v, times+1
+			rest, ok := strings.CutPrefix(textproto.TrimString(part), name)
+			if !ok {
+				continue
+			}
+			switch rest = strings.TrimLeft(rest, " \t"); {
+			case rest == "":
+				value, times = "", times+1
+			case rest[0] == '=':
+				value, times = rest[1:], times+1
 			}
 		}
 	}

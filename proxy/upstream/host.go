@@ -25,10 +25,12 @@ func (t *Target) setHost(raw string) error {
 	t.portGiven = port != ""
 	t.Hostname, t.Port = name, effectivePort(t.Scheme, port)
 	switch {
+	// Already canonical: the usual cases make no garbage.
+	case port == "" && raw == name,
+		t.Port != effectivePort(t.Scheme, "") && len(raw) == len(name)+1+len(port) && raw[:len(name)] == name:
+		t.Host = raw
 	case t.Port == effectivePort(t.Scheme, ""):
 		t.Host = bracket(name)
-	case len(raw) == len(name)+1+len(port) && raw[:len(name)] == name:
-		t.Host = raw // already canonical: the usual case makes no garbage
 	default:
 		t.Host = t.HostPort()
 	}
@@ -37,7 +39,8 @@ func (t *Target) setHost(raw string) error {
 
 // splitHost returns the canonical name and the port, "" if there is none.
 func splitHost(raw string) (name, port string, err error) {
-	if strings.HasPrefix(raw, "[") {
+	literal := strings.HasPrefix(raw, "[")
+	if literal {
 		end := strings.IndexByte(raw, ']')
 		if end < 0 {
 			return "", "", refuse("a malformed host")
@@ -61,8 +64,8 @@ func splitHost(raw string) (name, port string, err error) {
 			return "", "", refuse("a malformed port")
 		}
 	}
-	if strings.Contains(name, ":") {
-		return name, port, nil // the IPv6 address from above
+	if literal {
+		return name, port, nil
 	}
 	if name, err = canonicalName(name); err != nil {
 		return "", "", err
@@ -76,19 +79,23 @@ func canonicalName(s string) (string, error) {
 	if s == "" || len(s) > 253 {
 		return "", refuse("the request names no host")
 	}
-	label := ""
-	for rest, more := s, true; more; {
-		label, rest, more = strings.Cut(rest, ".")
-		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
-			return "", refuse("a malformed host")
-		}
-		for i := 0; i < len(label); i++ {
-			// Letters after ToLower; "_" is seen in container networks. No "@"
-			// (user information), no "%", nothing outside ASCII (homoglyphs).
-			if c := label[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' {
+	start := 0 // of the label that ends at i
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '.':
+			if !isLabel(s[start:i]) {
 				return "", refuse("a malformed host")
 			}
+			start = i + 1
+		// Letters after ToLower; "_" is seen in container networks. No "@"
+		// (user information), no "%", nothing outside ASCII (homoglyphs).
+		case (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_':
+			return "", refuse("a malformed host")
 		}
+	}
+	label := s[start:]
+	if !isLabel(label) {
+		return "", refuse("a malformed host")
 	}
 	// A name that ends in a number is an IPv4 address to browsers and to libc
 	// (127.1, 0x7f.1, 2130706433): only the dotted decimal form is one here.
@@ -98,6 +105,11 @@ func canonicalName(s string) (string, error) {
 		}
 	}
 	return s, nil
+}
+
+// isLabel checks a label's ends and length (RFC 1123 section 2.1).
+func isLabel(s string) bool {
+	return s != "" && len(s) <= 63 && s[0] != '-' && s[len(s)-1] != '-'
 }
 
 func numeric(label string) bool {
