@@ -21,8 +21,8 @@ const clockSlack = 24 * time.Hour
 
 var errChanging = errors.New("the file changed while it was read")
 
-// content is a private copy of a file. Nothing is mapped: a file that is truncated or
-// rewritten in place under a mapping kills the process (SIGBUS).
+// content is a private copy of a file: one that is truncated or rewritten in place is not
+// looked at again.
 type content struct {
 	data   []byte
 	sha256 string

@@ -20,10 +20,11 @@ var flatTypes = []string{
 }
 
 // otherKind reads what geoip2 does not know by name.
-func otherKind(r *maxminddb.Reader, name string) (kind, error) {
+func otherKind(r, sampled *maxminddb.Reader) (kind, error) {
+	name := r.Metadata.DatabaseType
 	for _, t := range flatTypes {
 		if strings.HasPrefix(name, t) {
-			return flatKind(r, name)
+			return flatKind(r, sampled, name)
 		}
 	}
 	if strings.HasPrefix(name, "GeoIP") || strings.HasPrefix(name, "GeoLite2") || strings.HasPrefix(name, "DBIP") {
@@ -103,9 +104,9 @@ type flat struct {
 
 // flatKind finds out from a sample of the records which questions the file answers: type names
 // of this family say too little.
-func flatKind(r *maxminddb.Reader, name string) (kind, error) {
+func flatKind(r, sampled *maxminddb.Reader, name string) (kind, error) {
 	residential := strings.Contains(name, "Residential-Proxy") || strings.Contains(name, "resproxy") || strings.Contains(name, "residential")
-	p, err := sampleFields(r)
+	p, err := sampleFields(sampled)
 	if err != nil {
 		return kind{}, err
 	}

@@ -19,18 +19,29 @@ type kind struct {
 
 var anonymity = VPN | Hosting | Tor | Proxy | ResidentialProxy
 
+// opener opens the same database for either library. sampled is one to look around in: a mapped
+// one would be resident for it.
+type opener struct {
+	geoip2    func() (*geoip2.Reader, error)
+	maxminddb func() (*maxminddb.Reader, error)
+	sampled   *maxminddb.Reader
+}
+
 // kindOf recognises the type by its name in the metadata. geoip2 reads the types that it
 // knows; the others are read by maxminddb into records of our own.
-func kindOf(data []byte, r *maxminddb.Reader) (kind, error) {
-	name := r.Metadata.DatabaseType
-	g, err := geoip2.OpenBytes(data)
-	switch unknown := (geoip2.UnknownDatabaseTypeError{}); {
-	case errors.As(err, &unknown):
-		return otherKind(r, name)
-	case err != nil:
+func kindOf(open opener) (kind, error) {
+	g, err := open.geoip2()
+	if unknown := (geoip2.UnknownDatabaseTypeError{}); errors.As(err, &unknown) {
+		r, err := open.maxminddb()
+		if err != nil {
+			return kind{}, err
+		}
+		return otherKind(r, open.sampled)
+	}
+	if err != nil {
 		return kind{}, fmt.Errorf("%w: %w", errCorrupt, err)
 	}
-	return geoip2Kind(g, name)
+	return geoip2Kind(g, g.Metadata().DatabaseType)
 }
 
 // geoip2Kind asks geoip2 which of its methods fits, so that its list of types is the only one.

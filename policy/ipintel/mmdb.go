@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"os"
+	"runtime"
 	"time"
 
+	"github.com/oschwald/geoip2-golang/v2"
 	"github.com/oschwald/maxminddb-golang/v2"
 )
 
@@ -41,7 +44,11 @@ func openDatabase(c content, now time.Time) (l *loaded, err error) {
 	if err != nil {
 		return nil, err
 	}
-	k, err := kindOf(c.data, r)
+	k, err := kindOf(opener{
+		geoip2:    func() (*geoip2.Reader, error) { return geoip2.OpenBytes(c.data) },
+		maxminddb: func() (*maxminddb.Reader, error) { return r, nil },
+		sampled:   r,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -52,6 +59,11 @@ func openDatabase(c content, now time.Time) (l *loaded, err error) {
 	networks, err := d.canary(r, k)
 	if err != nil {
 		return nil, err
+	}
+	if len(c.data) >= offHeapFrom {
+		if k, err = offHeap(c.data, r); err == nil {
+			d.read = k.read
+		}
 	}
 	return &loaded{kind: r.Metadata.DatabaseType, built: built, networks: networks, provides: k.provides, ask: d.ask}, nil
 }
@@ -77,8 +89,36 @@ func verify(r *maxminddb.Reader) error {
 	return r.Verify()
 }
 
-// database is an opened one. Its reader lives on the heap and is never closed:
-// closing one under a look-up kills the process.
+// offHeapFrom is the size from which a database is worth a file of its own.
+const offHeapFrom = 1 << 20
+
+// offHeap reads what has passed the gates, and what r reads, from a copy that is mapped and not on the heap: of tens or hundreds of
+// megabytes only what is asked for is resident, the system may drop that too, and the
+// collector does not take the rest for a reason to let garbage grow as large. The copy has no name any more when
+// this returns. A file that others can truncate or rewrite must never be mapped: that kills the process
+// (SIGBUS). Where there is no room for the copy, the heap will do.
+func offHeap(data []byte, r *maxminddb.Reader) (kind, error) {
+	if runtime.GOOS == "windows" { // where a mapped file keeps its name
+		return kind{}, errors.ErrUnsupported
+	}
+	f, err := os.CreateTemp("", "sallyport-ipdata-")
+	if err != nil {
+		return kind{}, err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	if _, err := f.Write(data); err != nil {
+		return kind{}, err
+	}
+	return kindOf(opener{
+		geoip2:    func() (*geoip2.Reader, error) { return geoip2.Open(f.Name()) },
+		maxminddb: func() (*maxminddb.Reader, error) { return maxminddb.Open(f.Name()) },
+		sampled:   r,
+	})
+}
+
+// database is an opened one. Its reader is never closed: closing one under a look-up kills
+// the process. A mapped one is unmapped when nothing refers to it any more.
 type database struct {
 	read   func(netip.Addr) (record, error)
 	v4only bool

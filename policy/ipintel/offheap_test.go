@@ -1,0 +1,66 @@
+package ipintel
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/maxmind/mmdbwriter/mmdbtype"
+	"github.com/oschwald/maxminddb-golang/v2"
+)
+
+// What has passed the gates reads the same from its copy, of which no name is left for anybody to open.
+func TestOffHeap(t *testing.T) {
+	folder := t.TempDir()
+	t.Setenv("TMPDIR", folder)
+	for name, d := range map[string]mmdb{
+		"geoip2's":  {kind: "GeoLite2-Country", records: countries(map[string]string{"192.0.2.0/24": "KP"})},
+		"all other": {kind: "ipinfo generic_country_free.mmdb", records: map[string]mmdbtype.DataType{"192.0.2.0/24": m{"country": s("KP")}}},
+	} {
+		data := d.bytes(t)
+		r, err := maxminddb.OpenBytes(bytes.Clone(data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		k, err := offHeap(data, r)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		clear(data) // it is not the heap that answers
+		if rec, err := k.read(addr("192.0.2.1")); err != nil || rec.country != "KP" {
+			t.Errorf("%s: %+v, %v", name, rec, err)
+		}
+		if left, err := os.ReadDir(folder); err != nil || len(left) != 0 {
+			t.Errorf("%s: it left %v, %v", name, left, err)
+		}
+	}
+}
+
+// A large database is read from its copy, and without room for one from the heap.
+func TestRoomForACopy(t *testing.T) {
+	large := mmdb{kind: "GeoLite2-Country", records: countries(map[string]string{"192.0.2.0/24": "KP"})}
+	large.records["198.51.100.0/24"] = m{"country": m{"iso_code": s("US")}, "padding": s(strings.Repeat("x", offHeapFrom))}
+	for name, c := range map[string]struct {
+		folder string
+		copied bool
+	}{
+		"room":    {t.TempDir(), true},
+		"no room": {filepath.Join(t.TempDir(), "missing"), false},
+	} {
+		t.Setenv("TMPDIR", c.folder)
+		data := large.bytes(t)
+		l, err := openDatabase(content{data: data}, now)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if rec, _, err := l.ask(addr("192.0.2.1")); err != nil || rec.country != "KP" {
+			t.Errorf("%s: %+v, %v", name, rec, err)
+		}
+		clear(data)
+		if rec, _, _ := l.ask(addr("192.0.2.1")); (rec.country == "KP") != c.copied {
+			t.Errorf("%s: %+v without the heap's", name, rec)
+		}
+	}
+}
