@@ -126,7 +126,7 @@ func (b *body) idle() bool {
 	return b.reading
 }
 
-func (b *body) cut(c *Cut) bool {
+func (b *body) cut(c *Cut) (bool, func()) {
 	b.mu.Lock()
 	b.order = c
 	wake := b.over()
@@ -134,7 +134,7 @@ func (b *body) cut(c *Cut) bool {
 	if wake {
 		b.s.cancel(c)
 	}
-	return !wake
+	return !wake, nil
 }
 
 func (b *body) breakOff() {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -171,11 +170,11 @@ func (c *conn) drain(p []byte) {
 }
 
 // cut carries out the order: at once between two frames, otherwise Write does it.
-func (c *conn) cut(o *Cut) bool {
+func (c *conn) cut(o *Cut) (waits bool, last func()) {
 	if !c.websocket() {
 		c.breakOff()
 		c.s.done()
-		return false
+		return false, nil
 	}
 	c.say(o)
 	over, said := c.over, c.said
@@ -183,13 +182,12 @@ func (c *conn) cut(o *Cut) bool {
 	switch {
 	case said:
 		c.s.observe()
-		runtime.Gosched() // every client is told before the first connection is taken down
-		c.s.done()
+		return false, c.s.done
 	case over: // there is no way to say it
 		c.breakOff()
 		c.s.done()
 	}
-	return !over
+	return !over, nil
 }
 
 // say has the close frame written now, or at the end of a frame. It returns with wmu held.

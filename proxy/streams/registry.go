@@ -216,8 +216,12 @@ func (r *Registry) order(session string, match func(Info) (Reason, bool)) int {
 			ordered = append(ordered, s)
 		}
 	}
+	var all *peers
+	if len(ordered) > 1 {
+		all = newPeers(len(ordered), 4*r.Grace)
+	}
 	for _, s := range ordered {
-		s.sever()
+		s.sever(all)
 	}
 	return len(ordered)
 }

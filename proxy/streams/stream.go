@@ -37,8 +37,9 @@ type Stream struct {
 // that is done, or when Grace is over.
 type ender interface {
 	// cut begins, and reports whether the upstream has Grace for the rest of something. It may
-	// block until the client's write deadline.
-	cut(*Cut) (waits bool)
+	// block until the client's write deadline. last, if any, is to be called when the other streams of the order
+	// have come this far, and may block too.
+	cut(*Cut) (waits bool, last func())
 	// breakOff ends it at once, wherever it is.
 	breakOff()
 	// quick says that cut does not block.
@@ -152,16 +153,17 @@ func (s *Stream) Close() {
 
 func (s *Stream) cut(c *Cut) {
 	if s.order.CompareAndSwap(nil, c) {
-		s.sever()
+		s.sever(nil)
 	}
 }
 
-// sever carries out the order. It does not block.
-func (s *Stream) sever() {
+// sever carries out the order, which all were given; nil is s alone. It does not block.
+func (s *Stream) sever(all *peers) {
 	c := s.order.Load()
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
+		all.told()
 		return
 	}
 	s.severed = true
@@ -175,10 +177,11 @@ func (s *Stream) sever() {
 	switch {
 	case end == nil:
 		s.cancel(c)
+		all.told()
 	case end.quick():
-		s.end(end, c)
+		s.end(end, c, all)
 	default:
-		go s.end(end, c)
+		go s.end(end, c, all)
 	}
 }
 
@@ -193,8 +196,14 @@ func (r *Registry) patience(idle bool) time.Time {
 
 // end has e end the stream, and limits the time for that if it depends on the upstream. A
 // stream that only waits for a processor is not broken off.
-func (s *Stream) end(e ender, c *Cut) {
-	if !e.cut(c) {
+func (s *Stream) end(e ender, c *Cut, all *peers) {
+	waits, last := e.cut(c)
+	all.told()
+	if last != nil {
+		all.wait()
+		last()
+	}
+	if !waits {
 		return
 	}
 	s.mu.Lock()

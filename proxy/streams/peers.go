@@ -1,0 +1,41 @@
+package streams
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// peers are the streams of one order. Telling a client is a small write; taking its connections down
+// afterwards is ten times the work, and must not come before the next client is told. Whoever cannot be told
+// (a client that does not read) holds the others up for a moment at most.
+type peers struct {
+	left atomic.Int64 // streams that have not been told
+	once sync.Once
+	all  chan struct{} // closed when none is left, or the moment is over
+	late *time.Timer
+}
+
+func newPeers(n int, patience time.Duration) *peers {
+	p := &peers{all: make(chan struct{})}
+	p.left.Store(int64(n))
+	p.late = time.AfterFunc(patience, p.open)
+	return p
+}
+
+func (p *peers) open() { p.once.Do(func() { close(p.all) }) }
+
+// told is called once for each stream.
+func (p *peers) told() {
+	if p != nil && p.left.Add(-1) == 0 {
+		p.late.Stop()
+		p.open()
+	}
+}
+
+// wait returns when everybody was told.
+func (p *peers) wait() {
+	if p != nil {
+		<-p.all
+	}
+}
