@@ -19,9 +19,10 @@ import (
 // loopback that ends TLS.
 type live struct {
 	*rig
-	front string
-	peers chan *peer
-	calls chan call
+	front   string
+	handler http.Handler // the gate, or what a test puts around it before it sends
+	peers   chan *peer
+	calls   chan call
 }
 
 // peer is the tool's side of a stream.
@@ -50,7 +51,8 @@ func newLive(t testing.TB, changes ...func(*plan)) *live {
 		p.tool = tool.URL
 		p.clients = clientip.Config{Trusted: prefixes("127.0.0.1/32")}
 	}}, changes...)...)
-	front := httptest.NewServer(l.gate)
+	l.handler = l.gate
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { l.handler.ServeHTTP(w, r) }))
 	t.Cleanup(front.Close)
 	t.Cleanup(front.CloseClientConnections)
 	l.front = front.Listener.Addr().String()

@@ -110,6 +110,39 @@ func TestDrainTellsStreams(t *testing.T) {
 	}
 }
 
+// A connection that outlives its handler is one of the server's streams until it is over: Drain
+// waits for it, and Close closes it.
+func TestDetachedConnections(t *testing.T) {
+	detached := make(chan func(), 2)
+	g := start(t, edge.Config{Linger: time.Millisecond, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		over := edge.Detach(w)
+		detached <- func() { conn.Close(); over(); over() }
+	})})
+	_, br := g.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	end := <-detached
+	if s := g.Stats(); s.Streams != 1 || s.Requests != 1 { // the second is what Drain waits for
+		t.Errorf("%d streams of %d requests, want 1 of 1", s.Streams, s.Requests)
+	}
+	drained := make(chan error, 1)
+	go func() { drained <- g.Drain(t.Context()) }()
+	eventually(t, "draining", func() bool { _, err := net.Dial("tcp", g.addr); return err != nil })
+	end()
+	if err := <-drained; err != nil {
+		t.Error(err)
+	}
+	if _, err := br.ReadByte(); err != io.EOF {
+		t.Error(err)
+	}
+	if s := g.Stats(); s.Streams != 0 || s.Requests != 0 {
+		t.Errorf("%d streams of %d requests after the end", s.Streams, s.Requests)
+	}
+}
+
 // What does not end by itself is ended when the time is up.
 func TestDrainHasAnEnd(t *testing.T) {
 	t.Run("a request", func(t *testing.T) {

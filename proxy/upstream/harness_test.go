@@ -49,6 +49,7 @@ type options struct {
 	identity *upstream.Identity
 	tls      bool                             // TLS and HTTP/2 in front
 	failed   func(r *http.Request, err error) // told what OnError is; optional
+	detach   func(carry func())               // of connections that switch protocols; optional
 	plain    bool                             // failures are answered as without a Config.OnError
 }
 
@@ -99,7 +100,7 @@ func newRig(t testing.TB, o options) *rig {
 			return
 		}
 		f.Forward(w, r, &upstream.ForwardRequest{Route: route, Target: target, Identity: *o.identity,
-			ClientAddr: netip.MustParseAddr("203.0.113.7")})
+			ClientAddr: netip.MustParseAddr("203.0.113.7"), Detach: o.detach})
 	}))
 	g.front.Config.ErrorLog = slog.NewLogLogger(slog.NewTextHandler(lockedWriter{g}, nil), slog.LevelError)
 	if o.tls {

@@ -1,0 +1,93 @@
+package upstream_test
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"sallyport/proxy/upstream"
+)
+
+// A connection that has switched protocols can be carried after its handler has returned. Until it has
+// ended it holds its place at the upstream.
+func TestDetachedConnection(t *testing.T) {
+	carries, returned := make(chan func(), 1), make(chan struct{})
+	g := newRig(t, options{upstream: http.HandlerFunc(echoUpgrade), detach: func(carry func()) { carries <- carry }})
+	inner := g.front.Config.Handler
+	g.front.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer close(returned)
+		inner.ServeHTTP(w, r.WithContext(context.WithoutCancel(r.Context())))
+	})
+	conn, br := g.raw(webSocketHandshake + "early\n")
+	if res, err := http.ReadResponse(br, nil); err != nil || res.StatusCode != 101 {
+		t.Fatal(res, err)
+	}
+	<-returned
+	if n := g.state().Outstanding; n != 1 {
+		t.Errorf("%d places are held, want 1", n)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		(<-carries)()
+	}()
+	for _, want := range []string{"early\n", "late\n"} { // the first was said before there was an answer
+		if want == "late\n" {
+			io.WriteString(conn, want)
+		}
+		if got, err := br.ReadString('\n'); got != "echo "+want {
+			t.Fatalf("%q %v", got, err)
+		}
+	}
+	conn.Close()
+	<-ended
+	if n := g.state().Outstanding; n != 0 {
+		t.Errorf("%d places are held after the end", n)
+	}
+}
+
+// What inspects a connection runs on it. If it panics, that is the end of this connection and of no other.
+func TestPanicOnAConnection(t *testing.T) {
+	g := newRig(t, options{upstream: http.HandlerFunc(echoUpgrade), config: upstream.Config{
+		OnResponse: func(fr *upstream.ForwardRequest, res *http.Response) error {
+			if fr.Target.RawQuery == "broken" {
+				res.Body = broken{res.Body.(io.ReadWriteCloser)}
+			}
+			return nil
+		},
+	}})
+	good, goodBr := g.raw(webSocketHandshake)
+	bad, badBr := g.raw(strings.Replace(webSocketHandshake, "/ws", "/ws?broken", 1))
+	for _, br := range []interface {
+		io.Reader
+		ReadString(byte) (string, error)
+	}{goodBr, badBr} {
+		for line := ""; line != "\r\n"; {
+			var err error
+			if line, err = br.ReadString('\n'); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	io.WriteString(bad, "x\n")
+	bad.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := badBr.ReadByte(); err != io.EOF {
+		t.Errorf("the connection is still open: %v", err)
+	}
+	io.WriteString(good, "x\n")
+	if got, err := goodBr.ReadString('\n'); got != "echo x\n" {
+		t.Errorf("the other one: %q %v", got, err)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !strings.Contains(g.log.String(), "panic on an upgraded connection") {
+		t.Errorf("it is not in the log: %s", g.log.String())
+	}
+}
+
+type broken struct{ io.ReadWriteCloser }
+
+func (broken) Write([]byte) (int, error) { panic("a bug") }
