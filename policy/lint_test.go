@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -98,5 +99,48 @@ func TestLintKnowsWhatHolds(t *testing.T) {
 				t.Errorf("%s: %s", when, f.Message)
 			}
 		}
+	}
+}
+
+// Somebody new is asked nothing that they cannot answer.
+func TestLintNewcomers(t *testing.T) {
+	const guard = ` && request.purpose != "enroll"`
+	for name, c := range map[string]struct{ rules, want string }{
+		"a new device asks":              {`{name: a, when: seen.new_device, then: step_up}`, "a 2:16 cannot answer"},
+		"a new country blocks":           {`{name: a, when: seen.new_country, then: block}`, "a 2:16 are blocked"},
+		"only enrolling":                 {`{name: a, when: 'seen.new_asn && request.purpose == "enroll"', then: step_up}`, "a 2:16 cannot answer"},
+		"the first days":                 {`{name: a, when: user.started_days < 90, then: step_up}`, "a 2:16 cannot answer"},
+		"points together":                {`{name: a, when: seen.new_asn, score: 5}, {name: b, when: seen.new_device, score: 5}`, "a 3:16 cannot answer, b 3:57 cannot answer"},
+		"points that are too few":        {`{name: a, when: seen.new_asn, score: 5}`, ""},
+		"not while enrolling":            {`{name: a, when: 'seen.new_device` + guard + `', then: step_up}`, ""},
+		"only who was there before":      {`{name: a, when: seen.new_device && seen.first_days > 0, then: step_up}`, ""},
+		"on a route":                     {`{name: a, when: seen.new_device, routes: [wiki], then: step_up}`, ""},
+		"from a VPN":                     {`{name: a, when: seen.new_device && ip.vpn, then: step_up}`, ""},
+		"reported":                       {`{name: a, when: seen.new_device, then: step_up, mode: report}`, ""},
+		"nobody enrols, new or not":      {`{name: a, when: 'request.purpose == "enroll"', then: step_up}, {name: b, when: seen.new_device, then: step_up}`, ""},
+		"nobody without a certificate":   {`{name: a, when: '!tls.client_cert', then: step_up}`, ""},
+		"new, and blocked; others asked": {`{name: a, when: ip.country == "US", then: step_up}, {name: b, when: seen.new_device, then: block}`, "b 2:68 are blocked"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			thresholds := ""
+			if strings.Contains(c.rules, "score") {
+				thresholds = "thresholds: {step_up: 10}\n"
+			}
+			var got []string
+			for _, f := range lintOf(t, thresholds+"rules: ["+c.rules+"]") {
+				if f.Code == "newcomer-refused" {
+					_, what, _ := strings.Cut(f.Message, "enrol: ")
+					if strings.Contains(what, "blocked") {
+						what = "are blocked"
+					} else {
+						what = "cannot answer"
+					}
+					got = append(got, fmt.Sprintf("%s %d:%d %s", f.Rule, f.Line, f.Column, what))
+				}
+			}
+			if got := strings.Join(got, ", "); got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
 	}
 }
