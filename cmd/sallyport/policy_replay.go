@@ -121,7 +121,7 @@ func (p policyReplayCmd) print(std stdio, candidate *policy.Policy, v audit.Repo
 	}
 	for _, why := range []string{noDecision, noFacts, noRoute, beforeSince, unreadable} {
 		if n := r.Skipped[why]; n > 0 {
-			notes = append(notes, fmt.Sprintf("%d lines were not judged: %s.", n, why))
+			notes = append(notes, fmt.Sprintf("%s not judged: %s.", count(int(n), "line was", "lines were"), why))
 		}
 	}
 	if p.HTML != "" {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -64,9 +65,10 @@ func cmdIncident(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: incident FILE")
 	}
-	found := regexp.MustCompile(`"incident":\s*"([^"]+)"`).FindStringSubmatch(ts.ReadFile(args[0]))
+	found := regexp.MustCompile(`(?:"incident":\s*"|\(reference )([^")]+)`).FindStringSubmatch(ts.ReadFile(args[0]))
 	if found == nil {
 		ts.Fatalf("no incident in %s", args[0])
 	}
 	ts.Setenv("INCIDENT", found[1])
+	ts.Setenv("HEARD", strings.ToLower(strings.ReplaceAll(found[1], "-", " "))) // as somebody writes it down who was told it
 }
