@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -31,6 +32,10 @@ func cmdRecord(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 3 {
 		ts.Fatalf("usage: record FOLDER EMAIL COUNTRY")
 	}
+	// A process that another script starts meanwhile holds the log's lock too, from its fork until it
+	// runs something else, and the next to open the log finds it taken.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	ctx, dir := context.Background(), ts.MkAbs(args[0])
 	db, err := sqlstore.Open(ctx, "sqlite:"+filepath.Join(dir, "sallyport.db"), sqlstore.Options{})
 	ts.Check(err)
