@@ -175,7 +175,7 @@ func (p policyExplainCmd) facts(c *config.Config, intel *ipintel.Snapshot) (*pol
 			return nil, err
 		}
 		f.Request.Route, f.Request.Host = route.Name, route.From.Hostname()
-		if f.Request.Path, err = p.path(route); err != nil {
+		if f.Request.Path, err = p.path(c, route); err != nil {
 			return nil, err
 		}
 	} else {
@@ -217,15 +217,26 @@ func (p policyExplainCmd) route(c *config.Config) (config.Route, error) {
 	return config.Route{}, fmt.Errorf("--route: there is no route %q; there are %s", p.Route, strings.Join(c.RouteNames(), ", "))
 }
 
-// path is the path asked for, which has to be one that the route serves.
-func (p policyExplainCmd) path(r config.Route) (string, error) {
+// path is the path asked for, which has to be one that the route serves, and no other one.
+func (p policyExplainCmd) path(c *config.Config, r config.Route) (string, error) {
 	path := cmp.Or(p.Path, r.From.Path)
 	if strings.ContainsAny(path, "?#") {
 		return "", errors.New("--path: give the path without the query: no rule sees it")
 	}
 	prefix := strings.TrimSuffix(r.From.Path, "/")
-	if rest, ok := strings.CutPrefix(path, prefix); !ok || !strings.HasPrefix(path, "/") || rest != "" && rest[0] != '/' {
+	if !below(path, prefix) {
 		return "", fmt.Errorf("--path: the route %s serves %s/ and what is below; %q is not there", r.Name, prefix, path)
 	}
+	for _, other := range c.Routes {
+		if at := strings.TrimSuffix(other.From.Path, "/"); other.From.Host == r.From.Host && len(at) > len(prefix) && below(path, at) {
+			return "", fmt.Errorf("--path: of the routes %s and %s, it is %[2]s that serves %[3]q", r.Name, other.Name, path)
+		}
+	}
 	return path, nil
+}
+
+// below reports whether a path is a folder, or in it. The folder has no slash at its end.
+func below(path, folder string) bool {
+	rest, ok := strings.CutPrefix(path, folder)
+	return ok && strings.HasPrefix(path, "/") && (rest == "" || rest[0] == '/')
 }

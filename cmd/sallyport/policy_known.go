@@ -167,7 +167,7 @@ func (p policyExplainCmd) sessionFacts(c *config.Config, intel *ipintel.Snapshot
 			return nil, nil, err
 		}
 		f.Request.Route, f.Request.Host = route.Name, route.From.Hostname()
-		if f.Request.Path, err = p.path(route); err != nil {
+		if f.Request.Path, err = p.path(c, route); err != nil {
 			return nil, nil, err
 		}
 	} else if p.Path != "" {

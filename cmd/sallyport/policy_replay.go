@@ -108,7 +108,7 @@ func (p policyReplayCmd) verify(ctx context.Context, g *globals, files []string)
 	if key == "" {
 		var err error
 		if key, err = verifierKey(ctx, g); err != nil {
-			return audit.Report{}, err
+			return audit.Report{}, fmt.Errorf("%w\nthe log is verified with the key from the store; where there is none, give the key with --key", err)
 		}
 	}
 	return audit.Verify(files, key, audit.VerifyOptions{From: -1})
@@ -169,9 +169,9 @@ func writeReport(name string, write func(io.Writer) error) error {
 func compileFile(c *config.Config, intel *ipintel.Snapshot, name string) (*policy.Policy, error) {
 	what := policyConfig(c, intel)
 	if name != "" {
-		source, err := os.ReadFile(name)
+		source, err := readPolicy(name)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("--policy: %w", err)
 		}
 		what.Name, what.Source = name, source
 	}
