@@ -23,7 +23,7 @@ func (s Severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil
 
 // Finding is something in a policy that compiles and still is not what its author can want.
 // A finding is only made where it is certain: a rule that is called unreachable cannot match,
-// whatever the facts.
+// whatever the request.
 type Finding struct {
 	Code     string   `json:"code"` // stable: "unreachable-rule"
 	Severity Severity `json:"severity"`
@@ -53,6 +53,9 @@ type LintConfig struct {
 	// NoSource names facts that nothing in the configuration provides, with what would:
 	// "user.time_zone": "roster in sallyport.yaml". Rules over them see only the value for "not known".
 	NoSource map[string]string
+	// Idle finds the rules that can do nothing: prove.Idle. Without it nobody looks for them. What
+	// it found before its error counts.
+	Idle func(*Policy) ([]Idle, error)
 }
 
 // Lint compiles a policy and says what is suspicious about it, in file order. Its error is that of
@@ -68,10 +71,11 @@ func Lint(c LintConfig) ([]Finding, error) {
 		return nil, err
 	}
 	l := &linter{Policy: p, builder: b, noSource: c.NoSource, coverage: report.Coverage}
-	l.reach()
+	l.idle(c.Idle)
 	l.untested()
 	l.countries()
 	l.behaviour()
+	l.newcomers()
 	l.sources()
 	l.lists()
 	l.reachableThresholds()

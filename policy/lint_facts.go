@@ -43,11 +43,12 @@ func (l *linter) countries() {
 	}
 	considered := false
 	for _, p := range l.parts() {
-		for _, x := range p.program.Literals() {
-			isCountry := x.Subject == "ip.country"
+		for _, x := range literals(p.program.Tree(), false) {
+			fact, holds := x.holds("ZZ")
+			isCountry := fact == "ip.country"
 			// The other way to say "anywhere but": ip.country is compared with a list that is a fact.
-			inFact := x.Subject == "" && x.Not && strings.HasPrefix(x.Text, "ip.country in ")
-			if !isCountry && !inFact || isCountry && !x.Values.Has("ZZ") {
+			inFact := fact == "" && x.not && x.Op == expr.In && x.Args[0].Name == "ip.country" && x.Args[0].Op == expr.FactOp
+			if !isCountry && !inFact || isCountry && !holds {
 				continue
 			}
 			if l.mentionsZZ(p.rule) {
@@ -93,16 +94,17 @@ var knowns = map[string]string{"seen": "seen.known", "travel": "travel.known", "
 func (l *linter) behaviour() {
 	for _, p := range l.parts() {
 		r := &l.rules[p.rule]
-		for _, x := range p.program.Literals() {
-			fact, ok := l.schema.Lookup(x.Subject)
+		for _, x := range literals(p.program.Tree(), false) {
+			name, holds := x.holds(nil)
+			fact, ok := l.schema.Lookup(name)
 			known := knowns[fact.Group]
-			if !ok || known == "" || x.Subject == known || !x.Values.Zero() || slices.Contains(r.reads.Facts, known) {
+			if !ok || known == "" || name == known || !holds || slices.Contains(r.reads.Facts, known) {
 				continue
 			}
 			f := Finding{Code: "unknown-holds", Severity: Warning, Fix: known + " && in front",
-				Message: fmt.Sprintf("this also holds where it is not known: %s is zero then, and %s does not look at %s", x.Subject, r.name, known)}
+				Message: fmt.Sprintf("this also holds where it is not known: %s is zero then, and %s does not look at %s", name, r.name, known)}
 			if p.unless {
-				f.Message = fmt.Sprintf("%s makes an exception also where %s is not known: it is zero then", r.name, x.Subject)
+				f.Message = fmt.Sprintf("%s makes an exception also where %s is not known: it is zero then", r.name, name)
 			}
 			l.in(p.rule, p.node, x.Offset, f)
 		}

@@ -37,6 +37,7 @@ type ModelRule struct {
 	Score        int
 	Report       bool     // for everybody or, with `enforce`, for somebody
 	Asks         Question // for StepUp; of a rule with a score only Here and Browser
+	Again        bool     // it asks again at times of its own
 	// From is the level below which the rule is not asked: "none", "signed_in" or "verified".
 	From string
 }
@@ -86,7 +87,7 @@ func (p *Policy) Model() Model {
 	for i := range p.rules {
 		r := &p.rules[i]
 		m.Rules = append(m.Rules, ModelRule{Name: r.name, Line: r.line, When: r.when, Unless: r.unless, Routes: r.routes,
-			Action: r.action, Score: r.score, Report: r.report || r.share != nil, Asks: r.asks().public(), From: levels[r.reads.from]})
+			Action: r.action, Score: r.score, Report: r.report || r.share != nil, Asks: r.asks().public(), Again: r.again != nil, From: levels[r.reads.from]})
 	}
 	return m
 }
@@ -111,6 +112,13 @@ func (m *Model) Holds(condition *expr.Program, f *Facts) (bool, error) {
 	scope := m.Env.Acquire(f)
 	defer scope.Release()
 	return condition.Eval(scope)
+}
+
+// Range returns the least and the most that a numeric fact can be, where facts.go says so; whole
+// numbers, nanoseconds, or whole parts of a double.
+func (m *Model) Range(fact string) (least, most int64, ok bool) {
+	r, ok := ranges[fact]
+	return r[0], r[1], ok
 }
 
 // Possible reports whether a fact (or an entry of it) can have this value at all.

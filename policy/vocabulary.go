@@ -2,10 +2,12 @@ package policy
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"sallyport/policy/internal/expr"
 )
@@ -44,6 +46,27 @@ var restOn = map[string]string{
 	"seen.asns_24h": "asn", "seen.new_asn": "asn", "session.asn_changed": "asn",
 	"travel.known": "location", "travel.distance_km": "location", "travel.speed_kmh": "location",
 	"browser.timezone_known": "country", "browser.timezone_offset_diff": "country",
+}
+
+// ranges are the least and the most that numeric facts can be.
+var ranges = map[string][2]int64{
+	"ip.asn":                     {0, math.MaxInt64},
+	"ip.data_age_hours":          {0, math.MaxInt64},
+	"user.started_days":          {-1, math.MaxInt64},
+	"session.age":                {0, math.MaxInt64},
+	"session.concurrent":         {0, math.MaxInt64},
+	"credential.age":             {0, math.MaxInt64},
+	"seen.countries_1h":          {0, math.MaxInt64},
+	"seen.countries_24h":         {0, math.MaxInt64},
+	"seen.asns_24h":              {0, math.MaxInt64},
+	"seen.prefixes_24h":          {0, math.MaxInt64},
+	"seen.first_days":            {0, math.MaxInt64},
+	"travel.distance_km":         {0, math.MaxInt64},
+	"travel.speed_kmh":           {0, math.MaxInt64},
+	"address.people_30d":         {0, math.MaxInt64},
+	"device.people_30d":          {0, math.MaxInt64},
+	"activity.active_hours_24h":  {0, 24},
+	"activity.longest_break_48h": {0, int64(48 * time.Hour)},
 }
 
 // provided says so if no configured source can answer for a fact.

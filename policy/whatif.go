@@ -3,6 +3,7 @@ package policy
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"reflect"
@@ -173,8 +174,12 @@ func ReadFacts(text []byte) (*Facts, error) {
 	var record struct {
 		Facts json.RawMessage `json:"facts"`
 	}
-	if err := json.Unmarshal(text, &record); err != nil {
+	in := json.NewDecoder(bytes.NewReader(text))
+	if err := in.Decode(&record); err != nil {
 		return nil, fmt.Errorf("these are no facts: %w", err)
+	}
+	if in.More() {
+		return nil, errors.New("these are several records, or something comes after the facts: give one line of the log")
 	}
 	if record.Facts != nil {
 		text = record.Facts

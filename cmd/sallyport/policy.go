@@ -75,14 +75,8 @@ func (p policyExplainCmd) Run(ctx context.Context, g *globals, std stdio) error 
 	if err != nil {
 		return err
 	}
-	for _, s := range p.Set {
-		name, value, ok := strings.Cut(s, "=")
-		if !ok {
-			return fmt.Errorf("--set: %q is not FACT=VALUE", s)
-		}
-		if err := compiled.Set(facts, name, value); err != nil {
-			return fmt.Errorf("--set: %w", err)
-		}
+	if err := p.change(compiled, facts); err != nil {
+		return err
 	}
 	e := compiled.Explain(facts)
 	if p.JSON {
@@ -92,16 +86,54 @@ func (p policyExplainCmd) Run(ctx context.Context, g *globals, std stdio) error 
 	return nil
 }
 
+// change applies --set.
+func (p policyExplainCmd) change(compiled *policy.Policy, facts *policy.Facts) error {
+	for _, s := range p.Set {
+		name, value, ok := strings.Cut(s, "=")
+		if !ok {
+			return fmt.Errorf("--set: %q is not FACT=VALUE", s)
+		}
+		if err := compiled.Set(facts, name, value); err != nil {
+			return fmt.Errorf("--set: %w", err)
+		}
+	}
+	return nil
+}
+
+// alone refuses flags that have no effect beside the one that says what is explained: whoever gives
+// them believes in an answer to another question. what is "--facts", "--session" or "--incident".
+func (p policyExplainCmd) alone(what string) error {
+	var idle []string
+	for _, f := range []struct {
+		name  string
+		given bool
+		asks  bool // it is about the request, of which a session says nothing
+	}{
+		{"--user", p.User != "", false}, {"--groups", p.Groups != nil, false}, {"--countries", p.Countries != nil, false},
+		{"--elsewhere", p.Elsewhere, false}, {"--verified-age", p.VerifiedAge != time.Minute, false}, {"--facts", p.Facts != "", false},
+		{"--ip", p.IP != "", true}, {"--route", p.Route != "", true}, {"--method", p.Method != "GET", true}, {"--path", p.Path != "", true},
+		{"--purpose", p.Purpose != policy.PurposeAccess, true}, {"--at", !p.At.IsZero(), true},
+	} {
+		if f.given && f.name != what && !(f.asks && what == "--session") {
+			idle = append(idle, f.name)
+		}
+	}
+	if idle == nil {
+		return nil
+	}
+	return fmt.Errorf("beside %s this has no effect: %s; change single facts with --set", what, strings.Join(idle, ", "))
+}
+
 // given are the facts of a file, or those that the other flags describe.
 func (p policyExplainCmd) given(c *config.Config, intel *ipintel.Snapshot, std stdio) (*policy.Facts, error) {
 	if p.Facts == "" {
 		if p.IP == "" {
-			return nil, errors.New("--ip: an address, or --facts")
+			return nil, errors.New("say where the request comes from with --ip ADDRESS; or explain what is there already with --session ID, --incident ID or --facts FILE")
 		}
 		return p.facts(c, intel)
 	}
-	if p.User != "" || p.Groups != nil || p.Countries != nil || p.IP != "" || p.Route != "" || p.Path != "" || p.Elsewhere || !p.At.IsZero() {
-		return nil, errors.New("--facts says everything: change single facts with --set")
+	if err := p.alone("--facts"); err != nil {
+		return nil, err
 	}
 	in := std.in
 	if p.Facts != "-" {
@@ -143,7 +175,7 @@ func (p policyExplainCmd) facts(c *config.Config, intel *ipintel.Snapshot) (*pol
 			return nil, err
 		}
 		f.Request.Route, f.Request.Host = route.Name, route.From.Hostname()
-		if f.Request.Path, err = p.path(route); err != nil {
+		if f.Request.Path, err = p.path(c, route); err != nil {
 			return nil, err
 		}
 	} else {
@@ -185,15 +217,26 @@ func (p policyExplainCmd) route(c *config.Config) (config.Route, error) {
 	return config.Route{}, fmt.Errorf("--route: there is no route %q; there are %s", p.Route, strings.Join(c.RouteNames(), ", "))
 }
 
-// path is the path asked for, which has to be one that the route serves.
-func (p policyExplainCmd) path(r config.Route) (string, error) {
+// path is the path asked for, which has to be one that the route serves, and no other one.
+func (p policyExplainCmd) path(c *config.Config, r config.Route) (string, error) {
 	path := cmp.Or(p.Path, r.From.Path)
 	if strings.ContainsAny(path, "?#") {
 		return "", errors.New("--path: give the path without the query: no rule sees it")
 	}
 	prefix := strings.TrimSuffix(r.From.Path, "/")
-	if rest, ok := strings.CutPrefix(path, prefix); !ok || !strings.HasPrefix(path, "/") || rest != "" && rest[0] != '/' {
+	if !below(path, prefix) {
 		return "", fmt.Errorf("--path: the route %s serves %s/ and what is below; %q is not there", r.Name, prefix, path)
 	}
+	for _, other := range c.Routes {
+		if at := strings.TrimSuffix(other.From.Path, "/"); other.From.Host == r.From.Host && len(at) > len(prefix) && below(path, at) {
+			return "", fmt.Errorf("--path: of the routes %s and %s, it is %[2]s that serves %[3]q", r.Name, other.Name, path)
+		}
+	}
 	return path, nil
+}
+
+// below reports whether a path is a folder, or in it. The folder has no slash at its end.
+func below(path, folder string) bool {
+	rest, ok := strings.CutPrefix(path, folder)
+	return ok && strings.HasPrefix(path, "/") && (rest == "" || rest[0] == '/')
 }

@@ -23,6 +23,7 @@ import (
 	"sallyport/policy/rehearse"
 	"sallyport/proxy"
 	"sallyport/proxy/audit"
+	"sallyport/proxy/portal"
 )
 
 // known explains what is there already, instead of a request that is made up: the live
@@ -30,6 +31,13 @@ import (
 func (p policyExplainCmd) known(ctx context.Context, g *globals, std stdio) error {
 	if p.Session != "" && p.Incident != "" {
 		return errors.New("policy explain: give either --session or --incident")
+	}
+	what := "--session"
+	if p.Incident != "" {
+		what = "--incident"
+	}
+	if err := p.alone(what); err != nil {
+		return err
 	}
 	c, err := config.Load(g.Config)
 	if err != nil {
@@ -39,7 +47,7 @@ func (p policyExplainCmd) known(ctx context.Context, g *globals, std stdio) erro
 	if err != nil {
 		return err
 	}
-	now, err := compilePolicy(c, intel)
+	now, err := policy.Compile(policyConfig(c, intel)) // its invariants may be what is being looked into
 	if err != nil {
 		return err
 	}
@@ -112,9 +120,17 @@ func (p policyExplainCmd) knownSession(ctx context.Context, g *globals, std stdi
 		if err != nil {
 			return err
 		}
+		if err := p.change(now, f); err != nil {
+			return err
+		}
+		if p.Set != nil {
+			notes = append(notes, setNote)
+		}
 		return knownExplanation{Notes: notes, Policy: now.Hash(), Now: now.Explain(f)}.print(std, p.JSON)
 	})
 }
+
+const setNote = "the facts for the present policy are changed by --set"
 
 // sessionFacts puts together what is known of a session, and says what is not.
 func (p policyExplainCmd) sessionFacts(c *config.Config, intel *ipintel.Snapshot, r session.Record, tokens []session.Token, last *audit.Record) (*policy.Facts, []string, error) {
@@ -151,7 +167,7 @@ func (p policyExplainCmd) sessionFacts(c *config.Config, intel *ipintel.Snapshot
 			return nil, nil, err
 		}
 		f.Request.Route, f.Request.Host = route.Name, route.From.Hostname()
-		if f.Request.Path, err = p.path(route); err != nil {
+		if f.Request.Path, err = p.path(c, route); err != nil {
 			return nil, nil, err
 		}
 	} else if p.Path != "" {
@@ -209,21 +225,44 @@ func (p policyExplainCmd) knownIncident(ctx context.Context, g *globals, std std
 	if err != nil {
 		return err
 	}
-	var line *audit.Line
-	for l := range matching(audit.Lines(files...), "incident", p.Incident) {
-		if l.Record.Incident == p.Incident && l.Record.Facts != nil {
-			l.Raw = bytes.Clone(l.Raw)
+	id := p.Incident
+	if as, ok := portal.ReadIncident(id); ok {
+		id = as
+	}
+	var line, other *audit.Line
+	for l := range matching(audit.Lines(files...), "incident", id) {
+		if l.Record.Incident != id {
+			continue
+		}
+		// Without a purpose nothing was judged: a request that is none has facts, all of them empty.
+		if l.Raw = bytes.Clone(l.Raw); l.Record.Facts != nil && l.Record.Facts.Request.Purpose != "" {
 			line = &l
 			break
 		}
+		other = &l
 	}
-	if line == nil {
-		fmt.Fprintf(std.err, "No record with facts has the incident %s.\n", plain(p.Incident))
+	switch {
+	case line == nil && other != nil:
+		fmt.Fprintf(std.err, "Incident %s is record %d, %s at %s (%s): the policy was not asked, and there is nothing to explain.\n", plain(id), other.Record.Seq,
+			plain(other.Record.Event), other.Record.Time.UTC().Format(time.RFC3339), plain(cmp.Or(other.Record.Detail["reason"], other.Record.Detail["code"], "no reason is recorded")))
+		return errNo
+	case line == nil:
+		fmt.Fprintf(std.err, "No record has the incident %s, in %s.\n", plain(id), strings.Join(files, ", "))
 		return errNo
 	}
-	r := line.Record
-	k := knownExplanation{Policy: now.Hash(), Now: now.Explain(r.Facts), Recorded: &recordedView{r.Seq, r.Time, r.Event, r.User, r.Action, r.Rules, r.Reasons, r.Policy}}
+	r, changed := line.Record, *line.Record.Facts
+	if err := p.change(now, &changed); err != nil {
+		return err
+	}
+	k := knownExplanation{Policy: now.Hash(), Now: now.Explain(&changed), Recorded: &recordedView{r.Seq, r.Time, r.Event, r.User, r.Action, r.Rules, r.Reasons, r.Policy}}
 	k.Notes = append(k.Notes, "the facts are those that were recorded; whether the log is intact says `sallyport audit verify`")
+	if !slices.Contains(judgedEvents, r.Event) && r.Event != "message" {
+		k.Notes = append(k.Notes, "the event is no decision of the policy: it has the facts of the one before it, and a reason of its own: "+
+			plain(cmp.Or(r.Detail["reason"], r.Detail["code"], "none is recorded")))
+	}
+	if p.Set != nil {
+		k.Notes = append(k.Notes, setNote)
+	}
 	if rehearse.MayLack(line.Raw, r.FactsVersion) {
 		if lacking := lackingOf(line.Raw, r.FactsVersion, now.FactNames()); len(lacking) > 0 {
 			k.Notes = append(k.Notes, "the record lacks these facts, shown as zero: "+strings.Join(lacking, ", "))

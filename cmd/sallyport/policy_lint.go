@@ -8,6 +8,7 @@ import (
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/policy"
 	"sallyport/policy/ipintel"
+	"sallyport/policy/prove"
 )
 
 type policyLintCmd struct {
@@ -70,7 +71,7 @@ func lint(c *config.Config, intel *ipintel.Snapshot) ([]policy.Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	return policy.Lint(policy.LintConfig{Config: policyConfig(c, intel), Tests: tests, NoSource: noSource(c)})
+	return policy.Lint(policy.LintConfig{Config: policyConfig(c, intel), Tests: tests, NoSource: noSource(c), Idle: prove.Idle})
 }
 
 // noSource names the facts that nothing in this configuration provides, with what would.

@@ -108,7 +108,7 @@ func (p policyReplayCmd) verify(ctx context.Context, g *globals, files []string)
 	if key == "" {
 		var err error
 		if key, err = verifierKey(ctx, g); err != nil {
-			return audit.Report{}, err
+			return audit.Report{}, fmt.Errorf("%w\nthe log is verified with the key from the store; where there is none, give the key with --key", err)
 		}
 	}
 	return audit.Verify(files, key, audit.VerifyOptions{From: -1})
@@ -121,7 +121,7 @@ func (p policyReplayCmd) print(std stdio, candidate *policy.Policy, v audit.Repo
 	}
 	for _, why := range []string{noDecision, noFacts, noRoute, beforeSince, unreadable} {
 		if n := r.Skipped[why]; n > 0 {
-			notes = append(notes, fmt.Sprintf("%d lines were not judged: %s.", n, why))
+			notes = append(notes, fmt.Sprintf("%s not judged: %s.", count(int(n), "line was", "lines were"), why))
 		}
 	}
 	if p.HTML != "" {
@@ -169,9 +169,9 @@ func writeReport(name string, write func(io.Writer) error) error {
 func compileFile(c *config.Config, intel *ipintel.Snapshot, name string) (*policy.Policy, error) {
 	what := policyConfig(c, intel)
 	if name != "" {
-		source, err := os.ReadFile(name)
+		source, err := readPolicy(name)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("--policy: %w", err)
 		}
 		what.Name, what.Source = name, source
 	}

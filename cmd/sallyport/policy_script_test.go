@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -30,6 +32,10 @@ func cmdRecord(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 3 {
 		ts.Fatalf("usage: record FOLDER EMAIL COUNTRY")
 	}
+	// A process that another script starts meanwhile holds the log's lock too, from its fork until it
+	// runs something else, and the next to open the log finds it taken.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	ctx, dir := context.Background(), ts.MkAbs(args[0])
 	db, err := sqlstore.Open(ctx, "sqlite:"+filepath.Join(dir, "sallyport.db"), sqlstore.Options{})
 	ts.Check(err)
@@ -64,9 +70,10 @@ func cmdIncident(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: incident FILE")
 	}
-	found := regexp.MustCompile(`"incident":\s*"([^"]+)"`).FindStringSubmatch(ts.ReadFile(args[0]))
+	found := regexp.MustCompile(`(?:"incident":\s*"|\(reference )([^")]+)`).FindStringSubmatch(ts.ReadFile(args[0]))
 	if found == nil {
 		ts.Fatalf("no incident in %s", args[0])
 	}
 	ts.Setenv("INCIDENT", found[1])
+	ts.Setenv("HEARD", strings.ToLower(strings.ReplaceAll(found[1], "-", " "))) // as somebody writes it down who was told it
 }

@@ -28,17 +28,17 @@ const Farewell = 15 * time.Second
 // too old, until ctx ends. Whatever Record and Active were told before that is in the store
 // when it returns nil; the error says how much is not. Without a store it only forgets.
 func (t *Tracker) Run(ctx context.Context) error {
-	var tidying sync.WaitGroup
-	defer tidying.Wait()
-	tidying.Go(func() { t.tend(ctx) }) // apart, so that it never keeps the rest waiting
 	if t.cfg.Store == nil {
-		<-ctx.Done()
+		t.tend(ctx)
 		return nil
 	}
 	t.write.renew(t.cfg.Now())
 	tick := time.NewTicker(tickEvery)
 	defer tick.Stop()
 	ok := t.step(ctx, true)
+	var tidying sync.WaitGroup
+	defer tidying.Wait()
+	tidying.Go(func() { t.tend(ctx) }) // apart, so that it never keeps the rest waiting; and not before: what is loading has the store for itself
 	for {
 		select {
 		case <-ctx.Done():
@@ -197,7 +197,7 @@ func (t *Tracker) catchUp(ctx context.Context) error {
 			t.cfg.Logger.Warn("history was put back to an earlier state")
 		}
 		t.takeUp(b)
-		done := last <= t.seq || b.Len() == 0
+		done := last <= t.seq // a page can be empty: what was on it has other numbers now
 		t.seq = last
 		if done {
 			return nil

@@ -60,8 +60,8 @@ type Store interface {
 	// AppendBehavior stores b in one transaction. The bits of an hour that is there are
 	// joined with the new ones, under a new number. Durable when it returns.
 	AppendBehavior(ctx context.Context, b Batch) error
-	// BehaviorSince returns what is numbered above `after`, oldest first, in all
-	// at most about limit rows, and the number to go on from. Nothing with a lower number
+	// BehaviorSince returns what is numbered above `after`, oldest first, at most limit
+	// sightings and limit hours, and the number to go on from. Nothing with a lower number
 	// appears later. Condensed rows have no number and are not among them.
 	BehaviorSince(ctx context.Context, after int64, limit int) (b Batch, last int64, err error)
 	// BehaviorPlaces calls each with every condensed row, until one fails.

@@ -76,13 +76,10 @@ func (p *prover) classify(a *atom, n *expr.Node) bool {
 	return p.pattern(a, n)
 }
 
-var flipped = map[expr.Op]expr.Op{expr.Less: expr.Greater, expr.Greater: expr.Less, expr.LessEqual: expr.GreaterEqual,
-	expr.GreaterEqual: expr.LessEqual, expr.Equal: expr.Equal, expr.NotEqual: expr.NotEqual}
-
 func (p *prover) comparison(a *atom, n *expr.Node) bool {
 	op, left, right := n.Op, n.Args[0], n.Args[1]
 	if left.Op == expr.ValueOp && op != expr.In {
-		op, left, right = flipped[op], right, left
+		op, left, right = op.Flip(), right, left
 	}
 	isList := func(n *expr.Node) bool { return n.Op == expr.FactOp && n.Kind == expr.Strings }
 	isText := func(n *expr.Node) bool { return n.Op == expr.FactOp && n.Kind == expr.String }

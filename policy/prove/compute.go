@@ -189,14 +189,8 @@ func ordered(op expr.Op, a, b any) any {
 		return nil
 	}
 	switch op {
-	case expr.Less:
-		return order < 0
-	case expr.LessEqual:
-		return order <= 0
-	case expr.Greater:
-		return order > 0
-	case expr.GreaterEqual:
-		return order >= 0
+	case expr.Less, expr.LessEqual, expr.Greater, expr.GreaterEqual:
+		return op.Holds(order)
 	}
 	return nil
 }

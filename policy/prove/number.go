@@ -54,10 +54,6 @@ type number struct {
 	upTo        []z.Lit // by segment: the value lies in it or below
 }
 
-// counts are facts that are never negative.
-var counts = []string{"ip.asn", "session.concurrent", "seen.countries_1h", "seen.countries_24h", "seen.asns_24h", "seen.prefixes_24h",
-	"seen.first_days", "address.people_30d", "device.people_30d", "activity.active_hours_24h", "session.age", "credential.age"}
-
 // compare is an atom about a number.
 func (p *prover) compare(a *atom, op expr.Op, subject *expr.Node, constant any) bool {
 	var name string
@@ -126,11 +122,26 @@ func (p *prover) number(name string, node *expr.Node) *number {
 	case node.Op == expr.Size:
 		x.least, x.points = &num{}, []num{{}}
 		p.list(node.Args[0].Name).size = x
-	case slices.Contains(counts, name):
-		x.least, x.points = &num{}, []num{{}}
+	default:
+		if least, most, ok := p.m.Range(name); ok {
+			x.bound(&x.least, least, -1<<63)
+			x.bound(&x.most, most, 1<<63-1)
+		}
 	}
 	x.fails = p.fails(node)
 	return x
+}
+
+// bound sets one bound of the values, unless it is none.
+func (x *number) bound(which **num, v, none int64) {
+	if v == none {
+		return
+	}
+	*which = &num{i: v}
+	if x.kind == expr.Double {
+		*which = &num{f: float64(v)}
+	}
+	x.points = append(x.points, **which)
 }
 
 // build gives the segments their variables. The empty ones have none of their own.

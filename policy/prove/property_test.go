@@ -119,7 +119,7 @@ func worlds() []*world {
 	numbers := func(w *world) {
 		w.dimension(7, func(f *policy.Facts, i int) { f.IP.ASN = int64(i) })
 		w.dimension(durations(func(f *policy.Facts) *time.Duration { return &f.Session.Age }, 0, time.Hour-1, time.Hour, 2*time.Hour, 3*time.Hour))
-		w.dimension(5, func(f *policy.Facts, i int) { f.Travel.SpeedKMH = []float64{-1, 2.5, 3, 3.5, 4}[i] })
+		w.dimension(5, func(f *policy.Facts, i int) { f.Travel.SpeedKMH = []float64{0, 2.5, 3, 3.5, 4}[i] })
 		w.conditions = append(w.conditions, `ip.asn > 2`, `ip.asn <= 3`, `ip.asn in [1, 3, 5]`, `ip.asn == 3`, `ip.asn != 4`, `3 < ip.asn`, `ip.asn >= 0`,
 			`session.age >= duration("1h")`, `session.age < duration("1h")`, `session.age == duration("2h")`, `session.age > duration("2h")`,
 			`travel.speed_kmh > 3.0`, `travel.speed_kmh <= 3.0`, `travel.speed_kmh == 3.0`, `10 / ip.asn > 2`)

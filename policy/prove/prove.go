@@ -16,11 +16,12 @@
 // What is taken as given: facts have values that facts.go says they can have; the `allow` of routes
 // names everybody; and what a condition cannot be evaluated for counts as matching, as in
 // production. Facts so large that evaluating a rule on them is given up make it match, which is only stricter.
+//
+// With the same means [Idle] finds the rules that can do nothing, for `policy lint`.
 package prove
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -132,76 +133,3 @@ func (r Result) diagnostic() policy.Diagnostic {
 	}
 	return d
 }
-
-// Finding is a rule that could as well not be there.
-type Finding struct {
-	Rule string `json:"rule"`
-	Line int    `json:"line"`
-	// By are rules of which always one at least as strict matches too, for [Shadowed].
-	By []string `json:"by,omitempty"`
-}
-
-// Unreachable returns the rules whose condition can never hold, for any request at all.
-func Unreachable(p *policy.Policy) []Finding {
-	m := p.Model()
-	s, err := newSolver(&m, (*prover).reachability)
-	if err != nil {
-		return nil
-	}
-	var out []Finding
-	for i, r := range m.Rules {
-		if s.solve(s.match[i]) == unsatisfiable {
-			out = append(out, Finding{Rule: r.Name, Line: r.Line})
-		}
-	}
-	return out
-}
-
-// Shadowed returns the enforced rules that can never change what happens to a request (the action,
-// and what a step-up asks for), because whenever they match, others that are at least as strict do. Of
-// rules that shadow one another the first is kept. What is not returned may still be of no effect.
-func Shadowed(p *policy.Policy) []Finding {
-	m := p.Model()
-	s, err := newSolver(&m, (*prover).reachability)
-	if err != nil {
-		return nil
-	}
-	var out []Finding
-	gone := make([]bool, len(m.Rules))
-	for i := len(m.Rules) - 1; i >= 0; i-- {
-		r := m.Rules[i]
-		if r.Report || s.solve(s.match[i]) != satisfiable { // unreachable is another finding
-			continue
-		}
-		var stricter []int
-		for j, other := range m.Rules {
-			if j != i && !gone[j] && !other.Report && atLeastAsStrict(other, r) {
-				stricter = append(stricter, j)
-			}
-		}
-		if by, ok := s.covered(i, stricter); ok {
-			gone[i] = true
-			f := Finding{Rule: r.Name, Line: r.Line}
-			for _, j := range by {
-				f.By = append(f.By, m.Rules[j].Name)
-			}
-			out = append(out, f)
-		}
-	}
-	slices.Reverse(out)
-	return out
-}
-
-// atLeastAsStrict reports whether r has no say whenever a matches too.
-func atLeastAsStrict(a, r policy.ModelRule) bool {
-	switch {
-	case a.Action == policy.Block:
-		return true
-	case a.Action != policy.StepUp || r.Action != policy.StepUp:
-		return false // a score adds up: only a block makes it idle
-	}
-	return a.Asks.MaxAge <= r.Asks.MaxAge && implies(r.Asks.DeviceBound, a.Asks.DeviceBound) && implies(r.Asks.Attested, a.Asks.Attested) &&
-		implies(r.Asks.Here, a.Asks.Here) && implies(r.Asks.Browser, a.Asks.Browser)
-}
-
-func implies(a, b bool) bool { return !a || b }

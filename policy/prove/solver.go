@@ -26,13 +26,14 @@ type solver struct {
 	*prover
 	sat      *gini.Gini
 	deadline time.Time
+	patience time.Duration           // for one answer
 	programs map[*atom]*expr.Program // compiled again, alone; nil: that cannot be done
 }
 
 // newSolver builds the circuit of the policy's invariants; or, with goals, of those.
 func newSolver(m *policy.Model, goals func(*prover) []z.Lit) (*solver, error) {
 	p := newProver(m)
-	s := &solver{prover: p, sat: gini.New(), deadline: time.Now().Add(maxTime), programs: map[*atom]*expr.Program{}}
+	s := &solver{prover: p, sat: gini.New(), deadline: time.Now().Add(maxTime), patience: maxTime, programs: map[*atom]*expr.Program{}}
 	p.collect()
 	if goals == nil {
 		goals = (*prover).invariants
@@ -63,7 +64,7 @@ func (s *solver) clause(lits ...z.Lit) {
 // solve looks for a request for which all the literals hold.
 func (s *solver) solve(lits ...z.Lit) answer {
 	s.sat.Assume(lits...)
-	return answer(s.sat.Try(time.Until(s.deadline)))
+	return answer(s.sat.Try(min(time.Until(s.deadline), s.patience)))
 }
 
 // value is a literal's value in the request found last. What no clause mentions is false.
@@ -72,28 +73,4 @@ func (s *solver) value(m z.Lit) bool {
 		return !m.IsPos()
 	}
 	return s.sat.Value(m)
-}
-
-// covered reports whether one of the stricter rules matches whenever rule i does, and names as
-// many of them as that needs.
-func (s *solver) covered(i int, stricter []int) (by []int, ok bool) {
-	lits := []z.Lit{s.match[i]}
-	for _, j := range stricter {
-		lits = append(lits, s.match[j].Not())
-	}
-	if s.solve(lits...) != unsatisfiable {
-		return nil, false
-	}
-	core := map[z.Lit]bool{}
-	for _, m := range s.sat.Why(nil) {
-		core[m] = true
-	}
-	seen := map[z.Lit]bool{}
-	for _, j := range stricter {
-		if m := s.match[j].Not(); core[m] && !seen[m] {
-			seen[m] = true
-			by = append(by, j)
-		}
-	}
-	return by, true
 }

@@ -32,10 +32,16 @@ func (p *prover) know() {
 // matches, `unless` or not.
 func (p *prover) matches(r policy.ModelRule) z.Lit {
 	c, when := p.c, p.rail(p.trees[r.When])
-	out := when.f.Not()
+	out := c.And(p.applies(r), when.f.Not())
 	if r.Unless != nil {
 		out = c.And(out, c.And(when.t, p.rail(p.trees[r.Unless]).t).Not())
 	}
+	return out
+}
+
+// applies is the literal that a rule is asked at all.
+func (p *prover) applies(r policy.ModelRule) z.Lit {
+	c, out := p.c, p.c.T
 	switch r.From {
 	case "signed_in":
 		out = c.And(out, p.level["none"].lit().Not())
@@ -120,12 +126,6 @@ func (p *prover) rules(all bool) {
 		}
 		p.match = append(p.match, match)
 	}
-}
-
-// reachability makes the literals of all rules, whether enforced or not.
-func (p *prover) reachability() []z.Lit {
-	p.rules(true)
-	return slices.Clone(p.match)
 }
 
 // invariants makes the literals of the requests that break an invariant.

@@ -239,6 +239,17 @@ func NewIncident() string {
 	return s[:5] + "-" + s[5:10]
 }
 
+// ReadIncident returns a reference as [NewIncident] writes it, from what somebody heard or typed:
+// in small letters, without the hyphen or with spaces, with O for 0 and I or L for 1, as Crockford's
+// base 32 has it. It reports false for what cannot be one.
+func ReadIncident(text string) (string, bool) {
+	s := strings.NewReplacer("-", "", " ", "", "\n", "", "\r", "", "O", "0", "I", "1", "L", "1").Replace(strings.ToUpper(text))
+	if _, err := incidentAlphabet.DecodeString(s); err != nil || len(s) != 10 {
+		return "", false
+	}
+	return s[:5] + "-" + s[5:], true
+}
+
 var incidentAlphabet = base32.NewEncoding("0123456789ABCDEFGHJKMNPQRSTVWXYZ").WithPadding(base32.NoPadding) // Crockford's
 
 // judged asks the policy about a purpose, and turns a block into a recorded refusal.

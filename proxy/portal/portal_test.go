@@ -145,6 +145,24 @@ func TestIncidentsCanBeReadOut(t *testing.T) {
 	}
 }
 
+// A reference comes back from people as they heard it, and nothing else passes for one.
+func TestReadIncident(t *testing.T) {
+	for text, want := range map[string]string{
+		"XV9J6-CC685": "XV9J6-CC685", "xv9j6cc685": "XV9J6-CC685", " xv9j6 cc685 ": "XV9J6-CC685", "Oi10l-00000": "01101-00000",
+		"": "", "XV9J6-CC68": "", "XV9J6-CC6855": "", "XV9J6-CC68U": "", "a@example.com": "", "XV9J6-CC685\n": "XV9J6-CC685", "XV9J6-CC6\n\n": "",
+	} {
+		if got, ok := ReadIncident(text); got != want || ok != (want != "") {
+			t.Errorf("%q: %q, %v; want %q", text, got, ok, want)
+		}
+	}
+	for range 100 {
+		i := NewIncident()
+		if got, _ := ReadIncident(strings.ToLower(i)); got != i {
+			t.Errorf("%q is read as %q", i, got)
+		}
+	}
+}
+
 // What waits in the store opens with this browser's key and no other, and is what
 // went in.
 func TestFlowSeal(t *testing.T) {

@@ -78,6 +78,9 @@ func (t *storeT) since(after int64, page int) (all behavior.Batch, last int64) {
 		if next < after || b.Len() > 0 && next == after {
 			t.Fatalf("after %d comes %d with %d rows", after, next, b.Len())
 		}
+		if len(b.Sightings) > page || len(b.Activity) > page {
+			t.Fatalf("a page of %d has %d sightings and %d hours", page, len(b.Sightings), len(b.Activity))
+		}
 		all.Sightings = append(all.Sightings, b.Sightings...)
 		all.Activity = append(all.Activity, b.Activity...)
 		if b.Len() == 0 {

@@ -47,7 +47,8 @@ type Node struct {
 	// Value of a ValueOp: bool, int64, float64, string, time.Duration, time.Time, []string or []int64.
 	Value any
 	// Text is the source, for conditions that are not made of others, and for calls.
-	Text string
+	Text   string
+	Offset int // where it begins in the expression, in characters
 	// Facts are the facts that are read in it, and Constants the texts and numbers that
 	// are written in it.
 	Facts     []string
@@ -61,13 +62,14 @@ type Node struct {
 // Tree returns the expression as a tree.
 func (p *Program) Tree() *Node {
 	rep := p.ast.NativeRep()
-	t := &trees{program: p, rep: rep}
+	t := &trees{program: p, rep: rep, source: []rune(p.text)}
 	return t.node(rep.Expr(), "")
 }
 
 type trees struct {
 	program *Program
 	rep     *ast.AST
+	source  []rune
 }
 
 var comparisons = map[string]Op{operators.Equals: Equal, operators.NotEquals: NotEqual, operators.Less: Less,
@@ -76,10 +78,15 @@ var comparisons = map[string]Op{operators.Equals: Equal, operators.NotEquals: No
 // node converts e. entry is the variable of the loop around it, or "".
 func (t *trees) node(e ast.Expr, entry string) *Node {
 	n := t.convert(e, entry)
+	n.Offset = len(t.source)
 	if n.Kind == Invalid {
 		n.Kind = kindOfType(t.rep.GetType(e.ID()))
 	}
+	if r, ok := t.rep.SourceInfo().GetOffsetRange(e.ID()); ok {
+		n.Offset = startOfName(t.source, int(r.Start))
+	}
 	for _, a := range n.Args {
+		n.Offset = min(n.Offset, a.Offset) // CEL puts a comparison at its operator
 		n.Fallible = n.Fallible || a.Fallible
 		for _, f := range a.Facts {
 			n.read(f)
@@ -238,6 +245,11 @@ func (t *trees) call(e ast.Expr, entry string) *Node {
 			return folded
 		}
 		n.Fallible = true
+	case operators.Multiply:
+		if folded := product(n); folded != nil {
+			return folded
+		}
+		n.Fallible = true
 	case operators.Add: // of texts and lists it cannot fail
 		n.Fallible = kindOfType(t.rep.GetType(e.ID())) != String && kindOfType(t.rep.GetType(e.ID())) != Strings
 	default:
@@ -273,6 +285,17 @@ func fold(n *Node) *Node {
 		}
 	}
 	return nil
+}
+
+// product computes N * M (24 * 14 hours) where that cannot overflow, or returns nil.
+func product(n *Node) *Node {
+	a, okA := n.Args[0].Value.(int64)
+	b, okB := n.Args[1].Value.(int64)
+	const small = 1 << 30
+	if !okA || !okB || a <= -small || a >= small || b <= -small || b >= small {
+		return nil
+	}
+	return constantNode(a * b)
 }
 
 // comprehension recognises what exists() and all() expand to.

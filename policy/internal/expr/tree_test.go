@@ -57,6 +57,8 @@ func TestTree(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		`ip.vpn && !(ip.country == "US")`:                        `(and ip.vpn (not (== ip.country US)))`,
+		`ip.asn > 24 * 14`:                                       `(> ip.asn 336)`,
+		`ip.asn > 24 * 9000000000000000`:                         `(> ip.asn <>!)!`,
 		`ip.vpn ? ip.asn > -5 : false`:                           `(if ip.vpn (> ip.asn -5) false)`,
 		`ip.country in lists.l || ip.asn in [1, 2]`:              `(or (in ip.country [a b]) (in ip.asn [1 2]))`,
 		`ip.asn in lists.n`:                                      `(in ip.asn [1])`,

@@ -86,7 +86,7 @@ func (w *world) cast(days int) []*person {
 		p.phone.renew(p.subject.ID, "phone")
 		p.week = w.rng.IntN(6)
 		if w.rng.Float64() < m.Joining || k.hostile() {
-			p.first = w.rng.IntN(days * 3 / 4)
+			p.first = w.rng.IntN(max(1, days*3/4))
 		}
 		all = append(all, p)
 		return p

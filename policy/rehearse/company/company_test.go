@@ -146,16 +146,39 @@ func TestRoutine(t *testing.T) {
 	}
 }
 
+// A policy of one sign is as often right and wrong as that sign.
+func TestRates(t *testing.T) {
+	r := live(t, Config{Days: 40, Policy: compile(t, `version: 1
+rules:
+  - {name: abroad, when: 'ip.country in ["CN", "RU", "KP"] || ip.vpn', then: block}
+  - {name: old, when: 'session.verified_age > duration("1h")', then: step_up}
+  - {name: hosting, when: ip.hosting, then: block, mode: report}
+`)})
+	if x := r.Rules[0].Rates; r.Rates != x || x.FalseAlarms == 0 || x.FalseAlarms > 0.2 || x.Detection < 0.1 || x.Detected < 0.1 || x.Detection > 1 || x.Detected > 1 {
+		t.Errorf("the policy %+v, its sign %+v", r.Rates, x)
+	}
+	if x := r.Rules[0]; x.FalseAlarms != float64(x.HonestDays)/float64(r.Honest.Days) || x.Detection != float64(x.HostileDays)/float64(r.Hostile.Days) ||
+		x.Detected != float64(r.Hostile.Met)/float64(r.Hostile.People) {
+		t.Errorf("%+v", x)
+	}
+	if r.Rules[1].FalseAlarms == 0 || r.Rules[2].Detection == 0 {
+		t.Errorf("%+v", r.Rules[1:])
+	}
+}
+
 func TestText(t *testing.T) {
 	r := live(t, Config{Policy: strict(t), Routes: []string{"treasury", "signer"}})
 	var text, svg bytes.Buffer
 	if err := errors.Join(r.Text(&text), r.SVG(&svg)); err != nil {
 		t.Fatal(err)
 	}
-	for _, part := range []string{"20 days, seed 0", "laptop farm", "those who belong here", "three-at-one-address", "long-day (report)"} {
+	for _, part := range []string{"20 days, seed 0", "laptop farm", "those who belong here", "three-at-one-address", "long-day (report)", "the policy  "} {
 		if !strings.Contains(text.String(), part) {
 			t.Errorf("%q is missing in\n%s", part, &text)
 		}
+	}
+	if !strings.Contains(svg.String(), ">the policy<") {
+		t.Error("the chart lacks the policy as a whole")
 	}
 	for d := xml.NewDecoder(&svg); ; {
 		token, err := d.Token()
@@ -187,6 +210,15 @@ func TestRunIsChecked(t *testing.T) {
 	}})
 	if !errors.Is(err, context.Canceled) || days != 3 {
 		t.Errorf("%v after %d days", err, days)
+	}
+}
+
+// However short, and however few.
+func TestShortestYear(t *testing.T) {
+	m := DefaultModel
+	m.People = 1
+	if r := live(t, Config{Policy: strict(t), Days: 1, Model: m}); r.Honest.People != 1 {
+		t.Errorf("%+v", r.Honest)
 	}
 }
 

@@ -16,12 +16,35 @@ type Report struct {
 	Honest  Group   `json:"honest"`
 	Hostile Group   `json:"hostile"`
 	Kinds   []Group `json:"kinds"`
-	Rules   []Rule  `json:"rules"` // in the order of the file
+	// Rates are those of the policy as a whole: of all its enforced rules that are no routine.
+	Rates
+	Rules []Rule `json:"rules"` // in the order of the file
 
 	day    map[*person]*tally // of the day under way; thieves are counted apart
 	stolen map[*person]*tally
 	kinds  [kinds]*group
 	rules  map[string]*rule
+}
+
+// Rates, from 0 to 1, are how often a sign is wrong and how often it is right.
+type Rates struct {
+	// FalseAlarms is the share of the person-days of those who belong here on which it asked or refused.
+	FalseAlarms float64 `json:"false_alarm_rate"`
+	// Detection is the same for those who do not belong here, and Detected the share of them (of
+	// stolen sessions: of thefts) that it met at all.
+	Detection float64 `json:"detection_rate"`
+	Detected  float64 `json:"detected_rate"`
+}
+
+func ratesOf(honestDays, hostileDays, hostilePeople int, r *Report) Rates {
+	return Rates{share(honestDays, r.Honest.Days), share(hostileDays, r.Hostile.Days), share(hostilePeople, r.Hostile.People)}
+}
+
+func share(n, of int) float64 {
+	if of == 0 {
+		return 0
+	}
+	return float64(n) / float64(of)
 }
 
 // Group is how it went for people of one kind. Days are person-days with at least one request.
@@ -34,6 +57,7 @@ type Group struct {
 	AlarmDays int    `json:"alarm_days"` // days with at least one of these
 	Blocked   int    `json:"blocked"`    // days on which something was refused
 	Stopped   int    `json:"stopped"`    // days on which nothing was let through
+	MetDays   int    `json:"met_days"`   // days on which they were asked or refused because of a sign
 	// Met is how many of the people were ever asked or blocked for anything but the age of their proof; Barred how many were ever blocked.
 	Met    int `json:"met"`
 	Barred int `json:"barred"`
@@ -53,6 +77,7 @@ type Rule struct {
 	HonestPeople  int            `json:"honest_people"`
 	HostileDays   int            `json:"hostile_days"`
 	HostilePeople map[string]int `json:"hostile_people"` // by kind
+	Rates
 }
 
 type group struct {
@@ -183,6 +208,7 @@ func (r *Report) add(d int, t *tally) {
 		g.Stopped++
 	}
 	if t.met {
+		g.MetDays++
 		if theft {
 			g.theftsMet = append(g.theftsMet, 0)
 		} else if _, ok := g.met[t.person]; !ok {
@@ -228,9 +254,15 @@ func (r *Report) finish() {
 		*to = all[i].Group
 		to.Name, to.FirstMet, to.FirstBarred = name, median(all[i].theftsMet), median(all[i].theftsStop)
 	}
+	r.Rates = ratesOf(r.Honest.MetDays, r.Hostile.MetDays, r.Hostile.Met, r)
 	for i := range r.Rules {
 		rule := r.rules[r.Rules[i].Name]
 		rule.HonestPeople = len(rule.honest)
+		met := 0
+		for _, n := range rule.HostilePeople {
+			met += n
+		}
+		rule.Rates = ratesOf(rule.HonestDays, rule.HostileDays, met, r)
 		r.Rules[i] = rule.Rule
 	}
 }
@@ -243,6 +275,7 @@ func (g *Group) plus(h Group) {
 	g.AlarmDays += h.AlarmDays
 	g.Blocked += h.Blocked
 	g.Stopped += h.Stopped
+	g.MetDays += h.MetDays
 	g.Met += h.Met
 	g.Barred += h.Barred
 }

@@ -3,7 +3,6 @@ package company
 import (
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 )
 
@@ -21,15 +20,25 @@ func (r *Report) Text(to io.Writer) error {
 	b.WriteByte('\n')
 	r.Honest.write(&b)
 	r.Hostile.write(&b)
-	b.WriteString("\nOn how many person-days each rule had a say (report-only rules: would have had)\n\n")
-	fmt.Fprintf(&b, "%-30s %-34s %s\n", "rule", "who belong here", "who do not")
+	b.WriteString("\nHow often a sign was wrong (false alarms: days of those who belong here) and right (detection: days of those\n" +
+		"who do not, and how many of these were met at all). Report-only rules: had they been enforced.\n" +
+		"A routine rule reads nothing but ages, the hour and the kind of request: no sign, and not in the policy's rates.\n\n")
+	fmt.Fprintf(&b, "%-30s %-22s %11s  %-22s %-6s\n", "", "false alarms", "", "detection", "met")
+	row := func(name string, x Rates, people int, whom string) {
+		line := fmt.Sprintf("%-30s %s %6.2f%% %4d people  %s %6.2f%% %5.1f%%  %s", name, bar(100*x.FalseAlarms), 100*x.FalseAlarms, people,
+			bar(100*x.Detection), 100*x.Detection, 100*x.Detected, whom)
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
+	}
+	row("the policy", r.Rates, r.Honest.Met, "")
 	for _, rule := range r.Rules {
 		name := rule.Name
-		if rule.Report {
+		switch {
+		case rule.Report:
 			name += " (report)"
+		case rule.Routine:
+			name += " (routine)"
 		}
-		honest, hostile := percent(rule.HonestDays, r.Honest.Days), percent(rule.HostileDays, r.Hostile.Days)
-		fmt.Fprintf(&b, "%-30s %s %6.2f%% %4d people  %s %6.2f%%  %s\n", name, bar(honest), honest, rule.HonestPeople, bar(hostile), hostile, whom(rule))
+		row(name, rule.Rates, rule.HonestPeople, whom(rule))
 	}
 	_, err := io.WriteString(to, b.String())
 	return err
@@ -54,12 +63,7 @@ func perWeek(n, days int) float64 {
 	return 5 * float64(n) / float64(days)
 }
 
-func percent(n, of int) float64 {
-	if of == 0 {
-		return 0
-	}
-	return 100 * float64(n) / float64(of)
-}
+func percent(n, of int) float64 { return 100 * share(n, of) }
 
 const barWidth = 14
 
@@ -98,23 +102,32 @@ func (r *Report) Table() string {
 	return b.String()
 }
 
-// SVG writes a chart of the rules: two bars for each, on one scale. It has no scripts,
+// SVG writes a chart of the policy and its rules: two bars for each, on one scale. It has no scripts,
 // follows light and dark, and says in text what it shows.
 func (r *Report) SVG(to io.Writer) error {
 	const left, right, row, wide = 230, 70, 34, 380
-	rules := slices.DeleteFunc(slices.Clone(r.Rules), func(x Rule) bool { return x.HonestDays == 0 && x.HostileDays == 0 })
-	height := 60 + row*len(rules)
+	type line struct {
+		name string
+		Rates
+	}
+	lines := []line{{"the policy", r.Rates}}
+	for _, rule := range r.Rules {
+		if rule.HonestDays+rule.HostileDays > 0 {
+			lines = append(lines, line{rule.Name, rule.Rates})
+		}
+	}
+	height := 60 + row*len(lines)
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" role="img" aria-labelledby="t d" font-family="system-ui, sans-serif" font-size="13">`,
 		left+wide+right, height)
-	b.WriteString(`<title id="t">Person-days on which each rule had a say</title><desc id="d">For each rule, the share of person-days of those who belong here and of those who do not.</desc>`)
+	b.WriteString(`<title id="t">False alarms and detection</title><desc id="d">For the policy and for each rule, the share of person-days of those who belong here and of those who do not on which it had a say.</desc>`)
 	b.WriteString(`<style>text{fill:#222}.a{fill:#3b6fb6}.b{fill:#c2543d}@media (prefers-color-scheme:dark){text{fill:#e8e8e8}.a{fill:#7fa8dc}.b{fill:#e58a74}}</style>`)
-	fmt.Fprintf(&b, `<rect class="a" x="%d" y="12" width="12" height="12"/><text x="%d" y="23">those who belong here</text>`, left, left+18)
-	fmt.Fprintf(&b, `<rect class="b" x="%d" y="12" width="12" height="12"/><text x="%d" y="23">those who do not</text>`, left+190, left+208)
-	for i, rule := range rules {
+	fmt.Fprintf(&b, `<rect class="a" x="%d" y="12" width="12" height="12"/><text x="%d" y="23">false alarms</text>`, left, left+18)
+	fmt.Fprintf(&b, `<rect class="b" x="%d" y="12" width="12" height="12"/><text x="%d" y="23">detection</text>`, left+190, left+208)
+	for i, x := range lines {
 		y := 42 + row*i
-		fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="end">%s</text>`, left-8, y+18, rule.Name) // names are letters, digits and -
-		for j, p := range []float64{percent(rule.HonestDays, r.Honest.Days), percent(rule.HostileDays, r.Hostile.Days)} {
+		fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="end">%s</text>`, left-8, y+18, x.name) // names are letters, digits and -
+		for j, p := range []float64{100 * x.FalseAlarms, 100 * x.Detection} {
 			width, top := p/100*wide, y+3+12*j
 			if p > 0 {
 				width = max(width, 1)

@@ -25,7 +25,7 @@ func newMistakes(file string, source []byte) *mistakes {
 
 // add notes one mistake; line and column count from 1, columns in characters.
 func (m *mistakes) add(line, column int, message, expected, suggestion string) {
-	if len(m.found) == maxFound {
+	if m.full() {
 		m.dropped++
 		return
 	}
@@ -35,6 +35,9 @@ func (m *mistakes) add(line, column int, message, expected, suggestion string) {
 		Suggestion: policy.Printable(suggestion), Excerpt: m.excerpt(line, column),
 	})
 }
+
+// full reports whether a further mistake is only counted.
+func (m *mistakes) full() bool { return len(m.found) == maxFound }
 
 // hide takes the excerpt out of the last mistake: messages end up in logs, and the
 // line may hold a password.

@@ -49,6 +49,8 @@ var mistakes = []mistake{
 	{"list at the top", "", "- a\n", 1, 1, "the file is a list", "a mapping with the keys", ""},
 	{"too deep", session, "session: " + strings.Repeat("[", 40), 7, 0, "not valid YAML", "", ""},
 	{"too large", session, "contact: " + strings.Repeat("x", 1<<20), 1, 1, "larger than", "", ""},
+	{"too many keys", session, strings.Repeat("k: 1\n", 60_000), 50_000, 1, "more than 100000 keys and values", "lists in files of their own", ""},
+	{"too many values", session, "trusted_proxies: [" + strings.Repeat("1,", 200_000) + "]", 7, 0, "more than 100000 keys and values", "", ""},
 	{"anchor", session, "session: &s {max_age: 8h}", 7, 10, "anchors and aliases", "the value itself", ""},
 	{"alias", session, "contact: &c x\nforwarded_header: *c", 7, 10, "anchors and aliases", "", ""},
 	{"anchored key", session, "&k session: {max_age: 8h}", 7, 1, "plain word", "", ""},
@@ -248,13 +250,16 @@ func TestAllMistakesAreReportedInOrder(t *testing.T) {
 
 func TestMistakesAreBounded(t *testing.T) {
 	var b strings.Builder
-	for range 50_000 {
-		b.WriteString("x\x1b[2J: 1\n")
+	for range 40_000 {
+		b.WriteString(`"x\e[2J": 1` + "\n") // YAML's escape for what clears a screen
 	}
 	for name, text := range map[string]string{"many lines": b.String(), "one line": "{" + strings.ReplaceAll(b.String(), "\n", ",") + "}"} {
 		_, err := config.Parse("sallyport.yaml", t.TempDir(), []byte(text))
 		if err == nil || len(err.Error()) > 64<<10 || strings.Contains(err.Error(), "\x1b") {
 			t.Errorf("%s: %d bytes", name, len(err.Error()))
+		}
+		if want := "and 39950 more mistakes"; !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%s: it ends %q, want %q", name, err.Error()[max(0, len(err.Error())-60):], want)
 		}
 	}
 }

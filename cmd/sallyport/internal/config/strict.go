@@ -32,6 +32,7 @@ type reader struct {
 const (
 	maxSource = 1 << 20 // bytes, before anything is parsed
 	maxDepth  = 16      // of the YAML tree; the file needs six
+	maxNodes  = 100_000 // keys, values and lists in it; a thousand routes need half of that
 )
 
 func newReader(file string, source []byte) *reader {
@@ -80,7 +81,27 @@ func (r *reader) parse(source []byte, into any) {
 		r.empty()
 		return
 	}
+	if n := beyond(doc.Content[0], maxNodes); n != nil {
+		r.node(n, fmt.Sprintf("the file has more than %d keys and values", maxNodes), "a configuration; long address lists in files of their own, under ip_data.lists", "")
+		return
+	}
 	r.value("", doc.Content[0], reflect.ValueOf(into).Elem(), false)
+}
+
+// beyond returns the first node behind the first most, in file order, or nil.
+func beyond(n *yaml.Node, most int) *yaml.Node {
+	var found *yaml.Node
+	var count func(*yaml.Node)
+	count = func(n *yaml.Node) {
+		if most--; most < 0 {
+			found = n
+		}
+		for i := 0; i < len(n.Content) && found == nil; i++ {
+			count(n.Content[i])
+		}
+	}
+	count(n)
+	return found
 }
 
 func (r *reader) empty() {
@@ -171,6 +192,10 @@ func (r *reader) mapping(path string, n *yaml.Node, v reflect.Value) {
 		f, ok := fields[key.Value]
 		if key.Kind != yaml.ScalarNode || key.Anchor != "" || key.Style&yaml.TaggedStyle != 0 {
 			r.node(key, "a key has to be a plain word", "one of "+strings.Join(names, ", "), "")
+			continue
+		}
+		if !ok && r.full() { // to look for what was meant, thousands of times, takes its time
+			r.dropped++
 			continue
 		}
 		if !ok {

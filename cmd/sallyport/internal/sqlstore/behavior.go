@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -90,51 +91,30 @@ func (d *DB) BehaviorSince(ctx context.Context, after int64, limit int) (b behav
 	if last <= after {
 		return behavior.Batch{}, last, nil
 	}
-	type numbered[T any] struct {
-		seq int64
-		row T
-	}
-	rows, err := d.read.QueryContext(ctx, `select seq, `+sightingColumns+` from behavior_sightings where seq > $1 and seq <= $2 order by seq limit $3`, after, last, limit)
-	sightings, err := all(rows, err, func(row scanner) (n numbered[behavior.Sighting], err error) {
-		n.row, err = scanSighting(row, &n.seq)
-		return n, err
-	})
-	if err != nil {
-		return behavior.Batch{}, 0, d.wrap(doing, err)
-	}
-	rows, err = d.read.QueryContext(ctx, `select seq, subject_issuer, subject_id, at_hour, bits from behavior_activity where seq > $1 and seq <= $2 order by seq limit $3`, after, last, limit)
-	hours, err := all(rows, err, func(row scanner) (n numbered[behavior.Activity], err error) {
-		n.row, err = scanActivity(row, &n.seq)
-		return n, err
-	})
-	if err != nil {
-		return behavior.Batch{}, 0, d.wrap(doing, err)
-	}
-	// Of two full pages the one that ends first says how far both were read.
-	if len(sightings) == limit {
-		last = min(last, sightings[limit-1].seq)
-	}
-	if len(hours) == limit {
-		last = min(last, hours[limit-1].seq)
-	}
-	for _, n := range sightings {
-		if n.seq <= last {
-			b.Sightings = append(b.Sightings, n.row)
+	// Where the page ends is looked up first, in the indexes: of sightings and hours that were
+	// written in turns, each would else be read, in vain, as far as the other does not reach.
+	for _, table := range []string{"behavior_sightings", "behavior_activity"} {
+		err := d.read.QueryRowContext(ctx, `select seq from `+table+` where seq > $1 and seq <= $2 order by seq limit 1 offset $3`, after, last, limit-1).Scan(&last)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return behavior.Batch{}, 0, d.wrap(doing, err)
 		}
 	}
-	for _, n := range hours {
-		if n.seq <= last {
-			b.Activity = append(b.Activity, n.row)
-		}
+	rows, err := d.read.QueryContext(ctx, `select `+sightingColumns+` from behavior_sightings where seq > $1 and seq <= $2 order by seq`, after, last)
+	if b.Sightings, err = all(rows, err, scanSighting); err != nil {
+		return behavior.Batch{}, 0, d.wrap(doing, err)
+	}
+	rows, err = d.read.QueryContext(ctx, `select subject_issuer, subject_id, at_hour, bits from behavior_activity where seq > $1 and seq <= $2 order by seq`, after, last)
+	if b.Activity, err = all(rows, err, scanActivity); err != nil {
+		return behavior.Batch{}, 0, d.wrap(doing, err)
 	}
 	return b, last, nil
 }
 
-func scanSighting(row scanner, more ...any) (s behavior.Sighting, err error) {
+func scanSighting(row scanner) (s behavior.Sighting, err error) {
 	var lat, lon, radius sql.NullInt64
 	var host, network int64
-	err = row.Scan(append(more, &s.Subject.Issuer, &s.Subject.ID, addrCol{&s.Addr}, &host, &network, &s.Country, &s.ASN, &s.Six, &s.Flagged,
-		&s.Device, timeCol{&s.First}, timeCol{&s.At}, &s.Allowed, &s.Session, &lat, &lon, &radius)...)
+	err = row.Scan(&s.Subject.Issuer, &s.Subject.ID, addrCol{&s.Addr}, &host, &network, &s.Country, &s.ASN, &s.Six, &s.Flagged,
+		&s.Device, timeCol{&s.First}, timeCol{&s.At}, &s.Allowed, &s.Session, &lat, &lon, &radius)
 	s.Host, s.Network = uint64(host), uint64(network)
 	if lat.Valid {
 		s.Point = behavior.Point{Lat: float64(lat.Int64) / 1e4, Lon: float64(lon.Int64) / 1e4, RadiusKm: float64(radius.Int64), Known: true}
@@ -150,8 +130,8 @@ func scanPlace(row scanner) (s behavior.Sighting, err error) {
 	return s, err
 }
 
-func scanActivity(row scanner, more ...any) (a behavior.Activity, err error) {
-	err = row.Scan(append(more, &a.Subject.Issuer, &a.Subject.ID, &a.Hour, &a.Bits)...)
+func scanActivity(row scanner) (a behavior.Activity, err error) {
+	err = row.Scan(&a.Subject.Issuer, &a.Subject.ID, &a.Hour, &a.Bits)
 	return a, err
 }
 
@@ -180,7 +160,7 @@ func (d *DB) BehaviorPlaces(ctx context.Context, each func(behavior.Sighting) er
 func (d *DB) BehaviorOf(ctx context.Context, s authn.Subject) (b behavior.Batch, err error) {
 	const doing, of = "read a person's behaviour", ` where subject_issuer = $1 and subject_id = $2`
 	rows, err := d.read.QueryContext(ctx, `select `+sightingColumns+` from behavior_sightings`+of, s.Issuer, s.ID)
-	if b.Sightings, err = all(rows, err, func(row scanner) (behavior.Sighting, error) { return scanSighting(row) }); err != nil {
+	if b.Sightings, err = all(rows, err, scanSighting); err != nil {
 		return behavior.Batch{}, d.wrap(doing, err)
 	}
 	rows, err = d.read.QueryContext(ctx, `select `+placeColumns+`, first_at, last_at from behavior_places`+of, s.Issuer, s.ID)
@@ -190,7 +170,7 @@ func (d *DB) BehaviorOf(ctx context.Context, s authn.Subject) (b behavior.Batch,
 	}
 	b.Sightings = append(b.Sightings, places...)
 	rows, err = d.read.QueryContext(ctx, `select subject_issuer, subject_id, at_hour, bits from behavior_activity`+of, s.Issuer, s.ID)
-	if b.Activity, err = all(rows, err, func(row scanner) (behavior.Activity, error) { return scanActivity(row) }); err != nil {
+	if b.Activity, err = all(rows, err, scanActivity); err != nil {
 		return behavior.Batch{}, d.wrap(doing, err)
 	}
 	return b, nil

@@ -63,8 +63,10 @@ func TestTidyGoesOnAfterABatch(t *testing.T) {
 	d := open(t, filepath.Join(t.TempDir(), "s.db"))
 	var b behavior.Batch
 	for i := range purgeBatch + 10 {
+		at := epoch.Add(time.Duration(i) * time.Microsecond)
+		b.Activity = append(b.Activity, behavior.Activity{Subject: behaviortest.Person(fmt.Sprint(i)), Hour: epoch.Unix()/3600 - 3, Bits: 1})
 		b.Sightings = append(b.Sightings, behavior.Sighting{
-			Subject: behaviortest.Person(fmt.Sprint(i % (tidyPeople + 7))), First: epoch, At: epoch, Addr: netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), Host: 1, Allowed: true, Country: "ZZ",
+			Subject: behaviortest.Person(fmt.Sprint(i % (tidyPeople + 7))), First: at, At: at, Addr: netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), Host: 1, Allowed: true, Country: "ZZ",
 		})
 	}
 	if err := d.AppendBehavior(t.Context(), b); err != nil {
@@ -91,6 +93,9 @@ func TestTidyGoesOnAfterABatch(t *testing.T) {
 	tidy(behavior.Limits{Addrs: after, Condense: after})
 	if s, p := left("behavior_sightings", "1 = 1"), left("behavior_places", "host = 1"); s != 0 || p != tidyPeople+7 {
 		t.Errorf("%d sightings, %d places", s, p)
+	}
+	if n := left("behavior_activity", "1 = 1"); n != 0 {
+		t.Errorf("%d hours are left", n)
 	}
 	tidy(behavior.Limits{Hosts: after})
 	if n := left("behavior_places", "host <> 0"); n != 0 {

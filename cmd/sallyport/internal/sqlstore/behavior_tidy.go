@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"time"
 
 	"sallyport/authn"
@@ -20,7 +21,7 @@ const joined = `
 // wait for them. Two processes that do so at once do the same twice.
 func (d *DB) TidyBehavior(ctx context.Context, l behavior.Limits) error {
 	const doing = "tidy behaviour"
-	for _, step := range []func(context.Context, behavior.Limits) (more bool, err error){d.hideSightings, d.condense, d.tidyPlaces} {
+	for _, step := range []func(context.Context, behavior.Limits) (more bool, err error){d.hideSightings, d.condense, d.tidyPlaces, d.forgetHours} {
 		for more := true; more; {
 			var err error
 			if more, err = step(ctx, l); err != nil {
@@ -28,11 +29,19 @@ func (d *DB) TidyBehavior(ctx context.Context, l behavior.Limits) error {
 			}
 		}
 	}
-	// An hour is over an hour after it began.
-	return d.update(ctx, doing, func(tx tx) error {
-		_, err := tx.exec(`delete from behavior_activity where at_hour < $1`, l.Condense.Add(-time.Hour).Unix()/3600)
+	return nil
+}
+
+// forgetHours takes away the activity of hours that are over: an hour after they began. After a
+// day without a proxy that is a day's worth of everybody.
+func (d *DB) forgetHours(ctx context.Context, l behavior.Limits) (bool, error) {
+	var n int64
+	err := d.update(ctx, "forget hours", func(tx tx) (err error) {
+		n, err = tx.exec(`delete from behavior_activity where seq in (select seq from behavior_activity where at_hour < $1 limit $2)`,
+			l.Condense.Add(-time.Hour).Unix()/3600, purgeBatch)
 		return err
 	})
+	return n == purgeBatch, err
 }
 
 // hideSightings takes the addresses out of sightings, where they live for less than those.
@@ -46,23 +55,28 @@ func (d *DB) hideSightings(ctx context.Context, l behavior.Limits) (bool, error)
 	return n == purgeBatch, err
 }
 
-// condense makes places of the oldest sightings.
+// condense makes places of the oldest sightings: a batch of them, told by their time, for
+// which there is an index (the + keeps SQLite from taking that of the numbers, and going through all
+// of the younger ones each time). What another process adds meanwhile has a higher number, and stays.
 func (d *DB) condense(ctx context.Context, l behavior.Limits) (more bool, err error) {
-	var upTo sql.NullInt64
-	const old = ` from behavior_sightings where at < $1 and seq <= $2`
+	const old = ` from behavior_sightings where at <= $1 and +seq <= $2`
 	err = d.update(ctx, "condense", func(tx tx) error {
-		if err := tx.QueryRowContext(ctx, `select max(seq) from (select seq from behavior_sightings where at < $1 order by seq limit $2) o`,
-			micros(l.Condense), purgeBatch).Scan(&upTo); err != nil || !upTo.Valid {
+		upTo, cut := int64(0), micros(l.Condense)-1
+		if err := tx.QueryRowContext(ctx, `select last from behavior_counter where id = 1`).Scan(&upTo); err != nil {
+			return err
+		}
+		err := tx.QueryRowContext(ctx, `select at from behavior_sightings where at <= $1 order by at limit 1 offset $2`, cut, purgeBatch-1).Scan(&cut)
+		if more = err == nil; err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}
 		if _, err := tx.exec(`insert into behavior_places (`+placeColumns+`, first_at, last_at)
-			select `+placeColumns+`, min(first_at), max(at)`+old+` and allowed = 1 group by `+placeColumns+joined, micros(l.Condense), upTo.Int64); err != nil {
+			select `+placeColumns+`, min(first_at), max(at)`+old+` and allowed = 1 group by `+placeColumns+joined, cut, upTo); err != nil {
 			return err
 		}
-		_, err := tx.exec(`delete`+old, micros(l.Condense), upTo.Int64)
+		_, err = tx.exec(`delete`+old, cut, upTo)
 		return err
 	})
-	return upTo.Valid, err
+	return more, err
 }
 
 // tidyPeople is how many people's places one transaction tidies.

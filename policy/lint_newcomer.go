@@ -1,0 +1,42 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// newcomers finds rules that refuse everybody's first passkey. To somebody who was never let through
+// everything is new, and while enrolling a step-up stands: who has no passkey cannot answer it.
+//
+// It is tried rather than reasoned about: somebody new enrols, from a network that nobody has anything
+// against, and so does somebody who has been there for a year. What stands in the way of the
+// first alone does so because they are new.
+func (l *linter) newcomers() {
+	veteran := testFacts()
+	levelDefaults(&veteran, "signed_in")
+	veteran.Session.Level = "signed_in"
+	veteran.Request.Purpose = PurposeEnroll
+	veteran.IP.Country = "US"
+	newcomer := veteran
+	newcomer.User.StartedDays = 0
+	newcomer.Seen.NewCountry, newcomer.Seen.NewASN, newcomer.Seen.NewDevice, newcomer.Seen.FirstDays = true, true, true, 0
+	newcomer.Activity = Activity{Known: true, LongestBreak48h: 48 * time.Hour}
+
+	now, before := l.Decide(&newcomer), l.Decide(&veteran)
+	if before.Action == now.Action {
+		return // whatever stands in the way of one does in the way of the other
+	}
+	for i := range l.rules {
+		name := l.rules[i].name
+		if !slices.Contains(now.Rules, name) || slices.Contains(before.Rules, name) {
+			continue
+		}
+		f := Finding{Code: "newcomer-refused", Severity: Warning, Fix: `request.purpose != "enroll" && in front; or seen.first_days > 0 &&, for those who were let through before`,
+			Message: fmt.Sprintf("%s matches for everybody who is new, also while they enrol: who has no passkey yet cannot answer it, and never gets one", name)}
+		if now.Action == Block {
+			f.Message = fmt.Sprintf("%s matches for everybody who is new, also while they enrol: they are blocked, and never get a passkey", name)
+		}
+		l.rule(i, f)
+	}
+}
