@@ -48,7 +48,12 @@ func (a policyAnswer) text() string {
 // Run asks the running proxy, and puts the policy where the configuration says once it is
 // in force: the file stays the truth, and a policy that is refused never gets there.
 func (p policyApplyCmd) Run(ctx context.Context, g *globals, std stdio) error {
-	source, err := readPolicy(p.File)
+	f, err := os.Open(p.File) // which may be a pipe
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	source, err := readSome(f)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"sallyport/authn"
@@ -207,15 +208,24 @@ func (f policyFiles) Reload() error {
 	return nil
 }
 
-// readPolicy reads one byte more than a policy may have, for it to be refused by.
+// readPolicy reads one byte more than a policy may have, for it to be refused by. Opening a
+// pipe waits for whoever writes to it, with everything that waits for this: it is no policy.
 func readPolicy(name string) ([]byte, error) {
-	f, err := os.Open(name)
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, 1<<20+1))
+	switch info, err := f.Stat(); {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is not a regular file", name)
+	}
+	return readSome(f)
 }
+
+func readSome(r io.Reader) ([]byte, error) { return io.ReadAll(io.LimitReader(r, 1<<20+1)) }
 
 func digestOf(parts ...[]byte) [32]byte { return sha256.Sum256(bytes.Join(parts, []byte{0xff})) } // no YAML holds that byte
 
