@@ -96,7 +96,7 @@ func (p policyExplainCmd) Run(ctx context.Context, g *globals, std stdio) error 
 func (p policyExplainCmd) given(c *config.Config, intel *ipintel.Snapshot, std stdio) (*policy.Facts, error) {
 	if p.Facts == "" {
 		if p.IP == "" {
-			return nil, errors.New("--ip: an address, or --facts")
+			return nil, errors.New("--ip: an address is required, or --facts, --session or --incident")
 		}
 		return p.facts(c, intel)
 	}

@@ -69,6 +69,9 @@ func (p policyRollbackCmd) Run(ctx context.Context, g *globals, std stdio) error
 }
 
 func applyPolicy(ctx context.Context, g *globals, std stdio, r sqlstore.PolicyRequest, wait time.Duration) error {
+	if wait > maxPolicyWait {
+		return fmt.Errorf("--wait: %s at most", maxPolicyWait)
+	}
 	return withExistingStore(ctx, g, func(c *config.Config, db *sqlstore.DB) error {
 		// What is wrong with it is said here, with line and column, and asks nobody.
 		intel, err := loadIntelAnyway(c, std)

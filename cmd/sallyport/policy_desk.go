@@ -249,7 +249,13 @@ func (a *app) policyRequests(ctx context.Context) {
 	}
 }
 
-const requestsEvery = time.Second
+const (
+	requestsEvery = time.Second
+	// maxPolicyWait is how long a command may wait for its policy to be taken up. One that was
+	// killed has not withdrawn its request: what somebody wanted last week, with no proxy running, must
+	// not come into force at the next start.
+	maxPolicyWait = 10 * time.Minute
+)
 
 // answerPolicyRequest takes one request. The file is the business of whoever asks: they
 // may write it, and this process as a rule may not.
@@ -260,6 +266,10 @@ func (a *app) answerPolicyRequest(ctx context.Context) error {
 	}
 	a.policies.mu.Lock()
 	defer a.policies.mu.Unlock()
+	if age := time.Since(r.At); age > maxPolicyWait {
+		a.logger.Warn("a request for another policy is too old: nobody waits for it any more", "by", r.By, "at", r.At, "age", age.Round(time.Second).String())
+		return a.store.AnswerPolicyRequest(context.WithoutCancel(ctx), r.Seq, sqlstore.RequestRefused, policyAnswer{Error: "nobody took it up in time"}.text())
+	}
 	c := *a.policies.loaded
 	c.PolicySource = []byte(r.Source)
 	h := how{origin: "command", by: r.By, force: r.Forced, rollback: r.Rollback}

@@ -307,3 +307,35 @@ func TestShadowIsReloaded(t *testing.T) {
 		t.Error("the same by signal")
 	}
 }
+
+// A command that was killed has left its request behind. It is not for whoever starts next.
+func TestNobodyWaitsForAnOldRequest(t *testing.T) {
+	next := strings.Replace(site["policy.yaml"], "max_age: 5m", "max_age: 2m", 1)
+	for name, c := range map[string]struct {
+		age   time.Duration
+		state string
+	}{
+		"just now": {0, sqlstore.RequestApplied},
+		"old":      {maxPolicyWait + time.Second, sqlstore.RequestRefused},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDeployment(t)
+			defer d.closeApp()
+			before := d.gate.Current().Policy.Hash()
+			seq, err := d.store.AddPolicyRequest(t.Context(), sqlstore.PolicyRequest{At: time.Now().Add(-c.age), By: "root", Source: next, Forced: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := d.answerPolicyRequest(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			state, _, err := d.store.PolicyAnswer(t.Context(), seq)
+			if err != nil || state != c.state {
+				t.Errorf("%s, %v, want %s", state, err, c.state)
+			}
+			if changed := d.gate.Current().Policy.Hash() != before; changed != (c.state == sqlstore.RequestApplied) {
+				t.Errorf("in force: %v", changed)
+			}
+		})
+	}
+}
