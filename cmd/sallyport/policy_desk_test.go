@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -94,7 +95,7 @@ func (d *deployment) alive(email, from string, groups ...string) {
 	now := time.Now()
 	s := authn.Session{ID: "session-of-" + email, Host: "treasury.localhost:8080", CreatedAt: now, ExpiresAt: now.Add(time.Hour),
 		Person:       authn.Person{Subject: authn.Subject{Issuer: "https://idp", ID: email}, Email: authn.Email(email), Groups: groups},
-		Verification: authn.Verification{At: now, Addr: netip.MustParseAddr(from), Credential: authn.Credential{ID: []byte("key"), Class: authn.ClassUnattested}}}
+		Verification: authn.Verification{At: now, Addr: netip.MustParseAddr(from), Credential: authn.Credential{ID: []byte("key"), Class: cmp.Or(d.class, authn.ClassUnattested), BackupEligible: d.class == authn.ClassSynced}}}
 	sessions := d.gate.Sessions
 	d.gate.Sessions = oneSession{Sessions: sessions, session: s}
 	defer func() { d.gate.Sessions = sessions }()
@@ -217,6 +218,29 @@ func TestLockOutGuard(t *testing.T) {
 				t.Errorf("audit: %v", e)
 			}
 		})
+	}
+}
+
+// A policy that blocks nobody, and asks everybody for a passkey that they do not have, locks
+// them out as well.
+func TestLockOutGuardKnowsPasskeys(t *testing.T) {
+	for _, c := range []struct {
+		class  authn.Class
+		locked bool
+	}{{authn.ClassSynced, true}, {authn.ClassUnattested, false}} {
+		d := newDeployment(t)
+		defer d.closeApp()
+		d.class = c.class
+		d.alive("alice@example.com", "198.51.100.7", "treasury")
+		cfg := *d.config
+		cfg.PolicySource = []byte("version: 1\nrules:\n  - {name: bound, when: 'user.email != \"\"', then: step_up, require: [device_bound]}\n")
+		report, err := d.changePolicy(t.Context(), &cfg, how{origin: "command"})
+		if _, locks := errors.AsType[*lockOut](err); locks != c.locked || err != nil && !locks {
+			t.Fatalf("%v: %v", c.class, err)
+		}
+		if text := report.Text(); strings.Contains(text, "  alice@example.com  bound  (asked for another kind of passkey than theirs)\n") != c.locked {
+			t.Errorf("%v: %s", c.class, text)
+		}
 	}
 }
 
