@@ -193,7 +193,7 @@ func (f *replacement) write(content string) (name string, err error) {
 	}
 	out, err := os.CreateTemp(filepath.Dir(f.target), "."+filepath.Base(f.target)+".*")
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("%s cannot be replaced by this user: %w", f.target, err)
 	}
 	_, err = io.Copy(out, strings.NewReader(content))
 	if err = errors.Join(err, sameOwner(out, info), out.Chmod(info.Mode().Perm()), out.Sync(), out.Close()); err != nil {
