@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -75,6 +76,13 @@ type Decision struct {
 	Score int `json:"score,omitempty"`
 	// Reported are the matches of rules in `mode: report`, which change nothing.
 	Reported []Reported `json:"reported,omitempty"`
+}
+
+// AsksInVain reports that the decision is a step-up for another kind of passkey than c, which
+// is the one that the person used: unless they have a further one, it is as good as a block. Of
+// somebody who used none yet it is not known.
+func (d *Decision) AsksInVain(c Credential) bool {
+	return d.Action == StepUp && c.Class != "" && c.Class != "none" && slices.ContainsFunc(d.Require, func(r string) bool { return !meets(c, r) })
 }
 
 // Reported is what a report-only rule would have done.

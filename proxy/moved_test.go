@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/big"
@@ -16,9 +17,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"sallyport/authn"
 	"sallyport/policy"
 	"sallyport/policy/behavior"
 	"sallyport/proxy"
@@ -193,4 +196,47 @@ func TestStreamsSeeBehaviour(t *testing.T) {
 		t.Errorf("recorded %s", jsonText(r))
 	}
 	s.alive()
+}
+
+// A verdict turns to block by itself as well: the hour comes, or the person is seen elsewhere. What
+// is open then ends within a minute, or who came first would keep what nobody may open any more.
+func TestStreamsEndWhenTheirVerdictTurns(t *testing.T) {
+	hopping := "  - {name: hopping, when: seen.countries_1h >= 2, then: block}\n"
+	evening := fmt.Sprintf("  - {name: evening, when: 'time.now > timestamp(%q)', then: block}\n", epoch.Add(50*time.Minute).Format(time.RFC3339))
+	for name, c := range map[string]struct {
+		rule string
+		turn func(*live, *observed, authn.Subject)
+	}{
+		"seen elsewhere": {hopping, func(l *live, w *observed, who authn.Subject) {
+			w.Record(behavior.Visit{Subject: who, At: l.clock.Now(), Place: behavior.Place{Addr: addr(zurich), Country: "CH", ASN: 64501}}, policy.Allow)
+			l.clock.Add(61 * time.Second)
+		}},
+		"the hour": {evening, func(l *live, _ *observed, _ authn.Subject) { l.clock.Add(51 * time.Minute) }},
+	} {
+		for _, kind := range []string{"sse", "ws"} {
+			t.Run(name+" "+kind, func(t *testing.T) {
+				w := &observed{}
+				l := newLive(t, func(p *plan) {
+					p.intel = placesIntel(t)
+					p.policy = "version: 1\nrules:\n" + c.rule
+					p.change = func(c *proxy.Config) {
+						var err error
+						if w.Tracker, err = behavior.New(behavior.Config{Now: c.Now, Key: make([]byte, 32)}); err != nil {
+							t.Fatal(err)
+						}
+						c.Behavior = w
+					}
+				})
+				ctx, cancel := context.WithCancel(t.Context())
+				var run sync.WaitGroup
+				defer run.Wait()
+				defer cancel()
+				alice := l.enrolled("alice", home)
+				s := l.open(alice, kind)
+				run.Go(func() { l.gate.Run(ctx) })
+				c.turn(l, w, alice.sessionNow(treasury).Person.Subject)
+				s.ended("blocked")
+			})
+		}
+	}
 }

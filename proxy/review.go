@@ -63,12 +63,9 @@ func (g *Gate) compare(before, after *Snapshot) *rehearse.Tally {
 				if n%64 == 0 {
 					runtime.Gosched()
 				}
-				was, is := l.again(before, now), l.again(after, now)
-				p := &l.memo.session.Person
-				if l.person != nil {
-					p = l.person
-				}
-				tallies[i].Add(string(p.Email), p.Groups, 1, was, is)
+				_, was := l.again(before, now)
+				f, is := l.again(after, now)
+				tallies[i].Add(f.User.Email, &f, 1, was, is)
 			}
 		})
 	}
@@ -81,7 +78,7 @@ func (g *Gate) compare(before, after *Snapshot) *rehearse.Tally {
 }
 
 // again judges a session as of now.
-func (l lastSeen) again(s *Snapshot, now time.Time) policy.Decision {
+func (l lastSeen) again(s *Snapshot, now time.Time) (policy.Facts, policy.Decision) {
 	m := l.memo
 	f, who := m.facts, m.session
 	if l.person != nil {
@@ -96,9 +93,9 @@ func (l lastSeen) again(s *Snapshot, now time.Time) policy.Decision {
 	identityFacts(&f, who, now)
 	sessionFacts(&f, &who, f.IP.Addr, now)
 	if m.snapshot == s && l.person == nil && !m.partial.ClockBound() {
-		return s.Policy.Settle(&f, m.partial)
+		return f, s.Policy.Settle(&f, m.partial)
 	}
-	return s.Policy.Settle(&f, policy.Partial{})
+	return f, s.Policy.Settle(&f, policy.Partial{})
 }
 
 // SessionFacts fills in what a session says of itself: who it belongs to, what they

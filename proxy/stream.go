@@ -144,19 +144,33 @@ func (g *Gate) reviewAll() {
 	}
 }
 
-// Run cuts the streams whose proof runs out, on routes that ask for it, until ctx ends.
+// reviewEvery is how often every open stream is judged again though nothing was changed: the
+// hour, the age of a session, and what is unusual about a person move on by themselves.
+const reviewEvery = time.Minute
+
+// Run judges the open streams again until ctx ends: once a second on routes that ask for it to
+// cut those whose proof ran out, once a minute on all of them.
 func (g *Gate) Run(ctx context.Context) {
 	if g.Streams == nil {
 		return
 	}
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
+	var last time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			g.review(func(o RouteOptions) bool { return o.CutStale })
+			now := g.Now()
+			since := now.Sub(last)
+			all := since >= reviewEvery || since < 0 // a clock that was set back must not stop it
+			if all {
+				last = now
+			}
+			if n := g.review(func(o RouteOptions) bool { return all || o.CutStale }); n > 0 {
+				g.Logger.Info("open streams were cut when judged again", "streams", n)
+			}
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"sallyport/authn"
 	"sallyport/cmd/sallyport/internal/config"
 )
 
@@ -36,6 +37,8 @@ type deployment struct {
 	t   *testing.T
 	dir string
 	log *log
+
+	class authn.Class // of the passkeys of those who are alive; zero: unattested
 }
 
 // newDeployment writes the files of site, changed as edits say (file, old, new), and

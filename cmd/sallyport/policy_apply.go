@@ -48,7 +48,12 @@ func (a policyAnswer) text() string {
 // Run asks the running proxy, and puts the policy where the configuration says once it is
 // in force: the file stays the truth, and a policy that is refused never gets there.
 func (p policyApplyCmd) Run(ctx context.Context, g *globals, std stdio) error {
-	source, err := readPolicy(p.File)
+	f, err := os.Open(p.File) // which may be a pipe
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	source, err := readSome(f)
 	if err != nil {
 		return err
 	}
@@ -64,6 +69,9 @@ func (p policyRollbackCmd) Run(ctx context.Context, g *globals, std stdio) error
 }
 
 func applyPolicy(ctx context.Context, g *globals, std stdio, r sqlstore.PolicyRequest, wait time.Duration) error {
+	if wait > maxPolicyWait {
+		return fmt.Errorf("--wait: %s at most", maxPolicyWait)
+	}
 	return withExistingStore(ctx, g, func(c *config.Config, db *sqlstore.DB) error {
 		// What is wrong with it is said here, with line and column, and asks nobody.
 		intel, err := loadIntelAnyway(c, std)
@@ -157,26 +165,41 @@ func prepareFile(name, content string) (*replacement, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &replacement{target: target, temp: target + ".new"}
-	if err := f.write(f.temp, content); err != nil {
+	f := &replacement{target: target}
+	if f.temp, err = f.write(content); err != nil {
+		return nil, err
+	}
+	copied, err := f.write(string(old))
+	if err == nil {
+		if err = os.Rename(copied, f.backup()); err != nil {
+			err = errors.Join(err, os.Remove(copied))
+		}
+	}
+	if err != nil {
 		return nil, errors.Join(err, f.discard())
 	}
-	return f, f.write(f.backup(), string(old))
+	return f, nil
 }
 
 func (f *replacement) backup() string { return f.target + ".bak" }
 
-func (f *replacement) write(name, content string) error {
+// write makes a file of a name that is its own, and returns it. Whoever may write this folder
+// need not be who runs the command, which may be root: what they put there under a name that
+// they could guess, such as a link to a file elsewhere, would be written to and given to them.
+func (f *replacement) write(content string) (name string, err error) {
 	info, err := os.Stat(f.target)
 	if err != nil {
-		return err
+		return "", err
 	}
-	out, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, info.Mode().Perm())
+	out, err := os.CreateTemp(filepath.Dir(f.target), "."+filepath.Base(f.target)+".*")
 	if err != nil {
-		return err
+		return "", fmt.Errorf("%s cannot be replaced by this user: %w", f.target, err)
 	}
 	_, err = io.Copy(out, strings.NewReader(content))
-	return errors.Join(err, sameOwner(out, info), out.Chmod(info.Mode().Perm()), out.Sync(), out.Close())
+	if err = errors.Join(err, sameOwner(out, info), out.Chmod(info.Mode().Perm()), out.Sync(), out.Close()); err != nil {
+		return "", errors.Join(err, os.Remove(out.Name()))
+	}
+	return out.Name(), nil
 }
 
 // commit puts the new file in the old one's place.

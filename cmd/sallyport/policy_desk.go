@@ -11,6 +11,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"sallyport/authn"
@@ -207,15 +208,24 @@ func (f policyFiles) Reload() error {
 	return nil
 }
 
-// readPolicy reads one byte more than a policy may have, for it to be refused by.
+// readPolicy reads one byte more than a policy may have, for it to be refused by. Opening a
+// pipe waits for whoever writes to it, with everything that waits for this: it is no policy.
 func readPolicy(name string) ([]byte, error) {
-	f, err := os.Open(name)
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, 1<<20+1))
+	switch info, err := f.Stat(); {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is not a regular file", name)
+	}
+	return readSome(f)
 }
+
+func readSome(r io.Reader) ([]byte, error) { return io.ReadAll(io.LimitReader(r, 1<<20+1)) }
 
 func digestOf(parts ...[]byte) [32]byte { return sha256.Sum256(bytes.Join(parts, []byte{0xff})) } // no YAML holds that byte
 
@@ -239,7 +249,13 @@ func (a *app) policyRequests(ctx context.Context) {
 	}
 }
 
-const requestsEvery = time.Second
+const (
+	requestsEvery = time.Second
+	// maxPolicyWait is how long a command may wait for its policy to be taken up. One that was
+	// killed has not withdrawn its request: what somebody wanted last week, with no proxy running, must
+	// not come into force at the next start.
+	maxPolicyWait = 10 * time.Minute
+)
 
 // answerPolicyRequest takes one request. The file is the business of whoever asks: they
 // may write it, and this process as a rule may not.
@@ -250,6 +266,10 @@ func (a *app) answerPolicyRequest(ctx context.Context) error {
 	}
 	a.policies.mu.Lock()
 	defer a.policies.mu.Unlock()
+	if age := time.Since(r.At); age > maxPolicyWait {
+		a.logger.Warn("a request for another policy is too old: nobody waits for it any more", "by", r.By, "at", r.At, "age", age.Round(time.Second).String())
+		return a.store.AnswerPolicyRequest(context.WithoutCancel(ctx), r.Seq, sqlstore.RequestRefused, policyAnswer{Error: "nobody took it up in time"}.text())
+	}
 	c := *a.policies.loaded
 	c.PolicySource = []byte(r.Source)
 	h := how{origin: "command", by: r.By, force: r.Forced, rollback: r.Rollback}

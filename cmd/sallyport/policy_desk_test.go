@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -94,7 +95,7 @@ func (d *deployment) alive(email, from string, groups ...string) {
 	now := time.Now()
 	s := authn.Session{ID: "session-of-" + email, Host: "treasury.localhost:8080", CreatedAt: now, ExpiresAt: now.Add(time.Hour),
 		Person:       authn.Person{Subject: authn.Subject{Issuer: "https://idp", ID: email}, Email: authn.Email(email), Groups: groups},
-		Verification: authn.Verification{At: now, Addr: netip.MustParseAddr(from), Credential: authn.Credential{ID: []byte("key"), Class: authn.ClassUnattested}}}
+		Verification: authn.Verification{At: now, Addr: netip.MustParseAddr(from), Credential: authn.Credential{ID: []byte("key"), Class: cmp.Or(d.class, authn.ClassUnattested), BackupEligible: d.class == authn.ClassSynced}}}
 	sessions := d.gate.Sessions
 	d.gate.Sessions = oneSession{Sessions: sessions, session: s}
 	defer func() { d.gate.Sessions = sessions }()
@@ -220,6 +221,29 @@ func TestLockOutGuard(t *testing.T) {
 	}
 }
 
+// A policy that blocks nobody, and asks everybody for a passkey that they do not have, locks
+// them out as well.
+func TestLockOutGuardKnowsPasskeys(t *testing.T) {
+	for _, c := range []struct {
+		class  authn.Class
+		locked bool
+	}{{authn.ClassSynced, true}, {authn.ClassUnattested, false}} {
+		d := newDeployment(t)
+		defer d.closeApp()
+		d.class = c.class
+		d.alive("alice@example.com", "198.51.100.7", "treasury")
+		cfg := *d.config
+		cfg.PolicySource = []byte("version: 1\nrules:\n  - {name: bound, when: 'user.email != \"\"', then: step_up, require: [device_bound]}\n")
+		report, err := d.changePolicy(t.Context(), &cfg, how{origin: "command"})
+		if _, locks := errors.AsType[*lockOut](err); locks != c.locked || err != nil && !locks {
+			t.Fatalf("%v: %v", c.class, err)
+		}
+		if text := report.Text(); strings.Contains(text, "  alice@example.com  bound  (asked for another kind of passkey than theirs)\n") != c.locked {
+			t.Errorf("%v: %s", c.class, text)
+		}
+	}
+}
+
 // What is asked for while the file is still the old one is not undone by a look at the
 // file, and the file that then follows is no news.
 func TestFileFollowsTheCommand(t *testing.T) {
@@ -305,5 +329,37 @@ func TestShadowIsReloaded(t *testing.T) {
 	d.hangup(t.Context())
 	if now := d.gate.Current(); now.Policy != second.Policy || now.Shadow != second.Shadow {
 		t.Error("the same by signal")
+	}
+}
+
+// A command that was killed has left its request behind. It is not for whoever starts next.
+func TestNobodyWaitsForAnOldRequest(t *testing.T) {
+	next := strings.Replace(site["policy.yaml"], "max_age: 5m", "max_age: 2m", 1)
+	for name, c := range map[string]struct {
+		age   time.Duration
+		state string
+	}{
+		"just now": {0, sqlstore.RequestApplied},
+		"old":      {maxPolicyWait + time.Second, sqlstore.RequestRefused},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDeployment(t)
+			defer d.closeApp()
+			before := d.gate.Current().Policy.Hash()
+			seq, err := d.store.AddPolicyRequest(t.Context(), sqlstore.PolicyRequest{At: time.Now().Add(-c.age), By: "root", Source: next, Forced: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := d.answerPolicyRequest(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			state, _, err := d.store.PolicyAnswer(t.Context(), seq)
+			if err != nil || state != c.state {
+				t.Errorf("%s, %v, want %s", state, err, c.state)
+			}
+			if changed := d.gate.Current().Policy.Hash() != before; changed != (c.state == sqlstore.RequestApplied) {
+				t.Errorf("in force: %v", changed)
+			}
+		})
 	}
 }

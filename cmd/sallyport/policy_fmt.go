@@ -69,7 +69,7 @@ func (p policyFmtCmd) format(file string, std stdio) (changed bool, err error) {
 }
 
 // replaceFile puts new content in the place of a file's at once: whoever reads it, a running proxy for one, sees the
-// whole of the old or of the new. The mode stays; a link stays one, and what it points to is replaced.
+// whole of the old or of the new. Mode and owner stay; a link stays one, and what it points to is replaced.
 func replaceFile(file string, content []byte) (err error) {
 	if file, err = filepath.EvalSymlinks(file); err != nil {
 		return err
@@ -88,7 +88,7 @@ func replaceFile(file string, content []byte) (err error) {
 		}
 	}()
 	_, err = out.Write(content)
-	if err = errors.Join(err, out.Chmod(info.Mode().Perm()), out.Sync(), out.Close()); err != nil {
+	if err = errors.Join(err, sameOwner(out, info), out.Chmod(info.Mode().Perm()), out.Sync(), out.Close()); err != nil {
 		return err
 	}
 	return os.Rename(out.Name(), file)

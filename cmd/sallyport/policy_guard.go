@@ -34,13 +34,16 @@ type guardReport struct {
 type guardPerson struct {
 	User       string   `json:"user"`
 	Rules      []string `json:"rules"`
+	InVain     bool     `json:"asked_in_vain,omitempty"` // blocked from nothing, but asked for another kind of passkey
 	BreakGlass bool     `json:"break_glass,omitempty"`
+	blocked    bool
 }
 
 // guard judges, by a snapshot that is not in force, the sessions that are alive and what
 // was recorded in the last days, and compares with what the one in force says today:
 // what that blocks already is no news, whatever was recorded. Somebody is newly
-// blocked if anything that they do, or did, would be.
+// blocked if anything that they do, or did, would be. To be asked for a kind of passkey that is not
+// the one they use counts as that: who has no other cannot get in any more.
 func (a *app) guard(ctx context.Context, c *config.Config, next *proxy.Snapshot) guardReport {
 	live := a.gate.Rehearse(next)
 	r := guardReport{Sessions: live.Judged}
@@ -56,7 +59,8 @@ func (a *app) guard(ctx context.Context, c *config.Config, next *proxy.Snapshot)
 				people[p.User] = g
 			}
 			g.BreakGlass = g.BreakGlass || c.PolicyGuard.BreakGlassGroup != "" && slices.Contains(p.Groups, c.PolicyGuard.BreakGlassGroup)
-			if p.Blocked > 0 {
+			if p.Blocked > 0 || p.InVain > 0 {
+				g.blocked = g.blocked || p.Blocked > 0
 				g.Rules = append(g.Rules, p.Rules...)
 				slices.Sort(g.Rules)
 				g.Rules = slices.Compact(g.Rules)
@@ -70,6 +74,7 @@ func (a *app) guard(ctx context.Context, c *config.Config, next *proxy.Snapshot)
 	r.People = len(people)
 	for _, user := range slices.Sorted(maps.Keys(people)) {
 		if p := people[user]; len(p.Rules) > 0 {
+			p.InVain = !p.blocked
 			r.Blocked = append(r.Blocked, *p)
 		}
 	}
@@ -132,6 +137,9 @@ func (r guardReport) Text() string {
 	fmt.Fprintf(&b, "Newly blocked, now or for something they did: %d\n", len(r.Blocked))
 	for _, p := range r.Blocked {
 		fmt.Fprintf(&b, "  %s  %s", plain(p.User), strings.Join(p.Rules, ", "))
+		if p.InVain {
+			b.WriteString("  (asked for another kind of passkey than theirs)")
+		}
 		if p.BreakGlass {
 			b.WriteString("  (break-glass group)")
 		}

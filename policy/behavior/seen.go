@@ -1,6 +1,10 @@
 package behavior
 
-import "sallyport/policy"
+import (
+	"cmp"
+
+	"sallyport/policy"
+)
 
 // trace is one network that a person connected from, and when they last did.
 type trace struct {
@@ -14,26 +18,55 @@ type trace struct {
 // maxTraces bounds the networks of one person that a day is counted over.
 const maxTraces = 64
 
-// note adds a trace to those of the last day; the oldest makes room.
+// note adds a trace to those of the last day. At the bound one makes room that no count would
+// miss: whoever is turned away is noted too, and must not get in by coming from so many
+// networks that the country or the provider of the person whose session they have is forgotten.
 func note(list []trace, t trace) []trace {
-	oldest := 0
 	for i := range list {
 		l := &list[i]
 		if l.net == t.net && l.asn == t.asn && l.country == t.country && l.six == t.six {
 			l.at = max(l.at, t.at)
 			return list
 		}
-		if l.at < list[oldest].at {
-			oldest = i
-		}
 	}
 	if len(list) < maxTraces {
 		return append(list, t)
 	}
-	if list[oldest].at < t.at {
-		list[oldest] = t
+	if i := spare(list, t); i < len(list) {
+		list[i] = t
 	}
 	return list
+}
+
+// spare is the trace that says least, of the list and of t, which stands at its end: of the
+// country that has most of them, one in an autonomous system that has another there, and the
+// oldest of those.
+func spare(list []trace, t trace) int {
+	at := func(i int) *trace {
+		if i < len(list) {
+			return &list[i]
+		}
+		return &t
+	}
+	type rank struct{ country, provider int }
+	best, most := 0, rank{}
+	for i := range len(list) + 1 {
+		var r rank
+		for j := range len(list) + 1 {
+			if at(j).country != at(i).country {
+				continue
+			}
+			r.country++
+			if at(j).asn == at(i).asn {
+				r.provider++
+			}
+		}
+		r.provider = min(r.provider, 2)
+		if c := cmp.Or(cmp.Compare(r.country, most.country), cmp.Compare(r.provider, most.provider)); c > 0 || c == 0 && at(i).at < at(best).at {
+			best, most = i, r
+		}
+	}
+	return best
 }
 
 // count fills in the numbers of policy.Seen, over the traces of the last day and the

@@ -146,3 +146,34 @@ func TestAHopperIsBounded(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+// Whoever has a stolen session and many networks is turned away from each, and noted. That
+// must not push out where the session's owner is: the one country left would be the thief's.
+func TestManyNetworksDoNotPushOutACountryOrAProvider(t *testing.T) {
+	for name, c := range map[string]struct {
+		country string
+		asn     uint32
+		want    policy.Seen
+	}{
+		"another country":                    {"FR", 64500, policy.Seen{Countries1h: 2, Countries24h: 2, ASNs24h: 2}},
+		"the same country, another provider": {"DE", 64500, policy.Seen{Countries1h: 1, Countries24h: 1, ASNs24h: 2}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr := newTracker(t)
+			allow(tr, home(30*time.Minute))
+			thief := func(i int, ago time.Duration) Visit {
+				return home(ago, at(fmt.Sprintf("2001:db8:%x::1", i), c.country, c.asn))
+			}
+			for i := range 3 * maxTraces {
+				record(tr, policy.StepUp, []Visit{thief(i, 20*time.Minute-time.Duration(i)*time.Second)})
+			}
+			got := tr.Assess(thief(0, 0)).Seen
+			if got.Countries1h != c.want.Countries1h || got.Countries24h != c.want.Countries24h || got.ASNs24h != c.want.ASNs24h {
+				t.Errorf("got %+v, want %+v", got, c.want)
+			}
+			if got.Prefixes24h < maxTraces {
+				t.Errorf("%d networks are left of %d", got.Prefixes24h, maxTraces)
+			}
+		})
+	}
+}

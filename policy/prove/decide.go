@@ -128,6 +128,9 @@ func (s *solver) search(v policy.Invariant, from policy.Facts, free map[*atom]bo
 				field := s.m.Schema.Field(f, fact)
 				before := reflect.ValueOf(field.Interface())
 				for _, value := range guesses(fact, before.Interface(), a.node.Constants) {
+					if text, ok := value.(string); ok && !s.m.Possible(name, text) {
+						continue // it would be no request
+					}
 					field.Set(reflect.ValueOf(value))
 					s.derive(f)
 					if s.breaks(v, f) {

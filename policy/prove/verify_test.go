@@ -46,6 +46,14 @@ func TestZeroStatusIsNoPass(t *testing.T) {
 	}
 }
 
+// What an address never is refutes nothing: the test that is printed for it would be refused.
+func TestCounterExamplesArePossible(t *testing.T) {
+	p := compile(t, "rules: [{name: r, when: 'ip.address.startsWith(\"203.0.113.\")', then: block}]\ninvariants: [{always: block, when: 'ip.within([\"203.0.113.0/24\"])'}]\n")
+	if r := Check(p)[0]; r.Status != Undecided || !strings.Contains(r.Reason, "ip.address.startsWith") {
+		t.Errorf("%s by %+v: %s", r.Status, r.Facts, r.Reason)
+	}
+}
+
 // A counter-example is somebody whom the route lets in, if that can be; it means the same after JSON.
 func TestCounterExample(t *testing.T) {
 	source := "rules: [{name: vpn, when: 'ip.vpn && !(\"x\" in user.groups)', then: block}]\ninvariants: [{always: block, when: 'ip.vpn && request.route == \"vault\"'}]\n"

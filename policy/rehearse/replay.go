@@ -104,7 +104,7 @@ func (r *Replay) Add(rec *Recorded) {
 		r.Open += n
 		return
 	}
-	r.Tally.Add(rec.User, rec.Facts.User.Groups, n, before, least)
+	r.Tally.Add(rec.User, &rec.Facts, n, before, least)
 	r.day(rec.Time, n, before.Action, least.Action)
 	if before.Action != least.Action {
 		for _, rule := range because(before, least) {

@@ -46,6 +46,38 @@ func was(a policy.Action, rules ...string) func(*Recorded) {
 	return func(r *Recorded) { r.Action, r.Rules = a, rules }
 }
 
+// A step-up that asks for a passkey that is not the one in use is no way in. That is told of each person,
+// unless they were asked for it before, are blocked anyway, or have not used any yet.
+func TestAskedInVain(t *testing.T) {
+	const rule = "  - {name: bound, when: ip.vpn, then: step_up, require: [device_bound]}\n"
+	class := func(c string) func(*Recorded) {
+		return func(r *Recorded) { r.Facts.Credential = policy.Credential{Class: c, BackupEligible: c == "synced"} }
+	}
+	blocked := func(r *Recorded) { r.Facts.IP.Country = "KP" }
+	r := New(compile(t, rule+"  - {name: kp, when: 'ip.country == \"KP\"', then: block}\n"), compile(t, "  - {name: kp, when: 'ip.country == \"KP\"', then: block}\n"))
+	for _, rec := range []*Recorded{
+		recorded(1, "synced@x.test", overVPN, class("synced"), times(3)), recorded(2, "synced@x.test", class("synced")), recorded(3, "bound@x.test", overVPN, class("unattested")),
+		recorded(4, "none@x.test", overVPN, class("none")), recorded(5, "blocked@x.test", overVPN, blocked, class("synced")),
+	} {
+		r.Add(rec)
+	}
+	for _, p := range r.People() {
+		want := map[string]int64{"synced@x.test": 3}[p.User]
+		if p.InVain != want || want > 0 && !slices.Equal(p.Rules, []string{"bound"}) {
+			t.Errorf("%+v, want %d", p, want)
+		}
+	}
+	asked := New(compile(t, strings.Replace(rule, "ip.vpn", "true", 1)), compile(t, rule+"  - {name: kp, when: 'ip.country == \"KP\"', then: block}\n"))
+	asked.Add(recorded(3, "blocked@x.test", blocked, class("synced")))
+	asked.Add(recorded(1, "synced@x.test", overVPN, class("synced")))
+	asked.Add(recorded(2, "other@x.test", class("synced"), func(r *Recorded) { r.Action = policy.StepUp }))
+	for _, p := range asked.People() {
+		if want := map[string]int64{"other@x.test": 1}[p.User]; p.InVain != want {
+			t.Errorf("%+v, want %d", p, want)
+		}
+	}
+}
+
 // What changes is counted by what becomes of it, by person and by rule; a record that
 // stands for many counts for many.
 func TestReplayCounts(t *testing.T) {

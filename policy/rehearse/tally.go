@@ -55,7 +55,10 @@ const maxPeople = 250_000
 type Person struct {
 	User string `json:"user"`
 	Counts
-	Judged int64    `json:"judged"`
+	Judged int64 `json:"judged"`
+	// InVain are those of the verdicts that newly ask for another kind of passkey than the person
+	// used. They are no further ones: some were a step-up before.
+	InVain int64    `json:"asked_in_vain,omitempty"`
 	Rules  []string `json:"rules,omitempty"` // that bring it about; at most a few
 	Groups []string `json:"-"`               // as last seen
 }
@@ -76,8 +79,8 @@ type Tally struct {
 	others bool // there are more people than can be told apart
 }
 
-// Add counts n verdicts of one person ("" for nobody).
-func (t *Tally) Add(user string, groups []string, n int64, before, after policy.Decision) {
+// Add counts n verdicts about facts of one person ("" for nobody).
+func (t *Tally) Add(user string, f *policy.Facts, n int64, before, after policy.Decision) {
 	t.begin()
 	t.Judged += n
 	t.Before[before.Action] += n
@@ -85,7 +88,12 @@ func (t *Tally) Add(user string, groups []string, n int64, before, after policy.
 	p := t.person(user)
 	if p != nil {
 		p.Judged += n
-		p.Groups = groups
+		p.Groups = f.User.Groups
+	}
+	inVain := before.Action != policy.Block && after.AsksInVain(f.Credential) && !before.AsksInVain(f.Credential)
+	if p != nil && inVain {
+		p.InVain += n
+		p.name(because(before, after))
 	}
 	if before.Action == after.Action {
 		return
@@ -93,13 +101,19 @@ func (t *Tally) Add(user string, groups []string, n int64, before, after policy.
 	t.Counts.add(after.Action, n)
 	if p != nil {
 		p.Counts.add(after.Action, n)
+		p.name(because(before, after))
 	}
 	for _, rule := range because(before, after) {
 		if t.Rules[rule] == nil {
 			t.Rules[rule] = &Counts{}
 		}
 		t.Rules[rule].add(after.Action, n)
-		if p != nil && len(p.Rules) < maxPersonRules && !slices.Contains(p.Rules, rule) {
+	}
+}
+
+func (p *Person) name(rules []string) {
+	for _, rule := range rules {
+		if len(p.Rules) < maxPersonRules && !slices.Contains(p.Rules, rule) {
 			p.Rules = append(p.Rules, rule)
 		}
 	}
@@ -164,12 +178,9 @@ func (t *Tally) Merge(o *Tally) {
 		}
 		p.Counts.merge(q.Counts)
 		p.Judged += q.Judged
+		p.InVain += q.InVain
 		p.Groups = q.Groups
-		for _, rule := range q.Rules {
-			if len(p.Rules) < maxPersonRules && !slices.Contains(p.Rules, rule) {
-				p.Rules = append(p.Rules, rule)
-			}
-		}
+		p.name(q.Rules)
 	}
 }
 
