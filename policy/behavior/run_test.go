@@ -276,6 +276,44 @@ func TestHistoryThatIsNotLoadedIsUnknown(t *testing.T) {
 	})
 }
 
+// slowToLoad is a store whose places take a while, and that notes in which order it is called.
+type slowToLoad struct {
+	*behaviortest.Memory
+	mu    sync.Mutex
+	calls []string
+}
+
+func (s *slowToLoad) note(call string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls = append(s.calls, call)
+}
+
+func (s *slowToLoad) BehaviorPlaces(ctx context.Context, each func(behavior.Sighting) error) error {
+	time.Sleep(10 * time.Second) // of the bubble's clock
+	defer s.note("loaded")
+	return s.Memory.BehaviorPlaces(ctx, each)
+}
+
+func (s *slowToLoad) TidyBehavior(ctx context.Context, l behavior.Limits) error {
+	s.note("tidied")
+	return s.Memory.TidyBehavior(ctx, l)
+}
+
+// Whoever waits for the history does not share the store with what can wait.
+func TestTidyingWaitsForTheHistory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &slowToLoad{Memory: behaviortest.NewMemory()}
+		run(t, s)
+		pass(time.Minute)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if got := strings.Join(s.calls, " "); got != "loaded tidied" {
+			t.Error(got)
+		}
+	})
+}
+
 // Reads and writes that fail are noticed by rules after the lease, and not before.
 func TestFailuresBecomeUnknown(t *testing.T) {
 	for _, fault := range []behaviortest.Fault{behaviortest.NotStored, behaviortest.Stored} {
