@@ -93,11 +93,7 @@ type lookupLine struct {
 }
 
 func (d dataLookupCmd) Run(ctx context.Context, g *globals, std stdio) error {
-	c, err := config.Load(g.Config)
-	if err != nil {
-		return err
-	}
-	snapshot, err := loadIntelAnyway(c, std)
+	_, snapshot, err := configured(g, std)
 	if err != nil {
 		return err
 	}

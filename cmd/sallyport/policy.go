@@ -59,11 +59,7 @@ func (p policyExplainCmd) Run(ctx context.Context, g *globals, std stdio) error 
 	if p.Session != "" || p.Incident != "" {
 		return p.known(ctx, g, std)
 	}
-	c, err := config.Load(g.Config)
-	if err != nil {
-		return err
-	}
-	intel, err := loadIntelAnyway(c, std)
+	c, intel, err := configured(g, std)
 	if err != nil {
 		return err
 	}

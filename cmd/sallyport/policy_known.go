@@ -39,11 +39,7 @@ func (p policyExplainCmd) known(ctx context.Context, g *globals, std stdio) erro
 	if err := p.alone(what); err != nil {
 		return err
 	}
-	c, err := config.Load(g.Config)
-	if err != nil {
-		return err
-	}
-	intel, err := loadIntelAnyway(c, std)
+	c, intel, err := configured(g, std)
 	if err != nil {
 		return err
 	}

@@ -60,11 +60,7 @@ type replayReport struct {
 
 // Run checks the log before it believes a word of it.
 func (p policyReplayCmd) Run(ctx context.Context, g *globals, std stdio) error {
-	c, err := config.Load(g.Config)
-	if err != nil {
-		return err
-	}
-	intel, err := loadIntelAnyway(c, std)
+	c, intel, err := configured(g, std)
 	if err != nil {
 		return err
 	}

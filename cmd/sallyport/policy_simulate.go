@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 
-	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/policy/rehearse/company"
 )
 
@@ -25,11 +24,7 @@ func (p policySimulateCmd) Run(ctx context.Context, g *globals, std stdio) error
 	if p.Days < 1 || p.Days > 3660 || p.People < 1 || p.People > 5000 {
 		return fmt.Errorf("--days is 1 to 3660, --people 1 to 5000")
 	}
-	c, err := config.Load(g.Config)
-	if err != nil {
-		return err
-	}
-	intel, err := loadIntelAnyway(c, std)
+	c, intel, err := configured(g, std)
 	if err != nil {
 		return err
 	}

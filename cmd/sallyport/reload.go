@@ -66,6 +66,16 @@ func loadIntel(c *config.Config) (*ipintel.Snapshot, []error, error) {
 	return snapshot, failed, nil
 }
 
+// configured is the configuration and the IP data that it names, for commands that only look.
+func configured(g *globals, std stdio) (*config.Config, *ipintel.Snapshot, error) {
+	c, err := config.Load(g.Config)
+	if err != nil {
+		return nil, nil, err
+	}
+	intel, err := loadIntelAnyway(c, std)
+	return c, intel, err
+}
+
 // loadIntelAnyway is loadIntel for commands that go on without what is not loaded, and
 // say so.
 func loadIntelAnyway(c *config.Config, std stdio) (*ipintel.Snapshot, error) {
