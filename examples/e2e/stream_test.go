@@ -59,6 +59,7 @@ func streams(mux *http.ServeMux) {
 			}
 		}
 	})
+	mux.HandleFunc("GET /think", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	mux.HandleFunc("POST /upload", func(w http.ResponseWriter, r *http.Request) {
 		sum := sha256.New()
 		n, err := io.Copy(sum, r.Body)

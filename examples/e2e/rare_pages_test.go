@@ -1,0 +1,77 @@
+package e2e
+
+import (
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestRarePages looks at the pages that few people ever meet.
+func TestRarePages(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	b := newBrowser(t, home)
+	b.enrol(s.ticket(alice.Email), alice.Sub)
+
+	b.open(s.treasury + "/")
+	b.shows("Treasury of")
+	eval[bool](b, `{
+		const form = document.createElement("form");
+		form.method = "post";
+		form.action = `+quote(s.base+"/.sallyport/sign-out")+`;
+		document.body.append(form);
+		setTimeout(() => form.submit());
+		true
+	}`)
+	b.shows("came from another site")
+	b.review("cross-origin")
+
+	b.open(s.base + "/.sallyport/account")
+	eval[bool](b, `(async () => {
+		for (let i = 0; i < 40; i++) await fetch("/.sallyport/sign-in?go=1", {redirect: "manual"});
+		return true;
+	})()`)
+	b.open(s.base + "/.sallyport/sign-in?go=1")
+	b.shows("That was too often")
+	b.review("too-often")
+
+	// The session is revoked while the tool is thinking.
+	b.open(s.treasury + "/")
+	eval[bool](b, `setTimeout(() => location.href = "/think"), true`)
+	eventually(t, "the tool was asked", func() bool {
+		return slices.ContainsFunc(s.requests(), func(r *http.Request) bool { return r.URL.Path == "/think" })
+	})
+	s.run("session", "revoke", "--user", alice.Email)
+	b.shows("Your session has ended")
+	b.review("session-ended")
+
+	// Her only passkey is blocked, and the minute in which she tried too often is over.
+	key := regexp.MustCompile(`passkeys: +1\n +(\S+)`).FindStringSubmatch(s.run("people", "show", alice.Email))
+	if key == nil {
+		t.Fatal("no passkey is shown")
+	}
+	s.run("people", "revoke-passkey", alice.Email, key[1])
+	s.stop(syscall.SIGTERM)
+	s.start()
+	b.open(s.treasury + "/")
+	b.signIn(alice.Sub)
+	b.shows("Your passkey was blocked")
+	b.review("passkey-blocked")
+}
+
+// TestPageOfPlainHTTP looks at what is said over http where https is served.
+func TestPageOfPlainHTTP(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, func(cfg string) string {
+		base := baseOf(cfg)
+		cfg = strings.Replace(cfg, "external_url: "+base, "external_url: "+strings.Replace(base, "http:", "https:", 1), 1)
+		return strings.Replace(cfg, "from: http:", "from: https:", 1)
+	})
+	b := newBrowser(t, home)
+	b.open(s.base + "/")
+	b.shows("This address needs https")
+	b.review("https-required")
+}
