@@ -184,7 +184,8 @@ func conditions(scope *scope, of string, p *expr.Program) []Condition {
 	return out
 }
 
-// Text returns the explanation for a terminal.
+// Text returns the explanation for a terminal. What the author of the policy wrote is printed without what a
+// terminal would obey: they need not be who reads it.
 func (e Explanation) Text() string {
 	var b strings.Builder
 	d := e.Decision
@@ -195,7 +196,7 @@ func (e Explanation) Text() string {
 		}
 	}
 	line("rules", strings.Join(d.Rules, ", "))
-	line("reasons", strings.Join(d.Reasons, " / "))
+	line("reasons", Printable(strings.Join(d.Reasons, " / ")))
 	if d.Action == StepUp && d.MaxAge > 0 {
 		line("max age", d.MaxAge.String())
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"unicode"
 )
 
 func TestExplain(t *testing.T) {
@@ -68,6 +69,18 @@ func TestExplanationText(t *testing.T) {
 	var back Explanation
 	if err != nil || json.Unmarshal(b, &back) != nil || back.Text() != p.Explain(facts(vpn)).Text() {
 		t.Errorf("does not survive JSON: %v", err)
+	}
+}
+
+// What the author of a policy wrote does nothing to the terminal of whoever reads it.
+func TestExplanationTextIsPlain(t *testing.T) {
+	p := mustCompile(t, "rules:\n  - {name: a, when: \"request.user_agent != '\\e[31m' &&\\n true\", then: block, reason: \"\\e]0;title\\a done\\n  allow\"}\n  - {name: b, when: 'int(request.user_agent) > 1', then: block}\n")
+	text := p.Explain(facts(func(f *Facts) { f.Request.UserAgent = "\x1b[2J" })).Text()
+	if strings.ContainsFunc(text, func(r rune) bool { return r != '\n' && !unicode.IsGraphic(r) }) || strings.Contains(text, "\n  allow") {
+		t.Errorf("%q", text)
+	}
+	if !strings.Contains(text, "title\ufffd done\ufffd  allow") {
+		t.Errorf("%q", text)
 	}
 }
 

@@ -112,22 +112,24 @@ func (a *app) refusePolicy(ctx context.Context, source []byte, h how, err error)
 func (a *app) noteStart(ctx context.Context) error {
 	a.policies.loaded, a.policies.seen = a.config, digestOf(a.config.PolicySource, a.config.ShadowSource)
 	p := a.gate.Current().Policy
-	list, err := a.store.PolicyVersions(ctx, 50)
+	list, err := a.store.PolicyVersions(ctx, sqlstore.KeptVersions)
 	if err != nil {
 		return err
 	}
-	for i, v := range list {
-		if i == 0 && v.Outcome == "refused" && v.Hash == p.Hash() {
-			a.logger.Warn("this start brings a policy into force that was refused while the proxy ran", "policy", p.Hash(), "refused", v.At, "why", v.Detail)
-		}
-		if v.Outcome != "refused" && v.Hash == p.Hash() {
-			return nil
-		}
+	detail := map[string]string{"policy": p.Hash()}
+	for _, v := range list {
 		if v.Outcome != "refused" {
+			if v.Hash == p.Hash() {
+				return nil
+			}
 			break
 		}
+		if _, known := detail["against"]; !known && v.Hash == p.Hash() { // a restart is a way round the guard, and must show
+			a.logger.Warn("this start brings a policy into force that was refused while the proxy ran", "policy", p.Hash(), "refused", v.At, "why", v.Detail)
+			detail["against"] = v.Detail
+		}
 	}
-	return a.noteVersion(ctx, p.Hash(), "applied", how{origin: "start"}, map[string]string{"policy": p.Hash()}, string(a.config.PolicySource))
+	return a.noteVersion(ctx, p.Hash(), "applied", how{origin: "start"}, detail, string(a.config.PolicySource))
 }
 
 // changePolicy brings the policies of c into force, on the routes that are. The caller

@@ -300,6 +300,31 @@ func TestStartRecordsItsPolicy(t *testing.T) {
 	d.closeApp()
 }
 
+// A restart takes the file as it is, and with it a policy that the guard had refused. That it did
+// stands in the records, whatever else was refused in between.
+func TestStartSaysThatItsPolicyWasRefused(t *testing.T) {
+	d := newDeployment(t)
+	defer d.closeApp()
+	c := *d.config
+	c.PolicySource = []byte(usBlocked)
+	d.refusePolicy(t.Context(), c.PolicySource, how{origin: "file"}, errors.New("it locks out Alice"))
+	d.refusePolicy(t.Context(), []byte("version: 2"), how{origin: "file"}, errors.New("there is no version 2"))
+	next, err := compilePolicy(&c, d.gate.Current().Intel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.gate.Update(func(s proxy.Snapshot) proxy.Snapshot { s.Policy = next; return s })
+	if err := d.noteStart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if v := d.versions()[0]; v.Hash != next.Hash() || v.Outcome != "applied" || v.Origin != "start" || v.Detail != "it locks out Alice" {
+		t.Errorf("%+v", v)
+	}
+	if !strings.Contains(d.log.String(), "was refused while the proxy ran") {
+		t.Error("no warning")
+	}
+}
+
 // The policy in shadow is read again like the other, by file and by signal; one that is
 // wrong leaves both as they were.
 func TestShadowIsReloaded(t *testing.T) {

@@ -98,10 +98,10 @@ func globSafe(dir string) string {
 func printTests(w io.Writer, report policy.TestReport) {
 	for _, r := range report.Results {
 		if r.Passed {
-			fmt.Fprintf(w, "ok    %s\n", r.Name)
+			fmt.Fprintf(w, "ok    %s\n", plain(r.Name))
 			continue
 		}
-		fmt.Fprintf(w, "FAIL  %s\n      %s:%d: %s\n", r.Name, r.File, r.Line, r.Message)
+		fmt.Fprintf(w, "FAIL  %s\n      %s:%d: %s\n", plain(r.Name), r.File, r.Line, r.Message)
 	}
 	for _, c := range report.Coverage {
 		if missing := unseen(c); missing != "" {

@@ -20,10 +20,10 @@ type PolicyVersion struct {
 	Detail  string // why it was refused, or what it was forced against
 }
 
-const (
-	keptVersions = 1000 // entries; texts are kept as long as an entry names them
-	maxDetail    = 4000
-)
+// KeptVersions is how many entries there are at most. Texts are kept as long as one names them.
+const KeptVersions = 1000
+
+const maxDetail = 4000
 
 // AddPolicyVersion stores v as the newest. Its Seq is ignored. The text is kept of
 // those that came into force; "" for the others.
@@ -42,7 +42,7 @@ func (d *DB) AddPolicyVersion(ctx context.Context, v PolicyVersion, source strin
 				return err
 			}
 		}
-		if _, err := tx.exec(`delete from policy_versions where seq <= $1`, seq-keptVersions); err != nil {
+		if _, err := tx.exec(`delete from policy_versions where seq <= $1`, seq-KeptVersions); err != nil {
 			return err
 		}
 		_, err = tx.exec(`delete from policy_texts where hash not in (select hash from policy_versions)`)

@@ -70,7 +70,7 @@ func TestPolicyVersions(t *testing.T) {
 // last entry.
 func TestPolicyVersionsAreBounded(t *testing.T) {
 	_, server := openForPolicies(t)
-	for i := range keptVersions + 5 {
+	for i := range KeptVersions + 5 {
 		v := PolicyVersion{At: time.Unix(int64(i), 0), Hash: fmt.Sprintf("%064x", i), Outcome: "refused", Origin: "file", Detail: strings.Repeat("x", 2*maxDetail)}
 		if i == 0 {
 			v.Outcome = "applied"
@@ -79,8 +79,8 @@ func TestPolicyVersionsAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	got, err := server.PolicyVersions(t.Context(), 2*keptVersions)
-	if err != nil || len(got) != keptVersions || len(got[0].Detail) != maxDetail {
+	got, err := server.PolicyVersions(t.Context(), 2*KeptVersions)
+	if err != nil || len(got) != KeptVersions || len(got[0].Detail) != maxDetail {
 		t.Fatal(len(got), err)
 	}
 	if _, _, err := server.PolicyText(t.Context(), fmt.Sprintf("%064x", 0)); !errors.Is(err, authn.ErrNotFound) {
