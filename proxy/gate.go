@@ -105,12 +105,13 @@ type Config struct {
 	Now       func() time.Time
 	Logger    *slog.Logger
 
-	Assertions Asserter          // nil: upstreams get no signed assertion
-	Streams    *streams.Registry // nil: nothing that is open can be cut
-	Observe    *observe.Observer // nil: no metrics and no access log
-	Limit      Limiter           // nil: ceremonies may be tried as often as one likes
-	Behavior   Behavior          // nil: nothing is remembered, and no history is known
-	Trace      *trace.Tracer     // nil: no traces; wants Observe
+	Assertions     Asserter          // nil: upstreams get no signed assertion
+	Streams        *streams.Registry // nil: nothing that is open can be cut
+	Observe        *observe.Observer // nil: no metrics and no access log
+	SessionStreams int               // how much one session may have open at once; 0: as much as there is
+	Limit          Limiter           // nil: ceremonies may be tried as often as one likes
+	Behavior       Behavior          // nil: nothing is remembered, and no history is known
+	Trace          *trace.Tracer     // nil: no traces; wants Observe
 
 	IdleTimeout time.Duration // after which a session that is not used is over; 0: when it expires
 }

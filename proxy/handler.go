@@ -148,6 +148,9 @@ func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 			return
 		}
 	}
+	if g.crowded(w, r, v) {
+		return
+	}
 	// A client that streams its calls may be silent for long: from here on, and not before
 	// it was let through, that is no attack on the server.
 	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
@@ -191,6 +194,18 @@ func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	if why, refused := s.Run(func() { g.Forwarder.Forward(s.Writer(w), r.WithContext(s.Context()), fr) }); refused {
 		g.interrupted(w, r, v, why)
 	}
+}
+
+// crowded answers a request of a session that has too much open already: one person, or whoever
+// has their cookie, must not take every stream there is.
+func (g *Gate) crowded(w http.ResponseWriter, r *http.Request, v *Verdict) bool {
+	if g.Streams == nil || g.SessionStreams == 0 || g.Streams.SessionCount(v.Session.ID) < g.SessionStreams {
+		return false
+	}
+	w.Header().Set("Retry-After", "5")
+	g.Pages.Refuse(w, r, portal.Refusal{Status: http.StatusTooManyRequests, Code: "too_many_streams", Title: "Too much is open at once",
+		Text: []string{"Close some of the windows in which you use your tools, then try again."}, Link: portal.YourTools})
+	return true
 }
 
 // stepUp answers a request that needs a proof first. Browsers are sent to give it and
@@ -300,7 +315,7 @@ func (g *Gate) ownPages(w http.ResponseWriter, r *http.Request, v *Verdict) {
 			}
 			w.Header().Set("Retry-After", strconv.Itoa(int(retry.Seconds())+1))
 			g.Pages.Refuse(w, r, portal.Refusal{Status: http.StatusTooManyRequests, Code: "too_many_requests", Title: "That was too often",
-				Text: []string{"Too many attempts came from your network or your account in a short time. Wait a minute, then try again."}})
+				Text: []string{"Too many attempts came from your network or your account in a short time. Wait a minute, then try again."}, Link: portal.YourTools})
 			return
 		}
 	}

@@ -208,3 +208,29 @@ func TestCutBeforeTheAnswer(t *testing.T) {
 		}
 	}
 }
+
+// One session cannot take every stream there is; another one is served all the same.
+func TestAttackOneSessionOpensEverything(t *testing.T) {
+	l := newLive(t, func(p *plan) { p.change = func(c *proxy.Config) { c.SessionStreams = 2 } })
+	alice, bob := l.enrolled("alice", home), l.enrolled("bob", home)
+	first := l.open(alice, "ws")
+	l.open(alice, "sse")
+	l.forwarded()
+	if c := l.send(alice, "GET /", "", "Accept: application/json"); c.res.StatusCode != 429 || c.res.Header.Get("Retry-After") == "" {
+		t.Errorf("a third: %d", c.res.StatusCode)
+	}
+	if calls := l.forwarded(); len(calls) != 0 {
+		t.Errorf("%d requests reached the tool", len(calls))
+	}
+	l.open(bob, "sse")
+	first.conn.Close()
+	first.peer.conn.Close()
+	for ended := time.Now().Add(patience); ; {
+		if c := l.send(alice, "GET /", ""); c.res.StatusCode == 200 {
+			break
+		}
+		if time.Now().After(ended) {
+			t.Fatal("the place of a stream that has ended stays taken")
+		}
+	}
+}

@@ -279,7 +279,7 @@ func (a *app) front(s *proxy.Snapshot) error {
 	a.gate, err = proxy.New(proxy.Config{
 		Snapshot: s, Sessions: a.sessions, Audit: a.audit, Portal: pt, Pages: pages, Forwarder: a.upstream,
 		SignIn: c.ExternalURL.String(), Now: time.Now, Logger: a.logger,
-		Assertions: a.signer, Streams: a.streams, Observe: a.observer, Limit: limits, Behavior: a.behavior, Trace: a.tracer, IdleTimeout: c.Session.IdleTimeout,
+		Assertions: a.signer, Streams: a.streams, SessionStreams: c.Limits.StreamsPerSession, Observe: a.observer, Limit: limits, Behavior: a.behavior, Trace: a.tracer, IdleTimeout: c.Session.IdleTimeout,
 	})
 	if err == nil {
 		a.sessions.OnEnd(a.gate.SessionChanged)

@@ -155,14 +155,14 @@ func (p *Portal) noPasskey(r *http.Request, v Visit, j Judgement) error {
 }
 
 // passkeyBlocked is for somebody whose every passkey was blocked, because it
-// behaved like a copy.
+// behaved like a copy or by the security team.
 func (p *Portal) passkeyBlocked(r *http.Request, v Visit, j Judgement) error {
 	if err := v.Record(r.Context(), "step_up_failed", j, map[string]string{"code": passkey.CodeCredentialBlocked}); err != nil {
 		return err
 	}
 	return &Refusal{
 		Status: http.StatusForbidden, Code: passkey.CodeCredentialBlocked, Title: "Your passkey was blocked", Email: string(j.Session.Person.Email), Incident: j.Incident,
-		Text:  []string{"It did not behave as it should, so it is not accepted any more."},
+		Text:  []string{"It is not accepted any more: it did not behave as it should, or your security team has blocked it."},
 		Steps: []string{"Tell your security team and give them the reference below. They can give you a new enrolment ticket."},
 		More:  []Link{{URL: Prefix + "sign-out", Text: "Sign out"}},
 	}

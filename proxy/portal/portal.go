@@ -145,7 +145,7 @@ func (p *Portal) sameSite(r *http.Request, v Visit) error {
 		return err
 	}
 	return &Refusal{Status: 403, Code: "cross_origin", Title: "That request came from another site", Incident: j.Incident,
-		Text: []string{"It was refused to protect your account. Start again from the tool you wanted to open."}}
+		Text: []string{"It was refused to protect your account. Start again from the tool you wanted to open."}, Link: YourTools}
 }
 
 // route names the handler, or nil. On hosts other than the sign-in host only what

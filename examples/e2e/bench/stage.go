@@ -109,6 +109,7 @@ oidc: {issuer: "http://%s", client_id: sallyport, client_secret_file: secret}
 store: sqlite:state/sallyport.db
 audit: {file: state/audit.jsonl}
 policy: policy.yaml
+limits: {streams_per_session: 20000}
 routes:
   - {name: tool, from: /, to: "http://%s", allow: {groups: [treasury]}}
 %s`, listen, s.ops, s.base, idpAddr, s.upstream, ipSources(ipdata))

@@ -121,6 +121,7 @@ type Limits struct {
 
 	Connections, ConnectionsPerClient int
 	Requests, Streams                 int // at once; more requests wait a moment and then get 503
+	StreamsPerSession                 int // requests and streams of one session at once
 	CeremoniesPerMinute               int // sign-ins and passkey ceremonies of one client or account
 }
 

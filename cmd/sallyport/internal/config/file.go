@@ -88,6 +88,7 @@ type file struct {
 		ConnectionsPerClient int64 `yaml:"connections_per_client"`
 		Requests             int64 `yaml:"requests"`
 		Streams              int64 `yaml:"streams"`
+		StreamsPerSession    int64 `yaml:"streams_per_session"`
 		CeremoniesPerMinute  int64 `yaml:"ceremonies_per_minute"`
 	} `yaml:"limits"`
 	Routes []fileRoute `yaml:"routes"`
@@ -165,6 +166,7 @@ func defaults() file {
 	f.Limits.ConnectionsPerClient = 512
 	f.Limits.Requests = 4096
 	f.Limits.Streams = 16_384
+	f.Limits.StreamsPerSession = 512
 	f.Limits.CeremoniesPerMinute = 30
 	f.HSTSMaxAge = 365 * 24 * time.Hour
 	f.AccessLog = true
