@@ -132,6 +132,10 @@ func (c *conn) Read(p []byte) (int, error) {
 		}
 	}
 	c.drain(p)
+	c.s.mu.Lock()
+	all := c.s.peers
+	c.s.mu.Unlock()
+	all.wait() // a client that hangs up at once must not have its connections taken down before others are told
 	return 0, c.reason()
 }
 

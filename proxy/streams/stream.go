@@ -28,6 +28,7 @@ type Stream struct {
 	ender    ender
 	w        writer
 	inspect  *inspector
+	peers    *peers // that were cut with it
 	deadline time.Time
 	timer    *time.Timer // at deadline
 	force    *time.Timer // when Grace is over
@@ -166,7 +167,7 @@ func (s *Stream) sever(all *peers) {
 		all.told()
 		return
 	}
-	s.severed = true
+	s.severed, s.peers = true, all
 	end := s.ender
 	if s.w.ResponseWriter != nil && s.wrote.Load() && (end == nil || end.quick()) {
 		// A client that does not read must not hold the handler. A hijacked connection
