@@ -133,6 +133,7 @@ type Gate struct {
 	pool     sync.Pool     // of *Verdict
 	looks    atomic.Uint64 // at sessions that changed
 	live     *otter.Cache[string, lastSeen]
+	refusals *edge.Limiter[string] // that are a line each in the audit log, by session
 	reviewed atomic.Pointer[rehearse.Tally]
 }
 
@@ -161,7 +162,11 @@ func New(c Config) (*Gate, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Gate{Config: c, verdicts: verdicts, families: families, notes: notes}
+	refusals, err := edge.NewLimiter[string](edge.LimiterConfig{Every: time.Second, Burst: 60, Now: c.Now})
+	if err != nil {
+		return nil, err
+	}
+	g := &Gate{Config: c, verdicts: verdicts, families: families, notes: notes, refusals: refusals}
 	if g.live, err = newLive(); err != nil {
 		return nil, err
 	}

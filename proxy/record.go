@@ -72,12 +72,19 @@ func (g *Gate) turnedAway(w http.ResponseWriter, r *http.Request, v *Verdict, re
 }
 
 // refused writes the record, and returns the incident that it is found under. Where nobody is signed in, one address that knocks again and again is one line and a
-// count, under the first incident: strangers must not be able to fill the disk.
+// count, under the first incident: strangers must not be able to fill the disk. Neither must whoever has a session: what is refused
+// to one more than sixty times at once, or once a second for long, is counted too.
 func (g *Gate) refused(ctx context.Context, rec audit.Record) (string, error) {
-	if rec.Session != "" || rec.IP == "" {
+	switch {
+	case rec.IP == "":
 		return rec.Incident, g.Audit.Append(ctx, rec)
+	case rec.Session == "":
+		rec.Action = policy.Block.String()
+	default:
+		if ok, _ := g.refusals.Allow(rec.Session); ok {
+			return rec.Incident, g.Audit.Append(ctx, rec)
+		}
 	}
-	rec.Action = policy.Block.String()
 	rec.Path = cut(rec.Path, 256)
 	if rec.Facts != nil {
 		rec.Facts.Request.Path, rec.Facts.Request.UserAgent = rec.Path, cut(rec.Facts.Request.UserAgent, 128)

@@ -194,6 +194,41 @@ func TestStrangersWhoKnock(t *testing.T) {
 	}
 }
 
+// Neither must a tab that asks all day with a proof that is too old, nor whoever has a cookie and a
+// loop. Beyond what people do they are counted, under a reference that is found.
+func TestAttackSessionFillsTheLog(t *testing.T) {
+	g := newRig(t)
+	alice := g.enrolled("alice", home)
+	alice.addr = hosting
+	g.ledger.reset()
+	knock := func() string {
+		r := alice.request("GET", treasury+"/", "")
+		r.Header.Set("Accept", "application/json")
+		a := alice.do(r)
+		if a.StatusCode != 403 {
+			t.Fatalf("%d %s", a.StatusCode, a.body)
+		}
+		return incidentOf(a)
+	}
+	incidents := map[string]bool{}
+	for range 500 {
+		incidents[knock()] = true
+	}
+	recs := g.ledger.take()
+	if len(recs) < 60 || len(recs) > 62 || len(incidents) != len(recs) {
+		t.Errorf("500 refusals of one session are %d records under %d references", len(recs), len(incidents))
+	}
+	for _, r := range recs {
+		if !incidents[r.Incident] || r.Action != "block" || r.User == "" {
+			t.Fatalf("%+v", r)
+		}
+	}
+	g.clock.Add(2 * time.Minute)
+	if knock(); len(g.ledger.take()) != 1 {
+		t.Error("a refusal after a pause is no line of its own")
+	}
+}
+
 // The same with requests that are wrong in themselves.
 func TestStrangersWhoSendNonsense(t *testing.T) {
 	g := newRig(t)
