@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -152,5 +153,28 @@ func TestATrackerOnAFile(t *testing.T) {
 	defer stop()
 	if got := tr.Assess(visit("SG", 4657, 1.352)); got != want {
 		t.Errorf("after a restart:\n%+v\nwant\n%+v", got, want)
+	}
+}
+
+// Where addresses live for less than two days, taking them out goes through those that are left,
+// and not through all of the two days.
+func TestHidingAddressesUsesItsIndex(t *testing.T) {
+	db := open(t, filepath.Join(t.TempDir(), "s.db"))
+	rows, err := db.read.QueryContext(t.Context(), `explain query plan select seq from behavior_sightings where address <> '' and at < $1 limit $2`, 1, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	var plan string
+	for rows.Next() {
+		var id, parent, unused int
+		var detail string
+		if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
+			t.Fatal(err)
+		}
+		plan += detail
+	}
+	if err := rows.Err(); err != nil || !strings.Contains(plan, "behavior_sightings_with_address") {
+		t.Errorf("%q, %v", plan, err)
 	}
 }
