@@ -134,6 +134,7 @@ type Gate struct {
 	looks    atomic.Uint64 // at sessions that changed
 	live     *otter.Cache[string, lastSeen]
 	refusals *edge.Limiter[string] // that are a line each in the audit log, by session
+	calls    *edge.Limiter[string] // of different JSON-RPC methods, which are a line each too
 	reviewed atomic.Pointer[rehearse.Tally]
 }
 
@@ -166,7 +167,11 @@ func New(c Config) (*Gate, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Gate{Config: c, verdicts: verdicts, families: families, notes: notes, refusals: refusals}
+	calls, err := edge.NewLimiter[string](edge.LimiterConfig{Every: time.Second / 2, Burst: 600, Now: c.Now})
+	if err != nil {
+		return nil, err
+	}
+	g := &Gate{Config: c, verdicts: verdicts, families: families, notes: notes, refusals: refusals, calls: calls}
 	if g.live, err = newLive(); err != nil {
 		return nil, err
 	}

@@ -126,7 +126,11 @@ func (g *Gate) allow(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		g.fail(w, r, v, errors.New("an allow without a verified session or a route"))
 		return
 	}
-	if err := g.recordAllow(r, v); err != nil {
+	switch err := g.recordAllow(r, v); {
+	case errors.Is(err, errManyCalls):
+		g.tooMuch(w, r, portal.Refusal{Code: "too_many_calls", Title: "Those were too many different calls", Text: []string{"Wait a minute, then try again."}})
+		return
+	case err != nil:
 		g.fail(w, r, v, fmt.Errorf("audit: %w", err))
 		return
 	}
@@ -202,10 +206,16 @@ func (g *Gate) crowded(w http.ResponseWriter, r *http.Request, v *Verdict) bool 
 	if g.Streams == nil || g.SessionStreams == 0 || g.Streams.SessionCount(v.Session.ID) < g.SessionStreams {
 		return false
 	}
-	w.Header().Set("Retry-After", "5")
-	g.Pages.Refuse(w, r, portal.Refusal{Status: http.StatusTooManyRequests, Code: "too_many_streams", Title: "Too much is open at once",
-		Text: []string{"Close some of the windows in which you use your tools, then try again."}, Link: portal.YourTools})
+	g.tooMuch(w, r, portal.Refusal{Code: "too_many_streams", Title: "Too much is open at once",
+		Text: []string{"Close some of the windows in which you use your tools, then try again."}})
 	return true
+}
+
+// tooMuch answers what one session may not have more of.
+func (g *Gate) tooMuch(w http.ResponseWriter, r *http.Request, f portal.Refusal) {
+	f.Status, f.Link = http.StatusTooManyRequests, portal.YourTools
+	w.Header().Set("Retry-After", "5")
+	g.Pages.Refuse(w, r, f)
 }
 
 // stepUp answers a request that needs a proof first. Browsers are sent to give it and

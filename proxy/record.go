@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -23,8 +24,21 @@ func (g *Gate) recordAllow(r *http.Request, v *Verdict) error {
 			return err
 		}
 	}
-	return g.Audit.Allow(r.Context(), g.record(r, v, "access", ""))
+	rec := g.record(r, v, "access", "")
+	if len(v.rpc.Methods) > 0 {
+		// Methods are the client's words, and each set of them is a line of its own.
+		if known, err := g.Audit.Repeat(audit.SameAs(&rec)); known || err != nil {
+			return err
+		}
+		if ok, _ := g.calls.Allow(v.Session.ID); !ok {
+			return errManyCalls
+		}
+	}
+	return g.Audit.Allow(r.Context(), rec)
 }
+
+// errManyCalls: a session calls so many different methods that the record of it would fill the disk.
+var errManyCalls = errors.New("too many different calls")
 
 // addressOf is the client as text. Facts have it once the request was judged, and
 // then making it costs nothing.

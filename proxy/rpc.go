@@ -18,6 +18,7 @@ const (
 	rpcBlocked = -32001 // data.error "blocked"
 	rpcStepUp  = -32002 // data.error "insufficient_user_authentication", data.max_age
 	rpcFailed  = -32003 // data.error "unavailable"
+	rpcTooMany = -32005 // data.error "too_many_calls"; "limit exceeded" in EIP-1474
 )
 
 // rpcLimits hold for HTTP bodies and for WebSocket messages alike.
@@ -81,7 +82,10 @@ func (g *Gate) inspect(r *http.Request, j *judged) func([]byte) ([]byte, bool) {
 		v.Facts, v.Decision = g.again(j, v.snapshot, req.Methods, g.Now())
 		switch v.Decision.Action {
 		case policy.Allow:
-			if err := g.recordAllow(r, v); err != nil {
+			switch err := g.recordAllow(r, v); {
+			case errors.Is(err, errManyCalls):
+				return jsonrpc.ErrorResponse(req, rpcTooMany, "Too many different calls. Wait a minute, then try again.", map[string]any{"error": "too_many_calls"}), false
+			case err != nil:
 				g.Logger.Error("a message could not be recorded", "error", err)
 				return jsonrpc.ErrorResponse(req, rpcFailed, "Not available right now.", map[string]any{"error": "unavailable"}), false
 			}

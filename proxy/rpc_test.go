@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -159,11 +160,21 @@ type rpcError struct {
 	}
 }
 
-// refused reads a JSON-RPC error.
-func (c *client) refused() (e rpcError) {
+// refused reads a JSON-RPC error with a reference.
+func (c *client) refused() rpcError {
+	c.Helper()
+	e := c.refusedWith()
+	if e.Error.Data.Incident == "" {
+		c.Fatalf("no reference: %+v", e)
+	}
+	return e
+}
+
+// refusedWith reads a JSON-RPC error.
+func (c *client) refusedWith() (e rpcError) {
 	c.Helper()
 	first, text := c.frame()
-	if err := json.Unmarshal([]byte(text), &e); first != 0x81 || err != nil || e.JSONRPC != "2.0" || e.Error.Code == 0 || e.Error.Data.Incident == "" {
+	if err := json.Unmarshal([]byte(text), &e); first != 0x81 || err != nil || e.JSONRPC != "2.0" || e.Error.Code == 0 {
 		c.Fatalf("a frame %x %q, no JSON-RPC error", first, text)
 	}
 	return e
@@ -271,5 +282,37 @@ func TestRPCWithoutStreams(t *testing.T) {
 	})
 	if c := l.send(l.enrolled("alice", home), "GET /rpc", "", wsHandshake...); c.res.StatusCode == 101 {
 		t.Error("a WebSocket that nobody reads along with")
+	}
+}
+
+// Each set of methods is a line of the log, and methods are whatever a client says.
+func TestAttackRPCFillsTheLog(t *testing.T) {
+	l, alice := newNode(t)
+	s := l.open(alice, "ws")
+	call := func(method string) string { return `{"jsonrpc":"2.0","id":1,"method":"` + method + `"}` }
+	l.ledger.reset()
+	refused := 0
+	for i := range 700 {
+		switch a := l.post(alice, call(fmt.Sprint("m", i))); a.StatusCode {
+		case 200:
+		case 429:
+			refused++
+		default:
+			t.Fatalf("%d %s", a.StatusCode, a.body)
+		}
+		l.forwarded()
+	}
+	if recs := l.ledger.take(); refused != 100 || len(recs) != 600 {
+		t.Errorf("of 700 different calls %d are in the log and %d were refused", len(recs), refused)
+	}
+	s.message(call("another"))
+	if e := s.refusedWith(); e.Error.Code != -32005 || e.Error.Data.Error != "too_many_calls" {
+		t.Errorf("inside a WebSocket: %+v", e)
+	}
+	s.message(call("m1")) // what was called before is counted
+	s.arrives(call("m1"))
+	l.clock.Add(time.Minute)
+	if a := l.post(alice, call("afterwards")); a.StatusCode != 200 {
+		t.Errorf("%d %s", a.StatusCode, a.body)
 	}
 }
