@@ -38,12 +38,12 @@ const (
 // judge is the only place that decides how long a session lives. A session is
 // seen when it is made, so seen is never before that.
 func (m *Manager) judge(expires, seen, now time.Time) state {
-	switch {
+	switch since := now.Sub(seen); {
 	case !now.Before(expires):
 		return expired
-	case now.Sub(seen) >= m.idle:
+	case since >= m.idle:
 		return idle
-	case seen.Sub(now) > clockSkew:
+	case since < -clockSkew:
 		// Set back by hours, the clock would give the session those hours again.
 		return ahead
 	default:

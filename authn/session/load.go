@@ -15,7 +15,7 @@ import (
 // session without an error. A cookie seen before is answered from memory: one
 // SHA-256, one read lock of a shard, no allocation, no I/O. The session's slices
 // are shared and must not be written to.
-func (m *Manager) Load(r *http.Request, host string) (authn.Session, error) {
+func (m *Manager) Load(r *http.Request, host string) (s authn.Session, err error) {
 	sealed, err := m.sealed(r)
 	if err != nil {
 		return authn.Session{}, err
@@ -31,7 +31,7 @@ func (m *Manager) Load(r *http.Request, host string) (authn.Session, error) {
 			seen := time.UnixMicro(e.live.seen.Load())
 			if m.judge(e.sess.ExpiresAt, seen, now) == alive {
 				e.live.touch(now.UnixMicro())
-				s := e.sess
+				s = e.sess
 				s.LastSeenAt = now
 				return s, nil
 			}
