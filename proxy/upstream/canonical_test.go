@@ -102,7 +102,7 @@ func TestAttackP2Hosts(t *testing.T) {
 		}
 	}
 	for _, host := range []string{
-		"", ".", "..", ":80", "app.corp..", "app..corp", ".app.corp", "user@app.corp", "user:pw@app.corp", "app.corp@evil",
+		"", ".", "..", ":80", "app.corp..", "APP.CORP..", "app..corp", ".app.corp", "user@app.corp", "user:pw@app.corp", "app.corp@evil",
 		"app.corp:", "app.corp:0", "app.corp:65536", "app.corp:8a", "app.corp:-1", "app.corp:+1", "app.corp:80:80", "app.corp: 80",
 		"app corp", "app.corp/", "app.corp\\", "app.corp?x", "app.corp#x", "app.corp%2e", "app.corp,evil", "app.corp;x", "app\tcorp", "app\x00",
 		"аpp.corp", "münchen.example", "app。corp", "-app.corp", "app-.corp", "*.corp", "$host",
