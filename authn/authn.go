@@ -191,7 +191,7 @@ type Session struct {
 
 // Level derives how sure we are from what the session holds. Expiry is the
 // session package's duty: a session that reaches anybody else is alive.
-func (s Session) Level() Level {
+func (s *Session) Level() Level {
 	switch {
 	case s.ID == "" || s.Person.Subject.IsZero():
 		return None

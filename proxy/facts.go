@@ -13,23 +13,20 @@ import (
 	"sallyport/proxy/edge"
 )
 
-// requestFacts is what a rule may see of the request itself.
-func requestFacts(r *http.Request, v *Verdict, purpose string) policy.Request {
-	f := policy.Request{
-		Purpose: purpose, Method: r.Method, Host: v.Target.Hostname, Path: v.Target.Path,
-		UserAgent: cut(header(r, "User-Agent"), 512), WebSocket: isWebSocket(r), RPCMethods: v.rpc.Methods,
-	}
-	if v.Route != nil {
-		f.Route = v.Route.Name
-	}
-	return f
+// requestFacts is what a rule may see of the request itself. Purpose and route are known.
+func requestFacts(f *policy.Request, r *http.Request, v *Verdict) {
+	f.Method, f.Host, f.Path = r.Method, v.Target.Hostname, v.Target.Path
+	f.UserAgent, f.WebSocket, f.RPCMethods = cut(header(r, "User-Agent"), 512), isWebSocket(r), v.rpc.Methods
 }
 
 // tlsFacts is the certificate that the client proved to hold, if it was asked for one,
 // and what its hello looks like.
-func tlsFacts(r *http.Request, hello edge.Fingerprint) policy.TLS {
+func tlsFacts(f *policy.TLS, r *http.Request, hello edge.Fingerprint) {
+	if r.TLS == nil {
+		return
+	}
 	c := edge.ClientCertOf(r)
-	return policy.TLS{ClientCert: c.Fingerprint != "", ClientSubject: c.Subject, ClientSANs: c.SANs, JA4: hello.JA4}
+	*f = policy.TLS{ClientCert: c.Fingerprint != "", ClientSubject: c.Subject, ClientSANs: c.SANs, JA4: hello.JA4}
 }
 
 func cut(s string, n int) string {

@@ -292,8 +292,8 @@ func (g *Gate) judge(r *http.Request, v *Verdict, purpose string) (err error) {
 	v.known = g.remember(r, v, purpose, now) // what network; what is unusual; what the policy says of all three
 	v.Facts = v.known.facts
 	v.Facts.Time.Now = now
-	v.Facts.Request = requestFacts(r, v, purpose)
-	v.Facts.TLS = tlsFacts(r, hello)
+	requestFacts(&v.Facts.Request, r, v)
+	tlsFacts(&v.Facts.TLS, r, hello)
 	sessionFacts(&v.Facts, &v.Session, v.Client, now)
 	g.browserFacts(&v.Facts, &v.Session.Verification.Browser, v.known, hello)
 	v.Decision = v.snapshot.Policy.Conclude(&v.Facts, v.known.partial) // what about this very request
@@ -305,7 +305,6 @@ func (g *Gate) judge(r *http.Request, v *Verdict, purpose string) (err error) {
 // verification time stands for the token: a new assertion is a new key.
 type memoKey struct {
 	session  string
-	host     string
 	verified int64
 	addr     netip.Addr
 	route    *upstream.Route
@@ -344,7 +343,7 @@ const (
 // this session from this address to this route, from memory if it is still good.
 func (g *Gate) remember(r *http.Request, v *Verdict, purpose string, now time.Time) *memo {
 	device := g.deviceOf(r, v, purpose)
-	key := memoKey{session: v.Session.ID, host: v.Session.Host, addr: v.Client, route: v.Route, purpose: purpose, device: device}
+	key := memoKey{session: v.Session.ID, addr: v.Client, route: v.Route, purpose: purpose, device: device}
 	if !v.Session.Verification.At.IsZero() {
 		key.verified = v.Session.Verification.At.UnixMicro()
 	}

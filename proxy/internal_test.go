@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"sallyport/policy"
 	"sallyport/proxy/edge"
 	"sallyport/proxy/portal"
 	"sallyport/proxy/upstream"
@@ -35,7 +36,8 @@ func TestClientCertificateFacts(t *testing.T) {
 	} {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.TLS = tc.tls
-		f := tlsFacts(r, edge.Fingerprint{})
+		var f policy.TLS
+		tlsFacts(&f, r, edge.Fingerprint{})
 		if f.ClientCert != tc.want || slices.Contains(f.ClientSANs, "dns:agent.corp.example") != tc.want {
 			t.Errorf("%s: %+v", tc.name, f)
 		}

@@ -70,7 +70,7 @@ func TestAttackS1FreshnessStaysWithItsToken(t *testing.T) {
 	if s, _ := b.cross(signInHost, appHost, "/"); s.Level() != authn.Verified || s.Verification.At != epoch {
 		t.Fatalf("the hand-off did not carry the freshness: %+v", s.Verification)
 	}
-	if b.must(appHost).Level() != authn.Verified {
+	if s := b.must(appHost); s.Level() != authn.Verified {
 		t.Fatal("not stored")
 	}
 	b.with(appHost, old).refused(appHost)
@@ -469,7 +469,7 @@ func TestAttackW8RaceOfTwoFinishes(t *testing.T) {
 	}
 	b.refused(signInHost)
 	b.keep(signInHost, winners[0])
-	if b.must(signInHost).Level() != authn.Verified {
+	if s := b.must(signInHost); s.Level() != authn.Verified {
 		t.Fatal("the winner is not verified")
 	}
 }
@@ -521,7 +521,7 @@ func TestAttackW8AssertionForAnotherSession(t *testing.T) {
 			t.Errorf("a verification at %v was believed", v.At)
 		}
 	}
-	if b.must(signInHost).Level() != authn.SignedIn {
+	if s := b.must(signInHost); s.Level() != authn.SignedIn {
 		t.Fatal("something verified")
 	}
 }

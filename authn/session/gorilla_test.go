@@ -54,7 +54,7 @@ func TestGorillaStore(t *testing.T) {
 	}
 	g.Values[session.KeyVerification] = e.verification()
 	b.save(signInHost, g)
-	if b.must(signInHost).Level() != authn.Verified || b.cookie(signInHost) == first {
+	if s := b.must(signInHost); s.Level() != authn.Verified || b.cookie(signInHost) == first {
 		t.Fatal("not verified")
 	}
 	b.with(signInHost, first).refused(signInHost)

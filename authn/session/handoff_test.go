@@ -25,7 +25,7 @@ func TestHandoff(t *testing.T) {
 		t.Fatal("one cookie for two hosts")
 	}
 	b.must(signInHost)
-	if b.must(appHost).Level() != authn.Verified {
+	if s := b.must(appHost); s.Level() != authn.Verified {
 		t.Fatal("not verified")
 	}
 }

@@ -203,7 +203,7 @@ func (r *Resolver) scheme(req *http.Request, trusted bool) string {
 		}
 	}
 	// Some proxies say "wss" for a WebSocket handshake over TLS.
-	if strings.EqualFold(said, "https") || strings.EqualFold(said, "wss") {
+	if said == "https" || strings.EqualFold(said, "https") || strings.EqualFold(said, "wss") {
 		return "https"
 	}
 	return "http"
