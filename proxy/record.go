@@ -84,6 +84,8 @@ func (g *Gate) refused(ctx context.Context, rec audit.Record) (string, error) {
 		if ok, _ := g.refusals.Allow(rec.Session); ok {
 			return rec.Incident, g.Audit.Append(ctx, rec)
 		}
+		// The client's words, of which there are as many as it likes: each would be a line again.
+		delete(rec.Detail, "rpc_methods")
 	}
 	rec.Path = cut(rec.Path, 256)
 	if rec.Facts != nil {

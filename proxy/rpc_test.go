@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -259,6 +260,24 @@ func TestAttackRPCExtensionNobodyOffered(t *testing.T) {
 	body, _ := io.ReadAll(c.res.Body)
 	if c.res.StatusCode != 502 {
 		t.Errorf("%d %s", c.res.StatusCode, body)
+	}
+}
+
+// Calls that are refused are counted in the end, whatever names the caller makes up.
+func TestAttackRPCNamesFillTheLog(t *testing.T) {
+	l, alice := newNode(t)
+	s := l.open(alice, "ws")
+	l.ledger.reset()
+	for i := range 100 {
+		call := fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"admin_%d"}`, i)
+		if a := l.post(alice, call); a.StatusCode != 403 {
+			t.Fatalf("%d %s", a.StatusCode, a.body)
+		}
+		s.message(call)
+		s.refused()
+	}
+	if n := len(l.ledger.take()); n < 60 || n > 63 {
+		t.Errorf("200 refusals of one session are %d records", n)
 	}
 }
 
