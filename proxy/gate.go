@@ -133,8 +133,7 @@ type Gate struct {
 	pool     sync.Pool     // of *Verdict
 	looks    atomic.Uint64 // at sessions that changed
 	live     *otter.Cache[string, lastSeen]
-	refusals *edge.Limiter[string] // that are a line each in the audit log, by session
-	calls    *edge.Limiter[string] // of different JSON-RPC methods, which are a line each too
+	bounds   bounds
 	reviewed atomic.Pointer[rehearse.Tally]
 }
 
@@ -163,15 +162,11 @@ func New(c Config) (*Gate, error) {
 	if err != nil {
 		return nil, err
 	}
-	refusals, err := edge.NewLimiter[string](edge.LimiterConfig{Every: time.Second, Burst: 60, Now: c.Now})
+	bounds, err := newBounds(c.Now)
 	if err != nil {
 		return nil, err
 	}
-	calls, err := edge.NewLimiter[string](edge.LimiterConfig{Every: time.Second / 2, Burst: 600, Now: c.Now})
-	if err != nil {
-		return nil, err
-	}
-	g := &Gate{Config: c, verdicts: verdicts, families: families, notes: notes, refusals: refusals, calls: calls}
+	g := &Gate{Config: c, verdicts: verdicts, families: families, notes: notes, bounds: bounds}
 	if g.live, err = newLive(); err != nil {
 		return nil, err
 	}

@@ -64,22 +64,6 @@ func (g *Gate) finish(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	}
 }
 
-// detach carries a connection after its handler has returned. It holds neither r nor v, nor
-// anything of net/http's: of ten thousand WebSockets most are idle.
-func (g *Gate) detach(w http.ResponseWriter, r *http.Request, v *Verdict) {
-	carry, span, arrived, over := v.carry, v.span, v.arrived, edge.Detach(w)
-	e := g.event(r, v)
-	e.Status = http.StatusSwitchingProtocols
-	go func() {
-		defer over()
-		carry()
-		if g.Observe != nil {
-			e.Total = time.Since(arrived)
-			g.report(&e, span)
-		}
-	}()
-}
-
 func (g *Gate) report(e *observe.Event, span *trace.Request) {
 	g.Observe.Request(e)
 	span.End(e)
@@ -198,24 +182,6 @@ func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	if why, refused := s.Run(func() { g.Forwarder.Forward(s.Writer(w), r.WithContext(s.Context()), fr) }); refused {
 		g.interrupted(w, r, v, why)
 	}
-}
-
-// crowded answers a request of a session that has too much open already: one person, or whoever
-// has their cookie, must not take every stream there is.
-func (g *Gate) crowded(w http.ResponseWriter, r *http.Request, v *Verdict) bool {
-	if g.Streams == nil || g.SessionStreams == 0 || g.Streams.SessionCount(v.Session.ID) < g.SessionStreams {
-		return false
-	}
-	g.tooMuch(w, r, portal.Refusal{Code: "too_many_streams", Title: "Too much is open at once",
-		Text: []string{"Close some of the windows in which you use your tools, then try again."}})
-	return true
-}
-
-// tooMuch answers what one session may not have more of.
-func (g *Gate) tooMuch(w http.ResponseWriter, r *http.Request, f portal.Refusal) {
-	f.Status, f.Link = http.StatusTooManyRequests, portal.YourTools
-	w.Header().Set("Retry-After", "5")
-	g.Pages.Refuse(w, r, f)
 }
 
 // stepUp answers a request that needs a proof first. Browsers are sent to give it and

@@ -30,7 +30,7 @@ func (g *Gate) recordAllow(r *http.Request, v *Verdict) error {
 		if known, err := g.Audit.Repeat(audit.SameAs(&rec)); known || err != nil {
 			return err
 		}
-		if ok, _ := g.calls.Allow(v.Session.ID); !ok {
+		if ok, _ := g.bounds.calls.Allow(v.Session.ID); !ok {
 			return errManyCalls
 		}
 	}
@@ -95,9 +95,11 @@ func (g *Gate) refused(ctx context.Context, rec audit.Record) (string, error) {
 	case rec.Session == "":
 		rec.Action = policy.Block.String()
 	default:
-		if ok, _ := g.refusals.Allow(rec.Session); ok {
+		if ok, _ := g.bounds.refusals.Allow(rec.Session); ok {
 			return rec.Incident, g.Audit.Append(ctx, rec)
 		}
+		// The client's words, of which there are as many as it likes: each would be a line again.
+		delete(rec.Detail, "rpc_methods")
 	}
 	rec.Path = cut(rec.Path, 256)
 	if rec.Facts != nil {

@@ -273,6 +273,24 @@ func TestAttackRPCExtensionNobodyOffered(t *testing.T) {
 	}
 }
 
+// Calls that are refused are counted in the end, whatever names the caller makes up.
+func TestAttackRPCNamesFillTheLog(t *testing.T) {
+	l, alice := newNode(t)
+	s := l.open(alice, "ws")
+	l.ledger.reset()
+	for i := range 100 {
+		call := fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"admin_%d"}`, i)
+		if a := l.post(alice, call); a.StatusCode != 403 {
+			t.Fatalf("%d %s", a.StatusCode, a.body)
+		}
+		s.message(call)
+		s.refused()
+	}
+	if n := len(l.ledger.take()); n < 60 || n > 63 {
+		t.Errorf("200 refusals of one session are %d records", n)
+	}
+}
+
 // Without a register of streams nothing inside a WebSocket can be judged: there is none.
 func TestRPCWithoutStreams(t *testing.T) {
 	l := newLive(t, func(p *plan) {

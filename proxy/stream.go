@@ -11,6 +11,7 @@ import (
 	"sallyport/policy"
 	"sallyport/policy/behavior"
 	"sallyport/policy/ipintel"
+	"sallyport/proxy/edge"
 	"sallyport/proxy/portal"
 	"sallyport/proxy/streams"
 	"sallyport/proxy/upstream"
@@ -105,6 +106,22 @@ func (g *Gate) open(ctx context.Context, v *Verdict) *streams.Stream {
 func outlive(ctx context.Context) (own context.Context, settle func() bool) {
 	own, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	return own, context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
+}
+
+// detach carries a connection after its handler has returned. It holds neither r nor v, nor
+// anything of net/http's: of ten thousand WebSockets most are idle.
+func (g *Gate) detach(w http.ResponseWriter, r *http.Request, v *Verdict) {
+	carry, span, arrived, over := v.carry, v.span, v.arrived, edge.Detach(w)
+	e := g.event(r, v)
+	e.Status = http.StatusSwitchingProtocols
+	go func() {
+		defer over()
+		carry()
+		if g.Observe != nil {
+			e.Total = time.Since(arrived)
+			g.report(&e, span)
+		}
+	}()
 }
 
 // cut says whether a stream has to end by what is thought of it now. Freshness ends

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"strconv"
 	"time"
 
 	"github.com/oschwald/geoip2-golang/v2"
@@ -94,27 +95,42 @@ const offHeapFrom = 1 << 20
 
 // offHeap reads what has passed the gates, and what r reads, from a copy that is mapped and not on the heap: of tens or hundreds of
 // megabytes only what is asked for is resident, the system may drop that too, and the
-// collector does not take the rest for a reason to let garbage grow as large. The copy has no name any more when
-// this returns. A file that others can truncate or rewrite must never be mapped: that kills the process
-// (SIGBUS). Where there is no room for the copy, the heap will do.
+// collector does not take the rest for a reason to let garbage grow as large. A file that others can truncate or
+// rewrite must never be mapped: that kills the process (SIGBUS). Where there is no room for the copy, the heap will do.
 func offHeap(data []byte, r *maxminddb.Reader) (kind, error) {
-	if runtime.GOOS == "windows" { // where a mapped file keeps its name
-		return kind{}, errors.ErrUnsupported
-	}
-	f, err := os.CreateTemp("", "sallyport-ipdata-")
+	f, path, err := unnamed()
 	if err != nil {
 		return kind{}, err
 	}
-	defer os.Remove(f.Name())
 	defer f.Close()
 	if _, err := f.Write(data); err != nil {
 		return kind{}, err
 	}
 	return kindOf(opener{
-		geoip2:    func() (*geoip2.Reader, error) { return geoip2.Open(f.Name()) },
-		maxminddb: func() (*maxminddb.Reader, error) { return maxminddb.Open(f.Name()) },
+		geoip2:    func() (*geoip2.Reader, error) { return geoip2.Open(path) },
+		maxminddb: func() (*maxminddb.Reader, error) { return maxminddb.Open(path) },
 		sampled:   r,
 	})
+}
+
+// unnamed creates a file that has no name, so that nobody can change it or put another in its place, and
+// nothing of it is left behind by a process that is killed. path opens it again while it is open.
+func unnamed() (f *os.File, path string, err error) {
+	folder := "/dev/fd/"
+	switch runtime.GOOS {
+	case "windows": // where an open file keeps its name
+		return nil, "", errors.ErrUnsupported
+	case "linux":
+		folder = "/proc/self/fd/"
+	}
+	if f, err = os.CreateTemp("", "sallyport-ipdata-"); err != nil {
+		return nil, "", err
+	}
+	if err = os.Remove(f.Name()); err != nil {
+		f.Close()
+		return nil, "", err
+	}
+	return f, folder + strconv.FormatUint(uint64(f.Fd()), 10), nil
 }
 
 // database is an opened one. Its reader is never closed: closing one under a look-up kills

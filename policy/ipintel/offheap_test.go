@@ -38,6 +38,26 @@ func TestOffHeap(t *testing.T) {
 	}
 }
 
+// The copy has no name even while it is written: whoever is killed then leaves nothing behind.
+func TestUnnamed(t *testing.T) {
+	folder := t.TempDir()
+	t.Setenv("TMPDIR", folder)
+	f, path, err := unnamed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if left, err := os.ReadDir(folder); err != nil || len(left) != 0 {
+		t.Errorf("it can be found: %v, %v", left, err)
+	}
+	if _, err := f.WriteString("data"); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := os.ReadFile(path); err != nil || string(data) != "data" {
+		t.Errorf("it is opened again as %q, %v", data, err)
+	}
+}
+
 // A large database is read from its copy, and without room for one from the heap.
 func TestRoomForACopy(t *testing.T) {
 	large := mmdb{kind: "GeoLite2-Country", records: countries(map[string]string{"192.0.2.0/24": "KP"})}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"hash/maphash"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -12,13 +13,13 @@ import (
 	"sallyport/policy"
 )
 
-// Same identifies a run of identical allows of one session, or of identical blocks of
-// one address where nobody is signed in. Two requests with the same value are one
+// Same identifies a run of identical allows of one session, or of identical refusals of
+// one session or, where nobody is signed in, one address. Two requests with the same value are one
 // line with a count: whoever works all day, and whoever knocks all night, must not
 // fill the disk.
 type Same struct {
 	Session string
-	IP      string
+	IP      string // of a refusal: an IPv4 address or an IPv6 /64
 	Route   string
 	Policy  string
 	// Decision tells verdicts apart: "allow", and whatever rules are named with it.
@@ -27,7 +28,21 @@ type Same struct {
 
 // SameAs is the run that an allow belongs to, as Allow sees it.
 func SameAs(rec *Record) Same {
-	return Same{Session: rec.Session, IP: rec.IP, Route: rec.Route, Policy: rec.Policy, Decision: decisionOf(rec)}
+	return Same{Session: rec.Session, IP: clientOf(rec), Route: rec.Route, Policy: rec.Policy, Decision: decisionOf(rec)}
+}
+
+// clientOf is who counts as one. Whoever has one IPv6 address has 2^64 of them, and could have each refused
+// once; what is let through is named exactly.
+func clientOf(rec *Record) string {
+	if rec.Action == policy.Allow.String() {
+		return rec.IP
+	}
+	addr, err := netip.ParseAddr(rec.IP)
+	if err != nil || !addr.Is6() || addr.Is4In6() {
+		return rec.IP
+	}
+	network, _ := addr.WithZone("").Prefix(64) // an error is for other lengths
+	return network.String()
 }
 
 func decisionOf(rec *Record) string {

@@ -327,6 +327,28 @@ func TestRepeatedBlocksOfNobody(t *testing.T) {
 	wantCounts(t, cfg, 0, 0, 0, 0, 0, 1000)
 }
 
+// One client is one run of refusals, however many addresses it has.
+func TestRunsOfRefusalsByClient(t *testing.T) {
+	for _, c := range []struct {
+		action, one, other string
+		same               bool
+	}{
+		{"block", "2001:db8:0:1::1", "2001:db8:0:1:ffff::9", true},
+		{"step_up", "2001:db8:0:1::1", "2001:db8:0:1:ffff::9", true},
+		{"block", "2001:db8:0:1::1", "2001:db8:0:2::1", false},
+		{"block", "fe80::1%eth0", "fe80::2%eth0", true},
+		{"block", "192.0.2.1", "192.0.2.2", false},
+		{"block", "::ffff:192.0.2.1", "::ffff:192.0.2.2", false},
+		{"block", "unknown", "nonsense", false},
+		{"allow", "2001:db8:0:1::1", "2001:db8:0:1::2", false},
+	} {
+		one, other := Record{Event: "access", IP: c.one, Action: c.action}, Record{Event: "access", IP: c.other, Action: c.action}
+		if got := SameAs(&one) == SameAs(&other); got != c.same {
+			t.Errorf("%s of %s and %s: the same run: %v", c.action, c.one, c.other, got)
+		}
+	}
+}
+
 // An allow that a policy in shadow would not have given is a run of its own, and so is
 // each verdict and reason that it would have had.
 func TestShadowIsPartOfARun(t *testing.T) {

@@ -27,11 +27,11 @@ type exchange struct {
 	unflushed int
 	headed    bool // the final header is out
 
-	mu   sync.Mutex
-	done bool // the handler has returned
+	mu       sync.Mutex
+	done     bool // the handler has returned, or has detached the connection
+	detached bool
 
 	hijacked  bool
-	detached  bool
 	streaming bool
 	place     place
 }
@@ -70,8 +70,8 @@ func (x *exchange) cutRead() {
 	defer x.mu.Unlock()
 	// A transport may still be reading when the handler has returned. In HTTP/1
 	// net/http waits for it, and must be freed; in HTTP/2 it does not, and the
-	// ResponseWriter is gone.
-	if !x.done || x.request.ProtoMajor == 1 {
+	// ResponseWriter is gone. So it is where the connection was given away.
+	if !x.detached && (!x.done || x.request.ProtoMajor == 1) {
 		x.native.SetReadDeadline(past)
 	}
 }
@@ -235,7 +235,9 @@ func Detach(w http.ResponseWriter) (over func()) {
 	if x == nil || !x.hijacked {
 		return func() {}
 	}
-	x.detached = true
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.done, x.detached = true, true // for a timer that still runs
 	// Whatever holds x must not hold net/http's buffers with it.
 	x.ResponseWriter, x.native, x.request, x.body = nil, nil, nil, nil
 	return sync.OnceFunc(x.leave)

@@ -1,6 +1,11 @@
 package edge
 
 import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -108,5 +113,49 @@ func TestPatience(t *testing.T) {
 			}
 			s.end(0)
 		})
+	})
+}
+
+// hijackable is net/http's ResponseWriter, as far as an exchange needs it.
+type hijackable struct{ *httptest.ResponseRecorder }
+
+func (hijackable) SetReadDeadline(time.Time) error  { return nil }
+func (hijackable) SetWriteDeadline(time.Time) error { return nil }
+func (hijackable) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, _ := net.Pipe()
+	return conn, nil, nil
+}
+
+// Somebody may still wait for the client when its connection is detached. That it does not keep the
+// pace has no consequence any more: there is nothing of net/http's to act on.
+func TestPaceOfADetachedConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := New(Config{Handler: http.NotFoundHandler()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.handlers.Add(1)
+		waiting, write := io.Pipe()
+		x := newExchange(s, hijackable{httptest.NewRecorder()}, httptest.NewRequest("POST", "/", waiting))
+		read := make(chan struct{})
+		go func(body io.Reader) {
+			defer close(read)
+			body.Read(make([]byte, 1))
+		}(x.body)
+		synctest.Wait()
+		x.writing.begin(0)
+		if _, _, err := x.Hijack(); err != nil {
+			t.Fatal(err)
+		}
+		over := Detach(x)
+		x.finish()
+		time.Sleep(2 * s.config.Pace.Patience)
+		synctest.Wait()
+		if n, m := s.counts.slowBodies.Load(), s.counts.slowReaders.Load(); n != 1 || m != 1 {
+			t.Errorf("%d and %d timers have fired", n, m)
+		}
+		write.Close()
+		<-read
+		over()
 	})
 }

@@ -2,7 +2,10 @@ package upstream
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"errors"
+	"io"
 	"log"
 	"log/slog"
 	"net"
@@ -158,12 +161,38 @@ func (c *call) finish() {
 
 // serveProxied is the long way, through httputil.ReverseProxy.
 func (c *call) serveProxied(r *http.Request) {
-	if r.ProtoMajor == 1 && r.ContentLength != 0 {
+	if r.ProtoMajor == 1 && r.ContentLength != 0 && len(r.Header["Upgrade"]) > 0 && c.fr.Route.mayUpgrade(r.Header["Upgrade"][0]) {
+		var err error
+		if r, err = readAhead(r); err != nil {
+			c.w.Header().Set("Connection", "close") // or net/http reads the rest before it answers
+			c.fail(c, r, err)
+			return
+		}
+	} else if r.ProtoMajor == 1 && r.ContentLength != 0 {
 		// Otherwise net/http reads the rest of the body away from under us when
 		// the upstream answers before it has everything.
 		c.duplex = http.NewResponseController(c.w).EnableFullDuplex() == nil
 	}
 	c.proxy.ServeHTTP(c, r)
+}
+
+// readAhead returns r with its body in memory. A connection that switches protocols is taken away from
+// net/http; a transport that still reads the request from it would do that beside whoever has it now, from the
+// same buffer.
+func readAhead(r *http.Request) (*http.Request, error) {
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxDirectBody+1))
+	switch {
+	case err != nil:
+		return r, errors.Join(errClientBody, err)
+	case len(body) > maxDirectBody:
+		return r, errBodyTooLarge
+	}
+	ahead := r.WithContext(r.Context())
+	ahead.Body, ahead.ContentLength, ahead.TransferEncoding = io.NopCloser(bytes.NewReader(body)), int64(len(body)), nil
+	if len(body) == 0 {
+		ahead.Body = http.NoBody
+	}
+	return ahead, nil
 }
 
 // closeIfUnread ends the client's connection with this answer if it is still

@@ -91,3 +91,34 @@ func TestPanicOnAConnection(t *testing.T) {
 type broken struct{ io.ReadWriteCloser }
 
 func (broken) Write([]byte) (int, error) { panic("a bug") }
+
+// A request that wants to switch protocols is read to its end first: afterwards its connection is somebody
+// else's, and nobody may still read a body from it.
+func TestBodyOfAHandshake(t *testing.T) {
+	bodies := make(chan string, 2)
+	g := newRig(t, options{upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.RawQuery == "wait" {
+			body, _ := io.ReadAll(r.Body)
+			bodies <- string(body)
+		}
+		echoUpgrade(w, r)
+	})})
+	for _, body := range []string{"Content-Length: 4\r\n\r\nbody", "Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"} {
+		handshake := strings.TrimSuffix(strings.Replace(webSocketHandshake, "/ws", "/ws?wait", 1), "\r\n")
+		_, br := g.raw(handshake + body + "said\n")
+		if res, err := http.ReadResponse(br, nil); err != nil || res.StatusCode != 101 {
+			t.Fatal(res, err)
+		}
+		if got := <-bodies; got != "body" {
+			t.Errorf("the body arrived as %q", got)
+		}
+		if got, err := br.ReadString('\n'); got != "echo said\n" {
+			t.Errorf("%q %v", got, err)
+		}
+	}
+	// One that is not worth keeping, while it is still being sent: the upstream would answer.
+	_, br := g.raw(strings.TrimSuffix(webSocketHandshake, "\r\n") + "Content-Length: 100000\r\n\r\n" + strings.Repeat("x", 50000))
+	if res, err := http.ReadResponse(br, nil); err != nil || res.StatusCode != 413 {
+		t.Error(res, err)
+	}
+}
