@@ -148,9 +148,6 @@ func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 			return
 		}
 	}
-	if g.crowded(w, r, v) {
-		return
-	}
 	// A client that streams its calls may be silent for long: from here on, and not before
 	// it was let through, that is no attack on the server.
 	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
@@ -183,6 +180,9 @@ func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 			s.Close()
 		}
 	}()
+	if g.crowded(w, r, v) {
+		return
+	}
 	if c := s.Cut(); c != nil { // since it was judged: the tool must not see it at all
 		g.interrupted(w, r, v, c.Reason)
 		return
@@ -196,12 +196,14 @@ func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	}
 }
 
-// crowded answers a request of a session that has too much open already: one person, or whoever
-// has their cookie, must not take every stream there is.
+// crowded answers a request of a session that has too much open, this one included: one person, or
+// whoever has their cookie, must not take every stream there is. It is asked after the stream was opened: of
+// requests that come at once, none could see the others before.
 func (g *Gate) crowded(w http.ResponseWriter, r *http.Request, v *Verdict) bool {
-	if g.Streams == nil || g.SessionStreams == 0 || g.Streams.SessionCount(v.Session.ID) < g.SessionStreams {
+	if g.SessionStreams == 0 || g.Streams.SessionCount(v.Session.ID) <= g.SessionStreams {
 		return false
 	}
+	v.forwarding = false // nothing was
 	w.Header().Set("Retry-After", "5")
 	g.Pages.Refuse(w, r, portal.Refusal{Status: http.StatusTooManyRequests, Code: "too_many_streams", Title: "Too much is open at once",
 		Text: []string{"Close some of the windows in which you use your tools, then try again."}, Link: portal.YourTools})
