@@ -23,12 +23,14 @@ func newBounds(now func() time.Time) (b bounds, err error) {
 	return b, err
 }
 
-// crowded answers a request of a session that has too much open already: one person, or whoever
-// has their cookie, must not take every stream there is.
+// crowded answers a request of a session that has too much open, this one included: one person, or
+// whoever has their cookie, must not take every stream there is. It is asked after the stream was opened: of
+// requests that come at once, none could see the others before.
 func (g *Gate) crowded(w http.ResponseWriter, r *http.Request, v *Verdict) bool {
-	if g.Streams == nil || g.SessionStreams == 0 || g.Streams.SessionCount(v.Session.ID) < g.SessionStreams {
+	if g.SessionStreams == 0 || g.Streams.SessionCount(v.Session.ID) <= g.SessionStreams {
 		return false
 	}
+	v.forwarding = false // nothing was
 	g.tooMuch(w, r, portal.Refusal{Code: "too_many_streams", Title: "Too much is open at once",
 		Text: []string{"Close some of the windows in which you use your tools, then try again."}})
 	return true

@@ -136,9 +136,6 @@ func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 			return
 		}
 	}
-	if g.crowded(w, r, v) {
-		return
-	}
 	// A client that streams its calls may be silent for long: from here on, and not before
 	// it was let through, that is no attack on the server.
 	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
@@ -171,6 +168,9 @@ func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 			s.Close()
 		}
 	}()
+	if g.crowded(w, r, v) {
+		return
+	}
 	if c := s.Cut(); c != nil { // since it was judged: the tool must not see it at all
 		g.interrupted(w, r, v, c.Reason)
 		return

@@ -3,10 +3,12 @@ package proxy_test
 import (
 	"context"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -207,6 +209,69 @@ func TestCutBeforeTheAnswer(t *testing.T) {
 			t.Errorf("%s: it reached the tool", why)
 		}
 	}
+}
+
+// Nor can it with requests that come at once, none of which has a place yet when the others ask for theirs.
+func TestAttackOneSessionOpensEverythingAtOnce(t *testing.T) {
+	const places, burst = 2, 8     // the tool holds no more
+	var asked, judged atomic.Int64 // the last that is asked before a place is taken is the clock
+	asserted, all := make(chan struct{}), make(chan struct{})
+	l := newLive(t, func(p *plan) {
+		p.change = func(c *proxy.Config) {
+			c.SessionStreams = places
+			now := c.Now
+			c.Now = func() time.Time {
+				select {
+				case <-asserted:
+					if asked.Add(1) == burst {
+						close(all)
+					}
+					<-all
+				default:
+				}
+				return now()
+			}
+		}
+	})
+	alice := l.enrolled("alice", home)
+	l.gate.Assertions = asserter(func() {
+		if judged.Add(1) == burst {
+			close(asserted)
+		}
+		<-asserted
+	})
+	statuses := make(chan int, burst)
+	for range burst {
+		go func() { statuses <- l.send(alice, "GET /events", "", "Accept: application/json").res.StatusCode }()
+	}
+	served := 0
+	for range burst {
+		if receive(t, statuses) == 200 {
+			served++
+		}
+	}
+	if served > places {
+		t.Errorf("%d streams of one session are open", served)
+	}
+}
+
+type asserter func()
+
+func (a asserter) For(*authn.Session, string, *policy.Decision) (string, error) {
+	a()
+	return "", nil
+}
+
+func (asserter) ServeHTTP(http.ResponseWriter, *http.Request) {}
+
+func receive[T any](t *testing.T, from <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-from:
+	case <-time.After(patience):
+		t.Fatal("nothing came")
+	}
+	return v
 }
 
 // One session cannot take every stream there is; another one is served all the same.

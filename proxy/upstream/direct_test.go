@@ -18,7 +18,9 @@ import (
 // bothWays returns a rig that takes the short way and one that goes through
 // httputil.ReverseProxy, before the same kind of upstream.
 func bothWays(t testing.TB, h http.Handler) [2]*rig {
-	long := upstream.Config{Transport: func(*upstream.Route) http.RoundTripper { return &http.Transport{DisableCompression: true} }}
+	transport := &http.Transport{DisableCompression: true} // one: each keeps connections of its own
+	t.Cleanup(transport.CloseIdleConnections)
+	long := upstream.Config{Transport: func(*upstream.Route) http.RoundTripper { return transport }}
 	return [2]*rig{newRig(t, options{upstream: h}), newRig(t, options{upstream: h, config: long})}
 }
 
