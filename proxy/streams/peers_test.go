@@ -1,8 +1,11 @@
 package streams
 
 import (
+	"bufio"
 	"context"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 )
@@ -35,4 +38,38 @@ func TestPeersDoNotWaitForever(t *testing.T) {
 	var alone *peers
 	alone.told()
 	alone.wait()
+}
+
+// piped is a ResponseWriter whose connection can be had.
+type piped struct {
+	*httptest.ResponseRecorder
+	conn net.Conn
+}
+
+func (p piped) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return p.conn, bufio.NewReadWriter(bufio.NewReader(p.conn), bufio.NewWriter(p.conn)), nil
+}
+
+// An order may come at the moment at which the connection is taken over. The race detector sees whether
+// they look at the same thing.
+func TestCutWhileHijacking(t *testing.T) {
+	reg := New(Config{})
+	for range 50 {
+		conn, client := net.Pipe()
+		s := reg.Open(t.Context(), reg.Epoch(), Info{Session: "s1"})
+		w := s.Writer(piped{httptest.NewRecorder(), conn})
+		cut := make(chan int, 1)
+		go func() { cut <- reg.Cut("s1", Revoked) }()
+		c, _, err := http.NewResponseController(w).Hijack()
+		if n := receive(t, "order", cut); n != 1 {
+			t.Fatalf("%d streams were cut", n)
+		}
+		receive(t, "end", s.Context().Done())
+		if err == nil {
+			c.Close()
+		}
+		s.Close()
+		conn.Close()
+		client.Close()
+	}
 }

@@ -55,8 +55,11 @@ func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		raw.Close()
 		return nil, nil, fmt.Errorf("hijack: %w", err)
 	}
-	// net/http's ResponseWriter holds buffers, and this one may live for long.
-	w.ResponseWriter = hijacked(w.Header())
+	// net/http's ResponseWriter holds buffers, and this one may live for long. An order looks at it too.
+	header := hijacked(w.Header())
+	w.s.mu.Lock()
+	w.ResponseWriter = header
+	w.s.mu.Unlock()
 	return c, bufio.NewReadWriter(bufio.NewReaderSize(c, 16), bufio.NewWriterSize(c, 1024)), nil
 }
 
