@@ -37,7 +37,7 @@ func cut(s string, n int) string {
 }
 
 // isWebSocket recognises the handshake of RFC 6455 section 4.1, by the one value
-// that the forwarder looks at as well. That of RFC 8441 is a CONNECT, which is refused.
+// that the forwarder looks at as well, and as which that of RFC 8441 gets here.
 func isWebSocket(r *http.Request) bool {
 	return strings.EqualFold(header(r, "Upgrade"), "websocket")
 }

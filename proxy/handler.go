@@ -136,14 +136,19 @@ func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 			return
 		}
 	}
+	inspected := v.snapshot.Options[v.Route.Name].RPC && len(r.Header["Upgrade"]) > 0
+	if inspected && r.ProtoMajor != 1 { // there is no connection to read along on
+		g.Pages.Refuse(w, r, portal.Refusal{Status: http.StatusNotImplemented, Code: "http_1_1_required", Title: "This WebSocket needs HTTP/1.1",
+			Text: []string{"What is said on it is checked, which is not possible over HTTP/2."}})
+		return
+	}
 	// A client that streams its calls may be silent for long: from here on, and not before
-	// it was let through, that is no attack on the server.
-	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
+	// it was let through, that is no attack on the server. Hijacked connections are known for streams.
+	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") || r.ProtoMajor != 1 && isWebSocket(r) {
 		edge.Stream(w)
 	}
 	v.forwarding = true
 	v.span.Forwarding(r.Header)
-	inspected := v.snapshot.Options[v.Route.Name].RPC && len(r.Header["Upgrade"]) > 0
 	if g.Streams == nil {
 		if inspected { // what it would say could not be judged
 			r.Header.Del("Upgrade")

@@ -94,7 +94,7 @@ func (l *live) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/deaf" { // it compresses whatever it was offered
 			extra = "Sec-WebSocket-Extensions: permessage-deflate\r\n"
 		}
-		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+extra+"\r\n")
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: "+accept(r.Header.Get("Sec-Websocket-Key"))+"\r\n"+extra+"\r\n")
 		l.peers <- &peer{request: r, conn: conn, br: brw.Reader, say: func(s string) error { _, err := conn.Write(wsFrame(0x81, s, false)); return err }}
 	default:
 		body, _ := io.ReadAll(r.Body)

@@ -14,6 +14,7 @@ import (
 	"sallyport/proxy/edge"
 	"sallyport/proxy/portal"
 	"sallyport/proxy/streams"
+	"sallyport/proxy/upstream"
 )
 
 // certificates sets up what the data port shows: files, or an authority's.
@@ -69,7 +70,7 @@ func (a *app) watchCertificates(ctx context.Context) {
 func (a *app) dataServer() (*edge.Server, error) {
 	c := a.config
 	cfg := edge.Config{
-		Handler: http.Handler(a.gate), Shed: a.shed, Logger: a.logger,
+		Handler: upstream.WebSockets(a.gate), Shed: a.shed, Logger: a.logger,
 		Limits: edge.Limits{
 			HeaderBytes: c.Limits.Header, Connections: c.Limits.Connections, ConnectionsPerClient: c.Limits.ConnectionsPerClient,
 			Exempt: c.TrustedProxies, // they carry everybody

@@ -21,6 +21,10 @@ import (
 
 // webSocketServer accepts properly and echoes bytes.
 func webSocketServer(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/page" {
+		io.WriteString(w, "a page, and no WebSocket")
+		return
+	}
 	sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
 	conn, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -149,6 +153,9 @@ func TestWebSocketOverHTTP2(t *testing.T) {
 	}
 	if got := g.h2Open(t, connect("/wrong", "websocket")).status(); got != "502" {
 		t.Error("a wrong acceptance:", got)
+	}
+	if got := g.h2Open(t, connect("/page", "websocket")).status(); got != "502" { // any 2xx would mean that it is open
+		t.Error("a page in place of an acceptance:", got)
 	}
 	if got := g.h2Open(t, connect("/ws", "connect-udp")).status(); got != "501" {
 		t.Error("another protocol:", got)

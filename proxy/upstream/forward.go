@@ -358,6 +358,9 @@ func (c *call) modifyResponse(res *http.Response) error {
 		}
 		return c.switchProtocols(res)
 	}
+	if res.StatusCode < 300 && socketOf(c.r) != nil {
+		return errors.New("upstream did not accept the WebSocket") // to the client, any success is one
+	}
 	watch(c.ctx, res, c.fr.Route.timeouts.Idle)
 	c.tellCall(res)
 	return nil
