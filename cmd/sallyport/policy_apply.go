@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"sallyport/authn"
@@ -166,14 +165,12 @@ func prepareFile(name, content string) (*replacement, error) {
 		return nil, err
 	}
 	f := &replacement{target: target}
-	if f.temp, err = f.write(content); err != nil {
+	if f.temp, err = writeBeside(target, []byte(content)); err != nil {
 		return nil, err
 	}
-	copied, err := f.write(string(old))
+	copied, err := writeBeside(target, old)
 	if err == nil {
-		if err = os.Rename(copied, f.backup()); err != nil {
-			err = errors.Join(err, os.Remove(copied))
-		}
+		err = putInPlace(copied, f.backup())
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.discard())
@@ -183,23 +180,33 @@ func prepareFile(name, content string) (*replacement, error) {
 
 func (f *replacement) backup() string { return f.target + ".bak" }
 
-// write makes a file of a name that is its own, and returns it. Whoever may write this folder
-// need not be who runs the command, which may be root: what they put there under a name that
-// they could guess, such as a link to a file elsewhere, would be written to and given to them.
-func (f *replacement) write(content string) (name string, err error) {
-	info, err := os.Stat(f.target)
+// writeBeside makes a file in target's folder, with its mode and owner and a name of its own, and
+// returns that. Whoever may write this folder need not be who runs the command, which may be root: what they
+// put there under a name that they could guess, such as a link to a file elsewhere, would be written to
+// and given to them.
+func writeBeside(target string, content []byte) (name string, err error) {
+	info, err := os.Stat(target)
 	if err != nil {
 		return "", err
 	}
-	out, err := os.CreateTemp(filepath.Dir(f.target), "."+filepath.Base(f.target)+".*")
+	out, err := os.CreateTemp(filepath.Dir(target), "."+filepath.Base(target)+".*")
 	if err != nil {
-		return "", fmt.Errorf("%s cannot be replaced by this user: %w", f.target, err)
+		return "", fmt.Errorf("%s cannot be replaced by this user: %w", target, err)
 	}
-	_, err = io.Copy(out, strings.NewReader(content))
+	_, err = out.Write(content)
 	if err = errors.Join(err, sameOwner(out, info), out.Chmod(info.Mode().Perm()), out.Sync(), out.Close()); err != nil {
 		return "", errors.Join(err, os.Remove(out.Name()))
 	}
 	return out.Name(), nil
+}
+
+// putInPlace renames a file that writeBeside made, or takes it away.
+func putInPlace(name, target string) error {
+	err := os.Rename(name, target)
+	if err != nil {
+		err = errors.Join(err, os.Remove(name))
+	}
+	return err
 }
 
 // commit puts the new file in the old one's place.

@@ -74,22 +74,9 @@ func replaceFile(file string, content []byte) (err error) {
 	if file, err = filepath.EvalSymlinks(file); err != nil {
 		return err
 	}
-	info, err := os.Stat(file)
+	written, err := writeBeside(file, content)
 	if err != nil {
 		return err
 	}
-	out, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(out.Name()))
-		}
-	}()
-	_, err = out.Write(content)
-	if err = errors.Join(err, sameOwner(out, info), out.Chmod(info.Mode().Perm()), out.Sync(), out.Close()); err != nil {
-		return err
-	}
-	return os.Rename(out.Name(), file)
+	return putInPlace(written, file)
 }
