@@ -41,13 +41,8 @@ func lookup(h http.Header, name string) (value string, times int) {
 			if !ok {
 				continue
 			}
-			switch {
-			case strings.HasPrefix(rest, "="): // as browsers write it
-				value, times = rest[1:], times+1
-			default:
-				if rest = textproto.TrimString(rest); rest == "" || rest[0] == '=' {
-					value, times = strings.TrimPrefix(rest, "="), times+1
-				}
+			if rest = textproto.TrimString(rest); rest == "" || rest[0] == '=' {
+				value, times = strings.TrimPrefix(rest, "="), times+1
 			}
 		}
 	}
