@@ -5,3 +5,5 @@ package main
 import "os"
 
 func sameOwner(*os.File, os.FileInfo) error { return nil }
+
+func linkOfStranger(string) error { return nil }

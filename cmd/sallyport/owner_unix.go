@@ -3,6 +3,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"syscall"
 )
@@ -15,4 +16,20 @@ func sameOwner(f *os.File, as os.FileInfo) error {
 		return nil
 	}
 	return f.Chown(int(want.Uid), int(want.Gid))
+}
+
+// linkOfStranger refuses, for root, a link that belongs to another user: root would replace
+// whatever that user points it at.
+func linkOfStranger(path string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode().Type() != os.ModeSymlink {
+		return err
+	}
+	if owner, ok := info.Sys().(*syscall.Stat_t); ok && owner.Uid != 0 {
+		return fmt.Errorf("%s is a link of the user with the id %d, which root does not follow: run the command as that user, or name the file itself", path, owner.Uid)
+	}
+	return nil
 }

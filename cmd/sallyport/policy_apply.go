@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"time"
 
 	"sallyport/authn"
@@ -86,7 +85,7 @@ func applyPolicy(ctx context.Context, g *globals, std stdio, r sqlstore.PolicyRe
 		if err != nil {
 			return err
 		}
-		defer file.discard()
+		defer file.close()
 		r.At, r.By = time.Now(), operator()
 		event := map[bool]string{false: "policy_apply", true: "policy_rollback"}[r.Rollback]
 		sum := sha256.Sum256([]byte(r.Source))
@@ -148,73 +147,4 @@ func awaitPolicy(ctx context.Context, db *sqlstore.DB, seq int64, wait time.Dura
 			}
 		}
 	}
-}
-
-// replacement is a file that is about to take another one's place.
-type replacement struct{ target, temp string }
-
-// prepareFile writes the new content beside the old file, with its mode and owner, and,
-// as FILE.bak, the old content.
-func prepareFile(name, content string) (*replacement, error) {
-	target, err := filepath.EvalSymlinks(name)
-	if err != nil {
-		return nil, err
-	}
-	old, err := readPolicy(target)
-	if err != nil {
-		return nil, err
-	}
-	f := &replacement{target: target}
-	if f.temp, err = writeBeside(target, []byte(content)); err != nil {
-		return nil, err
-	}
-	copied, err := writeBeside(target, old)
-	if err == nil {
-		err = putInPlace(copied, f.backup())
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.discard())
-	}
-	return f, nil
-}
-
-func (f *replacement) backup() string { return f.target + ".bak" }
-
-// writeBeside makes a file in target's folder, with its mode and owner and a name of its own, and
-// returns that. Whoever may write this folder need not be who runs the command, which may be root: what they
-// put there under a name that they could guess, such as a link to a file elsewhere, would be written to
-// and given to them.
-func writeBeside(target string, content []byte) (name string, err error) {
-	info, err := os.Stat(target)
-	if err != nil {
-		return "", err
-	}
-	out, err := os.CreateTemp(filepath.Dir(target), "."+filepath.Base(target)+".*")
-	if err != nil {
-		return "", fmt.Errorf("%s cannot be replaced by this user: %w", target, err)
-	}
-	_, err = out.Write(content)
-	if err = errors.Join(err, sameOwner(out, info), out.Chmod(info.Mode().Perm()), out.Sync(), out.Close()); err != nil {
-		return "", errors.Join(err, os.Remove(out.Name()))
-	}
-	return out.Name(), nil
-}
-
-// putInPlace renames a file that writeBeside made, or takes it away.
-func putInPlace(name, target string) error {
-	err := os.Rename(name, target)
-	if err != nil {
-		err = errors.Join(err, os.Remove(name))
-	}
-	return err
-}
-
-// commit puts the new file in the old one's place.
-func (f *replacement) commit() error { return os.Rename(f.temp, f.target) }
-
-func (f *replacement) discard() error {
-	if err := os.Remove(f.temp); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/policy"
@@ -66,17 +65,4 @@ func (p policyFmtCmd) format(file string, std stdio) (changed bool, err error) {
 		_, err = std.out.Write(is)
 	}
 	return changed, err
-}
-
-// replaceFile puts new content in the place of a file's at once: whoever reads it, a running proxy for one, sees the
-// whole of the old or of the new. Mode and owner stay; a link stays one, and what it points to is replaced.
-func replaceFile(file string, content []byte) (err error) {
-	if file, err = filepath.EvalSymlinks(file); err != nil {
-		return err
-	}
-	written, err := writeBeside(file, content)
-	if err != nil {
-		return err
-	}
-	return putInPlace(written, file)
 }

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// replacement is a file that is about to take the place of another one.
+//
+// The user who runs the command may be root, and the folder may belong to another user, who
+// can exchange names in it at any moment: the file for a link to one that only root can read, a
+// part of the path for another folder. So the folder and the old file are opened once, links are
+// not followed from there on, and content, mode and owner are those of the file that was opened.
+// What this does not check: the path in the configuration, which the operator vouches for.
+type replacement struct {
+	folder *os.Root
+	name   string // in the folder
+	was    []byte
+	info   fs.FileInfo
+	temp   string // the new file until commit, then ""
+}
+
+// openReplaced opens the file that is to be replaced and reads it. A link as the last part
+// of the path is followed, so that it stays one: see linkOfStranger for the exception.
+func openReplaced(path string) (*replacement, error) {
+	if err := linkOfStranger(path); err != nil {
+		return nil, err
+	}
+	target, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return nil, err
+	}
+	folder, err := os.OpenRoot(filepath.Dir(target))
+	if err != nil {
+		return nil, err
+	}
+	f := &replacement{folder: folder, name: filepath.Base(target)}
+	if f.info, f.was, err = readUnlinked(folder, f.name); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), folder.Close())
+	}
+	return f, nil
+}
+
+// readUnlinked reads a regular file of the folder. os.Root follows links within the folder, so
+// the opened file has to be the one that has the name: a link to a neighbour is refused.
+func readUnlinked(folder *os.Root, name string) (fs.FileInfo, []byte, error) {
+	named, err := folder.Lstat(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	// Opening a pipe would wait for a writer.
+	file, err := folder.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case !named.Mode().IsRegular() || !info.Mode().IsRegular():
+		return nil, nil, errors.New("it is not a regular file")
+	case !os.SameFile(named, info):
+		return nil, nil, errors.New("it was exchanged while it was opened")
+	}
+	content, err := readSome(file)
+	return info, content, err
+}
+
+// prepareFile writes the new content beside the old file, with its mode and owner, and, as
+// FILE.bak, the old content.
+func prepareFile(path, content string) (*replacement, error) {
+	f, err := openReplaced(path)
+	if err != nil {
+		return nil, err
+	}
+	if f.temp, err = f.writeBeside([]byte(content)); err != nil {
+		return nil, errors.Join(err, f.close())
+	}
+	copied, err := f.writeBeside(f.was)
+	if err == nil {
+		err = f.rename(copied, f.name+".bak")
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.close())
+	}
+	return f, nil
+}
+
+// replaceFile puts new content in the place of a file's at once: a reader, such as a running
+// proxy, sees the whole of the old or of the new. Mode and owner stay; a link stays one, and
+// what it points to is replaced.
+func replaceFile(path string, content []byte) error {
+	f, err := openReplaced(path)
+	if err != nil {
+		return err
+	}
+	if f.temp, err = f.writeBeside(content); err == nil {
+		err = f.commit()
+	}
+	return errors.Join(err, f.close())
+}
+
+// path is where the file that is replaced stands, for messages.
+func (f *replacement) path() string { return filepath.Join(f.folder.Name(), f.name) }
+
+func (f *replacement) backup() string { return f.path() + ".bak" }
+
+// writeBeside makes a file in the folder, with the mode and owner of the one that is replaced
+// and a name that cannot be guessed, and returns that. It never writes to what is there already.
+func (f *replacement) writeBeside(content []byte) (name string, err error) {
+	name = "." + f.name + "." + rand.Text()
+	out, err := f.folder.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return "", fmt.Errorf("%s cannot be replaced by this user: %w", f.path(), err)
+	}
+	_, err = out.Write(content)
+	if err = errors.Join(err, sameOwner(out, f.info), out.Chmod(f.info.Mode().Perm()), out.Sync(), out.Close()); err != nil {
+		return "", errors.Join(err, f.folder.Remove(name))
+	}
+	return name, nil
+}
+
+// rename puts a file that writeBeside made under its name, or takes it away.
+func (f *replacement) rename(written, name string) error {
+	err := f.folder.Rename(written, name)
+	if err != nil {
+		err = errors.Join(err, f.folder.Remove(written))
+	}
+	return err
+}
+
+// commit puts the new file in the old one's place.
+func (f *replacement) commit() error {
+	err := f.rename(f.temp, f.name)
+	f.temp = ""
+	return err
+}
+
+// close takes the new file away if it was not committed.
+func (f *replacement) close() error {
+	var err error
+	if f.temp != "" {
+		err = f.folder.Remove(f.temp)
+	}
+	return errors.Join(err, f.folder.Close())
+}
