@@ -44,6 +44,9 @@ func (checkCmd) Run(g *globals, std stdio) error {
 	fmt.Fprintf(std.out, "%s is right: %s, %s passed, %s, %s in the roster.\n", g.Config, count(len(c.Routes), "route", "routes"),
 		count(len(p.RunTests()), "policy test", "policy tests"), count(len(intel.Sources()), "IP source", "IP sources"), count(len(c.Roster), "person", "people"))
 	printWarnings(std.out, suspicious)
+	for _, risk := range c.Risks() {
+		fmt.Fprintf(std.out, "warning: %s:%d:%d: %s; better: %s\n", risk.File, risk.Line, risk.Column, risk.Message, risk.Expected)
+	}
 	for _, note := range notes(c) {
 		fmt.Fprintln(std.out, "note:", note)
 	}

@@ -32,7 +32,7 @@ func (a *app) opsServer() *http.Server {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), opsCollector{a})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(prometheus.Gatherers{registry, a.registry}, promhttp.HandlerOpts{}))
-	return &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+	return &http.Server{Handler: knownHosts(a.config.OpsHosts, mux), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
 }
 
 // routeStates is what `sallyport routes` prints.

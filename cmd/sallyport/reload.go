@@ -172,6 +172,7 @@ func needRestart(was, is *config.Config) (keys []string) {
 	}{
 		{"listen", was.Listen, is.Listen},
 		{"ops_listen", was.OpsListen, is.OpsListen},
+		{"ops_hosts", was.OpsHosts, is.OpsHosts},
 		{"external_url", was.ExternalURL.String(), is.ExternalURL.String()},
 		{"contact", was.Contact, is.Contact},
 		{"proxy_protocol", was.ProxyProtocol, is.ProxyProtocol},

@@ -53,6 +53,9 @@ func (s serveCmd) Run(ctx context.Context, g *globals, std stdio) error {
 		return errors.Join(err, a.close(ctx))
 	}
 	a.redirect, a.notify = open.redirect, notify
+	for _, risk := range c.Risks() {
+		logger.Warn("configuration gives away more than most mean to", "file", risk.File, "line", risk.Line, "what", risk.Message, "better", risk.Expected)
+	}
 	logger.Info("serving", "version", version(), "address", open.data.Addr().String(), "ops", open.ops.Addr().String(),
 		"external_url", c.ExternalURL.String(), "routes", len(c.Routes), "policy", a.gate.Current().Policy.Hash(), "audit_key", a.audit.Key())
 	return a.serve(ctx, open.data, open.ops, hangup)

@@ -24,6 +24,7 @@ type builder struct {
 
 func (b *builder) build() {
 	b.listeners()
+	b.opsHosts()
 	b.externalURL()
 	b.peers()
 	b.tls()

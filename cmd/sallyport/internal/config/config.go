@@ -34,6 +34,7 @@ type Config struct {
 	File        string
 	Listen      string
 	OpsListen   string
+	OpsHosts    []string // names that the ops port is asked for under, besides its addresses
 	ExternalURL *url.URL // scheme and host only
 	Contact     string
 

@@ -7,6 +7,7 @@ import "time"
 type file struct {
 	Listen          string   `yaml:"listen,env"`
 	OpsListen       string   `yaml:"ops_listen,env"`
+	OpsHosts        []string `yaml:"ops_hosts"`
 	ExternalURL     string   `yaml:"external_url,env"`
 	Contact         string   `yaml:"contact"`
 	TrustedProxies  []string `yaml:"trusted_proxies,env"`
