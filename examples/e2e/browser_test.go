@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
@@ -17,6 +18,7 @@ import (
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/cdproto/webauthn"
 	"github.com/chromedp/chromedp"
 )
@@ -27,12 +29,16 @@ import (
 type browser struct {
 	t             *testing.T
 	ctx           context.Context
+	line          *line // nil: connects without anything in between
 	authenticator webauthn.AuthenticatorID
 
-	mu         sync.Mutex
-	foreign    string   // origin whose pages are not ours to judge
-	requests   []string // URLs asked for
-	complaints []string // of the console: errors, violations of the content security policy
+	mu           sync.Mutex
+	foreign      string                       // origin whose pages are not ours to judge
+	requests     []string                     // URLs asked for
+	complaints   []string                     // of the console: errors, violations of the content security policy
+	asked        map[network.RequestID]string // URLs, newest
+	cookies      map[string]*http.Cookie      // that the product set, newest
+	cookieFaults []string
 }
 
 // process is the one Chromium of all tests. Every test has a browser context, which is
@@ -58,6 +64,7 @@ func chromium(t *testing.T) context.Context {
 		}
 		opts := []chromedp.ExecAllocatorOption{
 			chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(filepath.Join(filepath.Dir(binary), "chromium")), chromedp.Flag("headless", "new"),
+			chromedp.Flag("ignore-certificate-errors-spki-list", certificates.spki), chromedp.Flag("host-resolver-rules", "MAP *."+company+" 127.0.0.1"),
 			chromedp.Flag("disable-quic", true), chromedp.Flag("no-first-run", true), chromedp.Flag("disable-background-networking", true),
 			chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true), chromedp.Flag("disable-dev-shm-usage", true),
 		}
@@ -72,11 +79,22 @@ func chromium(t *testing.T) context.Context {
 	return process.ctx
 }
 
-// newBrowser opens a browser that connects from an address.
+// newBrowser opens a browser that connects from an address. It is a machine of its own: it
+// shares no cookies, no passkeys and no connections with another.
 func newBrowser(t *testing.T, from string) *browser {
 	t.Helper()
-	b := &browser{t: t}
-	ctx, cancelContext := chromedp.NewContext(chromium(t), chromedp.WithNewBrowserContext(), chromedp.WithListener(b.observe))
+	return newBrowserOn(t, newLine(t, from))
+}
+
+// newBrowserOn opens a browser on a line.
+func newBrowserOn(t *testing.T, via *line) *browser {
+	t.Helper()
+	b := &browser{t: t, line: via, asked: map[network.RequestID]string{}, cookies: map[string]*http.Cookie{}}
+	ctx, cancelContext := chromedp.NewContext(chromium(t), chromedp.WithListener(b.observe), chromedp.WithNewBrowserContext(func(p *target.CreateBrowserContextParams) {
+		if via != nil {
+			p.ProxyServer, p.ProxyBypassList = "socks5://"+via.addr, "<-loopback>"
+		}
+	}))
 	b.ctx = ctx
 	b.open("about:blank") // the first call must not have a deadline
 	ctx, cancelTimeout := context.WithTimeout(ctx, 3*time.Minute)
@@ -95,7 +113,6 @@ func newBrowser(t *testing.T, from string) *browser {
 	call(b, network.Enable, network.EnableParams{})
 	call(b, log.Enable, cdp.Empty{})
 	call(b, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true}) // as if its window were in front
-	b.from(from)
 	return b
 }
 
@@ -106,9 +123,12 @@ func (b *browser) observe(event any) {
 	defer b.mu.Unlock()
 	switch e := event.(type) {
 	case *network.EventRequestWillBeSent:
+		b.asked[e.RequestID] = e.Request.URL
 		if b.foreign == "" || !strings.HasPrefix(e.DocumentURL, b.foreign) {
 			b.requests = append(b.requests, e.Request.URL)
 		}
+	case *network.EventResponseReceivedExtraInfo:
+		b.keep(b.asked[e.RequestID], e.Headers)
 	case *network.EventResponseReceived:
 		// A refusal is a document or the answer to a fetch. Anything else that a page names
 		// must be there; the icon that browsers look for by themselves need not.
@@ -128,6 +148,21 @@ func (b *browser) observe(event any) {
 	}
 }
 
+// keep notes the cookies of an answer.
+func (b *browser) keep(from string, headers network.Headers) {
+	for name, value := range headers {
+		text, ok := value.(string)
+		if !ok || !strings.EqualFold(name, "Set-Cookie") {
+			continue
+		}
+		list, faults := setCookies(from, strings.Split(text, "\n"))
+		b.cookieFaults = append(b.cookieFaults, faults...)
+		for _, c := range list {
+			b.cookies[c.Name] = c
+		}
+	}
+}
+
 // checkQuiet says what must not have happened in a browser.
 func (b *browser) checkQuiet() {
 	b.t.Helper()
@@ -135,9 +170,12 @@ func (b *browser) checkQuiet() {
 	defer b.mu.Unlock()
 	for _, raw := range b.requests {
 		u, err := url.Parse(raw)
-		if err != nil || u.Scheme != "data" && u.Scheme != "about" && u.Hostname() != "127.0.0.1" && u.Hostname() != "localhost" && !strings.HasSuffix(u.Hostname(), ".localhost") {
+		if err != nil || u.Scheme != "data" && u.Scheme != "about" && !ofTests(u.Hostname()) {
 			b.t.Errorf("a page asked for %s", raw)
 		}
+	}
+	for _, fault := range b.cookieFaults {
+		b.t.Error(fault)
 	}
 	for _, c := range b.complaints {
 		b.t.Errorf("the browser complained: %s", c)
@@ -157,7 +195,7 @@ func call[P, R any](b *browser, method cdp.Command[P, R], params P) R {
 // from moves the browser to another address.
 func (b *browser) from(addr string) {
 	b.t.Helper()
-	call(b, network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: network.Headers{"X-Forwarded-For": addr}})
+	b.line.move(addr)
 }
 
 func (b *browser) verifiesUser(yes bool) {

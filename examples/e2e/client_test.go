@@ -2,12 +2,10 @@ package e2e
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"html"
 	"io"
-	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -36,22 +34,11 @@ func newClient(t *testing.T, s *stack, from string) *client {
 		t.Fatal(err)
 	}
 	c := &client{t: t, s: s, from: from, keys: authntest.NewAuthenticator(s.base)}
-	transport := &http.Transport{DialContext: dialLoopback}
-	t.Cleanup(transport.CloseIdleConnections)
 	c.http = &http.Client{
-		Jar: jar, Transport: transport, Timeout: time.Minute,
+		Jar: jar, Transport: newDialer(t, func() string { return c.from }), Timeout: time.Minute,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return c
-}
-
-// dialLoopback reaches every *.localhost, whatever the system's resolver thinks of them.
-func dialLoopback(ctx context.Context, network, addr string) (net.Conn, error) {
-	_, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return nil, err
-	}
-	return new(net.Dialer).DialContext(ctx, network, net.JoinHostPort("127.0.0.1", port))
 }
 
 // answer is a response, read to its end.
@@ -62,9 +49,8 @@ type answer struct {
 	location string
 }
 
-// do sends a request with this person's address and cookies.
+// do sends a request from this person's address, with their cookies.
 func (c *client) do(r *http.Request) (answer, error) {
-	r.Header.Set("X-Forwarded-For", c.from)
 	res, err := c.http.Do(r)
 	if err != nil {
 		return answer{}, err
@@ -73,6 +59,10 @@ func (c *client) do(r *http.Request) (answer, error) {
 	body, err := io.ReadAll(res.Body)
 	if err != nil {
 		return answer{}, err
+	}
+	_, faults := setCookies(r.URL.String(), res.Header["Set-Cookie"])
+	for _, fault := range faults {
+		c.t.Error(fault)
 	}
 	a := answer{status: res.StatusCode, header: res.Header, body: string(body)}
 	if to, err := res.Location(); err == nil {
@@ -109,7 +99,7 @@ func (c *client) follow(to string) answer {
 	c.t.Helper()
 	for range 10 {
 		a := c.navigate(to)
-		if a.location == "" || !strings.Contains(a.location, "localhost:") {
+		if a.location == "" || !strings.Contains(a.location, ":"+c.s.port+"/") {
 			return a
 		}
 		to = a.location
@@ -303,7 +293,7 @@ func (c *client) cookie(origin string) string {
 		c.t.Fatal(err)
 	}
 	for _, k := range c.http.Jar.Cookies(u) {
-		if k.Name == "sallyport" {
+		if k.Name == c.s.cookieName("sallyport") {
 			return k.Value
 		}
 	}

@@ -20,7 +20,7 @@ func TestForeignProvider(t *testing.T) {
 		missing(t, "oidc-provider (npm ci --prefix idp)")
 	}
 	port, idpPort := freePort(t), freePort(t)
-	idp := exec.Command(node, "provider.mjs", idpPort, "http://localhost:"+port, clientSecret)
+	idp := exec.Command(node, "provider.mjs", idpPort, overTLS.origin("", port), clientSecret)
 	idp.Dir, idp.Stderr = "idp", os.Stderr
 	out, err := idp.StdoutPipe()
 	if err != nil {
@@ -34,7 +34,7 @@ func TestForeignProvider(t *testing.T) {
 		t.Fatalf("the provider did not start: %v", err)
 	}
 
-	s := startStack(t, port, "http://localhost:"+idpPort)
+	s := startStack(t, overTLS, port, "http://localhost:"+idpPort)
 	b := newBrowser(t, home)
 	b.foreign = "http://localhost:" + idpPort
 	b.open(s.ticket("carol@example.test"))

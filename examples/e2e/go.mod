@@ -7,6 +7,7 @@ require (
 	github.com/chromedp/chromedp v0.23.0
 	github.com/coder/websocket v1.8.15
 	github.com/maxmind/mmdbwriter v1.2.0
+	github.com/pires/go-proxyproto v0.15.0
 	sallyport v0.0.0
 )
 

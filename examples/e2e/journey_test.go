@@ -5,9 +5,16 @@ import (
 	"testing"
 )
 
+// TestFromTicketToBlock follows a person from the first ticket to a refusal, whatever the
+// way in which they reach the product.
 func TestFromTicketToBlock(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	for _, e := range entries {
+		t.Run(e.name, func(t *testing.T) { t.Parallel(); fromTicketToBlock(t, newStackAt(t, e)) })
+	}
+}
+
+func fromTicketToBlock(t *testing.T, s *stack) {
 	b := newBrowser(t, home)
 	ticket := s.ticket("alice@example.com")
 

@@ -211,7 +211,7 @@ rules:
 	// The same inside a WebSocket that was opened with the old proof.
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	ws, _, err := websocket.Dial(ctx, strings.Replace(s.treasury, "http", "ws", 1)+"/rpc", &websocket.DialOptions{HTTPClient: c.http, HTTPHeader: http.Header{"X-Forwarded-For": {home}, "Origin": {s.treasury}}})
+	ws, _, err := websocket.Dial(ctx, strings.Replace(s.treasury, "http", "ws", 1)+"/rpc", &websocket.DialOptions{HTTPClient: c.http, HTTPHeader: http.Header{"Origin": {s.treasury}}})
 	if err != nil {
 		t.Fatal(err)
 	}

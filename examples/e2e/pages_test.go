@@ -22,9 +22,9 @@ func TestPages(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, func(cfg string) string {
 		cfg = strings.Replace(cfg, "oidc:", "contact: security@example.com\noidc:", 1)
-		return cfg + "  - {name: broken, from: " + strings.Replace(baseOf(cfg), "localhost", "broken.localhost", 1) + ", to: http://127.0.0.1:1, allow: {everyone: true}}\n"
-	})
-	broken := strings.Replace(s.base, "localhost", "broken.localhost", 1)
+		return cfg
+	}, withRoute("broken", "http://127.0.0.1:1", "    allow: {everyone: true}"))
+	broken := s.origin("broken")
 	ticket := s.ticket(alice.Email)
 	b := newBrowser(t, home)
 
@@ -90,7 +90,7 @@ func TestPages(t *testing.T) {
 	b.open(s.base + "/.sallyport/nowhere")
 	b.shows("There is nothing here")
 	b.review("own-not-found")
-	b.open(strings.Replace(s.base, "localhost", "nobody.localhost", 1) + "/")
+	b.open(s.origin("nobody") + "/")
 	b.shows("Nothing is served under this name")
 	b.review("unknown-host")
 	b.open(s.treasury + "/.sallyport/callback?handoff=used")
@@ -127,7 +127,7 @@ func TestPages(t *testing.T) {
 func TestPagesWhenThingsAreDown(t *testing.T) {
 	t.Parallel()
 	b := newBrowser(t, home)
-	s := startStack(t, freePort(t), nowhere)
+	s := startStack(t, overTLS, freePort(t), nowhere)
 	if code, body := s.opsPage("/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "openid_provider") {
 		t.Errorf("readyz without a provider: %d %s", code, body)
 	}

@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
-	"strings"
 	"syscall"
 	"testing"
 )
@@ -65,13 +64,11 @@ func TestRarePages(t *testing.T) {
 // TestPageOfPlainHTTP looks at what is said over http where https is served.
 func TestPageOfPlainHTTP(t *testing.T) {
 	t.Parallel()
-	s := newStack(t, func(cfg string) string {
-		base := baseOf(cfg)
-		cfg = strings.Replace(cfg, "external_url: "+base, "external_url: "+strings.Replace(base, "http:", "https:", 1), 1)
-		return strings.Replace(cfg, "from: http:", "from: https:", 1)
-	})
+	s := newStackAt(t, behindTLS)
+	plain := freePort(t)
+	startFront(t, overHTTP, plain, s.listen, "access."+company+":"+s.port)
 	b := newBrowser(t, home)
-	b.open(s.base + "/")
+	b.open("http://localhost:" + plain + "/")
 	b.shows("This address needs https")
 	b.review("https-required")
 }

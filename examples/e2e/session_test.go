@@ -19,7 +19,7 @@ func TestAttackS1SessionFixation(t *testing.T) {
 		t.Fatal(err)
 	}
 	const planted = "planted-by-somebody-else"
-	c.http.Jar.SetCookies(base, []*http.Cookie{{Name: "sallyport", Value: planted, Path: "/"}})
+	c.http.Jar.SetCookies(base, []*http.Cookie{{Name: s.cookieName("sallyport"), Value: planted, Path: "/", Secure: s.entry.tls}})
 
 	if a := c.follow(s.treasury + "/"); a.status != http.StatusOK || c.cookie(s.base) != planted {
 		t.Fatalf("asking for the sign-in page changed the session: %d", a.status)
@@ -33,11 +33,11 @@ func TestAttackS1SessionFixation(t *testing.T) {
 			if now == old {
 				t.Errorf("%s: the cookie is what it was before", what)
 			}
-			if a := c.whoamiWith(s.base, "sallyport="+old); a.status != http.StatusUnauthorized {
+			if a := c.whoamiWith(s.base, s.cookieName("sallyport")+"="+old); a.status != http.StatusUnauthorized {
 				t.Errorf("%s: an old cookie still says %d %s", what, a.status, a.body)
 			}
 		}
-		if a := c.whoamiWith(s.base, "sallyport="+now); a.status != http.StatusOK {
+		if a := c.whoamiWith(s.base, s.cookieName("sallyport")+"="+now); a.status != http.StatusOK {
 			t.Errorf("%s: the new cookie says %d %s", what, a.status, a.body)
 		}
 		values = append(values, now)
@@ -51,8 +51,8 @@ func TestAttackS1SessionFixation(t *testing.T) {
 	step("second assertion")
 
 	// Two cookies of the name, as a neighbouring host can plant one: neither counts.
-	now := c.cookie(s.base)
-	for _, both := range []string{"sallyport=" + planted + "; sallyport=" + now, "sallyport=" + now + "; sallyport=" + planted} {
+	now, name := c.cookie(s.base), s.cookieName("sallyport")+"="
+	for _, both := range []string{name + planted + "; " + name + now, name + now + "; " + name + planted} {
 		if a := c.whoamiWith(s.base, both); a.status != http.StatusUnauthorized {
 			t.Errorf("two session cookies: %d", a.status)
 		}
@@ -67,7 +67,7 @@ func TestAttackS2CookieAfterSignOut(t *testing.T) {
 	c.getIn(alice)
 	copies := map[string]string{s.base: c.cookie(s.base), s.treasury: c.cookie(s.treasury)}
 	for origin, v := range copies {
-		if a := c.whoamiWith(origin, "sallyport="+v); a.status != http.StatusOK {
+		if a := c.whoamiWith(origin, s.cookieName("sallyport")+"="+v); a.status != http.StatusOK {
 			t.Fatalf("before: %s says %d", origin, a.status)
 		}
 	}
@@ -84,10 +84,10 @@ func TestAttackS2CookieAfterSignOut(t *testing.T) {
 	}
 	before := s.reached(home)
 	for origin, v := range copies {
-		if a := c.whoamiWith(origin, "sallyport="+v); a.status != http.StatusUnauthorized {
+		if a := c.whoamiWith(origin, s.cookieName("sallyport")+"="+v); a.status != http.StatusUnauthorized {
 			t.Errorf("after sign-out: %s says %d %s", origin, a.status, a.body)
 		}
-		if a := newClient(t, s, home).api(s.treasury+"/", func(r *http.Request) { r.Header.Set("Cookie", "sallyport="+v) }); a.status != http.StatusUnauthorized {
+		if a := newClient(t, s, home).api(s.treasury+"/", func(r *http.Request) { r.Header.Set("Cookie", s.cookieName("sallyport")+"="+v) }); a.status != http.StatusUnauthorized {
 			t.Errorf("after sign-out: the treasury says %d", a.status)
 		}
 	}
@@ -102,7 +102,7 @@ func TestAttackSignOutFromAnotherSite(t *testing.T) {
 	s := newStack(t)
 	c := newClient(t, s, home)
 	c.getIn(alice)
-	for _, headers := range []map[string]string{{"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "http://evil.localhost"}, {"Origin": "null"}} {
+	for _, headers := range []map[string]string{{"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "https://evil.example"}, {"Origin": "null"}} {
 		r, err := http.NewRequest(http.MethodPost, s.base+"/.sallyport/sign-out", nil)
 		if err != nil {
 			t.Fatal(err)
@@ -132,7 +132,7 @@ func TestHandoffCodeIsBoundToTheBrowser(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		victim.http.Jar.SetCookies(u, []*http.Cookie{{Name: "sallyport", Path: "/", MaxAge: -1}})
+		victim.http.Jar.SetCookies(u, []*http.Cookie{{Name: s.cookieName("sallyport"), Path: "/", MaxAge: -1}})
 		to := victim.navigate(victim.navigate(s.treasury + "/").location).location
 		if !strings.HasPrefix(to, s.treasury+"/.sallyport/callback?handoff=") {
 			t.Fatalf("sent to %q", to)
@@ -167,10 +167,8 @@ func TestHandoffCodeIsBoundToTheBrowser(t *testing.T) {
 // on the sign-in host, nor the other way round.
 func TestCookieBelongsToOneHost(t *testing.T) {
 	t.Parallel()
-	s := newStack(t, func(cfg string) string {
-		return cfg + "  - {name: other, from: " + strings.Replace(baseOf(cfg), "localhost", "other.localhost", 1) + ", to: http://127.0.0.1:1, allow: {everyone: true}}\n"
-	})
-	other := strings.Replace(s.base, "localhost", "other.localhost", 1)
+	s := newStack(t, withTool("other", newTool(t)))
+	other := s.origin("other")
 	c := newClient(t, s, home)
 	c.getIn(alice)
 	signIn, app := c.cookie(s.base), c.cookie(s.treasury)
@@ -178,13 +176,8 @@ func TestCookieBelongsToOneHost(t *testing.T) {
 		t.Fatalf("cookies %q and %q", signIn, app)
 	}
 	for _, at := range []struct{ origin, value string }{{s.base, app}, {s.treasury, signIn}, {other, app}, {other, signIn}} {
-		if a := c.whoamiWith(at.origin, "sallyport="+at.value); a.status != http.StatusUnauthorized {
+		if a := c.whoamiWith(at.origin, s.cookieName("sallyport")+"="+at.value); a.status != http.StatusUnauthorized {
 			t.Errorf("a cookie of another host at %s: %d %s", at.origin, a.status, a.body)
-		}
-	}
-	for _, r := range s.requests() {
-		if strings.Contains(r.Header.Get("Cookie"), "sallyport") {
-			t.Errorf("the upstream was shown %q", r.Header.Get("Cookie"))
 		}
 	}
 }
@@ -268,7 +261,7 @@ func TestAttackO1OperationsFromTheDataPort(t *testing.T) {
 		if a := c.api(s.treasury + p); a.status != http.StatusUnauthorized {
 			t.Errorf("%s on an app host: %d", p, a.status)
 		}
-		if a := c.api(strings.Replace(s.base, "localhost", "127.0.0.1", 1) + p); a.status != http.StatusMisdirectedRequest {
+		if a := c.api(s.elsewhere("127.0.0.1") + p); a.status != http.StatusMisdirectedRequest {
 			t.Errorf("%s without a name: %d", p, a.status)
 		}
 		// Asking for the name that the operator's port has does not change which port it is.

@@ -2,18 +2,15 @@ package e2e
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -35,6 +32,10 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		binary = filepath.Join(dir, "sallyport")
+		if err := certificates.issue(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
 		build := exec.Command("go", "build", "-o", binary, "./cmd/sallyport")
 		build.Dir = filepath.Join("..", "..")
 		if out, err := build.CombinedOutput(); err != nil {
@@ -69,16 +70,16 @@ const (
 
 // stack is one running product with everything around it.
 type stack struct {
+	*tool    // behind the route "treasury"
 	t        *testing.T
 	dir      string
-	base     string // sign-in host, "http://localhost:PORT"
-	treasury string // app host, "http://treasury.localhost:PORT"
+	entry    entry
+	port     string // that people use
+	listen   string // port of the product itself
+	base     string // sign-in host, "https://access.corp.test:PORT"
+	treasury string // app host, "https://treasury.corp.test:PORT"
 	ops      string
 	idp      *authntest.IdP // nil with a foreign provider
-	upstream *httptest.Server
-
-	mu   sync.Mutex
-	seen []*http.Request // what reached the upstream
 
 	sockets []*os.File // data and ops, held open for the product; nil: it opens its own
 
@@ -112,16 +113,22 @@ const clientSecret = "an-e2e-client-secret-of-some-length"
 var alice = authntest.IdPPerson{Sub: "1001", Email: "alice@example.com", Name: "Alice", Groups: []string{"treasury"}, Countries: []string{"US"}, Verified: true}
 var bob = authntest.IdPPerson{Sub: "1002", Email: "bob@example.com", Name: "Bob", Groups: []string{"engineering"}, Countries: []string{"DE"}, Verified: true}
 
-// newStack starts the product with the in-process OpenID provider.
+// newStack starts the product with the in-process OpenID provider, reached over https.
 func newStack(t *testing.T, edit ...func(string) string) *stack {
 	t.Helper()
+	return newStackAt(t, overTLS, edit...)
+}
+
+// newStackAt is newStack for people who reach the product in another way.
+func newStackAt(t *testing.T, e entry, edit ...func(string) string) *stack {
+	t.Helper()
 	port := freePort(t)
-	base := "http://localhost:" + port
+	base := e.origin("", port)
 	idp := authntest.StartIdP(t, authntest.IdPConfig{
 		Clients: []authntest.IdPClient{{ID: "sallyport", Secret: clientSecret, RedirectURIs: []string{base + "/.sallyport/callback"}, PostLogoutRedirectURIs: []string{base + "/.sallyport/sign-out"}}},
 		People:  []authntest.IdPPerson{alice, bob},
 	})
-	s := startStack(t, port, idp.Issuer(), edit...)
+	s := startStack(t, e, port, idp.Issuer(), edit...)
 	s.idp = idp
 	return s
 }
@@ -130,25 +137,22 @@ func newStack(t *testing.T, edit ...func(string) string) *stack {
 const nowhere = "http://127.0.0.1:1"
 
 // startStack writes a configuration for an issuer and starts the product on it.
-func startStack(t *testing.T, port, issuer string, edit ...func(string) string) *stack {
+func startStack(t *testing.T, e entry, port, issuer string, edit ...func(string) string) *stack {
 	t.Helper()
-	s := &stack{t: t, probe: "/readyz", dir: t.TempDir(), base: "http://localhost:" + port, treasury: "http://treasury.localhost:" + port}
+	s := &stack{t: t, probe: "/readyz", dir: t.TempDir(), entry: e, port: port, listen: port, base: e.origin("", port), treasury: e.origin("treasury", port), tool: newTool(t)}
 	if issuer == nowhere {
 		s.probe = "/healthz"
 	}
-	tool := http.NewServeMux()
-	tool.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "text/html")
-		fmt.Fprintf(w, "<!doctype html><title>Treasury</title><h1 id=tool>Treasury of %s</h1>", r.Header.Get("X-Sallyport-User"))
-	})
-	streams(tool)
-	s.upstream = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.mu.Lock()
-		s.seen = append(s.seen, r.Clone(context.Background()))
-		s.mu.Unlock()
-		tool.ServeHTTP(w, r)
-	}))
-	t.Cleanup(s.upstream.Close)
+	streams(s.tool.mux)
+	data := "proxy_protocol: true"
+	balanced.Store(port, true)
+	switch {
+	case e.ends:
+		s.listen, data = freePort(t), ""
+		startFront(t, e, port, s.listen, "")
+	case e.tls:
+		data += fmt.Sprintf("\ntls: {cert_file: %s, key_file: %s}", certificates.cert, certificates.key)
+	}
 	opsPort := freePort(t)
 	s.ops = "http://127.0.0.1:" + opsPort
 	cfg := fmt.Sprintf(`
@@ -156,6 +160,7 @@ listen: 127.0.0.1:%s
 ops_listen: 127.0.0.1:%s
 external_url: %s
 trusted_proxies: [127.0.0.0/8]
+%s
 oidc:
   issuer: %s
   client_id: sallyport
@@ -176,7 +181,7 @@ routes:
     from: %s
     to: %s
     allow: {groups: [treasury, staff]}
-`, port, opsPort, s.base, issuer, s.treasury, s.upstream.URL)
+`, s.listen, opsPort, s.base, data, issuer, s.treasury, s.tool.URL)
 	for _, e := range edit {
 		cfg = e(cfg)
 	}
@@ -204,6 +209,18 @@ tests:
 	})
 	return s
 }
+
+// origin is where another tool of the stack is reached.
+func (s *stack) origin(tool string) string { return s.entry.origin(tool, s.port) }
+
+// elsewhere is the sign-in host under another name.
+func (s *stack) elsewhere(host string) string {
+	scheme, _, _ := strings.Cut(s.base, ":")
+	return scheme + "://" + host + ":" + s.port
+}
+
+// cookieName is what a cookie of ours is called: the name of the session's is "sallyport".
+func (s *stack) cookieName(name string) string { return s.entry.cookiePrefix() + name }
 
 func (s *stack) write(name, content string) {
 	s.t.Helper()
@@ -281,25 +298,6 @@ func (s *stack) ticket(email string) string {
 	s.t.Helper()
 	lines := strings.Split(strings.TrimSpace(s.run("ticket", "create", "--user", email, "--note", "e2e")), "\n")
 	return lines[len(lines)-1]
-}
-
-// reached returns how many requests from an address the upstream has seen.
-func (s *stack) reached(from string) (n int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, r := range s.seen {
-		if r.Header.Get("X-Forwarded-For") == from {
-			n++
-		}
-	}
-	return n
-}
-
-// requests returns what the upstream has seen.
-func (s *stack) requests() []*http.Request {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.seen)
 }
 
 // audit returns the records of the audit log.
