@@ -58,8 +58,10 @@ type Snapshot struct {
 
 // RouteOptions is what the gate does differently on one route.
 type RouteOptions struct {
-	RPC      bool // requests are JSON-RPC: their methods are facts
-	CutStale bool // streams end when the proof they were opened with is too old
+	RPC      bool     // requests are JSON-RPC: their methods are facts
+	RPCURI   bool     // what has no message, or has a query, passes all the same
+	RPCPaths []string // paths that are endpoints, and no names of methods
+	CutStale bool     // streams end when the proof they were opened with is too old
 }
 
 // Sessions is what the gate needs of authn/session.

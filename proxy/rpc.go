@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
+	"strings"
 
 	"sallyport/authn"
 	"sallyport/policy"
@@ -26,15 +28,34 @@ var rpcLimits = jsonrpc.Limits{MaxBytes: 1 << 20}
 
 // readRPC finds out which methods a request to a JSON-RPC route calls. The body is
 // bounded, read once, and forwarded byte for byte. Only what somebody verified sends is
-// read: others are sent to prove themselves whatever they call. That it wants to become
-// a WebSocket excuses nothing: the upstream may take a body with it for a call.
+// read: others are sent to prove themselves whatever they call. What has no message that
+// could be judged is refused, unless the route has rpc_uri.
 func (v *Verdict) readRPC(r *http.Request) error {
-	if !v.snapshot.Options[v.Route.Name].RPC || v.Session.Level() != authn.Verified {
+	o := v.snapshot.Options[v.Route.Name]
+	if !o.RPC || v.Session.Level() != authn.Verified {
 		return nil
 	}
-	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
-		return nil
+	form, err := jsonrpc.FormOf(r, v.Target.RawQuery)
+	switch {
+	case o.RPCURI && r.ContentLength != 0 && r.Body != nil && r.Body != http.NoBody:
+		form = jsonrpc.Message // whatever the method: a body is judged
+	case o.RPCURI:
+	case err != nil:
+		return err
 	}
+	if form == jsonrpc.Message {
+		if err := v.readMessage(r); err != nil {
+			return err
+		}
+	}
+	if name := v.named(o.RPCPaths); name != "" && !slices.Contains(v.rpc.Methods, name) {
+		v.rpc.Methods = append(v.rpc.Methods, name)
+	}
+	return nil
+}
+
+// readMessage reads the body of a request, and puts it back.
+func (v *Verdict) readMessage(r *http.Request) error {
 	if err := jsonrpc.CheckHeader(r.Header); err != nil {
 		return err
 	}
@@ -52,13 +73,29 @@ func (v *Verdict) readRPC(r *http.Request) error {
 	return nil
 }
 
-// badRPC refuses a message that could be read in two ways.
+// named is the method that the path itself may call, or "": the route's own path, and what
+// rpc_paths lists, call none.
+func (v *Verdict) named(known []string) string {
+	if slices.Contains(known, v.Target.Path) {
+		return ""
+	}
+	return jsonrpc.Named(strings.TrimPrefix(v.Target.Path, v.Route.Prefix))
+}
+
+// badRPC refuses a message that could be read in two ways, and a request without one.
 func (g *Gate) badRPC(w http.ResponseWriter, r *http.Request, v *Verdict, bad *jsonrpc.Error) {
 	rec := g.record(r, v, "bad_request", portal.NewIncident())
 	rec.Action = policy.Block.String()
 	rec.Detail = map[string]string{"reason": string(bad.Code)}
 	incident, ok := g.turnedAway(w, r, v, rec)
 	if !ok {
+		return
+	}
+	if bad.Code == jsonrpc.HTTPMethod {
+		// Also what a person sees who signs in for their wallet: the session is there.
+		w.Header().Set("Allow", "POST, OPTIONS")
+		g.Pages.Refuse(w, r, portal.Refusal{Status: bad.Status(), Code: string(bad.Code), Title: "Only programs are served here", Incident: incident,
+			Text: []string{"This address takes JSON-RPC calls, by POST or in a WebSocket. You are signed in: your program can call it."}})
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")

@@ -52,7 +52,6 @@ func TestRPCOverHTTP(t *testing.T) {
 	}{
 		{"a call that needs nothing", number, 200, 200},
 		{"with odd spaces", spaced, 200, 200},
-		{"nothing at all", "", 200, 200},
 		{"a call that needs a fresh proof", money, 200, 401},
 		{"a batch of harmless calls", "[" + number + "," + number + "]", 200, 200},
 		{"a batch with one strict call", "[" + number + "," + money + "," + number + "]", 200, 401},
@@ -128,6 +127,101 @@ func TestAttackRPCReadInTwoWays(t *testing.T) {
 		c := l.send(alice, "POST /rpc", money, line)
 		if calls := l.forwarded(); c.res.StatusCode/100 != 4 || len(calls) != 0 {
 			t.Errorf("%s: %d, %d calls", line, c.res.StatusCode, len(calls))
+		}
+	}
+}
+
+// A node that also calls methods by GET, by the query or by its paths gets nothing that
+// was not judged, and each refusal is a line of the log.
+func TestAttackRPCWithoutAMessage(t *testing.T) {
+	l, alice := newNode(t)
+	for _, c := range []struct {
+		name, first, body string
+		lines             []string
+		status            int
+		code              string
+	}{
+		{"a call in the URI", "GET /broadcast_tx_commit?tx=0x01", "", nil, 400, "query"},
+		{"a call by GET", "GET /status", "", nil, 405, "http_method"},
+		{"HEAD, which runs what GET runs", "HEAD /unsafe_flush_mempool", "", nil, 405, "http_method"},
+		{"a body under another method", "PUT /", money, nil, 405, "http_method"},
+		{"a body under GET", "GET /", number, nil, 405, "http_method"},
+		{"a POST of nothing", "POST /", "", nil, 400, "no_body"},
+		{"a POST of nothing in chunks", "POST /", "", []string{"Transfer-Encoding: chunked"}, 400, "syntax"},
+		{"parameters in the query of a harmless call", "POST /?method=admin_peers", number, nil, 400, "query"},
+		{"a handshake with a query", "GET /ws?tx=0x01", "", wsHandshake, 400, "query"},
+		{"a handshake in name only", "GET /ws", "", []string{"Upgrade: websocket"}, 405, "http_method"},
+		{"a handshake without a key", "GET /ws", "", wsHandshake[:2], 405, "http_method"},
+		{"OPTIONS with a message", "OPTIONS /", money, nil, 405, "http_method"},
+		{"a form", "POST /", "method=admin_peers", []string{"Content-Type: application/x-www-form-urlencoded"}, 400, "encoding"},
+		{"a form of parts", "POST /", number, []string{"Content-Type: multipart/form-data; boundary=x"}, 400, "encoding"},
+		{"a compressed message", "POST /", number, []string{"Content-Encoding: gzip"}, 400, "encoding"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l.ledger.reset()
+			body := c.body
+			if len(c.lines) > 0 && strings.HasPrefix(c.lines[0], "Transfer") {
+				body = "" // send() writes what ends it
+				c.lines = append(c.lines, "", "0", "")
+			}
+			got := l.send(alice, c.first, body, c.lines...)
+			if calls := l.forwarded(); got.res.StatusCode != c.status || len(calls) != 0 {
+				t.Errorf("%d, and the node got %+v", got.res.StatusCode, calls)
+			}
+			if recs := l.ledger.take(); len(recs) != 1 || recs[0].Event != "bad_request" || recs[0].Detail["reason"] != c.code {
+				t.Errorf("recorded %s", jsonText(recs))
+			}
+		})
+	}
+	if c := l.send(alice, "OPTIONS /", "", "Origin: "+treasury, "Access-Control-Request-Method: POST"); c.res.StatusCode != 200 {
+		t.Errorf("a preflight: %d", c.res.StatusCode)
+	}
+}
+
+// CometBFT and Monero run what the path names, whatever the body says.
+func TestAttackRPCMethodInThePath(t *testing.T) {
+	l, alice := newNode(t)
+	for _, path := range []string{"/admin_peers", "/admin_peers/", "/v1/admin_peers"} {
+		if a := l.send(alice, "POST "+path, number); a.res.StatusCode != 403 {
+			t.Errorf("%s: %d", path, a.res.StatusCode)
+		}
+		for _, lines := range [][]string{wsHandshake, nil} {
+			method := "GET "
+			if lines == nil {
+				method = "OPTIONS "
+			}
+			if a := l.send(alice, method+path, "", lines...); a.res.StatusCode != 403 {
+				t.Errorf("%s%s: %d", method, path, a.res.StatusCode)
+			}
+		}
+		if calls := l.forwarded(); len(calls) != 0 {
+			t.Errorf("%s: the node got %+v", path, calls)
+		}
+	}
+	l.clock.Add(3 * time.Minute)
+	if a := l.send(alice, "POST /eth_sendRawTransaction", number); a.res.StatusCode != 401 {
+		t.Errorf("the method of the path needs no proof: %d", a.res.StatusCode)
+	}
+}
+
+// rpc_uri lets requests without a message through, judged by what their path names; rpc_paths
+// says which paths name nothing.
+func TestRPCByURIWhereTheRouteSaysSo(t *testing.T) {
+	l := newLive(t, func(p *plan) {
+		p.policy = rpcPolicy
+		p.options = map[string]proxy.RouteOptions{"treasury": {RPC: true, RPCURI: true, RPCPaths: []string{"/ext/admin_here"}}}
+	})
+	alice := l.enrolled("alice", home)
+	for first, want := range map[string]int{
+		"GET /status?height=7": 200, "GET /": 200, "GET /admin_peers?x=1": 403, "POST /ext/admin_here": 200, "POST /other/admin_here": 403,
+	} {
+		if a := l.send(alice, first, ""); a.res.StatusCode != want {
+			t.Errorf("%s: %d, want %d", first, a.res.StatusCode, want)
+		}
+	}
+	for _, method := range []string{"POST", "PUT", "GET"} {
+		if a := l.send(alice, method+" /", isAdmin); a.res.StatusCode != 403 {
+			t.Errorf("a body under %s is not judged: %d", method, a.res.StatusCode)
 		}
 	}
 }

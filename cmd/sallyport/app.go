@@ -291,7 +291,7 @@ func (a *app) front(s *proxy.Snapshot) error {
 func routeOptions(c *config.Config) map[string]proxy.RouteOptions {
 	m := map[string]proxy.RouteOptions{}
 	for _, r := range c.Routes {
-		m[r.Name] = proxy.RouteOptions{RPC: r.RPC, CutStale: r.CutStale}
+		m[r.Name] = proxy.RouteOptions{RPC: r.RPC, RPCURI: r.RPCURI, RPCPaths: r.RPCPaths, CutStale: r.CutStale}
 	}
 	return m
 }

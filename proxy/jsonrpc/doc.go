@@ -28,6 +28,9 @@
 // between calls. It fails by returning an [*Error]; whoever calls it refuses the
 // whole message then, a batch included.
 //
+// [FormOf] refuses requests that bring no message at all, and [Named] tells which method a
+// path calls by itself.
+//
 // # What it does not see
 //
 // A body that is compressed, or in another charset than UTF-8: [CheckHeader] refuses

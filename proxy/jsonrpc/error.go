@@ -24,6 +24,9 @@ const (
 	Method       Code = "method"         // "method" missing or not an acceptable name
 	Params       Code = "params"         // "params" neither object, array nor null
 	ID           Code = "id"             // "id" neither string, number nor null, or too long
+	HTTPMethod   Code = "http_method"    // neither POST nor a WebSocket handshake nor OPTIONS
+	NoBody       Code = "no_body"        // POST without a message
+	Query        Code = "query"          // something behind a question mark
 )
 
 // Error is a refusal.
@@ -53,8 +56,11 @@ func (e *Error) RPCCode() int {
 
 // Status is the HTTP status that tells a client of e.
 func (e *Error) Status() int {
-	if e.Code == TooLarge {
+	switch e.Code {
+	case TooLarge:
 		return http.StatusRequestEntityTooLarge
+	case HTTPMethod:
+		return http.StatusMethodNotAllowed
 	}
 	return http.StatusBadRequest
 }

@@ -3,6 +3,8 @@ package jsonrpc
 import (
 	"bytes"
 	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -131,6 +133,29 @@ func FuzzSkip(f *testing.F) {
 		accepted := err == nil && s.i == len(value)
 		if valid := json.Valid(value) && utf8.Valid(value); accepted != valid {
 			t.Fatalf("accepted %v, valid %v (%v)", accepted, valid, err)
+		}
+	})
+}
+
+// What FormOf lets through is a POST with a body, what a server would upgrade, or OPTIONS;
+// and never with a query.
+func FuzzFormOf(f *testing.F) {
+	f.Add("POST", "", "websocket", "Upgrade", "{}")
+	f.Add("GET", "tx=1", "websocket", "keep-alive, Upgrade", "")
+	f.Add("HEAD", "", "", "", "")
+	f.Fuzz(func(t *testing.T, method, query, upgrade, connection, body string) {
+		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
+		r.Method = method
+		r.Header = http.Header{"Upgrade": {upgrade}, "Connection": {connection}, "Sec-Websocket-Key": {"x"}}
+		form, err := FormOf(r, query)
+		switch {
+		case (err == nil) != (form != Unjudged):
+			t.Fatalf("%v and %v", form, err)
+		case err == nil && query != "":
+			t.Fatal("a query passed")
+		case form == Message && (method != "POST" || body == ""), form == Preflight && (method != "OPTIONS" || body != ""),
+			form == Handshake && (method != "GET" || body != "" || !strings.EqualFold(strings.TrimSpace(upgrade), "websocket")):
+			t.Fatalf("%s with %q is %v", method, body, form)
 		}
 	})
 }

@@ -143,6 +143,8 @@ type Route struct {
 	MaxAnswer      int64         // bytes of an answer's header
 	Upgrades       []string      // protocols that a connection may switch to
 	RPC            bool          // requests are JSON-RPC
+	RPCURI         bool          // those without a message pass too
+	RPCPaths       []string      // paths at which the node takes messages, besides the usual ones
 	CutStale       bool          // streams end when the proof they began with is too old
 	UpstreamTLS    upstream.TLSConfig
 	Health         upstream.HealthCheck

@@ -100,6 +100,7 @@ func (b *builder) dataPlane(key string, f fileRoute, r *Route) {
 	default:
 		b.at(key+".rpc", fmt.Sprintf("there is no RPC protocol %q", f.RPC), "jsonrpc")
 	}
+	b.rpcWays(key, f, r)
 	if t := f.TLS; t != nil {
 		r.UpstreamTLS = upstream.TLSConfig{ServerName: t.ServerName, MinVersion: t.MinVersion}
 		for _, file := range []struct {
@@ -114,6 +115,20 @@ func (b *builder) dataPlane(key string, f fileRoute, r *Route) {
 	if h := f.Health; h != nil {
 		if b.required(key+".health.path", h.Path, "the path that says how the tool is, such as /healthz") {
 			r.Health = upstream.HealthCheck{Path: h.Path, Interval: h.Interval, Timeout: h.Timeout, Status: int(h.Status)}
+		}
+	}
+}
+
+// rpcWays reads which requests without a message pass on a JSON-RPC route, and which paths are
+// endpoints of the node rather than names of methods.
+func (b *builder) rpcWays(key string, f fileRoute, r *Route) {
+	r.RPCURI, r.RPCPaths = f.RPCURI, f.RPCPaths
+	if f.RPC == "" && (f.RPCURI || f.RPCPaths != nil) {
+		b.at(key+".name", "rpc_uri and rpc_paths are for JSON-RPC routes", "rpc: jsonrpc beside them")
+	}
+	for i, path := range f.RPCPaths {
+		if !strings.HasPrefix(path, "/") || strings.ContainsAny(path, "?#%*") {
+			b.at(fmt.Sprintf("%s.rpc_paths[%d]", key, i), fmt.Sprintf("%q is not a path", path), "a whole path as it is forwarded, such as /ext/bc/C/rpc")
 		}
 	}
 }

@@ -22,6 +22,8 @@ routes:
     to: [h2c://127.0.0.1:3000, "unix:/run/tool.sock", "http://127.0.0.1:3001"]
     allow: {everyone: true}
     rpc: jsonrpc
+    rpc_uri: true
+    rpc_paths: [/ext/bc/C/rpc]
     cut_stale_streams: true
     total_timeout: 1m
     wait_timeout: 2s
@@ -48,7 +50,7 @@ func TestDataPlaneOfARoute(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := c.Routes[0]
-	if !r.RPC || !r.CutStale || r.TotalTimeout != time.Minute || r.WaitTimeout != 2*time.Second || r.MaxConnections != 9 || r.MaxAnswer != 4096 ||
+	if !r.RPC || !r.RPCURI || len(r.RPCPaths) != 1 || !r.CutStale || r.TotalTimeout != time.Minute || r.WaitTimeout != 2*time.Second || r.MaxConnections != 9 || r.MaxAnswer != 4096 ||
 		r.Health.Path != "/healthz" || r.Health.Status != 204 || len(r.Upgrades) != 1 {
 		t.Errorf("%+v", r)
 	}
@@ -73,6 +75,8 @@ func TestDataPlaneOfARoute(t *testing.T) {
 func TestDataPlaneMistakes(t *testing.T) {
 	for _, tc := range []struct{ name, old, new, want string }{
 		{"protocol", "rpc: jsonrpc", "rpc: xmlrpc", `no RPC protocol "xmlrpc"`},
+		{"ways of an RPC that there is none of", "    rpc: jsonrpc\n", "", "for JSON-RPC routes"},
+		{"an RPC path that is none", "/ext/bc/C/rpc", "ext/*", "is not a path"},
 		{"health without a path", "health: {path: /healthz,", "health: {", "health.path is missing"},
 		{"limit", "requests: 5", "requests: 0", "0 is out of range"},
 		{"upgrade that tunnels", "upgrades: [websocket]", "upgrades: [h2c]", "h2c"},

@@ -113,6 +113,8 @@ type fileRoute struct {
 	MaxAnswer      int64         `yaml:"response_header_bytes"`
 	Upgrades       []string      `yaml:"upgrades"`
 	RPC            string        `yaml:"rpc"`
+	RPCURI         bool          `yaml:"rpc_uri"`
+	RPCPaths       []string      `yaml:"rpc_paths"`
 	CutStale       bool          `yaml:"cut_stale_streams"`
 	TLS            *struct {
 		CAFile     string `yaml:"ca_file"`
