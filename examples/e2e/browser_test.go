@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -31,14 +32,14 @@ type browser struct {
 	ctx           context.Context
 	line          *line // nil: connects without anything in between
 	authenticator webauthn.AuthenticatorID
+	root          context.Context // ctx without its deadline
+	hostile       bool            // shows pages of an attacker, whose complaints are not ours
 
-	mu           sync.Mutex
-	foreign      string                       // origin whose pages are not ours to judge
-	requests     []string                     // URLs asked for
-	complaints   []string                     // of the console: errors, violations of the content security policy
-	asked        map[network.RequestID]string // URLs, newest
-	cookies      map[string]*http.Cookie      // that the product set, newest
-	cookieFaults []string
+	mu         sync.Mutex
+	foreign    string         // origin whose pages are not ours to judge
+	requests   []string       // URLs asked for
+	complaints []string       // of the console: errors, violations of the content security policy
+	cookies    []*http.Cookie // of ours that answers set
 }
 
 // process is the one Chromium of all tests. Every test has a browser context, which is
@@ -86,16 +87,29 @@ func newBrowser(t *testing.T, from string) *browser {
 	return newBrowserOn(t, newLine(t, from))
 }
 
-// newBrowserOn opens a browser on a line.
+// newBrowserOn opens a browser on a line; without one it connects by itself, and its
+// address is that of this machine.
 func newBrowserOn(t *testing.T, via *line) *browser {
 	t.Helper()
-	b := &browser{t: t, line: via, asked: map[network.RequestID]string{}, cookies: map[string]*http.Cookie{}}
-	ctx, cancelContext := chromedp.NewContext(chromium(t), chromedp.WithListener(b.observe), chromedp.WithNewBrowserContext(func(p *target.CreateBrowserContextParams) {
+	return openTab(t, via, chromium(t), chromedp.WithNewBrowserContext(func(p *target.CreateBrowserContextParams) {
 		if via != nil {
 			p.ProxyServer, p.ProxyBypassList = "socks5://"+via.addr, "<-loopback>"
 		}
 	}))
-	b.ctx = ctx
+}
+
+// tab opens another tab of a browser: it shares the cookies, the line and what is stored,
+// and has an authenticator of its own.
+func (b *browser) tab() *browser {
+	b.t.Helper()
+	return openTab(b.t, b.line, b.root)
+}
+
+func openTab(t *testing.T, via *line, parent context.Context, kind ...chromedp.ContextOption) *browser {
+	t.Helper()
+	b := &browser{t: t, line: via}
+	ctx, cancelContext := chromedp.NewContext(parent, append(kind, chromedp.WithListener(b.observe))...)
+	b.root, b.ctx = ctx, ctx
 	b.open("about:blank") // the first call must not have a deadline
 	ctx, cancelTimeout := context.WithTimeout(ctx, 3*time.Minute)
 	b.ctx = ctx
@@ -123,12 +137,11 @@ func (b *browser) observe(event any) {
 	defer b.mu.Unlock()
 	switch e := event.(type) {
 	case *network.EventRequestWillBeSent:
-		b.asked[e.RequestID] = e.Request.URL
 		if b.foreign == "" || !strings.HasPrefix(e.DocumentURL, b.foreign) {
 			b.requests = append(b.requests, e.Request.URL)
 		}
 	case *network.EventResponseReceivedExtraInfo:
-		b.keep(b.asked[e.RequestID], e.Headers)
+		b.keep(e.Headers)
 	case *network.EventResponseReceived:
 		// A refusal is a document or the answer to a fetch. Anything else that a page names
 		// must be there; the icon that browsers look for by themselves need not.
@@ -148,17 +161,18 @@ func (b *browser) observe(event any) {
 	}
 }
 
-// keep notes the cookies of an answer.
-func (b *browser) keep(from string, headers network.Headers) {
+// keep notes the cookies of an answer. Which answer it was is not known for sure: all of a
+// redirect have one number.
+func (b *browser) keep(headers network.Headers) {
 	for name, value := range headers {
 		text, ok := value.(string)
 		if !ok || !strings.EqualFold(name, "Set-Cookie") {
 			continue
 		}
-		list, faults := setCookies(from, strings.Split(text, "\n"))
-		b.cookieFaults = append(b.cookieFaults, faults...)
-		for _, c := range list {
-			b.cookies[c.Name] = c
+		for line := range strings.SplitSeq(text, "\n") {
+			if c, err := http.ParseSetCookie(line); err == nil && ours(c.Name) {
+				b.cookies = append(b.cookies, c)
+			}
 		}
 	}
 }
@@ -174,10 +188,18 @@ func (b *browser) checkQuiet() {
 			b.t.Errorf("a page asked for %s", raw)
 		}
 	}
-	for _, fault := range b.cookieFaults {
-		b.t.Error(fault)
+	https := !slices.ContainsFunc(b.requests, func(to string) bool {
+		return strings.HasPrefix(to, "http://localhost:") && strings.Contains(to, "/.sallyport/")
+	})
+	for _, c := range b.cookies {
+		if fault := cookieFault(c, https); fault != "" {
+			b.t.Errorf("the cookie %s: %s", c.Name, fault)
+		}
 	}
 	for _, c := range b.complaints {
+		if b.hostile {
+			break
+		}
 		b.t.Errorf("the browser complained: %s", c)
 	}
 }

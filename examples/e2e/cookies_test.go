@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"testing"
+	"time"
 )
 
 // ours reports whether a cookie has a name that only the product may use.
@@ -52,4 +54,93 @@ func cookieFault(c *http.Cookie, https bool) string {
 		return "can be there twice"
 	}
 	return ""
+}
+
+// TestCookiesAreForOneHostOnly goes through everything that sets a cookie: signing in with a
+// ticket, enrolling, proving, opening a tool, signing out.
+func TestCookiesAreForOneHostOnly(t *testing.T) {
+	t.Parallel()
+	for _, e := range entries {
+		t.Run(e.name, func(t *testing.T) {
+			t.Parallel()
+			s := newStackAt(t, e)
+			b := newBrowser(t, home)
+			b.enrol(s.ticket(alice.Email), alice.Sub)
+			b.open(s.treasury + "/")
+			b.shows("Treasury of alice@example.com")
+			if seen := eval[string](b, "document.cookie"); seen != "" {
+				t.Errorf("a script of the tool reads %q", seen)
+			}
+			b.open(s.base + "/.sallyport/sign-out")
+			b.act("sign-out")
+			b.shows("You are signed out")
+			b.checkCookies(t, e, map[string]time.Duration{
+				"sallyport":         0, // ends with the browser
+				"sallyport-device":  365 * 24 * time.Hour,
+				"sallyport-flow-":   15 * time.Minute,
+				"sallyport-ticket":  15 * time.Minute,
+				"sallyport-handoff": 15 * time.Minute,
+			})
+		})
+	}
+}
+
+// checkCookies compares what was set with what there is, and for how long at most.
+func (b *browser) checkCookies(t *testing.T, e entry, longest map[string]time.Duration) {
+	t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	seen := map[string]bool{}
+	for _, c := range b.cookies {
+		name, ok := strings.CutPrefix(c.Name, e.cookiePrefix())
+		if strings.HasPrefix(name, "sallyport-flow-") {
+			name = "sallyport-flow-"
+		}
+		most, known := longest[name]
+		seen[name] = true
+		switch {
+		case !ok || !known:
+			t.Errorf("the cookie %s is not documented", c.Name)
+		case c.SameSite != http.SameSiteLaxMode:
+			t.Errorf("the cookie %s is not SameSite=Lax", c.Name)
+		case c.Secure != e.tls:
+			t.Errorf("the cookie %s: secure is %t", c.Name, c.Secure)
+		case c.MaxAge > int(most/time.Second):
+			t.Errorf("the cookie %s lasts %d seconds", c.Name, c.MaxAge)
+		}
+	}
+	for name := range longest {
+		if !seen[name] {
+			t.Errorf("no cookie %s was set: the test has lost its way", name)
+		}
+	}
+}
+
+// TestToolCannotSetOurCookies: a tool that could choose its users' session, or the nonce of
+// a hand-off, would choose who they are. It tries in every answer that it gives.
+func TestToolCannotSetOurCookies(t *testing.T) {
+	t.Parallel()
+	evil := newTool(t)
+	s := newStack(t, withTool("evil", evil))
+	b := newBrowser(t, home)
+	b.hostile = true
+	b.enrol(s.ticket(alice.Email), alice.Sub)
+	var headers []string
+	for _, name := range []string{"sallyport", "sallyport-handoff", "sallyport-device", "sallyport-ticket", "sallyport-flow-x"} {
+		for _, prefix := range []string{"", "__Host-", "__host-", "__Secure-", "__Http-", "__Host-Http-"} {
+			headers = append(headers, "Set-Cookie", prefix+name+"=evil; Path=/; Secure", "Set-Cookie", prefix+name+"=evil; Path=/; Secure; Domain="+company)
+		}
+	}
+	evil.page("/", "<h1>Evil</h1>", headers...)
+	evil.page("/fetched", "evil", append(headers, "Set-Cookie", "its-own=1")...)
+	b.open(s.origin("evil") + "/")
+	b.shows("Evil")
+	eval[bool](b, `fetch("/fetched").then(() => true)`)
+	if got := eval[string](b, "document.cookie"); got != "its-own=1" {
+		t.Errorf("the tool set %q", got)
+	}
+	b.open(s.treasury + "/")
+	b.shows("Treasury of alice@example.com")
+	b.open(s.origin("evil") + "/.sallyport/whoami")
+	b.shows("verified")
 }

@@ -52,3 +52,25 @@ func fromTicketToBlock(t *testing.T, s *stack) {
 		}
 	}
 }
+
+// TestOneConnectionForTwoHosts: without anything in between, a browser finds that the sign-in
+// host and the tool have one address and one certificate, and asks for the second on the
+// connection that it has to the first (RFC 9113 section 9.1.1). We refuse that, and it has to
+// find its way: to a person, nothing happened.
+func TestOneConnectionForTwoHosts(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, func(cfg string) string {
+		return strings.Replace(cfg, "trusted_proxies: [127.0.0.0/8]\nproxy_protocol: true\n", "", 1)
+	})
+	balanced.Delete(s.port)
+	b := newBrowserOn(t, nil)
+	b.enrol(s.ticket(alice.Email), alice.Sub)
+	b.open(s.treasury + "/")
+	b.shows("Treasury of alice@example.com")
+	if got := eval[string](b, "performance.getEntriesByType('navigation')[0].nextHopProtocol"); got != "h2" {
+		t.Errorf("the page came by %s", got)
+	}
+	if n := len(s.requests()); n == 0 || s.reached("127.0.0.1") != n {
+		t.Errorf("%d of %d requests came from this machine", s.reached("127.0.0.1"), n)
+	}
+}

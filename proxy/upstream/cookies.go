@@ -28,11 +28,15 @@ func newOwnCookies(names []string) ownCookies {
 }
 
 // cookieKey folds spellings that somebody may take for one another: case, and
-// the prefixes that bind a name to https.
+// the prefixes that bind a name to https or to HTTP (RFC 6265bis section 4.1.3).
 func cookieKey(name string) string {
 	name = strings.ToLower(strings.Trim(name, " \t"))
-	name = strings.TrimPrefix(name, "__host-")
-	return strings.TrimPrefix(name, "__secure-")
+	for _, prefix := range []string{"__host-http-", "__host-", "__http-", "__secure-"} {
+		if key, ok := strings.CutPrefix(name, prefix); ok {
+			return key
+		}
+	}
+	return name
 }
 
 func (o ownCookies) has(name string) bool {

@@ -254,6 +254,7 @@ func TestOwnCookiesStayHere(t *testing.T) {
 		"a=1;b=2 ;  __host-SALLYPORT = secret;c= 3 ":     {"a=1;b=2 ;c= 3"},
 		"sallyport=secret; sallyport2=x":                 {"sallyport2=x"},
 		"__Secure-sallyport=secret; x__Host-sallyport=y": {"x__Host-sallyport=y"},
+		"__Host-Http-sallyport=secret; __http-sallyport=secret; Http-sallyport=its":       {"Http-sallyport=its"},
 		"__Host-sallyport-handoff=secret;__Host-sallyport=secret;__Host-sallyport=secret": nil,
 		"__Host-sallyport":                     nil,
 		"\t__Host-sallyport\t=secret\t; a=\t1": {"a=\t1"},
@@ -276,7 +277,7 @@ func TestOwnCookiesStayHere(t *testing.T) {
 func TestAttackS1UpstreamSetsOurCookie(t *testing.T) {
 	set := []string{
 		"a=1; Path=/", "__Host-sallyport=evil; Path=/; Secure", "__host-Sallyport=evil", " sallyport = evil; Domain=example",
-		"=__Host-sallyport=evil", "sallyport", "__Host-sallyport-handoff=evil", "=plain", "b=__Host-sallyport=x",
+		"=__Host-sallyport=evil", "sallyport", "__Host-sallyport-handoff=evil", "__Host-Http-sallyport=evil", "__Http-sallyport=evil", "=plain", "b=__Host-sallyport=x",
 	}
 	g := newRig(t, options{upstream: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header()["Set-Cookie"] = set
