@@ -94,11 +94,20 @@ func compile(c Config) (*Policy, *builder, error) {
 	if root == nil {
 		return nil, nil, s.diagnostics()
 	}
-	d := s.read(root)
-	b := &builder{source: s, config: c, document: d}
-	p, err := b.build()
+	pinned, err := readPinned(c.Pinned)
 	if err != nil {
 		return nil, nil, err
+	}
+	d := s.read(root)
+	b := &builder{source: s, config: c, document: d}
+	p, err := b.build(pinned)
+	if err != nil {
+		return nil, nil, err
+	}
+	if pinned != nil {
+		if err := pinned.diagnostics(); err != nil {
+			return nil, nil, err
+		}
 	}
 	if err := s.diagnostics(); err != nil {
 		return nil, nil, err
@@ -123,16 +132,12 @@ type builder struct {
 	cost     uint64
 }
 
-func (b *builder) build() (*Policy, error) {
+func (b *builder) build(pinned *pinned) (*Policy, error) {
 	schema, err := expr.NewSchema(reflect.TypeFor[Facts]())
 	if err != nil {
 		return nil, fmt.Errorf("facts: %w", err)
 	}
-	lists := map[string]expr.List{}
-	for name, l := range b.document.lists {
-		lists[name] = l.values
-	}
-	env, err := expr.NewEnv(expr.Config{Facts: schema, Lists: lists, Functions: functions()})
+	env, err := expr.NewEnv(expr.Config{Facts: schema, Lists: b.lists(pinned), Functions: functions()})
 	if err != nil {
 		return nil, err
 	}
@@ -146,6 +151,9 @@ func (b *builder) build() (*Policy, error) {
 	p.words = b.words
 	for _, r := range b.document.rules {
 		p.rules = append(p.rules, b.rule(p, r))
+	}
+	if pinned != nil {
+		b.pin(p, pinned)
 	}
 	for _, v := range b.document.invariants {
 		p.invariants = append(p.invariants, b.invariant(p, v))

@@ -85,6 +85,17 @@ func (d *Decision) AsksInVain(c Credential) bool {
 	return d.Action == StepUp && c.Class != "" && c.Class != "none" && slices.ContainsFunc(d.Require, func(r string) bool { return !meets(c, r) })
 }
 
+// Looser reports that d lets more through than o: it is less strict, or its question is answered
+// by an older assertion or by more kinds of passkey.
+func (d *Decision) Looser(o *Decision) bool {
+	if d.Action != o.Action || d.Action != StepUp {
+		return d.Action > o.Action
+	}
+	// Without an age any assertion answers, as for the baseline.
+	older := o.MaxAge > 0 && (d.MaxAge == 0 || d.MaxAge > o.MaxAge)
+	return older || slices.ContainsFunc(o.Require, func(r string) bool { return !slices.Contains(d.Require, r) })
+}
+
 // Reported is what a report-only rule would have done.
 type Reported struct {
 	Rule   string `json:"rule"`

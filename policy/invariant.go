@@ -31,6 +31,8 @@ type Invariant struct {
 	Name  string
 	Claim Claim
 	When  *expr.Program
+	// Pinned says that it is not the policy's own: see [Pinned].
+	Pinned bool
 	// At is a diagnostic at the entry, without a message.
 	At Diagnostic
 }

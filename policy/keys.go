@@ -138,6 +138,16 @@ var shareKeys = object{
 	{"groups", "For members of one of these groups.", listOf(textOf("The name of a group."), 1), false},
 }
 
+// pinnedKeys are those of a file of invariants that every policy has to fulfil.
+var pinnedKeys = object{
+	{"version", "The version of this format: 1.", func() schema { return schema{"const": 1} }, true},
+	{"lists", "Constants, as in a policy. Rules of the policy may use them too, and cannot declare others of the name.", listsSchema, false},
+	{"invariants", "As in a policy file. No policy that breaks one comes into force.",
+		func() schema {
+			return schema{"type": "array", "items": schema{"$ref": "#/$defs/invariant"}, "minItems": 1, "maxItems": maxInvariants}
+		}, true},
+}
+
 // testFileKeys are those of a file of tests (*_test.yaml) beside a policy.
 var testFileKeys = object{
 	{"policy", "The policy file beside this one that the tests are about. Default: the one whose name this file's name begins with.",

@@ -27,6 +27,8 @@ type Config struct {
 	// Provides says what the configured IP sources can answer. A rule over anything
 	// else would never match, and is refused. Nil: not checked.
 	Provides *Provides
+	// Pinned are invariants that the policy has to fulfil beside its own. Nil: none.
+	Pinned *Pinned
 	// NoAttestation says that no attestation is judged, so that no passkey is ever
 	// "attested": a rule that requires it would lock everybody out, and is refused.
 	NoAttestation bool

@@ -148,6 +148,29 @@ func TestReadmeExamples(t *testing.T) {
 	}
 }
 
+// The example of a file of invariants is one, by the compiler and by the schema.
+func TestReadmePinnedInvariants(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile("(?s)```yaml\n# invariants.yaml\n(.*?)```").FindSubmatch(readme)
+	if m == nil {
+		t.Fatal("there is no example")
+	}
+	p := mustCompile(t, "rules: [{name: embargo, when: ip.country in lists.embargoed, then: block}]", func(c *Config) { c.Pinned = &Pinned{"invariants.yaml", m[1]} })
+	if len(p.invariants) != 1 {
+		t.Errorf("%d invariants", len(p.invariants))
+	}
+	text, err := PinnedSchema()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := schemaOf(t, text).Validate(asJSON(t, m[1])); err != nil {
+		t.Error(err)
+	}
+}
+
 // Each group of facts says from which level on it is known, and what to tell a refused person.
 func TestEveryGroupIsDescribed(t *testing.T) {
 	schema, err := expr.NewSchema(reflect.TypeFor[Facts]())

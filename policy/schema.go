@@ -21,6 +21,11 @@ func TestFileSchema() ([]byte, error) {
 	return testFileKeys.document("Tests of a Sallyport policy", "What a policy is expected to do. Reference: policy/README.md.", schema{"test": testKeys.schema()})
 }
 
+// PinnedSchema returns that of a file of invariants that every policy has to fulfil.
+func PinnedSchema() ([]byte, error) {
+	return pinnedKeys.document("Invariants of Sallyport policies", "What has to hold whatever the policy says. Reference: policy/README.md.", schema{"invariant": invariantSchema()})
+}
+
 func (o object) document(title, description string, defs schema) ([]byte, error) {
 	root := o.schema()
 	root["$schema"], root["title"], root["description"], root["$defs"] = "https://json-schema.org/draft/2020-12/schema", title, description, defs

@@ -80,6 +80,9 @@ func notes(c *config.Config) (list []string) {
 	if c.OIDC.ClientSecret == secretPlaceholder {
 		list = append(list, c.OIDC.ClientSecretFile+" still holds the placeholder; nobody can sign in before the client secret is there")
 	}
+	if p := c.PolicyInvariants; p != nil && sameUser(p.Name, c.PolicyFile) {
+		list = append(list, fmt.Sprintf("%s belongs to the same user as %s: who changes the policy can change both", p.Name, c.PolicyFile))
+	}
 	secrets := []string{c.OIDC.ClientSecretFile}
 	if c.TLS != nil {
 		secrets = append(secrets, c.TLS.KeyFile)

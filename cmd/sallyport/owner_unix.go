@@ -33,3 +33,20 @@ func linkOfStranger(path string) error {
 	}
 	return nil
 }
+
+// sameUser reports whether two files belong to one user.
+func sameUser(a, b string) bool {
+	var owners [2]uint32
+	for i, name := range []string{a, b} {
+		info, err := os.Stat(name)
+		if err != nil {
+			return false
+		}
+		owner, ok := info.Sys().(*syscall.Stat_t)
+		if !ok {
+			return false
+		}
+		owners[i] = owner.Uid
+	}
+	return owners[0] == owners[1]
+}

@@ -45,7 +45,7 @@ type how struct {
 type lockOut struct{ report guardReport }
 
 func (l *lockOut) Error() string {
-	return l.report.Refused + ": " + some(l.report.users(), 20) + "; `sallyport policy apply --force` does it all the same"
+	return l.report.Refused + ": " + some(usersOf(l.report.because), 20) + "; `sallyport policy apply --force` does it all the same"
 }
 
 // vet says whether a snapshot may come into force, and by which name that is recorded:
@@ -74,6 +74,9 @@ func (a *app) recordPolicy(ctx context.Context, c *config.Config, p *policy.Poli
 		return nil
 	}
 	detail := map[string]string{"policy": p.Hash(), "before": a.gate.Current().Policy.Hash()}
+	if len(r.Allowed) > 0 { // whatever the threshold: it is who to look at
+		detail["newly_allowed"] = some(usersOf(r.Allowed), 50)
+	}
 	if outcome == "forced" {
 		detail["against"], detail["newly_blocked"] = r.Refused, some(r.users(), 50)
 	}
@@ -156,7 +159,7 @@ func (a *app) changePolicy(ctx context.Context, c *config.Config, h how) (guardR
 	if next.Shadow != nil {
 		shadow = next.Shadow.Hash()
 	}
-	a.logger.Info("policy in force", "policy", next.Policy.Hash(), "shadow", shadow, "outcome", outcome, "origin", h.origin, "by", h.by, "people_judged", report.People, "newly_blocked", len(report.Blocked))
+	a.logger.Info("policy in force", "policy", next.Policy.Hash(), "shadow", shadow, "outcome", outcome, "origin", h.origin, "by", h.by, "people_judged", report.People, "newly_blocked", len(report.Blocked), "newly_allowed", len(report.Allowed))
 	return report, nil
 }
 

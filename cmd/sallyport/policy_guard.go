@@ -28,13 +28,16 @@ type guardReport struct {
 	Note      string        `json:"note,omitempty"`    // why there are not more of them
 	People    int           `json:"people"`            // who were judged
 	Blocked   []guardPerson `json:"newly_blocked"`     // those of them that something would be blocked for which is not now
+	Allowed   []guardPerson `json:"newly_allowed"`     // those who would get through, or be asked less, where they are not now
 	Refused   string        `json:"refused,omitempty"` // why the policy is refused; "": it is not
+	because   []guardPerson // of Blocked or Allowed, what it is refused for
 }
 
 type guardPerson struct {
 	User       string   `json:"user"`
 	Rules      []string `json:"rules"`
 	InVain     bool     `json:"asked_in_vain,omitempty"` // blocked from nothing, but asked for another kind of passkey
+	AskedLess  bool     `json:"asked_less,omitempty"`    // newly allowed nothing, but asked less often, or for less
 	BreakGlass bool     `json:"break_glass,omitempty"`
 	blocked    bool
 }
@@ -47,7 +50,7 @@ type guardPerson struct {
 func (a *app) guard(ctx context.Context, c *config.Config, next *proxy.Snapshot) guardReport {
 	live := a.gate.Rehearse(next)
 	r := guardReport{Sessions: live.Judged}
-	people := map[string]*guardPerson{}
+	people, looser := map[string]*guardPerson{}, map[string]*guardPerson{}
 	learn := func(list []rehearse.Person) {
 		for _, p := range list {
 			if p.User == "" {
@@ -65,6 +68,17 @@ func (a *app) guard(ctx context.Context, c *config.Config, next *proxy.Snapshot)
 				slices.Sort(g.Rules)
 				g.Rules = slices.Compact(g.Rules)
 			}
+			if p.Allowed > 0 || p.AskedLess > 0 {
+				l := looser[p.User]
+				if l == nil {
+					l = &guardPerson{User: p.User, AskedLess: true}
+					looser[p.User] = l
+				}
+				l.AskedLess = l.AskedLess && p.Allowed == 0
+				l.Rules = append(l.Rules, p.Gone...)
+				slices.Sort(l.Rules)
+				l.Rules = slices.Compact(l.Rules)
+			}
 		}
 	}
 	learn(live.People())
@@ -78,8 +92,12 @@ func (a *app) guard(ctx context.Context, c *config.Config, next *proxy.Snapshot)
 			r.Blocked = append(r.Blocked, *p)
 		}
 	}
+	for _, user := range slices.Sorted(maps.Keys(looser)) {
+		r.Allowed = append(r.Allowed, *looser[user])
+	}
 	r.judge(c.PolicyGuard)
 	r.Blocked = r.Blocked[:min(len(r.Blocked), guardPeople)]
+	r.Allowed = r.Allowed[:min(len(r.Allowed), guardPeople)]
 	return r
 }
 
@@ -88,7 +106,7 @@ func (a *app) guardRecords(ctx context.Context, c *config.Config, next *proxy.Sn
 	since := time.Now().AddDate(0, 0, -c.PolicyGuard.Days)
 	ctx, cancel := context.WithTimeout(ctx, guardFor)
 	defer cancel()
-	run := replayRun{lines: audit.LastLines(a.config.AuditFile, guardLines), candidate: next.Policy, present: a.gate.Current().Policy, routes: c.RouteNames(), since: since}
+	run := replayRun{lines: audit.LastLines(a.config.AuditFile, guardLines), candidate: next.Policy, present: a.gate.Current().Policy, asked: true, routes: c.RouteNames(), since: since}
 	result, err := run.run(ctx)
 	r.Decisions, r.Since = result.Judged, result.First
 	switch {
@@ -111,11 +129,17 @@ func (r *guardReport) judge(g config.PolicyGuard) {
 			glass = append(glass, p.User)
 		}
 	}
-	switch share := float64(len(r.Blocked)) / float64(max(1, r.People)); {
+	share := func(of []guardPerson) float64 { return float64(len(of)) / float64(max(1, r.People)) }
+	switch {
 	case len(glass) > 0:
+		r.because = r.Blocked
 		r.Refused = fmt.Sprintf("it would block %s of the break-glass group %s", some(glass, 5), g.BreakGlassGroup)
-	case share > g.MaxNewlyBlocked:
-		r.Refused = fmt.Sprintf("it would newly block %d of %d people (%.0f%%; policy_guard.max_newly_blocked is %g%%)", len(r.Blocked), r.People, 100*share, 100*g.MaxNewlyBlocked)
+	case share(r.Blocked) > g.MaxNewlyBlocked:
+		r.because = r.Blocked
+		r.Refused = fmt.Sprintf("it would newly block %d of %d people (%.0f%%; policy_guard.max_newly_blocked is %g%%)", len(r.Blocked), r.People, 100*share(r.Blocked), 100*g.MaxNewlyBlocked)
+	case share(r.Allowed) > g.MaxNewlyAllowed:
+		r.because = r.Allowed
+		r.Refused = fmt.Sprintf("it would newly allow, or ask less of, %d of %d people (%.0f%%; policy_guard.max_newly_allowed is %g%%)", len(r.Allowed), r.People, 100*share(r.Allowed), 100*g.MaxNewlyAllowed)
 	}
 }
 
@@ -130,27 +154,45 @@ func (r guardReport) Text() string {
 	if r.Note != "" {
 		fmt.Fprintf(&b, "Note: %s.\n", r.Note)
 	}
-	if len(r.Blocked) == 0 {
-		b.WriteString("Nobody would be newly blocked.\n")
-		return b.String()
-	}
-	fmt.Fprintf(&b, "Newly blocked, now or for something they did: %d\n", len(r.Blocked))
-	for _, p := range r.Blocked {
-		fmt.Fprintf(&b, "  %s  %s", plain(p.User), strings.Join(p.Rules, ", "))
-		if p.InVain {
-			b.WriteString("  (asked for another kind of passkey than theirs)")
-		}
-		if p.BreakGlass {
-			b.WriteString("  (break-glass group)")
-		}
-		b.WriteByte('\n')
-	}
+	r.blockedText(&b)
+	r.allowedText(&b)
 	return b.String()
 }
 
-func (r guardReport) users() []string {
-	list := make([]string, len(r.Blocked))
-	for i, p := range r.Blocked {
+func (r guardReport) blockedText(b *strings.Builder) {
+	if len(r.Blocked) == 0 {
+		b.WriteString("Nobody would be newly blocked.\n")
+		return
+	}
+	fmt.Fprintf(b, "Newly blocked, now or for something they did: %d\n", len(r.Blocked))
+	for _, p := range r.Blocked {
+		p.print(b, map[bool]string{true: "  (asked for another kind of passkey than theirs)"}[p.InVain])
+	}
+}
+
+func (r guardReport) allowedText(b *strings.Builder) {
+	if len(r.Allowed) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "Newly allowed, or asked less than now: %d\n", len(r.Allowed))
+	for _, p := range r.Allowed {
+		p.print(b, map[bool]string{true: "  (asked less)", false: "  (allowed)"}[p.AskedLess])
+	}
+}
+
+func (p guardPerson) print(b *strings.Builder, how string) {
+	fmt.Fprintf(b, "  %s  %s%s", plain(p.User), strings.Join(p.Rules, ", "), how)
+	if p.BreakGlass {
+		b.WriteString("  (break-glass group)")
+	}
+	b.WriteByte('\n')
+}
+
+func (r guardReport) users() []string { return usersOf(r.Blocked) }
+
+func usersOf(people []guardPerson) []string {
+	list := make([]string, len(people))
+	for i, p := range people {
 		list[i] = p.User
 	}
 	return list

@@ -3,14 +3,18 @@ package main
 import "sallyport/policy"
 
 type policySchemaCmd struct {
-	Tests bool `help:"That of files of tests (*_test.yaml) instead."`
+	Tests      bool `xor:"of" help:"That of files of tests (*_test.yaml) instead."`
+	Invariants bool `xor:"of" help:"That of policy_invariants instead."`
 }
 
 // Run needs no configuration: the format is the same everywhere.
 func (p policySchemaCmd) Run(std stdio) error {
 	of := policy.Schema
-	if p.Tests {
+	switch {
+	case p.Tests:
 		of = policy.TestFileSchema
+	case p.Invariants:
+		of = policy.PinnedSchema
 	}
 	text, err := of()
 	if err != nil {

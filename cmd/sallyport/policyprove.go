@@ -56,7 +56,8 @@ func unproven(results []prove.Result) (n int) {
 
 func printProofs(std stdio, results []prove.Result) {
 	for _, r := range results {
-		fmt.Fprintf(std.out, "%-9s %s (line %d: %s)\n", r.Status, plain(r.Name), r.Line, r.Claim)
+		pinned := map[bool]string{true: "pinned, "}[r.Pinned]
+		fmt.Fprintf(std.out, "%-9s %s (%sline %d: %s)\n", r.Status, plain(r.Name), pinned, r.Line, r.Claim)
 		switch r.Status {
 		case prove.Refuted:
 			rules := ""

@@ -82,6 +82,7 @@ type replayRun struct {
 	lines     iter.Seq2[audit.Line, error] // not decoded
 	candidate *policy.Policy
 	present   *policy.Policy // nil: compared with what was recorded
+	asked     bool           // with a present policy: compare, too, what it asks at all
 	routes    []string       // records of others are passed over
 	since     time.Time
 	progress  func(lines int64)
@@ -114,6 +115,7 @@ func (r replayRun) run(ctx context.Context) (*replayResult, error) {
 	for i := range workers {
 		w := &workers[i]
 		w.Replay, w.Skipped = rehearse.New(r.candidate, r.present), map[string]int64{}
+		w.Replay.Asked = r.asked
 		running.Go(func() {
 			names := r.candidate.FactNames()
 			for batch := range work {

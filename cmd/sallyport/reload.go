@@ -54,7 +54,7 @@ func compilePolicies(c *config.Config, intel *ipintel.Snapshot) (enforced, shado
 
 func policyConfig(c *config.Config, intel *ipintel.Snapshot) policy.Config {
 	provides := intel.Provides()
-	return policy.Config{Name: c.PolicyFile, Source: c.PolicySource, Routes: c.RouteNames(), Grants: c.Grants(), Provides: &provides, NoAttestation: true}
+	return policy.Config{Pinned: c.PolicyInvariants, Name: c.PolicyFile, Source: c.PolicySource, Routes: c.RouteNames(), Grants: c.Grants(), Provides: &provides, NoAttestation: true}
 }
 
 // loadIntel reads the IP data once. The errors are the sources that are not loaded.

@@ -64,6 +64,7 @@ func (s Status) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 // Result is what is known of one invariant.
 type Result struct {
 	Name   string       `json:"name"`
+	Pinned bool         `json:"pinned,omitempty"` // of policy_invariants, not of the policy's own file
 	Line   int          `json:"line"`
 	Claim  policy.Claim `json:"claim"`
 	When   string       `json:"when"`
@@ -88,7 +89,7 @@ func Check(p *policy.Policy) []Result {
 	}
 	out := make([]Result, len(m.Invariants))
 	for i, v := range m.Invariants {
-		out[i] = Result{Name: v.Name, Line: v.At.Line, Claim: v.Claim, When: v.When.Text(), at: v.At}
+		out[i] = Result{Name: v.Name, Pinned: v.Pinned, Line: v.At.Line, Claim: v.Claim, When: v.When.Text(), at: v.At}
 	}
 	s, err := newSolver(&m, nil)
 	if err != nil {

@@ -17,6 +17,10 @@ type Replay struct {
 	present   *policy.Policy // nil: compared with what was recorded
 	batches   map[string]*pair
 
+	// Asked says to compare, too, what would be asked of people whose assertion answers nothing.
+	// It needs a present policy, and takes twice the time.
+	Asked bool `json:"-"`
+
 	Tally
 	Records int64 `json:"records"` // lines; Judged counts the decisions that they stand for
 	// Open are decisions that depend on facts which their records lack. They are in
@@ -105,6 +109,9 @@ func (r *Replay) Add(rec *Recorded) {
 		return
 	}
 	r.Tally.Add(rec.User, &rec.Facts, n, before, least)
+	if r.Asked && r.present != nil && len(rec.Lacking) == 0 {
+		r.Tally.AddAsked(rec.User, n, r.present.Asked(&rec.Facts), r.candidate.Asked(&rec.Facts))
+	}
 	r.day(rec.Time, n, before.Action, least.Action)
 	if before.Action != least.Action {
 		for _, rule := range because(before, least) {

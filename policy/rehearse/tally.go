@@ -60,7 +60,11 @@ type Person struct {
 	// used. They are no further ones: some were a step-up before.
 	InVain int64    `json:"asked_in_vain,omitempty"`
 	Rules  []string `json:"rules,omitempty"` // that bring it about; at most a few
-	Groups []string `json:"-"`               // as last seen
+	// AskedLess are verdicts that let the person do more, or ask them less, whatever their present
+	// assertion answers: see [Tally.AddAsked]. Gone are the rules that no longer stand in the way.
+	AskedLess int64    `json:"asked_less,omitempty"`
+	Gone      []string `json:"rules_gone,omitempty"`
+	Groups    []string `json:"-"` // as last seen
 }
 
 const maxPersonRules = 8
@@ -111,12 +115,34 @@ func (t *Tally) Add(user string, f *policy.Facts, n int64, before, after policy.
 	}
 }
 
-func (p *Person) name(rules []string) {
-	for _, rule := range rules {
-		if len(p.Rules) < maxPersonRules && !slices.Contains(p.Rules, rule) {
-			p.Rules = append(p.Rules, rule)
+// AddAsked counts n verdicts that were made as if no assertion answered any question
+// ([policy.Policy.Asked]): a longer max_age changes no verdict about a person who has just
+// proved themselves, and yet they are asked less from now on.
+func (t *Tally) AddAsked(user string, n int64, before, after policy.Decision) {
+	t.begin()
+	if !after.Looser(&before) {
+		return
+	}
+	if p := t.person(user); p != nil {
+		p.AskedLess += n
+		gone := slices.DeleteFunc(slices.Clone(before.Rules), func(r string) bool { return slices.Contains(after.Rules, r) })
+		if len(gone) == 0 { // the same rules, which ask for less
+			gone = before.Rules
+		}
+		p.Gone = few(p.Gone, gone)
+	}
+}
+
+func (p *Person) name(rules []string) { p.Rules = few(p.Rules, rules) }
+
+// few adds names to a list that stays short.
+func few(list, more []string) []string {
+	for _, rule := range more {
+		if len(list) < maxPersonRules && !slices.Contains(list, rule) {
+			list = append(list, rule)
 		}
 	}
+	return list
 }
 
 func (t *Tally) begin() {
@@ -181,6 +207,8 @@ func (t *Tally) Merge(o *Tally) {
 		p.InVain += q.InVain
 		p.Groups = q.Groups
 		p.name(q.Rules)
+		p.AskedLess += q.AskedLess
+		p.Gone = few(p.Gone, q.Gone)
 	}
 }
 

@@ -61,7 +61,9 @@ type Config struct {
 	ShadowFile   string // "": no policy in shadow
 	ShadowSource []byte
 	PolicyGuard  PolicyGuard
-	Roster       Roster
+	// What no policy may break, whatever its own file says; nil: nothing.
+	PolicyInvariants *policy.Pinned
+	Roster           Roster
 
 	IPData   ipintel.Config
 	Behavior Behavior
@@ -111,6 +113,7 @@ type Behavior struct {
 // PolicyGuard says when a new policy is refused for whom it would lock out.
 type PolicyGuard struct {
 	MaxNewlyBlocked float64 // share of the people, 0 to 1
+	MaxNewlyAllowed float64 // share of the people who may be let through or asked less, 0 to 1
 	BreakGlassGroup string  // of whom it may block nobody; "": there is none
 	Days            int     // how far back recorded decisions count
 }

@@ -58,10 +58,12 @@ type file struct {
 	Audit struct {
 		File string `yaml:"file"`
 	} `yaml:"audit"`
-	Policy       string `yaml:"policy"`
-	PolicyShadow string `yaml:"policy_shadow"`
-	PolicyGuard  struct {
+	Policy           string `yaml:"policy"`
+	PolicyShadow     string `yaml:"policy_shadow"`
+	PolicyInvariants string `yaml:"policy_invariants"`
+	PolicyGuard      struct {
 		MaxNewlyBlocked string `yaml:"max_newly_blocked"`
+		MaxNewlyAllowed string `yaml:"max_newly_allowed"`
 		BreakGlassGroup string `yaml:"break_glass_group"`
 		Days            int64  `yaml:"days"`
 	} `yaml:"policy_guard"`
@@ -163,6 +165,7 @@ func defaults() file {
 	f.Behavior.Retention = 400 * 24 * time.Hour
 	f.Behavior.RawAddresses = 30 * 24 * time.Hour
 	f.PolicyGuard.MaxNewlyBlocked = "20%"
+	f.PolicyGuard.MaxNewlyAllowed = "100%"
 	f.PolicyGuard.Days = 7
 	f.Limits.Header = 32 << 10
 	f.Limits.Connections = 20_000

@@ -126,6 +126,7 @@ func (b *builder) policyFiles() {
 		b.c.ShadowFile = b.path(b.f.PolicyShadow)
 		b.c.ShadowSource, _ = b.read("policy_shadow", b.f.PolicyShadow, "a policy file", maxPolicy)
 	}
+	b.policyInvariants()
 	b.policyGuard()
 	if b.f.Roster == "" {
 		return
@@ -140,17 +141,36 @@ func (b *builder) policyFiles() {
 	}
 }
 
+func (b *builder) policyInvariants() {
+	const key, what = "policy_invariants", "a file with version: 1 and invariants"
+	if b.f.PolicyInvariants == "" {
+		return
+	}
+	if source, ok := b.read(key, b.f.PolicyInvariants, what, maxPolicy); ok {
+		b.c.PolicyInvariants = &policy.Pinned{Name: b.path(b.f.PolicyInvariants), Source: source}
+		if b.c.PolicyInvariants.Name == b.c.PolicyFile {
+			b.at(key, "that is the policy itself: whoever changes it changes both", what+", which belongs to another user than the policy")
+		}
+	}
+}
+
 func (b *builder) policyGuard() {
 	g := b.f.PolicyGuard
-	number, percent := strings.CutSuffix(g.MaxNewlyBlocked, "%")
-	share, err := strconv.ParseFloat(number, 64)
-	if !percent || err != nil || !(share >= 0 && share <= 100) {
-		b.at("policy_guard.max_newly_blocked", fmt.Sprintf("%q is not a share of the people", g.MaxNewlyBlocked), "0% to 100%, such as 10%; 100% never refuses")
-	}
+	blocked, allowed := b.share("policy_guard.max_newly_blocked", g.MaxNewlyBlocked), b.share("policy_guard.max_newly_allowed", g.MaxNewlyAllowed)
 	if g.Days < 0 || g.Days > 90 {
 		b.at("policy_guard.days", fmt.Sprintf("%d days is out of range", g.Days), "0 (live sessions alone) to 90")
 	}
-	b.c.PolicyGuard = PolicyGuard{MaxNewlyBlocked: share / 100, BreakGlassGroup: g.BreakGlassGroup, Days: int(g.Days)}
+	b.c.PolicyGuard = PolicyGuard{MaxNewlyBlocked: blocked, MaxNewlyAllowed: allowed, BreakGlassGroup: g.BreakGlassGroup, Days: int(g.Days)}
+}
+
+// share reads a share of the people, from 0 to 1.
+func (b *builder) share(key, text string) float64 {
+	number, percent := strings.CutSuffix(text, "%")
+	share, err := strconv.ParseFloat(number, 64)
+	if !percent || err != nil || !(share >= 0 && share <= 100) {
+		b.at(key, fmt.Sprintf("%q is not a share of the people", text), "0% to 100%, such as 10%; 100% never refuses")
+	}
+	return share / 100
 }
 
 func (b *builder) ipData() {
