@@ -13,12 +13,15 @@ import (
 type bounds struct {
 	refusals *edge.Limiter[string] // that are a line each in the audit log
 	calls    *edge.Limiter[string] // of different JSON-RPC methods, which are a line each too
+
+	reviewing chan struct{} // places for those who look at a session that changed
 }
 
 func newBounds(now func() time.Time) (b bounds, err error) {
 	if b.refusals, err = edge.NewLimiter[string](edge.LimiterConfig{Every: time.Second, Burst: 60, Now: now}); err != nil {
 		return b, err
 	}
+	b.reviewing = make(chan struct{}, reviewsAtOnce)
 	b.calls, err = edge.NewLimiter[string](edge.LimiterConfig{Every: time.Second / 2, Burst: 600, Now: now})
 	return b, err
 }

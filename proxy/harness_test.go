@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -248,7 +249,8 @@ type rig struct {
 	portal   *portal.Portal
 	pages    *portal.Pages
 	gate     *proxy.Gate
-	streams  *streams.Registry // only with a real tool
+	streams  *streams.Registry                               // only with a real tool
+	roster   atomic.Pointer[func(authn.Person) authn.Person] // nil: completes nobody
 }
 
 // plan is what a test changes before the rig is built.
@@ -260,6 +262,14 @@ type plan struct {
 	now     func() time.Time // instead of the rig's clock
 	tool    string           // URL of a real tool behind every route, whose streams can be cut
 	options map[string]proxy.RouteOptions
+}
+
+// complete is what the roster says of people besides what the provider does.
+func (g *rig) complete(p authn.Person) authn.Person {
+	if f := g.roster.Load(); f != nil {
+		return (*f)(p)
+	}
+	return p
 }
 
 func grants() map[string]policy.Grant {
@@ -288,7 +298,7 @@ func newRig(t testing.TB, changes ...func(*plan)) *rig {
 		Now: now,
 	})
 	var err error
-	g.sessions, err = session.New(t.Context(), session.Config{Store: g.mem, Keys: g.mem, Codes: g.mem, Secure: true, Now: now, Logger: logger})
+	g.sessions, err = session.New(t.Context(), session.Config{Store: g.mem, Keys: g.mem, Codes: g.mem, Secure: true, Complete: g.complete, Now: now, Logger: logger})
 	g.must(err)
 	g.provider, err = signin.New(signin.Config{Issuer: g.idp.Issuer(), ClientID: "sallyport", ClientSecret: "a secret of the client",
 		RedirectURL: login + "/.sallyport/callback", Flows: g.mem, Now: now, Logger: logger})

@@ -197,9 +197,18 @@ func (g *Gate) Run(ctx context.Context) {
 // that is being judged right now opens its stream a moment later, and must be born cut.
 func (g *Gate) SessionChanged(id string) {
 	if g.Streams != nil {
-		go g.reviewSession(id, g.looks.Add(1))
+		look := g.looks.Add(1)
+		go func() {
+			g.bounds.reviewing <- struct{}{}
+			defer func() { <-g.bounds.reviewing }()
+			g.reviewSession(id, look)
+		}()
 	}
 }
+
+// reviewsAtOnce bounds how many sessions are read for that at a time: when thousands change together (a
+// roster), none may run into the deadline behind the others and be taken for one that is gone.
+const reviewsAtOnce = 32
 
 // reviewSession cuts the streams of a session that is gone, and judges those of one that
 // has changed (another group) again. What cannot be found out is gone.

@@ -96,6 +96,29 @@ func TestStreamsEndWithWhatLetThemIn(t *testing.T) {
 	}
 }
 
+// A person whose declared country changes in the roster is judged by it where they are connected already.
+func TestRosterChangeCutsOpenStreams(t *testing.T) {
+	for _, kind := range []string{"sse", "ws"} {
+		l := newLive(t, func(p *plan) {
+			p.policy = "version: 1\nrules:\n  - {name: declared, when: '\"FR\" in user.countries', then: block}\n"
+		})
+		hers, his := l.open(l.enrolled("alice", home), kind), l.open(l.enrolled("bob", cafe), kind)
+		complete := func(p authn.Person) authn.Person {
+			if p.Email == "alice@example.test" {
+				p.Countries = []string{"FR"}
+			}
+			return p
+		}
+		l.roster.Store(&complete)
+		n, err := l.sessions.Recompleted(t.Context(), func(p authn.Person) bool { return complete(p).Countries != nil })
+		if err != nil || n != 1 {
+			t.Fatal(n, err)
+		}
+		hers.ended("blocked")
+		his.alive()
+	}
+}
+
 // A new assertion gives the session a new token. What is open stays open.
 func TestStepUpElsewhereCutsNothing(t *testing.T) {
 	for _, kind := range []string{"sse", "ws"} {

@@ -66,12 +66,34 @@ func (m *Manager) live(ctx context.Context, f Filter) ([]Record, error) {
 		if own := time.UnixMicro(m.cache.seen(rec.ID)).UTC(); own.After(rec.LastSeenAt) {
 			rec.LastSeenAt = own
 		}
-		rec.ExpiresAt = m.expiry(rec)
+		rec.ExpiresAt, rec.Person = m.expiry(rec), m.complete(rec.Person)
 		if m.judge(rec.ExpiresAt, rec.LastSeenAt, now) == alive {
 			out = append(out, rec)
 		}
 	}
 	return out, nil
+}
+
+// Recompleted takes up that Config.Complete answers differently from now on: for the people of whom changed
+// says so. It gets them as the provider described them. When it returns, each of their sessions is read
+// anew, and OnEnd has been told of it. It returns how many those sessions are. On an error all sessions are read anew, but
+// what is open was not looked at: call it again.
+func (m *Manager) Recompleted(ctx context.Context, changed func(authn.Person) bool) (int, error) {
+	// A load under way may have asked Complete before the change: the new epoch keeps it out of the cache.
+	m.cache.epoch.Add(1)
+	recs, err := m.store.ListSessions(ctx, Filter{})
+	if err != nil {
+		m.cache.clear()
+		return 0, unavailable("listing sessions", err)
+	}
+	var ids []string
+	for _, rec := range recs {
+		if changed(rec.Person) {
+			ids = append(ids, rec.ID)
+		}
+	}
+	m.changed(ids...)
+	return len(ids), nil
 }
 
 // Refreshable is a session whose person the provider can be asked about.
@@ -115,7 +137,7 @@ func (m *Manager) DueForRefresh(ctx context.Context, before time.Time) ([]Refres
 	return due, nil
 }
 
-// Refreshed stores what the provider said about the session's person now. An
+// Refreshed stores what the provider, and nothing but the provider, said about the session's person now. An
 // empty newToken keeps the old one (providers need not rotate). An answer about
 // another subject ends the session: ErrNoSession.
 func (m *Manager) Refreshed(ctx context.Context, id string, p authn.Person, newToken string) error {

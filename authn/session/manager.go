@@ -53,7 +53,12 @@ type Config struct {
 	MaxAge      time.Duration // absolute lifetime from sign-in; 0 is DefaultMaxAge
 	IdleTimeout time.Duration // 0 is DefaultIdleTimeout
 	Secure      bool          // people reach us by https: "__Host-" cookies with Secure
-	CacheSize   int           // cookies held in memory; 0 is DefaultCacheSize
+	// Complete adds to a person what is known of them besides what the provider says (the roster); nil
+	// adds nothing. It is asked whenever a session is read, and what it adds is never stored: so a change holds
+	// for sessions that exist, and what it no longer says falls back to the provider's word. When its
+	// answers change, call [Manager.Recompleted].
+	Complete  func(authn.Person) authn.Person
+	CacheSize int // cookies held in memory; 0 is DefaultCacheSize
 
 	Now    func() time.Time // nil is time.Now
 	Logger *slog.Logger     // nil is silence
@@ -67,6 +72,8 @@ type Manager struct {
 	clock clock
 	ring  ring
 	cache *cache
+
+	complete func(authn.Person) authn.Person
 
 	maxAge, idle  time.Duration
 	cookie        string
@@ -99,8 +106,11 @@ func New(ctx context.Context, c Config) (*Manager, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	if c.Complete == nil {
+		c.Complete = func(p authn.Person) authn.Person { return p }
+	}
 	m := &Manager{
-		store: c.Store, codes: c.Codes, log: c.Logger,
+		store: c.Store, codes: c.Codes, log: c.Logger, complete: c.Complete,
 		clock:  newClock(c.Now),
 		cache:  newCache(orDefault(c.CacheSize, DefaultCacheSize)),
 		maxAge: orDefault(c.MaxAge, DefaultMaxAge),
@@ -186,7 +196,7 @@ func (m *Manager) changed(ids ...string) {
 
 func (m *Manager) session(r Record, t Token) authn.Session {
 	return authn.Session{
-		ID: r.ID, Person: r.Person, Host: t.Host,
+		ID: r.ID, Person: m.complete(r.Person), Host: t.Host,
 		CreatedAt: r.CreatedAt, ExpiresAt: m.expiry(r), LastSeenAt: r.LastSeenAt,
 		AuthTime: r.AuthTime, Verification: t.Verification,
 	}

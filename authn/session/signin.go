@@ -12,7 +12,7 @@ import (
 
 // NewSession is what a completed OpenID sign-in gives.
 type NewSession struct {
-	Person          authn.Person
+	Person          authn.Person // as the provider describes them
 	AuthTime        time.Time
 	ProviderSession string // sid claim
 	IDToken         string // kept, sealed, for id_token_hint

@@ -13,7 +13,7 @@ type Digest [32]byte
 // Record is a session as it is stored, whatever number of hosts know it.
 type Record struct {
 	ID              string
-	Person          authn.Person
+	Person          authn.Person // as the provider describes them; what List returns is completed
 	CreatedAt       time.Time
 	ExpiresAt       time.Time
 	LastSeenAt      time.Time

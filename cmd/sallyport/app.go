@@ -200,7 +200,7 @@ func (a *app) identity(ctx context.Context) (err error) {
 	c := a.config
 	a.sessions, err = session.New(ctx, session.Config{
 		Store: a.store, Keys: a.store, Codes: a.store, MaxAge: c.Session.MaxAge, IdleTimeout: c.Session.IdleTimeout,
-		Secure: c.ExternalURL.Scheme == "https", Logger: a.logger,
+		Secure: c.ExternalURL.Scheme == "https", Complete: a.roster.complete, Logger: a.logger,
 	})
 	if err != nil {
 		return err
@@ -263,7 +263,7 @@ func (a *app) front(s *proxy.Snapshot) error {
 	}
 	pt, err := portal.New(portal.Config{
 		SignIn: c.ExternalURL, Origins: c.Origins(), Sessions: a.sessions, Provider: a.provider, Passkeys: passkeys,
-		Tickets: enroll.New(enroll.Config{Store: a.store}), Pages: pages, Roster: a.roster.complete, Tools: a.tools,
+		Tickets: enroll.New(enroll.Config{Store: a.store}), Pages: pages, Tools: a.tools,
 		Now: time.Now, Logger: a.logger,
 	})
 	if err != nil {

@@ -5,27 +5,13 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"sallyport/authn"
 	"sallyport/authn/session"
 	"sallyport/authn/signin"
-	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/proxy/audit"
 )
-
-// rosterHolder is the roster in force; a reload replaces it whole.
-type rosterHolder struct{ now atomic.Pointer[config.Roster] }
-
-func newRosterHolder(r config.Roster) *rosterHolder {
-	h := new(rosterHolder)
-	h.set(r)
-	return h
-}
-
-func (h *rosterHolder) set(r config.Roster)                  { h.now.Store(&r) }
-func (h *rosterHolder) complete(p authn.Person) authn.Person { return h.now.Load().Complete(p) }
 
 // refresher asks the OpenID provider, for every session that holds a refresh token,
 // whether the person is still who they were. A disabled account ends its
@@ -45,14 +31,13 @@ type refresher struct {
 	audit interface {
 		Append(ctx context.Context, r audit.Record) error
 	}
-	complete func(authn.Person) authn.Person
-	every    time.Duration
-	now      func() time.Time
-	logger   *slog.Logger
+	every  time.Duration
+	now    func() time.Time
+	logger *slog.Logger
 }
 
 func newRefresher(a *app) *refresher {
-	return &refresher{sessions: a.sessions, provider: a.provider, audit: a.audit, complete: a.roster.complete,
+	return &refresher{sessions: a.sessions, provider: a.provider, audit: a.audit,
 		every: a.config.OIDC.RefreshInterval, now: time.Now, logger: a.logger}
 }
 
@@ -115,7 +100,7 @@ func (f *refresher) one(ctx context.Context, s session.Refreshable) error {
 	case err != nil:
 		return err
 	}
-	err = f.sessions.Refreshed(ctx, s.ID, f.complete(result.Person), result.RefreshToken)
+	err = f.sessions.Refreshed(ctx, s.ID, result.Person, result.RefreshToken)
 	if errors.Is(err, session.ErrNoSession) {
 		return nil // signed out or revoked meanwhile
 	}

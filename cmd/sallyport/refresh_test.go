@@ -14,7 +14,6 @@ import (
 	"sallyport/authn/authntest"
 	"sallyport/authn/session"
 	"sallyport/authn/signin"
-	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/proxy/audit"
 )
 
@@ -94,9 +93,8 @@ func newRefreshRig(t *testing.T) *refreshRig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	roster := newRosterHolder(nil)
 	g.refresher = &refresher{
-		sessions: g.sessions, provider: g.provider, audit: g.audit, complete: roster.complete,
+		sessions: g.sessions, provider: g.provider, audit: g.audit,
 		every: 5 * time.Minute, now: func() time.Time { return g.now }, logger: slog.New(slog.DiscardHandler),
 	}
 	return g
@@ -258,25 +256,6 @@ func TestRefreshStopsWithItsContext(t *testing.T) {
 		t.Error("asked after the end")
 	}
 	g.refresher.run(ctx) // returns
-}
-
-func TestRosterCompletesRefreshedPeople(t *testing.T) {
-	g := newRefreshRig(t)
-	roster := newRosterHolder(config.Roster{"alice@example.com": {Countries: []string{"US"}}})
-	g.complete = roster.complete
-	g.signIn("alice")
-	g.now = g.now.Add(g.every)
-	g.pass()
-	if p, _ := g.person("alice"); len(p.Countries) != 1 || p.Countries[0] != "US" {
-		t.Errorf("countries %v", p.Countries)
-	}
-	// A roster that is read again holds from the next refresh on.
-	roster.set(config.Roster{"alice@example.com": {Countries: []string{"DE"}, TimeZone: "Europe/Berlin"}})
-	g.now = g.now.Add(g.every)
-	g.pass()
-	if p, _ := g.person("alice"); p.Countries[0] != "DE" || p.TimeZone != "Europe/Berlin" {
-		t.Errorf("%+v", p)
-	}
 }
 
 func TestSessionThatEndedMeanwhileIsNoFailure(t *testing.T) {

@@ -155,7 +155,7 @@ func (a *app) reload(ctx context.Context) error {
 		return a.withIntel(now)
 	})
 	a.upstream.Use(table)
-	a.roster.set(c.Roster)
+	a.useRoster(ctx, c.Roster)
 	a.routes.Store(&c.Routes)
 	a.policies.loaded = c
 	a.logger.Info("reloaded", "policy", next.Policy.Hash(), "routes", len(c.Routes), "roster", len(c.Roster))

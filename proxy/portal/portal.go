@@ -72,8 +72,7 @@ type Config struct {
 	Passkeys *passkey.RelyingParty
 	Tickets  *enroll.Desk
 	Pages    *Pages
-	Roster   func(authn.Person) authn.Person // completes a person who has just signed in; optional
-	Tools    func(authn.Person) []Link       // what this person may open; optional
+	Tools    func(authn.Person) []Link // what this person may open; optional
 	Now      func() time.Time
 	Logger   *slog.Logger
 }
@@ -93,9 +92,6 @@ type Portal struct {
 func New(c Config) (*Portal, error) {
 	if c.Sessions == nil || c.Provider == nil || c.Passkeys == nil || c.Tickets == nil || c.Pages == nil || c.Now == nil || c.Logger == nil {
 		return nil, errors.New("portal: incomplete configuration")
-	}
-	if c.Roster == nil {
-		c.Roster = func(p authn.Person) authn.Person { return p }
 	}
 	origin, ok := canonicalOrigin(c.SignIn)
 	if !ok {

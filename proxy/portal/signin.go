@@ -166,7 +166,7 @@ func (p *Portal) callback(w http.ResponseWriter, r *http.Request, v Visit) error
 		return err
 	}
 	s, err := p.Sessions.SignIn(w, r, hostOf(p.origin), session.NewSession{
-		Person: p.Roster(result.Person), AuthTime: result.AuthTime, ProviderSession: result.ProviderSession,
+		Person: result.Person, AuthTime: result.AuthTime, ProviderSession: result.ProviderSession,
 		IDToken: result.IDToken, RefreshToken: result.RefreshToken,
 	})
 	if err != nil {

@@ -33,21 +33,14 @@ type Entry struct {
 }
 
 // Complete returns p with what the roster knows. The roster wins over the
-// countries claim: it is the list the company keeps.
+// countries claim: it is the list the company keeps. Time zone and first day come from
+// nowhere else: p has them from the roster, or not at all.
 func (r Roster) Complete(p authn.Person) authn.Person {
-	e, ok := r[p.Email]
-	if !ok {
-		return p
-	}
+	e := r[p.Email]
 	if len(e.Countries) > 0 {
 		p.Countries = e.Countries
 	}
-	if e.TimeZone != "" {
-		p.TimeZone = e.TimeZone
-	}
-	if !e.Started.IsZero() {
-		p.StartedAt = e.Started
-	}
+	p.TimeZone, p.StartedAt = e.TimeZone, e.Started
 	return p
 }
 
