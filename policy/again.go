@@ -1,12 +1,11 @@
 package policy
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
 	"math"
 	"regexp"
 	"slices"
+	"strconv"
 	"time"
 
 	"go.yaml.in/yaml/v4"
@@ -16,11 +15,11 @@ import (
 
 // again is a re-verification at random: `every: 4h`, `jitter: 2h`, `hours: "09:00-18:00"`.
 //
-// When it is due is drawn once for each assertion, uniformly from every - jitter to every + jitter: a hash of
-// the policy, the rule, the session and the time of the assertion. So every replica comes to the same
-// answer without talking, a computation made again comes to the same answer, and somebody who does not
-// have the policy file cannot work out when the next question will come. Another policy, even one that
-// was only formatted, draws anew.
+// When it is due is drawn once for each assertion, uniformly from every - jitter to every + jitter: a keyed hash
+// of the policy, the rule, the session and the time of the assertion. So every replica, which has the same key from the
+// store, comes to the same answer without talking, a computation made again comes to the same answer, and somebody
+// who has the policy file and all that `whoami` tells cannot work out when the next question will come. Another
+// policy, even one that was only formatted, draws anew.
 type again struct {
 	every, jitter time.Duration
 	hours         *hours // nil: at any hour
@@ -127,11 +126,9 @@ func (p *Policy) drawn(r *rule, f *Facts) time.Duration {
 	if r.again.jitter == 0 {
 		return r.again.every
 	}
-	// The parts are of fixed length, or cannot hold a zero byte.
-	text := fmt.Appendf(nil, "%s\x00%s\x00%s\x00", p.hash, r.name, f.Session.ID)
-	sum := sha256.Sum256(binary.BigEndian.AppendUint64(text, uint64(asserted(f).Unix())))
 	wide := uint64(2*r.again.jitter) + 1
-	return r.again.every - r.again.jitter + time.Duration(binary.BigEndian.Uint64(sum[:8])%wide)
+	at := strconv.FormatInt(asserted(f).Unix(), 10)
+	return r.again.every - r.again.jitter + time.Duration(p.draws.draw("again", p.hash, r.name, f.Session.ID, at)%wide)
 }
 
 // due is how old the assertion of f may be: as drawn, and any age outside of the hours.

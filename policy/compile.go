@@ -1,7 +1,9 @@
 package policy
 
 import (
+	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"reflect"
@@ -29,6 +31,7 @@ type Policy struct {
 	tests      []test
 	words      *vocabulary // for files of tests
 	zones      *zones
+	draws      DrawKey
 	invariants []Invariant
 
 	nothingAnswers bool // see Asked
@@ -72,6 +75,36 @@ func (p *Policy) Rules() []RuleInfo {
 		out[i] = RuleInfo{Name: r.name, Line: r.line, Report: r.report, Reads: r.reads}
 	}
 	return out
+}
+
+// DrawKey is the secret behind what a policy draws: when it asks again at random, and who is in a
+// percentage. Without it, whoever can read the policy and their own session could work both out. The zero key is no
+// secret: it is what a policy is tested and simulated with, so that the outcome is the same everywhere.
+type DrawKey [32]byte
+
+// Keyed returns the policy with what it draws drawn by key. One that Compile returns draws by the zero key.
+func (p *Policy) Keyed(key DrawKey) *Policy {
+	q := *p
+	q.draws = key
+	return &q
+}
+
+// Draws reports whether a decision can depend on the key.
+func (p *Policy) Draws() bool {
+	return slices.ContainsFunc(p.rules, func(r rule) bool {
+		return r.again != nil && r.again.jitter > 0 || r.share != nil && r.share.percent > 0 && r.share.percent < 100
+	})
+}
+
+// draw is a number that nobody without the key can tell from any other. The parts must be of fixed length, or
+// must not be able to hold a zero byte; the first says what is drawn.
+func (k DrawKey) draw(parts ...string) uint64 {
+	mac := hmac.New(sha256.New, k[:])
+	for _, p := range parts {
+		mac.Write([]byte(p))
+		mac.Write([]byte{0})
+	}
+	return binary.BigEndian.Uint64(mac.Sum(nil))
 }
 
 // Compile compiles a policy file and runs its tests. Its error is [Diagnostics], all that is

@@ -156,7 +156,7 @@ func (p *Policy) outcome(r *rule, k key, f *Facts, d Decision) (Outcome, string)
 	switch {
 	case r.report:
 		return OutcomeReported, "it is in report mode"
-	case r.reports(f):
+	case p.reports(r, f):
 		return OutcomeReported, "it is enforced for others (" + r.share.String() + ")"
 	case slices.Contains(d.Rules, r.name):
 		if r.action == StepUp {

@@ -1,8 +1,6 @@
 package policy
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -56,8 +54,8 @@ func (s *share) String() string {
 
 // includes reports whether the rule is enforced for u. Each person has a place from 0 to 99 for each
 // rule, whatever else is in the policy: who is in it at 10 % stays in it at 20 %, and another rule begins
-// with others.
-func (s *share) includes(rule string, u User) bool {
+// with others. The place is keyed: an insider who reads the policy must not know that a rule only reports for them.
+func (s *share) includes(key DrawKey, rule string, u User) bool {
 	if slices.ContainsFunc(s.groups, func(g string) bool { return slices.Contains(u.Groups, g) }) {
 		return true
 	}
@@ -67,11 +65,10 @@ func (s *share) includes(rule string, u User) bool {
 			return false
 		}
 	}
-	sum := sha256.Sum256([]byte(rule + "\x00" + person))
-	return binary.BigEndian.Uint64(sum[:8])%100 < uint64(s.percent)
+	return key.draw("share", rule, person)%100 < uint64(s.percent)
 }
 
 // reports reports whether the rule only reports, for the person whom f is about.
-func (r *rule) reports(f *Facts) bool {
-	return r.report || r.share != nil && !r.share.includes(r.name, f.User)
+func (p *Policy) reports(r *rule, f *Facts) bool {
+	return r.report || r.share != nil && !r.share.includes(p.draws, r.name, f.User)
 }

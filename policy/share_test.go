@@ -75,13 +75,13 @@ rules:
 // Somebody who cannot be told apart is not in the share, and people are told apart by issuer and subject.
 func TestShareKnowsPeople(t *testing.T) {
 	s := &share{percent: 100}
-	if s.includes("r", User{}) || !s.includes("r", User{Email: "a@example.com"}) || !s.includes("r", User{Subject: "a"}) {
+	if s.includes(DrawKey{}, "r", User{}) || !s.includes(DrawKey{}, "r", User{Email: "a@example.com"}) || !s.includes(DrawKey{}, "r", User{Subject: "a"}) {
 		t.Error("who is in 100 %")
 	}
 	in := map[bool]int{}
 	for i := range 100 {
 		u := User{Subject: "same", Issuer: fmt.Sprint(i), Email: "same@example.com"}
-		in[(&share{percent: 50}).includes("r", u)]++
+		in[(&share{percent: 50}).includes(DrawKey{}, "r", u)]++
 	}
 	if in[true] == 0 || in[false] == 0 {
 		t.Errorf("the issuer makes no difference: %v", in)

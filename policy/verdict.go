@@ -161,7 +161,7 @@ func (p *Policy) question(r *rule, f *Facts) question {
 func (j *judgement) score(matches []match) (sum int, action Action) {
 	q := question{maxAge: j.policy.thresholds.maxAge}
 	for _, m := range matches {
-		if r := &j.policy.rules[m.rule]; r.score > 0 && !r.reports(j.facts) {
+		if r := &j.policy.rules[m.rule]; r.score > 0 && !j.policy.reports(r, j.facts) {
 			sum += r.score
 			q.here, q.browser = q.here || r.reads.network, q.browser || r.reads.browser
 		}
@@ -188,7 +188,7 @@ func (j *judgement) rules(matches []match, score int, scored Action) {
 		if r.score > 0 {
 			action, maxAge = scored, j.policy.thresholds.maxAge
 		}
-		if r.reports(j.facts) {
+		if j.policy.reports(r, j.facts) {
 			j.report(r, score)
 			continue
 		}

@@ -21,6 +21,7 @@ import (
 	"sallyport/authn/signin"
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/cmd/sallyport/internal/sqlstore"
+	"sallyport/policy"
 	"sallyport/policy/behavior"
 	"sallyport/policy/ipintel"
 	"sallyport/proxy"
@@ -62,6 +63,7 @@ type app struct {
 	notify   *edge.Notifier     // nil: nobody is told how we are
 	reloads  reloads
 	policies policyDesk
+	draws    policy.DrawKey // of this installation
 	drain    time.Duration
 	stopping atomic.Bool // readiness is over, requests in flight go on
 
@@ -125,6 +127,12 @@ func (a *app) assemble(ctx context.Context) (err error) {
 		return err
 	}
 	a.onClose("store", func(context.Context) error { return a.store.Close() })
+	if a.draws, err = makeDrawKey(ctx, a.store); err != nil {
+		return err
+	}
+	if s.Policy = s.Policy.Keyed(a.draws); s.Shadow != nil {
+		s.Shadow = s.Shadow.Keyed(a.draws)
+	}
 	if a.audit, err = openAudit(ctx, c, a.store, a.logger); err != nil {
 		return err
 	}

@@ -74,7 +74,7 @@ func (p policyExplainCmd) Run(ctx context.Context, g *globals, std stdio) error 
 	if err := p.change(compiled, facts); err != nil {
 		return err
 	}
-	e := compiled.Explain(facts)
+	e := keyedAsHere(ctx, g, std, compiled).Explain(facts)
 	if p.JSON {
 		return printJSON(std.out, e)
 	}

@@ -140,7 +140,7 @@ func (a *app) noteStart(ctx context.Context) error {
 func (a *app) changePolicy(ctx context.Context, c *config.Config, h how) (guardReport, error) {
 	next := *a.gate.Current()
 	var err error
-	if next.Policy, next.Shadow, err = compilePolicies(c, next.Intel); err != nil {
+	if next.Policy, next.Shadow, err = a.compilePolicies(c, next.Intel); err != nil {
 		return guardReport{}, err
 	}
 	outcome, report, err := a.vet(ctx, c, &next, h)

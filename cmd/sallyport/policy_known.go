@@ -47,6 +47,7 @@ func (p policyExplainCmd) known(ctx context.Context, g *globals, std stdio) erro
 	if err != nil {
 		return err
 	}
+	now = keyedAsHere(ctx, g, std, now)
 	if p.Session != "" {
 		return p.knownSession(ctx, g, std, c, intel, now)
 	}
@@ -265,7 +266,7 @@ func (p policyExplainCmd) knownIncident(ctx context.Context, g *globals, std std
 		}
 	}
 	if r.Policy != now.Hash() {
-		k.Then = p.policyOfThen(ctx, g, c, intel, r, &k.Notes)
+		k.Then = p.policyOfThen(ctx, g, std, c, intel, r, &k.Notes)
 	}
 	return k.print(std, p.JSON)
 }
@@ -284,7 +285,7 @@ func lackingOf(raw []byte, version int, names []string) []string {
 
 // policyOfThen explains with the policy that decided, if its text is kept and still
 // fits the configuration.
-func (p policyExplainCmd) policyOfThen(ctx context.Context, g *globals, c *config.Config, intel *ipintel.Snapshot, r audit.Record, notes *[]string) *policy.Explanation {
+func (p policyExplainCmd) policyOfThen(ctx context.Context, g *globals, std stdio, c *config.Config, intel *ipintel.Snapshot, r audit.Record, notes *[]string) *policy.Explanation {
 	note := func(why string) *policy.Explanation {
 		*notes = append(*notes, "the policy has changed since, and by which rules it was decided is only what the record says: "+why)
 		return nil
@@ -307,6 +308,6 @@ func (p policyExplainCmd) policyOfThen(ctx context.Context, g *globals, c *confi
 		return note("its text does not fit the present configuration")
 	}
 	*notes = append(*notes, "the policy has changed since")
-	e := then.Explain(r.Facts)
+	e := keyedAsHere(ctx, g, std, then).Explain(r.Facts)
 	return &e
 }

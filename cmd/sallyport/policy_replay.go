@@ -68,6 +68,7 @@ func (p policyReplayCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	if err != nil {
 		return err
 	}
+	candidate = keyedAsHere(ctx, g, std, candidate)
 	files := p.Audit
 	if len(files) == 0 {
 		if files, err = audit.Segments(c.AuditFile); err != nil {

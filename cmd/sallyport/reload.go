@@ -128,7 +128,7 @@ func (a *app) reload(ctx context.Context) error {
 	a.policies.seen = digestOf(c.PolicySource, c.ShadowSource)
 	h := how{origin: "signal"}
 	next := *a.gate.Current()
-	if next.Policy, next.Shadow, err = compilePolicies(c, a.intel.Current()); err != nil {
+	if next.Policy, next.Shadow, err = a.compilePolicies(c, a.intel.Current()); err != nil {
 		a.refusePolicy(ctx, c.PolicySource, h, err)
 		return err
 	}

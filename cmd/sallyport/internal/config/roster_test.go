@@ -94,7 +94,7 @@ func TestRosterCompletesAPerson(t *testing.T) {
 	for _, c := range []struct{ given, want authn.Person }{
 		{authn.Person{Email: "a@example.com", Countries: []string{"US"}}, authn.Person{Email: "a@example.com", Countries: []string{"DE"}, TimeZone: "Europe/Berlin", StartedAt: first}},
 		{authn.Person{Email: "b@example.com", Countries: []string{"US"}}, authn.Person{Email: "b@example.com", Countries: []string{"US"}}},
-		{authn.Person{Email: "b@example.com", StartedAt: earlier}, authn.Person{Email: "b@example.com", StartedAt: earlier}},
+		{authn.Person{Email: "b@example.com", StartedAt: earlier, TimeZone: "UTC"}, authn.Person{Email: "b@example.com"}}, // as a roster of before said
 		{authn.Person{Email: "c@example.com", Countries: []string{"US"}}, authn.Person{Email: "c@example.com", Countries: []string{"US"}}},
 	} {
 		if d := cmp.Diff(c.want, r.Complete(c.given)); d != "" {
