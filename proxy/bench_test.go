@@ -241,7 +241,7 @@ func BenchmarkRequest(b *testing.B) {
 		p.change = func(c *proxy.Config) {
 			c.Audit = log
 			routes, err := upstream.NewTable([]upstream.RouteConfig{
-				{Name: "treasury", From: treasury, To: []string{up.URL}}, {Name: "wiki", From: wiki + "/wiki", To: []string{up.URL}}, {Name: "sidecar", From: login + "/app", To: []string{up.URL}},
+				{Name: "treasury", From: treasury, To: []string{up.URL}}, {Name: "wiki", From: wiki + "/wiki", To: []string{up.URL}}, {Name: "desk", From: desk + "/app", To: []string{up.URL}},
 			})
 			if err != nil {
 				b.Fatal(err)

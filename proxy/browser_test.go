@@ -291,7 +291,7 @@ func (b *browser) enroll(sub string) *browser {
 func (g *rig) enrolled(sub, addr string) *browser {
 	g.Helper()
 	b := g.browser(addr).enroll(sub)
-	for _, tool := range []string{treasury + "/", wiki + "/wiki"} {
+	for _, tool := range []string{treasury + "/", wiki + "/wiki", desk + "/app"} {
 		if a := b.follow(tool); a.StatusCode != 200 && a.StatusCode != 405 && sub != "carol" { // 405: a JSON-RPC node has no pages
 			g.Fatalf("%s cannot open %s: %d %s", sub, tool, a.StatusCode, a.body)
 		}

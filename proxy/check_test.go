@@ -256,3 +256,22 @@ func TestNewRefusesHalfAGate(t *testing.T) {
 		}
 	}
 }
+
+// The configuration refuses it, and so does whatever else would put a gate together.
+func TestNoGateWithAToolOnTheSignInHost(t *testing.T) {
+	for _, from := range []string{login, login + "/app", login + ":8443", "http://login.example.test", "https://LOGIN.example.test./"} {
+		full := newRig(t).gate.Config
+		routes, err := upstream.NewTable([]upstream.RouteConfig{
+			{Name: "treasury", From: treasury, To: []string{"http://10.0.0.1"}}, {Name: "tool", From: from, To: []string{"http://10.0.0.2"}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := *full.Snapshot
+		s.Routes = routes
+		full.Snapshot = &s
+		if _, err := proxy.New(full); err == nil || !strings.Contains(err.Error(), `route "tool" is on the host that people sign in at`) {
+			t.Errorf("%s: %v", from, err)
+		}
+	}
+}

@@ -149,6 +149,9 @@ func New(c Config) (*Gate, error) {
 	if c.Sessions == nil || c.Audit == nil || c.Portal == nil || c.Pages == nil || c.Forwarder == nil || c.SignIn == "" || c.Now == nil || c.Logger == nil {
 		return nil, errors.New("gate: incomplete configuration")
 	}
+	if err := apart(c.SignIn, c.Snapshot.Routes); err != nil {
+		return nil, err
+	}
 	if c.Trace != nil && c.Observe == nil {
 		return nil, errors.New("gate: traces without an observer")
 	}

@@ -39,6 +39,7 @@ const (
 	login    = "https://login.example.test"
 	treasury = "https://treasury.example.test"
 	wiki     = "https://wiki.example.test"
+	desk     = "https://desk.example.test"
 
 	home     = "203.0.113.7"
 	cafe     = "203.0.113.99" // another address that nobody knows anything about
@@ -273,7 +274,7 @@ func (g *rig) complete(p authn.Person) authn.Person {
 }
 
 func grants() map[string]policy.Grant {
-	return map[string]policy.Grant{"treasury": {Groups: []string{"treasury"}}, "wiki": {Everyone: true}, "sidecar": {Everyone: true}}
+	return map[string]policy.Grant{"treasury": {Groups: []string{"treasury"}}, "wiki": {Everyone: true}, "desk": {Everyone: true}}
 }
 
 func newRig(t testing.TB, changes ...func(*plan)) *rig {
@@ -311,7 +312,7 @@ func newRig(t testing.TB, changes ...func(*plan)) *rig {
 	g.must(err)
 	external, err := url.Parse(login)
 	g.must(err)
-	g.portal, err = portal.New(portal.Config{SignIn: external, Origins: []string{treasury, wiki}, Sessions: g.sessions, Provider: g.provider,
+	g.portal, err = portal.New(portal.Config{SignIn: external, Origins: []string{treasury, wiki, desk}, Sessions: g.sessions, Provider: g.provider,
 		Passkeys: passkeys, Tickets: g.desk, Pages: g.pages, Now: now, Logger: logger})
 	g.must(err)
 	c := proxy.Config{
@@ -362,7 +363,7 @@ func (g *rig) snapshot(p plan) *proxy.Snapshot {
 	routes, err := upstream.NewTable([]upstream.RouteConfig{
 		{Name: "treasury", From: treasury, To: to("http://10.0.0.1:3000")},
 		{Name: "wiki", From: wiki + "/wiki", To: to("http://10.0.0.2:3000")},
-		{Name: "sidecar", From: login + "/app", To: to("http://10.0.0.3:3000")},
+		{Name: "desk", From: desk + "/app", To: to("http://10.0.0.3:3000")},
 	})
 	g.must(err)
 	clients, err := clientip.New(p.clients)
@@ -376,7 +377,7 @@ func (g *rig) snapshot(p plan) *proxy.Snapshot {
 
 func (g *rig) compile(source string, grants map[string]policy.Grant) *policy.Policy {
 	g.Helper()
-	p, err := policy.Compile(policy.Config{Name: "policy.yaml", Source: []byte(source), Routes: []string{"treasury", "wiki", "sidecar"}, Grants: grants})
+	p, err := policy.Compile(policy.Config{Name: "policy.yaml", Source: []byte(source), Routes: []string{"treasury", "wiki", "desk"}, Grants: grants})
 	g.must(err)
 	return p
 }

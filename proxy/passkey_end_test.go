@@ -10,8 +10,8 @@ import (
 	"sallyport/authn"
 )
 
-// doors are what a session opens, one on each kind of host.
-var doors = []string{treasury + "/", wiki + "/wiki", login + "/app"}
+// doors are what a session opens, one on each host.
+var doors = []string{treasury + "/", wiki + "/wiki", desk + "/app"}
 
 // opens wants every door to answer with the given status, without a navigation.
 func (b *browser) opens(status int) {
@@ -78,7 +78,7 @@ func TestRemovedPasskeyEndsItsSessions(t *testing.T) {
 	phone := g.browser(home)
 	page := phone.signIn(login+"/.sallyport/enroll?ticket="+g.ticket("alice@example.test"), "alice")
 	phone.pressAndGo(phone.pressAndGo(page))
-	for _, to := range doors[:2] {
+	for _, to := range doors {
 		phone.follow(to)
 	}
 

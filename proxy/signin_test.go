@@ -98,7 +98,7 @@ func TestAttackS2SignOut(t *testing.T) {
 			t.Error("the cookie is still there")
 		}
 		g.tool.requests()
-		for _, to := range []string{treasury + "/", wiki + "/wiki", login + "/app"} {
+		for _, to := range []string{treasury + "/", wiki + "/wiki", desk + "/app"} {
 			r := thief.request("GET", to, "")
 			if a := thief.do(r); a.StatusCode != 401 {
 				t.Errorf("after signing out at %s a copied cookie opens %s: %d", host, to, a.StatusCode)

@@ -86,14 +86,19 @@ func TestAttackW8BetweenSignInAndPasskey(t *testing.T) {
 	if b.level() != "signed_in" {
 		t.Fatalf("level %s", b.level())
 	}
-	for _, to := range []string{treasury + "/", login + "/app", login + "/app/x"} {
+	for _, to := range []string{treasury + "/", desk + "/app", desk + "/app/x"} {
 		if a := b.follow(to); !strings.Contains(a.body, `data-action="verify"`) {
 			t.Errorf("%s ends at %s: %d", to, a.at, a.StatusCode)
 		}
 	}
 	// Nor does a cookie of this level get anywhere by itself.
-	if a := b.do(b.request("POST", login+"/app", "x")); a.StatusCode != 401 || a.code() != "insufficient_user_authentication" {
+	if a := b.do(b.request("POST", desk+"/app", "x")); a.StatusCode != 401 || a.code() != "not_signed_in" {
 		t.Errorf("%d %s", a.StatusCode, a.body)
+	}
+	stranger := b.clone(home)
+	stranger.cookies["desk.example.test"] = b.cookies["login.example.test"]
+	if a := stranger.do(stranger.request("POST", desk+"/app", "x")); a.StatusCode != 401 {
+		t.Errorf("the sign-in host's cookie on a tool's host: %d %s", a.StatusCode, a.body)
 	}
 	for _, p := range []string{"account", "enroll"} {
 		if a := b.follow(login + "/.sallyport/" + p); a.StatusCode == 200 && !strings.Contains(a.body, `data-action="verify"`) {

@@ -50,7 +50,7 @@ func TestAssertionsReachTheTool(t *testing.T) {
 			if err != nil || claims.Email != "alice@example.test" || claims.Audience != c[1] {
 				t.Errorf("%s: %+v, %v", c[0], claims, err)
 			}
-			for _, other := range []string{"sidecar", "treasury", "wiki"} {
+			for _, other := range []string{"desk", "treasury", "wiki"} {
 				if other != c[1] {
 					if _, err := assertion.Verify(tokens[0], []byte(keys.body), assertion.Expected{Issuer: login, Audience: other, Now: g.clock.Now()}); err == nil {
 						t.Errorf("what was said to %s is good for %s", c[1], other)

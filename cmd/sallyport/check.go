@@ -77,6 +77,7 @@ func sourceMistakes(c *config.Config, intel *ipintel.Snapshot) (found []error) {
 
 // notes are what an operator should know before serving, though it is not wrong.
 func notes(c *config.Config) (list []string) {
+	list = c.HostNotes()
 	if c.OIDC.ClientSecret == secretPlaceholder {
 		list = append(list, c.OIDC.ClientSecretFile+" still holds the placeholder; nobody can sign in before the client secret is there")
 	}

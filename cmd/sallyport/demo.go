@@ -38,9 +38,10 @@ func (d demoCmd) Run(ctx context.Context, std stdio) error {
 	if err != nil {
 		return err
 	}
-	externalURL, secret := "http://localhost:"+port, rand.Text()
+	signIn, tool := demo.Origins(port)
+	secret := rand.Text()
 	addresses := demo.Addresses{Front: l.front.Addr().String(), Proxy: l.proxy.Addr().String(), Ops: l.ops.Addr().String(), Provider: l.provider.Addr().String(), Console: l.console.Addr().String()}
-	file, err := demo.Write(dir, addresses, externalURL, secret)
+	file, err := demo.Write(dir, addresses, signIn, tool, secret)
 	if err != nil {
 		return err
 	}
@@ -48,11 +49,11 @@ func (d demoCmd) Run(ctx context.Context, std stdio) error {
 	if d.Log {
 		logger = slog.New(slog.NewTextHandler(std.err, nil))
 	}
-	idp, err := demo.IdP(addresses, externalURL, secret, logger)
+	idp, err := demo.IdP(addresses, signIn, secret, logger)
 	if err != nil {
 		return err
 	}
-	stop := serveAll(map[net.Listener]http.Handler{l.provider: idp, l.console: demo.Console(), l.front: demo.ByName(externalURL, demo.Front(addresses.Proxy))})
+	stop := serveAll(map[net.Listener]http.Handler{l.provider: idp, l.console: demo.Console(), l.front: demo.ByName(signIn, tool, demo.Front(addresses.Proxy))})
 	defer stop()
 
 	c, err := config.Load(file)
@@ -67,7 +68,7 @@ func (d demoCmd) Run(ctx context.Context, std stdio) error {
 	if err != nil {
 		return errors.Join(err, a.close(ctx))
 	}
-	printDemo(std, externalURL, tickets)
+	printDemo(std, tool, tickets)
 	return a.serve(ctx, l.proxy, l.ops, nil)
 }
 
@@ -126,22 +127,22 @@ func demoTickets(ctx context.Context, a *app) ([]string, error) {
 	return urls, nil
 }
 
-func printDemo(std stdio, externalURL string, tickets []string) {
+func printDemo(std stdio, tool string, tickets []string) {
 	fmt.Fprintf(std.out, `Sallyport demo: a treasury console behind the real product, on this machine only.
 
 1. Enrol as Alice with her ticket (pick Alice, then create a passkey with this
    computer's fingerprint, face or PIN, or with a security key):
      %s
-2. Open the treasury console:
+2. Open the treasury console, which has a host of its own:
      %s/
 3. In the bar at the top, choose where you connect from. A VPN exit has to prove
    itself again; AWS, Tor and Pyongyang are blocked. After three countries within an
    hour, home has to prove itself too. "Make a payment" wants a proof that is at most a
    minute old.
 
-`, tickets[0], externalURL)
+`, tickets[0], tool)
 	for i, p := range demo.People[1:] {
 		fmt.Fprintf(std.out, "A ticket for %s (%s):\n     %s\n", p.Name, p.Does, tickets[i+1])
 	}
-	fmt.Fprintf(std.out, "\nNo passkey on this computer? In Chrome: developer tools, More tools, WebAuthn, add a virtual\nauthenticator with resident keys and user verification.\n\nEverything is forgotten when you press Ctrl-C.\n")
+	fmt.Fprintf(std.out, "\nNo passkey on this computer? In Chrome: developer tools, More tools, WebAuthn, add a virtual\nauthenticator with resident keys and user verification. Safari finds tool.localhost once\n/etc/hosts has the line: 127.0.0.1 tool.localhost\n\nEverything is forgotten when you press Ctrl-C.\n")
 }

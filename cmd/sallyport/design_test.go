@@ -110,7 +110,7 @@ ip_data:
     - {name: aws, signal: hosting, file: lists/aws.json, format: aws}  # aws | gcp | azure | cidr | csv
 routes:
   - name: treasury
-    from: http://treasury.localhost:8080   # host, optionally with a path prefix; or "/" of external_url for a sidecar
+    from: http://treasury.localhost:8080   # host, optionally with a path prefix; never on external_url's own origin
     to: http://127.0.0.1:3000              # one or several
     allow: {groups: [treasury], emails: [], domains: [], everyone: false}   # required: no allow, no route
 `

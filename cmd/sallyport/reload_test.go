@@ -21,7 +21,7 @@ func TestFailingReloadKeepsEverything(t *testing.T) {
 		"invariant":     {"policy.yaml", "rules:", "invariants: [{never: allow, when: ip.relay}]\nrules:"},
 		"configuration": {"sallyport.yaml", "client_id:", "client_ID:"},
 		"roster":        {"people.csv", "alice@example.com", "alice"},
-		"route":         {"sallyport.yaml", "http://treasury.localhost:8080", "/docs"},
+		"route":         {"sallyport.yaml", "http://treasury.localhost:8080", "http://wiki.localhost:8080/docs"},
 		"secret":        {"secret", "a-client-secret", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -30,7 +30,7 @@ func TestFailingReloadKeepsEverything(t *testing.T) {
 			before, tools := *d.gate.Current(), d.routes.Load()
 			// Right changes everywhere, and one that is wrong.
 			d.edit("policy.yaml", "max_age: 5m", "max_age: 6m")
-			d.edit("sallyport.yaml", "from: /wiki", "from: /docs")
+			d.edit("sallyport.yaml", "localhost:8080/wiki", "localhost:8080/docs")
 			d.edit("sallyport.yaml", "[127.0.0.1]", "[127.0.0.1, 10.0.0.1]")
 			d.edit("people.csv", ",US,", ",DE,")
 			d.edit(breaks[0], breaks[1], breaks[2])
@@ -57,7 +57,7 @@ func TestReloadAppliesEverythingTogether(t *testing.T) {
 	defer d.closeApp()
 	before := *d.gate.Current()
 	d.edit("policy.yaml", "max_age: 5m", "max_age: 6m")
-	d.edit("sallyport.yaml", "from: /wiki", "from: /docs")
+	d.edit("sallyport.yaml", "localhost:8080/wiki", "localhost:8080/docs")
 	d.edit("people.csv", ",US,", ",DE,")
 	d.hangup(t.Context())
 	after := *d.gate.Current()
@@ -68,7 +68,7 @@ func TestReloadAppliesEverythingTogether(t *testing.T) {
 		t.Errorf("roster: %v", p.Countries)
 	}
 	links := d.tools(authn.Person{Groups: []string{"treasury"}})
-	if len(links) != 2 || links[1].URL != "http://localhost:8080/docs" {
+	if len(links) != 2 || links[1].URL != "http://wiki.localhost:8080/docs" {
 		t.Errorf("account page: %v", links)
 	}
 	if d.reloads.applied.Load() != 1 || d.reloads.lastRefused.Load() {

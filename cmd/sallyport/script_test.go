@@ -102,7 +102,7 @@ routes:
     to: http://127.0.0.1:3000
     allow: {groups: [treasury]}
   - name: wiki
-    from: /wiki
+    from: http://wiki.localhost:8080/wiki
     to: http://127.0.0.1:3001
     allow: {everyone: true}
 `,

@@ -152,18 +152,18 @@ func writePair(t *testing.T, write func(name, content string), serial int64, hos
 	write("tls.key", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})))
 }
 
-// https asks for /wiki over TLS, offering these protocols.
+// https asks for the wiki over TLS, offering these protocols.
 func (r *running) https(protocols *http.Protocols) *http.Response {
 	r.t.Helper()
 	transport := &http.Transport{
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true, ServerName: "access.example.com"}, // its own certificate
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true, ServerName: "wiki.example.com"}, // its own certificate
 		Protocols:       protocols,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "tcp", r.data)
 		},
 	}
 	defer transport.CloseIdleConnections()
-	res, err := (&http.Client{Transport: transport}).Get("https://access.example.com/wiki")
+	res, err := (&http.Client{Transport: transport}).Get("https://wiki.example.com/wiki")
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -182,10 +182,11 @@ func TestTLS(t *testing.T) {
 		}
 	}
 	certs := t.TempDir()
-	writePair(t, writePairIn(certs), 1, "access.example.com")
+	writePair(t, writePairIn(certs), 1, "access.example.com", "wiki.example.com")
 	d := newDeployment(t,
 		[3]string{"sallyport.yaml", "external_url: http://localhost:${PORT}", "external_url: https://access.example.com\ntls: {cert_file: " + certs + "/tls.crt, key_file: " + certs + "/tls.key}"},
 		[3]string{"sallyport.yaml", "http://treasury.localhost:8080", "https://treasury.example.com"},
+		[3]string{"sallyport.yaml", "http://wiki.localhost:8080", "https://wiki.example.com"},
 		[3]string{"sallyport.yaml", "trusted_proxies: [127.0.0.1]\n", ""},
 	)
 	r := d.run()
@@ -198,7 +199,7 @@ func TestTLS(t *testing.T) {
 			t.Errorf("HTTP/%d: %s %s, certificate %v", major, res.Proto, res.Status, res.TLS.PeerCertificates[0].SerialNumber)
 		}
 	}
-	writePair(t, writePairIn(certs), 2, "access.example.com")
+	writePair(t, writePairIn(certs), 2, "access.example.com", "wiki.example.com")
 	r.hup <- syscall.SIGHUP
 	r.hup <- syscall.SIGHUP // taken when the first is done
 	if got := r.https(two).TLS.PeerCertificates[0].SerialNumber.Int64(); got != 2 {

@@ -146,7 +146,7 @@ func TestCheckLooksAtTheCertificate(t *testing.T) {
 	writePair(t, put, 2, "access.example.com")
 	put("tls.key", string(key))
 	status, _, stderr = command(t, "check", "--config", filepath.Join(dir, "sallyport.yaml"))
-	if status != 2 || !strings.Contains(stderr, "sallyport.yaml:22:6: private key does not match public key") {
+	if status != 2 || !strings.Contains(stderr, "sallyport.yaml:23:6: private key does not match public key") {
 		t.Errorf("status %d\n%s", status, stderr)
 	}
 	if _, err := config.Load(filepath.Join(dir, "sallyport.yaml")); err == nil {

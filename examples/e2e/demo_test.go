@@ -12,7 +12,7 @@ import (
 
 var (
 	demoTicket  = regexp.MustCompile(`http://localhost:\d+/\.sallyport/enroll\?ticket=\S+`)
-	demoConsole = regexp.MustCompile(`(http://localhost:\d+)/\s`)
+	demoConsole = regexp.MustCompile(`(http://tool\.localhost:\d+)/\s`)
 )
 
 // TestDemo walks through what `sallyport demo` promises a newcomer.

@@ -16,6 +16,16 @@ func bracket(name string) string {
 	return name
 }
 
+// CanonicalHost spells a host as a [Target] of that scheme has it: the name alone, and
+// with the port unless that is the scheme's own.
+func CanonicalHost(scheme, raw string) (hostname, host string, err error) {
+	t := Target{Scheme: scheme}
+	if err := t.setHost(raw); err != nil {
+		return "", "", err
+	}
+	return t.Hostname, t.Host, nil
+}
+
 // setHost fills Host, Hostname and Port from a Host header or :authority.
 func (t *Target) setHost(raw string) error {
 	name, port, err := splitHost(raw)

@@ -2,9 +2,9 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -70,7 +70,7 @@ func drive(t *target, n, c int) (result, error) {
 
 // one is one connection's share.
 func one(host string, request []byte, n int) ([]time.Duration, error) {
-	conn, err := net.Dial("tcp", host)
+	conn, err := dialLoopback(context.Background(), "tcp", host)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -26,7 +27,7 @@ func acceptSocket(w http.ResponseWriter, _ *http.Request) {
 
 // openSocket opens one through the product.
 func openSocket(t *target, host string) (net.Conn, error) {
-	conn, err := net.Dial("tcp", host)
+	conn, err := dialLoopback(context.Background(), "tcp", host)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +50,7 @@ func openSocket(t *target, host string) (net.Conn, error) {
 // sockets opens n idle WebSockets of one session through the product, says what they take, then signs
 // out and says when they are closed.
 func sockets(s *stage, t *target, n int) error {
-	host := strings.TrimPrefix(s.base, "http://")
+	host := strings.TrimPrefix(s.tool, "http://")
 	before := rss(t.pid)
 	conns := make([]net.Conn, n)
 	errs := make([]error, n)
@@ -93,7 +94,7 @@ func sockets(s *stage, t *target, n int) error {
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Origin", s.base)
 	req.Header.Set("Sec-Fetch-Site", "same-origin")
-	req.Header.Set("Cookie", t.cookie)
+	req.Header.Set("Cookie", s.signedIn)
 	req.Header.Set("X-Forwarded-For", t.from)
 	start := time.Now()
 	res, err := http.DefaultClient.Do(req)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -25,7 +26,9 @@ type stage struct {
 	binary   string
 	upstream string
 	bare     string
-	base     string
+	base     string // where people sign in
+	tool     string // where the tool is, on a host of its own
+	signedIn string // the session cookie of base
 	ops      string
 	idp      *authntest.IdP
 	pids     map[string]int
@@ -82,7 +85,7 @@ func (s *stage) close() {
 func (s *stage) product(ipdata string, verbose bool) error {
 	listen := freeAddr()
 	_, port, _ := net.SplitHostPort(listen)
-	s.base, s.ops = "http://localhost:"+port, freeAddr()
+	s.base, s.tool, s.ops = "http://localhost:"+port, "http://tool.localhost:"+port, freeAddr()
 	idpAddr := freeAddr()
 	var err error
 	s.idp, err = authntest.NewIdP(authntest.IdPConfig{
@@ -111,8 +114,8 @@ audit: {file: state/audit.jsonl}
 policy: policy.yaml
 limits: {streams_per_session: 20000}
 routes:
-  - {name: tool, from: /, to: "http://%s", allow: {groups: [treasury]}}
-%s`, listen, s.ops, s.base, idpAddr, s.upstream, ipSources(ipdata))
+  - {name: tool, from: "%s", to: "http://%s", allow: {groups: [treasury]}}
+%s`, listen, s.ops, s.base, idpAddr, s.tool, s.upstream, ipSources(ipdata))
 	for name, text := range map[string]string{"sallyport.yaml": config, "secret": "bench-secret", "policy.yaml": policy(ipdata)} {
 		if err := os.WriteFile(filepath.Join(s.dir, name), []byte(text), 0o600); err != nil {
 			return err
@@ -183,7 +186,7 @@ func (s *stage) targets() ([]*target, error) {
 	}
 	list := []*target{
 		{name: "bare ReverseProxy", url: "http://" + s.bare + "/api/v1/balances?year=2026", pid: s.pids["bare"], from: home, mallocs: number("http://"+s.bare+"/.bench/mallocs", "")},
-		{name: "sallyport", url: s.base + "/api/v1/balances?year=2026", pid: s.pids["sallyport"], from: home, cookie: cookie, mallocs: number("http://"+s.ops+"/metrics", "go_memstats_mallocs_total")},
+		{name: "sallyport", url: s.tool + "/api/v1/balances?year=2026", pid: s.pids["sallyport"], from: home, cookie: cookie, mallocs: number("http://"+s.ops+"/metrics", "go_memstats_mallocs_total")},
 	}
 	if nginx, err := exec.LookPath("nginx"); err == nil {
 		t, err := s.nginx(nginx)
@@ -218,7 +221,7 @@ server { listen %[3]s; location / { proxy_pass http://tool; proxy_http_version 1
 	return &target{name: "nginx", url: "http://" + addr + "/api/v1/balances?year=2026", pid: s.pids["nginx"], from: home, mallocs: none}, nil
 }
 
-// signIn enrols Alice, proves it is her, and returns her session cookie.
+// signIn enrols Alice, proves it is her, opens the tool, and returns her session cookie there.
 func (s *stage) signIn() (string, error) {
 	create := exec.Command(s.binary, "ticket", "create", "--user", "alice@example.com")
 	create.Dir = s.dir
@@ -232,7 +235,7 @@ func (s *stage) signIn() (string, error) {
 		return "", err
 	}
 	jar, _ := cookiejar.New(nil)
-	client := &http.Client{Jar: jar, Transport: from{http.DefaultTransport}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	client := &http.Client{Jar: jar, Transport: from{&http.Transport{DialContext: dialLoopback}}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	res, err := client.Get(s.base + "/.sallyport/sign-in?go=1&return_to=" + url.QueryEscape("/"))
 	if err != nil {
 		return "", err
@@ -253,13 +256,62 @@ func (s *stage) signIn() (string, error) {
 	if err := ceremony(client, s.base+"/.sallyport/step-up", map[string]any{}, device.Get); err != nil {
 		return "", err
 	}
-	base, _ := url.Parse(s.base)
-	for _, c := range jar.Cookies(base) {
+	if err := openTool(client, s.tool+"/"); err != nil {
+		return "", err
+	}
+	if s.signedIn, err = sessionCookie(jar, s.base); err != nil {
+		return "", err
+	}
+	return sessionCookie(jar, s.tool)
+}
+
+// openTool goes where a browser is sent until the tool answers.
+func openTool(client *http.Client, to string) error {
+	for range 10 {
+		req, err := http.NewRequest(http.MethodGet, to, nil)
+		if err != nil {
+			return err
+		}
+		for name, value := range map[string]string{"Accept": "text/html", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"} {
+			req.Header.Set(name, value)
+		}
+		res, err := client.Do(req)
+		if err != nil {
+			return err
+		}
+		res.Body.Close()
+		next, err := res.Location()
+		if err != nil {
+			if res.StatusCode != http.StatusOK {
+				return fmt.Errorf("%s: %s", to, res.Status)
+			}
+			return nil
+		}
+		to = next.String()
+	}
+	return fmt.Errorf("redirected without end, last to %s", to)
+}
+
+func sessionCookie(jar http.CookieJar, origin string) (string, error) {
+	u, err := url.Parse(origin)
+	if err != nil {
+		return "", err
+	}
+	for _, c := range jar.Cookies(u) {
 		if c.Name == "sallyport" {
 			return c.Name + "=" + c.Value, nil
 		}
 	}
-	return "", fmt.Errorf("no session cookie")
+	return "", fmt.Errorf("no session cookie for %s", origin)
+}
+
+// dialLoopback reaches every *.localhost, whatever the system's resolver thinks of them.
+func dialLoopback(ctx context.Context, network, addr string) (net.Conn, error) {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	return new(net.Dialer).DialContext(ctx, network, net.JoinHostPort("127.0.0.1", port))
 }
 
 func ceremony(client *http.Client, at string, context map[string]any, answer func([]byte) ([]byte, error)) error {

@@ -100,7 +100,7 @@ func (b *builder) externalURL() {
 	if !b.required("external_url", b.f.ExternalURL, "the address people sign in at, such as https://access.example.com") {
 		return
 	}
-	u := b.origin("external_url", b.f.ExternalURL)
+	u := b.site("external_url", b.f.ExternalURL)
 	if u == nil {
 		return
 	}

@@ -76,7 +76,7 @@ oidc:
 session: {max_age: 8h}
 routes:
   - name: tool
-    from: /
+    from: http://tool.localhost:8080
     to: http://127.0.0.1:3000
     allow: {everyone: true}
 `
@@ -123,8 +123,8 @@ func TestBehavior(t *testing.T) {
 	}
 }
 
-// design is the example of the design, with the two ways to write `from`, and without
-// its tls line: plain http on localhost has none.
+// design is the example of the design, with a second route, and without its tls line:
+// plain http on localhost has none.
 const design = `# sallyport.yaml
 listen: 127.0.0.1:8080                 # data port
 ops_listen: 127.0.0.1:9090             # /metrics /healthz /readyz, never on the data port
@@ -150,11 +150,11 @@ ip_data:
     - {name: aws, signal: hosting, file: lists/aws.json, format: aws}  # aws | gcp | azure | cidr | csv
 routes:
   - name: treasury
-    from: http://treasury.localhost:8080   # host, optionally with a path prefix; or "/" of external_url for a sidecar
+    from: http://treasury.localhost:8080   # host, optionally with a path prefix; never on external_url's own origin
     to: http://127.0.0.1:3000              # one or several
     allow: {groups: [treasury], emails: [], domains: [], everyone: false}   # required: no allow, no route
-  - name: sidecar
-    from: /
+  - name: signer
+    from: http://signer.localhost:8080/api
     to: [http://127.0.0.1:3001, http://127.0.0.1:3002]
     allow: {everyone: true}
 `
@@ -182,10 +182,10 @@ func TestTheDesignsExampleIsAccepted(t *testing.T) {
 	if d := cmp.Diff(want, c.IPData); d != "" {
 		t.Error("ip_data:", d)
 	}
-	if d := cmp.Diff(map[string]policy.Grant{"treasury": {Groups: []string{"treasury"}}, "sidecar": {Everyone: true}}, c.Grants()); d != "" {
+	if d := cmp.Diff(map[string]policy.Grant{"treasury": {Groups: []string{"treasury"}}, "signer": {Everyone: true}}, c.Grants()); d != "" {
 		t.Error("grants:", d)
 	}
-	if d := cmp.Diff([]string{"http://localhost:8080", "http://treasury.localhost:8080"}, c.Origins()); d != "" {
+	if d := cmp.Diff([]string{"http://localhost:8080", "http://treasury.localhost:8080", "http://signer.localhost:8080"}, c.Origins()); d != "" {
 		t.Error("origins:", d)
 	}
 	if d := cmp.Diff(config.Roster{"alice@example.com": {Countries: []string{"US", "DE"}, TimeZone: "Europe/Berlin"}}, c.Roster); d != "" {

@@ -18,7 +18,7 @@ access_log: false
 tracing: {endpoint: "http://127.0.0.1:4318", sample: 0.25, headers_file: headers}
 routes:
   - name: node
-    from: /
+    from: http://node.localhost:8080
     to: [h2c://127.0.0.1:3000, "unix:/run/tool.sock", "http://127.0.0.1:3001"]
     allow: {everyone: true}
     rpc: jsonrpc

@@ -31,7 +31,7 @@ func (m mistake) text() string {
 const (
 	issuer   = "issuer: https://idp.example.com"
 	external = "external_url: http://localhost:8080"
-	from     = "from: /\n"
+	from     = "from: http://tool.localhost:8080\n"
 	allow    = "allow: {everyone: true}"
 	to       = "to: http://127.0.0.1:3000"
 	secret   = "client_secret_file: secret"
@@ -99,6 +99,7 @@ var mistakes = []mistake{
 	{"external_url plain", external, "external_url: http://access.example.com", 1, 15, "need https", "https://access.example.com", ""},
 	{"external_url address", external, "external_url: http://127.0.0.1:8080", 1, 15, "no passkeys on an IP address", "http://localhost", ""},
 	{"external_url path", external, "external_url: http://localhost:8080/x", 1, 15, "has a path", "", ""},
+	{"external_url of a malformed host", external, "external_url: https://access..example.com", 1, 15, "malformed host", "a DNS name", ""},
 	{"external_url user", external, "external_url: http://u:p@localhost:8080", 1, 15, "more than a scheme", "", ""},
 	{"https without TLS", external + "\n" + proxies, "external_url: https://access.example.com", 1, 15, "nothing here speaks TLS", "tls, or trusted_proxies", ""},
 	{"trusted proxy name", proxies, "trusted_proxies: [10.0.0.1, lb.example.com]", 2, 29, `"lb.example.com" is not an address`, "CIDR", ""},
@@ -167,11 +168,14 @@ var mistakes = []mistake{
 	{"to with a path", to, to + "/x", 11, 9, "has a path", "keep their path", ""},
 	{"to, second of a list", to, "to: [http://127.0.0.1:3000, 'ftp://x']", 11, 33, "not an absolute http or https URL", "", ""},
 	{"to itself", to, "to: http://127.0.0.1:8080", 11, 9, "back to Sallyport itself", "", ""},
-	{"from a query", from, "from: /?x\n", 10, 11, "is not a path", "", ""},
+	{"from a query", from, "from: http://tool.localhost:8080/?x\n", 10, 11, "more than a scheme, a host and a path", "", ""},
+	{"from without a scheme", from, "from: //tool.localhost:8080\n", 10, 11, "not an absolute http or https URL", "", ""},
+	{"from a host that browsers read as an address", from, "from: http://0x7f.1:8080\n", 10, 11, "malformed host", "a DNS name", ""},
+	{"from a host of several scripts", from, "from: http://tоol.localhost:8080\n", 10, 11, "malformed host", "xn--", ""},
 	{"from another scheme", from, "from: https://tool.localhost\n", 10, 11, "scheme of external_url", "http://tool.localhost", ""},
 	{"from plain", from, "from: http://tool.example.com\n", 10, 11, "session cookies need https", "", ""},
-	{"from below our pages", from, "from: /.sallyport/x\n", 10, 11, "reserved", "", ""},
-	{"from with an encoded slash", from, "from: /a%2Fb\n", 10, 11, "encoded slash", "", ""},
+	{"from below our pages", from, "from: http://tool.localhost:8080/.sallyport/x\n", 10, 11, "reserved", "", ""},
+	{"from with an encoded slash", from, "from: http://tool.localhost:8080/a%2Fb\n", 10, 11, "encoded slash", "", ""},
 	{"no allow", "    " + allow + "\n", "", 9, 5, `route "tool" does not say who may use it`, "everyone: true", ""},
 	{"allow nobody", allow, "allow: {groups: []}", 12, 12, "allow names nobody", "", ""},
 	{"allow both", allow, "allow: {everyone: true, groups: [a]}", 12, 12, "contradict", "", ""},
@@ -189,11 +193,11 @@ var mistakes = []mistake{
 	{"ASN 0", session, "behavior: {satellite_asns: [AS0]}", 7, 29, `"AS0" is not the number`, "", ""},
 	{"behaviour key", session, "behavior: {office: []}", 7, 12, `no key "office" in behavior`, "", "offices"},
 	{
-		"two routes for one place", allow, allow + "\n  - name: other\n    from: http://LOCALHOST:8080/\n    to: http://127.0.0.1:3001\n    allow: {everyone: true}",
-		14, 11, `both serve http://localhost:8080/`, "of its own", "",
+		"two routes for one place", allow, allow + "\n  - name: other\n    from: http://TOOL.localhost.:8080/\n    to: http://127.0.0.1:3001\n    allow: {everyone: true}",
+		14, 11, `both serve http://tool.localhost:8080/`, "of its own", "",
 	},
 	{
-		"two routes of a name", allow, allow + "\n  - name: tool\n    from: /b\n    to: http://127.0.0.1:3001\n    allow: {everyone: true}",
+		"two routes of a name", allow, allow + "\n  - name: tool\n    from: http://tool.localhost:8080/b\n    to: http://127.0.0.1:3001\n    allow: {everyone: true}",
 		13, 11, "two routes with the name", "", "",
 	},
 }

@@ -37,7 +37,7 @@ func (b *builder) routes() {
 		b.name(key+".name", "route", f.Name, names)
 		r := Route{Name: f.Name, ConnectTimeout: f.ConnectTimeout, ResponseTimeout: f.ResponseTimeout, IdleTimeout: f.IdleTimeout, MaxBody: f.MaxBody, PreserveHost: f.PreserveHost}
 		b.dataPlane(key, f, &r)
-		r.From = b.from(key+".from", f.From)
+		r.From = b.from(key+".from", f.Name, f.From)
 		r.To = b.to(key+".to", f.To)
 		r.Allow = b.allow(key+".allow", f.Name, f.Allow)
 		b.c.Routes = append(b.c.Routes, r)
@@ -91,38 +91,6 @@ func routeTable(routes []Route, maxBody int64) (*upstream.Table, error) {
 		}
 	}
 	return upstream.NewTable(configs)
-}
-
-// from reads what clients ask for: a path of external_url, or a host with or
-// without a path.
-func (b *builder) from(key, raw string) *url.URL {
-	ext := b.c.ExternalURL
-	if ext == nil {
-		return &url.URL{}
-	}
-	if !b.required(key, raw, "what people open: https://tool.example.com, or a path of external_url such as /") {
-		return &url.URL{}
-	}
-	var u *url.URL
-	if strings.HasPrefix(raw, "/") {
-		p, err := url.Parse(raw)
-		if err != nil || p.Host != "" || strings.ContainsAny(raw, "?#") {
-			b.at(key, fmt.Sprintf("%q is not a path", raw), "a path on external_url, or an absolute URL")
-			return &url.URL{}
-		}
-		u = &url.URL{Scheme: ext.Scheme, Host: ext.Host, Path: p.Path, RawPath: p.RawPath}
-	} else if u = b.origin(key, raw); u == nil {
-		return &url.URL{}
-	}
-	if u.Scheme != ext.Scheme {
-		b.at(key, fmt.Sprintf("%s does not have the scheme of external_url", raw), ext.Scheme+"://"+u.Host)
-	} else if u.Scheme == "http" && !localName(u.Hostname()) {
-		b.at(key, "session cookies need https", "https (plain http works for localhost and *.localhost only)")
-	}
-	if u.Path == "" {
-		u.Path = "/"
-	}
-	return u
 }
 
 func (b *builder) to(key string, list []string) []*url.URL {

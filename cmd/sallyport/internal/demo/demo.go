@@ -54,6 +54,12 @@ var People = []Person{
 // Addresses are where the parts of the demo are reached, as "host:port".
 type Addresses struct{ Front, Proxy, Ops, Provider, Console string }
 
+// Origins returns where browsers sign in and where they open the console, for the front's
+// port. A tool never shares the host that people sign in at.
+func Origins(port string) (signIn, tool string) {
+	return "http://localhost:" + port, "http://tool.localhost:" + port
+}
+
 // IdP returns the OpenID provider.
 func IdP(a Addresses, externalURL, secret string, logger *slog.Logger) (http.Handler, error) {
 	return authntest.NewIdP(authntest.IdPConfig{
@@ -71,7 +77,7 @@ func IdP(a Addresses, externalURL, secret string, logger *slog.Logger) (http.Han
 
 // Write puts configuration, policy, IP data and the client secret into dir, and returns
 // the name of the configuration file.
-func Write(dir string, a Addresses, externalURL, secret string) (string, error) {
+func Write(dir string, a Addresses, signIn, tool, secret string) (string, error) {
 	if err := os.MkdirAll(filepath.Join(dir, "secrets"), 0o700); err != nil {
 		return "", err
 	}
@@ -81,7 +87,7 @@ func Write(dir string, a Addresses, externalURL, secret string) (string, error) 
 			return "", err
 		}
 		var out bytes.Buffer
-		if err := t.Execute(&out, map[string]any{"A": a, "ExternalURL": externalURL}); err != nil {
+		if err := t.Execute(&out, map[string]any{"A": a, "ExternalURL": signIn, "Tool": tool}); err != nil {
 			return "", fmt.Errorf("%s: %w", name, err)
 		}
 		if err := os.WriteFile(filepath.Join(dir, name), out.Bytes(), 0o600); err != nil {

@@ -24,7 +24,7 @@ var addresses = demo.Addresses{Front: "127.0.0.1:1", Proxy: "127.0.0.1:2", Ops: 
 // demo's policy and data make of it, for somebody who proved themselves at home.
 func TestPlacesAreWhatTheBarSays(t *testing.T) {
 	dir := t.TempDir()
-	file, err := demo.Write(dir, addresses, "http://localhost:1", "secret")
+	file, err := demo.Write(dir, addresses, "http://localhost:1", "http://tool.localhost:1", "secret")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,15 +103,27 @@ func request(t *testing.T, method, url string, header map[string]string) *http.R
 	return r
 }
 
+// chosen presses a button of the control bar.
+func chosen(t *testing.T, s *httptest.Server, place, back string) *http.Response {
+	t.Helper()
+	r := request(t, "POST", s.URL+"/demo/place", map[string]string{"Content-Type": "application/x-www-form-urlencoded"})
+	r.Body = io.NopCloser(strings.NewReader(url.Values{"place": {place}, "back": {back}}.Encode()))
+	res, _ := ask(t, r)
+	return res
+}
+
 func TestFrontSaysWhereTheVisitorIs(t *testing.T) {
 	s := front(t, func(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, strings.Join(r.Header["X-Forwarded-For"], ",")+" "+r.Header.Get("X-Forwarded-Proto")+" "+r.Header.Get("Forwarded")+" "+r.Host)
 	})
-	host := strings.TrimPrefix(s.URL, "http://")
-	for cookie, want := range map[string]string{"": "198.51.100.23", "demo-place=kp": "175.45.176.10", "demo-place=nowhere": "198.51.100.23"} {
-		_, body := ask(t, request(t, "GET", s.URL, map[string]string{"Cookie": cookie, "X-Forwarded-For": "8.8.8.8", "X-Forwarded-Proto": "https", "Forwarded": "for=8.8.8.8"}))
-		if body != want+" http  "+host {
-			t.Errorf("%q: %q", cookie, body)
+	for _, c := range []struct{ place, want string }{{"", "198.51.100.23"}, {"kp", "175.45.176.10"}, {"nowhere", "175.45.176.10"}, {"home", "198.51.100.23"}} {
+		chosen(t, s, c.place, "/")
+		for _, host := range []string{"localhost:1", "tool.localhost:1"} { // one place for both hosts
+			r := request(t, "GET", s.URL, map[string]string{"X-Forwarded-For": "8.8.8.8", "X-Forwarded-Proto": "https", "Forwarded": "for=8.8.8.8"})
+			r.Host = host
+			if _, body := ask(t, r); body != c.want+" http  "+host {
+				t.Errorf("%q: %q", c.place, body)
+			}
 		}
 	}
 }
@@ -125,7 +137,8 @@ func TestControlBar(t *testing.T) {
 		w.Header().Set("Content-Type", kind)
 		io.WriteString(w, "<html><head></head><body><p>page</p></body></html>")
 	})
-	_, page := ask(t, request(t, "GET", s.URL+"/payments?x=%22%3E", map[string]string{"Cookie": "demo-place=vpn"}))
+	chosen(t, s, "vpn", "/")
+	_, page := ask(t, request(t, "GET", s.URL+"/payments?x=%22%3E", nil))
 	for _, want := range []string{`<body><aside class="demo-bar"`, `href="/demo/bar.css"></head>`, `value="vpn" title="prove it’s you, from there" aria-pressed="true"`, `name="back" value="/payments?x=%22%3E"`, "<p>page</p>"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("no %s in\n%s", want, page)
@@ -145,21 +158,20 @@ func TestControlBar(t *testing.T) {
 func TestChoosingAPlaceStaysHere(t *testing.T) {
 	s := front(t, func(http.ResponseWriter, *http.Request) {})
 	for back, want := range map[string]string{"/payments": "/payments", "//evil.example": "/", "https://evil.example": "/", `/\evil.example`: "/", "": "/"} {
-		r := request(t, "POST", s.URL+"/demo/place?"+url.Values{"place": {"vpn"}}.Encode(), map[string]string{"Content-Type": "application/x-www-form-urlencoded"})
-		r.Body = io.NopCloser(strings.NewReader(url.Values{"place": {"vpn"}, "back": {back}}.Encode()))
-		res, _ := ask(t, r)
-		if res.StatusCode != http.StatusSeeOther || res.Header.Get("Location") != want || !strings.Contains(res.Header.Get("Set-Cookie"), "demo-place=vpn") {
-			t.Errorf("%q: %s to %q", back, res.Status, res.Header.Get("Location"))
+		if res := chosen(t, s, "vpn", back); res.StatusCode != http.StatusOK || res.Header.Get("Refresh") != "0; url="+want {
+			t.Errorf("%q: %s to %q", back, res.Status, res.Header.Get("Refresh"))
 		}
 	}
 }
 
 func TestVisitorsAreSentToTheName(t *testing.T) {
-	h := demo.ByName("http://localhost:1", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "served") }))
+	h := demo.ByName("http://localhost:1", "http://tool.localhost:1", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "served") }))
 	for _, q := range []struct{ method, host, target, location string }{
-		{"GET", "127.0.0.1:1", "/payments?x=%22", "http://localhost:1/payments?x=%22"},
-		{"GET", "[::1]:1", "//evil.example", "http://localhost:1//evil.example"},
+		{"GET", "127.0.0.1:1", "/payments?x=%22", "http://tool.localhost:1/payments?x=%22"},
+		{"GET", "127.0.0.1:1", "/.sallyport/enroll?ticket=x", "http://localhost:1/.sallyport/enroll?ticket=x"},
+		{"GET", "[::1]:1", "//evil.example", "http://tool.localhost:1//evil.example"},
 		{"GET", "localhost:1", "/", ""},
+		{"GET", "tool.localhost:1", "/", ""},
 		{"GET", "evil.example:1", "/", ""},
 		{"POST", "127.0.0.1:1", "/demo/place", ""},
 	} {

@@ -2,6 +2,8 @@ package demo
 
 import (
 	"bytes"
+	"fmt"
+	"html"
 	"html/template"
 	"io"
 	"net"
@@ -10,76 +12,81 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 )
 
-// cookie remembers the place a visitor chose. It belongs to the front, not to the product.
-const cookie = "demo-place"
+// front is the load balancer of the demo. It remembers the place that the visitor chose:
+// a cookie would be one of a single host, and the demo has two.
+type front struct{ place atomic.Pointer[Place] }
 
 var barTemplate = template.Must(template.ParseFS(files, "files/bar.html"))
 
 // Front is the load balancer of the demo: it says where a request comes from, and shows
 // the control bar.
 func Front(proxyAddr string) http.Handler {
+	f := new(front)
+	f.place.Store(&Places[0])
 	target := &url.URL{Scheme: "http", Host: proxyAddr}
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(target)
 			r.Out.Host = r.In.Host
-			r.Out.Header.Set("X-Forwarded-For", place(r.In).Addr.String())
+			r.Out.Header.Set("X-Forwarded-For", f.place.Load().Addr.String())
 			r.Out.Header.Set("X-Forwarded-Proto", "http")
 			r.Out.Header.Del("Accept-Encoding") // the bar goes into plain HTML
 		},
-		ModifyResponse: addBar,
+		ModifyResponse: f.addBar,
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/", proxy)
 	mux.HandleFunc("GET /demo/bar.css", func(w http.ResponseWriter, r *http.Request) {
 		http.ServeFileFS(w, r, files, "files/bar.css")
 	})
-	mux.HandleFunc("POST /demo/place", choose)
+	mux.HandleFunc("POST /demo/place", f.choose)
 	return mux
 }
 
-// ByName sends visitors who typed a loopback address on to origin, the name that the demo
-// goes by: passkeys belong to a name, and the product serves nothing under another.
-func ByName(origin string, h http.Handler) http.Handler {
+// ByName sends visitors who typed a loopback address on to the names that the demo goes by:
+// Sallyport's own pages are on signIn, since passkeys belong to a name, and the rest on tool.
+func ByName(signIn, tool string, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host, _, err := net.SplitHostPort(r.Host)
 		if ip := net.ParseIP(host); err != nil || !ip.IsLoopback() || r.Method != http.MethodGet || !strings.HasPrefix(r.RequestURI, "/") {
 			h.ServeHTTP(w, r)
 			return
 		}
+		origin := tool
+		if strings.HasPrefix(r.RequestURI, "/.sallyport/") {
+			origin = signIn
+		}
 		w.Header().Set("Location", origin+r.RequestURI)
 		w.WriteHeader(http.StatusFound)
 	})
 }
 
-func place(r *http.Request) Place {
-	if c, err := r.Cookie(cookie); err == nil {
-		for _, p := range Places {
-			if p.ID == c.Value {
-				return p
-			}
+// choose sets the place and goes back to where the visitor was. It does so by Refresh: to
+// browsers a redirect is part of the submitted form, and the pages allow forms to lead to
+// their own host alone, while the product may send the visitor on to the other one.
+func (f *front) choose(w http.ResponseWriter, r *http.Request) {
+	for i := range Places {
+		if Places[i].ID == r.PostFormValue("place") {
+			f.place.Store(&Places[i])
 		}
 	}
-	return Places[0]
-}
-
-// choose sets the place and goes back to where the visitor was.
-func choose(w http.ResponseWriter, r *http.Request) {
-	http.SetCookie(w, &http.Cookie{Name: cookie, Value: r.PostFormValue("place"), Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode})
 	back := r.PostFormValue("back")
 	if !strings.HasPrefix(back, "/") || strings.HasPrefix(back, "//") || strings.ContainsAny(back, "\\\r\n") {
 		back = "/"
 	}
-	http.Redirect(w, r, back, http.StatusSeeOther)
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Refresh", "0; url="+back)
+	fmt.Fprintf(w, `<!doctype html><title>One moment</title><p><a href="%s">Go on</a></p>`, html.EscapeString(back))
 }
 
 const maxPage = 1 << 20
 
 // addBar puts the control bar at the top of an HTML page. The pages' content security
 // policy needs no exception: the bar is markup, a style sheet and a form of this origin.
-func addBar(res *http.Response) error {
+func (f *front) addBar(res *http.Response) error {
 	if !strings.HasPrefix(res.Header.Get("Content-Type"), "text/html") {
 		return nil
 	}
@@ -93,7 +100,7 @@ func addBar(res *http.Response) error {
 		back = res.Request.URL.RequestURI()
 	}
 	var bar bytes.Buffer
-	if err := barTemplate.Execute(&bar, map[string]any{"Places": Places, "Now": place(res.Request), "Back": back}); err != nil {
+	if err := barTemplate.Execute(&bar, map[string]any{"Places": Places, "Now": f.place.Load(), "Back": back}); err != nil {
 		return err
 	}
 	page = bytes.Replace(page, []byte("</head>"), []byte(`<link rel="stylesheet" href="/demo/bar.css"></head>`), 1)

@@ -1,0 +1,25 @@
+package proxy
+
+import (
+	"fmt"
+	"net/url"
+
+	"sallyport/proxy/upstream"
+)
+
+// apart refuses a route on the host that people sign in at: its tool would share cookies,
+// or even the origin, with the pages that passkeys are used on. The configuration refuses
+// such a route first, with a message that says what to write instead. Update does not ask
+// again: the configuration is where its snapshots come from.
+func apart(signIn string, t *upstream.Table) error {
+	u, err := url.Parse(signIn)
+	if err != nil {
+		return fmt.Errorf("gate: sign-in host: %w", err)
+	}
+	for _, r := range t.Routes() {
+		if r.Hostname == u.Hostname() {
+			return fmt.Errorf("gate: %v is on the host that people sign in at", r)
+		}
+	}
+	return nil
+}
