@@ -36,8 +36,8 @@ func TestLevel(t *testing.T) {
 	}
 }
 
-// S8: two people whose parts run together to the same text are two people.
-func TestAttackS8SubjectKeysDoNotCollide(t *testing.T) {
+// Two people whose parts run together to the same text are two people.
+func TestAttackSubjectKeysDoNotCollide(t *testing.T) {
 	pairs := [][2]authn.Subject{
 		{{Issuer: "a", ID: "bc"}, {Issuer: "ab", ID: "c"}},
 		{{Issuer: "", ID: "1:a"}, {Issuer: "1", ID: ":a"}},
@@ -50,8 +50,8 @@ func TestAttackS8SubjectKeysDoNotCollide(t *testing.T) {
 	}
 }
 
-// S5, S9: one mailbox has one spelling, and no two spellings that look alike are one.
-func TestAttackS9EmailSpellings(t *testing.T) {
+// One mailbox has one spelling, and no two spellings that look alike are one.
+func TestAttackEmailSpellings(t *testing.T) {
 	for in, want := range map[string]authn.Email{
 		"alice@example.com": "alice@example.com",
 		"Alice@Example.COM": "alice@example.com",

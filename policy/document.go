@@ -186,7 +186,7 @@ func (s *source) action(n *yaml.Node, what string, allowed ...Action) Action {
 	d := Diagnostic{Message: fmt.Sprintf("%s cannot be %q", what, n.Value), Expected: strings.Join(names, ", "),
 		Suggestion: expr.Nearest(n.Value, names)}
 	if n.Value == "allow" {
-		// I6: a rule that lets people in by where they are, whoever they are.
+		// A rule that lets people in by where they are, without a look at who they are.
 		d.Message = "a rule cannot allow: rules only narrow what a route's `allow` grants"
 		d.Suggestion = "an `unless` on the rules that should not hold"
 	}

@@ -46,7 +46,7 @@ func bombs() map[string]string {
 	}
 }
 
-// O4, and whoever may edit policies: a hostile file is refused, in bounded time and memory, by everything that
+// An insider who may edit policies: a hostile file is refused, in bounded time and memory, by everything that
 // reads one.
 func TestHostilePolicies(t *testing.T) {
 	const mostTime, mostMemory = time.Minute, 1 << 30 // generous: the machine may be busy; what is quadratic takes many minutes

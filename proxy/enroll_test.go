@@ -60,8 +60,8 @@ func TestNoPasskeyNoTicket(t *testing.T) {
 	}
 }
 
-// W6: whatever is wrong with a ticket, it enrols nobody, before the ceremony and after.
-func TestAttackW6Tickets(t *testing.T) {
+// Whatever is wrong with a ticket, it enrols nobody, before the ceremony and after.
+func TestAttackTicketsThatEnrolNobody(t *testing.T) {
 	for name, c := range map[string]struct {
 		spoil func(g *rig, id string)
 		code  string
@@ -102,8 +102,8 @@ func TestAttackW6Tickets(t *testing.T) {
 	}
 }
 
-// W6: one ticket, one passkey; also for whoever has two windows open.
-func TestAttackW6OneTicketOnePasskey(t *testing.T) {
+// One ticket, one passkey; also for a person who has two windows open.
+func TestAttackOneTicketOnePasskey(t *testing.T) {
 	g := newRig(t)
 	b := g.browser(home)
 	secret := g.ticket("alice@example.test")
@@ -126,8 +126,8 @@ func TestAttackW6OneTicketOnePasskey(t *testing.T) {
 	}
 }
 
-// W6: a ticket in the wrong hands looks the same whatever it is worth.
-func TestAttackW6StrangersLearnNothing(t *testing.T) {
+// A ticket in the wrong hands looks the same whatever it is worth.
+func TestAttackStrangersLearnNothing(t *testing.T) {
 	g := newRig(t)
 	open := g.ticket("alice@example.test")
 	spent := g.ticket("bob@example.test")

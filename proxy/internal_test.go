@@ -44,8 +44,8 @@ func TestClientCertificateFacts(t *testing.T) {
 	}
 }
 
-// O2: the names of metrics are ours and never the client's.
-func TestAttackO2MetricSeriesAreBounded(t *testing.T) {
+// The names of metrics are ours and never the client's.
+func TestAttackMetricSeriesAreBounded(t *testing.T) {
 	for path, want := range map[string]string{
 		"/.sallyport/step-up/finish": "step-up/finish",
 		"/.sallyport/sign-in":        "sign-in",

@@ -8,9 +8,9 @@ import (
 	"sallyport/authn/session"
 )
 
-// S6: a logout token may name a session that we know nothing of (providers need not
+// A logout token may name a session that we know nothing of (providers need not
 // put the sid into ID tokens). The person that it names is out all the same.
-func TestAttackS6LogoutOfAnUnknownSession(t *testing.T) {
+func TestAttackLogoutOfAnUnknownSession(t *testing.T) {
 	g := newRig(t)
 	alice, bob := g.enrolled("alice", home), g.enrolled("bob", home)
 	g.ledger.reset()

@@ -156,7 +156,7 @@ func TestMemoForgetsStrangers(t *testing.T) {
 
 // Two people whose parts of the key run together, or are even the same, are never
 // taken for one another.
-func TestAttackS8IdentityIsNotShared(t *testing.T) {
+func TestAttackIdentityIsNotShared(t *testing.T) {
 	g, who := crowd(t)
 	session := func(id, host, name string, groups ...string) authn.Session {
 		s := somebody(name, home, groups...)
@@ -189,7 +189,7 @@ func TestAttackS8IdentityIsNotShared(t *testing.T) {
 
 // Many people at once, through one gate, under reloads: everybody is judged as
 // themselves.
-func TestAttackS8ManyAtOnce(t *testing.T) {
+func TestAttackIdentityMixedUpUnderLoad(t *testing.T) {
 	g, who := crowd(t)
 	const n = 20
 	for i := range n {

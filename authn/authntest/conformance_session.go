@@ -194,7 +194,7 @@ func testRevokeFilters(t *storeT) {
 	}
 }
 
-// Attack S8: ("a","bc") and ("ab","c") are two people.
+// Two texts that run together: ("a","bc") and ("ab","c") are two people.
 func testCollidingSubjects(t *storeT) {
 	one, two := authn.Subject{Issuer: "a", ID: "bc"}, authn.Subject{Issuer: "ab", ID: "c"}
 	_, tok1 := t.create("s1", one)

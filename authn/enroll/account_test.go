@@ -17,9 +17,9 @@ func namesake(name string) authn.Person {
 	return p
 }
 
-// W6: an e-mail address that was given to somebody else, or that another account of
+// An e-mail address that was given to somebody else, or that another account of
 // the provider came by, does not bring a ticket along.
-func TestAttackW6AddressOfAnotherAccount(t *testing.T) {
+func TestAttackAddressOfAnotherAccount(t *testing.T) {
 	w := newWorld(t)
 	_, first := w.mint("alice")
 	if err := w.Redeem(t.Context(), first, person("alice"), w.passkeyOf("alice")); err != nil {
@@ -54,7 +54,7 @@ func TestAttackW6AddressOfAnotherAccount(t *testing.T) {
 }
 
 // Both ask at once; the store's transaction lets one account have the address.
-func TestAttackW6AddressTakenMeanwhile(t *testing.T) {
+func TestAttackAddressTakenMeanwhile(t *testing.T) {
 	w := newWorld(t)
 	_, one := w.mint("alice")
 	_, two := w.mint("alice")

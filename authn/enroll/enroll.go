@@ -148,12 +148,12 @@ func (d *Desk) check(ctx context.Context, digest Digest, p authn.Person) (Ticket
 	case err != nil:
 		return Ticket{}, fmt.Errorf("enroll: look up ticket: %w", err)
 	case p.Email == "" || t.Email != p.Email || p.Subject.IsZero():
-		// W6: before any word on what became of it. A link that was forwarded or
+		// Before any word on what became of it. A link that was forwarded or
 		// stolen enrols nobody, and tells nothing.
 		return Ticket{}, ErrWrongPerson
 	}
 	if !t.NewAccount {
-		// W6: an address that was given to somebody else does not bring the tickets
+		// An address that was given to somebody else does not bring the tickets
 		// of its first owner along, nor a provider account that claims it.
 		other, err := d.store.OtherAccount(ctx, p.Email, p.Subject)
 		switch {
@@ -177,7 +177,7 @@ func (d *Desk) check(ctx context.Context, digest Digest, p authn.Person) (Ticket
 
 // Redeem stores the person's new passkey and spends the ticket, both or neither.
 // Everything is checked again inside the store's transaction: the ticket may
-// have been spent or revoked since [Desk.Check] (W6).
+// have been spent or revoked since [Desk.Check].
 func (d *Desk) Redeem(ctx context.Context, secret string, p authn.Person, r passkey.Record) error {
 	digest, ok := digestOf(secret)
 	if !ok {

@@ -181,7 +181,7 @@ func refusedAndUnchanged(t *testing.T, w *world, want error, name string, secret
 	}
 }
 
-func TestAttackW6TicketReused(t *testing.T) {
+func TestAttackTicketReused(t *testing.T) {
 	w := newWorld(t)
 	_, secret := w.mint("alice")
 	if err := w.Redeem(t.Context(), secret, person("alice"), w.passkeyOf("alice")); err != nil {
@@ -193,7 +193,7 @@ func TestAttackW6TicketReused(t *testing.T) {
 	refusedAndUnchanged(t, w, enroll.ErrSpent, "alice", secret, w.passkeyOf("alice"))
 }
 
-func TestAttackW6TicketOfSomebodyElse(t *testing.T) {
+func TestAttackTicketOfSomebodyElse(t *testing.T) {
 	w := newWorld(t)
 	_, secret := w.mint("alice")
 	if _, err := w.Check(t.Context(), secret, person("mallory")); !errors.Is(err, enroll.ErrWrongPerson) {
@@ -213,7 +213,7 @@ func TestAttackW6TicketOfSomebodyElse(t *testing.T) {
 	}
 }
 
-func TestAttackW6TicketExpired(t *testing.T) {
+func TestAttackTicketExpired(t *testing.T) {
 	w := newWorld(t)
 	_, secret := w.mint("alice")
 	r := w.passkeyOf("alice")
@@ -224,7 +224,7 @@ func TestAttackW6TicketExpired(t *testing.T) {
 	refusedAndUnchanged(t, w, enroll.ErrExpired, "alice", secret, r)
 }
 
-func TestAttackW6SecondPasskeyThroughOneTicket(t *testing.T) {
+func TestAttackSecondPasskeyThroughOneTicket(t *testing.T) {
 	w := newWorld(t)
 	_, secret := w.mint("alice")
 	first, second := w.passkeyOf("alice"), w.passkeyOf("alice") // both ceremonies are under way
@@ -236,7 +236,7 @@ func TestAttackW6SecondPasskeyThroughOneTicket(t *testing.T) {
 
 // Revoked after the desk has looked, before the store has written: the
 // narrowest place in between.
-func TestAttackW6RevokedInBetween(t *testing.T) {
+func TestAttackRevokedInBetween(t *testing.T) {
 	w := newWorld(t)
 	ticket, secret := w.mint("alice")
 	if _, err := w.Check(t.Context(), secret, person("alice")); err != nil {
@@ -253,7 +253,7 @@ func TestAttackW6RevokedInBetween(t *testing.T) {
 	refusedAndUnchanged(t, w, enroll.ErrRevoked, "alice", secret, w.passkeyOf("alice"))
 }
 
-func TestAttackW8RaceOfTwoRedemptions(t *testing.T) {
+func TestAttackRaceOfTwoRedemptions(t *testing.T) {
 	w := newWorld(t)
 	_, secret := w.mint("alice")
 	records := make([]passkey.Record, 8)
@@ -287,7 +287,7 @@ func (lax) RedeemTicket(context.Context, enroll.Digest, authn.Email, time.Time, 
 }
 
 // The store's transaction decides; the desk does not rely on it alone.
-func TestAttackW6DeskChecksToo(t *testing.T) {
+func TestAttackDeskChecksToo(t *testing.T) {
 	w := newWorld(t)
 	desk := enroll.New(enroll.Config{Store: lax{w.store}, Now: func() time.Time { return w.now }})
 	ticket, secret := w.mint("alice")

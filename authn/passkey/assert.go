@@ -87,11 +87,11 @@ func pick(records []Record, data webauthn.SessionData, answer *protocol.ParsedCr
 	handle := answer.Response.UserHandle
 	switch {
 	case !asked:
-		// W4: options name the person's own passkeys only; this one is somebody
+		// Options name the person's own passkeys only; this one is somebody
 		// else's, or blocked, or nobody's.
 		return Record{}, refuse(CodeWrongCredential, nil)
 	case len(handle) > 0 && !bytes.Equal(handle, data.UserID):
-		return Record{}, refuse(CodeUserHandleMismatch, nil) // W4
+		return Record{}, refuse(CodeUserHandleMismatch, nil) // the passkey of another account
 	case !owned:
 		return Record{}, refuse(CodeCredentialGone, nil)
 	case record.Blocked != "":
@@ -150,7 +150,7 @@ func (rp *RelyingParty) block(ctx context.Context, r Record, refusal *Error) err
 }
 
 // remember stores the use. The store's compare-and-swap on the sign count lets
-// one of two simultaneous answers win (W8); the loser is not a copied key, only
+// one of two simultaneous answers win; the loser is not a copied key, only
 // late, and is not blocked.
 func (rp *RelyingParty) remember(ctx context.Context, r Record, c *webauthn.Credential) (authn.Credential, error) {
 	encoded, err := json.Marshal(c)

@@ -10,7 +10,7 @@ import (
 	"sallyport/authn/passkey"
 )
 
-func TestAttackW1UserNotVerified(t *testing.T) {
+func TestAttackUserNotVerified(t *testing.T) {
 	w, alice := newWorld(t), session("alice", "1")
 	a := authntest.NewAuthenticator(origin)
 
@@ -29,7 +29,7 @@ func TestAttackW1UserNotVerified(t *testing.T) {
 	w.mustAssert(alice, a)
 }
 
-func TestAttackW1UserNotPresent(t *testing.T) {
+func TestAttackUserNotPresent(t *testing.T) {
 	w, alice := newWorld(t), session("alice", "1")
 	a := authntest.NewAuthenticator(origin)
 	a.Lie.Absent = true
@@ -58,7 +58,7 @@ var finishers = map[string]struct {
 	}},
 }
 
-func TestAttackW2Challenge(t *testing.T) {
+func TestAttackChallengeOfAnother(t *testing.T) {
 	for name, f := range finishers {
 		for _, tt := range []struct {
 			name   string
@@ -134,7 +134,7 @@ func TestAttackW2Challenge(t *testing.T) {
 	}
 }
 
-func TestAttackW2CeremonyOfOtherPurpose(t *testing.T) {
+func TestAttackCeremonyOfOtherPurpose(t *testing.T) {
 	w, alice := newWorld(t), session("alice", "1")
 	a := authntest.NewAuthenticator(origin)
 	w.register(alice, a)
@@ -146,7 +146,7 @@ func TestAttackW2CeremonyOfOtherPurpose(t *testing.T) {
 	}
 }
 
-func TestAttackW3AlgorithmNotOffered(t *testing.T) {
+func TestAttackAlgorithmNotOffered(t *testing.T) {
 	for _, attestation := range []string{"none", "packed", "x5c"} {
 		w, alice := newWorld(t), session("alice", "1")
 		a := authntest.NewAuthenticator(origin)
@@ -158,7 +158,7 @@ func TestAttackW3AlgorithmNotOffered(t *testing.T) {
 
 // What cannot be trusted is not refused here, but it is never more than what a
 // policy may call unattested.
-func TestAttackW3UnprovenIsNotAttested(t *testing.T) {
+func TestAttackUnprovenIsNotAttested(t *testing.T) {
 	for _, tt := range []struct {
 		name       string
 		set        func(*authntest.Authenticator)
@@ -191,7 +191,7 @@ func TestAttackW3UnprovenIsNotAttested(t *testing.T) {
 	}
 }
 
-func TestAttackW3FalseStatement(t *testing.T) {
+func TestAttackFalseStatement(t *testing.T) {
 	for _, attestation := range []string{"packed", "x5c"} {
 		w, alice := newWorld(t), session("alice", "1")
 		a := authntest.NewAuthenticator(origin)
@@ -202,7 +202,7 @@ func TestAttackW3FalseStatement(t *testing.T) {
 	}
 }
 
-func TestAttackW4CredentialOfSomebodyElse(t *testing.T) {
+func TestAttackCredentialOfSomebodyElse(t *testing.T) {
 	w, alice, bob := newWorld(t), session("alice", "1"), session("bob", "1")
 	a := authntest.NewAuthenticator(origin) // a shared machine
 	bobs := w.register(bob, a)
@@ -214,7 +214,7 @@ func TestAttackW4CredentialOfSomebodyElse(t *testing.T) {
 	refused(t, err, passkey.CodeWrongCredential, true)
 }
 
-func TestAttackW4UserHandleOfSomebodyElse(t *testing.T) {
+func TestAttackUserHandleOfSomebodyElse(t *testing.T) {
 	w, alice := newWorld(t), session("alice", "1")
 	a := authntest.NewAuthenticator(origin)
 	w.register(alice, a)
@@ -225,7 +225,7 @@ func TestAttackW4UserHandleOfSomebodyElse(t *testing.T) {
 
 // A record of one person must not be stored for another, whatever the caller
 // mixes up.
-func TestAttackW4RecordOfSomebodyElse(t *testing.T) {
+func TestAttackRecordOfSomebodyElse(t *testing.T) {
 	w, alice, bob := newWorld(t), session("alice", "1"), session("bob", "1")
 	a := authntest.NewAuthenticator(origin)
 	w.register(alice, a)
@@ -237,7 +237,7 @@ func TestAttackW4RecordOfSomebodyElse(t *testing.T) {
 	refused(t, w.Add(t.Context(), alice, bobs), passkey.CodeWrongCredential, true)
 }
 
-func TestAttackW4BlockedOrRemovedMeanwhile(t *testing.T) {
+func TestAttackBlockedOrRemovedMeanwhile(t *testing.T) {
 	w, alice := newWorld(t), session("alice", "1")
 	a, b := authntest.NewAuthenticator(origin), authntest.NewAuthenticator(origin)
 	first, second := w.register(alice, a), w.register(alice, b)

@@ -15,7 +15,7 @@ import (
 	"sallyport/authn/passkey"
 )
 
-func TestAttackW5History(t *testing.T) {
+func TestAttackCopiedPasskey(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		before func(*authntest.Authenticator) // at registration
@@ -57,7 +57,7 @@ func TestAttackW5History(t *testing.T) {
 
 // The block must hold even if the attacker hangs up, and if the store fails the
 // answer is still no.
-func TestAttackW5BlockIsDurable(t *testing.T) {
+func TestAttackBlockIsDurable(t *testing.T) {
 	w, alice := newWorld(t), session("alice", "1")
 	a := authntest.NewAuthenticator(origin)
 	r := w.register(alice, a)
@@ -75,7 +75,7 @@ func TestAttackW5BlockIsDurable(t *testing.T) {
 	}
 }
 
-func TestAttackW5BlockFails(t *testing.T) {
+func TestAttackBlockFails(t *testing.T) {
 	w, alice := newWorld(t), session("alice", "1")
 	a := authntest.NewAuthenticator(origin)
 	w.register(alice, a)
@@ -91,7 +91,7 @@ func TestAttackW5BlockFails(t *testing.T) {
 
 // Blocking is a weapon in the hands of whoever can cause it: only what the
 // authenticator signed may.
-func TestAttackW5ForgedHistoryBlocksNothing(t *testing.T) {
+func TestAttackForgedHistoryBlocksNothing(t *testing.T) {
 	w, alice := newWorld(t), session("alice", "1")
 	a := authntest.NewAuthenticator(origin)
 	r := w.register(alice, a)
@@ -107,7 +107,7 @@ func TestAttackW5ForgedHistoryBlocksNothing(t *testing.T) {
 	w.mustAssert(alice, a)
 }
 
-func TestAttackW5Client(t *testing.T) {
+func TestAttackForeignOriginOrFrame(t *testing.T) {
 	for name, f := range finishers {
 		for _, tt := range []struct {
 			name, code string
@@ -145,7 +145,7 @@ func TestAttackW5Client(t *testing.T) {
 	}
 }
 
-func TestAttackW5RegistrationBackedUpWithoutEligibility(t *testing.T) {
+func TestAttackRegistrationBackedUpWithoutEligibility(t *testing.T) {
 	w, alice := newWorld(t), session("alice", "1")
 	a := authntest.NewAuthenticator(origin)
 	a.BackedUp = true
@@ -155,7 +155,7 @@ func TestAttackW5RegistrationBackedUpWithoutEligibility(t *testing.T) {
 
 // A further passkey needs an assertion that is fresh, made in this session, by a
 // passkey that is still good.
-func TestAttackW6FurtherPasskeyNeedsFreshAssertion(t *testing.T) {
+func TestAttackFurtherPasskeyWithoutFreshAssertion(t *testing.T) {
 	w, alice := newWorld(t), session("alice", "1")
 	a := authntest.NewAuthenticator(origin)
 	first := w.register(alice, a)
@@ -179,7 +179,7 @@ func TestAttackW6FurtherPasskeyNeedsFreshAssertion(t *testing.T) {
 }
 
 // A copied key that is blocked while it is being used to make another leaves none behind.
-func TestAttackW6BlockedWhileItAddsAnother(t *testing.T) {
+func TestAttackBlockedWhileItAddsAnother(t *testing.T) {
 	for name, end := range map[string]func(w *world, r passkey.Record) error{
 		"blocked": func(w *world, r passkey.Record) error {
 			return w.store.BlockCredential(context.Background(), r.Subject, r.ID, "reported stolen")
@@ -212,7 +212,7 @@ func TestAttackW6BlockedWhileItAddsAnother(t *testing.T) {
 	}
 }
 
-func TestAttackW8RaceOfTwoFinishes(t *testing.T) {
+func TestAttackRaceOfTwoFinishes(t *testing.T) {
 	for name, f := range finishers {
 		t.Run(name, func(t *testing.T) {
 			w, alice := newWorld(t), session("alice", "1")
@@ -246,7 +246,7 @@ func TestAttackW8RaceOfTwoFinishes(t *testing.T) {
 // Two ceremonies at once, in two tabs: the one that stores second must not win
 // with a count that is no longer compared with the right one, and is no reason to
 // block either.
-func TestAttackW8RaceOfTwoCeremonies(t *testing.T) {
+func TestAttackRaceOfTwoCeremonies(t *testing.T) {
 	w, alice := newWorld(t), session("alice", "1")
 	a := authntest.NewAuthenticator(origin)
 	r := w.register(alice, a)
@@ -271,7 +271,7 @@ func TestAttackW8RaceOfTwoCeremonies(t *testing.T) {
 	w.mustAssert(alice, a)
 }
 
-func TestAttackW8EmptyPost(t *testing.T) {
+func TestAttackEmptyPost(t *testing.T) {
 	for name, f := range finishers {
 		t.Run(name, func(t *testing.T) {
 			for _, body := range []string{"", "null", "{}", "[]", `""`, "0", `{"id":"AA","rawId":"AA","type":"public-key"}`, `{"id":"AA","rawId":"AA","type":"public-key","response":{}}`} {
@@ -287,7 +287,7 @@ func TestAttackW8EmptyPost(t *testing.T) {
 	}
 }
 
-func TestAttackO2OversizedAnswer(t *testing.T) {
+func TestAttackOversizedAnswer(t *testing.T) {
 	for name, f := range finishers {
 		t.Run(name, func(t *testing.T) {
 			w, alice := newWorld(t), session("alice", "1")

@@ -50,7 +50,7 @@ func (rp *RelyingParty) begin(ctx context.Context, p purpose, s authn.Session, d
 }
 
 // take gives the ceremony back, once. It comes before anything else is looked
-// at, so that a challenge has one answer, and a bad one uses it up (W2, W8).
+// at, so that a challenge has one answer, and a bad one uses it up.
 func (rp *RelyingParty) take(ctx context.Context, p purpose, s authn.Session, id string) (webauthn.SessionData, error) {
 	var data webauthn.SessionData
 	if s.Level() == authn.None {

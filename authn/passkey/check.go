@@ -26,14 +26,14 @@ func (rp *RelyingParty) checkClientData(c protocol.CollectedClientData, want pro
 		// A registration's signature must not pass as an assertion, nor the reverse.
 		return refuse(CodeWrongCeremony, fmt.Errorf("client data is for %q", c.Type))
 	case challenge == "" || subtle.ConstantTimeCompare([]byte(c.Challenge), []byte(challenge)) != 1:
-		// W2: a challenge of the client's choosing is an answer recorded elsewhere.
+		// A challenge of the client's choosing is an answer recorded elsewhere.
 		return refuse(CodeChallengeMismatch, nil)
 	case !slices.Contains(rp.library.Config.RPOrigins, c.Origin):
-		// W5: exactly one of ours. Prefixes, suffixes, user info and case folding
+		// Exactly one of ours. Prefixes, suffixes, user info and case folding
 		// are how https://corp.com.evil becomes https://corp.com.
 		return refuse(CodeOriginMismatch, fmt.Errorf("origin %q", c.Origin))
 	case c.CrossOrigin || c.TopOrigin != "":
-		// W5: in a foreign frame the person cannot see what they approve.
+		// In a foreign frame the person cannot see what they approve.
 		return refuse(CodeCrossOrigin, fmt.Errorf("top origin %q", c.TopOrigin))
 	}
 	return nil
@@ -46,18 +46,18 @@ func (rp *RelyingParty) checkAuthenticator(a protocol.AuthenticatorData) error {
 	hash := sha256.Sum256([]byte(rp.library.Config.RPID))
 	switch {
 	case !bytes.Equal(a.RPIDHash, hash[:]):
-		return refuse(CodeRelyingPartyMismatch, nil) // W5: made for another site
+		return refuse(CodeRelyingPartyMismatch, nil) // made for another site
 	case !a.Flags.UserPresent():
 		return refuse(CodeUserPresenceMissing, nil)
 	case !a.Flags.UserVerified():
-		// W1: the page may have been rewritten to ask for less than we require; a
+		// The page may have been rewritten to ask for less than we require; a
 		// stolen key without its PIN answers exactly like this.
 		return refuse(CodeUserVerificationMissing, nil)
 	}
 	return nil
 }
 
-// checkKey refuses keys of an algorithm that was not offered (W3), and such as
+// checkKey refuses keys of an algorithm that was not offered, and such as
 // nobody could ever verify a signature with: a statement of format "none" makes
 // the library look at neither.
 func checkKey(cose []byte, offered []protocol.CredentialParameter) error {

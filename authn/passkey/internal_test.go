@@ -46,9 +46,9 @@ func TestEveryCodeHasAdvice(t *testing.T) {
 	}
 }
 
-// S8: a ceremony's key is found under by exactly what it was bound to, however the parts
+// A ceremony's key is found under by exactly what it was bound to, however the parts
 // run together.
-func TestAttackS8CeremonyKeysDoNotCollide(t *testing.T) {
+func TestAttackCeremonyKeysDoNotCollide(t *testing.T) {
 	of := func(session, person, id string) [32]byte {
 		return key(assertion, authn.Session{ID: session, Person: authn.Person{Subject: authn.Subject{Issuer: "i", ID: person}}}, id)
 	}
@@ -72,7 +72,7 @@ func TestAttackS8CeremonyKeysDoNotCollide(t *testing.T) {
 	}
 }
 
-func TestAttackW3UnusableKey(t *testing.T) {
+func TestAttackUnusableKey(t *testing.T) {
 	for name, key := range map[string]any{
 		"no key type":        map[int]any{3: -7},
 		"key type of RSA":    map[int]any{1: 3, 3: -7, -1: 1, -2: make([]byte, 32), -3: make([]byte, 32)},

@@ -70,7 +70,7 @@ func newRecord(s authn.Subject, c *webauthn.Credential, now time.Time) (Record, 
 
 // class says what is known about where the key lives. Nothing is ClassAttested:
 // no attestation chain is judged here, and a statement that is merely consistent
-// proves nothing about its maker (W3).
+// proves nothing about its maker.
 func class(backupEligible bool) authn.Class {
 	if backupEligible {
 		return authn.ClassSynced

@@ -76,7 +76,7 @@ func (rp *RelyingParty) FinishRegistration(ctx context.Context, s authn.Session,
 		return Record{}, err
 	}
 	if !auth.Flags.HasBackupEligible() && auth.Flags.HasBackupState() {
-		return Record{}, refuse(CodeBackupStateIllegal, nil) // W5
+		return Record{}, refuse(CodeBackupStateIllegal, nil) // a flag that no honest authenticator sends
 	}
 	if err := checkKey(auth.AttData.CredentialPublicKey, data.CredParams); err != nil {
 		return Record{}, err
@@ -105,7 +105,7 @@ func registrationCode(err error) string {
 
 // Add stores a further passkey. The session has to hold an assertion that is
 // fresh and was made with a passkey that is still good: otherwise a browser left
-// open, or a stolen cookie, becomes a passkey (W6).
+// open, or a stolen cookie, becomes a passkey.
 func (rp *RelyingParty) Add(ctx context.Context, s authn.Session, r Record) error {
 	if err := rp.Fresh(s); err != nil {
 		return err
@@ -130,7 +130,7 @@ func (rp *RelyingParty) Add(ctx context.Context, s authn.Session, r Record) erro
 	err = rp.store.AddCredential(ctx, r, by.ID)
 	switch {
 	case errors.Is(err, authn.ErrNotFound):
-		// W6: it was blocked while its copy was being used to make another.
+		// It was blocked while its copy was being used to make another.
 		return refuse(CodeNotFresh, errVouched)
 	case errors.Is(err, ErrCredentialExists):
 		return refuse(CodeCredentialExists, err)

@@ -135,7 +135,7 @@ func (s *movedStore) SessionChanges(ctx context.Context, after int64) ([]string,
 
 // A load that read the store before a revocation must not put the dead session
 // into the cache after it.
-func TestAttackS2RevokedWhileLoading(t *testing.T) {
+func TestAttackRevokedWhileLoading(t *testing.T) {
 	e := newEnv(t)
 	b := e.browser()
 	s := b.signIn(signInHost, alice())

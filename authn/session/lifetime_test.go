@@ -78,7 +78,7 @@ func TestShortenedMaxAge(t *testing.T) {
 	short.refused(signInHost)
 }
 
-func TestAttackO5ClockSetBack(t *testing.T) {
+func TestAttackClockSetBack(t *testing.T) {
 	t.Run("does not revive what ran out", func(t *testing.T) {
 		for name, d := range map[string]time.Duration{"idle": session.DefaultIdleTimeout, "expired": session.DefaultMaxAge} {
 			e := newEnv(t)

@@ -21,7 +21,7 @@ func (e *env) enrolled(ids ...string) {
 
 // A passkey is removed or blocked by way of its own store, behind the manager's
 // back: no cookie is answered from memory after Sync.
-func TestAttackW6SyncForgetsAtOnce(t *testing.T) {
+func TestAttackSyncForgetsAtOnce(t *testing.T) {
 	for name, end := range map[string]func(*env) error{
 		"removed": func(e *env) error { return e.mem.RemoveCredential(e.Context(), alice().Subject, []byte("cred")) },
 		"blocked": func(e *env) error {
@@ -62,7 +62,7 @@ func TestSyncFailsClosed(t *testing.T) {
 
 // The assertion was checked, then its passkey was removed, then the session is to
 // be raised, here or by a hand-off that was under way.
-func TestAttackW6LateVerification(t *testing.T) {
+func TestAttackLateVerification(t *testing.T) {
 	e := newEnv(t)
 	e.enrolled("cred", "spare", "third")
 	b := e.browser()

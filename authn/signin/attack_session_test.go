@@ -9,9 +9,9 @@ import (
 	"sallyport/authn/signin"
 )
 
-// TestAttackS7 measures that a change at the provider is seen by the very next
+// TestAttackDisabledAtTheProvider measures that a change at the provider is seen by the very next
 // refresh, and that it is told apart from an outage.
-func TestAttackS7(t *testing.T) {
+func TestAttackDisabledAtTheProvider(t *testing.T) {
 	gone := func(t *testing.T, r *rig, token, code string) {
 		t.Helper()
 		res, err := r.rp.Refresh(t.Context(), subject(r), token)
@@ -88,8 +88,8 @@ func TestAttackS7(t *testing.T) {
 	}
 }
 
-// TestAttackS6 offers logout tokens that must end nothing.
-func TestAttackS6(t *testing.T) {
+// TestAttackForgedLogoutToken offers logout tokens that must end nothing.
+func TestAttackForgedLogoutToken(t *testing.T) {
 	for name, c := range map[string]struct {
 		edit func(map[string]any)
 		code string

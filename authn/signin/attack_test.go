@@ -11,9 +11,9 @@ import (
 	"sallyport/authn/signin"
 )
 
-// TestAttackS5 holds one case for each claim and parameter an attacker, or a
+// TestAttackForgedIDToken holds one case for each claim and parameter an attacker, or a
 // confused provider, can bend. Each goes red when its check is taken out.
-func TestAttackS5(t *testing.T) {
+func TestAttackForgedIDToken(t *testing.T) {
 	for name, c := range map[string]struct {
 		fault authntest.IdPFault
 		code  string
@@ -76,8 +76,8 @@ func TestAttackS5(t *testing.T) {
 	}
 }
 
-// TestAttackS5State covers what the browser brings back.
-func TestAttackS5State(t *testing.T) {
+// TestAttackStateOfAnotherSignIn covers what the browser brings back.
+func TestAttackStateOfAnotherSignIn(t *testing.T) {
 	finish := func(t *testing.T, r *rig, q url.Values, binding, code string) *signin.Error {
 		t.Helper()
 		res, err := r.rp.Finish(t.Context(), q, binding)
@@ -178,8 +178,8 @@ func TestAttackS5State(t *testing.T) {
 	})
 }
 
-// TestAttackW8 has two finishes of one flow race, many times over.
-func TestAttackW8(t *testing.T) {
+// TestAttackRaceOfTwoCallbacks has two finishes of one flow race, many times over.
+func TestAttackRaceOfTwoCallbacks(t *testing.T) {
 	r := newRig(t)
 	r.idp.SetFaults(authntest.FaultCodeReplay) // only our state stands between
 	for range 10 {
@@ -208,9 +208,9 @@ func TestAttackW8(t *testing.T) {
 	}
 }
 
-// TestAttackS9 : spellings of one address are one address, look-alikes are
+// TestAttackEmailSpellings: spellings of one address are one address, look-alikes are
 // nobody, and the subject, not the address, is who somebody is.
-func TestAttackS9(t *testing.T) {
+func TestAttackEmailSpellings(t *testing.T) {
 	for name, c := range map[string]struct {
 		claims map[string]any
 		code   string // "" for accepted

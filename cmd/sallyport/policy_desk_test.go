@@ -22,9 +22,9 @@ import (
 	"sallyport/proxy/audit"
 )
 
-// O4: a policy that is empty, misspelt, fails its own tests, or locks people out does not
+// A policy that is empty, misspelt, fails its own tests, or locks people out does not
 // come into force, whichever way it comes; what ran goes on, and everybody is told.
-func TestAttackO4PolicyThatMustNotComeIntoForce(t *testing.T) {
+func TestAttackPolicyThatMustNotComeIntoForce(t *testing.T) {
 	lockout := strings.Replace(site["policy.yaml"], "when: ip.vpn", "when: ip.country == \"US\"", 1)
 	lockout = strings.Replace(strings.Replace(lockout, "then: step_up", "then: block", 1), "    max_age: 5m\n", "", 1)
 	lockout = lockout[:strings.Index(lockout, "tests:")]

@@ -9,10 +9,10 @@ import (
 	"sallyport/authn/signin"
 )
 
-// TestAttackS7UnreadableClaims: a provider that sends groups nobody can read says
+// TestAttackUnreadableClaims: a provider that sends groups nobody can read says
 // something about the person all the time. For three intervals that may be a mistake
 // that somebody puts right.
-func TestAttackS7UnreadableClaims(t *testing.T) {
+func TestAttackUnreadableClaims(t *testing.T) {
 	g := newRefreshRig(t)
 	var logged bytes.Buffer
 	g.logger = slog.New(slog.NewTextHandler(&logged, nil))

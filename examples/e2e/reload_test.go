@@ -98,8 +98,8 @@ func TestListsAreReloadedAsTheyChange(t *testing.T) {
 	}
 }
 
-// TestAttackO4BrokenReload: a policy that is wrong in any way leaves the old one in force.
-func TestAttackO4BrokenReload(t *testing.T) {
+// TestAttackBrokenReload: a policy that is wrong in any way leaves the old one in force.
+func TestAttackBrokenReload(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, unguarded) // the good policy blocks everybody there is
 	c := newClient(t, s, home)

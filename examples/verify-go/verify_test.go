@@ -87,8 +87,8 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// S3: whatever is done to an assertion, it is refused.
-func TestAttackS3ForgedAssertion(t *testing.T) {
+// Whatever is done to an assertion, it is refused.
+func TestAttackForgedAssertion(t *testing.T) {
 	w := newWorld(t)
 	good := w.token(t, "tool")
 	p := strings.Split(good, ".")

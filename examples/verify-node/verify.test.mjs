@@ -34,7 +34,7 @@ test('a good assertion', async () => {
   assert.deepEqual(await w.verify(w.sign()), w.claims());
 });
 
-test('attack S3: a forged assertion', async (t) => {
+test('attack: a forged assertion', async (t) => {
   const w = world();
   const good = w.sign();
   const [h, p, s] = good.split('.');

@@ -80,9 +80,9 @@ func TestTravelIsAlwaysANumber(t *testing.T) {
 	}
 }
 
-// I7: a same-country jump with no coordinates; a 40-minute hop of 900 km; a 30 s hop of 3 km;
+// A same-country jump with no coordinates; a 40-minute hop of 900 km; a 30 s hop of 3 km;
 // the clock moves back.
-func TestAttackI7Travel(t *testing.T) {
+func TestAttackTravelThatWasNone(t *testing.T) {
 	judge := func(first, then Visit) policy.Travel {
 		tr := newTracker(t)
 		allow(tr, first)

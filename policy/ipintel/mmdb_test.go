@@ -115,8 +115,8 @@ func TestDatabaseTypes(t *testing.T) {
 	}
 }
 
-// I5: each gate, by a file that only this gate stops.
-func TestAttackI5Gates(t *testing.T) {
+// Each gate, by a file that only this gate stops.
+func TestAttackBrokenDatabaseGates(t *testing.T) {
 	good := mmdb{kind: "GeoLite2-Country", records: countries(map[string]string{"198.51.100.0/24": "KP", "192.0.2.0/24": "US", "2001:db8::/32": "IR"})}
 	with := func(f func(*mmdb)) []byte {
 		d := good
@@ -234,7 +234,7 @@ func TestMissingFilesAndWrongKindsOfFile(t *testing.T) {
 
 // A record that cannot be read where a request asks is an unknown that rules can see, not
 // a clean bill of health; and a panic in a decoder costs one answer.
-func TestAttackI5ReaderErrorIsSeenByRules(t *testing.T) {
+func TestAttackReaderErrorIsSeenByRules(t *testing.T) {
 	for name, ask := range map[string]func() error{
 		"error": func() error { return errCorrupt },
 		"panic": func() error { panic("index out of range") },
@@ -258,7 +258,7 @@ func TestAttackI5ReaderErrorIsSeenByRules(t *testing.T) {
 }
 
 // A tree of 128 nodes whose branches are shared has 2^128 networks: Verify likes it, and a walk never ends.
-func TestAttackI5SharedBranches(t *testing.T) {
+func TestAttackSharedBranches(t *testing.T) {
 	for name, withData := range map[string]bool{"with data": true, "without": false} {
 		tree, err := mmdbwriter.New(mmdbwriter.Options{
 			DatabaseType: "country ipvAll", BuildEpoch: now.Unix(), RecordSize: 24, DisableIPv4Aliasing: true, IncludeReservedNetworks: true,
@@ -302,7 +302,7 @@ func TestAttackI5SharedBranches(t *testing.T) {
 	}
 }
 
-// I7: no coordinates, no place: a traveller must not be thought to start from the Gulf of Guinea.
+// No coordinates, no place: a traveller must not be thought to start from the Gulf of Guinea.
 func TestNoPlaceWithoutCoordinates(t *testing.T) {
 	for _, p := range [][2]float64{{0, 0}, {91, 0}, {0, 181}, {math.NaN(), 1}, {1, math.NaN()}, {math.Inf(1), 1}} {
 		if got := point(p[0], p[1], 5); got != (Location{}) {

@@ -127,9 +127,9 @@ func TestPublishersTestDatabases(t *testing.T) {
 	}
 }
 
-// I5: every deliberately corrupt database is refused; and if the type gate were
+// Every deliberately corrupt database is refused; and if the type gate were
 // not there (these files are of type "Test"), the others refuse it or it does no harm.
-func TestAttackI5CorruptDatabases(t *testing.T) {
+func TestAttackCorruptDatabases(t *testing.T) {
 	files, _ := filepath.Glob(filepath.Join(realData(t), "maxmind-test", "bad-data", "*.mmdb"))
 	if len(files) < 25 {
 		t.Fatalf("%d files", len(files))

@@ -214,8 +214,8 @@ func TestCache(t *testing.T) {
 	}
 }
 
-// S8: two people whose parts run together alike never share an assertion.
-func TestAttackS8CacheKeyCollision(t *testing.T) {
+// Two people whose parts run together alike never share an assertion.
+func TestAttackCacheKeyCollision(t *testing.T) {
 	s := newSigner(t, authntest.NewMemory(), &clock{now: start})
 	seen := map[string]string{}
 	for _, p := range [][3]string{{"a", "bc", "d"}, {"ab", "c", "d"}, {"a", "b", "cd"}, {"abc", "", "d"}, {"", "abc", "d"}, {"a", "bcd", ""}} {

@@ -115,8 +115,8 @@ func sign(t testing.TB, alg jose.SignatureAlgorithm, k any, typ, kid string, pay
 	return token
 }
 
-// S3: whatever else our key may ever sign is not an assertion.
-func TestAttackS3TypeConfusion(t *testing.T) {
+// Whatever else our key may ever sign is not an assertion.
+func TestAttackTypeConfusion(t *testing.T) {
 	mem := authntest.NewMemory()
 	s := newSigner(t, mem, &clock{now: start})
 	token, err := s.For(alice(), "r", allow())
@@ -144,7 +144,7 @@ func TestAttackS3TypeConfusion(t *testing.T) {
 	}
 }
 
-func TestAttackS3ForgedAssertion(t *testing.T) {
+func TestAttackForgedAssertion(t *testing.T) {
 	c := &clock{now: start}
 	s := newSigner(t, authntest.NewMemory(), c)
 	token, err := s.For(alice(), "r", allow())

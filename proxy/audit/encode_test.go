@@ -25,7 +25,7 @@ var hostile = []string{
 	strings.Repeat("\u009b31m\u202e", 2000), // has to be cut, and is no more harmless then
 }
 
-func TestAttackO3LogInjection(t *testing.T) {
+func TestAttackLogInjection(t *testing.T) {
 	for _, h := range hostile {
 		rec := Record{
 			Event: h, User: h, IP: h, Country: h, Route: h, Action: h, Rules: []string{h}, Reasons: []string{h}, Policy: h,

@@ -98,7 +98,7 @@ func (f *faultyFile) Truncate(n int64) error {
 
 // When the record cannot be written the caller is told, nothing that was
 // acknowledged is lost, and the log goes on by itself when the disk does.
-func TestAttackO5AuditSinkDown(t *testing.T) {
+func TestAttackAuditSinkDown(t *testing.T) {
 	for _, op := range []string{"write.jsonl", "sync.jsonl", "write.tlog"} {
 		for _, done := range []bool{false, true} {
 			name := op + " fails, not done"
@@ -357,7 +357,7 @@ func TestOneProcessOnly(t *testing.T) {
 
 // Something else that writes to the file, or cuts it, is noticed before the next
 // record, which would otherwise be glued to it.
-func TestAttackO3ForeignWriter(t *testing.T) {
+func TestAttackForeignWriter(t *testing.T) {
 	cfg := testConfig(t)
 	l := mustOpen(t, cfg)
 	appendN(t, l, 3)

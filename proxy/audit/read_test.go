@@ -239,7 +239,7 @@ func TestProofs(t *testing.T) {
 	}
 }
 
-func TestAttackO3ForgedProof(t *testing.T) {
+func TestAttackForgedProof(t *testing.T) {
 	cfg := testConfig(t)
 	closedLog(t, cfg, 20)
 	key, _ := VerifierKey("", cfg.Key)

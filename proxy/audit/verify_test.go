@@ -42,7 +42,7 @@ func edit(l []string, i int) []string {
 	return l
 }
 
-func TestAttackO3TamperedLineIsNamed(t *testing.T) {
+func TestAttackTamperedLineIsNamed(t *testing.T) {
 	tests := []struct {
 		name   string
 		tamper func([]string) []string
@@ -140,7 +140,7 @@ func checkProblems(t *testing.T, cfg Config, r Report, want []string) {
 }
 
 // sides tampers with the files beside the log.
-func TestAttackO3TamperedSideFiles(t *testing.T) {
+func TestAttackTamperedSideFiles(t *testing.T) {
 	otherKey := func(cfg Config) Config { cfg.Key = []byte("another seed that has 32 bytes.."); return cfg }
 	rehash := func(t *testing.T, cfg Config, lines []string) {
 		c := testConfig(t) // hashes that fit the lines, and a checkpoint that nobody signed

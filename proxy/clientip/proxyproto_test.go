@@ -104,7 +104,7 @@ func TestProxyProtocolFromTrustedPeer(t *testing.T) {
 
 // A version 2 header can carry the path of a Unix socket; "@" is what a trusted
 // local socket looks like.
-func TestAttackI1ProxyProtocolUnixAddress(t *testing.T) {
+func TestAttackProxyProtocolUnixAddress(t *testing.T) {
 	addr := proxyServer(t, []string{"127.0.0.0/8"}, []string{"unix"})
 	h := v2(t, &proxyproto.Header{Command: proxyproto.PROXY, TransportProtocol: proxyproto.UnixStream,
 		SourceAddr: &net.UnixAddr{Net: "unix", Name: "@"}, DestinationAddr: &net.UnixAddr{Net: "unix", Name: "@"}})
@@ -113,7 +113,7 @@ func TestAttackI1ProxyProtocolUnixAddress(t *testing.T) {
 	}
 }
 
-func TestAttackI1ProxyProtocolFromStranger(t *testing.T) {
+func TestAttackProxyProtocolFromStranger(t *testing.T) {
 	addr := proxyServer(t, []string{"192.0.2.0/24"}, nil)
 	if status, body := ask(t, addr, "", ""); status != 200 || body != "127.0.0.1" {
 		t.Errorf("without header: %d %q", status, body)

@@ -17,9 +17,9 @@ func (a *asked) RoundTrip(*http.Request) (*http.Response, error) {
 	return nil, errors.New("nobody is there")
 }
 
-// O2: until the time has come for the next attempt, handshakes make none. autocert
+// Until the time has come for the next attempt, handshakes make none. autocert
 // would make one a minute, for as long as somebody connects.
-func TestAttackO2ACMEBacksOff(t *testing.T) {
+func TestAttackACMEBacksOff(t *testing.T) {
 	now := time.Now()
 	a, err := NewACME(ACMEConfig{Hosts: []string{"app.example"}, AcceptTerms: true, Folder: filepath.Join(t.TempDir(), "acme"), Now: func() time.Time { return now }})
 	if err != nil {
@@ -48,7 +48,7 @@ func TestAttackO2ACMEBacksOff(t *testing.T) {
 	}
 }
 
-// O2: the policy stands by itself, should the map before it ever be passed by.
+// The policy stands by itself, should the map before it ever be passed by.
 func TestACMEPolicy(t *testing.T) {
 	a := &ACME{hosts: map[string]*acmeHost{"app.example": {}}}
 	for host, want := range map[string]bool{"app.example": true, "app.example.": true, "x.app.example": false, "evil.example": false, "": false} {

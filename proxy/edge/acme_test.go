@@ -192,8 +192,8 @@ func TestACMERenews(t *testing.T) {
 	})
 }
 
-// O2: a stranger's ClientHello names whatever it likes, and costs no order.
-func TestAttackO2ACMEUnknownHosts(t *testing.T) {
+// A stranger's ClientHello names whatever it likes, and costs no order.
+func TestAttackACMEUnknownHosts(t *testing.T) {
 	a := newAuthority(t, "tls-alpn-01", "http-01")
 	s := newSite(t, a, nil, nil)
 	for _, host := range []string{"evil.example", "x.app.example", "app.example.evil", "localhost", "127.0.0.1", ""} {
@@ -219,9 +219,9 @@ func TestAttackO2ACMEUnknownHosts(t *testing.T) {
 	}
 }
 
-// O2: a client that claims to know RSA only does not make us order a second
+// A client that claims to know RSA only does not make us order a second
 // certificate, and one that speaks TLS 1.3 only is none of those.
-func TestAttackO2ACMEOneCertificatePerHost(t *testing.T) {
+func TestAttackACMEOneCertificatePerHost(t *testing.T) {
 	a := newAuthority(t, "tls-alpn-01")
 	s := newSite(t, a, nil, nil)
 	for _, conf := range []*tls.Config{{}, {MinVersion: tls.VersionTLS13}} {

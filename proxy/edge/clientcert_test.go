@@ -192,8 +192,8 @@ func TestUnverifiedCertificateIsNone(t *testing.T) {
 	}
 }
 
-// P2: a TLS connection made for one host is no key to another.
-func TestAttackP2ServerNameAndHost(t *testing.T) {
+// A TLS connection made for one host is no key to another.
+func TestAttackServerNameAndHost(t *testing.T) {
 	g := startTLS(t, edge.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, err := upstream.Canonicalise(r, "https"); err != nil {
 			w.WriteHeader(err.(*upstream.BadRequest).Status)

@@ -123,9 +123,9 @@ func (g *rig) serves() {
 	}
 }
 
-// O2: rapid reset. Streams that are opened and reset at once must not start more
+// Rapid reset. Streams that are opened and reset at once must not start more
 // handlers than the limit, and the connection must end.
-func TestAttackO2RapidReset(t *testing.T) {
+func TestAttackRapidReset(t *testing.T) {
 	release := make(chan struct{})
 	var mu sync.Mutex
 	running, most := 0, 0
@@ -162,8 +162,8 @@ func TestAttackO2RapidReset(t *testing.T) {
 	g.serves()
 }
 
-// O2: CONTINUATION frames without end. The header must not grow beyond its limit.
-func TestAttackO2ContinuationFlood(t *testing.T) {
+// CONTINUATION frames without end. The header must not grow beyond its limit.
+func TestAttackContinuationFlood(t *testing.T) {
 	g := startTLS(t, edge.Config{Limits: edge.Limits{HeaderBytes: 16 << 10}})
 	f := g.framer()
 	f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: f.block(":method", "GET", ":scheme", "https", ":authority", "app.example", ":path", "/")})
@@ -188,9 +188,9 @@ func TestAttackO2ContinuationFlood(t *testing.T) {
 	g.serves()
 }
 
-// O2: many streams are refused beyond the limit, and empty frames, pings,
+// Many streams are refused beyond the limit, and empty frames, pings,
 // settings and priorities do not pile up.
-func TestAttackO2Floods(t *testing.T) {
+func TestAttackHTTP2Floods(t *testing.T) {
 	for name, flood := range map[string]func(f *framer) error{
 		"pings":      func(f *framer) error { return f.WritePing(false, [8]byte{}) },
 		"settings":   func(f *framer) error { return f.WriteSettings() },
@@ -214,8 +214,8 @@ func TestAttackO2Floods(t *testing.T) {
 	}
 }
 
-// H6: what HTTP/2 can carry and HTTP/1 must not see.
-func TestAttackH6HTTP2Shapes(t *testing.T) {
+// What HTTP/2 can carry and HTTP/1 must not see.
+func TestAttackHTTP2Shapes(t *testing.T) {
 	reached := make(chan *http.Request, 1)
 	g := startTLS(t, edge.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { reached <- r })})
 	base := []string{":method", "GET", ":scheme", "https", ":authority", "app.example"}

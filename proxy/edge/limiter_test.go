@@ -51,9 +51,9 @@ func TestLimiter(t *testing.T) {
 	}
 }
 
-// S9: one client is one key, however its address is spelled, and whichever of
+// One client is one key, however its address is spelled, and whichever of
 // its addresses it takes.
-func TestAttackS9OneClientOneKey(t *testing.T) {
+func TestAttackOneClientOneKey(t *testing.T) {
 	for name, c := range map[string][2]string{
 		"IPv4 in IPv6":     {"192.0.2.1", "::ffff:192.0.2.1"},
 		"within a /64":     {"2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff"},
@@ -93,8 +93,8 @@ func spray(i uint64) netip.Addr {
 	return netip.AddrFrom16(b)
 }
 
-// O2: whoever has a /48 has 65,536 networks, and gets what a few of them get.
-func TestAttackO2SprayFromOneNetwork(t *testing.T) {
+// A client with a /48 has 65,536 networks, and gets what a few of them get.
+func TestAttackSprayFromOneNetwork(t *testing.T) {
 	l := must(edge.NewAddressLimiter(edge.LimiterConfig{Every: time.Hour, Burst: 5}))
 	allowed := 0
 	for i := range uint64(65_536) {
@@ -107,9 +107,9 @@ func TestAttackO2SprayFromOneNetwork(t *testing.T) {
 	}
 }
 
-// O2: a million addresses do not take a million entries, and do not push out
+// A million addresses do not take a million entries, and do not push out
 // somebody who is over the limit and goes on trying.
-func TestAttackO2SprayIsBounded(t *testing.T) {
+func TestAttackSprayIsBounded(t *testing.T) {
 	l := must(edge.NewAddressLimiter(edge.LimiterConfig{Every: time.Hour, Burst: 3, Keys: 4096}))
 	abuser := netip.MustParseAddr("192.0.2.1")
 	var before, after runtime.MemStats

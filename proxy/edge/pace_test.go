@@ -22,8 +22,8 @@ import (
 // quick is a pace for tests: what takes minutes takes tenths of a second.
 var quick = edge.Pace{Patience: 300 * time.Millisecond, MinRate: 10_000}
 
-// O2: slowloris. A header must come within its time, however it trickles.
-func TestAttackO2SlowHeader(t *testing.T) {
+// Slowloris. A header must come within its time, however it trickles.
+func TestAttackSlowHeader(t *testing.T) {
 	g := start(t, edge.Config{Limits: edge.Limits{HeaderTimeout: 300 * time.Millisecond}})
 	c := g.dial()
 	begun := time.Now()
@@ -39,8 +39,8 @@ func TestAttackO2SlowHeader(t *testing.T) {
 	eventually(t, "the connection is gone", func() bool { return g.Stats().OpenConnections == 0 })
 }
 
-// O2: R U Dead Yet. A body must keep the pace; the handler's read fails.
-func TestAttackO2SlowBody(t *testing.T) {
+// R U Dead Yet. A body must keep the pace; the handler's read fails.
+func TestAttackSlowBody(t *testing.T) {
 	for name, head := range map[string]string{"announced": "Content-Length: 100000\r\n", "chunked": "Transfer-Encoding: chunked\r\n"} {
 		t.Run(name, func(t *testing.T) {
 			failed := make(chan error, 1)
@@ -81,9 +81,9 @@ func trickle(c net.Conn, s string) (stop func()) {
 	return cancel
 }
 
-// O2: the same when nobody reads the body. net/http then reads it itself before
+// The same when nobody reads the body. net/http then reads it itself before
 // it answers, and no handler is there to count.
-func TestAttackO2SlowBodyNobodyReads(t *testing.T) {
+func TestAttackSlowBodyNobodyReads(t *testing.T) {
 	for name, handler := range map[string]http.HandlerFunc{
 		"refused":           func(w http.ResponseWriter, r *http.Request) { http.Error(w, "no", 403) },
 		"nothing written":   func(w http.ResponseWriter, r *http.Request) {},
@@ -99,7 +99,7 @@ func TestAttackO2SlowBodyNobodyReads(t *testing.T) {
 	}
 }
 
-func TestAttackO2SlowBodyHTTP2(t *testing.T) {
+func TestAttackSlowBodyHTTP2(t *testing.T) {
 	failed := make(chan error, 1)
 	g := startTLS(t, edge.Config{Pace: quick, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, err := io.Copy(io.Discard, r.Body)
@@ -119,9 +119,9 @@ type neverEnding struct{ context.Context }
 
 func (n *neverEnding) Read([]byte) (int, error) { <-n.Done(); return 0, io.EOF }
 
-// O2: a client that asks for much and reads nothing. With HTTP/2 it need not even
+// A client that asks for much and reads nothing. With HTTP/2 it need not even
 // stop reading: a window of zero does.
-func TestAttackO2SlowReader(t *testing.T) {
+func TestAttackSlowReader(t *testing.T) {
 	big := make([]byte, 64<<10)
 	writes := func(n int) (http.HandlerFunc, chan error) {
 		failed := make(chan error, 1)

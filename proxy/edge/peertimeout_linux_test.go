@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// O2: a peer that shuts its window for ever loses its connection, hijacked or not.
+// A peer that shuts its window for ever loses its connection, hijacked or not.
 // The kernel does it; what is tested is that accepted sockets were told.
-func TestAttackO2PeerTimeout(t *testing.T) {
+func TestAttackPeerTimeout(t *testing.T) {
 	l, err := Listen(t.Context(), ListenConfig{Address: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)

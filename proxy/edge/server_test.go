@@ -167,8 +167,8 @@ func TestProtocols(t *testing.T) {
 	}
 }
 
-// O2: what one request can make the server hold, over both protocols.
-func TestAttackO2Limits(t *testing.T) {
+// What one request can make the server hold, over both protocols.
+func TestAttackOversizedRequests(t *testing.T) {
 	limits := edge.Limits{HeaderBytes: 16 << 10, Headers: 50, URLBytes: 2000}
 	reached := 0
 	g := startTLS(t, edge.Config{Limits: limits, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached++ })})
@@ -215,8 +215,8 @@ func TestAttackO2Limits(t *testing.T) {
 	}
 }
 
-// O1: nothing but the handler answers on the data port.
-func TestAttackO1NothingBesideTheHandler(t *testing.T) {
+// Nothing but the handler answers on the data port.
+func TestAttackNothingBesideTheHandler(t *testing.T) {
 	g := start(t, edge.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(418) })})
 	for _, line := range []string{"GET /debug/pprof/ HTTP/1.1", "GET /metrics HTTP/1.1", "GET /debug/vars HTTP/1.1", "OPTIONS * HTTP/1.1"} {
 		_, br := g.send(line + "\r\nHost: app.example\r\n\r\n")

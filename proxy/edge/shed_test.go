@@ -169,8 +169,8 @@ func (d *discard) Header() http.Header {
 func (d *discard) Write(p []byte) (int, error) { return len(p), nil }
 func (d *discard) WriteHeader(status int)      { d.status = status }
 
-// O2: memory. New requests are refused while those that run may end.
-func TestAttackO2MemoryPressure(t *testing.T) {
+// Memory. New requests are refused while those that run may end.
+func TestAttackMemoryPressure(t *testing.T) {
 	var use atomic.Int64
 	shed := must(edge.NewShedder(edge.ShedConfig{Memory: func() float64 { return float64(use.Load()) / 100 }}))
 	go shed.Run(t.Context())

@@ -32,9 +32,9 @@ func (r *recorder) paths() string {
 	return strings.Join(r.seen, "|")
 }
 
-// H6: whatever stands behind a request that could be framed in two ways, it is
+// Whatever stands behind a request that could be framed in two ways, it is
 // never a request of its own.
-func TestAttackH6Smuggling(t *testing.T) {
+func TestAttackSmuggling(t *testing.T) {
 	const smuggled = "GET /smuggled HTTP/1.1\r\nHost: app.example\r\n\r\n"
 	for name, c := range map[string]struct {
 		raw     string

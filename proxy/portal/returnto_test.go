@@ -10,8 +10,8 @@ const testSignIn = "https://login.corp.com"
 
 var testOrigins = map[string]bool{testSignIn: true, "https://app.corp.com": true, "http://dev.localhost:8080": true, "https://[2001:db8::1]:8443": true}
 
-// S4, the whole table.
-func TestAttackS4ParseReturnTo(t *testing.T) {
+// Where a return address may lead: the whole table.
+func TestAttackParseReturnTo(t *testing.T) {
 	for raw, want := range map[string]string{
 		"/":                                 testSignIn + "/",
 		"/x?y=1":                            testSignIn + "/x?y=1",

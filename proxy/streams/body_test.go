@@ -64,7 +64,7 @@ func get(t testing.TB, g *gate, method string, body io.Reader) *http.Response {
 }
 
 // The session of an open event stream is revoked: a last event, and a clean end.
-func TestAttackS2RevokedSessionKeepsEventStream(t *testing.T) {
+func TestAttackRevokedSessionKeepsEventStream(t *testing.T) {
 	for _, h2 := range []bool{false, true} {
 		up := newSpeaker("Content-Type", "text/event-stream; charset=utf-8")
 		g := newGate(t, Config{}, up, h2)
@@ -114,7 +114,7 @@ func TestEventsAreNotMixed(t *testing.T) {
 }
 
 // The session of an open gRPC stream is revoked: trailers with a status, between two messages.
-func TestAttackS2RevokedSessionKeepsGRPC(t *testing.T) {
+func TestAttackRevokedSessionKeepsGRPC(t *testing.T) {
 	message := func(text string) string { return "\x00\x00\x00\x00" + string(rune(len(text))) + text }
 	for _, tc := range []struct {
 		why    Reason

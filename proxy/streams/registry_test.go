@@ -70,9 +70,9 @@ func TestOrders(t *testing.T) {
 	}
 }
 
-// S2: a session that is revoked while one of its requests is being judged does not keep the
+// A session that is revoked while one of its requests is being judged does not keep the
 // stream that this request becomes.
-func TestAttackS2RevokedBetweenJudgementAndOpen(t *testing.T) {
+func TestAttackRevokedBetweenJudgementAndOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := New(Config{})
 		judged := r.Epoch()

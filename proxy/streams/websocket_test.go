@@ -13,7 +13,7 @@ import (
 
 // The session of an open WebSocket is revoked: the client is told with a close frame, the upstream's
 // connection ends, and nothing the client sends in between gets there.
-func TestAttackS2RevokedSessionKeepsWebSocket(t *testing.T) {
+func TestAttackRevokedSessionKeepsWebSocket(t *testing.T) {
 	conns := make(chan net.Conn, 2)
 	g := newGate(t, Config{}, wsUpstream("", conns), false)
 	client := dialWS(t, g, "s1", "")

@@ -22,8 +22,8 @@ func status(err error) int {
 	return 0
 }
 
-// P1: what a backend could read in a second way is refused, not repaired.
-func TestAttackP1AmbiguousPaths(t *testing.T) {
+// What a backend could read in a second way is refused, not repaired.
+func TestAttackAmbiguousPaths(t *testing.T) {
 	for _, target := range []string{
 		"//admin", "/a//b", "/a//", "//", "///",
 		"/./", "/.", "/a/./b", "/a/.", "/..", "/a/..", "/a/../b", "/../etc",
@@ -80,8 +80,8 @@ func TestCanonicalPaths(t *testing.T) {
 	}
 }
 
-// P2: one host, however it is spelled.
-func TestAttackP2Hosts(t *testing.T) {
+// One host, however it is spelled.
+func TestAttackHostSpellings(t *testing.T) {
 	for _, c := range []struct{ scheme, in, host, hostname, hostPort string }{
 		{"https", "APP.Corp", "app.corp", "app.corp", "app.corp:443"},
 		{"https", "app.corp.", "app.corp", "app.corp", "app.corp:443"},
@@ -115,8 +115,8 @@ func TestAttackP2Hosts(t *testing.T) {
 	}
 }
 
-// P2: the TLS handshake and the request must be about the same host.
-func TestAttackP2ServerNameMismatch(t *testing.T) {
+// The TLS handshake and the request must be about the same host.
+func TestAttackServerNameMismatch(t *testing.T) {
 	for sni, want := range map[string]int{"app.corp": 0, "APP.corp.": 0, "": 0, "other.corp": 421, "app.corp.evil": 421} {
 		r := asked("GET", "app.corp:443", "/")
 		r.TLS = &tls.ConnectionState{ServerName: sni}
@@ -129,8 +129,8 @@ func TestAttackP2ServerNameMismatch(t *testing.T) {
 	}
 }
 
-// P2: HTTP/2 can say :authority and Host.
-func TestAttackP2TwoHosts(t *testing.T) {
+// HTTP/2 can say :authority and Host.
+func TestAttackTwoHosts(t *testing.T) {
 	r := asked("GET", "app.corp", "/")
 	r.Header["Host"] = []string{"admin.corp"}
 	if _, err := upstream.Canonicalise(r, "https"); status(err) != 400 {
@@ -142,8 +142,8 @@ func TestAttackP2TwoHosts(t *testing.T) {
 	}
 }
 
-// P4: the method is the one in the request line, spelled as it is judged.
-func TestAttackP4Methods(t *testing.T) {
+// The method is the one in the request line, spelled as it is judged.
+func TestAttackMethodSpellings(t *testing.T) {
 	for method, want := range map[string]int{
 		"GET": 0, "HEAD": 0, "POST": 0, "PUT": 0, "DELETE": 0, "OPTIONS": 0, "PATCH": 0, "PROPFIND": 0, "M-SEARCH": 0, "QUERY": 0, "FOO": 0,
 		"CONNECT": 405, "TRACE": 405, "TRACK": 405,

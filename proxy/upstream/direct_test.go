@@ -194,7 +194,7 @@ func TestClientThatLeavesEndsTheExchange(t *testing.T) {
 }
 
 // Headers that could not have come from a client are not written either.
-func TestAttackH6HeadersThatCannotBeWritten(t *testing.T) {
+func TestAttackHeadersThatCannotBeWritten(t *testing.T) {
 	up := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("reached the upstream") }))
 	defer up.Close()
 	tb := table(t, []upstream.RouteConfig{{Name: "a", From: "http://app.example", To: []string{up.URL}}})
@@ -228,9 +228,9 @@ func TestAttackH6HeadersThatCannotBeWritten(t *testing.T) {
 	}
 }
 
-// S2: an exchange that is cut before its answer ends without one. (An empty 200
+// An exchange that is cut before its answer ends without one. (An empty 200
 // is what net/http sends for a handler that just returns.)
-func TestAttackS2CutExchangeIsNotAnAnswer(t *testing.T) {
+func TestAttackCutExchangeIsNotAnAnswer(t *testing.T) {
 	entered := make(chan struct{}, 1)
 	for _, g := range bothWays(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		entered <- struct{}{}

@@ -100,8 +100,8 @@ func (dialTimeout) Error() string   { return "dial: i/o timeout" }
 func (dialTimeout) Timeout() bool   { return true }
 func (dialTimeout) Temporary() bool { return true }
 
-// O2: a body that is too large is refused, whether it says so or not.
-func TestAttackO2BodyLimit(t *testing.T) {
+// A body that is too large is refused, whether it says so or not.
+func TestAttackBodyLimit(t *testing.T) {
 	g := newRig(t, options{route: upstream.RouteConfig{MaxBody: 1000}})
 	post := func(n int, sized bool) int {
 		var body io.Reader = bytes.NewReader(make([]byte, n))
@@ -130,8 +130,8 @@ func TestAttackO2BodyLimit(t *testing.T) {
 	}
 }
 
-// O2: a body that announces itself as too large costs the upstream nothing.
-func TestAttackO2AnnouncedBody(t *testing.T) {
+// A body that announces itself as too large costs the upstream nothing.
+func TestAttackAnnouncedBody(t *testing.T) {
 	g := newRig(t, options{route: upstream.RouteConfig{MaxBody: 10}, config: upstream.Config{Transport: func(*upstream.Route) http.RoundTripper {
 		return roundTrip(func(*http.Request) (*http.Response, error) {
 			t.Error("the upstream was called")
@@ -143,8 +143,8 @@ func TestAttackO2AnnouncedBody(t *testing.T) {
 	}
 }
 
-// O2: headers are bounded in sum.
-func TestAttackO2HeaderLimit(t *testing.T) {
+// Headers are bounded in sum.
+func TestAttackHeaderLimit(t *testing.T) {
 	g := newRig(t, options{config: upstream.Config{MaxHeaderBytes: 4096}})
 	for _, h := range []http.Header{
 		{"X-Long": {strings.Repeat("x", 5000)}},

@@ -83,9 +83,9 @@ func get(changes ...[2]string) h2 {
 	return h2{fields: fields}
 }
 
-// H6: HTTP/2 fields hold what HTTP/1 cannot say; none of it reaches the
+// HTTP/2 fields hold what HTTP/1 cannot say; none of it reaches the
 // HTTP/1 request that is made of them.
-func TestAttackH6PseudoHeaderInjection(t *testing.T) {
+func TestAttackPseudoHeaderInjection(t *testing.T) {
 	g := newRig(t, options{tls: true})
 	for _, f := range [][2]string{
 		{":path", "/a b"}, {":path", "/ HTTP/1.1\r\nX-Sallyport-User: evil\r\n\r\n"}, {":path", "/\nX: y"}, {":path", "/\x00"},
@@ -124,8 +124,8 @@ func TestAttackH6PseudoHeaderInjection(t *testing.T) {
 	}
 }
 
-// H1, H2 over HTTP/2: names arrive in lower case, and cookies in pieces.
-func TestAttackH1OverHTTP2(t *testing.T) {
+// Identity headers over HTTP/2: names arrive in lower case, and cookies in pieces.
+func TestAttackIdentityHeadersOverHTTP2(t *testing.T) {
 	g := newRig(t, options{tls: true})
 	q := get([2]string{":path", "/caf%c3%a9?x=1"}, [2]string{"x-sallyport-user", "evil"}, [2]string{"x_sallyport_user", "evil"}, [2]string{"x-forwarded-for", "evil"},
 		[2]string{"cookie", "a=1"}, [2]string{"cookie", "__Host-sallyport=secret"}, [2]string{"cookie", "b=2"}, [2]string{"te", "trailers"})

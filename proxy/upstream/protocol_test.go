@@ -378,8 +378,8 @@ func TestTotalTimeout(t *testing.T) {
 	}
 }
 
-// O2: an upstream's header without end fills no memory.
-func TestAttackO2ResponseHeaderLimit(t *testing.T) {
+// An upstream's header without end fills no memory.
+func TestAttackResponseHeaderLimit(t *testing.T) {
 	for _, long := range []bool{false, true} {
 		for _, size := range []int{1 << 10, 64 << 10} {
 			ln := listen(t, "tcp", "127.0.0.1:0")

@@ -202,9 +202,9 @@ func TestOneOtherUpstreamIsTried(t *testing.T) {
 	}
 }
 
-// H6: bytes that an upstream sends unasked (the second of two answers to a
+// Bytes that an upstream sends unasked (the second of two answers to a
 // smuggled request, or a late 408) are not the answer to the next request.
-func TestAttackH6UnsolicitedAnswer(t *testing.T) {
+func TestAttackUnsolicitedAnswer(t *testing.T) {
 	release := make(chan struct{})
 	sent := make(chan struct{}, 8)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

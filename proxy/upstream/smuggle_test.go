@@ -78,9 +78,9 @@ func tapped(t *testing.T) (g *rig, tap *wiretap, judged func() []string) {
 	}
 }
 
-// H6: however a request is framed, the upstream sees the requests that were
+// However a request is framed, the upstream sees the requests that were
 // judged and no others, and each is framed in one way only.
-func TestAttackH6Smuggling(t *testing.T) {
+func TestAttackSmuggling(t *testing.T) {
 	const smuggled = "GET /smuggled HTTP/1.1\r\nHost: app.example\r\nX-Sallyport-User: evil\r\n\r\n"
 	for name, c := range map[string]struct {
 		head, body string
@@ -143,8 +143,8 @@ func TestAttackH6Smuggling(t *testing.T) {
 	}
 }
 
-// H6 and P2: request lines and hosts that a client library would not send.
-func TestAttackH6RequestLines(t *testing.T) {
+// Request lines and hosts that a client library would not send.
+func TestAttackRequestLines(t *testing.T) {
 	g := newRig(t, options{})
 	for _, text := range []string{
 		"CONNECT app.example:443 HTTP/1.1\r\nHost: app.example:443\r\n\r\n",

@@ -61,8 +61,8 @@ func TestWebSocketPassesThrough(t *testing.T) {
 	conn.Close()
 }
 
-// H6: an h2c tunnel would carry requests that nobody judges.
-func TestAttackH6UnlistedUpgrade(t *testing.T) {
+// An h2c tunnel would carry requests that nobody judges.
+func TestAttackUnlistedUpgrade(t *testing.T) {
 	g := newRig(t, options{upstream: http.HandlerFunc(echoUpgrade)})
 	for _, offer := range []string{"h2c", "H2C", "websocket, h2c", "TLS/1.0", "h2c\r\nUpgrade: websocket"} {
 		_, br := g.raw("GET /up HTTP/1.1\r\nHost: app.example\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: " + offer + "\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\n")
@@ -83,8 +83,8 @@ func TestAttackH6UnlistedUpgrade(t *testing.T) {
 	}
 }
 
-// H6: an upstream cannot switch a client that did not ask.
-func TestAttackH6UnaskedUpgrade(t *testing.T) {
+// An upstream cannot switch a client that did not ask.
+func TestAttackUnaskedUpgrade(t *testing.T) {
 	g := newRig(t, options{upstream: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		conn, _, _ := http.NewResponseController(w).Hijack()
 		io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
@@ -225,7 +225,7 @@ func TestResponseTrailersPass(t *testing.T) {
 }
 
 // Headers that come after everything was judged do not go upstream.
-func TestAttackH6RequestTrailers(t *testing.T) {
+func TestAttackRequestTrailers(t *testing.T) {
 	g := newRig(t, options{})
 	status := g.rawStatus("POST / HTTP/1.1\r\nHost: app.example\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sallyport-User, X-Other\r\nConnection: close\r\n\r\n" +
 		"2\r\nhi\r\n0\r\nX-Sallyport-User: evil\r\nX-Other: evil\r\nX_Sallyport_Groups: evil\r\n\r\n")
