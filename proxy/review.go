@@ -42,8 +42,11 @@ func (g *Gate) alive(m *memo, now time.Time) bool {
 // asked: there is none.
 //
 // It also says who would be asked less than now ([rehearse.Tally.AddAsked]).
-func (g *Gate) Rehearse(next *Snapshot) *rehearse.Tally {
-	return g.compare(g.current.Load(), next, true)
+func (g *Gate) Rehearse(next *Snapshot) *rehearse.Tally { return g.Compare(g.current.Load(), next) }
+
+// Compare is Rehearse beside another snapshot than the one in force.
+func (g *Gate) Compare(before, after *Snapshot) *rehearse.Tally {
+	return g.compare(before, after, true)
 }
 
 // compare runs on all processors, and makes way for requests several times a millisecond. With

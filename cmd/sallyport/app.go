@@ -63,6 +63,7 @@ type app struct {
 	notify   *edge.Notifier     // nil: nobody is told how we are
 	reloads  reloads
 	policies policyDesk
+	data     dataDesk
 	draws    policy.DrawKey // of this installation
 	drain    time.Duration
 	stopping atomic.Bool // readiness is over, requests in flight go on
@@ -152,6 +153,10 @@ func (a *app) assemble(ctx context.Context) (err error) {
 	if err := a.noteStart(ctx); err != nil {
 		return err
 	}
+	if err := a.noteDataStart(ctx); err != nil {
+		return err
+	}
+	a.guardData()
 	cancel := a.intel.OnSwap(func(*ipintel.Snapshot) {
 		a.gate.Update(a.withIntel)
 		go giveBack()

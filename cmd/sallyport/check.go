@@ -47,7 +47,7 @@ func (checkCmd) Run(g *globals, std stdio) error {
 	for _, risk := range c.Risks() {
 		fmt.Fprintf(std.out, "warning: %s:%d:%d: %s; better: %s\n", risk.File, risk.Line, risk.Column, risk.Message, risk.Expected)
 	}
-	for _, note := range notes(c) {
+	for _, note := range append(notes(c), sourceNotes(c, intel)...) {
 		fmt.Fprintln(std.out, "note:", note)
 	}
 	return nil
@@ -73,6 +73,16 @@ func sourceMistakes(c *config.Config, intel *ipintel.Snapshot) (found []error) {
 		found = append(found, c.Mistake(key, s.Err, "a file that can be loaded"))
 	}
 	return found
+}
+
+// sourceNotes is what the operator should know of a source that is right, with its place in the configuration.
+func sourceNotes(c *config.Config, intel *ipintel.Snapshot) (list []string) {
+	for i, s := range intel.Sources() {
+		for _, n := range s.Notes {
+			list = append(list, fmt.Sprintf("ip_data.lists[%d] (%s): %s", i-len(c.IPData.Databases), s.Name, n))
+		}
+	}
+	return list
 }
 
 // notes are what an operator should know before serving, though it is not wrong.

@@ -17,6 +17,7 @@ import (
 type dataCmd struct {
 	Status dataStatusCmd `cmd:"" help:"Show every IP source: what it is, how old, how large."`
 	Lookup dataLookupCmd `cmd:"" help:"Show what the configured sources say about addresses."`
+	Apply  dataApplyCmd  `cmd:"" help:"Have the running proxy take up IP data that it refused."`
 }
 
 type dataStatusCmd struct {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/pprof"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -46,6 +47,7 @@ type condition struct {
 	Name  string `json:"name"`
 	OK    bool   `json:"ok"`
 	Error string `json:"error,omitempty"`
+	Note  string `json:"note,omitempty"` // what does not keep anybody out, and has to be seen to
 }
 
 func (a *app) conditions(r *http.Request) (list []condition, ready bool) {
@@ -63,12 +65,16 @@ func (a *app) conditions(r *http.Request) (list []condition, ready bool) {
 	add("openid_provider", a.provider.Ready())
 	add("history", a.historyUnknown())
 	var missing []error
+	var kept []string
 	for _, s := range a.intel.Current().Sources() {
 		if s.Missing {
 			missing = append(missing, fmt.Errorf("%s is not loaded: %s", s.Name, s.Err))
+		} else if s.Err != "" {
+			kept = append(kept, s.Name+" keeps what it had: "+s.Err)
 		}
 	}
 	add("ip_data", errors.Join(missing...))
+	list[len(list)-1].Note = strings.Join(kept, "; ")
 	return list, ready
 }
 
@@ -116,6 +122,8 @@ var (
 	descSourceNetworks = prometheus.NewDesc("sallyport_ip_source_networks", "Networks in the IP source.", []string{"source"}, nil)
 	descSwaps          = prometheus.NewDesc("sallyport_ip_data_swaps_total", "Times that new IP data came into use.", nil, nil)
 	descLookupFaults   = prometheus.NewDesc("sallyport_ip_lookup_faults_total", "Answers lost to IP data that could not be read at an address.", nil, nil)
+	descDataRefused    = prometheus.NewDesc("sallyport_ip_data_refused", "1 if the guard against lock-outs refused the newest content of the IP source, which keeps what it had.", []string{"source"}, nil)
+	descDataChanges    = prometheus.NewDesc("sallyport_ip_data_changes_total", "Changes of IP data that the guard against lock-outs judged.", []string{"outcome"}, nil)
 	descReloads        = prometheus.NewDesc("sallyport_config_reloads_total", "Reloads of the configuration since the start.", []string{"outcome"}, nil)
 	descReloaded       = prometheus.NewDesc("sallyport_config_reloaded", "0 if the last reload was refused and what ran before goes on.", nil, nil)
 	descSessions       = prometheus.NewDesc("sallyport_sessions", "Sessions that are alive; missing while the store does not answer.", nil, nil)
@@ -131,7 +139,7 @@ var (
 )
 
 func (opsCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descSourceAge, descSourceFailures, descSourceLoaded, descSourceNetworks, descSwaps, descLookupFaults, descSessions, descStreams, descShedRequests, descShed, descUpstreamUp, descReloads, descReloaded, descPolicyRefused, descPolicies, descRejudged, descAuditRecords, descHealthy,
+	for _, d := range []*prometheus.Desc{descSourceAge, descSourceFailures, descSourceLoaded, descSourceNetworks, descSwaps, descLookupFaults, descDataRefused, descDataChanges, descSessions, descStreams, descShedRequests, descShed, descUpstreamUp, descReloads, descReloaded, descPolicyRefused, descPolicies, descRejudged, descAuditRecords, descHealthy,
 		descHistoryKept, descHistoryWaiting, descHistoryDropped, descHistoryErrors} {
 		out <- d
 	}
@@ -158,7 +166,10 @@ func (c opsCollector) Collect(out chan<- prometheus.Metric) {
 		}
 		gauge(descSourceNetworks, float64(s.Networks), s.Name)
 		gauge(descSourceFailures, float64(s.Failures), s.Name)
+		gauge(descDataRefused, up(s.Refused), s.Name)
 	}
+	counter(descDataChanges, float64(c.app.data.applied.Load()), "applied")
+	counter(descDataChanges, float64(c.app.data.refusals.Load()), "refused")
 	stats := c.app.intel.Stats()
 	counter(descSwaps, float64(stats.Swaps))
 	counter(descLookupFaults, float64(stats.LookupFaults))

@@ -54,7 +54,7 @@ func (a *app) vet(ctx context.Context, c *config.Config, next *proxy.Snapshot, h
 	if next.Policy.Hash() == a.gate.Current().Policy.Hash() {
 		return "", report, nil
 	}
-	report = a.guard(ctx, c, next)
+	report = a.guard(ctx, c, a.gate.Current(), next)
 	switch {
 	case report.Refused != "" && !h.force:
 		return "", report, &lockOut{report}
@@ -249,6 +249,9 @@ func (a *app) policyRequests(ctx context.Context) {
 		case <-tick.C:
 			if err := a.answerPolicyRequest(ctx); err != nil && !errors.Is(err, authn.ErrNotFound) && ctx.Err() == nil {
 				a.logger.Error("a request for another policy could not be answered", "error", err)
+			}
+			if err := a.answerDataRequests(ctx); err != nil && ctx.Err() == nil {
+				a.logger.Error("a request about IP data could not be answered", "error", err)
 			}
 		}
 	}

@@ -20,7 +20,7 @@ const (
 	guardPeople = 1000             // in a report
 )
 
-// guardReport is whom a policy would lock out, and what that is known from.
+// guardReport is who a policy, or IP data, would lock out, and what that is known from.
 type guardReport struct {
 	Sessions  int64         `json:"sessions"`          // live ones that were judged
 	Decisions int64         `json:"decisions"`         // recorded ones that were
@@ -29,7 +29,7 @@ type guardReport struct {
 	People    int           `json:"people"`            // who were judged
 	Blocked   []guardPerson `json:"newly_blocked"`     // those of them that something would be blocked for which is not now
 	Allowed   []guardPerson `json:"newly_allowed"`     // those who would get through, or be asked less, where they are not now
-	Refused   string        `json:"refused,omitempty"` // why the policy is refused; "": it is not
+	Refused   string        `json:"refused,omitempty"` // why the change is refused; "": it is not
 	because   []guardPerson // of Blocked or Allowed, what it is refused for
 }
 
@@ -43,12 +43,12 @@ type guardPerson struct {
 }
 
 // guard judges, by a snapshot that is not in force, the sessions that are alive and what
-// was recorded in the last days, and compares with what the one in force says today:
-// what that blocks already is no news, whatever was recorded. Somebody is newly
-// blocked if anything that they do, or did, would be. To be asked for a kind of passkey that is not
-// the one they use counts as that: who has no other cannot get in any more.
-func (a *app) guard(ctx context.Context, c *config.Config, next *proxy.Snapshot) guardReport {
-	live := a.gate.Rehearse(next)
+// was recorded in the last days, and compares with what `before` says today: what that blocks
+// already is no news, whatever was recorded. The two differ in their policy or in their IP data; it is one
+// judgement. A person is newly blocked if anything that they do, or did, would be. To be asked for a kind of passkey
+// that is not the one they use counts as that: who has no other cannot get in any more.
+func (a *app) guard(ctx context.Context, c *config.Config, before, next *proxy.Snapshot) guardReport {
+	live := a.gate.Compare(before, next)
 	r := guardReport{Sessions: live.Judged}
 	people, looser := map[string]*guardPerson{}, map[string]*guardPerson{}
 	learn := func(list []rehearse.Person) {
@@ -83,7 +83,7 @@ func (a *app) guard(ctx context.Context, c *config.Config, next *proxy.Snapshot)
 	}
 	learn(live.People())
 	if c.PolicyGuard.Days > 0 {
-		learn(a.guardRecords(ctx, c, next, &r))
+		learn(a.guardRecords(ctx, c, before, next, &r))
 	}
 	r.People = len(people)
 	for _, user := range slices.Sorted(maps.Keys(people)) {
@@ -95,18 +95,19 @@ func (a *app) guard(ctx context.Context, c *config.Config, next *proxy.Snapshot)
 	for _, user := range slices.Sorted(maps.Keys(looser)) {
 		r.Allowed = append(r.Allowed, *looser[user])
 	}
-	r.judge(c.PolicyGuard)
+	r.judge(c.PolicyGuard, before.Policy == next.Policy)
 	r.Blocked = r.Blocked[:min(len(r.Blocked), guardPeople)]
 	r.Allowed = r.Allowed[:min(len(r.Allowed), guardPeople)]
 	return r
 }
 
 // guardRecords judges what was recorded.
-func (a *app) guardRecords(ctx context.Context, c *config.Config, next *proxy.Snapshot, r *guardReport) []rehearse.Person {
+func (a *app) guardRecords(ctx context.Context, c *config.Config, before, next *proxy.Snapshot, r *guardReport) []rehearse.Person {
 	since := time.Now().AddDate(0, 0, -c.PolicyGuard.Days)
 	ctx, cancel := context.WithTimeout(ctx, guardFor)
 	defer cancel()
-	run := replayRun{lines: audit.LastLines(a.config.AuditFile, guardLines), candidate: next.Policy, present: a.gate.Current().Policy, asked: true, routes: c.RouteNames(), since: since}
+	run := replayRun{lines: audit.LastLines(a.config.AuditFile, guardLines), candidate: next.Policy, present: before.Policy, was: before.Intel, is: next.Intel, asked: true,
+		routes: c.RouteNames(), since: since}
 	result, err := run.run(ctx)
 	r.Decisions, r.Since = result.Judged, result.First
 	switch {
@@ -121,20 +122,23 @@ func (a *app) guardRecords(ctx context.Context, c *config.Config, next *proxy.Sn
 	return result.People()
 }
 
-// judge says whether that is too many, or somebody who must not be locked out.
-func (r *guardReport) judge(g config.PolicyGuard) {
+// judge says whether that is too many, or somebody who must not be locked out. data is for a change of IP data
+// alone: there, one person of several is what lists are for (an exit node that became known), and a company of three
+// would else refuse every list that says so, and go on with old ones.
+func (r *guardReport) judge(g config.PolicyGuard, data bool) {
 	var glass []string
 	for _, p := range r.Blocked {
 		if p.BreakGlass {
 			glass = append(glass, p.User)
 		}
 	}
+	oneOfSeveral := data && len(r.Blocked) == 1 && r.People > 1 && g.MaxNewlyBlocked > 0
 	share := func(of []guardPerson) float64 { return float64(len(of)) / float64(max(1, r.People)) }
 	switch {
 	case len(glass) > 0:
 		r.because = r.Blocked
 		r.Refused = fmt.Sprintf("it would block %s of the break-glass group %s", some(glass, 5), g.BreakGlassGroup)
-	case share(r.Blocked) > g.MaxNewlyBlocked:
+	case share(r.Blocked) > g.MaxNewlyBlocked && !oneOfSeveral:
 		r.because = r.Blocked
 		r.Refused = fmt.Sprintf("it would newly block %d of %d people (%.0f%%; policy_guard.max_newly_blocked is %g%%)", len(r.Blocked), r.People, 100*share(r.Blocked), 100*g.MaxNewlyBlocked)
 	case share(r.Allowed) > g.MaxNewlyAllowed:

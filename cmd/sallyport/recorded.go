@@ -16,6 +16,7 @@ import (
 	jsonv1 "github.com/go-json-experiment/json/v1"
 
 	"sallyport/policy"
+	"sallyport/policy/ipintel"
 	"sallyport/policy/rehearse"
 	"sallyport/proxy/audit"
 )
@@ -81,9 +82,10 @@ func readRecorded(raw []byte, names []string) (*rehearse.Recorded, error) {
 type replayRun struct {
 	lines     iter.Seq2[audit.Line, error] // not decoded
 	candidate *policy.Policy
-	present   *policy.Policy // nil: compared with what was recorded
-	asked     bool           // with a present policy: compare, too, what it asks at all
-	routes    []string       // records of others are passed over
+	present   *policy.Policy    // nil: compared with what was recorded
+	was, is   *ipintel.Snapshot // the addresses are looked up again: for the present policy, for the candidate; nil: as recorded
+	asked     bool              // with a present policy: compare, too, what it asks at all
+	routes    []string          // records of others are passed over
 	since     time.Time
 	progress  func(lines int64)
 }
@@ -116,6 +118,10 @@ func (r replayRun) run(ctx context.Context) (*replayResult, error) {
 		w := &workers[i]
 		w.Replay, w.Skipped = rehearse.New(r.candidate, r.present), map[string]int64{}
 		w.Replay.Asked = r.asked
+		if r.is != r.was {
+			now := time.Now()
+			w.Changing(lookingUp(r.was, now), lookingUp(r.is, now))
+		}
 		running.Go(func() {
 			names := r.candidate.FactNames()
 			for batch := range work {
@@ -144,6 +150,16 @@ func (r replayRun) run(ctx context.Context) (*replayResult, error) {
 		out.Skipped[unreadable] += damaged
 	}
 	return out, errors.Join(err, context.Cause(ctx))
+}
+
+// lookingUp replaces what was recorded of an address by what data says of it. What was recorded by comparing
+// two addresses stays: where the passkey was used is not in the record.
+func lookingUp(in *ipintel.Snapshot, now time.Time) func(*policy.Facts) {
+	return func(f *policy.Facts) {
+		if f.IP.Addr.IsValid() {
+			f.IP = in.Lookup(f.IP.Addr).Facts(now)
+		}
+	}
 }
 
 // read hands out the lines, and counts those that are none.

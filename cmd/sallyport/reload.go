@@ -111,16 +111,17 @@ func (a *app) hangup(ctx context.Context) {
 // and the log says so.
 //
 // IP data is no part of that: a source that is right comes into use, one that is not
-// keeps what it had, here as when its file changes.
+// keeps what it had, here as when its file changes. It comes first and without the desk's lock, which is taken
+// for each change of it (see admitData).
 func (a *app) reload(ctx context.Context) error {
-	a.policies.mu.Lock()
-	defer a.policies.mu.Unlock()
 	if err := a.audit.Reopen(); err != nil {
 		a.logger.Error("the audit log was not reopened", "error", err)
 	}
 	if err := a.intel.Reload(ctx); err != nil {
 		a.logger.Error("IP data keeps what it had", "error", err)
 	}
+	a.policies.mu.Lock()
+	defer a.policies.mu.Unlock()
 	c, err := config.Load(a.config.File)
 	if err != nil {
 		return err

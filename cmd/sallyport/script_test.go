@@ -94,7 +94,7 @@ policy: policy.yaml
 roster: people.csv
 ip_data:
   lists:
-    - {name: places, file: places.csv, format: csv}
+    - {name: places, file: places.csv, format: csv, stated: true}
     - {name: vpn-exits, signal: vpn, file: vpn.txt}
 routes:
   - name: treasury

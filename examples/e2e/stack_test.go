@@ -173,7 +173,7 @@ audit: {file: state/audit.jsonl}
 policy: policy.yaml
 ip_data:
   lists:
-    - {name: places, file: places.csv, format: csv}
+    - {name: places, file: places.csv, format: csv, stated: true}
     - {name: vpn-exits, signal: vpn, file: vpn.txt}
     - {name: servers, signal: hosting, file: servers.txt}
 routes:

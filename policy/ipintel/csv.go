@@ -25,14 +25,16 @@ type row struct {
 // csvList is a parsed CSV list.
 type csvList struct {
 	rows   []row
-	stated bool // it has a header: the operator's own statement
+	header bool // its columns have names
 }
 
-// parseCSV reads a CSV list. With a header line that begins with `network` it is the
-// operator's own statement, strictly read, and believed before databases. Without one it is taken for
-// an RFC 8805 geofeed (prefix, country, region, city, postal code): a network's owner
+// parseCSV reads a CSV list. With a header line that begins with `network` its columns are strictly read. Without
+// one it is taken for an RFC 8805 geofeed (prefix, country, region, city, postal code): a network's owner
 // says what they like there, so that nothing in it is believed but the prefix. Fields that
 // are the name of a signal are taken up all the same, since a signal can only tighten.
+//
+// How far any of it is believed is for the configuration to say: a file that gains a header line must not
+// be believed more for it.
 func parseCSV(data []byte) (csvList, error) {
 	r := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))))
 	r.Comment, r.FieldsPerRecord, r.TrimLeadingSpace, r.ReuseRecord = '#', -1, true, true
@@ -58,7 +60,7 @@ func parseCSV(data []byte) (csvList, error) {
 			if columns, err = csvHeader(fields); err != nil {
 				return csvList{}, atLine(line, err)
 			}
-			list.stated = true
+			list.header = true
 			continue
 		}
 		if list.rows, err = appendRow(list.rows, columns, fields); err != nil {
@@ -158,15 +160,34 @@ func statedRecord(columns, fields []string) (record, error) {
 	return rec, nil
 }
 
+const (
+	noteUnstated = "the list has a header line and not `stated: true`: what it says is believed after every database. If these are your own statements, to be believed first, set `stated: true`"
+	noteRelay    = "the list calls addresses `relay`, which policies make exceptions for, and is not believed in that: set `signal: relay` or `stated: true` if it is"
+)
+
 // openCSV builds the table of a CSV list. Rows of the same network add up.
 func (s spec) openCSV(c content, now time.Time) (*loaded, error) {
 	list, err := parseCSV(c.data)
 	if err != nil {
 		return nil, err
 	}
+	if s.stated && !list.header {
+		return nil, atLine(1, errors.New("a list with `stated: true` begins with a line that names its columns, such as \"network,country\""))
+	}
 	table := new(bart.Table[record])
-	l := &loaded{kind: formatCSV, stated: list.stated, provides: provides{signals: s.signal}}
+	l := &loaded{kind: formatCSV, provides: provides{signals: s.signal}}
+	if list.header && !s.stated {
+		l.notes = append(l.notes, noteUnstated)
+	}
+	prefixes := make([]netip.Prefix, 0, len(list.rows))
 	for _, row := range list.rows {
+		prefixes = append(prefixes, row.prefix)
+		if loosens := row.record.signals & Relay &^ s.signal; loosens != 0 && !s.stated {
+			row.record.signals &^= loosens
+			if !slices.Contains(l.notes, noteRelay) {
+				l.notes = append(l.notes, noteRelay)
+			}
+		}
 		row.record.signals |= s.signal
 		table.Modify(row.prefix, func(have record, ok bool) (record, bool) {
 			if ok {
@@ -182,6 +203,7 @@ func (s spec) openCSV(c content, now time.Time) (*loaded, error) {
 	if l.networks = table.Size(); l.networks == 0 {
 		return nil, errEmpty
 	}
+	l.covers = coverOf(prefixes)
 	if l.built, err = builtAt(time.Time{}, c.info, now); err != nil {
 		return nil, err
 	}

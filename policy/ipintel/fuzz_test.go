@@ -76,7 +76,7 @@ func FuzzCSV(f *testing.F) {
 			if r.record.signals&^allSignals != 0 || r.record.country != "" && countryCode(r.record.country) != r.record.country {
 				t.Fatalf("%+v", r)
 			}
-			if !list.stated && (r.record.country != "" || r.record.subdivisions != nil || r.record.asn != 0 || r.record.org != "") {
+			if !list.header && (r.record.country != "" || r.record.subdivisions != nil || r.record.asn != 0 || r.record.org != "") {
 				t.Fatalf("a geofeed is believed: %+v", r)
 			}
 		}

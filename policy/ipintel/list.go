@@ -64,14 +64,14 @@ func (s spec) openList(c content, now time.Time) (*loaded, error) {
 	for _, p := range e.prefixes {
 		table.Insert(p)
 	}
-	networks := table.Size()
+	networks, covers := table.Size(), coverOf(e.prefixes)
 	if err := s.empty(networks); err != nil {
 		return nil, err
 	}
 	table.Aggregate() // what lies inside a listed network adds nothing to a yes or no
 	said := record{signals: s.signal}
 	return &loaded{
-		kind: s.format, built: built, networks: networks, provides: provides{signals: s.signal},
+		kind: s.format, built: built, networks: networks, covers: covers, provides: provides{signals: s.signal},
 		ask: func(a netip.Addr) (record, bool, error) {
 			if !table.Contains(a) {
 				return record{}, false, nil

@@ -34,7 +34,7 @@ func Load(c Config) (*Snapshot, []error) {
 	failed := make([]string, len(specs))
 	for i, s := range specs {
 		members[i].spec = s
-		l, _, err := s.load(nil, c.Now())
+		l, _, err := s.load(nil, c.Now(), nil)
 		if err != nil {
 			errs = append(errs, err)
 			failed[i] = err.Error()
@@ -42,7 +42,7 @@ func Load(c Config) (*Snapshot, []error) {
 		}
 		members[i].data = l
 	}
-	snap, err := newSnapshot(members, func(i int) Source {
+	snap, err := newSnapshot(members, c.NAT64, func(i int) Source {
 		src := members[i].spec.describe(members[i].data)
 		if src.Err = failed[i]; src.Err != "" {
 			src.Failures = 1

@@ -65,7 +65,7 @@ func TestSupernetsAgainstBruteForce(t *testing.T) {
 		rows = append(rows, row{p, record{signals: s}})
 		text.WriteString(p.String() + "," + s.String() + "\n")
 	}
-	snap := must(t, Config{Lists: []List{{Name: "random", File: listFile(t, "r.csv", text.String()), Format: "csv"}}})
+	snap := must(t, Config{Lists: []List{{Name: "random", File: listFile(t, "r.csv", text.String()), Format: "csv", Stated: true, MaxShare: 1}}})
 	for range 5000 {
 		a := netip.AddrFrom4([4]byte{byte(r.IntN(4)), byte(r.IntN(4)), byte(r.IntN(4)), byte(r.IntN(4))})
 		var want Signal
@@ -127,7 +127,7 @@ func TestAttackI4PrivateAddresses(t *testing.T) {
 	}
 }
 
-// Where databases disagree the one named first is believed; the operator's own CSV before all; an RFC 8805
+// Where databases disagree the one named first is believed; the operator's own statement before all; an RFC 8805
 // geofeed is never believed.
 func TestWhoIsBelieved(t *testing.T) {
 	dir := t.TempDir()
@@ -138,7 +138,7 @@ func TestWhoIsBelieved(t *testing.T) {
 	}}.write(t, filepath.Join(dir, "second.mmdb"))
 	own := write(t, filepath.Join(dir, "own.csv"), "network,country,asn,org,note\n192.0.2.0/28,SG,64500,Example,our office\n")
 	feed := write(t, filepath.Join(dir, "feed.csv"), "# geofeed\n203.0.113.0/24,US,US-NY,New York,10001\n198.18.0.0/24,US,,,\n198.18.1.0/24,US,vpn\n")
-	lists := []List{{Name: "feed", File: feed, Format: "csv"}, {Name: "own", File: own, Format: "csv"}}
+	lists := []List{{Name: "feed", File: feed, Format: "csv"}, {Name: "own", File: own, Format: "csv", Stated: true}}
 	snap := must(t, Config{Databases: []string{first, second}, Lists: lists})
 	for a, want := range map[string]string{
 		"198.51.100.1": "RU UA-43", // a finer database still adds what the first does not say

@@ -61,12 +61,16 @@ func openDatabase(c content, now time.Time) (l *loaded, err error) {
 	if err != nil {
 		return nil, err
 	}
+	covers, err := d.flagged(r, k)
+	if err != nil {
+		return nil, err
+	}
 	if len(c.data) >= offHeapFrom {
 		if k, err = offHeap(c.data, r); err == nil {
 			d.read = k.read
 		}
 	}
-	return &loaded{kind: r.Metadata.DatabaseType, built: built, networks: networks, provides: k.provides, ask: d.ask}, nil
+	return &loaded{kind: r.Metadata.DatabaseType, built: built, networks: networks, covers: covers, provides: k.provides, ask: d.ask}, nil
 }
 
 func buildTime(epoch uint, now time.Time) (time.Time, error) {
@@ -175,6 +179,31 @@ func (d *database) canary(r *maxminddb.Reader, k kind) (networks int, err error)
 		return 0, fmt.Errorf("%w: no sampled network has a country or a network operator", errCorrupt)
 	}
 	return networks, nil
+}
+
+// flagged measures what the database gives a signal: half of the Internet called a VPN locks people out, whichever
+// kind of file says so. Records are shared between networks, so that few have to be read.
+func (d *database) flagged(r *maxminddb.Reader, k kind) (cover, error) {
+	if k.provides.signals == 0 {
+		return cover{}, nil
+	}
+	var with []netip.Prefix
+	known := map[uintptr]bool{}
+	for res := range r.Networks() { // which has been walked before, in bounded time
+		says, ok := known[res.Offset()]
+		if !ok {
+			rec, _, err := d.ask(res.Prefix().Addr())
+			if err != nil {
+				return cover{}, fmt.Errorf("%w: look-up of %s: %w", errCorrupt, res.Prefix(), err)
+			}
+			says = rec.signals != 0
+			known[res.Offset()] = says
+		}
+		if says {
+			with = append(with, res.Prefix())
+		}
+	}
+	return coverOf(with), nil
 }
 
 // walk counts the networks and shows an even spread of them to sample. A tree has

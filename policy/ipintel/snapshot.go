@@ -22,6 +22,9 @@ type Config struct {
 	// two of them answer the same question, the one named first is believed; signals add up.
 	Databases []string
 	Lists     []List
+	// NAT64 are prefixes under which a translator of the operator's own puts IPv4 addresses (RFC 6052),
+	// besides those that are published.
+	NAT64 []netip.Prefix
 	// Poll is how often [Watcher.Run] looks at all files, besides being told of changes. Default one minute.
 	Poll   time.Duration
 	Now    func() time.Time // default time.Now
@@ -34,7 +37,16 @@ type List struct {
 	Signal string // vpn, hosting, tor, proxy, residential_proxy, relay; "" for a list that is only asked about by name
 	File   string
 	Format string // cidr (also ""), aws, gcp, azure, csv
+	// Stated: the list is the operator's own statement, believed before databases. It is a CSV with a
+	// header line. No file can say this of itself.
+	Stated bool
+	// MaxShare is the part of the address space that the list may cover, of IPv4 and of IPv6 each; 0 is DefaultMaxShare.
+	MaxShare float64
 }
+
+// DefaultMaxShare is what a list may cover of all public addresses. The largest lists of data centres hold a
+// tenth of IPv4; what holds much more is a mistake, or meant to lock everybody out.
+const DefaultMaxShare = 0.15
 
 // cacheSize bounds the joined answers kept per snapshot: one for each recent client address.
 const cacheSize = 50_000
@@ -63,7 +75,10 @@ func (c Config) specs() ([]spec, error) {
 		all = append(all, spec{name: name, file: f, database: true})
 	}
 	for _, l := range c.Lists {
-		s := spec{name: l.Name, file: l.File, format: l.Format}
+		s := spec{name: l.Name, file: l.File, format: l.Format, stated: l.Stated, maxShare: l.MaxShare}
+		if s.maxShare == 0 {
+			s.maxShare = DefaultMaxShare
+		}
 		if s.format == "" {
 			s.format = formatCIDR
 		}
@@ -74,6 +89,10 @@ func (c Config) specs() ([]spec, error) {
 			return nil, fmt.Errorf("list %q: the name is taken", l.Name)
 		case !filepath.IsAbs(l.File):
 			return nil, fmt.Errorf("list %q: the path %q is not absolute", l.Name, l.File)
+		case l.Stated && s.format != formatCSV:
+			return nil, fmt.Errorf("list %q: a list of format %s states nothing but its networks", l.Name, s.format)
+		case !(s.maxShare > 0 && s.maxShare <= 1):
+			return nil, fmt.Errorf("list %q: %g is no share of the address space (0 to 1)", l.Name, l.MaxShare)
 		case !slices.Contains([]string{formatCIDR, formatAWS, formatGCP, formatAzure, formatCSV}, s.format):
 			return nil, fmt.Errorf("list %q: %q is not a format (cidr, aws, gcp, azure, csv)", l.Name, clip(l.Format))
 		}
@@ -105,15 +124,16 @@ type Snapshot struct {
 	oldest   time.Time
 	cache    *otter.Cache[netip.Addr, *Network]
 	faults   *atomic.Uint64 // look-ups that failed; shared with the snapshots before and after
+	nat64    []netip.Prefix
 }
 
 // newSnapshot joins sources; describe gives the state of the i-th.
-func newSnapshot(members []member, describe func(i int) Source, faults *atomic.Uint64) (*Snapshot, error) {
+func newSnapshot(members []member, nat64 []netip.Prefix, describe func(i int) Source, faults *atomic.Uint64) (*Snapshot, error) {
 	cache, err := otter.New(&otter.Options[netip.Addr, *Network]{MaximumSize: cacheSize})
 	if err != nil {
 		return nil, err
 	}
-	s := &Snapshot{members: members, cache: cache, faults: faults}
+	s := &Snapshot{members: members, nat64: nat64, cache: cache, faults: faults}
 	var can provides
 	s.provides.Lists = map[string]bool{}
 	for i, m := range members {
@@ -133,7 +153,7 @@ func newSnapshot(members []member, describe func(i int) Source, faults *atomic.U
 	s.provides.Signals = can.names()
 	for _, stated := range []bool{true, false} {
 		for i, m := range members {
-			if m.data != nil && m.data.stated == stated {
+			if m.data != nil && m.spec.stated == stated {
 				s.believed = append(s.believed, i)
 			}
 		}

@@ -14,6 +14,9 @@ var (
 	errType    = errors.New("not a type of database that is read here")
 	errCorrupt = errors.New("corrupt")
 	errShrunk  = errors.New("less than half of what it held before")
+	errGrown   = errors.New("more than ten times what it held before")
+	errShare   = errors.New("covers too much of the Internet")
+	errAnswers = errors.New("answers other questions than what it replaces")
 	errEmpty   = errors.New("holds no networks")
 )
 
@@ -42,6 +45,10 @@ type Source struct {
 	Err string `json:"error,omitempty"`
 	// Failures counts the failed attempts since the last good one.
 	Failures int `json:"failures"`
+	// Refused is true when Err is what the guard said: the file is sound, and would lock people out.
+	Refused bool `json:"refused,omitempty"`
+	// Notes are what the operator should know of the content in use, though it is not wrong.
+	Notes []string `json:"notes,omitempty"`
 }
 
 // AgeHours is the age of the content in use, in whole hours.
@@ -81,6 +88,8 @@ type spec struct {
 	database bool
 	format   string // lists
 	signal   Signal // lists
+	stated   bool   // lists: believed before databases
+	maxShare float64
 }
 
 // loaded is a source's content in use. It never changes and is shared between snapshots.
@@ -93,14 +102,14 @@ type loaded struct {
 	provides provides
 	// ask gives what the source says; found is whether it holds the address at all.
 	// It may fail, or panic, on content that the gates did not see through.
-	ask func(netip.Addr) (rec record, found bool, err error)
-	// stated is true for content that the operator wrote about their own networks; it
-	// is believed before databases.
-	stated bool
+	ask    func(netip.Addr) (rec record, found bool, err error)
+	covers cover    // lists, and databases that give signals: what of it has any
+	notes  []string // see Source
 }
 
-// load reads the source and takes it through all gates. prev is the content in use, or nil.
-func (s spec) load(prev *loaded, now time.Time) (*loaded, os.FileInfo, error) {
+// load reads the source and takes it through all gates. prev is the content in use, or nil. What is approved
+// may be of any size beside that.
+func (s spec) load(prev *loaded, now time.Time, approved func(sha256 string) bool) (*loaded, os.FileInfo, error) {
 	limit := int64(maxListSize)
 	if s.database {
 		limit = maxDatabaseSize
@@ -115,7 +124,10 @@ func (s spec) load(prev *loaded, now time.Time) (*loaded, os.FileInfo, error) {
 	}
 	l, err := open(c, now)
 	if err == nil {
-		err = s.shrunk(prev, l)
+		err = s.tooWide(l)
+	}
+	if err == nil && prev != nil && (approved == nil || !approved(c.sha256)) {
+		err = s.unlike(prev, l)
 	}
 	if err != nil {
 		if pos := (*positionError)(nil); errors.As(err, &pos) {
@@ -127,19 +139,6 @@ func (s spec) load(prev *loaded, now time.Time) (*loaded, os.FileInfo, error) {
 	return l, c.info, nil
 }
 
-// shrunk refuses content with less than half of the networks of before: a download that
-// broke off at a line's end, or an error page's worth of data. Whoever means it
-// restarts the process, which has no "before".
-func (s spec) shrunk(prev, next *loaded) error {
-	if prev == nil || next.networks*2 >= prev.networks {
-		return nil
-	}
-	if !s.database && s.signal == 0 && prev.networks <= handKept {
-		return nil
-	}
-	return fmt.Errorf("%w: %d networks, %d before", errShrunk, next.networks, prev.networks)
-}
-
 func (s spec) describe(l *loaded) Source {
 	src := Source{Name: s.name, File: s.file, Kind: "list", Type: s.format, Signal: s.signal.String(), Missing: l == nil}
 	if s.database {
@@ -147,6 +146,7 @@ func (s spec) describe(l *loaded) Source {
 	}
 	if l != nil {
 		src.Type, src.SHA256, src.Built, src.Loaded, src.Networks = l.kind, l.sha256, l.built, l.at, l.networks
+		src.Notes = l.notes
 	}
 	return src
 }

@@ -27,7 +27,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 		defer notify.Close()
 	}
 	w.follow(notify)
-	w.refreshLogged() // what changed between Open and now
+	w.refreshLogged(ctx) // what changed between Open and now
 
 	poll := time.NewTicker(w.config.Poll)
 	defer poll.Stop()
@@ -53,16 +53,16 @@ func (w *Watcher) Run(ctx context.Context) error {
 			quiet.Reset(settle)
 		case <-quiet.C:
 			since = time.Time{}
-			w.refreshLogged()
+			w.refreshLogged(ctx)
 		case <-poll.C:
 			w.follow(notify) // folders may have come
-			w.refreshLogged()
+			w.refreshLogged(ctx)
 		}
 	}
 }
 
 // refreshLogged refreshes; attempts log their own failures.
-func (w *Watcher) refreshLogged() { _ = w.refresh(false) }
+func (w *Watcher) refreshLogged(ctx context.Context) { _ = w.refresh(ctx, whatChanged) }
 
 // follow watches the folder of every source, and the folder that it really is in.
 func (w *Watcher) follow(notify *fsnotify.Watcher) {

@@ -19,8 +19,9 @@ type Watcher struct {
 	swaps   atomic.Uint64
 	failed  atomic.Uint64
 
-	mu   sync.Mutex // one refresh at a time
-	held []*holding
+	mu    sync.Mutex // one refresh at a time
+	held  []*holding
+	guard Guard
 
 	waitMu  sync.Mutex
 	waiting map[int]func(*Snapshot)
@@ -34,6 +35,8 @@ type holding struct {
 	last     os.FileInfo // of the last attempt; nil: the file was not there
 	err      string
 	failures int
+	judged   bool    // the last attempt was refused by the guard: only another file, or an operator, asks it again
+	next     *loaded // what an attempt has read and nothing uses yet
 }
 
 // Stats counts since the watcher was opened.
@@ -57,7 +60,12 @@ func Open(c Config) (*Watcher, error) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	_, errs := w.attempt(true)
+	_, errs := w.attempt(everything)
+	for _, h := range w.held { // nobody is here yet for whom a guard could speak
+		if h.next != nil {
+			w.take(h)
+		}
+	}
 	if err := w.swap(); err != nil {
 		return nil, errors.Join(append(errs, err)...)
 	}
@@ -96,85 +104,118 @@ func (w *Watcher) tell(s *Snapshot) {
 	}
 }
 
-// Reload reads every source again, whether it changed or not. Those that fail keep their
-// data of before; the error names each of them.
+// Reload reads every source again, whether it changed or not. Those that fail, and those
+// that the guard refuses, keep their data of before; the error names each of them.
 func (w *Watcher) Reload(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return w.refresh(true)
+	return w.refresh(ctx, everything)
 }
 
-// refresh attempts the sources that changed (or all), and swaps if anything came of it.
-func (w *Watcher) refresh(all bool) error {
+// Retry reads what changed and what was refused last, and has the guard judge it again: an
+// operator has approved something, or the people have changed for whom it was refused.
+func (w *Watcher) Retry(ctx context.Context) error { return w.refresh(ctx, whatWasRefused) }
+
+// which sources a refresh reads. What failed for itself is always among them.
+type which int
+
+const (
+	whatChanged    which = iota
+	whatWasRefused       // by the guard; and what changed
+	everything
+)
+
+// refresh attempts sources, and swaps if anything came of it.
+func (w *Watcher) refresh(ctx context.Context, what which) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	swap, errs := w.attempt(all)
-	switch {
-	case swap:
+	swap, errs := w.attempt(what)
+	refusals, err := w.admit(ctx)
+	if errs = append(errs, refusals...); err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	if swap {
 		if err := w.swap(); err != nil {
 			return errors.Join(append(errs, err)...)
 		}
 		w.tell(w.Current())
-	case errs != nil:
+	} else if errs != nil {
 		w.current.Store(w.Current().withSources(w.describe)) // same answers, new state
 	}
 	return errors.Join(errs...)
 }
 
-// attempt loads what changed on disk, and what failed last time. It reports whether
-// that makes a new snapshot: content changed, or a source has come to be missing or kept for a new reason.
-func (w *Watcher) attempt(all bool) (swap bool, errs []error) {
+// attempt reads what is to be read. It reports whether a source has come to be missing, or kept, for a
+// new reason, which makes a new snapshot without any new data.
+func (w *Watcher) attempt(what which) (swap bool, errs []error) {
 	now := w.config.Now()
 	for _, h := range w.held {
+		h.next = nil
 		info, err := os.Stat(h.spec.file)
 		if err != nil {
 			info = nil
 		}
-		if !all && h.failures == 0 && sameFile(h.last, info) {
+		again := h.failures > 0 && (!h.judged || what == whatWasRefused)
+		if what != everything && !again && sameFile(h.last, info) {
 			continue
 		}
 		before := h.err
 		if err := w.attemptOne(h, info, now); err != nil {
 			errs = append(errs, err)
+			swap = swap || h.err != before
 		}
-		swap = swap || h.err == "" || h.err != before
 	}
 	return swap, errs
 }
 
+// attemptOne reads a source into h.next, or notes why that cannot be used.
 func (w *Watcher) attemptOne(h *holding, info os.FileInfo, now time.Time) error {
-	data, read, err := h.spec.load(h.data, now)
+	data, read, err := h.spec.load(h.data, now, w.guard.approved)
 	if h.last = info; read != nil {
 		h.last = read
 	}
-	log := w.config.Logger.With("source", h.spec.name, "file", h.spec.file)
 	if err != nil {
-		h.failures++
-		w.failed.Add(1)
-		level := log.Warn
-		if h.err == err.Error() {
-			level = log.Debug // said already; the counter and the age go on
-		}
-		level("IP data not loaded", "error", err, "failures", h.failures, "kept", h.data != nil)
-		h.err = err.Error()
+		w.fail(h, err)
+		h.judged = false
 		return err
 	}
+	h.next = data
+	return nil
+}
+
+// fail notes that an attempt came to nothing. What was in use stays in use.
+func (w *Watcher) fail(h *holding, err error) {
+	h.failures++
+	w.failed.Add(1)
+	log := w.config.Logger.With("source", h.spec.name, "file", h.spec.file)
+	level := log.Warn
+	if h.err == err.Error() {
+		level = log.Debug // said already; the counter and the age go on
+	}
+	level("IP data not loaded", "error", err, "failures", h.failures, "kept", h.data != nil)
+	h.err = err.Error()
+}
+
+// take makes what was read the data in use.
+func (w *Watcher) take(h *holding) {
+	log := w.config.Logger.With("source", h.spec.name, "file", h.spec.file)
+	data := h.next
 	if h.data != nil && data.built.Before(h.data.built) {
 		log.Warn("IP data is older than what it replaces", "built", data.built, "before", h.data.built)
 	}
+	for _, note := range data.notes {
+		if h.data == nil || !slices.Contains(h.data.notes, note) {
+			log.Warn("IP data: "+note, "type", data.kind)
+		}
+	}
 	log.Info("IP data loaded", "type", data.kind, "networks", data.networks, "built", data.built, "sha256", data.sha256)
-	h.data, h.err, h.failures = data, "", 0
-	return nil
+	h.data, h.next, h.err, h.failures, h.judged = data, nil, "", 0, false
 }
 
 // swap puts a snapshot of what is held into use, in one step.
 func (w *Watcher) swap() error {
-	members := make([]member, len(w.held))
-	for i, h := range w.held {
-		members[i] = member{spec: h.spec, data: h.data}
-	}
-	snap, err := newSnapshot(members, w.describe, &w.faults)
+	snap, err := w.join(nil)
 	if err != nil {
 		return err
 	}
@@ -183,9 +224,21 @@ func (w *Watcher) swap() error {
 	return nil
 }
 
+// join makes a snapshot of what is held, and of what was read of the given sources.
+func (w *Watcher) join(with []*holding) (*Snapshot, error) {
+	members := make([]member, len(w.held))
+	for i, h := range w.held {
+		members[i] = member{spec: h.spec, data: h.data}
+		if slices.Contains(with, h) {
+			members[i].data = h.next
+		}
+	}
+	return newSnapshot(members, w.config.NAT64, w.describe, &w.faults)
+}
+
 func (w *Watcher) describe(i int) Source {
 	h := w.held[i]
 	src := h.spec.describe(h.data)
-	src.Err, src.Failures = h.err, h.failures
+	src.Err, src.Failures, src.Refused = h.err, h.failures, h.judged
 	return src
 }

@@ -164,7 +164,7 @@ func TestMissingSourceComesLater(t *testing.T) {
 		t.Fatalf("%+v", n)
 	}
 	manyCountries(4).write(t, file)
-	if err := w.refresh(false); err != nil {
+	if err := w.refresh(t.Context(), whatChanged); err != nil {
 		t.Fatal(err)
 	}
 	if n := w.Current().Lookup(addr("11.0.0.1")); len(n.Missing) != 0 || n.Country != "KP" {
@@ -178,11 +178,11 @@ func TestUnchangedFilesAreLeftAlone(t *testing.T) {
 	db, list := manyCountries(4).write(t, filepath.Join(dir, "c.mmdb")), write(t, filepath.Join(dir, "l.txt"), many(4))
 	w := open(t, Config{Databases: []string{db}, Lists: []List{{Name: "l", File: list}}})
 	first := w.Current()
-	if err := w.refresh(false); err != nil || w.Current() != first || w.Stats().Swaps != 1 {
+	if err := w.refresh(t.Context(), whatChanged); err != nil || w.Current() != first || w.Stats().Swaps != 1 {
 		t.Fatalf("%v %+v", err, w.Stats())
 	}
 	write(t, list, many(5))
-	if err := w.refresh(false); err != nil {
+	if err := w.refresh(t.Context(), whatChanged); err != nil {
 		t.Fatal(err)
 	}
 	second := w.Current()

@@ -32,6 +32,8 @@ type Replay struct {
 	Last     time.Time        `json:"last,omitzero"`
 	Days     map[string]*Day  `json:"days,omitempty"` // by UTC date
 
+	was, is func(*policy.Facts) // see Changing; nil: as recorded
+
 	today    *Day // that of the last record
 	todayIs  int64
 	examples map[string][]*Recorded // by rule
@@ -58,6 +60,10 @@ func New(candidate, present *policy.Policy) *Replay {
 	return &Replay{candidate: candidate, present: present, batches: map[string]*pair{},
 		Lacking: map[string]int64{}, Unjudged: map[string]int64{}, Days: map[string]*Day{}, examples: map[string][]*Recorded{}}
 }
+
+// Changing has every record judged twice: by the present policy with what `was` makes of its facts, and by
+// the candidate with what `is` does. It is how other data is compared, where the policy is the same.
+func (r *Replay) Changing(was, is func(*policy.Facts)) { r.was, r.is = was, is }
 
 // maxBatches bounds the memory for records that lack ever other facts; a program
 // writes one or two kinds.
@@ -93,7 +99,12 @@ func (r *Replay) Add(rec *Recorded) {
 		r.Last = rec.Time
 	}
 	p := r.pair(rec.Lacking)
-	least, most, unjudged := p.candidate.Bounds(&rec.Facts)
+	facts, present := rec.Facts, rec.Facts
+	if r.is != nil {
+		r.was(&present)
+		r.is(&facts)
+	}
+	least, most, unjudged := p.candidate.Bounds(&facts)
 	for _, rule := range unjudged {
 		r.Unjudged[rule] += n
 	}
@@ -101,16 +112,16 @@ func (r *Replay) Add(rec *Recorded) {
 	decided := least.Action == most.Action
 	if p.present != nil {
 		var strictest policy.Decision
-		before, strictest, _ = p.present.Bounds(&rec.Facts)
+		before, strictest, _ = p.present.Bounds(&present)
 		decided = decided && before.Action == strictest.Action
 	}
 	if !decided {
 		r.Open += n
 		return
 	}
-	r.Tally.Add(rec.User, &rec.Facts, n, before, least)
+	r.Tally.Add(rec.User, &facts, n, before, least)
 	if r.Asked && r.present != nil && len(rec.Lacking) == 0 {
-		r.Tally.AddAsked(rec.User, n, r.present.Asked(&rec.Facts), r.candidate.Asked(&rec.Facts))
+		r.Tally.AddAsked(rec.User, n, r.present.Asked(&present), r.candidate.Asked(&facts))
 	}
 	r.day(rec.Time, n, before.Action, least.Action)
 	if before.Action != least.Action {

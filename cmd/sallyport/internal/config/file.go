@@ -71,10 +71,12 @@ type file struct {
 	IPData struct {
 		Databases []string `yaml:"databases"`
 		Lists     []struct {
-			Name   string `yaml:"name"`
-			Signal string `yaml:"signal"`
-			File   string `yaml:"file"`
-			Format string `yaml:"format"`
+			Name     string `yaml:"name"`
+			Signal   string `yaml:"signal"`
+			File     string `yaml:"file"`
+			Format   string `yaml:"format"`
+			Stated   bool   `yaml:"stated"`
+			MaxShare string `yaml:"max_share"`
 		} `yaml:"lists"`
 	} `yaml:"ip_data"`
 	Behavior struct {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -165,12 +166,18 @@ func (b *builder) policyGuard() {
 
 // share reads a share of the people, from 0 to 1.
 func (b *builder) share(key, text string) float64 {
-	number, percent := strings.CutSuffix(text, "%")
-	share, err := strconv.ParseFloat(number, 64)
-	if !percent || err != nil || !(share >= 0 && share <= 100) {
+	share, ok := percentage(text)
+	if !ok {
 		b.at(key, fmt.Sprintf("%q is not a share of the people", text), "0% to 100%, such as 10%; 100% never refuses")
 	}
-	return share / 100
+	return share
+}
+
+// percentage reads "15%" as 0.15.
+func percentage(s string) (share float64, ok bool) {
+	number, percent := strings.CutSuffix(s, "%")
+	share, err := strconv.ParseFloat(number, 64)
+	return share / 100, percent && err == nil && share >= 0 && share <= 100
 }
 
 func (b *builder) ipData() {
@@ -190,9 +197,16 @@ func (b *builder) ipData() {
 		b.name(key+".name", "list", l.Name, names)
 		b.choice(key+".signal", "signal", l.Signal, signals, "; leave it out for a list that only rules name")
 		b.choice(key+".format", "format", l.Format, formats, "; cidr is the default")
+		if l.Stated && l.Format != "csv" {
+			b.at(key+".stated", fmt.Sprintf("a list of format %s states nothing but its networks", cmp.Or(l.Format, "cidr")), "format: csv, with a file whose first line names its columns; or leave stated out")
+		}
+		share, ok := percentage(l.MaxShare)
+		if l.MaxShare != "" && (!ok || share == 0) {
+			b.at(key+".max_share", fmt.Sprintf("%q is not a share of the addresses", l.MaxShare), fmt.Sprintf("more than 0%% and at most 100%%; %.0f%% is the default", 100*ipintel.DefaultMaxShare))
+		}
 		if b.required(key+".file", l.File, "the file that holds the list") {
 			file, _ := b.existing(key+".file", l.File, "a list file")
-			b.c.IPData.Lists = append(b.c.IPData.Lists, ipintel.List{Name: l.Name, Signal: l.Signal, Format: l.Format, File: file})
+			b.c.IPData.Lists = append(b.c.IPData.Lists, ipintel.List{Name: l.Name, Signal: l.Signal, Format: l.Format, File: file, Stated: l.Stated, MaxShare: share})
 		}
 	}
 }

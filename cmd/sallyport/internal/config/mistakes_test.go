@@ -156,6 +156,10 @@ var mistakes = []mistake{
 	{"two lists", session, "ip_data: {lists: [{name: a, file: vpn.txt}, {name: a, file: vpn.txt}]}", 7, 52, `two lists with the name "a"`, "", ""},
 	{"signal", session, "ip_data: {lists: [{name: a, signal: vnp, file: vpn.txt}]}", 7, 37, `no signal "vnp"`, "vpn, hosting", "vpn"},
 	{"format", session, "ip_data: {lists: [{name: a, format: azur, file: vpn.txt}]}", 7, 37, `no format "azur"`, "cidr", "azure"},
+	{"stated without columns", session, "ip_data: {lists: [{name: a, file: vpn.txt, stated: true}]}", 7, 52, "states nothing but its networks", "format: csv", ""},
+	{"share without percent", session, "ip_data: {lists: [{name: a, file: vpn.txt, max_share: 0.5}]}", 7, 55, "not a share of the addresses", "15% is the default", ""},
+	{"share of nothing", session, "ip_data: {lists: [{name: a, file: vpn.txt, max_share: 0%}]}", 7, 55, "not a share of the addresses", "", ""},
+	{"share beyond everything", session, "ip_data: {lists: [{name: a, file: vpn.txt, max_share: 101%}]}", 7, 55, "not a share of the addresses", "", ""},
 	{"list without file", session, "ip_data: {lists: [{name: a}]}", 7, 19, "file is missing", "", ""},
 
 	// Routes.
