@@ -43,8 +43,10 @@ type IP struct {
 	ASN int64 `cel:"asn" json:"asn,omitempty"`
 	// Org is the name of the autonomous system or ISP.
 	Org string `cel:"org" json:"org,omitempty"`
-	// Private is true for loopback, RFC 1918, unique local, link-local and carrier-grade NAT (100.64.0.0/10) addresses.
+	// Private is true for loopback, RFC 1918, unique local, site-local, link-local and carrier-grade NAT (100.64.0.0/10) addresses. That makes it nobody's: exempt with ip.internal.
 	Private bool `cel:"private" json:"private,omitempty"`
+	// Internal is true for private addresses that `internal_networks` in sallyport.yaml says are ours, but for those of `trusted_proxies`.
+	Internal bool `cel:"internal" json:"internal,omitempty"`
 	// VPN is true for addresses that a source calls a VPN exit.
 	VPN bool `cel:"vpn" json:"vpn,omitempty"`
 	// Hosting is true for cloud, hosting and data-centre addresses.
@@ -142,7 +144,7 @@ type Seen struct {
 	Countries24h int64 `cel:"countries_24h" json:"countries_24h,omitempty"`
 	// ASNs24h is how many autonomous systems the person connected from in 24 hours, this request included. Unknown ones do not count.
 	ASNs24h int64 `cel:"asns_24h" json:"asns_24h,omitempty"`
-	// Prefixes24h is how many networks (/24 of IPv4, /48 of IPv6) the person connected from in 24 hours, this request included. Configured offices and private addresses do not count.
+	// Prefixes24h is how many networks (/24 of IPv4, /48 of IPv6) the person connected from in 24 hours, this request included. Configured offices and internal addresses do not count.
 	Prefixes24h int64 `cel:"prefixes_24h" json:"prefixes_24h,omitempty"`
 	// NewCountry is true when the person was never let through from this country before. False where the country is not known.
 	NewCountry bool `cel:"new_country" json:"new_country,omitempty"`
@@ -166,7 +168,7 @@ type Travel struct {
 
 // Address is who else uses this address.
 type Address struct {
-	// Known is false when the history cannot be read, and for addresses that many share by their nature (private, configured offices, mobile carriers, satellite, and what is called VPN, hosting, Tor, proxy or relay).
+	// Known is false when the history cannot be read, and for addresses that many share by their nature (internal, configured offices, mobile carriers, satellite, and what is called VPN, hosting, Tor, proxy or relay).
 	Known bool `cel:"known" json:"known,omitempty"`
 	// People30d is how many people were let through from this address (IPv6: this /64) in 30 days, this person included. More than 250 are not told apart.
 	People30d int64 `cel:"people_30d" json:"people_30d,omitempty"`

@@ -74,6 +74,7 @@ func Lint(c LintConfig) ([]Finding, error) {
 	l.idle(c.Idle)
 	l.untested()
 	l.countries()
+	l.exempt()
 	l.behaviour()
 	l.newcomers()
 	l.sources()

@@ -67,7 +67,24 @@ func (l *linter) countries() {
 	if !considered {
 		l.rule(first, Finding{Code: "unknown-country-passes", Severity: Note,
 			Message: `there are rules about the country, and none for requests whose country is not known ("ZZ"): they pass`,
-			Fix:     `a rule with when: ip.country == "ZZ" && !ip.private, and then: step_up`})
+			Fix:     `a rule with when: ip.country == "ZZ" && !ip.internal, and then: step_up`})
+	}
+}
+
+// exempt finds rules that leave private addresses alone. Such an address says nothing of whose it
+// is: where a proxy in front does not name its clients, it is that of all people.
+func (l *linter) exempt() {
+	for _, p := range l.parts() {
+		if slices.Contains(l.rules[p.rule].reads.Facts, "ip.internal") {
+			continue
+		}
+		for _, x := range literals(p.program.Tree(), false) {
+			if fact, public := x.holds(nil); fact == "ip.private" && public != p.unless {
+				l.in(p.rule, p.node, x.Offset, Finding{Code: "private-exempt", Severity: Warning,
+					Message: fmt.Sprintf("%s says nothing about private addresses, whoever they belong to: behind a proxy that does not name its clients, everybody has one", l.rules[p.rule].name),
+					Fix:     "ip.internal instead of ip.private, and internal_networks in sallyport.yaml"})
+			}
+		}
 	}
 }
 

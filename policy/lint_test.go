@@ -29,6 +29,9 @@ func TestLintFindings(t *testing.T) {
 		{"ZZ excepted by accident", "rules: [{name: a, when: ip.vpn, unless: 'ip.country != \"KP\"', then: block}]", "country-without-zz", "makes an exception"},
 		{"ZZ passes", "rules: [{name: a, when: 'ip.country == \"KP\"', then: block}]", "unknown-country-passes", "they pass"},
 		{"age", "rules: [{name: a, when: ip.vpn, then: block}]", "data-age-unconsidered", "how old"},
+		{"private addresses exempt", "rules: [{name: a, when: 'ip.country == \"ZZ\" && !ip.private', then: block}]", "private-exempt", "everybody has one"},
+		{"private addresses exempt, by comparison", "rules: [{name: a, when: 'ip.vpn && ip.private == false', then: block}]", "private-exempt", "everybody has one"},
+		{"private addresses excepted", "rules: [{name: a, when: ip.vpn, unless: ip.private, then: block}]", "private-exempt", "everybody has one"},
 		{"history", "rules: [{name: a, when: seen.countries_1h > 1, then: block}]", "history-unconsidered", "cannot be read"},
 		{"zero holds", "rules: [{name: a, when: 'activity.longest_break_48h < duration(\"6h\")', then: block}]", "unknown-holds", "activity.longest_break_48h is zero then"},
 		{"zero holds, said the other way round", "rules: [{name: a, when: 'duration(\"6h\") >= activity.longest_break_48h', then: block}]", "unknown-holds", "activity.longest_break_48h is zero then"},
@@ -72,7 +75,7 @@ lists: {embargoed: [KP, IR], offices: [203.0.113.0/24]}
 thresholds: {step_up: 50, block: 90}
 rules:
   - {name: embargoed, when: ip.country in lists.embargoed, then: block}
-  - {name: unknown, when: 'ip.country == "ZZ" && !ip.private', then: step_up}
+  - {name: unknown, when: 'ip.country == "ZZ" && !ip.internal', then: step_up}
   - {name: abroad, when: 'ip.country != "ZZ" && !(ip.country in user.countries)', unless: ip.within(lists.offices), then: step_up, max_age: 1h}
   - {name: stale, when: ip.data_age_hours > 300, score: 50}
   - {name: hasty, when: seen.countries_1h >= 2, score: 50}
@@ -97,6 +100,17 @@ func TestLintKnowsWhatHolds(t *testing.T) {
 		for _, f := range lintOf(t, "rules: [{name: a, when: '"+when+"', then: block}]") {
 			if f.Code == "unknown-holds" || f.Code == "country-without-zz" {
 				t.Errorf("%s: %s", when, f.Message)
+			}
+		}
+	}
+}
+
+// A rule against private addresses, and one that says which of them are ours, exempt nobody by accident.
+func TestLintKnowsWhoIsExempt(t *testing.T) {
+	for _, rule := range []string{`when: ip.private`, `when: ip.private && !ip.internal`, `when: ip.vpn && !ip.internal`, `when: ip.vpn, unless: ip.internal`, `when: ip.vpn, unless: '!ip.private'`} {
+		for _, f := range lintOf(t, "rules: [{name: a, "+rule+", then: block}]") {
+			if f.Code == "private-exempt" {
+				t.Errorf("%s: %s", rule, f.Message)
 			}
 		}
 	}

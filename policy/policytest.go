@@ -177,7 +177,10 @@ func (b *builder) testAddress(values map[string]*yaml.Node, f *Facts) {
 		f.IP.Version = 6
 	}
 	if values["ip.private"] == nil && values["ip.address"] != nil {
-		f.IP.Private = isPrivate(addr)
+		f.IP.Private = Private(addr)
+	}
+	if values["ip.private"] == nil && values["ip.address"] == nil {
+		f.IP.Private = f.IP.Internal // what is ours is private
 	}
 }
 

@@ -158,14 +158,8 @@ func (ip *IP) place() {
 	if addr.Is6() {
 		ip.Version = 6
 	}
-	ip.Private = isPrivate(addr)
-}
-
-// shared is carrier-grade NAT (RFC 6598).
-var shared = netip.MustParsePrefix("100.64.0.0/10")
-
-func isPrivate(a netip.Addr) bool {
-	return a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() || shared.Contains(a)
+	ip.Private = Private(addr)
+	ip.Internal = ip.Internal && ip.Private
 }
 
 // ReadFacts reads facts as the audit log keeps them: their JSON, or a whole record with `facts` in it. What

@@ -2,8 +2,10 @@ package proxy_test
 
 import (
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"sallyport/policy"
 	"sallyport/proxy"
@@ -186,5 +188,43 @@ func TestAttackI4PrivateAddressesAreJudged(t *testing.T) {
 		if v := g.check("", from, "GET", treasury+"/"); v.Decision.Action != policy.StepUp {
 			t.Errorf("a stranger from %s: %v", from, v.Decision.Action)
 		}
+	}
+}
+
+// Private is a kind of address; ours is what the configuration says is ours.
+func TestAttackPrivateAddressThatIsNotOurs(t *testing.T) {
+	g, who := crowd(t, func(p *plan) {
+		p.policy = "version: 1\nrules:\n  - {name: unknown, when: 'ip.country == \"ZZ\" && !ip.internal', then: block}\n"
+		p.clients.Internal = []netip.Prefix{netip.MustParsePrefix("10.20.0.0/16")}
+	})
+	who.by["alice"] = somebody("alice", home, "treasury")
+	for from, want := range map[string]policy.Action{"10.20.1.1": policy.Allow, "10.21.1.1": policy.Block, "192.168.1.1": policy.Block, "100.64.3.4": policy.Block, "fd00::1": policy.Block, "fec0::1": policy.Block} {
+		v := g.check("alice", from, "GET", treasury+"/")
+		if v.Decision.Action != want || !v.Facts.IP.Private || v.Facts.IP.Internal != (want == policy.Allow) {
+			t.Errorf("%s: %v, internal %v", from, v.Decision.Action, v.Facts.IP.Internal)
+		}
+	}
+}
+
+// Several people at one private address are the sign of a proxy that names nobody: it is said, once.
+func TestSeveralPeopleAtOnePrivateAddressAreNoticed(t *testing.T) {
+	g, who := crowd(t)
+	who.by["alice"], who.by["bob"] = somebody("alice", home, "treasury"), somebody("bob", home, "treasury")
+	const warning = "several people come from one private address"
+	for range 3 {
+		g.check("alice", "10.1.2.3", "GET", treasury+"/")
+		g.check("alice", home, "GET", treasury+"/")
+		g.check("bob", home, "GET", treasury+"/")
+	}
+	if strings.Contains(g.log.String(), warning) {
+		t.Fatalf("of one person, or a public address: %s", g.log.String())
+	}
+	for range 3 {
+		g.check("bob", "10.1.2.3", "GET", treasury+"/")
+		g.clock.Add(2 * time.Minute)
+		g.check("alice", "10.1.2.3", "GET", treasury+"/")
+	}
+	if n := strings.Count(g.log.String(), warning); n != 1 {
+		t.Errorf("said %d times: %s", n, g.log.String())
 	}
 }

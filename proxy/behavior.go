@@ -48,17 +48,36 @@ func (g *Gate) assess(v behavior.Visit) behavior.Assessment {
 }
 
 // sighting is a visit of a session as behaviour sees it.
-func sighting(s *authn.Session, n ipintel.Network, device string, now time.Time) behavior.Visit {
+func sighting(s *authn.Session, n network, device string, now time.Time) behavior.Visit {
 	b := &s.Verification.Browser
-	return behavior.Visit{Subject: s.Person.Subject, At: now, Place: placeOf(n), Device: device, Session: s.ID, Zone: b.TimeZone}
+	return behavior.Visit{Subject: s.Person.Subject, At: now, Place: n.place(), Device: device, Session: s.ID, Zone: b.TimeZone}
 }
 
-func placeOf(n ipintel.Network) behavior.Place {
+// network is what is known of the address of a client, and whether it is ours.
+type network struct {
+	ipintel.Network
+	internal bool
+}
+
+func (s *Snapshot) lookup(a netip.Addr) network {
+	n := s.Intel.Lookup(a)
+	return network{n, n.Private && s.Clients.Internal(a)}
+}
+
+func (n *network) facts(now time.Time) policy.IP {
+	f := n.Facts(now)
+	f.Internal = n.internal
+	return f
+}
+
+// place is the network as behaviour sees it. A private address that is not ours is a place
+// like any other there: history must not be silent about it.
+func (n *network) place() behavior.Place {
 	return behavior.Place{
 		Addr: n.Addr, Country: n.Country, ASN: n.ASN, Org: n.Org, TimeZone: n.TimeZone,
 		Point:   behavior.Point{Lat: n.Location.Lat, Lon: n.Location.Lon, RadiusKm: float64(n.Location.RadiusKm), Known: n.Location.Known},
 		Flagged: n.Signals != 0, // every signal there is says that the address stands for many places
-		Private: n.Private,
+		Private: n.internal,
 	}
 }
 

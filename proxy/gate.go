@@ -136,6 +136,7 @@ type Gate struct {
 	looks    atomic.Uint64 // at sessions that changed
 	live     *otter.Cache[string, lastSeen]
 	bounds   bounds
+	sharing  *sharing
 	reviewed atomic.Pointer[rehearse.Tally]
 }
 
@@ -172,6 +173,9 @@ func New(c Config) (*Gate, error) {
 		return nil, err
 	}
 	g := &Gate{Config: c, verdicts: verdicts, families: families, notes: notes, bounds: bounds}
+	if g.sharing, err = newSharing(c.Logger, c.Observe); err != nil {
+		return nil, err
+	}
 	if g.live, err = newLive(); err != nil {
 		return nil, err
 	}
@@ -353,7 +357,8 @@ func (g *Gate) remember(r *http.Request, v *Verdict, purpose string, now time.Ti
 		return old
 	}
 	m := &memo{snapshot: v.snapshot, made: now, session: v.Session, history: history}
-	network := v.snapshot.Intel.Lookup(v.Client)
+	network := v.snapshot.lookup(v.Client)
+	g.sharing.note(network, v.Session.Person.Subject, now)
 	m.visit = sighting(&v.Session, network, device, now)
 	if ok && old.snapshot == v.snapshot && sameIdentity(&old.session, &v.Session) && old.current(history, now) {
 		m.seen, m.assessed = old.seen, old.assessed
@@ -361,7 +366,7 @@ func (g *Gate) remember(r *http.Request, v *Verdict, purpose string, now time.Ti
 	} else {
 		m.seen, m.assessed = g.assess(m.visit), now
 	}
-	m.facts.IP = network.Facts(now)
+	m.facts.IP = network.facts(now)
 	identityFacts(&m.facts, v.Session, now)
 	m.facts.Time.Now = now
 	m.facts.Request = policy.Request{Purpose: purpose}
@@ -369,7 +374,7 @@ func (g *Gate) remember(r *http.Request, v *Verdict, purpose string, now time.Ti
 		m.facts.Request.Route = v.Route.Name
 	}
 	sessionFacts(&m.facts, &v.Session, v.Client, now)
-	movedFacts(&m.facts, &v.Session, network, v.snapshot.Intel)
+	movedFacts(&m.facts, &v.Session, network.Network, v.snapshot.Intel)
 	behaviorFacts(&m.facts, m.seen)
 	m.partial = v.snapshot.Policy.Stable(&m.facts)
 	if s := v.snapshot.Shadow; s != nil {

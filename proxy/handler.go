@@ -339,6 +339,12 @@ func (g *Gate) elsewhere(w http.ResponseWriter, r *http.Request, v *Verdict) {
 // noAddress blocks a request whose client cannot be told: behind a broken or forged
 // forwarding header there may be anybody.
 func (g *Gate) noAddress(w http.ResponseWriter, r *http.Request, v *Verdict, err error) {
+	// A tool on the machine of a trusted proxy asks for the keys that assertions are verified
+	// with. They are public, and nothing is judged for them.
+	if v.Target.Path == portal.Prefix+"jwks.json" && g.serves(v.snapshot, v.Target.Scheme+"://"+v.Target.Host) {
+		g.ownPages(w, r, v)
+		return
+	}
 	rec := g.record(r, v, "access", portal.NewIncident())
 	rec.Action, rec.Rules = policy.Block.String(), []string{"baseline.client-address"}
 	rec.Detail = map[string]string{"error": err.Error(), "peer": r.RemoteAddr}

@@ -96,9 +96,9 @@ func (l lastSeen) again(s *Snapshot, now time.Time) (policy.Facts, policy.Decisi
 		who.Person = *l.person
 	}
 	if m.snapshot.Intel != s.Intel || now.Sub(m.made) >= memoAge {
-		network := s.Intel.Lookup(m.facts.IP.Addr)
-		f.IP = network.Facts(now)
-		movedFacts(&f, &who, network, s.Intel)
+		network := s.lookup(m.facts.IP.Addr)
+		f.IP = network.facts(now)
+		movedFacts(&f, &who, network.Network, s.Intel)
 	}
 	f.Time.Now = now
 	identityFacts(&f, who, now)

@@ -10,7 +10,6 @@ import (
 	"sallyport/authn/session"
 	"sallyport/policy"
 	"sallyport/policy/behavior"
-	"sallyport/policy/ipintel"
 	"sallyport/proxy/edge"
 	"sallyport/proxy/portal"
 	"sallyport/proxy/streams"
@@ -61,24 +60,24 @@ func (g *Gate) again(j *judged, s *Snapshot, methods []string, now time.Time) (p
 		who.Person = k.person
 	}
 	f.Request.RPCMethods = methods
-	network := s.Intel.Lookup(f.IP.Addr)
-	f.IP = network.Facts(now)
+	network := s.lookup(f.IP.Addr)
+	f.IP = network.facts(now)
 	f.Time.Now = now
 	identityFacts(&f, who, now)
 	sessionFacts(&f, &who, f.IP.Addr, now)
-	movedFacts(&f, &who, network, s.Intel)
+	movedFacts(&f, &who, network.Network, s.Intel)
 	behaviorFacts(&f, g.seenAgain(j, network, now))
 	return f, s.Policy.Decide(&f)
 }
 
 // seenAgain is what is unusual about a stream, asked at most once a minute.
-func (g *Gate) seenAgain(j *judged, n ipintel.Network, now time.Time) behavior.Assessment {
+func (g *Gate) seenAgain(j *judged, n network, now time.Time) behavior.Assessment {
 	history := g.history()
 	if s := j.seen.Load(); s != nil && s.history == history && now.Sub(s.at) < memoAge && !now.Before(s.at) {
 		return s.Assessment
 	}
 	v := j.visit
-	v.At, v.Place = now, placeOf(n)
+	v.At, v.Place = now, n.place()
 	s := &seen{g.assess(v), now, history}
 	j.seen.Store(s)
 	return s.Assessment

@@ -15,6 +15,7 @@ import (
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/policy"
 	"sallyport/policy/ipintel"
+	"sallyport/proxy/clientip"
 )
 
 type policyCmd struct {
@@ -154,6 +155,17 @@ func (p policyExplainCmd) given(c *config.Config, intel *ipintel.Snapshot, std s
 // maxFacts bounds one record.
 const maxFacts = 1 << 20
 
+// ipFacts is what the gate would know of an address.
+func ipFacts(c *config.Config, intel *ipintel.Snapshot, addr netip.Addr, now time.Time) (policy.IP, error) {
+	clients, err := clientip.New(c.Clients())
+	if err != nil {
+		return policy.IP{}, err
+	}
+	ip := intel.Lookup(addr).Facts(now)
+	ip.Internal = ip.Private && clients.Internal(addr)
+	return ip, nil
+}
+
 func (p policyExplainCmd) facts(c *config.Config, intel *ipintel.Snapshot) (*policy.Facts, error) {
 	addr, err := netip.ParseAddr(p.IP)
 	if err != nil || addr.Zone() != "" {
@@ -163,7 +175,10 @@ func (p policyExplainCmd) facts(c *config.Config, intel *ipintel.Snapshot) (*pol
 	if now.IsZero() {
 		now = time.Now()
 	}
-	f := &policy.Facts{IP: intel.Lookup(addr.Unmap()).Facts(now), Time: policy.Time{Now: now}}
+	f := &policy.Facts{Time: policy.Time{Now: now}}
+	if f.IP, err = ipFacts(c, intel, addr.Unmap(), now); err != nil {
+		return nil, err
+	}
 	f.Request = policy.Request{Purpose: p.Purpose, Method: strings.ToUpper(p.Method), Path: cmp.Or(p.Path, "/")}
 	if p.Purpose == policy.PurposeAccess {
 		route, err := p.route(c)

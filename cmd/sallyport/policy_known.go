@@ -134,6 +134,7 @@ func (p policyExplainCmd) sessionFacts(c *config.Config, intel *ipintel.Snapshot
 	now := cmp.Or(p.At, time.Now())
 	f, notes := &policy.Facts{}, []string{}
 	var addr netip.Addr
+	var err error
 	if last != nil {
 		*f = *last.Facts
 		addr = f.IP.Addr
@@ -153,7 +154,10 @@ func (p policyExplainCmd) sessionFacts(c *config.Config, intel *ipintel.Snapshot
 	case !addr.IsValid():
 		return nil, nil, errors.New("--ip: it is not known where this session is used from")
 	}
-	f.IP, f.Time.Now = intel.Lookup(addr).Facts(now), now
+	if f.IP, err = ipFacts(c, intel, addr, now); err != nil {
+		return nil, nil, err
+	}
+	f.Time.Now = now
 	s := authn.Session{ID: r.ID, Person: r.Person, CreatedAt: r.CreatedAt, ExpiresAt: r.ExpiresAt, Verification: v}
 	proxy.SessionFacts(f, s, addr, now)
 	notes = append(notes, "where the session is now, and what it asks for next, is not known: --ip, --route, --method and --path say otherwise")

@@ -24,7 +24,7 @@ func requestReaders(c *config.Config) (*upstream.Table, *clientip.Resolver, erro
 	if err != nil {
 		return nil, nil, err
 	}
-	clients, err := clientip.New(clientip.Config{Trusted: c.TrustedProxies, Header: c.Forwarding})
+	clients, err := clientip.New(c.Clients())
 	return table, clients, err
 }
 

@@ -20,6 +20,7 @@ type Place struct {
 	// Flagged: the address stands for many places (VPN, hosting, Tor, proxy, residential
 	// proxy, relay). It is nobody's normal place, and no journey begins or ends there.
 	Flagged bool
+	// Private: a private network that is known to be ours. Moving within it means nothing.
 	Private bool
 }
 

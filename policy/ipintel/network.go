@@ -15,8 +15,7 @@ const UnknownCountry = "ZZ"
 type Network struct {
 	// Addr is the address that was asked for, unmapped and without a zone. The zero Addr if it was not valid.
 	Addr netip.Addr `json:"ip"`
-	// Private is true for loopback, RFC 1918, unique local, link-local and carrier-grade NAT (100.64.0.0/10)
-	// addresses. No database is asked about those; lists are.
+	// Private is what policy.Private says. No database is asked about those; lists are.
 	Private bool `json:"private"`
 	// Country is ISO 3166-1 alpha-2 in upper case, or "ZZ". Never empty.
 	Country string `json:"country"`
@@ -102,7 +101,6 @@ func canonical(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
 var (
 	nat64   = netip.MustParsePrefix("64:ff9b::/96") // RFC 6052
 	sixToIV = netip.MustParsePrefix("2002::/16")    // RFC 3056
-	cgnat   = netip.MustParsePrefix("100.64.0.0/10")
 )
 
 // embedded gives the IPv4 address inside a NAT64 or 6to4 address. The same machine
@@ -123,9 +121,7 @@ func embedded(a netip.Addr) (netip.Addr, bool) {
 }
 
 // isPrivate is the `private` class of rules. It is a fact of its own and exempts nothing.
-func isPrivate(a netip.Addr) bool {
-	return a.IsLoopback() || a.IsPrivate() || a.IsLinkLocalUnicast() || cgnat.Contains(a)
-}
+func isPrivate(a netip.Addr) bool { return policy.Private(a) }
 
 // countryCode gives a clean ISO 3166-1 alpha-2 code, or "" for anything else.
 // The regional codes of old data files (EU, AP, A1, A2, O1) are no country.

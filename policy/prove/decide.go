@@ -267,12 +267,8 @@ func (s *solver) consistent(f *policy.Facts) bool {
 	c, addr, access := f.Credential, f.IP.Addr, f.Request.Purpose == policy.PurposeAccess
 	eligible := c.Class == "synced" || c.Class == "attested" && c.BackupEligible
 	return (f.Session.Level == "verified") == (c.Class != "none") && c.BackupEligible == eligible && (!c.BackedUp || c.BackupEligible) &&
-		(!addr.IsValid() || (f.IP.Version == 4) == addr.Is4()) && isPrivate(addr) == f.IP.Private &&
+		(!addr.IsValid() || (f.IP.Version == 4) == addr.Is4()) && policy.Private(addr) == f.IP.Private && (f.IP.Private || !f.IP.Internal) &&
 		(access || f.Request.Route == "") && (len(s.m.Routes) == 0 || !access || f.Request.Route != "")
-}
-
-func isPrivate(a netip.Addr) bool {
-	return slices.ContainsFunc(privateNetworks, func(n string) bool { return netip.MustParsePrefix(n).Contains(a) })
 }
 
 // grant makes the person one whom the route's allow names, where that changes nothing else.
@@ -319,7 +315,7 @@ func (s *solver) testEntry(v policy.Invariant, f *policy.Facts) string {
 		if reflect.DeepEqual(value.Interface(), usual.Interface()) && !level && !(fact.Name == "ip.version" || fact.Name == "ip.private") {
 			continue
 		}
-		if fact.Name == "ip.version" && value.Int() == 4 || fact.Name == "ip.private" && value.Bool() == isPrivate(f.IP.Addr) || fact.Name == "ip.version" && f.IP.Addr.Is6() {
+		if fact.Name == "ip.version" && value.Int() == 4 || fact.Name == "ip.private" && value.Bool() == policy.Private(f.IP.Addr) || fact.Name == "ip.version" && f.IP.Addr.Is6() {
 			continue // as it follows from the address
 		}
 		groups[fact.Group] = append(groups[fact.Group], fact.Field+": "+spell(value.Interface()))

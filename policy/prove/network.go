@@ -7,6 +7,7 @@ import (
 
 	"github.com/go-air/gini/z"
 
+	"sallyport/policy"
 	"sallyport/policy/internal/expr"
 )
 
@@ -31,8 +32,12 @@ const (
 	private
 )
 
-var privateNetworks = []string{"127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "100.64.0.0/10",
-	"::1/128", "fc00::/7", "fe80::/10"}
+var privateNetworks = func() (out []string) {
+	for _, p := range policy.PrivateNetworks() {
+		out = append(out, p.String())
+	}
+	return out
+}()
 
 // within is the atom that the address lies in one of the networks.
 func (p *prover) within(a *atom, constant any) bool {

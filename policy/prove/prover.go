@@ -144,6 +144,9 @@ func (p *prover) collect() {
 	for _, v := range p.m.Invariants {
 		p.collectProgram(v.When)
 	}
+	if _, ok := p.flags["ip.internal"]; ok {
+		p.flag("ip.private") // it follows
+	}
 }
 
 func (p *prover) collectProgram(program *expr.Program) {

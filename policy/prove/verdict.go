@@ -21,6 +21,9 @@ func (p *prover) know() {
 	p.always(c.Implies(p.class["synced"].lit(), eligible))
 	p.always(c.Implies(eligible, c.Or(p.class["synced"].lit(), p.class["attested"].lit())))
 	p.always(c.Implies(backedUp, eligible)) // BE=0 with BS=1 is refused when the passkey is used
+	if internal, ok := p.flags["ip.internal"]; ok {
+		p.always(c.Implies(internal, p.flag("ip.private")))
+	}
 	access, nowhere := p.purpose[policy.PurposeAccess].lit(), p.route[""].lit()
 	p.always(c.Implies(access.Not(), nowhere)) // the sign-in pages are no route
 	if len(p.m.Routes) > 0 {

@@ -11,8 +11,13 @@
 // then it is read from the right, the end that trusted proxies append to: hops
 // that are trusted proxies themselves are stepped over, and the first that is
 // not is the client. What stands to the left of it was written by a stranger and
-// is not even parsed. If every hop is trusted, the left-most is the client.
-// Only the one header named by Config.Header is read; the other is ignored.
+// is not even parsed. Only the one header named by Config.Header is read; the
+// other is ignored.
+//
+// A trusted peer without that header, or with hops that are all trusted proxies, names
+// no client: with [XForwardedFor] and [Forwarded] that is an error, because taking the
+// proxy's own address would make one and the same private address of all people. With
+// [None] the peer is the client.
 //
 // # What it returns
 //
@@ -44,7 +49,7 @@ const (
 	// Forwarded is the header of RFC 7239.
 	Forwarded
 	// None reads no header at all, whoever sends it: for trusted peers that
-	// speak the PROXY protocol and nothing else.
+	// speak the PROXY protocol and nothing else. The peer is the client then.
 	None
 )
 
@@ -63,6 +68,8 @@ type Config struct {
 	TrustUnix bool
 	// Header is the one that is read.
 	Header Header
+	// Internal are private networks whose addresses are people of ours. See [Resolver.Internal].
+	Internal []netip.Prefix
 }
 
 // Resolver finds the client of a request. It is safe for concurrent use.
@@ -70,6 +77,7 @@ type Resolver struct {
 	trusted   prefixes
 	trustUnix bool
 	header    Header
+	internal  []netip.Prefix
 }
 
 // New checks c. A prefix that covers a whole address family is refused: it
@@ -82,7 +90,13 @@ func New(c Config) (*Resolver, error) {
 	if c.Header < XForwardedFor || c.Header > None {
 		return nil, fmt.Errorf("clientip: there is no forwarding header number %d", c.Header)
 	}
-	return &Resolver{trusted: trusted, trustUnix: c.TrustUnix, header: c.Header}, nil
+	return &Resolver{trusted: trusted, trustUnix: c.TrustUnix, header: c.Header, internal: c.Internal}, nil
+}
+
+// Internal reports whether an address is in one of the networks that the configuration calls
+// ours. That of a trusted proxy never is: it stands for people whom the proxy did not name.
+func (r *Resolver) Internal(a netip.Addr) bool {
+	return a.IsValid() && prefixes(r.internal).contain(a) && !r.trusted.contain(a)
 }
 
 // Error says why there is no client address. The caller must block the request.
@@ -153,16 +167,48 @@ func (r *Resolver) resolve(req *http.Request, peer netip.Addr, isUnix, trusted b
 		addr, err = r.fromXFF(req.Header["X-Forwarded-For"])
 	case Forwarded:
 		addr, err = r.fromForwarded(req.Header["Forwarded"])
+	default:
+		if isUnix {
+			return netip.Addr{}, unreadable("connection", req.RemoteAddr, "a Unix socket has no address, and no header is read that could name one")
+		}
+		return peer, nil
 	}
 	switch {
 	case err != nil:
 		return netip.Addr{}, err
-	case addr.IsValid():
-		return addr, nil
-	case isUnix:
-		return netip.Addr{}, unreadable("connection", req.RemoteAddr, "the trusted peer names no client")
+	case !addr.IsValid():
+		return netip.Addr{}, r.unnamed(req)
+	case r.trusted.contain(addr):
+		return netip.Addr{}, unreadable(r.header.String(), addr.String(), "every hop is one of trusted_proxies, so none of them names a client; "+
+			"list the addresses of the proxies there and not the networks that clients are in too")
 	}
-	return peer, nil // The trusted proxy itself is calling.
+	return addr, nil
+}
+
+// unnamed is the error about a trusted peer that says nothing of its client, and what to do
+// about it: it is the first thing that an operator meets who forgot to set up the header.
+func (r *Resolver) unnamed(req *http.Request) *Error {
+	want, other, setting := r.header.String(), "Forwarded", "forwarded"
+	if r.header == Forwarded {
+		other, setting = "X-Forwarded-For", "x-forwarded-for"
+	}
+	reason := "the trusted proxy sends no " + want + ", so its client cannot be told; let it send the header, or set forwarded_header: none " +
+		"if the peer is the client (PROXY protocol); health checks belong on ops_listen (/readyz)"
+	if len(req.Header[other]) > 0 {
+		reason = "the trusted proxy sends " + other + " and no " + want + "; set forwarded_header: " + setting + " if it overwrites what clients send"
+	}
+	return unreadable("connection", req.RemoteAddr, reason)
+}
+
+// String is the header's name.
+func (h Header) String() string {
+	switch h {
+	case XForwardedFor:
+		return "X-Forwarded-For"
+	case Forwarded:
+		return "Forwarded"
+	}
+	return "none"
 }
 
 // TrustedPeer reports whether the direct peer is one of our own proxies, whose

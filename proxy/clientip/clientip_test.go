@@ -92,26 +92,29 @@ func TestAttackI2RightMostUntrustedHop(t *testing.T) {
 		header http.Header
 		want   string
 	}{
-		"one hop":                       {xff("1.2.3.4"), "1.2.3.4"},
-		"forged hops to the left":       {xff("6.6.6.6, 1.2.3.4"), "1.2.3.4"},
-		"garbage left of the client":    {xff("evil, 1.2.3.4, 10.0.0.2"), "1.2.3.4"},
-		"unparsable hop from our proxy": {xff("1.2.3.4, evil, 10.0.0.1"), ""},
-		"unparsable last hop":           {xff("1.2.3.4, unknown"), ""},
-		"several lines in order":        {xff("6.6.6.6", "1.2.3.4", "10.0.0.2, 192.0.2.1"), "1.2.3.4"},
-		"all trusted: left-most":        {xff("10.0.0.7, 10.0.0.2"), "10.0.0.7"},
-		"no header: the proxy itself":   {nil, "10.0.0.1"},
-		"empty header":                  {xff(""), ""},
-		"empty hop":                     {xff("1.2.3.4, , 10.0.0.2"), ""},
-		"trailing comma":                {xff("1.2.3.4,"), ""},
-		"port":                          {xff("1.2.3.4:5678"), "1.2.3.4"},
-		"IPv6 with port":                {xff("[2001:db8::1]:443"), "2001:db8::1"},
-		"IPv6 in brackets":              {xff("[2001:db8::1]"), "2001:db8::1"},
-		"IPv6 proxy in the chain":       {xff("2001:db8::1, 2001:db8:1::5"), "2001:db8::1"},
-		"mapped proxy in the chain":     {xff("1.2.3.4, ::ffff:10.0.0.2"), "1.2.3.4"},
-		"too many hops":                 {xff(strings.Join(long, ",")), ""},
-		"too long":                      {xff(strings.Repeat(" ", 9000) + "1.2.3.4"), ""},
-		"other spelling is not read":    {http.Header{"X_forwarded_for": {"1.2.3.4"}}, "10.0.0.1"},
-		"the other header is not read":  {forwarded("for=1.2.3.4"), "10.0.0.1"},
+		"one hop":                        {xff("1.2.3.4"), "1.2.3.4"},
+		"forged hops to the left":        {xff("6.6.6.6, 1.2.3.4"), "1.2.3.4"},
+		"garbage left of the client":     {xff("evil, 1.2.3.4, 10.0.0.2"), "1.2.3.4"},
+		"unparsable hop from our proxy":  {xff("1.2.3.4, evil, 10.0.0.1"), ""},
+		"unparsable last hop":            {xff("1.2.3.4, unknown"), ""},
+		"several lines in order":         {xff("6.6.6.6", "1.2.3.4", "10.0.0.2, 192.0.2.1"), "1.2.3.4"},
+		"all trusted: nobody is named":   {xff("10.0.0.7, 10.0.0.2"), ""},
+		"the proxy names itself":         {xff("10.0.0.1"), ""},
+		"no header: nobody is named":     {nil, ""},
+		"lines without a hop":            {http.Header{"X-Forwarded-For": {}}, ""},
+		"private hops that are nobody's": {xff("172.16.0.9, 10.0.0.2"), "172.16.0.9"},
+		"empty header":                   {xff(""), ""},
+		"empty hop":                      {xff("1.2.3.4, , 10.0.0.2"), ""},
+		"trailing comma":                 {xff("1.2.3.4,"), ""},
+		"port":                           {xff("1.2.3.4:5678"), "1.2.3.4"},
+		"IPv6 with port":                 {xff("[2001:db8::1]:443"), "2001:db8::1"},
+		"IPv6 in brackets":               {xff("[2001:db8::1]"), "2001:db8::1"},
+		"IPv6 proxy in the chain":        {xff("2001:db8::1, 2001:db8:1::5"), "2001:db8::1"},
+		"mapped proxy in the chain":      {xff("1.2.3.4, ::ffff:10.0.0.2"), "1.2.3.4"},
+		"too many hops":                  {xff(strings.Join(long, ",")), ""},
+		"too long":                       {xff(strings.Repeat(" ", 9000) + "1.2.3.4"), ""},
+		"other spelling is not read":     {http.Header{"X_forwarded_for": {"1.2.3.4"}}, ""},
+		"the other header is not read":   {forwarded("for=1.2.3.4"), ""},
 	} {
 		t.Run(name, func(t *testing.T) { check(t, r, request(lb, c.header), c.want) })
 	}
@@ -208,7 +211,51 @@ func TestForwarded(t *testing.T) {
 	// A quote left open in one line does not reach into the next.
 	check(t, r, request(lb, forwarded(`for="6.6.6.6`, `";x="", for=1.2.3.4`)), "")
 	check(t, r, request(lb, forwarded("for=6.6.6.6", "for=1.2.3.4")), "1.2.3.4")
-	check(t, r, request(lb, xff("1.2.3.4")), "10.0.0.1")
+	check(t, r, request(lb, xff("1.2.3.4")), "")
+	check(t, r, request(lb, forwarded("for=10.0.0.7, for=10.0.0.2")), "")
+}
+
+// A trusted peer that names no client is nobody's address, and the error says what to set. With
+// forwarded_header: none the peer is the client: the PROXY protocol has named it.
+func TestAttackTrustedProxyNamesNoClient(t *testing.T) {
+	for name, c := range map[string]struct {
+		header http.Header
+		set    clientip.Header
+		say    string
+	}{
+		"nothing":             {nil, clientip.XForwardedFor, "sends no X-Forwarded-For"},
+		"nothing, RFC 7239":   {nil, clientip.Forwarded, "sends no Forwarded"},
+		"another header":      {http.Header{"X-Real-Ip": {"1.2.3.4"}}, clientip.XForwardedFor, "forwarded_header: none"},
+		"the other header":    {forwarded("for=1.2.3.4"), clientip.XForwardedFor, "set forwarded_header: forwarded"},
+		"the other, RFC 7239": {xff("1.2.3.4"), clientip.Forwarded, "set forwarded_header: x-forwarded-for"},
+		"a health check":      {http.Header{"User-Agent": {"ELB-HealthChecker/2.0"}}, clientip.XForwardedFor, "ops_listen"},
+		"a chain from inside": {xff("10.0.0.8, 10.0.0.7"), clientip.XForwardedFor, "list the addresses of the proxies"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			addr, err := resolver(t, c.set, "10.0.0.0/8").Resolve(request(lb, c.header))
+			if addr.IsValid() || err == nil || !strings.Contains(err.Error(), c.say) {
+				t.Errorf("%v, %v", addr, err)
+			}
+			check(t, resolver(t, clientip.None, "10.0.0.0/8"), request(lb, c.header), "10.0.0.1")
+		})
+	}
+}
+
+// An address is ours if the configuration says so, and never if it is that of a proxy.
+func TestInternalIsSaidInTheConfiguration(t *testing.T) {
+	r, err := clientip.New(clientip.Config{Trusted: []netip.Prefix{netip.MustParsePrefix("10.20.0.1/32")}, Header: clientip.None,
+		Internal: []netip.Prefix{netip.MustParsePrefix("10.20.0.0/16"), netip.MustParsePrefix("fd00:1::/32")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for a, want := range map[string]bool{"10.20.3.4": true, "fd00:1::5": true, "10.20.0.1": false, "10.21.0.1": false, "127.0.0.1": false, "192.168.1.1": false} {
+		if got := r.Internal(netip.MustParseAddr(a)); got != want {
+			t.Errorf("%s: %v", a, got)
+		}
+	}
+	if r.Internal(netip.Addr{}) {
+		t.Error("no address at all is ours")
+	}
 }
 
 func TestUnixSocket(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -151,6 +152,7 @@ func (b *builder) peers() {
 		}
 		b.c.TrustedProxies = append(b.c.TrustedProxies, p)
 	}
+	b.internal()
 	switch strings.ToLower(b.f.ForwardedHeader) {
 	case "x-forwarded-for":
 		b.c.Forwarding = clientip.XForwardedFor
@@ -164,6 +166,27 @@ func (b *builder) peers() {
 	b.c.ProxyProtocol = b.f.ProxyProtocol
 	if b.f.ProxyProtocol && len(b.f.TrustedProxies) == 0 {
 		b.at("proxy_protocol", "nobody is trusted to send the PROXY protocol", "trusted_proxies with the addresses of the load balancers")
+	}
+}
+
+// internal reads the private networks that people of ours are in. Public addresses of an office
+// are for the policy, which then says what they are exempt from.
+func (b *builder) internal() {
+	for i, s := range b.f.Internal {
+		key := fmt.Sprintf("internal_networks[%d]", i)
+		p, err := parseNetwork(s)
+		switch {
+		case err != nil:
+			b.at(key, fmt.Sprintf("%q is not an address or a network", s), "a CIDR such as 10.20.0.0/16")
+			continue
+		case !slices.ContainsFunc(policy.PrivateNetworks(), func(n netip.Prefix) bool { return n.Bits() <= p.Bits() && n.Contains(p.Addr()) }):
+			b.at(key, fmt.Sprintf("%s is not a private network", s), "private networks only; public ones are for a list in the policy, with ip.within(lists.NAME)")
+			continue
+		case slices.ContainsFunc(b.c.TrustedProxies, func(t netip.Prefix) bool { return t.Bits() <= p.Bits() && t.Contains(p.Addr()) }):
+			b.at(key, fmt.Sprintf("%s is in trusted_proxies, and the address of a proxy is nobody's", s), "the networks that people are in, and trusted_proxies with the proxies alone")
+			continue
+		}
+		b.c.Internal = append(b.c.Internal, p.Masked())
 	}
 }
 

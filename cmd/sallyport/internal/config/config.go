@@ -8,7 +8,7 @@
 // opened for writing, listened on or connected to.
 //
 // Relative paths are relative to the configuration file. ${VARIABLE} is expanded
-// in listen, ops_listen, external_url, trusted_proxies, oidc.issuer,
+// in listen, ops_listen, external_url, trusted_proxies, internal_networks, oidc.issuer,
 // oidc.client_id, store, routes.to and tracing.endpoint, and nowhere else. Secrets are read from
 // files, never from the configuration itself or from the environment.
 package config
@@ -40,6 +40,7 @@ type Config struct {
 
 	TrustedProxies []netip.Prefix
 	Forwarding     clientip.Header
+	Internal       []netip.Prefix // private networks that are ours
 	ProxyProtocol  bool
 	TLS            *TLS // nil: plain HTTP, or ACME
 	ACME           *edge.ACMEConfig
@@ -197,6 +198,11 @@ func (c *Config) Mistake(path, message, expected string) error {
 	m := mistakes{file: c.source.file, lines: c.source.lines}
 	m.add(n.Line, n.Column, message, expected, "")
 	return m.err()
+}
+
+// Clients says who is believed about addresses, and which of them are ours.
+func (c *Config) Clients() clientip.Config {
+	return clientip.Config{Trusted: c.TrustedProxies, Header: c.Forwarding, Internal: c.Internal}
 }
 
 // Origins returns every canonical origin people may be sent to.

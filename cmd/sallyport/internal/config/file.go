@@ -12,6 +12,7 @@ type file struct {
 	Contact         string   `yaml:"contact"`
 	TrustedProxies  []string `yaml:"trusted_proxies,env"`
 	ForwardedHeader string   `yaml:"forwarded_header"`
+	Internal        []string `yaml:"internal_networks,env"`
 	ProxyProtocol   bool     `yaml:"proxy_protocol"`
 	TLS             *struct {
 		CertFile     string     `yaml:"cert_file"`

@@ -106,6 +106,10 @@ var mistakes = []mistake{
 	{"trusted proxy unix", proxies, "trusted_proxies: [unix]", 2, 19, `"unix" is not an address`, "", ""},
 	{"half of everybody trusted", proxies, "trusted_proxies: [128.0.0.0/1]", 2, 19, "a large part of the Internet", "your own proxies", ""},
 	{"everybody trusted", proxies, "trusted_proxies: [0.0.0.0/0]", 2, 19, "", "your own proxies", ""},
+	{"internal network that is public", proxies, "internal_networks: [203.0.113.0/24]", 2, 21, "not a private network", "ip.within(lists.NAME)", ""},
+	{"internal network that is wider than private", proxies, "internal_networks: [10.0.0.0/7]", 2, 21, "not a private network", "private networks only", ""},
+	{"internal network of proxies", proxies, "trusted_proxies: [10.0.0.0/8]\ninternal_networks: [10.20.0.0/16]", 3, 21, "is in trusted_proxies", "the proxies alone", ""},
+	{"internal network name", proxies, "internal_networks: [office]", 2, 21, "not an address or a network", "10.20.0.0/16", ""},
 	{"forwarded header", session, "forwarded_header: x-real-ip", 7, 19, "no forwarding header", "x-forwarded-for, forwarded", ""},
 	{"PROXY protocol from nobody", proxies, "proxy_protocol: true", 2, 17, "nobody is trusted", "trusted_proxies", ""},
 
