@@ -8,6 +8,54 @@ import (
 	"strings"
 )
 
+// cleanHeader leaves of an answer's header what is the tool's to say, and adds what is ours.
+func (c *call) cleanHeader(res *http.Response) {
+	h, route := res.Header, c.fr.Route
+	withhold(h)
+	c.f.own.stripResponse(h, route.cookieDomain)
+	if res.StatusCode == http.StatusSwitchingProtocols || strings.HasPrefix(h.Get("Content-Type"), "application/grpc") {
+		return
+	}
+	keepPrivate(h)
+	if !route.embeddable && !framed(h) {
+		h["X-Frame-Options"] = sameOrigin
+	}
+	if len(route.allowedOrigins) > 0 {
+		c.readableBy(h)
+	}
+}
+
+// sameOrigin is never written to.
+var sameOrigin = []string{"SAMEORIGIN"}
+
+// framed reports whether the tool says itself who may show it in a frame. Most browsers were
+// refused that by the gate already; this is for those without Fetch metadata.
+func framed(h http.Header) bool {
+	if _, ok := h["X-Frame-Options"]; ok {
+		return true
+	}
+	for _, policy := range h["Content-Security-Policy"] {
+		if strings.Contains(strings.ToLower(policy), "frame-ancestors") {
+			return true
+		}
+	}
+	return false
+}
+
+// readableBy lets the page of an allowed origin read the answer, unless the tool has decided
+// that itself. Browsers do not accept "*" for a request with cookies, which all are here.
+func (c *call) readableBy(h http.Header) {
+	vary(h, "Origin", justOrigin)
+	if c.fr.AllowedOrigin == "" {
+		return
+	}
+	if own := h["Access-Control-Allow-Origin"]; len(own) > 0 && own[0] != "*" {
+		return
+	}
+	h["Access-Control-Allow-Origin"] = []string{c.fr.AllowedOrigin}
+	h["Access-Control-Allow-Credentials"] = []string{"true"}
+}
+
 // answer sends res to the client as ReverseProxy does: headers, body, trailers.
 func (c *call) answer(res *http.Response) {
 	h := c.w.Header()
@@ -30,6 +78,7 @@ func (c *call) answer(res *http.Response) {
 		return
 	}
 	res.Body.Close()
+	withhold(res.Trailer)
 	if len(res.Trailer) == 0 {
 		return
 	}

@@ -106,7 +106,7 @@ func watch(ctx context.Context, res *http.Response, idle time.Duration) {
 	if res.Body == http.NoBody {
 		return
 	}
-	b := &watchedBody{ReadCloser: res.Body, ctx: ctx, idle: idle}
+	b := &watchedBody{ReadCloser: res.Body, ctx: ctx, idle: idle, res: res}
 	if idle > 0 {
 		b.timer = time.AfterFunc(idle, b.expire)
 	}
@@ -125,6 +125,7 @@ type watchedBody struct {
 	idle    time.Duration
 	timer   *time.Timer // nil: no limit
 	expired atomic.Bool
+	res     *http.Response
 }
 
 func (b *watchedBody) expire() {
@@ -162,7 +163,9 @@ func (b *watchedBody) Close() error {
 	if b.timer != nil {
 		b.timer.Stop()
 	}
-	return b.ReadCloser.Close()
+	err := b.ReadCloser.Close()
+	withhold(b.res.Trailer) // ReverseProxy sends them next, those too that were not announced
+	return err
 }
 
 // watchedConn is the body of a 101 answer.

@@ -100,17 +100,48 @@ func (o ownCookies) without(line string) string {
 	return b.String()
 }
 
-// stripResponse removes Set-Cookie headers for our names, in place.
-func (o ownCookies) stripResponse(h http.Header) {
+// stripResponse removes Set-Cookie headers for our names, in place, and keeps what is left to the
+// host that set it. A cookie with a Domain is sent to every host below, the sign-in host and the other
+// tools among them: it shadows theirs, and enough of it evicts ours. domain is what the route may use all the same.
+func (o ownCookies) stripResponse(h http.Header, domain string) {
 	lines, ok := h["Set-Cookie"]
 	if !ok {
 		return
 	}
-	if kept := slices.DeleteFunc(lines, o.set); len(kept) > 0 {
-		h["Set-Cookie"] = kept
-	} else {
+	kept := slices.DeleteFunc(lines, o.set)
+	if len(kept) == 0 {
 		delete(h, "Set-Cookie")
+		return
 	}
+	for i, line := range kept {
+		kept[i] = keptToHost(line, domain)
+	}
+	h["Set-Cookie"] = kept
+}
+
+// keptToHost returns a Set-Cookie line without Domain attributes other than the one allowed. As
+// browsers do (RFC 6265bis section 5.6), it knows no quotes: every ";" begins an attribute.
+func keptToHost(line, allowed string) string {
+	pair, rest, more := strings.Cut(line, ";")
+	if !more || !strings.Contains(strings.ToLower(rest), "domain") {
+		return line
+	}
+	var b strings.Builder
+	b.WriteString(pair)
+	for more {
+		var attribute string
+		attribute, rest, more = strings.Cut(rest, ";")
+		name, value, _ := strings.Cut(attribute, "=")
+		if strings.EqualFold(strings.Trim(name, " \t"), "domain") {
+			value = strings.ToLower(strings.TrimPrefix(strings.Trim(value, " \t"), "."))
+			if allowed == "" || value != allowed {
+				continue
+			}
+		}
+		b.WriteByte(';')
+		b.WriteString(attribute)
+	}
+	return b.String()
 }
 
 // set reports whether a Set-Cookie line would make a browser send one of our

@@ -56,6 +56,9 @@ type ForwardRequest struct {
 	Target     Target
 	Identity   Identity
 	ClientAddr netip.Addr
+	// AllowedOrigin, if not empty, is the Origin of the request, which the route allows: its page
+	// may read the answer.
+	AllowedOrigin string
 
 	// Detach, if set, is called when the connection (HTTP/1.1) has switched protocols and the client has its
 	// answer. Forward then returns; carry, which must be called once and on any goroutine, returns when the connection has ended. A
@@ -367,11 +370,11 @@ func (c *call) modifyResponse(res *http.Response) error {
 }
 
 func (c *call) cleanResponse(res *http.Response) error {
-	c.f.own.stripResponse(res.Header)
-	delete(res.Header, "Alt-Svc")
+	c.cleanHeader(res)
 	if _, ok := res.Header["Content-Type"]; !ok {
 		c.w.Header()["Content-Type"] = nil // or net/http would guess one
 	}
+	withhold(res.Trailer) // what was announced
 	if len(res.Trailer) > 0 && c.r.ProtoMajor == 1 {
 		delete(res.Header, "Content-Length") // HTTP/1.1 has trailers after chunks only
 	}
@@ -392,7 +395,7 @@ func (c *call) Unwrap() http.ResponseWriter { return c.w }
 func (c *call) WriteHeader(status int) {
 	if status >= 100 && status < 200 {
 		delete(c.w.Header(), "Set-Cookie")
-		delete(c.w.Header(), "Alt-Svc")
+		withhold(c.w.Header())
 	} else {
 		c.closeIfUnread()
 	}

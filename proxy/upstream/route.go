@@ -45,6 +45,15 @@ type RouteConfig struct {
 	// MaxResponseHeader is the size of an answer's header in bytes beyond which it
 	// is 502; zero is [DefaultMaxResponseHeader].
 	MaxResponseHeader int64
+
+	// AllowedOrigins are origins other than From's whose pages may act on the tool as the
+	// person who has them open: scheme://host[:port].
+	AllowedOrigins []string
+	// Embeddable: other origins of the same site may show the tool in a frame, and load
+	// its images, scripts and media.
+	Embeddable bool
+	// CookieDomain is the Domain that the tool's cookies may have; "": cookies are for From's host alone.
+	CookieDomain string
 }
 
 // DefaultMaxResponseHeader is the largest header of an answer.
@@ -90,6 +99,10 @@ type Route struct {
 	maxConns  int
 	maxHeader int64
 
+	allowedOrigins []string // canonical
+	embeddable     bool
+	cookieDomain   string // canonical
+
 	pool atomic.Pointer[pool] // what a Forwarder made of To
 }
 
@@ -120,7 +133,7 @@ func newRoute(c RouteConfig) (*Route, error) {
 	if r.maxHeader = c.MaxResponseHeader; r.maxHeader == 0 {
 		r.maxHeader = DefaultMaxResponseHeader
 	}
-	errs := []error{r.setFrom(c.From), r.setTo(c.To), r.setTLS(c.TLS)}
+	errs := []error{r.setFrom(c.From), r.setTo(c.To), r.setTLS(c.TLS), r.setOrigins(c)}
 	if c.MaxConns < 0 || c.MaxResponseHeader < 0 {
 		errs = append(errs, errors.New("a limit is negative"))
 	}

@@ -1,0 +1,89 @@
+package upstream
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"golang.org/x/net/publicsuffix"
+)
+
+// setOrigins checks who besides From's own pages may use the tool from a browser.
+func (r *Route) setOrigins(c RouteConfig) error {
+	var errs []error
+	for _, raw := range c.AllowedOrigins {
+		origin, err := CanonicalOrigin(raw)
+		switch {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("allowed_origins: %w", err))
+		case strings.HasPrefix(origin, "http://") && r.Scheme == "https":
+			errs = append(errs, fmt.Errorf("allowed_origins: %q: anybody on the way can write pages of an http origin, and this route is https", raw))
+		case slices.Contains(r.allowedOrigins, origin):
+			errs = append(errs, fmt.Errorf("allowed_origins: %q is there twice", raw))
+		}
+		r.allowedOrigins = append(r.allowedOrigins, origin)
+	}
+	r.embeddable = c.Embeddable
+	if c.CookieDomain != "" {
+		errs = append(errs, r.setCookieDomain(c.CookieDomain))
+	}
+	return errors.Join(errs...)
+}
+
+func (r *Route) setCookieDomain(raw string) error {
+	domain, err := canonicalName(strings.TrimPrefix(raw, "."))
+	if err != nil {
+		return fmt.Errorf("cookie_domain %q: %w", raw, err)
+	}
+	if r.Hostname != domain && !strings.HasSuffix(r.Hostname, "."+domain) {
+		return fmt.Errorf("cookie_domain %q: %s is not below it, so that no browser would keep the cookies", raw, r.Hostname)
+	}
+	if suffix, _ := publicsuffix.PublicSuffix(domain); suffix == domain && domain != r.Hostname {
+		return fmt.Errorf("cookie_domain %q is a public suffix, so that no browser would keep the cookies", raw)
+	}
+	r.cookieDomain = domain
+	return nil
+}
+
+// AllowsOrigin reports whether the route lets pages of origin, as a browser spells it, act on the
+// tool. An opaque origin ("null") is that of many unrelated pages, and never one of these.
+func (r *Route) AllowsOrigin(origin string) bool { return slices.Contains(r.allowedOrigins, origin) }
+
+// Embeddable reports whether other origins of the same site may show the tool in a frame, and load
+// its images, scripts and media.
+func (r *Route) Embeddable() bool { return r.embeddable }
+
+// Origins of browser extensions and of applications that are a browser in disguise: app://, tauri://.
+var otherScheme = regexp.MustCompile(`^[a-z][a-z0-9+.-]{1,31}$`)
+
+// CanonicalOrigin returns an origin as browsers send it (RFC 6454 section 6.2).
+func CanonicalOrigin(raw string) (string, error) {
+	bad := func(what string) (string, error) {
+		return "", fmt.Errorf("%q %s: an origin is scheme://host or scheme://host:port, such as https://tool.example.com", raw, what)
+	}
+	switch {
+	case raw == "null":
+		return bad("is what many unrelated pages call themselves")
+	case strings.Contains(raw, "*"):
+		return bad("names more than one origin")
+	}
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil || u.Host == "" || u.Opaque != "":
+		return bad("is not an origin")
+	case u.User != nil || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.ForceQuery || strings.Contains(raw, "#"):
+		return bad("has more than an origin has")
+	case u.Scheme == "file" || u.Scheme == "data" || u.Scheme == "blob" || !otherScheme.MatchString(u.Scheme):
+		return bad("has a scheme without origins")
+	case u.Scheme != "http" && u.Scheme != "https":
+		return u.Scheme + "://" + strings.ToLower(u.Host), nil
+	}
+	t := Target{Scheme: u.Scheme}
+	if err := t.setHost(u.Host); err != nil {
+		return bad("has " + err.Error())
+	}
+	return t.Scheme + "://" + t.Host, nil
+}
