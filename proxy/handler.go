@@ -93,6 +93,14 @@ func (g *Gate) event(r *http.Request, v *Verdict) observe.Event {
 
 // act is the only place that lets a request through.
 func (g *Gate) act(w http.ResponseWriter, r *http.Request, v *Verdict) {
+	if g.fromElsewhere(w, r, v) {
+		return
+	}
+	if v.Decision.Action != policy.Allow {
+		if origin := allowedOrigin(r, v); origin != "" {
+			mayRead(w.Header(), origin)
+		}
+	}
 	switch v.Decision.Action {
 	case policy.Allow:
 		g.allow(w, r, v)
@@ -126,7 +134,7 @@ func (g *Gate) allow(w http.ResponseWriter, r *http.Request, v *Verdict) {
 func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	p := &v.Session.Person
 	fr := &upstream.ForwardRequest{
-		Route: v.Route, Target: v.Target, ClientAddr: v.Client,
+		Route: v.Route, Target: v.Target, ClientAddr: v.Client, AllowedOrigin: allowedOrigin(r, v),
 		Identity: upstream.Identity{User: string(p.Email), Email: string(p.Email), Groups: p.Groups},
 	}
 	if g.Assertions != nil {

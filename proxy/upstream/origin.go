@@ -28,24 +28,27 @@ func (r *Route) setOrigins(c RouteConfig) error {
 	}
 	r.embeddable = c.Embeddable
 	if c.CookieDomain != "" {
-		errs = append(errs, r.setCookieDomain(c.CookieDomain))
+		var err error
+		if r.cookieDomain, err = CookieDomain(r.Hostname, c.CookieDomain); err != nil {
+			errs = append(errs, fmt.Errorf("cookie_domain: %w", err))
+		}
 	}
 	return errors.Join(errs...)
 }
 
-func (r *Route) setCookieDomain(raw string) error {
+// CookieDomain returns the Domain that cookies of a host may have, as browsers compare it.
+func CookieDomain(host, raw string) (string, error) {
 	domain, err := canonicalName(strings.TrimPrefix(raw, "."))
 	if err != nil {
-		return fmt.Errorf("cookie_domain %q: %w", raw, err)
+		return "", fmt.Errorf("%q is not a domain: %w", raw, err)
 	}
-	if r.Hostname != domain && !strings.HasSuffix(r.Hostname, "."+domain) {
-		return fmt.Errorf("cookie_domain %q: %s is not below it, so that no browser would keep the cookies", raw, r.Hostname)
+	if host != domain && !strings.HasSuffix(host, "."+domain) {
+		return "", fmt.Errorf("%s is not in %q, so that no browser would keep the cookies", host, raw)
 	}
-	if suffix, _ := publicsuffix.PublicSuffix(domain); suffix == domain && domain != r.Hostname {
-		return fmt.Errorf("cookie_domain %q is a public suffix, so that no browser would keep the cookies", raw)
+	if suffix, _ := publicsuffix.PublicSuffix(domain); suffix == domain && domain != host {
+		return "", fmt.Errorf("%q is a public suffix, so that no browser would keep the cookies", raw)
 	}
-	r.cookieDomain = domain
-	return nil
+	return domain, nil
 }
 
 // AllowsOrigin reports whether the route lets pages of origin, as a browser spells it, act on the

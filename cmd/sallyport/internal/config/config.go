@@ -150,6 +150,9 @@ type Route struct {
 	RPCURI         bool          // those without a message pass too
 	RPCPaths       []string      // paths at which the node takes messages, besides the usual ones
 	CutStale       bool          // streams end when the proof they began with is too old
+	AllowedOrigins []string      // canonical: whose pages may act on the tool
+	Embeddable     bool          // the site's other pages may show it in a frame, and load its images and scripts
+	CookieDomain   string        // "": the tool's cookies are for its host alone
 	UpstreamTLS    upstream.TLSConfig
 	Health         upstream.HealthCheck
 }

@@ -133,6 +133,32 @@ func (b *builder) rpcWays(key string, f fileRoute, r *Route) {
 	}
 }
 
+// crossOrigin reads what pages and hosts other than the route's own have to do with it.
+func (b *builder) crossOrigin(key string, f fileRoute, r *Route) {
+	r.Embeddable, r.CookieDomain = f.Embeddable, f.CookieDomain
+	seen := map[string]bool{}
+	for i, raw := range f.AllowedOrigins {
+		k := fmt.Sprintf("%s.allowed_origins[%d]", key, i)
+		origin, err := upstream.CanonicalOrigin(raw)
+		switch {
+		case err != nil:
+			b.at(k, err.Error(), "https://HOST of the page that may act on this tool")
+			continue
+		case strings.HasPrefix(origin, "http://") && r.From.Scheme == "https":
+			b.at(k, fmt.Sprintf("anybody on the way can write the pages of %s", raw), "an https origin")
+		case seen[origin]:
+			b.at(k, fmt.Sprintf("%s is there twice", origin), "each origin once")
+		}
+		seen[origin] = true
+		r.AllowedOrigins = append(r.AllowedOrigins, origin)
+	}
+	if f.CookieDomain != "" {
+		if _, err := upstream.CookieDomain(r.From.Hostname(), f.CookieDomain); err != nil {
+			b.at(key+".cookie_domain", err.Error(), "a domain that the host of the route is in; or leave it out")
+		}
+	}
+}
+
 // otherUpstream reads upstreams that are not http or https: HTTP/2 without TLS, and
 // Unix sockets.
 func (b *builder) otherUpstream(key, raw string) (*url.URL, bool) {

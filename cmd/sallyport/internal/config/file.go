@@ -121,6 +121,9 @@ type fileRoute struct {
 	RPCURI         bool          `yaml:"rpc_uri"`
 	RPCPaths       []string      `yaml:"rpc_paths"`
 	CutStale       bool          `yaml:"cut_stale_streams"`
+	AllowedOrigins []string      `yaml:"allowed_origins"`
+	Embeddable     bool          `yaml:"embeddable"`
+	CookieDomain   string        `yaml:"cookie_domain"`
 	TLS            *struct {
 		CAFile     string `yaml:"ca_file"`
 		ServerName string `yaml:"server_name"`

@@ -38,6 +38,7 @@ func (b *builder) routes() {
 		r := Route{Name: f.Name, ConnectTimeout: f.ConnectTimeout, ResponseTimeout: f.ResponseTimeout, IdleTimeout: f.IdleTimeout, MaxBody: f.MaxBody, PreserveHost: f.PreserveHost}
 		b.dataPlane(key, f, &r)
 		r.From = b.from(key+".from", f.Name, f.From)
+		b.crossOrigin(key, f, &r)
 		r.To = b.to(key+".to", f.To)
 		r.Allow = b.allow(key+".allow", f.Name, f.Allow)
 		b.c.Routes = append(b.c.Routes, r)
@@ -80,7 +81,8 @@ func routeTable(routes []Route, maxBody int64) (*upstream.Table, error) {
 		}
 		configs[i] = upstream.RouteConfig{
 			Name: r.Name, From: r.From.String(), To: to, MaxBody: r.MaxBody,
-			Timeouts: upstream.Timeouts{Connect: r.ConnectTimeout, ResponseHeader: r.ResponseTimeout, Idle: r.IdleTimeout, Total: r.TotalTimeout, Wait: r.WaitTimeout},
+			Timeouts:       upstream.Timeouts{Connect: r.ConnectTimeout, ResponseHeader: r.ResponseTimeout, Idle: r.IdleTimeout, Total: r.TotalTimeout, Wait: r.WaitTimeout},
+			AllowedOrigins: r.AllowedOrigins, Embeddable: r.Embeddable, CookieDomain: r.CookieDomain,
 			MaxConns: r.MaxConnections, MaxResponseHeader: r.MaxAnswer, Upgrades: r.Upgrades, TLS: r.UpstreamTLS, Health: r.Health,
 		}
 		if !r.PreserveHost {

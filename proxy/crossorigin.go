@@ -1,0 +1,228 @@
+package proxy
+
+import (
+	"net/http"
+	"strings"
+
+	"sallyport/authn"
+	"sallyport/policy"
+	"sallyport/proxy/portal"
+	"sallyport/proxy/upstream"
+)
+
+// One tool must not act on another as the person who has both open. The session cookie does not prevent
+// that: SameSite is about sites, and tools of one company are one site. What tells them apart is
+// said by the browser, in headers that no page can set: Origin, and Fetch metadata (Sec-Fetch-*).
+//
+// A request with neither passes. It does not come from a browser of these years, which send Origin with
+// every WebSocket handshake and every unsafe method (Safari before 16.4, without Fetch metadata, too); it comes
+// from curl, a command-line tool or an agent, that no page can make send somebody's cookie. What a browser without Fetch
+// metadata leaves open are cross-origin images and scripts, whose effect is that of a link,
+// and frames, which the answer's X-Frame-Options prevents. Not covered: browsers from before 2020 that
+// send a form without Origin, and tools that share a host, which are one origin to every browser.
+
+// Why a request is refused. They are the reasons in records, so that they must stay few.
+const (
+	foreignMalformed = "malformed Origin or Fetch metadata"
+	foreignOrigin    = "the page of another origin"
+	foreignWrite     = "an unsafe method or an upgrade from another origin"
+	foreignRead      = "a frame, script, image or background request of another origin"
+)
+
+// foreign reports why a request of somebody's browser must not be let through as
+// the person: it is another origin's doing. "" is that nothing speaks against it.
+func foreign(r *http.Request, v *Verdict) string {
+	origin, site := r.Header["Origin"], r.Header["Sec-Fetch-Site"]
+	if len(origin) == 0 && (len(site) == 0 || len(site) == 1 && nearby(site[0])) {
+		return "" // nearly all requests
+	}
+	return foreignTo(r, v)
+}
+
+// nearby: the page's own request, or the person's, who typed the address or chose a bookmark.
+func nearby(site string) bool { return site == "same-origin" || site == "none" }
+
+func foreignTo(r *http.Request, v *Verdict) string {
+	for _, name := range [...]string{"Origin", "Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-Dest"} {
+		if len(r.Header[name]) > 1 {
+			return foreignMalformed // no browser sends two, and each reader would choose another
+		}
+	}
+	site := r.Header.Get("Sec-Fetch-Site")
+	switch site {
+	case "", "same-origin", "none", "same-site", "cross-site":
+	default:
+		return foreignMalformed
+	}
+	if lines := r.Header["Origin"]; len(lines) == 1 {
+		switch origin := lines[0]; {
+		case isOwn(origin, v):
+		case v.Route.AllowsOrigin(canonical(origin)):
+			return ""
+		case origin == "null" && nearby(site):
+			// A page with Referrer-Policy: no-referrer says so in its own forms.
+		case origin != "null" && canonical(origin) == "":
+			return foreignMalformed
+		case !unsafe(r) && topLevel(r, site): // no browser sends Origin with it
+		default:
+			return foreignOrigin
+		}
+	}
+	switch {
+	case site == "" || nearby(site):
+		return ""
+	case unsafe(r):
+		return foreignWrite
+	case topLevel(r, site) || v.Route.Embeddable() && embeds(r, site):
+		return ""
+	}
+	return foreignRead
+}
+
+// isOwn reports whether origin is the one that the request is for. Clients that are no browsers spell
+// it as they like.
+func isOwn(origin string, v *Verdict) bool {
+	own := func(o string) bool {
+		scheme, host, ok := strings.Cut(o, "://")
+		return ok && scheme == v.Target.Scheme && host == v.Target.Host
+	}
+	return own(origin) || own(canonical(origin))
+}
+
+// canonical is an origin as the configuration has it, "" if it is none.
+func canonical(origin string) string {
+	c, err := upstream.CanonicalOrigin(origin)
+	if err != nil || strings.HasSuffix(origin, "/") {
+		return ""
+	}
+	return c
+}
+
+// unsafe reports whether a request may change something (RFC 9110 section 9.2.1), or opens a
+// connection on which anything can be said. WebSockets over HTTP/2 have an Upgrade by now. Tools that take another
+// method from a header do not get that header.
+func unsafe(r *http.Request) bool {
+	if len(r.Header["Upgrade"]) > 0 {
+		return true
+	}
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		return false
+	}
+	return true
+}
+
+// topLevel reports whether the person goes to the page and sees where they are: a link or a form
+// of another page, by GET. What is fetched ahead, unseen, is not that; the browser asks again when the person goes.
+func topLevel(r *http.Request, site string) bool {
+	if site == "" || r.Header.Get("Sec-Fetch-Mode") != "navigate" {
+		return false
+	}
+	dest := r.Header.Get("Sec-Fetch-Dest")
+	return (dest == "document" || dest == "") && // Chrome before 80 says "nested-navigate" of frames, and no Dest
+		len(r.Header["Sec-Purpose"]) == 0 && len(r.Header["Purpose"]) == 0
+}
+
+// embeds reports whether a page of the same site shows a part of the tool: what routes[].embeddable
+// allows. Other sites' pages have no cookie to send with it.
+func embeds(r *http.Request, site string) bool {
+	mode := r.Header.Get("Sec-Fetch-Mode")
+	return site == "same-site" && (mode == "no-cors" || mode == "navigate" || mode == "nested-navigate")
+}
+
+// allowedOrigin is the Origin of a request whose page the route lets use the tool, or "".
+func allowedOrigin(r *http.Request, v *Verdict) string {
+	if lines := r.Header["Origin"]; len(lines) == 1 && v.Route.AllowsOrigin(canonical(lines[0])) && !isOwn(lines[0], v) {
+		return lines[0]
+	}
+	return ""
+}
+
+// refuseForeign answers a request of another origin's page, and has it recorded.
+func (g *Gate) refuseForeign(w http.ResponseWriter, r *http.Request, v *Verdict, why string) {
+	v.Decision = policy.Decision{Rules: []string{"baseline.cross-origin"}}
+	v.shadow = shadowed{} // the policies were not what decided
+	rec := g.record(r, v, "cross_site_refused", portal.NewIncident())
+	rec.Shadow = nil
+	rec.Detail = map[string]string{"reason": why}
+	for key, name := range map[string]string{"origin": "Origin", "site": "Sec-Fetch-Site", "mode": "Sec-Fetch-Mode", "dest": "Sec-Fetch-Dest"} {
+		if lines := r.Header[name]; len(lines) > 0 {
+			rec.Detail[key] = cut(strings.Join(lines, " "), 256)
+		}
+	}
+	incident, ok := g.turnedAway(w, r, v, rec)
+	if !ok {
+		return
+	}
+	g.Pages.Refuse(w, r, portal.Refusal{Status: http.StatusForbidden, Code: "cross_origin", Title: "Another page sent this request", Incident: incident,
+		Email: string(v.Session.Person.Email), Link: portal.YourTools,
+		Text: []string{"A page of another address made your browser ask this tool for something. It was refused to protect your account."},
+		Steps: []string{"Open the tool by its own address, and do there what you wanted to do.",
+			"If the two belong together, give the reference to your operations team. The settings are allowed_origins and, for frames and images, embeddable of the route."}})
+}
+
+// preflight answers the question that a browser asks before it sends a page's request to another
+// origin (Fetch section 4.8). It has no cookies, so that it could not be forwarded as anybody: the tool is not
+// asked, and still judges the request that follows, which carries the session. It reports whether r was one.
+func (g *Gate) preflight(w http.ResponseWriter, r *http.Request, v *Verdict) bool {
+	method := r.Header["Access-Control-Request-Method"]
+	if r.Method != http.MethodOptions || len(method) != 1 || !isToken(method[0], "") {
+		return false
+	}
+	origin := allowedOrigin(r, v)
+	wanted := strings.Join(r.Header["Access-Control-Request-Headers"], ",")
+	if origin == "" || len(wanted) > 4096 || wanted != "" && !isToken(wanted, ", ") {
+		return false
+	}
+	h := w.Header()
+	mayRead(h, origin)
+	h.Set("Access-Control-Allow-Methods", method[0])
+	if wanted != "" {
+		h.Set("Access-Control-Allow-Headers", wanted)
+	}
+	if r.Header.Get("Access-Control-Request-Private-Network") == "true" {
+		h.Set("Access-Control-Allow-Private-Network", "true")
+	}
+	h.Set("Access-Control-Max-Age", "600")
+	h.Add("Vary", "Access-Control-Request-Method, Access-Control-Request-Headers")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusNoContent)
+	return true
+}
+
+// mayRead lets the page of an allowed origin read the answer: a refusal says there what to do, and
+// would be a broken network without this.
+func mayRead(h http.Header, origin string) {
+	h.Set("Access-Control-Allow-Origin", origin)
+	h.Set("Access-Control-Allow-Credentials", "true")
+	h.Add("Vary", "Origin")
+}
+
+// isToken reports whether s has only characters of a token (RFC 9110 section 5.6.2) and more.
+func isToken(s, more string) bool {
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 && strings.IndexByte(more, c) < 0 {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// fromElsewhere deals with what other origins' pages have to do with a request that was not blocked.
+// It reports whether the request was answered.
+func (g *Gate) fromElsewhere(w http.ResponseWriter, r *http.Request, v *Verdict) bool {
+	if v.Decision.Action == policy.Block {
+		return false
+	}
+	if g.preflight(w, r, v) {
+		return true
+	}
+	if v.Session.Level() != authn.None {
+		if why := foreign(r, v); why != "" {
+			g.refuseForeign(w, r, v, why)
+			return true
+		}
+	}
+	return false
+}
