@@ -234,7 +234,7 @@ func (b *builder) rule(p *Policy, r *ruleSource) rule {
 		b.at(r.node, Diagnostic{Message: fmt.Sprintf("%s requires an attested passkey, and nothing judges attestation yet: nobody could meet it", r.name),
 			Expected: "require: [" + requireDeviceBound + "], or mode: report"})
 	}
-	// O4: the policy that locks everybody out, whoever needs to mend it included.
+	// The policy that locks everybody out, those who need to mend it included.
 	if out.when != nil && len(out.reads.Facts) == 0 && out.action == Block && !out.report && len(out.routes) == 0 {
 		b.at(r.when, Diagnostic{Message: fmt.Sprintf("%s depends on nothing: it blocks everybody, or nobody", r.name),
 			Expected: "a condition on a fact, routes that it is limited to, or mode: report"})

@@ -23,10 +23,10 @@ func (b *browser) opens(status int) {
 	}
 }
 
-// W5: whoever copied a passkey is out, with every session that it or any other
+// Whoever copied a passkey is out, with every session that it or any other
 // passkey of the person raised, when the answer that noticed it leaves. Nothing
 // polls in this rig: what the process remembers would last for ever.
-func TestAttackW5CopiedPasskeyEndsEverySession(t *testing.T) {
+func TestAttackCopiedPasskeyEndsEverySession(t *testing.T) {
 	g := newRig(t)
 	b := g.enrolled("alice", home)
 	bob := g.enrolled("bob", home)

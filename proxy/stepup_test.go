@@ -44,8 +44,8 @@ func TestStepUpFromAVPN(t *testing.T) {
 	}
 }
 
-// W1 at the level of HTTP: an assertion without user verification raises nothing.
-func TestAttackW1NoUserVerification(t *testing.T) {
+// At the level of HTTP: an assertion without user verification raises nothing.
+func TestAttackNoUserVerification(t *testing.T) {
 	g := newRig(t)
 	b := g.enrolled("alice", home)
 	before := b.session(login)
@@ -60,8 +60,8 @@ func TestAttackW1NoUserVerification(t *testing.T) {
 	}
 }
 
-// W4 at the level of HTTP: somebody else's passkey in my session.
-func TestAttackW4AnotherPersonsPasskey(t *testing.T) {
+// At the level of HTTP: somebody else's passkey in my session.
+func TestAttackAnotherPersonsPasskey(t *testing.T) {
 	g := newRig(t)
 	bob := g.enrolledKey("bob")
 	b := g.enrolled("alice", home)
@@ -75,8 +75,8 @@ func TestAttackW4AnotherPersonsPasskey(t *testing.T) {
 	}
 }
 
-// W8: between signing in and the passkey nothing is open, on any host.
-func TestAttackW8BetweenSignInAndPasskey(t *testing.T) {
+// Between signing in and the passkey nothing is open, on any host.
+func TestAttackBetweenSignInAndPasskey(t *testing.T) {
 	g := newRig(t)
 	key := g.enrolledKey("alice")
 	b := g.browser(home)
@@ -113,8 +113,8 @@ func TestAttackW8BetweenSignInAndPasskey(t *testing.T) {
 	}
 }
 
-// W8: empty, malformed and foreign posts to every ceremony step.
-func TestAttackW8EmptyPosts(t *testing.T) {
+// Empty, malformed and foreign posts to every ceremony step.
+func TestAttackEmptyPosts(t *testing.T) {
 	g := newRig(t)
 	b := g.enrolled("alice", home)
 	before := b.session(login)
@@ -160,8 +160,8 @@ func TestAttackW8EmptyPosts(t *testing.T) {
 	}
 }
 
-// W8: one challenge, one answer; of two finishes at once one wins.
-func TestAttackW8DoubleFinish(t *testing.T) {
+// One challenge, one answer; of two finishes at once one wins.
+func TestAttackDoubleFinish(t *testing.T) {
 	g := newRig(t)
 	b := g.enrolled("alice", home)
 	c := b.get(login + "/.sallyport/step-up").ceremony(b)
@@ -190,9 +190,9 @@ func bodyOf(g *rig, r *http.Request) string {
 	return string(v)
 }
 
-// W8: two challenges, answered at once with two passkeys: one new cookie, and the
+// Two challenges, answered at once with two passkeys: one new cookie, and the
 // other answer says what happened.
-func TestAttackW8TwoPasskeysAtOnce(t *testing.T) {
+func TestAttackTwoPasskeysAtOnce(t *testing.T) {
 	g := newRig(t)
 	b := g.enrolled("alice", home)
 	second := authntest.NewAuthenticator(login)

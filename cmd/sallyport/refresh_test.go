@@ -130,9 +130,9 @@ func (g *refreshRig) pass() {
 	g.refresher.pass(g.t.Context())
 }
 
-// TestAttackS7DisabledUserKeepsSession measures the bound: whenever the provider learns
+// TestAttackDisabledUserKeepsSession measures the bound: whenever the provider learns
 // of it, the person is out at most one interval later.
-func TestAttackS7DisabledUserKeepsSession(t *testing.T) {
+func TestAttackDisabledUserKeepsSession(t *testing.T) {
 	for after := range 20 { // passes before the account is disabled
 		g := newRefreshRig(t)
 		g.signIn("alice", "treasury")
@@ -159,8 +159,8 @@ func TestAttackS7DisabledUserKeepsSession(t *testing.T) {
 	}
 }
 
-// TestAttackS7RemovedGroup is the same for a group: the session lives on, without it.
-func TestAttackS7RemovedGroup(t *testing.T) {
+// TestAttackRemovedGroup is the same for a group: the session lives on, without it.
+func TestAttackRemovedGroup(t *testing.T) {
 	g := newRefreshRig(t)
 	g.signIn("alice", "treasury", "staff")
 	removed := g.now

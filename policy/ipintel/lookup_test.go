@@ -80,8 +80,8 @@ func TestSupernetsAgainstBruteForce(t *testing.T) {
 	}
 }
 
-// I3: one address, one answer, however it is spelled.
-func TestAttackI3SpellingsOfAnAddress(t *testing.T) {
+// One address, one answer, however it is spelled.
+func TestAttackSpellingsOfAnAddress(t *testing.T) {
 	snap := must(t, Config{Lists: []List{{Name: "vpn", Signal: "vpn", File: listFile(t, "v.txt", "198.51.100.7\n2001:db8::1\n::ffff:192.0.2.0/120\n")}}})
 	for _, a := range []string{"198.51.100.7", "::ffff:198.51.100.7", "::ffff:c633:6407", "2001:db8::1", "2001:db8::1%eth0", "192.0.2.255", "::ffff:192.0.2.1"} {
 		n := snap.Lookup(addr(a))
@@ -101,8 +101,8 @@ func TestAttackI3SpellingsOfAnAddress(t *testing.T) {
 	}
 }
 
-// I4: private addresses are a class of their own; databases are not asked, lists are.
-func TestAttackI4PrivateAddresses(t *testing.T) {
+// Private addresses are a class of their own; databases are not asked, lists are.
+func TestAttackPrivateAddresses(t *testing.T) {
 	dir := t.TempDir()
 	db := mmdb{kind: "GeoLite2-Country", records: countries(map[string]string{"10.0.0.0/8": "US", "100.64.0.0/10": "US", "11.0.0.0/8": "US"})}
 	snap := must(t, Config{

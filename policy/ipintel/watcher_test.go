@@ -50,8 +50,8 @@ func manyCountries(n int) mmdb {
 	return d
 }
 
-// I5: whatever replaces a good file, what was there before stays in use, and says that it ages.
-func TestAttackI5BadReplacementKeepsTheOld(t *testing.T) {
+// Whatever replaces a good file, what was there before stays in use, and says that it ages.
+func TestAttackBadReplacementKeepsTheOld(t *testing.T) {
 	good := manyCountries(40)
 	whole := good.bytes(t)
 	future := good
@@ -196,7 +196,7 @@ func TestUnchangedFilesAreLeftAlone(t *testing.T) {
 
 // Readers under constant replacement, truncation and reload: no crash, no torn answer. With mapped
 // files the truncation would kill the process.
-func TestAttackI5TruncationUnderReaders(t *testing.T) {
+func TestAttackTruncationUnderReaders(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "c.mmdb")
 	whole := manyCountries(300).bytes(t)
 	write(t, file, whole)

@@ -58,8 +58,8 @@ func check(t *testing.T, r *clientip.Resolver, req *http.Request, want string) {
 	}
 }
 
-// I1: nobody is trusted by default, so nothing a client writes is read.
-func TestAttackI1NobodyTrusted(t *testing.T) {
+// Nobody is trusted by default, so nothing a client writes is read.
+func TestAttackNobodyTrusted(t *testing.T) {
 	for _, h := range []clientip.Header{clientip.XForwardedFor, clientip.Forwarded, clientip.None} {
 		r := resolver(t, h)
 		for _, header := range []http.Header{
@@ -75,14 +75,14 @@ func TestAttackI1NobodyTrusted(t *testing.T) {
 	}
 }
 
-// I1: the same from a stranger when somebody else is trusted.
-func TestAttackI1StrangerBesideTrustedProxy(t *testing.T) {
+// The same from a stranger when somebody else is trusted.
+func TestAttackStrangerBesideTrustedProxy(t *testing.T) {
 	r := resolver(t, clientip.XForwardedFor, "10.0.0.0/8")
 	check(t, r, request("203.0.113.7:999", xff("1.2.3.4")), "203.0.113.7")
 	check(t, r, request("203.0.113.7:999", xff("10.0.0.9")), "203.0.113.7")
 }
 
-func TestAttackI2RightMostUntrustedHop(t *testing.T) {
+func TestAttackRightMostUntrustedHop(t *testing.T) {
 	r := resolver(t, clientip.XForwardedFor, "10.0.0.0/8", "192.0.2.0/24", "2001:db8:1::/48")
 	long := make([]string, 200)
 	for i := range long {
@@ -120,8 +120,8 @@ func TestAttackI2RightMostUntrustedHop(t *testing.T) {
 	}
 }
 
-// I3: one address, one spelling; what is not plainly an address is none.
-func TestAttackI3Spellings(t *testing.T) {
+// One address, one spelling; what is not plainly an address is none.
+func TestAttackAddressSpellings(t *testing.T) {
 	r := resolver(t, clientip.XForwardedFor, "10.0.0.0/8")
 	for hop, want := range map[string]string{
 		"::ffff:1.2.3.4":         "1.2.3.4",
@@ -167,8 +167,8 @@ func TestAttackI3Spellings(t *testing.T) {
 	check(t, resolver(t, clientip.XForwardedFor, "10.0.0.0/8"), request("[::ffff:10.0.0.1]:80", xff("1.2.3.4")), "1.2.3.4")
 }
 
-// I4: an address inside is an address like any other, not "no address".
-func TestAttackI4PrivateClients(t *testing.T) {
+// An address inside is an address like any other, not "no address".
+func TestAttackPrivateClients(t *testing.T) {
 	r := resolver(t, clientip.XForwardedFor, "10.0.0.1/32")
 	for _, hop := range []string{"127.0.0.1", "192.168.1.5", "100.64.0.9", "10.0.0.2", "::1", "fd00::1"} {
 		check(t, r, request(lb, xff(hop)), hop)
