@@ -175,6 +175,8 @@ type Browser struct {
 	Family   string `json:"family,omitempty"`    // User-Agent without versions
 	JA4      string `json:"ja4,omitempty"`       // TLS fingerprint, less what one client changes by itself; "" where something else terminates TLS
 	TimeZone string `json:"time_zone,omitempty"` // IANA name, as the browser's script reports it
+	HandedAt int64  `json:"handed_at,omitempty"` // when that was, in Unix seconds
+	HandedTo string `json:"handed_to,omitempty"` // User-Agent, without versions, that a host's cookie was given to; "" on the sign-in host
 }
 
 // Session is a signed-in browser on one host. The zero value is nobody.

@@ -47,6 +47,7 @@ var unknown = map[string]func(*Facts) bool{
 	"device":            func(f *Facts) bool { return !f.Device.Known },
 	"activity":          func(f *Facts) bool { return !f.Activity.Known },
 	"browser":           func(f *Facts) bool { return !f.Browser.TimezoneKnown },
+	"handoff":           func(f *Facts) bool { return !f.Handoff.Known },
 	"tls.ja4":           func(f *Facts) bool { return f.TLS.JA4 == "" },
 }
 

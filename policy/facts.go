@@ -24,6 +24,7 @@ type Facts struct {
 	Device     Device     `cel:"device" json:"device,omitzero"`
 	Activity   Activity   `cel:"activity" json:"activity,omitzero"`
 	Browser    Browser    `cel:"browser" json:"browser,omitzero"`
+	Handoff    Handoff    `cel:"handoff" json:"handoff,omitzero"`
 	Request    Request    `cel:"request" json:"request"`
 	TLS        TLS        `cel:"tls" json:"tls,omitzero"`
 	Time       Time       `cel:"time" json:"time"`
@@ -198,6 +199,23 @@ type Browser struct {
 	TimezoneKnown bool `cel:"timezone_known" json:"timezone_known,omitempty"`
 	// TimezoneOffsetDiff is how far the browser's clock offset from UTC is, now, from that of the address's time zone, or of the nearest of its country's zones.
 	TimezoneOffsetDiff time.Duration `cel:"timezone_offset_diff" json:"timezone_offset_diff,omitempty"`
+}
+
+// Handoff is where the session of the sign-in host is about to be taken, and who asks for it: somebody opened a tool, was
+// sent to the sign-in host, and is to be sent back with a session. It is judged before that happens, with request.purpose "sign_in".
+type Handoff struct {
+	// Known is true while the sign-in host is asked for a hand-off. All else here is zero otherwise.
+	Known bool `cel:"known" json:"known,omitempty"`
+	// Host is the tool's host, without port.
+	Host string `cel:"host" json:"host,omitempty"`
+	// Country is that of the address from which the tool was opened; "ZZ" when it is not known.
+	Country string `cel:"country" json:"country,omitempty"`
+	// ASN is the autonomous system of that address; 0 when not known.
+	ASN int64 `cel:"asn" json:"asn,omitempty"`
+	// SameNetwork is true when the tool was opened from this very address (IPv6: this /64).
+	SameNetwork bool `cel:"same_network" json:"same_network,omitempty"`
+	// SameProvider is true when it was opened from this network, or from an address of the same autonomous system. Where false, the person was asked whether it was them.
+	SameProvider bool `cel:"same_provider" json:"same_provider,omitempty"`
 }
 
 // Purposes of a request.

@@ -49,6 +49,7 @@ var groups = map[string]groupTraits{
 	"device":     {cause: CauseDevice},
 	"activity":   {cause: CauseSession, from: levelSignedIn, slow: true},
 	"browser":    {cause: CauseDevice, from: levelVerified, network: true, slow: true},
+	"handoff":    {cause: CauseNetwork, from: levelVerified},
 	"request":    {cause: CauseRequest},
 	"time":       {cause: CauseTime},
 	"tls":        {cause: CauseCredential},
@@ -64,7 +65,7 @@ var factTraits = map[string]groupTraits{
 	"tls.ja4":                 {cause: CauseDevice},
 }
 
-// perRequest are the facts outside request.* and tls.* that each request can change.
+// perRequest are the facts outside request.*, tls.* and handoff.* that each request can change.
 var perRequest = []string{"session.ua_changed", "session.tls_changed"}
 
 // causeOrder is the order in which a refused person is told: first what to do about it,
@@ -114,7 +115,7 @@ func readsOf(schema *expr.Schema, programs ...*expr.Program) Reads {
 			r.causes = append(r.causes, traits.cause)
 		}
 		r.browser = r.browser || slices.Contains(perRequest, name)
-		r.PerRequest = r.PerRequest || slices.Contains(perRequest, name) || f.Group == "tls" || f.Group == "request" && name != "request.route" && name != "request.purpose"
+		r.PerRequest = r.PerRequest || slices.Contains(perRequest, name) || f.Group == "tls" || f.Group == "handoff" || f.Group == "request" && name != "request.route" && name != "request.purpose"
 		r.Clock = r.Clock || f.Kind == expr.Duration && !traits.slow || f.Kind == expr.Time || name == "ip.data_age_hours"
 	}
 	return r

@@ -104,7 +104,7 @@ func mentionsZZ(l *linter, p *expr.Program) bool {
 // knowns are the facts that say whether the others of their group are known. Where they are not, those
 // are zero, and a comparison with zero holds.
 var knowns = map[string]string{"seen": "seen.known", "travel": "travel.known", "address": "address.known", "device": "device.known",
-	"activity": "activity.known", "browser": "browser.timezone_known"}
+	"activity": "activity.known", "browser": "browser.timezone_known", "handoff": "handoff.known"}
 
 // behaviour finds conditions on somebody's history that hold because there is none, and policies in
 // which an unreadable history passes.

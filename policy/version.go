@@ -11,6 +11,7 @@ const FactsVersion = 3
 // new fact needs a row here and a new version.
 var factsSince = map[string]int{
 	"seen": 2, "travel": 2, "address": 2, "device": 2, "activity": 2, "browser": 2,
+	"handoff":           3,
 	"user.started_days": 2, "tls.ja4": 2,
 	"session.concurrent": 2, "session.country_changed": 2, "session.asn_changed": 2, "session.ua_changed": 2, "session.tls_changed": 2,
 	"ip.internal": 3,

@@ -279,10 +279,10 @@ func TestSignOutFromABlockedNetwork(t *testing.T) {
 	g := newRig(t)
 	b := g.enrolled("alice", home)
 	b.addr = hosting
-	if a := b.get(treasury + "/.sallyport/sign-out"); a.StatusCode != 200 {
+	if a := b.get(login + "/.sallyport/sign-out"); a.StatusCode != 200 {
 		t.Errorf("%d", a.StatusCode)
 	}
-	if a := b.submit(treasury+"/.sallyport/sign-out", nil); a.StatusCode != 200 {
+	if a := b.submit(login+"/.sallyport/sign-out", nil); a.StatusCode != 200 {
 		t.Errorf("%d", a.StatusCode)
 	}
 	b.addr = home

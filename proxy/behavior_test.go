@@ -314,6 +314,7 @@ func TestActivityIsWhatPeopleDo(t *testing.T) {
 		"a browser without the metadata": {"GET", map[string]string{"Accept": "text/html,*/*", "User-Agent": safari}, 1},
 		"a programme":                    {"GET", map[string]string{"Accept": "*/*", "User-Agent": "curl/8.5.0"}, 0},
 	} {
+		b.handedTo(c.header["User-Agent"], treasury+"/")
 		g.clock.Add(2 * time.Minute)
 		w.take()
 		for range 2 {

@@ -23,7 +23,9 @@ type browser struct {
 	addr    string
 	cookies map[string]map[string]string // host, name
 	key     *authntest.Authenticator
-	proxied bool // through a proxy at 10.0.0.1 that ends TLS
+	agent   string
+	last    answer // of the last hand-off
+	proxied bool   // through a proxy at 10.0.0.1 that ends TLS
 }
 
 func (b *browser) viaProxy() *browser {
@@ -32,7 +34,7 @@ func (b *browser) viaProxy() *browser {
 }
 
 func (g *rig) browser(addr string) *browser {
-	return &browser{rig: g, addr: addr, cookies: map[string]map[string]string{}, key: authntest.NewAuthenticator(login)}
+	return &browser{rig: g, addr: addr, cookies: map[string]map[string]string{}, key: authntest.NewAuthenticator(login), agent: "Mozilla/5.0 (X11; Linux x86_64)"}
 }
 
 // answer is a response, read.
@@ -101,6 +103,9 @@ func (b *browser) keep(host string, c *http.Cookie, a answer) {
 	if strings.HasPrefix(c.Name, "__Host-") && (!c.Secure || c.Path != "/" || c.Domain != "") {
 		b.Errorf("a browser refuses this cookie: %s", c)
 	}
+	if strings.Contains(c.Name, "sallyport") && !strings.HasPrefix(c.Name, "__Host-Http-") {
+		b.Errorf("a script can plant this cookie: %s", c)
+	}
 	if strings.Contains(c.Name, "sallyport") && (!c.HttpOnly || c.SameSite != http.SameSiteLaxMode) {
 		b.Errorf("a weak cookie: %s", c)
 	}
@@ -123,7 +128,8 @@ func (b *browser) get(to string) answer {
 	r := b.request("GET", to, "")
 	r.Header.Set("Accept", "text/html,*/*;q=0.8")
 	r.Header.Set("Sec-Fetch-Mode", "navigate")
-	r.Header.Set("User-Agent", "Mozilla/5.0 (X11; Linux x86_64)")
+	r.Header.Set("Sec-Fetch-Dest", "document")
+	r.Header.Set("User-Agent", b.agent)
 	return b.do(r)
 }
 
@@ -134,6 +140,11 @@ func (b *browser) follow(to string) answer {
 	for range 12 {
 		a := b.get(to)
 		next := a.location()
+		if a.isHandoff() {
+			if next = b.deliver(a); next == "" {
+				return b.last
+			}
+		}
 		if next == "" || strings.HasPrefix(next, b.idp.Issuer()) {
 			return a
 		}
@@ -141,6 +152,95 @@ func (b *browser) follow(to string) answer {
 	}
 	b.Fatalf("redirected without end, last to %s", to)
 	return answer{}
+}
+
+// isHandoff reports whether a page takes its browser over to a tool's host by itself.
+func (a answer) isHandoff() bool { return strings.Contains(a.body, " data-auto") }
+
+// handoff is what the script of a hand-off page finds.
+type handoffForm struct{ make, to, returnTo, bind string }
+
+func (a answer) handoff(b *browser) handoffForm {
+	b.Helper()
+	data := func(name string) string {
+		m := regexp.MustCompile(`data-` + name + `="([^"]*)"`).FindStringSubmatch(a.body)
+		if m == nil {
+			b.Fatalf("%s is no hand-off page: %d %q %s", a.at, a.StatusCode, a.location(), a.body)
+		}
+		return html.UnescapeString(m[1])
+	}
+	return handoffForm{absolute(a.at, data("handoff")), data("to"), data("return-to"), data("bind")}
+}
+
+type handoffAnswer struct{ Code, How, Next string }
+
+// makeCode asks the sign-in host for a code, as the script does.
+func (b *browser) makeCode(f handoffForm, confirmed bool) (handoffAnswer, answer) {
+	b.Helper()
+	a := b.fetch("POST", f.make, map[string]any{"return_to": f.returnTo, "bind": f.bind, "confirmed": confirmed})
+	var made handoffAnswer
+	if a.StatusCode == 200 {
+		b.must(json.Unmarshal([]byte(a.body), &made))
+	}
+	return made, a
+}
+
+// show posts a code to a tool's host, as the script does from the sign-in host.
+func (b *browser) show(to, code string, edit ...func(*http.Request)) answer {
+	b.Helper()
+	r := b.request("POST", to, url.Values{"code": {code}}.Encode())
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("Accept", "application/json")
+	r.Header.Set("Origin", login)
+	r.Header.Set("Sec-Fetch-Mode", "cors")
+	r.Header.Set("Sec-Fetch-Dest", "empty")
+	r.Header.Set("Sec-Fetch-Site", "same-site")
+	r.Header.Set("User-Agent", b.agent)
+	for _, e := range edit {
+		e(r)
+	}
+	return b.do(r)
+}
+
+// deliver plays a hand-off page to its end, and returns where it leads; "" if it was
+// refused: then last is the answer.
+func (b *browser) deliver(page answer) (next string) {
+	b.Helper()
+	f := page.handoff(b)
+	made, a := b.makeCode(f, false)
+	if made.Code == "" {
+		b.last = a
+		return made.Next
+	}
+	a = b.show(f.to, made.Code)
+	b.last = a
+	var done handoffAnswer
+	if a.StatusCode == 200 {
+		b.must(json.Unmarshal([]byte(a.body), &done))
+	}
+	return done.Next
+}
+
+// code goes from a tool's address as far as a code for it.
+func (b *browser) code(to string) (code string, f handoffForm) {
+	b.Helper()
+	for range 5 {
+		a := b.get(to)
+		if a.isHandoff() {
+			f = a.handoff(b)
+			made, a := b.makeCode(f, false)
+			if made.Code == "" {
+				b.Fatalf("no code: %d %s", a.StatusCode, a.body)
+			}
+			return made.Code, f
+		}
+		if a.location() == "" {
+			b.Fatalf("no hand-off: %d %s", a.StatusCode, a.body)
+		}
+		to = absolute(a.at, a.location())
+	}
+	b.Fatalf("no hand-off, last at %s", to)
+	return "", f
 }
 
 func absolute(base, ref string) string {
@@ -312,6 +412,16 @@ func (b *browser) clone(addr string) *browser {
 	}
 	c.key = b.key
 	return c
+}
+
+// handedTo gives the browser another name, and a new session for a host under it.
+func (b *browser) handedTo(agent, to string) {
+	b.Helper()
+	b.agent = agent
+	delete(b.cookies[strings.TrimPrefix(treasury, "https://")], b.sessions.CookieName())
+	if a := b.follow(to); a.StatusCode != 200 {
+		b.Fatalf("%s: %d %s", to, a.StatusCode, a.body)
+	}
 }
 
 // session is the value of the session cookie for a host.

@@ -62,6 +62,9 @@ type RouteOptions struct {
 	RPCURI   bool     // what has no message, or has a query, passes all the same
 	RPCPaths []string // paths that are endpoints, and no names of methods
 	CutStale bool     // streams end when the proof they were opened with is too old
+	// RootWorkers lets the tool register service workers that see Sallyport's own paths, although
+	// a hand-off brings them a code (see Portal.CrossSite).
+	RootWorkers bool
 }
 
 // Sessions is what the gate needs of authn/session.
@@ -214,6 +217,7 @@ type Verdict struct {
 	shadow     shadowed
 	epoch      streams.Epoch   // before anything was judged
 	rpc        jsonrpc.Request // what a JSON-RPC route is asked to do
+	handoff    *policy.Handoff // nil: the session is not about to be handed over
 	forwarding bool            // the answer may have begun
 	panicked   bool            // something may still hold this Verdict, and its writer
 	carry      func()          // a connection that has switched protocols, to its end; nil: none
@@ -298,6 +302,9 @@ func (g *Gate) judge(r *http.Request, v *Verdict, purpose string) (err error) {
 	v.Facts.Time.Now = now
 	requestFacts(&v.Facts.Request, r, v)
 	tlsFacts(&v.Facts.TLS, r, hello)
+	if v.handoff != nil {
+		v.Facts.Handoff = *v.handoff
+	}
 	sessionFacts(&v.Facts, &v.Session, v.Client, now)
 	g.browserFacts(&v.Facts, &v.Session.Verification.Browser, v.known, hello)
 	v.Decision = v.snapshot.Policy.Conclude(&v.Facts, v.known.partial) // what about this very request

@@ -37,6 +37,9 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	err := g.Check(r, v)
 	v.decided = time.Now()
 	v.span.Judged(v.arrived, v.decided, v.Decision.Action.String())
+	if err != nil || v.Decision.Action != policy.Allow {
+		portal.SecurityHeaders(w.Header()) // whatever it will be, it is ours and not the tool's
+	}
 	if err != nil {
 		g.unjudged(w, r, v, err)
 	} else {
@@ -116,6 +119,14 @@ func (g *Gate) allow(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	// is the second lock on the same door.
 	if v.Session.Level() != authn.Verified || v.Route == nil {
 		g.fail(w, r, v, errors.New("an allow without a verified session or a route"))
+		return
+	}
+	if g.planted(r, v) {
+		g.handAgain(w, r, v)
+		return
+	}
+	if g.listens(r, v) {
+		g.noWorker(w, r, v)
 		return
 	}
 	switch err := g.recordAllow(r, v); {
@@ -214,22 +225,28 @@ func (g *Gate) stepUp(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		}
 		g.note(r, v, policy.StepUp)
 	}
-	back := v.Target.RawPath
-	if v.Target.RawQuery != "" {
-		back += "?" + v.Target.RawQuery
-	}
 	if portal.Navigation(r) {
-		if len(back) > 2000 { // the address must survive being a parameter of another one
-			back = v.Target.RawPath
-		}
-		if len(back) > 2000 {
-			back = "/"
-		}
-		g.Portal.Send(w, r, &visit{g, r, v}, page, back, v.Decision.Causes)
+		g.Portal.Send(w, r, &visit{g, r, v}, page, wayBack(v), v.Decision.Causes)
 		return
 	}
 	f.Link = portal.Link{URL: g.Portal.PageURL(&visit{g, r, v}, page, "/"), Text: f.Title}
 	g.Pages.Refuse(w, r, f)
+}
+
+// wayBack is where a browser was going. The address must survive being a parameter of another one.
+func wayBack(v *Verdict) string {
+	const longest = 2000
+	back := v.Target.RawPath
+	if v.Target.RawQuery != "" {
+		back += "?" + v.Target.RawQuery
+	}
+	if len(back) > longest {
+		back = v.Target.RawPath
+	}
+	if len(back) > longest {
+		back = "/"
+	}
+	return back
 }
 
 func (g *Gate) block(w http.ResponseWriter, r *http.Request, v *Verdict) {
@@ -315,7 +332,7 @@ func (g *Gate) ownPages(w http.ResponseWriter, r *http.Request, v *Verdict) {
 // is not a page must not become a series of its own, or strangers fill the memory.
 func endpoint(path string) string {
 	switch name := strings.TrimPrefix(path, portal.Prefix); name {
-	case "sign-in", "callback", "step-up/begin", "step-up/finish", "enroll/begin", "enroll/finish", "account", "sign-out", "backchannel-logout":
+	case "sign-in", "callback", "handoff", "handoff/not-me", "step-up/begin", "step-up/finish", "enroll/begin", "enroll/finish", "account", "sign-out", "backchannel-logout":
 		return name
 	}
 	return "other"

@@ -112,7 +112,7 @@ func TestAttackO5StoreDown(t *testing.T) {
 	b := g.enrolled("alice", home)
 	g.clock.Add(10 * time.Second) // longer than memory is believed without news
 	g.mem.Fail(authntest.NotStored)
-	for _, to := range []string{treasury + "/", wiki + "/wiki", login + "/.sallyport/whoami", login + "/.sallyport/sign-in", login + "/.sallyport/account", treasury + "/.sallyport/sign-out"} {
+	for _, to := range []string{treasury + "/", wiki + "/wiki", login + "/.sallyport/whoami", login + "/.sallyport/sign-in", login + "/.sallyport/account", login + "/.sallyport/sign-out"} {
 		a := b.get(to)
 		if a.StatusCode != 503 || a.Header.Get("Retry-After") == "" {
 			t.Errorf("%s got %d", to, a.StatusCode)

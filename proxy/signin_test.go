@@ -75,38 +75,55 @@ func (g *rig) enrolledKey(sub string) *authntest.Authenticator {
 	return g.browser(home).enroll(sub).key
 }
 
-// S2: signing out on any host ends the session on all of them.
-func TestAttackS2SignOut(t *testing.T) {
-	for _, host := range []string{login, treasury, wiki} {
-		g := newRig(t)
-		b := g.enrolled("alice", home)
-		thief := b.clone(home)
-		if a := b.get(host + "/.sallyport/sign-out"); a.StatusCode != 200 || !strings.Contains(a.body, `data-action="sign-out"`) {
-			t.Fatalf("%s: %d %s", host, a.StatusCode, a.body)
-		}
-		if a := b.get(treasury + "/"); a.StatusCode != 200 {
-			t.Fatal("looking at the page signed out")
-		}
-		g.ledger.reset()
-		if a := b.submit(host+"/.sallyport/sign-out", nil); a.StatusCode != 200 || !strings.Contains(a.body, "You are signed out") {
-			t.Fatalf("%s: %d %s", host, a.StatusCode, a.body)
-		}
-		if got := g.ledger.events(); !slices.Equal(got, []string{"sign_out"}) {
-			t.Errorf("events %q", got)
-		}
-		if b.session(host) != "" {
-			t.Error("the cookie is still there")
-		}
-		g.tool.requests()
-		for _, to := range []string{treasury + "/", wiki + "/wiki", desk + "/app"} {
-			r := thief.request("GET", to, "")
-			if a := thief.do(r); a.StatusCode != 401 {
-				t.Errorf("after signing out at %s a copied cookie opens %s: %d", host, to, a.StatusCode)
+// Signing out ends the session on all hosts, and takes a confirmation on the sign-in host:
+// a tool's host only leads there.
+func TestSignOutEndsEverythingAfterAConfirmation(t *testing.T) {
+	g := newRig(t)
+	b := g.enrolled("alice", home)
+	thief := b.clone(home)
+	for _, host := range []string{treasury, wiki} {
+		for name, a := range map[string]answer{"a link": b.get(host + "/.sallyport/sign-out"), "a form of the tool": b.submit(host+"/.sallyport/sign-out", nil),
+			"a fetch of the tool": b.fetch("POST", host+"/.sallyport/sign-out", nil)} {
+			if a.StatusCode != 303 || a.location() != login+"/.sallyport/sign-out" || len(a.Cookies()) != 0 {
+				t.Errorf("%s, %s: %d %q", host, name, a.StatusCode, a.location())
 			}
 		}
-		if n := len(g.tool.requests()); n != 0 {
-			t.Errorf("%d requests reached the tool", n)
+	}
+	// What a tool's page makes a browser post to the sign-in host is refused.
+	for _, site := range []string{"same-site", "cross-site"} {
+		r := b.request("POST", login+"/.sallyport/sign-out", "")
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Origin", treasury)
+		r.Header.Set("Sec-Fetch-Mode", "navigate")
+		r.Header.Set("Sec-Fetch-Site", site)
+		if a := b.do(r); a.StatusCode != 403 {
+			t.Errorf("%s: %d", site, a.StatusCode)
 		}
+	}
+	if a := b.follow(treasury + "/.sallyport/sign-out"); a.StatusCode != 200 || !strings.Contains(a.body, `data-action="sign-out"`) {
+		t.Fatalf("%d %s", a.StatusCode, a.body)
+	}
+	if a := b.get(treasury + "/"); a.StatusCode != 200 {
+		t.Fatal("looking at the page signed out")
+	}
+	g.ledger.reset()
+	if a := b.submit(login+"/.sallyport/sign-out", nil); a.StatusCode != 200 || !strings.Contains(a.body, "You are signed out") {
+		t.Fatalf("%d %s", a.StatusCode, a.body)
+	}
+	if got := g.ledger.events(); !slices.Equal(got, []string{"sign_out"}) {
+		t.Errorf("events %q", got)
+	}
+	if b.session(login) != "" {
+		t.Error("the cookie is still there")
+	}
+	g.tool.requests()
+	for _, to := range []string{treasury + "/", wiki + "/wiki", desk + "/app"} {
+		if a := thief.do(thief.request("GET", to, "")); a.StatusCode != 401 {
+			t.Errorf("after signing out a copied cookie opens %s: %d", to, a.StatusCode)
+		}
+	}
+	if n := len(g.tool.requests()); n != 0 {
+		t.Errorf("%d requests reached the tool", n)
 	}
 }
 
@@ -283,7 +300,7 @@ func TestFlowCookieLastsAsLongAsTheFlow(t *testing.T) {
 	g := newRig(t)
 	a := g.browser(home).toProvider("/.sallyport/account")
 	for _, c := range a.Cookies() {
-		if want := int(signin.FlowLifetime / time.Second); strings.HasPrefix(c.Name, "__Host-sallyport-flow-") && c.MaxAge != want {
+		if want := int(signin.FlowLifetime / time.Second); strings.HasPrefix(c.Name, "__Host-Http-sallyport-flow-") && c.MaxAge != want {
 			t.Errorf("max-age %d, want %d", c.MaxAge, want)
 		}
 	}
@@ -323,55 +340,5 @@ func TestPagesOfAppHosts(t *testing.T) {
 	}
 	if a := b.get(treasury + "/.sallyport/sign-in?return_to=" + url.QueryEscape(wiki+"/wiki")); a.StatusCode != 400 {
 		t.Errorf("another host's address is accepted here: %d", a.StatusCode)
-	}
-}
-
-// A hand-off code works once, in the browser that began it, on its host.
-func TestHandoffIsBound(t *testing.T) {
-	g := newRig(t)
-	code := func(b *browser) string {
-		b.Helper()
-		a := b.get(treasury + "/")
-		for !strings.HasPrefix(a.location(), treasury+"/.sallyport/callback?") {
-			if a.location() == "" {
-				t.Fatalf("no hand-off: %d %s", a.StatusCode, a.body)
-			}
-			a = b.get(absolute(a.at, a.location()))
-		}
-		return a.location()
-	}
-	alice := g.browser(home).enroll("alice")
-	g.ledger.reset()
-	mallory := g.browser(cafe)
-	mallory.get(treasury + "/") // has a nonce of their own
-	for name, c := range map[string]func(string) answer{
-		"another browser":            func(to string) answer { return mallory.get(to) },
-		"a browser without a nonce":  func(to string) answer { return g.browser(cafe).get(to) },
-		"another host":               func(to string) answer { return alice.get(strings.Replace(to, treasury, wiki, 1)) },
-		"nothing but a made-up code": func(string) answer { return alice.get(treasury + "/.sallyport/callback?handoff=x") },
-	} {
-		to := code(alice)
-		if a := c(to); a.StatusCode != 400 || len(a.Cookies()) != 0 {
-			t.Errorf("%s: %d with %d cookies", name, a.StatusCode, len(a.Cookies()))
-		}
-		if got := g.ledger.events(); !slices.Equal(got, []string{"handoff_refused"}) {
-			t.Errorf("%s: events %q", name, got)
-		}
-		if a := alice.get(to); name != "nothing but a made-up code" && a.StatusCode != 400 {
-			t.Errorf("%s: the code is good after all: %d", name, a.StatusCode)
-		}
-		g.ledger.reset()
-		delete(alice.cookies, "treasury.example.test")
-	}
-	to := code(alice)
-	g.ledger.fail("handoff")
-	if a := alice.get(to); a.StatusCode != 503 || alice.session(treasury) != "" {
-		t.Errorf("a hand-off that cannot be recorded: %d", a.StatusCode)
-	}
-	g.ledger.fail()
-	to = code(alice)
-	alice.addr = hosting
-	if a := alice.get(to); a.StatusCode != 403 || alice.session(treasury) != "" {
-		t.Errorf("a hand-off into a data centre: %d", a.StatusCode)
 	}
 }

@@ -49,7 +49,7 @@ var cuts = []struct {
 		l.must(err)
 	}},
 	{"signed out", "ended", func(l *live, b *browser) {
-		if a := b.submit(treasury+"/.sallyport/sign-out", nil); a.StatusCode != 200 {
+		if a := b.submit(login+"/.sallyport/sign-out", nil); a.StatusCode != 200 {
 			l.Fatalf("%d %s", a.StatusCode, a.body)
 		}
 	}},

@@ -9,7 +9,7 @@ import (
 	"sallyport/authn/enroll"
 )
 
-const ticketCookie = "__Host-sallyport-ticket"
+const ticketCookie = "__Host-Http-sallyport-ticket"
 
 // ticketCookieOf is the ticket that the browser keeps for the sign-in host.
 func (b *browser) ticketCookieOf() string {

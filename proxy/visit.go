@@ -2,9 +2,12 @@ package proxy
 
 import (
 	"context"
+	"net"
 	"net/http"
+	"net/netip"
 
 	"sallyport/authn"
+	"sallyport/policy"
 	"sallyport/proxy/edge"
 	"sallyport/proxy/portal"
 )
@@ -31,6 +34,48 @@ func (v *visit) Judge(purpose string) (portal.Judgement, error) {
 	return portal.Judgement{
 		Session: v.verdict.Session, Facts: v.verdict.Facts, Decision: v.verdict.Decision, Incident: portal.NewIncident(),
 	}, nil
+}
+
+// JudgeHandoff asks about handing the session over to a host.
+func (v *visit) JudgeHandoff(host string, began netip.Addr) (portal.Judgement, error) {
+	place := v.Locate(began)
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	v.verdict.handoff = &policy.Handoff{
+		Known: true, Host: host, Country: place.Country, ASN: place.ASN,
+		SameNetwork: sameHere(began, v.verdict.Client), SameProvider: v.Near(began, v.verdict.Client),
+	}
+	defer func() { v.verdict.handoff = nil }()
+	return v.Judge(policy.PurposeSignIn)
+}
+
+// Addr is the client's address.
+func (v *visit) Addr() netip.Addr { return v.verdict.Client }
+
+// Locate is what the IP data says of an address.
+func (v *visit) Locate(a netip.Addr) policy.IP {
+	return v.verdict.snapshot.Intel.Lookup(a).Facts(v.gate.Now())
+}
+
+// Near reports whether two addresses may well be one person's at one time: one network, or
+// one provider, whose line has an IPv4 and an IPv6 address, or many of them by turns. It says
+// nothing where the provider of either is not known.
+func (v *visit) Near(a, b netip.Addr) bool {
+	if sameHere(a, b) {
+		return true
+	}
+	if !a.IsValid() || !b.IsValid() {
+		return false
+	}
+	intel := v.verdict.snapshot.Intel
+	x, y := intel.Lookup(a), intel.Lookup(b)
+	return x.ASN != 0 && x.ASN == y.ASN
+}
+
+// sameHere is sameNetwork, in which this machine is one network, however many loopback addresses it has.
+func sameHere(a, b netip.Addr) bool {
+	return sameNetwork(a, b) || a.IsLoopback() && b.IsLoopback()
 }
 
 // Browser is what an assertion that this request brings was made with.

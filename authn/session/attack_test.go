@@ -319,8 +319,9 @@ func TestAttackS4ReturnTo(t *testing.T) {
 	e := newEnv(t)
 	b := e.browser()
 	b.signIn(signInHost, alice())
-	bind := e.m.BeginHandoff(httptest.NewRecorder(), b.request(appHost), appHost)
-	if _, err := e.m.Handoff(t.Context(), b.must(signInHost), appHost, bind, "//evil.com"); !errors.Is(err, session.ErrReturnTo) {
+	begun, err := e.m.OpenBind(t.Context(), b.beginOn(appHost))
+	e.ok(err)
+	if _, err := e.m.Handoff(t.Context(), b.must(signInHost), begun, atHome, "//evil.com"); !errors.Is(err, session.ErrReturnTo) {
 		t.Errorf("Handoff: %v", err)
 	}
 }
@@ -530,7 +531,11 @@ func TestAttackO5StoreDownIsNotNoSession(t *testing.T) {
 	e := newEnv(t)
 	b := e.browser()
 	s := b.signIn(signInHost, alice())
-	bind := e.m.BeginHandoff(httptest.NewRecorder(), b.request(appHost), appHost)
+	bind := b.beginOn(appHost)
+	begun, err := e.m.OpenBind(t.Context(), bind)
+	e.ok(err)
+	code, err := e.m.Handoff(t.Context(), s, begun, atHome, "/")
+	e.ok(err)
 	ctx := t.Context()
 	for name, call := range map[string]func(w http.ResponseWriter) error{
 		"Load": func(http.ResponseWriter) error { _, err := b.load(signInHost); return err },
@@ -547,9 +552,9 @@ func TestAttackO5StoreDownIsNotNoSession(t *testing.T) {
 			return err
 		},
 		"SignOut": func(w http.ResponseWriter) error { _, err := e.m.SignOut(w, b.request(signInHost), s); return err },
-		"Handoff": func(http.ResponseWriter) error { _, err := e.m.Handoff(ctx, s, appHost, bind, "/"); return err },
+		"Handoff": func(http.ResponseWriter) error { _, err := e.m.Handoff(ctx, s, begun, atHome, "/"); return err },
 		"Redeem": func(w http.ResponseWriter) error {
-			_, _, err := e.m.Redeem(w, b.request(appHost), appHost, bind)
+			_, _, err := e.m.Redeem(w, b.request(appHost), session.Presented{Host: appHost, Code: code, Addr: atHome, Near: same})
 			return err
 		},
 		"Revoke":    func(http.ResponseWriter) error { _, err := e.m.Revoke(ctx, session.Filter{ID: s.ID}); return err },

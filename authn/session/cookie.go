@@ -99,6 +99,22 @@ func (m *Manager) issue() (Digest, *http.Cookie, error) {
 	return sha256.Sum256(t[:]), m.newCookie(m.cookie, value, 0), nil
 }
 
+// HostCookie is the full name of a cookie of ours that belongs to one host. It is the
+// one place that makes such names.
+//
+// On https the prefix "__Host-" makes browsers refuse the cookie from a sibling domain or
+// from plain http, which could otherwise plant one (RFC 6265bis section 4.1.3.2). A
+// script of a tool runs on the tool's own host, and can push our cookies out of the jar
+// and write its own in their place, HttpOnly or not: "__Host-Http-" makes browsers
+// (Chromium from 140 on) refuse whatever a script sets (RFC 6265bis section 4.1.3.4).
+// Others take it for "__Host-", and what they let through is said in authn/README.md.
+func HostCookie(secure bool, name string) string {
+	if secure {
+		return "__Host-Http-" + name
+	}
+	return name
+}
+
 func (m *Manager) newCookie(name, value string, maxAge int) *http.Cookie {
 	o := m.options
 	o.MaxAge = maxAge

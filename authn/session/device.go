@@ -61,11 +61,19 @@ func (m *Manager) KeepDevice(w http.ResponseWriter, r *http.Request) error {
 
 // device opens the cookie. fresh: it need not be sealed anew.
 func (m *Manager) device(r *http.Request) (t token, fresh, ok bool) {
-	value, times := lookup(r.Header, m.deviceCookie)
+	name := m.deviceCookie
+	value, times := lookup(r.Header, name)
+	if times == 0 && m.deviceBefore != "" {
+		// Devices stay known although the cookie's prefix has changed. It is on the sign-in
+		// host only, where there are no scripts but ours to plant one.
+		name = m.deviceBefore
+		value, times = lookup(r.Header, name)
+	}
 	if times != 1 || len(value) != sealedLen {
 		return t, false, false
 	}
-	t, newest, ok := m.openDevice(r.Context(), value)
+	t, newest, ok := m.openDevice(r.Context(), name, value)
+	newest = newest && name == m.deviceCookie
 	if !ok {
 		return token{}, false, false
 	}
@@ -79,10 +87,10 @@ func (m *Manager) device(r *http.Request) (t token, fresh, ok bool) {
 // openDevice also says whether the newest key opened it. A store that is down while
 // another process has rotated the keys makes the device unknown, which is a fact and
 // no reason to refuse anybody.
-func (m *Manager) openDevice(ctx context.Context, value string) (t token, newest, ok bool) {
+func (m *Manager) openDevice(ctx context.Context, name, value string) (t token, newest, ok bool) {
 	for range 2 {
 		for i, c := range m.ring.keys.Load().devices {
-			if c.Decode(m.deviceCookie, value, &t) == nil {
+			if c.Decode(name, value, &t) == nil {
 				return t, i == 0, true
 			}
 		}

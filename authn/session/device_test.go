@@ -127,7 +127,7 @@ func TestDeviceCannotBeForged(t *testing.T) {
 		"two":                         {name + "=" + good + "; " + name + "=" + good},
 		"two, in two lines":           {name + "=" + good, name + "=x"},
 		"one under the session's":     {e.m.CookieName() + "=" + good},
-		"one without the name's part": {strings.TrimPrefix(name, "__Host-") + "=" + good},
+		"one without the name's part": {strings.TrimPrefix(name, "__Host-Http-") + "=" + good},
 	} {
 		r := httptest.NewRequest("GET", "https://"+signInHost+"/", nil)
 		r.Header["Cookie"] = header
@@ -139,6 +139,25 @@ func TestDeviceCannotBeForged(t *testing.T) {
 	r.Header.Set("Cookie", e.m.CookieName()+"="+good)
 	if s, err := e.m.Load(r, signInHost); err == nil {
 		t.Errorf("a device's cookie is session %q", s.ID)
+	}
+}
+
+// A device that was known before the cookies' prefix changed stays known, and gets the new name.
+func TestDeviceIsKnownByItsOldName(t *testing.T) {
+	e := newEnv(t)
+	const before = "__Host-sallyport-device"
+	r := httptest.NewRequest("GET", "https://"+signInHost+"/", nil)
+	r.AddCookie(&http.Cookie{Name: before, Value: e.m.SealDevice(before, epoch)})
+	known := e.m.Device(r)
+	w := httptest.NewRecorder()
+	e.ok(e.m.KeepDevice(w, r))
+	c := w.Result().Cookies()
+	if known == "" || len(c) != 1 || c[0].Name != e.m.DeviceCookieName() {
+		t.Fatalf("it is %q, and gets %v", known, c)
+	}
+	r.AddCookie(c[0])
+	if got := e.m.Device(r); got != known {
+		t.Errorf("and then it is %q, not %q", got, known)
 	}
 }
 

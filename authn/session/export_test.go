@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"encoding/binary"
 	"time"
 )
 
@@ -38,6 +39,18 @@ func (m *Manager) Blind(now time.Time) bool { return m.blind(now) }
 // Seal seals raw under a cookie name of the caller's choice.
 func (m *Manager) Seal(name string, raw [32]byte) string {
 	s, err := m.ring.keys.Load().cookies[0].Encode(name, token(raw))
+	if err != nil {
+		panic(err)
+	}
+	return s
+}
+
+// SealDevice seals a device's id under a cookie name of the caller's choice.
+func (m *Manager) SealDevice(name string, at time.Time) string {
+	var t token
+	t[0] = 1
+	binary.BigEndian.PutUint64(t[deviceID:], uint64(at.Unix()))
+	s, err := m.ring.keys.Load().devices[0].Encode(name, t)
 	if err != nil {
 		panic(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"sallyport/authn"
@@ -16,41 +17,124 @@ import (
 
 // A hand-off carries a session from the sign-in host to an app host:
 //
-//	app host      BeginHandoff: nonce into a cookie, its digest (bind) into the redirect
-//	sign-in host  Load, Handoff: a code for that host and that bind
+//	app host      BeginHandoff: nonce into a cookie, a sealed bind into the redirect
+//	sign-in host  Load, OpenBind, Handoff: a code for that host and that bind
 //	app host      Redeem: the code, with the nonce's cookie, for a cookie of its own
 //
-// A code that leaks (history, referrer, log) is of no use in another browser,
-// which lacks the nonce, nor on another host, nor a second time, nor a minute
-// later. Nor can a code made for an attacker's session be slipped to somebody.
+// The code is in the body of a POST, never in a URL. One that leaks all the same is of
+// no use in another browser, which lacks the nonce, nor from another network, nor on
+// another host, nor a second time, nor a minute later. Nor can a code that was made
+// for an attacker's session be slipped to somebody.
+//
+// A code is sealed like a bind: what it is for, and whose, is known before anything is
+// spent. What is single-use is a key in it, under which the session is kept.
 const (
 	handoffPurpose = "handoff"
 	handoffLife    = time.Minute
-	nonceLife      = 15 * time.Minute // a sign-in and an assertion lie in between
+	bindLife       = 15 * time.Minute // a sign-in and an assertion lie in between
+	nonceLife      = 20 * time.Minute // longer than a bind and a code: a lost nonce looks like another browser
+	maxCode        = 2048 + maxReturnTo*2
 )
 
-// handoff is what is kept under a code.
+// handoff is what is kept under a code's key.
 type handoff struct {
 	Session      string             `json:"session"`
-	Host         string             `json:"host"`
-	Bind         string             `json:"bind"`
-	ReturnTo     string             `json:"return_to"`
 	Verification authn.Verification `json:"verification"`
-	Expires      time.Time          `json:"expires"`
 }
 
-// BeginHandoff gives the browser a nonce for this host and returns its digest,
-// which the redirect to the sign-in host carries. A nonce that the browser has
-// already is used again, so that tabs opened together do not undo each other.
-func (m *Manager) BeginHandoff(w http.ResponseWriter, r *http.Request, _ string) (bind string) {
+// codeClaim is a code before it is sealed.
+type codeClaim struct {
+	Key      [32]byte   `json:"k"`
+	Nonce    string     `json:"n"` // digest
+	Host     string     `json:"h"`
+	Began    netip.Addr `json:"b"` // where the app host saw the browser
+	SignedIn netip.Addr `json:"s"` // where the sign-in host saw it
+	ReturnTo string     `json:"p"`
+	Expires  int64      `json:"e"` // in microseconds
+	Again    bool       `json:"r,omitempty"`
+}
+
+// Why a code is refused.
+const (
+	CodeUnknown      = "unknown_code"  // made up, or sealed with a key that is gone
+	CodeExpired      = "expired"       // a minute has passed
+	CodeSpent        = "already_used"  // by this browser, a double submit
+	CodeNoNonce      = "no_nonce"      // the browser did not bring the cookie; the code is not spent
+	CodeOtherHost    = "other_host"    // made for another host
+	CodeOtherBrowser = "other_browser" // shown by a browser that did not begin it
+	CodeOtherNetwork = "other_network" // shown from neither of the two networks it is for
+)
+
+// HandoffError is why a bind or a code is refused. It is an [ErrHandoff].
+type HandoffError struct {
+	Code string
+	// Leaked: the code was genuine and is in the wrong hands. It is spent.
+	Leaked bool
+	// ReturnTo is where the person was going, a path on this host; "" if not known.
+	ReturnTo string
+	// Began is where the hand-off was begun; not valid if that is not known.
+	Began netip.Addr
+	// Again: the hand-off was restarted once already.
+	Again bool
+	why   string
+}
+
+func (e *HandoffError) Error() string { return ErrHandoff.Error() + ": " + e.why }
+
+// Is makes every HandoffError an ErrHandoff.
+func (e *HandoffError) Is(target error) bool { return target == ErrHandoff }
+
+func refused(code, why string) *HandoffError { return &HandoffError{Code: code, why: why} }
+
+// Beginning is how a hand-off begins.
+type Beginning struct {
+	Host string     // the app host
+	Addr netip.Addr // of the client
+	// CrossSite: browsers take the sign-in host and this one for different sites (or the
+	// hand-off has to work as if they did), so that the nonce must come along with a form
+	// that the sign-in host posts.
+	CrossSite bool
+	// Again: the browser came back without its nonce before.
+	Again bool
+}
+
+// BeginHandoff gives the browser a nonce for this host and returns the bind, which the
+// redirect to the sign-in host carries. A nonce that the browser has already is used
+// again, so that tabs opened together do not undo each other.
+func (m *Manager) BeginHandoff(w http.ResponseWriter, r *http.Request, b Beginning) (bind string, err error) {
 	nonce, ok := m.nonce(r)
 	if !ok {
-		var b [32]byte
-		rand.Read(b[:])
-		nonce = encoding.EncodeToString(b[:])
+		var raw [32]byte
+		rand.Read(raw[:])
+		nonce = encoding.EncodeToString(raw[:])
 	}
-	send(w, m.newCookie(m.handoffCookie, nonce, int(nonceLife/time.Second)))
-	return bindOf(nonce)
+	bind, err = m.ring.sealValue(bindName, bindClaim{digestOf(nonce), b.Host, b.Addr, m.clock.now().Unix(), b.Again})
+	if err != nil {
+		return "", err
+	}
+	c := m.newCookie(m.handoffCookie, nonce, int(nonceLife/time.Second))
+	if b.CrossSite {
+		m.acrossSites(w, c)
+	}
+	send(w, c)
+	return bind, nil
+}
+
+// acrossSites lets a cookie come along with a POST that another site makes. SameSite=None
+// takes Secure. On plain http (loopback) no attribute at all does it, for two minutes
+// after the cookie was made (Chromium's "Lax+POST"): it is deleted first, for a cookie
+// that is set again with its old value keeps its age.
+//
+// The nonce opens nothing: it only proves which browser began.
+func (m *Manager) acrossSites(w http.ResponseWriter, c *http.Cookie) {
+	if m.options.Secure {
+		c.SameSite = http.SameSiteNoneMode
+		return
+	}
+	c.SameSite = 0
+	gone := *c
+	gone.Value, gone.MaxAge, gone.Expires = "", -1, time.Unix(1, 0)
+	send(w, &gone)
 }
 
 // nonce returns the browser's nonce, if it has exactly one.
@@ -68,66 +152,80 @@ func isSecret(s string) bool {
 	return err == nil && len(b) == 32
 }
 
-func bindOf(nonce string) string {
+func digestOf(nonce string) string {
 	d := sha256.Sum256([]byte(nonce))
 	return encoding.EncodeToString(d[:])
 }
 
-// Handoff makes a code for s on targetHost, for the browser that bind names. s
-// is the session just loaded on the sign-in host; its freshness goes with it.
-// returnTo is a path of the target host or a URL on it (ErrReturnTo otherwise).
-func (m *Manager) Handoff(ctx context.Context, s authn.Session, targetHost, bind, returnTo string) (code string, err error) {
+// Handoff makes a code for s, for the host and the browser that begun names. s is the
+// session just loaded on the sign-in host, where addr is the client; its freshness goes
+// with it. returnTo is a path of the target host or a URL on it (ErrReturnTo otherwise).
+func (m *Manager) Handoff(ctx context.Context, s authn.Session, begun Begun, addr netip.Addr, returnTo string) (code string, err error) {
 	switch {
 	case s.Level() == authn.None:
 		return "", errAbsent
-	case targetHost == "", !isSecret(bind):
-		return "", fmt.Errorf("%w: it names no host or no browser", ErrHandoff)
+	case begun.Host == "", !isSecret(begun.nonce):
+		return "", refused(CodeUnknown, "it names no host or no browser")
 	}
-	path, err := returnPath(returnTo, targetHost)
+	path, err := returnPath(returnTo, begun.Host)
 	if err != nil {
 		return "", err
 	}
 	expires := m.clock.now().Add(handoffLife)
-	payload, err := json.Marshal(handoff{s.ID, targetHost, bind, path, s.Verification, expires})
+	payload, err := json.Marshal(handoff{s.ID, s.Verification})
 	if err != nil {
 		return "", fmt.Errorf("session: encoding a hand-off: %w", err)
 	}
-	var b [32]byte
-	rand.Read(b[:])
-	code = encoding.EncodeToString(b[:])
-	if err := m.codes.Put(ctx, handoffPurpose, sha256.Sum256([]byte(code)), payload, expires); err != nil {
+	c := codeClaim{Nonce: begun.nonce, Host: begun.Host, Began: begun.Addr, SignedIn: addr, ReturnTo: path, Expires: expires.UnixMicro(), Again: begun.Again}
+	rand.Read(c.Key[:])
+	if code, err = m.ring.sealValue(codeName, c); err != nil {
+		return "", err
+	}
+	if err := m.codes.Put(ctx, handoffPurpose, sha256.Sum256(c.Key[:]), payload, expires); err != nil {
 		return "", unavailable("storing a hand-off", err)
 	}
 	return code, nil
 }
 
-// Redeem takes a code on host and sends the cookie of the session it stands for.
-// returnTo is a path on this host. Any presentation spends the code, a wrong one
-// too: a code that is shown in a second place has leaked.
-func (m *Manager) Redeem(w http.ResponseWriter, r *http.Request, host, code string) (s authn.Session, returnTo string, err error) {
-	h, err := m.take(r.Context(), code)
+// Presented is a code as it was shown to an app host.
+type Presented struct {
+	Host   string     // that it was shown to
+	Code   string     // what was shown
+	Addr   netip.Addr // of the client
+	Family string     // of the browser, which the cookie remembers; may be ""
+	// Near reports whether two addresses are of one network or one provider.
+	Near func(a, b netip.Addr) bool
+}
+
+// Redeem takes a code and sends the cookie of the session it stands for. returnTo is a
+// path on this host. A [HandoffError] says why it does not.
+//
+// A genuine code that is shown on another host, by another browser or from elsewhere has
+// leaked: it is spent, so that it is worth nothing to its owner either. A browser that
+// does not bring its nonce, and is where the hand-off is, may be one that keeps no
+// cookies or lost this one: nothing is spent for that.
+func (m *Manager) Redeem(w http.ResponseWriter, r *http.Request, p Presented) (s authn.Session, returnTo string, err error) {
+	c, err := m.proven(r, p)
 	if err != nil {
 		return authn.Session{}, "", err
 	}
-	nonce, ok := m.nonce(r)
-	switch {
-	case h.Host != host:
-		return authn.Session{}, "", fmt.Errorf("%w: it is for another host", ErrHandoff)
-	case !ok, subtle.ConstantTimeCompare([]byte(h.Bind), []byte(bindOf(nonce))) != 1:
-		return authn.Session{}, "", fmt.Errorf("%w: another browser began it", ErrHandoff)
+	h, err := m.take(r.Context(), c)
+	if err != nil {
+		return authn.Session{}, "", err
 	}
 	rec, err := m.recordByID(r.Context(), h.Session)
 	if err != nil {
 		return authn.Session{}, "", err
 	}
-	if err := m.endPrevious(r, host, rec.ID); err != nil {
+	if err := m.endPrevious(r, p.Host, rec.ID); err != nil {
 		return authn.Session{}, "", err
 	}
 	digest, cookie, err := m.issue()
 	if err != nil {
 		return authn.Session{}, "", err
 	}
-	tok := Token{Digest: digest, SessionID: rec.ID, Host: host, CreatedAt: m.clock.now(), Verification: h.Verification}
+	h.Verification.Browser.HandedTo, h.Verification.Browser.HandedAt = p.Family, m.clock.now().Unix()
+	tok := Token{Digest: digest, SessionID: rec.ID, Host: p.Host, CreatedAt: m.clock.now(), Verification: h.Verification}
 	err = m.store.PutToken(r.Context(), tok)
 	m.changed(rec.ID) // the tokens that PutToken removed; whatever err is
 	switch {
@@ -137,29 +235,59 @@ func (m *Manager) Redeem(w http.ResponseWriter, r *http.Request, host, code stri
 		return authn.Session{}, "", unavailable("storing a token", err)
 	}
 	send(w, cookie)
-	return m.session(rec, tok), h.ReturnTo, nil
+	return m.session(rec, tok), c.ReturnTo, nil
 }
 
-func (m *Manager) take(ctx context.Context, code string) (handoff, error) {
-	var h handoff
-	if !isSecret(code) {
-		return h, fmt.Errorf("%w: no such code", ErrHandoff)
+// proven opens a code and says whether it is in the right hands, cheapest first. It
+// spends a code that is not.
+func (m *Manager) proven(r *http.Request, p Presented) (codeClaim, error) {
+	var c codeClaim
+	if len(p.Code) > maxCode {
+		return c, refused(CodeUnknown, "it is too long")
 	}
-	now := m.clock.now()
-	payload, err := m.codes.Take(ctx, handoffPurpose, sha256.Sum256([]byte(code)), now)
+	if err := m.ring.openValue(r.Context(), codeName, p.Code, &c); err != nil {
+		return c, err
+	}
+	nonce, brought := m.nonce(r)
+	mine := brought && subtle.ConstantTimeCompare([]byte(c.Nonce), []byte(digestOf(nonce))) == 1
+	near := p.Near(c.Began, p.Addr) || p.Near(c.SignedIn, p.Addr)
+	why := &HandoffError{ReturnTo: c.ReturnTo, Began: c.Began, Again: c.Again}
+	switch left := time.UnixMicro(c.Expires).Sub(m.clock.now()); {
+	case c.Host != p.Host:
+		why.Code, why.Leaked, why.ReturnTo, why.why = CodeOtherHost, true, "", "it is for another host"
+	case brought && !mine:
+		why.Code, why.Leaked, why.why = CodeOtherBrowser, true, "another browser began it"
+	case !near:
+		why.Code, why.Leaked, why.why = CodeOtherNetwork, true, "it was begun and approved on other networks"
+	case !brought:
+		why.Code, why.why = CodeNoNonce, "the browser did not bring its nonce"
+	// The store checks the end of its life as well; this also catches a clock that was set back since.
+	case left <= 0, left > handoffLife+clockSkew:
+		why.Code, why.why = CodeExpired, "expired"
+	default:
+		return c, nil
+	}
+	if why.Leaked {
+		// Gone already is as good, and so is what has expired.
+		if _, err := m.take(r.Context(), c); err != nil && !errors.Is(err, ErrHandoff) {
+			return c, err
+		}
+	}
+	return c, why
+}
+
+// take spends a code.
+func (m *Manager) take(ctx context.Context, c codeClaim) (handoff, error) {
+	var h handoff
+	payload, err := m.codes.Take(ctx, handoffPurpose, sha256.Sum256(c.Key[:]), m.clock.now())
 	switch {
 	case errors.Is(err, authn.ErrNotFound):
-		return h, fmt.Errorf("%w: no such code, or it was used or has expired", ErrHandoff)
+		return h, &HandoffError{Code: CodeSpent, ReturnTo: c.ReturnTo, Began: c.Began, Again: c.Again, why: "it was used"}
 	case err != nil:
 		return h, unavailable("taking a hand-off", err)
 	}
 	if err := json.Unmarshal(payload, &h); err != nil {
-		return h, fmt.Errorf("%w: its record cannot be read", ErrHandoff)
-	}
-	// The store checks the end of its life as well; this also catches a clock
-	// that was set back since.
-	if left := h.Expires.Sub(now); left <= 0 || left > handoffLife+clockSkew {
-		return h, fmt.Errorf("%w: expired", ErrHandoff)
+		return h, refused(CodeUnknown, "its record cannot be read")
 	}
 	return h, nil
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net/http/httptest"
+	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -18,7 +20,7 @@ func TestHandoff(t *testing.T) {
 	b := e.browser()
 	s := b.verify(b.signIn(signInHost, alice()))
 	got, path := b.cross(signInHost, appHost, "https://"+appHost+"/ledger?page=2")
-	if path != "/ledger?page=2" || got.ID != s.ID || got.Host != appHost || got.Verification.At != s.Verification.At || got.Verification.Browser != e.verification().Browser {
+	if path != "/ledger?page=2" || got.ID != s.ID || got.Host != appHost || got.Verification.At != s.Verification.At || got.Verification.Browser.Family != e.verification().Browser.Family || got.Verification.Browser.HandedTo != "Chrome on Linux" {
 		t.Fatalf("%s, %+v", path, got)
 	}
 	if b.cookie(signInHost) == b.cookie(appHost) {
@@ -30,20 +32,51 @@ func TestHandoff(t *testing.T) {
 	}
 }
 
-// begin makes a code for the browser on the app host.
-func (b *browser) begin() (code string) {
+// where the browser is, as far as the addresses of a hand-off go.
+var (
+	atHome    = netip.MustParseAddr("198.51.100.23")
+	elsewhere = netip.MustParseAddr("203.0.113.9")
+)
+
+func same(a, b netip.Addr) bool { return a == b }
+
+// beginOn starts a hand-off for a host.
+func (b *browser) beginOn(host string, change ...func(*session.Beginning)) (bind string) {
 	b.Helper()
+	begin := session.Beginning{Host: host, Addr: atHome}
+	for _, c := range change {
+		c(&begin)
+	}
 	w := httptest.NewRecorder()
-	bind := b.m.BeginHandoff(w, b.request(appHost), appHost)
-	b.keep(appHost, w)
-	code, err := b.m.Handoff(b.Context(), b.must(signInHost), appHost, bind, "/")
+	bind, err := b.m.BeginHandoff(w, b.request(host), begin)
+	b.ok(err)
+	b.keep(host, w)
+	return bind
+}
+
+// code makes one on the sign-in host for a bind of whoever began.
+func (b *browser) code(bind, returnTo string) string {
+	b.Helper()
+	begun, err := b.m.OpenBind(b.Context(), bind)
+	b.ok(err)
+	code, err := b.m.Handoff(b.Context(), b.must(signInHost), begun, atHome, returnTo)
 	b.ok(err)
 	return code
 }
 
-func (b *browser) redeem(host, code string) error {
+// begin makes a code for the browser on the app host.
+func (b *browser) begin() (code string) {
+	b.Helper()
+	return b.code(b.beginOn(appHost), "/")
+}
+
+func (b *browser) redeem(host, code string, from ...netip.Addr) error {
+	p := session.Presented{Host: host, Code: code, Addr: atHome, Family: "Chrome on Linux", Near: same}
+	if len(from) > 0 {
+		p.Addr = from[0]
+	}
 	w := httptest.NewRecorder()
-	s, path, err := b.m.Redeem(w, b.request(host), host, code)
+	s, path, err := b.m.Redeem(w, b.request(host), p)
 	if err != nil && (w.Header().Get("Set-Cookie") != "" || s.ID != "" || path != "") {
 		b.Errorf("refused, and yet %+v, %q, %q", s, path, w.Header().Get("Set-Cookie"))
 	}
@@ -53,56 +86,95 @@ func (b *browser) redeem(host, code string) error {
 	return err
 }
 
-func TestAttackS1StolenHandoffCode(t *testing.T) {
+// why is the code of a refusal, with "!" where it is called a leak.
+func why(err error) string {
+	bad, ok := errors.AsType[*session.HandoffError](err)
+	switch {
+	case err == nil:
+		return ""
+	case !ok:
+		return err.Error()
+	case bad.Leaked:
+		return bad.Code + "!"
+	}
+	return bad.Code
+}
+
+func (e *env) because(err error, want string) {
+	e.Helper()
+	if got := why(err); got != want {
+		e.Fatalf("refused because of %q, want %q", got, want)
+	}
+}
+
+// What a code that is shown where it does not belong is worth afterwards, and what it is called.
+func TestStolenHandoffCode(t *testing.T) {
 	e := newEnv(t)
 	b := e.browser()
 	b.signIn(signInHost, alice())
+	thief := e.browser()
+	thief.beginOn(appHost) // has a nonce of their own
+	naked := e.browser()   // has none
 
-	t.Run("twice", func(t *testing.T) {
+	t.Run("a double submit of its owner is not an attack", func(t *testing.T) {
 		code := b.begin()
 		e.ok(b.redeem(appHost, code))
-		e.is(b.redeem(appHost, code), session.ErrHandoff)
+		e.because(b.redeem(appHost, code), session.CodeSpent)
 	})
 	t.Run("late", func(t *testing.T) {
 		code := b.begin()
 		e.clock.Add(time.Minute)
-		e.is(b.redeem(appHost, code), session.ErrHandoff)
+		e.because(b.redeem(appHost, code), session.CodeExpired)
 		code = b.begin()
 		e.clock.Add(time.Minute - time.Microsecond)
 		e.ok(b.redeem(appHost, code))
 	})
-	t.Run("on another host", func(t *testing.T) {
-		b.jar["other.example.test"] = b.jar[appHost] // even with the nonce
+	for name, c := range map[string]struct {
+		show func(code string) error
+		want string
+		owes bool // its owner can still use it
+	}{
+		"on another host, even with the nonce": {func(code string) error {
+			b.jar["other.example.test"] = b.jar[appHost]
+			return b.redeem("other.example.test", code)
+		}, "other_host!", false},
+		"in another browser":                       {func(code string) error { return thief.redeem(appHost, code) }, "other_browser!", false},
+		"in another browser, elsewhere":            {func(code string) error { return thief.redeem(appHost, code, elsewhere) }, "other_browser!", false},
+		"from elsewhere without a nonce":           {func(code string) error { return naked.redeem(appHost, code, elsewhere) }, "other_network!", false},
+		"from elsewhere, with the nonce":           {func(code string) error { return b.redeem(appHost, code, elsewhere) }, "other_network!", false},
+		"from here by a browser that lost a nonce": {func(code string) error { return naked.redeem(appHost, code) }, "no_nonce", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			code := b.begin()
+			e.because(c.show(code), c.want)
+			if err := b.redeem(appHost, code); (err == nil) != c.owes {
+				t.Errorf("and then its owner: %v", err)
+			}
+			thief.refused(appHost)
+			naked.refused(appHost)
+		})
+	}
+	t.Run("a replay in another browser", func(t *testing.T) {
 		code := b.begin()
-		e.is(b.redeem("other.example.test", code), session.ErrHandoff)
-		e.is(b.redeem(appHost, code), session.ErrHandoff) // shown elsewhere: spent
-	})
-	t.Run("in another browser", func(t *testing.T) {
-		thief := e.browser()
-		e.is(thief.redeem(appHost, b.begin()), session.ErrHandoff)
-		thief.m.BeginHandoff(httptest.NewRecorder(), thief.request(appHost), appHost)
-		w := httptest.NewRecorder()
-		thief.m.BeginHandoff(w, thief.request(appHost), appHost)
-		thief.keep(appHost, w)
-		e.is(thief.redeem(appHost, b.begin()), session.ErrHandoff)
-		thief.refused(appHost)
+		e.ok(b.redeem(appHost, code))
+		e.because(thief.redeem(appHost, code), "other_browser!")
 	})
 	t.Run("with two nonces", func(t *testing.T) {
 		code := b.begin()
 		r := b.request(appHost)
 		r.Header["Cookie"] = []string{e.m.HandoffCookieName() + "=" + strings.Repeat("A", 43) + "; " + r.Header.Get("Cookie")}
-		_, _, err := e.m.Redeem(httptest.NewRecorder(), r, appHost, code)
-		e.is(err, session.ErrHandoff)
+		_, _, err := e.m.Redeem(httptest.NewRecorder(), r, session.Presented{Host: appHost, Code: code, Addr: atHome, Near: same})
+		e.because(err, session.CodeNoNonce)
 	})
 	t.Run("made up", func(t *testing.T) {
-		for _, code := range []string{"", "x", strings.Repeat("A", 43), strings.Repeat("A", 42) + "B", strings.Repeat("A", 1<<20), strings.Repeat("\n", 43)} {
-			e.is(b.redeem(appHost, code), session.ErrHandoff)
-		}
-		// What cannot be a code is not worth a look-up, let alone a megabyte of hashing.
 		before := e.mem.Calls("Take")
-		e.is(b.redeem(appHost, strings.Repeat("A", 1<<20)), session.ErrHandoff)
+		good := b.begin()
+		for _, code := range []string{"", "x", strings.Repeat("A", 43), strings.Repeat("A", 1<<20), strings.Repeat("\n", 43), good + "\n", good + "A", good[1:],
+			b.beginOn(appHost) /* a bind is no code */, b.cookie(signInHost)} {
+			e.because(b.redeem(appHost, code), session.CodeUnknown)
+		}
 		if e.mem.Calls("Take") != before {
-			t.Error("the store was asked")
+			t.Error("the store was asked for what we did not seal")
 		}
 	})
 	t.Run("after sign-out", func(t *testing.T) {
@@ -112,16 +184,83 @@ func TestAttackS1StolenHandoffCode(t *testing.T) {
 		e.is(b.redeem(appHost, code), session.ErrNoSession)
 		b.refused(appHost)
 	})
-	t.Run("by nobody", func(t *testing.T) {
-		bind := e.m.BeginHandoff(httptest.NewRecorder(), b.request(appHost), appHost)
-		_, err := e.m.Handoff(t.Context(), authn.Session{}, appHost, bind, "/")
-		e.is(err, session.ErrNoSession)
-		s := b.signIn(signInHost, alice())
-		for _, c := range [][2]string{{"", bind}, {appHost, ""}, {appHost, bind + "A"}, {appHost, bind[1:]}, {appHost, strings.Repeat("=", 43)}} {
-			_, err := e.m.Handoff(t.Context(), s, c[0], c[1], "/")
-			e.is(err, session.ErrHandoff)
+}
+
+// A bind is a statement of our own hosts: what is made up, or too old, gets no code.
+func TestForgedBind(t *testing.T) {
+	e := newEnv(t)
+	b := e.browser()
+	b.signIn(signInHost, alice())
+	bind := b.beginOn(appHost)
+	begun, err := e.m.OpenBind(t.Context(), bind)
+	e.ok(err)
+	if begun.Host != appHost || begun.Addr != atHome || !begun.At.Equal(epoch) || begun.Again {
+		t.Errorf("it says %+v", begun)
+	}
+	for _, forged := range []string{"", "x", bind[1:], bind + "A", bind + "\n", strings.Repeat("A", 43), strings.Repeat("A", 1<<20), b.code(bind, "/"), b.cookie(signInHost)} {
+		_, err := e.m.OpenBind(t.Context(), forged)
+		e.because(err, session.CodeUnknown)
+	}
+	_, err = e.m.Handoff(t.Context(), authn.Session{}, begun, atHome, "/")
+	e.is(err, session.ErrNoSession)
+	_, err = e.m.Handoff(t.Context(), b.must(signInHost), session.Begun{Host: appHost}, atHome, "/")
+	e.is(err, session.ErrHandoff)
+
+	e.clock.Add(15*time.Minute - time.Second)
+	_, err = e.m.OpenBind(t.Context(), bind)
+	e.ok(err)
+	e.clock.Add(time.Second)
+	_, err = e.m.OpenBind(t.Context(), bind)
+	e.is(err, session.ErrBindExpired)
+	e.clock.Add(-time.Hour)
+	_, err = e.m.OpenBind(t.Context(), bind)
+	e.is(err, session.ErrBindExpired)
+}
+
+// The browser that came back without its nonce is known by its next code.
+func TestRestartedHandoffIsMarked(t *testing.T) {
+	e := newEnv(t)
+	b := e.browser()
+	b.signIn(signInHost, alice())
+	code := b.code(b.beginOn(appHost, func(g *session.Beginning) { g.Again = true }), "/deep?x=1")
+	bad, _ := errors.AsType[*session.HandoffError](e.browser().redeem(appHost, code))
+	if bad == nil || !bad.Again || bad.ReturnTo != "/deep?x=1" || bad.Began != atHome {
+		t.Errorf("%+v", bad)
+	}
+}
+
+// The nonce comes along with a form that another site posts, and nothing else does.
+func TestNonceAcrossSites(t *testing.T) {
+	e := newEnv(t)
+	for name, c := range map[string]struct {
+		secure bool
+		want   []string // Set-Cookie, less name, value and age
+	}{
+		"https": {true, []string{"Path=/; HttpOnly; Secure; SameSite=None"}},
+		"http":  {false, []string{"Path=/; HttpOnly", "Path=/; HttpOnly"}},
+	} {
+		m := e.process(func(c2 *session.Config) { c2.Secure = c.secure })
+		w := httptest.NewRecorder()
+		_, err := m.BeginHandoff(w, e.browser().request(appHost), session.Beginning{Host: appHost, Addr: atHome, CrossSite: true})
+		e.ok(err)
+		var got []string
+		for i, k := range w.Result().Cookies() {
+			if last := i == len(c.want)-1; (k.MaxAge > 0) != last {
+				t.Errorf("%s: %s", name, k)
+			}
+			_, rest, _ := strings.Cut(k.Raw, "; ")
+			var kept []string
+			for _, a := range strings.Split(rest, "; ") {
+				if !strings.HasPrefix(a, "Max-Age") && !strings.HasPrefix(a, "Expires") {
+					kept = append(kept, a)
+				}
+			}
+			got = append(got, strings.Join(kept, "; "))
 		}
-	})
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
 }
 
 func TestHandoffExpiresWithTheClockSetBack(t *testing.T) {
@@ -130,7 +269,7 @@ func TestHandoffExpiresWithTheClockSetBack(t *testing.T) {
 	b.signIn(signInHost, alice())
 	code := b.begin()
 	e.clock.Add(-time.Hour)
-	e.is(b.redeem(appHost, code), session.ErrHandoff)
+	e.because(b.redeem(appHost, code), session.CodeExpired)
 }
 
 // keeper is a Once that forgets to look at the time.
@@ -175,7 +314,7 @@ func TestHandoffRaceHasOneWinner(t *testing.T) {
 	won := 0
 	for range 8 {
 		wg.Go(func() {
-			_, _, err := e.m.Redeem(httptest.NewRecorder(), b.request(appHost), appHost, code)
+			_, _, err := e.m.Redeem(httptest.NewRecorder(), b.request(appHost), session.Presented{Host: appHost, Code: code, Addr: atHome, Near: same})
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
@@ -227,10 +366,8 @@ func TestBadNonceIsReplaced(t *testing.T) {
 	for _, planted := range []string{"x", strings.Repeat("A", 42) + "B", strings.Repeat("A", 44), strings.Repeat("!", 43)} {
 		b := e.browser()
 		b.jar[appHost] = map[string]string{e.m.HandoffCookieName(): planted}
-		w := httptest.NewRecorder()
-		bind := e.m.BeginHandoff(w, b.request(appHost), appHost)
-		b.keep(appHost, w)
-		if b.jar[appHost][e.m.HandoffCookieName()] == planted || len(bind) != 43 {
+		b.beginOn(appHost)
+		if b.jar[appHost][e.m.HandoffCookieName()] == planted {
 			t.Errorf("%q was kept", planted)
 		}
 	}

@@ -18,9 +18,10 @@ import (
 // The uses of this package's keys. No key serves two purposes: a value sealed
 // for one is noise to the other.
 const (
-	useCookie = "cookie"
-	useSecret = "session-secret" // refresh and ID tokens at rest
-	useDevice = "device"
+	useCookie  = "cookie"
+	useSecret  = "session-secret" // refresh and ID tokens at rest
+	useDevice  = "device"
+	useHandoff = "handoff" // binds and codes, each with its own name authenticated
 
 	keysKept    = 3
 	devicesKept = 16 // of keys for device cookies: those open nothing, and live for a year
@@ -28,7 +29,7 @@ const (
 	reloadAtMin = time.Second
 )
 
-var uses = []string{useCookie, useSecret, useDevice}
+var uses = []string{useCookie, useSecret, useDevice, useHandoff}
 
 func kept(use string) int {
 	if use == useDevice {
@@ -51,9 +52,10 @@ type ring struct {
 }
 
 type keySet struct {
-	cookies []securecookie.Codec
-	devices []securecookie.Codec
-	secrets []cipher.AEAD
+	cookies  []securecookie.Codec
+	devices  []securecookie.Codec
+	secrets  []cipher.AEAD
+	handoffs []cipher.AEAD
 }
 
 func (g *ring) init(ctx context.Context) error {
@@ -121,6 +123,9 @@ func (g *ring) loadAll(ctx context.Context) (set keySet, err error) {
 		return set, err
 	}
 	if set.devices, err = g.codecs(ctx, useDevice); err != nil {
+		return set, err
+	}
+	if set.handoffs, err = g.load(ctx, useHandoff); err != nil {
 		return set, err
 	}
 	set.secrets, err = g.load(ctx, useSecret)

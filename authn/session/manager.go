@@ -79,6 +79,7 @@ type Manager struct {
 	cookie        string
 	handoffCookie string
 	deviceCookie  string
+	deviceBefore  string           // its name until the prefix changed; "": none
 	options       sessions.Options // of every cookie; copied, never handed out
 
 	pollMu sync.Mutex // one poll at a time; guards seq
@@ -115,15 +116,13 @@ func New(ctx context.Context, c Config) (*Manager, error) {
 		cache:  newCache(orDefault(c.CacheSize, DefaultCacheSize)),
 		maxAge: orDefault(c.MaxAge, DefaultMaxAge),
 		idle:   orDefault(c.IdleTimeout, DefaultIdleTimeout),
-		cookie: "sallyport", handoffCookie: "sallyport-handoff", deviceCookie: "sallyport-device",
+		cookie: HostCookie(c.Secure, "sallyport"), handoffCookie: HostCookie(c.Secure, "sallyport-handoff"), deviceCookie: HostCookie(c.Secure, "sallyport-device"),
 		// No Domain: the cookie stays with the host that set it. No Max-Age: it
 		// is forgotten with the browser, and the server decides anyway.
 		options: sessions.Options{Path: "/", Secure: c.Secure, HttpOnly: true, SameSite: http.SameSiteLaxMode},
 	}
 	if c.Secure {
-		// The prefix makes browsers refuse the cookie from a sibling domain or
-		// from plain http, which could otherwise plant one (RFC 6265bis 4.1.3).
-		m.cookie, m.handoffCookie, m.deviceCookie = "__Host-"+m.cookie, "__Host-"+m.handoffCookie, "__Host-"+m.deviceCookie
+		m.deviceBefore = "__Host-sallyport-device"
 	}
 	m.ring.store, m.ring.clock = c.Keys, m.clock
 	if err := m.ring.init(ctx); err != nil {

@@ -149,7 +149,7 @@ func (b *browser) request(host string) *http.Request {
 func (b *browser) keep(host string, w *httptest.ResponseRecorder) {
 	b.Helper()
 	for _, c := range w.Result().Cookies() {
-		if !strings.HasPrefix(c.Name, "__Host-") || !c.Secure || !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || c.Path != "/" || c.Domain != "" {
+		if !strings.HasPrefix(c.Name, "__Host-Http-") || !c.Secure || !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || c.Path != "/" || c.Domain != "" {
 			b.Fatalf("cookie %s is weaker than it must be: %+v", c.Name, c)
 		}
 		if w.Header().Get("Cache-Control") != "no-store" {
@@ -218,13 +218,9 @@ func (b *browser) verify(s authn.Session) authn.Session {
 // cross brings the session of one host to another.
 func (b *browser) cross(from, to, returnTo string) (authn.Session, string) {
 	b.Helper()
+	code := b.code(b.beginOn(to), returnTo)
 	w := httptest.NewRecorder()
-	bind := b.m.BeginHandoff(w, b.request(to), to)
-	b.keep(to, w)
-	code, err := b.m.Handoff(b.Context(), b.must(from), to, bind, returnTo)
-	b.ok(err)
-	w = httptest.NewRecorder()
-	s, path, err := b.m.Redeem(w, b.request(to), to, code)
+	s, path, err := b.m.Redeem(w, b.request(to), session.Presented{Host: to, Code: code, Addr: atHome, Family: "Chrome on Linux", Near: same})
 	b.ok(err)
 	b.keep(to, w)
 	return s, path

@@ -275,7 +275,7 @@ func (a *app) front(s *proxy.Snapshot) error {
 		return err
 	}
 	pt, err := portal.New(portal.Config{
-		SignIn: c.ExternalURL, Origins: c.Origins(), Sessions: a.sessions, Provider: a.provider, Passkeys: passkeys,
+		SignIn: c.ExternalURL, Origins: c.Origins(), HandoffByPost: c.Session.HandoffByPost, Sessions: a.sessions, Provider: a.provider, Passkeys: passkeys,
 		Tickets: enroll.New(enroll.Config{Store: a.store}), Pages: pages, Tools: a.tools,
 		Now: time.Now, Logger: a.logger,
 	})
@@ -304,7 +304,7 @@ func (a *app) front(s *proxy.Snapshot) error {
 func routeOptions(c *config.Config) map[string]proxy.RouteOptions {
 	m := map[string]proxy.RouteOptions{}
 	for _, r := range c.Routes {
-		m[r.Name] = proxy.RouteOptions{RPC: r.RPC, RPCURI: r.RPCURI, RPCPaths: r.RPCPaths, CutStale: r.CutStale}
+		m[r.Name] = proxy.RouteOptions{RPC: r.RPC, RPCURI: r.RPCURI, RPCPaths: r.RPCPaths, CutStale: r.CutStale, RootWorkers: r.RootWorkers}
 	}
 	return m
 }

@@ -90,6 +90,7 @@ func (c *client) navigate(to string) answer {
 	if err == nil {
 		r.Header.Set("Accept", "text/html")
 		r.Header.Set("Sec-Fetch-Mode", "navigate")
+		r.Header.Set("Sec-Fetch-Dest", "document")
 	}
 	return c.must(r, err)
 }
@@ -99,6 +100,12 @@ func (c *client) follow(to string) answer {
 	c.t.Helper()
 	for range 10 {
 		a := c.navigate(to)
+		if isHandoff(a) {
+			if to = c.deliver(a); to == "" {
+				return a
+			}
+			continue
+		}
 		if a.location == "" || !strings.Contains(a.location, ":"+c.s.port+"/") {
 			return a
 		}
@@ -106,6 +113,65 @@ func (c *client) follow(to string) answer {
 	}
 	c.t.Fatalf("going round in circles at %s", to)
 	return answer{}
+}
+
+// isHandoff reports whether a page takes its browser over to a tool by itself.
+func isHandoff(a answer) bool { return strings.Contains(a.body, " data-auto") }
+
+// handoff is what the script of a hand-off page has: where to post what.
+type handoff struct{ to, returnTo, bind, code, how, next string }
+
+var handoffData = regexp.MustCompile(`data-(to|return-to|bind)="([^"]*)"`)
+
+// handoffOf asks for a code, as the script of a hand-off page does.
+func (c *client) handoffOf(page answer) (h handoff) {
+	c.t.Helper()
+	for _, m := range handoffData.FindAllStringSubmatch(page.body, -1) {
+		*map[string]*string{"to": &h.to, "return-to": &h.returnTo, "bind": &h.bind}[m[1]] = html.UnescapeString(m[2])
+	}
+	a, err := c.post("handoff", map[string]any{"return_to": h.returnTo, "bind": h.bind})
+	if err != nil || a.status != http.StatusOK {
+		c.t.Fatalf("no code: %v, %d %s", err, a.status, a.body)
+	}
+	var made struct{ Code, How, Next string }
+	if err := json.Unmarshal([]byte(a.body), &made); err != nil {
+		c.t.Fatal(err)
+	}
+	h.code, h.how, h.next = made.Code, made.How, made.Next
+	return h
+}
+
+// show posts a code to a tool's host, the way that its script or its form would.
+func (c *client) show(h handoff) answer {
+	c.t.Helper()
+	r, err := http.NewRequest(http.MethodPost, h.to, strings.NewReader(url.Values{"code": {h.code}}.Encode()))
+	if err == nil {
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Origin", c.s.base)
+		r.Header.Set("Sec-Fetch-Mode", map[string]string{"fetch": "cors", "form": "navigate"}[h.how])
+		r.Header.Set("Sec-Fetch-Site", map[string]string{"fetch": "same-site", "form": "cross-site"}[h.how])
+	}
+	return c.must(r, err)
+}
+
+var refresh = regexp.MustCompile(`http-equiv="refresh" content="0; url=([^"]*)"`)
+
+// deliver plays a hand-off page to its end, and returns where it leads; "" if it is refused.
+func (c *client) deliver(page answer) string {
+	c.t.Helper()
+	h := c.handoffOf(page)
+	if h.code == "" {
+		return h.next
+	}
+	a := c.show(h)
+	if m := refresh.FindStringSubmatch(a.body); m != nil {
+		return html.UnescapeString(m[1])
+	}
+	var done struct{ Next string }
+	if a.status != http.StatusOK || json.Unmarshal([]byte(a.body), &done) != nil {
+		return ""
+	}
+	return done.Next
 }
 
 // api calls an address as a program does.

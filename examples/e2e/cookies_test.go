@@ -40,15 +40,16 @@ func setCookies(from string, lines []string) (list []*http.Cookie, faults []stri
 // can be set by a neighbouring host, for one; a domain makes it readable there.
 func cookieFault(c *http.Cookie, https bool) string {
 	switch {
-	case https && !strings.HasPrefix(c.Name, "__Host-"):
-		return "no __Host- prefix"
+	case https && !strings.HasPrefix(c.Name, "__Host-Http-"):
+		return "no __Host-Http- prefix"
 	case https && !c.Secure:
 		return "not Secure"
 	case !c.HttpOnly:
 		return "scripts can read it"
 	case c.Path != "/" || c.Domain != "":
 		return "not for exactly one host"
-	case c.SameSite != http.SameSiteLaxMode && c.SameSite != http.SameSiteStrictMode:
+	// The nonce of a hand-off comes along with the form that brings the code, on localhost from another site.
+	case c.SameSite != http.SameSiteLaxMode && c.SameSite != http.SameSiteStrictMode && (https || c.Name != "sallyport-handoff"):
 		return "sent with requests of other sites"
 	case c.Partitioned:
 		return "can be there twice"
@@ -79,7 +80,7 @@ func TestCookiesAreForOneHostOnly(t *testing.T) {
 				"sallyport-device":  365 * 24 * time.Hour,
 				"sallyport-flow-":   15 * time.Minute,
 				"sallyport-ticket":  15 * time.Minute,
-				"sallyport-handoff": 15 * time.Minute,
+				"sallyport-handoff": 20 * time.Minute,
 			})
 		})
 	}
@@ -101,7 +102,7 @@ func (b *browser) checkCookies(t *testing.T, e entry, longest map[string]time.Du
 		switch {
 		case !ok || !known:
 			t.Errorf("the cookie %s is not documented", c.Name)
-		case c.SameSite != http.SameSiteLaxMode:
+		case c.SameSite != http.SameSiteLaxMode && (name != "sallyport-handoff" || e.tls): // it comes with a form of another site
 			t.Errorf("the cookie %s is not SameSite=Lax", c.Name)
 		case c.Secure != e.tls:
 			t.Errorf("the cookie %s: secure is %t", c.Name, c.Secure)

@@ -31,5 +31,5 @@
 //	if s.asked("POST", "/pay") { ... }
 //
 // The end of every test checks that no tool was shown a cookie of the product, and that every
-// cookie of the product is for one host only and has the prefix __Host-.
+// cookie of the product is for one host only and has the prefix __Host-Http-.
 package e2e

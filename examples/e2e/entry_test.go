@@ -35,7 +35,7 @@ type entry struct {
 }
 
 // Tests run over https, with the host names of a company: the sign-in host and the tools
-// are one site to a browser, and the cookies have the prefix __Host-. What can differ with
+// are one site to a browser, and the cookies have the prefix __Host-Http-. What can differ with
 // the entry is tested with all three. On localhost, as in the demo, every tool is a site of
 // its own to a browser.
 var (
@@ -65,7 +65,7 @@ func (e entry) origin(tool, port string) string {
 // cookiePrefix is what the names of all our cookies begin with.
 func (e entry) cookiePrefix() string {
 	if e.tls {
-		return "__Host-"
+		return "__Host-Http-"
 	}
 	return ""
 }

@@ -94,7 +94,7 @@ func TestPages(t *testing.T) {
 	b.shows("Nothing is served under this name")
 	b.review("unknown-host")
 	b.open(s.treasury + "/.sallyport/callback?handoff=used")
-	b.shows("was already used")
+	b.shows("does not work any more")
 	b.review("handoff-used")
 	b.open(s.base + "/.sallyport/sign-in?return_to=https://evil.example/")
 	b.shows("That link is not right")

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"sallyport/authn/session"
 	"sallyport/authn/signin"
 )
 
@@ -90,11 +91,7 @@ func (p *Portal) flowCookie(state, value string) *http.Cookie {
 
 func (p *Portal) flowCookieName(state string) string {
 	sum := sha256.Sum256([]byte(state))
-	name := flowCookiePrefix + base64.RawURLEncoding.EncodeToString(sum[:9])
-	if p.secure {
-		return "__Host-" + name
-	}
-	return name
+	return session.HostCookie(p.secure, flowCookiePrefix+base64.RawURLEncoding.EncodeToString(sum[:9]))
 }
 
 // flowSecrets reads the flow cookie. Without one the binding is empty, which

@@ -43,12 +43,23 @@ type view struct {
 	// ceremony pages
 	Action, Button, Begin, Finish, ReturnTo, Bind, Ticket, Suggested string
 
+	// hand-off page
+	Module      string     // a script other than that of the ceremonies
+	Reach       string     // an origin that the page may post to
+	Auto        bool       // go on without being asked
+	Began, Here *placeView // where the tool was opened, and where the person is; nil: nothing to ask
+	Deny        string     // where "that was not me" goes
+	Refresh     string     // an address to go on to by itself
+
 	// account page
 	Notice   string
 	Passkeys []passkeyView
 	Sessions []sessionView
 	Tools    []Link
 }
+
+// placeView is a network in a person's words. Country is a code, for which the script puts a name.
+type placeView struct{ Address, Provider, Country string }
 
 type passkeyView struct {
 	ID, Name, Kind, Created, Used string
@@ -79,7 +90,7 @@ type asset struct {
 // page; empty leaves the line out.
 func NewPages(contact string, logger *slog.Logger) (*Pages, error) {
 	p := &Pages{contact: contact, logger: logger, templates: map[string]*template.Template{}, assets: map[string]asset{}}
-	for _, name := range []string{"message", "ceremony", "sign-out", "account"} {
+	for _, name := range []string{"message", "ceremony", "handoff", "sign-out", "account"} {
 		t, err := template.ParseFS(files, "pages/layout.html", "pages/"+name+".html")
 		if err != nil {
 			return nil, err
@@ -121,9 +132,9 @@ func (p *Pages) ServeAsset(w http.ResponseWriter, r *http.Request, path string) 
 		return false
 	}
 	h := w.Header()
+	SecurityHeaders(h)
 	h.Set("Content-Type", a.contentType)
 	h.Set("Cache-Control", "public, max-age=31536000, immutable")
-	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	_, _ = w.Write(a.body)
 	return true
@@ -140,17 +151,22 @@ func (p *Pages) render(w http.ResponseWriter, status int, name string, v view) {
 		return
 	}
 	h := w.Header()
-	securityHeaders(h)
+	SecurityHeaders(h)
+	if v.Reach != "" {
+		h.Set("Content-Security-Policy", strings.NewReplacer("connect-src 'self'", "connect-src 'self' "+v.Reach, "form-action 'self'", "form-action 'self' "+v.Reach).Replace(contentSecurityPolicy))
+		h.Set("Referrer-Policy", "strict-origin") // with none at all, forms are posted in the name of the origin "null"
+	}
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(body.Len()))
 	w.WriteHeader(status)
 	_, _ = w.Write(body.Bytes())
 }
 
-func securityHeaders(h http.Header) {
+// SecurityHeaders are on every answer that we make, whatever its status and its form.
+func SecurityHeaders(h http.Header) {
 	h.Set("Content-Security-Policy", contentSecurityPolicy)
 	h.Set("Cache-Control", "no-store")
-	h.Set("Referrer-Policy", "no-referrer") // tickets and hand-off codes travel in URLs
+	h.Set("Referrer-Policy", "no-referrer") // tickets travel in URLs
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
@@ -217,7 +233,7 @@ func refuseCall(w http.ResponseWriter, r *http.Request, f Refusal, message strin
 		status = http.StatusOK
 		observe.Means(w, f.Status)
 	}
-	securityHeaders(w.Header())
+	SecurityHeaders(w.Header())
 	grpc.Refuse(w, r, status, grpc.CodeOf(f.Status), message)
 }
 
@@ -236,7 +252,7 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 		return
 	}
 	h := w.Header()
-	securityHeaders(h)
+	SecurityHeaders(h)
 	h.Set("Content-Type", "application/json; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)

@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -57,6 +58,15 @@ type Visit interface {
 	// Judge asks the policy about this request for one of the policy.Purpose*
 	// values. An error means that no judgement could be made: the caller refuses.
 	Judge(purpose string) (Judgement, error)
+	// JudgeHandoff is Judge for policy.PurposeSignIn about handing the session over to a host:
+	// the tool there was opened from an address, which may be another one than the visit's.
+	JudgeHandoff(host string, began netip.Addr) (Judgement, error)
+	// Addr is the client's address.
+	Addr() netip.Addr
+	// Near reports whether two addresses are of one network or one provider.
+	Near(a, b netip.Addr) bool
+	// Locate is what is known of an address.
+	Locate(netip.Addr) policy.IP
 	// Browser is what is known of the browser, but for its time zone.
 	Browser() authn.Browser
 	// Record writes an identity event; it is durable when Record returns.
@@ -72,9 +82,11 @@ type Config struct {
 	Passkeys *passkey.RelyingParty
 	Tickets  *enroll.Desk
 	Pages    *Pages
-	Tools    func(authn.Person) []Link // what this person may open; optional
-	Now      func() time.Time
-	Logger   *slog.Logger
+	// HandoffByPost hands every session over by a form, as to another site.
+	HandoffByPost bool
+	Tools         func(authn.Person) []Link // what this person may open; optional
+	Now           func() time.Time
+	Logger        *slog.Logger
 }
 
 // Portal serves everything below [Prefix].
@@ -118,7 +130,7 @@ func (p *Portal) Serve(w http.ResponseWriter, r *http.Request, v Visit) {
 		p.fail(w, r, v, &Refusal{Status: 404, Code: "not_found", Title: "There is nothing here", Text: []string{"This address does not exist."}, Link: Link{URL: "/", Text: "Go to the start page"}})
 		return
 	}
-	if err := p.sameSite(r, v); err != nil {
+	if err := p.sameOrigin(w, r, v); err != nil {
 		p.fail(w, r, v, err)
 		return
 	}
@@ -127,10 +139,18 @@ func (p *Portal) Serve(w http.ResponseWriter, r *http.Request, v Visit) {
 	}
 }
 
-// sameSite refuses what another site makes a browser send. Back-channel logout is
+// sameOrigin refuses what another origin makes a browser send. Back-channel logout is
 // the one call that comes from a server, without a browser's cookies or origin.
-func (p *Portal) sameSite(r *http.Request, v Visit) error {
-	if v.Path() == Prefix+"backchannel-logout" || p.csrf.Check(r) == nil {
+func (p *Portal) sameOrigin(w http.ResponseWriter, r *http.Request, v Visit) error {
+	if v.Path() == Prefix+"backchannel-logout" {
+		return nil
+	}
+	// A session comes to a tool's host from the sign-in host, and from nowhere else.
+	if v.Origin() != p.origin && v.Path() == Prefix+"callback" && r.Method == http.MethodPost {
+		if p.fromSignInHost(w, r) {
+			return nil
+		}
+	} else if p.csrf.Check(r) == nil {
 		return nil
 	}
 	j, err := v.Judge(policy.PurposeSignIn)
@@ -152,12 +172,16 @@ func (p *Portal) route(method, page string, signInHost bool) handler {
 	switch {
 	case page == "whoami" && get:
 		return p.whoami
+	case !signInHost && page == "sign-out" && (get || post):
+		return p.overToSignOut
 	case page == "sign-out" && get:
 		return p.signOutPage
 	case page == "sign-out" && post:
 		return p.signOut
-	case !signInHost && page == "callback" && get:
+	case !signInHost && page == "callback" && post:
 		return p.handoff
+	case !signInHost && page == "callback" && get:
+		return p.handoffLink
 	case !signInHost && get && (page == "sign-in" || page == "step-up" || page == "enroll" || page == "account"):
 		return p.overToSignInHost(page)
 	case !signInHost:
@@ -170,6 +194,12 @@ func (p *Portal) route(method, page string, signInHost bool) handler {
 		return p.callback
 	case [2]string{"step-up", "GET"}, [2]string{"step-up", "HEAD"}:
 		return p.stepUpPage
+	case [2]string{"handoff", "GET"}:
+		return p.handoffPage
+	case [2]string{"handoff", "POST"}:
+		return p.handoffMake
+	case [2]string{"handoff/not-me", "POST"}:
+		return p.handoffDenied
 	case [2]string{"step-up/begin", "POST"}:
 		return p.stepUpBegin
 	case [2]string{"step-up/finish", "POST"}:
@@ -270,20 +300,6 @@ func (p *Portal) judged(r *http.Request, v Visit, purpose string) (Judgement, er
 	return j, &f
 }
 
-// next is where the browser goes once everything the target asked for is done. A
-// target on another host is reached with a hand-off code if that host's cookie took
-// part (bind), and plainly otherwise: the host will then send the browser back here.
-func (p *Portal) next(ctx context.Context, s authn.Session, to returnTo, bind string) (string, error) {
-	if to.origin == p.origin || bind == "" {
-		return to.String(), nil
-	}
-	code, err := p.Sessions.Handoff(ctx, s, hostOf(to.origin), bind, to.path)
-	if err != nil {
-		return "", err
-	}
-	return to.origin + Prefix + "callback?" + url.Values{"handoff": {code}}.Encode(), nil
-}
-
 func hostOf(origin string) string {
 	_, host, _ := strings.Cut(origin, "://")
 	return host
@@ -308,16 +324,13 @@ var errBadReturnTo = &Refusal{Status: 400, Code: "bad_return_to", Title: "That l
 // YourTools leads on from where there is nothing, to the page that lists what somebody may open.
 var YourTools = Link{URL: Prefix + "account", Text: "See the tools you can open"}
 
-// validBind: nothing, or a base64url SHA-256.
+// validBind: nothing, or what could be a sealed bind. Whether it is one is asked when it
+// is used, and not while a person is on their way.
 func validBind(s string) bool {
-	if s == "" {
-		return true
-	}
-	if len(s) != 43 {
-		return false
-	}
-	return strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") == ""
+	return len(s) <= maxBind && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") == ""
 }
+
+const maxBind = 1024
 
 // journey is where a person is heading, as every page of a sign-in carries it.
 type journey struct {
@@ -355,7 +368,7 @@ func redirect(w http.ResponseWriter, to string) { sendTo(w, http.StatusFound, to
 func seeOther(w http.ResponseWriter, to string) { sendTo(w, http.StatusSeeOther, to) }
 
 func sendTo(w http.ResponseWriter, status int, to string) {
-	securityHeaders(w.Header())
+	SecurityHeaders(w.Header())
 	w.Header().Set("Location", to)
 	w.WriteHeader(status)
 }

@@ -14,16 +14,11 @@ import (
 )
 
 // Send is how the gate hands somebody over to the sign-in host: page is "sign-in" or
-// "step-up", back is where they were going. On another host than the sign-in host
-// it also starts a hand-off, so that they come back with a session there.
+// "step-up", back is where they were going.
 func (p *Portal) Send(w http.ResponseWriter, r *http.Request, v Visit, page, back string, causes []policy.Cause) {
-	j := journey{to: returnTo{v.Origin(), back}, causes: causes}
-	if v.Origin() == p.origin {
-		redirect(w, j.page(page))
-		return
+	if err := p.send(w, r, v, page, back, causes, false); err != nil {
+		p.fail(w, r, v, err)
 	}
-	j.bind = p.Sessions.BeginHandoff(w, r, hostOf(v.Origin()))
-	redirect(w, p.origin+j.page(page))
 }
 
 // PageURL is the absolute address of a page for clients that cannot be redirected.
@@ -50,38 +45,8 @@ func (p *Portal) overToSignInHost(page string) handler {
 			}
 			back = to.path
 		}
-		p.Send(w, r, v, page, back, nil)
-		return nil
+		return p.send(w, r, v, page, back, nil, r.URL.Query().Get("again") != "")
 	}
-}
-
-// handoff takes the session over from the sign-in host. The code works once, here,
-// and only in the browser that was sent for it.
-func (p *Portal) handoff(w http.ResponseWriter, r *http.Request, v Visit) error {
-	j, err := p.judged(r, v, policy.PurposeSignIn)
-	if err != nil {
-		return err
-	}
-	host := map[string]string{"host": hostOf(v.Origin())}
-	s, back, err := p.Sessions.Redeem(w, r, hostOf(v.Origin()), r.URL.Query().Get("handoff"))
-	if errors.Is(err, session.ErrHandoff) || errors.Is(err, session.ErrNoSession) {
-		p.Logger.Warn("hand-off refused", "incident", j.Incident, "error", err)
-		if err := v.Record(r.Context(), "handoff_refused", j, host); err != nil {
-			return err
-		}
-		return &Refusal{Status: 400, Code: "handoff_failed", Title: "That sign-in link was already used", Incident: j.Incident,
-			Text: []string{"It works once, for a minute, and only in the browser that started signing in."},
-			Link: Link{URL: "/", Text: "Open the tool again"}}
-	}
-	if err != nil {
-		return err
-	}
-	j.Session = s
-	if err := v.Record(r.Context(), "handoff", j, host); err != nil {
-		return err
-	}
-	redirect(w, back)
-	return nil
 }
 
 // signInPage takes people as far as their session allows: on to their target, to
@@ -98,11 +63,7 @@ func (p *Portal) signInPage(w http.ResponseWriter, r *http.Request, v Visit) err
 	}
 	switch j.Session.Level() {
 	case authn.Verified:
-		next, err := p.next(r.Context(), j.Session, trip.to, trip.bind)
-		if err != nil {
-			return err
-		}
-		redirect(w, next)
+		redirect(w, p.next(trip))
 		return nil
 	case authn.SignedIn:
 		redirect(w, trip.page("step-up"))
@@ -218,7 +179,7 @@ func (p *Portal) signInFailed(r *http.Request, v Visit, j Judgement, key flowKey
 // backchannelLogout implements OpenID Connect Back-Channel Logout 1.0: the provider
 // says that a person, or one of their sessions, is over.
 func (p *Portal) backchannelLogout(w http.ResponseWriter, r *http.Request, v Visit) error {
-	w.Header().Set("Cache-Control", "no-store")
+	SecurityHeaders(w.Header())
 	r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
 	j, err := v.Judge(policy.PurposeSignIn)
 	if err != nil {

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"sallyport/authn/session"
 )
 
 // A link with a ticket is opened by somebody who is not signed in yet. While they
@@ -19,14 +21,11 @@ const (
 // TicketCookieName is the name of the cookie that holds a ticket during a sign-in;
 // it must never reach an upstream.
 func (p *Portal) TicketCookieName() string {
-	if p.secure {
-		return "__Host-sallyport-ticket"
-	}
-	return "sallyport-ticket"
+	return session.HostCookie(p.secure, "sallyport-ticket")
 }
 
 // FlowCookiePrefix is what the names of the cookies of sign-ins under way begin with,
-// less "__Host-"; none of them must ever reach an upstream.
+// less the prefix of a name; none of them must ever reach an upstream.
 func (p *Portal) FlowCookiePrefix() string { return flowCookiePrefix }
 
 // ticketOf is the ticket that a visit to the enrolment page brings: in the link, or

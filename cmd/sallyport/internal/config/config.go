@@ -100,7 +100,10 @@ type OIDC struct {
 type WebAuthn struct{ RPID, RPName string }
 
 // Session bounds how long people stay signed in.
-type Session struct{ MaxAge, IdleTimeout time.Duration }
+type Session struct {
+	MaxAge, IdleTimeout time.Duration
+	HandoffByPost       bool // sessions reach every host by a form, not by fetch
+}
 
 // Behavior is what is remembered of people's visits, and which networks mean no one place.
 type Behavior struct {
@@ -153,6 +156,7 @@ type Route struct {
 	AllowedOrigins []string      // canonical: whose pages may act on the tool
 	Embeddable     bool          // the site's other pages may show it in a frame, and load its images and scripts
 	CookieDomain   string        // "": the tool's cookies are for its host alone
+	RootWorkers    bool          // service workers may see the hand-off
 	UpstreamTLS    upstream.TLSConfig
 	Health         upstream.HealthCheck
 }

@@ -25,6 +25,7 @@ routes:
     rpc_uri: true
     rpc_paths: [/ext/bc/C/rpc]
     cut_stale_streams: true
+    root_service_worker: true
     total_timeout: 1m
     wait_timeout: 2s
     max_connections: 9
@@ -50,7 +51,7 @@ func TestDataPlaneOfARoute(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := c.Routes[0]
-	if !r.RPC || !r.RPCURI || len(r.RPCPaths) != 1 || !r.CutStale || r.TotalTimeout != time.Minute || r.WaitTimeout != 2*time.Second || r.MaxConnections != 9 || r.MaxAnswer != 4096 ||
+	if !r.RPC || !r.RPCURI || len(r.RPCPaths) != 1 || !r.CutStale || !r.RootWorkers || r.TotalTimeout != time.Minute || r.WaitTimeout != 2*time.Second || r.MaxConnections != 9 || r.MaxAnswer != 4096 ||
 		r.Health.Path != "/healthz" || r.Health.Status != 204 || len(r.Upgrades) != 1 {
 		t.Errorf("%+v", r)
 	}

@@ -54,6 +54,7 @@ type file struct {
 	Session struct {
 		MaxAge      time.Duration `yaml:"max_age"`
 		IdleTimeout time.Duration `yaml:"idle_timeout"`
+		Handoff     string        `yaml:"handoff"`
 	} `yaml:"session"`
 	Store string `yaml:"store,env"`
 	Audit struct {
@@ -124,6 +125,7 @@ type fileRoute struct {
 	AllowedOrigins []string      `yaml:"allowed_origins"`
 	Embeddable     bool          `yaml:"embeddable"`
 	CookieDomain   string        `yaml:"cookie_domain"`
+	RootWorkers    bool          `yaml:"root_service_worker"`
 	TLS            *struct {
 		CAFile     string `yaml:"ca_file"`
 		ServerName string `yaml:"server_name"`
@@ -165,6 +167,7 @@ func defaults() file {
 	f.WebAuthn.RPName = "Sallyport"
 	f.Session.MaxAge = 10 * time.Hour
 	f.Session.IdleTimeout = time.Hour
+	f.Session.Handoff = "auto"
 	f.Store = "sqlite:state/sallyport.db"
 	f.Audit.File = "state/audit.jsonl"
 	f.Policy = "policy.yaml"

@@ -76,5 +76,8 @@ func (b *builder) session() {
 	if s.IdleTimeout < minSession || s.IdleTimeout > s.MaxAge {
 		b.at("session.idle_timeout", fmt.Sprintf("%s is shorter than %s or longer than max_age", s.IdleTimeout, minSession), fmt.Sprintf("%s to %s", minSession, s.MaxAge))
 	}
-	b.c.Session = Session(s)
+	if s.Handoff != "auto" && s.Handoff != "post" {
+		b.at("session.handoff", fmt.Sprintf("%q is not a way to hand a session over", s.Handoff), "auto (the default), or post where browsers do not let the sign-in page fetch from the tools' hosts")
+	}
+	b.c.Session = Session{MaxAge: s.MaxAge, IdleTimeout: s.IdleTimeout, HandoffByPost: s.Handoff == "post"}
 }

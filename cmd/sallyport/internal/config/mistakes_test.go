@@ -66,7 +66,7 @@ var mistakes = []mistake{
 	{"duplicate key inside", session, "session: {max_age: 8h, max_age: 9h}", 7, 24, "given twice in session", "", ""},
 	{"no value", session, "session:", 7, 9, `"session" has no value`, "leave the key out", ""},
 	{"null", session, "contact: ~", 7, 10, "has no value", "", ""},
-	{"text for a mapping", session, "session: 8h", 7, 10, `session is "8h"`, "a mapping with the keys idle_timeout, max_age", ""},
+	{"text for a mapping", session, "session: 8h", 7, 10, `session is "8h"`, "a mapping with the keys handoff, idle_timeout, max_age", ""},
 	{"list for a mapping", session, "session: [8h]", 7, 10, "session is a list", "", ""},
 	{"mapping for a list", proxies, "trusted_proxies: {a: b}", 2, 18, "trusted_proxies is a mapping", "a list", ""},
 	{"mapping for a text", issuer, "issuer: {a: b}", 4, 11, "oidc.issuer is a mapping", "a single value", ""},
@@ -136,6 +136,7 @@ var mistakes = []mistake{
 	{"refresh too often", issuer, issuer + "\n  refresh_interval: 1s", 5, 21, "too often", "10s or more", ""},
 	{"rp_id of somebody else", session, "webauthn: {rp_id: example.com}", 7, 19, "browsers refuse passkeys", "localhost or a parent", ""},
 	{"session too long", session, "session: {max_age: 9000h}", 7, 20, "not a sensible lifetime", "10s to 720h", ""},
+	{"no way to hand over", session, "session: {handoff: get}", 7, 20, "is not a way to hand a session over", "auto (the default), or post", ""},
 	{"idle beyond max", session, "session: {max_age: 1h, idle_timeout: 2h}", 7, 38, "longer than max_age", "10s to 1h", ""},
 
 	// State and files.

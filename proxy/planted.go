@@ -1,0 +1,56 @@
+package proxy
+
+import (
+	"net/http"
+	"path"
+	"time"
+
+	"sallyport/proxy/portal"
+)
+
+// A tool's script runs on the tool's own host. It can push our cookies out of the browser
+// and write others in their place, where the browser lets it (see session.HostCookie).
+// What it writes can be a session of somebody else, so that a person works as another one
+// without knowing; and it can register a service worker.
+
+// handedEvery keeps a browser that calls itself differently each time from going round in circles.
+const handedEvery = time.Minute
+
+// planted reports whether a session may have been put into this browser instead of handed to
+// it: the browser is of another family than the one it was handed to. It is asked
+// where a person opens a page, and no earlier than a minute after the hand-off. A planted
+// session from a browser of the same family is not noticed.
+func (g *Gate) planted(r *http.Request, v *Verdict) bool {
+	b := &v.Session.Verification.Browser
+	if b.HandedTo == "" || r.Method != http.MethodGet || !portal.Navigation(r) {
+		return false
+	}
+	return g.families.of(r.UserAgent()) != b.HandedTo && v.Facts.Time.Now.Sub(time.Unix(b.HandedAt, 0)) >= handedEvery
+}
+
+// handAgain sends a person through the sign-in host once more, which they do not notice if they
+// are signed in there: the session that comes back is theirs, whatever this one was.
+func (g *Gate) handAgain(w http.ResponseWriter, r *http.Request, v *Verdict) {
+	portal.SecurityHeaders(w.Header())
+	g.Logger.Info("a session is in another browser than it was handed to; it is handed over again",
+		"session", v.Session.ID, "host", v.Target.Host, "handed_to", v.Session.Verification.Browser.HandedTo)
+	g.Portal.Send(w, r, &visit{g, r, v}, "sign-in", wayBack(v), nil)
+}
+
+// listens reports whether the request is for the script of a service worker that would see
+// the hand-off: a worker's scope is the folder of its script, unless the answer says more,
+// which is taken from it. Where the sign-in host posts a form, a worker over "/" could read
+// the code in it. Browsers say what such a request is for, and scripts cannot make one.
+func (g *Gate) listens(r *http.Request, v *Verdict) bool {
+	if len(r.Header["Service-Worker"]) == 0 || v.snapshot.Options[v.Route.Name].RootWorkers {
+		return false
+	}
+	return path.Dir(v.Target.RawPath) == "/" && g.Portal.CrossSite(v.Route.Origin())
+}
+
+func (g *Gate) noWorker(w http.ResponseWriter, r *http.Request, v *Verdict) {
+	g.Logger.Warn("a service worker over the whole host is refused: it could read what signs people in; move its script into a folder, or see routes[].root_service_worker",
+		"route", v.Route.Name, "host", v.Target.Host, "path", v.Target.Path)
+	g.Pages.Refuse(w, r, portal.Refusal{Status: http.StatusForbidden, Code: "service_worker_refused", Title: "A service worker cannot have this scope",
+		Text: []string{"A service worker over this whole address could read what signs people in. Put its script into a folder."}})
+}

@@ -1,0 +1,390 @@
+package portal
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"sallyport/authn"
+	"sallyport/authn/session"
+	"sallyport/policy"
+)
+
+// How a session gets from the sign-in host to a tool's host.
+//
+// A tool's origin is hostile: its scripts, workers and cookies decide what happens to
+// the answers of its own host. So the code that stands for the session is in no URL and
+// in no answer of that host. The sign-in host shows a page of its own, as a top-level
+// document; its script asks for a code and posts it:
+//
+//   - to a host of the same site with fetch, which the tool's service worker never sees;
+//   - to a host of another site, whose cookies a fetch could not bring along, with a form.
+//     A worker of that host could see the body, so the gate lets it have none that would.
+//
+// Nothing that the page is addressed with is secret, and nothing is made until its script
+// asks: a frame, a prefetch or a reload costs no code.
+
+// next is where the browser goes once everything the target asked for is done: to the
+// hand-off page if the target is on another host whose cookie took part (bind), and
+// plainly otherwise. That host will then send the browser back here.
+func (p *Portal) next(trip journey) string {
+	if trip.to.origin == p.origin || trip.bind == "" {
+		return trip.to.String()
+	}
+	return p.origin + journey{to: trip.to, bind: trip.bind}.page("handoff")
+}
+
+// crossing is a hand-off that somebody asks for.
+type crossing struct {
+	judgement Judgement
+	begun     session.Begun
+	near      bool // begun from this network, or from this provider's
+}
+
+// crossing judges a hand-off. elsewhere is where the person has to go instead, if not "".
+func (p *Portal) crossing(r *http.Request, v Visit, trip journey) (c crossing, elsewhere string, err error) {
+	if trip.to.origin == p.origin || trip.bind == "" {
+		return c, trip.to.String(), nil
+	}
+	c.begun, err = p.Sessions.OpenBind(r.Context(), trip.bind)
+	switch {
+	case errors.Is(err, session.ErrBindExpired): // the tool's host begins again
+		return c, trip.to.String(), nil
+	case errors.Is(err, session.ErrHandoff):
+		return c, "", errBadBind
+	case err != nil:
+		return c, "", err
+	case c.begun.Host != hostOf(trip.to.origin):
+		return c, "", errBadBind
+	}
+	c.near = v.Near(c.begun.Addr, v.Addr())
+	if c.judgement, err = v.JudgeHandoff(c.begun.Host, c.begun.Addr); err != nil {
+		return c, "", err
+	}
+	j := &c.judgement
+	switch {
+	case j.Session.Level() == authn.None:
+		return c, trip.page("sign-in"), nil
+	case j.Session.Level() != authn.Verified:
+		return c, trip.page("step-up"), nil
+	case j.Decision.Action == policy.Block:
+		if err := v.Record(r.Context(), "handoff_refused", *j, p.about(v, c, "policy")); err != nil {
+			return c, "", err
+		}
+		f := Blocked(j.Decision, string(j.Session.Person.Email), j.Incident)
+		return c, "", &f
+	case j.Decision.Action == policy.StepUp:
+		trip.causes = j.Decision.Causes
+		return c, trip.page("step-up"), nil
+	}
+	return c, "", nil
+}
+
+var errBadBind = &Refusal{Status: 400, Code: "bad_bind", Title: "That link is not right",
+	Text: []string{"It does not belong to a sign-in that was started here. Open the tool you want directly."}, Link: YourTools}
+
+// about is the detail of an event about a hand-off.
+func (p *Portal) about(v Visit, c crossing, reason string) map[string]string {
+	detail := map[string]string{"host": c.begun.Host}
+	if reason != "" {
+		detail["reason"] = reason
+	}
+	began(detail, v, c.begun.Addr)
+	return detail
+}
+
+func began(detail map[string]string, v Visit, addr netip.Addr) {
+	if !addr.IsValid() {
+		return
+	}
+	place := v.Locate(addr)
+	detail["began_ip"], detail["began_country"] = addr.String(), place.Country
+	if place.ASN != 0 {
+		detail["began_asn"] = strconv.FormatInt(place.ASN, 10)
+	}
+}
+
+// topLevel reports whether the answer to r will be a document of its own, not one in a
+// frame and not the answer to a script. Browsers without fetch metadata are held off by
+// the anti-framing headers, and by there being nothing in the page that is secret.
+func topLevel(r *http.Request) bool {
+	mode, dest := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
+	if mode == "" && dest == "" {
+		return Navigation(r)
+	}
+	return mode == "navigate" && dest == "document"
+}
+
+// handoffPage takes somebody with a verified session over to a tool's host. It asks
+// first where the tool was opened from a network that is not the one they are on.
+func (p *Portal) handoffPage(w http.ResponseWriter, r *http.Request, v Visit) error {
+	if !topLevel(r) {
+		return &Refusal{Status: http.StatusForbidden, Code: "not_top_level", Title: "That cannot be done inside another page",
+			Text: []string{"Open the tool in a window of its own."}, Link: YourTools}
+	}
+	q := r.URL.Query()
+	trip, err := p.journey(q.Get("return_to"), q.Get("bind"), "")
+	if err != nil {
+		return err
+	}
+	c, elsewhere, err := p.crossing(r, v, trip)
+	if err != nil {
+		return err
+	}
+	if elsewhere != "" {
+		redirect(w, elsewhere)
+		return nil
+	}
+	host := c.begun.Host
+	page := view{
+		Title: "Taking you to " + host, Email: string(c.judgement.Session.Person.Email), Module: "handoff.js", Button: "Continue",
+		Begin: Prefix + "handoff", Finish: trip.to.origin + Prefix + "callback", ReturnTo: trip.to.String(), Bind: trip.bind,
+		Reach: trip.to.origin, Auto: c.near,
+		StepsTitle: "It does not work",
+		Steps: []string{"Allow cookies for " + host + ", and switch off extensions that change requests.",
+			"If your browser asks whether this site may connect to devices on your network, allow it.", "If it goes on, tell your security team."},
+	}
+	if !c.near {
+		page.Title = "Did you just open " + host + "?"
+		page.Text = []string{"It was opened from another network than the one you are on now. That can be: a phone that changes between Wi-Fi and mobile, or a VPN for some addresses only.",
+			"It can also be somebody else who wants to get in as you."}
+		page.Began, page.Here = p.placeView(v, c.begun.Addr), p.placeView(v, v.Addr())
+		page.Deny = Prefix + "handoff/not-me"
+		if err := v.Record(r.Context(), "handoff_asked", c.judgement, p.about(v, c, "")); err != nil {
+			return err
+		}
+	}
+	p.Pages.render(w, http.StatusOK, "handoff", page)
+	return nil
+}
+
+func (p *Portal) placeView(v Visit, addr netip.Addr) *placeView {
+	n := v.Locate(addr)
+	place := &placeView{Address: addr.String(), Provider: n.Org}
+	if n.Country != "ZZ" {
+		place.Country = n.Country
+	}
+	return place
+}
+
+// handoffRequest is what the script of the page posts.
+type handoffRequest struct {
+	ReturnTo  string `json:"return_to"`
+	Bind      string `json:"bind"`
+	Confirmed bool   `json:"confirmed"` // the person pressed the button
+}
+
+// handoffCode is the answer: a code and how to deliver it, or where to go instead.
+type handoffCode struct {
+	Code string `json:"code,omitempty"`
+	How  string `json:"how,omitempty"` // "fetch" or "form"
+	Next string `json:"next,omitempty"`
+}
+
+// handoffMake makes a code, for our own page only: that another origin has no part in it
+// was seen to in [Portal.Serve], and no form can send this content type.
+func (p *Portal) handoffMake(w http.ResponseWriter, r *http.Request, v Visit) error {
+	var in handoffRequest
+	if err := readJSON(w, r, &in); err != nil {
+		return err
+	}
+	trip, err := p.journey(in.ReturnTo, in.Bind, "")
+	if err != nil {
+		return err
+	}
+	c, elsewhere, err := p.crossing(r, v, trip)
+	switch {
+	case err != nil:
+		return err
+	case elsewhere != "":
+		writeJSON(w, http.StatusOK, handoffCode{Next: elsewhere})
+		return nil
+	case !c.near && !in.Confirmed: // they have moved on since the page was made
+		writeJSON(w, http.StatusOK, handoffCode{Next: journey{to: trip.to, bind: trip.bind}.page("handoff")})
+		return nil
+	case !c.near:
+		if err := v.Record(r.Context(), "handoff_confirmed", c.judgement, p.about(v, c, "")); err != nil {
+			return err
+		}
+	}
+	code, err := p.Sessions.Handoff(r.Context(), c.judgement.Session, c.begun, v.Addr(), trip.to.path)
+	if err != nil {
+		return err
+	}
+	answer := handoffCode{Code: code, How: "fetch"}
+	if p.CrossSite(trip.to.origin) {
+		answer.How = "form"
+	}
+	writeJSON(w, http.StatusOK, answer)
+	return nil
+}
+
+func readJSON(w http.ResponseWriter, r *http.Request, into any) error {
+	bad := &Refusal{Status: 400, Code: "bad_request", Title: "That request was not complete", Text: []string{"Reload the page and try again."}}
+	if mt, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); mt != "application/json" {
+		return bad
+	}
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, 16<<10))
+	d.DisallowUnknownFields()
+	if d.Decode(into) != nil {
+		return bad
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return bad
+	}
+	return nil
+}
+
+// handoffDenied is for somebody who did not open the tool. No code was made.
+func (p *Portal) handoffDenied(w http.ResponseWriter, r *http.Request, v Visit) error {
+	r.Body = http.MaxBytesReader(w, r.Body, 16<<10)
+	trip, err := p.journey(r.PostFormValue("return_to"), r.PostFormValue("bind"), "")
+	if err != nil {
+		return err
+	}
+	begun, err := p.Sessions.OpenBind(r.Context(), trip.bind)
+	if err != nil && !errors.Is(err, session.ErrBindExpired) {
+		return errBadBind
+	}
+	j, err := v.JudgeHandoff(begun.Host, begun.Addr)
+	if err != nil {
+		return err
+	}
+	if err := p.needSession(j, Prefix+"account"); err != nil {
+		return err
+	}
+	detail := p.about(v, crossing{begun: begun}, "not_me")
+	detail["risk"] = "high"
+	if err := v.Record(r.Context(), "handoff_refused", j, detail); err != nil {
+		return err
+	}
+	p.Pages.render(w, http.StatusOK, "message", view{
+		Title: "Nobody was let in", Email: string(j.Session.Person.Email), Incident: j.Incident,
+		Text:  []string{"Your sign-in was not handed over, and your security team can see what happened."},
+		Steps: []string{"Tell your security team, and give them the reference below.", "Close the page that brought you here."},
+		Link:  YourTools,
+	})
+	return nil
+}
+
+// handoff takes the session over from the sign-in host, on a tool's host. The code works
+// once, here, and only in the browser that was sent for it.
+func (p *Portal) handoff(w http.ResponseWriter, r *http.Request, v Visit) error {
+	r.Body = http.MaxBytesReader(w, r.Body, 16<<10)
+	j, err := p.judged(r, v, policy.PurposeSignIn)
+	if err != nil {
+		return err
+	}
+	s, back, err := p.Sessions.Redeem(w, r, session.Presented{
+		Host: hostOf(v.Origin()), Code: r.PostFormValue("code"), Addr: v.Addr(), Family: v.Browser().Family, Near: v.Near,
+	})
+	if bad, ok := errors.AsType[*session.HandoffError](err); ok {
+		return p.handoffFailed(w, r, v, j, bad)
+	}
+	if errors.Is(err, session.ErrNoSession) { // it ended meanwhile
+		return p.handoffFailed(w, r, v, j, &session.HandoffError{Code: "session_over"})
+	}
+	if err != nil {
+		return err
+	}
+	j.Session = s
+	if err := v.Record(r.Context(), "handoff", j, map[string]string{"host": hostOf(v.Origin())}); err != nil {
+		return err
+	}
+	p.arrived(w, r, v.Origin()+back)
+	return nil
+}
+
+// arrived sends the browser on: the page of the sign-in host when it asked, and a browser
+// that posted a form with a page. A redirect would be one of the form's, and browsers hold
+// all of those, the tool's own included, against the form-action of the page it is from.
+func (p *Portal) arrived(w http.ResponseWriter, r *http.Request, to string) {
+	if !Navigation(r) {
+		writeJSON(w, http.StatusOK, handoffCode{Next: to})
+		return
+	}
+	p.Pages.render(w, http.StatusOK, "message", view{Title: "You are signed in", Refresh: to, Link: Link{URL: to, Text: "Go on"}})
+}
+
+// handoffFailed answers a code that gave no session. What happens to honest people (a
+// second click, a cookie that was not kept, a minute that has passed) begins again
+// once, or goes on. What has leaked is a high-risk event.
+func (p *Portal) handoffFailed(w http.ResponseWriter, r *http.Request, v Visit, j Judgement, bad *session.HandoffError) error {
+	again := (bad.Code == session.CodeNoNonce || bad.Code == session.CodeExpired) && !bad.Again
+	if bad.Code == session.CodeSpent && j.Session.Level() != authn.None {
+		p.arrived(w, r, v.Origin()+bad.ReturnTo)
+		return nil
+	}
+	p.Logger.Warn("hand-off refused", "incident", j.Incident, "reason", bad.Code, "leaked", bad.Leaked)
+	detail := map[string]string{"host": hostOf(v.Origin()), "reason": bad.Code}
+	began(detail, v, bad.Began)
+	if bad.Leaked {
+		detail["risk"] = "high"
+	}
+	if err := v.Record(r.Context(), "handoff_refused", j, detail); err != nil {
+		return err
+	}
+	if again {
+		q := url.Values{"return_to": {v.Origin() + bad.ReturnTo}, "again": {"1"}}
+		p.arrived(w, r, v.Origin()+Prefix+"sign-in?"+q.Encode())
+		return nil
+	}
+	f := &Refusal{Status: 400, Code: "handoff_failed", Title: "That did not work", Incident: j.Incident,
+		Text: []string{"You could not be signed in here: a sign-in works once, for a minute, and only in the browser and on the network where it started."},
+		Link: Link{URL: "/", Text: "Open the tool again"}}
+	if bad.Code == session.CodeNoNonce {
+		f.Text = []string{"Your browser did not keep a cookie that is needed to sign in here."}
+		f.Steps = []string{"Allow cookies for this site, then open the tool again."}
+	}
+	return f
+}
+
+// handoffLink answers an address as they were before codes left the URL, and whoever
+// opens the callback by hand.
+func (p *Portal) handoffLink(http.ResponseWriter, *http.Request, Visit) error {
+	return &Refusal{Status: 400, Code: "handoff_failed", Title: "That sign-in link does not work any more",
+		Text: []string{"Signing in does not use such links. Open the tool again: you will be signed in on the way."},
+		Link: Link{URL: "/", Text: "Open the tool again"}}
+}
+
+// fromSignInHost lets the sign-in host, and no other origin, post to a tool's host and
+// read the answer. Browsers name the origin in every POST; what does not is none.
+func (p *Portal) fromSignInHost(w http.ResponseWriter, r *http.Request) bool {
+	h := w.Header()
+	h.Add("Vary", "Origin")
+	if o := r.Header["Origin"]; len(o) != 1 || o[0] != p.origin {
+		return false
+	}
+	h.Set("Access-Control-Allow-Origin", p.origin)
+	h.Set("Access-Control-Allow-Credentials", "true")
+	return true
+}
+
+// overToSignOut serves sign-out on a tool's host, which ends nothing: a script of the
+// tool can post here. The sign-in host asks first.
+func (p *Portal) overToSignOut(w http.ResponseWriter, _ *http.Request, _ Visit) error {
+	seeOther(w, p.origin+Prefix+"sign-out")
+	return nil
+}
+
+// send takes somebody over to a page of the sign-in host. On another host than the
+// sign-in host it also starts a hand-off, so that they come back with a session there.
+func (p *Portal) send(w http.ResponseWriter, r *http.Request, v Visit, page, back string, causes []policy.Cause, again bool) error {
+	j := journey{to: returnTo{v.Origin(), back}, causes: causes}
+	if v.Origin() == p.origin {
+		redirect(w, j.page(page))
+		return nil
+	}
+	var err error
+	j.bind, err = p.Sessions.BeginHandoff(w, r, session.Beginning{Host: hostOf(v.Origin()), Addr: v.Addr(), CrossSite: p.CrossSite(v.Origin()), Again: again})
+	if err != nil {
+		return err
+	}
+	redirect(w, p.origin+j.page(page))
+	return nil
+}
