@@ -184,7 +184,7 @@ func (b *browser) checkQuiet() {
 	defer b.mu.Unlock()
 	for _, raw := range b.requests {
 		u, err := url.Parse(raw)
-		if err != nil || u.Scheme != "data" && u.Scheme != "about" && !ofTests(u.Hostname()) {
+		if err != nil || u.Scheme != "data" && u.Scheme != "about" && u.Scheme != "blob" && !ofTests(u.Hostname()) {
 			b.t.Errorf("a page asked for %s", raw)
 		}
 	}
