@@ -2,29 +2,9 @@ package proxy
 
 import (
 	"net/http"
-	"time"
 
-	"sallyport/proxy/edge"
 	"sallyport/proxy/portal"
 )
-
-// bounds are what one session may cause before it is counted, or has to wait: people stay far below
-// them, and whoever has their cookie and a loop must not fill the disk.
-type bounds struct {
-	refusals *edge.Limiter[string] // that are a line each in the audit log
-	calls    *edge.Limiter[string] // of different JSON-RPC methods, which are a line each too
-
-	reviewing chan struct{} // places for those who look at a session that changed
-}
-
-func newBounds(now func() time.Time) (b bounds, err error) {
-	if b.refusals, err = edge.NewLimiter[string](edge.LimiterConfig{Every: time.Second, Burst: 60, Now: now}); err != nil {
-		return b, err
-	}
-	b.reviewing = make(chan struct{}, reviewsAtOnce)
-	b.calls, err = edge.NewLimiter[string](edge.LimiterConfig{Every: time.Second / 2, Burst: 600, Now: now})
-	return b, err
-}
 
 // crowded answers a request of a session that has too much open, this one included: one person, or
 // whoever has their cookie, must not take every stream there is. It is asked after the stream was opened: of

@@ -79,14 +79,14 @@ type Sessions interface {
 
 // Auditor is what the gate needs of proxy/audit.
 type Auditor interface {
-	// Append is durable when it returns.
-	Append(ctx context.Context, r audit.Record) error
+	// Record is durable when it returns, and returns the incident that the record is found
+	// under: r's, or, where there were too many, that of the first of them.
+	Record(ctx context.Context, r audit.Record) (incident string, err error)
 	// Repeat counts one more of a run of identical allows whose first is on disk, and
 	// reports whether there is one.
 	Repeat(k audit.Same) (bool, error)
-	// RepeatRefusal is Repeat for blocks where nobody is signed in, with the first's incident.
-	RepeatRefusal(k audit.Same) (incident string, known bool, err error)
-	// Allow writes the first of a run durably and opens it for Repeat.
+	// Allow writes the first of a run durably and opens it for Repeat. audit.ErrManyCalls: this
+	// session has had more lines than anybody needs.
 	Allow(ctx context.Context, r audit.Record) error
 }
 
@@ -130,17 +130,17 @@ type Limiter interface {
 // Gate is the product's request handler.
 type Gate struct {
 	Config
-	current  atomic.Pointer[Snapshot]
-	swap     sync.Mutex // held by writers of current
-	verdicts *otter.Cache[memoKey, *memo]
-	families families
-	notes    notes
-	pool     sync.Pool     // of *Verdict
-	looks    atomic.Uint64 // at sessions that changed
-	live     *otter.Cache[string, lastSeen]
-	bounds   bounds
-	sharing  *sharing
-	reviewed atomic.Pointer[rehearse.Tally]
+	current   atomic.Pointer[Snapshot]
+	swap      sync.Mutex // held by writers of current
+	verdicts  *otter.Cache[memoKey, *memo]
+	families  families
+	notes     notes
+	pool      sync.Pool     // of *Verdict
+	looks     atomic.Uint64 // at sessions that changed
+	live      *otter.Cache[string, lastSeen]
+	sharing   *sharing
+	reviewing chan struct{} // places for those who look at a session that changed
+	reviewed  atomic.Pointer[rehearse.Tally]
 }
 
 const memoEntries = 50_000
@@ -171,11 +171,7 @@ func New(c Config) (*Gate, error) {
 	if err != nil {
 		return nil, err
 	}
-	bounds, err := newBounds(c.Now)
-	if err != nil {
-		return nil, err
-	}
-	g := &Gate{Config: c, verdicts: verdicts, families: families, notes: notes, bounds: bounds}
+	g := &Gate{Config: c, verdicts: verdicts, families: families, notes: notes, reviewing: make(chan struct{}, reviewsAtOnce)}
 	if g.sharing, err = newSharing(c.Logger, c.Observe); err != nil {
 		return nil, err
 	}
@@ -221,6 +217,8 @@ type Verdict struct {
 	forwarding bool            // the answer may have begun
 	panicked   bool            // something may still hold this Verdict, and its writer
 	carry      func()          // a connection that has switched protocols, to its end; nil: none
+
+	made string // the incident that a page's last record was made with; incident is the one it is found under
 
 	// For the access event.
 	incident         string

@@ -12,6 +12,7 @@ import (
 
 	"sallyport/authn"
 	"sallyport/policy"
+	"sallyport/proxy/audit"
 	"sallyport/proxy/edge"
 	"sallyport/proxy/jsonrpc"
 	"sallyport/proxy/observe"
@@ -130,7 +131,7 @@ func (g *Gate) allow(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		return
 	}
 	switch err := g.recordAllow(r, v); {
-	case errors.Is(err, errManyCalls):
+	case errors.Is(err, audit.ErrManyCalls):
 		g.tooMuch(w, r, portal.Refusal{Code: "too_many_calls", Title: "Those were too many different calls", Text: []string{"Wait a minute, then try again."}})
 		return
 	case err != nil:

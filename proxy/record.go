@@ -2,12 +2,13 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
+	"sallyport/authn"
 	"sallyport/policy"
 	"sallyport/proxy/audit"
 )
@@ -15,30 +16,23 @@ import (
 // recordAllow has the request in the audit log before it is forwarded. A repeat of what
 // is already there is counted, and costs no I/O.
 func (g *Gate) recordAllow(r *http.Request, v *Verdict) error {
-	if len(v.Decision.Reported) == 0 && len(v.Decision.Rules) == 0 && len(v.rpc.Methods) == 0 && !v.shadow.differs(&v.Decision) {
-		known, err := g.Audit.Repeat(audit.Same{
+	if len(v.Decision.Reported) == 0 && len(v.Decision.Rules) == 0 && len(v.rpc.Methods) == 0 && len(r.Header["Upgrade"]) == 0 && !v.shadow.differs(&v.Decision) {
+		same := audit.Same{
 			Session: v.Session.ID, IP: v.Facts.IP.Address, Route: v.Route.Name,
 			Policy: v.snapshot.Policy.Hash(), Decision: policy.Allow.String(),
-		})
-		if known || err != nil {
+		}
+		if !audit.Safe(r.Method) {
+			same.Method, same.Path = cut(r.Method, maxMethod), audit.KeyPath(v.Target.Path)
+		}
+		if known, err := g.Audit.Repeat(same); known || err != nil {
 			return err
 		}
 	}
-	rec := g.record(r, v, "access", "")
-	if len(v.rpc.Methods) > 0 {
-		// Methods are the client's words, and each set of them is a line of its own.
-		if known, err := g.Audit.Repeat(audit.SameAs(&rec)); known || err != nil {
-			return err
-		}
-		if ok, _ := g.bounds.calls.Allow(v.Session.ID); !ok {
-			return errManyCalls
-		}
-	}
-	return g.Audit.Allow(r.Context(), rec)
+	return g.Audit.Allow(r.Context(), g.record(r, v, "access", ""))
 }
 
-// errManyCalls: a session calls so many different methods that the record of it would fill the disk.
-var errManyCalls = errors.New("too many different calls")
+// maxMethod is longer than any method that there is (RFC 3253 has BASELINE-CONTROL).
+const maxMethod = 32
 
 // addressOf is the client as text. Facts have it once the request was judged, and
 // then making it costs nothing.
@@ -55,16 +49,19 @@ func (g *Gate) record(r *http.Request, v *Verdict, event, incident string) audit
 	rec := audit.Record{
 		Time: g.Now(), Event: event, User: string(v.Session.Person.Email), Session: v.Session.ID,
 		IP: addressOf(v), Country: f.IP.Country, ASN: f.IP.ASN,
-		Method: r.Method, Host: v.Target.Host, Path: v.Target.Path,
+		Method: cut(r.Method, maxMethod), Host: v.Target.Host, Path: v.Target.Path,
 		Action: v.Decision.Action.String(), Rules: v.Decision.Rules, Reasons: v.Decision.Reasons,
 		Score: v.Decision.Score, Reported: v.Decision.Reported, Incident: incident, Facts: &f,
-		Shadow: v.shadowRecord(&f),
+		Shadow: v.shadowRecord(&f), Verified: v.Session.Level() == authn.Verified, Peer: peerOf(r),
 	}
 	if v.Route != nil {
 		rec.Route = v.Route.Name
 	}
-	if len(v.rpc.Methods) > 0 {
+	switch upgrade := r.Header["Upgrade"]; {
+	case len(v.rpc.Methods) > 0:
 		rec.Detail = map[string]string{"rpc_methods": strings.Join(v.rpc.Methods, " ")}
+	case len(upgrade) > 0:
+		rec.Detail = map[string]string{"upgrade": cut(upgrade[0], maxMethod)}
 	}
 	if s := v.snapshot; s != nil {
 		rec.Policy = s.Policy.Hash()
@@ -85,31 +82,19 @@ func (g *Gate) turnedAway(w http.ResponseWriter, r *http.Request, v *Verdict, re
 	return incident, true
 }
 
-// refused writes the record, and returns the incident that it is found under. Where nobody is signed in, one address that knocks again and again is one line and a
-// count, under the first incident: strangers must not be able to fill the disk. Neither must whoever has a session: what is refused
-// to one more than sixty times at once, or once a second for long, is counted too.
+// refused writes the record, and returns the incident that it is found under. How much of
+// the log that may fill is the auditor's to say.
 func (g *Gate) refused(ctx context.Context, rec audit.Record) (string, error) {
-	switch {
-	case rec.IP == "":
-		return rec.Incident, g.Audit.Append(ctx, rec)
-	case rec.Session == "":
+	if rec.Session == "" {
 		rec.Action = policy.Block.String()
-	default:
-		if ok, _ := g.bounds.refusals.Allow(rec.Session); ok {
-			return rec.Incident, g.Audit.Append(ctx, rec)
-		}
-		// The client's words, of which there are as many as it likes: each would be a line again.
-		delete(rec.Detail, "rpc_methods")
 	}
-	rec.Path = cut(rec.Path, 256)
-	if rec.Facts != nil {
-		rec.Facts.Request.Path, rec.Facts.Request.UserAgent = rec.Path, cut(rec.Facts.Request.UserAgent, 128)
-	}
-	incident, known, err := g.Audit.RepeatRefusal(audit.SameAs(&rec))
-	if known || err != nil {
-		return incident, err
-	}
-	return rec.Incident, g.Audit.Allow(ctx, rec)
+	return g.Audit.Record(ctx, rec)
+}
+
+// peerOf is who is connected, for records without a client.
+func peerOf(r *http.Request) netip.Addr {
+	peer, _ := netip.ParseAddrPort(r.RemoteAddr) // an error is the zero Addr: all of these are one
+	return peer.Addr()
 }
 
 // dataSources says which IP data a decision rests on.

@@ -11,6 +11,7 @@ import (
 
 	"sallyport/authn"
 	"sallyport/policy"
+	"sallyport/proxy/audit"
 	"sallyport/proxy/jsonrpc"
 	"sallyport/proxy/portal"
 )
@@ -120,7 +121,7 @@ func (g *Gate) inspect(r *http.Request, j *judged) func([]byte) ([]byte, bool) {
 		switch v.Decision.Action {
 		case policy.Allow:
 			switch err := g.recordAllow(r, v); {
-			case errors.Is(err, errManyCalls):
+			case errors.Is(err, audit.ErrManyCalls):
 				return jsonrpc.ErrorResponse(req, rpcTooMany, "Too many different calls. Wait a minute, then try again.", map[string]any{"error": "too_many_calls"}), false
 			case err != nil:
 				g.Logger.Error("a message could not be recorded", "error", err)

@@ -198,8 +198,8 @@ func (g *Gate) SessionChanged(id string) {
 	if g.Streams != nil {
 		look := g.looks.Add(1)
 		go func() {
-			g.bounds.reviewing <- struct{}{}
-			defer func() { <-g.bounds.reviewing }()
+			g.reviewing <- struct{}{}
+			defer func() { <-g.reviewing }()
 			g.reviewSession(id, look)
 		}()
 	}

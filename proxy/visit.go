@@ -92,5 +92,15 @@ func (v *visit) Record(ctx context.Context, event string, j portal.Judgement, de
 	rec := v.gate.record(v.request, &about, event, j.Incident)
 	rec.Detail = detail
 	// A record that is begun is finished, even if the browser has gone meanwhile.
-	return v.gate.Audit.Append(context.WithoutCancel(ctx), rec)
+	found, err := v.gate.Audit.Record(context.WithoutCancel(ctx), rec)
+	v.verdict.made, v.verdict.incident = j.Incident, found
+	return err
+}
+
+// Reference is the incident to tell the person: of what was counted with others, theirs.
+func (v *visit) Reference(incident string) string {
+	if incident != "" && incident == v.verdict.made && v.verdict.incident != "" {
+		return v.verdict.incident
+	}
+	return incident
 }

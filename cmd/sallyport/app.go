@@ -193,7 +193,7 @@ func openAudit(ctx context.Context, c *config.Config, keys session.KeyStore, log
 	if err != nil {
 		return nil, err
 	}
-	return audit.Open(audit.Config{File: c.AuditFile, Name: auditName, Key: seed, Now: time.Now, Logger: logger})
+	return audit.Open(audit.Config{File: c.AuditFile, Name: auditName, Key: seed, CallsPerMinute: c.Limits.ChangesPerMinute, Now: time.Now, Logger: logger})
 }
 
 func auditSeed(ctx context.Context, keys session.KeyStore) ([]byte, error) {

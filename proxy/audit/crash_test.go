@@ -37,7 +37,7 @@ func child(file string) {
 		go func() {
 			for i := 0; ; i++ {
 				id := fmt.Sprintf("%d-%d-%d", os.Getpid(), g, i)
-				if err := l.Append(context.Background(), Record{Event: "kill", Detail: map[string]string{"id": id, "pad": strings.Repeat("x", rand.IntN(2000))}}); err != nil {
+				if err := l.Append(context.Background(), Record{Event: "sign_in", Detail: map[string]string{"id": id, "pad": strings.Repeat("x", rand.IntN(2000))}}); err != nil {
 					fmt.Println("append:", err)
 					os.Exit(1)
 				}
@@ -148,7 +148,7 @@ func crashState(t *testing.T) crashed {
 			mustClose(t, l)
 			l = mustOpen(t, cfg)
 		}
-		if err := l.Append(t.Context(), Record{Event: "x"}); err != nil {
+		if err := l.Append(t.Context(), Record{Event: "sign_in"}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -299,7 +299,7 @@ func TestGarbageTail(t *testing.T) {
 // A line changed after the checkpoint, or forged at the end of a closed log.
 func TestAttackO3OpenRefusesUnsignedChanges(t *testing.T) {
 	c := crashState(t)
-	changed := c.lines[:c.ends[6]] + strings.Replace(c.lines[c.ends[6]:], `"event":"x"`, `"event":"y"`, 1)
+	changed := c.lines[:c.ends[6]] + strings.Replace(c.lines[c.ends[6]:], `"event":"sign_in"`, `"event":"sign_up"`, 1)
 	cfg := c.with(t, changed, c.hashes)
 	if _, err := Open(cfg); !errors.Is(err, ErrTampered) || !strings.Contains(err.Error(), "line 8 (seq 7) was changed") {
 		t.Errorf("open: %v", err)

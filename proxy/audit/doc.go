@@ -14,10 +14,12 @@
 //
 // # What a caller can rely on
 //
-// [Log.Append] returns nil when the record is on disk (fsync; concurrent callers
-// share one). [Log.Allow] does the same for the first of a run of identical
-// allows, and counts the rest; the counts are written once a minute and at Close,
-// so that a crash can lose at most a minute of counting, never the allow itself.
+// [Log.Record] returns nil when the record is on disk (fsync; concurrent callers
+// share one), or counted. What strangers cause and what is refused has a budget, by session,
+// address, network and in all: every record that does not name one of the events that are always a
+// line is in it. [Log.Allow] does the same for what is let through, in runs of identical allows.
+// Counts of allows are written once a minute, of refusals every ten, and all at Close,
+// so that a crash can lose at most that much counting, never the first of a run.
 // Any error means that there is no record, and that the caller must not act as if
 // there were: the answer to the request is 503. After an error the log refuses
 // everything until it has repaired its file (it tries once a second); [Log.Health]

@@ -27,7 +27,11 @@ const (
 // long header into a way of being refused without a trace).
 type limits struct{ text, list int }
 
-var cuts = []limits{{2048, 256}, {256, 32}, {64, 8}, {16, 2}}
+var (
+	cuts = []limits{{2048, 256}, {256, 32}, {64, 8}, {16, 2}}
+	// Nobody has vouched for who causes these, and each of them costs as much disk.
+	briefCuts = []limits{{256, 64}, {64, 8}, {16, 2}}
+)
 
 // body is a Record without what is only known when it is written.
 type body struct {
@@ -39,7 +43,10 @@ type body struct {
 
 // encode returns r as a JSON object without seq, time and count, on one line and
 // in printable characters only.
-func encode(r *Record) ([]byte, error) {
+func encode(r *Record) ([]byte, error) { return encodeWithin(r, cuts) }
+
+// encodeWithin is encode with other cuts.
+func encodeWithin(r *Record, cuts []limits) ([]byte, error) {
 	out, err := marshal(r)
 	if err != nil {
 		return nil, err

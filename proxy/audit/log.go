@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -29,8 +28,9 @@ type Config struct {
 	Key  []byte // 32-byte Ed25519 seed, see NewSeed. A log keeps its key
 
 	CheckpointEvery time.Duration // how often a grown log is signed; default 10 s
-	RepeatEvery     time.Duration // how often counted allows are written; default 1 min
-	MaxRepeats      int           // how many runs of allows are counted at a time; default 16384
+	RepeatEvery     time.Duration // how often counted allows are written; default 1 min, and ten times that for refusals
+	MaxRepeats      int           // how many runs are counted at a time; default 16384
+	CallsPerMinute  int           // different calls and changes of one session that are let through; default 300
 
 	// OnCheckpoint, if set, gets every signed checkpoint, to be kept on another
 	// machine. It is called by the writer and must return at once.
@@ -54,6 +54,7 @@ type Log struct {
 	cfg      Config
 	verifier string
 	repeats  *repeats
+	budget   *budget
 
 	// sick is why nothing can be recorded; nil when all is well. Only the writer
 	// clears it, after it has repaired the file and written to it.
@@ -103,6 +104,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.MaxRepeats <= 0 {
 		c.MaxRepeats = 16384
 	}
+	if c.CallsPerMinute <= 0 {
+		c.CallsPerMinute = 300
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -138,7 +142,7 @@ func Open(cfg Config) (*Log, error) {
 		reopen:   make(chan chan error),
 		stop:     make(chan struct{}),
 	}
-	l.repeats = newRepeats(l, cfg.MaxRepeats)
+	l.repeats, l.budget = newRepeats(l, cfg.MaxRepeats), newBudget(cfg.CallsPerMinute)
 	l.size.Store(s.tree.n)
 	w := &writer{Log: l, store: s}
 	if err := w.begin(cut); err != nil {
@@ -152,32 +156,6 @@ func Open(cfg Config) (*Log, error) {
 		close(writerStop)
 	})
 	return l, nil
-}
-
-// Append writes rec and returns when it is on disk. After an error there may or may
-// not be a record; the caller must behave as if there were none. When ctx ends
-// first, the record may still be written.
-func (l *Log) Append(ctx context.Context, rec Record) error {
-	if s := l.sick.Load(); s != nil {
-		return s.err
-	}
-	b, err := encode(&rec)
-	if err != nil {
-		return err
-	}
-	e := &entry{body: b, at: rec.Time, count: rec.Count, done: make(chan error, 1)}
-	if e.at.IsZero() {
-		e.at = l.cfg.Now()
-	}
-	if err := l.enqueue(false, e); err != nil {
-		return err
-	}
-	select {
-	case err := <-e.done:
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("audit record: %w", context.Cause(ctx))
-	}
 }
 
 // enqueue hands entries to the writer, all or none. Counts that are due are exempt

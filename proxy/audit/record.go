@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"net/netip"
 	"time"
 
 	"sallyport/policy"
@@ -27,9 +28,9 @@ type Record struct {
 	// Incident is the id that a refused person is shown.
 	Incident string `json:"incident"`
 
-	// Count, above 1 or on a line of its own, is how many allows this line stands
-	// for: requests of the same session, address, route, verdict and policy as an
-	// earlier line. Method, path and facts are those of the first. Absent means 1.
+	// Count, above 1 or on a line of its own, is how many requests this line stands
+	// for, beside an earlier line with the same incident or, of allows, the same session,
+	// address, route, verdict and policy. What else it says is that line's. Absent means 1.
 	Count int64 `json:"count,omitempty"`
 
 	Session  string            `json:"session,omitempty"` // the session's public handle, never its cookie
@@ -46,6 +47,10 @@ type Record struct {
 	FactsVersion int `json:"facts_version,omitempty"`
 	// Shadow is what the policy in shadow would have done, if it is not the same.
 	Shadow *Shadow `json:"shadow,omitempty"`
+
+	// What the budget has to know, and the line does not say.
+	Verified bool       `json:"-"` // a passkey has vouched for the session; false is the safe answer
+	Peer     netip.Addr `json:"-"` // who is connected, where the client's address cannot be told
 }
 
 // Shadow is the verdict of a policy that runs beside the one that decides.

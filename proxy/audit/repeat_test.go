@@ -124,9 +124,11 @@ func TestDifferentAllowsAreWrittenAtOnce(t *testing.T) {
 			t.Errorf("change %d was counted as a repeat", i)
 		}
 	}
-	// Method and path do not start a run.
-	base.Method, base.Path = "POST", "/other"
-	mustAllow(t, l, base)
+	// What is only read is one run, wherever it is.
+	for _, method := range []string{"GET", "HEAD", "OPTIONS"} {
+		base.Method, base.Path = method, "/other/"+method
+		mustAllow(t, l, base)
+	}
 	if l.Size() != 9 {
 		t.Errorf("another path started a run")
 	}
@@ -299,54 +301,6 @@ func BenchmarkAllowRepeat(b *testing.B) {
 			}
 		}
 	})
-}
-
-// Whoever knocks all night from a blocked address gets one line and a count, and is
-// told one incident, under which all of it is found.
-func TestRepeatedBlocksOfNobody(t *testing.T) {
-	cfg := testConfig(t)
-	l := mustOpen(t, cfg)
-	blocked := Record{Event: "access", IP: "175.45.176.10", Route: "treasury", Action: "block", Rules: []string{"embargoed"}, Policy: "p1", Incident: "FIRST-00001"}
-	for range 1000 {
-		mustAllow(t, l, blocked)
-	}
-	incident, known, err := l.RepeatRefusal(SameAs(&blocked))
-	if incident != "FIRST-00001" || !known || err != nil {
-		t.Errorf("%q, %v, %v", incident, known, err)
-	}
-	other := blocked
-	other.IP = "175.45.176.11"
-	mustAllow(t, l, other)
-	other.Rules = []string{"tor"}
-	mustAllow(t, l, other)
-	// An allow that belongs to nobody is never collapsed: it should not exist.
-	stray := allowed("")
-	mustAllow(t, l, stray)
-	mustAllow(t, l, stray)
-	mustClose(t, l)
-	wantCounts(t, cfg, 0, 0, 0, 0, 0, 1000)
-}
-
-// One client is one run of refusals, however many addresses it has.
-func TestRunsOfRefusalsByClient(t *testing.T) {
-	for _, c := range []struct {
-		action, one, other string
-		same               bool
-	}{
-		{"block", "2001:db8:0:1::1", "2001:db8:0:1:ffff::9", true},
-		{"step_up", "2001:db8:0:1::1", "2001:db8:0:1:ffff::9", true},
-		{"block", "2001:db8:0:1::1", "2001:db8:0:2::1", false},
-		{"block", "fe80::1%eth0", "fe80::2%eth0", true},
-		{"block", "192.0.2.1", "192.0.2.2", false},
-		{"block", "::ffff:192.0.2.1", "::ffff:192.0.2.2", false},
-		{"block", "unknown", "nonsense", false},
-		{"allow", "2001:db8:0:1::1", "2001:db8:0:1::2", false},
-	} {
-		one, other := Record{Event: "access", IP: c.one, Action: c.action}, Record{Event: "access", IP: c.other, Action: c.action}
-		if got := SameAs(&one) == SameAs(&other); got != c.same {
-			t.Errorf("%s of %s and %s: the same run: %v", c.action, c.one, c.other, got)
-		}
-	}
 }
 
 // An allow that a policy in shadow would not have given is a run of its own, and so is

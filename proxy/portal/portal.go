@@ -71,6 +71,9 @@ type Visit interface {
 	Browser() authn.Browser
 	// Record writes an identity event; it is durable when Record returns.
 	Record(ctx context.Context, event string, j Judgement, detail map[string]string) error
+	// Reference is the incident that the record of an incident is found under: too many of a
+	// kind are one. It is the one that people are told.
+	Reference(incident string) string
 }
 
 // Config is what the pages are made of. Fields are required unless they say otherwise.
@@ -238,6 +241,7 @@ func (p *Portal) fail(w http.ResponseWriter, r *http.Request, v Visit, err error
 			f.Incident = NewIncident()
 			p.Logger.Info("page refused", "code", f.Code, "incident", f.Incident, "path", v.Path())
 		}
+		f.Incident = v.Reference(f.Incident)
 		p.Pages.Refuse(w, r, f)
 		return
 	}

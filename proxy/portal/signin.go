@@ -231,6 +231,6 @@ func (p *Portal) logoutRefused(w http.ResponseWriter, r *http.Request, v Visit, 
 		return err
 	}
 	p.Logger.Warn("back-channel logout refused", "incident", j.Incident, "error", err)
-	writeJSON(w, http.StatusBadRequest, problem{Error: "invalid_request", Message: "The logout token was not accepted.", Incident: j.Incident})
+	writeJSON(w, http.StatusBadRequest, problem{Error: "invalid_request", Message: "The logout token was not accepted.", Incident: v.Reference(j.Incident)})
 	return nil
 }

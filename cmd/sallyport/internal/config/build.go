@@ -219,7 +219,7 @@ func (b *builder) limits() {
 	if l.Header < 4<<10 || l.Header > 1<<20 {
 		b.at("limits.header_bytes", fmt.Sprintf("%d bytes of request header is out of range", l.Header), "4096 to 1048576")
 	}
-	for key, n := range map[string]int64{"connections": l.Connections, "connections_per_client": l.ConnectionsPerClient, "requests": l.Requests, "streams": l.Streams, "streams_per_session": l.StreamsPerSession, "ceremonies_per_minute": l.CeremoniesPerMinute} {
+	for key, n := range map[string]int64{"connections": l.Connections, "connections_per_client": l.ConnectionsPerClient, "requests": l.Requests, "streams": l.Streams, "streams_per_session": l.StreamsPerSession, "ceremonies_per_minute": l.CeremoniesPerMinute, "changes_per_minute": l.ChangesPerMinute} {
 		if n < 1 || n > 10_000_000 {
 			b.at("limits."+key, fmt.Sprintf("%d is out of range", n), "a whole number from 1")
 		}
@@ -227,5 +227,6 @@ func (b *builder) limits() {
 	b.c.Limits = Limits{
 		Header: int(l.Header), Body: l.Body, Connections: int(l.Connections), ConnectionsPerClient: int(l.ConnectionsPerClient),
 		Requests: int(l.Requests), Streams: int(l.Streams), StreamsPerSession: int(l.StreamsPerSession), CeremoniesPerMinute: int(l.CeremoniesPerMinute),
+		ChangesPerMinute: int(l.ChangesPerMinute),
 	}
 }

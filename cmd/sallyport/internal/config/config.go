@@ -131,6 +131,7 @@ type Limits struct {
 	Requests, Streams                 int // at once; more requests wait a moment and then get 503
 	StreamsPerSession                 int // requests and streams of one session at once
 	CeremoniesPerMinute               int // sign-ins and passkey ceremonies of one client or account
+	ChangesPerMinute                  int // different changes and calls of one session, each a line of the audit log
 }
 
 // Route is one protected tool.

@@ -13,7 +13,7 @@ const dataPlane = `
 external_url: http://localhost:8080
 oidc: {issuer: http://127.0.0.1:9100, client_id: sallyport, client_secret_file: secret}
 policy: policy.yaml
-limits: {connections: 10, requests: 5, streams: 7, streams_per_session: 6, ceremonies_per_minute: 3}
+limits: {connections: 10, requests: 5, streams: 7, streams_per_session: 6, ceremonies_per_minute: 3, changes_per_minute: 9}
 access_log: false
 tracing: {endpoint: "http://127.0.0.1:4318", sample: 0.25, headers_file: headers}
 routes:
@@ -62,7 +62,7 @@ func TestDataPlaneOfARoute(t *testing.T) {
 	if got := strings.Join(to, " "); got != "h2c://127.0.0.1:3000 unix:/run/tool.sock http://127.0.0.1:3001" {
 		t.Errorf("to: %s", got)
 	}
-	if c.Limits.Connections != 10 || c.Limits.Requests != 5 || c.Limits.Streams != 7 || c.Limits.StreamsPerSession != 6 || c.Limits.CeremoniesPerMinute != 3 || c.Limits.ConnectionsPerClient != 512 || c.AccessLog {
+	if c.Limits.Connections != 10 || c.Limits.Requests != 5 || c.Limits.Streams != 7 || c.Limits.StreamsPerSession != 6 || c.Limits.CeremoniesPerMinute != 3 || c.Limits.ChangesPerMinute != 9 || c.Limits.ConnectionsPerClient != 512 || c.AccessLog {
 		t.Errorf("%+v", c.Limits)
 	}
 	if x := c.Tracing; x == nil || x.Endpoint != "http://127.0.0.1:4318/v1/traces" || x.Sample != 0.25 || len(x.Headers) != 2 || x.Headers["Api-Key"] != "a:b" {

@@ -97,6 +97,7 @@ type file struct {
 		Streams              int64 `yaml:"streams"`
 		StreamsPerSession    int64 `yaml:"streams_per_session"`
 		CeremoniesPerMinute  int64 `yaml:"ceremonies_per_minute"`
+		ChangesPerMinute     int64 `yaml:"changes_per_minute"`
 	} `yaml:"limits"`
 	Routes []fileRoute `yaml:"routes"`
 }
@@ -183,6 +184,7 @@ func defaults() file {
 	f.Limits.Streams = 16_384
 	f.Limits.StreamsPerSession = 512
 	f.Limits.CeremoniesPerMinute = 30
+	f.Limits.ChangesPerMinute = 300
 	f.HSTSMaxAge = 365 * 24 * time.Hour
 	f.AccessLog = true
 	return f

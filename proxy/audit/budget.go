@@ -1,0 +1,218 @@
+package audit
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+
+	"sallyport/policy"
+)
+
+// class is who has caused a record: what decides how much of the log it may fill.
+type class string
+
+const (
+	// trusted records are always a line: what is let through, and what gives or takes
+	// a credential, a session or a policy.
+	trusted class = ""
+	// verified people are named, so that one of them can fill no more than a known part.
+	verified class = "verified"
+	// signedIn people have a password, or somebody's password, and no passkey.
+	signedIn class = "signed_in"
+	// nobody is everybody else.
+	nobody class = "nobody"
+	// highRisk has a reserve of its own: it must not be for an attacker to choose that
+	// what matters most is only counted, by spending the budget first.
+	highRisk class = "high_risk"
+)
+
+// always are the events that are a line each, whoever causes them: what gives or takes
+// a credential, a session or a policy. All of them need more than a request: a sign-in at the provider,
+// a ticket, an assertion, a signed token, or the machine. An event that is not named
+// here is in the budget: who adds one, and does not think of it, adds no way to fill the disk.
+var always = map[string]bool{
+	"sign_in": true, "handoff": true, "step_up": true, "sign_out": true, "session_ended": true, "backchannel_logout": true,
+	"enroll_verified": true, "enroll": true, "passkey_remove": true, "passkey_removed": true,
+	"policy_applied": true, "policy_forced": true, "policy_rolled_back": true, "policy_refused": true,
+	"data_applied": true, "data_forced": true, "data_refused": true, "handoff_confirmed": true,
+	EventRepaired: true, EventRecovered: true,
+}
+
+// operatorPrefix begins the events of commands, which need the store's file.
+const operatorPrefix = "operator."
+
+func classOf(r *Record) class {
+	letThrough := (r.Event == "access" || r.Event == "message") && r.Action == policy.Allow.String()
+	switch {
+	case always[r.Event], letThrough, len(r.Event) > len(operatorPrefix) && r.Event[:len(operatorPrefix)] == operatorPrefix:
+		return trusted
+	case r.Detail["risk"] == "high":
+		return highRisk
+	case r.Session == "":
+		return nobody
+	case !r.Verified:
+		return signedIn
+	}
+	return verified
+}
+
+// scope is what a bucket of the budget is kept for.
+type scope string
+
+const (
+	bySession scope = "session"
+	byPerson  scope = "person"
+	byClient  scope = "address" // an IPv4 address, an IPv6 /64
+	byNetwork scope = "network" // an IPv4 /24, an IPv6 /48
+	inAll     scope = "all"
+)
+
+// rate is how many lines a bucket pays for.
+type rate struct {
+	scope   scope
+	burst   float64 // at once
+	perHour float64
+}
+
+// rates are the budgets, from narrow to wide. README.md has what they come to in bytes.
+var rates = map[class][]rate{
+	nobody:   {{byClient, 20, 60}, {byNetwork, 200, 300}, {inAll, 2000, 1800}},
+	signedIn: {{bySession, 30, 60}, {byClient, 60, 120}, {byNetwork, 300, 600}, {inAll, 2000, 1800}},
+	verified: {{bySession, 60, 360}, {byPerson, 240, 1440}},
+	highRisk: {{byPerson, 20, 60}, {byClient, 20, 60}, {byNetwork, 100, 120}, {inAll, 500, 600}},
+}
+
+// bucket pays for lines. It goes below zero for counts, which are always written.
+type bucket struct {
+	rate *rate
+	left float64
+	at   time.Time
+}
+
+func (b *bucket) fill(now time.Time) {
+	if d := now.Sub(b.at); d > 0 {
+		b.left, b.at = min(b.rate.burst, b.left+d.Hours()*b.rate.perHour), now
+	}
+}
+
+// bucketKey is one bucket. Text is a handle, an address or a network.
+type bucketKey struct {
+	class class
+	scope scope
+	text  string
+}
+
+// maxBuckets bounds the memory: 200 bytes each. One that is forgotten starts anew, full: who has so
+// many addresses, or sessions, is held by the wider buckets, of which there are few.
+const maxBuckets = 16384
+
+type budget struct {
+	mu      sync.Mutex
+	buckets map[scope]map[bucketKey]*bucket
+	calls   []rate // of verified sessions: new calls and changes
+	visits  []rate // of verified sessions: new addresses, routes and rules
+}
+
+func newBudget(callsPerMinute int) *budget {
+	n := float64(callsPerMinute)
+	return &budget{
+		buckets: map[scope]map[bucketKey]*bucket{},
+		calls:   []rate{{bySession, 5 * n, 60 * n}, {byPerson, 20 * n, 240 * n}},
+		visits:  []rate{{bySession, 600, 3600}, {byPerson, 2400, 14400}},
+	}
+}
+
+// take pays for one line from every bucket of rs, or from none. over is the
+// narrowest bucket that is empty.
+func (b *budget) take(c class, rs []rate, r *Record, now time.Time) (paid []*bucket, over *bucketKey) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i := range rs {
+		key, ok := keyOf(c, rs[i].scope, r)
+		if !ok {
+			continue
+		}
+		k := b.get(key, &rs[i], now)
+		if k.fill(now); k.left < 1 {
+			return nil, &key
+		}
+		paid = append(paid, k)
+		if c == highRisk && rs[i].scope == byPerson {
+			// What is known to concern one person is not for strangers to drown.
+			break
+		}
+	}
+	for _, k := range paid {
+		k.left--
+	}
+	return paid, nil
+}
+
+// charge takes a count from what paid for the first line.
+func (b *budget) charge(paid []*bucket) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, k := range paid {
+		k.left = max(k.left-1, -k.rate.burst)
+	}
+}
+
+func (b *budget) get(key bucketKey, r *rate, now time.Time) *bucket {
+	m := b.buckets[key.scope]
+	if m == nil {
+		m = map[bucketKey]*bucket{}
+		b.buckets[key.scope] = m
+	}
+	k := m[key]
+	if k == nil {
+		if len(m) >= maxBuckets {
+			for other := range m { // in no order: it is not for a sprayer to choose which
+				delete(m, other)
+				break
+			}
+		}
+		k = &bucket{rate: r, left: r.burst, at: now}
+		m[key] = k
+	}
+	return k
+}
+
+// keyOf is the bucket of a scope that a record is paid from; false if there is none.
+func keyOf(c class, s scope, r *Record) (bucketKey, bool) {
+	key := bucketKey{class: c, scope: s}
+	switch s {
+	case bySession:
+		key.text = r.Session
+	case byPerson:
+		key.text = r.User
+	case byClient:
+		key.text = networkOf(r, 32, 64)
+	case byNetwork:
+		key.text = networkOf(r, 24, 48)
+	default:
+		return key, true
+	}
+	return key, key.text != ""
+}
+
+// networkOf is the network that a record's client is in. A client whose address cannot
+// be told is as one with all others that the same peer brings: behind a proxy that names
+// none, that is all of them.
+func networkOf(r *Record, bits4, bits6 int) string {
+	addr, err := netip.ParseAddr(r.IP)
+	if err != nil {
+		if addr = r.Peer; !addr.IsValid() {
+			return "unknown"
+		}
+	}
+	addr = addr.WithZone("").Unmap()
+	bits := bits6
+	if addr.Is4() {
+		bits = bits4
+	}
+	if bits == addr.BitLen() {
+		return addr.String()
+	}
+	network, _ := addr.Prefix(bits) // an error is for other lengths
+	return network.String()
+}

@@ -1,0 +1,316 @@
+package audit
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"sallyport/policy"
+)
+
+// budgetLog is a log whose counts are written when the test says so.
+func budgetLog(t testing.TB) (*Log, Config, *clock) {
+	t.Helper()
+	c := new(clock)
+	cfg := testConfig(t)
+	cfg.Now = c.now
+	return mustOpen(t, cfg), cfg, c
+}
+
+func mustRecord(t testing.TB, l *Log, rec Record) string {
+	t.Helper()
+	incident, err := l.Record(context.Background(), rec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return incident
+}
+
+// hour lets time go by as it would, and returns by how much the file grew.
+func hour(t testing.TB, l *Log, cfg Config, c *clock, each func(minute int)) int64 {
+	t.Helper()
+	before := sizeOf(t, cfg)
+	for minute := range 60 {
+		each(minute)
+		c.add(time.Minute)
+		l.repeats.sweep(c.now(), false)
+	}
+	return sizeOf(t, cfg) - before
+}
+
+func sizeOf(t testing.TB, cfg Config) int64 {
+	t.Helper()
+	info, err := os.Stat(cfg.File)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
+}
+
+// refusal is as long as a stranger can make one: with every text as long as the
+// server reads, and a rich configuration behind it.
+func refusal(event, ip string, i int) Record {
+	long := strings.Repeat("\u2028é\"", 400)
+	f := policy.Facts{
+		IP:      policy.IP{Address: ip, Version: 4, Country: "KP", ASN: 64500, Org: "Example Hosting Services Incorporated"},
+		Request: policy.Request{Method: "GET", Host: "treasury.example.com", Path: fmt.Sprint("/", i, long), Route: "treasury", UserAgent: long},
+	}
+	rec := Record{
+		Event: event, IP: ip, Country: "KP", ASN: 64500, Route: "treasury", Action: "block", Rules: []string{"embargoed-country", "hosting", "baseline.sign-in"},
+		Reasons: []string{"no business with that country", "nobody works in a data centre", "sign in first"}, Policy: strings.Repeat("a", 64),
+		Incident: fmt.Sprintf("%05d-%05d", i%100000, i/100000), Method: "GET", Host: f.Request.Host, Path: f.Request.Path, Facts: &f,
+		Detail: map[string]string{"reason": "malformed", "target": f.Request.Path, "host": long},
+	}
+	for s := range 8 {
+		rec.Data = append(rec.Data, DataSource{Name: fmt.Sprint("source-", s), SHA256: strings.Repeat("b", 64), AgeHours: 12})
+	}
+	return rec
+}
+
+// strangersEvents are what is refused to somebody who has no passkey in hand, and one that nobody has
+// thought of yet.
+var strangersEvents = []string{
+	"access", "message", "bad_request", "sign_in_refused", "step_up_refused", "enroll_refused", "ticket_refused", "sign_in_failed", "step_up_failed",
+	"enroll_failed", "no_passkey", "handoff_refused", "cross_site_refused", "backchannel_logout_refused", "added_next_year",
+}
+
+// No event that strangers cause is a line for each request, through whichever door.
+func TestAttackEveryRefusalIsInTheBudget(t *testing.T) {
+	for _, event := range strangersEvents {
+		for who, change := range map[string]func(*Record, int){
+			"one address":                  func(r *Record, _ int) { r.IP = "198.51.100.7" },
+			"changing /64s":                func(r *Record, i int) { r.IP = fmt.Sprintf("2001:db8:1:%x::1", i) },
+			"changing /48s":                func(r *Record, i int) { r.IP = fmt.Sprintf("2001:db8:%x::1", i) },
+			"an address that is not told":  func(r *Record, _ int) { r.IP, r.Peer = "", netip.MustParseAddr("10.0.0.1") },
+			"no address and no peer":       func(r *Record, _ int) { r.IP = "" },
+			"a session without a passkey":  func(r *Record, _ int) { r.Session, r.User = "s", "mallory@example.com" },
+			"sessions without a passkey":   func(r *Record, i int) { r.Session, r.User = fmt.Sprint("s", i), "mallory@example.com" },
+			"a session and many addresses": func(r *Record, i int) { r.Session, r.IP = "s", fmt.Sprintf("2001:db8:%x::1", i) },
+			"somebody verified":            func(r *Record, _ int) { r.Session, r.User, r.Verified = "s", "alice@example.com", true },
+			"sessions of one person":       func(r *Record, i int) { r.Session, r.User, r.Verified = fmt.Sprint("s", i), "alice@example.com", true },
+			"what is called high risk":     func(r *Record, _ int) { r.Detail = map[string]string{"risk": "high"} },
+			"high risk, one person": func(r *Record, i int) {
+				r.Detail, r.User, r.Session = map[string]string{"risk": "high"}, "eve@example.com", fmt.Sprint(i)
+			},
+		} {
+			t.Run(event+" by "+who, func(t *testing.T) {
+				l, _, _ := budgetLog(t)
+				const n = 2100
+				incidents := map[string]bool{}
+				for i := range n {
+					rec := Record{Event: event, IP: "198.51.100.7", Action: "block", Path: fmt.Sprint("/", i), Incident: fmt.Sprint("I-", i), Detail: map[string]string{"code": fmt.Sprint(i)}}
+					change(&rec, i)
+					incidents[mustRecord(t, l, rec)] = true
+				}
+				if size := l.Size(); size > 2001 || int(size) != len(incidents) {
+					t.Errorf("%d requests are %d lines under %d incidents", n, size, len(incidents))
+				}
+			})
+		}
+	}
+}
+
+// What is over the budget is counted, under an incident that is in the log, and the log
+// says of what it is a count.
+func TestNothingIsLostOverTheBudget(t *testing.T) {
+	l, cfg, c := budgetLog(t)
+	const n = 5000
+	told := map[string]bool{}
+	for i := range n {
+		rec := Record{Event: "sign_in_refused", IP: fmt.Sprintf("2001:db8:1:%x::1", i), Action: "block", Path: "/.sallyport/sign-in", Incident: fmt.Sprint("I-", i)}
+		told[mustRecord(t, l, rec)] = true
+	}
+	c.add(10 * time.Minute)
+	l.repeats.sweep(c.now(), false)
+	var sum int64
+	counted := false
+	for line := range Read(cfg.File) {
+		r := line.Record
+		sum += max(1, r.Count)
+		delete(told, r.Incident)
+		if r.Count > 0 {
+			counted = true
+			if r.Facts != nil || r.Path != "" || r.Detail["counted_by"] != "network" || r.Detail["counted_for"] != "2001:db8:1::/48" || r.Incident == "" {
+				t.Errorf("a count says %+v", r)
+			}
+		}
+	}
+	if sum != n || len(told) > 0 || !counted {
+		t.Errorf("%d of %d are in the log; %d incidents are not", sum, n, len(told))
+	}
+	mustClose(t, l)
+	mustVerify(t, cfg)
+}
+
+// Who spends a budget does not spend that of others, nor that of what matters more.
+func TestOneBudgetDoesNotDrownAnother(t *testing.T) {
+	l, _, _ := budgetLog(t)
+	for i := range 3000 { // all that strangers have
+		mustRecord(t, l, Record{Event: "access", IP: fmt.Sprintf("2001:db8:%x::1", i), Action: "block", Path: fmt.Sprint("/", i)})
+	}
+	for i := range 3000 { // and all of their high risk
+		mustRecord(t, l, Record{Event: "handoff_refused", IP: fmt.Sprintf("2001:db8:%x::1", i), Action: "block", Detail: map[string]string{"risk": "high"}})
+	}
+	for name, rec := range map[string]Record{
+		"high risk about one person": {Event: "step_up_failed", IP: "2001:db8:1::1", Session: "s1", User: "alice@example.com", Detail: map[string]string{"risk": "high"}},
+		"somebody signed in":         {Event: "step_up_refused", IP: "2001:db8:1::1", Session: "s2", User: "bob@example.com", Action: "block"},
+		"somebody verified":          {Event: "access", IP: "2001:db8:1::1", Session: "s3", User: "carol@example.com", Action: "block", Verified: true},
+		"a credential":               {Event: "enroll", IP: "2001:db8:1::1", Session: "s4", User: "dave@example.com", Action: "allow"},
+		"an operator":                {Event: "operator.ticket_create", User: "root"},
+	} {
+		before := l.Size()
+		rec.Incident = name
+		if got := mustRecord(t, l, rec); got != name || l.Size() != before+1 {
+			t.Errorf("%s is no line of its own", name)
+		}
+	}
+}
+
+// What gives or takes a credential is never counted, whoever does it and however often.
+func TestWhatGivesOrTakesIsAlwaysALine(t *testing.T) {
+	l, _, _ := budgetLog(t)
+	n := int64(0)
+	for event := range always {
+		for range 100 {
+			mustRecord(t, l, Record{Event: event, IP: "198.51.100.7", Session: "s", User: "alice@example.com", Incident: "X"})
+			n++
+		}
+	}
+	if l.Size() != n {
+		t.Errorf("%d records are %d lines", n, l.Size())
+	}
+}
+
+// The memory of the budget does not grow with the number of strangers.
+func TestAttackBudgetMemoryIsBounded(t *testing.T) {
+	l, _, c := budgetLog(t)
+	for i := range 3 * maxBuckets {
+		rec := Record{Session: fmt.Sprint(i), IP: netip.AddrFrom4([4]byte{byte(i >> 16), byte(i >> 8), byte(i), 1}).String()}
+		l.budget.take(nobody, rates[nobody][:2], &rec, c.now())
+		l.budget.take(signedIn, rates[signedIn][:2], &rec, c.now())
+	}
+	for scope, m := range l.budget.buckets {
+		if len(m) > maxBuckets {
+			t.Errorf("%d buckets by %s", len(m), scope)
+		}
+	}
+}
+
+// The same refusal is one line, other paths are lines as long as the budget by path lasts.
+func TestNewRefusedPathsAreLines(t *testing.T) {
+	l, cfg, _ := budgetLog(t)
+	rec := Record{Event: "access", Session: "s", User: "alice@example.com", IP: "198.51.100.7", Verified: true, Action: "block", Rules: []string{"x"}, Method: "GET"}
+	for i := range 1000 {
+		rec.Path, rec.Incident = "/polled", fmt.Sprint("I-", i)
+		if got := mustRecord(t, l, rec); got != "I-0" {
+			t.Fatalf("repeat %d has the incident %s", i, got)
+		}
+	}
+	for _, path := range []string{"/backup.sql", "/.git/config"} {
+		rec.Path, rec.Incident = path, path
+		mustRecord(t, l, rec)
+	}
+	var paths []string
+	for line := range Read(cfg.File) {
+		paths = append(paths, line.Record.Path)
+	}
+	if fmt.Sprint(paths) != "[/polled /backup.sql /.git/config]" {
+		t.Errorf("%v", paths)
+	}
+}
+
+// Each change that somebody makes is a line by its method and path; the same one again is
+// counted; padding makes no two paths one.
+func TestChangesAreLinesOfTheirOwn(t *testing.T) {
+	l, cfg, _ := budgetLog(t)
+	rec := allowed("s1")
+	pad := "/" + strings.Repeat("x", 1000) + "/"
+	do := func(method, path string) {
+		rec.Method, rec.Path = method, path
+		mustAllow(t, l, rec)
+	}
+	do("GET", "/harmless")
+	do("POST", "/withdraw/1000000")
+	do("DELETE", "/users/7")
+	do("GET", "/other")
+	do("HEAD", "/other")
+	do("POST", "/withdraw/1000000")
+	do("PROPPATCH", "/dav")
+	do("FROBNICATE", "/dav")
+	do("POST", pad+"1")
+	do("POST", pad+"2")
+	var got []string
+	for line := range Read(cfg.File) {
+		got = append(got, line.Record.Method+" "+line.Record.Path[:min(len(line.Record.Path), 20)])
+	}
+	want := []string{"GET /harmless", "POST /withdraw/1000000", "DELETE /users/7", "PROPPATCH /dav", "FROBNICATE /dav", "POST " + pad[:20], "POST " + pad[:20]}
+	if len(want[1]) > 25 {
+		want[1] = want[1][:25]
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	mustClose(t, l)
+	var sum int64
+	for _, n := range counts(t, cfg) {
+		sum += max(1, n)
+	}
+	if sum != 10 {
+		t.Errorf("%d of 10 requests are in the log", sum)
+	}
+}
+
+// Changes are bounded by session, and not for others.
+func TestAttackChangesFillTheLog(t *testing.T) {
+	l, _, c := budgetLog(t)
+	change := func(session string, i int) error {
+		rec := allowed(session)
+		rec.User, rec.Method, rec.Path = session, "POST", fmt.Sprint("/", i)
+		return l.Allow(t.Context(), rec)
+	}
+	refused := 0
+	for i := range 2000 {
+		if err := change("s1", i); err == ErrManyCalls {
+			refused++
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if refused != 500 {
+		t.Errorf("%d of 2000 different changes were refused", refused)
+	}
+	if err := change("s1", 7); err != nil {
+		t.Errorf("a change that was made before: %v", err)
+	}
+	if err := change("s2", 1); err != nil {
+		t.Errorf("somebody else: %v", err)
+	}
+	read := allowed("s1")
+	read.User = "s1"
+	if err := l.Allow(t.Context(), read); err != nil {
+		t.Errorf("what is only read: %v", err)
+	}
+	c.add(time.Second)
+	if err := change("s1", 9999); err != nil {
+		t.Errorf("a second later: %v", err)
+	}
+}
+
+// A cookie that comes from ever new addresses cannot fill the log with what it is let through to.
+func TestAttackAllowsFromChangingAddressesFillTheLog(t *testing.T) {
+	l, _, _ := budgetLog(t)
+	for i := range 2000 {
+		rec := allowed("s1")
+		rec.IP, rec.Method = fmt.Sprintf("2001:db8::%x", i), "GET"
+		if err := l.Allow(t.Context(), rec); err != nil && err != ErrManyCalls {
+			t.Fatal(err)
+		}
+	}
+	if l.Size() != 600 {
+		t.Errorf("%d lines", l.Size())
+	}
+}

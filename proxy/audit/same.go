@@ -1,0 +1,94 @@
+package audit
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"sallyport/policy"
+)
+
+// Same identifies a run: requests with the same value are one line with a count.
+type Same struct {
+	Session string
+	IP      string
+	Route   string
+	Policy  string
+	// Decision tells verdicts apart: "allow", and whatever rules are named with it.
+	Decision string
+	// Method and Path are those of a request that may change something, or becomes a
+	// connection on which that can be done, and of whatever is refused, so that each is in the log by
+	// itself. What is only read has neither: a person who looks at a hundred pages is one line.
+	Method, Path string
+}
+
+// Safe reports whether a method asks for nothing but an answer (RFC 9110, 9.2.1). Methods
+// that it does not know, WebDAV's among them, are taken for changes.
+func Safe(method string) bool {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		return true
+	}
+	return false
+}
+
+// maxKey is how much of a path a run remembers as it is.
+const maxKey = 256
+
+// KeyPath is a path as it stands in Same: a long one is told apart by its digest,
+// so that padding makes no two of them one, and runs stay small.
+func KeyPath(path string) string {
+	if len(path) <= maxKey {
+		return path
+	}
+	sum := sha256.Sum256([]byte(path))
+	return path[:maxKey/2] + hex.EncodeToString(sum[:])
+}
+
+// SameAs is the run that an allow belongs to, as Allow sees it.
+func SameAs(rec *Record) Same {
+	k := Same{Session: rec.Session, IP: rec.IP, Route: rec.Route, Policy: rec.Policy, Decision: decisionOf(rec)}
+	if rec.Method != "" && !Safe(rec.Method) || rec.Detail["upgrade"] != "" || rec.Detail["rpc_methods"] != "" {
+		k.Method, k.Path = rec.Method, KeyPath(rec.Path)
+	}
+	return k
+}
+
+// refusalOf is the run of a refusal, with all that it says. Strangers have as many
+// of these as the budget pays for.
+func refusalOf(rec *Record) Same {
+	return Same{
+		Session: rec.Session, IP: networkOf(rec, 32, 64), Route: rec.Route, Policy: rec.Policy,
+		Decision: decisionOf(rec), Method: cmp.Or(rec.Method, "-"), Path: KeyPath(rec.Path),
+	}
+}
+
+// overOf is the run of what a bucket does not pay for: all that are one kind of event.
+func overOf(rec *Record, key bucketKey) Same {
+	return Same{Decision: fmt.Sprintf("over %s %s %q %q", key.class, key.scope, rec.Event, rec.Action), IP: key.text}
+}
+
+func decisionOf(rec *Record) string {
+	if len(rec.Rules) == 0 && len(rec.Reported) == 0 && rec.Shadow == nil && rec.Event == "access" && rec.Action == policy.Allow.String() && len(rec.Detail) == 0 {
+		return rec.Action
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%q %q %q", rec.Event, rec.Action, rec.Rules)
+	for _, name := range slices.Sorted(maps.Keys(rec.Detail)) {
+		if name != "peer" { // its port is another one for each connection
+			fmt.Fprintf(&b, " %q %q", name, KeyPath(rec.Detail[name]))
+		}
+	}
+	for _, r := range rec.Reported {
+		fmt.Fprintf(&b, " %q %s %d", r.Rule, r.Action, r.Score)
+	}
+	if s := rec.Shadow; s != nil {
+		fmt.Fprintf(&b, " shadow %q %q %q", s.Policy, s.Action, s.Rules)
+	}
+	return KeyPath(b.String())
+}
