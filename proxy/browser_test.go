@@ -429,6 +429,8 @@ func (b *browser) session(origin string) string {
 	return b.cookies[strings.TrimPrefix(origin, "https://")][b.sessions.CookieName()]
 }
 
+func jsonInto(text string, v any) error { return json.Unmarshal([]byte(text), v) }
+
 func jsonText(v any) string {
 	var s bytes.Buffer
 	_ = json.NewEncoder(&s).Encode(v)
