@@ -118,8 +118,11 @@ func topLevel(r *http.Request, site string) bool {
 	if site == "" || r.Header.Get("Sec-Fetch-Mode") != "navigate" {
 		return false
 	}
+	// Chrome before 80 says "nested-navigate" of frames, and no Dest. A service worker that passes a
+	// navigation on makes it "empty": no page can make a request of this mode, so the worker is
+	// the tool's own, and a frame is held off by the answer's X-Frame-Options.
 	dest := r.Header.Get("Sec-Fetch-Dest")
-	return (dest == "document" || dest == "") && // Chrome before 80 says "nested-navigate" of frames, and no Dest
+	return (dest == "document" || dest == "" || dest == "empty") &&
 		len(r.Header["Sec-Purpose"]) == 0 && len(r.Header["Purpose"]) == 0
 }
 
