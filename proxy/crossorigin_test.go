@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
 
 	"sallyport/proxy"
+	"sallyport/proxy/edge"
 	"sallyport/proxy/upstream"
 )
 
@@ -254,5 +256,23 @@ func TestAllowedOriginCanReadARefusal(t *testing.T) {
 	a := g.browser(home).do(sent{"GET", treasury + "/x", "same-site/cors/empty", partner, nil}.by(g, "alice"))
 	if got := a.Header["Access-Control-Allow-Origin"]; a.StatusCode != 200 || !slices.Equal(got, []string{partner}) || a.Header.Get("Access-Control-Allow-Credentials") != "true" {
 		t.Errorf("%d %v", a.StatusCode, a.Header)
+	}
+}
+
+// The server in front seals every answer but a tool's: what a tool may be framed by is said by the tool.
+func TestOnlyToolsAnswersMayBeFramed(t *testing.T) {
+	g := neighbours(t)
+	server, err := edge.New(edge.Config{Handler: g.gate})
+	g.must(err)
+	for to, want := range map[string]string{treasury + "/": "SAMEORIGIN ", wiki + "/": " ", treasury + "/admin": "DENY frame", "https://elsewhere.example.test/": "DENY frame"} {
+		w := httptest.NewRecorder()
+		server.ServeHTTP(w, sent{"GET", to, "none/navigate/document", "", nil}.by(g, "alice"))
+		policy := ""
+		if strings.Contains(w.Header().Get("Content-Security-Policy"), "frame-ancestors 'none'") {
+			policy = "frame"
+		}
+		if got := w.Header().Get("X-Frame-Options") + " " + policy; got != want {
+			t.Errorf("%s: %d %q", to, w.Code, got)
+		}
 	}
 }

@@ -117,7 +117,7 @@ func (a *app) tellLateStreams(ctx context.Context) {
 }
 
 // redirectServer sends plain http to https, and answers the authority's challenges.
-func (a *app) redirectServer() (*http.Server, error) {
+func (a *app) redirectServer() (*edge.Server, error) {
 	var hosts []string
 	for _, r := range a.config.Routes {
 		hosts = append(hosts, r.From.Hostname())
@@ -127,7 +127,10 @@ func (a *app) redirectServer() (*http.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &http.Server{Handler: handler, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10}, nil
+	return edge.New(edge.Config{
+		Handler: handler, Logger: a.logger, Pace: edge.Pace{Patience: 10 * time.Second},
+		Limits: edge.Limits{HeaderBytes: 16 << 10, HeaderTimeout: 10 * time.Second, IdleTimeout: 30 * time.Second, Exempt: a.config.TrustedProxies},
+	})
 }
 
 // ceremonyLimits bounds how often one client or one person may try something at the

@@ -18,9 +18,9 @@ import (
 	"sallyport/proxy/streams"
 )
 
-// opsServer serves /healthz, /readyz and /metrics, on a port of its own: none of it is
+// opsHandler serves /healthz, /readyz and /metrics, on a port of its own: none of it is
 // reachable through the data port.
-func (a *app) opsServer() *http.Server {
+func (a *app) opsHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", a.readyz)
@@ -33,7 +33,7 @@ func (a *app) opsServer() *http.Server {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), opsCollector{a})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(prometheus.Gatherers{registry, a.registry}, promhttp.HandlerOpts{}))
-	return &http.Server{Handler: knownHosts(a.config.OpsHosts, mux), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+	return knownHosts(a.config.OpsHosts, mux)
 }
 
 // routeStates is what `sallyport routes` prints.

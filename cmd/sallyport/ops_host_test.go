@@ -52,7 +52,7 @@ func TestOpsServerHasTheGuard(t *testing.T) {
 	defer d.closeApp()
 	for _, path := range []string{"/metrics", "/healthz", "/readyz", "/routes", "/debug/pprof/"} {
 		w := httptest.NewRecorder()
-		d.opsServer().Handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://rebound.example.com"+path, nil))
+		d.opsHandler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://rebound.example.com"+path, nil))
 		if w.Code != http.StatusMisdirectedRequest {
 			t.Errorf("%s: %d", path, w.Code)
 		}

@@ -18,7 +18,7 @@ import (
 // ops asks the operator's port.
 func (d *deployment) ops(path string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
-	d.opsServer().Handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://127.0.0.1"+path, nil))
+	d.opsHandler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://127.0.0.1"+path, nil))
 	return w
 }
 

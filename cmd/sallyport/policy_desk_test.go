@@ -118,7 +118,7 @@ func (o oneSession) Load(*http.Request, string) (authn.Session, error) { return 
 
 func (d *deployment) metrics() string {
 	w := httptest.NewRecorder()
-	d.opsServer().Handler.ServeHTTP(w, httptest.NewRequest("GET", "http://localhost/metrics", nil))
+	d.opsHandler().ServeHTTP(w, httptest.NewRequest("GET", "http://localhost/metrics", nil))
 	return w.Body.String()
 }
 

@@ -79,7 +79,13 @@ func (a *app) serve(ctx context.Context, data, ops net.Listener, hangup <-chan o
 		wait()
 		return errors.Join(err, a.close(ctx))
 	}
-	opsServer := a.opsServer()
+	opsServer, err := edge.New(edge.Config{Handler: a.opsHandler(), Logger: a.logger,
+		Limits: edge.Limits{HeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, Exempt: a.config.TrustedProxies}})
+	if err != nil {
+		stopWork()
+		wait()
+		return errors.Join(err, a.close(ctx))
+	}
 	failed := make(chan error, 3)
 	go func() { failed <- dataServer.Serve(data) }()
 	go func() { failed <- opsServer.Serve(ops) }()

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"hash/maphash"
 	"net"
+	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 )
 
 // listener counts connections, in total and by client.
@@ -39,7 +41,7 @@ func (l *listener) Accept() (net.Conn, error) {
 			continue
 		}
 		c.accepted.Add(1)
-		return &conn{Conn: nc, server: l.server, info: new(connInfo)}, nil
+		return &conn{Conn: nc, server: l.server, info: new(connInfo), plain: l.server.config.TLS == nil}, nil
 	}
 }
 
@@ -61,6 +63,15 @@ type conn struct {
 	client  netip.Prefix // invalid: not counted
 	closed  sync.Once
 	info    *connInfo
+	plain   bool // HTTP is spoken on it, not TLS
+}
+
+// Write looks at what is no answer of a handler's.
+func (c *conn) Write(p []byte) (int, error) {
+	if c.plain && !c.info.answering.Load() {
+		return writeSealed(c.Conn, p)
+	}
+	return c.Conn.Write(p)
 }
 
 func (c *conn) Read(p []byte) (int, error) {
@@ -173,18 +184,53 @@ type connInfo struct {
 	once  sync.Once
 	cert  ClientCert
 	hello Fingerprint // written in the handshake
+
+	// answering: what is written on this HTTP/1.1 connection is the answer to a request that our handler has. It
+	// is not from the end of one answer to the next request.
+	answering atomic.Bool
+	h2        *h2Conn // nil: HTTP/1.1; set before there is a request
 }
 
 type connInfoKey struct{}
 
 // withConnInfo gives requests what their connection has found out.
 func withConnInfo(ctx context.Context, c net.Conn) context.Context {
-	if t, ok := c.(*tls.Conn); ok {
-		c = t.NetConn()
-	}
-	info := new(connInfo)
-	if own, ok := c.(*conn); ok {
-		info = own.info
+	info := infoOf(c)
+	if info == nil {
+		info = new(connInfo)
 	}
 	return context.WithValue(ctx, connInfoKey{}, info)
+}
+
+// infoOf finds what is known of a connection that net/http has; nil if it is not of ours.
+func infoOf(c net.Conn) *connInfo {
+	switch v := c.(type) {
+	case *tlsConn:
+		return v.info
+	case *conn:
+		return v.info
+	case *tls.Conn:
+		if own, ok := v.NetConn().(*conn); ok {
+			return own.info
+		}
+	}
+	return nil
+}
+
+// idle notes that an HTTP/1.1 connection has sent its answer to the last byte.
+func idle(c net.Conn, state http.ConnState) {
+	if state == http.StateIdle {
+		if info := infoOf(c); info != nil {
+			info.answering.Store(false)
+		}
+	}
+}
+
+// takes notes that our handler answers the request behind w.
+func (i *connInfo) takes(w http.ResponseWriter) {
+	if i.h2 != nil {
+		i.h2.serve(streamOf(w))
+		return
+	}
+	i.answering.Store(true)
 }

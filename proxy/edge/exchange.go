@@ -26,6 +26,7 @@ type exchange struct {
 	// writing it has not touched the network.
 	unflushed int
 	headed    bool // the final header is out
+	forwarded bool // it is a tool's
 
 	mu       sync.Mutex
 	done     bool // the handler has returned, or has detached the connection
@@ -107,6 +108,9 @@ func (x *exchange) head(status int) {
 	}
 	x.headed = true
 	h := x.Header()
+	if !x.forwarded {
+		seal(h)
+	}
 	if streams(h.Get("Content-Type")) {
 		x.Stream()
 	}

@@ -25,6 +25,8 @@ type Server struct {
 	hijacked  sync.Map // *exchange -> net.Conn
 
 	clients  *clientCounts
+	h2       *h2Listener // nil: no TLS
+	serveH2  sync.Once
 	streams  atomic.Int64
 	handlers atomic.Int64 // those on hijacked connections too, which http.Server forgets
 	counts   counters
@@ -57,6 +59,7 @@ func New(c Config) (*Server, error) {
 		},
 		ErrorLog:    slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug),
 		ConnContext: withConnInfo,
+		ConnState:   idle,
 		// net/http would answer "OPTIONS *" by itself, past the handler.
 		DisableGeneralOptionsHandler: true,
 	}
@@ -64,6 +67,10 @@ func New(c Config) (*Server, error) {
 	s.http.Protocols.SetHTTP2(c.TLS != nil)
 	if c.TLS != nil {
 		s.http.TLSConfig = c.TLS.Clone()
+		s.h2 = newH2Listener()
+		if err := s.serveHTTP2(); err != nil {
+			return nil, fmt.Errorf("edge: %w", err)
+		}
 	}
 	return s, nil
 }
@@ -82,7 +89,8 @@ func (s *Server) Serve(ln net.Listener) error {
 	s.mu.Unlock()
 	var err error
 	if s.config.TLS != nil {
-		err = s.http.ServeTLS(l, "", "")
+		s.serveH2.Do(func() { go s.http.Serve(s.h2) })
+		err = s.http.Serve(&tlsListener{l, s})
 	} else {
 		err = s.http.Serve(l)
 	}
@@ -96,6 +104,9 @@ func (s *Server) Serve(ln net.Listener) error {
 // tests of handlers may too.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.handlers.Add(1)
+	if info, ok := r.Context().Value(connInfoKey{}).(*connInfo); ok {
+		info.takes(w)
+	}
 	x := newExchange(s, w, r)
 	defer x.finish()
 	switch {

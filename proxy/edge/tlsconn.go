@@ -1,0 +1,271 @@
+package edge
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// net/http writes its own refusals straight to the connection. To add to them on a
+// TLS connection, one has to stand above TLS; but a *tls.Conn is what net/http recognises HTTP/2 by. So
+// what is accepted is a tlsConn. Its handshake takes place when net/http asks for its
+// state, which it does first and on the connection's own goroutine. A connection that speaks HTTP/2 is then handed
+// to net/http a second time, as the *tls.Conn that it is (h2Listener), and this one ends.
+
+// tlsListener accepts connections that have not shaken hands yet.
+type tlsListener struct {
+	net.Listener
+	server *Server
+}
+
+func (l *tlsListener) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	c := &tlsConn{Conn: tls.Server(nc, l.server.http.TLSConfig), server: l.server, info: new(connInfo)}
+	if own, ok := nc.(*conn); ok {
+		c.info = own.info
+	}
+	return c, nil
+}
+
+// tlsConn is a connection that turns out to speak HTTP/1.1, or to be somebody else's.
+type tlsConn struct {
+	*tls.Conn
+	server *Server
+	info   *connInfo
+	shake  sync.Once
+	gone   atomic.Bool // handed on: nothing here may touch it any more
+	failed atomic.Bool
+}
+
+// ConnectionState shakes hands first. net/http asks for it before it reads.
+func (c *tlsConn) ConnectionState() tls.ConnectionState {
+	c.shake.Do(c.handshake)
+	if c.gone.Load() {
+		return tls.ConnectionState{}
+	}
+	return c.Conn.ConnectionState()
+}
+
+func (c *tlsConn) handshake() {
+	c.Conn.SetDeadline(time.Now().Add(c.server.config.Limits.HeaderTimeout))
+	if err := c.Conn.HandshakeContext(context.Background()); err != nil {
+		c.failed.Store(true)
+		var plain tls.RecordHeaderError
+		if errors.As(err, &plain) && plain.Conn != nil && looksLikeHTTP(plain.RecordHeader) {
+			writeSealed(plain.Conn, []byte("HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nThis port speaks https.\n"))
+			plain.Conn.Close()
+		}
+		c.server.config.Logger.Debug("TLS handshake", "error", err, "peer", c.RemoteAddr().String())
+		return
+	}
+	c.Conn.SetDeadline(time.Time{})
+	switch c.Conn.ConnectionState().NegotiatedProtocol {
+	case "", "http/1.1":
+	case "h2":
+		c.gone.Store(true)
+		c.server.h2.hand(c.Conn)
+	default: // an ACME challenge: the handshake was the answer
+		c.failed.Store(true)
+	}
+}
+
+// looksLikeHTTP is for the first bytes of what should have been a TLS record.
+func looksLikeHTTP(first [5]byte) bool {
+	switch string(first[:]) {
+	case "GET /", "HEAD ", "POST ", "PUT /", "OPTIO":
+		return true
+	}
+	return false
+}
+
+func (c *tlsConn) Read(p []byte) (int, error) {
+	if c.gone.Load() || c.failed.Load() {
+		return 0, io.EOF // the one error that net/http does not answer
+	}
+	return c.Conn.Read(p)
+}
+
+func (c *tlsConn) Write(p []byte) (int, error) {
+	switch {
+	case c.gone.Load() || c.failed.Load():
+		return 0, net.ErrClosed
+	case !c.info.answering.Load():
+		return writeSealed(c.Conn, p)
+	}
+	return c.Conn.Write(p)
+}
+
+func (c *tlsConn) Close() error {
+	if c.gone.Load() {
+		return nil
+	}
+	return c.Conn.Close()
+}
+
+func (c *tlsConn) CloseWrite() error {
+	if c.gone.Load() {
+		return nil
+	}
+	return c.Conn.CloseWrite()
+}
+
+func (c *tlsConn) SetDeadline(t time.Time) error      { return c.limit(c.Conn.SetDeadline, t) }
+func (c *tlsConn) SetReadDeadline(t time.Time) error  { return c.limit(c.Conn.SetReadDeadline, t) }
+func (c *tlsConn) SetWriteDeadline(t time.Time) error { return c.limit(c.Conn.SetWriteDeadline, t) }
+
+func (c *tlsConn) limit(set func(time.Time) error, t time.Time) error {
+	if c.gone.Load() {
+		return nil
+	}
+	return set(t)
+}
+
+// h2Listener hands connections that speak HTTP/2 to net/http.
+type h2Listener struct {
+	conns chan net.Conn
+	over  chan struct{}
+	close sync.Once
+}
+
+func newH2Listener() *h2Listener {
+	return &h2Listener{conns: make(chan net.Conn), over: make(chan struct{})}
+}
+
+func (l *h2Listener) hand(c net.Conn) {
+	select {
+	case l.conns <- c:
+	case <-l.over:
+		c.Close()
+	}
+}
+
+func (l *h2Listener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.over:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *h2Listener) Close() error {
+	l.close.Do(func() { close(l.over) })
+	return nil
+}
+
+func (l *h2Listener) Addr() net.Addr { return &net.TCPAddr{} }
+
+// h2Conn is an HTTP/2 connection above TLS. Header blocks of streams that no handler of ours
+// was told of are net/http's own answers (431, 400). To these it appends what they have to say: fields in
+// literal representation without indexing (RFC 7541 section 6.2.2) change no state of the compression, so that
+// nothing else has to be read or written anew.
+type h2Conn struct {
+	net.Conn
+	tls *tls.Conn
+
+	// served are the streams that our handler has, by half their number. One that was overwritten
+	// by a later stream is taken for net/http's, and says too much rather than too little.
+	served [512]atomic.Uint32
+
+	// The frame that is being written; net/http/2 writes from one goroutine at a time.
+	head [9]byte
+	have int  // bytes of head
+	left int  // bytes of its payload to come
+	own  bool // sealed when they have come
+}
+
+// ConnectionState is what the HTTP/2 server looks for.
+func (c *h2Conn) ConnectionState() tls.ConnectionState { return c.tls.ConnectionState() }
+
+func (c *h2Conn) serve(stream uint32) { c.served[stream/2%uint32(len(c.served))].Store(stream) }
+
+func (c *h2Conn) serves(stream uint32) bool {
+	return c.served[stream/2%uint32(len(c.served))].Load() == stream
+}
+
+const (
+	frameHeaders    = 0x1
+	flagEndHeaders  = 0x4
+	flagPadded      = 0x8
+	minMaxFrameSize = 16 << 10 // every client takes frames of this size
+)
+
+// sealedFields are sealed in HPACK.
+var sealedFields = func() []byte {
+	var b []byte
+	for _, s := range sealed {
+		name := http.CanonicalHeaderKey(s.name)
+		b = append(b, 0, byte(len(name)))
+		for _, c := range []byte(name) {
+			if c >= 'A' && c <= 'Z' {
+				c += 'a' - 'A'
+			}
+			b = append(b, c)
+		}
+		b = append(b, byte(len(s.value))) // shorter than 127
+		b = append(b, s.value...)
+	}
+	return b
+}()
+
+func (c *h2Conn) Write(p []byte) (int, error) {
+	var out []byte // what goes before p[from:], if anything was changed
+	from := 0
+	for i := 0; i < len(p); {
+		if c.left > 0 {
+			n := min(c.left, len(p)-i)
+			i, c.left = i+n, c.left-n
+			if c.left == 0 && c.own {
+				out = append(append(out, p[from:i]...), sealedFields...)
+				from, c.own = i, false
+			}
+			continue
+		}
+		begun := c.have > 0
+		n := copy(c.head[c.have:], p[i:])
+		c.have += n
+		if c.have < len(c.head) { // held back: it may have to be changed
+			out, from, i = append(out, p[from:i]...), i+n, i+n
+			continue
+		}
+		c.have = 0
+		if c.beginFrame() || begun {
+			out = append(append(out, p[from:i]...), c.head[:]...)
+			from = i + n
+		}
+		i += n
+	}
+	if out == nil && from == 0 {
+		return c.Conn.Write(p)
+	}
+	if out = append(out, p[from:]...); len(out) > 0 {
+		if _, err := c.Conn.Write(out); err != nil {
+			return 0, err
+		}
+	}
+	return len(p), nil
+}
+
+// beginFrame looks at the head of a frame, and changes its length if the frame will be sealed.
+func (c *h2Conn) beginFrame() bool {
+	length := int(c.head[0])<<16 | int(c.head[1])<<8 | int(c.head[2])
+	stream := binary.BigEndian.Uint32(c.head[5:]) & (1<<31 - 1)
+	c.left = length
+	c.own = c.head[3] == frameHeaders && c.head[4]&flagEndHeaders != 0 && c.head[4]&flagPadded == 0 &&
+		length > 0 && length+len(sealedFields) <= minMaxFrameSize && !c.serves(stream)
+	if c.own {
+		length += len(sealedFields)
+		c.head[0], c.head[1], c.head[2] = byte(length>>16), byte(length>>8), byte(length)
+	}
+	return c.own
+}
