@@ -12,8 +12,8 @@ import (
 	"sallyport/proxy/clientip"
 )
 
-// H1, H2, H3: whatever a client says about itself, an upstream hears only us.
-func TestAttackH1H2H3ForgedHeaders(t *testing.T) {
+// Whatever a client says about itself, an upstream hears only us.
+func TestAttackForgedHeaders(t *testing.T) {
 	g := newRig(t)
 	b := g.enrolled("alice", home)
 	r := b.request("GET", treasury+"/", "")
@@ -67,8 +67,8 @@ func TestOwnCookiesStayHere(t *testing.T) {
 	}
 }
 
-// H4: a health checker's name opens nothing.
-func TestAttackH4UserAgentsAreNobody(t *testing.T) {
+// A health checker's name opens nothing.
+func TestAttackUserAgentsAreNobody(t *testing.T) {
 	g := newRig(t)
 	for _, agent := range []string{"kube-probe/1.33", "GoogleHC/1.0", "ELB-HealthChecker/2.0", "Consul Health Check", ""} {
 		for _, path := range []string{"/", "/healthz", "/ping", "/ready", "/robots.txt", "/favicon.ico"} {
@@ -84,8 +84,8 @@ func TestAttackH4UserAgentsAreNobody(t *testing.T) {
 	}
 }
 
-// H5, S3: no spelling of a cookie but the genuine one is a session.
-func TestAttackH5S3MalformedCookies(t *testing.T) {
+// No spelling of a cookie but the genuine one is a session.
+func TestAttackMalformedCookies(t *testing.T) {
 	g := newRig(t)
 	b := g.enrolled("alice", home)
 	name, good := g.sessions.CookieName(), b.session(treasury)
@@ -116,8 +116,8 @@ func TestAttackH5S3MalformedCookies(t *testing.T) {
 	}
 }
 
-// I1: without trusted proxies nothing that a header says moves the client.
-func TestAttackI1NobodyIsTrusted(t *testing.T) {
+// Without trusted proxies nothing that a header says moves the client.
+func TestAttackNobodyIsTrusted(t *testing.T) {
 	g, who := crowd(t)
 	who.by["alice"] = somebody("alice", home, "treasury")
 	for _, h := range []http.Header{
@@ -136,8 +136,8 @@ func TestAttackI1NobodyIsTrusted(t *testing.T) {
 	}
 }
 
-// I2: an address that cannot be told is blocked, with a record, wherever it asks.
-func TestAttackI2UnresolvableAddress(t *testing.T) {
+// An address that cannot be told is blocked, with a record, wherever it asks.
+func TestAttackUnresolvableAddress(t *testing.T) {
 	g := newRig(t, func(p *plan) { p.clients = clientip.Config{Trusted: prefixes("10.0.0.0/8")} })
 	for _, chain := range []string{"1.2.3.4, evil, 10.0.0.1", "unknown", "1.2.3.4, 10.0.0.300", "203.0.113.7, fe80::1%eth0", "203.0.113.7,"} {
 		for _, to := range []string{treasury + "/", treasury + "/.sallyport/whoami", login + "/.sallyport/sign-in", login + "/.sallyport/sign-out", wiki + "/nothing"} {
@@ -168,8 +168,8 @@ func TestAttackI2UnresolvableAddress(t *testing.T) {
 	}
 }
 
-// I4: private is a property to be judged, not a reason to skip the judgement.
-func TestAttackI4PrivateAddressesAreJudged(t *testing.T) {
+// Private is a property to be judged, not a reason to skip the judgement.
+func TestAttackPrivateAddressesAreJudged(t *testing.T) {
 	g, who := crowd(t, func(p *plan) {
 		p.policy = "version: 1\nrules:\n  - {name: inside, when: ip.private, then: block}\n"
 	})

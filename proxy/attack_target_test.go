@@ -36,9 +36,9 @@ func (b *browser) raw(text string) answer {
 	return answer{Response: w.Result(), body: w.Body.String(), at: r.RequestURI}
 }
 
-// P1: what could be read in two ways is refused, and recorded; everything else is
+// What could be read in two ways is refused, and recorded; everything else is
 // forwarded exactly as it was judged.
-func TestAttackP1Paths(t *testing.T) {
+func TestAttackAmbiguousPaths(t *testing.T) {
 	g := newRig(t)
 	b := g.enrolled("alice", home)
 	for _, target := range []string{
@@ -77,8 +77,8 @@ func TestAttackP1Paths(t *testing.T) {
 	}
 }
 
-// P2: one name for one host, and no other.
-func TestAttackP2Hosts(t *testing.T) {
+// One name for one host, and no other.
+func TestAttackHostSpellings(t *testing.T) {
 	g := newRig(t)
 	b := g.enrolled("alice", home)
 	for host, status := range map[string]int{
@@ -126,9 +126,9 @@ func TestPlainHTTPIsNotServed(t *testing.T) {
 	}
 }
 
-// O1: nothing of ours but the pages is on the data port, and no route reaches the
+// Nothing of ours but the pages is on the data port, and no route reaches the
 // reserved folder.
-func TestAttackO1ReservedPaths(t *testing.T) {
+func TestAttackReservedPaths(t *testing.T) {
 	g := newRig(t)
 	b := g.enrolled("alice", home)
 	for _, path := range []string{"/metrics", "/debug/pprof/", "/healthz", "/readyz", "/.sallyport/metrics", "/.sallyport/debug/pprof/", "/.sallyport/admin", "/.sallyport/", "/.sallyport", "/.sallyport/assets/", "/.sallyport/callback/x", "/%2esallyport/x"} {
@@ -153,8 +153,8 @@ func TestAttackO1ReservedPaths(t *testing.T) {
 	}
 }
 
-// O3: what strangers write stays inside its field, in the audit log and in ours.
-func TestAttackO3LogInjection(t *testing.T) {
+// What strangers write stays inside its field, in the audit log and in ours.
+func TestAttackLogInjection(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "audit.jsonl")
 	log, err := audit.Open(audit.Config{File: file, Key: bytes.Repeat([]byte{7}, 32)})
 	if err != nil {
@@ -203,8 +203,8 @@ func TestAttackO3LogInjection(t *testing.T) {
 	}
 }
 
-// I5: what the IP data cannot say is a fact for the policy, and not a way past it.
-func TestAttackI5MissingAndStaleData(t *testing.T) {
+// What the IP data cannot say is a fact for the policy, and not a way past it.
+func TestAttackMissingAndStaleData(t *testing.T) {
 	missing := ipintel.Config{Databases: []string{"/nowhere/country.mmdb"}}
 	for _, c := range []struct {
 		name   string

@@ -397,7 +397,7 @@ func (g *Gate) remember(r *http.Request, v *Verdict, purpose string, now time.Ti
 
 // good reports whether m is still what would be found out now. The key names the
 // session and its assertion; that it is indeed theirs is compared all the same, because a
-// memory that is handed to somebody else is the worst there can be (S8).
+// memory that is handed to somebody else is the worst there can be.
 func (m *memo) good(v *Verdict, now time.Time) bool {
 	age := now.Sub(m.made)
 	return m.snapshot == v.snapshot && sameIdentity(&m.session, &v.Session) && age >= 0 &&

@@ -106,8 +106,8 @@ func TestLongAddressesSurviveSignIn(t *testing.T) {
 	}
 }
 
-// O5: without the session store, and without the audit log, nothing gets through.
-func TestAttackO5StoreDown(t *testing.T) {
+// Without the session store, and without the audit log, nothing gets through.
+func TestAttackStoreDown(t *testing.T) {
 	g := newRig(t)
 	b := g.enrolled("alice", home)
 	g.clock.Add(10 * time.Second) // longer than memory is believed without news
@@ -130,7 +130,7 @@ func TestAttackO5StoreDown(t *testing.T) {
 	}
 }
 
-func TestAttackO5AuditDown(t *testing.T) {
+func TestAttackAuditDown(t *testing.T) {
 	g := newRig(t)
 	b := g.enrolled("alice", home)
 	open := func(from string) answer {

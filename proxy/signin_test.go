@@ -25,9 +25,9 @@ func (b *browser) toProvider(returnTo string) answer {
 	return a
 }
 
-// S1: a cookie that was there before is never the session that comes out, and is
+// A cookie that was there before is never the session that comes out, and is
 // worth nothing afterwards.
-func TestAttackS1Fixation(t *testing.T) {
+func TestAttackSessionFixation(t *testing.T) {
 	g := newRig(t)
 	attacker := g.browser(home).enroll("bob")
 	planted := attacker.session(login)
@@ -127,8 +127,8 @@ func TestSignOutEndsEverythingAfterAConfirmation(t *testing.T) {
 	}
 }
 
-// S2: revoked by somebody else, at the next request.
-func TestAttackS2Revoked(t *testing.T) {
+// Revoked by somebody else, at the next request.
+func TestAttackRevokedCookie(t *testing.T) {
 	g := newRig(t)
 	b := g.enrolled("alice", home)
 	if n, err := g.sessions.Revoke(t.Context(), session.Filter{Email: "alice@example.test"}); err != nil || n == 0 {
@@ -149,8 +149,8 @@ func TestSessionsEndByThemselves(t *testing.T) {
 	}
 }
 
-// S4: nobody is sent to a host that is not ours, at any step.
-func TestAttackS4ReturnTo(t *testing.T) {
+// Nobody is sent to a host that is not ours, at any step.
+func TestAttackReturnTo(t *testing.T) {
 	g := newRig(t)
 	b := g.enrolled("alice", home)
 	for _, evil := range []string{
@@ -188,9 +188,9 @@ func TestAttackS4ReturnTo(t *testing.T) {
 	}
 }
 
-// S5: what the signin package refuses ends at a page, with its reason in the audit
+// What the signin package refuses ends at a page, with its reason in the audit
 // log, no session, and a way to start again that leads where the person was going.
-func TestAttackS5RefusedSignIns(t *testing.T) {
+func TestAttackRefusedSignIns(t *testing.T) {
 	for _, c := range []struct {
 		fault authntest.IdPFault
 		code  string
@@ -221,7 +221,7 @@ func TestAttackS5RefusedSignIns(t *testing.T) {
 }
 
 // The state is for one browser, and for one time.
-func TestAttackS5StateIsBoundAndSpent(t *testing.T) {
+func TestAttackStateIsBoundAndSpent(t *testing.T) {
 	g := newRig(t)
 	attacker, victim := g.browser(cafe), g.browser(home)
 	callback := attacker.provider(attacker.toProvider("/.sallyport/account"), "bob")
@@ -238,7 +238,7 @@ func TestAttackS5StateIsBoundAndSpent(t *testing.T) {
 	if a := victim.get(callback); a.StatusCode != 403 {
 		t.Errorf("a second time: %d", a.StatusCode)
 	}
-	// W8: two at once: one session.
+	// Two at once: one session.
 	b := g.browser(home)
 	callback = b.provider(b.toProvider("/.sallyport/account"), "alice")
 	requests := []*http.Request{b.request("GET", callback, ""), b.request("GET", callback, "")}
@@ -265,8 +265,8 @@ func race(b *browser, requests []*http.Request, status int) int {
 	return n
 }
 
-// O5: a provider that does not answer is 503, never a failed sign-in, and says so.
-func TestAttackO5ProviderDown(t *testing.T) {
+// A provider that does not answer is 503, never a failed sign-in, and says so.
+func TestAttackProviderDown(t *testing.T) {
 	g := newRig(t)
 	b := g.browser(home)
 	callback := b.provider(b.toProvider(treasury+"/books"), "alice")

@@ -18,7 +18,7 @@ import (
 	"sallyport/authn/session"
 )
 
-func TestAttackS1CookieSetBeforeSignIn(t *testing.T) {
+func TestAttackCookieSetBeforeSignIn(t *testing.T) {
 	e := newEnv(t)
 	mallory := e.browser()
 	planted := mallory.signIn(signInHost, bob())
@@ -35,7 +35,7 @@ func TestAttackS1CookieSetBeforeSignIn(t *testing.T) {
 	mallory.refused(signInHost)
 }
 
-func TestAttackS1NewTokenAtEachAssertion(t *testing.T) {
+func TestAttackNewTokenAtEachAssertion(t *testing.T) {
 	e := newEnv(t)
 	b := e.browser()
 	s := b.signIn(signInHost, alice())
@@ -54,7 +54,7 @@ func TestAttackS1NewTokenAtEachAssertion(t *testing.T) {
 }
 
 // Somebody who copied the cookie before the assertion gains nothing from it.
-func TestAttackS1FreshnessStaysWithItsToken(t *testing.T) {
+func TestAttackFreshnessStaysWithItsToken(t *testing.T) {
 	e := newEnv(t)
 	b := e.browser()
 	b.signIn(signInHost, alice())
@@ -76,7 +76,7 @@ func TestAttackS1FreshnessStaysWithItsToken(t *testing.T) {
 	b.with(appHost, old).refused(appHost)
 }
 
-func TestAttackS2SignedOutCookieIsDead(t *testing.T) {
+func TestAttackSignedOutCookieIsDead(t *testing.T) {
 	e := newEnv(t)
 	b := e.browser()
 	b.signIn(signInHost, alice())
@@ -96,7 +96,7 @@ func TestAttackS2SignedOutCookieIsDead(t *testing.T) {
 	}
 }
 
-func TestAttackS2RevokedElsewhere(t *testing.T) {
+func TestAttackRevokedElsewhere(t *testing.T) {
 	e := newEnv(t)
 	b := e.browser()
 	s := b.signIn(signInHost, alice())
@@ -116,7 +116,7 @@ func TestAttackS2RevokedElsewhere(t *testing.T) {
 	}
 }
 
-func TestAttackS3TamperedCookie(t *testing.T) {
+func TestAttackTamperedCookie(t *testing.T) {
 	e := newEnv(t)
 	b := e.browser()
 	b.signIn(signInHost, alice())
@@ -170,7 +170,7 @@ func TestAttackS3TamperedCookie(t *testing.T) {
 
 // encoding/base64 skips line breaks. Where the sealed bytes end in a zero, that
 // would make a second spelling of a cookie.
-func TestAttackS3SecondSpelling(t *testing.T) {
+func TestAttackSecondSpelling(t *testing.T) {
 	e := newEnv(t)
 	for {
 		value := e.m.Seal(e.m.CookieName(), [32]byte{1})
@@ -189,7 +189,7 @@ func TestAttackS3SecondSpelling(t *testing.T) {
 	}
 }
 
-func TestAttackS3DuplicateCookie(t *testing.T) {
+func TestAttackDuplicateCookie(t *testing.T) {
 	e := newEnv(t)
 	b := e.browser()
 	b.signIn(signInHost, alice())
@@ -219,7 +219,7 @@ func TestAttackS3DuplicateCookie(t *testing.T) {
 }
 
 // Garbage must not become load on the database.
-func TestAttackS3GarbageDoesNotReachTheStore(t *testing.T) {
+func TestAttackGarbageDoesNotReachTheStore(t *testing.T) {
 	e := newEnv(t)
 	b := e.browser().with(signInHost, strings.Repeat("A", session.SealedLen))
 	keys := e.mem.Calls("Keys")
@@ -234,7 +234,7 @@ func TestAttackS3GarbageDoesNotReachTheStore(t *testing.T) {
 	}
 }
 
-func TestAttackS3TokenOfAnotherHost(t *testing.T) {
+func TestAttackTokenOfAnotherHost(t *testing.T) {
 	e := newEnv(t)
 	b := e.browser()
 	b.signIn(signInHost, alice())
@@ -245,7 +245,7 @@ func TestAttackS3TokenOfAnotherHost(t *testing.T) {
 	b.must(signInHost)
 }
 
-func TestAttackS4ReturnTo(t *testing.T) {
+func TestAttackReturnTo(t *testing.T) {
 	const host = "corp.com"
 	for in, want := range map[string]string{
 		"/":                               "/",
@@ -327,7 +327,7 @@ func TestAttackS4ReturnTo(t *testing.T) {
 }
 
 // A group that is taken away is gone with the refresh that says so, everywhere.
-func TestAttackS7RemovedGroupAndDisabledUser(t *testing.T) {
+func TestAttackRemovedGroupAndDisabledUser(t *testing.T) {
 	e := newEnv(t)
 	b := e.browser()
 	s := b.signInWith(signInHost, session.NewSession{Person: alice(), RefreshToken: "rt-1"})
@@ -362,7 +362,7 @@ func TestAttackS7RemovedGroupAndDisabledUser(t *testing.T) {
 	elsewhere.refused(signInHost)
 }
 
-func TestAttackS7RefreshForAnotherSubjectEndsTheSession(t *testing.T) {
+func TestAttackRefreshForAnotherSubjectEndsTheSession(t *testing.T) {
 	e := newEnv(t)
 	b := e.browser()
 	s := b.signInWith(signInHost, session.NewSession{Person: alice(), RefreshToken: "rt-1"})
@@ -372,7 +372,7 @@ func TestAttackS7RefreshForAnotherSubjectEndsTheSession(t *testing.T) {
 }
 
 // Two people whose identifiers run together, and two cookies, stay apart.
-func TestAttackS8NoSharedIdentity(t *testing.T) {
+func TestAttackNoSharedIdentity(t *testing.T) {
 	e := newEnv(t)
 	people := []authn.Person{
 		{Subject: authn.Subject{Issuer: "a", ID: "bc"}}, {Subject: authn.Subject{Issuer: "ab", ID: "c"}},
@@ -418,7 +418,7 @@ func (l liar) LoadSession(context.Context, session.Digest) (session.Record, sess
 }
 
 // A store that mixes rows up must not hand one person's session to another.
-func TestAttackS8StoreAnswersForAnother(t *testing.T) {
+func TestAttackStoreAnswersForAnother(t *testing.T) {
 	e := newEnv(t)
 	b := e.browser()
 	b.signIn(signInHost, alice())
@@ -441,7 +441,7 @@ func TestAttackS8StoreAnswersForAnother(t *testing.T) {
 	}
 }
 
-func TestAttackW8RaceOfTwoFinishes(t *testing.T) {
+func TestAttackRaceOfTwoFinishes(t *testing.T) {
 	e := newEnv(t)
 	b := e.browser()
 	s := b.signIn(signInHost, alice())
@@ -476,7 +476,7 @@ func TestAttackW8RaceOfTwoFinishes(t *testing.T) {
 }
 
 // Two finishes that both read the session before either writes.
-func TestAttackW8SecondFinishInBetween(t *testing.T) {
+func TestAttackSecondFinishInBetween(t *testing.T) {
 	e := newEnv(t)
 	b := e.browser()
 	s := b.signIn(signInHost, alice())
@@ -501,7 +501,7 @@ func TestAttackW8SecondFinishInBetween(t *testing.T) {
 	b.must(signInHost)
 }
 
-func TestAttackW8AssertionForAnotherSession(t *testing.T) {
+func TestAttackAssertionForAnotherSession(t *testing.T) {
 	e := newEnv(t)
 	b, other := e.browser(), e.browser()
 	b.signIn(signInHost, alice())
@@ -527,7 +527,7 @@ func TestAttackW8AssertionForAnotherSession(t *testing.T) {
 	}
 }
 
-func TestAttackO5StoreDownIsNotNoSession(t *testing.T) {
+func TestAttackStoreDownIsNotNoSession(t *testing.T) {
 	e := newEnv(t)
 	b := e.browser()
 	s := b.signIn(signInHost, alice())
@@ -587,7 +587,7 @@ func garbage(e *env) error {
 
 // A write that happened although its answer was lost: the old state must not be
 // answered from memory.
-func TestAttackO5LostAnswerIsNotTheOldState(t *testing.T) {
+func TestAttackLostAnswerIsNotTheOldState(t *testing.T) {
 	for name, call := range map[string]func(e *env, b *browser, s authn.Session) error{
 		"ReplaceToken, verifying": func(e *env, b *browser, s authn.Session) error {
 			_, err := e.m.Verify(httptest.NewRecorder(), b.request(signInHost), s, e.verification())

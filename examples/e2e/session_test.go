@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// TestAttackS1SessionFixation follows the cookie through a sign-in: whatever a browser
+// TestAttackSessionFixation follows the cookie through a sign-in: whatever a browser
 // had before, it gets something new, and the old value is worth nothing.
-func TestAttackS1SessionFixation(t *testing.T) {
+func TestAttackSessionFixation(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
 	c := newClient(t, s, home)
@@ -59,8 +59,8 @@ func TestAttackS1SessionFixation(t *testing.T) {
 	}
 }
 
-// TestAttackS2CookieAfterSignOut keeps copies of both cookies, and tries them after.
-func TestAttackS2CookieAfterSignOut(t *testing.T) {
+// TestAttackCookieAfterSignOut keeps copies of both cookies, and tries them after.
+func TestAttackCookieAfterSignOut(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
 	c := newClient(t, s, home)
@@ -201,9 +201,9 @@ func TestWhoamiAndChallenges(t *testing.T) {
 	}
 }
 
-// TestAttackO1OperationsFromTheDataPort: what is for the operator answers on the
+// TestAttackOperationsFromTheDataPort: what is for the operator answers on the
 // operator's port only, and that port serves nothing else.
-func TestAttackO1OperationsFromTheDataPort(t *testing.T) {
+func TestAttackOperationsFromTheDataPort(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
 	c := newClient(t, s, home)

@@ -297,7 +297,7 @@ func TestGarbageTail(t *testing.T) {
 }
 
 // A line changed after the checkpoint, or forged at the end of a closed log.
-func TestAttackO3OpenRefusesUnsignedChanges(t *testing.T) {
+func TestAttackOpenRefusesUnsignedChanges(t *testing.T) {
 	c := crashState(t)
 	changed := c.lines[:c.ends[6]] + strings.Replace(c.lines[c.ends[6]:], `"event":"sign_in"`, `"event":"sign_up"`, 1)
 	cfg := c.with(t, changed, c.hashes)

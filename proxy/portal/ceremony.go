@@ -21,7 +21,7 @@ const maxCeremonyBody = passkey.MaxBody + 16<<10
 
 // atHand reports whether the person proved themselves with a passkey just now and
 // from where they are: what changing their passkeys or looking at their account
-// takes. A cookie that was carried off to another network is not enough (W6).
+// takes. A cookie that was carried off to another network is not enough.
 func (p *Portal) atHand(j Judgement) bool {
 	return p.Passkeys.Fresh(j.Session) == nil && j.Facts.Session.VerifiedHere
 }
@@ -213,7 +213,7 @@ func (p *Portal) stepUpFinish(w http.ResponseWriter, r *http.Request, v Visit) e
 	browser := v.Browser()
 	browser.TimeZone = timeZone(c.TimeZone)
 	s, err := p.Sessions.Verify(w, r, j.Session, authn.Verification{At: p.Now(), Addr: j.Facts.IP.Addr, Credential: cred, Browser: browser})
-	if errors.Is(err, session.ErrNoSession) { // another tab won, or the session ended meanwhile (W8)
+	if errors.Is(err, session.ErrNoSession) { // another tab won, or the session ended meanwhile
 		if err := v.Record(r.Context(), "step_up_failed", j, map[string]string{"code": passkey.CodeOvertaken}); err != nil {
 			return err
 		}
@@ -247,7 +247,7 @@ func (p *Portal) ceremonyFailed(r *http.Request, v Visit, j Judgement, event str
 	}
 	p.Logger.Warn("passkey ceremony refused", "event", event, "code", bad.Code, "incident", j.Incident, "error", err)
 	refusal := &Refusal{Status: http.StatusForbidden, Code: bad.Code, Title: "You were not verified", Text: []string{bad.Public}, Incident: j.Incident}
-	if bad.Risk { // it may have blocked the passkey, and so ended sessions (W5)
+	if bad.Risk { // it may have blocked the passkey, and so ended sessions
 		over, err := p.sessionOver(r)
 		if err != nil {
 			return err

@@ -6,7 +6,7 @@ import (
 )
 
 // Cookies that are made anew for each sign-in have names that are not known in advance.
-func TestAttackH1OwnCookiesByPrefix(t *testing.T) {
+func TestAttackOwnCookiesByPrefix(t *testing.T) {
 	o := newOwnCookies([]string{"__Host-sallyport", "__Host-sallyport-flow-*"})
 	request := http.Header{"Cookie": {"theme=dark; __Host-sallyport-flow-AbC=1; sallyport-flow-x=2; SALLYPORT-FLOW-=3; sallyport-flowers=rose; __Secure-sallyport=4"}}
 	o.stripRequest(request)
