@@ -35,6 +35,7 @@ type Policy struct {
 	invariants []Invariant
 
 	nothingAnswers bool // see Asked
+	readsFolded    bool // a rule reads request.path_folded
 }
 
 // rule is one compiled rule.
@@ -42,6 +43,7 @@ type rule struct {
 	name, reason string
 	line         int
 	when, unless *expr.Program // unless may be nil
+	folded       *foldedRule   // nil: it is not about paths
 	routes       []string      // nil: every route
 	action       Action        // Allow for a rule that adds to the score
 	score        int
@@ -220,6 +222,8 @@ func (b *builder) rule(p *Policy, r *ruleSource) rule {
 	out.when = b.expression(p, r.when)
 	out.unless = b.expression(p, r.unless)
 	out.reads = readsOf(p.schema, out.when, out.unless)
+	b.fold(p, &out)
+	p.readsFolded = p.readsFolded || slices.Contains(out.reads.Facts, "request.path_folded")
 	out.causes = slices.Clone(out.reads.causes)
 	if r.again != nil {
 		out.reads.again(p.schema, r.again)

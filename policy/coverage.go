@@ -53,15 +53,17 @@ var unknown = map[string]func(*Facts) bool{
 
 // cover counts one test.
 func (p *Policy) cover(to []RuleCoverage, f *Facts) {
-	k := keyOf(f)
+	k, f := keyOf(f), p.complete(f)
 	scope := p.env.Acquire(f)
 	defer scope.Release()
+	var other readings
+	defer other.release()
 	for i := range p.rules {
 		r := &p.rules[i]
 		if r.notApplicable(k) != "" {
 			continue
 		}
-		matched, err := r.matches(scope)
+		matched, _, err := p.asked(r, f, scope, &other)
 		if matched {
 			to[i].Matched++
 		} else {

@@ -68,6 +68,7 @@ type Condition struct {
 // The verdict is Decide's own, the outcomes come from the same evaluation of the same rules.
 func (p *Policy) Explain(f *Facts) Explanation {
 	e := Explanation{Decision: p.Decide(f)}
+	f = p.complete(f)
 	for _, fact := range p.schema.Facts() {
 		e.Facts = append(e.Facts, FactValue{fact.Name, p.schema.Format(f, fact)})
 	}
@@ -75,8 +76,10 @@ func (p *Policy) Explain(f *Facts) Explanation {
 	e.Baseline = p.explainBaseline(f, s, e.Decision)
 	scope := p.env.Acquire(f)
 	defer scope.Release()
+	var other readings
+	defer other.release()
 	for i := range p.rules {
-		e.Rules = append(e.Rules, p.explainRule(&p.rules[i], s.key, scope, f, e.Decision))
+		e.Rules = append(e.Rules, p.explainRule(&p.rules[i], s.key, scope, &other, f, e.Decision))
 	}
 	return e
 }
@@ -105,7 +108,7 @@ func (p *Policy) explainBaseline(f *Facts, s Partial, d Decision) []RuleOutcome 
 	return out
 }
 
-func (p *Policy) explainRule(r *rule, k key, scope *scope, f *Facts, d Decision) RuleOutcome {
+func (p *Policy) explainRule(r *rule, k key, scope *scope, other *readings, f *Facts, d Decision) RuleOutcome {
 	out := RuleOutcome{Name: r.name, Line: r.line, Action: r.action, Score: r.score, Require: r.require, Report: r.report, When: r.when.Text()}
 	if r.action == StepUp {
 		out.MaxAge = r.maxAge
@@ -130,9 +133,18 @@ func (p *Policy) explainRule(r *rule, k key, scope *scope, f *Facts, d Decision)
 		out.Outcome, out.Why = OutcomeNotApplicable, why
 		return out
 	}
-	matched, err := r.matches(scope)
-	out.Conditions = conditions(scope, "when", r.when)
-	when, _ := r.when.Eval(scope)
+	matched, path, err := p.asked(r, f, scope, other)
+	whenProgram, unlessProgram := r.when, r.unless
+	if path != "" { // what is shown is the reading in which it matched
+		whenProgram, unlessProgram = r.folded.when, r.folded.unless
+		for _, o := range other.all {
+			if o.path == path {
+				scope = o.scope
+			}
+		}
+	}
+	out.Conditions = conditions(scope, "when", whenProgram)
+	when, _ := whenProgram.Eval(scope)
 	switch {
 	case !matched && when:
 		out.Outcome, out.Why = OutcomeExcepted, "its unless holds"
@@ -141,8 +153,11 @@ func (p *Policy) explainRule(r *rule, k key, scope *scope, f *Facts, d Decision)
 	default:
 		out.Outcome, out.Why = p.outcome(r, k, f, d)
 	}
+	if path != "" {
+		out.Why = strings.TrimPrefix(out.Why+"; ", "; ") + "it matches the path as " + path + ", which some tools take it for"
+	}
 	if r.unless != nil && (when || err != nil) {
-		out.Conditions = append(out.Conditions, conditions(scope, "unless", r.unless)...)
+		out.Conditions = append(out.Conditions, conditions(scope, "unless", unlessProgram)...)
 	}
 	if err != nil {
 		out.Why = strings.TrimPrefix(out.Why+"; ", "; ") + "it could not be evaluated, so it counts as matching: " + err.Error()

@@ -90,6 +90,7 @@ var factDocs = map[string]string{
 	"request.method":                "is the HTTP method from the request line.",
 	"request.host":                  "is the canonical host, without port.",
 	"request.path":                  "is the canonical path, the one that is forwarded.",
+	"request.path_folded":           "is Path as tools read it that do not care about case: see Paths in the policy reference. Rules over either are asked about both.",
 	"request.user_agent":            "is the User-Agent header, cut at 512 bytes. Anybody can send anything here.",
 	"request.websocket":             "is true for a WebSocket handshake.",
 	"request.rpc_methods":           "are the JSON-RPC methods that the request, or a message inside its WebSocket, calls. Only on routes with `rpc: jsonrpc`.",

@@ -238,6 +238,8 @@ type Request struct {
 	Host string `cel:"host" json:"host,omitempty"`
 	// Path is the canonical path, the one that is forwarded.
 	Path string `cel:"path" json:"path,omitempty"`
+	// PathFolded is Path as tools read it that do not care about case: see Paths in the policy reference. Rules over either are asked about both.
+	PathFolded string `cel:"path_folded" json:"path_folded,omitempty"`
 	// UserAgent is the User-Agent header, cut at 512 bytes. Anybody can send anything here.
 	UserAgent string `cel:"user_agent" json:"user_agent,omitempty"`
 	// WebSocket is true for a WebSocket handshake.

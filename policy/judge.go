@@ -98,15 +98,18 @@ func (p *Policy) evaluate(f *Facts, k key, rules []int, to []match) (matches []m
 	if len(rules) == 0 {
 		return to, false
 	}
+	f = p.complete(f)
 	scope := p.env.Acquire(f)
 	defer scope.Release()
+	var other readings
+	defer other.release()
 	for _, i := range rules {
 		r := &p.rules[i]
 		if r.notApplicable(k) != "" {
 			continue
 		}
 		clock = clock || r.reads.Clock
-		if matched, err := r.matches(scope); matched {
+		if matched, _, err := p.asked(r, f, scope, &other); matched {
 			to = append(to, match{i, err})
 		}
 	}

@@ -75,6 +75,7 @@ func Lint(c LintConfig) ([]Finding, error) {
 	l.untested()
 	l.countries()
 	l.exempt()
+	l.foldedTwice()
 	l.behaviour()
 	l.newcomers()
 	l.sources()

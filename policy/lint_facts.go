@@ -71,6 +71,18 @@ func (l *linter) countries() {
 	}
 }
 
+// foldedTwice finds rules whose paths are not spelled as they are folded: they mean the same, and cost
+// a second look at each request.
+func (l *linter) foldedTwice() {
+	for i := range l.rules {
+		if f := l.rules[i].folded; f != nil && f.always {
+			l.rule(i, Finding{Code: "unfolded-path", Severity: Note,
+				Message: l.rules[i].name + " compares the path with something that is not folded, so it is asked twice: as it is written, and without regard to case",
+				Fix:     "lower case, and no slash or dot at the end, unless they begin a comparison with startsWith()"})
+		}
+	}
+}
+
 // exempt finds rules that leave private addresses alone. Such an address says nothing of whose it
 // is: where a proxy in front does not name its clients, it is that of all people.
 func (l *linter) exempt() {

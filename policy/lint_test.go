@@ -32,6 +32,7 @@ func TestLintFindings(t *testing.T) {
 		{"private addresses exempt", "rules: [{name: a, when: 'ip.country == \"ZZ\" && !ip.private', then: block}]", "private-exempt", "everybody has one"},
 		{"private addresses exempt, by comparison", "rules: [{name: a, when: 'ip.vpn && ip.private == false', then: block}]", "private-exempt", "everybody has one"},
 		{"private addresses excepted", "rules: [{name: a, when: ip.vpn, unless: ip.private, then: block}]", "private-exempt", "everybody has one"},
+		{"a path that is not folded", "rules: [{name: a, when: 'request.path == \"/Admin\"', then: block}]", "unfolded-path", "asked twice"},
 		{"history", "rules: [{name: a, when: seen.countries_1h > 1, then: block}]", "history-unconsidered", "cannot be read"},
 		{"zero holds", "rules: [{name: a, when: 'activity.longest_break_48h < duration(\"6h\")', then: block}]", "unknown-holds", "activity.longest_break_48h is zero then"},
 		{"zero holds, said the other way round", "rules: [{name: a, when: 'duration(\"6h\") >= activity.longest_break_48h', then: block}]", "unknown-holds", "activity.longest_break_48h is zero then"},

@@ -113,7 +113,7 @@ func testFacts() Facts {
 		Address:    Address{Known: true, People30d: 1},
 		Device:     Device{Known: true, People30d: 1},
 		Activity:   Activity{Known: true, ActiveHours24h: 4, LongestBreak48h: 14 * time.Hour},
-		Request:    Request{Purpose: PurposeAccess, Method: "GET", Host: "example.com", Path: "/"},
+		Request:    Request{Purpose: PurposeAccess, Method: "GET", Host: "example.com", Path: "/", PathFolded: "/"},
 		Time:       Time{Now: testTime},
 	}
 }
@@ -166,8 +166,11 @@ func levelDefaults(f *Facts, level string) {
 	}
 }
 
-// testAddress derives from the address what follows from it.
+// testAddress derives from the address, and from the path, what follows from them.
 func (b *builder) testAddress(values map[string]*yaml.Node, f *Facts) {
+	if values["request.path_folded"] == nil {
+		f.Request.PathFolded = FoldPath(f.Request.Path)
+	}
 	addr, err := netip.ParseAddr(f.IP.Address)
 	if err != nil {
 		return // the vocabulary has said so

@@ -26,8 +26,11 @@ func (p *Policy) Set(f *Facts, name, value string) error {
 	if err := p.set(fact, p.schema.Field(f, fact), value); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	if name == "ip.address" {
+	switch name {
+	case "ip.address":
 		f.IP.place()
+	case "request.path":
+		f.Request.PathFolded = "" // it follows when it is asked for
 	}
 	return nil
 }
@@ -186,6 +189,9 @@ func ReadFacts(text []byte) (*Facts, error) {
 	}
 	if addr, err := netip.ParseAddr(f.IP.Address); err == nil {
 		f.IP.Addr = addr
+	}
+	if f.Request.PathFolded == "" && f.Request.Path != "" {
+		f.Request.PathFolded = FoldPath(f.Request.Path)
 	}
 	return f, nil
 }

@@ -16,6 +16,7 @@ import (
 // requestFacts is what a rule may see of the request itself. Purpose and route are known.
 func requestFacts(f *policy.Request, r *http.Request, v *Verdict) {
 	f.Method, f.Host, f.Path = r.Method, v.Target.Hostname, v.Target.Path
+	f.PathFolded = policy.FoldPath(f.Path)
 	f.UserAgent, f.WebSocket, f.RPCMethods = cut(header(r, "User-Agent"), 512), isWebSocket(r), v.rpc.Methods
 }
 

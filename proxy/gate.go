@@ -254,6 +254,26 @@ func (g *Gate) Check(r *http.Request, v *Verdict) error {
 		return ErrNoRoute
 	}
 	v.Route = route
+	if other, how := v.snapshot.Routes.Folded(v.Target, route); other != nil {
+		if err := g.judgeFolded(r, v, other, how); err != nil || v.Decision.Action != policy.Allow {
+			return err
+		}
+		v.Route = route
+	}
+	return g.judge(r, v, policy.PurposeAccess)
+}
+
+// judgeFolded judges a request whose path leads to another route, with a longer prefix, for tools that
+// do not care about case or suffixes: behind the matched route there may be one. No honest
+// client spells a path so; what only has a suffix more (/app.js beside a route /app) may be honest, and
+// passes if it passes on both routes. What could go on for long, or is judged by more than its
+// path, is refused, because only the matched route would be judged again later.
+func (g *Gate) judgeFolded(r *http.Request, v *Verdict, other *upstream.Route, how upstream.Folding) error {
+	read := r.Method == http.MethodGet || r.Method == http.MethodHead
+	if how == upstream.BySpelling || !read || len(r.Header["Upgrade"]) > 0 || v.snapshot.Options[other.Name].RPC {
+		return &upstream.BadRequest{Status: http.StatusBadRequest, Reason: "to tools that do not care about case or suffixes, the path is one of another route (exact_paths in the configuration of that route)"}
+	}
+	v.Route = other
 	return g.judge(r, v, policy.PurposeAccess)
 }
 

@@ -45,7 +45,8 @@ func addressOf(v *Verdict) string {
 
 // record is the audit record of what v says.
 func (g *Gate) record(r *http.Request, v *Verdict, event, incident string) audit.Record {
-	f := v.Facts // the record outlives the verdict
+	f := v.Facts              // the record outlives the verdict
+	f.Request.PathFolded = "" // it follows from the path
 	rec := audit.Record{
 		Time: g.Now(), Event: event, User: string(v.Session.Person.Email), Session: v.Session.ID,
 		IP: addressOf(v), Country: f.IP.Country, ASN: f.IP.ASN,

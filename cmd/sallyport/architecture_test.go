@@ -65,6 +65,7 @@ var owners = map[string]struct {
 	"go.yaml.in/yaml":                       {[]string{"policy", "cmd/sallyport/internal/config"}, "each owns one strict file format"},
 	"github.com/pires/go-proxyproto":        {[]string{"proxy/clientip"}, "one reader of who the peer says it is"},
 	"golang.org/x/mod/sumdb":                {[]string{"proxy/audit"}, "one Merkle log"},
+	"golang.org/x/text":                     {[]string{"policy"}, "one way to fold a path"},
 	"github.com/mileusna/useragent":         {[]string{"proxy"}, "what it makes of made-up text is bounded once"},
 	"github.com/go-air/gini":                {[]string{"policy/prove"}, "one place asks a SAT solver, within a time"},
 	"go.opentelemetry.io":                   {[]string{"proxy/trace"}, "off costs nothing, and nothing of people leaves"},

@@ -157,7 +157,9 @@ func (r replayRun) run(ctx context.Context) (*replayResult, error) {
 func lookingUp(in *ipintel.Snapshot, now time.Time) func(*policy.Facts) {
 	return func(f *policy.Facts) {
 		if f.IP.Addr.IsValid() {
+			internal := f.IP.Internal
 			f.IP = in.Lookup(f.IP.Addr).Facts(now)
+			f.IP.Internal = internal && f.IP.Private
 		}
 	}
 }

@@ -152,11 +152,15 @@ func (s *solver) search(v policy.Invariant, from policy.Facts, free map[*atom]bo
 	return from, false
 }
 
-// derive makes what follows from the address follow.
+// derive makes what follows from the address and the path follow.
 func (s *solver) derive(f *policy.Facts) {
 	if addr, err := netip.ParseAddr(f.IP.Address); err == nil {
 		f.IP.Addr = addr
 	}
+	if p := f.Request.PathFolded; f.Request.Path == "/" && p != "" && policy.FoldPath(p) == p {
+		f.Request.Path = p // only the folded one is spoken of
+	}
+	f.Request.PathFolded = policy.FoldPath(f.Request.Path)
 }
 
 // guesses are values of a fact that an atom with these constants may turn on.
@@ -315,7 +319,7 @@ func (s *solver) testEntry(v policy.Invariant, f *policy.Facts) string {
 		if reflect.DeepEqual(value.Interface(), usual.Interface()) && !level && !(fact.Name == "ip.version" || fact.Name == "ip.private") {
 			continue
 		}
-		if fact.Name == "ip.version" && value.Int() == 4 || fact.Name == "ip.private" && value.Bool() == policy.Private(f.IP.Addr) || fact.Name == "ip.version" && f.IP.Addr.Is6() {
+		if fact.Name == "ip.version" && value.Int() == 4 || fact.Name == "ip.private" && value.Bool() == policy.Private(f.IP.Addr) || fact.Name == "request.path_folded" || fact.Name == "ip.version" && f.IP.Addr.Is6() {
 			continue // as it follows from the address
 		}
 		groups[fact.Group] = append(groups[fact.Group], fact.Field+": "+spell(value.Interface()))

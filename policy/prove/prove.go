@@ -13,6 +13,10 @@
 //     Only if it agrees is the invariant [Refuted], with those facts;
 //   - otherwise it is [Undecided], and the reason names what could not be followed. That is no pass.
 //
+// Rules over paths are also asked about the path as it is folded (see Paths in policy/README.md), and the
+// circuit leaves that out. It only makes verdicts stricter, and all claims are that verdicts are strict enough: what is
+// proven holds. What only a path in another spelling would break is undecided, not refuted.
+//
 // What is taken as given: facts have values that facts.go says they can have; the `allow` of routes
 // names everybody; and what a condition cannot be evaluated for counts as matching, as in
 // production. Facts so large that evaluating a rule on them is given up make it match, which is only stricter.

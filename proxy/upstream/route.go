@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"sallyport/policy"
 )
 
 // RouteConfig is one route as it is written in the configuration.
@@ -24,6 +26,10 @@ type RouteConfig struct {
 	To []string
 	// Host is the Host header upstream sees; "" is the one the client asked for.
 	Host string
+
+	// Exact says that the tools of this place tell /Admin from /admin, and /admin.json from
+	// /admin: paths that would only lead here if they were folded are not held up. See [Table.Folded].
+	Exact bool
 
 	Timeouts Timeouts
 	// MaxBody is the largest request body in bytes; more is 413. Zero is
@@ -88,6 +94,8 @@ type Route struct {
 	// To are the upstreams, in the order of the configuration.
 	To []*url.URL
 
+	folded   string // Prefix, folded
+	exact    bool
 	host     string
 	timeouts Timeouts
 	maxBody  int64
@@ -122,7 +130,7 @@ func newRoute(c RouteConfig) (*Route, error) {
 	if c.Name == "" {
 		return nil, fmt.Errorf("route from %q: a route needs a name", c.From)
 	}
-	r := &Route{Name: c.Name, timeouts: c.Timeouts.withDefaults(), maxBody: c.MaxBody, upgrades: c.Upgrades}
+	r := &Route{Name: c.Name, exact: c.Exact, timeouts: c.Timeouts.withDefaults(), maxBody: c.MaxBody, upgrades: c.Upgrades}
 	if r.maxBody == 0 {
 		r.maxBody = DefaultMaxBody
 	}
@@ -179,6 +187,7 @@ func (r *Route) setFrom(from string) error {
 			r.Prefix = "/"
 		}
 	}
+	r.folded = policy.FoldPath(r.Prefix)
 	return nil
 }
 

@@ -6,12 +6,16 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"sallyport/policy"
 )
 
 // Table finds the route of a request. It is immutable and safe for concurrent use.
 type Table struct {
 	hosts  map[hostKey][]*Route // longest prefix first
 	routes []*Route             // in the order of the configuration
+
+	unfolded bool // some prefix is not folded: then paths that are may lead there too
 }
 
 type hostKey struct{ hostname, port string }
@@ -52,6 +56,9 @@ func NewTable(configs []RouteConfig) (*Table, error) {
 func (t *Table) add(r *Route) error {
 	key := hostKey{r.Hostname, r.Port}
 	for _, other := range t.hosts[key] {
+		if other.folded == r.folded && other.Prefix != r.Prefix && !(other.exact && r.exact) {
+			return fmt.Errorf("%v and %v serve %s and %s, which many tools take for one path: with `exact_paths: true` on both they are told apart", other, r, other.Prefix, r.Prefix)
+		}
 		if other.Prefix == r.Prefix {
 			return fmt.Errorf("%v and %v both serve %s%s: one of them could never be reached", other, r, r.Origin(), r.Prefix)
 		}
@@ -64,6 +71,7 @@ func (t *Table) add(r *Route) error {
 		return fmt.Errorf("%v: %s is reserved for Sallyport's own pages: no request would reach the route", r, ReservedPrefix)
 	}
 	t.hosts[key] = append(t.hosts[key], r)
+	t.unfolded = t.unfolded || r.folded != r.Prefix
 	return nil
 }
 
@@ -90,12 +98,57 @@ func (t *Table) Routes() []*Route { return slices.Clone(t.routes) }
 // by Route.Scheme and Target.Scheme.
 func (t *Table) Match(target Target) (*Route, bool) {
 	for _, r := range t.on(target) {
-		if r.Prefix == "/" || strings.HasPrefix(target.Path, r.Prefix) &&
-			(len(target.Path) == len(r.Prefix) || target.Path[len(r.Prefix)] == '/') {
+		if under(target.Path, r.Prefix) {
 			return r, true
 		}
 	}
 	return nil, false
+}
+
+// Folding is how a path has to be read to lead to another route.
+type Folding int
+
+const (
+	Unfolded   Folding = iota // it leads nowhere else
+	BySuffix                  // without what looks like a format: /admin.json
+	BySpelling                // in another case, with dots at the end of a segment, decoded once more: /Admin
+)
+
+// Folded returns the route with a longer prefix than the matched one that t's path would lead to
+// if it were folded (policy.FoldPath): a tool that does not care about case serves under /Admin what
+// is protected as /admin. Routes that are Exact are left out.
+//
+// Nearly every path is folded already; then only those with a dot in their last segment cost
+// more than a look at each byte.
+func (t *Table) Folded(target Target, matched *Route) (*Route, Folding) {
+	list := t.on(target)
+	if len(list) < 2 {
+		return nil, Unfolded
+	}
+	folded := policy.FoldPath(target.Path)
+	bare := policy.DropSuffix(folded)
+	if folded == target.Path && bare == folded && !t.unfolded {
+		return nil, Unfolded
+	}
+	var found *Route
+	how := Unfolded
+	for _, r := range list {
+		if r == matched || r.exact || len(r.folded) <= len(matched.folded) || found != nil && len(r.folded) <= len(found.folded) {
+			continue
+		}
+		switch {
+		case under(folded, r.folded):
+			found, how = r, BySpelling
+		case under(bare, r.folded):
+			found, how = r, BySuffix
+		}
+	}
+	return found, how
+}
+
+// under reports whether a path is a prefix, or below it.
+func under(path, prefix string) bool {
+	return prefix == "/" || strings.HasPrefix(path, prefix) && (len(path) == len(prefix) || path[len(prefix)] == '/')
 }
 
 // HasHost reports whether any route is on t's host, whatever its path: the

@@ -1,6 +1,8 @@
 package upstream_test
 
 import (
+	"fmt"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -143,6 +145,59 @@ func BenchmarkMatch(b *testing.B) {
 	for b.Loop() {
 		if _, ok := tb.Match(target); !ok {
 			b.Fatal("no route")
+		}
+	}
+}
+
+// A path that a tool may take for one of another route is found, in every spelling.
+func TestAttackPathOfAnotherRouteSpelledOtherwise(t *testing.T) {
+	table, err := upstream.NewTable([]upstream.RouteConfig{
+		{Name: "all", From: "https://tool.example", To: []string{"http://127.0.0.1:1"}},
+		{Name: "admin", From: "https://tool.example/admin", To: []string{"http://127.0.0.1:1"}},
+		{Name: "deep", From: "https://tool.example/admin/Keys", To: []string{"http://127.0.0.1:1"}},
+		{Name: "exact", From: "https://tool.example/exact", To: []string{"http://127.0.0.1:1"}, Exact: true},
+		{Name: "other host", From: "https://other.example/", To: []string{"http://127.0.0.1:1"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		"/": "", "/x": "", "/admin": "", "/admin/x": "", "/administrator": "", "/Administrator": "", "/app.js": "", "/admin/Keys": "", "/EXACT": "", "/exact.json": "", "/X/y": "",
+		"/Admin": "admin 2", "/ADMIN/": "admin 2", "/admin.": "admin 2", "/admin%20": "admin 2", "/adm%C4%B1n": "admin 2", "/adm%C4%B0n/x": "admin 2", "/%41dmin": "admin 2", "/adm%2569n": "admin 2",
+		"/%EF%BC%A1dmin": "admin 2", "/admin.json": "admin 1", "/admin.a.b": "admin 1", "/Admin.json": "admin 1",
+		"/admin/keys": "deep 2", "/admin/KEYS/7": "deep 2", "/ADMIN/Keys": "deep 2", "/admin/Keys.xml": "deep 1",
+	} {
+		r := httptest.NewRequest("GET", "https://tool.example"+path, nil)
+		r.RequestURI = path
+		target, err := upstream.CanonicaliseBehindProxy(r, "https")
+		if err != nil {
+			t.Errorf("%s: %v", path, err)
+			continue
+		}
+		matched, ok := table.Match(target)
+		if !ok {
+			t.Errorf("%s matches nothing", path)
+			continue
+		}
+		got := ""
+		if other, how := table.Folded(target, matched); other != nil {
+			got = fmt.Sprintf("%s %d", other.Name, how)
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", path, got, want)
+		}
+	}
+}
+
+// Two routes that many tools take for one are told apart by the operator or not at all.
+func TestRoutesThatOnlyDifferInSpelling(t *testing.T) {
+	for exact, fails := range map[bool]bool{false: true, true: false} {
+		_, err := upstream.NewTable([]upstream.RouteConfig{
+			{Name: "a", From: "https://tool.example/Admin", To: []string{"http://127.0.0.1:1"}, Exact: exact},
+			{Name: "b", From: "https://tool.example/admin", To: []string{"http://127.0.0.1:2"}, Exact: exact},
+		})
+		if (err != nil) != fails || fails && !strings.Contains(err.Error(), "exact_paths") {
+			t.Errorf("exact %v: %v", exact, err)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/interpreter"
 )
@@ -45,7 +46,10 @@ func (p *Program) Lists() []string { return p.lists }
 func (p *Program) Cost() uint64 { return p.cost }
 
 // Compile compiles a condition.
-func (e *Env) Compile(text string) (*Program, []Problem) {
+func (e *Env) Compile(text string) (*Program, []Problem) { return e.compile(text, nil) }
+
+// compile is Compile with a change of what was parsed. nil: none.
+func (e *Env) compile(text string, change func(*ast.AST)) (*Program, []Problem) {
 	if n := utf8.RuneCountInString(text); n > MaxText {
 		return nil, []Problem{{Message: fmt.Sprintf("the expression has %d characters", n),
 			Expected: fmt.Sprintf("at most %d; a long list belongs under `lists:`", MaxText)}}
@@ -58,6 +62,9 @@ func (e *Env) Compile(text string) (*Program, []Problem) {
 	info := parsed.NativeRep().SourceInfo()
 	n := &names{env: e, text: runes, info: info}
 	n.visit(parsed.NativeRep().Expr())
+	if change != nil && len(n.problems) == 0 {
+		change(parsed.NativeRep())
+	}
 	checked, issues := e.cel.Check(parsed)
 	problems := n.problems
 	if issues.Err() != nil {

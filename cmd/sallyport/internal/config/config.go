@@ -144,6 +144,7 @@ type Route struct {
 	ConnectTimeout, ResponseTimeout, IdleTimeout time.Duration
 	MaxBody                                      int64
 	PreserveHost                                 bool
+	ExactPaths                                   bool // the tools tell /Admin from /admin
 
 	TotalTimeout   time.Duration
 	MaxConnections int

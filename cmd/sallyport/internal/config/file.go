@@ -113,6 +113,7 @@ type fileRoute struct {
 	IdleTimeout     time.Duration `yaml:"idle_timeout"`
 	MaxBody         int64         `yaml:"body_bytes"`
 	PreserveHost    bool          `yaml:"preserve_host"`
+	ExactPaths      bool          `yaml:"exact_paths"`
 
 	TotalTimeout   time.Duration `yaml:"total_timeout"`
 	MaxConnections int64         `yaml:"max_connections"`
