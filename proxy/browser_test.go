@@ -375,6 +375,58 @@ func (b *browser) pressAndGo(page answer) answer {
 	return b.follow(absolute(page.at, done.Next))
 }
 
+// proposed makes a further passkey with a new authenticator, up to where another one has to
+// confirm it, and returns that authenticator and the answer to the last post.
+func (b *browser) proposed() (*authntest.Authenticator, answer) {
+	b.Helper()
+	added := authntest.NewAuthenticator(login)
+	c := b.get(login + "/.sallyport/enroll").ceremony(b)
+	o, a := b.begin(c)
+	if a.StatusCode != 200 {
+		return added, a
+	}
+	credential, err := added.Create(o.Options)
+	b.must(err)
+	return added, b.finish(c, o, credential)
+}
+
+// proposalOf is the id in the answer to a passkey that was made.
+func (a answer) proposalOf(b *browser) string {
+	b.Helper()
+	var made struct{ Proposal string }
+	if a.StatusCode != 200 || json.Unmarshal([]byte(a.body), &made) != nil || made.Proposal == "" {
+		b.Fatalf("no proposal: %d %s", a.StatusCode, a.body)
+	}
+	return made.Proposal
+}
+
+const confirm = login + "/.sallyport/enroll/confirm"
+
+// confirms vouches for a proposal with an authenticator, and returns the answer to the last post.
+func (b *browser) confirms(proposal string, key *authntest.Authenticator) answer {
+	b.Helper()
+	a := b.fetch("POST", confirm+"/begin", map[string]any{"proposal": proposal})
+	if a.StatusCode != 200 {
+		return a
+	}
+	var o begun
+	b.must(json.Unmarshal([]byte(a.body), &o))
+	credential, err := key.Get(o.Options)
+	b.must(err)
+	return b.fetch("POST", confirm+"/finish", map[string]any{"ceremony": o.Ceremony, "credential": json.RawMessage(credential), "time_zone": "Europe/Zurich"})
+}
+
+// adds a further passkey: made with a new authenticator, which it returns, and confirmed
+// with the browser's own.
+func (b *browser) adds() (*authntest.Authenticator, answer) {
+	b.Helper()
+	added, a := b.proposed()
+	if a.StatusCode != 200 {
+		return added, a
+	}
+	return added, b.confirms(a.proposalOf(b), b.key)
+}
+
 // enroll takes somebody without a passkey through a ticket to a verified session
 // on the sign-in host.
 func (b *browser) enroll(sub string) *browser {

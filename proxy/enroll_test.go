@@ -11,7 +11,6 @@ import (
 	"sallyport/authn"
 	"sallyport/authn/authntest"
 	"sallyport/authn/enroll"
-	"sallyport/authn/passkey"
 )
 
 // credentials is how many passkeys somebody has.
@@ -50,7 +49,7 @@ func TestNoPasskeyNoTicket(t *testing.T) {
 			t.Errorf("%s: %d %s", page, a.StatusCode, a.body)
 		}
 	}
-	for _, step := range []string{"enroll/begin", "enroll/finish", "step-up/begin", "step-up/finish"} {
+	for _, step := range []string{"enroll/begin", "enroll/finish", "enroll/confirm/begin", "enroll/confirm/finish", "step-up/begin", "step-up/finish"} {
 		if a := b.fetch("POST", login+"/.sallyport/"+step, map[string]any{}); a.StatusCode != 403 {
 			t.Errorf("%s: %d %s", step, a.StatusCode, a.body)
 		}
@@ -262,52 +261,6 @@ func TestEnrollingChecksWhereToGoFirst(t *testing.T) {
 	c.returnTo = ""
 	if a := b.finish(c, o, credential); a.StatusCode != 200 {
 		t.Errorf("and then: %d %s", a.StatusCode, a.body)
-	}
-}
-
-// A further passkey takes a fresh assertion, made here.
-func TestFurtherPasskeys(t *testing.T) {
-	g := newRig(t)
-	b := g.enrolled("alice", home)
-	b.key = authntest.NewAuthenticator(login)
-	if a := b.pressAndGo(b.get(login + "/.sallyport/enroll")); !strings.Contains(a.body, "The passkey was added") || g.credentials("alice") != 2 {
-		t.Fatalf("%d %s", a.StatusCode, a.body)
-	}
-	if got := g.ledger.events(); !slices.Equal(got, []string{"enroll_verified", "enroll"}) {
-		t.Errorf("events %q", got)
-	}
-	form := b.get(login + "/.sallyport/enroll").ceremony(b)
-	refused := func(why string) {
-		t.Helper()
-		if _, a := b.begin(form); a.StatusCode != 403 || a.code() != passkey.CodeNotFresh {
-			t.Errorf("%s: begin %d %s", why, a.StatusCode, a.body)
-		}
-		if a := b.get(login + "/.sallyport/enroll"); a.StatusCode != 302 || !strings.HasPrefix(a.location(), "/.sallyport/step-up?") {
-			t.Errorf("%s: page %d %q", why, a.StatusCode, a.location())
-		}
-	}
-	b.addr = cafe // a cookie that was carried off
-	refused("elsewhere")
-	b.addr = home
-	g.clock.Add(passkey.FreshFor + time.Second)
-	refused("stale")
-	if g.credentials("alice") != 2 {
-		t.Error("a passkey was added")
-	}
-}
-
-// An authenticator that is there already, or one too many, is a refusal and no outage.
-func TestPasskeyRefusalsAreNotOutages(t *testing.T) {
-	g := newRig(t)
-	b := g.enrolled("alice", home)
-	for range passkey.MaxCredentials - 1 {
-		b.key = authntest.NewAuthenticator(login)
-		if a := b.press(b.get(login + "/.sallyport/enroll")); a.StatusCode != 200 {
-			t.Fatalf("%d %s", a.StatusCode, a.body)
-		}
-	}
-	if a := b.press(b.get(login + "/.sallyport/enroll")); a.StatusCode != 403 || a.code() != passkey.CodeTooManyCredentials {
-		t.Errorf("%d %s", a.StatusCode, a.body)
 	}
 }
 

@@ -195,10 +195,9 @@ func bodyOf(g *rig, r *http.Request) string {
 func TestAttackTwoPasskeysAtOnce(t *testing.T) {
 	g := newRig(t)
 	b := g.enrolled("alice", home)
-	second := authntest.NewAuthenticator(login)
 	first := b.key
-	b.key = second
-	if a := b.press(b.get(login + "/.sallyport/enroll")); a.StatusCode != 200 {
+	second, a := b.adds()
+	if a.StatusCode != 200 {
 		t.Fatal(a.body)
 	}
 	c := b.get(login + "/.sallyport/step-up").ceremony(b)
@@ -226,7 +225,7 @@ func TestAttackTwoPasskeysAtOnce(t *testing.T) {
 	})
 	r := old.request("POST", c.finish, bodies[1])
 	r.Header.Set("Content-Type", "application/json")
-	a := old.do(r)
+	a = old.do(r)
 	if a.StatusCode != 401 || a.code() != "not_signed_in" {
 		t.Errorf("the second: %d %s", a.StatusCode, a.body)
 	}

@@ -50,10 +50,15 @@ func (rp *RelyingParty) BeginAssertion(ctx context.Context, s authn.Session) (Ce
 // the credential as it is now. Nil error means: this person, with this passkey,
 // user-verified, just now.
 func (rp *RelyingParty) FinishAssertion(ctx context.Context, s authn.Session, ceremonyID string, body []byte) (authn.Credential, error) {
-	data, err := rp.take(ctx, assertion, s, ceremonyID)
-	if err != nil {
+	var data webauthn.SessionData
+	if err := rp.take(ctx, assertion, s, ceremonyID, &data); err != nil {
 		return authn.Credential{}, err
 	}
+	return rp.asserted(ctx, s, data, body)
+}
+
+// asserted verifies the answer to a challenge that has been taken, and remembers the use.
+func (rp *RelyingParty) asserted(ctx context.Context, s authn.Session, data webauthn.SessionData, body []byte) (authn.Credential, error) {
 	if len(body) > MaxBody {
 		return authn.Credential{}, refuse(CodeResponseTooLarge, nil)
 	}

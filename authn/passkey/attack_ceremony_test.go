@@ -229,12 +229,13 @@ func TestAttackRecordOfSomebodyElse(t *testing.T) {
 	w, alice, bob := newWorld(t), session("alice", "1"), session("bob", "1")
 	a := authntest.NewAuthenticator(origin)
 	w.register(alice, a)
-	alice.Verification = authn.Verification{At: w.now, Credential: w.mustAssert(alice, a)}
+	alice = w.verified(alice, a)
 	bobs, err := w.tryRegister(bob, authntest.NewAuthenticator(origin))
 	if err != nil {
 		t.Fatal(err)
 	}
-	refused(t, w.Add(t.Context(), alice, bobs), passkey.CodeWrongCredential, true)
+	_, err = w.Propose(t.Context(), alice, bobs)
+	refused(t, err, passkey.CodeWrongCredential, true)
 }
 
 func TestAttackBlockedOrRemovedMeanwhile(t *testing.T) {

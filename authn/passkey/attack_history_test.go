@@ -1,16 +1,12 @@
 package passkey_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
-	"sallyport/authn"
 	"sallyport/authn/authntest"
 	"sallyport/authn/passkey"
 )
@@ -151,65 +147,6 @@ func TestAttackRegistrationBackedUpWithoutEligibility(t *testing.T) {
 	a.BackedUp = true
 	_, err := w.tryRegister(alice, a)
 	refused(t, err, passkey.CodeBackupStateIllegal, true)
-}
-
-// A further passkey needs an assertion that is fresh, made in this session, by a
-// passkey that is still good.
-func TestAttackFurtherPasskeyWithoutFreshAssertion(t *testing.T) {
-	w, alice := newWorld(t), session("alice", "1")
-	a := authntest.NewAuthenticator(origin)
-	first := w.register(alice, a)
-	used := w.mustAssert(alice, a)
-	further, err := w.tryRegister(alice, authntest.NewAuthenticator(origin))
-	if err != nil {
-		t.Fatal(err)
-	}
-	add := func(at time.Time) error {
-		s := alice
-		s.Verification = authn.Verification{At: at, Credential: used}
-		return w.Add(t.Context(), s, further)
-	}
-	refused(t, w.Add(t.Context(), alice, further), passkey.CodeNotFresh, false)
-	refused(t, add(w.now.Add(-5*time.Minute-time.Second)), passkey.CodeNotFresh, false)
-	refused(t, add(w.now.Add(time.Hour)), passkey.CodeNotFresh, false)
-	if err := w.store.BlockCredential(t.Context(), first.Subject, first.ID, "reported stolen"); err != nil {
-		t.Fatal(err)
-	}
-	refused(t, add(w.now), passkey.CodeNotFresh, false)
-}
-
-// A copied key that is blocked while it is being used to make another leaves none behind.
-func TestAttackBlockedWhileItAddsAnother(t *testing.T) {
-	for name, end := range map[string]func(w *world, r passkey.Record) error{
-		"blocked": func(w *world, r passkey.Record) error {
-			return w.store.BlockCredential(context.Background(), r.Subject, r.ID, "reported stolen")
-		},
-		"removed": func(w *world, r passkey.Record) error {
-			return w.store.RemoveCredential(context.Background(), r.Subject, r.ID)
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			w, alice := newWorld(t), session("alice", "1")
-			a := authntest.NewAuthenticator(origin)
-			first := w.register(alice, a)
-			w.register(alice, authntest.NewAuthenticator(origin))
-			alice.Verification = authn.Verification{At: w.now, Credential: w.mustAssert(alice, a)}
-			further, err := w.tryRegister(alice, authntest.NewAuthenticator(origin))
-			if err != nil {
-				t.Fatal(err)
-			}
-			w.store.OnCall("AddCredential", func() {
-				if err := end(w, first); err != nil {
-					t.Error(err)
-				}
-			})
-			refused(t, w.Add(t.Context(), alice, further), passkey.CodeNotFresh, false)
-			records, err := w.List(t.Context(), further.Subject)
-			if err != nil || slices.ContainsFunc(records, func(r passkey.Record) bool { return bytes.Equal(r.ID, further.ID) }) {
-				t.Errorf("it was added: %v", err)
-			}
-		})
-	}
 }
 
 func TestAttackRaceOfTwoFinishes(t *testing.T) {

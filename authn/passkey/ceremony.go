@@ -10,8 +10,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/go-webauthn/webauthn/webauthn"
-
 	"sallyport/authn"
 )
 
@@ -28,14 +26,14 @@ type purpose string
 const (
 	registration purpose = "passkey-registration"
 	assertion    purpose = "passkey-assertion"
+	proposal     purpose = "passkey-proposal"
+	vouching     purpose = "passkey-vouching"
 )
 
 // begin remembers data under a key that only the same session, person and
 // purpose can name again.
-func (rp *RelyingParty) begin(ctx context.Context, p purpose, s authn.Session, data *webauthn.SessionData, options any) (Ceremony, error) {
-	var id [32]byte
-	rand.Read(id[:])
-	c := Ceremony{ID: base64.RawURLEncoding.EncodeToString(id[:])}
+func (rp *RelyingParty) begin(ctx context.Context, p purpose, s authn.Session, data, options any) (Ceremony, error) {
+	c := Ceremony{ID: newID()}
 	payload, err := json.Marshal(data)
 	if err != nil {
 		return Ceremony{}, fmt.Errorf("passkey: begin %s: %w", p, err)
@@ -49,32 +47,41 @@ func (rp *RelyingParty) begin(ctx context.Context, p purpose, s authn.Session, d
 	return c, nil
 }
 
-// take gives the ceremony back, once. It comes before anything else is looked
+func newID() string {
+	var id [32]byte
+	rand.Read(id[:])
+	return base64.RawURLEncoding.EncodeToString(id[:])
+}
+
+// take gives what was begun back, once. It comes before anything else is looked
 // at, so that a challenge has one answer, and a bad one uses it up.
-func (rp *RelyingParty) take(ctx context.Context, p purpose, s authn.Session, id string) (webauthn.SessionData, error) {
-	var data webauthn.SessionData
+func (rp *RelyingParty) take(ctx context.Context, p purpose, s authn.Session, id string, into any) error {
 	if s.Level() == authn.None {
-		return data, refuse(CodeNotSignedIn, nil)
+		return refuse(CodeNotSignedIn, nil)
 	}
 	payload, err := rp.ceremonies.Take(ctx, string(p), key(p, s, id), rp.now())
 	switch {
 	case errors.Is(err, authn.ErrNotFound):
-		return data, refuse(CodeChallengeUnknown, nil)
+		return refuse(CodeChallengeUnknown, nil)
 	case err != nil:
-		return data, fmt.Errorf("passkey: finish %s: %w", p, err)
+		return fmt.Errorf("passkey: finish %s: %w", p, err)
 	}
-	if err := json.Unmarshal(payload, &data); err != nil {
-		return data, fmt.Errorf("passkey: stored ceremony: %w", err)
+	if err := json.Unmarshal(payload, into); err != nil {
+		return fmt.Errorf("passkey: stored ceremony: %w", err)
 	}
-	return data, nil
+	return nil
 }
 
 // key binds a ceremony to its purpose, session and person: whoever presents the
 // id from another session looks up a row that does not exist. Every part is
 // length-prefixed, so that no two combinations share a key.
 func key(p purpose, s authn.Session, id string) [32]byte {
+	return digest(string(p), s.ID, s.Person.Subject.Key(), id)
+}
+
+func digest(parts ...string) [32]byte {
 	h := sha256.New()
-	for _, part := range []string{string(p), s.ID, s.Person.Subject.Key(), id} {
+	for _, part := range parts {
 		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
 		h.Write([]byte(part))
 	}

@@ -33,8 +33,11 @@
 // # What it is not
 //
 // It does not decide who may enrol: [RelyingParty.FinishRegistration] verifies
-// and stores nothing, its caller stores the record together with the ticket or
-// through [RelyingParty.Add], which wants a fresh assertion. It does not touch
+// and stores nothing. Its caller stores the record together with a ticket, or, where
+// the person has passkeys, proposes it ([RelyingParty.Propose]): then one of those
+// has to sign a challenge that commits to the new key ([RelyingParty.BeginVouching],
+// [RelyingParty.FinishVouching], [RelyingParty.Add]). Such a signature raises no
+// session, and one that raises a session adds no key. The package does not touch
 // sessions: the caller raises the session with what
 // [RelyingParty.FinishAssertion] returns. It cannot tell a fingerprint from a
 // PIN: user verification is one bit.

@@ -3,6 +3,7 @@ package passkey_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -87,6 +88,51 @@ func (w *world) created(s authn.Session, a *authntest.Authenticator) (passkey.Ce
 		w.t.Fatalf("create: %v", err)
 	}
 	return c, body
+}
+
+// proposed makes a further passkey, and leaves it to be vouched for.
+func (w *world) proposed(s authn.Session, a *authntest.Authenticator) (string, passkey.Record) {
+	w.t.Helper()
+	r, err := w.tryRegister(s, a)
+	if err != nil {
+		w.t.Fatalf("registration: %v", err)
+	}
+	id, err := w.Propose(w.t.Context(), s, r)
+	if err != nil {
+		w.t.Fatalf("propose: %v", err)
+	}
+	return id, r
+}
+
+// vouching begins to vouch for a proposal and has the browser answer.
+func (w *world) vouching(s authn.Session, proposal string, a *authntest.Authenticator) (passkey.Ceremony, []byte) {
+	w.t.Helper()
+	c, err := w.BeginVouching(w.t.Context(), s, proposal)
+	if err != nil {
+		w.t.Fatalf("begin vouching: %v", err)
+	}
+	body, err := a.Get(c.Options)
+	if err != nil {
+		w.t.Fatalf("get: %v", err)
+	}
+	return c, body
+}
+
+// verified is s after an assertion with a.
+func (w *world) verified(s authn.Session, a *authntest.Authenticator) authn.Session {
+	w.t.Helper()
+	s.Verification = authn.Verification{At: w.now, Credential: w.mustAssert(s, a)}
+	return s
+}
+
+// has reports whether a passkey is stored.
+func (w *world) has(r passkey.Record) bool {
+	w.t.Helper()
+	records, err := w.List(context.WithoutCancel(w.t.Context()), r.Subject)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return slices.ContainsFunc(records, func(o passkey.Record) bool { return string(o.ID) == string(r.ID) })
 }
 
 // asserted begins an assertion and has the browser answer it.

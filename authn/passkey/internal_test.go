@@ -2,6 +2,7 @@ package passkey
 
 import (
 	"errors"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -9,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/go-webauthn/webauthn/protocol/webauthncbor"
+	"github.com/go-webauthn/webauthn/webauthn"
 
 	"sallyport/authn"
 )
@@ -69,6 +71,33 @@ func TestAttackCeremonyKeysDoNotCollide(t *testing.T) {
 	pre.ID = "b" + s.ID
 	if key("a", pre, "c") == key("ab", s, "c") {
 		t.Error("purpose and session run together")
+	}
+}
+
+// What is signed to add a passkey stands for one nonce, relying party, person, credential id
+// and public key, however the parts run together, and for no other purpose.
+func TestChallengeCommitsToExactlyOneKey(t *testing.T) {
+	of := func(rpID, nonce, person, id, key string) string {
+		rp := &RelyingParty{library: &webauthn.WebAuthn{Config: &webauthn.Config{RPID: rpID}}}
+		s := authn.Session{Person: authn.Person{Subject: authn.Subject{Issuer: "i", ID: person}}}
+		return string(rp.commitment([]byte(nonce), s, Record{Credential: authn.Credential{ID: []byte(id)}, PublicKey: []byte(key)}))
+	}
+	seen := map[string]string{}
+	for _, p := range [][5]string{
+		{"rp", "nonce", "alice", "id", "key"},
+		{"rq", "nonce", "alice", "id", "key"}, {"rp", "noncf", "alice", "id", "key"}, {"rp", "nonce", "bob", "id", "key"},
+		{"rp", "nonce", "alice", "ie", "key"}, {"rp", "nonce", "alice", "id", "kez"},
+		{"rp", "nonce", "alice", "idk", "ey"}, {"rp", "nonce", "alicei", "d", "key"}, {"r", "noncep", "alice", "id", "key"}, {"rp", "nonce", "alice", "", "idkey"},
+	} {
+		c := of(p[0], p[1], p[2], p[3], p[4])
+		if other, ok := seen[c]; ok || len(c) != 32 {
+			t.Errorf("%q and %s have one challenge", p, other)
+		}
+		seen[c] = fmt.Sprintf("%q", p)
+	}
+	subject := authn.Subject{Issuer: "i", ID: "alice"}
+	if sum := digest("nonce", "rp", subject.Key(), "id", "key"); seen[string(sum[:])] != "" {
+		t.Error("nothing keeps the challenge apart from other digests")
 	}
 }
 

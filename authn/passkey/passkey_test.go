@@ -56,17 +56,20 @@ func TestSeveralPasskeys(t *testing.T) {
 	laptop, key := authntest.NewAuthenticator(origin), authntest.NewAuthenticator(origin)
 	key.Attachment, key.Transports = "cross-platform", []string{"usb", "nfc"}
 	w.register(alice, laptop)
-	alice.Verification = authn.Verification{At: w.now, Credential: w.mustAssert(alice, laptop)}
-
-	w.now = w.now.Add(passkey.FreshFor)
-	second, err := w.tryRegister(alice, key)
-	if err != nil {
+	alice = w.verified(alice, laptop)
+	proposal, second := w.proposed(alice, key)
+	c1, body := w.vouching(alice, proposal, laptop)
+	vouched, err := w.FinishVouching(t.Context(), alice, c1.ID, body)
+	if err != nil || string(vouched.Record().ID) != string(second.ID) || string(vouched.By().ID) != string(laptop.Credentials()[0]) {
+		t.Fatalf("%+v, %v", vouched, err)
+	}
+	if w.has(second) {
+		t.Error("finishing stored it")
+	}
+	if err := w.Add(t.Context(), vouched); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.Add(t.Context(), alice, second); err != nil {
-		t.Fatal(err)
-	}
-	refused(t, w.Add(t.Context(), alice, second), passkey.CodeCredentialExists, false)
+	refused(t, w.Add(t.Context(), vouched), passkey.CodeCredentialExists, false)
 	if c := w.mustAssert(alice, key); string(c.ID) != string(second.ID) || c.Name != "Security key" {
 		t.Errorf("used %+v", c)
 	}

@@ -14,8 +14,8 @@ import (
 )
 
 // BeginRegistration starts to make a passkey for the session's person. Whether
-// they may have one is decided when it is stored: see [RelyingParty.Add] and the
-// enrolment desk.
+// they may have one is decided when it is stored: see [RelyingParty.Propose] and
+// the enrolment desk.
 func (rp *RelyingParty) BeginRegistration(ctx context.Context, s authn.Session) (Ceremony, error) {
 	if s.Level() == authn.None {
 		return Ceremony{}, refuse(CodeNotSignedIn, nil)
@@ -57,8 +57,8 @@ func (rp *RelyingParty) BeginRegistration(ctx context.Context, s authn.Session) 
 // FinishRegistration verifies a browser's answer and returns the record to
 // store. It stores nothing.
 func (rp *RelyingParty) FinishRegistration(ctx context.Context, s authn.Session, ceremonyID string, body []byte) (Record, error) {
-	data, err := rp.take(ctx, registration, s, ceremonyID)
-	if err != nil {
+	var data webauthn.SessionData
+	if err := rp.take(ctx, registration, s, ceremonyID, &data); err != nil {
 		return Record{}, err
 	}
 	if len(body) > MaxBody {
@@ -103,47 +103,9 @@ func registrationCode(err error) string {
 	return CodeResponseRefused
 }
 
-// Add stores a further passkey. The session has to hold an assertion that is
-// fresh and was made with a passkey that is still good: otherwise a browser left
-// open, or a stolen cookie, becomes a passkey.
-func (rp *RelyingParty) Add(ctx context.Context, s authn.Session, r Record) error {
-	if err := rp.Fresh(s); err != nil {
-		return err
-	}
-	if r.Subject != s.Person.Subject {
-		return refuse(CodeWrongCredential, errors.New("the record is another person's"))
-	}
-	records, err := rp.store.Credentials(ctx, s.Person.Subject)
-	if err != nil {
-		return fmt.Errorf("passkey: list credentials: %w", err)
-	}
-	by, ok := find(records, s.Verification.Credential.ID)
-	if !ok || by.Blocked != "" {
-		return refuse(CodeNotFresh, errVouched)
-	}
-	if len(records) >= MaxCredentials {
-		return refuse(CodeTooManyCredentials, nil)
-	}
-	if _, ok := find(records, r.ID); ok {
-		return refuse(CodeCredentialExists, nil)
-	}
-	err = rp.store.AddCredential(ctx, r, by.ID)
-	switch {
-	case errors.Is(err, authn.ErrNotFound):
-		// It was blocked while its copy was being used to make another.
-		return refuse(CodeNotFresh, errVouched)
-	case errors.Is(err, ErrCredentialExists):
-		return refuse(CodeCredentialExists, err)
-	case err != nil:
-		return fmt.Errorf("passkey: add credential: %w", err)
-	}
-	return nil
-}
-
-var errVouched = errors.New("the passkey that the session was verified with is blocked or gone")
-
-// Fresh reports whether the session's assertion is recent enough to change the
-// person's passkeys; if not, the error is a refusal. An assertion of the future,
+// Fresh reports whether the session's assertion is recent enough to look at and remove
+// the person's passkeys, and to begin with a further one; if not, the error is a
+// refusal. An assertion of the future,
 // beyond what clocks of two machines differ by, is not fresh.
 func (rp *RelyingParty) Fresh(s authn.Session) error {
 	if s.Level() != authn.Verified {

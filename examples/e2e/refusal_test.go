@@ -183,16 +183,3 @@ func TestRevokedSessionStopsAtOnce(t *testing.T) {
 		<-time.After(50 * time.Millisecond)
 	}
 }
-
-func TestFurtherPasskeyNeedsAFreshAssertion(t *testing.T) {
-	t.Parallel()
-	s := newStack(t)
-	b := newBrowser(t, home)
-	b.enrol(s.ticket("alice@example.com"), alice.Sub)
-	b.press(`a[href$="/.sallyport/enroll"]`)
-	b.shows("Enrol your passkey")
-	// The one authenticator of this browser holds a passkey for her already, and says so.
-	b.act("enroll")
-	b.until("!document.getElementById('problem').hidden")
-	b.shows("already holds a passkey")
-}

@@ -32,6 +32,7 @@ type ceremonyRequest struct {
 	ReturnTo   string          `json:"return_to"`
 	Bind       string          `json:"bind"`
 	Ceremony   string          `json:"ceremony"`
+	Proposal   string          `json:"proposal"` // a passkey that was made, and waits to be confirmed
 	Credential json.RawMessage `json:"credential"`
 	Name       string          `json:"name"`
 	TimeZone   string          `json:"time_zone"` // as the browser names it
@@ -64,6 +65,11 @@ func readCeremony(w http.ResponseWriter, r *http.Request) (ceremonyRequest, erro
 type ceremonyBegun struct {
 	Ceremony string          `json:"ceremony"`
 	Options  json.RawMessage `json:"options"`
+}
+
+// ceremonyMade answers the creation of a further passkey: it waits for a confirmation.
+type ceremonyMade struct {
+	Proposal string `json:"proposal"`
 }
 
 type ceremonyDone struct {

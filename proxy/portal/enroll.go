@@ -13,8 +13,8 @@ import (
 	"sallyport/policy"
 )
 
-// enrollPage offers a first passkey to whoever brings a ticket, and a further one
-// to whoever has just used one they have.
+// enrollPage offers a passkey to a person who brings a ticket, and a further one to a
+// person who has just used one they have.
 func (p *Portal) enrollPage(w http.ResponseWriter, r *http.Request, v Visit) error {
 	q := r.URL.Query()
 	ticket := p.ticketOf(r)
@@ -42,7 +42,7 @@ func (p *Portal) enrollPage(w http.ResponseWriter, r *http.Request, v Visit) err
 		return nil
 	}
 	p.keepDevice(w, r)
-	p.Pages.render(w, http.StatusOK, "ceremony", view{
+	page := view{
 		Title: "Enrol your passkey", Email: string(j.Session.Person.Email), Script: true,
 		Text:   []string{"A passkey replaces a second password: from now on you confirm sign-ins with your fingerprint, your face or your device PIN. These never leave your device."},
 		Action: "enroll", Button: "Create the passkey", Suggested: suggestName(r.UserAgent()),
@@ -50,7 +50,14 @@ func (p *Portal) enrollPage(w http.ResponseWriter, r *http.Request, v Visit) err
 		StepsTitle: "What you need",
 		Steps:      []string{"A screen lock on this device (fingerprint, face or PIN), or a security key with a PIN.", "Enrol on the device you work with. You can add more passkeys later on your account page."},
 		More:       []Link{{URL: Prefix + "sign-out", Text: "Not you? Sign out"}},
-	})
+	}
+	if ticket == "" {
+		page.Title = "Add a passkey"
+		page.Text = []string{"This takes two steps, so that nobody but you can add one: first create the new passkey, then confirm it with a passkey you already have."}
+		page.Confirm = Prefix + "enroll/confirm"
+		page.Steps = []string{"For the first step: a screen lock on this device (fingerprint, face or PIN), or a security key with a PIN.", "For the second: the device or security key that holds a passkey of yours. For a passkey on your phone, choose “use a phone or tablet” in the prompt."}
+	}
+	p.Pages.render(w, http.StatusOK, "ceremony", page)
 	return nil
 }
 
@@ -84,8 +91,9 @@ func (p *Portal) ticketRefused(r *http.Request, v Visit, j Judgement, err error)
 }
 
 // mayEnroll says whether this session may create a passkey: with a ticket that is
-// good for this person, which it returns, or with a fresh assertion of a passkey
-// they have.
+// good for this person, which it returns, or as one that was verified. That a further
+// passkey takes a fresh assertion made here is asked when it begins, so that somebody
+// with a stolen cookie gets no further; what it really takes is the confirmation.
 func (p *Portal) mayEnroll(r *http.Request, v Visit, secret string) (j Judgement, ticket enroll.Ticket, err error) {
 	if j, err = p.judged(r, v, policy.PurposeEnroll); err != nil {
 		return j, ticket, err
@@ -99,11 +107,15 @@ func (p *Portal) mayEnroll(r *http.Request, v Visit, secret string) (j Judgement
 		}
 		return j, ticket, nil
 	}
-	if !p.atHand(j) {
-		return j, ticket, &Refusal{Status: http.StatusForbidden, Code: passkey.CodeNotFresh, Title: "Verify yourself first", Incident: j.Incident,
-			Text: []string{"To add a passkey, first verify yourself with one you have. Reload the page to do so."}}
+	if j.Session.Level() != authn.Verified {
+		return j, ticket, verifyFirst(j)
 	}
 	return j, ticket, nil
+}
+
+func verifyFirst(j Judgement) error {
+	return &Refusal{Status: http.StatusForbidden, Code: passkey.CodeNotFresh, Title: "Verify yourself first", Incident: j.Incident,
+		Text: []string{"To add a passkey, first verify yourself with one you have. Reload the page to do so."}}
 }
 
 func (p *Portal) enrollBegin(w http.ResponseWriter, r *http.Request, v Visit) error {
@@ -115,6 +127,9 @@ func (p *Portal) enrollBegin(w http.ResponseWriter, r *http.Request, v Visit) er
 	if err != nil {
 		return err
 	}
+	if c.Ticket == "" && !p.atHand(j) {
+		return verifyFirst(j)
+	}
 	begun, err := p.Passkeys.BeginRegistration(r.Context(), j.Session)
 	if err != nil {
 		return p.ceremonyFailed(r, v, j, "enroll_failed", err)
@@ -123,6 +138,8 @@ func (p *Portal) enrollBegin(w http.ResponseWriter, r *http.Request, v Visit) er
 	return nil
 }
 
+// enrollFinish stores the passkey of a ticket. A further one is kept until another
+// passkey of the person confirms it.
 func (p *Portal) enrollFinish(w http.ResponseWriter, r *http.Request, v Visit) error {
 	c, err := readCeremony(w, r)
 	if err != nil {
@@ -141,33 +158,95 @@ func (p *Portal) enrollFinish(w http.ResponseWriter, r *http.Request, v Visit) e
 		return p.ceremonyFailed(r, v, j, "enroll_failed", err)
 	}
 	rec.Name = passkeyName(c.Name, r.UserAgent())
-	detail := map[string]string{"credential": credentialHandle(rec.Credential), "class": rec.Class.String(), "aaguid": rec.AAGUID, "with": "passkey"}
-	browser := v.Browser()
-	browser.TimeZone = timeZone(c.TimeZone)
-	withBrowser(detail, browser)
-	if c.Ticket != "" {
-		detail["with"], detail["ticket"], detail["ticket_by"] = "ticket", ticket.ID, ticket.CreatedBy
+	if c.Ticket == "" {
+		id, err := p.Passkeys.Propose(r.Context(), j.Session, rec)
+		if err != nil {
+			return p.ceremonyFailed(r, v, j, "enroll_failed", err)
+		}
+		writeJSON(w, http.StatusOK, ceremonyMade{id})
+		return nil
 	}
-	// Written ahead: an enrolment that cannot be audited does not happen, and one that
-	// is cut off between store and log is not unknown.
-	if err := v.Record(r.Context(), "enroll_verified", j, detail); err != nil {
-		return err
-	}
-	next := Prefix + "account?added=1"
-	if c.Ticket != "" {
+	detail := enrolDetail(v, c, rec)
+	detail["with"], detail["ticket"], detail["ticket_by"] = "ticket", ticket.ID, ticket.CreatedBy
+	redeem := func() error {
 		if err := p.Tickets.Redeem(r.Context(), c.Ticket, j.Session.Person, rec); err != nil {
 			return p.ticketRefused(r, v, j, err)
 		}
 		p.dropTicket(w, r)
-		// The baseline is an assertion in this session, so the new passkey is used at once.
-		trip.causes = []policy.Cause{policy.CauseUnverified}
-		next = trip.page("step-up")
-	} else if err := p.Passkeys.Add(r.Context(), j.Session, rec); err != nil {
-		return p.ceremonyFailed(r, v, j, "enroll_failed", err)
+		return nil
 	}
-	if err := v.Record(r.Context(), "enroll", j, detail); err != nil {
+	if err := p.recorded(r, v, j, detail, redeem); err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, ceremonyDone{next})
+	// The baseline is an assertion in this session, so the new passkey is used at once.
+	trip.causes = []policy.Cause{policy.CauseUnverified}
+	writeJSON(w, http.StatusOK, ceremonyDone{trip.page("step-up")})
 	return nil
+}
+
+// confirmBegin asks for the confirmation of a further passkey, once more if need be.
+func (p *Portal) confirmBegin(w http.ResponseWriter, r *http.Request, v Visit) error {
+	c, err := readCeremony(w, r)
+	if err != nil {
+		return err
+	}
+	j, _, err := p.mayEnroll(r, v, "")
+	if err != nil {
+		return err
+	}
+	begun, err := p.Passkeys.BeginVouching(r.Context(), j.Session, c.Proposal)
+	if err != nil {
+		return p.ceremonyFailed(r, v, j, "enroll_failed", err)
+	}
+	writeJSON(w, http.StatusOK, ceremonyBegun{begun.ID, begun.Options})
+	return nil
+}
+
+// confirmFinish stores a further passkey that another one of the person has vouched for.
+// It does not count as a step-up: the session stays as it is.
+func (p *Portal) confirmFinish(w http.ResponseWriter, r *http.Request, v Visit) error {
+	c, err := readCeremony(w, r)
+	if err != nil {
+		return err
+	}
+	j, _, err := p.mayEnroll(r, v, "")
+	if err != nil {
+		return err
+	}
+	vouched, err := p.Passkeys.FinishVouching(r.Context(), j.Session, c.Ceremony, c.Credential)
+	if err != nil {
+		return p.ceremonyFailed(r, v, j, "enroll_failed", err)
+	}
+	detail := enrolDetail(v, c, vouched.Record())
+	detail["with"], detail["vouched_by"] = "passkey", credentialHandle(vouched.By())
+	add := func() error {
+		if err := p.Passkeys.Add(r.Context(), vouched); err != nil {
+			return p.ceremonyFailed(r, v, j, "enroll_failed", err)
+		}
+		return nil
+	}
+	if err := p.recorded(r, v, j, detail, add); err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, ceremonyDone{Prefix + "account?added=1"})
+	return nil
+}
+
+func enrolDetail(v Visit, c ceremonyRequest, rec passkey.Record) map[string]string {
+	browser := v.Browser()
+	browser.TimeZone = timeZone(c.TimeZone)
+	return withBrowser(map[string]string{"credential": credentialHandle(rec.Credential), "class": rec.Class.String(), "aaguid": rec.AAGUID}, browser)
+}
+
+// recorded stores a passkey between two records. The first is written ahead: an
+// enrolment that cannot be audited does not happen, and one that is cut off between
+// store and log is not unknown.
+func (p *Portal) recorded(r *http.Request, v Visit, j Judgement, detail map[string]string, store func() error) error {
+	if err := v.Record(r.Context(), "enroll_verified", j, detail); err != nil {
+		return err
+	}
+	if err := store(); err != nil {
+		return err
+	}
+	return v.Record(r.Context(), "enroll", j, detail)
 }

@@ -42,6 +42,7 @@ type view struct {
 
 	// ceremony pages
 	Action, Button, Begin, Finish, ReturnTo, Bind, Ticket, Suggested string
+	Confirm                                                          string // where a further passkey is confirmed; "": no such step
 
 	// hand-off page
 	Module      string     // a script other than that of the ceremonies

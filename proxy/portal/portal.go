@@ -213,6 +213,10 @@ func (p *Portal) route(method, page string, signInHost bool) handler {
 		return p.enrollBegin
 	case [2]string{"enroll/finish", "POST"}:
 		return p.enrollFinish
+	case [2]string{"enroll/confirm/begin", "POST"}:
+		return p.confirmBegin
+	case [2]string{"enroll/confirm/finish", "POST"}:
+		return p.confirmFinish
 	case [2]string{"account", "GET"}, [2]string{"account", "HEAD"}:
 		return p.accountPage
 	case [2]string{"account", "POST"}:
