@@ -152,7 +152,7 @@ func TestNothingOfAToolsOriginSeesTheCode(t *testing.T) {
 	top := b.tab() // and as the attacker's link, in a tab of its own
 	top.hostile = true
 	top.open(begun)
-	top.shows("That did not work")
+	top.shows("You could not be signed in here")
 	if got := s.refused(); len(got) <= before || got[len(got)-1] != "other_browser!" {
 		t.Errorf("recorded as %q", got)
 	}
