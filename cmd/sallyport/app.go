@@ -188,12 +188,12 @@ const (
 )
 
 // openAudit opens the log with its own signing key, made on first start.
-func openAudit(ctx context.Context, c *config.Config, keys session.KeyStore, logger *slog.Logger) (*audit.Log, error) {
-	seed, err := auditSeed(ctx, keys)
+func openAudit(ctx context.Context, c *config.Config, store *sqlstore.DB, logger *slog.Logger) (*audit.Log, error) {
+	seed, err := auditSeed(ctx, store)
 	if err != nil {
 		return nil, err
 	}
-	return audit.Open(audit.Config{File: c.AuditFile, Name: auditName, Key: seed, CallsPerMinute: c.Limits.ChangesPerMinute, Now: time.Now, Logger: logger})
+	return audit.Open(audit.Config{File: c.AuditFile, Name: auditName, Key: seed, CallsPerMinute: c.Limits.ChangesPerMinute, Anchor: store, Now: time.Now, Logger: logger})
 }
 
 func auditSeed(ctx context.Context, keys session.KeyStore) ([]byte, error) {

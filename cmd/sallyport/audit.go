@@ -20,6 +20,8 @@ import (
 )
 
 type auditCmd struct {
+	AcceptRollback auditAcceptCmd `cmd:"" name:"accept-rollback" help:"Let the next start accept a log that is older than the store knows: after restoring a backup, or to begin a new log."`
+
 	Verify     auditVerifyCmd     `cmd:"" help:"Find changed, dropped, inserted or reordered lines."`
 	Tail       auditTailCmd       `cmd:"" help:"Show the latest records."`
 	Key        auditKeyCmd        `cmd:"" help:"Print the public key that checkpoints are signed with."`
@@ -79,6 +81,9 @@ func (a auditVerifyCmd) Run(ctx context.Context, g *globals, std stdio) error {
 		}
 	}
 	o := audit.VerifyOptions{From: a.From}
+	if kept := keptCheckpoint(ctx, g, a.Files); kept != nil {
+		o.Saved = append(o.Saved, kept)
+	}
 	for _, name := range a.Saved {
 		msg, err := os.ReadFile(name)
 		if err != nil {
@@ -101,6 +106,19 @@ func (a auditVerifyCmd) Run(ctx context.Context, g *globals, std stdio) error {
 		return errNo
 	}
 	return nil
+}
+
+// keptCheckpoint is what the store knows of the configured log: nil where other files are
+// verified, or the store cannot be read. It is read before the files, which are written first.
+func keptCheckpoint(ctx context.Context, g *globals, files []string) (kept []byte) {
+	if len(files) > 0 {
+		return nil
+	}
+	_ = withExistingStore(ctx, g, func(_ *config.Config, db *sqlstore.DB) (err error) {
+		kept, err = db.LastCheckpoint(ctx)
+		return err
+	})
+	return kept
 }
 
 type auditTailCmd struct {

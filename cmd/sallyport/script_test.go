@@ -198,9 +198,9 @@ func get(ts *testscript.TestScript, url string, header http.Header) (int, string
 
 // signal NAME sends SIGHUP or SIGTERM to the background commands.
 func cmdSignal(ts *testscript.TestScript, neg bool, args []string) {
-	signals := map[string]os.Signal{"HUP": syscall.SIGHUP, "TERM": syscall.SIGTERM}
+	signals := map[string]os.Signal{"HUP": syscall.SIGHUP, "TERM": syscall.SIGTERM, "KILL": syscall.SIGKILL}
 	if neg || len(args) != 1 || signals[args[0]] == nil {
-		ts.Fatalf("usage: signal HUP|TERM")
+		ts.Fatalf("usage: signal HUP|TERM|KILL")
 	}
 	for _, c := range ts.BackgroundCmds() {
 		ts.Check(c.Process.Signal(signals[args[0]]))

@@ -43,9 +43,9 @@
 // # What it is not
 //
 // Somebody who can write the files and has the signing key can write another
-// history, and somebody who can delete all three files together leaves nothing
-// to compare with: have [Config.OnCheckpoint] send checkpoints off the machine, and
-// give them to [Verify]. Records written since the last checkpoint (some seconds) are
+// history. All three files put back or deleted together are noticed by [Config.Anchor], which
+// the same person may be able to write: have [Config.OnCheckpoint] send checkpoints off the
+// machine, and give them to [Verify]. Records written since the last checkpoint (some seconds) are
 // protected by the hash file only, which is not signed. The log keeps no secrets:
 // there is no field for a cookie or a token, and none may be put into Detail.
 //

@@ -36,6 +36,8 @@ type Config struct {
 	// machine. It is called by the writer and must return at once.
 	OnCheckpoint func(checkpoint []byte)
 
+	Anchor Anchor // keeps the last checkpoint elsewhere; nil: putting back all files is not noticed
+
 	Now    func() time.Time
 	Logger *slog.Logger
 
@@ -55,6 +57,7 @@ type Log struct {
 	verifier string
 	repeats  *repeats
 	budget   *budget
+	keeper   *keeper
 
 	// sick is why nothing can be recorded; nil when all is well. Only the writer
 	// clears it, after it has repaired the file and written to it.
@@ -144,8 +147,10 @@ func Open(cfg Config) (*Log, error) {
 	}
 	l.repeats, l.budget = newRepeats(l, cfg.MaxRepeats), newBudget(cfg.CallsPerMinute)
 	l.size.Store(s.tree.n)
+	l.keeper = newKeeper(&l.cfg)
 	w := &writer{Log: l, store: s}
 	if err := w.begin(cut); err != nil {
+		l.keeper.close()
 		s.close()
 		return nil, fmt.Errorf("%s: %w", cfg.File, err)
 	}
@@ -229,6 +234,7 @@ func (l *Log) Close() error {
 		l.mu.Unlock()
 		close(l.stop)
 		l.done.Wait()
+		l.keeper.close()
 	})
 	return l.result
 }

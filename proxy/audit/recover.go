@@ -26,7 +26,12 @@ func openStore(cfg Config, signer note.Signer, verifier string) (*store, cutTail
 	if s.lock, err = os.OpenFile(cfg.File+hashSuffix, os.O_RDWR|os.O_CREATE, fileMode); err != nil {
 		return nil, cutTail{}, err
 	}
-	cut, err := s.recover(v)
+	kept, err := cfg.anchored(v)
+	if err != nil {
+		_ = s.close()
+		return nil, cutTail{}, err
+	}
+	cut, err := s.recover(v, kept)
 	if err != nil {
 		_ = s.close()
 		return nil, cutTail{}, err
@@ -34,7 +39,7 @@ func openStore(cfg Config, signer note.Signer, verifier string) (*store, cutTail
 	return s, cut, nil
 }
 
-func (s *store) recover(v note.Verifier) (cutTail, error) {
+func (s *store) recover(v note.Verifier, kept *checkpoint) (cutTail, error) {
 	err := lock(s.lock)
 	if err != nil {
 		return cutTail{}, err
@@ -42,7 +47,7 @@ func (s *store) recover(v note.Verifier) (cutTail, error) {
 	if s.hashes, err = s.disk.open(s.path+hashSuffix, os.O_RDWR); err != nil {
 		return cutTail{}, err
 	}
-	c, err := s.lastCheckpoint(v)
+	c, err := s.lastCheckpoint(v, kept)
 	if err != nil {
 		return cutTail{}, err
 	}
@@ -61,7 +66,13 @@ func (s *store) recover(v note.Verifier) (cutTail, error) {
 		return cutTail{}, err
 	}
 	s.tree, s.starts = check.lines, c.starts
+	if err := kept.behind(s.tree.n); err != nil {
+		return cutTail{}, err
+	}
 	if err := s.keepHashes(c.size, fresh); err != nil {
+		return cutTail{}, err
+	}
+	if err := s.checkAnchor(kept); err != nil {
 		return cutTail{}, err
 	}
 	cut, err := s.cutTail(check)
@@ -73,7 +84,7 @@ func (s *store) recover(v note.Verifier) (cutTail, error) {
 
 // lastCheckpoint reads the signed state, or makes the first. The first checkpoint
 // is durable before there is any line, so lines without one were not left by us.
-func (s *store) lastCheckpoint(v note.Verifier) (checkpoint, error) {
+func (s *store) lastCheckpoint(v note.Verifier, kept *checkpoint) (checkpoint, error) {
 	msg, err := os.ReadFile(s.path + checkpointSuffix)
 	if err == nil {
 		c, err := openCheckpoint(msg, v)
@@ -96,6 +107,10 @@ func (s *store) lastCheckpoint(v note.Verifier) (checkpoint, error) {
 	line, _ := hasLines(s.path)
 	if hashes.Size() > 0 || len(segments) > 1 || line {
 		return checkpoint{}, fmt.Errorf("%w: there are records but no %s%s; to begin a new log, move all of its files away", ErrTampered, s.path, checkpointSuffix)
+	}
+	// Before anything is signed: a new log must not look as if it had always been this one.
+	if err := kept.behind(0); err != nil {
+		return checkpoint{}, err
 	}
 	s.starts = []int64{0}
 	return checkpoint{root: s.tree.root(), starts: s.starts}, s.sign(false)

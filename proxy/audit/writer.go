@@ -173,6 +173,7 @@ func (w *writer) published() {
 		return
 	}
 	w.last.Store(&note)
+	w.keeper.keep(note)
 	if w.cfg.OnCheckpoint != nil {
 		w.cfg.OnCheckpoint(append([]byte(nil), note...))
 	}
