@@ -65,7 +65,7 @@ func (r *running) half() net.Conn {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() { c.Close() })
-	fmt.Fprint(c, "POST /.sallyport/backchannel-logout HTTP/1.1\r\nHost: localhost:8080\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 15\r\nExpect: 100-continue\r\n\r\n")
+	fmt.Fprint(c, "POST /.sallyport/backchannel-logout HTTP/1.1\r\nHost: localhost:8080\r\nX-Forwarded-For: 203.0.113.7\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 15\r\nExpect: 100-continue\r\n\r\n")
 	line, err := bufio.NewReader(c).ReadString('\n')
 	if err != nil || !strings.HasPrefix(line, "HTTP/1.1 100 ") {
 		r.t.Fatal(line, err)
