@@ -73,3 +73,26 @@ func TestADashboardIsOneLine(t *testing.T) {
 		t.Errorf("%d records", len(recs))
 	}
 }
+
+// A whole office begins to sign in from one address while strangers begin as much as they can from
+// everywhere: nobody in the office has to begin again.
+func TestAttackUnfinishedSignInsPushNobodyOut(t *testing.T) {
+	g := newRig(t)
+	office := make([]*browser, 100)
+	at := make([]answer, len(office))
+	for i := range office {
+		office[i] = g.browser(home)
+		at[i] = office[i].get(login + "/.sallyport/sign-in?go=1")
+		if at[i].StatusCode != 302 {
+			t.Fatalf("%d %s", at[i].StatusCode, at[i].body)
+		}
+	}
+	for i := range 1500 { // more than three times what one network may have
+		g.browser(fmt.Sprintf("198.18.%d.%d", i%3, i%250)).get(login + "/.sallyport/sign-in?go=1")
+	}
+	for i := range office {
+		if a := office[i].get(office[i].provider(at[i], "alice")); a.StatusCode != 302 {
+			t.Fatalf("person %d has to begin again: %d %s", i, a.StatusCode, a.body)
+		}
+	}
+}

@@ -464,3 +464,12 @@ func (p *peeking) Put(ctx context.Context, purpose string, key [32]byte, payload
 	p.seen += string(payload)
 	return p.Memory.Put(ctx, purpose, key, payload, expires)
 }
+
+func (p *peeking) PutBounded(ctx context.Context, purpose string, key [32]byte, payload []byte, expires time.Time, b authn.Bound) error {
+	var record struct{ Payload []byte }
+	if json.Unmarshal(payload, &record) == nil {
+		p.seen += string(record.Payload)
+	}
+	p.seen += string(payload)
+	return p.Memory.PutBounded(ctx, purpose, key, payload, expires, b)
+}

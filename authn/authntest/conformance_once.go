@@ -64,6 +64,47 @@ var onceTests = []storeTest{
 		t.refused(t.a.Put(t.ctx, "logout", [32]byte{}, nil, epoch))
 		t.refused(t.a.Put(t.ctx, "logout", digest("x"), nil, time.Time{}))
 	}},
+	{"what one maker has too much of makes room, oldest first", func(t *storeT) {
+		put := func(name, group string, after time.Duration) {
+			t.ok(t.a.PutBounded(t.ctx, "flow", digest(name), []byte(name), epoch.Add(time.Minute+after), authn.Bound{Group: group, Wide: "w-" + group, PerGroup: 3, InAll: 100}))
+		}
+		put("other", "office", 0)
+		t.ok(t.a.Put(t.ctx, "flow", digest("unbounded"), nil, epoch.Add(time.Minute)))
+		for i := range 5 {
+			put(fmt.Sprint("f", i), "cafe", time.Duration(i)*time.Second)
+		}
+		for name, want := range map[string]error{"f0": authn.ErrNotFound, "f1": authn.ErrNotFound, "f2": nil, "f3": nil, "f4": nil, "other": nil, "unbounded": nil} {
+			if _, err := t.b.Take(t.ctx, "flow", digest(name), epoch); want == nil {
+				t.ok(err)
+			} else {
+				t.is(err, want)
+			}
+		}
+	}},
+	{"who fills the store loses their own records", func(t *storeT) {
+		put := func(name string, b authn.Bound, after time.Duration) {
+			b.PerGroup, b.InAll = 10, 20
+			t.ok(t.a.PutBounded(t.ctx, "flow", digest(name), nil, epoch.Add(time.Minute+after), b))
+		}
+		// An office behind one address is first, and so the oldest.
+		for i := range 9 {
+			put(fmt.Sprint("office", i), authn.Bound{Group: "203.0.113.0/24", Wide: "203.0.0.0/16"}, time.Duration(i))
+		}
+		for i := range 60 {
+			put(fmt.Sprint("attack", i), authn.Bound{Group: fmt.Sprintf("2001:db8:0:%x::/64", i), Wide: "2001:db8::/32"}, time.Second+time.Duration(i)*time.Millisecond)
+		}
+		for i := range 9 {
+			_, err := t.b.Take(t.ctx, "flow", digest(fmt.Sprint("office", i)), epoch)
+			t.ok(err)
+		}
+		left := 0
+		for i := range 60 {
+			if _, err := t.b.Take(t.ctx, "flow", digest(fmt.Sprint("attack", i)), epoch); err == nil {
+				left++
+			}
+		}
+		t.equal(left, 11)
+	}},
 	{"purge removes what expired", func(t *storeT) {
 		end := epoch.Add(time.Minute)
 		t.ok(t.a.Put(t.ctx, "handoff", digest("1"), nil, end))

@@ -31,6 +31,7 @@ type Stores interface {
 	session.Store
 	session.KeyStore
 	session.Once
+	passkey.Once
 	passkey.Store
 	enroll.Store
 	// PurgeOnce deletes one-time records that expired before the given time.
@@ -68,6 +69,7 @@ type Memory struct {
 	trimmedSeq int64
 	keys       map[string][]session.Key // by use, newest first
 	once       map[onceKey]onceValue
+	onceSeq    int
 	handles    map[authn.Subject][]byte
 	creds      map[string]passkey.Record
 	removed    map[string]bool // ids of credentials that were removed

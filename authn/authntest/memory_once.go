@@ -19,6 +19,8 @@ type onceKey struct {
 type onceValue struct {
 	payload []byte
 	expires time.Time
+	group   authn.Bound
+	seq     int // the order in which they were put
 }
 
 // Put implements [session.Once]. A key that is there already is an error,
@@ -36,9 +38,58 @@ func (m *Memory) Put(ctx context.Context, purpose string, key [32]byte, payload 
 		if _, ok := m.once[k]; ok {
 			return fmt.Errorf("one-time record (%s) exists", purpose)
 		}
-		m.once[k] = onceValue{list(payload), micro(expires)}
+		m.once[k] = onceValue{payload: list(payload), expires: micro(expires)}
 		return nil
 	})
+}
+
+// PutBounded implements [signin.Once].
+func (m *Memory) PutBounded(ctx context.Context, purpose string, key [32]byte, payload []byte, expires time.Time, b authn.Bound) error {
+	if err := m.Put(ctx, purpose, key, payload, expires); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.onceSeq++
+	m.once[onceKey{purpose, key}] = onceValue{list(payload), micro(expires), b, m.onceSeq}
+	m.evict(purpose, b.PerGroup, func(o authn.Bound) bool { return o.Group == b.Group && o.PerGroup > 0 })
+	for {
+		parts, most, n := map[string]int{}, "", 0
+		for k, v := range m.once {
+			if k.purpose != purpose || v.group.InAll == 0 {
+				continue
+			}
+			n++
+			w := v.group.Wide
+			if parts[w]++; parts[w] > parts[most] || parts[w] == parts[most] && w < most {
+				most = w
+			}
+		}
+		if n <= b.InAll {
+			return nil
+		}
+		m.evict(purpose, parts[most]-1, func(o authn.Bound) bool { return o.Wide == most && o.InAll > 0 })
+	}
+}
+
+// evict removes the oldest of those that are in until there are no more than left.
+func (m *Memory) evict(purpose string, left int, in func(authn.Bound) bool) {
+	for {
+		n := 0
+		var oldest onceKey
+		for k, v := range m.once {
+			if k.purpose != purpose || !in(v.group) {
+				continue
+			}
+			if n++; n == 1 || v.seq < m.once[oldest].seq {
+				oldest = k
+			}
+		}
+		if n <= left {
+			return
+		}
+		delete(m.once, oldest)
+	}
 }
 
 // Take implements [session.Once]. An expired record is removed as well: a

@@ -41,7 +41,7 @@ func (rp *RelyingParty) begin(ctx context.Context, p purpose, s authn.Session, d
 	if c.Options, err = json.Marshal(options); err != nil {
 		return Ceremony{}, fmt.Errorf("passkey: begin %s: %w", p, err)
 	}
-	if err := rp.ceremonies.Put(ctx, string(p), key(p, s, c.ID), payload, rp.now().Add(ceremonyFor)); err != nil {
+	if err := rp.ceremonies.PutBounded(ctx, string(p), key(p, s, c.ID), payload, rp.now().Add(ceremonyFor), boundOf(s)); err != nil {
 		return Ceremony{}, fmt.Errorf("passkey: begin %s: %w", p, err)
 	}
 	return c, nil
@@ -86,4 +86,10 @@ func digest(parts ...string) [32]byte {
 		h.Write([]byte(part))
 	}
 	return [32]byte(h.Sum(nil))
+}
+
+// boundOf is how many ceremonies a session may have under way: more tabs than anybody has, and no more
+// for a script that has a password. In all, the person with most loses their oldest.
+func boundOf(s authn.Session) authn.Bound {
+	return authn.Bound{Group: s.ID, Wide: s.Person.Subject.Key(), PerGroup: 50, InAll: 20_000}
 }

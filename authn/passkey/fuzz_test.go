@@ -21,7 +21,7 @@ import (
 // answer stays right while it is mutated.
 type replay struct{ payload []byte }
 
-func (r *replay) Put(_ context.Context, _ string, _ [32]byte, payload []byte, _ time.Time) error {
+func (r *replay) PutBounded(_ context.Context, _ string, _ [32]byte, payload []byte, _ time.Time, _ authn.Bound) error {
 	r.payload = payload
 	return nil
 }

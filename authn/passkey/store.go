@@ -64,7 +64,9 @@ type Store interface {
 // Once keeps ceremonies (the challenge and what it is bound to) until they are
 // taken, exactly once.
 type Once interface {
-	Put(ctx context.Context, purpose string, key [32]byte, payload []byte, expires time.Time) error
+	// PutBounded stores payload until expires. Whoever has a password can make these: what is beyond the bound is
+	// removed, oldest first.
+	PutBounded(ctx context.Context, purpose string, key [32]byte, payload []byte, expires time.Time, b authn.Bound) error
 	// Take removes and returns; authn.ErrNotFound if absent, taken or expired.
 	Take(ctx context.Context, purpose string, key [32]byte, now time.Time) ([]byte, error)
 }

@@ -98,7 +98,7 @@ func (rp *RelyingParty) keep(ctx context.Context, s authn.Session, id string, p 
 	if err != nil {
 		return fmt.Errorf("passkey: encode proposal: %w", err)
 	}
-	if err := rp.ceremonies.Put(context.WithoutCancel(ctx), string(proposal), key(proposal, s, id), payload, p.Expires); err != nil {
+	if err := rp.ceremonies.PutBounded(context.WithoutCancel(ctx), string(proposal), key(proposal, s, id), payload, p.Expires, boundOf(s)); err != nil {
 		return fmt.Errorf("passkey: keep proposal: %w", err)
 	}
 	return nil

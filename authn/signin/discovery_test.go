@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -71,7 +72,7 @@ func TestTheProviderMayStartLater(t *testing.T) {
 		if err := rp.Ready(); err != nil {
 			t.Fatal(err)
 		}
-		f, err := rp.Begin(t.Context(), nil)
+		f, err := rp.Begin(t.Context(), netip.Addr{}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -95,7 +96,7 @@ func TestWaitingPeopleHurryDiscovery(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		before := calls.count()
 		for range 600 { // a minute of ten people a second
-			_, _ = rp.Begin(t.Context(), nil)
+			_, _ = rp.Begin(t.Context(), netip.Addr{}, nil)
 			time.Sleep(100 * time.Millisecond)
 		}
 		if n := calls.count() - before; n < 8 || n > 13 {
@@ -118,7 +119,7 @@ func TestMetadataOutlivesAnOutage(t *testing.T) {
 		if err := rp.Ready(); err != nil || calls.count() < 3 {
 			t.Errorf("ready: %v after %d calls", err, calls.count())
 		}
-		if _, err := rp.Begin(t.Context(), nil); err != nil {
+		if _, err := rp.Begin(t.Context(), netip.Addr{}, nil); err != nil {
 			t.Error(err)
 		}
 	})
@@ -156,7 +157,7 @@ func TestAnUnknownKeyMakesUsLookAgain(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		before := calls.count()
 		idp.SetFaults(authntest.FaultForeignKey)
-		f, err := rp.Begin(t.Context(), nil)
+		f, err := rp.Begin(t.Context(), netip.Addr{}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"time"
 
@@ -22,6 +23,11 @@ const (
 	// FlowLifetime is how long a person may take at the provider: new password,
 	// second factor, a phone in another room.
 	FlowLifetime = 15 * time.Minute
+
+	// Strangers begin flows, of up to 24 KB each. 500 people of an office can be at the
+	// provider at once; who begins more than that loses the oldest.
+	flowsOfNetwork = 500
+	flowsInAll     = 10_000
 
 	flowPurpose = "signin.flow"
 	maxPayload  = 16 << 10
@@ -50,12 +56,13 @@ type pending struct {
 }
 
 // Begin starts a sign-in. payload comes back from Finish; it is kept on the
-// server and never seen by the browser. It fails with [ErrUnavailable] until the
+// server and never seen by the browser. client is who asks: a network has so many flows under way
+// at most, of which the oldest make room. It fails with [ErrUnavailable] until the
 // provider is known.
 //
 // A browser may have several flows under way, one in each tab: keep each Binding
 // in a cookie of its own, named after the state in RedirectURL.
-func (p *Provider) Begin(ctx context.Context, payload []byte) (Flow, error) {
+func (p *Provider) Begin(ctx context.Context, client netip.Addr, payload []byte) (Flow, error) {
 	m, err := p.ready()
 	if err != nil {
 		return Flow{}, err
@@ -72,7 +79,7 @@ func (p *Provider) Begin(ctx context.Context, payload []byte) (Flow, error) {
 	if err != nil {
 		return Flow{}, err
 	}
-	if err := p.cfg.Flows.Put(ctx, flowPurpose, sha256.Sum256([]byte(state)), record, f.Begun.Add(FlowLifetime)); err != nil {
+	if err := p.cfg.Flows.PutBounded(ctx, flowPurpose, sha256.Sum256([]byte(state)), record, f.Begun.Add(FlowLifetime), authn.BoundOf(client, flowsOfNetwork, flowsInAll)); err != nil {
 		return Flow{}, refuse(CodeStoreUnavailable, "%w: keep the flow: %w", ErrUnavailable, err)
 	}
 	return Flow{

@@ -3,6 +3,7 @@ package signin_test
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -39,7 +40,7 @@ func TestBeginAsksForWhatItMust(t *testing.T) {
 	r := newRig(t, func(_ *authntest.IdPConfig, c *signin.Config) { c.Scopes = []string{"email", "groups"} })
 	seen := map[string]bool{}
 	for range 2 {
-		f, err := r.rp.Begin(t.Context(), nil)
+		f, err := r.rp.Begin(t.Context(), netip.Addr{}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -173,7 +174,7 @@ func TestOutages(t *testing.T) {
 		r := newRig(t)
 		for _, f := range []authntest.Fault{authntest.NotStored, authntest.Stored} {
 			r.store.FailNext("Put", f)
-			flow, err := r.rp.Begin(t.Context(), nil)
+			flow, err := r.rp.Begin(t.Context(), netip.Addr{}, nil)
 			unavailable(t, signin.Result{}, err, signin.CodeStoreUnavailable)
 			if flow != (signin.Flow{}) {
 				t.Error("a flow came with the error")
@@ -230,7 +231,7 @@ func TestOutages(t *testing.T) {
 		if err := fresh.Ready(); !errors.Is(err, signin.ErrUnavailable) {
 			t.Errorf("ready: %v", err)
 		}
-		_, err = fresh.Begin(t.Context(), nil)
+		_, err = fresh.Begin(t.Context(), netip.Addr{}, nil)
 		unavailable(t, signin.Result{}, err, signin.CodeUnavailable)
 		res, err := fresh.Finish(t.Context(), q, binding)
 		unavailable(t, res, err, signin.CodeUnavailable)
@@ -249,7 +250,7 @@ func TestOutages(t *testing.T) {
 
 func TestPayloadIsBounded(t *testing.T) {
 	r := newRig(t)
-	if _, err := r.rp.Begin(t.Context(), make([]byte, 16<<10+1)); err == nil {
+	if _, err := r.rp.Begin(t.Context(), netip.Addr{}, make([]byte, 16<<10+1)); err == nil {
 		t.Error("accepted")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"sync"
 	"testing"
@@ -88,7 +89,7 @@ func newRig(t *testing.T, opts ...option) *rig {
 // begin starts a flow and lets the person answer; it returns the callback's query.
 func (r *rig) begin(sub string) (url.Values, string) {
 	r.t.Helper()
-	f, err := r.rp.Begin(r.t.Context(), []byte("payload"))
+	f, err := r.rp.Begin(r.t.Context(), netip.Addr{}, []byte("payload"))
 	if err != nil {
 		r.t.Fatal(err)
 	}

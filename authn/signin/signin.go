@@ -21,6 +21,9 @@ type Once interface {
 	// Put stores payload under (purpose, key) until expires. It refuses a key
 	// that is there already.
 	Put(ctx context.Context, purpose string, key [32]byte, payload []byte, expires time.Time) error
+	// PutBounded is Put for records that strangers can make: what is beyond the bound is
+	// removed, oldest first.
+	PutBounded(ctx context.Context, purpose string, key [32]byte, payload []byte, expires time.Time, b authn.Bound) error
 	// Take removes and returns the payload in one statement; authn.ErrNotFound
 	// if it is not there, was taken before, or has expired at now.
 	Take(ctx context.Context, purpose string, key [32]byte, now time.Time) ([]byte, error)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strconv"
 
@@ -70,7 +71,7 @@ func (p *Portal) signInPage(w http.ResponseWriter, r *http.Request, v Visit) err
 		return nil
 	}
 	if q.Get("go") != "" {
-		return p.toProvider(w, r, trip)
+		return p.toProvider(w, r, j.Facts.IP.Addr, trip)
 	}
 	p.keepDevice(w, r)
 	// A link, not a form: browsers hold the whole redirect chain behind a form
@@ -83,13 +84,13 @@ func (p *Portal) signInPage(w http.ResponseWriter, r *http.Request, v Visit) err
 	return nil
 }
 
-func (p *Portal) toProvider(w http.ResponseWriter, r *http.Request, trip journey) error {
+func (p *Portal) toProvider(w http.ResponseWriter, r *http.Request, client netip.Addr, trip journey) error {
 	key := newFlowKey()
 	payload, err := key.seal(flow{ReturnTo: trip.to.String(), Bind: trip.bind})
 	if err != nil {
 		return err
 	}
-	f, err := p.Provider.Begin(r.Context(), payload)
+	f, err := p.Provider.Begin(r.Context(), client, payload)
 	if bad, ok := errors.AsType[*signin.Error](err); ok && errors.Is(err, signin.ErrUnavailable) {
 		return p.providerDown(trip, bad)
 	}

@@ -1,12 +1,15 @@
 package sqlstore
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"sallyport/authn"
 	"sallyport/authn/session"
 )
 
@@ -60,6 +63,32 @@ func BenchmarkReplaceToken(b *testing.B) {
 		}
 		tok = next
 		i++
+	}
+}
+
+// What beginning a sign-in costs while strangers keep the store full of flows that nobody finishes.
+func BenchmarkPutBoundedFull(b *testing.B) {
+	d := filled(b, 1)
+	payload := bytes.Repeat([]byte("x"), 7<<10)
+	const inAll = 10_000
+	i := 0
+	put := func() {
+		at := epoch.Add(time.Duration(i) * time.Microsecond)
+		bound := authn.BoundOf(netip.AddrFrom4([4]byte{byte(i), byte(i >> 8), 0, 1}), 500, inAll)
+		if err := d.PutBounded(context.Background(), "flow", digest(fmt.Sprint("f", i)), payload, at, bound); err != nil {
+			b.Fatal(err)
+		}
+		i++
+	}
+	for range inAll {
+		put()
+	}
+	b.ResetTimer()
+	for b.Loop() {
+		put()
+	}
+	if n, err := d.PurgeOnce(context.Background(), epoch.Add(time.Hour)); err != nil || n > inAll || n < inAll*49/50 {
+		b.Fatalf("%d records in the end: %v", n, err)
 	}
 }
 
