@@ -237,7 +237,12 @@ func (c *conn) goodbye(o *Cut) bool {
 }
 
 func (c *conn) close() error {
-	c.once.Do(func() { c.err = c.Conn.Close() })
+	c.once.Do(func() {
+		c.err = c.Conn.Close()
+		if c.inspector != nil {
+			c.inspector.hold.close()
+		}
+	})
 	return c.err
 }
 
@@ -255,8 +260,10 @@ func (c *conn) CloseWrite() error {
 // ReadFrom and WriteTo are what io.Copy uses. An idle connection holds a small buffer, and
 // not the 32 kB that io.Copy would give it: of ten thousand WebSockets most are idle.
 
-func (c *conn) ReadFrom(r io.Reader) (int64, error) { return pump(c.Write, r.Read) }
-func (c *conn) WriteTo(w io.Writer) (int64, error)  { return pump(w.Write, c.Read) }
+func (c *conn) ReadFrom(r io.Reader) (int64, error) { return pump(c.Write, r.Read, true) }
+
+// WriteTo has no large buffer for what is inspected: that is read to where it is held.
+func (c *conn) WriteTo(w io.Writer) (int64, error) { return pump(w.Write, c.Read, c.inspector == nil) }
 
 const smallBuffer = 2 << 10
 
@@ -264,14 +271,31 @@ type largeBuffer [32 << 10]byte
 
 var largeBuffers = sync.Pool{New: func() any { return new(largeBuffer) }}
 
-func pump(write, read func([]byte) (int, error)) (total int64, err error) {
+// maxLarge bounds how many connections have one at a time: a client that fills it and then falls silent keeps it. The others
+// go on with the small one.
+const maxLarge = 1024
+
+var largeInUse atomic.Int64
+
+func takeLarge() *largeBuffer {
+	if largeInUse.Add(1) > maxLarge {
+		largeInUse.Add(-1)
+		return nil
+	}
+	return largeBuffers.Get().(*largeBuffer)
+}
+
+func putLarge(b *largeBuffer) {
+	if b != nil {
+		largeBuffers.Put(b)
+		largeInUse.Add(-1)
+	}
+}
+
+func pump(write, read func([]byte) (int, error), mayGrow bool) (total int64, err error) {
 	small := make([]byte, smallBuffer)
 	var large *largeBuffer
-	defer func() {
-		if large != nil {
-			largeBuffers.Put(large)
-		}
-	}()
+	defer func() { putLarge(large) }()
 	for {
 		buf := small
 		if large != nil {
@@ -293,10 +317,10 @@ func pump(write, read func([]byte) (int, error)) (total int64, err error) {
 		}
 		// A full buffer means that there is more; a nearly empty one that this was it.
 		switch {
-		case large == nil && n == len(small):
-			large = largeBuffers.Get().(*largeBuffer)
+		case large == nil && n == len(small) && mayGrow:
+			large = takeLarge()
 		case large != nil && n < len(small)/2:
-			largeBuffers.Put(large)
+			putLarge(large)
 			large = nil
 		}
 	}

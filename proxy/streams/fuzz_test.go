@@ -235,7 +235,7 @@ func FuzzInspect(f *testing.F) {
 				continue
 			}
 			h := headerLen(raw)
-			unmask(raw[h:], raw[h-4:h])
+			xor(raw[h:], raw[h-4:h], 0)
 			text = append(text, raw[h:]...)
 			if raw[0]&0x80 != 0 {
 				if bytes.Contains(text, []byte("e")) {

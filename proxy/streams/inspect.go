@@ -10,88 +10,268 @@ import (
 // sent; reply, if any, goes back to the client as a text message. Messages that
 // pass go on as they came, frame by frame. msg is valid until judge returns.
 //
-// A message longer than limit, and frames that are not of RFC 6455, end the stream. Call it before
+// A message longer than limit, one for which [Config.Inspected] has no room or which takes longer than
+// [Config.MessageTime], and frames that are not of RFC 6455, end the stream. Call it before
 // the request is forwarded, and remove Sec-WebSocket-Extensions from the request: compressed
 // messages cannot be inspected, and [Attach] refuses an upstream that turns an extension on anyway.
 func (s *Stream) Inspect(limit int, judge func(msg []byte) (reply []byte, pass bool)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.inspect = &inspector{judge: judge, limit: limit}
+	s.inspect = &inspector{judge: judge, limit: limit, hold: hold{s: s}}
 }
 
 // slack is how much the headers of a message's frames may weigh: a message in
 // a thousand empty fragments is none that anybody means well with.
-const slack = 4 << 10
+func (i *inspector) slack() int { return 4<<10 + i.limit/64 }
 
-// inspector takes the client's side of a connection apart into messages.
+// batch is up to how many bytes small messages are sent on together.
+const batch = smallBuffer
+
+// inspector takes the client's side of a connection apart into messages. There is one copy of what a message says: it is
+// unmasked where it lies, and masked again where it lies when it goes on.
 type inspector struct {
 	judge func([]byte) ([]byte, bool)
 	limit int
+	hold  hold
 
-	in   []byte // read, not a whole frame yet
-	held []byte // the frames of the message so far, as they came
-	msg  []byte // and what they say
-	open bool   // a message was begun and not ended
-	out  []byte // may go on
-	err  error  // of the connection, for when out is empty
+	hdr  [14]byte // of the frame that is being read
+	have int      // bytes of it; 0 between frames
+	left int      // bytes of its payload that are still to come
+	at   int      // where its payload begins in msg
+
+	control []byte // a control frame so far
+	heads   []byte // the headers of the message's frames so far
+	msg     []byte // and what they say
+	open    bool   // a message was begun and not ended
+
+	rest  []byte // read, not looked at yet
+	out   []byte // may go on: control frames and small messages
+	sent  sent   // how far the message is sent on that follows out
+	going bool   // there is one
+	err   error  // of the connection, for when nothing is left to go on
 }
+
+// sent is how much of a message has gone on.
+type sent struct{ head, inHead, msg, inFrame int }
 
 // read is conn.receive for a connection that is inspected; conn.rmu is held.
 func (i *inspector) read(c *conn, p []byte) (int, error) {
-	for len(i.out) == 0 {
+	for {
+		if len(i.out) > 0 {
+			n := copy(p, i.out)
+			if i.out = i.out[n:]; len(i.out) == 0 {
+				i.out = nil
+			}
+			return n, nil
+		}
+		if i.going {
+			return i.emit(p), nil
+		}
 		if i.err != nil {
+			i.drop()
 			return 0, i.err
 		}
-		n, err := c.raw(p)
-		i.in = append(i.in, p[:n]...)
-		if err != nil {
-			i.err = err
-		}
-		if why, ok := i.frames(c); !ok {
+		if why, ok := i.more(c, p); !ok {
 			// What is left of it is drained like anything after an order.
-			i.in, i.held, i.msg, i.out, i.err = nil, nil, nil, nil, io.ErrUnexpectedEOF
+			i.drop()
+			i.rest, i.out, i.err = nil, nil, io.ErrUnexpectedEOF
 			c.s.cut(&Cut{Reason: why, At: c.s.reg.Now()})
 			return 0, i.err
 		}
 		if c.s.order.Load() != nil {
+			i.drop()
 			return 0, c.reason()
 		}
 	}
-	n := copy(p, i.out)
-	if i.out = i.out[n:]; len(i.out) == 0 {
-		i.out = nil
-	}
-	return n, nil
 }
 
-// frames takes the complete frames off i.in. It fails with what is wrong with the next.
-func (i *inspector) frames(c *conn) (Reason, bool) {
-	rest := i.in
-	for {
-		if len(rest) < 2 || len(rest) < headerLen(rest) {
-			break
-		}
-		h := rest[:headerLen(rest)]
-		if !i.valid(h) {
-			return Malformed, false
-		}
-		length := payloadLen(h)
-		if h[0]&0x0f < opClose && (length > uint64(i.limit-len(i.msg)) || len(i.held)+len(h) > i.limit+slack) {
-			return TooLarge, false
-		}
-		size := len(h) + int(length)
-		if len(rest) < size {
-			break
-		}
-		if !i.frame(c, rest[:size], h) {
-			return TooLarge, false
-		}
-		rest = rest[size:]
+// more reads from the client and takes apart what came. It fails with what is wrong with it.
+func (i *inspector) more(c *conn, p []byte) (Reason, bool) {
+	if len(i.rest) > 0 {
+		b := i.rest
+		i.rest = nil
+		return i.frames(c, b)
 	}
-	if i.in = append(i.in[:0], rest...); len(rest) == 0 {
-		i.in = nil
+	i.hold.clock(i.have > 0 || i.open)
+	if i.left <= len(p) || i.controls() {
+		n, err := c.raw(p)
+		i.err = err
+		return i.frames(c, p[:n])
+	}
+	// Much is to come: it is read to where it belongs.
+	if len(i.msg) == cap(i.msg) && !i.room(&i.msg, min(i.left, max(len(i.msg), 4<<10))) {
+		return TooMuch, false
+	}
+	at := len(i.msg)
+	n, err := c.raw(i.msg[at:min(cap(i.msg), at+i.left)])
+	i.err = err
+	i.msg = i.msg[:at+n]
+	return i.payload(c, at, n)
+}
+
+// frames takes b apart, until something large may go on.
+func (i *inspector) frames(c *conn, b []byte) (Reason, bool) {
+	for len(b) > 0 {
+		if i.going || len(i.out) >= batch {
+			i.rest = append([]byte(nil), b...)
+			return 0, true
+		}
+		if i.left > 0 {
+			n := min(i.left, len(b))
+			at := len(i.msg)
+			switch {
+			case i.controls():
+				i.control = append(i.control, b[:n]...)
+			case !i.room(&i.msg, n):
+				return TooMuch, false
+			default:
+				i.msg = append(i.msg, b[:n]...)
+			}
+			if why, ok := i.payload(c, at, n); !ok {
+				return why, false
+			}
+			b = b[n:]
+			continue
+		}
+		n := copy(i.hdr[i.have:headerLen(i.hdr[:i.have])], b)
+		i.have, b = i.have+n, b[n:]
+		if i.have < headerLen(i.hdr[:i.have]) {
+			continue
+		}
+		if why, ok := i.begin(c); !ok {
+			return why, false
+		}
 	}
 	return 0, true
+}
+
+// controls reports whether the frame that is being read is a control frame. Its header is complete.
+func (i *inspector) controls() bool { return i.have > 0 && i.hdr[0]&0x0f >= opClose }
+
+// begin looks at a header that is complete.
+func (i *inspector) begin(c *conn) (Reason, bool) {
+	h := i.hdr[:i.have]
+	if !i.valid(h) {
+		return Malformed, false
+	}
+	length := payloadLen(h)
+	if i.controls() {
+		i.control = append(i.control[:0], h...)
+	} else {
+		if length > uint64(i.limit-len(i.msg)) || len(i.heads)+len(h) > i.slack() {
+			return TooLarge, false
+		}
+		if !i.room(&i.heads, len(h)) {
+			return TooMuch, false
+		}
+		i.heads = append(i.heads, h...)
+		i.at = len(i.msg)
+	}
+	if i.left = int(length); i.left == 0 {
+		return i.end(c)
+	}
+	return 0, true
+}
+
+// payload notes n bytes of a frame, which are at msg[at:] unless it is a control frame.
+func (i *inspector) payload(c *conn, at, n int) (Reason, bool) {
+	if !i.controls() {
+		xor(i.msg[at:at+n], i.hdr[i.have-4:i.have], at-i.at)
+	}
+	if i.left -= n; i.left > 0 {
+		return 0, true
+	}
+	return i.end(c)
+}
+
+// end takes a whole frame. It fails if the client does not read our answers.
+func (i *inspector) end(c *conn) (Reason, bool) {
+	control, fin := i.controls(), i.hdr[0]&0x80 != 0
+	i.have = 0
+	switch {
+	case control:
+		i.out = append(i.out, i.control...) // the upstream is between two frames: it gets whole ones only
+		i.control = nil
+		return 0, true
+	case !fin:
+		i.open = true
+		return 0, true
+	}
+	i.open = false
+	i.hold.clock(false)
+	reply, pass := i.judge(i.msg)
+	switch {
+	case !pass:
+		i.drop()
+	case len(i.heads)+len(i.msg) <= batch:
+		i.maskAgain()
+		for i.going = true; i.going; {
+			var part [512]byte
+			i.out = append(i.out, part[:i.emit(part[:])]...)
+		}
+	default:
+		i.maskAgain()
+		i.going = true
+	}
+	if reply != nil && !c.send(textFrame(reply)) {
+		return TooLarge, false
+	}
+	return 0, true
+}
+
+// maskAgain puts what the message says back into what came.
+func (i *inspector) maskAgain() {
+	b := i.msg
+	for h := i.heads; len(h) > 0; {
+		n, length := headerLen(h), int(payloadLen(h))
+		xor(b[:length], h[n-4:n], 0)
+		h, b = h[n:], b[length:]
+	}
+}
+
+// emit sends on as much of a message as p takes.
+func (i *inspector) emit(p []byte) (n int) {
+	s := &i.sent
+	for n < len(p) && s.head < len(i.heads) {
+		h := i.heads[s.head:]
+		h = h[:headerLen(h)]
+		k := copy(p[n:], h[s.inHead:])
+		n, s.inHead = n+k, s.inHead+k
+		if s.inHead < len(h) {
+			return n
+		}
+		length := int(payloadLen(h))
+		k = copy(p[n:], i.msg[s.msg:s.msg+length-s.inFrame])
+		n, s.msg, s.inFrame = n+k, s.msg+k, s.inFrame+k
+		if s.inFrame < length {
+			return n
+		}
+		s.head, s.inHead, s.inFrame = s.head+len(h), 0, 0
+	}
+	if s.head == len(i.heads) {
+		i.drop()
+	}
+	return n
+}
+
+// drop forgets the message: an idle connection holds no buffers.
+func (i *inspector) drop() {
+	i.heads, i.msg, i.sent, i.going, i.open = nil, nil, sent{}, false, false
+	i.hold.release()
+}
+
+// room makes room for n more bytes in b, within the budget.
+func (i *inspector) room(b *[]byte, n int) bool {
+	need := len(*b) + n
+	if need <= cap(*b) {
+		return true
+	}
+	size := max(need, min(2*cap(*b), i.limit), 32)
+	if !i.hold.take(size - cap(*b)) {
+		return false
+	}
+	*b = append(make([]byte, 0, size), *b...)
+	return true
 }
 
 // valid reports whether h is a header that a client may send now. What upstreams could read in
@@ -115,29 +295,12 @@ func (i *inspector) valid(h []byte) bool {
 	return false
 }
 
-// frame takes one frame. It fails if the client does not read our answers.
-func (i *inspector) frame(c *conn, raw, h []byte) bool {
-	if op := h[0] & 0x0f; op >= opClose {
-		i.out = append(i.out, raw...) // the upstream is between two frames: it gets whole ones only
-		return true
+// xor masks or unmasks a part of a frame that begins at its byte at.
+func xor(b, key []byte, at int) {
+	for ; len(b) > 0 && at&3 != 0; at++ {
+		b[0] ^= key[at&3]
+		b = b[1:]
 	}
-	i.held = append(i.held, raw...)
-	at := len(i.msg)
-	i.msg = append(i.msg, raw[len(h):]...)
-	unmask(i.msg[at:], h[len(h)-4:])
-	if i.open = h[0]&0x80 == 0; i.open {
-		return true
-	}
-	reply, pass := i.judge(i.msg)
-	if pass {
-		i.out = append(i.out, i.held...)
-	}
-	// An idle connection holds no buffers.
-	i.held, i.msg = nil, nil
-	return reply == nil || c.send(textFrame(reply))
-}
-
-func unmask(b, key []byte) {
 	k := binary.LittleEndian.Uint32(key)
 	k64 := uint64(k)<<32 | uint64(k)
 	for len(b) >= 8 {

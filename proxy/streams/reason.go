@@ -19,6 +19,8 @@ const (
 	Shutdown                // the process stops; the session is fine
 	Malformed               // a message that was to be inspected is not one
 	TooLarge                // a message that was to be inspected is longer than the limit
+	TooMuch                 // there is no room to inspect it: the session, or all of them, have too much begun
+	Slow                    // a message that was to be inspected took too long to come
 )
 
 // reasons has, for each Reason: its name, what a WebSocket client is told (RFC 6455 allows 123
@@ -36,6 +38,8 @@ var reasons = [...]struct {
 	Shutdown:  {"shutdown", "the proxy is restarting", 1001, 14},
 	Malformed: {"malformed", "a message was malformed", 1002, 3},
 	TooLarge:  {"too_large", "a message was too large", 1009, 8},
+	TooMuch:   {"too_much", "too many messages were begun, try again later", 1013, 8},
+	Slow:      {"slow", "a message took too long", 1008, 4},
 }
 
 func (r Reason) get() int {

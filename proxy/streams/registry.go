@@ -22,6 +22,11 @@ type Config struct {
 	// not block.
 	Observe func(Kind, Reason, time.Duration)
 	Now     func() time.Time
+	// Inspected bounds what is held of messages that are inspected; nil: nothing does.
+	Inspected *Budget
+	// MessageTime is how long a client may take for a message that is inspected, from its first byte
+	// to its last; 0: as long as it likes.
+	MessageTime time.Duration
 }
 
 // Info says what a stream is.

@@ -1,0 +1,165 @@
+package streams
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"net/http"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+)
+
+// inspecting is a gate that lets every message of up to limit bytes through, and its upstreams.
+func inspecting(t testing.TB, c Config, limit int) (*gate, chan net.Conn) {
+	t.Helper()
+	conns := make(chan net.Conn, 1000)
+	g := newGate(t, c, wsUpstream("", conns), false, func(s *Stream, _ *http.Request) {
+		s.Inspect(limit, func([]byte) ([]byte, bool) { return nil, true })
+	})
+	g.opened, g.seen, g.refused = make(chan *Stream, 1000), make(chan observed, 1000), make(chan Reason, 1000)
+	return g, conns
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !ok(); {
+		if time.Now().After(end) {
+			t.Fatal("never: " + what)
+		}
+		<-time.After(time.Millisecond)
+	}
+}
+
+// TestUnfinishedMessagesOfOneSessionAreBounded: many WebSockets, each with a message that lacks its last byte, hold what the
+// session may have, measured on the heap; the rest is told to come again. When they are gone, so is what they took.
+func TestUnfinishedMessagesOfOneSessionAreBounded(t *testing.T) {
+	const sockets, size, session = 150, 1 << 20, 8 << 20
+	for name, message := range map[string][]byte{
+		"one frame":      frame(0x81, make([]byte, size), mask),
+		"many fragments": bytes.Repeat(frame(0x00, make([]byte, 512), mask), size/512),
+	} {
+		t.Run(name, func(t *testing.T) {
+			message := bytes.Clone(message)
+			message[0] |= 1 // it begins a message
+			budget := NewBudget(session, 0)
+			g, _ := inspecting(t, Config{Inspected: budget}, size)
+			heap := func() int64 {
+				runtime.GC()
+				runtime.GC()
+				var m runtime.MemStats
+				runtime.ReadMemStats(&m)
+				return int64(m.HeapAlloc)
+			}
+			var clients []*wsClient
+			for range sockets {
+				clients = append(clients, dialWS(t, g, "s", ""))
+			}
+			before := heap()
+			var writing sync.WaitGroup
+			for _, c := range clients {
+				writing.Go(func() { c.Write(message[:len(message)-1]) })
+			}
+			eventually(t, "most are refused", func() bool {
+				if used := budget.Used(); used > session {
+					t.Fatalf("%d bytes are taken", used)
+				}
+				return budget.Refused() >= sockets-session/(size/4)
+			})
+			// Besides the messages: small buffers, and what was too small and is not collected yet.
+			if grown := heap() - before; grown > session+8<<20 {
+				t.Errorf("the heap has grown by %d MiB, for a session that may hold %d", grown>>20, session>>20)
+			}
+			for _, c := range clients {
+				c.Close()
+			}
+			writing.Wait()
+			eventually(t, "everything is given back", func() bool { return budget.Used() == 0 })
+		})
+	}
+}
+
+func TestBudgetOfAllSessions(t *testing.T) {
+	b := NewBudget(100, 250)
+	for n, want := range map[string][]bool{"one session": {true, false}} {
+		for _, ok := range want {
+			if b.Take("a", 60) != ok {
+				t.Error(n)
+			}
+		}
+	}
+	for i, ok := range []bool{true, true, false} {
+		if b.Take(fmt.Sprint("s", i), 80) != ok {
+			t.Error("all sessions", i)
+		}
+	}
+	if b.Used() != 220 || b.Refused() != 2 {
+		t.Error(b.Used(), b.Refused())
+	}
+	b.Give("a", 60)
+	b.Give("s0", 80)
+	b.Give("s1", 80)
+	if b.Used() != 0 || !b.Take("a", 100) {
+		t.Error("not given back")
+	}
+	var none *Budget
+	if !none.Take("a", 1<<40) || !new(Budget).Take("a", 1<<40) {
+		t.Error("no budget is no bound")
+	}
+}
+
+// TestNoRoomIsSaid: the client learns that it may come again, and another session is served.
+func TestNoRoomIsSaid(t *testing.T) {
+	g, conns := inspecting(t, Config{Inspected: NewBudget(1000, 0)}, 1<<20)
+	greedy, modest := dialWS(t, g, "s", ""), dialWS(t, g, "other", "")
+	receive(t, "upstream", conns)
+	up := receive(t, "upstream", conns)
+	greedy.Write(frame(0x81, make([]byte, 2000), mask))
+	expect(t, greedy, TooMuch.closeFrame())
+	small := frame(0x81, make([]byte, 500), mask)
+	modest.Write(small)
+	expect(t, up, small)
+}
+
+// TestMessageThatIsNeverFinishedEndsTheStream, whichever part of it is missing; a connection that is silent between messages stays.
+func TestMessageThatIsNeverFinishedEndsTheStream(t *testing.T) {
+	whole := frame(0x81, []byte("hello"), mask)
+	g, conns := inspecting(t, Config{MessageTime: 100 * time.Millisecond}, 1000)
+	silent := dialWS(t, g, "s", "")
+	up := receive(t, "upstream", conns)
+	silent.Write(whole)
+	expect(t, up, whole)
+	for name, part := range map[string][]byte{
+		"half a header": whole[:1], "half a frame": whole[:8], "a fragment": frame(0x01, []byte("hello"), mask),
+		"a fragment and a ping": concat(frame(0x01, []byte("hello"), mask), frame(0x89, nil, mask)),
+	} {
+		slow := dialWS(t, g, "s", "")
+		receive(t, "upstream", conns)
+		slow.Write(part)
+		t.Log(name)
+		expect(t, slow, Slow.closeFrame())
+	}
+	silent.Write(whole)
+	expect(t, up, whole)
+}
+
+// TestLargeBuffersAreFew: silent connections do not keep them; those that have filled one and fell silent are few.
+func TestLargeBuffersAreFew(t *testing.T) {
+	var taken []*largeBuffer
+	for range maxLarge {
+		taken = append(taken, takeLarge())
+	}
+	if b := takeLarge(); b != nil {
+		t.Error("one more")
+		putLarge(b)
+	}
+	for _, b := range taken {
+		putLarge(b)
+	}
+	if b := takeLarge(); b == nil {
+		t.Error("none was given back")
+	} else {
+		putLarge(b)
+	}
+}
