@@ -3,8 +3,22 @@ package proxy
 import (
 	"net/http"
 
+	"sallyport/authn"
 	"sallyport/proxy/portal"
+	"sallyport/proxy/upstream"
 )
+
+// Known reports whether a request comes with a session that is verified: what is shed last when memory is short.
+// An error is nobody.
+func (g *Gate) Known(r *http.Request) bool {
+	from := g.current.Load().Clients.Origin(r)
+	target, err := upstream.CanonicaliseBehindProxy(r, from.Scheme)
+	if err != nil {
+		return false
+	}
+	s, loaded := g.Sessions.Load(r, target.Host)
+	return loaded == nil && s.Level() == authn.Verified
+}
 
 // crowded answers a request of a session that has too much open, this one included: one person, or
 // whoever has their cookie, must not take every stream there is. It is asked after the stream was opened: of

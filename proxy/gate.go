@@ -213,6 +213,8 @@ type Verdict struct {
 	shadow     shadowed
 	epoch      streams.Epoch   // before anything was judged
 	rpc        jsonrpc.Request // what a JSON-RPC route is asked to do
+	held       int             // bytes that were taken of the budget to read it
+	streams    *streams.Registry
 	handoff    *policy.Handoff // nil: the session is not about to be handed over
 	forwarding bool            // the answer may have begun
 	panicked   bool            // something may still hold this Verdict, and its writer
@@ -241,7 +243,7 @@ var (
 // v that blocks.
 func (g *Gate) Check(r *http.Request, v *Verdict) error {
 	v.reset(g.current.Load())
-	if g.Streams != nil {
+	if v.streams = g.Streams; g.Streams != nil {
 		v.epoch = g.Streams.Epoch()
 	}
 	if err := v.establish(r); err != nil {

@@ -52,6 +52,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // own: something may still hold it. A connection that has switched protocols is carried
 // on a goroutine of its own from here on, and reported when it has ended.
 func (g *Gate) finish(w http.ResponseWriter, r *http.Request, v *Verdict) {
+	v.release()
 	switch {
 	case v.carry != nil:
 		g.detach(w, r, v)
@@ -267,6 +268,9 @@ func (g *Gate) unjudged(w http.ResponseWriter, r *http.Request, v *Verdict, err 
 	switch {
 	case errors.As(err, &bad):
 		g.badRequest(w, r, v, bad)
+	case errors.Is(err, errBody):
+		g.Pages.Refuse(w, r, portal.Refusal{Status: http.StatusRequestTimeout, Code: "slow_body", Title: "The request did not arrive whole",
+			Text: []string{"What you sent did not come to its end in time. Try again."}})
 	case errors.As(err, &rpc):
 		g.badRPC(w, r, v, rpc)
 	case errors.Is(err, ErrNoRoute):

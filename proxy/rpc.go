@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"sallyport/authn"
 	"sallyport/policy"
@@ -60,8 +62,25 @@ func (v *Verdict) readMessage(r *http.Request) error {
 	if err := jsonrpc.CheckHeader(r.Header); err != nil {
 		return err
 	}
-	body, err := jsonrpc.Read(r.Body, r.ContentLength, rpcLimits)
-	if err != nil {
+	limits := rpcLimits
+	if s := v.streams; s != nil {
+		if b, ok := r.Body.(interface {
+			Within(time.Duration) func() bool
+		}); ok && s.MessageTime > 0 {
+			defer b.Within(s.MessageTime)()
+		}
+		limits.Room = func(n int) bool {
+			if !s.Inspected.Take(v.Session.ID, n) {
+				return false
+			}
+			v.held += n
+			return true
+		}
+	}
+	body, err := jsonrpc.Read(r.Body, r.ContentLength, limits)
+	if bad := (*jsonrpc.Error)(nil); err != nil && !errors.As(err, &bad) {
+		return fmt.Errorf("%w: %w", errBody, err)
+	} else if err != nil {
 		return err
 	}
 	v.rpc, err = jsonrpc.Parse(body, rpcLimits)
@@ -72,6 +91,17 @@ func (v *Verdict) readMessage(r *http.Request) error {
 	r.ContentLength = int64(len(body))
 	r.TransferEncoding = nil
 	return nil
+}
+
+// errBody: the client did not send the body that it announced, or not in time.
+var errBody = errors.New("the body did not come")
+
+// release gives back what was taken of the budget for the body of a request that is over.
+func (v *Verdict) release() {
+	if v.streams != nil && v.held > 0 {
+		v.streams.Inspected.Give(v.Session.ID, v.held)
+		v.held = 0
+	}
 }
 
 // named is the method that the path itself may call, or "": the route's own path, and what

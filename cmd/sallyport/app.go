@@ -245,12 +245,13 @@ func (a *app) carriage(ctx context.Context) (err error) {
 		}
 		a.onClose("traces", a.tracer.Close)
 	}
-	a.streams = streams.New(streams.Config{Now: time.Now, Observe: func(_ streams.Kind, _ streams.Reason, took time.Duration) { a.observer.Closed.Observe(took.Seconds()) }})
+	a.streams = streams.New(streams.Config{Now: time.Now, Inspected: streams.NewBudget(c.Limits.InspectedPerSession, c.Limits.Inspected), MessageTime: c.Limits.MessageTime, Observe: func(_ streams.Kind, _ streams.Reason, took time.Duration) { a.observer.Closed.Observe(took.Seconds()) }})
 	if a.signer, err = assertion.New(ctx, assertion.Config{Keys: a.store, Issuer: c.ExternalURL.String(), RotateEvery: 90 * 24 * time.Hour, Now: time.Now, Logger: a.logger}); err != nil {
 		return err
 	}
 	a.shed, err = edge.NewShedder(edge.ShedConfig{
 		Requests: c.Limits.Requests, Queued: c.Limits.Requests / 4, QueueFor: 500 * time.Millisecond, Streams: c.Limits.Streams, RetryAfter: 5 * time.Second,
+		Memory: edge.LiveMemory(0), Known: func(r *http.Request) bool { return a.gate.Known(r) },
 	})
 	return err
 }

@@ -133,13 +133,16 @@ var (
 	descStreams        = prometheus.NewDesc("sallyport_open_streams", "Open streams, by kind.", []string{"kind"}, nil)
 	descShedRequests   = prometheus.NewDesc("sallyport_requests_in_flight", "Requests that are being handled.", nil, nil)
 	descShed           = prometheus.NewDesc("sallyport_shed_total", "Requests answered 503 because there were too many.", nil, nil)
+	descInspected      = prometheus.NewDesc("sallyport_inspected_bytes", "Bytes that are held of messages to JSON-RPC routes.", nil, nil)
+	descInspectedFull  = prometheus.NewDesc("sallyport_inspected_refused_total", "Messages that were refused because too much of others was held.", nil, nil)
+	descMemoryShort    = prometheus.NewDesc("sallyport_memory_short", "1 while memory is so short that strangers get 503.", nil, nil)
 	descUpstreamUp     = prometheus.NewDesc("sallyport_upstream_healthy", "1 if the upstream would be given requests now.", []string{"route", "upstream"}, nil)
 	descAuditRecords   = prometheus.NewDesc("sallyport_audit_records_total", "Records in the audit log.", nil, nil)
 	descHealthy        = prometheus.NewDesc("sallyport_healthy", "1 if the part works.", []string{"part"}, nil)
 )
 
 func (opsCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descSourceAge, descSourceFailures, descSourceLoaded, descSourceNetworks, descSwaps, descLookupFaults, descDataRefused, descDataChanges, descSessions, descStreams, descShedRequests, descShed, descUpstreamUp, descReloads, descReloaded, descPolicyRefused, descPolicies, descRejudged, descAuditRecords, descHealthy,
+	for _, d := range []*prometheus.Desc{descSourceAge, descSourceFailures, descSourceLoaded, descSourceNetworks, descSwaps, descLookupFaults, descDataRefused, descDataChanges, descSessions, descStreams, descShedRequests, descShed, descInspected, descInspectedFull, descMemoryShort, descUpstreamUp, descReloads, descReloaded, descPolicyRefused, descPolicies, descRejudged, descAuditRecords, descHealthy,
 		descHistoryKept, descHistoryWaiting, descHistoryDropped, descHistoryErrors} {
 		out <- d
 	}
@@ -193,6 +196,9 @@ func (c opsCollector) Collect(out chan<- prometheus.Metric) {
 	shed := c.app.shed.Stats()
 	gauge(descShedRequests, float64(shed.Requests))
 	counter(descShed, float64(shed.ShedFull+shed.ShedMemory))
+	gauge(descMemoryShort, up(shed.MemoryFull))
+	gauge(descInspected, float64(c.app.streams.Inspected.Used()))
+	counter(descInspectedFull, float64(c.app.streams.Inspected.Refused()))
 	for _, r := range c.app.upstream.State(c.app.gate.Current().Routes) {
 		for _, u := range r.Upstreams {
 			gauge(descUpstreamUp, up(u.Healthy), r.Route, u.URL)

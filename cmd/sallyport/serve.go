@@ -36,6 +36,7 @@ func (s serveCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
 	logger := slog.New(slog.NewJSONHandler(std.err, &slog.HandlerOptions{Level: s.LogLevel}))
+	limitMemory(logger)
 	a, err := newApp(ctx, c, logger)
 	if err != nil && ctx.Err() != nil {
 		logger.Info("told to stop while starting", "error", err)

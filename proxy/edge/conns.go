@@ -32,7 +32,7 @@ func (l *listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		c := &l.server.counts
-		if c.open.Add(1) > int64(l.server.config.Limits.Connections) {
+		if c.open.Add(1) > int64(l.server.config.Limits.Connections) || l.server.config.Shed.closed() {
 			// Closed, not left in the queue: a queue that nobody reads would make
 			// every client wait for the slowest of those who hold the places.
 			c.open.Add(-1)

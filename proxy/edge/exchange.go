@@ -2,7 +2,6 @@ package edge
 
 import (
 	"bufio"
-	"context"
 	"net"
 	"net/http"
 	"strings"
@@ -192,9 +191,9 @@ func (x *exchange) Stream() {
 	}
 }
 
-func (x *exchange) admit(ctx context.Context) bool {
+func (x *exchange) admit(r *http.Request) bool {
 	var ok bool
-	x.place, ok = x.server.config.Shed.enter(ctx)
+	x.place, ok = x.server.config.Shed.enter(r)
 	return ok
 }
 

@@ -91,6 +91,12 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Within has what is read of the body end in an error after d, however well it keeps the pace, until stop is called: for a body
+// that is held in memory whole.
+func (b *pacedBody) Within(d time.Duration) (stop func() bool) {
+	return time.AfterFunc(d, b.x.cutRead).Stop
+}
+
 // leave gives the rest of the body an end, because net/http is about to read it
 // by itself, to keep the connection, and nobody counts how slowly it comes. It
 // is for HTTP/1 only: HTTP/2 resets the stream instead.

@@ -120,7 +120,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// each costs whoever walks the header.
 		s.counts.manyHeaders.Add(1)
 		s.refuse(x, r, http.StatusRequestHeaderFieldsTooLarge, "The request has too many header fields.")
-	case !x.admit(r.Context()):
+	case !x.admit(r):
 		x.Header().Set("Retry-After", strconv.Itoa(s.config.Shed.retryAfter()))
 		s.refuse(x, r, http.StatusServiceUnavailable, "The server is busy. Try again in a moment.")
 	default:

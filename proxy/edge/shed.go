@@ -3,6 +3,7 @@ package edge
 import (
 	"context"
 	"errors"
+	"net/http"
 	"sync/atomic"
 	"time"
 )
@@ -20,10 +21,21 @@ type ShedConfig struct {
 	// RetryAfter is what a refused client is told.
 	RetryAfter time.Duration
 	// Memory, if set, says how much of the memory that may be used is in use, as
-	// [LiveMemory] does. From MemoryHigh (0.85) up, nothing new is admitted.
-	Memory     func() float64
-	MemoryHigh float64
+	// [LiveMemory] does. From MemoryHigh (0.85) up, only requests that are Known are
+	// admitted, and from MemoryFull (0.95) up none, and no connection either: what is newest and unproven goes first.
+	Memory                 func() float64
+	MemoryHigh, MemoryFull float64
+	// Known reports whether a request comes from somebody who has proven who they are. It is asked only
+	// when memory is short. Nil: nobody has.
+	Known func(*http.Request) bool
 }
+
+// How much memory there is.
+const (
+	ample int32 = iota
+	short       // strangers wait
+	full        // everybody does
+)
 
 // Shedder refuses work before it is too much. It takes no lock while there is
 // room. A nil Shedder admits everything.
@@ -32,7 +44,7 @@ type Shedder struct {
 	requests atomic.Int64
 	streams  atomic.Int64
 	queued   atomic.Int64
-	full     atomic.Bool // memory
+	memory   atomic.Int32 // ample, short or full; read for each request, written by Run
 	wake     chan struct{}
 
 	shedFull, shedMemory atomic.Uint64
@@ -45,7 +57,8 @@ func NewShedder(c ShedConfig) (*Shedder, error) {
 	orDefault(&c.QueueFor, time.Second)
 	orDefault(&c.RetryAfter, 2*time.Second)
 	orDefault(&c.MemoryHigh, 0.85)
-	if c.Requests < 0 || c.Queued < 0 || c.Streams < 0 || c.QueueFor < 0 || c.RetryAfter < 0 || c.MemoryHigh < 0 || c.MemoryHigh > 1 {
+	orDefault(&c.MemoryFull, max(0.95, c.MemoryHigh))
+	if c.MemoryFull < c.MemoryHigh || c.MemoryFull > 1 || c.Requests < 0 || c.Queued < 0 || c.Streams < 0 || c.QueueFor < 0 || c.RetryAfter < 0 || c.MemoryHigh < 0 || c.MemoryHigh > 1 {
 		return nil, errors.New("edge: a limit of the shedder is out of range")
 	}
 	return &Shedder{config: c, wake: make(chan struct{}, max(c.Queued, 1))}, nil
@@ -59,7 +72,14 @@ func (s *Shedder) Run(ctx context.Context) {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		s.full.Store(s.config.Memory() >= s.config.MemoryHigh)
+		switch used := s.config.Memory(); {
+		case used >= s.config.MemoryFull:
+			s.memory.Store(full)
+		case used >= s.config.MemoryHigh:
+			s.memory.Store(short)
+		default:
+			s.memory.Store(ample)
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -74,15 +94,15 @@ type place struct {
 	stream bool
 }
 
-func (s *Shedder) enter(ctx context.Context) (place, bool) {
+func (s *Shedder) enter(r *http.Request) (place, bool) {
 	if s == nil {
 		return place{}, true
 	}
-	if s.full.Load() {
+	if m := s.memory.Load(); m == full || m == short && (s.config.Known == nil || !s.config.Known(r)) {
 		s.shedMemory.Add(1)
 		return place{}, false
 	}
-	if s.take() || s.wait(ctx) {
+	if s.take() || s.wait(r.Context()) {
 		return place{in: s}, true
 	}
 	s.shedFull.Add(1)
@@ -164,11 +184,20 @@ func (s *Shedder) retryAfter() int {
 type ShedStats struct {
 	Requests, Streams, Queued int64  // now
 	ShedFull, ShedMemory      uint64 // refused so far
-	MemoryFull                bool   // now
+	MemoryFull                bool   // now: at least strangers wait
+}
+
+// closed reports whether no connection may come.
+func (s *Shedder) closed() bool {
+	if s == nil || s.memory.Load() != full {
+		return false
+	}
+	s.shedMemory.Add(1)
+	return true
 }
 
 // Stats is cheap.
 func (s *Shedder) Stats() ShedStats {
 	return ShedStats{Requests: s.requests.Load(), Streams: s.streams.Load(), Queued: s.queued.Load(),
-		ShedFull: s.shedFull.Load(), ShedMemory: s.shedMemory.Load(), MemoryFull: s.full.Load()}
+		ShedFull: s.shedFull.Load(), ShedMemory: s.shedMemory.Load(), MemoryFull: s.memory.Load() != ample}
 }

@@ -27,6 +27,7 @@ const (
 	HTTPMethod   Code = "http_method"    // neither POST nor a WebSocket handshake nor OPTIONS
 	NoBody       Code = "no_body"        // POST without a message
 	Query        Code = "query"          // something behind a question mark
+	NoRoom       Code = "no_room"        // Limits.Room said no
 )
 
 // Error is a refusal.
@@ -61,6 +62,8 @@ func (e *Error) Status() int {
 		return http.StatusRequestEntityTooLarge
 	case HTTPMethod:
 		return http.StatusMethodNotAllowed
+	case NoRoom:
+		return http.StatusTooManyRequests
 	}
 	return http.StatusBadRequest
 }

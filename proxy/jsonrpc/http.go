@@ -47,12 +47,24 @@ func Read(r io.Reader, size int64, l Limits) ([]byte, error) {
 	if size > int64(limit) {
 		return nil, &Error{TooLarge, limit, "the message is too long"}
 	}
+	room := l.Room
+	if room == nil {
+		room = func(int) bool { return true }
+	}
 	// One byte more than expected lets the end be seen without growing. An announced
 	// length is not memory before the bytes are there.
-	buf := make([]byte, 0, min(max(size, 512), 64<<10)+1)
+	first := min(max(size, 512), 4<<10) + 1
+	if !room(int(first)) {
+		return nil, noRoom(0)
+	}
+	buf := make([]byte, 0, first)
 	for {
 		if len(buf) == cap(buf) {
-			buf = append(buf, 0)[:len(buf)]
+			more := min(cap(buf), limit+1-cap(buf))
+			if !room(more) {
+				return nil, noRoom(len(buf))
+			}
+			buf = append(make([]byte, 0, cap(buf)+more), buf...)
 		}
 		n, err := r.Read(buf[len(buf):min(cap(buf), limit+1)])
 		buf = buf[:len(buf)+n]
@@ -66,3 +78,5 @@ func Read(r io.Reader, size int64, l Limits) ([]byte, error) {
 		}
 	}
 }
+
+func noRoom(at int) *Error { return &Error{NoRoom, at, "too many messages are under way"} }

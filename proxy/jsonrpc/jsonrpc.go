@@ -7,6 +7,8 @@ type Limits struct {
 	MaxDepth  int // nesting of arrays and objects in params; default 32, at most 64
 	MaxMethod int // bytes of a method name; default 128
 	MaxID     int // bytes of an id as it was written, for it is written back; default 256
+	// Room, if set, is asked before Read holds n bytes more; false ends with [NoRoom].
+	Room func(n int) bool
 }
 
 func (l Limits) orDefault() Limits {

@@ -67,8 +67,9 @@ func TestUnfinishedMessagesOfOneSessionAreBounded(t *testing.T) {
 				}
 				return budget.Refused() >= sockets-session/(size/4)
 			})
-			// Besides the messages: small buffers, and what was too small and is not collected yet.
-			if grown := heap() - before; grown > session+8<<20 {
+			// Besides the messages: small buffers, and what is being copied out of, since it was too small. Without the
+			// budget it would be ten times as much.
+			if grown := heap() - before; grown > 2*session+8<<20 {
 				t.Errorf("the heap has grown by %d MiB, for a session that may hold %d", grown>>20, session>>20)
 			}
 			for _, c := range clients {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"sallyport/policy"
 	"sallyport/proxy/clientip"
@@ -224,7 +225,19 @@ func (b *builder) limits() {
 			b.at("limits."+key, fmt.Sprintf("%d is out of range", n), "a whole number from 1")
 		}
 	}
+	for key, n := range map[string]int64{"inspected_bytes": l.Inspected, "inspected_bytes_per_session": l.InspectedPerSession} {
+		if n < 2<<20 || n > 1<<40 {
+			b.at("limits."+key, fmt.Sprintf("%d is out of range", n), "2097152 (two messages of the largest size) or more")
+		}
+	}
+	if l.InspectedPerSession > l.Inspected {
+		b.at("limits.inspected_bytes_per_session", "one session would have more than there is for all", fmt.Sprintf("at most limits.inspected_bytes, %d", l.Inspected))
+	}
+	if l.MessageTime < time.Second || l.MessageTime > time.Hour {
+		b.at("limits.message_time", fmt.Sprintf("%s is out of range", l.MessageTime), "1s to 1h")
+	}
 	b.c.Limits = Limits{
+		Inspected: l.Inspected, InspectedPerSession: l.InspectedPerSession, MessageTime: l.MessageTime,
 		Header: int(l.Header), Body: l.Body, Connections: int(l.Connections), ConnectionsPerClient: int(l.ConnectionsPerClient),
 		Requests: int(l.Requests), Streams: int(l.Streams), StreamsPerSession: int(l.StreamsPerSession), CeremoniesPerMinute: int(l.CeremoniesPerMinute),
 		ChangesPerMinute: int(l.ChangesPerMinute),

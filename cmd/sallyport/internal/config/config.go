@@ -132,6 +132,10 @@ type Limits struct {
 	StreamsPerSession                 int // requests and streams of one session at once
 	CeremoniesPerMinute               int // sign-ins and passkey ceremonies of one client or account
 	ChangesPerMinute                  int // different changes and calls of one session, each a line of the audit log
+
+	// Bytes that are held of messages to JSON-RPC routes, in all and of one session, and how long one may take.
+	Inspected, InspectedPerSession int64
+	MessageTime                    time.Duration
 }
 
 // Route is one protected tool.

@@ -89,15 +89,18 @@ type file struct {
 		SatelliteASNs []string      `yaml:"satellite_asns"`
 	} `yaml:"behavior"`
 	Limits struct {
-		Header               int64 `yaml:"header_bytes"`
-		Body                 int64 `yaml:"body_bytes"`
-		Connections          int64 `yaml:"connections"`
-		ConnectionsPerClient int64 `yaml:"connections_per_client"`
-		Requests             int64 `yaml:"requests"`
-		Streams              int64 `yaml:"streams"`
-		StreamsPerSession    int64 `yaml:"streams_per_session"`
-		CeremoniesPerMinute  int64 `yaml:"ceremonies_per_minute"`
-		ChangesPerMinute     int64 `yaml:"changes_per_minute"`
+		Header               int64         `yaml:"header_bytes"`
+		Body                 int64         `yaml:"body_bytes"`
+		Connections          int64         `yaml:"connections"`
+		ConnectionsPerClient int64         `yaml:"connections_per_client"`
+		Requests             int64         `yaml:"requests"`
+		Streams              int64         `yaml:"streams"`
+		StreamsPerSession    int64         `yaml:"streams_per_session"`
+		CeremoniesPerMinute  int64         `yaml:"ceremonies_per_minute"`
+		Inspected            int64         `yaml:"inspected_bytes"`
+		InspectedPerSession  int64         `yaml:"inspected_bytes_per_session"`
+		MessageTime          time.Duration `yaml:"message_time"`
+		ChangesPerMinute     int64         `yaml:"changes_per_minute"`
 	} `yaml:"limits"`
 	Routes []fileRoute `yaml:"routes"`
 }
@@ -186,6 +189,9 @@ func defaults() file {
 	f.Limits.StreamsPerSession = 512
 	f.Limits.CeremoniesPerMinute = 30
 	f.Limits.ChangesPerMinute = 300
+	f.Limits.Inspected = 64 << 20
+	f.Limits.InspectedPerSession = 8 << 20
+	f.Limits.MessageTime = time.Minute
 	f.HSTSMaxAge = 365 * 24 * time.Hour
 	f.AccessLog = true
 	return f
