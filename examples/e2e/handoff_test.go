@@ -83,7 +83,8 @@ func TestHandoffCodeIsBoundToTheBrowser(t *testing.T) {
 			if a := victim.navigate(s.treasury + "/"); a.status != http.StatusOK {
 				t.Errorf("after it all, the victim gets %d", a.status)
 			}
-			if got := strings.Join(s.refused(), " "); got != "other_browser! already_used other_browser!" {
+			// The second attempt of the thief is counted under the reference of the first.
+			if got := strings.Join(s.refused(), " "); got != "other_browser! already_used" {
 				t.Errorf("recorded as %q", got)
 			}
 		})

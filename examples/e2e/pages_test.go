@@ -144,7 +144,7 @@ func TestPagesWhenThingsAreDown(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.open(s.treasury + "/")
-	b.shows("Sign-in is not working right now")
+	b.shows("Something on our side is not available")
 	b.review("audit-down")
 	if n := len(s.requests()); n != 0 {
 		t.Errorf("%d requests got through without a record", n)

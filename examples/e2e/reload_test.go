@@ -52,7 +52,7 @@ func (s *stack) metric(name string) string {
 // and a broken one changes nothing but is told of.
 func TestListsAreReloadedAsTheyChange(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newStack(t, unguarded) // the list blocks everybody there is
 	c := newClient(t, s, home)
 	c.getIn(alice)
 	status := func() int { return c.api(s.treasury + "/").status }
