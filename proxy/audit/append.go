@@ -55,10 +55,12 @@ func (l *Log) Append(ctx context.Context, rec Record) error {
 	return err
 }
 
-// summary is what is written for counts of r: nothing that was true of r alone.
+// summary is what is written for counts of r. Of the same refusal again it has the facts, which a
+// replay judges; of what is over the budget it has nothing that was true of r alone.
 func summary(r Record, over *bucketKey) ([]byte, error) {
-	r.Facts, r.Data, r.Reported, r.Shadow = nil, nil, nil, nil
+	r.Data = nil // is in the first
 	if over != nil {
+		r.Facts, r.Reported, r.Shadow = nil, nil, nil
 		r.Method, r.Host, r.Path, r.Route, r.Rules, r.Reasons = "", "", "", "", nil, nil
 		by := map[string]string{"counted_by": string(over.scope), "counted_for": over.text}
 		if risk, ok := r.Detail["risk"]; ok {

@@ -17,7 +17,7 @@ var attackers = []struct {
 	{"one IPv6 /64", func(i int) string { return fmt.Sprintf("2001:db8:1:1::%x", i+1) }, nil, 1 << 20},
 	{"one IPv4 /24", func(i int) string { return fmt.Sprintf("198.51.100.%d", i%256) }, nil, 8 << 20},
 	{"one IPv6 /48", func(i int) string { return fmt.Sprintf("2001:db8:1:%x::1", i%65536) }, nil, 8 << 20},
-	{"all addresses", func(i int) string { return fmt.Sprintf("2001:%x:%x::1", i>>12, i&0xfff) }, nil, 48 << 20},
+	{"all addresses", func(i int) string { return fmt.Sprintf("2001:%x:%x::1", i>>12, i&0xfff) }, nil, 56 << 20},
 	{"a session without a passkey", func(int) string { return "198.51.100.7" }, func(r *Record, _ int) {
 		r.Session, r.User = "s", "mallory@example.com"
 	}, 2 << 20},
