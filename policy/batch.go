@@ -125,6 +125,9 @@ func inFileOrder(a, b []match) []match {
 
 // partial is Stable over the rules that can be judged, from memory if it was asked before.
 func (b *Batch) partial(f *Facts) Partial {
+	if len(f.IP.Readings) > 0 { // of which there are few: they are in no key
+		return b.judged(f)
+	}
 	b.key = b.key[:0]
 	for _, fact := range b.reads {
 		b.key = appendValue(b.key, fact.Kind, b.policy.schema.Field(f, fact))
@@ -134,15 +137,20 @@ func (b *Batch) partial(f *Facts) Partial {
 	}
 	s, ok := b.last[string(b.key)]
 	if !ok {
-		p := b.policy
-		s = Partial{policy: p, key: keyOf(f), missing: len(f.IP.DataMissing) > 0}
-		s.refused = p.refuses(f, s.key)
-		s.matches, s.clock = p.evaluate(f, s.key, b.stable, nil)
+		s = b.judged(f)
 	}
 	if len(b.memo) >= batchEntries {
 		b.memo, b.last = make(map[string]Partial, batchEntries), b.memo
 	}
 	b.memo[string(b.key)] = s
+	return s
+}
+
+func (b *Batch) judged(f *Facts) Partial {
+	p := b.policy
+	s := Partial{policy: p, key: keyOf(f), missing: len(f.IP.DataMissing) > 0}
+	s.refused = p.refuses(f, s.key)
+	s.matches, s.clock = p.evaluate(f, s.key, b.stable, nil)
 	return s
 }
 

@@ -133,15 +133,13 @@ func (p *Policy) explainRule(r *rule, k key, scope *scope, other *readings, f *F
 		out.Outcome, out.Why = OutcomeNotApplicable, why
 		return out
 	}
-	matched, path, err := p.asked(r, f, scope, other)
+	matched, in, err := p.asked(r, f, scope, other)
 	whenProgram, unlessProgram := r.when, r.unless
-	if path != "" { // what is shown is the reading in which it matched
+	if in.path != "" { // what is shown is the reading in which it matched
 		whenProgram, unlessProgram = r.folded.when, r.folded.unless
-		for _, o := range other.all {
-			if o.path == path {
-				scope = o.scope
-			}
-		}
+	}
+	if in.scope != nil {
+		scope = in.scope
 	}
 	out.Conditions = conditions(scope, "when", whenProgram)
 	when, _ := whenProgram.Eval(scope)
@@ -153,8 +151,11 @@ func (p *Policy) explainRule(r *rule, k key, scope *scope, other *readings, f *F
 	default:
 		out.Outcome, out.Why = p.outcome(r, k, f, d)
 	}
-	if path != "" {
-		out.Why = strings.TrimPrefix(out.Why+"; ", "; ") + "it matches the path as " + path + ", which some tools take it for"
+	if in.address != "" {
+		out.Why = strings.TrimPrefix(out.Why+"; ", "; ") + "it holds for " + in.address + ", which is a reading of the address"
+	}
+	if in.path != "" {
+		out.Why = strings.TrimPrefix(out.Why+"; ", "; ") + "it matches the path as " + in.path + ", which some tools take it for"
 	}
 	if r.unless != nil && (when || err != nil) {
 		out.Conditions = append(out.Conditions, conditions(scope, "unless", unlessProgram)...)

@@ -66,7 +66,7 @@ var factDocs = map[string]string{
 	"travel.speed_kmh":              "is DistanceKM over the exact time between (at least a second), in km/h.",
 	"address":                       "Address is who else uses this address.",
 	"address.known":                 "is false when the history cannot be read, and for addresses that many share by their nature (internal, configured offices, mobile carriers, satellite, and what is called VPN, hosting, Tor, proxy or relay).",
-	"address.people_30d":            "is how many people were let through from this address (IPv6: this /64) in 30 days, this person included. More than 250 are not told apart.",
+	"address.people_30d":            "is how many people were let through from this address (IPv6: this /64, or the household's /56 if more) in 30 days, this person included. More than 250 are not told apart.",
 	"device":                        "Device is the browser, recognised by a signed cookie that lasts a year.",
 	"device.known":                  "is false without such a cookie, or when the history cannot be read.",
 	"device.people_30d":             "is how many people were let through on this device in 30 days, this person included.",

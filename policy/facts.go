@@ -69,6 +69,10 @@ type IP struct {
 
 	// Addr is Address parsed; ip.within() reads it. Not visible to rules.
 	Addr netip.Addr `cel:"-" json:"-"`
+	// Readings are what the facts are for the address alone and for each IPv4 address inside it (6to4, Teredo, NAT64
+	// and so on), where it carries any. A rule matches if it does for all of it together, or for any reading: an exception
+	// that only one of them is does not excuse the others. Not visible to rules.
+	Readings []IP `cel:"-" json:"readings,omitempty"`
 }
 
 // User is the person the session belongs to.
@@ -171,7 +175,7 @@ type Travel struct {
 type Address struct {
 	// Known is false when the history cannot be read, and for addresses that many share by their nature (internal, configured offices, mobile carriers, satellite, and what is called VPN, hosting, Tor, proxy or relay).
 	Known bool `cel:"known" json:"known,omitempty"`
-	// People30d is how many people were let through from this address (IPv6: this /64) in 30 days, this person included. More than 250 are not told apart.
+	// People30d is how many people were let through from this address (IPv6: this /64, or the household's /56 if more) in 30 days, this person included. More than 250 are not told apart.
 	People30d int64 `cel:"people_30d" json:"people_30d,omitempty"`
 }
 

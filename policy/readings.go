@@ -56,65 +56,99 @@ func (r *foldedRule) matches(scope *scope) (bool, error) {
 	return plain.matches(scope)
 }
 
-// reading is one way to read the path of a request, other than as it is written.
+// reading is one way to read a request, other than as it is written: by another path, or by
+// one address among those that the client's address carries. The zero value is as written.
 type reading struct {
-	path  string
-	facts Facts
-	scope *scope
+	path, address string // what is read otherwise; "": as written
+	scope         *scope
+	facts         *Facts
+	inner         readings // of an address: the paths of the request once more
 }
 
 // readings are the other ways to read a request, made when the first rule asks for them.
 type readings struct {
-	made bool
-	all  []*reading
+	made             bool
+	paths, addresses []*reading
 }
 
 func (rs *readings) release() {
-	for _, r := range rs.all {
+	for _, r := range rs.paths {
 		r.scope.Release()
+	}
+	for _, r := range rs.addresses {
+		r.scope.Release()
+		r.inner.release()
 	}
 }
 
-// of returns the readings of f.
-func (rs *readings) of(p *Policy, f *Facts) []*reading {
+// of makes the readings of f: other paths, if the rule is about paths.
+func (rs *readings) of(p *Policy, f *Facts) *readings {
 	if rs.made {
-		return rs.all
+		return rs
 	}
 	rs.made = true
 	written := f.Request.Path
 	folded := FoldPath(written)
 	bare := DropSuffix(folded)
 	if written == "" || folded == written && bare == folded {
-		return nil
+		return rs
 	}
 	for _, path := range slices.Compact([]string{folded, bare}) {
 		if path != written {
-			r := &reading{path: path, facts: *f}
-			r.facts.Request.Path, r.facts.Request.PathFolded = path, path
-			r.scope = p.env.Acquire(&r.facts)
-			rs.all = append(rs.all, r)
+			g := *f
+			g.Request.Path, g.Request.PathFolded = path, path
+			rs.paths = append(rs.paths, &reading{path: path, facts: &g, scope: p.env.Acquire(&g)})
 		}
 	}
-	return rs.all
+	return rs
 }
 
-// asked evaluates a rule in all readings. path is the reading other than the written one
-// in which it matched, or "".
-func (p *Policy) asked(r *rule, f *Facts, scope *scope, rs *readings) (matched bool, path string, err error) {
+// ofAddress makes the readings of the client's address, where it carries others: nearly none does.
+func (rs *readings) ofAddress(p *Policy, f *Facts) []*reading {
+	if rs.addresses == nil {
+		for i := range f.IP.Readings {
+			g := *f
+			g.IP = f.IP.Readings[i]
+			g.IP.Readings = nil
+			rs.addresses = append(rs.addresses, &reading{address: g.IP.Address, facts: &g, scope: p.env.Acquire(&g)})
+		}
+	}
+	return rs.addresses
+}
+
+// asked evaluates a rule in all readings. in is the one in which it matched.
+func (p *Policy) asked(r *rule, f *Facts, scope *scope, rs *readings) (matched bool, in reading, err error) {
+	if matched, in, err = p.askedPaths(r, f, scope, rs); matched {
+		return matched, in, err
+	}
+	for _, a := range rs.ofAddress(p, f) {
+		if matched, in, err = p.askedPaths(r, a.facts, a.scope, &a.inner); matched {
+			in.address = a.address
+			if in.scope == nil {
+				in.scope = a.scope
+			}
+			return true, in, err
+		}
+	}
+	return false, reading{}, nil
+}
+
+// askedPaths evaluates a rule in all readings of the path.
+func (p *Policy) askedPaths(r *rule, f *Facts, scope *scope, rs *readings) (matched bool, in reading, err error) {
 	if matched, err = r.matches(scope); matched || r.folded == nil {
-		return matched, "", err
+		return matched, in, err
 	}
 	if r.folded.always {
 		if matched, err = r.folded.matches(scope); matched {
-			return true, f.Request.Path, err
+			return true, reading{path: f.Request.Path}, err
 		}
 	}
-	for _, other := range rs.of(p, f) {
+	for _, other := range rs.of(p, f).paths {
 		if matched, err = r.folded.matches(other.scope); matched {
-			return true, other.path, err
+			return true, *other, err
 		}
 	}
-	return false, "", nil
+	return false, in, nil
 }
 
 // complete fills in what follows from other facts, where the caller did not: recorded facts do

@@ -107,3 +107,47 @@ rules:
 		t.Error(text)
 	}
 }
+
+// An address inside the address may tighten a decision, and is no excuse from one: a person who can choose what is inside must
+// not become somebody of the office, of a good country, or of a relay.
+func TestReadingsOnlyTighten(t *testing.T) {
+	p, err := Compile(Config{Name: "policy.yaml", Source: []byte(`version: 1
+lists: {embargoed: [KP], offices: [203.0.113.0/24]}
+rules:
+  - {name: embargoed, when: ip.country in lists.embargoed, then: block}
+  - {name: vpn, when: ip.vpn, unless: ip.within(lists.offices), then: block}
+  - {name: hosting, when: ip.hosting, unless: ip.relay, then: block}
+  - {name: named, when: 'ip.within(["192.0.2.0/24"])', then: block}
+  - {name: path, when: request.path == "/x" && ip.tor, then: block}
+`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	outer := IP{Address: "2a00:1234::5efe:cb00:7109", Version: 6, Country: "DE"}
+	for name, c := range map[string]struct {
+		all, outer, inner IP
+		want              []string
+	}{
+		"nothing":                       {outer, outer, IP{Address: "203.0.113.9", Version: 4, Country: "US"}, nil},
+		"an embargoed country inside":   {outer, outer, IP{Address: "203.0.113.9", Version: 4, Country: "KP"}, []string{"embargoed"}},
+		"an embargoed country outside":  {IP{Address: outer.Address, Country: "US"}, IP{Address: outer.Address, Country: "KP"}, IP{Address: "203.0.113.9", Country: "US"}, []string{"embargoed"}},
+		"an office inside is no excuse": {IP{Address: outer.Address, Country: "DE", VPN: true}, IP{Address: outer.Address, VPN: true}, IP{Address: "203.0.113.9"}, []string{"vpn"}},
+		"a relay inside is no excuse":   {IP{Address: outer.Address, Hosting: true, Relay: true}, IP{Address: outer.Address, Hosting: true}, IP{Address: "203.0.113.9", Relay: true}, []string{"hosting"}},
+		"a network inside":              {outer, outer, IP{Address: "192.0.2.7"}, []string{"named"}},
+		"a rule about the request":      {outer, outer, IP{Address: "198.51.100.7", Tor: true}, []string{"path"}},
+	} {
+		f := &Facts{IP: c.all, Session: Session{Level: "verified"}, Request: Request{Purpose: PurposeAccess, Path: "/x"}}
+		f.IP.Readings = []IP{c.outer, c.inner}
+		if got := p.Decide(f); !slices.Equal(got.Rules, c.want) {
+			t.Errorf("%s: %v, want %v", name, got.Rules, c.want)
+		}
+		if got := p.NewBatch(nil).Decide(f); !slices.Equal(got.Rules, c.want) {
+			t.Errorf("%s, in a batch: %v, want %v", name, got.Rules, c.want)
+		}
+		for _, r := range p.Explain(f).Rules {
+			if (r.Outcome == OutcomeMatched) != slices.Contains(c.want, r.Name) {
+				t.Errorf("%s, explained: %s is %s (%s)", name, r.Name, r.Outcome, r.Why)
+			}
+		}
+	}
+}

@@ -10,6 +10,7 @@ import (
 
 	"sallyport/authn"
 	"sallyport/policy"
+	"sallyport/policy/ipv4in6"
 	"sallyport/proxy/edge"
 )
 
@@ -100,31 +101,13 @@ func sessionFacts(f *policy.Facts, s *authn.Session, addr netip.Addr, now time.T
 // fresher than just now, and above all not negative.
 func age(t, now time.Time) time.Duration { return max(0, now.Sub(t)) }
 
-// sameNetwork reports whether two addresses are one place: the same IPv4 address, or
-// the same /64, in which IPv6 hosts change their address as they like (RFC 8981).
+// sameNetwork reports whether two addresses are one place: one client's, as everywhere. An address and what it
+// carries are two: the person has moved from one to the other.
 func sameNetwork(a, b netip.Addr) bool {
 	if !a.IsValid() || !b.IsValid() || a.Is4() != b.Is4() {
 		return false
 	}
-	if a.Is4() {
-		return a == b
-	}
-	for _, shared := range sharedByAll {
-		if shared.Contains(a) {
-			return a == b
-		}
-	}
-	p, err := a.Prefix(64)
-	return err == nil && p.Contains(b)
-}
-
-// sharedByAll are the IPv6 networks in which one /64 holds all of IPv4, so that two
-// addresses of it have nothing to do with one another.
-var sharedByAll = []netip.Prefix{
-	netip.MustParsePrefix("64:ff9b::/96"),   // NAT64 and SIIT (RFC 6052)
-	netip.MustParsePrefix("64:ff9b:1::/48"), // the same, for local use (RFC 8215)
-	netip.MustParsePrefix("2001::/32"),      // Teredo: everybody behind one server (RFC 4380)
-	netip.MustParsePrefix("::/64"),          // IPv4-compatible and IPv4-translated (RFC 4291, RFC 2765)
+	return ipv4in6.Key(a) == ipv4in6.Key(b)
 }
 
 // sameIdentity reports whether rules see the same person, with the same assertion,

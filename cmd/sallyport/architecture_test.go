@@ -17,6 +17,7 @@ import (
 var floors = map[string]int{
 	"authn":                           0,
 	"policy/internal/expr":            0,
+	"policy/ipv4in6":                  0,
 	"proxy/clientip":                  0,
 	"proxy/grpc":                      0,
 	"authn/session":                   1,

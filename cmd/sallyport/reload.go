@@ -191,6 +191,7 @@ func needRestart(was, is *config.Config) (keys []string) {
 		{"audit.file", was.AuditFile, is.AuditFile},
 		{"behavior", was.Behavior, is.Behavior},
 		{"ip_data.databases", was.IPData.Databases, is.IPData.Databases},
+		{"ip_data.translators", was.IPData.NAT64, is.IPData.NAT64},
 		{"ip_data.lists", was.IPData.Lists, is.IPData.Lists},
 		{"limits", wasLimits, isLimits},
 	} {

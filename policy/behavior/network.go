@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+
+	"sallyport/policy/ipv4in6"
 )
 
 // networks knows which addresses mean one place, and gives them names that only the
@@ -15,6 +17,7 @@ type networks struct {
 	offices   []netip.Prefix
 	satellite map[uint32]bool
 	shared    map[uint32]bool // mobile carriers and satellite
+	household int             // bits of the IPv6 network that one household has
 }
 
 // minKey is the shortest key, in bytes.
@@ -24,7 +27,7 @@ func newNetworks(cfg *Config) (*networks, error) {
 	if len(cfg.Key) < minKey {
 		return nil, fmt.Errorf("behavior: a key of %d bytes or more is needed", minKey)
 	}
-	n := &networks{key: sha256.Sum256(cfg.Key), satellite: map[uint32]bool{}, shared: map[uint32]bool{}}
+	n := &networks{key: sha256.Sum256(cfg.Key), satellite: map[uint32]bool{}, shared: map[uint32]bool{}, household: cfg.Household}
 	for _, list := range [][]uint32{satelliteASNs, cfg.SatelliteASNs} {
 		for _, a := range list {
 			n.satellite[a], n.shared[a] = true, true
@@ -47,9 +50,6 @@ func newNetworks(cfg *Config) (*networks, error) {
 	return n, nil
 }
 
-// canonical is the form in which addresses are compared; a mapped one, or one with a zone, is in no network.
-func canonical(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
-
 func (n *networks) office(a netip.Addr) bool {
 	for _, p := range n.offices {
 		if p.Contains(a) {
@@ -59,36 +59,34 @@ func (n *networks) office(a netip.Addr) bool {
 	return false
 }
 
-// everyones are the IPv6 networks in which one /64 holds all of IPv4, or all of
-// one relay's users: there, an address is a place of its own.
-var everyones = []netip.Prefix{
-	netip.MustParsePrefix("64:ff9b::/96"),   // NAT64 (RFC 6052)
-	netip.MustParsePrefix("64:ff9b:1::/48"), // the same, for local use (RFC 8215)
-	netip.MustParsePrefix("2001::/32"),      // Teredo (RFC 4380)
-	netip.MustParsePrefix("::/64"),          // IPv4-compatible and IPv4-translated (RFC 4291, RFC 2765)
+// spot is what an address is called in what is kept. Each is 0 where it means nothing.
+type spot struct {
+	host uint64 // of one client: an address, or an IPv6 /64. 0 where people come and go by the nature of the place
+	site uint64 // of the household that an IPv6 host belongs to; 0 for IPv4
+	net  uint64 // of its network, /24 or /48. 0 where moving between networks means nothing
 }
 
-// places are the hash of the address (IPv6: of its /64), 0 where people come and go by
-// the nature of the place, and of its network (/24, /48), 0 where moving between networks
-// means nothing.
-func (n *networks) places(p *Place) (host, net uint64) {
-	if !p.Addr.IsValid() || p.Private || n.office(p.Addr) {
-		return 0, 0
+// places names an address. One that only carries an IPv4 address is that one: the household is the same.
+func (n *networks) places(p *Place) (s spot) {
+	a := ipv4in6.Client(p.Addr)
+	if !a.IsValid() || p.Private || n.office(a) || n.office(p.Addr) {
+		return spot{}
 	}
-	bits, wide := 64, 48
-	if p.Addr.Is4() {
-		bits, wide = 32, 24
-	} else {
-		for _, e := range everyones {
-			if e.Contains(p.Addr) {
-				bits, wide = 128, 128
-			}
-		}
+	bits, wide := ipv4in6.Key(a).Bits(), 48
+	switch bits {
+	case 32:
+		wide = 24
+	case 128: // where one /64 holds all of IPv4, an address is a place of its own
+		wide = 128
 	}
 	if !p.Flagged && !n.shared[p.ASN] {
-		host = n.hash('h', p.Addr, bits)
+		s.host = n.hash('h', a, bits)
+		if bits == 64 {
+			s.site = n.hash(0x80|byte(n.household), a, n.household)
+		}
 	}
-	return host, n.hash('n', p.Addr, wide)
+	s.net = n.hash('n', a, wide)
+	return s
 }
 
 // hash names the first bits of an address. The message has one fixed length and fits,

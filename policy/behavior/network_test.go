@@ -23,6 +23,7 @@ func TestConfigIsChecked(t *testing.T) {
 		"retention":          {Config{Key: key, Retention: 29 * day}, "30 days"},
 		"addresses":          {Config{Key: key, Retention: 40 * day, RawAddresses: 41 * day}, "addresses"},
 		"negative addresses": {Config{Key: key, RawAddresses: -1}, "addresses"},
+		"household":          {Config{Key: key, Household: 40}, "household"},
 		"no people":          {Config{Key: key, People: -1}, "room"},
 		"no queue":           {Config{Key: key, Queue: 1}, "room"},
 	} {
@@ -43,7 +44,8 @@ func TestNamesOfNetworks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return n.places(&Place{Addr: netip.MustParseAddr(addr)})
+		s := n.places(&Place{Addr: netip.MustParseAddr(addr)})
+		return s.host, s.net
 	}
 	h, n := names(1, "192.0.2.7")
 	h2, n2 := names(1, "192.0.2.8")

@@ -18,29 +18,36 @@ func TestPeopleAtAnAddress(t *testing.T) {
 		now    Visit
 		want   policy.Address
 	}{
-		"alone":                {nil, home(0), policy.Address{Known: true, People30d: 1}},
-		"with oneself":         {[]Visit{home(day), home(2*day, device("phone"))}, home(0), policy.Address{Known: true, People30d: 1}},
-		"two":                  {[]Visit{home(day, bob)}, home(0), policy.Address{Known: true, People30d: 2}},
-		"three, and me before": {[]Visit{home(day, bob), home(day), home(day, who("carol"))}, home(0), policy.Address{Known: true, People30d: 3}},
-		"30 days ago":          {[]Visit{home(30*day, bob)}, home(0), policy.Address{Known: true, People30d: 2}},
-		"longer ago":           {[]Visit{home(30*day+time.Second, bob)}, home(0), policy.Address{Known: true, People30d: 1}},
-		"from the future":      {[]Visit{home(-day, bob)}, home(0), policy.Address{Known: true, People30d: 2}},
-		"a neighbour":          {[]Visit{home(day, bob, at("198.51.100.8", "DE", 3320))}, home(0), policy.Address{Known: true, People30d: 1}},
-		"the same /64":         {[]Visit{home(day, bob, at("2001:db8::1", "DE", 3320))}, home(0, at("2001:db8::ffff:2", "DE", 3320)), policy.Address{Known: true, People30d: 2}},
-		"another /64":          {[]Visit{home(day, bob, at("2001:db8:0:1::1", "DE", 3320))}, home(0, at("2001:db8::1", "DE", 3320)), policy.Address{Known: true, People30d: 1}},
-		"two behind NAT64":     {[]Visit{home(day, bob, at("64:ff9b::c633:6401", "DE", 3320))}, home(0, at("64:ff9b::c633:6402", "DE", 3320)), policy.Address{Known: true, People30d: 1}},
-		"spelt otherwise":      {[]Visit{home(day, bob, at("::ffff:198.51.100.7", "DE", 3320))}, home(0), policy.Address{Known: true, People30d: 2}},
-		"with a zone":          {[]Visit{home(day, bob, at("2001:db8::1%eth0", "DE", 3320))}, home(0, at("2001:db8::2", "DE", 3320)), policy.Address{Known: true, People30d: 2}},
-		"nobody signed in":     {[]Visit{home(day, bob)}, home(0, func(v *Visit) { v.Subject = authn.Subject{} }), policy.Address{Known: true, People30d: 1}},
-		"an office":            {[]Visit{home(day, bob, at("192.0.2.7", "DE", 3320))}, home(0, at("192.0.2.7", "DE", 3320)), policy.Address{}},
-		"an office, mapped":    {nil, home(0, at("::ffff:192.0.2.7", "DE", 3320)), policy.Address{}},
-		"private":              {nil, home(0, at("10.0.0.1", "ZZ", 0), private), policy.Address{}},
-		"T-Mobile USA":         {nil, home(0, at("198.51.100.7", "US", 21928)), policy.Address{}},
-		"a configured carrier": {nil, home(0, at("198.51.100.7", "US", 64511)), policy.Address{}},
-		"Starlink":             {nil, home(0, at("198.51.100.7", "US", 14593)), policy.Address{}},
-		"a VPN":                {nil, home(0, flagged), policy.Address{}},
-		"was a VPN then":       {[]Visit{home(day, bob, flagged)}, home(0), policy.Address{Known: true, People30d: 1}},
-		"no address":           {nil, home(0, func(v *Visit) { v.Place.Addr = netip.Addr{} }), policy.Address{}},
+		"alone":                  {nil, home(0), policy.Address{Known: true, People30d: 1}},
+		"with oneself":           {[]Visit{home(day), home(2*day, device("phone"))}, home(0), policy.Address{Known: true, People30d: 1}},
+		"two":                    {[]Visit{home(day, bob)}, home(0), policy.Address{Known: true, People30d: 2}},
+		"three, and me before":   {[]Visit{home(day, bob), home(day), home(day, who("carol"))}, home(0), policy.Address{Known: true, People30d: 3}},
+		"30 days ago":            {[]Visit{home(30*day, bob)}, home(0), policy.Address{Known: true, People30d: 2}},
+		"longer ago":             {[]Visit{home(30*day+time.Second, bob)}, home(0), policy.Address{Known: true, People30d: 1}},
+		"from the future":        {[]Visit{home(-day, bob)}, home(0), policy.Address{Known: true, People30d: 2}},
+		"a neighbour":            {[]Visit{home(day, bob, at("198.51.100.8", "DE", 3320))}, home(0), policy.Address{Known: true, People30d: 1}},
+		"the same /64":           {[]Visit{home(day, bob, at("2001:db8::1", "DE", 3320))}, home(0, at("2001:db8::ffff:2", "DE", 3320)), policy.Address{Known: true, People30d: 2}},
+		"another /64 of the /56": {[]Visit{home(day, bob, at("2001:db8:0:1::1", "DE", 3320))}, home(0, at("2001:db8::1", "DE", 3320)), policy.Address{Known: true, People30d: 2}},
+		"four /64s of one /56": {[]Visit{home(day, bob, at("2001:db8:0:1::1", "DE", 3320)), home(day, who("carol"), at("2001:db8:0:2::1", "DE", 3320)), home(day, who("dave"), at("2001:db8:0:ff::1", "DE", 3320))},
+			home(0, at("2001:db8::1", "DE", 3320)), policy.Address{Known: true, People30d: 4}},
+		"another /56":                  {[]Visit{home(day, bob, at("2001:db8:0:100::1", "DE", 3320))}, home(0, at("2001:db8::1", "DE", 3320)), policy.Address{Known: true, People30d: 1}},
+		"a carrier's /56":              {[]Visit{home(day, bob, at("2001:db8:0:1::1", "US", 21928))}, home(0, at("2001:db8::1", "US", 21928)), policy.Address{}},
+		"a flagged /64 of the /56":     {[]Visit{home(day, bob, at("2001:db8:0:1::1", "DE", 3320), flagged)}, home(0, at("2001:db8::1", "DE", 3320)), policy.Address{Known: true, People30d: 1}},
+		"an IPv4 home and its 6to4":    {[]Visit{home(day, bob, at("2002:c633:6407:5::1", "DE", 3320))}, home(0), policy.Address{Known: true, People30d: 2}},
+		"two behind one Teredo server": {[]Visit{home(day, bob, at("2001:0:c000:201::39cc:9bf8", "DE", 3320))}, home(0, at("2001:0:c000:201::39cc:9bf7", "DE", 3320)), policy.Address{Known: true, People30d: 1}},
+		"two behind NAT64":             {[]Visit{home(day, bob, at("64:ff9b::c633:6401", "DE", 3320))}, home(0, at("64:ff9b::c633:6402", "DE", 3320)), policy.Address{Known: true, People30d: 1}},
+		"spelt otherwise":              {[]Visit{home(day, bob, at("::ffff:198.51.100.7", "DE", 3320))}, home(0), policy.Address{Known: true, People30d: 2}},
+		"with a zone":                  {[]Visit{home(day, bob, at("2001:db8::1%eth0", "DE", 3320))}, home(0, at("2001:db8::2", "DE", 3320)), policy.Address{Known: true, People30d: 2}},
+		"nobody signed in":             {[]Visit{home(day, bob)}, home(0, func(v *Visit) { v.Subject = authn.Subject{} }), policy.Address{Known: true, People30d: 1}},
+		"an office":                    {[]Visit{home(day, bob, at("192.0.2.7", "DE", 3320))}, home(0, at("192.0.2.7", "DE", 3320)), policy.Address{}},
+		"an office, mapped":            {nil, home(0, at("::ffff:192.0.2.7", "DE", 3320)), policy.Address{}},
+		"private":                      {nil, home(0, at("10.0.0.1", "ZZ", 0), private), policy.Address{}},
+		"T-Mobile USA":                 {nil, home(0, at("198.51.100.7", "US", 21928)), policy.Address{}},
+		"a configured carrier":         {nil, home(0, at("198.51.100.7", "US", 64511)), policy.Address{}},
+		"Starlink":                     {nil, home(0, at("198.51.100.7", "US", 14593)), policy.Address{}},
+		"a VPN":                        {nil, home(0, flagged), policy.Address{}},
+		"was a VPN then":               {[]Visit{home(day, bob, flagged)}, home(0), policy.Address{Known: true, People30d: 1}},
+		"no address":                   {nil, home(0, func(v *Visit) { v.Place.Addr = netip.Addr{} }), policy.Address{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tr := newTracker(t, func(c *Config) {
@@ -51,6 +58,18 @@ func TestPeopleAtAnAddress(t *testing.T) {
 				t.Errorf("got %+v, want %+v", got, c.want)
 			}
 		})
+	}
+}
+
+// Where a provider gives each customer a /64, the operator says so.
+func TestHouseholdIsConfigurable(t *testing.T) {
+	for bits, want := range map[int]int64{64: 1, 60: 2, 56: 3, 48: 4} {
+		tr := newTracker(t, func(c *Config) { c.Household = bits })
+		allow(tr, home(time.Hour, who("bob"), at("2001:db8:0:1::1", "DE", 3320)), home(time.Hour, who("carol"), at("2001:db8:0:11::1", "DE", 3320)),
+			home(time.Hour, who("dave"), at("2001:db8:0:111::1", "DE", 3320)))
+		if got := tr.Assess(home(0, at("2001:db8::1", "DE", 3320))).Address.People30d; got != want {
+			t.Errorf("/%d: %d people, want %d", bits, got, want)
+		}
 	}
 }
 

@@ -18,11 +18,14 @@ type Sighting struct {
 	// Host and Network are keyed hashes of the address (IPv6: of its /64) and of its
 	// network (/24, /48). They fit 63 bits; 0 is none that counts.
 	Host, Network uint64
-	Country       string // "ZZ" when not known
-	ASN           uint32
-	Six           bool // IPv6
-	Flagged       bool // nobody's normal place
-	Allowed       bool // let through
+	// Site is a keyed hash of the IPv6 network of a household, which has several /64s. It follows from
+	// Host, and goes with it; 0 in rows from before there was one.
+	Site    uint64
+	Country string // "ZZ" when not known
+	ASN     uint32
+	Six     bool // IPv6
+	Flagged bool // nobody's normal place
+	Allowed bool // let through
 	// Point is not known where no journey begins or ends. Degrees are to four digits,
 	// the radius is whole kilometres.
 	Point   Point

@@ -11,6 +11,7 @@ import (
 
 	"sallyport/authn"
 	"sallyport/policy"
+	"sallyport/policy/ipv4in6"
 )
 
 // Config is what a Tracker is made of. Zero fields have the defaults that are named.
@@ -28,6 +29,9 @@ type Config struct {
 	Offices []netip.Prefix
 	// MobileASNs and SatelliteASNs are known in addition to those that the package knows.
 	MobileASNs, SatelliteASNs []uint32
+	// Household is how many bits the IPv6 network of one household has, 48 to 64; 56. Providers hand out a /56, and
+	// with it 256 networks that one home can put its people into.
+	Household int
 	// Retention is how long places and devices stay somebody's; 400 days. Not below 30.
 	Retention time.Duration
 	// RawAddresses is how long addresses are stored as such. 0: never.
@@ -50,6 +54,9 @@ func (c *Config) defaults() error {
 	if c.Retention == 0 {
 		c.Retention = 400 * day
 	}
+	if c.Household == 0 {
+		c.Household = 56
+	}
 	if c.People == 0 {
 		c.People = 100_000
 	}
@@ -61,6 +68,8 @@ func (c *Config) defaults() error {
 		return errors.New("behavior: a retention of less than 30 days would make the facts about 30 days wrong")
 	case c.RawAddresses < 0 || c.RawAddresses > c.Retention:
 		return errors.New("behavior: addresses cannot be kept for longer than the rest")
+	case c.Household < 48 || c.Household > 64:
+		return errors.New("behavior: a household has an IPv6 network of 48 to 64 bits")
 	case c.People < 0 || c.Queue < looks:
 		return errors.New("behavior: there is no room to remember anybody")
 	}
@@ -126,7 +135,7 @@ func (t *Tracker) Known() bool {
 
 // Assess compares a visit with what was seen before. It remembers nothing of it.
 func (t *Tracker) Assess(v Visit) Assessment {
-	v.Place.Addr = canonical(v.Place.Addr)
+	v.Place.Addr = ipv4in6.Canonical(v.Place.Addr)
 	session := t.people.text(v.Session)
 	a := Assessment{Concurrent: concurrent(nil, session, 0)}
 	if v.Zone != "" {
@@ -136,9 +145,12 @@ func (t *Tracker) Assess(v Visit) Assessment {
 		return a
 	}
 	now, me, device := momentOf(v.At), t.people.ref(v.Subject), t.people.text(v.Device)
-	host, net := t.nets.places(&v.Place)
-	if host != 0 {
-		a.Address = policy.Address{Known: true, People30d: t.at.people(host, me, now)}
+	where := t.nets.places(&v.Place)
+	if where.host != 0 {
+		a.Address = policy.Address{Known: true, People30d: t.at.people(where.host, me, now)}
+		if where.site != 0 { // what was kept before there were sites counts by its /64
+			a.Address.People30d = max(a.Address.People30d, t.at.people(where.site, me, now))
+		}
 	}
 	if device != 0 {
 		a.Device = policy.Device{Known: true, People30d: t.on.people(device, me, now)}
@@ -157,7 +169,7 @@ func (t *Tracker) Assess(v Visit) Assessment {
 		t.want(v.Subject)
 		return a
 	}
-	here := trace{net: net, at: now, asn: v.Place.ASN, country: countryOf(v.Place.Country), six: v.Place.Addr.Is6()}
+	here := trace{net: where.net, at: now, asn: v.Place.ASN, country: countryOf(v.Place.Country), six: v.Place.Addr.Is6()}
 	a.Seen = p.compare(here, device)
 	if t.nets.travels(&v.Place) {
 		a.Travel = travel(p.here, stopAt(v.Place.Point, v.At))
@@ -189,12 +201,13 @@ func (t *Tracker) Record(v Visit, action policy.Action) {
 	if v.Subject.IsZero() {
 		return
 	}
-	v.Place.Addr = canonical(v.Place.Addr)
+	v.Place.Addr = ipv4in6.Canonical(v.Place.Addr)
 	s := Sighting{
 		Subject: v.Subject, First: v.At, At: v.At, Country: v.Place.Country, ASN: v.Place.ASN, Six: v.Place.Addr.Is6(),
 		Flagged: v.Place.Flagged, Allowed: action == policy.Allow, Device: v.Device, Session: v.Session,
 	}
-	s.Host, s.Network = t.nets.places(&v.Place)
+	where := t.nets.places(&v.Place)
+	s.Host, s.Site, s.Network = where.host, where.site, where.net
 	if t.nets.travels(&v.Place) {
 		s.Point = stopAt(v.Place.Point, v.At).point()
 	}
@@ -238,6 +251,9 @@ func (t *Tracker) remember(s *Sighting, now moment, row uint64) (fresh bool) {
 	}
 	if s.Host != 0 {
 		t.at.add(s.Host, me, at)
+	}
+	if s.Site != 0 {
+		t.at.add(s.Site, me, at)
 	}
 	if device != 0 {
 		t.on.add(device, me, at)

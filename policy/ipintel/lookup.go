@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"sallyport/policy/ipv4in6"
 )
 
 // Lookup says what the sources know about an address. It has no error: an address
@@ -11,7 +13,7 @@ import (
 // cannot be read there is named in Missing. Answers are kept per address, since
 // every request of a session asks again.
 func (s *Snapshot) Lookup(a netip.Addr) Network {
-	a = canonical(a)
+	a = ipv4in6.Canonical(a)
 	if n, ok := s.cache.GetIfPresent(a); ok {
 		return *n
 	}
@@ -20,23 +22,35 @@ func (s *Snapshot) Lookup(a netip.Addr) Network {
 	return n
 }
 
-// join asks every source, and the lists also about an IPv4 address inside the address.
+// join asks every source, also about the IPv4 addresses inside the address. All that any of them says of any of those holds
+// together; and each by itself is another reading, since where two places differ neither may hide the other.
 func (s *Snapshot) join(a netip.Addr) Network {
-	n := Network{Addr: a, Country: UnknownCountry, Lists: noNames, DataFrom: s.oldest, Missing: s.missing}
 	if !a.IsValid() {
+		return Network{Addr: a, Country: UnknownCountry, Lists: noNames, DataFrom: s.oldest, Missing: s.missing}
+	}
+	inner := s.inner(a)
+	n := s.said(a, inner...)
+	n.Private = isPrivate(a)
+	if len(inner) == 0 {
 		return n
 	}
-	n.text = a.String()
-	inner, tunnelled := embedded(a)
-	n.Private = isPrivate(a) || tunnelled && isPrivate(inner)
+	outer := s.said(a)
+	outer.Private = n.Private
+	n.alone = append(n.alone, outer)
+	for _, i := range inner {
+		n.alone = append(n.alone, s.said(i)) // never private: being inside proves nothing about where it comes from
+	}
+	return n
+}
+
+// said is what the sources say about an address and those inside it.
+func (s *Snapshot) said(a netip.Addr, inner ...netip.Addr) Network {
+	n := Network{Addr: a, Country: UnknownCountry, Lists: noNames, DataFrom: s.oldest, Missing: s.missing, text: a.String()}
 	var rec record
 	holds := make([]bool, len(s.members))
 	for _, i := range s.believed {
 		m := s.members[i]
-		if m.spec.database && n.Private {
-			continue
-		}
-		said, found, err := s.ask(m, a, inner, tunnelled)
+		said, found, err := s.ask(m, a, inner)
 		if err != nil {
 			s.faults.Add(1)
 			n.Missing = append(slices.Clone(n.Missing), m.spec.name)
@@ -58,15 +72,23 @@ func (s *Snapshot) join(a netip.Addr) Network {
 	return n
 }
 
-// ask asks one source about an address and about the one inside it.
-func (s *Snapshot) ask(m member, a, inner netip.Addr, tunnelled bool) (record, bool, error) {
-	rec, found, err := guarded(m.data, a)
-	if err != nil || !tunnelled {
-		return rec, found, err
+// ask asks one source about an address and about those inside it. Databases are not asked about private ones.
+func (s *Snapshot) ask(m member, a netip.Addr, inner []netip.Addr) (rec record, found bool, err error) {
+	one := func(a netip.Addr) {
+		if err != nil || m.spec.database && isPrivate(a) {
+			return
+		}
+		var said record
+		var ok bool
+		said, ok, err = guarded(m.data, a)
+		rec.under(said)
+		found = found || ok
 	}
-	more, alsoFound, err := guarded(m.data, inner)
-	rec.under(more)
-	return rec, found || alsoFound, err
+	one(a)
+	for _, i := range inner {
+		one(i)
+	}
+	return rec, found, err
 }
 
 // guarded is the last resort against content that passed all gates and still
@@ -94,15 +116,15 @@ type Answer struct {
 
 // Answers gives what each source says by itself, most believed first, without those that say nothing.
 func (s *Snapshot) Answers(a netip.Addr) []Answer {
-	a = canonical(a)
+	a = ipv4in6.Canonical(a)
 	if !a.IsValid() {
 		return nil
 	}
-	inner, tunnelled := embedded(a)
+	inner := s.inner(a)
 	var all []Answer
 	for _, i := range s.believed {
 		m := s.members[i]
-		rec, found, err := s.ask(m, a, inner, tunnelled)
+		rec, found, err := s.ask(m, a, inner)
 		one := Answer{
 			Source: m.spec.name, Country: rec.country, Subdivisions: rec.subdivisions,
 			ASN: rec.asn, Org: rec.org, Signals: rec.signals, Location: rec.location,

@@ -111,7 +111,7 @@ func TestAttackPrivateAddresses(t *testing.T) {
 	})
 	for a, want := range map[string]bool{
 		"10.0.0.1": true, "172.16.0.1": true, "172.31.255.255": true, "192.168.1.1": true, "127.0.0.1": true, "::1": true, "169.254.0.1": true,
-		"fe80::1": true, "fd00::1": true, "fc00::1": true, "100.64.0.0": true, "100.127.255.255": true, "::ffff:10.0.0.1": true, "64:ff9b::a00:1": true,
+		"fe80::1": true, "fd00::1": true, "fc00::1": true, "100.64.0.0": true, "100.127.255.255": true, "::ffff:10.0.0.1": true, "64:ff9b::a00:1": false, "2002:a00:1::": false, "2002:7f00:1::": false,
 		"100.63.255.255": false, "100.128.0.0": false, "172.32.0.1": false, "11.0.0.1": false, "198.51.100.1": false, "2001:db8::1": false,
 	} {
 		n := snap.Lookup(addr(a))

@@ -2,9 +2,11 @@ package ipintel
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"sallyport/policy"
+	"sallyport/policy/ipv4in6"
 )
 
 // UnknownCountry is the country of an address that no source places (CLDR's code for it).
@@ -15,7 +17,8 @@ const UnknownCountry = "ZZ"
 type Network struct {
 	// Addr is the address that was asked for, unmapped and without a zone. The zero Addr if it was not valid.
 	Addr netip.Addr `json:"ip"`
-	// Private is what policy.Private says. No database is asked about those; lists are.
+	// Private is what policy.Private says. No database is asked about those; lists are. What an address carries makes it
+	// neither private nor public: a 6to4 address is on the Internet, whichever network it names.
 	Private bool `json:"private"`
 	// Country is ISO 3166-1 alpha-2 in upper case, or "ZZ". Never empty.
 	Country string `json:"country"`
@@ -38,6 +41,8 @@ type Network struct {
 	Missing []string `json:"data_missing,omitempty"`
 
 	text string // Addr as text, made once per cached lookup
+	// alone are, for an address that carries others, what each of them is by itself: see policy.IP.Readings.
+	alone []Network
 }
 
 // Location is a point with the radius within which the source places the address.
@@ -83,6 +88,9 @@ func (n Network) Facts(now time.Time) policy.IP {
 			ip.Address = n.Addr.String()
 		}
 	}
+	for _, r := range n.alone {
+		ip.Readings = append(ip.Readings, r.Facts(now))
+	}
 	return ip
 }
 
@@ -93,31 +101,15 @@ func ageHours(from, now time.Time) int64 {
 	return int64(now.Sub(from) / time.Hour)
 }
 
-// canonical is the form in which every table holds an address. A mapped address
-// (::ffff:10.0.0.1) that is not unmapped matches no IPv4 prefix, and an address
-// with a zone matches nothing at all: both would walk past every list.
-func canonical(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
-
-var (
-	nat64   = netip.MustParsePrefix("64:ff9b::/96") // RFC 6052
-	sixToIV = netip.MustParsePrefix("2002::/16")    // RFC 3056
-)
-
-// embedded gives the IPv4 address inside a NAT64 or 6to4 address. The same machine
-// is behind both, so that what is known about one is known about the other: a
-// listed VPN exit must not become unlisted by calling through its 6to4 address.
-func embedded(a netip.Addr) (netip.Addr, bool) {
-	if !a.Is6() {
-		return netip.Addr{}, false
+// inner gives the IPv4 addresses inside an address, in the published forms and under the operator's own prefixes.
+func (s *Snapshot) inner(a netip.Addr) []netip.Addr {
+	list := ipv4in6.Inner(a)
+	for _, p := range s.nat64 {
+		if found, ok := ipv4in6.Under(p, a); ok && !slices.Contains(list, found) {
+			list = append(list, found)
+		}
 	}
-	b := a.As16()
-	switch {
-	case nat64.Contains(a):
-		return netip.AddrFrom4([4]byte(b[12:16])), true
-	case sixToIV.Contains(a):
-		return netip.AddrFrom4([4]byte(b[2:6])), true
-	}
-	return netip.Addr{}, false
+	return list
 }
 
 // isPrivate is the `private` class of rules. It is a fact of its own and exempts nothing.

@@ -14,6 +14,7 @@ import (
 	"github.com/maypok86/otter/v2"
 
 	"sallyport/policy"
+	"sallyport/policy/ipv4in6"
 )
 
 // Config names the sources. Paths are absolute.
@@ -60,6 +61,11 @@ var (
 func (c Config) specs() ([]spec, error) {
 	var all []spec
 	seen := map[string]bool{}
+	for _, p := range c.NAT64 {
+		if !ipv4in6.PrefixOK(p) {
+			return nil, fmt.Errorf("%s is no NAT64 prefix: IPv6, of 32, 40, 48, 56, 64 or 96 bits (RFC 6052)", p)
+		}
+	}
 	for _, f := range c.Databases {
 		if !filepath.IsAbs(f) {
 			return nil, fmt.Errorf("database %q: the path is not absolute", f)

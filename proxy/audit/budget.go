@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sallyport/policy"
+	"sallyport/policy/ipv4in6"
 )
 
 // class is who has caused a record: what decides how much of the log it may fill.
@@ -205,10 +206,14 @@ func networkOf(r *Record, bits4, bits6 int) string {
 			return "unknown"
 		}
 	}
-	addr = addr.WithZone("").Unmap()
+	// 6to4 and Teredo are no further budgets of the IPv4 address that they carry, and where one /64 holds all of
+	// IPv4, an address is a client.
+	addr = ipv4in6.Client(addr)
 	bits := bits6
 	if addr.Is4() {
 		bits = bits4
+	} else if bits == 64 {
+		bits = ipv4in6.Key(addr).Bits()
 	}
 	if bits == addr.BitLen() {
 		return addr.String()

@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+
+	"sallyport/policy/ipv4in6"
 )
 
 // listener counts connections, in total and by client.
@@ -121,17 +123,9 @@ func (c *conn) CloseWrite() error {
 	return nil
 }
 
-// ClientKey returns what one client counts as: an IPv4 address, or an IPv6 /64,
-// which is the least that a customer of a network is given.
-func ClientKey(addr netip.Addr) netip.Prefix {
-	addr = addr.Unmap().WithZone("")
-	bits := 64
-	if addr.Is4() {
-		bits = 32
-	}
-	p, _ := addr.Prefix(bits)
-	return p
-}
+// ClientKey returns what one client counts as: an IPv4 address, or an IPv6 /64; of addresses that carry an IPv4
+// address, that one, so that 6to4 and Teredo are no further budgets and NAT64 is not one for everybody.
+func ClientKey(addr netip.Addr) netip.Prefix { return ipv4in6.Key(addr) }
 
 func addrOf(a net.Addr) (netip.Addr, bool) {
 	if t, ok := a.(*net.TCPAddr); ok {

@@ -95,7 +95,7 @@ func NewAddressLimiter(c LimiterConfig) (*AddressLimiter, error) {
 // Allow counts one event of addr, in whichever spelling of it.
 func (l *AddressLimiter) Allow(addr netip.Addr) (ok bool, retryAfter time.Duration) {
 	key := ClientKey(addr)
-	if ok, after := l.client.Allow(key); !ok || addr.Unmap().Is4() {
+	if ok, after := l.client.Allow(key); !ok || key.Addr().Is4() {
 		return ok, after
 	}
 	wide, err := key.Addr().Prefix(48)

@@ -30,7 +30,7 @@ func Person(id string) authn.Subject {
 func sample(who string, at time.Time) behavior.Sighting {
 	return behavior.Sighting{
 		Subject: Person(who), First: at, At: at, Addr: netip.MustParseAddr("192.0.2.7"),
-		Host: 1<<63 - 1, Network: 42, Country: "DE", ASN: 4_200_000_000, Allowed: true,
+		Host: 1<<63 - 1, Network: 42, Site: 1<<63 - 2, Country: "DE", ASN: 4_200_000_000, Allowed: true,
 		Point: behavior.Point{Lat: -33.8688, Lon: 151.2093, RadiusKm: 20, Known: true}, Device: "device", Session: "session",
 	}
 }
@@ -129,7 +129,7 @@ func inOrder(t *storeT) {
 		want = append(want, s)
 	}
 	want[1].Addr, want[1].Six = netip.MustParseAddr("2001:db8::7"), true
-	want[2].Addr, want[2].Host, want[2].Network, want[2].Point = netip.Addr{}, 0, 0, behavior.Point{}
+	want[2].Addr, want[2].Host, want[2].Site, want[2].Network, want[2].Point = netip.Addr{}, 0, 0, 0, behavior.Point{}
 	want[3].Allowed, want[3].Flagged, want[3].Point, want[3].Device, want[3].Session = false, true, behavior.Point{}, "", ""
 	want[4].Point = behavior.Point{Lat: 90, Lon: -180, RadiusKm: 20_038, Known: true}
 	want[5].Point = behavior.Point{Known: true, RadiusKm: 1} // 0, 0 is a point like any other

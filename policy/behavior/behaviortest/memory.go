@@ -133,7 +133,7 @@ func check(s *behavior.Sighting) error {
 		return fmt.Errorf("a sighting from %s to %s", s.First, s.At)
 	case s.Addr.Is4In6() || s.Addr.Zone() != "":
 		return fmt.Errorf("%s is not canonical", s.Addr)
-	case s.Host>>63 != 0 || s.Network>>63 != 0:
+	case s.Host>>63 != 0 || s.Network>>63 != 0 || s.Site>>63 != 0:
 		return errors.New("a hash of more than 63 bits")
 	case s.Flagged && s.Point.Known:
 		return errors.New("a journey from an address that stands for many")
@@ -263,7 +263,7 @@ func (m *Memory) TidyBehavior(ctx context.Context, l behavior.Limits) error {
 				p.Addr = netip.Addr{}
 			}
 			if p.At.Before(l.Hosts) {
-				p.Host = 0
+				p.Host, p.Site = 0, 0
 			}
 			m.merge(p)
 		}

@@ -36,6 +36,10 @@ func (b *builder) behavior() {
 		}
 		b.c.Behavior.Offices = append(b.c.Behavior.Offices, p.Masked())
 	}
+	if f.Household < 48 || f.Household > 64 {
+		b.at("behavior.household", fmt.Sprintf("%d bits are no network of a household", f.Household), "48 to 64; 56 is what providers hand out, and 64 counts each network by itself")
+	}
+	b.c.Behavior.Household = int(f.Household)
 	b.c.Behavior.Retention, b.c.Behavior.RawAddresses = f.Retention, f.RawAddresses
 	b.c.Behavior.MobileASNs = b.asns("behavior.mobile_asns", f.MobileASNs)
 	b.c.Behavior.SatelliteASNs = b.asns("behavior.satellite_asns", f.SatelliteASNs)

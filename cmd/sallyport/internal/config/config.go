@@ -112,6 +112,7 @@ type Behavior struct {
 	Offices      []netip.Prefix
 	// In addition to those that package behavior knows.
 	MobileASNs, SatelliteASNs []uint32
+	Household                 int // bits of the IPv6 network that one household has
 }
 
 // PolicyGuard says when a new policy is refused for whom it would lock out.

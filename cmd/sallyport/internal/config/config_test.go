@@ -105,12 +105,13 @@ func TestBehavior(t *testing.T) {
 	dir := folder(t)
 	days := func(n int) time.Duration { return time.Duration(n) * 24 * time.Hour }
 	for text, want := range map[string]config.Behavior{
-		"behavior: {}":                                         {Retention: days(400), RawAddresses: days(30)},
-		"behavior: {raw_addresses: 0s}":                        {Retention: days(400)},
-		"behavior: {retention: 720h}":                          {Retention: days(30), RawAddresses: days(30)},
-		"behavior: {offices: [203.0.113.9/28, '2001:db8::1']}": {Retention: days(400), RawAddresses: days(30), Offices: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/28"), netip.MustParsePrefix("2001:db8::1/128")}},
-		"behavior: {mobile_asns: [64500, as64501]}":            {Retention: days(400), RawAddresses: days(30), MobileASNs: []uint32{64500, 64501}},
-		"behavior: {satellite_asns: AS4200000000}":             {Retention: days(400), RawAddresses: days(30), SatelliteASNs: []uint32{4_200_000_000}},
+		"behavior: {}":                                         {Household: 56, Retention: days(400), RawAddresses: days(30)},
+		"behavior: {raw_addresses: 0s}":                        {Household: 56, Retention: days(400)},
+		"behavior: {retention: 720h}":                          {Household: 56, Retention: days(30), RawAddresses: days(30)},
+		"behavior: {offices: [203.0.113.9/28, '2001:db8::1']}": {Household: 56, Retention: days(400), RawAddresses: days(30), Offices: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/28"), netip.MustParsePrefix("2001:db8::1/128")}},
+		"behavior: {mobile_asns: [64500, as64501]}":            {Household: 56, Retention: days(400), RawAddresses: days(30), MobileASNs: []uint32{64500, 64501}},
+		"behavior: {household: 64}":                            {Household: 64, Retention: days(400), RawAddresses: days(30)},
+		"behavior: {satellite_asns: AS4200000000}":             {Household: 56, Retention: days(400), RawAddresses: days(30), SatelliteASNs: []uint32{4_200_000_000}},
 	} {
 		c, err := config.Parse("sallyport.yaml", dir, []byte(good+text+"\n"))
 		if err != nil {

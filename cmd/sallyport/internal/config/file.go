@@ -72,6 +72,7 @@ type file struct {
 	Roster string `yaml:"roster"`
 	IPData struct {
 		Databases []string `yaml:"databases"`
+		NAT64     []string `yaml:"translators"`
 		Lists     []struct {
 			Name     string `yaml:"name"`
 			Signal   string `yaml:"signal"`
@@ -87,6 +88,7 @@ type file struct {
 		Offices       []string      `yaml:"offices"`
 		MobileASNs    []string      `yaml:"mobile_asns"`
 		SatelliteASNs []string      `yaml:"satellite_asns"`
+		Household     int64         `yaml:"household"`
 	} `yaml:"behavior"`
 	Limits struct {
 		Header               int64         `yaml:"header_bytes"`
@@ -180,6 +182,7 @@ func defaults() file {
 	f.Behavior.RawAddresses = 30 * 24 * time.Hour
 	f.PolicyGuard.MaxNewlyBlocked = "20%"
 	f.PolicyGuard.MaxNewlyAllowed = "100%"
+	f.Behavior.Household = 56
 	f.PolicyGuard.Days = 7
 	f.Limits.Header = 32 << 10
 	f.Limits.Connections = 20_000

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +16,7 @@ import (
 
 	"sallyport/policy"
 	"sallyport/policy/ipintel"
+	"sallyport/policy/ipv4in6"
 )
 
 // path makes a path absolute, relative to the configuration file.
@@ -190,6 +192,14 @@ func (b *builder) ipData() {
 		}
 		seen[file] = key
 		b.c.IPData.Databases = append(b.c.IPData.Databases, file)
+	}
+	for i, text := range b.f.IPData.NAT64 {
+		p, err := netip.ParsePrefix(text)
+		if err != nil || !ipv4in6.PrefixOK(p) {
+			b.at(fmt.Sprintf("ip_data.translators[%d]", i), fmt.Sprintf("%q is not the prefix of a NAT64 translator", text), "an IPv6 network of 32, 40, 48, 56, 64 or 96 bits, such as 2001:db8:64::/96")
+			continue
+		}
+		b.c.IPData.NAT64 = append(b.c.IPData.NAT64, p)
 	}
 	names := map[string]bool{}
 	for i, l := range b.f.IPData.Lists {

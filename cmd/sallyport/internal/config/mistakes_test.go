@@ -165,6 +165,9 @@ var mistakes = []mistake{
 	{"share without percent", session, "ip_data: {lists: [{name: a, file: vpn.txt, max_share: 0.5}]}", 7, 55, "not a share of the addresses", "15% is the default", ""},
 	{"share of nothing", session, "ip_data: {lists: [{name: a, file: vpn.txt, max_share: 0%}]}", 7, 55, "not a share of the addresses", "", ""},
 	{"share beyond everything", session, "ip_data: {lists: [{name: a, file: vpn.txt, max_share: 101%}]}", 7, 55, "not a share of the addresses", "", ""},
+	{"NAT64 of no length", session, "ip_data: {translators: [2001:db8::/95]}", 7, 25, "not the prefix of a NAT64", "/96", ""},
+	{"NAT64 of IPv4", session, "ip_data: {translators: [10.0.0.0/8]}", 7, 25, "not the prefix of a NAT64", "", ""},
+	{"household", session, "behavior: {household: 32}", 7, 23, "no network of a household", "56", ""},
 	{"list without file", session, "ip_data: {lists: [{name: a}]}", 7, 19, "file is missing", "", ""},
 
 	// Routes.

@@ -15,7 +15,7 @@ import (
 
 const (
 	placeColumns    = `subject_issuer, subject_id, address, host, network, country, asn, is_ipv6, flagged, device`
-	sightingColumns = placeColumns + `, first_at, at, allowed, session_id, lat, lon, radius`
+	sightingColumns = placeColumns + `, first_at, at, allowed, session_id, lat, lon, radius, site`
 )
 
 // AppendBehavior implements [behavior.Store]. Hours are taken in the order of their
@@ -43,7 +43,7 @@ func (d *DB) AppendBehavior(ctx context.Context, b behavior.Batch) error {
 
 func (t tx) insertSightings(list []behavior.Sighting, seq *int64) error {
 	stmt, err := t.PrepareContext(t.ctx, `insert into behavior_sightings (seq, `+sightingColumns+`)
-		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)`)
+		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`)
 	if err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ func (t tx) insertSightings(list []behavior.Sighting, seq *int64) error {
 		}
 		*seq++
 		if _, err := stmt.ExecContext(t.ctx, *seq, s.Subject.Issuer, s.Subject.ID, addrText(s.Addr), int64(s.Host), int64(s.Network), s.Country,
-			int64(s.ASN), truth(s.Six), truth(s.Flagged), s.Device, micros(s.First), micros(s.At), truth(s.Allowed), s.Session, lat, lon, radius); err != nil {
+			int64(s.ASN), truth(s.Six), truth(s.Flagged), s.Device, micros(s.First), micros(s.At), truth(s.Allowed), s.Session, lat, lon, radius, int64(s.Site)); err != nil {
 			return err
 		}
 	}
@@ -112,10 +112,10 @@ func (d *DB) BehaviorSince(ctx context.Context, after int64, limit int) (b behav
 
 func scanSighting(row scanner) (s behavior.Sighting, err error) {
 	var lat, lon, radius sql.NullInt64
-	var host, network int64
+	var host, network, site int64
 	err = row.Scan(&s.Subject.Issuer, &s.Subject.ID, addrCol{&s.Addr}, &host, &network, &s.Country, &s.ASN, &s.Six, &s.Flagged,
-		&s.Device, timeCol{&s.First}, timeCol{&s.At}, &s.Allowed, &s.Session, &lat, &lon, &radius)
-	s.Host, s.Network = uint64(host), uint64(network)
+		&s.Device, timeCol{&s.First}, timeCol{&s.At}, &s.Allowed, &s.Session, &lat, &lon, &radius, &site)
+	s.Host, s.Network, s.Site = uint64(host), uint64(network), uint64(site)
 	if lat.Valid {
 		s.Point = behavior.Point{Lat: float64(lat.Int64) / 1e4, Lon: float64(lon.Int64) / 1e4, RadiusKm: float64(radius.Int64), Known: true}
 	}
@@ -123,10 +123,10 @@ func scanSighting(row scanner) (s behavior.Sighting, err error) {
 }
 
 func scanPlace(row scanner) (s behavior.Sighting, err error) {
-	var host, network int64
+	var host, network, site int64
 	err = row.Scan(&s.Subject.Issuer, &s.Subject.ID, addrCol{&s.Addr}, &host, &network, &s.Country, &s.ASN, &s.Six, &s.Flagged,
-		&s.Device, timeCol{&s.First}, timeCol{&s.At})
-	s.Host, s.Network, s.Allowed = uint64(host), uint64(network), true
+		&s.Device, timeCol{&s.First}, timeCol{&s.At}, &site)
+	s.Host, s.Network, s.Site, s.Allowed = uint64(host), uint64(network), uint64(site), true
 	return s, err
 }
 
@@ -138,7 +138,7 @@ func scanActivity(row scanner) (a behavior.Activity, err error) {
 // BehaviorPlaces implements [behavior.Store]. There may be millions: they are not
 // collected first.
 func (d *DB) BehaviorPlaces(ctx context.Context, each func(behavior.Sighting) error) error {
-	rows, err := d.read.QueryContext(ctx, `select `+placeColumns+`, first_at, last_at from behavior_places`)
+	rows, err := d.read.QueryContext(ctx, `select `+placeColumns+`, first_at, last_at, site from behavior_places`)
 	if err != nil {
 		return d.wrap("read places", err)
 	}
@@ -163,7 +163,7 @@ func (d *DB) BehaviorOf(ctx context.Context, s authn.Subject) (b behavior.Batch,
 	if b.Sightings, err = all(rows, err, scanSighting); err != nil {
 		return behavior.Batch{}, d.wrap(doing, err)
 	}
-	rows, err = d.read.QueryContext(ctx, `select `+placeColumns+`, first_at, last_at from behavior_places`+of, s.Issuer, s.ID)
+	rows, err = d.read.QueryContext(ctx, `select `+placeColumns+`, first_at, last_at, site from behavior_places`+of, s.Issuer, s.ID)
 	places, err := all(rows, err, scanPlace)
 	if err != nil {
 		return behavior.Batch{}, d.wrap(doing, err)

@@ -11,9 +11,11 @@ import (
 )
 
 // joined ends an insert into behavior_places: it joins what is there already. What it
-// follows groups by every column of the key, so that no row is hit twice.
+// follows groups by every column of the key, so that no row is hit twice. A site follows from its host, and is 0 only in
+// older rows.
 const joined = `
 	on conflict (subject_id, subject_issuer, address, host, network, country, asn, is_ipv6, flagged, device) do update set
+	site = case when excluded.site > behavior_places.site then excluded.site else behavior_places.site end,
 	first_at = case when excluded.first_at < behavior_places.first_at then excluded.first_at else behavior_places.first_at end,
 	last_at = case when excluded.last_at > behavior_places.last_at then excluded.last_at else behavior_places.last_at end`
 
@@ -69,8 +71,8 @@ func (d *DB) condense(ctx context.Context, l behavior.Limits) (more bool, err er
 		if more = err == nil; err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}
-		if _, err := tx.exec(`insert into behavior_places (`+placeColumns+`, first_at, last_at)
-			select `+placeColumns+`, min(first_at), max(at)`+old+` and allowed = 1 group by `+placeColumns+joined, cut, upTo); err != nil {
+		if _, err := tx.exec(`insert into behavior_places (`+placeColumns+`, site, first_at, last_at)
+			select `+placeColumns+`, max(site), min(first_at), max(at)`+old+` and allowed = 1 group by `+placeColumns+joined, cut, upTo); err != nil {
 			return err
 		}
 		_, err = tx.exec(`delete`+old, cut, upTo)
@@ -111,7 +113,7 @@ const (
 	hasAddr   = placesOf + ` and address <> ''`
 	hasHost   = placesOf + ` and host <> 0`
 	remaining = `network, country, asn, is_ipv6, flagged, device`
-	putPlaces = `insert into behavior_places (` + placeColumns + `, first_at, last_at) select subject_issuer, subject_id, `
+	putPlaces = `insert into behavior_places (` + placeColumns + `, site, first_at, last_at) select subject_issuer, subject_id, `
 )
 
 func (t tx) tidyPlacesOf(s authn.Subject, l behavior.Limits) error {
@@ -120,9 +122,9 @@ func (t tx) tidyPlacesOf(s authn.Subject, l behavior.Limits) error {
 		before    time.Time
 	}{
 		{`delete` + placesOf, l.Forget},
-		{putPlaces + `'', host, ` + remaining + `, min(first_at), max(last_at)` + hasAddr + ` group by subject_issuer, subject_id, host, ` + remaining + joined, l.Addrs},
+		{putPlaces + `'', host, ` + remaining + `, max(site), min(first_at), max(last_at)` + hasAddr + ` group by subject_issuer, subject_id, host, ` + remaining + joined, l.Addrs},
 		{`delete` + hasAddr, l.Addrs},
-		{putPlaces + `address, 0, ` + remaining + `, min(first_at), max(last_at)` + hasHost + ` group by subject_issuer, subject_id, address, ` + remaining + joined, l.Hosts},
+		{putPlaces + `address, 0, ` + remaining + `, 0, min(first_at), max(last_at)` + hasHost + ` group by subject_issuer, subject_id, address, ` + remaining + joined, l.Hosts},
 		{`delete` + hasHost, l.Hosts},
 	} {
 		if _, err := t.exec(step.statement, s.Issuer, s.ID, micros(step.before)); err != nil {
