@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -146,7 +147,13 @@ func TestCheckLooksAtTheCertificate(t *testing.T) {
 	writePair(t, put, 2, "access.example.com")
 	put("tls.key", string(key))
 	status, _, stderr = command(t, "check", "--config", filepath.Join(dir, "sallyport.yaml"))
-	if status != 2 || !strings.Contains(stderr, "sallyport.yaml:23:6: private key does not match public key") {
+	text, err := os.ReadFile(filepath.Join(dir, "sallyport.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	above, _, _ := strings.Cut(string(text), "\ntls: ")
+	at := fmt.Sprintf("sallyport.yaml:%d:6: private key does not match public key", strings.Count(above, "\n")+2)
+	if status != 2 || !strings.Contains(stderr, at) {
 		t.Errorf("status %d\n%s", status, stderr)
 	}
 	if _, err := config.Load(filepath.Join(dir, "sallyport.yaml")); err == nil {
