@@ -225,11 +225,20 @@ func (b *browser) verifiesUser(yes bool) {
 	call(b, webauthn.SetUserVerified, webauthn.SetUserVerifiedParams{AuthenticatorID: b.authenticator, IsUserVerified: yes})
 }
 
+// open goes to an address. A page that is on its way elsewhere by itself, as that of a
+// hand-off is, may get in the way.
 func (b *browser) open(url string) {
 	b.t.Helper()
-	if err := chromedp.Do(b.ctx, chromedp.Navigate(url)); err != nil {
-		b.t.Fatalf("open %s: %v", url, err)
+	for range 5 {
+		err := chromedp.Do(b.ctx, chromedp.Navigate(url))
+		if err == nil {
+			return
+		}
+		if !strings.Contains(err.Error(), "net::ERR_ABORTED") {
+			b.t.Fatalf("open %s: %v", url, err)
+		}
 	}
+	b.t.Fatalf("open %s: other pages got in the way, five times", url)
 }
 
 // eval runs an expression in the page.
