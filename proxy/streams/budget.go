@@ -35,24 +35,29 @@ func (b *Budget) Take(session string, n int) bool {
 	if b == nil || b.parts[0].held == nil {
 		return true
 	}
-	if used := b.used.Add(int64(n)); b.total > 0 && used > b.total {
-		b.used.Add(-int64(n))
+	p := &b.parts[maphash.String(b.seed, session)%uint64(len(b.parts))]
+	p.Lock()
+	defer p.Unlock()
+	now := p.held[session] + int64(n)
+	if b.session > 0 && now > b.session || !b.add(int64(n)) {
 		b.refused.Add(1)
 		return false
 	}
-	p := &b.parts[maphash.String(b.seed, session)%uint64(len(b.parts))]
-	p.Lock()
-	now := p.held[session] + int64(n)
-	ok := b.session <= 0 || now <= b.session
-	if ok {
-		p.held[session] = now
+	p.held[session] = now
+	return true
+}
+
+// add adds to what is used in all, unless that were too much.
+func (b *Budget) add(n int64) bool {
+	for {
+		used := b.used.Load()
+		if b.total > 0 && used+n > b.total {
+			return false
+		}
+		if b.used.CompareAndSwap(used, used+n) {
+			return true
+		}
 	}
-	p.Unlock()
-	if !ok {
-		b.used.Add(-int64(n))
-		b.refused.Add(1)
-	}
-	return ok
 }
 
 // Give returns n bytes that were taken for a session.
