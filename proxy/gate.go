@@ -121,12 +121,6 @@ type Config struct {
 	IdleTimeout time.Duration // after which a session that is not used is over; 0: when it expires
 }
 
-// Limiter bounds how often Sallyport's own pages may be asked to do something.
-type Limiter interface {
-	// Allow reports whether one more is all right for an address and (if not zero) an account.
-	Allow(client netip.Addr, account authn.Subject) (ok bool, retryAfter time.Duration)
-}
-
 // Gate is the product's request handler.
 type Gate struct {
 	Config

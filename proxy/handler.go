@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"runtime/debug"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -310,38 +309,6 @@ func (g *Gate) noRoute(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	default:
 		g.Pages.Refuse(w, r, portal.Refusal{Status: http.StatusNotFound, Code: "not_found", Title: "There is nothing here", Text: []string{"This address does not exist."}, Link: portal.YourTools})
 	}
-}
-
-// ownPages serves what is below the reserved prefix: the key set, and the pages of the
-// portal, of which those that do something are limited in how often.
-func (g *Gate) ownPages(w http.ResponseWriter, r *http.Request, v *Verdict) {
-	if v.Target.Path == portal.Prefix+"jwks.json" && g.Assertions != nil {
-		g.Assertions.ServeHTTP(w, r)
-		return
-	}
-	if g.Limit != nil && (r.Method == http.MethodPost || r.URL.Query().Has("go") || strings.HasSuffix(v.Target.Path, "/callback")) {
-		who, _ := g.Sessions.Load(r, v.Target.Host) // an error is nobody here; the portal will meet it again
-		if ok, retry := g.Limit.Allow(v.Client, who.Person.Subject); !ok {
-			if g.Observe != nil {
-				g.Observe.Limited.WithLabelValues(endpoint(v.Target.Path)).Inc()
-			}
-			w.Header().Set("Retry-After", strconv.Itoa(int(retry.Seconds())+1))
-			g.Pages.Refuse(w, r, portal.Refusal{Status: http.StatusTooManyRequests, Code: "too_many_requests", Title: "That was too often",
-				Text: []string{"Too many attempts came from your network or your account in a short time. Wait a minute, then try again."}, Link: portal.YourTools})
-			return
-		}
-	}
-	g.Portal.Serve(w, r, &visit{g, r, v})
-}
-
-// endpoint names one of our own pages for a metric. The path is the client's: whatever
-// is not a page must not become a series of its own, or strangers fill the memory.
-func endpoint(path string) string {
-	switch name := strings.TrimPrefix(path, portal.Prefix); name {
-	case "sign-in", "callback", "handoff", "handoff/not-me", "step-up/begin", "step-up/finish", "enroll/begin", "enroll/finish", "enroll/confirm/begin", "enroll/confirm/finish", "account", "sign-out", "backchannel-logout":
-		return name
-	}
-	return "other"
 }
 
 // serves reports whether an origin, scheme included, is one of ours.

@@ -281,13 +281,14 @@ type rig struct {
 
 // plan is what a test changes before the rig is built.
 type plan struct {
-	policy  string
-	clients clientip.Config
-	intel   ipintel.Config
-	change  func(*proxy.Config)
-	now     func() time.Time // instead of the rig's clock
-	tool    string           // URL of a real tool behind every route, whose streams can be cut
-	options map[string]proxy.RouteOptions
+	policy    string
+	clients   clientip.Config
+	intel     ipintel.Config
+	change    func(*proxy.Config)
+	perPerson int              // session.Config.MaxPerPerson
+	now       func() time.Time // instead of the rig's clock
+	tool      string           // URL of a real tool behind every route, whose streams can be cut
+	options   map[string]proxy.RouteOptions
 }
 
 // complete is what the roster says of people besides what the provider does.
@@ -324,7 +325,7 @@ func newRig(t testing.TB, changes ...func(*plan)) *rig {
 		Now: now,
 	})
 	var err error
-	g.sessions, err = session.New(t.Context(), session.Config{Store: g.mem, Keys: g.mem, Codes: g.mem, Secure: true, Complete: g.complete, Now: now, Logger: logger})
+	g.sessions, err = session.New(t.Context(), session.Config{Store: g.mem, Keys: g.mem, Codes: g.mem, Secure: true, Complete: g.complete, MaxPerPerson: p.perPerson, Now: now, Logger: logger})
 	g.must(err)
 	g.provider, err = signin.New(signin.Config{Issuer: g.idp.Issuer(), ClientID: "sallyport", ClientSecret: "a secret of the client",
 		RedirectURL: login + "/.sallyport/callback", Flows: g.mem, Now: now, Logger: logger})

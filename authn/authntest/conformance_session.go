@@ -97,6 +97,7 @@ var sessionTests = []storeTest{
 	}},
 	{"a list is newest first, filtered and limited", testListSessions},
 	{"a filter revokes what matches it and nothing else", testRevokeFilters},
+	{"a person's sessions are trimmed: first those never verified, then the oldest", testTrimSessions},
 	{"an empty filter and half a filter are refused", func(t *storeT) {
 		_, tok := t.create("s1", subject("alice"))
 		for _, f := range []session.Filter{
@@ -223,4 +224,40 @@ func testCollidingSubjects(t *storeT) {
 	t.is(err, authn.ErrNotFound)
 	t.ok(t.a.PutToken(t.ctx, sampleToken("t3", "s2", "other.example.test")))
 	t.equal(t.alive(tok2.Digest), true)
+}
+
+func testTrimSessions(t *storeT) {
+	for i, id := range []string{"oldest", "old", "unverified", "new", "spare"} {
+		r, tok := sampleSession(id, subject("alice"))
+		r.CreatedAt = epoch.Add(time.Duration(i) * time.Second)
+		tok.Verification = authn.Verification{}
+		if id != "unverified" && id != "spare" {
+			tok.Verification = sampleToken("t", id, tok.Host).Verification
+			tok.Verification.At = epoch
+		}
+		t.ok(t.a.CreateSession(t.ctx, r, tok))
+	}
+	_, other := t.create("other", subject("bob"))
+	_, last, err := t.b.SessionChanges(t.ctx, 0)
+	t.ok(err)
+	trim := func(keep int) []string {
+		t.Helper()
+		ids, err := t.a.TrimSessions(t.ctx, subject("alice"), keep, "spare")
+		t.ok(err)
+		return ids
+	}
+	t.equal(len(trim(5)), 0)
+	t.equal(trim(4), []string{"unverified"})
+	t.equal(len(trim(4)), 0)
+	t.equal(trim(2), []string{"old", "oldest"})
+	t.equal(trim(1), []string{"new"})
+	t.equal(len(trim(1)), 0)
+	t.equal(t.alive(other.Digest), true)
+	ids, _, err := t.b.SessionChanges(t.ctx, last)
+	t.ok(err)
+	t.equal(len(ids), 4)
+	_, err = t.a.TrimSessions(t.ctx, subject("alice"), 0, "spare")
+	t.refused(err)
+	_, err = t.a.TrimSessions(t.ctx, authn.Subject{ID: "alice"}, 1, "spare")
+	t.refused(err)
 }

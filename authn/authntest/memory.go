@@ -47,7 +47,7 @@ var (
 // make a test that tests nothing.
 var methods = []string{
 	"CreateSession", "LoadSession", "ReplaceToken", "PutToken", "TouchSessions", "RefreshSession",
-	"RevokeSessions", "ListSessions", "PurgeSessions", "SessionChanges",
+	"RevokeSessions", "TrimSessions", "ListSessions", "PurgeSessions", "SessionChanges",
 	"Keys", "AddFirstKey", "AddKey", "Put", "Take", "PurgeOnce",
 	"UserHandle", "Credentials", "AddCredential", "RecordUse", "BlockCredential", "RenameCredential", "RemoveCredential",
 	"CreateTicket", "TicketByDigest", "RedeemTicket", "OtherAccount", "ListTickets", "RevokeTicket",

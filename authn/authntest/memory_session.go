@@ -181,6 +181,39 @@ func (m *Memory) RevokeSessions(ctx context.Context, f session.Filter) (ids []st
 	return ids, nil
 }
 
+// TrimSessions implements [session.Store].
+func (m *Memory) TrimSessions(ctx context.Context, person authn.Subject, keep int, spare string) (ids []string, err error) {
+	err = m.do(ctx, "TrimSessions", func() error {
+		if keep < 1 || person.Issuer == "" || person.ID == "" {
+			return errors.New("one session at least is kept, of a whole subject")
+		}
+		verified := map[string]bool{}
+		for _, t := range m.tokens {
+			verified[t.SessionID] = verified[t.SessionID] || !t.Verification.At.IsZero()
+		}
+		var rs []session.Record
+		for id, r := range m.sessions {
+			if r.Person.Subject == person && id != spare {
+				rs = append(rs, r)
+			}
+		}
+		rank := map[bool]int{true: 0, false: 1}
+		slices.SortFunc(rs, func(a, b session.Record) int {
+			return cmp.Or(rank[verified[a.ID]]-rank[verified[b.ID]], b.CreatedAt.Compare(a.CreatedAt), cmp.Compare(a.ID, b.ID))
+		})
+		for _, r := range rs[min(keep-1, len(rs)):] {
+			ids = append(ids, r.ID)
+		}
+		slices.Sort(ids)
+		m.remove(ids)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return ids, nil
+}
+
 // ListSessions implements [session.Store].
 func (m *Memory) ListSessions(ctx context.Context, f session.Filter) (rs []session.Record, err error) {
 	err = m.do(ctx, "ListSessions", func() error {

@@ -53,6 +53,10 @@ type Config struct {
 	MaxAge      time.Duration // absolute lifetime from sign-in; 0 is DefaultMaxAge
 	IdleTimeout time.Duration // 0 is DefaultIdleTimeout
 	Secure      bool          // people reach us by https: "__Host-" cookies with Secure
+	// MaxPerPerson is how many sessions a person may have at once; 0: as many as they like. One more ends another: first
+	// those that were never verified, then the oldest. Somebody who only has the password cannot end a verified one by more
+	// than the one that their first session is too many.
+	MaxPerPerson int
 	// Complete adds to a person what is known of them besides what the provider says (the roster); nil
 	// adds nothing. It is asked whenever a session is read, and what it adds is never stored: so a change holds
 	// for sessions that exist, and what it no longer says falls back to the provider's word. When its
@@ -73,7 +77,8 @@ type Manager struct {
 	ring  ring
 	cache *cache
 
-	complete func(authn.Person) authn.Person
+	complete  func(authn.Person) authn.Person
+	perPerson int
 
 	maxAge, idle  time.Duration
 	cookie        string
@@ -98,8 +103,8 @@ func New(ctx context.Context, c Config) (*Manager, error) {
 	switch {
 	case c.Store == nil, c.Keys == nil, c.Codes == nil:
 		return nil, errors.New("session: Store, Keys and Codes are required")
-	case c.MaxAge < 0, c.IdleTimeout < 0, c.CacheSize < 0:
-		return nil, errors.New("session: MaxAge, IdleTimeout and CacheSize must not be negative")
+	case c.MaxAge < 0, c.IdleTimeout < 0, c.CacheSize < 0, c.MaxPerPerson < 0:
+		return nil, errors.New("session: MaxAge, IdleTimeout, CacheSize and MaxPerPerson must not be negative")
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -111,7 +116,7 @@ func New(ctx context.Context, c Config) (*Manager, error) {
 		c.Complete = func(p authn.Person) authn.Person { return p }
 	}
 	m := &Manager{
-		store: c.Store, codes: c.Codes, log: c.Logger, complete: c.Complete,
+		store: c.Store, codes: c.Codes, log: c.Logger, complete: c.Complete, perPerson: c.MaxPerPerson,
 		clock:  newClock(c.Now),
 		cache:  newCache(orDefault(c.CacheSize, DefaultCacheSize)),
 		maxAge: orDefault(c.MaxAge, DefaultMaxAge),

@@ -17,6 +17,8 @@ type NewSession struct {
 	ProviderSession string // sid claim
 	IDToken         string // kept, sealed, for id_token_hint
 	RefreshToken    string // kept, sealed; empty if the provider gives none
+	// Displaced, if set, is told which sessions of the same person ended for this one (Config.MaxPerPerson).
+	Displaced func(ids []string)
 }
 
 // SignIn makes a session and sends its cookie for host. Whatever session the
@@ -46,8 +48,31 @@ func (m *Manager) SignIn(w http.ResponseWriter, r *http.Request, host string, n 
 	if err := m.store.CreateSession(ctx, rec, tok); err != nil {
 		return authn.Session{}, unavailable("creating a session", err)
 	}
+	if err := m.trim(ctx, n, rec.ID); err != nil {
+		return authn.Session{}, err
+	}
 	send(w, cookie)
 	return m.session(rec, tok), nil
+}
+
+// trim ends the sessions that the person has too many of, now that there is the one called spare. If it fails, the
+// next sign-in does it.
+func (m *Manager) trim(ctx context.Context, n NewSession, spare string) error {
+	if m.perPerson == 0 {
+		return nil
+	}
+	ids, err := m.store.TrimSessions(ctx, n.Person.Subject, m.perPerson, spare)
+	if err != nil {
+		return unavailable("trimming sessions", err)
+	}
+	m.changed(ids...)
+	if len(ids) > 0 {
+		m.log.Info("sessions ended: the person has too many", "subject", n.Person.Subject.ID, "sessions", ids, "kept", m.perPerson)
+		if n.Displaced != nil {
+			n.Displaced(ids)
+		}
+	}
+	return nil
 }
 
 // endPrevious ends the session that the browser's cookie names on host, unless

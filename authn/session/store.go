@@ -73,6 +73,10 @@ type Store interface {
 	// Limit does not apply. An empty filter, and half of a pair (an issuer without
 	// its sid or subject id), is refused.
 	RevokeSessions(ctx context.Context, f Filter) ([]string, error)
+	// TrimSessions ends the sessions of a person so that keep are left, spare among them: those that no host has
+	// a verified token of go first, then those made first. It notes them as RevokeSessions does, and returns
+	// their ids. keep is at least 1.
+	TrimSessions(ctx context.Context, person authn.Subject, keep int, spare string) ([]string, error)
 	// ListSessions returns matching sessions, newest first.
 	ListSessions(ctx context.Context, f Filter) ([]Record, error)
 	// PurgeSessions deletes sessions that expired, or were last seen, before the

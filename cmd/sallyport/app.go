@@ -212,7 +212,7 @@ func auditSeed(ctx context.Context, keys session.KeyStore) ([]byte, error) {
 func (a *app) identity(ctx context.Context) (err error) {
 	c := a.config
 	a.sessions, err = session.New(ctx, session.Config{
-		Store: a.store, Keys: a.store, Codes: a.store, MaxAge: c.Session.MaxAge, IdleTimeout: c.Session.IdleTimeout,
+		Store: a.store, Keys: a.store, Codes: a.store, MaxAge: c.Session.MaxAge, IdleTimeout: c.Session.IdleTimeout, MaxPerPerson: c.Session.MaxPerPerson,
 		Secure: c.ExternalURL.Scheme == "https", Complete: a.roster.complete, Logger: a.logger,
 	})
 	if err != nil {

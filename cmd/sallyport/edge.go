@@ -133,34 +133,51 @@ func (a *app) redirectServer() (*edge.Server, error) {
 	})
 }
 
-// ceremonyLimits bounds how often one client or one person may try something at the
-// sign-in pages. Before somebody has signed in only their address is known.
+// ceremonyLimits bounds how often something may be tried at the sign-in pages. Each attempt is counted once, for the narrowest
+// that is known of who makes it, so that nobody spends what belongs to others.
 type ceremonyLimits struct {
-	clients  *edge.AddressLimiter
-	accounts *edge.AccountLimiter
+	clients  *edge.AddressLimiter  // nobody is signed in
+	sessions *edge.Limiter[string] // somebody is, and has not proven yet that it is them
+	accounts *edge.AccountLimiter  // somebody has
+	logouts  *edge.AddressLimiter  // messages of the OpenID provider
 }
 
-func newCeremonyLimits(perMinute int) (*ceremonyLimits, error) {
+// logoutsFactor: at the end of a day, a provider signs a whole company out.
+const logoutsFactor = 20
+
+func newCeremonyLimits(perMinute int) (l *ceremonyLimits, err error) {
+	l = &ceremonyLimits{}
 	each := edge.LimiterConfig{Every: time.Minute / time.Duration(perMinute), Burst: perMinute, Now: time.Now}
-	accounts, err := edge.NewAccountLimiter(each)
-	if err != nil {
+	if l.accounts, err = edge.NewAccountLimiter(each); err != nil {
+		return nil, err
+	}
+	if l.sessions, err = edge.NewLimiter[string](each); err != nil {
+		return nil, err
+	}
+	if l.logouts, err = edge.NewAddressLimiter(edge.LimiterConfig{Every: max(each.Every/logoutsFactor, 1), Burst: each.Burst * logoutsFactor, Now: time.Now}); err != nil {
 		return nil, err
 	}
 	// An office shares one address.
-	each.Every, each.Burst = each.Every/10, each.Burst*10
-	clients, err := edge.NewAddressLimiter(each)
-	return &ceremonyLimits{clients, accounts}, err
+	each.Every, each.Burst = max(each.Every/10, 1), each.Burst*10
+	l.clients, err = edge.NewAddressLimiter(each)
+	return l, err
 }
 
 // Allow implements proxy.Limiter.
-func (l *ceremonyLimits) Allow(client netip.Addr, account authn.Subject) (bool, time.Duration) {
-	if ok, retry := l.clients.Allow(client); !ok {
-		return false, retry
+func (l *ceremonyLimits) Allow(client netip.Addr, who *authn.Session) (bool, time.Duration) {
+	switch who.Level() {
+	case authn.Verified:
+		return l.accounts.Allow(who.Person.Subject)
+	case authn.SignedIn:
+		return l.sessions.Allow(who.ID)
+	default:
+		return l.clients.Allow(client)
 	}
-	if account.IsZero() {
-		return true, 0
-	}
-	return l.accounts.Allow(account)
+}
+
+// AllowLogout implements proxy.Limiter.
+func (l *ceremonyLimits) AllowLogout(client netip.Addr) (bool, time.Duration) {
+	return l.logouts.Allow(client)
 }
 
 // sockets opens what serve listens on, or takes over what the service manager holds

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -74,7 +75,7 @@ func (f *refresher) pass(ctx context.Context) {
 	}
 	var running sync.WaitGroup
 	places := make(chan struct{}, atOnce)
-	for _, s := range due {
+	for _, s := range fair(due) {
 		select {
 		case <-ctx.Done():
 		case places <- struct{}{}:
@@ -87,6 +88,20 @@ func (f *refresher) pass(ctx context.Context) {
 		}
 	}
 	running.Wait()
+}
+
+// fair puts the sessions in rounds: each round has one session of each person, the one that the provider confirmed longest ago.
+// However many sessions one person has, another person's first one waits for no second.
+func fair(due []session.Refreshable) []session.Refreshable {
+	slices.SortStableFunc(due, func(a, b session.Refreshable) int { return a.ConfirmedAt.Compare(b.ConfirmedAt) })
+	count := map[authn.Subject]int{}
+	round := make(map[string]int, len(due))
+	for _, s := range due {
+		round[s.ID] = count[s.Subject]
+		count[s.Subject]++
+	}
+	slices.SortStableFunc(due, func(a, b session.Refreshable) int { return round[a.ID] - round[b.ID] })
+	return due
 }
 
 func (f *refresher) one(ctx context.Context, s session.Refreshable) error {

@@ -272,3 +272,26 @@ func TestSessionThatEndedMeanwhileIsNoFailure(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestAttackManySessionsOfOnePersonStarveNobody: each person's first session is asked about before any person's second, and of one person's the
+// one first that was confirmed longest ago.
+func TestAttackManySessionsOfOnePersonStarveNobody(t *testing.T) {
+	var due []session.Refreshable
+	add := func(person string, n int, age time.Duration) {
+		due = append(due, session.Refreshable{ID: fmt.Sprint(person, n), Subject: authn.Subject{Issuer: "https://idp", ID: person}, ConfirmedAt: monday.Add(-age)})
+	}
+	for n := range 1000 {
+		add("mallory", n, time.Hour+time.Duration(n)*time.Second)
+	}
+	add("alice", 0, time.Minute)
+	add("bob", 0, 2*time.Minute)
+	add("bob", 1, time.Minute)
+	order := fair(due)
+	var first []string
+	for _, s := range order[:5] {
+		first = append(first, s.ID)
+	}
+	if got := fmt.Sprint(first); got != "[mallory999 bob0 alice0 mallory998 bob1]" || len(order) != 1003 {
+		t.Errorf("%s of %d", got, len(order))
+	}
+}

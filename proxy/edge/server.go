@@ -50,6 +50,9 @@ func New(c Config) (*Server, error) {
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams: c.Limits.StreamsPerConnection,
 			MaxReadFrameSize:     16 << 10, // the least there is: a frame is buffered whole
+			// What a client may send ahead of a handler that does not read: half of what net/http gives.
+			MaxReceiveBufferPerConnection: 512 << 10,
+			MaxReceiveBufferPerStream:     256 << 10,
 			// A connection without a sign of life is asked for one, so that a
 			// client that vanished does not keep its streams.
 			SendPingTimeout:  30 * time.Second,

@@ -94,6 +94,27 @@ func (p *Portal) flowCookieName(state string) string {
 	return session.HostCookie(p.secure, flowCookiePrefix+base64.RawURLEncoding.EncodeToString(sum[:9]))
 }
 
+// maxFlows is how many sign-ins a browser may have under way, in as many tabs. Without a bound their cookies, each of which lasts for
+// FlowLifetime, grow beyond what a request header may have, and every page of this host is a 431.
+const maxFlows = 6
+
+// boundFlows deletes the cookies of the oldest sign-ins, so that there is room for one more. Browsers send cookies of one
+// path in the order in which they were made (RFC 6265 section 5.4).
+func (p *Portal) boundFlows(w http.ResponseWriter, r *http.Request) {
+	prefix := session.HostCookie(p.secure, flowCookiePrefix)
+	var flows []string
+	for _, c := range r.Cookies() {
+		if strings.HasPrefix(c.Name, prefix) {
+			flows = append(flows, c.Name)
+		}
+	}
+	for _, name := range flows[:max(0, len(flows)-maxFlows+1)] {
+		c := p.flowCookie("", "")
+		c.Name = name
+		http.SetCookie(w, c)
+	}
+}
+
 // flowSecrets reads the flow cookie. Without one the binding is empty, which
 // signin refuses.
 func (p *Portal) flowSecrets(r *http.Request, state string) (binding string, key flowKey) {

@@ -70,7 +70,7 @@ func (p *Portal) signInPage(w http.ResponseWriter, r *http.Request, v Visit) err
 		redirect(w, trip.page("step-up"))
 		return nil
 	}
-	if q.Get("go") != "" {
+	if p.Goes(r) {
 		return p.toProvider(w, r, j.Facts.IP.Addr, trip)
 	}
 	p.keepDevice(w, r)
@@ -101,9 +101,25 @@ func (p *Portal) toProvider(w http.ResponseWriter, r *http.Request, client netip
 	if err != nil {
 		return err
 	}
+	p.boundFlows(w, r)
 	http.SetCookie(w, p.flowCookie(to.Query().Get("state"), f.Binding+flowSeparator+string(key)))
 	redirect(w, f.RedirectURL)
 	return nil
+}
+
+// notBegun refuses a callback without the cookie of its sign-in: another browser's, or made up. Neither the provider nor the
+// store is asked: what is not this browser's is not spent, and costs nothing.
+func (p *Portal) notBegun(r *http.Request, v Visit, j Judgement, noState bool) error {
+	code := signin.CodeStateOtherBrowser
+	if noState {
+		code = signin.CodeStateMissing
+	}
+	if err := v.Record(r.Context(), "sign_in_failed", j, map[string]string{"code": code}); err != nil {
+		return err
+	}
+	return &Refusal{Status: http.StatusForbidden, Code: "sign_in_failed", Title: "Signing in did not work", Incident: j.Incident,
+		Text: []string{"This sign-in was not begun in this browser, it took more than a quarter of an hour, or the browser keeps no cookies."},
+		Link: Link{URL: journey{to: returnTo{p.origin, Prefix + "account"}}.page("sign-in"), Text: "Start again", Action: "sign-in"}}
 }
 
 // callback is where the provider sends people back.
@@ -113,6 +129,9 @@ func (p *Portal) callback(w http.ResponseWriter, r *http.Request, v Visit) error
 		return err
 	}
 	q := r.URL.Query()
+	if !p.Begun(r) {
+		return p.notBegun(r, v, j, q.Get("state") == "")
+	}
 	binding, key := p.flowSecrets(r, q.Get("state"))
 	http.SetCookie(w, p.flowCookie(q.Get("state"), ""))
 	result, err := p.Provider.Finish(r.Context(), q, binding)
@@ -127,9 +146,11 @@ func (p *Portal) callback(w http.ResponseWriter, r *http.Request, v Visit) error
 	if err != nil {
 		return err
 	}
+	var displaced []string
 	s, err := p.Sessions.SignIn(w, r, hostOf(p.origin), session.NewSession{
 		Person: result.Person, AuthTime: result.AuthTime, ProviderSession: result.ProviderSession,
 		IDToken: result.IDToken, RefreshToken: result.RefreshToken,
+		Displaced: func(ids []string) { displaced = ids },
 	})
 	if err != nil {
 		return err
@@ -142,6 +163,11 @@ func (p *Portal) callback(w http.ResponseWriter, r *http.Request, v Visit) error
 	j.Session = s
 	if err := v.Record(r.Context(), "sign_in", j, nil); err != nil {
 		return err
+	}
+	for _, id := range displaced {
+		if err := v.Record(r.Context(), "session_ended", j, map[string]string{"session": id, "reason": "too_many_sessions"}); err != nil {
+			return err
+		}
 	}
 	if trip.to.origin == p.origin && isEnrollPage(trip.to.path) {
 		redirect(w, trip.to.path)
@@ -181,7 +207,7 @@ func (p *Portal) signInFailed(r *http.Request, v Visit, j Judgement, key flowKey
 // says that a person, or one of their sessions, is over.
 func (p *Portal) backchannelLogout(w http.ResponseWriter, r *http.Request, v Visit) error {
 	SecurityHeaders(w.Header())
-	r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
+	r.Body = http.MaxBytesReader(w, r.Body, 16<<10)
 	j, err := v.Judge(policy.PurposeSignIn)
 	if err != nil {
 		return err

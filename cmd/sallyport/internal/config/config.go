@@ -102,6 +102,7 @@ type WebAuthn struct{ RPID, RPName string }
 // Session bounds how long people stay signed in.
 type Session struct {
 	MaxAge, IdleTimeout time.Duration
+	MaxPerPerson        int  // sessions of one person at once
 	HandoffByPost       bool // sessions reach every host by a form, not by fetch
 }
 

@@ -52,9 +52,10 @@ type file struct {
 		RPName string `yaml:"rp_name"`
 	} `yaml:"webauthn"`
 	Session struct {
-		MaxAge      time.Duration `yaml:"max_age"`
-		IdleTimeout time.Duration `yaml:"idle_timeout"`
-		Handoff     string        `yaml:"handoff"`
+		MaxAge       time.Duration `yaml:"max_age"`
+		IdleTimeout  time.Duration `yaml:"idle_timeout"`
+		MaxPerPerson int64         `yaml:"max_per_person"`
+		Handoff      string        `yaml:"handoff"`
 	} `yaml:"session"`
 	Store string `yaml:"store,env"`
 	Audit struct {
@@ -174,6 +175,7 @@ func defaults() file {
 	f.WebAuthn.RPName = "Sallyport"
 	f.Session.MaxAge = 10 * time.Hour
 	f.Session.IdleTimeout = time.Hour
+	f.Session.MaxPerPerson = 20
 	f.Session.Handoff = "auto"
 	f.Store = "sqlite:state/sallyport.db"
 	f.Audit.File = "state/audit.jsonl"

@@ -79,5 +79,8 @@ func (b *builder) session() {
 	if s.Handoff != "auto" && s.Handoff != "post" {
 		b.at("session.handoff", fmt.Sprintf("%q is not a way to hand a session over", s.Handoff), "auto (the default), or post where browsers do not let the sign-in page fetch from the tools' hosts")
 	}
-	b.c.Session = Session{MaxAge: s.MaxAge, IdleTimeout: s.IdleTimeout, HandoffByPost: s.Handoff == "post"}
+	if s.MaxPerPerson < 1 || s.MaxPerPerson > 10_000 {
+		b.at("session.max_per_person", fmt.Sprintf("%d is out of range", s.MaxPerPerson), "1 to 10000; everybody needs one for each browser they use")
+	}
+	b.c.Session = Session{MaxPerPerson: int(s.MaxPerPerson), MaxAge: s.MaxAge, IdleTimeout: s.IdleTimeout, HandoffByPost: s.Handoff == "post"}
 }

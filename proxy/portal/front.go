@@ -1,0 +1,66 @@
+package portal
+
+import (
+	"net/http"
+	"strings"
+)
+
+// NoPageView reports whether a browser asks for one of our pages without anybody looking at it: for an image, a script,
+// a frame, a fetch of another origin, or ahead of a click that may never come. Any web page can have that done as often
+// as it likes, with the person's cookies if it is of our site. Browsers that send no Fetch metadata are not told
+// apart. What is posted is not meant: [Portal.Foreign] is for that.
+func NoPageView(r *http.Request) bool {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return false
+	}
+	if strings.Contains(r.Header.Get("Sec-Purpose"), "prefetch") || r.Header.Get("Purpose") == "prefetch" {
+		return true // on a click, the browser asks again
+	}
+	dest := r.Header.Get("Sec-Fetch-Dest")
+	switch dest {
+	case "iframe", "frame", "embed", "object", "fencedframe":
+		return true // of our own neither: there are none
+	}
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "", "same-origin", "none":
+		return false
+	}
+	return r.Header.Get("Sec-Fetch-Mode") != "navigate" || dest != "document"
+}
+
+// Foreign reports whether r is refused because another origin makes the browser send it.
+func (p *Portal) Foreign(r *http.Request, origin string) bool {
+	if origin != p.origin && strings.HasSuffix(r.URL.Path, Prefix+"callback") && r.Method == http.MethodPost {
+		o := r.Header["Origin"]
+		return len(o) != 1 || o[0] != p.origin
+	}
+	return p.csrf.Check(r) != nil
+}
+
+// Begun reports whether the browser has the cookie of the sign-in that a callback answers.
+func (p *Portal) Begun(r *http.Request) bool {
+	binding, _ := p.flowSecrets(r, r.URL.Query().Get("state"))
+	return binding != ""
+}
+
+// Goes reports whether the sign-in page is to send the person on to the provider. Only the link on that page
+// asks for it: another site's link shows the page, and begins nothing.
+func (p *Portal) Goes(r *http.Request) bool {
+	if r.Method != http.MethodGet || r.URL.Query().Get("go") == "" {
+		return false
+	}
+	site := r.Header.Get("Sec-Fetch-Site")
+	return site == "" || (site == "same-origin" || site == "none") && r.Header.Get("Sec-Fetch-Mode") == "navigate"
+}
+
+// Ceremony reports whether a page is what the script of a ceremony posts to. It takes a session.
+func Ceremony(page string) bool {
+	switch page {
+	case "step-up/begin", "step-up/finish", "enroll/begin", "enroll/finish", "enroll/confirm/begin", "enroll/confirm/finish":
+		return true
+	}
+	return false
+}
+
+// SessionGone is what a ceremony is told that has no session.
+func SessionGone() *Refusal { return sessionGone(Prefix+"account", "") }
