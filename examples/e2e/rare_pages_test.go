@@ -30,7 +30,7 @@ func TestRarePages(t *testing.T) {
 
 	b.open(s.base + "/.sallyport/account")
 	eval[bool](b, `(async () => {
-		for (let i = 0; i < 40; i++) await fetch("/.sallyport/sign-in?go=1", {redirect: "manual"});
+		for (let i = 0; i < 40; i++) await fetch("/.sallyport/step-up/begin", {method: "POST", headers: {"Content-Type": "application/json"}, body: "{}"});
 		return true;
 	})()`)
 	b.open(s.base + "/.sallyport/sign-in?go=1")

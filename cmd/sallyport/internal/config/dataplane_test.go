@@ -13,7 +13,8 @@ const dataPlane = `
 external_url: http://localhost:8080
 oidc: {issuer: http://127.0.0.1:9100, client_id: sallyport, client_secret_file: secret}
 policy: policy.yaml
-limits: {connections: 10, requests: 5, streams: 7, streams_per_session: 6, ceremonies_per_minute: 3, changes_per_minute: 9}
+limits: {connections: 10, requests: 5, streams: 7, streams_per_session: 6, ceremonies_per_minute: 3, changes_per_minute: 9, inspected_bytes: 4194304, inspected_bytes_per_session: 2097152, message_time: 20s}
+session: {max_per_person: 7}
 access_log: false
 tracing: {endpoint: "http://127.0.0.1:4318", sample: 0.25, headers_file: headers}
 routes:
@@ -62,7 +63,8 @@ func TestDataPlaneOfARoute(t *testing.T) {
 	if got := strings.Join(to, " "); got != "h2c://127.0.0.1:3000 unix:/run/tool.sock http://127.0.0.1:3001" {
 		t.Errorf("to: %s", got)
 	}
-	if c.Limits.Connections != 10 || c.Limits.Requests != 5 || c.Limits.Streams != 7 || c.Limits.StreamsPerSession != 6 || c.Limits.CeremoniesPerMinute != 3 || c.Limits.ChangesPerMinute != 9 || c.Limits.ConnectionsPerClient != 512 || c.AccessLog {
+	if c.Limits.Connections != 10 || c.Limits.Requests != 5 || c.Limits.Streams != 7 || c.Limits.StreamsPerSession != 6 || c.Limits.CeremoniesPerMinute != 3 || c.Limits.ChangesPerMinute != 9 || c.Limits.ConnectionsPerClient != 512 ||
+		c.Limits.Inspected != 4<<20 || c.Limits.InspectedPerSession != 2<<20 || c.Limits.MessageTime != 20*time.Second || c.Session.MaxPerPerson != 7 || c.AccessLog {
 		t.Errorf("%+v", c.Limits)
 	}
 	if x := c.Tracing; x == nil || x.Endpoint != "http://127.0.0.1:4318/v1/traces" || x.Sample != 0.25 || len(x.Headers) != 2 || x.Headers["Api-Key"] != "a:b" {
@@ -80,6 +82,10 @@ func TestDataPlaneMistakes(t *testing.T) {
 		{"an RPC path that is none", "/ext/bc/C/rpc", "ext/*", "is not a path"},
 		{"health without a path", "health: {path: /healthz,", "health: {", "health.path is missing"},
 		{"limit", "requests: 5", "requests: 0", "0 is out of range"},
+		{"less than two messages", "inspected_bytes_per_session: 2097152", "inspected_bytes_per_session: 1048576", "1048576 is out of range"},
+		{"more for one than for all", "inspected_bytes_per_session: 2097152", "inspected_bytes_per_session: 8388608", "more than there is for all"},
+		{"no time for a message", "message_time: 20s", "message_time: 0s", "0s is out of range"},
+		{"nobody may sign in", "max_per_person: 7", "max_per_person: 0", "0 is out of range"},
 		{"upgrade that tunnels", "upgrades: [websocket]", "upgrades: [h2c]", "h2c"},
 		{"redirect to nowhere", "access_log: false", "redirect_listen: :80", "there is nothing to redirect to"},
 		{"acme without consent", "access_log: false", "acme: {email: ops@example.com}", "the authority's terms have to be accepted"},
