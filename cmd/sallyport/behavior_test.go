@@ -39,7 +39,7 @@ func TestWhatWasSeenOutlivesARestart(t *testing.T) {
 	r.behavior.Active(v.Subject, v.At)
 	r.end()
 
-	d := newDeployment(t, [3]string{"sallyport.yaml", "policy: policy.yaml", "policy: policy.yaml\nstore: sqlite:" + r.dir + "/state/sallyport.db"})
+	d := newDeployment(t, [3]string{"sallyport.yaml", "policy: policy.yaml", "policy: policy.yaml\nstore: sqlite:" + r.dir + "/state/sallyport.db\naudit: {file: " + r.dir + "/state/audit.jsonl}"})
 	defer d.closeApp()
 	if a := d.behavior.Assess(v); a.Seen.Known {
 		t.Error("history is known before it was read")
