@@ -40,26 +40,34 @@ type ceremonyRequest struct {
 
 func readCeremony(w http.ResponseWriter, r *http.Request) (ceremonyRequest, error) {
 	var c ceremonyRequest
-	bad := &Refusal{Status: 400, Code: "bad_request", Title: "That request was not complete", Text: []string{"Reload the page and try again."}}
-	// A cross-site form cannot send this type without a preflight that nobody answers.
-	if mt, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); mt != "application/json" {
-		return c, bad
-	}
-	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxCeremonyBody))
-	d.DisallowUnknownFields()
-	err := d.Decode(&c)
-	if err == nil {
-		if _, end := d.Token(); end != io.EOF {
-			err = bad
-		}
-	}
+	err := decodeJSON(w, r, maxCeremonyBody, &c)
 	switch _, large := errors.AsType[*http.MaxBytesError](err); {
 	case large:
-		return c, &Refusal{Status: 413, Code: passkey.CodeResponseTooLarge, Title: "That is too large", Text: bad.Text}
+		return c, &Refusal{Status: 413, Code: passkey.CodeResponseTooLarge, Title: "That is too large", Text: errIncomplete.Text}
 	case err != nil:
-		return c, bad
+		return c, errIncomplete
 	}
 	return c, nil
+}
+
+var errIncomplete = &Refusal{Status: 400, Code: "bad_request", Title: "That request was not complete", Text: []string{"Reload the page and try again."}}
+
+// decodeJSON reads the body that a script of ours posts: one JSON value of at most so many
+// bytes, and nothing after it. Another site's form cannot send this content type without a
+// preflight, which is not answered.
+func decodeJSON(w http.ResponseWriter, r *http.Request, most int64, into any) error {
+	if mt, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); mt != "application/json" {
+		return errIncomplete
+	}
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, most))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return err
+	}
+	if _, end := d.Token(); end != io.EOF {
+		return errIncomplete
+	}
+	return nil
 }
 
 type ceremonyBegun struct {

@@ -1,14 +1,11 @@
 package portal
 
 import (
-	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"strconv"
-	"strings"
 
 	"sallyport/authn"
 	"sallyport/authn/session"
@@ -190,8 +187,8 @@ type handoffCode struct {
 // was seen to in [Portal.Serve], and no form can send this content type.
 func (p *Portal) handoffMake(w http.ResponseWriter, r *http.Request, v Visit) error {
 	var in handoffRequest
-	if err := readJSON(w, r, &in); err != nil {
-		return err
+	if decodeJSON(w, r, 16<<10, &in) != nil {
+		return errIncomplete
 	}
 	trip, err := p.journey(in.ReturnTo, in.Bind, "")
 	if err != nil {
@@ -221,22 +218,6 @@ func (p *Portal) handoffMake(w http.ResponseWriter, r *http.Request, v Visit) er
 		answer.How = "form"
 	}
 	writeJSON(w, http.StatusOK, answer)
-	return nil
-}
-
-func readJSON(w http.ResponseWriter, r *http.Request, into any) error {
-	bad := &Refusal{Status: 400, Code: "bad_request", Title: "That request was not complete", Text: []string{"Reload the page and try again."}}
-	if mt, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); mt != "application/json" {
-		return bad
-	}
-	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, 16<<10))
-	d.DisallowUnknownFields()
-	if d.Decode(into) != nil {
-		return bad
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return bad
-	}
 	return nil
 }
 
