@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -26,6 +27,10 @@ type exchange struct {
 	unflushed int
 	headed    bool // the final header is out
 	forwarded bool // it is a tool's
+
+	// Counted as slow. A cut may come again, when the clock of the next read or write was
+	// started before this one was noticed; the request is one.
+	slowBody, slowReader atomic.Bool
 
 	mu       sync.Mutex
 	done     bool // the handler has returned, or has detached the connection
@@ -65,7 +70,9 @@ func newExchange(s *Server, w http.ResponseWriter, r *http.Request) *exchange {
 var past = time.Unix(1, 0)
 
 func (x *exchange) cutRead() {
-	x.server.counts.slowBodies.Add(1)
+	if !x.slowBody.Swap(true) {
+		x.server.counts.slowBodies.Add(1)
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	// A transport may still be reading when the handler has returned. In HTTP/1
@@ -77,7 +84,9 @@ func (x *exchange) cutRead() {
 }
 
 func (x *exchange) cutWrite() {
-	x.server.counts.slowReaders.Add(1)
+	if !x.slowReader.Swap(true) {
+		x.server.counts.slowReaders.Add(1)
+	}
 	x.deadline(func(d deadlines) { d.SetWriteDeadline(past) })
 }
 
