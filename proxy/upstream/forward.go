@@ -393,6 +393,11 @@ func (c *call) Unwrap() http.ResponseWriter { return c.w }
 // WriteHeader also sees informational answers (103), which ReverseProxy sends
 // without asking modifyResponse.
 func (c *call) WriteHeader(status int) {
+	if status == http.StatusContinue {
+		// The server sends this one itself when the transport reads the body, which is
+		// when the upstream has asked for it: a second one here could cross with it.
+		return
+	}
 	if status >= 100 && status < 200 {
 		delete(c.w.Header(), "Set-Cookie")
 		withhold(c.w.Header())
