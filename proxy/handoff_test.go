@@ -292,6 +292,53 @@ func TestLostNonceStartsAgainOnce(t *testing.T) {
 	}
 }
 
+// A tab whose hand-off is lost twice while the browser has a session here by now, through another tab, goes
+// on. It does not where that session may be planted: the gate would send it back, for ever.
+func TestLostHandoffGoesOnWithALiveSession(t *testing.T) {
+	const chrome = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"
+	const to = treasury + "/books?q=1"
+	lose := func(g *rig, b *browser) { delete(b.cookies["treasury.example.test"], g.sessions.HandoffCookieName()) }
+	for name, c := range map[string]struct {
+		lose  func(g *rig, b *browser)
+		alive bool
+		agent string
+		goes  bool
+	}{
+		"no nonce":             {lose, true, "", true},
+		"too late":             {func(g *rig, b *browser) { g.clock.Add(61 * time.Second) }, true, "", true},
+		"no nonce, no session": {lose, false, "", false},
+		"no nonce, planted":    {lose, true, chrome, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newRig(t)
+			b := g.enrolled("alice", home)
+			if !c.alive {
+				delete(b.cookies["treasury.example.test"], g.sessions.CookieName())
+			}
+			if c.agent != "" {
+				b.agent = c.agent
+			}
+			at := treasury + "/.sallyport/sign-in?" + url.Values{"return_to": {to}}.Encode()
+			for round := range 2 {
+				code, f := b.code(at)
+				c.lose(g, b)
+				a := b.show(f.to, code)
+				var done handoffAnswer
+				_ = jsonInto(a.body, &done)
+				switch {
+				case round == 0 && !strings.Contains(done.Next, "again=1"):
+					t.Fatalf("the first time: %d %s", a.StatusCode, a.body)
+				case round == 1 && c.goes && done.Next != to:
+					t.Errorf("the second time: %d %s", a.StatusCode, a.body)
+				case round == 1 && !c.goes && a.StatusCode != 400:
+					t.Errorf("the second time: %d %s", a.StatusCode, a.body)
+				}
+				at = done.Next
+			}
+		})
+	}
+}
+
 // A page that posts twice, or is shown again, gets where it was going.
 func TestHandoffTwiceFromItsOwner(t *testing.T) {
 	g := newRig(t)

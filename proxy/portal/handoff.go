@@ -294,9 +294,12 @@ func (p *Portal) arrived(w http.ResponseWriter, r *http.Request, to string) {
 
 // handoffFailed answers a code that gave no session. What happens to honest people (a
 // second click, a cookie that was not kept, a minute that has passed) begins again
-// once, or goes on. What has leaked is a high-risk event.
+// once. If that fails too, a browser that has a session here goes on with it: another tab
+// was quicker, and "you could not be signed in" would be wrong. It began again first, because
+// the session may be too old for where the person is going, and would be sent here for ever.
+// What has leaked is a high-risk event.
 func (p *Portal) handoffFailed(w http.ResponseWriter, r *http.Request, v Visit, j Judgement, bad *session.HandoffError) error {
-	again := (bad.Code == session.CodeNoNonce || bad.Code == session.CodeExpired) && !bad.Again
+	lost := bad.Code == session.CodeNoNonce || bad.Code == session.CodeExpired
 	if bad.Code == session.CodeSpent && j.Session.Level() != authn.None {
 		p.arrived(w, r, v.Origin()+bad.ReturnTo)
 		return nil
@@ -310,7 +313,11 @@ func (p *Portal) handoffFailed(w http.ResponseWriter, r *http.Request, v Visit, 
 	if err := v.Record(r.Context(), "handoff_refused", j, detail); err != nil {
 		return err
 	}
-	if again {
+	if lost && bad.Again && alreadyIn(j, v) {
+		p.arrived(w, r, v.Origin()+bad.ReturnTo)
+		return nil
+	}
+	if lost && !bad.Again {
 		q := url.Values{"return_to": {v.Origin() + bad.ReturnTo}, "again": {"1"}}
 		p.arrived(w, r, v.Origin()+Prefix+"sign-in?"+q.Encode())
 		return nil
@@ -323,6 +330,13 @@ func (p *Portal) handoffFailed(w http.ResponseWriter, r *http.Request, v Visit, 
 		f.Steps = []string{"Allow cookies for this site, then open the tool again."}
 	}
 	return f
+}
+
+// alreadyIn reports whether the browser has a session on this host that was handed to it. One that
+// was handed to a browser of another family may be planted, and the gate would send it back here at once.
+func alreadyIn(j Judgement, v Visit) bool {
+	handedTo := j.Session.Verification.Browser.HandedTo
+	return j.Session.Level() == authn.Verified && (handedTo == "" || handedTo == v.Browser().Family)
 }
 
 // handoffLink answers an address as they were before codes left the URL, and whoever
