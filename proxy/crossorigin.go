@@ -126,11 +126,26 @@ func topLevel(r *http.Request, site string) bool {
 		len(r.Header["Sec-Purpose"]) == 0 && len(r.Header["Purpose"]) == 0
 }
 
-// embeds reports whether a page of the same site shows a part of the tool: what routes[].embeddable
-// allows. Other sites' pages have no cookie to send with it.
+// embeds reports whether a page shows a part of the tool: what routes[].embeddable allows. Images, scripts and
+// media are for pages of the same site.
+//
+// A frame may come from anywhere, because a tool that signs people in by itself inside a frame comes back from its
+// provider: cross-site, by GET, with our cookie, as the page that shows the frame is of the same site. A page
+// of another site that shows the tool has no cookie to send with it (SameSite=Lax), and gets no further than
+// "not signed in". Which of the pages of this site may show the tool is said by the tool's frame-ancestors.
 func embeds(r *http.Request, site string) bool {
-	mode := r.Header.Get("Sec-Fetch-Mode")
-	return site == "same-site" && (mode == "no-cors" || mode == "navigate" || mode == "nested-navigate")
+	switch mode := r.Header.Get("Sec-Fetch-Mode"); mode {
+	case "navigate", "nested-navigate":
+		if site == "same-site" {
+			return true
+		}
+		dest := r.Header.Get("Sec-Fetch-Dest")
+		return r.Method == http.MethodGet && (dest == "iframe" || dest == "frame" || mode == "nested-navigate") &&
+			len(r.Header["Sec-Purpose"]) == 0 && len(r.Header["Purpose"]) == 0
+	case "no-cors":
+		return site == "same-site"
+	}
+	return false
 }
 
 // allowedOrigin is the Origin of a request whose page the route lets use the tool, or "".
