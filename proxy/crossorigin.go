@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"strings"
 
-	"sallyport/authn"
 	"sallyport/policy"
 	"sallyport/proxy/portal"
 	"sallyport/proxy/upstream"
@@ -27,6 +26,7 @@ const (
 	foreignOrigin    = "the page of another origin"
 	foreignWrite     = "an unsafe method or an upgrade from another origin"
 	foreignRead      = "a frame, script, image or background request of another origin"
+	foreignLink      = "a link of another origin to a JSON-RPC route: "
 )
 
 // foreign reports why a request of somebody's browser must not be let through as
@@ -150,7 +150,7 @@ func embeds(r *http.Request, site string) bool {
 
 // allowedOrigin is the Origin of a request whose page the route lets use the tool, or "".
 func allowedOrigin(r *http.Request, v *Verdict) string {
-	if lines := r.Header["Origin"]; len(lines) == 1 && v.Route.AllowsOrigin(canonical(lines[0])) && !isOwn(lines[0], v) {
+	if lines := r.Header["Origin"]; v.Route != nil && len(lines) == 1 && v.Route.AllowsOrigin(canonical(lines[0])) && !isOwn(lines[0], v) {
 		return lines[0]
 	}
 	return ""
@@ -162,12 +162,7 @@ func (g *Gate) refuseForeign(w http.ResponseWriter, r *http.Request, v *Verdict,
 	v.shadow = shadowed{} // the policies were not what decided
 	rec := g.record(r, v, "cross_site_refused", portal.NewIncident())
 	rec.Shadow = nil
-	rec.Detail = map[string]string{"reason": why}
-	for key, name := range map[string]string{"origin": "Origin", "site": "Sec-Fetch-Site", "mode": "Sec-Fetch-Mode", "dest": "Sec-Fetch-Dest"} {
-		if lines := r.Header[name]; len(lines) > 0 {
-			rec.Detail[key] = cut(strings.Join(lines, " "), 256)
-		}
-	}
+	rec.Detail = sentBy(r, why)
 	incident, ok := g.turnedAway(w, r, v, rec)
 	if !ok {
 		return
@@ -177,6 +172,35 @@ func (g *Gate) refuseForeign(w http.ResponseWriter, r *http.Request, v *Verdict,
 		Text: []string{"A page of another address made your browser ask this tool for something. It was refused to protect your account."},
 		Steps: []string{"Open the tool by its own address, and do there what you wanted to do.",
 			"If the two belong together, give the reference to your operations team. The settings are allowed_origins and, for frames and images, embeddable of the route."}})
+}
+
+// sentBy is the detail of a record about a request that another origin's page may have caused.
+func sentBy(r *http.Request, why string) map[string]string {
+	detail := map[string]string{"reason": why}
+	for key, name := range map[string]string{"origin": "Origin", "site": "Sec-Fetch-Site", "mode": "Sec-Fetch-Mode", "dest": "Sec-Fetch-Dest"} {
+		if lines := r.Header[name]; len(lines) > 0 {
+			detail[key] = cut(strings.Join(lines, " "), 256)
+		}
+	}
+	return detail
+}
+
+// linked reports whether another origin's page sent the browser here: foreign lets links pass.
+func linked(r *http.Request, v *Verdict) bool {
+	site := r.Header.Get("Sec-Fetch-Site")
+	return (site == "same-site" || site == "cross-site") && allowedOrigin(r, v) == ""
+}
+
+// blockedAnyway reports whether the policy blocks the person, whatever they ask of the route. If it
+// does not, a rule about the request itself blocks, and it was the page that chose the request.
+func (v *Verdict) blockedAnyway() bool {
+	if v.known == nil {
+		return true
+	}
+	f := v.Facts
+	f.Request.Method, f.Request.Path, f.Request.PathFolded = http.MethodGet, v.Route.Prefix, ""
+	f.Request.WebSocket, f.Request.RPCMethods = false, nil
+	return v.snapshot.Policy.Conclude(&f, v.known.partial).Action == policy.Block
 }
 
 // preflight answers the question that a browser asks before it sends a page's request to another
@@ -227,20 +251,17 @@ func isToken(s, more string) bool {
 	return s != ""
 }
 
-// fromElsewhere deals with what other origins' pages have to do with a request that was not blocked.
-// It reports whether the request was answered.
+// fromElsewhere deals with what other origins' pages have to do with a request. It reports whether the
+// request was answered. A person whom the policy blocks is blocked, so that nobody escapes that record by
+// naming another origin.
 func (g *Gate) fromElsewhere(w http.ResponseWriter, r *http.Request, v *Verdict) bool {
-	if v.Decision.Action == policy.Block {
+	blocked := v.Decision.Action == policy.Block
+	switch {
+	case v.foreign != "" && (!blocked || !v.blockedAnyway()):
+		g.refuseForeign(w, r, v, v.foreign)
+		return true
+	case blocked:
 		return false
 	}
-	if g.preflight(w, r, v) {
-		return true
-	}
-	if v.Session.Level() != authn.None {
-		if why := foreign(r, v); why != "" {
-			g.refuseForeign(w, r, v, why)
-			return true
-		}
-	}
-	return false
+	return g.preflight(w, r, v)
 }

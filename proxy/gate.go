@@ -173,6 +173,7 @@ type Verdict struct {
 	known      *memo // nil: not judged
 	shadow     shadowed
 	epoch      streams.Epoch   // before anything was judged
+	foreign    string          // why the request of a session is another origin's doing; "": it is not
 	rpc        jsonrpc.Request // what a JSON-RPC route is asked to do
 	held       int             // bytes that were taken of the budget to read it
 	streams    *streams.Registry
@@ -272,8 +273,15 @@ func (g *Gate) judge(r *http.Request, v *Verdict, purpose string) (err error) {
 		return err
 	}
 	if v.Route != nil {
-		if err := v.readRPC(r); err != nil {
-			return err
+		// The origin comes first: another origin's page must not fill the person's budget with a
+		// body, and a malformed one is not the person's bad request. act refuses the request.
+		if v.Session.Level() != authn.None {
+			v.foreign = foreign(r, v)
+		}
+		if v.foreign == "" {
+			if err := v.readRPC(r); err != nil {
+				return err
+			}
 		}
 	}
 	now := g.Now()

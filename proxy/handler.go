@@ -287,7 +287,8 @@ func (g *Gate) badRequest(w http.ResponseWriter, r *http.Request, v *Verdict, ba
 	rec := g.record(r, v, "bad_request", portal.NewIncident())
 	target, _, _ := strings.Cut(r.RequestURI, "?") // a query may hold secrets
 	rec.Method = cut(r.Method, 32)
-	rec.Detail = map[string]string{"reason": bad.Reason, "target": cut(target, 512), "host": cut(r.Host, 256)}
+	rec.Detail = sentBy(r, bad.Reason) // without a session: any page can make a browser ask for this
+	rec.Detail["target"], rec.Detail["host"] = cut(target, 512), cut(r.Host, 256)
 	incident, ok := g.turnedAway(w, r, v, rec)
 	if !ok {
 		return

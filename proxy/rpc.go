@@ -115,9 +115,12 @@ func (v *Verdict) named(known []string) string {
 
 // badRPC refuses a message that could be read in two ways, and a request without one.
 func (g *Gate) badRPC(w http.ResponseWriter, r *http.Request, v *Verdict, bad *jsonrpc.Error) {
-	rec := g.record(r, v, "bad_request", portal.NewIncident())
-	rec.Action = policy.Block.String()
-	rec.Detail = map[string]string{"reason": string(bad.Code)}
+	event, detail := "bad_request", map[string]string{"reason": string(bad.Code)}
+	if linked(r, v) { // the other page chose the address, not the person
+		event, detail = "cross_site_refused", sentBy(r, foreignLink+string(bad.Code))
+	}
+	rec := g.record(r, v, event, portal.NewIncident())
+	rec.Action, rec.Detail = policy.Block.String(), detail
 	incident, ok := g.turnedAway(w, r, v, rec)
 	if !ok {
 		return
