@@ -160,7 +160,7 @@ func privateFolder(folder string) error {
 		return fmt.Errorf("edge: acme: %w", err)
 	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return fmt.Errorf("edge: acme: %s will hold private keys, but others may enter it: %w (mode %04o, want 0700)", folder, fs.ErrPermission, mode)
+		return fmt.Errorf("edge: acme: %s will hold private keys, but others may enter it: %w (mode %04o): chmod 700 %[1]s", folder, fs.ErrPermission, mode)
 	}
 	return nil
 }

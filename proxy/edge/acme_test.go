@@ -173,7 +173,7 @@ func TestACMEFolderIsPrivate(t *testing.T) {
 	}
 	os.Chmod(s.folder, 0o755)
 	_, err := edge.NewACME(edge.ACMEConfig{Hosts: []string{"a.example"}, AcceptTerms: true, Folder: s.folder})
-	if !errors.Is(err, fs.ErrPermission) {
+	if !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), "chmod 700 "+s.folder) {
 		t.Errorf("a folder open to others: %v", err)
 	}
 }

@@ -16,6 +16,10 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
+// asOwner is the way out where the files are another user's: the service's, or root's, who ran
+// a command that made them.
+const asOwner = "run the command as the user of the service (sudo -u USER), and give that user what others have made (chown -R USER FOLDER)"
+
 // privateFile makes sure that the file exists and that only its owner can read
 // it. SQLite gives the files that it puts beside it the same mode.
 func privateFile(path string, log *slog.Logger) (fs.FileInfo, error) {
@@ -24,7 +28,10 @@ func privateFile(path string, log *slog.Logger) (fs.FileInfo, error) {
 		return nil, fmt.Errorf("store: make the folder of %s: %w", path, err)
 	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("store: %w: %s", err, asOwner)
+	case err != nil:
 		return nil, fmt.Errorf("store: %w", err) // names the file
 	}
 	defer f.Close()
@@ -38,12 +45,12 @@ func privateFile(path string, log *slog.Logger) (fs.FileInfo, error) {
 	// A backup put back under a common umask is readable by everybody.
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
 		if err := f.Chmod(mode &^ 0o077); err != nil {
-			return nil, fmt.Errorf("store: others can read %s, and that cannot be changed: %w", path, err)
+			return nil, fmt.Errorf("store: others can read %s, and this user cannot change that (chmod 600 %[1]s, as its owner): %w", path, err)
 		}
 		log.Warn("store was readable by others, now it is not", "file", path, "mode", mode.String())
 	}
 	if in, err := os.Stat(dir); err == nil && in.Mode().Perm()&0o002 != 0 && in.Mode()&fs.ModeSticky == 0 {
-		return nil, fmt.Errorf("store: anybody can replace %s: its folder is writable by all (%s)", path, in.Mode().Perm())
+		return nil, fmt.Errorf("store: anybody can replace %s: its folder is writable by all (%s): chmod o-w %s", path, in.Mode().Perm(), dir)
 	}
 	return info, nil
 }
@@ -92,8 +99,8 @@ var causes = map[int]string{
 	sqlite3.SQLITE_NOTADB:   "not a SQLite database, or its beginning is damaged",
 	sqlite3.SQLITE_CORRUPT:  "the file is damaged",
 	sqlite3.SQLITE_FULL:     "the disk is full",
-	sqlite3.SQLITE_READONLY: "the file or its folder cannot be written to",
-	sqlite3.SQLITE_CANTOPEN: "the file, or one beside it, cannot be opened",
+	sqlite3.SQLITE_READONLY: "the file or its folder cannot be written to: " + asOwner,
+	sqlite3.SQLITE_CANTOPEN: "the file, or one beside it, cannot be opened: " + asOwner,
 	sqlite3.SQLITE_BUSY:     "another process keeps the file locked",
 	sqlite3.SQLITE_IOERR:    "the disk fails",
 }

@@ -113,7 +113,7 @@ func TestAFolderThatAnybodyWritesToIsRefused(t *testing.T) {
 	if err := os.Chmod(dir, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	refuse(t, openErr("sqlite:"+filepath.Join(dir, "s.db")), "s.db", "writable by all")
+	refuse(t, openErr("sqlite:"+filepath.Join(dir, "s.db")), "s.db", "writable by all", "chmod o-w "+dir)
 }
 
 func TestNamesWithCharactersOfAURI(t *testing.T) {

@@ -49,7 +49,7 @@ func TestReadOnlyFolder(t *testing.T) {
 		if err == nil {
 			t.Fatalf("%s was opened", path)
 		}
-		for _, w := range append(words, path) {
+		for _, w := range append(words, path, "sudo -u USER", "chown -R USER FOLDER") {
 			if !strings.Contains(string(out), w) {
 				t.Errorf("%q does not say %q", out, w)
 			}
