@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	"sallyport/cmd/sallyport/internal/config"
@@ -85,23 +86,31 @@ func sourceNotes(c *config.Config, intel *ipintel.Snapshot) (list []string) {
 	return list
 }
 
+// starterOffices is the line of the starting policy that has nobody's network, as long as nobody has changed it.
+const starterOffices = "  offices: [203.0.113.0/24]     # networks of your own, in documentation addresses: change it"
+
 // notes are what an operator should know before serving, though it is not wrong.
 func notes(c *config.Config) (list []string) {
 	list = c.HostNotes()
 	if c.OIDC.ClientSecret == secretPlaceholder {
-		list = append(list, c.OIDC.ClientSecretFile+" still holds the placeholder; nobody can sign in before the client secret is there")
+		list = append(list, "oidc.client_secret_file: "+c.OIDC.ClientSecretFile+" still holds the placeholder; nobody can sign in before the client secret is there")
+	}
+	for n, line := range strings.Split(string(c.PolicySource), "\n") {
+		if line == starterOffices {
+			list = append(list, fmt.Sprintf("%s:%d: lists.offices is what `sallyport init` wrote, addresses for documentation: put your own networks there, or []", c.PolicyFile, n+1))
+		}
 	}
 	if p := c.PolicyInvariants; p != nil && sameUser(p.Name, c.PolicyFile) {
-		list = append(list, fmt.Sprintf("%s belongs to the same user as %s: who changes the policy can change both", p.Name, c.PolicyFile))
+		list = append(list, fmt.Sprintf("%s belongs to the same user as %s: who changes the policy can change both: chown root %[1]s, or another user that is not this one", p.Name, c.PolicyFile))
 	}
-	secrets := []string{c.OIDC.ClientSecretFile}
+	secrets := []string{c.OIDC.ClientSecretFile, c.RosterFile}
 	if c.TLS != nil {
 		secrets = append(secrets, c.TLS.KeyFile)
 		list = append(list, certificateNotes(c)...)
 	}
 	for _, name := range secrets {
 		if info, err := os.Stat(name); err == nil && info.Mode().Perm()&0o007 != 0 {
-			list = append(list, fmt.Sprintf("everybody on this machine can read %s (mode %04o)", name, info.Mode().Perm()))
+			list = append(list, fmt.Sprintf("everybody on this machine can read %s (mode %04o): chmod o= %[1]s", name, info.Mode().Perm()))
 		}
 	}
 	return list

@@ -47,11 +47,14 @@ func (i initCmd) Run(g *globals, std stdio) error {
 	fmt.Fprintf(std.out, `Wrote %s to %s
 
 Next:
-  1. Set oidc.issuer and oidc.client_id in %s, and put the client secret into secrets/oidc.
-  2. Set external_url, and a route for your tool.
-  3. %s check
-  4. %[4]s serve
-  5. %[4]s ticket create --user you@example.com
+  1. In %s, set external_url, oidc.issuer and oidc.client_id, and a route for your tool.
+  2. At your OpenID provider, register a confidential web client with the redirect URI
+     EXTERNAL_URL/.sallyport/callback, and put its secret into secrets/oidc.
+  3. Unless this is a trial on this machine: a proxy with your certificate in front
+     (trusted_proxies), or tls. Both host names lead there.
+  4. %s check      (says what is left to replace)
+  5. %[4]s serve
+  6. In a second shell, as the same user: %[4]s ticket create --user YOUR-ADDRESS
 `, strings.Join(names, ", "), dir, filepath.Base(target), command)
 	return nil
 }
@@ -63,6 +66,10 @@ type newFile struct {
 	mode    fs.FileMode
 }
 
+// starterMode lets the group read, so that root can own the files and give them to the service's
+// group; others cannot: the roster is personal data, and the configuration says what is trusted.
+const starterMode = 0o640
+
 // starterFiles are the files of starter/, for a configuration with this name.
 func starterFiles(target string) (files []newFile, err error) {
 	dir := filepath.Dir(target)
@@ -70,7 +77,7 @@ func starterFiles(target string) (files []newFile, err error) {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		f := newFile{name: filepath.Join(dir, filepath.FromSlash(strings.TrimPrefix(path, "starter/"))), mode: 0o644}
+		f := newFile{name: filepath.Join(dir, filepath.FromSlash(strings.TrimPrefix(path, "starter/"))), mode: starterMode}
 		if path == "starter/sallyport.yaml" {
 			f.name = target
 		}

@@ -118,7 +118,8 @@ func TestCheckNotes(t *testing.T) {
 			t.Fatal(err)
 		}
 		status, stdout, _ := command(t, "check", "--config", config)
-		if open := strings.Contains(stdout, "everybody on this machine can read "+secret); status != 0 || open != (mode&7 != 0) || strings.Contains(stdout, "placeholder") {
+		remedy := fmt.Sprintf("everybody on this machine can read %s (mode %04o): chmod o= %[1]s\n", secret, mode)
+		if open := strings.Contains(stdout, remedy); status != 0 || open != (mode&7 != 0) || strings.Contains(stdout, "placeholder") {
 			t.Errorf("a secret that %s: status %d\n%s", name, status, stdout)
 		}
 	}
@@ -152,7 +153,7 @@ func TestCheckLooksAtTheCertificate(t *testing.T) {
 		t.Fatal(err)
 	}
 	above, _, _ := strings.Cut(string(text), "\ntls: ")
-	at := fmt.Sprintf("sallyport.yaml:%d:6: private key does not match public key", strings.Count(above, "\n")+2)
+	at := fmt.Sprintf("sallyport.yaml:%d:6: tls: private key does not match public key", strings.Count(above, "\n")+2)
 	if status != 2 || !strings.Contains(stderr, at) {
 		t.Errorf("status %d\n%s", status, stderr)
 	}

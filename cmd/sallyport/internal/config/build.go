@@ -183,6 +183,12 @@ func (b *builder) internal() {
 		case !slices.ContainsFunc(policy.PrivateNetworks(), func(n netip.Prefix) bool { return n.Bits() <= p.Bits() && n.Contains(p.Addr()) }):
 			b.at(key, fmt.Sprintf("%s is not a private network", s), "private networks only; public ones are for a list in the policy, with ip.within(lists.NAME)")
 			continue
+		case p.Bits() == p.Addr().BitLen() && !strings.Contains(s, "/") && p.Addr().AsSlice()[len(p.Addr().AsSlice())-1] == 0:
+			b.at(key, fmt.Sprintf("%s is one address, and no machine's", s), "the network with its number of bits, such as 10.20.0.0/16")
+			continue
+		case p != p.Masked():
+			b.suggest(key, fmt.Sprintf("%s is an address and the size of its network", s), "the network, or the address alone", p.Masked().String())
+			continue
 		case slices.ContainsFunc(b.c.TrustedProxies, func(t netip.Prefix) bool { return t.Bits() <= p.Bits() && t.Contains(p.Addr()) }):
 			b.at(key, fmt.Sprintf("%s is in trusted_proxies, and the address of a proxy is nobody's", s), "the networks that people are in, and trusted_proxies with the proxies alone")
 			continue
@@ -222,15 +228,19 @@ func (b *builder) limits() {
 	}
 	for key, n := range map[string]int64{"connections": l.Connections, "connections_per_client": l.ConnectionsPerClient, "requests": l.Requests, "streams": l.Streams, "streams_per_session": l.StreamsPerSession, "ceremonies_per_minute": l.CeremoniesPerMinute, "changes_per_minute": l.ChangesPerMinute} {
 		if n < 1 || n > 10_000_000 {
-			b.at("limits."+key, fmt.Sprintf("%d is out of range", n), "a whole number from 1")
+			b.at("limits."+key, fmt.Sprintf("%d is out of range", n), "1 to 10000000")
 		}
+	}
+	_, given := b.places["limits.inspected_bytes_per_session"]
+	if !given {
+		l.InspectedPerSession = min(l.InspectedPerSession, max(l.Inspected, 2<<20))
 	}
 	for key, n := range map[string]int64{"inspected_bytes": l.Inspected, "inspected_bytes_per_session": l.InspectedPerSession} {
 		if n < 2<<20 || n > 1<<40 {
-			b.at("limits."+key, fmt.Sprintf("%d is out of range", n), "2097152 (two messages of the largest size) or more")
+			b.at("limits."+key, fmt.Sprintf("%d is out of range", n), "2097152 bytes (two messages of the largest size) to 1099511627776")
 		}
 	}
-	if l.InspectedPerSession > l.Inspected {
+	if given && l.InspectedPerSession > l.Inspected {
 		b.at("limits.inspected_bytes_per_session", "one session would have more than there is for all", fmt.Sprintf("at most limits.inspected_bytes, %d", l.Inspected))
 	}
 	if l.MessageTime < time.Second || l.MessageTime > time.Hour {

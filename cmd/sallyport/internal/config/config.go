@@ -65,6 +65,7 @@ type Config struct {
 	// What no policy may break, whatever its own file says; nil: nothing.
 	PolicyInvariants *policy.Pinned
 	Roster           Roster
+	RosterFile       string // "": none
 
 	IPData   ipintel.Config
 	Behavior Behavior
@@ -211,7 +212,7 @@ func Parse(name, dir string, source []byte) (*Config, error) {
 func (c *Config) Mistake(path, message, expected string) error {
 	n := c.source.place(path)
 	m := mistakes{file: c.source.file, lines: c.source.lines}
-	m.add(n.Line, n.Column, message, expected, "")
+	m.add(n.Line, n.Column, named(path, message), expected, "")
 	return m.err()
 }
 

@@ -262,10 +262,10 @@ func TestMistakeOfOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Mistake("routes[0].to", "no", "yes"); !strings.HasPrefix(err.Error(), "sallyport.yaml:11:9: no\n") {
+	if err := c.Mistake("routes[0].to", "no", "yes"); !strings.HasPrefix(err.Error(), "sallyport.yaml:11:9: routes[0].to: no\n") {
 		t.Error(err)
 	}
-	if err := c.Mistake("store", "no", "yes"); !strings.HasPrefix(err.Error(), "sallyport.yaml:1:1: no\n") {
+	if err := c.Mistake("store", "no", "yes"); !strings.HasPrefix(err.Error(), "sallyport.yaml:1:1: store: no\n") {
 		t.Error(err)
 	}
 }

@@ -40,7 +40,7 @@ func TestCrossOriginSettingsOfARoute(t *testing.T) {
 
 func TestCrossOriginMistakes(t *testing.T) {
 	for _, tc := range []struct{ name, old, new, want string }{
-		{"null", `"chrome-extension://abc"`, `"null"`, "sallyport.yaml:11:53: \"null\" is what many unrelated pages call themselves"},
+		{"null", `"chrome-extension://abc"`, `"null"`, "sallyport.yaml:11:53: routes[0].allowed_origins[1]: \"null\" is what many unrelated pages call themselves"},
 		{"everybody", `"chrome-extension://abc"`, `"*"`, "names more than one origin"},
 		{"a pattern", `"chrome-extension://abc"`, `"https://*.example.com"`, "names more than one origin"},
 		{"a path", `"chrome-extension://abc"`, "https://dash.example.com/x", "more than an origin has"},

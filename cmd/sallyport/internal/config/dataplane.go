@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net/url"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -99,7 +100,7 @@ func (b *builder) dataPlane(key string, f fileRoute, r *Route) {
 	case "jsonrpc":
 		r.RPC = true
 	default:
-		b.at(key+".rpc", fmt.Sprintf("there is no RPC protocol %q", f.RPC), "jsonrpc")
+		b.suggest(key+".rpc", fmt.Sprintf("there is no RPC protocol %q", f.RPC), "jsonrpc", closest(f.RPC, []string{"jsonrpc"}))
 	}
 	b.rpcWays(key, f, r)
 	if t := f.TLS; t != nil {
@@ -124,12 +125,20 @@ func (b *builder) dataPlane(key string, f fileRoute, r *Route) {
 // endpoints of the node rather than names of methods.
 func (b *builder) rpcWays(key string, f fileRoute, r *Route) {
 	r.RPCURI, r.RPCPaths = f.RPCURI, f.RPCPaths
-	if f.RPC == "" && (f.RPCURI || f.RPCPaths != nil) {
-		b.at(key+".name", "rpc_uri and rpc_paths are for JSON-RPC routes", "rpc: jsonrpc beside them")
+	for _, k := range []string{key + ".rpc_uri", key + ".rpc_paths"} {
+		if _, given := b.places[k]; given && f.RPC == "" {
+			b.at(k, "this is for JSON-RPC routes", "rpc: jsonrpc beside it")
+		}
 	}
-	for i, path := range f.RPCPaths {
-		if !strings.HasPrefix(path, "/") || strings.ContainsAny(path, "?#%*") {
-			b.at(fmt.Sprintf("%s.rpc_paths[%d]", key, i), fmt.Sprintf("%q is not a path", path), "a whole path as it is forwarded, such as /ext/bc/C/rpc")
+	for i, raw := range f.RPCPaths {
+		k := fmt.Sprintf("%s.rpc_paths[%d]", key, i)
+		switch {
+		case !strings.HasPrefix(raw, "/") || strings.ContainsAny(raw, "?#%*\\; "):
+			b.suggest(k, fmt.Sprintf("%q is not a path", raw), "a whole path as it is forwarded, such as /ext/bc/C/rpc", pathMeant(raw))
+		case path.Clean(raw) != strings.TrimSuffix(raw, "/") && raw != "/":
+			b.suggest(k, fmt.Sprintf("requests for %q are refused: two programs may read it in two ways", raw), "the path without //, . and ..", path.Clean(raw))
+		case strings.HasPrefix(raw, "/.sallyport/"):
+			b.at(k, fmt.Sprintf("%s is answered by Sallyport itself", raw), "a path of the node")
 		}
 	}
 }
@@ -143,10 +152,10 @@ func (b *builder) crossOrigin(key string, f fileRoute, r *Route) {
 		origin, err := upstream.CanonicalOrigin(raw)
 		switch {
 		case err != nil:
-			b.at(k, err.Error(), "https://HOST of the page that may act on this tool")
+			b.suggest(k, err.Error(), "https://HOST of the page that may act on this tool", originMeant(raw))
 			continue
 		case strings.HasPrefix(origin, "http://") && r.From.Scheme == "https":
-			b.at(k, fmt.Sprintf("anybody on the way can write the pages of %s", raw), "an https origin")
+			b.suggest(k, fmt.Sprintf("anybody on the way can write the pages of %s", raw), "an https origin", strings.Replace(origin, "http:", "https:", 1))
 		case seen[origin]:
 			b.at(k, fmt.Sprintf("%s is there twice", origin), "each origin once")
 		}
@@ -155,7 +164,7 @@ func (b *builder) crossOrigin(key string, f fileRoute, r *Route) {
 	}
 	if f.CookieDomain != "" {
 		if _, err := upstream.CookieDomain(r.From.Hostname(), f.CookieDomain); err != nil {
-			b.at(key+".cookie_domain", err.Error(), "a domain that the host of the route is in; or leave it out")
+			b.suggest(key+".cookie_domain", err.Error(), "a domain that the host of the route is in; or leave it out", domainMeant(r.From.Hostname(), f.CookieDomain))
 		}
 	}
 }

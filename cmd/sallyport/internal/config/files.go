@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -45,8 +46,10 @@ func (b *builder) existing(key, p, what string) (string, bool) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		b.at(key, "there is no file "+abs, what)
+	case errors.Is(err, fs.ErrPermission) && info == nil:
+		b.at(key, "this user cannot enter a folder above "+abs, fmt.Sprintf("chmod g+x for the folder that `namei -l %s` shows, with a group of this user", abs))
 	case errors.Is(err, fs.ErrPermission):
-		b.at(key, abs+" cannot be read by this user", what)
+		b.at(key, abs+" cannot be read by this user", fmt.Sprintf("chgrp GROUP %s && chmod g+r %[1]s, with a group of this user", abs))
 	default:
 		b.at(key, err.Error(), what)
 	}
@@ -136,7 +139,8 @@ func (b *builder) policyFiles() {
 	}
 	const what = "a CSV file with the columns email,countries,timezone,started"
 	if source, ok := b.read("roster", b.f.Roster, what, maxRoster); ok {
-		roster, err := ParseRoster(b.path(b.f.Roster), source)
+		b.c.RosterFile = b.path(b.f.Roster)
+		roster, err := ParseRoster(b.c.RosterFile, source)
 		b.c.Roster = roster
 		if found, bad := errors.AsType[policy.Diagnostics](err); bad {
 			b.elsewhere = append(b.elsewhere, found...)
@@ -170,16 +174,20 @@ func (b *builder) policyGuard() {
 func (b *builder) share(key, text string) float64 {
 	share, ok := percentage(text)
 	if !ok {
-		b.at(key, fmt.Sprintf("%q is not a share of the people", text), "0% to 100%, such as 10%; 100% never refuses")
+		b.suggest(key, fmt.Sprintf("%q is not a share of the people", text), "0% to 100%, such as 10%; 100% never refuses", shareMeant(text))
 	}
 	return share
 }
 
+var validShare = regexp.MustCompile(`^\d{1,3}(\.\d{1,6})?%$`)
+
 // percentage reads "15%" as 0.15.
 func percentage(s string) (share float64, ok bool) {
-	number, percent := strings.CutSuffix(s, "%")
-	share, err := strconv.ParseFloat(number, 64)
-	return share / 100, percent && err == nil && share >= 0 && share <= 100
+	if !validShare.MatchString(s) {
+		return 0, false
+	}
+	share, err := strconv.ParseFloat(strings.TrimSuffix(s, "%"), 64)
+	return share / 100, err == nil && share <= 100
 }
 
 func (b *builder) ipData() {
@@ -196,7 +204,7 @@ func (b *builder) ipData() {
 	for i, text := range b.f.IPData.NAT64 {
 		p, err := netip.ParsePrefix(text)
 		if err != nil || !ipv4in6.PrefixOK(p) {
-			b.at(fmt.Sprintf("ip_data.translators[%d]", i), fmt.Sprintf("%q is not the prefix of a NAT64 translator", text), "an IPv6 network of 32, 40, 48, 56, 64 or 96 bits, such as 2001:db8:64::/96")
+			b.suggest(fmt.Sprintf("ip_data.translators[%d]", i), fmt.Sprintf("%q is not the prefix of a NAT64 translator", text), "an IPv6 network of 32, 40, 48, 56, 64 or 96 bits, such as 2001:db8:64::/96", translatorMeant(text))
 			continue
 		}
 		b.c.IPData.NAT64 = append(b.c.IPData.NAT64, p)
@@ -212,7 +220,7 @@ func (b *builder) ipData() {
 		}
 		share, ok := percentage(l.MaxShare)
 		if l.MaxShare != "" && (!ok || share == 0) {
-			b.at(key+".max_share", fmt.Sprintf("%q is not a share of the addresses", l.MaxShare), fmt.Sprintf("more than 0%% and at most 100%%; %.0f%% is the default", 100*ipintel.DefaultMaxShare))
+			b.suggest(key+".max_share", fmt.Sprintf("%q is not a share of the addresses", l.MaxShare), fmt.Sprintf("more than 0%% and at most 100%%; %.0f%% is the default", 100*ipintel.DefaultMaxShare), shareMeant(l.MaxShare))
 		}
 		if b.required(key+".file", l.File, "the file that holds the list") {
 			file, _ := b.existing(key+".file", l.File, "a list file")

@@ -77,7 +77,8 @@ func (b *builder) session() {
 		b.at("session.idle_timeout", fmt.Sprintf("%s is shorter than %s or longer than max_age", s.IdleTimeout, minSession), fmt.Sprintf("%s to %s", minSession, s.MaxAge))
 	}
 	if s.Handoff != "auto" && s.Handoff != "post" {
-		b.at("session.handoff", fmt.Sprintf("%q is not a way to hand a session over", s.Handoff), "auto (the default), or post where browsers do not let the sign-in page fetch from the tools' hosts")
+		b.suggest("session.handoff", fmt.Sprintf("%q is not a way to hand a session over", s.Handoff),
+			"auto (the default), or post where browsers do not let the sign-in page fetch from the tools' hosts", closest(s.Handoff, []string{"auto", "post"}))
 	}
 	if s.MaxPerPerson < 1 || s.MaxPerPerson > 10_000 {
 		b.at("session.max_per_person", fmt.Sprintf("%d is out of range", s.MaxPerPerson), "1 to 10000; everybody needs one for each browser they use")

@@ -5,8 +5,11 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/net/publicsuffix"
 
 	"sallyport/policy"
 )
@@ -20,8 +23,9 @@ func (c *Config) Risks() policy.Diagnostics {
 	m := mistakes{file: c.source.file, lines: c.source.lines}
 	warn := func(path, message, expected string) {
 		n := c.source.place(path)
-		m.add(n.Line, n.Column, message, expected, "")
+		m.add(n.Line, n.Column, named(path, message), expected, "")
 	}
+	c.untouched(warn)
 	for i, p := range c.TrustedProxies {
 		if least := map[bool]int{true: 24, false: 120}[p.Addr().Is4()]; p.Bits() < least && !p.Addr().IsLoopback() {
 			warn(fmt.Sprintf("trusted_proxies[%d]", i), fmt.Sprintf("every machine in %s can claim any client address", p), "the addresses of your proxies alone")
@@ -47,11 +51,59 @@ func (c *Config) Risks() policy.Diagnostics {
 				break
 			}
 		}
+		c.crossOriginRisks(i, r, warn)
 	}
 	if found, ok := m.err().(policy.Diagnostics); ok {
 		return found
 	}
 	return nil
+}
+
+// crossOriginRisks are about who else has a say in what a person does in a tool.
+func (c *Config) crossOriginRisks(i int, r Route, warn func(path, message, expected string)) {
+	key := fmt.Sprintf("routes[%d]", i)
+	for j, origin := range r.AllowedOrigins {
+		u, err := url.Parse(origin)
+		k := fmt.Sprintf("%s.allowed_origins[%d]", key, j)
+		switch {
+		case err != nil: // refused before
+		case u.Scheme != "http" && u.Scheme != "https":
+			warn(k, fmt.Sprintf("whoever publishes %s, and each update of it, acts on %s as the person", origin, r.Name), "a program whose updates your company controls")
+		case origin == r.From.Scheme+"://"+r.From.Host:
+			warn(k, fmt.Sprintf("%s is the route's own origin, which needs no permission", origin), "leave it out")
+		case c.protects(origin):
+		case siteOf(u.Hostname()) != siteOf(c.ExternalURL.Hostname()) && siteOf(u.Hostname()) != siteOf(r.From.Hostname()):
+			warn(k, fmt.Sprintf("%s is not of your company's site: whoever controls it acts on %s as the person", u.Host, r.Name), "an origin of yours; for the provider's form posts, leave it if the provider is trusted with that")
+		case u.Scheme == "http" && !localName(u.Hostname()):
+			warn(k, fmt.Sprintf("anybody on the way can write the pages of %s", origin), "an https origin")
+		}
+	}
+	if r.Embeddable {
+		warn(key+".embeddable", fmt.Sprintf("every tool of this site may show %s in a frame and trick people into clicks, unless its answers say which may", r.Name),
+			"leave it out, or let the tool send Content-Security-Policy: frame-ancestors https://HOST-OF-THE-OTHER-TOOL")
+	}
+	if domain := strings.ToLower(strings.Trim(r.CookieDomain, ".")); domain != "" && domain != r.From.Hostname() {
+		reached := []string{}
+		for _, o := range c.Origins() {
+			if u, err := url.Parse(o); err == nil && u.Hostname() != r.From.Hostname() && (u.Hostname() == domain || within(u.Hostname(), domain)) && !slices.Contains(reached, u.Hostname()) {
+				reached = append(reached, u.Hostname())
+			}
+		}
+		if len(reached) > 0 {
+			warn(key+".cookie_domain", fmt.Sprintf("cookies that %s sets for %s reach %s, and can evict theirs", r.Name, domain, strings.Join(reached, ", ")), "leave it out, or a domain that no other tool is in")
+		}
+	}
+}
+
+// protects reports whether an origin is one that is served here.
+func (c *Config) protects(origin string) bool { return slices.Contains(c.Origins(), origin) }
+
+// siteOf is the domain that one owner can have, or the host where there is none.
+func siteOf(host string) string {
+	if site, err := publicsuffix.EffectiveTLDPlusOne(host); err == nil {
+		return site
+	}
+	return host
 }
 
 // plainElsewhere reports whether an upstream is on another machine and spoken to without TLS.
@@ -63,9 +115,8 @@ func plainElsewhere(to *url.URL) bool {
 func (b *builder) opsHosts() {
 	for i, name := range b.f.OpsHosts {
 		key := fmt.Sprintf("ops_hosts[%d]", i)
-		_, notAddress := netip.ParseAddr(name)
-		if name == "" || strings.ContainsAny(name, ":/ *[]") || notAddress == nil {
-			b.at(key, fmt.Sprintf("%q is not a host name", name), "a name such as sallyport.monitoring.svc, without a port; addresses need not be listed")
+		if !hostName(name) {
+			b.suggest(key, fmt.Sprintf("%q is not a host name", name), "a name such as sallyport.monitoring.svc, without a port; addresses need not be listed", hostMeant(name))
 			continue
 		}
 		b.c.OpsHosts = append(b.c.OpsHosts, strings.ToLower(strings.TrimSuffix(name, ".")))

@@ -52,7 +52,16 @@ func (r *reader) at(path, message, expected string) {
 
 func (r *reader) suggest(path, message, expected, suggestion string) {
 	n := r.place(path)
-	r.node(n, message, expected, suggestion)
+	r.node(n, named(path, message), expected, suggestion)
+}
+
+// named puts the key in front of a message that does not name it: a value in a list is on a
+// line of its own, and a log shows no excerpt.
+func named(path, message string) string {
+	if path == "" || strings.HasPrefix(message, path+" ") {
+		return message
+	}
+	return path + ": " + message
 }
 
 func (r *reader) place(path string) *yaml.Node {
@@ -210,7 +219,8 @@ func (r *reader) mapping(path string, n *yaml.Node, v reflect.Value) {
 			continue
 		}
 		seen[key.Value] = true
-		if val.Kind == yaml.ScalarNode && val.Tag == "!!null" {
+		// An empty text would unset what the key is there for, policy_invariants for example.
+		if val.Kind == yaml.ScalarNode && (val.Tag == "!!null" || val.Value == "" && v.Field(f).Kind() == reflect.String) {
 			r.node(val, fmt.Sprintf("%q has no value", key.Value), "a value, or leave the key out", "")
 			continue
 		}
@@ -257,7 +267,7 @@ func (r *reader) scalar(path string, n *yaml.Node, v reflect.Value, env bool) {
 	case v.Type() == durationType:
 		d, err := time.ParseDuration(text)
 		if err != nil || d < 0 {
-			r.node(n, fmt.Sprintf("%q is not a duration", text), "a number with a unit, such as 30s, 10m or 12h", "")
+			r.suggest(path, fmt.Sprintf("%q is not a duration", text), "a number with a unit, such as 30s, 10m or 12h", durationMeant(text))
 			return
 		}
 		v.SetInt(int64(d))
@@ -282,8 +292,16 @@ func (r *reader) scalar(path string, n *yaml.Node, v reflect.Value, env bool) {
 		v.SetFloat(x)
 	case v.CanInt():
 		i, err := strconv.ParseInt(text, 10, 64)
-		if err != nil || i < 0 {
-			wrong("a whole number, zero or more")
+		switch {
+		case errors.Is(err, strconv.ErrRange) && i > 0:
+			wrong("a smaller number")
+			return
+		case err != nil || i < 0:
+			unit := ""
+			if strings.Contains(path, "_bytes") {
+				unit = " of bytes"
+			}
+			r.suggest(path, fmt.Sprintf("%s is %s", label(path), kindOf(n)), "a whole number"+unit+", zero or more", bytesMeant(unit, text))
 			return
 		}
 		v.SetInt(i)
