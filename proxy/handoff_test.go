@@ -82,6 +82,51 @@ func TestStolenHandoffCodeIsRefusedAndRecorded(t *testing.T) {
 	}
 }
 
+// The alarm about a code concerns its owner, not the person that shows it, and each code is another one.
+func TestLeakedHandoffCodeNamesItsOwner(t *testing.T) {
+	g := newRig(t)
+	alice := g.browser(home).enroll("alice")
+	mallory := g.browser(home)
+	mallory.get(treasury + "/") // has a nonce of their own
+	codes := map[string]bool{}
+	for range 2 {
+		code, _ := alice.code(treasury + "/")
+		for range 2 {
+			g.ledger.reset()
+			mallory.show(treasury+"/.sallyport/callback", code)
+			recs := g.ledger.take()
+			if len(recs) != 1 || recs[0].User != "" || recs[0].Detail["owner"] != "alice@example.test" || recs[0].Detail["handoff"] == "" || strings.Contains(code, recs[0].Detail["handoff"]) {
+				t.Fatalf("recorded %s", jsonText(recs))
+			}
+			codes[recs[0].Detail["handoff"]] = true
+		}
+	}
+	if len(codes) != 2 {
+		t.Errorf("two codes have the names %v", codes)
+	}
+}
+
+// "That was not me" is an alarm of a verified session. A thief who has the password alone can post it
+// as often as they like, and that is none.
+func TestAttackPasswordAloneRaisesNoAlarmOfThePerson(t *testing.T) {
+	g := newRig(t)
+	alice := g.browser(home).enroll("alice")
+	thief := g.browser(cafe)
+	thief.signIn(treasury+"/", "alice")
+	begun, err := url.Parse(thief.get(treasury + "/").location())
+	g.must(err)
+	for who, c := range map[string]struct {
+		b    *browser
+		want string
+	}{"the person": {alice, "not_me!"}, "a thief": {thief, "not_me"}} {
+		g.ledger.reset()
+		a := c.b.submit(login+"/.sallyport/handoff/not-me", url.Values{"return_to": {treasury + "/"}, "bind": {begun.Query().Get("bind")}})
+		if got := g.ledger.refusals(); a.StatusCode != 200 || !slices.Equal(got, []string{c.want}) {
+			t.Errorf("%s: %d, recorded as %q, want %q", who, a.StatusCode, got, c.want)
+		}
+	}
+}
+
 // An attacker's own bind, opened in the victim's browser, leads to a code that only the
 // attacker's browser could use, which never sees it.
 func TestHandoffForTheAttackersOwnNonce(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -52,6 +53,14 @@ type codeClaim struct {
 	ReturnTo string     `json:"p"`
 	Expires  int64      `json:"e"` // in microseconds
 	Again    bool       `json:"r,omitempty"`
+	Owner    string     `json:"o,omitempty"` // e-mail address of the person whose session it carries
+}
+
+// id names the code in the audit log. The code cannot be made from it.
+func (c *codeClaim) id() string {
+	kept := sha256.Sum256(c.Key[:]) // the store's key: it is hashed again, to be of no use there either
+	d := sha256.Sum256(kept[:])
+	return hex.EncodeToString(d[:8])
 }
 
 // Why a code is refused.
@@ -76,7 +85,10 @@ type HandoffError struct {
 	Began netip.Addr
 	// Again: the hand-off was restarted once already.
 	Again bool
-	why   string
+	// Owner is the e-mail address of the person whose code it was, and ID tells the code apart from
+	// that person's others; "" where the code is not ours.
+	Owner, ID string
+	why       string
 }
 
 func (e *HandoffError) Error() string { return ErrHandoff.Error() + ": " + e.why }
@@ -176,7 +188,7 @@ func (m *Manager) Handoff(ctx context.Context, s authn.Session, begun Begun, add
 	if err != nil {
 		return "", fmt.Errorf("session: encoding a hand-off: %w", err)
 	}
-	c := codeClaim{Nonce: begun.nonce, Host: begun.Host, Began: begun.Addr, SignedIn: addr, ReturnTo: path, Expires: expires.UnixMicro(), Again: begun.Again}
+	c := codeClaim{Nonce: begun.nonce, Host: begun.Host, Began: begun.Addr, SignedIn: addr, ReturnTo: path, Expires: expires.UnixMicro(), Again: begun.Again, Owner: string(s.Person.Email)}
 	rand.Read(c.Key[:])
 	if code, err = m.ring.sealValue(codeName, c); err != nil {
 		return "", err
@@ -251,7 +263,7 @@ func (m *Manager) proven(r *http.Request, p Presented) (codeClaim, error) {
 	nonce, brought := m.nonce(r)
 	mine := brought && subtle.ConstantTimeCompare([]byte(c.Nonce), []byte(digestOf(nonce))) == 1
 	near := p.Near(c.Began, p.Addr) || p.Near(c.SignedIn, p.Addr)
-	why := &HandoffError{ReturnTo: c.ReturnTo, Began: c.Began, Again: c.Again}
+	why := &HandoffError{ReturnTo: c.ReturnTo, Began: c.Began, Again: c.Again, Owner: c.Owner, ID: c.id()}
 	switch left := time.UnixMicro(c.Expires).Sub(m.clock.now()); {
 	case c.Host != p.Host:
 		why.Code, why.Leaked, why.ReturnTo, why.why = CodeOtherHost, true, "", "it is for another host"
@@ -282,7 +294,7 @@ func (m *Manager) take(ctx context.Context, c codeClaim) (handoff, error) {
 	payload, err := m.codes.Take(ctx, handoffPurpose, sha256.Sum256(c.Key[:]), m.clock.now())
 	switch {
 	case errors.Is(err, authn.ErrNotFound):
-		return h, &HandoffError{Code: CodeSpent, ReturnTo: c.ReturnTo, Began: c.Began, Again: c.Again, why: "it was used"}
+		return h, &HandoffError{Code: CodeSpent, ReturnTo: c.ReturnTo, Began: c.Began, Again: c.Again, Owner: c.Owner, ID: c.id(), why: "it was used"}
 	case err != nil:
 		return h, unavailable("taking a hand-off", err)
 	}

@@ -63,8 +63,12 @@ func summary(r Record, over *bucketKey) ([]byte, error) {
 		r.Facts, r.Reported, r.Shadow = nil, nil, nil
 		r.Method, r.Host, r.Path, r.Route, r.Rules, r.Reasons = "", "", "", "", nil, nil
 		by := map[string]string{"counted_by": string(over.scope), "counted_for": over.text}
-		if risk, ok := r.Detail["risk"]; ok {
-			by["risk"] = risk
+		if over.class == highRisk || over.class == unverifiedRisk { // what overOf tells apart
+			for _, name := range []string{"risk", "code", "reason", "owner"} {
+				if value, ok := r.Detail[name]; ok {
+					by[name] = value
+				}
+			}
 		}
 		r.Detail = by
 	}

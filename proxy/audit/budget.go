@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"net/netip"
 	"sync"
 	"time"
@@ -18,18 +19,22 @@ const (
 	trusted class = ""
 	// verified people are named, so that one of them can fill no more than a known part.
 	verified class = "verified"
-	// signedIn people have a password, or somebody's password, and no passkey.
+	// signedIn sessions have a password, which can be a stolen one, and no passkey.
 	signedIn class = "signed_in"
-	// nobody is everybody else.
+	// nobody is for requests without a session.
 	nobody class = "nobody"
-	// highRisk has a reserve of its own: it must not be for an attacker to choose that
-	// what matters most is only counted, by spending the budget first.
+	// highRisk has a reserve for each person: an attacker must not be able to spend the budget first,
+	// so that the log only counts what matters most. Only a verified session of the person, or a genuine
+	// hand-off code of theirs, spends it.
 	highRisk class = "high_risk"
+	// unverifiedRisk is high risk that a session without a passkey causes. A thief with the person's
+	// password causes as much of it as they like, so it never spends the person's reserve.
+	unverifiedRisk class = "high_risk_unverified"
 )
 
 // always are the events that are a line each, whoever causes them: what gives or takes
 // a credential, a session or a policy. All of them need more than a request: a sign-in at the provider,
-// a ticket, an assertion, a signed token, or the machine. An event that is not named
+// a ticket, a hand-off code, an assertion, a signed token, or the machine. An event that is not named
 // here is in the budget: who adds one, and does not think of it, adds no way to fill the disk.
 var always = map[string]bool{
 	"sign_in": true, "handoff": true, "step_up": true, "sign_out": true, "session_ended": true, "backchannel_logout": true,
@@ -47,6 +52,8 @@ func classOf(r *Record) class {
 	switch {
 	case always[r.Event], letThrough, len(r.Event) > len(operatorPrefix) && r.Event[:len(operatorPrefix)] == operatorPrefix:
 		return trusted
+	case r.Detail["risk"] == "high" && r.Session != "" && !r.Verified && r.Detail["owner"] == "":
+		return unverifiedRisk
 	case r.Detail["risk"] == "high":
 		return highRisk
 	case r.Session == "":
@@ -61,6 +68,7 @@ func classOf(r *Record) class {
 type scope string
 
 const (
+	byCode    scope = "handoff" // a hand-off code that leaked
 	bySession scope = "session"
 	byPerson  scope = "person"
 	byClient  scope = "address" // an IPv4 address, an IPv6 /64
@@ -80,7 +88,9 @@ var rates = map[class][]rate{
 	nobody:   {{byClient, 20, 60}, {byNetwork, 200, 300}, {inAll, 2000, 1800}},
 	signedIn: {{bySession, 30, 60}, {byClient, 60, 120}, {byNetwork, 300, 600}, {inAll, 2000, 1800}},
 	verified: {{bySession, 60, 360}, {byPerson, 240, 1440}},
-	highRisk: {{byPerson, 20, 60}, {byClient, 20, 60}, {byNetwork, 100, 120}, {inAll, 500, 600}},
+	// One code, shown from ever new addresses, must not spend what other codes of its owner need.
+	highRisk:       {{byCode, 5, 10}, {byPerson, 20, 60}, {byClient, 20, 60}, {byNetwork, 100, 120}, {inAll, 500, 600}},
+	unverifiedRisk: {{bySession, 10, 30}, {byClient, 20, 60}, {byNetwork, 100, 120}, {inAll, 500, 600}},
 }
 
 // bucket pays for lines. It goes below zero for counts, which are always written.
@@ -182,10 +192,12 @@ func (b *budget) get(key bucketKey, r *rate, now time.Time) *bucket {
 func keyOf(c class, s scope, r *Record) (bucketKey, bool) {
 	key := bucketKey{class: c, scope: s}
 	switch s {
+	case byCode:
+		key.text = r.Detail["handoff"]
 	case bySession:
 		key.text = r.Session
 	case byPerson:
-		key.text = r.User
+		key.text = personOf(r)
 	case byClient:
 		key.text = networkOf(r, 32, 64)
 	case byNetwork:
@@ -195,6 +207,10 @@ func keyOf(c class, s scope, r *Record) (bucketKey, bool) {
 	}
 	return key, key.text != ""
 }
+
+// personOf is the person whom a record concerns: the owner of a hand-off code, or the person of
+// the session.
+func personOf(r *Record) string { return cmp.Or(r.Detail["owner"], r.User) }
 
 // networkOf is the network that a record's client is in. A client whose address cannot
 // be told is as one with all others that the same peer brings: behind a proxy that names

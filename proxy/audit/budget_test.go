@@ -170,6 +170,99 @@ func TestOneBudgetDoesNotDrownAnother(t *testing.T) {
 	}
 }
 
+// An alarm is a line, whatever an attacker has caused before it.
+func TestAttackSpentReserveHidesNoOtherAlarm(t *testing.T) {
+	risk := func(event, key, value, owner, code string) Record {
+		r := Record{Event: event, IP: "198.51.100.7", Country: "CH", Action: "allow", Path: "/", Detail: map[string]string{"risk": "high", key: value}}
+		if owner != "" {
+			r.Detail["owner"], r.Detail["handoff"] = owner, code
+		}
+		return r
+	}
+	of := func(r Record, session string, verified bool) Record {
+		r.User, r.Session, r.Verified = "alice@example.com", session, verified
+		return r
+	}
+	const alice = "alice@example.com"
+	stolen := risk("handoff_refused", "reason", "other_browser", alice, "c1")
+	abroad := stolen
+	abroad.Country = "KP"
+	copied := of(risk("step_up_failed", "code", "counter_regressed", "", ""), "s9", false)
+	for name, c := range map[string]struct {
+		spend func(i int) Record
+		alarm Record
+	}{
+		"a password, then a stolen code": {func(i int) Record {
+			return of(risk("handoff_refused", "reason", "not_me", "", ""), fmt.Sprint("t", i), false)
+		}, stolen},
+		"a password, then a stolen code of the same kind": {func(i int) Record {
+			return of(risk("handoff_refused", "reason", "other_browser", "", ""), fmt.Sprint("t", i), false)
+		}, stolen},
+		"a password, then a copied passkey": {func(i int) Record {
+			return of(risk("step_up_failed", "code", "signature_invalid", "", ""), fmt.Sprint("t", i), false)
+		}, copied},
+		"one session without a passkey, then a copied passkey": {func(int) Record {
+			return of(risk("step_up_failed", "code", "signature_invalid", "", ""), "s9", false)
+		}, copied},
+		"a verified session, then a stolen code": {func(int) Record {
+			return of(risk("handoff_refused", "reason", "not_me", "", ""), "v", true)
+		}, stolen},
+		"an old code from everywhere, then another code": {func(int) Record {
+			return risk("handoff_refused", "reason", "other_browser", alice, "old")
+		}, stolen},
+		"own codes, then another person's": {func(i int) Record {
+			return risk("handoff_refused", "reason", "other_browser", "mallory@example.com", fmt.Sprint("m", i))
+		}, stolen},
+		"codes of one place, then one of another": {func(i int) Record {
+			return risk("handoff_refused", "reason", "other_browser", alice, fmt.Sprint("c", i))
+		}, abroad},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, _, _ := budgetLog(t)
+			for i := range 3000 {
+				rec := c.spend(i)
+				rec.IP = fmt.Sprintf("2001:db8:%x::1", i)
+				mustRecord(t, l, rec)
+			}
+			if l.Size() > 700 {
+				t.Errorf("%d lines for 3000 of one kind", l.Size())
+			}
+			before := l.Size()
+			c.alarm.Incident = "alarm"
+			if got := mustRecord(t, l, c.alarm); got != "alarm" || l.Size() != before+1 {
+				t.Errorf("the alarm is a count under %q", got)
+			}
+			c.alarm.Incident = "again"
+			if got := mustRecord(t, l, c.alarm); got != "alarm" || l.Size() != before+1 {
+				t.Errorf("the same again is no count: %q", got)
+			}
+		})
+	}
+}
+
+// A count of alarms says what they were.
+func TestCountOfAlarmsHasItsReason(t *testing.T) {
+	l, cfg, c := budgetLog(t)
+	for i := range 100 {
+		mustRecord(t, l, Record{Event: "handoff_refused", IP: fmt.Sprintf("2001:db8:%x::1", i), Action: "block",
+			Detail: map[string]string{"risk": "high", "reason": "other_host", "owner": "alice@example.com", "handoff": fmt.Sprint(i), "host": "x"}})
+	}
+	c.add(10 * time.Minute)
+	l.repeats.sweep(c.now(), false)
+	n := 0
+	for line := range Read(cfg.File) {
+		if r := line.Record; r.Count > 0 {
+			n++
+			if d := r.Detail; d["reason"] != "other_host" || d["risk"] != "high" || d["owner"] != "alice@example.com" || d["host"] != "" || d["counted_by"] != "person" {
+				t.Errorf("a count says %v", d)
+			}
+		}
+	}
+	if n != 1 {
+		t.Errorf("%d counts", n)
+	}
+}
+
 // What gives or takes a credential is never counted, whoever does it and however often.
 func TestWhatGivesOrTakesIsAlwaysALine(t *testing.T) {
 	l, _, _ := budgetLog(t)

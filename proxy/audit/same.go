@@ -69,7 +69,23 @@ func refusalOf(rec *Record) Same {
 }
 
 // overOf is the run of what a bucket does not pay for: all that are one kind of event.
+//
+// High risk is told apart further: an alarm must not be a count under the line of another alarm. The
+// first of each person, kind, code, reason and country is a line, even when every bucket is empty.
+// That is bounded: kinds, codes and reasons are ours, and a person who can be named has a password, or
+// a code, that leaked. A finer place than the country (an address, a network) is not in the key,
+// because an attacker has as many of those as they pay for.
 func overOf(rec *Record, key bucketKey) Same {
+	if key.class == highRisk || key.class == unverifiedRisk {
+		k := Same{
+			Decision: fmt.Sprintf("over %s %q %q %q %q %q", key.class, rec.Event, rec.Action, rec.Detail["code"], rec.Detail["reason"], rec.Country),
+			IP:       personOf(rec),
+		}
+		if key.scope == byCode || k.IP == "" { // else the narrowest bucket that is empty would multiply the lines
+			k.Route = key.text
+		}
+		return k
+	}
 	return Same{Decision: fmt.Sprintf("over %s %s %q %q", key.class, key.scope, rec.Event, rec.Action), IP: key.text}
 }
 

@@ -21,6 +21,10 @@ var attackers = []struct {
 	{"a session without a passkey", func(int) string { return "198.51.100.7" }, func(r *Record, _ int) {
 		r.Session, r.User = "s", "mallory@example.com"
 	}, 2 << 20},
+	{"alarms of a session without a passkey", func(i int) string { return fmt.Sprintf("2001:%x:%x::1", i>>12, i&0xfff) }, func(r *Record, i int) {
+		r.Session, r.User, r.Country = fmt.Sprint(i), "mallory@example.com", fmt.Sprint(i%250)
+		r.Event, r.Detail = "step_up_failed", map[string]string{"risk": "high", "code": fmt.Sprint("code-", i%8)}
+	}, 24 << 20},
 	{"a verified session", func(int) string { return "198.51.100.7" }, func(r *Record, _ int) {
 		r.Session, r.User, r.Verified = "s", "alice@example.com", true
 	}, 24 << 20},

@@ -240,7 +240,11 @@ func (p *Portal) handoffDenied(w http.ResponseWriter, r *http.Request, v Visit) 
 		return err
 	}
 	detail := p.about(v, crossing{begun: begun}, "not_me")
-	detail["risk"] = "high"
+	if j.Session.Level() == authn.Verified {
+		// The page with this button needs a verified session. A thief who has the password alone can post
+		// here too: that must not spend the alarms of the person.
+		detail["risk"] = "high"
+	}
 	if err := v.Record(r.Context(), "handoff_refused", j, detail); err != nil {
 		return err
 	}
@@ -308,7 +312,9 @@ func (p *Portal) handoffFailed(w http.ResponseWriter, r *http.Request, v Visit, 
 	detail := map[string]string{"host": hostOf(v.Origin()), "reason": bad.Code}
 	began(detail, v, bad.Began)
 	if bad.Leaked {
-		detail["risk"] = "high"
+		// The alarm concerns the code's owner, who need not be the person that shows it: the owner's
+		// reserve in the log pays, and each code is an event of its own.
+		detail["risk"], detail["owner"], detail["handoff"] = "high", bad.Owner, bad.ID
 	}
 	if err := v.Record(r.Context(), "handoff_refused", j, detail); err != nil {
 		return err
