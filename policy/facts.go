@@ -75,6 +75,15 @@ type IP struct {
 	Readings []IP `cel:"-" json:"readings,omitempty"`
 }
 
+// SetInternal says whether the address is in a network of ours. The reading of the address alone is
+// internal with it. The IPv4 addresses that it carries are not: the client can write any there.
+func (ip *IP) SetInternal(internal bool) {
+	ip.Internal = internal
+	if len(ip.Readings) > 0 {
+		ip.Readings[0].Internal = internal
+	}
+}
+
 // User is the person the session belongs to.
 type User struct {
 	// Email is the address the OpenID provider verified, in lower case.

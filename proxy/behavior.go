@@ -66,10 +66,7 @@ func (s *Snapshot) lookup(a netip.Addr) network {
 
 func (n *network) facts(now time.Time) policy.IP {
 	f := n.Facts(now)
-	f.Internal = n.internal
-	if len(f.Readings) > 0 {
-		f.Readings[0].Internal = n.internal // the address alone; what is inside it is not in our network for that
-	}
+	f.SetInternal(n.internal)
 	return f
 }
 

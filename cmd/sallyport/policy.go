@@ -162,7 +162,7 @@ func ipFacts(c *config.Config, intel *ipintel.Snapshot, addr netip.Addr, now tim
 		return policy.IP{}, err
 	}
 	ip := intel.Lookup(addr).Facts(now)
-	ip.Internal = ip.Private && clients.Internal(addr)
+	ip.SetInternal(ip.Private && clients.Internal(addr))
 	return ip, nil
 }
 

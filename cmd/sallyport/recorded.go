@@ -159,7 +159,7 @@ func lookingUp(in *ipintel.Snapshot, now time.Time) func(*policy.Facts) {
 		if f.IP.Addr.IsValid() {
 			internal := f.IP.Internal
 			f.IP = in.Lookup(f.IP.Addr).Facts(now)
-			f.IP.Internal = internal && f.IP.Private
+			f.IP.SetInternal(internal && f.IP.Private)
 		}
 	}
 }

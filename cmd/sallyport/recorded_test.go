@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,7 +12,9 @@ import (
 	"time"
 
 	"sallyport/authn"
+	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/policy"
+	"sallyport/policy/ipintel"
 	"sallyport/policy/rehearse"
 	"sallyport/proxy/audit"
 )
@@ -127,6 +130,47 @@ func TestWhatIsNotJudgedIsCounted(t *testing.T) {
 		if got.Skipped[why] != n {
 			t.Errorf("%s: %d, want %d", why, got.Skipped[why], n)
 		}
+	}
+}
+
+// An address of ours that carries an IPv4 address (ISATAP) is judged again as the gate judged it: a rule that
+// excuses what is internal does not match the reading of the address alone.
+func TestLookingUpKeepsAReadingInternal(t *testing.T) {
+	intel, errs := ipintel.Load(ipintel.Config{})
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	p := rehearsed(t, "  - {name: unknown, when: 'ip.private && !ip.internal', then: block}\n")
+	for address, readings := range map[string]int{"fd00::5efe:45.9.20.7": 2, "fd00::1": 0} {
+		for _, internal := range []bool{true, false} {
+			f := recordedFacts(0)
+			f.IP = policy.IP{Addr: netip.MustParseAddr(address), Private: true, Internal: internal}
+			lookingUp(intel, time.Now())(f)
+			if len(f.IP.Readings) != readings || f.IP.Internal != internal {
+				t.Fatalf("%s: %+v", address, f.IP)
+			}
+			for i, r := range f.IP.Readings {
+				if r.Internal != (internal && i == 0) {
+					t.Errorf("%s: reading %s is internal: %v", address, r.Address, r.Internal)
+				}
+			}
+			if blocked := p.Decide(f).Action == policy.Block; blocked == internal {
+				t.Errorf("%s, internal %v: blocked %v", address, internal, blocked)
+			}
+		}
+	}
+}
+
+// `policy explain` takes an address as the gate does.
+func TestExplainedAddressHasAReadingThatIsInternal(t *testing.T) {
+	intel, errs := ipintel.Load(ipintel.Config{})
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	c := &config.Config{Internal: []netip.Prefix{netip.MustParsePrefix("fd00::/16")}}
+	ip, err := ipFacts(c, intel, netip.MustParseAddr("fd00::5efe:45.9.20.7"), time.Now())
+	if err != nil || !ip.Internal || len(ip.Readings) != 2 || !ip.Readings[0].Internal || ip.Readings[1].Internal {
+		t.Errorf("%+v %v", ip, err)
 	}
 }
 
