@@ -153,7 +153,7 @@ func (d *Desk) check(ctx context.Context, digest Digest, p authn.Person) (Ticket
 		return Ticket{}, ErrWrongPerson
 	}
 	if !t.NewAccount {
-		// An address that was given to somebody else does not bring the tickets
+		// An address that was given to another person does not bring the tickets
 		// of its first owner along, nor a provider account that claims it.
 		other, err := d.store.OtherAccount(ctx, p.Email, p.Subject)
 		switch {

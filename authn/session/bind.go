@@ -51,8 +51,8 @@ type bindClaim struct {
 // begin again, which the tool's host does by itself.
 var ErrBindExpired = errors.New("the hand-off was begun too long ago")
 
-// OpenBind reads a bind, whoever brings it. What was not sealed by a host of ours is
-// ErrHandoff; what is older than a sign-in takes is ErrBindExpired.
+// OpenBind reads a bind. It does not check which browser brings it. A bind that no host of
+// ours has sealed is ErrHandoff; one that is older than a sign-in takes is ErrBindExpired.
 func (m *Manager) OpenBind(ctx context.Context, bind string) (Begun, error) {
 	var c bindClaim
 	if len(bind) > maxBind {

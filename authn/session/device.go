@@ -11,10 +11,10 @@ import (
 	"github.com/gorilla/securecookie"
 )
 
-// The device cookie says that this is the browser of last time, whoever signs in with
-// it. It is nobody's proof: it opens nothing, and is only compared. It lives on the
+// The device cookie says that this is the browser of last time, whichever person signs in
+// with it. It proves no identity: it opens nothing, and is only compared. It lives on the
 // sign-in host, outlives signing out, and holds a random id and when it was sealed,
-// under keys of its own. Nobody can make up one; whoever copies one is that device.
+// under keys of its own. An attacker cannot make one up; one who copies it is that device.
 //
 // What others see of it is [Manager.Device]'s handle, a digest of the id: facts and
 // audit records do not hold what would make a browser pass for another one.

@@ -25,7 +25,7 @@ import (
 // The code is in the body of a POST, never in a URL. One that leaks all the same is of
 // no use in another browser, which lacks the nonce, nor from another network, nor on
 // another host, nor a second time, nor a minute later. Nor can a code that was made
-// for an attacker's session be slipped to somebody.
+// for an attacker's session be slipped to another person.
 //
 // A code is sealed like a bind: what it is for, and whose, is known before anything is
 // spent. What is single-use is a key in it, under which the session is kept.
