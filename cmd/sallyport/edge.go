@@ -136,9 +136,9 @@ func (a *app) redirectServer() (*edge.Server, error) {
 // ceremonyLimits bounds how often something may be tried at the sign-in pages. Each attempt is counted once, for the narrowest
 // that is known of who makes it, so that nobody spends what belongs to others.
 type ceremonyLimits struct {
-	clients  *edge.AddressLimiter  // nobody is signed in
-	sessions *edge.Limiter[string] // somebody is, and has not proven yet that it is them
-	accounts *edge.AccountLimiter  // somebody has
+	clients  *edge.AddressLimiter  // of requests without a session
+	sessions *edge.Limiter[string] // of sessions without a passkey assertion
+	accounts *edge.AccountLimiter  // of people with a verified session
 	logouts  *edge.AddressLimiter  // messages of the OpenID provider
 }
 

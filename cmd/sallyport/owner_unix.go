@@ -9,7 +9,7 @@ import (
 )
 
 // sameOwner gives a file the owner that another one has: root replaces a file that the
-// proxy, as somebody else, has to be able to read.
+// proxy, as another user, has to be able to read.
 func sameOwner(f *os.File, as os.FileInfo) error {
 	want, ok := as.Sys().(*syscall.Stat_t)
 	if !ok || os.Geteuid() != 0 {

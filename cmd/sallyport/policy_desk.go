@@ -23,8 +23,7 @@ import (
 	"sallyport/proxy/edge"
 )
 
-// policyDesk is through which every new policy comes, whoever wants it: the file that
-// changed, SIGHUP, or a command.
+// policyDesk serialises policy changes from the file watcher, SIGHUP and `policy apply`.
 type policyDesk struct {
 	mu     sync.Mutex     // one change at a time
 	loaded *config.Config // what is in force
@@ -213,8 +212,8 @@ func (f policyFiles) Reload() error {
 	return nil
 }
 
-// readPolicy reads one byte more than a policy may have, for it to be refused by. Opening a
-// pipe waits for whoever writes to it, with everything that waits for this: it is no policy.
+// readPolicy reads one byte more than a policy may have, so that one that is too long is refused.
+// A FIFO is no policy: opening it would block until another process writes to it.
 func readPolicy(name string) ([]byte, error) {
 	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -265,8 +264,8 @@ const (
 	maxPolicyWait = 10 * time.Minute
 )
 
-// answerPolicyRequest takes one request. The file is the business of whoever asks: they
-// may write it, and this process as a rule may not.
+// answerPolicyRequest takes one request. The command that asks writes the file: it may, and
+// this process as a rule may not.
 func (a *app) answerPolicyRequest(ctx context.Context) error {
 	r, err := a.store.TakePolicyRequest(ctx)
 	if err != nil {

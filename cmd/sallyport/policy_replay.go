@@ -54,7 +54,7 @@ type replayReport struct {
 	Verified bool   `json:"verified"`
 	Unsigned int64  `json:"unsigned"` // records after the last checkpoint: whole, but not proven
 	*replayResult
-	People   []rehearse.Person  `json:"people"` // whom something changes for
+	People   []rehearse.Person  `json:"people"` // those for whose requests the verdict changes
 	Examples []rehearse.Example `json:"examples"`
 }
 

@@ -28,7 +28,7 @@ func (h *rosterHolder) set(r config.Roster) (before config.Roster) {
 
 func (h *rosterHolder) complete(p authn.Person) authn.Person { return h.now.Load().Complete(p) }
 
-// useRoster brings a roster into force: for whoever signs in from now on, and for the sessions that
+// useRoster brings a roster into force: for people who sign in from now on, and for the sessions that
 // exist, of which the store has only what the provider said. If the store does not answer, requests are judged by the new
 // roster all the same, and open streams as soon as it does.
 func (a *app) useRoster(ctx context.Context, r config.Roster) {

@@ -117,11 +117,11 @@ type Behavior struct {
 	Household                 int // bits of the IPv6 network that one household has
 }
 
-// PolicyGuard says when a new policy is refused for whom it would lock out.
+// PolicyGuard says how many people a new policy may lock out before it is refused.
 type PolicyGuard struct {
 	MaxNewlyBlocked float64 // share of the people, 0 to 1
 	MaxNewlyAllowed float64 // share of the people who may be let through or asked less, 0 to 1
-	BreakGlassGroup string  // of whom it may block nobody; "": there is none
+	BreakGlassGroup string  // a new policy may block no member of it; "": there is no such group
 	Days            int     // how far back recorded decisions count
 }
 

@@ -11,7 +11,7 @@ type DataRequest struct {
 	Seq     int64 // given by the store
 	At      time.Time
 	By      string
-	Forced  bool              // what the sources hold is meant, whoever it locks out
+	Forced  bool              // the operator means what the sources hold, even where it locks people out
 	Sources map[string]string // the hash of the content of each, by name
 }
 

@@ -9,7 +9,7 @@ import (
 	"sallyport/authn"
 )
 
-// PolicyVersion is what became of one policy that somebody wanted in force.
+// PolicyVersion is what became of one policy that an operator wanted in force.
 type PolicyVersion struct {
 	Seq     int64 // given by the store
 	At      time.Time
@@ -102,7 +102,7 @@ const (
 	RequestRefused = "refused"
 )
 
-// requestsKept is how long answers stay, for whoever looks late.
+// requestsKept is how long answers stay, for a command that reads them late.
 const requestsKept = 24 * time.Hour
 
 // AddPolicyRequest stores r and returns its number.
