@@ -118,7 +118,7 @@ func (l *linter) in(i int, n *yaml.Node, offset int, f Finding) {
 	l.at(line, column, f)
 }
 
-// untested finds rules that match in no test: whoever breaks one will not notice.
+// untested finds rules that match in no test: a person who breaks one will not notice.
 func (l *linter) untested() {
 	for i, c := range l.coverage {
 		if c.Matched == 0 {

@@ -118,7 +118,7 @@ func mentionsZZ(l *linter, p *expr.Program) bool {
 var knowns = map[string]string{"seen": "seen.known", "travel": "travel.known", "address": "address.known", "device": "device.known",
 	"activity": "activity.known", "browser": "browser.timezone_known", "handoff": "handoff.known"}
 
-// behaviour finds conditions on somebody's history that hold because there is none, and policies in
+// behaviour finds conditions on a person's history that hold because there is none, and policies in
 // which an unreadable history passes.
 func (l *linter) behaviour() {
 	for _, p := range l.parts() {

@@ -21,7 +21,7 @@ type Idle struct {
 
 // idle reports the rules that can do nothing. To find them takes reasoning about all requests,
 // and that is the business of package policy/prove, for which `invariants:` are proven too: it
-// stands above this package, so whoever lints hands it in.
+// stands above this package, so the caller of the linter hands it in.
 func (l *linter) idle(find func(*Policy) ([]Idle, error)) {
 	if find == nil {
 		return

@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// newcomers finds rules that refuse everybody's first passkey. To somebody who was never let through
-// everything is new, and while enrolling a step-up stands: who has no passkey cannot answer it.
+// newcomers finds rules that refuse the first passkey of every new person. For a person who was never let
+// through everything is new, and a step-up cannot be answered while enrolling: there is no passkey yet.
 //
-// It is tried rather than reasoned about: somebody new enrols, from a network that nobody has anything
-// against, and so does somebody who has been there for a year. What stands in the way of the
+// The linter tries it: a new person enrols, from a network that no source or rule objects to, and so does
+// a person who has been there for a year. What stands in the way of the
 // first alone does so because they are new.
 func (l *linter) newcomers() {
 	veteran := testFacts()

@@ -56,7 +56,7 @@ func (q question) public() Question {
 	return Question{q.maxAge, attested || slices.Contains(q.require, requireDeviceBound), attested, q.here, q.browser}
 }
 
-// asks is what the rule asks of everybody. When a question comes again at a drawn
+// asks is what the rule asks of every person. When a question comes again at a drawn
 // time, that is as good as never: who reasons about all requests must not count on it.
 func (r *rule) asks() question {
 	q := question{maxAge: r.maxAge, require: r.require, here: r.reads.network, browser: r.reads.browser}
@@ -92,7 +92,7 @@ func (p *Policy) Model() Model {
 	return m
 }
 
-// Asked is [Policy.Decide] as for somebody whose assertion answers nothing: every question
+// Asked is [Policy.Decide] as for a person whose assertion answers nothing: every question
 // that is asked stands.
 func (p *Policy) Asked(f *Facts) Decision {
 	q := *p
@@ -124,7 +124,7 @@ func (m *Model) Range(fact string) (least, most int64, ok bool) {
 // Possible reports whether a fact (or an entry of it) can have this value at all.
 func (m *Model) Possible(fact, value string) bool { return m.policy.words.check(fact, value) == nil }
 
-// Ordinary returns what a test of this session.level begins with: somebody whom nothing speaks against.
+// Ordinary returns what a test of this session.level begins with: a person that no fact speaks against.
 func (m *Model) Ordinary(level string) Facts {
 	f := testFacts()
 	if level != f.Session.Level {

@@ -19,7 +19,7 @@ type bucket uint32
 
 func bucketOf(m moment) bucket { return bucket(m / moment(bucketLen/time.Second)) }
 
-// buckets says in which five minutes of the last 48 hours somebody did something: a
+// buckets says in which five minutes of the last 48 hours a person did something: a
 // ring of bits, of which those of last-575 to last mean something and the others are 0.
 type buckets struct {
 	bits    [words]uint64

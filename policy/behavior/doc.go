@@ -1,11 +1,11 @@
-// Package behavior compares what somebody does now with what was seen before: from
+// Package behavior compares what a person does now with what was seen before: from
 // how many countries and networks they connect, how fast they would have had to
 // travel, who else uses their address and their device, when they last took a break,
 // and whether their browser's clock is that of their address.
 //
 // A [Tracker] keeps what these questions need of each person in memory, one or two
 // kilobytes, and answers from there: [Tracker.Assess] asks no store and takes no
-// lock that everybody shares. [Tracker.Record] remembers a visit once it is judged, and
+// lock that all requests share. [Tracker.Record] remembers a visit once it is judged, and
 // [Tracker.Active] that somebody did something themselves; both only queue what is to be
 // written. [Tracker.Run] loads history, writes, learns of what other processes saw, and forgets.
 // Every signal is a pure function of what is remembered and of the time, in a file of its own.

@@ -111,11 +111,11 @@ type part struct {
 	sync.RWMutex
 	people map[authn.Subject]*person
 	dirty  map[authn.Subject]struct{}
-	// evicted is set when somebody had to leave: a stranger may be somebody who is known.
+	// evicted is set when a person had to leave: an unknown person may then be a known one.
 	evicted bool
 }
 
-// memory is everybody.
+// memory is what is kept of all people.
 type memory struct {
 	seed  maphash.Seed
 	limit int64
@@ -132,9 +132,9 @@ func newMemory(people int) *memory {
 	return m
 }
 
-// person returns s's, making one if there is none. p is theirs, and locked. At the bound somebody
-// of the same part has to leave: whoever was not seen for longest, and has nothing that
-// the store does not have.
+// person returns the entry of s, and makes one if there is none. p is its part, and locked. At the
+// bound, the person of that part who was not seen for longest leaves, if the store has all that is
+// known of them.
 func (m *memory) person(p *part, s authn.Subject) *person {
 	if one := p.people[s]; one != nil {
 		return one

@@ -19,7 +19,7 @@ type trace struct {
 const maxTraces = 64
 
 // note adds a trace to those of the last day. At the bound one makes room that no count would
-// miss: whoever is turned away is noted too, and must not get in by coming from so many
+// miss: a person who is turned away is noted too, and must not get in by coming from so many
 // networks that the country or the provider of the person whose session they have is forgotten.
 func note(list []trace, t trace) []trace {
 	for i := range list {

@@ -34,7 +34,7 @@ func (c crowd) people(me uint64, now moment) (n int64) {
 	return n
 }
 
-// add notes that somebody was let through.
+// add notes that a person was let through.
 func (c crowd) add(who uint64, at moment) crowd {
 	switch {
 	case c.one.what == who:
@@ -106,7 +106,7 @@ func (c *crowds) people(where, me uint64, now moment) int64 {
 	return p.m[where].people(me, now)
 }
 
-// add notes that somebody was let through there. At the bound, the place makes room that was
+// add notes that a person was let through there. At the bound, the place makes room that was
 // not used for longest of a few picked at random, as Go's maps are walked from
 // anywhere.
 func (c *crowds) add(where, who uint64, at moment) {

@@ -33,7 +33,7 @@ type Sighting struct {
 	Session string
 }
 
-// Activity is one hour of what somebody did themselves: bit 0 is its first five minutes.
+// Activity is one hour of what a person did themselves: bit 0 is its first five minutes.
 type Activity struct {
 	Subject authn.Subject
 	Hour    int64 // since 1970

@@ -32,11 +32,11 @@ type Config struct {
 	// Household is how many bits the IPv6 network of one household has, 48 to 64; 56. Providers hand out a /56, and
 	// with it 256 networks that one home can put its people into.
 	Household int
-	// Retention is how long places and devices stay somebody's; 400 days. Not below 30.
+	// Retention is how long places and devices stay a person's own; 400 days. Not below 30.
 	Retention time.Duration
 	// RawAddresses is how long addresses are stored as such. 0: never.
 	RawAddresses time.Duration
-	// People is about how many people are kept in memory; 100,000. Beyond that whoever was not
+	// People is about how many people are kept in memory; 100,000. Beyond that the person who was not
 	// seen for longest, of some hundred, leaves it, and is not known (policy.Seen.Known is false) until read
 	// again, which their next request sets off.
 	People int
@@ -261,7 +261,7 @@ func (t *Tracker) remember(s *Sighting, now moment, row uint64) (fresh bool) {
 	return fresh
 }
 
-// Active notes that somebody did something themselves. In five minutes in which they
+// Active notes that a person did something themselves. In five minutes in which they
 // already did, it takes a shared lock and nothing else.
 func (t *Tracker) Active(s authn.Subject, at time.Time) {
 	if s.IsZero() {

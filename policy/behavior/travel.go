@@ -16,7 +16,7 @@ const (
 	shortestKm = 50
 )
 
-// stop is a point at which somebody was let through. Coordinates are in 1/10,000 of a
+// stop is a point at which a person was let through. Coordinates are in 1/10,000 of a
 // degree, 11 m, so that what comes back from a store is what was put into it.
 type stop struct {
 	at       int64 // microseconds since 1970

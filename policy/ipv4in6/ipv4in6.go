@@ -155,7 +155,7 @@ func shared(a netip.Addr) bool {
 	return compatible.Contains(a) || translated.Contains(a) || nat64.Contains(a) || localNAT64.Contains(a) || teredo.Contains(a) || oldTeredo.Contains(a)
 }
 
-// public reports whether an IPv4 address can be somebody's on the Internet.
+// public reports whether an IPv4 address can belong to a host on the Internet.
 func public(a netip.Addr) bool {
 	return a.IsGlobalUnicast() && !a.IsPrivate() && !cgnat.Contains(a) && !thisHost.Contains(a)
 }

@@ -102,7 +102,7 @@ func (s *solver) breaks(v policy.Invariant, f *policy.Facts) bool {
 	}
 }
 
-// meant reports whether a request is one that the invariant is about: access by somebody verified,
+// meant reports whether a request is one that the invariant is about: access by a verified person,
 // unless its condition speaks of these.
 func (s *solver) meant(v policy.Invariant, f *policy.Facts) bool {
 	reads := v.When.Reads()
