@@ -25,7 +25,7 @@ type Behavior interface {
 	// Record remembers a visit and what was decided about it. Only what was allowed
 	// becomes somebody's normal place.
 	Record(v behavior.Visit, action policy.Action)
-	// Active notes that somebody did something themselves.
+	// Active notes that a person did something themselves.
 	Active(s authn.Subject, at time.Time)
 	// Known reports whether the history can be read.
 	Known() bool
@@ -157,7 +157,7 @@ func (n notes) due(k noteKey, now time.Time) bool {
 	return pass(last, now)
 }
 
-// pass lets one through in noteEvery, and whoever comes after the clock was set back.
+// pass lets one visit through in noteEvery, and the first after the clock was set back.
 func pass(last *atomic.Int64, now time.Time) bool {
 	was := last.Load()
 	if since := now.UnixNano() - was; was != 0 && since >= 0 && since < int64(noteEvery) {
@@ -170,7 +170,7 @@ func pass(last *atomic.Int64, now time.Time) bool {
 // for each session, address and action. A memo remembers it first, so that all other
 // requests cost two loads.
 //
-// Sallyport's own pages let nobody through: what is allowed there is no more than asking
+// Sallyport's own pages let no request through: what is allowed there is no more than asking
 // for the proof, and is remembered as that. Otherwise a look at the passkey page would
 // make a country somebody's own.
 func (g *Gate) note(r *http.Request, v *Verdict, action policy.Action) {
@@ -196,7 +196,7 @@ func (g *Gate) note(r *http.Request, v *Verdict, action policy.Action) {
 	}
 }
 
-// human reports whether somebody did this themselves: a navigation that they brought
+// human reports whether a person did this themselves: a navigation that they brought
 // about, not what a page loads, polls, or reloads by itself.
 func human(r *http.Request) bool {
 	if !portal.Navigation(r) {

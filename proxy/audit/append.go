@@ -49,7 +49,7 @@ func (l *Log) Record(ctx context.Context, rec Record) (incident string, err erro
 	return l.repeats.first(ctx, k, rec, t)
 }
 
-// Append is Record for who tells nobody an incident.
+// Append is Record for callers that show the incident to no person.
 func (l *Log) Append(ctx context.Context, rec Record) error {
 	_, err := l.Record(ctx, rec)
 	return err
@@ -75,7 +75,7 @@ func summary(r Record, over *bucketKey) ([]byte, error) {
 	return encodeWithin(&r, briefCuts)
 }
 
-// write makes rec a line, whoever has caused it.
+// write makes rec a line. It does not look at the budget.
 func (l *Log) write(ctx context.Context, rec Record) error {
 	if s := l.sick.Load(); s != nil {
 		return s.err

@@ -32,7 +32,7 @@ const (
 	unverifiedRisk class = "high_risk_unverified"
 )
 
-// always are the events that are a line each, whoever causes them: what gives or takes
+// always are the events that are a line each, in any class: what gives or takes
 // a credential, a session or a policy. All of them need more than a request: a sign-in at the provider,
 // a ticket, a hand-off code, an assertion, a signed token, or the machine. An event that is not named
 // here is in the budget: who adds one, and does not think of it, adds no way to fill the disk.

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// A run is records that say the same: one line, and a count. Whoever works all day, and
-// whoever knocks all night, must not fill the disk.
+// A run is records that say the same: one line, and a count. A person who works all day, and
+// a stranger who tries all night, must not fill the disk.
 
 const shards = 64
 
@@ -34,7 +34,7 @@ type run struct {
 	key  Same
 	sum  uint64
 	body []byte // of its counts
-	// incident is the first record's; whoever is refused again is told the same one.
+	// incident is the first record's; a person who is refused again is told the same one.
 	incident string
 	terms
 	began, wrote time.Time
@@ -105,7 +105,7 @@ func (r *repeats) again(k *Same) (incident string, known bool, err error) {
 	return "", false, nil
 }
 
-// first makes rec the first record of the run k, or one more of it if somebody was
+// first makes rec the first record of the run k, or one more of it if another request was
 // faster, and returns the incident of the first.
 func (r *repeats) first(ctx context.Context, k Same, rec Record, t terms) (incident string, err error) {
 	sum, s := r.of(&k)

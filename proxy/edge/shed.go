@@ -25,8 +25,8 @@ type ShedConfig struct {
 	// admitted, and from MemoryFull (0.95) up none, and no connection either: what is newest and unproven goes first.
 	Memory                 func() float64
 	MemoryHigh, MemoryFull float64
-	// Known reports whether a request comes from somebody who has proven who they are. It is asked only
-	// when memory is short. Nil: nobody has.
+	// Known reports whether a request comes from a person with a verified session. It is asked only
+	// when memory is short. Nil: no request does.
 	Known func(*http.Request) bool
 }
 

@@ -36,7 +36,7 @@ func (p *Portal) next(trip journey) string {
 	return p.origin + journey{to: trip.to, bind: trip.bind}.page("handoff")
 }
 
-// crossing is a hand-off that somebody asks for.
+// crossing is a hand-off that a browser asks for.
 type crossing struct {
 	judgement Judgement
 	begun     session.Begun
@@ -117,7 +117,7 @@ func topLevel(r *http.Request) bool {
 	return mode == "navigate" && dest == "document"
 }
 
-// handoffPage takes somebody with a verified session over to a tool's host. It asks
+// handoffPage takes a person with a verified session over to a tool's host. It asks
 // first where the tool was opened from a network that is not the one they are on.
 func (p *Portal) handoffPage(w http.ResponseWriter, r *http.Request, v Visit) error {
 	if !topLevel(r) {
@@ -221,7 +221,7 @@ func (p *Portal) handoffMake(w http.ResponseWriter, r *http.Request, v Visit) er
 	return nil
 }
 
-// handoffDenied is for somebody who did not open the tool. No code was made.
+// handoffDenied is for a person who did not open the tool. No code was made.
 func (p *Portal) handoffDenied(w http.ResponseWriter, r *http.Request, v Visit) error {
 	r.Body = http.MaxBytesReader(w, r.Body, 16<<10)
 	trip, err := p.journey(r.PostFormValue("return_to"), r.PostFormValue("bind"), "")
@@ -345,8 +345,8 @@ func alreadyIn(j Judgement, v Visit) bool {
 	return j.Session.Level() == authn.Verified && (handedTo == "" || handedTo == v.Browser().Family)
 }
 
-// handoffLink answers an address as they were before codes left the URL, and whoever
-// opens the callback by hand.
+// handoffLink answers addresses from before codes left the URL, and a callback that a
+// person opens by hand.
 func (p *Portal) handoffLink(http.ResponseWriter, *http.Request, Visit) error {
 	return &Refusal{Status: 400, Code: "handoff_failed", Title: "That sign-in link does not work any more",
 		Text: []string{"Signing in does not use such links. Open the tool again: you will be signed in on the way."},
@@ -373,7 +373,7 @@ func (p *Portal) overToSignOut(w http.ResponseWriter, _ *http.Request, _ Visit) 
 	return nil
 }
 
-// send takes somebody over to a page of the sign-in host. On another host than the
+// send takes a browser over to a page of the sign-in host. On another host than the
 // sign-in host it also starts a hand-off, so that they come back with a session there.
 func (p *Portal) send(w http.ResponseWriter, r *http.Request, v Visit, page, back string, causes []policy.Cause, again bool) error {
 	j := journey{to: returnTo{v.Origin(), back}, causes: causes}

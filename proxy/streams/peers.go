@@ -33,7 +33,7 @@ func (p *peers) told() {
 	}
 }
 
-// wait returns when everybody was told.
+// wait returns when every peer was told.
 func (p *peers) wait() {
 	if p != nil {
 		<-p.all

@@ -129,7 +129,7 @@ func withhold(h http.Header) {
 }
 
 // clearLess leaves of Clear-Site-Data what concerns the tool's own origin. "cookies", and "*" with it,
-// is about the registrable domain: one answer would sign everybody out everywhere. What is not known
+// is about the registrable domain: one answer would sign the person out everywhere. What is not known
 // here may be as wide.
 func clearLess(h http.Header) {
 	var kept []string

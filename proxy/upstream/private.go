@@ -34,7 +34,7 @@ func keepPrivate(h http.Header) {
 }
 
 // privately returns the directives of Cache-Control without those that let a shared
-// cache store the answer, and with private unless nobody may store it at all.
+// cache store the answer, and with private unless no cache may store it at all.
 //
 // private="Set-Cookie" is about one field and leaves the rest to all. A cache that knows
 // must-understand ignores the no-store beside it (RFC 9111 section 5.2.2.3), so that it does not count.
