@@ -127,6 +127,44 @@ func TestSignOutEndsEverythingAfterAConfirmation(t *testing.T) {
 	}
 }
 
+// A provider that still knows the last person signs them in again unasked: after a
+// sign-out it is to ask who it is, until somebody is signed in.
+func TestNextSignInAfterSignOutAsksWho(t *testing.T) {
+	g := newRig(t)
+	b := g.enrolled("alice", home)
+	prompt := func() string {
+		to, err := url.Parse(b.toProvider(treasury + "/").location())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return to.Query().Get("prompt")
+	}
+	if a := b.submit(login+"/.sallyport/sign-out", nil); a.StatusCode != 200 {
+		t.Fatal(a.StatusCode)
+	}
+	if got := prompt(); got != "select_account" {
+		t.Errorf("prompt=%q", got)
+	}
+	b.get(b.provider(b.toProvider(treasury+"/"), "alice"))
+	b.cookies["login.example.test"][g.sessions.CookieName()] = "" // over without a sign-out
+	if got := prompt(); got != "" {
+		t.Errorf("after a sign-in prompt=%q", got)
+	}
+}
+
+// What is odd about a provider's answer is in the record of the sign-in.
+func TestSignInRecordHasTheProvidersQuirks(t *testing.T) {
+	g := newRig(t)
+	g.idp.Reshape(func(c map[string]any) { delete(c, "groups") })
+	b := g.browser(home)
+	a := b.toProvider(treasury + "/")
+	g.ledger.reset()
+	b.get(b.provider(a, "alice"))
+	if recs := g.ledger.take(); len(recs) != 1 || recs[0].Event != "sign_in" || recs[0].Detail["notices"] != signin.NoticeGroupsAbsent {
+		t.Errorf("records %s", jsonText(recs))
+	}
+}
+
 // Revoked by somebody else, at the next request.
 func TestAttackRevokedCookie(t *testing.T) {
 	g := newRig(t)
@@ -210,6 +248,11 @@ func TestAttackRefusedSignIns(t *testing.T) {
 				t.Fatalf("%d, session %q", page.StatusCode, b.session(login))
 			}
 			recs := g.ledger.take()
+			// A token with a good signature says whom it was about; a forged one is believed in nothing.
+			subject := map[string]string{signin.CodeTokenNonce: "alice", signin.CodeEmailUnverified: "alice"}[c.code]
+			if d := recs[0].Detail; d["issuer"] != g.idp.Issuer() || d["subject"] != subject || d["why"] == "" {
+				t.Errorf("detail %q, want subject %q", d, subject)
+			}
 			if len(recs) != 1 || recs[0].Event != "sign_in_failed" || recs[0].Detail["code"] != c.code || !strings.Contains(page.body, recs[0].Incident) {
 				t.Errorf("records %s", jsonText(recs))
 			}

@@ -2,7 +2,9 @@ package authntest
 
 import (
 	"context"
+	"crypto"
 	"embed"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"html/template"
@@ -38,6 +40,7 @@ type IdPClient struct {
 	RedirectURIs           []string
 	PostLogoutRedirectURIs []string
 	BackchannelLogoutURI   string
+	Key                    crypto.PublicKey // private_key_jwt; instead of a secret
 }
 
 // IdPConfig is what [NewIdP] needs.
@@ -50,6 +53,8 @@ type IdPConfig struct {
 	Algorithm      string       // ES256 (default), RS256, PS256 or EdDSA
 	CountriesClaim string       // default "country"
 	MinimalIDToken bool         // e-mail, groups and countries from userinfo only
+	ClientAuth     []string     // the only ways of client authentication; default client_secret_basic and client_secret_post
+	NoIss          bool         // no iss parameter, promised or sent, as with most providers
 	HTTPClient     *http.Client // makes back-channel logout calls
 	Now            func() time.Time
 	Logger         *slog.Logger
@@ -74,7 +79,12 @@ type IdP struct {
 	people   []IdPPerson
 	faults   map[IdPFault]bool
 	edit     func(claims map[string]any)
-	keys     []idpKey // newest first; the newest signs
+	reshape  func(claims map[string]any) // of ID tokens and userinfo alike
+	refusal  *oauthError                 // answers every authorization request
+	asked    url.Values                  // the newest authorization request
+	oddKeys  []json.RawMessage           // published besides the keys that sign
+	used     map[string]bool             // jti of client assertions
+	keys     []idpKey                    // newest first; the newest signs
 	codes    map[string]*idpGrant
 	refresh  map[string]*idpGrant
 	access   map[string]*idpGrant
@@ -119,7 +129,7 @@ func NewIdP(cfg IdPConfig) (*IdP, error) {
 	p := &IdP{
 		cfg: cfg, prefix: strings.TrimSuffix(issuer.Path, "/"), mux: http.NewServeMux(), pages: pages,
 		now: cfg.Now, log: cfg.Logger, people: slices.Clone(cfg.People), faults: map[IdPFault]bool{},
-		keys: []idpKey{key}, codes: map[string]*idpGrant{}, refresh: map[string]*idpGrant{}, access: map[string]*idpGrant{},
+		keys: []idpKey{key}, used: map[string]bool{}, codes: map[string]*idpGrant{}, refresh: map[string]*idpGrant{}, access: map[string]*idpGrant{},
 		stopping: make(chan struct{}),
 	}
 	p.routes()
@@ -135,6 +145,7 @@ func (p *IdP) routes() {
 		"POST /token":                           p.token,
 		"GET /userinfo":                         p.userinfo,
 		"POST /userinfo":                        p.userinfo,
+		"POST /graph/me/getMemberObjects":       p.memberObjects,
 		"GET /end-session":                      p.endSession,
 		"POST /end-session":                     p.endSession,
 		"GET /style.css": func(w http.ResponseWriter, r *http.Request) {

@@ -42,11 +42,14 @@ func (p *IdP) discovery(w http.ResponseWriter, _ *http.Request) {
 		"subject_types_supported":                        []string{"public"},
 		"id_token_signing_alg_values_supported":          []string{string(p.signingKey().alg)},
 		"scopes_supported":                               []string{"openid", "email", "profile", "groups", "offline_access"},
-		"token_endpoint_auth_methods_supported":          []string{"client_secret_basic", "client_secret_post"},
+		"token_endpoint_auth_methods_supported":          p.authMethods(),
 		"code_challenge_methods_supported":               []string{"S256"},
 		"authorization_response_iss_parameter_supported": true,
 		"backchannel_logout_supported":                   true,
 		"backchannel_logout_session_supported":           true,
+	}
+	if p.cfg.NoIss {
+		delete(doc, "authorization_response_iss_parameter_supported")
 	}
 	if p.has(FaultDocument) {
 		doc["issuer"] = elsewhere
@@ -71,6 +74,10 @@ var errNotOurs = errors.New("this application is not registered here")
 
 // checkAuthorize judges an authorization request and makes the grant it asks for.
 func (p *IdP) checkAuthorize(q url.Values) (*idpGrant, error) {
+	p.mu.Lock()
+	p.asked = q
+	refusal := p.refusal
+	p.mu.Unlock()
 	client, ok := p.client(q.Get("client_id"))
 	if !ok || !slices.Contains(client.RedirectURIs, q.Get("redirect_uri")) {
 		return nil, errNotOurs
@@ -84,6 +91,8 @@ func (p *IdP) checkAuthorize(q url.Values) (*idpGrant, error) {
 		return g, &oauthError{"invalid_scope", "openid is missing"}
 	case q.Get("code_challenge_method") != "S256" || len(g.challenge) != 43:
 		return g, &oauthError{"invalid_request", "PKCE with S256 is required"}
+	case refusal != nil:
+		return g, refusal
 	case slices.Contains(strings.Fields(q.Get("prompt")), "none"):
 		return g, &oauthError{"login_required", "nobody is signed in here between visits"}
 	}
@@ -162,7 +171,7 @@ func (p *IdP) callback(g *idpGrant, q, answer url.Values) string {
 	switch {
 	case p.has(FaultMixUpIss):
 		answer.Set("iss", elsewhere)
-	case !p.has(FaultNoIss):
+	case !p.has(FaultNoIss) && !p.cfg.NoIss:
 		answer.Set("iss", p.cfg.Issuer)
 	}
 	sep := "?"
@@ -200,7 +209,7 @@ func (p *IdP) SignIn(authURL, sub string) (*url.URL, error) {
 	q.Set("sub", sub)
 	g, err := p.checkAuthorize(q)
 	if e, ok := errors.AsType[*oauthError](err); ok {
-		return url.Parse(p.callback(g, q, url.Values{"error": {e.code}}))
+		return url.Parse(p.callback(g, q, url.Values{"error": {e.code}, "error_description": {e.text}}))
 	}
 	if err != nil {
 		return nil, err

@@ -1,8 +1,10 @@
 package authntest
 
 import (
+	"encoding/json"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -28,6 +30,8 @@ const (
 	FaultRefreshAsOther  IdPFault = "refresh-as-other" // a refresh answers with another person's ID token
 	FaultNoRefreshFacts  IdPFault = "no-refresh-facts" // a refresh answers without ID token
 	FaultInvalidClient   IdPFault = "invalid-client"
+	FaultRawBasic        IdPFault = "raw-basic" // the parts of HTTP Basic are compared without decoding them
+	FaultGroupsForbidden IdPFault = "groups-forbidden"
 	FaultUserinfoSub     IdPFault = "userinfo-sub"
 	FaultUserinfoDown    IdPFault = "userinfo-down"
 	FaultUserinfoEmail   IdPFault = "userinfo-email" // another address than the ID token's
@@ -103,6 +107,39 @@ func (p *IdP) EditIDToken(edit func(claims map[string]any)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.edit = edit
+}
+
+// Reshape lets a test turn the claims of ID tokens and userinfo into another provider's
+// from now on; nil for no change.
+func (p *IdP) Reshape(reshape func(claims map[string]any)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.reshape = reshape
+}
+
+// RefuseAuthorize makes every authorization request end with this error (RFC 6749
+// section 4.1.2.1); "" lets them through again.
+func (p *IdP) RefuseAuthorize(code, description string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.refusal = nil
+	if code != "" {
+		p.refusal = &oauthError{code, description}
+	}
+}
+
+// PublishKey adds a JWK, readable or not, in front of the keys that sign.
+func (p *IdP) PublishKey(jwk string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.oddKeys = append(p.oddKeys, json.RawMessage(jwk))
+}
+
+// Asked returns the parameters of the newest authorization request.
+func (p *IdP) Asked() url.Values {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.asked
 }
 
 func (p *IdP) has(f IdPFault) bool {

@@ -59,12 +59,15 @@ func (p *IdP) signingKey() idpKey {
 
 func (p *IdP) jwks(w http.ResponseWriter, _ *http.Request) {
 	p.mu.Lock()
-	var set jose.JSONWebKeySet
+	keys := make([]any, 0, len(p.oddKeys)+len(p.keys))
+	for _, k := range p.oddKeys {
+		keys = append(keys, k)
+	}
 	for _, k := range p.keys {
-		set.Keys = append(set.Keys, jose.JSONWebKey{Key: k.private.Public(), KeyID: k.id, Algorithm: string(k.alg), Use: "sig"})
+		keys = append(keys, jose.JSONWebKey{Key: k.private.Public(), KeyID: k.id, Algorithm: string(k.alg), Use: "sig"})
 	}
 	p.mu.Unlock()
-	writeJSON(w, http.StatusOK, set)
+	writeJSON(w, http.StatusOK, map[string]any{"keys": keys})
 }
 
 // Sign makes a JWT of any claims with the provider's current key. typ is the

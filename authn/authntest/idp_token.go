@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
 )
 
 const idpTokenLife = 5 * time.Minute
@@ -45,21 +46,61 @@ func (p *IdP) token(w http.ResponseWriter, r *http.Request) {
 	p.issue(w, g, r.PostForm.Get("grant_type") == "refresh_token")
 }
 
-// authenticate accepts client_secret_basic, or client_secret_post, never both.
+func (p *IdP) authMethods() []string {
+	if len(p.cfg.ClientAuth) > 0 {
+		return p.cfg.ClientAuth
+	}
+	return []string{"client_secret_basic", "client_secret_post"}
+}
+
+// authenticate accepts the ways that the provider advertises, never two at once.
 func (p *IdP) authenticate(r *http.Request) (IdPClient, bool) {
 	id, secret, basic := r.BasicAuth()
-	if basic { // both parts are form-encoded first: RFC 6749 section 2.3.1
+	if signed := r.PostForm.Get("client_assertion"); signed != "" {
+		return p.asserted(r.PostForm, signed, basic)
+	}
+	way := "client_secret_post"
+	if basic {
+		way = "client_secret_basic"
+	}
+	if !slices.Contains(p.authMethods(), way) {
+		return IdPClient{}, false
+	}
+	if basic && !p.has(FaultRawBasic) { // both parts are form-encoded first: RFC 6749 section 2.3.1
 		var err1, err2 error
 		id, err1 = url.QueryUnescape(id)
 		secret, err2 = url.QueryUnescape(secret)
 		if err1 != nil || err2 != nil || r.PostForm.Has("client_secret") {
 			return IdPClient{}, false
 		}
-	} else {
+	} else if !basic {
 		id, secret = r.PostForm.Get("client_id"), r.PostForm.Get("client_secret")
 	}
 	client, ok := p.client(id)
-	return client, ok && subtle.ConstantTimeCompare([]byte(secret), []byte(client.Secret)) == 1
+	return client, ok && client.Key == nil && subtle.ConstantTimeCompare([]byte(secret), []byte(client.Secret)) == 1
+}
+
+// asserted checks a client assertion (RFC 7523 section 3, Core section 9): each is good once.
+func (p *IdP) asserted(form url.Values, signed string, basic bool) (IdPClient, bool) {
+	client, ok := p.client(form.Get("client_id"))
+	if !ok || client.Key == nil || basic || form.Has("client_secret") ||
+		form.Get("client_assertion_type") != "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" {
+		return IdPClient{}, false
+	}
+	token, err := jwt.ParseSigned(signed, []jose.SignatureAlgorithm{jose.RS256, jose.PS256, jose.ES256, jose.ES384, jose.ES512, jose.EdDSA})
+	if err != nil {
+		return IdPClient{}, false
+	}
+	var c jwt.Claims
+	if token.Claims(client.Key, &c) != nil || c.Subject != client.ID || c.ID == "" || c.Expiry == nil ||
+		c.ValidateWithLeeway(jwt.Expected{Issuer: client.ID, AnyAudience: jwt.Audience{strings.TrimSuffix(p.cfg.Issuer, "/") + "/token"}, Time: p.now()}, 0) != nil {
+		return IdPClient{}, false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fresh := !p.used[c.ID]
+	p.used[c.ID] = true
+	return client, fresh
 }
 
 // redeemCode returns nil for a code that is unknown, old, used before, or
@@ -139,6 +180,7 @@ func (p *IdP) idClaims(g *idpGrant, person IdPPerson, access string, refreshed b
 	if !p.cfg.MinimalIDToken {
 		p.describe(claims, person)
 	}
+	p.shape(claims)
 	if refreshed && p.has(FaultRefreshAsOther) {
 		claims["sub"] = person.Sub + "-other"
 	}
@@ -151,6 +193,33 @@ func (p *IdP) describe(claims map[string]any, person IdPPerson) {
 	claims["email"], claims["email_verified"], claims["name"] = person.Email, person.Verified, person.Name
 	claims["groups"] = slices.Concat([]string{}, person.Groups)
 	claims[p.cfg.CountriesClaim] = slices.Concat([]string{}, person.Countries)
+}
+
+// shape turns claims into those of the provider that a test plays.
+func (p *IdP) shape(claims map[string]any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.reshape != nil {
+		p.reshape(claims)
+	}
+}
+
+// memberObjects answers as Microsoft Graph's /me/getMemberObjects does.
+func (p *IdP) memberObjects(w http.ResponseWriter, r *http.Request) {
+	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	p.mu.Lock()
+	g := p.access[token]
+	p.mu.Unlock()
+	if g == nil || g.ended {
+		writeJSON(w, http.StatusUnauthorized, map[string]any{"error": map[string]string{"code": "InvalidAuthenticationToken"}})
+		return
+	}
+	person, ok := p.Person(g.sub)
+	if !ok || p.has(FaultGroupsForbidden) {
+		writeJSON(w, http.StatusForbidden, map[string]any{"error": map[string]string{"code": "Authorization_RequestDenied"}})
+		return
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"@odata.context": "https://graph.microsoft.com/v1.0/$metadata#Collection(Edm.String)", "value": person.Groups})
 }
 
 // accessHash is at_hash: the left half of the hash that belongs to the signature
@@ -187,6 +256,7 @@ func (p *IdP) userinfo(w http.ResponseWriter, r *http.Request) {
 	}
 	claims := map[string]any{"sub": person.Sub}
 	p.describe(claims, person)
+	p.shape(claims)
 	if p.has(FaultUserinfoSub) {
 		claims["sub"] = person.Sub + "-other"
 	}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -52,19 +54,69 @@ func (c *claimSet) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// has reports whether the claim is there. null counts as absent.
-func (c claimSet) has(name string) bool {
-	v, ok := c[name]
-	return ok && !bytes.Equal(v, []byte("null"))
+// value returns the claim of that name or path, or nil if it is absent; null counts as
+// absent.
+//
+// A claim of exactly this name comes first, since Auth0 and Zitadel have names with dots
+// and slashes. Otherwise dots lead into objects (Keycloak's realm_access.roles), and a
+// number into a list (emails.0).
+func (c claimSet) value(path string) json.RawMessage {
+	if v, ok := c[path]; ok {
+		return present(v)
+	}
+	for i := range len(path) {
+		if path[i] != '.' {
+			continue
+		}
+		if v, ok := c[path[:i]]; ok {
+			return within(v, path[i+1:])
+		}
+	}
+	return nil
 }
+
+// within is value for the rest of a path.
+func within(v json.RawMessage, path string) json.RawMessage {
+	switch {
+	case len(v) > 0 && v[0] == '{':
+		var inner claimSet
+		if json.Unmarshal(v, &inner) != nil {
+			return nil
+		}
+		return inner.value(path)
+	case len(v) > 0 && v[0] == '[':
+		head, rest, deeper := strings.Cut(path, ".")
+		var all []json.RawMessage
+		i, err := strconv.Atoi(head)
+		if err != nil || json.Unmarshal(v, &all) != nil || i < 0 || i >= len(all) {
+			return nil
+		}
+		if deeper {
+			return within(all[i], rest)
+		}
+		return present(all[i])
+	}
+	return nil
+}
+
+func present(v json.RawMessage) json.RawMessage {
+	if bytes.Equal(v, []byte("null")) {
+		return nil
+	}
+	return v
+}
+
+// has reports whether the claim is there.
+func (c claimSet) has(path string) bool { return c.value(path) != nil }
 
 // text returns a string claim, or "" if it is absent.
 func (c claimSet) text(name string) (string, error) {
-	if !c.has(name) {
+	v := c.value(name)
+	if v == nil {
 		return "", nil
 	}
 	var s string
-	if err := json.Unmarshal(c[name], &s); err != nil {
+	if err := json.Unmarshal(v, &s); err != nil {
 		return "", fmt.Errorf("claim %q is not a string", name)
 	}
 	return s, checkText(name, s)
@@ -72,18 +124,19 @@ func (c claimSet) text(name string) (string, error) {
 
 // list returns a claim that may be one string or an array of strings; nil if absent.
 func (c claimSet) list(name string) ([]string, error) {
-	if !c.has(name) {
+	v := c.value(name)
+	if v == nil {
 		return nil, nil
 	}
 	var values []string
-	if c[name][0] == '"' {
+	if v[0] == '"' {
 		values = make([]string, 1)
-		if err := json.Unmarshal(c[name], &values[0]); err != nil {
+		if err := json.Unmarshal(v, &values[0]); err != nil {
 			return nil, fmt.Errorf("claim %q is not a string", name)
 		}
 	} else {
 		var some []*string // a null among the values would become "" otherwise
-		if err := json.Unmarshal(c[name], &some); err != nil || slices.Contains(some, nil) {
+		if err := json.Unmarshal(v, &some); err != nil || slices.Contains(some, nil) {
 			return nil, fmt.Errorf("claim %q is neither a string nor a list of strings", name)
 		}
 		for _, s := range some {
@@ -104,7 +157,7 @@ func (c claimSet) list(name string) ([]string, error) {
 // truth returns a boolean claim. Some providers send it as a string (Amazon
 // Cognito does); anything but exactly true or "true" is false.
 func (c claimSet) truth(name string) bool {
-	v := string(c[name])
+	v := string(c.value(name))
 	return v == "true" || v == `"true"`
 }
 
@@ -115,7 +168,7 @@ func (c claimSet) when(name string) (time.Time, error) {
 		return time.Time{}, nil
 	}
 	var n float64
-	if err := json.Unmarshal(c[name], &n); err != nil || n < 1 || n > 253402300799 { // year 9999
+	if err := json.Unmarshal(c.value(name), &n); err != nil || n < 1 || n > 253402300799 { // year 9999
 		return time.Time{}, fmt.Errorf("claim %q is not a date", name)
 	}
 	whole, frac := math.Modf(n)

@@ -7,6 +7,8 @@ import (
 	"time"
 	"unicode"
 
+	"golang.org/x/oauth2"
+
 	"sallyport/authn"
 )
 
@@ -64,14 +66,14 @@ func FuzzPerson(f *testing.F) {
 	} {
 		f.Add(seed, seed)
 	}
-	p := &Provider{cfg: Config{Issuer: "https://id.example", GroupsClaim: "groups", CountriesClaim: "country"}}
+	p := &Provider{cfg: Config{Issuer: "https://id.example", EmailClaim: "email", GroupsClaim: "groups", CountriesClaim: "country"}}
 	f.Fuzz(func(t *testing.T, idToken, userinfo string) {
 		var id, info claimSet
 		if json.Unmarshal([]byte(idToken), &id) != nil || json.Unmarshal([]byte(userinfo), &info) != nil {
 			return
 		}
 		_, _ = id.registered()
-		person, err := p.person(authn.Subject{Issuer: "https://id.example", ID: "a"}, id, info)
+		person, _, err := p.person(t.Context(), authn.Subject{Issuer: "https://id.example", ID: "a"}, info, answer{claims: id, token: &oauth2.Token{}})
 		if err != nil {
 			return
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"net/url"
 	"slices"
 	"time"
@@ -23,6 +24,11 @@ type metadata struct {
 	endSession string // endpoint, or ""
 	algorithms []string
 	issParam   bool // RFC 9207: answers always carry iss
+	offline    bool // the scope offline_access exists here
+
+	clientAuth  string       // how we prove ourselves at the token endpoint, as discovery names it
+	tokenClient *http.Client // calls the token endpoint
+	readable    *readableKeys
 
 	keys       oidc.KeySet // for tokens that the provider handed to us over TLS
 	logoutKeys oidc.KeySet // for tokens that strangers may send: fetches are rationed
@@ -87,7 +93,10 @@ func (p *Provider) Discover(ctx context.Context) error {
 		return nil // keep the keys that are cached
 	}
 	p.known.Store(m)
-	p.log.Info("OpenID provider discovered", "changed", old != nil, "algorithms", m.algorithms,
+	if !m.offline && slices.Contains(p.cfg.Scopes, "offline_access") {
+		p.log.Warn("the OpenID provider does not list the scope offline_access and may refuse it", "advice", refreshAdvice(m))
+	}
+	p.log.Info("OpenID provider discovered", "changed", old != nil, "client_auth", m.clientAuth, "algorithms", m.algorithms,
 		"userinfo", m.userinfo != "", "end_session", m.endSession != "", "iss_parameter", m.issParam)
 	return nil
 }
@@ -99,6 +108,8 @@ type document struct {
 	EndSession  string   `json:"end_session_endpoint"`
 	Algorithms  []string `json:"id_token_signing_alg_values_supported"`
 	AuthMethods []string `json:"token_endpoint_auth_methods_supported"`
+	AuthAlgs    []string `json:"token_endpoint_auth_signing_alg_values_supported"`
+	Scopes      []string `json:"scopes_supported"`
 	IssParam    bool     `json:"authorization_response_iss_parameter_supported"`
 }
 
@@ -112,21 +123,27 @@ func (p *Provider) discover(ctx context.Context) (*metadata, error) {
 	if err := errors.Join(found.Claims(&raw), found.Claims(&doc)); err != nil {
 		return nil, fmt.Errorf("discovery document: %w", err)
 	}
+	readable := &readableKeys{base: p.client.Transport, log: p.log}
+	keyClient := *p.client
+	keyClient.Transport = readable
 	m := &metadata{
+		readable: readable, offline: slices.Contains(doc.Scopes, "offline_access"),
 		raw: raw, userinfo: found.UserInfoEndpoint(), endSession: doc.EndSession, issParam: doc.IssParam,
 		oauth: oauth2.Config{ClientID: p.cfg.ClientID, ClientSecret: p.cfg.ClientSecret, Endpoint: found.Endpoint(),
 			RedirectURL: p.cfg.RedirectURL, Scopes: p.cfg.Scopes},
-		keys:       oidc.NewRemoteKeySet(oidc.ClientContext(context.Background(), p.client), doc.JWKS),
-		logoutKeys: oidc.NewRemoteKeySet(oidc.ClientContext(context.Background(), rationedClient(p.client)), doc.JWKS),
+		keys:       oidc.NewRemoteKeySet(oidc.ClientContext(context.Background(), &keyClient), doc.JWKS),
+		logoutKeys: oidc.NewRemoteKeySet(oidc.ClientContext(context.Background(), rationedClient(&keyClient)), doc.JWKS),
 	}
 	if err := p.checkEndpoints(m, doc); err != nil {
 		return nil, err
 	}
-	// The library's own detection tries one way and then the other, which burns
-	// the code when the first try is refused for another reason.
-	if m.oauth.Endpoint.AuthStyle, err = authStyle(p.cfg.ClientSecret, doc.AuthMethods); err != nil {
+	if m.oauth.Endpoint.AuthStyle, m.clientAuth, err = p.authStyle(doc.AuthMethods); err != nil {
 		return nil, err
 	}
+	if p.cfg.ClientKey != nil {
+		m.oauth.ClientSecret = "" // the assertion stands in its place
+	}
+	m.tokenClient = p.tokenClient(m.oauth.Endpoint.TokenURL, doc.AuthAlgs)
 	m.algorithms = []string{oidc.RS256} // the default, Core section 2
 	if len(doc.Algorithms) > 0 {
 		m.algorithms = slices.DeleteFunc(slices.Clone(asymmetric), func(a string) bool { return !slices.Contains(doc.Algorithms, a) })
@@ -166,20 +183,6 @@ func (p *Provider) checkEndpoints(m *metadata, doc document) error {
 		}
 	}
 	return nil
-}
-
-// authStyle picks how we authenticate at the token endpoint. An absent list
-// means client_secret_basic (Discovery section 3).
-func authStyle(secret string, methods []string) (oauth2.AuthStyle, error) {
-	switch {
-	case secret == "": // public client: client_id in the body
-		return oauth2.AuthStyleInParams, nil
-	case len(methods) == 0, slices.Contains(methods, "client_secret_basic"):
-		return oauth2.AuthStyleInHeader, nil
-	case slices.Contains(methods, "client_secret_post"):
-		return oauth2.AuthStyleInParams, nil
-	}
-	return 0, fmt.Errorf("the provider's token endpoint takes only %q; client_secret_basic or client_secret_post is needed", methods)
 }
 
 // lookAgain asks Run for a discovery soon. It never blocks.

@@ -61,7 +61,7 @@ func TestEndpointAnswers(t *testing.T) {
 		{userinfo, `{"error":"insufficient_scope"}`, 403, signin.CodeUnavailable, "", false},
 		{userinfo, `not JSON`, 200, signin.CodeTokenMalformed, "", false},
 		{userinfo, `{"sub":"alice-1","email":"alice@example.com","email_verified":true}`, 200, "", "", false}, // no groups
-		{userinfo, `{"sub":"alice-1","email":"alice@example.com"}`, 200, signin.CodeEmailUnverified, "", true},
+		{userinfo, `{"sub":"alice-1","email":"alice@example.com"}`, 200, signin.CodeEmailNotStated, "", false},
 		{userinfo, `{"sub":"alice-1","email_verified":true}`, 200, signin.CodeEmailMissing, "", true},
 		{userinfo, `{"sub":"alice-1","sub":"alice-1","email":"alice@example.com","email_verified":true}`, 200, signin.CodeTokenMalformed, "", false},
 		{userinfo, `{"email":"alice@example.com","email_verified":true}`, 200, signin.CodeUserinfoSubject, "", true},
@@ -105,7 +105,7 @@ func TestMetadataIsJudged(t *testing.T) {
 	for extra, says := range map[string]string{
 		``: "",
 		`,"token_endpoint_auth_methods_supported":["client_secret_post"]`: "",
-		`,"token_endpoint_auth_methods_supported":["private_key_jwt"]`:    "client_secret_basic",
+		`,"token_endpoint_auth_methods_supported":["private_key_jwt"]`:    "oidc.client_auth",
 		`,"jwks_uri":""`:                                             "jwks_uri",
 		`,"jwks_uri":"http://id.example/k"`:                          "jwks_uri",
 		`,"jwks_uri":"http://localhost/k"`:                           "jwks_uri", // an https issuer's keys never come over plain http

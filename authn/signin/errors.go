@@ -29,6 +29,9 @@ const (
 	CodeIssuerParameter     = "issuer_parameter"         // RFC 9207: another provider answered
 	CodeIssuerParamMissing  = "issuer_parameter_missing" // advertised, and not sent
 	CodeAccessDenied        = "access_denied"
+	CodeNotAssigned         = "access_not_assigned" // the account may not use this application
+	CodeConditions          = "access_conditions"   // conditional access, device or network rules of the provider
+	CodeConsent             = "access_consent"      // an administrator has to approve the application
 	CodeProviderError       = "provider_error"
 	CodeCodeMissing         = "code_missing"
 	CodeCodeRejected        = "code_rejected"
@@ -49,6 +52,7 @@ const (
 	CodeTokenNotYet      = "token_not_yet_valid"
 	CodeTokenIssuedAt    = "token_issued_at_missing"
 	CodeTokenStale       = "token_issued_before_flow"
+	CodeProviderClock    = "provider_clock" // made for this very flow, and yet dated before it
 	CodeTokenNonce       = "token_nonce"
 	CodeTokenAccessHash  = "token_access_hash"
 	CodeTokenSubject     = "token_subject"
@@ -59,7 +63,8 @@ const (
 	CodeEmailMissing    = "email_missing"
 	CodeEmailMalformed  = "email_malformed"
 	CodeEmailUnverified = "email_unverified"
-	CodeEmailConflict   = "email_conflict" // ID token and userinfo name different addresses
+	CodeEmailNotStated  = "email_verified_absent" // the provider does not say either way
+	CodeEmailConflict   = "email_conflict"        // ID token and userinfo name different addresses
 	CodeClaimMalformed  = "claim_malformed"
 
 	CodeLogoutEvent   = "logout_event"
@@ -73,7 +78,8 @@ const (
 type Error struct {
 	Code    string // one of the Code constants
 	Public  string // what to tell the person; no detail an attacker could use
-	Err     error  // the cause, for logs; never holds a token, a code or a state
+	Err     error  // the cause, for logs and records; never holds a token, a code or a state
+	Subject string // sub of a token with a valid signature, once one arrived; otherwise ""
 	Payload []byte // what Begin was given, once the state proved to be this browser's; otherwise nil
 }
 
@@ -104,12 +110,20 @@ func publicText(code string) string {
 	case CodeCodeRejected, CodeCodeMissing, CodeTokenNonce, CodeTokenStale, CodeParameterRepeated,
 		CodeIssuerParameter, CodeIssuerParamMissing:
 		return "This sign-in could not be completed safely. Start again from the page you wanted to open; if it happens twice, tell your security team."
-	case CodeTokenExpired, CodeTokenNotYet:
+	case CodeNotAssigned:
+		return "Your account is not set up for this application at your company's sign-in service. Ask your IT team to assign you to it."
+	case CodeConditions:
+		return "Your company's sign-in service has a rule that this sign-in does not meet: the device, the network or the way of signing in. What it showed you says which; ask your IT team if that does not help."
+	case CodeConsent:
+		return "An administrator of your company's sign-in service has to approve this application first. Tell your IT team."
+	case CodeTokenExpired, CodeTokenNotYet, CodeProviderClock:
 		return "The sign-in arrived too late, or a clock is wrong. Try again; if it happens twice, tell your IT team that the server clocks differ."
 	case CodeEmailMissing:
 		return "Your account has no e-mail address that we may read. Ask your IT team to add one to your account, then sign in again."
+	case CodeEmailNotStated:
+		return "Your company's sign-in service does not say whether your e-mail address is confirmed. Your account is fine: tell your IT team, who can change a setting here."
 	case CodeEmailUnverified:
-		return "The e-mail address of your account is not confirmed. Confirm it with your company's sign-in service, or ask your IT team, then sign in again."
+		return "Your company's sign-in service says that the e-mail address of your account is not confirmed. Confirm it there, or ask your IT team, then sign in again."
 	case CodeEmailMalformed, CodeEmailConflict:
 		return "The e-mail address of your account is not in a form we accept. Ask your IT team to correct it, then sign in again."
 	case CodeClaimMalformed:

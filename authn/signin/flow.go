@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
@@ -62,7 +64,10 @@ type pending struct {
 //
 // A browser may have several flows under way, one in each tab: keep each Binding
 // in a cookie of its own, named after the state in RedirectURL.
-func (p *Provider) Begin(ctx context.Context, client netip.Addr, payload []byte) (Flow, error) {
+//
+// prompt is what the provider should ask the person for (Core section 3.1.2.1):
+// select_account after they said that they are somebody else.
+func (p *Provider) Begin(ctx context.Context, client netip.Addr, payload []byte, prompt ...string) (Flow, error) {
 	m, err := p.ready()
 	if err != nil {
 		return Flow{}, err
@@ -82,10 +87,35 @@ func (p *Provider) Begin(ctx context.Context, client netip.Addr, payload []byte)
 	if err := p.cfg.Flows.PutBounded(ctx, flowPurpose, sha256.Sum256([]byte(state)), record, f.Begun.Add(FlowLifetime), authn.BoundOf(client, flowsOfNetwork, flowsInAll)); err != nil {
 		return Flow{}, refuse(CodeStoreUnavailable, "%w: keep the flow: %w", ErrUnavailable, err)
 	}
-	return Flow{
-		RedirectURL: m.oauth.AuthCodeURL(state, oidc.Nonce(f.Nonce), oauth2.S256ChallengeOption(f.Verifier)),
-		Binding:     binding,
-	}, nil
+	options := append(p.authorizationParams(prompt), oidc.Nonce(f.Nonce), oauth2.S256ChallengeOption(f.Verifier))
+	return Flow{RedirectURL: m.oauth.AuthCodeURL(state, options...), Binding: binding}, nil
+}
+
+// authorizationParams are the configured parameters, with prompt added to a configured one.
+func (p *Provider) authorizationParams(prompt []string) []oauth2.AuthCodeOption {
+	var options []oauth2.AuthCodeOption
+	for name, value := range p.cfg.AuthorizationParams {
+		if name == "prompt" {
+			prompt = append(strings.Fields(value), prompt...)
+			continue
+		}
+		options = append(options, oauth2.SetAuthURLParam(name, value))
+	}
+	if len(prompt) > 0 {
+		options = append(options, oauth2.SetAuthURLParam("prompt", strings.Join(distinct(prompt), " ")))
+	}
+	return options
+}
+
+// ReservedParam reports whether an authorization parameter is part of what protects a
+// flow, or is set from elsewhere: it cannot be configured.
+func ReservedParam(name string) bool {
+	switch name {
+	case "client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "nonce",
+		"code_challenge", "code_challenge_method", "request", "request_uri", "client_secret", "client_assertion":
+		return true
+	}
+	return false
 }
 
 // Finish ends a sign-in with the query the provider sent the browser back with,
@@ -154,16 +184,14 @@ func (p *Provider) finish(ctx context.Context, m *metadata, query url.Values, f 
 		return Result{}, refuse(CodeIssuerParameter, "the answer comes from %q, not from %q", clip(iss), p.cfg.Issuer)
 	case iss == "" && m.issParam:
 		return Result{}, refuse(CodeIssuerParamMissing, "the provider promises an iss parameter and sent none")
-	case query.Get("error") == "access_denied":
-		return Result{}, refuse(CodeAccessDenied, "the provider answered access_denied")
 	case query.Get("error") != "":
-		return Result{}, refuse(CodeProviderError, "the provider answered %q", clip(query.Get("error")))
+		return Result{}, authorizationError(query.Get("error"), query.Get("error_description"))
 	case code == "":
 		return Result{}, refuse(CodeCodeMissing, "the answer has neither code nor error")
 	}
-	tok, err := m.oauth.Exchange(oidc.ClientContext(ctx, p.client), code, oauth2.VerifierOption(f.Verifier))
+	tok, err := m.oauth.Exchange(oidc.ClientContext(ctx, m.tokenClient), code, oauth2.VerifierOption(f.Verifier))
 	if err != nil {
-		return Result{}, p.tokenError(err, CodeCodeRejected)
+		return Result{}, p.tokenError(m, err, CodeCodeRejected, code, f.Verifier)
 	}
 	want := expectation{nonce: f.Nonce, notBefore: f.Begun, accessToken: tok.AccessToken}
 	idToken, _ := tok.Extra("id_token").(string)
@@ -174,20 +202,67 @@ func (p *Provider) finish(ctx context.Context, m *metadata, query url.Values, f 
 	return p.result(ctx, m, answer{claims: claims, registered: reg, idToken: idToken, token: tok})
 }
 
-// tokenError translates an answer of the token endpoint. The endpoint's own text
-// is dropped: it may repeat the code or the token that it refused.
-func (p *Provider) tokenError(err error, onInvalidGrant string) error {
+// authorizationError translates an error answer (RFC 6749 section 4.1.2.1, Core section
+// 3.1.2.6). The description is free text, and yet the only place where Entra ID and Okta
+// tell an account that is not assigned from a person who pressed "Cancel".
+func authorizationError(code, description string) error {
+	cause := fmt.Errorf("the provider answered %q", clip(code))
+	if description != "" {
+		cause = fmt.Errorf("%w: %q", cause, clip(description))
+	}
+	says := func(parts ...string) bool {
+		text := strings.ToLower(description)
+		return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(text, part) })
+	}
+	switch {
+	case code == "temporarily_unavailable", code == "server_error":
+		return unavailable(cause)
+	case says("aadsts50105", "not assigned"):
+		return refuse(CodeNotAssigned, "%w", cause)
+	case says("aadsts530", "aadsts50005", "aadsts50097", "aadsts50158", "conditional access", "access policies"):
+		return refuse(CodeConditions, "%w", cause)
+	case code == "consent_required", says("aadsts65001", "aadsts90094", "aadsts90093"):
+		return refuse(CodeConsent, "%w", cause)
+	case code == "access_denied":
+		return refuse(CodeAccessDenied, "%w", cause)
+	case code == "invalid_scope":
+		return refuse(CodeProviderError, "%w: check oidc.scopes", cause)
+	case code == "unauthorized_client", code == "unsupported_response_type":
+		return refuse(CodeProviderError, "%w: the client at the provider must allow the authorization code flow", cause)
+	}
+	return refuse(CodeProviderError, "%w", cause)
+}
+
+// described adds the provider's own words to cause, without any of the secrets of the call
+// that they may repeat.
+func described(cause error, description string, secrets ...string) error {
+	for _, secret := range secrets {
+		if secret != "" {
+			description = strings.ReplaceAll(description, secret, "[...]")
+			description = strings.ReplaceAll(description, url.QueryEscape(secret), "[...]")
+		}
+	}
+	if description == "" {
+		return cause
+	}
+	return fmt.Errorf("%w: %q", cause, clip(description))
+}
+
+// tokenError translates an answer of the token endpoint. secrets are what the call
+// carried.
+func (p *Provider) tokenError(m *metadata, err error, onInvalidGrant string, secrets ...string) error {
 	e, ok := errors.AsType[*oauth2.RetrieveError](err)
 	if !ok {
 		return unavailable(fmt.Errorf("token endpoint: %s", clip(network(err).Error())))
 	}
 	status := e.Response.StatusCode
-	cause := fmt.Errorf("token endpoint answered %d %q", status, clip(e.ErrorCode))
+	cause := described(fmt.Errorf("token endpoint answered %d %q", status, clip(e.ErrorCode)),
+		e.ErrorDescription, append(secrets, p.cfg.ClientSecret)...)
 	switch {
 	case e.ErrorCode == "invalid_grant":
 		return refuse(onInvalidGrant, "%w", cause)
 	case e.ErrorCode == "invalid_client", e.ErrorCode == "unauthorized_client", status == 401:
-		return refuse(CodeClientRejected, "%w: check client_id and client_secret", cause)
+		return refuse(CodeClientRejected, "%w: %s was tried; check client_id, the secret or key, and oidc.client_auth", cause, m.clientAuth)
 	case status >= 500, status == 429, e.ErrorCode == "temporarily_unavailable", e.ErrorCode == "server_error":
 		return unavailable(cause)
 	case status == 404, status == 405, status == 410:

@@ -156,7 +156,7 @@ func TestTheProviderSaysNo(t *testing.T) {
 	res, err = r.signIn("alice-1")
 	wantCode(t, res, err, signin.CodeClientRejected)
 	q, binding := r.begin("alice-1")
-	res, err = r.rp.Finish(t.Context(), url.Values{"state": q["state"], "iss": q["iss"], "error": {"server_error"}}, binding)
+	res, err = r.rp.Finish(t.Context(), url.Values{"state": q["state"], "iss": q["iss"], "error": {"invalid_request"}}, binding)
 	wantCode(t, res, err, signin.CodeProviderError)
 }
 
@@ -239,7 +239,7 @@ func TestOutages(t *testing.T) {
 		unavailable(t, signin.Result{}, err, signin.CodeUnavailable)
 		_, err = fresh.VerifyLogoutToken(t.Context(), "x")
 		unavailable(t, signin.Result{}, err, signin.CodeUnavailable)
-		if _, ok := fresh.EndSessionURL("", "", ""); ok {
+		if _, ok := fresh.EndSessionURL("", "", "", ""); ok {
 			t.Error("an end-session URL from nowhere")
 		}
 		if _, err := r.rp.Finish(t.Context(), q, binding); err != nil { // the state was not spent

@@ -16,6 +16,7 @@ import (
 const (
 	logoutEvent   = "http://schemas.openid.net/event/backchannel-logout"
 	logoutPurpose = "signin.logout"
+	maxHint       = 2000             // bytes of an ID token in an address: servers refuse some 8 KB, and other things stand there as well
 	logoutMaxAge  = 10 * time.Minute // of a logout token, whatever its exp says: bounds what must be remembered
 )
 
@@ -24,14 +25,16 @@ type Logout struct {
 	Subject         authn.Subject // ID is "" if the provider named a session only; Issuer is always set
 	ProviderSession string        // sid; "" means every session of Subject
 	IssuedAt        time.Time
+	NoExpiry        bool // the token had no exp (Hydra): it counts for logoutMaxAge after IssuedAt
 
 	remembered [32]byte
 }
 
 // EndSessionURL is where to send a browser so that the provider ends its own
 // session too (OpenID Connect RP-Initiated Logout 1.0). false if the provider
-// has no such page or is not known yet. idToken may be empty.
-func (p *Provider) EndSessionURL(idToken, postLogoutRedirectURI, state string) (string, bool) {
+// has no such page or is not known yet. idToken may be empty; one that is too long for an
+// address (many groups) is left out. hint is the person's e-mail address, or "".
+func (p *Provider) EndSessionURL(idToken, hint, postLogoutRedirectURI, state string) (string, bool) {
 	m := p.known.Load()
 	if m == nil || m.endSession == "" {
 		return "", false
@@ -40,10 +43,13 @@ func (p *Provider) EndSessionURL(idToken, postLogoutRedirectURI, state string) (
 	if err != nil {
 		return "", false
 	}
+	if len(idToken) > maxHint {
+		idToken = ""
+	}
 	q := u.Query()
 	q.Set("client_id", p.cfg.ClientID)
 	for name, value := range map[string]string{
-		"id_token_hint": idToken, "post_logout_redirect_uri": postLogoutRedirectURI, "state": state,
+		"id_token_hint": idToken, "logout_hint": hint, "post_logout_redirect_uri": postLogoutRedirectURI, "state": state,
 	} {
 		if value != "" {
 			q.Set(name, value)
@@ -82,7 +88,7 @@ func (p *Provider) VerifyLogoutToken(ctx context.Context, raw string) (Logout, e
 		return Logout{}, err
 	}
 	out := Logout{Subject: authn.Subject{Issuer: p.cfg.Issuer, ID: c.subject}, ProviderSession: c.session,
-		IssuedAt: c.issued, remembered: logoutKey(p.cfg.Issuer, id)}
+		IssuedAt: c.issued, NoExpiry: c.expires.IsZero(), remembered: logoutKey(p.cfg.Issuer, id)}
 	if err := p.noteLogout(ctx, out); err != nil {
 		return Logout{}, err
 	}
@@ -92,6 +98,11 @@ func (p *Provider) VerifyLogoutToken(ctx context.Context, raw string) (Logout, e
 // judgeLogoutToken lists every reason to refuse a correctly signed logout token.
 func (p *Provider) judgeLogoutToken(head header, all claimSet, c registered, id string) error {
 	now := p.now()
+	if c.expires.IsZero() && !c.issued.IsZero() {
+		// Hydra sends none. Refusing it would keep a session alive that the provider
+		// ended; iat bounds the token as well, and jti is accepted once.
+		c.expires = c.issued.Add(logoutMaxAge)
+	}
 	untimely := c.untimely(now)
 	switch {
 	case head.Type != "" && head.Type != "jwt" && head.Type != "logout+jwt":

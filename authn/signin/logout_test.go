@@ -12,7 +12,7 @@ import (
 
 func TestEndSessionURL(t *testing.T) {
 	r := newRig(t)
-	to, ok := r.rp.EndSessionURL("the-id-token", "http://localhost:8080/.sallyport/signed-out", "s1")
+	to, ok := r.rp.EndSessionURL("the-id-token", "alice@example.com", "http://localhost:8080/.sallyport/signed-out", "s1")
 	if !ok {
 		t.Fatal("no end-session URL")
 	}
@@ -25,7 +25,7 @@ func TestEndSessionURL(t *testing.T) {
 		q.Get("client_id") != clientID || q.Get("post_logout_redirect_uri") != "http://localhost:8080/.sallyport/signed-out" {
 		t.Error(to)
 	}
-	to, _ = r.rp.EndSessionURL("", "", "")
+	to, _ = r.rp.EndSessionURL("", "", "", "")
 	if strings.Contains(to, "hint") || strings.Contains(to, "redirect") || strings.Contains(to, "state") {
 		t.Errorf("empty parameters are sent: %s", to)
 	}

@@ -24,11 +24,11 @@ func (p *Provider) result(ctx context.Context, m *metadata, a answer) (Result, e
 	sub := authn.Subject{Issuer: p.cfg.Issuer, ID: a.registered.subject}
 	info, err := p.complete(ctx, m, sub, a)
 	if err != nil {
-		return Result{}, err
+		return Result{}, about(sub.ID, err)
 	}
-	person, err := p.person(sub, a.claims, info)
+	person, notices, err := p.person(ctx, sub, info, a)
 	if err != nil {
-		return Result{}, err
+		return Result{}, about(sub.ID, err)
 	}
 	if len(a.token.RefreshToken) > maxTokenBytes {
 		return Result{}, refuse(CodeTokenMalformed, "refresh token is longer than %d bytes", maxTokenBytes)
@@ -37,14 +37,15 @@ func (p *Provider) result(ctx context.Context, m *metadata, a answer) (Result, e
 	if at.IsZero() {
 		at = a.registered.issued
 	}
-	return Result{Person: person, AuthTime: at, ProviderSession: a.registered.session,
+	return Result{Person: person, Notices: notices, AuthTime: at, ProviderSession: a.registered.session,
 		IDToken: a.idToken, RefreshToken: a.token.RefreshToken}, nil
 }
 
 // complete asks userinfo when the ID token leaves something open. Providers
 // differ in where they put claims; asking costs one call at sign-in.
 func (p *Provider) complete(ctx context.Context, m *metadata, sub authn.Subject, a answer) (claimSet, error) {
-	whole := a.claims.has("email") && a.claims.has("email_verified") && a.claims.has(p.cfg.GroupsClaim) &&
+	whole := a.claims.has(p.cfg.EmailClaim) && (a.claims.has("email_verified") || p.cfg.EmailsVerified) &&
+		(a.claims.has(p.cfg.GroupsClaim) || overage(a.claims, p.cfg.GroupsClaim)) &&
 		(p.cfg.CountriesClaim == "" || a.claims.has(p.cfg.CountriesClaim))
 	if whole || m.userinfo == "" {
 		return nil, nil
@@ -54,25 +55,26 @@ func (p *Provider) complete(ctx context.Context, m *metadata, sub authn.Subject,
 
 // person makes the person of sub from the claims of the ID token and, for what
 // it leaves out, of userinfo.
-func (p *Provider) person(sub authn.Subject, id, info claimSet) (authn.Person, error) {
-	email, err := verifiedEmail(id, info)
+func (p *Provider) person(ctx context.Context, sub authn.Subject, info claimSet, a answer) (authn.Person, []Notice, error) {
+	id := a.claims
+	email, notices, err := p.email(id, info)
 	if err != nil {
-		return authn.Person{}, err
+		return authn.Person{}, nil, err
 	}
-	groups, err := firstOf(id, info, p.cfg.GroupsClaim).list(p.cfg.GroupsClaim)
+	groups, more, err := p.groups(ctx, id, info, a.token.AccessToken)
 	if err != nil {
-		return authn.Person{}, refuse(CodeClaimMalformed, "%w", err)
+		return authn.Person{}, nil, err
 	}
 	var countries []string
 	if name := p.cfg.CountriesClaim; name != "" {
 		if countries, err = firstOf(id, info, name).list(name); err != nil {
-			return authn.Person{}, refuse(CodeClaimMalformed, "%w", err)
+			return authn.Person{}, nil, refuse(CodeClaimMalformed, "%w", err)
 		}
 		if countries, err = countryCodes(countries); err != nil {
-			return authn.Person{}, err
+			return authn.Person{}, nil, err
 		}
 	}
-	return authn.Person{Subject: sub, Email: email, Name: displayName(id, info), Groups: distinct(groups), Countries: countries}, nil
+	return authn.Person{Subject: sub, Email: email, Name: displayName(id, info), Groups: groups, Countries: countries}, append(notices, more...), nil
 }
 
 // firstOf prefers the ID token: it is signed and bound to this flow.
@@ -83,37 +85,58 @@ func firstOf(id, info claimSet, name string) claimSet {
 	return info
 }
 
-// verifiedEmail returns the person's address if the provider says it checked it.
+// email returns the person's address if the provider says it checked it, or the
+// operator says that this issuer checks all of them.
 //
 // Address and confirmation must come from one source about one address: a
 // person who can edit one of the two must not borrow the confirmation of the other.
-func verifiedEmail(id, info claimSet) (authn.Email, error) {
+func (p *Provider) email(id, info claimSet) (authn.Email, []Notice, error) {
+	claim := p.cfg.EmailClaim
 	from := id
-	if !id.has("email") || !id.has("email_verified") {
+	if !id.has(claim) || !id.has("email_verified") && (!p.cfg.EmailsVerified || info.has("email_verified")) {
 		from = info
-		if info == nil {
-			from = id // no userinfo: say what is missing there
+		if !info.has(claim) {
+			from = id // say what is missing there
 		}
 	}
-	text, err := from.text("email")
+	email, err := addressIn(from, claim)
 	if err != nil {
-		return "", refuse(CodeEmailMalformed, "%w", err)
+		return "", nil, err
 	}
-	if text == "" {
-		return "", refuse(CodeEmailMissing, "neither the ID token nor userinfo has an e-mail address (is the scope \"email\" requested?)")
-	}
-	email, err := authn.ParseEmail(text)
-	if err != nil {
-		return "", refuse(CodeEmailMalformed, "%w", err)
-	}
-	if from.has("email") && id.has("email") {
-		other, err := id.text("email")
-		if canonical, perr := authn.ParseEmail(other); err != nil || perr != nil || canonical != email {
-			return "", refuse(CodeEmailConflict, "the ID token and userinfo name different e-mail addresses")
+	if id.has(claim) {
+		if other, err := addressIn(id, claim); err != nil || other != email {
+			return "", nil, refuse(CodeEmailConflict, "the ID token and userinfo name different e-mail addresses")
 		}
 	}
-	if !from.truth("email_verified") {
-		return "", refuse(CodeEmailUnverified, "the provider has not verified %q", email)
+	// email_verified speaks about the claim email (Core section 5.1).
+	stated := claim == "email" && from.has("email_verified")
+	switch {
+	case stated && from.truth("email_verified"):
+		return email, nil, nil
+	case stated:
+		return "", nil, refuse(CodeEmailUnverified, "the provider says that it has not verified %q (email_verified is false)", email)
+	case !p.cfg.EmailsVerified:
+		return "", nil, refuse(CodeEmailNotStated, "the provider does not say whether it verified %q (email_verified is absent): if every address of this issuer is checked by your company, say oidc.email_verified: issuer", email)
+	}
+	return email, []Notice{{NoticeEmailAssumed, "the provider does not say that it verified the address; oidc.email_verified: issuer says so"}}, nil
+}
+
+// addressIn reads an address from a string, or from a list of one (Azure AD B2C).
+func addressIn(c claimSet, claim string) (authn.Email, error) {
+	values, err := c.list(claim)
+	switch {
+	case err != nil:
+		return "", refuse(CodeEmailMalformed, "%w", err)
+	case claim == "email" && len(values) > 0 && c.value(claim)[0] == '[': // the standard's claim is a string
+		return "", refuse(CodeEmailMalformed, "the claim %q is a list: oidc.email_claim names another, or one of the list (%s.0)", claim, claim)
+	case len(values) == 0 || values[0] == "":
+		return "", refuse(CodeEmailMissing, "neither the ID token nor userinfo has an e-mail address in the claim %q (oidc.email_claim; is the scope \"email\" requested?)", claim)
+	case len(values) > 1:
+		return "", refuse(CodeEmailMalformed, "the claim %q holds %d addresses: name one, as in oidc.email_claim: %s.0", claim, len(values), claim)
+	}
+	email, err := authn.ParseEmail(values[0])
+	if err != nil {
+		return "", refuse(CodeEmailMalformed, "%w", err)
 	}
 	return email, nil
 }

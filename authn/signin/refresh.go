@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
@@ -31,9 +32,9 @@ func (p *Provider) Refresh(ctx context.Context, sub authn.Subject, refreshToken 
 		return Result{}, err
 	}
 	asked := p.now()
-	tok, err := m.oauth.TokenSource(oidc.ClientContext(ctx, p.client), &oauth2.Token{RefreshToken: refreshToken}).Token()
+	tok, err := m.oauth.TokenSource(oidc.ClientContext(ctx, m.tokenClient), &oauth2.Token{RefreshToken: refreshToken}).Token()
 	if err != nil {
-		return Result{}, gone(p.refreshError(err))
+		return Result{}, gone(p.refreshError(m, err, refreshToken))
 	}
 	a := answer{token: tok}
 	if a.idToken, _ = tok.Extra("id_token").(string); a.idToken != "" {
@@ -59,14 +60,30 @@ func (p *Provider) Refresh(ctx context.Context, sub authn.Subject, refreshToken 
 
 // refreshError adds the refusals that only a refresh can meet: the provider
 // wants to see the person again.
-func (p *Provider) refreshError(err error) error {
+func (p *Provider) refreshError(m *metadata, err error, refreshToken string) error {
 	if e, ok := errors.AsType[*oauth2.RetrieveError](err); ok {
 		switch e.ErrorCode {
 		case "access_denied", "interaction_required", "login_required", "consent_required", "account_selection_required":
 			return refuse(CodeRefreshRejected, "token endpoint answered %q", e.ErrorCode)
 		}
 	}
-	return p.tokenError(err, CodeRefreshRejected)
+	return p.tokenError(m, err, CodeRefreshRejected, refreshToken)
+}
+
+// RefreshAdvice says how this provider is made to give refresh tokens.
+func (p *Provider) RefreshAdvice() string {
+	return refreshAdvice(p.known.Load())
+}
+
+// refreshAdvice: Google knows no scope offline_access and refuses requests that have it.
+func refreshAdvice(m *metadata) string {
+	switch {
+	case m != nil && strings.HasPrefix(m.oauth.Endpoint.AuthURL, "https://accounts.google.com/"):
+		return "oidc.authorization_params: {access_type: offline, prompt: consent}"
+	case m != nil && m.offline:
+		return "add offline_access to oidc.scopes, and allow refresh tokens for the client at the provider"
+	}
+	return "see the provider's documentation on refresh tokens: a scope (oidc.scopes), a parameter (oidc.authorization_params), or a grant type of the client"
 }
 
 // gone adds ErrGone to refusals that are about the person. Codes that speak of

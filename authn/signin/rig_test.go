@@ -70,6 +70,9 @@ func newRig(t *testing.T, opts ...option) *rig {
 	}
 	r.idp = authntest.StartIdP(t, ic)
 	r.cfg.Issuer = r.idp.Issuer()
+	if r.cfg.GroupsEndpoint == "graph" {
+		r.cfg.GroupsEndpoint = r.idp.Issuer() + "/graph/me/getMemberObjects"
+	}
 	rp, err := signin.New(r.cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package signin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,8 +38,20 @@ type Config struct {
 	RedirectURL  string   // this proxy's callback, as registered at the provider
 	Scopes       []string // "openid" is added if missing; default openid, email, profile
 
+	// Claims are named, or given as a path: realm_access.roles, emails.0.
+	EmailClaim     string // default "email"
+	EmailsVerified bool   // the operator states that this issuer verifies every address; a claim that says otherwise wins
 	GroupsClaim    string // default "groups"
+	GroupsFormat   GroupsFormat
+	GroupsEndpoint string // Microsoft Graph's getMemberObjects: asked for groups that do not fit into a token; empty: not asked
 	CountriesClaim string // empty: countries do not come from the provider
+
+	// AuthorizationParams are sent along with every authorization request: what a provider
+	// wants beyond the standard (Google's access_type).
+	AuthorizationParams map[string]string
+
+	ClientAuth ClientAuth
+	ClientKey  *ClientKey // of private_key_jwt
 
 	Flows      Once
 	HTTPClient *http.Client // optional; its transport is used, with our time-outs and size limits around it
@@ -51,6 +64,7 @@ type Config struct {
 // It holds tokens: it prints and logs without them.
 type Result struct {
 	Person          authn.Person
+	Notices         []Notice  // what is odd about the provider's answer
 	AuthTime        time.Time // auth_time claim, or when the ID token was issued
 	ProviderSession string    // sid claim; may be empty
 	IDToken         string    // for id_token_hint at sign-out; empty after a refresh without one
@@ -102,6 +116,10 @@ func New(cfg Config) (*Provider, error) {
 		return nil, fmt.Errorf("redirect URL %q is not an absolute http(s) URL without fragment", cfg.RedirectURL)
 	case !secureOrLoopback(redirect):
 		return nil, fmt.Errorf("redirect URL %q must be https unless its host is loopback", cfg.RedirectURL)
+	case cfg.EmailClaim != "" && cfg.EmailClaim != "email" && !cfg.EmailsVerified:
+		return nil, fmt.Errorf("email_verified says nothing about the claim %q: the addresses of the issuer must be stated as verified", cfg.EmailClaim)
+	case (cfg.ClientAuth == AuthPrivateKey) != (cfg.ClientKey != nil):
+		return nil, errors.New("private_key_jwt needs a key, and a key needs private_key_jwt")
 	}
 	if len(cfg.Scopes) == 0 {
 		cfg.Scopes = []string{"openid", "email", "profile"}
@@ -110,9 +128,8 @@ func New(cfg Config) (*Provider, error) {
 	if !slices.Contains(cfg.Scopes, "openid") {
 		cfg.Scopes = append([]string{"openid"}, cfg.Scopes...)
 	}
-	if cfg.GroupsClaim == "" {
-		cfg.GroupsClaim = "groups"
-	}
+	cfg.EmailClaim = cmp.Or(cfg.EmailClaim, "email")
+	cfg.GroupsClaim = cmp.Or(cfg.GroupsClaim, "groups")
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}

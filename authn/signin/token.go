@@ -55,6 +55,9 @@ func (p *Provider) signed(ctx context.Context, m *metadata, keys oidc.KeySet, ra
 		return nil, head, unavailable(errors.New("the provider's keys cannot be fetched: " + clip(network(watched.err).Error())))
 	case watched.err != nil:
 		p.lookAgain()
+		if why := m.readable.unreadable(head.KeyID); why != "" {
+			return nil, head, refuse(CodeTokenSignature, "the token is signed with key id %q of the provider, which cannot be read: %s", clip(head.KeyID), why)
+		}
 		return nil, head, refuse(CodeTokenSignature, "no key of the provider made this signature (key id %q)", clip(head.KeyID))
 	default:
 		return nil, head, refuse(CodeTokenMalformed, "token: %w", err)
@@ -114,12 +117,12 @@ func (p *Provider) verifyIDToken(ctx context.Context, m *metadata, raw string, w
 		return nil, registered{}, refuse(CodeTokenMalformed, "ID token: %w", err)
 	}
 	if err := p.judgeIDToken(head, all, c, want); err != nil {
-		return nil, registered{}, err
+		return nil, registered{}, about(c.subject, err)
 	}
 	// An access token from elsewhere would let userinfo speak for somebody else.
 	if c.accessHash != "" && want.accessToken != "" {
 		if err := token.VerifyAccessToken(want.accessToken); err != nil {
-			return nil, registered{}, refuse(CodeTokenAccessHash, "at_hash does not belong to the access token")
+			return nil, registered{}, about(c.subject, refuse(CodeTokenAccessHash, "at_hash does not belong to the access token"))
 		}
 	}
 	return all, c, nil
@@ -144,12 +147,15 @@ func (p *Provider) judgeIDToken(head header, all claimSet, c registered, want ex
 		return refuse(CodeTokenParty, "token was given to %q, not to %q", clip(c.party), p.cfg.ClientID)
 	case untimely != nil:
 		return untimely
-	case c.issued.Before(want.notBefore.Add(-skew)):
-		return refuse(CodeTokenStale, "token was issued at %s, before it was asked for at %s", stamp(c.issued), stamp(want.notBefore))
 	case want.nonce != "" && subtle.ConstantTimeCompare([]byte(c.nonce), []byte(want.nonce)) != 1:
 		// Without this a token stolen from, or injected into, another flow signs
 		// its victim in here.
 		return refuse(CodeTokenNonce, "token does not carry the nonce of this flow")
+	case c.issued.Before(want.notBefore.Add(-skew)) && want.nonce != "":
+		// The nonce was made for this flow: the token is new, and the clock is wrong.
+		return refuse(CodeProviderClock, "token of this flow says that it was issued at %s, before it was asked for at %s: the provider's clock is behind, or ours is ahead", stamp(c.issued), stamp(want.notBefore))
+	case c.issued.Before(want.notBefore.Add(-skew)):
+		return refuse(CodeTokenStale, "token was issued at %s, before it was asked for at %s", stamp(c.issued), stamp(want.notBefore))
 	case !validSubject(c.subject):
 		return refuse(CodeTokenSubject, "sub is not 1 to 255 ASCII characters")
 	}
@@ -183,4 +189,12 @@ func clipAll(list []string) []string {
 		out[i] = clip(out[i])
 	}
 	return out
+}
+
+// about adds to a refusal whom the token speaks of: its signature was good.
+func about(subject string, err error) error {
+	if e, ok := errors.AsType[*Error](err); ok && validSubject(subject) {
+		e.Subject = subject
+	}
+	return err
 }

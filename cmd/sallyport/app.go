@@ -222,7 +222,9 @@ func (a *app) identity(ctx context.Context) (err error) {
 	a.provider, err = signin.New(signin.Config{
 		Issuer: c.OIDC.Issuer, ClientID: c.OIDC.ClientID, ClientSecret: c.OIDC.ClientSecret,
 		RedirectURL: c.ExternalURL.String() + portal.Prefix + "callback", Scopes: c.OIDC.Scopes,
-		GroupsClaim: c.OIDC.GroupsClaim, CountriesClaim: c.OIDC.CountriesClaim, Flows: a.store, Now: time.Now, Logger: a.logger,
+		EmailClaim: c.OIDC.EmailClaim, EmailsVerified: c.OIDC.EmailsVerified,
+		GroupsClaim: c.OIDC.GroupsClaim, GroupsFormat: c.OIDC.GroupsFormat, GroupsEndpoint: c.OIDC.GroupsEndpoint, CountriesClaim: c.OIDC.CountriesClaim,
+		AuthorizationParams: c.OIDC.AuthorizationParams, ClientAuth: c.OIDC.ClientAuth, ClientKey: c.OIDC.ClientKey, Flows: a.store, Now: time.Now, Logger: a.logger,
 	})
 	return err
 }

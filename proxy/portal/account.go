@@ -192,7 +192,8 @@ func (p *Portal) signOut(w http.ResponseWriter, r *http.Request, v Visit) error 
 	if err := v.Record(r.Context(), "sign_out", j, nil); err != nil {
 		return err
 	}
-	end, _ := p.Provider.EndSessionURL(idToken, p.origin+Prefix+"sign-out", "")
+	http.SetCookie(w, p.chooseCookie(true))
+	end, _ := p.Provider.EndSessionURL(idToken, string(j.Session.Person.Email), p.origin+Prefix+"sign-out", "")
 	p.signedOut(w, end)
 	return nil
 }

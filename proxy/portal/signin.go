@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"sallyport/authn"
 	"sallyport/authn/session"
@@ -90,7 +91,11 @@ func (p *Portal) toProvider(w http.ResponseWriter, r *http.Request, client netip
 	if err != nil {
 		return err
 	}
-	f, err := p.Provider.Begin(r.Context(), client, payload)
+	var prompt []string
+	if _, err := r.Cookie(p.chooseCookie(false).Name); err == nil {
+		prompt = []string{"select_account"} // or the provider signs the same person in again, unasked
+	}
+	f, err := p.Provider.Begin(r.Context(), client, payload, prompt...)
 	if bad, ok := errors.AsType[*signin.Error](err); ok && errors.Is(err, signin.ErrUnavailable) {
 		return p.providerDown(trip, bad)
 	}
@@ -157,11 +162,15 @@ func (p *Portal) callback(w http.ResponseWriter, r *http.Request, v Visit) error
 	}
 	if result.RefreshToken == "" {
 		p.unrefreshed.Do(func() {
-			p.Logger.Warn("the OpenID provider gives no refresh token: a disabled account or a removed group is noticed only when the session ends (oidc.scopes may need offline_access)")
+			p.Logger.Warn("the OpenID provider gives no refresh token: a disabled account or a removed group is noticed only when the session ends", "advice", p.Provider.RefreshAdvice())
 		})
 	}
 	j.Session = s
-	if err := v.Record(r.Context(), "sign_in", j, nil); err != nil {
+	http.SetCookie(w, p.chooseCookie(false))
+	for _, n := range result.Notices {
+		p.Logger.Warn("sign-in with an answer of the provider that is not as expected", "notice", n.Code, "text", n.Text, "user", s.Person.Email)
+	}
+	if err := v.Record(r.Context(), "sign_in", j, noticed(result.Notices, nil)); err != nil {
 		return err
 	}
 	for _, id := range displaced {
@@ -181,7 +190,7 @@ func (p *Portal) callback(w http.ResponseWriter, r *http.Request, v Visit) error
 // provider, or the store of sign-ins under way, does not answer.
 func (p *Portal) providerDown(trip journey, bad *signin.Error) error {
 	incident := NewIncident()
-	p.Logger.Error("nobody can sign in", "code", bad.Code, "incident", incident, "error", bad)
+	p.Logger.Error("sign-in is unavailable", "code", bad.Code, "incident", incident, "error", bad)
 	return &Refusal{Status: http.StatusServiceUnavailable, Code: bad.Code, Title: "Signing in is not possible right now", Incident: incident,
 		Text: []string{bad.Public}, Link: Link{URL: trip.page("sign-in"), Text: "Try again", Action: "sign-in"}}
 }
@@ -195,12 +204,44 @@ func (p *Portal) signInFailed(r *http.Request, v Visit, j Judgement, key flowKey
 	if errors.Is(err, signin.ErrUnavailable) {
 		return p.providerDown(trip, bad)
 	}
-	if err := v.Record(r.Context(), "sign_in_failed", j, map[string]string{"code": bad.Code}); err != nil {
+	// Whom it was about, as far as a signed token said: without it nobody who is locked out can be found here.
+	detail := map[string]string{"code": bad.Code, "issuer": p.Provider.Issuer(), "why": bad.Err.Error()}
+	if bad.Subject != "" {
+		detail["subject"] = bad.Subject
+	}
+	if err := v.Record(r.Context(), "sign_in_failed", j, detail); err != nil {
 		return err
 	}
-	p.Logger.Warn("sign-in failed", "code", bad.Code, "incident", j.Incident, "error", err)
+	p.Logger.Warn("sign-in failed", "code", bad.Code, "subject", bad.Subject, "incident", j.Incident, "error", err)
 	return &Refusal{Status: http.StatusForbidden, Code: "sign_in_failed", Title: "Signing in did not work", Text: []string{bad.Public}, Incident: j.Incident,
 		Link: Link{URL: trip.page("sign-in"), Text: "Start again", Action: "sign-in"}}
+}
+
+// noticed adds what is odd about a provider's answer to the detail of a record.
+func noticed(notices []signin.Notice, detail map[string]string) map[string]string {
+	if len(notices) == 0 {
+		return detail
+	}
+	if detail == nil {
+		detail = map[string]string{}
+	}
+	codes := make([]string, len(notices))
+	for i, n := range notices {
+		codes[i] = n.Code
+	}
+	detail["notices"] = strings.Join(codes, ",")
+	return detail
+}
+
+// chooseCookie marks a browser whose person signed out: the provider is to ask which
+// account the next sign-in is for. false deletes it.
+func (p *Portal) chooseCookie(set bool) *http.Cookie {
+	c := &http.Cookie{Name: session.HostCookie(p.secure, "sallyport-choose"), Value: "1", Path: "/", MaxAge: 24 * 60 * 60,
+		Secure: p.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode}
+	if !set {
+		c.Value, c.MaxAge = "", -1
+	}
+	return c
 }
 
 // backchannelLogout implements OpenID Connect Back-Channel Logout 1.0: the provider
@@ -219,7 +260,11 @@ func (p *Portal) backchannelLogout(w http.ResponseWriter, r *http.Request, v Vis
 	n, err := p.endFor(r.Context(), out)
 	if err == nil {
 		j.Session = authn.Session{}
-		err = v.Record(r.Context(), "backchannel_logout", j, map[string]string{"subject": out.Subject.ID, "sessions": strconv.Itoa(n)})
+		detail := map[string]string{"subject": out.Subject.ID, "sessions": strconv.Itoa(n)}
+		if out.NoExpiry {
+			detail["notices"] = "logout_without_exp"
+		}
+		err = v.Record(r.Context(), "backchannel_logout", j, detail)
 	}
 	if err != nil {
 		// The provider delivers it again, which must not look like a replay. Not with

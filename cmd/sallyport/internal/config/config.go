@@ -22,6 +22,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"sallyport/authn/signin"
 	"sallyport/policy"
 	"sallyport/policy/ipintel"
 	"sallyport/proxy/clientip"
@@ -92,8 +93,15 @@ func (t *TLS) Pairs() []edge.CertPair {
 type OIDC struct {
 	Issuer, ClientID, ClientSecret string
 	ClientSecretFile               string
+	ClientAuth                     signin.ClientAuth
+	ClientKey                      *signin.ClientKey // of private_key_jwt; nil otherwise
 	Scopes                         []string
+	AuthorizationParams            map[string]string
+	EmailClaim                     string
+	EmailsVerified                 bool // the operator states that this issuer verifies every address
 	GroupsClaim, CountriesClaim    string
+	GroupsFormat                   signin.GroupsFormat
+	GroupsEndpoint                 string
 	RefreshInterval                time.Duration // claims that cannot be read end a session after three of them
 }
 

@@ -39,13 +39,21 @@ type file struct {
 		HeadersFile string   `yaml:"headers_file"`
 	} `yaml:"tracing"`
 	OIDC struct {
-		Issuer           string        `yaml:"issuer,env"`
-		ClientID         string        `yaml:"client_id,env"`
-		ClientSecretFile string        `yaml:"client_secret_file"`
-		Scopes           []string      `yaml:"scopes"`
-		GroupsClaim      string        `yaml:"groups_claim"`
-		CountriesClaim   string        `yaml:"countries_claim"`
-		RefreshInterval  time.Duration `yaml:"refresh_interval"`
+		Issuer              string            `yaml:"issuer,env"`
+		ClientID            string            `yaml:"client_id,env"`
+		ClientSecretFile    string            `yaml:"client_secret_file"`
+		ClientAuth          string            `yaml:"client_auth"`
+		ClientKeyFile       string            `yaml:"client_key_file"`
+		ClientKeyID         string            `yaml:"client_key_id"`
+		Scopes              []string          `yaml:"scopes"`
+		AuthorizationParams map[string]string `yaml:"authorization_params"`
+		EmailClaim          string            `yaml:"email_claim"`
+		EmailVerified       string            `yaml:"email_verified"`
+		GroupsClaim         string            `yaml:"groups_claim"`
+		GroupsFormat        string            `yaml:"groups_format"`
+		GroupsEndpoint      string            `yaml:"groups_endpoint"`
+		CountriesClaim      string            `yaml:"countries_claim"`
+		RefreshInterval     time.Duration     `yaml:"refresh_interval"`
 	} `yaml:"oidc"`
 	WebAuthn struct {
 		RPID   string `yaml:"rp_id"`
@@ -170,7 +178,8 @@ func defaults() file {
 	f.OpsListen = "127.0.0.1:9090"
 	f.ForwardedHeader = "x-forwarded-for"
 	f.OIDC.Scopes = []string{"openid", "email", "profile"}
-	f.OIDC.GroupsClaim = "groups"
+	f.OIDC.ClientAuth, f.OIDC.EmailClaim, f.OIDC.EmailVerified = "auto", "email", "claim"
+	f.OIDC.GroupsClaim, f.OIDC.GroupsFormat = "groups", "list"
 	f.OIDC.RefreshInterval = 5 * time.Minute
 	f.WebAuthn.RPName = "Sallyport"
 	f.Session.MaxAge = 10 * time.Hour

@@ -2,11 +2,14 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
 
 	"golang.org/x/net/publicsuffix"
+
+	"sallyport/authn/signin"
 )
 
 func (b *builder) oidc() {
@@ -21,15 +24,99 @@ func (b *builder) oidc() {
 		}
 	}
 	b.required("oidc.client_id", o.ClientID, "the client id registered at the provider")
-	b.clientSecret(o.ClientSecretFile)
+	b.clientAuth()
+	b.claims()
 	if !slices.Contains(o.Scopes, "openid") {
 		b.at("oidc.scopes", "the scope openid is missing", "openid, and usually email and profile")
 	}
 	if o.RefreshInterval < minRefresh {
 		b.at("oidc.refresh_interval", "that would ask the provider too often", minRefresh.String()+" or more")
 	}
+	for _, name := range slices.Sorted(maps.Keys(o.AuthorizationParams)) {
+		key := "oidc.authorization_params." + name
+		switch value := o.AuthorizationParams[name]; {
+		case name == "scope":
+			b.at(key, "scopes have a key of their own", "oidc.scopes")
+		case signin.ReservedParam(name):
+			b.at(key, name+" is set by Sallyport: a sign-in rests on it", "what your provider wants beyond the standard, such as access_type, prompt, domain_hint or hd")
+		case name == "prompt" && slices.Contains(strings.Fields(value), "none"):
+			b.at(key, "with prompt=none nobody can sign in who is not signed in at the provider already", "consent, login or select_account")
+		case value == "":
+			b.at(key, "the parameter is empty", "its value, or leave it out")
+		}
+	}
 	b.c.OIDC.Issuer, b.c.OIDC.ClientID, b.c.OIDC.Scopes = o.Issuer, o.ClientID, o.Scopes
-	b.c.OIDC.GroupsClaim, b.c.OIDC.CountriesClaim, b.c.OIDC.RefreshInterval = o.GroupsClaim, o.CountriesClaim, o.RefreshInterval
+	b.c.OIDC.AuthorizationParams, b.c.OIDC.RefreshInterval = o.AuthorizationParams, o.RefreshInterval
+}
+
+// claims says where in the provider's answers what is known of a person stands.
+func (b *builder) claims() {
+	o, c := b.f.OIDC, &b.c.OIDC
+	for key, path := range map[string]string{"oidc.email_claim": o.EmailClaim, "oidc.groups_claim": o.GroupsClaim, "oidc.countries_claim": o.CountriesClaim} {
+		if strings.TrimSpace(path) != path || strings.HasPrefix(path, "$") || strings.HasPrefix(path, ".") || strings.HasSuffix(path, ".") || path == "" && key != "oidc.countries_claim" {
+			b.at(key, fmt.Sprintf("%q is no claim", path), "the claim's name, or a path to it such as realm_access.roles")
+		}
+	}
+	switch o.EmailVerified {
+	case "claim":
+		if o.EmailClaim != "email" {
+			b.at("oidc.email_claim", fmt.Sprintf("the claim email_verified says nothing about %s, so that nobody could sign in", o.EmailClaim),
+				"oidc.email_verified: issuer beside it, if your company checks every address of this issuer; or email")
+		}
+	case "issuer":
+		c.EmailsVerified = true
+	default:
+		b.at("oidc.email_verified", fmt.Sprintf("%q does not say who vouches for addresses", o.EmailVerified), "claim (the default), or issuer if your company checks every address of this issuer")
+	}
+	formats := map[string]signin.GroupsFormat{"list": signin.GroupsList, "keys": signin.GroupsKeys, "commas": signin.GroupsCommas, "spaces": signin.GroupsSpaces}
+	format, ok := formats[o.GroupsFormat]
+	if !ok {
+		b.at("oidc.groups_format", fmt.Sprintf("%q is no way to write groups down", o.GroupsFormat), "list (the default), keys, commas or spaces")
+	}
+	if u, err := url.Parse(o.GroupsEndpoint); o.GroupsEndpoint != "" &&
+		(err != nil || u.Host == "" || u.User != nil || u.Fragment != "" || u.Scheme != "https" && (u.Scheme != "http" || !localName(u.Hostname()))) {
+		b.at("oidc.groups_endpoint", fmt.Sprintf("an access token would go to %q", o.GroupsEndpoint), "an https URL, such as https://graph.microsoft.com/v1.0/me/getMemberObjects")
+	}
+	c.EmailClaim, c.GroupsClaim, c.CountriesClaim = o.EmailClaim, o.GroupsClaim, o.CountriesClaim
+	c.GroupsFormat, c.GroupsEndpoint = format, o.GroupsEndpoint
+}
+
+// clientAuth is how Sallyport proves itself to the provider.
+func (b *builder) clientAuth() {
+	o, c := b.f.OIDC, &b.c.OIDC
+	switch o.ClientAuth {
+	case "auto", "basic", "post":
+		if o.ClientKeyFile != "" {
+			b.at("oidc.client_key_file", "a key is of use with client_auth: private_key_jwt only", "client_auth: private_key_jwt, or a client_secret_file")
+		}
+		c.ClientAuth = map[string]signin.ClientAuth{"auto": signin.AuthAuto, "basic": signin.AuthBasic, "post": signin.AuthPost}[o.ClientAuth]
+		b.clientSecret(o.ClientSecretFile)
+	case "private_key_jwt":
+		c.ClientAuth = signin.AuthPrivateKey
+		if o.ClientSecretFile != "" {
+			b.at("oidc.client_secret_file", "with client_auth: private_key_jwt there is no secret", "client_key_file alone")
+		}
+		b.clientKey(o.ClientKeyFile, o.ClientKeyID)
+	default:
+		b.at("oidc.client_auth", fmt.Sprintf("%q is no way of client authentication", o.ClientAuth), "auto (the default), basic, post or private_key_jwt")
+	}
+}
+
+func (b *builder) clientKey(file, id string) {
+	const key, what = "oidc.client_key_file", "a PEM file with a private key, and its certificate if the provider knows it by that"
+	if !b.required(key, file, what) {
+		return
+	}
+	content, ok := b.read(key, file, what, 64<<10)
+	if !ok {
+		return
+	}
+	k, err := signin.ReadClientKey(content, id)
+	if err != nil {
+		b.at(key, fmt.Sprintf("%s: %v", b.path(file), err), what)
+		return
+	}
+	b.c.OIDC.ClientKey = k
 }
 
 func (b *builder) clientSecret(file string) {

@@ -38,6 +38,10 @@ func (c *Config) Risks() policy.Diagnostics {
 		}
 		warn("ops_listen", message, "a loopback address, or a firewall that lets your monitoring alone through"+map[bool]string{true: ", and pprof: false"}[c.Pprof])
 	}
+	if c.OIDC.EmailsVerified {
+		warn("oidc.email_verified", "every address that "+c.OIDC.Issuer+" sends counts as verified: if its people may write their own address, each of them can be anybody",
+			"claim, or an issuer whose addresses your company alone sets")
+	}
 	if host := c.ExternalURL.Hostname(); c.WebAuthn.RPID != host {
 		warn("webauthn.rp_id", fmt.Sprintf("every host under %s may ask for these passkeys, tools and forgotten servers included", c.WebAuthn.RPID), host+", which is the default")
 	}

@@ -30,6 +30,7 @@ routes: [{name: app, from: https://app.corp.test, to: http://127.0.0.1:3000, all
 		"the ops port on an address":   {"policy: p", "ops_listen: 10.0.0.9:9090\npolicy: p", "10.0.0.9:9090 is reachable"},
 		"with profiles":                {"policy: p", "ops_listen: 0.0.0.0:9090\npprof: true\npolicy: p", "with pprof it also shows what is in memory"},
 		"profiles on loopback":         {"policy: p", "pprof: true\npolicy: p", ""},
+		"addresses taken on trust":     {"client_id: c", "client_id: c, email_verified: issuer", "oidc.email_verified: every address that"},
 		"a parent as relying party":    {"policy: p", "webauthn: {rp_id: corp.test}\npolicy: p", "x.yaml:4:19: webauthn.rp_id: every host under corp.test"},
 		"the host as relying party":    {"policy: p", "webauthn: {rp_id: access.corp.test}\npolicy: p", ""},
 		"a day":                        {"policy: p", "session: {max_age: 24h}\npolicy: p", ""},

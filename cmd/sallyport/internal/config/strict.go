@@ -176,6 +176,8 @@ func (r *reader) value(path string, n *yaml.Node, v reflect.Value, env bool) {
 		r.mapping(path, n, v)
 	case v.Kind() == reflect.Slice:
 		r.list(path, n, v, env)
+	case v.Kind() == reflect.Map:
+		r.pairs(path, n, v)
 	default:
 		r.scalar(path, n, v, env)
 	}
@@ -226,6 +228,29 @@ func (r *reader) mapping(path string, n *yaml.Node, v reflect.Value) {
 		}
 		_, option, _ := strings.Cut(v.Type().Field(f).Tag.Get("yaml"), ",")
 		r.value(strings.TrimPrefix(path+"."+key.Value, "."), val, v.Field(f), option == "env")
+	}
+}
+
+// pairs reads a mapping whose keys are the operator's own words.
+func (r *reader) pairs(path string, n *yaml.Node, v reflect.Value) {
+	if n.Kind != yaml.MappingNode {
+		r.node(n, fmt.Sprintf("%s is %s", label(path), kindOf(n)), "a mapping such as {name: value}", "")
+		return
+	}
+	v.Set(reflect.MakeMap(v.Type()))
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, val := n.Content[i], n.Content[i+1]
+		name := reflect.ValueOf(key.Value)
+		switch {
+		case key.Kind != yaml.ScalarNode || key.Anchor != "" || key.Style&yaml.TaggedStyle != 0 || key.Value == "":
+			r.node(key, "a key has to be a plain word", "a name", "")
+		case v.MapIndex(name).IsValid():
+			r.node(key, fmt.Sprintf("%q is given twice in %s", key.Value, label(path)), "each key once", "")
+		default:
+			item := reflect.New(v.Type().Elem()).Elem()
+			r.value(path+"."+key.Value, val, item, false)
+			v.SetMapIndex(name, item)
+		}
 	}
 }
 
