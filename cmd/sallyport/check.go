@@ -4,8 +4,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,6 +49,10 @@ func (checkCmd) Run(g *globals, std stdio) error {
 	printWarnings(std.out, suspicious)
 	for _, risk := range c.Risks() {
 		fmt.Fprintf(std.out, "warning: %s:%d:%d: %s; better: %s\n", risk.File, risk.Line, risk.Column, risk.Message, risk.Expected)
+	}
+	refused := refusedNow(c.AuditFile, intel)
+	for _, name := range slices.Sorted(maps.Keys(refused)) {
+		fmt.Fprintf(std.out, "warning: IP source %s: %s\n", name, refused[name].Text())
 	}
 	for _, note := range append(notes(c), sourceNotes(c, intel)...) {
 		fmt.Fprintln(std.out, "note:", note)

@@ -34,9 +34,13 @@ type sourceLine struct {
 	SHA256   string     `json:"sha256,omitempty"`
 	File     string     `json:"file"`
 	Error    string     `json:"error,omitempty"`
+	// Refused is why the running proxy does not use what the file holds, and RefusedSince since when it keeps what it
+	// had. Both come from the audit log.
+	Refused      string     `json:"refused,omitempty"`
+	RefusedSince *time.Time `json:"refused_since,omitempty"`
 }
 
-// Run answers no (exit status 1) if a source cannot be loaded.
+// Run answers no (exit status 1) if a source cannot be loaded, or the running proxy refused it.
 func (d dataStatusCmd) Run(g *globals, std stdio) error {
 	c, err := config.Load(g.Config)
 	if err != nil {
@@ -46,6 +50,7 @@ func (d dataStatusCmd) Run(g *globals, std stdio) error {
 	if err != nil {
 		return err
 	}
+	refused := refusedNow(c.AuditFile, snapshot)
 	now := time.Now()
 	var lines []sourceLine
 	for _, s := range snapshot.Sources() {
@@ -53,6 +58,9 @@ func (d dataStatusCmd) Run(g *globals, std stdio) error {
 		if !s.Built.IsZero() {
 			age := s.AgeHours(now)
 			l.Built, l.AgeHours = &s.Built, &age
+		}
+		if r, ok := refused[s.Name]; ok {
+			l.Refused, l.RefusedSince = r.why, &r.since
 		}
 		lines = append(lines, l)
 	}
@@ -69,7 +77,12 @@ func (d dataStatusCmd) Run(g *globals, std stdio) error {
 	for _, f := range failed {
 		fmt.Fprintln(std.err, f)
 	}
-	if len(failed) > 0 {
+	for _, l := range lines {
+		if r, ok := refused[l.Name]; ok {
+			fmt.Fprintf(std.err, "%s: %s\n", l.Name, r.Text())
+		}
+	}
+	if len(failed)+len(refused) > 0 {
 		return errNo
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"sallyport/cmd/sallyport/internal/config"
@@ -14,12 +15,15 @@ import (
 )
 
 type dataApplyCmd struct {
-	Force bool          `help:"What the files hold now is meant, whoever it locks out and however much larger or smaller it is."`
-	Wait  time.Duration `default:"30s" help:"For how long to wait for the running proxy to take it up (default 30s)."`
+	Sources []string `arg:"" optional:"" placeholder:"SOURCE" help:"Sources that are meant, by name (default: all)."`
+
+	Force  bool          `help:"What the files hold now is meant, whoever it locks out and however much larger or smaller it is."`
+	Reason string        `placeholder:"TEXT" help:"Why, for the audit log."`
+	Wait   time.Duration `default:"30s" help:"For how long to wait for the running proxy to take it up (default 30s)."`
 }
 
 // Run asks the running proxies to read refused sources again. With --force it approves what the files hold at this
-// moment, by hash: what somebody puts in their place afterwards is judged as ever.
+// moment, by name and hash: content that takes its place afterwards is judged as ever.
 func (d dataApplyCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	if d.Wait > maxPolicyWait {
 		return fmt.Errorf("--wait: %s at most", maxPolicyWait)
@@ -29,16 +33,17 @@ func (d dataApplyCmd) Run(ctx context.Context, g *globals, std stdio) error {
 		if err != nil {
 			return err
 		}
+		sources, err := d.pick(intel.Sources())
+		if err != nil {
+			return err
+		}
 		r := sqlstore.DataRequest{At: time.Now(), By: operator(), Forced: d.Force, Sources: map[string]string{}}
-		for _, s := range intel.Sources() {
+		for _, s := range sources {
 			if !s.Missing {
 				r.Sources[s.Name] = s.SHA256
 			}
 		}
-		detail := map[string]string{"sources": namesOf(intel.Sources())}
-		if d.Force {
-			detail["force"] = "yes"
-		}
+		detail := given(map[string]string{"sources": namesOf(sources), "force": map[bool]string{true: "yes"}[d.Force], "reason": d.Reason})
 		if err := note(ctx, db, "data_apply", detail); err != nil {
 			return err
 		}
@@ -50,22 +55,51 @@ func (d dataApplyCmd) Run(ctx context.Context, g *globals, std stdio) error {
 		if err != nil {
 			return err
 		}
-		return answer.print(std, intel.Sources())
+		return answer.print(std, sources)
 	})
 }
 
-// print answers no (exit status 1) if a source keeps what it had.
+// pick finds the sources that were named. One that cannot be loaded has no content that could be approved.
+func (d dataApplyCmd) pick(all []ipintel.Source) ([]ipintel.Source, error) {
+	if len(d.Sources) == 0 {
+		return all, nil
+	}
+	for _, name := range d.Sources {
+		i := slices.IndexFunc(all, func(s ipintel.Source) bool { return s.Name == name })
+		switch {
+		case i < 0:
+			return nil, fmt.Errorf("there is no IP source %q; there are %s", name, nameList(all))
+		case all[i].Missing:
+			return nil, fmt.Errorf("%s cannot be loaded, and nothing of it can be applied: %s", name, plain(all[i].Err))
+		}
+	}
+	return slices.DeleteFunc(all, func(s ipintel.Source) bool { return !slices.Contains(d.Sources, s.Name) }), nil
+}
+
+func nameList(all []ipintel.Source) string {
+	var names []string
+	for _, s := range all {
+		names = append(names, s.Name)
+	}
+	return orNone(names)
+}
+
+// print answers no (exit status 1) if one of the sources that were asked about keeps what it had.
 func (a dataAnswer) print(std stdio, sources []ipintel.Source) error {
-	io.WriteString(std.out, a.Report.Text())
+	if a.Report != nil {
+		io.WriteString(std.out, a.Report.Text())
+	}
+	kept := false
 	for _, s := range sources { // in configured order
 		if why := a.Kept[s.Name]; why != "" {
+			kept = true
 			fmt.Fprintf(std.err, "%s keeps what it had: %s\n", s.Name, plain(why))
 		}
 	}
-	if len(a.Kept) > 0 {
+	if kept {
 		return errNo
 	}
-	fmt.Fprintln(std.out, "All IP data is in use as the files hold it.")
+	fmt.Fprintf(std.out, "In use as the files hold it: %s.\n", nameList(sources))
 	return nil
 }
 

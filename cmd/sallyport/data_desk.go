@@ -16,36 +16,13 @@ import (
 // dataDesk decides which IP data comes into use. Files change by themselves (a download every night), and a list
 // can lock out as many people as a policy.
 type dataDesk struct {
-	mu       sync.Mutex
-	approved map[string]string // content that operators have said is meant, by hash -> who
-	asked    int64             // number of the last request that was answered; the request loop's own
-	report   guardReport       // of the last change that was judged
+	mu        sync.Mutex
+	approved  map[string]dataApproval     // by source; see data_approval.go
+	baselines map[string]ipintel.Baseline // by source
+	asked     int64                       // number of the last request that was answered; the request loop's own
+	report    *guardReport                // of the last change that was judged; nil: none since the last request
 
 	applied, refusals atomic.Int64
-}
-
-// approve remembers that an operator means this content, as it is: another file that takes its place is judged.
-func (d *dataDesk) approve(by string, sha256 ...string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.approved == nil {
-		d.approved = map[string]string{}
-	}
-	for _, s := range sha256 {
-		d.approved[s] = by
-	}
-}
-
-func (d *dataDesk) approvedBy(sha256 string) (by string, ok bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	by, ok = d.approved[sha256]
-	return by, ok
-}
-
-func (d *dataDesk) isApproved(sha256 string) bool {
-	_, ok := d.approvedBy(sha256)
-	return ok
 }
 
 // dataLockOut is the refusal of IP data for the people that it would lock out.
@@ -60,7 +37,7 @@ func (l *dataLockOut) Unwrap() error { return ipintel.ErrRefused }
 // guardData has all IP data judged that is read from now on. What a start reads is taken as it is: there is nothing
 // else to run on.
 func (a *app) guardData() {
-	a.intel.Guard(ipintel.Guard{Approved: a.data.isApproved, Admit: a.admitData})
+	a.intel.Guard(ipintel.Guard{Approved: a.data.isApproved, Baseline: a.data.baseline, Refused: a.refuseUnlike, Admit: a.admitData})
 }
 
 // admitData judges a change of IP data as a change of policy is judged: by the sessions that are alive and by what
@@ -77,17 +54,18 @@ func (a *app) admitData(ctx context.Context, c ipintel.Change) error {
 		return err // judged by a part of what there is
 	}
 	a.data.mu.Lock()
-	a.data.report = report
+	a.data.report = &report
 	a.data.mu.Unlock()
 	outcome, by := "applied", ""
-	if report.Refused != "" {
-		outcome = "forced"
-		for _, s := range c.Sources {
-			who, ok := a.data.approvedBy(s.SHA256)
-			if !ok {
-				return a.refuseData(ctx, c, report)
-			}
-			by = who
+	for _, s := range c.Sources {
+		who, ok := a.data.approvedBy(s.Name, s.SHA256)
+		switch {
+		case ok && (report.Refused != "" || s.Waived != ""):
+			outcome, by = "forced", who
+		case s.Waived != "":
+			return fmt.Errorf("the approval of %s ended while it was judged", s.Name)
+		case !ok && report.Refused != "":
+			return a.refuseData(ctx, c, report)
 		}
 	}
 	detail := dataDetail(c.Sources, report)
@@ -98,6 +76,7 @@ func (a *app) admitData(ctx context.Context, c ipintel.Change) error {
 		return err
 	}
 	a.data.applied.Add(1)
+	a.standByUsed(ctx, c.Sources)
 	level := a.logger.Info
 	if len(report.Blocked)+len(report.Allowed) > 0 {
 		level = a.logger.Warn // whose access ends or begins now has to be known at once
@@ -113,19 +92,38 @@ func (a *app) refuseData(ctx context.Context, c ipintel.Change, report guardRepo
 	if !c.Alone {
 		return no
 	}
+	a.recordRefusal(ctx, dataDetail(c.Sources, report), report)
+	return no
+}
+
+// refuseUnlike makes it known that a source holds something much larger or smaller than before. The watcher has
+// refused it, without asking about people.
+func (a *app) refuseUnlike(ctx context.Context, s ipintel.Source, why error) {
+	report := guardReport{Refused: why.Error()}
+	a.recordRefusal(ctx, dataDetail([]ipintel.Source{s}, report), report)
+}
+
+func (a *app) recordRefusal(ctx context.Context, detail map[string]string, report guardReport) {
 	a.data.refusals.Add(1)
-	detail := dataDetail(c.Sources, report)
 	a.logger.Error("IP data refused; what was in use stays", "sources", detail["sources"], "reason", report.Refused, "newly_blocked", report.users(), "newly_allowed", usersOf(report.Allowed))
 	if err := a.audit.Append(ctx, audit.Record{Time: time.Now(), Event: "data_refused", Action: "refused", Policy: a.gate.Current().Policy.Hash(), Detail: detail}); err != nil {
 		a.logger.Error("the refusal of IP data could not be recorded", "error", err)
 	}
-	return no
 }
 
 func dataDetail(sources []ipintel.Source, r guardReport) map[string]string {
 	detail := map[string]string{"sources": namesOf(sources)}
+	var against []string
 	if r.Refused != "" {
-		detail["against"] = r.Refused
+		against = append(against, r.Refused)
+	}
+	for _, s := range sources {
+		if s.Waived != "" {
+			against = append(against, s.Name+": "+s.Waived)
+		}
+	}
+	if against != nil {
+		detail["against"] = strings.Join(against, "; ")
 	}
 	if len(r.Blocked) > 0 {
 		detail["newly_blocked"] = some(r.users(), 50)
@@ -155,31 +153,28 @@ func (a *app) dataRefused() (list []ipintel.Source) {
 	return list
 }
 
-// noteDataStart says so if this start takes data that was refused while the proxy ran: a restart is a way round the
-// guard, and must show. The newest word about a source counts.
+// noteDataStart says so if this start takes data that was refused while the proxy ran, or that is far from what was
+// last approved: a restart is a way round the guard, and must show.
 func (a *app) noteDataStart(ctx context.Context) error {
-	refused := map[string]audit.Record{} // by "name=hash"
-	for line, err := range audit.LastLines(a.config.AuditFile, guardLines) {
-		if err != nil || !strings.Contains(string(line.Raw), `"data_`) || line.Decode() != nil {
-			continue // what is broken there is for `audit verify` to say
-		}
-		for _, s := range strings.Fields(line.Record.Detail["sources"]) {
-			switch line.Record.Event {
-			case "data_refused":
-				refused[s] = line.Record
-			case "data_applied", "data_forced":
-				delete(refused, s)
-			}
-		}
+	drift, err := a.loadBaselines(ctx)
+	if err != nil {
+		return err
 	}
+	refused, since := refusedData(a.config.AuditFile)
 	for _, s := range a.intel.Current().Sources() {
-		r, was := refused[s.Name+"="+s.SHA256]
-		if !was {
+		r, was := refused[namesOf([]ipintel.Source{s})]
+		why := r.why
+		switch {
+		case was:
+			a.logger.Warn("this start takes IP data that was refused while the proxy ran", "source", s.Name, "sha256", s.SHA256, "refused", r.at, "why", why)
+		case drift[s.Name] != nil:
+			why = drift[s.Name].Error()
+			a.logger.Warn("this start takes IP data that is far from what was last approved", "source", s.Name, "sha256", s.SHA256, "why", why)
+		case s.Missing || since[s.Name].IsZero():
 			continue
 		}
-		a.logger.Warn("this start takes IP data that was refused while the proxy ran", "source", s.Name, "sha256", s.SHA256, "refused", r.Time, "why", r.Detail["against"])
 		err := a.audit.Append(ctx, audit.Record{Time: time.Now(), Event: "data_applied", Action: "applied", Policy: a.gate.Current().Policy.Hash(),
-			Detail: map[string]string{"sources": namesOf([]ipintel.Source{s}), "origin": "start", "against": r.Detail["against"]}})
+			Detail: given(map[string]string{"sources": namesOf([]ipintel.Source{s}), "origin": "start", "against": why})})
 		if err != nil {
 			return err
 		}
@@ -189,8 +184,8 @@ func (a *app) noteDataStart(ctx context.Context) error {
 
 // dataAnswer is what the running proxy says to `data apply`.
 type dataAnswer struct {
-	Kept   map[string]string `json:"kept,omitempty"` // why sources keep old data, by name
-	Report guardReport       `json:"report"`
+	Kept   map[string]string `json:"kept,omitempty"`   // why sources keep old data, by name
+	Report *guardReport      `json:"report,omitempty"` // nil: no people were judged
 }
 
 // answerDataRequests takes up what `data apply` asks for. Every process of a fleet does, for its own files; the first
@@ -206,10 +201,11 @@ func (a *app) answerDataRequests(ctx context.Context) error {
 			continue // nobody waits for it any more, and nothing of it may happen now
 		}
 		if r.Forced {
-			for _, s := range r.Sources {
-				a.data.approve(r.By, s)
-			}
+			a.approveRequested(ctx, r)
 		}
+		a.data.mu.Lock()
+		a.data.report = nil // of an earlier change
+		a.data.mu.Unlock()
 		retried := a.intel.Retry(ctx)
 		answer := dataAnswer{Kept: map[string]string{}}
 		for _, s := range a.intel.Current().Sources() {

@@ -141,7 +141,7 @@ func (d *deployment) forced(t *testing.T) {
 		}
 		return a
 	}
-	if a := ask(false); a.Kept["vpn-exits"] == "" || len(a.Report.Blocked) == 0 || d.isVPN("198.51.100.7") {
+	if a := ask(false); a.Kept["vpn-exits"] == "" || a.Report == nil || len(a.Report.Blocked) == 0 || d.isVPN("198.51.100.7") {
 		t.Errorf("without force: %+v", a)
 	}
 	if a := ask(true); len(a.Kept) != 0 || !d.isVPN("198.51.100.7") {
@@ -161,10 +161,11 @@ func TestApprovalIsForOneContent(t *testing.T) {
 	if err := d.intel.Reload(t.Context()); err == nil {
 		t.Fatal("not refused")
 	}
+	later := time.Now().Add(time.Hour)
 	for _, s := range d.intel.Current().Sources() {
-		d.data.approve("root", s.SHA256) // of the old content
+		d.data.approve(s.Name, s.SHA256, "root", later) // of the old content
 	}
-	d.data.approve("root", strings.Repeat("0", 64))
+	d.data.approve("vpn-exits", strings.Repeat("0", 64), "root", later)
 	d.write("vpn.txt", "203.0.113.64/27\n198.51.100.66\n198.51.100.0/24\n")
 	if err := d.intel.Retry(t.Context()); err == nil || d.isVPN("198.51.100.7") {
 		t.Fatal("other content came into use", err)

@@ -122,7 +122,7 @@ var (
 	descSourceNetworks = prometheus.NewDesc("sallyport_ip_source_networks", "Networks in the IP source.", []string{"source"}, nil)
 	descSwaps          = prometheus.NewDesc("sallyport_ip_data_swaps_total", "Times that new IP data came into use.", nil, nil)
 	descLookupFaults   = prometheus.NewDesc("sallyport_ip_lookup_faults_total", "Answers lost to IP data that could not be read at an address.", nil, nil)
-	descDataRefused    = prometheus.NewDesc("sallyport_ip_data_refused", "1 if the guard against lock-outs refused the newest content of the IP source, which keeps what it had.", []string{"source"}, nil)
+	descDataRefused    = prometheus.NewDesc("sallyport_ip_data_refused", "1 if the newest content of the IP source was refused, for the people it would lock out or as unlike what was there; the source keeps what it had.", []string{"source"}, nil)
 	descDataChanges    = prometheus.NewDesc("sallyport_ip_data_changes_total", "Changes of IP data that the guard against lock-outs judged.", []string{"outcome"}, nil)
 	descReloads        = prometheus.NewDesc("sallyport_config_reloads_total", "Reloads of the configuration since the start.", []string{"outcome"}, nil)
 	descReloaded       = prometheus.NewDesc("sallyport_config_reloaded", "0 if the last reload was refused and what ran before goes on.", nil, nil)

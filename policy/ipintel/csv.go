@@ -2,6 +2,7 @@ package ipintel
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -204,6 +205,12 @@ func (s spec) openCSV(c content, now time.Time) (*loaded, error) {
 		return nil, errEmpty
 	}
 	l.covers = coverOf(prefixes)
+	if l.provides.country {
+		l.countries = map[string]float64{}
+		for _, row := range list.rows { // overlaps count more than once, then as now
+			addIPv4(l.countries, cmp.Or(row.record.country, unknownCountry), row.prefix)
+		}
+	}
 	if l.built, err = builtAt(time.Time{}, c.info, now); err != nil {
 		return nil, err
 	}

@@ -10,11 +10,16 @@ import (
 // is not asked again about the same file.
 var ErrRefused = errors.New("the guard refuses it")
 
-// Guard judges what new data would do to people before it is used. Both fields may be nil.
+// Guard judges what new data would do to people before it is used. All fields may be nil. They are called with the
+// watcher's lock held, and must not call it.
 type Guard struct {
-	// Approved reports whether an operator has said that the content with this hash is meant, as it is. It
+	// Approved reports whether an operator has said that the source is meant to hold the content with this hash. It
 	// may then be much larger or smaller than what it replaces.
-	Approved func(sha256 string) bool
+	Approved func(source, sha256 string) bool
+	// Baseline gives what new content is compared with besides what it replaces; false: there is nothing yet.
+	Baseline func(s Source) (Baseline, bool)
+	// Refused learns of content, described by s, that is unlike what came before it and does not come into use.
+	Refused func(ctx context.Context, s Source, why error)
 	// Admit calls c.Use if the change may come into use, and else says why not.
 	Admit func(ctx context.Context, c Change) error
 }
@@ -33,7 +38,35 @@ type Change struct {
 	Use func() error
 }
 
-func (g Guard) approved(sha256 string) bool { return g.Approved != nil && g.Approved(sha256) }
+// compare is the gate that needs something to compare with: what is in use, and the baseline. Content that is in use
+// already passes, and so does what an operator approved.
+func (w *Watcher) compare(ctx context.Context, h *holding, next *loaded) error {
+	if h.data != nil && h.data.sha256 == next.sha256 {
+		return nil
+	}
+	src := h.spec.describe(next)
+	var no error
+	if h.data != nil {
+		no = h.spec.unlike(h.data, next)
+	}
+	if no == nil && w.guard.Baseline != nil {
+		if b, ok := w.guard.Baseline(src); ok {
+			no = src.Drift(b)
+		}
+	}
+	if no == nil {
+		return nil
+	}
+	if w.guard.Approved != nil && w.guard.Approved(src.Name, src.SHA256) {
+		next.waived = no.Error()
+		return nil
+	}
+	no = fmt.Errorf("%s: %w%s", src.Name, no, meant)
+	if w.guard.Refused != nil {
+		w.guard.Refused(ctx, src, no)
+	}
+	return fmt.Errorf("%s: %w", h.spec.file, no)
+}
 
 // Guard has g judge all data that is read from now on.
 func (w *Watcher) Guard(g Guard) {

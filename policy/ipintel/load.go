@@ -34,7 +34,7 @@ func Load(c Config) (*Snapshot, []error) {
 	failed := make([]string, len(specs))
 	for i, s := range specs {
 		members[i].spec = s
-		l, _, err := s.load(nil, c.Now(), nil)
+		l, _, err := s.load(c.Now())
 		if err != nil {
 			errs = append(errs, err)
 			failed[i] = err.Error()

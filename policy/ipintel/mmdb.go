@@ -1,6 +1,7 @@
 package ipintel
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -61,7 +62,7 @@ func openDatabase(c content, now time.Time) (l *loaded, err error) {
 	if err != nil {
 		return nil, err
 	}
-	covers, err := d.flagged(r, k)
+	covers, countries, err := d.measure(r, k)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +71,7 @@ func openDatabase(c content, now time.Time) (l *loaded, err error) {
 			d.read = k.read
 		}
 	}
-	return &loaded{kind: r.Metadata.DatabaseType, built: built, networks: networks, covers: covers, provides: k.provides, ask: d.ask}, nil
+	return &loaded{kind: r.Metadata.DatabaseType, built: built, networks: networks, covers: covers, countries: countries, provides: k.provides, ask: d.ask}, nil
 }
 
 func buildTime(epoch uint, now time.Time) (time.Time, error) {
@@ -181,29 +182,39 @@ func (d *database) canary(r *maxminddb.Reader, k kind) (networks int, err error)
 	return networks, nil
 }
 
-// flagged measures what the database gives a signal: half of the Internet called a VPN locks people out, whichever
-// kind of file says so. Records are shared between networks, so that few have to be read.
-func (d *database) flagged(r *maxminddb.Reader, k kind) (cover, error) {
-	if k.provides.signals == 0 {
-		return cover{}, nil
+// measure counts what the database gives a signal (half of the Internet called a VPN locks people out, whichever
+// kind of file says so), and the IPv4 addresses of each country. Networks share records, so that few have to be read.
+func (d *database) measure(r *maxminddb.Reader, k kind) (c cover, countries map[string]float64, err error) {
+	if k.provides.signals == 0 && !k.provides.country {
+		return cover{}, nil, nil
+	}
+	if k.provides.country {
+		countries = map[string]float64{}
+	}
+	type said struct {
+		flagged bool
+		country string
 	}
 	var with []netip.Prefix
-	known := map[uintptr]bool{}
+	known := map[uintptr]said{}
 	for res := range r.Networks() { // which has been walked before, in bounded time
 		says, ok := known[res.Offset()]
 		if !ok {
 			rec, _, err := d.ask(res.Prefix().Addr())
 			if err != nil {
-				return cover{}, fmt.Errorf("%w: look-up of %s: %w", errCorrupt, res.Prefix(), err)
+				return cover{}, nil, fmt.Errorf("%w: look-up of %s: %w", errCorrupt, res.Prefix(), err)
 			}
-			says = rec.signals != 0
+			says = said{rec.signals != 0, cmp.Or(rec.country, unknownCountry)}
 			known[res.Offset()] = says
 		}
-		if says {
+		if says.flagged {
 			with = append(with, res.Prefix())
 		}
+		if countries != nil {
+			addIPv4(countries, says.country, res.Prefix())
+		}
 	}
-	return coverOf(with), nil
+	return coverOf(with), countries, nil
 }
 
 // walk counts the networks and shows an even spread of them to sample. A tree has

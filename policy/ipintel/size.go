@@ -131,6 +131,10 @@ const databaseMaxShare = 0.3
 // tenfold is how much larger or smaller than its predecessor content may be.
 const tenfold = 10
 
+// smallCountry is how many IPv4 addresses a country may gain or lose without comparison: databases disagree on the
+// smallest ones.
+const smallCountry = 1 << 18
+
 // What may come to be without having been there before: a list that begins, or that gains its first IPv6 networks,
 // grows without end by any factor.
 const (
@@ -139,44 +143,28 @@ const (
 	small6    = 1 << 32 // /64s: one /32, which is what a hoster or a provider has
 )
 
+// meant ends every refusal that an operator can overrule.
+const meant = "; `sallyport data apply --force` takes it all the same"
+
 // unlike refuses content that is much larger or smaller than what it replaces, or of another
 // kind: a download that broke off at a line's end, an error page's worth of data, or a file that somebody made to
-// shut people out or let them in. An operator who means it approves it, or restarts the process, which has no "before".
+// shut people out or let them in. An operator who means it approves it.
 func (s spec) unlike(prev, next *loaded) error {
-	const meant = "; `sallyport data apply --force` takes it all the same"
-	handKept := !s.database && s.signal == 0 && prev.networks <= handKept
-	switch {
-	case next.networks*2 < prev.networks && !handKept:
-		return fmt.Errorf("%w: %d networks, %d before%s", errShrunk, next.networks, prev.networks, meant)
-	case next.networks > tenfold*max(prev.networks, smallList):
-		return fmt.Errorf("%w: %d networks, %d before%s", errGrown, next.networks, prev.networks, meant)
+	if err := s.describe(prev).compare(prev.figures(), next.figures(), "before"); err != nil || !s.database {
+		return err
 	}
-	for _, f := range []struct {
-		unit              string
-		prev, next, small float64
-	}{{"IPv4 addresses", prev.covers.v4, next.covers.v4, small4}, {"IPv6 networks of a /64", prev.covers.v6, next.covers.v6, small6}} {
-		switch {
-		case f.next > tenfold*max(f.prev, f.small):
-			return fmt.Errorf("%w: %.0f %s, %.0f before%s", errGrown, f.next, f.unit, f.prev, meant)
-		case f.next*tenfold < f.prev && f.prev > f.small && !handKept:
-			return fmt.Errorf("%w: %.0f %s, %.0f before%s", errShrunk, f.next, f.unit, f.prev, meant)
-		}
-	}
-	if s.database {
-		return answersAlike(prev, next, meant)
-	}
-	return nil
+	return answersAlike(prev, next)
 }
 
 // answersAlike refuses a database that says another type of itself than the one that it replaces, where that gives
 // it a say that nobody configured: it is believed in the order of the configuration, which was written for what
 // the file was. Another type that answers the same questions is no matter.
-func answersAlike(prev, next *loaded, meant string) error {
+func answersAlike(prev, next *loaded) error {
 	values := func(p provides) provides {
 		return provides{country: p.country, asn: p.asn || p.org, location: p.location}
 	}
 	if values(prev.provides) == values(next.provides) && (prev.provides.signals == 0) == (next.provides.signals == 0) {
 		return nil
 	}
-	return fmt.Errorf("%w: it is %q, and %q before%s", errAnswers, clip(next.kind), clip(prev.kind), meant)
+	return fmt.Errorf("%w: it is %q, and %q before", errAnswers, clip(next.kind), clip(prev.kind))
 }

@@ -45,8 +45,13 @@ type Source struct {
 	Err string `json:"error,omitempty"`
 	// Failures counts the failed attempts since the last good one.
 	Failures int `json:"failures"`
-	// Refused is true when Err is what the guard said: the file is sound, and would lock people out.
+	// Refused is true when Err is what the guard said: the file is sound, and would lock people out or is unlike what
+	// was there before.
 	Refused bool `json:"refused,omitempty"`
+	// Figures measure the content in use.
+	Figures Figures `json:"-"`
+	// Waived is what the comparison with earlier content said against this content, which an operator approved.
+	Waived string `json:"-"`
 	// Notes are what the operator should know of the content in use, though it is not wrong.
 	Notes []string `json:"notes,omitempty"`
 }
@@ -103,13 +108,15 @@ type loaded struct {
 	// ask gives what the source says; found is whether it holds the address at all.
 	// It may fail, or panic, on content that the gates did not see through.
 	ask    func(netip.Addr) (rec record, found bool, err error)
-	covers cover    // lists, and databases that give signals: what of it has any
-	notes  []string // see Source
+	covers cover // lists, and databases that give signals: what of it has any
+	// countries are IPv4 addresses by country, "ZZ" for none; nil where the content names no countries.
+	countries map[string]float64
+	waived    string   // see Source
+	notes     []string // see Source
 }
 
-// load reads the source and takes it through all gates. prev is the content in use, or nil. What is approved
-// may be of any size beside that.
-func (s spec) load(prev *loaded, now time.Time, approved func(sha256 string) bool) (*loaded, os.FileInfo, error) {
+// load reads the source and takes it through the gates that need nothing to compare it with.
+func (s spec) load(now time.Time) (*loaded, os.FileInfo, error) {
 	limit := int64(maxListSize)
 	if s.database {
 		limit = maxDatabaseSize
@@ -125,9 +132,6 @@ func (s spec) load(prev *loaded, now time.Time, approved func(sha256 string) boo
 	l, err := open(c, now)
 	if err == nil {
 		err = s.tooWide(l)
-	}
-	if err == nil && prev != nil && (approved == nil || !approved(c.sha256)) {
-		err = s.unlike(prev, l)
 	}
 	if err != nil {
 		if pos := (*positionError)(nil); errors.As(err, &pos) {
@@ -146,7 +150,7 @@ func (s spec) describe(l *loaded) Source {
 	}
 	if l != nil {
 		src.Type, src.SHA256, src.Built, src.Loaded, src.Networks = l.kind, l.sha256, l.built, l.at, l.networks
-		src.Notes = l.notes
+		src.Figures, src.Waived, src.Notes = l.figures(), l.waived, l.notes
 	}
 	return src
 }

@@ -166,7 +166,7 @@ func TestListThatGrowsOrShrinksTenfold(t *testing.T) {
 			if w.Current().Sources()[0].SHA256 != before || !strings.Contains(err.Error(), "before") {
 				t.Errorf("%v; the old content is gone", err)
 			}
-			w.Guard(Guard{Approved: func(sha256 string) bool { return sha256 != before }})
+			w.Guard(Guard{Approved: func(source, sha256 string) bool { return source == "l" && sha256 != before }})
 			if err := w.Retry(context.Background()); err != nil || w.Current().Sources()[0].SHA256 == before {
 				t.Error("approved, and refused:", err)
 			}

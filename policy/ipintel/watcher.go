@@ -60,7 +60,7 @@ func Open(c Config) (*Watcher, error) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	_, errs := w.attempt(everything)
+	_, errs := w.attempt(context.Background(), everything)
 	for _, h := range w.held { // nobody is here yet for whom a guard could speak
 		if h.next != nil {
 			w.take(h)
@@ -130,7 +130,7 @@ const (
 func (w *Watcher) refresh(ctx context.Context, what which) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	swap, errs := w.attempt(what)
+	swap, errs := w.attempt(ctx, what)
 	refusals, err := w.admit(ctx)
 	if errs = append(errs, refusals...); err != nil {
 		return errors.Join(append(errs, err)...)
@@ -148,7 +148,7 @@ func (w *Watcher) refresh(ctx context.Context, what which) error {
 
 // attempt reads what is to be read. It reports whether a source has come to be missing, or kept, for a
 // new reason, which makes a new snapshot without any new data.
-func (w *Watcher) attempt(what which) (swap bool, errs []error) {
+func (w *Watcher) attempt(ctx context.Context, what which) (swap bool, errs []error) {
 	now := w.config.Now()
 	for _, h := range w.held {
 		h.next = nil
@@ -161,7 +161,7 @@ func (w *Watcher) attempt(what which) (swap bool, errs []error) {
 			continue
 		}
 		before := h.err
-		if err := w.attemptOne(h, info, now); err != nil {
+		if err := w.attemptOne(ctx, h, info, now); err != nil {
 			errs = append(errs, err)
 			swap = swap || h.err != before
 		}
@@ -170,14 +170,19 @@ func (w *Watcher) attempt(what which) (swap bool, errs []error) {
 }
 
 // attemptOne reads a source into h.next, or notes why that cannot be used.
-func (w *Watcher) attemptOne(h *holding, info os.FileInfo, now time.Time) error {
-	data, read, err := h.spec.load(h.data, now, w.guard.approved)
+func (w *Watcher) attemptOne(ctx context.Context, h *holding, info os.FileInfo, now time.Time) error {
+	data, read, err := h.spec.load(now)
 	if h.last = info; read != nil {
 		h.last = read
 	}
 	if err != nil {
 		w.fail(h, err)
 		h.judged = false
+		return err
+	}
+	if err := w.compare(ctx, h, data); err != nil {
+		w.fail(h, err)
+		h.judged = true // nothing about it changes until another file comes, or an operator's word
 		return err
 	}
 	h.next = data

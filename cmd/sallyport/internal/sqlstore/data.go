@@ -67,3 +67,33 @@ func (d *DB) WithdrawDataRequest(ctx context.Context, seq int64) error {
 		return tx.one(`delete from data_requests where seq = $1 and answer = ''`, seq)
 	})
 }
+
+// DataBaseline is what a source of IP data held when an operator last stood by it.
+type DataBaseline struct {
+	Source  string // name
+	Setting string // what the configuration says of it; with the name it is the key
+	At      time.Time
+	By      string // "": no operator, the first content that was used
+	SHA256  string
+	Figures string // JSON
+}
+
+// PutDataBaseline stores b in place of the one with its key.
+func (d *DB) PutDataBaseline(ctx context.Context, b DataBaseline) error {
+	return d.update(ctx, "put a baseline of IP data", func(tx tx) error {
+		_, err := tx.exec(`insert into data_baselines (source, setting, at, operator, sha256, figures) values ($1, $2, $3, $4, $5, $6)
+			on conflict (source, setting) do update set at = excluded.at, operator = excluded.operator, sha256 = excluded.sha256, figures = excluded.figures`,
+			b.Source, b.Setting, micros(b.At), b.By, b.SHA256, b.Figures)
+		return err
+	})
+}
+
+// DataBaselines returns all, of former settings too.
+func (d *DB) DataBaselines(ctx context.Context) ([]DataBaseline, error) {
+	rows, err := d.read.QueryContext(ctx, `select source, setting, at, operator, sha256, figures from data_baselines order by source, setting`)
+	list, err := all(rows, err, func(row scanner) (b DataBaseline, err error) {
+		err = row.Scan(&b.Source, &b.Setting, timeCol{&b.At}, &b.By, &b.SHA256, &b.Figures)
+		return b, err
+	})
+	return list, d.wrap("read baselines of IP data", err)
+}

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"sallyport/cmd/sallyport/internal/sqlstore"
+	"sallyport/policy/ipintel"
+)
+
+// approvalLasts is how long an approval waits for its content. Every proxy of a fleet has files of its own, which may
+// come later than those of the machine where the operator was.
+const approvalLasts = time.Hour
+
+// dataApproval is an operator's word that one source is meant to hold one content. It counts once: content that was
+// taken back and comes again is judged. A restart forgets it, and takes what the files hold anyway.
+type dataApproval struct {
+	sha256, by string
+	until      time.Time
+}
+
+// approve remembers that an operator means this content, as it is, in this source. There is one approval a source:
+// the newest.
+func (d *dataDesk) approve(source, sha256, by string, until time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.approved == nil {
+		d.approved = map[string]dataApproval{}
+	}
+	d.approved[source] = dataApproval{sha256, by, until}
+}
+
+func (d *dataDesk) approvedBy(source, sha256 string) (by string, ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	p, ok := d.approved[source]
+	if !ok || p.sha256 != sha256 || !time.Now().Before(p.until) {
+		return "", false
+	}
+	return p.by, true
+}
+
+func (d *dataDesk) isApproved(source, sha256 string) bool {
+	_, ok := d.approvedBy(source, sha256)
+	return ok
+}
+
+// spend ends the approval of content that has come into use, and says whose it was.
+func (d *dataDesk) spend(source, sha256 string) (by string, ok bool) {
+	if by, ok = d.approvedBy(source, sha256); ok {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		delete(d.approved, source)
+	}
+	return by, ok
+}
+
+// approveRequested approves what `data apply --force` found. Of what is in use already there is nothing to take: the
+// operator stands by it, and what comes next is compared with it.
+func (a *app) approveRequested(ctx context.Context, r sqlstore.DataRequest) {
+	for _, s := range a.intel.Current().Sources() {
+		switch sha256, asked := r.Sources[s.Name]; {
+		case !asked:
+		case s.SHA256 == sha256:
+			a.standBy(ctx, s, r.By)
+		default:
+			a.data.approve(s.Name, sha256, r.By, r.At.Add(approvalLasts))
+		}
+	}
+}
+
+// baseline gives the content that a source is compared with besides the one in use.
+func (d *dataDesk) baseline(s ipintel.Source) (ipintel.Baseline, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	b, ok := d.baselines[s.Name]
+	return b, ok
+}
+
+// standByUsed moves the baseline of sources whose content an operator approved, and sets that of sources which have
+// none. Nothing else moves it, so that small steps add up, at whatever pace.
+func (a *app) standByUsed(ctx context.Context, used []ipintel.Source) {
+	for _, s := range used {
+		by, approved := a.data.spend(s.Name, s.SHA256)
+		if _, have := a.data.baseline(s); approved || !have {
+			a.standBy(ctx, s, by)
+		}
+	}
+}
+
+// standBy makes what a source holds its baseline. If it cannot be stored, this process goes by it all the same, and
+// the next one by the one before.
+func (a *app) standBy(ctx context.Context, s ipintel.Source, by string) {
+	b := ipintel.Baseline{At: time.Now(), Figures: s.Figures}
+	a.data.mu.Lock()
+	if a.data.baselines == nil {
+		a.data.baselines = map[string]ipintel.Baseline{}
+	}
+	a.data.baselines[s.Name] = b
+	a.data.mu.Unlock()
+	figures, err := json.Marshal(b.Figures)
+	if err == nil {
+		err = a.store.PutDataBaseline(ctx, sqlstore.DataBaseline{Source: s.Name, Setting: settingOf(s), At: b.At, By: by, SHA256: s.SHA256, Figures: string(figures)})
+	}
+	if err != nil {
+		a.logger.Error("the figures of IP data could not be stored", "source", s.Name, "error", err)
+	}
+}
+
+// settingOf is what the configuration says of a source: who gives its name another file, or another meaning, does not
+// want it compared with what was there. The type of a database is not part of it: the file says that.
+func settingOf(s ipintel.Source) string {
+	if s.Kind == "database" {
+		return s.Kind + " " + s.File
+	}
+	return s.Kind + " " + s.Type + " " + s.Signal + " " + s.File
+}
+
+// loadBaselines reads the baselines, makes those that are missing, and says which sources have drifted from theirs.
+func (a *app) loadBaselines(ctx context.Context) (drift map[string]error, err error) {
+	stored, err := a.store.DataBaselines(ctx)
+	if err != nil {
+		return nil, err
+	}
+	kept := map[[2]string]sqlstore.DataBaseline{}
+	for _, b := range stored {
+		kept[[2]string{b.Source, b.Setting}] = b
+	}
+	baselines := map[string]ipintel.Baseline{}
+	a.data.mu.Lock()
+	a.data.baselines = baselines
+	a.data.mu.Unlock()
+	drift = map[string]error{}
+	for _, s := range a.intel.Current().Sources() {
+		b, ok := kept[[2]string{s.Name, settingOf(s)}]
+		if !ok {
+			if !s.Missing {
+				a.standBy(ctx, s, "")
+			}
+			continue
+		}
+		was := ipintel.Baseline{At: b.At}
+		if err := json.Unmarshal([]byte(b.Figures), &was.Figures); err != nil {
+			return nil, err
+		}
+		a.data.mu.Lock()
+		baselines[s.Name] = was
+		a.data.mu.Unlock()
+		if !s.Missing {
+			drift[s.Name] = s.Drift(was)
+		}
+	}
+	return drift, nil
+}
