@@ -193,7 +193,7 @@ func openAudit(ctx context.Context, c *config.Config, store *sqlstore.DB, logger
 	if err != nil {
 		return nil, err
 	}
-	return audit.Open(audit.Config{File: c.AuditFile, Name: auditName, Key: seed, CallsPerMinute: c.Limits.ChangesPerMinute, Anchor: store, Now: time.Now, Logger: logger})
+	return audit.Open(audit.Config{File: c.AuditFile, Name: auditName, Key: seed, CallsPerMinute: c.Limits.ChangesPerMinute, Translators: c.IPData.NAT64, Anchor: store, Now: time.Now, Logger: logger})
 }
 
 func auditSeed(ctx context.Context, keys session.KeyStore) ([]byte, error) {
@@ -273,7 +273,7 @@ func (a *app) front(s *proxy.Snapshot) error {
 		return err
 	}
 	a.pages = pages
-	limits, err := newCeremonyLimits(c.Limits.CeremoniesPerMinute)
+	limits, err := newCeremonyLimits(c.Limits.CeremoniesPerMinute, c.IPData.NAT64)
 	if err != nil {
 		return err
 	}

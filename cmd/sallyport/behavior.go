@@ -30,7 +30,7 @@ func openBehavior(ctx context.Context, c *config.Config, store *sqlstore.DB, log
 	}
 	return behavior.New(behavior.Config{
 		Store: store, Now: time.Now, Logger: logger, Key: key.Secret,
-		Offices: c.Behavior.Offices, MobileASNs: c.Behavior.MobileASNs, SatelliteASNs: c.Behavior.SatelliteASNs, Household: c.Behavior.Household,
+		Offices: c.Behavior.Offices, MobileASNs: c.Behavior.MobileASNs, SatelliteASNs: c.Behavior.SatelliteASNs, Household: c.Behavior.Household, Translators: c.IPData.NAT64,
 		Retention: c.Behavior.Retention, RawAddresses: c.Behavior.RawAddresses,
 	})
 }

@@ -10,7 +10,7 @@ import (
 
 // TestAttackSomebodyElsesBudget: neither an address nor the password of somebody is enough to spend what they have.
 func TestAttackSomebodyElsesBudget(t *testing.T) {
-	l, err := newCeremonyLimits(5)
+	l, err := newCeremonyLimits(5, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

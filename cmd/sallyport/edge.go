@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"sallyport/authn"
+	"sallyport/policy/ipv4in6"
 	"sallyport/proxy/edge"
 	"sallyport/proxy/portal"
 	"sallyport/proxy/streams"
@@ -73,7 +74,8 @@ func (a *app) dataServer() (*edge.Server, error) {
 		Handler: upstream.WebSockets(a.gate), Shed: a.shed, Logger: a.logger,
 		Limits: edge.Limits{
 			HeaderBytes: c.Limits.Header, Connections: c.Limits.Connections, ConnectionsPerClient: c.Limits.ConnectionsPerClient,
-			Exempt: c.TrustedProxies, // they carry everybody
+			Exempt:      c.TrustedProxies, // they carry everybody
+			Translators: c.IPData.NAT64,
 		},
 		Refuse: func(w http.ResponseWriter, r *http.Request, status int, message string) {
 			a.pages.Refuse(w, r, portal.Refusal{Status: status, Code: "refused", Title: message, Text: []string{"Wait a moment, then try again. If it goes on, tell your operations team."}})
@@ -145,16 +147,16 @@ type ceremonyLimits struct {
 // logoutsFactor: at the end of a day, a provider signs a whole company out.
 const logoutsFactor = 20
 
-func newCeremonyLimits(perMinute int) (l *ceremonyLimits, err error) {
+func newCeremonyLimits(perMinute int, translators ipv4in6.Translators) (l *ceremonyLimits, err error) {
 	l = &ceremonyLimits{}
-	each := edge.LimiterConfig{Every: time.Minute / time.Duration(perMinute), Burst: perMinute, Now: time.Now}
+	each := edge.LimiterConfig{Every: time.Minute / time.Duration(perMinute), Burst: perMinute, Now: time.Now, Translators: translators}
 	if l.accounts, err = edge.NewAccountLimiter(each); err != nil {
 		return nil, err
 	}
 	if l.sessions, err = edge.NewLimiter[string](each); err != nil {
 		return nil, err
 	}
-	if l.logouts, err = edge.NewAddressLimiter(edge.LimiterConfig{Every: max(each.Every/logoutsFactor, 1), Burst: each.Burst * logoutsFactor, Now: time.Now}); err != nil {
+	if l.logouts, err = edge.NewAddressLimiter(edge.LimiterConfig{Every: max(each.Every/logoutsFactor, 1), Burst: each.Burst * logoutsFactor, Now: time.Now, Translators: translators}); err != nil {
 		return nil, err
 	}
 	// An office shares one address.

@@ -18,6 +18,8 @@ type networks struct {
 	satellite map[uint32]bool
 	shared    map[uint32]bool // mobile carriers and satellite
 	household int             // bits of the IPv6 network that one household has
+
+	translators ipv4in6.Translators
 }
 
 // minKey is the shortest key, in bytes.
@@ -27,7 +29,7 @@ func newNetworks(cfg *Config) (*networks, error) {
 	if len(cfg.Key) < minKey {
 		return nil, fmt.Errorf("behavior: a key of %d bytes or more is needed", minKey)
 	}
-	n := &networks{key: sha256.Sum256(cfg.Key), satellite: map[uint32]bool{}, shared: map[uint32]bool{}, household: cfg.Household}
+	n := &networks{key: sha256.Sum256(cfg.Key), satellite: map[uint32]bool{}, shared: map[uint32]bool{}, household: cfg.Household, translators: cfg.Translators}
 	for _, list := range [][]uint32{satelliteASNs, cfg.SatelliteASNs} {
 		for _, a := range list {
 			n.satellite[a], n.shared[a] = true, true
@@ -68,16 +70,16 @@ type spot struct {
 
 // places names an address. One that only carries an IPv4 address is that one: the household is the same.
 func (n *networks) places(p *Place) (s spot) {
-	a := ipv4in6.Client(p.Addr)
+	a := n.translators.Client(p.Addr)
 	if !a.IsValid() || p.Private || n.office(a) || n.office(p.Addr) {
 		return spot{}
 	}
-	bits, wide := ipv4in6.Key(a).Bits(), 48
-	switch bits {
-	case 32:
+	bits, wide := n.translators.Key(a).Bits(), 48
+	switch {
+	case a.Is4():
 		wide = 24
-	case 128: // where one /64 holds all of IPv4, an address is a place of its own
-		wide = 128
+	case bits > 64: // where one /64 holds all of IPv4, an address is a place of its own
+		wide = bits
 	}
 	if !p.Flagged && !n.shared[p.ASN] {
 		s.host = n.hash('h', a, bits)

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"sallyport/policy/ipv4in6"
 	"time"
 )
 
@@ -109,5 +111,21 @@ func TestMomentsOfOtherCenturies(t *testing.T) {
 		if at.Year() < 1970 && m != 0 || at.Year() > 2106 && m != ^moment(0) {
 			t.Errorf("%s: %d", at, m)
 		}
+	}
+}
+
+// Two people behind one translator are two households, each that of their IPv4 address.
+func TestHouseholdsBehindTranslator(t *testing.T) {
+	n, err := newNetworks(&Config{Key: bytes.Repeat([]byte{1}, 32), Household: 56, Translators: ipv4in6.Translators{netip.MustParsePrefix("2001:db8:64::/96")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(a string) spot { return n.places(&Place{Addr: netip.MustParseAddr(a)}) }
+	alice, bob := at("2001:db8:64::203.0.113.9"), at("2001:db8:64::198.51.100.7")
+	if alice.host == bob.host || alice.net == bob.net || alice.site != 0 || alice != at("203.0.113.9") {
+		t.Errorf("%+v, %+v", alice, bob)
+	}
+	if x, y := at("2001:db8:64::10.0.0.1"), at("2001:db8:64::10.0.0.2"); x.host == y.host || x.net == y.net || x.site != 0 {
+		t.Errorf("not public: %+v, %+v", x, y)
 	}
 }

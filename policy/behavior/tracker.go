@@ -29,6 +29,8 @@ type Config struct {
 	Offices []netip.Prefix
 	// MobileASNs and SatelliteASNs are known in addition to those that the package knows.
 	MobileASNs, SatelliteASNs []uint32
+	// Translators put IPv4 clients under these prefixes: a household there is the address inside.
+	Translators ipv4in6.Translators
 	// Household is how many bits the IPv6 network of one household has, 48 to 64; 56. Providers hand out a /56, and
 	// with it 256 networks that one home can put its people into.
 	Household int

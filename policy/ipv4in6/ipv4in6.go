@@ -110,6 +110,52 @@ func Under(p netip.Prefix, a netip.Addr) (netip.Addr, bool) {
 	return found, !found.IsUnspecified()
 }
 
+// Translators are the prefixes of an operator's own translators, each PrefixOK. What arrives under them was written
+// there by the translator, and answers go back through it. nil: the published forms alone.
+type Translators []netip.Prefix
+
+// Client is [Client] that knows these translators.
+func (t Translators) Client(a netip.Addr) netip.Addr {
+	if a = Client(a); a.Is6() {
+		if inner, ok := Under(t.of(a), a); ok && public(inner) {
+			return inner
+		}
+	}
+	return a
+}
+
+// of is the longest prefix that an address is under, or the zero Prefix, which contains none.
+func (t Translators) of(a netip.Addr) (longest netip.Prefix) {
+	for _, p := range t {
+		if p.Contains(a) && p.Bits() > longest.Bits() {
+			longest = p
+		}
+	}
+	return longest
+}
+
+// Key is [Key] that knows these translators. Where the address inside is not public, the address outside up to its
+// end is one client: a /64 would be everyone behind the translator.
+func (t Translators) Key(a netip.Addr) netip.Prefix {
+	a = t.Client(a)
+	if p := t.of(a); p.IsValid() {
+		key, _ := a.Prefix(carried(p.Bits())) // an error is for other lengths
+		return key
+	}
+	return Key(a)
+}
+
+// carried is where the IPv4 address behind a prefix of this length ends (RFC 6052 section 2.2: byte 8 is passed over).
+func carried(bits int) int {
+	switch bits {
+	case 32:
+		return 64
+	case 96:
+		return 128
+	}
+	return bits + 40
+}
+
 // Client returns the IPv4 address for which an address stands, where the network itself sees to it that nobody else
 // has that: its answers go there. Otherwise it is the address, in canonical form. An inner address that is not
 // public is nobody's in particular.

@@ -119,3 +119,42 @@ func FuzzInner(f *testing.F) {
 		}
 	})
 }
+
+// Behind an operator's own translator, each IPv4 address is one client, in every layout of RFC 6052; one that is not
+// public is nobody's elsewhere, and still one client.
+func TestClientsBehindTranslators(t *testing.T) {
+	var translators Translators
+	for _, p := range []string{"2001:db8:6440::/96", "2001:db8:6400::/40", "2001:db8:6401::/48", "2001:db8:6402::/56", "2001:db8:6403::/64", "2a00:64::/32"} {
+		translators = append(translators, netip.MustParsePrefix(p))
+	}
+	for a, want := range map[string]string{
+		"2001:db8:6440::203.0.113.9":    "203.0.113.9/32",
+		"2001:db8:6440::203.0.113.10":   "203.0.113.10/32",
+		"2001:db8:64cb:71:9::":          "203.0.113.9/32",
+		"2001:db8:6401:cb00:71:900::":   "203.0.113.9/32",
+		"2001:db8:6402:cb:0:7109::":     "203.0.113.9/32",
+		"2001:db8:6403:0:cb:71:900:0":   "203.0.113.9/32",
+		"2a00:64:cb00:7109::":           "203.0.113.9/32",
+		"2001:db8:6440::10.0.0.1":       "2001:db8:6440::a00:1/128",
+		"2001:db8:6401:a00:0:100:0:7":   "2001:db8:6401:a00:0:100::/88",
+		"2a00:64:a00:1:7::1":            "2a00:64:a00:1::/64",
+		"2001:db8:7::203.0.113.9":       "2001:db8:7::/64",
+		"64:ff9b::203.0.113.9":          "203.0.113.9/32",
+		"2001:db8:6440::203.0.113.9%e0": "203.0.113.9/32",
+	} {
+		if got := translators.Key(addr(a)); got.String() != want {
+			t.Errorf("%s: %s, want %s", a, got, want)
+		}
+	}
+	if got := Translators(nil).Key(addr("2001:db8:6440::203.0.113.9")); got != Key(addr("2001:db8:6440::1")) {
+		t.Errorf("without translators: %s", got)
+	}
+	if translators.Key(netip.Addr{}).IsValid() {
+		t.Error("the zero address is somebody's")
+	}
+	if n := testing.AllocsPerRun(100, func() { translators.Key(addr4) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+var addr4 = netip.MustParseAddr("2001:db8:6440::203.0.113.9")

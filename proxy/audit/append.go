@@ -24,7 +24,7 @@ func (l *Log) Record(ctx context.Context, rec Record) (incident string, err erro
 	if c == trusted {
 		return rec.Incident, l.write(ctx, rec)
 	}
-	k := refusalOf(&rec)
+	k := refusalOf(&rec, l.cfg.Translators)
 	if incident, known, err := l.repeats.again(&k); known || err != nil {
 		return incident, err
 	}

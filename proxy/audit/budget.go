@@ -122,14 +122,16 @@ type budget struct {
 	buckets map[scope]map[bucketKey]*bucket
 	calls   []rate // of verified sessions: new calls and changes
 	visits  []rate // of verified sessions: new addresses, routes and rules
+
+	translators ipv4in6.Translators
 }
 
-func newBudget(callsPerMinute int) *budget {
+func newBudget(callsPerMinute int, t ipv4in6.Translators) *budget {
 	n := float64(callsPerMinute)
 	return &budget{
-		buckets: map[scope]map[bucketKey]*bucket{},
-		calls:   []rate{{bySession, 5 * n, 60 * n}, {byPerson, 20 * n, 240 * n}},
-		visits:  []rate{{bySession, 600, 3600}, {byPerson, 2400, 14400}},
+		buckets: map[scope]map[bucketKey]*bucket{}, translators: t,
+		calls:  []rate{{bySession, 5 * n, 60 * n}, {byPerson, 20 * n, 240 * n}},
+		visits: []rate{{bySession, 600, 3600}, {byPerson, 2400, 14400}},
 	}
 }
 
@@ -139,7 +141,7 @@ func (b *budget) take(c class, rs []rate, r *Record, now time.Time) (paid []*buc
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for i := range rs {
-		key, ok := keyOf(c, rs[i].scope, r)
+		key, ok := keyOf(c, rs[i].scope, r, b.translators)
 		if !ok {
 			continue
 		}
@@ -189,7 +191,7 @@ func (b *budget) get(key bucketKey, r *rate, now time.Time) *bucket {
 }
 
 // keyOf is the bucket of a scope that a record is paid from; false if there is none.
-func keyOf(c class, s scope, r *Record) (bucketKey, bool) {
+func keyOf(c class, s scope, r *Record, t ipv4in6.Translators) (bucketKey, bool) {
 	key := bucketKey{class: c, scope: s}
 	switch s {
 	case byCode:
@@ -199,9 +201,9 @@ func keyOf(c class, s scope, r *Record) (bucketKey, bool) {
 	case byPerson:
 		key.text = personOf(r)
 	case byClient:
-		key.text = networkOf(r, 32, 64)
+		key.text = networkOf(r, t, 32, 64)
 	case byNetwork:
-		key.text = networkOf(r, 24, 48)
+		key.text = networkOf(r, t, 24, 48)
 	default:
 		return key, true
 	}
@@ -215,7 +217,7 @@ func personOf(r *Record) string { return cmp.Or(r.Detail["owner"], r.User) }
 // networkOf is the network that a record's client is in. A client whose address cannot
 // be told is as one with all others that the same peer brings: behind a proxy that names
 // none, that is all of them.
-func networkOf(r *Record, bits4, bits6 int) string {
+func networkOf(r *Record, t ipv4in6.Translators, bits4, bits6 int) string {
 	addr, err := netip.ParseAddr(r.IP)
 	if err != nil {
 		if addr = r.Peer; !addr.IsValid() {
@@ -224,12 +226,12 @@ func networkOf(r *Record, bits4, bits6 int) string {
 	}
 	// 6to4 and Teredo are no further budgets of the IPv4 address that they carry, and where one /64 holds all of
 	// IPv4, an address is a client.
-	addr = ipv4in6.Client(addr)
+	addr = t.Client(addr)
 	bits := bits6
 	if addr.Is4() {
 		bits = bits4
 	} else if bits == 64 {
-		bits = ipv4in6.Key(addr).Bits()
+		bits = t.Key(addr).Bits()
 	}
 	if bits == addr.BitLen() {
 		return addr.String()

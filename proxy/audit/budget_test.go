@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sallyport/policy"
+	"sallyport/policy/ipv4in6"
 )
 
 // budgetLog is a log whose counts are written when the test says so.
@@ -405,5 +406,33 @@ func TestAttackAllowsFromChangingAddressesFillTheLog(t *testing.T) {
 	}
 	if l.Size() != 600 {
 		t.Errorf("%d lines", l.Size())
+	}
+}
+
+// The clients of a translator have budgets of their own: one must not spend those of all others.
+func TestBudgetsBehindTranslator(t *testing.T) {
+	translators := ipv4in6.Translators{netip.MustParsePrefix("2001:db8:64::/96")}
+	for a, want := range map[string][2]string{
+		"2001:db8:64::203.0.113.9": {"203.0.113.9", "203.0.113.0/24"},
+		"2001:db8:64::10.0.0.1":    {"2001:db8:64::a00:1", "2001:db8:64::/48"},
+		"2001:db8:65::1":           {"2001:db8:65::/64", "2001:db8:65::/48"},
+	} {
+		r := &Record{IP: a, Action: "block"}
+		client, _ := keyOf(nobody, byClient, r, translators)
+		network, _ := keyOf(nobody, byNetwork, r, translators)
+		if client.text != want[0] || network.text != want[1] || refusalOf(r, translators).IP != want[0] {
+			t.Errorf("%s: %q, %q", a, client.text, network.text)
+		}
+	}
+	l := newBudget(300, translators)
+	take := func(a string) bool {
+		_, over := l.take(nobody, rates[nobody], &Record{IP: a}, time.Unix(0, 0))
+		return over == nil
+	}
+	for range 100 {
+		take("2001:db8:64::203.0.113.9")
+	}
+	if take("2001:db8:64::203.0.113.9") || !take("2001:db8:64::198.51.100.7") {
+		t.Error("one client of the translator spends what is the other's")
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"sallyport/policy/ipv4in6"
 )
 
 var (
@@ -30,7 +32,10 @@ type Config struct {
 	CheckpointEvery time.Duration // how often a grown log is signed; default 10 s
 	RepeatEvery     time.Duration // how often counted allows are written; default 1 min, and ten times that for refusals
 	MaxRepeats      int           // how many runs are counted at a time; default 16384
-	CallsPerMinute  int           // different calls and changes of one session that are let through; default 300
+	// Translators put IPv4 clients under these prefixes: budgets count them by the address inside.
+	Translators ipv4in6.Translators
+
+	CallsPerMinute int // different calls and changes of one session that are let through; default 300
 
 	// OnCheckpoint, if set, gets every signed checkpoint, to be kept on another
 	// machine. It is called by the writer and must return at once.
@@ -145,7 +150,7 @@ func Open(cfg Config) (*Log, error) {
 		reopen:   make(chan chan error),
 		stop:     make(chan struct{}),
 	}
-	l.repeats, l.budget = newRepeats(l, cfg.MaxRepeats), newBudget(cfg.CallsPerMinute)
+	l.repeats, l.budget = newRepeats(l, cfg.MaxRepeats), newBudget(cfg.CallsPerMinute, cfg.Translators)
 	l.size.Store(s.tree.n)
 	l.keeper = newKeeper(&l.cfg)
 	w := &writer{Log: l, store: s}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"sallyport/policy"
+	"sallyport/policy/ipv4in6"
 )
 
 // Same identifies a run: requests with the same value are one line with a count.
@@ -61,9 +62,9 @@ func SameAs(rec *Record) Same {
 
 // refusalOf is the run of a refusal, with all that it says. Strangers have as many
 // of these as the budget pays for.
-func refusalOf(rec *Record) Same {
+func refusalOf(rec *Record, t ipv4in6.Translators) Same {
 	return Same{
-		Session: rec.Session, IP: networkOf(rec, 32, 64), Route: rec.Route, Policy: rec.Policy,
+		Session: rec.Session, IP: networkOf(rec, t, 32, 64), Route: rec.Route, Policy: rec.Policy,
 		Decision: decisionOf(rec), Method: cmp.Or(rec.Method, "-"), Path: KeyPath(rec.Path),
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"net/netip"
 	"time"
+
+	"sallyport/policy/ipv4in6"
 )
 
 // Config says what a [Server] serves, and how much of itself it gives away.
@@ -45,6 +47,8 @@ type Limits struct {
 	// Exempt are networks whose connections are not counted per client: proxies
 	// in front that carry many clients in one address.
 	Exempt []netip.Prefix
+	// Translators put IPv4 clients under these prefixes; each of them is one client, and not their /64.
+	Translators ipv4in6.Translators
 
 	StreamsPerConnection int // concurrent HTTP/2 streams
 

@@ -10,8 +10,6 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
-
-	"sallyport/policy/ipv4in6"
 )
 
 // listener counts connections, in total and by client.
@@ -94,7 +92,7 @@ func (c *conn) take() {
 			return
 		}
 	}
-	key := ClientKey(addr)
+	key := c.server.config.Limits.Translators.Key(addr)
 	if !c.server.clients.take(key, c.server.config.Limits.ConnectionsPerClient) {
 		c.server.counts.refusedClients.Add(1)
 		c.refused = errTooManyFromClient
@@ -122,10 +120,6 @@ func (c *conn) CloseWrite() error {
 	}
 	return nil
 }
-
-// ClientKey returns what one client counts as: an IPv4 address, or an IPv6 /64; of addresses that carry an IPv4
-// address, that one, so that 6to4 and Teredo are no further budgets and NAT64 is not one for everybody.
-func ClientKey(addr netip.Addr) netip.Prefix { return ipv4in6.Key(addr) }
 
 func addrOf(a net.Addr) (netip.Addr, bool) {
 	if t, ok := a.(*net.TCPAddr); ok {

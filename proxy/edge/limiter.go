@@ -9,6 +9,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"sallyport/authn"
+	"sallyport/policy/ipv4in6"
 )
 
 // LimiterConfig is how often something may happen for one key.
@@ -20,6 +21,8 @@ type LimiterConfig struct {
 	// is forgotten starts anew.
 	Keys int
 	Now  func() time.Time
+	// Translators, for limits by address: clients behind them count by the IPv4 address that they have.
+	Translators ipv4in6.Translators
 }
 
 // Limiter limits events by key. The type of the key is part of its safety: a
@@ -71,9 +74,12 @@ func (l *Limiter[K]) Size() int { return l.cache.EstimatedSize() }
 // AddressLimiter limits by client address. Whoever has one IPv6 address has
 // 2^64 of them, so a /64 is one client; and whoever has a /48 has 65,536 such
 // clients, which together get wideFactor times what one gets.
+// Of addresses that carry an IPv4 address, that one counts, so that 6to4 and Teredo are no further budgets and NAT64
+// is not one for everybody.
 type AddressLimiter struct {
-	client *Limiter[netip.Prefix]
-	wide   *Limiter[netip.Prefix]
+	client      *Limiter[netip.Prefix]
+	wide        *Limiter[netip.Prefix]
+	translators ipv4in6.Translators
 }
 
 const wideFactor = 16
@@ -89,12 +95,12 @@ func NewAddressLimiter(c LimiterConfig) (*AddressLimiter, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &AddressLimiter{client, wide}, nil
+	return &AddressLimiter{client, wide, c.Translators}, nil
 }
 
 // Allow counts one event of addr, in whichever spelling of it.
 func (l *AddressLimiter) Allow(addr netip.Addr) (ok bool, retryAfter time.Duration) {
-	key := ClientKey(addr)
+	key := l.translators.Key(addr)
 	if ok, after := l.client.Allow(key); !ok || key.Addr().Is4() {
 		return ok, after
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sallyport/authn"
+	"sallyport/policy/ipv4in6"
 	"sallyport/proxy/edge"
 )
 
@@ -71,6 +72,15 @@ func TestAttackOneClientOneKey(t *testing.T) {
 		if ok, _ := l.Allow(netip.MustParseAddr(a)); !ok {
 			t.Errorf("%s pays for another", a)
 		}
+	}
+	behind := must(edge.NewAddressLimiter(edge.LimiterConfig{Every: time.Hour, Burst: 1, Translators: ipv4in6.Translators{netip.MustParsePrefix("2001:db8:64::/96")}}))
+	for a, want := range map[string]bool{"2001:db8:64::203.0.113.9": true, "2001:db8:64::198.51.100.7": true, "2001:db8:64::10.0.0.1": true, "2001:db8:64::10.0.0.2": true} {
+		if ok, _ := behind.Allow(netip.MustParseAddr(a)); ok != want {
+			t.Errorf("%s pays for another client of the translator", a)
+		}
+	}
+	if ok, _ := behind.Allow(netip.MustParseAddr("203.0.113.9")); ok {
+		t.Error("the translator is a second budget")
 	}
 	if ok, _ := l.Allow(netip.Addr{}); !ok {
 		t.Error("no address: the first is allowed")

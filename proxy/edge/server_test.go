@@ -277,7 +277,7 @@ func TestConnectionLimits(t *testing.T) {
 // With the PROXY protocol, clients are counted by the address in the header, and
 // a peer that sends none does not keep others from being accepted.
 func TestConnectionLimitBehindProxyProtocol(t *testing.T) {
-	s, err := edge.New(edge.Config{Limits: edge.Limits{ConnectionsPerClient: 1},
+	s, err := edge.New(edge.Config{Limits: edge.Limits{ConnectionsPerClient: 1, Translators: []prefix{parsePrefix("2001:db8:64::/96")}},
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.RemoteAddr) })})
 	if err != nil {
 		t.Fatal(err)
@@ -291,7 +291,11 @@ func TestConnectionLimitBehindProxyProtocol(t *testing.T) {
 	g := &rig{Server: s, t: t, addr: ln.Addr().String()}
 	g.dial() // says nothing
 	ask := func(from string) (net.Conn, string) {
-		c, br := g.send("PROXY TCP4 " + from + " 127.0.0.1 1 2\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")
+		to := "TCP4 " + from + " 127.0.0.1"
+		if strings.Contains(from, ":") {
+			to = "TCP6 " + from + " ::1"
+		}
+		c, br := g.send("PROXY " + to + " 1 2\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")
 		res, err := http.ReadResponse(br, nil)
 		if err != nil {
 			return c, ""
@@ -304,6 +308,12 @@ func TestConnectionLimitBehindProxyProtocol(t *testing.T) {
 	}
 	if _, got := ask("192.0.2.2"); got != "192.0.2.2:1" {
 		t.Errorf("another client was served %q", got)
+	}
+	if _, got := ask("2001:db8:64::c000:20b"); got == "" {
+		t.Error("a client of a translator was not served")
+	}
+	if _, got := ask("2001:db8:64::c000:20c"); got == "" {
+		t.Error("another client of the translator pays for that one")
 	}
 	if _, got := ask("192.0.2.1"); got != "" {
 		t.Error("a second connection of one client behind the load balancer was served")
