@@ -103,7 +103,7 @@ func notes(c *config.Config) (list []string) {
 	}
 	for n, line := range strings.Split(string(c.PolicySource), "\n") {
 		if line == starterOffices {
-			list = append(list, fmt.Sprintf("%s:%d: lists.offices is what `sallyport init` wrote, addresses for documentation: put your own networks there, or []", c.PolicyFile, n+1))
+			list = append(list, fmt.Sprintf("%s:%d: lists.offices is what `sallyport init` wrote, addresses for documentation: put your own networks there, and one of their addresses into the test that has 203.0.113.7", c.PolicyFile, n+1))
 		}
 	}
 	if p := c.PolicyInvariants; p != nil && sameUser(p.Name, c.PolicyFile) {

@@ -146,7 +146,7 @@ func cmdStatus(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// answer [-browser] [-from ADDRESS] [-host NAME] URL STATUS [TEXT] waits until a GET of
+// answer [-browser] [-from ADDRESS] [-proto https] [-host NAME] URL STATUS [TEXT] waits until a GET of
 // URL has that status (0: nobody answers) and its body, or its Location, holds TEXT. It
 // writes the body to standard output. ADDRESS is what a proxy in front would say.
 func cmdAnswer(ts *testscript.TestScript, neg bool, args []string) {
@@ -155,14 +155,14 @@ func cmdAnswer(ts *testscript.TestScript, neg bool, args []string) {
 		header.Set("Accept", "text/html")
 		args = args[1:]
 	}
-	for name, flag := range map[string]string{"X-Forwarded-For": "-from", "Host": "-host"} {
+	for name, flag := range map[string]string{"X-Forwarded-For": "-from", "X-Forwarded-Proto": "-proto", "Host": "-host"} {
 		if i := slices.Index(args, flag); i >= 0 && i+1 < len(args) {
 			header.Set(name, args[i+1])
 			args = slices.Delete(args, i, i+2)
 		}
 	}
 	if neg || len(args) < 2 {
-		ts.Fatalf("usage: answer [-browser] [-from ADDRESS] [-host NAME] URL STATUS [TEXT]")
+		ts.Fatalf("usage: answer [-browser] [-from ADDRESS] [-proto https] [-host NAME] URL STATUS [TEXT]")
 	}
 	want, err := strconv.Atoi(args[1])
 	ts.Check(err)
