@@ -173,6 +173,13 @@ var reviewScript string
 // review checks what has to hold of every page: see review.js, and below.
 func (b *browser) review(name string) {
 	b.t.Helper()
+	b.look(name)
+	b.keyboard(name)
+}
+
+// look is review of a page that has nothing to use yet.
+func (b *browser) look(name string) {
+	b.t.Helper()
 	for _, scheme := range schemes {
 		call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
 		for _, w := range widths {
@@ -190,7 +197,6 @@ func (b *browser) review(name string) {
 	}
 	b.resize(1280, 800, false)
 	b.names(name)
-	b.keyboard(name)
 }
 
 func (b *browser) resize(width, height int64, mobile bool) {

@@ -149,7 +149,7 @@ func (p *Portal) handoffPage(w http.ResponseWriter, r *http.Request, v Visit) er
 	if !c.near {
 		page.Title = "Did you just open " + host + "?"
 		page.Text = []string{"It was opened from another network than the one you are on now. That can be: a phone that changes between Wi-Fi and mobile, or a VPN for some addresses only.",
-			"It can also be somebody else who wants to get in as you."}
+			"It can also be somebody else who wants to get in as you. If you did not open it yourself, or somebody sent you this link, press “That was not me”: with “Yes”, they get in."}
 		page.Began, page.Here = p.placeView(v, c.begun.Addr), p.placeView(v, v.Addr())
 		page.Deny = Prefix + "handoff/not-me"
 		if err := v.Record(r.Context(), "handoff_asked", c.judgement, p.about(v, c, "")); err != nil {

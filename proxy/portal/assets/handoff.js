@@ -7,16 +7,19 @@ const button = form.querySelector("button");
 const deliver = document.getElementById("deliver");
 const status = document.getElementById("status");
 const problem = document.getElementById("problem");
+const help = document.querySelector("details");
 const label = button.textContent;
 
 function show(text) {
   problem.textContent = text;
   problem.hidden = text === "";
+  if (text !== "") help.open = true;
 }
 
 function busy(text) {
   status.textContent = text;
   button.disabled = text !== "";
+  if (text === "") button.parentElement.hidden = false; // nothing to press while it goes on by itself
   button.setAttribute("aria-busy", String(text !== ""));
 }
 
