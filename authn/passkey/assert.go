@@ -16,6 +16,34 @@ import (
 	"sallyport/authn"
 )
 
+// challenge is what is kept of an assertion under way. It embeds the library's part, so that
+// one that was begun before an update is still understood.
+type challenge struct {
+	webauthn.SessionData
+	// SignCounts are those that the asked passkeys had when the ceremony began, in the
+	// order of AllowedCredentialIDs.
+	SignCounts []uint32 `json:"sign_counts,omitempty"`
+}
+
+func asked(data webauthn.SessionData, credentials []webauthn.Credential) challenge {
+	c := challenge{SessionData: data}
+	for _, id := range data.AllowedCredentialIDs {
+		i := slices.IndexFunc(credentials, func(o webauthn.Credential) bool { return bytes.Equal(o.ID, id) })
+		c.SignCounts = append(c.SignCounts, credentials[i].Authenticator.SignCount)
+	}
+	return c
+}
+
+// countOf is the sign count that a passkey had when the ceremony began; if that is not
+// known, the one it has now.
+func (c challenge) countOf(stored webauthn.Credential) uint32 {
+	i := slices.IndexFunc(c.AllowedCredentialIDs, func(id []byte) bool { return bytes.Equal(id, stored.ID) })
+	if i < 0 || i >= len(c.SignCounts) {
+		return stored.Authenticator.SignCount
+	}
+	return c.SignCounts[i]
+}
+
 // BeginAssertion asks the session's person to prove themselves with one of their
 // passkeys. [ErrNoCredential] if they never had one.
 func (rp *RelyingParty) BeginAssertion(ctx context.Context, s authn.Session) (Ceremony, error) {
@@ -43,14 +71,14 @@ func (rp *RelyingParty) BeginAssertion(ctx context.Context, s authn.Session) (Ce
 	if err != nil {
 		return Ceremony{}, fmt.Errorf("passkey: begin assertion: %w", err)
 	}
-	return rp.begin(ctx, assertion, s, data, request.Response)
+	return rp.begin(ctx, assertion, s, asked(*data, credentials), request.Response)
 }
 
 // FinishAssertion verifies a browser's answer, remembers the use, and returns
 // the credential as it is now. Nil error means: this person, with this passkey,
 // user-verified, just now.
 func (rp *RelyingParty) FinishAssertion(ctx context.Context, s authn.Session, ceremonyID string, body []byte) (authn.Credential, error) {
-	var data webauthn.SessionData
+	var data challenge
 	if err := rp.take(ctx, assertion, s, ceremonyID, &data); err != nil {
 		return authn.Credential{}, err
 	}
@@ -58,17 +86,35 @@ func (rp *RelyingParty) FinishAssertion(ctx context.Context, s authn.Session, ce
 }
 
 // asserted verifies the answer to a challenge that has been taken, and remembers the use.
-func (rp *RelyingParty) asserted(ctx context.Context, s authn.Session, data webauthn.SessionData, body []byte) (authn.Credential, error) {
+func (rp *RelyingParty) asserted(ctx context.Context, s authn.Session, data challenge, body []byte) (authn.Credential, error) {
 	if len(body) > MaxBody {
 		return authn.Credential{}, refuse(CodeResponseTooLarge, nil)
 	}
-	answer, err := protocol.ParseCredentialRequestResponseBytes(body)
+	read, err := readAnswer(protocol.AssertCeremony, body)
+	if err != nil {
+		return authn.Credential{}, refuse(CodeResponseMalformed, err)
+	}
+	answer, err := protocol.ParseCredentialRequestResponseBytes(read)
 	if err != nil {
 		return authn.Credential{}, refuse(CodeResponseMalformed, detail(err))
 	}
 	if err := rp.checkClientData(answer.Response.CollectedClientData, protocol.AssertCeremony, data.Challenge); err != nil {
 		return authn.Credential{}, err
 	}
+	var used authn.Credential
+	for range 4 {
+		// The store holds another count than it was judged by: another answer of this
+		// passkey was stored between reading and writing. It is judged again by that
+		// one: then two equal counts are a copy, and the higher of two counts is good.
+		if used, err = rp.judge(ctx, s, data, answer); !errors.Is(err, authn.ErrNotFound) {
+			return used, err
+		}
+	}
+	return used, err
+}
+
+// judge compares the answer with the store as it is now, and remembers the use.
+func (rp *RelyingParty) judge(ctx context.Context, s authn.Session, data challenge, answer *protocol.ParsedCredentialAssertionData) (authn.Credential, error) {
 	records, err := rp.store.Credentials(ctx, s.Person.Subject)
 	if err != nil {
 		return authn.Credential{}, fmt.Errorf("passkey: list credentials: %w", err)
@@ -86,7 +132,7 @@ func (rp *RelyingParty) asserted(ctx context.Context, s authn.Session, data weba
 
 // pick finds the record that answered: one that was asked for, and is its
 // person's own.
-func pick(records []Record, data webauthn.SessionData, answer *protocol.ParsedCredentialAssertionData) (Record, error) {
+func pick(records []Record, data challenge, answer *protocol.ParsedCredentialAssertionData) (Record, error) {
 	asked := slices.ContainsFunc(data.AllowedCredentialIDs, func(id []byte) bool { return bytes.Equal(id, answer.RawID) })
 	record, owned := find(records, answer.RawID)
 	handle := answer.Response.UserHandle
@@ -108,7 +154,7 @@ func pick(records []Record, data webauthn.SessionData, answer *protocol.ParsedCr
 // verify checks the authenticator's part of the answer. The order matters: what
 // contradicts the record blocks the credential, hence is believed only once the
 // signature over it has been verified.
-func (rp *RelyingParty) verify(ctx context.Context, s authn.Session, data webauthn.SessionData, r Record, answer *protocol.ParsedCredentialAssertionData) (*webauthn.Credential, error) {
+func (rp *RelyingParty) verify(ctx context.Context, s authn.Session, data challenge, r Record, answer *protocol.ParsedCredentialAssertionData) (*webauthn.Credential, error) {
 	stored, err := decode(r)
 	if err != nil {
 		return nil, err
@@ -120,11 +166,14 @@ func (rp *RelyingParty) verify(ctx context.Context, s authn.Session, data webaut
 	if err := answer.Verify(data.Challenge, c.RPID, "", c.RPOrigins, nil, nil, c.RPTopOriginVerificationMode, false, true, true, stored.PublicKey, c.Signature); err != nil {
 		return nil, refuse(CodeSignatureInvalid, detail(err))
 	}
-	if refusal := checkHistory(stored, answer.Response.AuthenticatorData); refusal != nil {
+	if refusal := checkHistory(stored, data.countOf(stored), answer.Response.AuthenticatorData); refusal != nil {
+		if refusal.Code == CodeOvertaken { // late, which proves nothing
+			return nil, refusal
+		}
 		return nil, rp.block(ctx, r, refusal)
 	}
-	// The library's own verdict on the whole, extension outputs included.
-	credential, err := rp.library.ValidateLogin(newPerson(s.Person, data.UserID, []webauthn.Credential{stored}), only(data, r.ID), answer)
+	// The library's own verdict on the whole.
+	credential, err := rp.library.ValidateLogin(newPerson(s.Person, data.UserID, []webauthn.Credential{stored}), only(data.SessionData, r.ID), answer)
 	if err != nil {
 		return nil, refuse(CodeResponseRefused, detail(err))
 	}
@@ -154,9 +203,9 @@ func (rp *RelyingParty) block(ctx context.Context, r Record, refusal *Error) err
 	return refusal
 }
 
-// remember stores the use. The store's compare-and-swap on the sign count lets
-// one of two simultaneous answers win; the loser is not a copied key, only
-// late, and is not blocked.
+// remember stores the use, by compare-and-swap on the sign count: what is stored never
+// goes back. The loser of two simultaneous answers gets CodeOvertaken around
+// authn.ErrNotFound.
 func (rp *RelyingParty) remember(ctx context.Context, r Record, c *webauthn.Credential) (authn.Credential, error) {
 	encoded, err := json.Marshal(c)
 	if err != nil {

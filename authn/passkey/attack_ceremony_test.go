@@ -16,14 +16,14 @@ func TestAttackUserNotVerified(t *testing.T) {
 
 	a.Lie.Unverified = true
 	_, err := w.tryRegister(alice, a)
-	refused(t, err, passkey.CodeUserVerificationMissing, true)
+	refused(t, err, passkey.CodeUserVerificationMissing, false)
 
 	a = authntest.NewAuthenticator(origin)
 	w.register(alice, a)
 	w.mustAssert(alice, a)
 	a.Lie.Unverified = true // the credential has been verified before: that must not count
 	_, err = w.assert(alice, a)
-	refused(t, err, passkey.CodeUserVerificationMissing, true)
+	refused(t, err, passkey.CodeUserVerificationMissing, false)
 
 	a.Lie = authntest.Lies{}
 	w.mustAssert(alice, a)

@@ -66,7 +66,7 @@ func TestAttackVouchingWithAnotherSignature(t *testing.T) {
 			c, body := w.vouching(alice, proposal, laptop)
 			return c.ID, body
 		}},
-		{"without user verification", passkey.CodeUserVerificationMissing, true, func(w *world, alice authn.Session, laptop *authntest.Authenticator, proposal string) (string, []byte) {
+		{"without user verification", passkey.CodeUserVerificationMissing, false, func(w *world, alice authn.Session, laptop *authntest.Authenticator, proposal string) (string, []byte) {
 			laptop.Lie.Unverified = true
 			c, body := w.vouching(alice, proposal, laptop)
 			return c.ID, body

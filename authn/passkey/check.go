@@ -50,8 +50,8 @@ func (rp *RelyingParty) checkAuthenticator(a protocol.AuthenticatorData) error {
 	case !a.Flags.UserPresent():
 		return refuse(CodeUserPresenceMissing, nil)
 	case !a.Flags.UserVerified():
-		// The page may have been rewritten to ask for less than we require; a
-		// stolen key without its PIN answers exactly like this.
+		// A stolen key without its PIN answers like this, and so does an honest one
+		// that never had a PIN, in a browser that does not insist: a refusal, no alarm.
 		return refuse(CodeUserVerificationMissing, nil)
 	}
 	return nil
@@ -86,10 +86,17 @@ func checkKey(cose []byte, offered []protocol.CredentialParameter) error {
 }
 
 // checkHistory compares signed authenticator data with what is remembered of the
-// credential. What it refuses is never an accident of the network: the key, or
+// credential, and with the sign count that it had when this ceremony began. What it
+// refuses, except with CodeOvertaken, is never an accident of the network: the key, or
 // the authenticator's memory, exists twice. It must only see data whose
 // signature was verified, or anybody could have somebody's passkey blocked.
-func checkHistory(stored webauthn.Credential, now protocol.AuthenticatorData) *Error {
+//
+// One security key in two computers signs 5 for the one and 6 for the other, and the
+// answers may arrive as 6, 5. So a count that is too low is a copy only if it was so
+// before the challenge existed, or if that very count was used already: no order of
+// arrival makes these. What lies between is late. It is refused, as the store remembers
+// the highest count alone, and the next answer of the same key is good again.
+func checkHistory(stored webauthn.Credential, begun uint32, now protocol.AuthenticatorData) *Error {
 	was, is := stored.Authenticator.SignCount, now.Counter
 	eligible, backedUp := now.Flags.HasBackupEligible(), now.Flags.HasBackupState()
 	switch {
@@ -98,10 +105,16 @@ func checkHistory(stored webauthn.Credential, now protocol.AuthenticatorData) *E
 		return refuse(CodeBackupFlagChanged, fmt.Errorf("backup eligibility went from %t to %t", stored.Flags.BackupEligible, eligible))
 	case !eligible && backedUp:
 		return refuse(CodeBackupFlagChanged, fmt.Errorf("backed up, although not eligible for backup"))
-	case (was != 0 || is != 0) && is <= was:
+	case is == 0 && begun == 0 && was == 0:
 		// Section 6.1.1. Zero for ever means that the authenticator does not
 		// count, which synced passkeys do not.
-		return refuse(CodeCounterRegressed, fmt.Errorf("sign count went from %d to %d", was, is))
+		return nil
+	case is <= begun && (is != 0 || begun != 0):
+		return refuse(CodeCounterRegressed, fmt.Errorf("sign count went from %d to %d", begun, is))
+	case is == was:
+		return refuse(CodeCounterRegressed, fmt.Errorf("sign count %d was used twice", is))
+	case is < was:
+		return refuse(CodeOvertaken, fmt.Errorf("sign count %d after %d, both above the %d at the beginning", is, was, begun))
 	}
 	return nil
 }

@@ -21,8 +21,10 @@
 //     user verification set in this very answer;
 //   - the signature is right;
 //   - what was signed does not contradict what is remembered: a sign count that
-//     did not go up, backup eligibility that changed or a backup without
-//     eligibility block the credential, durably, and the answer is refused.
+//     was reached before the ceremony began or that was used already, backup
+//     eligibility that changed or a backup without eligibility block the
+//     credential, durably, and the answer is refused. A count that only another
+//     answer has overtaken meanwhile is refused, and blocks nothing.
 //
 // A registration moreover has to use an algorithm that was offered, a key that
 // can be used, and an attestation statement that is right in itself. Attestation
@@ -49,8 +51,9 @@
 // security key whose slots are full must not keep somebody out; whoever has room
 // gets a discoverable passkey and a user handle that is then checked as well.
 //
-// The credProps extension is requested: password managers return it asked or
-// unasked, and an output that was not asked for is refused.
+// No extension is requested and none is read. Browsers and password managers return
+// outputs unasked, and members with values of their own: what is not read is not
+// looked at, and is no reason to refuse a person.
 //
 // # How it fails
 //

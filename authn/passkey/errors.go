@@ -86,21 +86,21 @@ func refuse(code string, err error) *Error {
 
 // risky holds the codes that an honest browser, with an honest authenticator,
 // never causes: somebody rewrote a page, replayed an answer, copied a key or
-// tried somebody else's.
+// tried somebody else's. A missing user verification is not among them: a security key
+// that never got a PIN causes it.
 var risky = map[string]bool{
-	CodeWrongCeremony:           true,
-	CodeChallengeMismatch:       true,
-	CodeOriginMismatch:          true,
-	CodeCrossOrigin:             true,
-	CodeRelyingPartyMismatch:    true,
-	CodeUserPresenceMissing:     true,
-	CodeUserVerificationMissing: true,
-	CodeWrongCredential:         true,
-	CodeUserHandleMismatch:      true,
-	CodeSignatureInvalid:        true,
-	CodeCounterRegressed:        true,
-	CodeBackupFlagChanged:       true,
-	CodeBackupStateIllegal:      true,
+	CodeWrongCeremony:        true,
+	CodeChallengeMismatch:    true,
+	CodeOriginMismatch:       true,
+	CodeCrossOrigin:          true,
+	CodeRelyingPartyMismatch: true,
+	CodeUserPresenceMissing:  true,
+	CodeWrongCredential:      true,
+	CodeUserHandleMismatch:   true,
+	CodeSignatureInvalid:     true,
+	CodeCounterRegressed:     true,
+	CodeBackupFlagChanged:    true,
+	CodeBackupStateIllegal:   true,
 }
 
 const (
@@ -121,7 +121,7 @@ var advice = map[string]string{
 	CodeLastCredential:          "This is your only usable passkey. Add another one before you remove it.",
 	CodeNameInvalid:             "Choose a name of 1 to 64 characters.",
 	CodeNotFresh:                "Verify it's you with a passkey you already have, then try again.",
-	CodeChallengeUnknown:        "This request has expired or was already answered. Start again.",
+	CodeChallengeUnknown:        "This took too long, or was answered already. Please try again.",
 	CodeResponseTooLarge:        adviceAgain,
 	CodeResponseMalformed:       "Your browser sent an answer that could not be read. Try again; if it happens again, update your browser or use another one.",
 	CodeResponseRefused:         adviceStranger,
@@ -131,14 +131,14 @@ var advice = map[string]string{
 	CodeCrossOrigin:             "Passkeys cannot be used inside another site's page. Open the tool in a tab of its own.",
 	CodeRelyingPartyMismatch:    adviceStranger,
 	CodeUserPresenceMissing:     "Your authenticator was not touched. Try again, and touch it when it asks.",
-	CodeUserVerificationMissing: "Your authenticator did not check that it is you. Set up a PIN, fingerprint or face on it, then try again.",
+	CodeUserVerificationMissing: "Your security key or device did not check that it is you. Set up a PIN on the security key, or a fingerprint, a face or a screen lock on the device, then try again.",
 	CodeWrongCredential:         "This passkey does not belong to your account. Try again with your own passkey.",
 	CodeUserHandleMismatch:      "This passkey does not belong to your account. Try again with your own passkey.",
 	CodeSignatureInvalid:        adviceStranger,
 	CodeCounterRegressed:        adviceBlocked,
 	CodeBackupFlagChanged:       adviceBlocked,
 	CodeBackupStateIllegal:      adviceAuthentic,
-	CodeOvertaken:               "You verified in another window at the same moment. Please try again.",
+	CodeOvertaken:               "This passkey was used in another window or on another computer at the same moment. Please try again.",
 	CodeAlgorithmNotOffered:     adviceAuthentic,
 	CodeKeyUnusable:             adviceAuthentic,
 	CodeAttestationInvalid:      adviceAuthentic,

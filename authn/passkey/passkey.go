@@ -87,7 +87,7 @@ func New(c Config) (*RelyingParty, error) {
 			Registration: webauthn.TimeoutConfig{Timeout: ceremonyFor},
 		},
 		RPAllowCrossOrigin:                false,
-		ExtensionsUnsolicitedOutputPolicy: protocol.UnsolicitedOutputPolicyReject,
+		ExtensionsUnsolicitedOutputPolicy: protocol.UnsolicitedOutputPolicyIgnore, // none is read: see answer
 	})
 	if err != nil {
 		return nil, fmt.Errorf("passkey: %w", err)

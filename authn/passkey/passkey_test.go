@@ -228,16 +228,69 @@ func TestAttestationIsKeptVerbatim(t *testing.T) {
 	}
 }
 
-func TestUnsolicitedExtension(t *testing.T) {
+// What browsers and password managers add, or write in a shape of their own, is no reason to
+// refuse a person: none of it is signed, and none is read.
+func TestUnreadMembersAreIgnored(t *testing.T) {
+	anything := []any{nil, false, 1, -7.5, "x", []any{1, nil}, map[string]any{"a": map[string]any{"b": []any{}}}}
+	type edit struct {
+		name string
+		do   func(answer, response map[string]any, v any)
+	}
+	edits := []edit{
+		{"appid", func(a, _ map[string]any, v any) { a["clientExtensionResults"] = map[string]any{"appid": v} }},
+		{"credProps", func(a, _ map[string]any, v any) { a["clientExtensionResults"] = map[string]any{"credProps": v} }},
+		{"prf", func(a, _ map[string]any, v any) {
+			a["clientExtensionResults"] = map[string]any{"prf": v, "largeBlob": v}
+		}},
+		{"outputs", func(a, _ map[string]any, v any) { a["clientExtensionResults"] = v }},
+		{"no outputs", func(a, _ map[string]any, _ any) { delete(a, "clientExtensionResults") }},
+		{"attachment", func(a, _ map[string]any, v any) { a["authenticatorAttachment"] = v }},
+		{"unknown attachment", func(a, _ map[string]any, _ any) { a["authenticatorAttachment"] = "hybrid-of-tomorrow" }},
+		{"no attachment", func(a, _ map[string]any, _ any) { delete(a, "authenticatorAttachment") }},
+		{"transports", func(_, r map[string]any, v any) { r["transports"] = v }},
+		{"unknown transports", func(_, r map[string]any, v any) { r["transports"] = []any{"smart-card", v, "neural"} }},
+		{"more members", func(a, r map[string]any, v any) { a["deviceName"], a["signals"], r["authenticatorName"] = v, v, v }},
+		{"public key", func(_, r map[string]any, v any) { r["publicKey"], r["publicKeyAlgorithm"] = v, v }},
+	}
 	for name, f := range finishers {
-		w, alice := newWorld(t), session("alice", "1")
-		a := authntest.NewAuthenticator(origin)
-		if name == "assertion" {
-			w.register(alice, a)
+		for _, e := range edits {
+			for _, v := range anything {
+				w, alice := newWorld(t), session("alice", "1")
+				a := authntest.NewAuthenticator(origin)
+				if name == "assertion" {
+					w.register(alice, a)
+				}
+				c, body := f.answer(w, alice, a)
+				var m map[string]any
+				if err := json.Unmarshal(body, &m); err != nil {
+					t.Fatal(err)
+				}
+				e.do(m, m["response"].(map[string]any), v)
+				if name == "registration" { // its authenticator data is in the attestation object
+					m["response"].(map[string]any)["authenticatorData"] = v
+				}
+				body, err := json.Marshal(m)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := f.finish(w, alice, c.ID, body); err != nil {
+					t.Errorf("%s, %s = %v: %v", name, e.name, v, err)
+				}
+			}
 		}
-		a.Lie.Extensions = map[string]any{"appid": true}
-		c, body := f.answer(w, alice, a)
-		refused(t, f.finish(w, alice, c.ID, body), passkey.CodeResponseRefused, false)
+	}
+}
+
+// A password manager's answer has the least that there can be.
+func TestNoExtensionIsRequested(t *testing.T) {
+	w, alice := newWorld(t), session("alice", "1")
+	c, err := w.BeginRegistration(t.Context(), alice)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var o struct{ Extensions map[string]any }
+	if err := json.Unmarshal(c.Options, &o); err != nil || len(o.Extensions) != 0 {
+		t.Errorf("%v, %v", o.Extensions, err)
 	}
 }
 

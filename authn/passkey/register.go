@@ -46,7 +46,6 @@ func (rp *RelyingParty) BeginRegistration(ctx context.Context, s authn.Session) 
 		newPerson(s.Person, handle, credentials),
 		webauthn.WithCredentialParameters(algorithms()),
 		webauthn.WithExclusions(exclude),
-		webauthn.WithExtensions(webauthn.WithExtensionCredProps()),
 	)
 	if err != nil {
 		return Ceremony{}, fmt.Errorf("passkey: begin registration: %w", err)
@@ -64,7 +63,11 @@ func (rp *RelyingParty) FinishRegistration(ctx context.Context, s authn.Session,
 	if len(body) > MaxBody {
 		return Record{}, refuse(CodeResponseTooLarge, nil)
 	}
-	answer, err := protocol.ParseCredentialCreationResponseBytes(body)
+	read, err := readAnswer(protocol.CreateCeremony, body)
+	if err != nil {
+		return Record{}, refuse(CodeResponseMalformed, err)
+	}
+	answer, err := protocol.ParseCredentialCreationResponseBytes(read)
 	if err != nil {
 		return Record{}, refuse(CodeResponseMalformed, detail(err))
 	}
@@ -90,8 +93,7 @@ func (rp *RelyingParty) FinishRegistration(ctx context.Context, s authn.Session,
 }
 
 // registrationCode names what is left for the library to refuse after our own
-// checks: the attestation statement, or else extension outputs and ids that do
-// not belong together.
+// checks: the attestation statement, or else ids that do not belong together.
 func registrationCode(err error) string {
 	var e *protocol.Error
 	if errors.As(err, &e) {

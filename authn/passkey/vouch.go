@@ -43,7 +43,7 @@ type proposed struct {
 type vouch struct {
 	Proposal string
 	Nonce    []byte
-	Data     webauthn.SessionData
+	Data     challenge
 }
 
 // Vouched is a further passkey that another passkey of the same person has vouched for.
@@ -136,12 +136,12 @@ func (rp *RelyingParty) BeginVouching(ctx context.Context, s authn.Session, prop
 	}
 	v := vouch{Proposal: proposalID, Nonce: make([]byte, 32)}
 	rand.Read(v.Nonce)
-	challenge := rp.commitment(v.Nonce, s, p.Record)
-	request, data, err := rp.library.BeginLogin(newPerson(s.Person, handle, credentials), webauthn.WithChallenge(challenge))
+	commitment := rp.commitment(v.Nonce, s, p.Record)
+	request, data, err := rp.library.BeginLogin(newPerson(s.Person, handle, credentials), webauthn.WithChallenge(commitment))
 	if err != nil {
 		return Ceremony{}, fmt.Errorf("passkey: begin vouching: %w", err)
 	}
-	v.Data = *data
+	v.Data = asked(*data, credentials)
 	v.Data.Challenge = ""
 	return rp.begin(ctx, vouching, s, v, request.Response)
 }

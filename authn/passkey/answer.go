@@ -1,0 +1,78 @@
+package passkey
+
+import (
+	"encoding/json"
+	"errors"
+
+	"github.com/go-webauthn/webauthn/protocol"
+)
+
+// answer is what is read of a browser's answer, and nothing else. Safari and password
+// managers add members, and fill those of the specification with shapes of their own
+// (`appid: false`, `publicKey: null`, transports of tomorrow). None of that is signed and
+// no check rests on it, so it is left out before the library, which has a type for each
+// member, can refuse a person for it.
+type answer struct {
+	ID         json.RawMessage `json:"id,omitempty"`
+	RawID      json.RawMessage `json:"rawId,omitempty"`
+	Type       json.RawMessage `json:"type,omitempty"`
+	Attachment string          `json:"authenticatorAttachment,omitempty"`
+	Response   struct {
+		ClientDataJSON    json.RawMessage `json:"clientDataJSON,omitempty"`
+		AttestationObject json.RawMessage `json:"attestationObject,omitempty"`
+		AuthenticatorData json.RawMessage `json:"authenticatorData,omitempty"` // of an assertion
+		Signature         json.RawMessage `json:"signature,omitempty"`
+		UserHandle        json.RawMessage `json:"userHandle,omitempty"`
+		Transports        []string        `json:"transports,omitempty"`
+	} `json:"response"`
+}
+
+// readAnswer takes from body what is read for the ceremony. Members that are read and are
+// not what they should be are left for the library to refuse.
+func readAnswer(ceremony protocol.CeremonyType, body []byte) ([]byte, error) {
+	// The hints have a shape of their own, so that theirs cannot fail the rest.
+	var a answer
+	var in struct {
+		ID, RawID, Type         json.RawMessage
+		AuthenticatorAttachment json.RawMessage
+		Response                *struct {
+			ClientDataJSON, AttestationObject, AuthenticatorData, Signature, UserHandle json.RawMessage
+			Transports                                                                  json.RawMessage
+		}
+	}
+	if err := json.Unmarshal(body, &in); err != nil {
+		return nil, err
+	}
+	if in.Response == nil {
+		return nil, errors.New("no response")
+	}
+	a.ID, a.RawID, a.Type = in.ID, in.RawID, in.Type
+	// A platform that knows neither of them says it in a word of its own.
+	if json.Unmarshal(in.AuthenticatorAttachment, &a.Attachment) != nil || a.Attachment != string(protocol.Platform) && a.Attachment != string(protocol.CrossPlatform) {
+		a.Attachment = ""
+	}
+	a.Response.ClientDataJSON = in.Response.ClientDataJSON
+	if ceremony == protocol.CreateCeremony {
+		a.Response.AttestationObject = in.Response.AttestationObject
+		a.Response.Transports = words(in.Response.Transports)
+	} else {
+		a.Response.AuthenticatorData = in.Response.AuthenticatorData
+		a.Response.Signature = in.Response.Signature
+		a.Response.UserHandle = in.Response.UserHandle
+	}
+	return json.Marshal(a)
+}
+
+// words are the strings of what may be a list of them.
+func words(list json.RawMessage) (out []string) {
+	var all []any
+	if json.Unmarshal(list, &all) != nil {
+		return nil
+	}
+	for _, v := range all {
+		if s, ok := v.(string); ok {
+			out = append(out, s)
+		}
+	}
+	return out
+}
