@@ -63,6 +63,7 @@ type RouteOptions struct {
 	// RootWorkers lets the tool register service workers that see Sallyport's own paths, although
 	// a hand-off brings them a code (see Portal.CrossSite).
 	RootWorkers bool
+	Groups      SentGroups // what the tool is told of a person's groups
 }
 
 // Config is what a gate is made of. Every field of the first block is required.
@@ -102,6 +103,8 @@ type Gate struct {
 	sharing   *sharing
 	reviewing chan struct{} // places for those who look at a session that changed
 	reviewed  atomic.Pointer[rehearse.Tally]
+
+	warnedGroups atomic.Int64 // when, in nanoseconds
 }
 
 const memoEntries = 50_000

@@ -144,14 +144,15 @@ func (g *Gate) allow(w http.ResponseWriter, r *http.Request, v *Verdict) {
 
 // forward passes a request on that was let through and recorded.
 func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
-	p := &v.Session.Person
+	session := g.told(v)
+	p := &session.Person
 	fr := &upstream.ForwardRequest{
 		Route: v.Route, Target: v.Target, ClientAddr: v.Client, AllowedOrigin: allowedOrigin(r, v),
 		Identity: upstream.Identity{User: string(p.Email), Email: string(p.Email), Groups: p.Groups},
 	}
 	if g.Assertions != nil {
 		var err error
-		if fr.Identity.Assertion, err = g.Assertions.For(&v.Session, v.Route.Name, &v.Decision); err != nil {
+		if fr.Identity.Assertion, err = g.Assertions.For(session, v.Route.Name, &v.Decision); err != nil {
 			g.fail(w, r, v, fmt.Errorf("assertion: %w", err))
 			return
 		}

@@ -398,6 +398,10 @@ func (g *rig) snapshot(p plan) *proxy.Snapshot {
 	if intel == nil {
 		g.Fatal(errs)
 	}
+	if p.options == nil {
+		all := proxy.SentGroups{All: true}
+		p.options = map[string]proxy.RouteOptions{"treasury": {Groups: all}, "wiki": {Groups: all}, "desk": {Groups: all}}
+	}
 	return &proxy.Snapshot{Routes: routes, Clients: clients, Policy: g.compile(p.policy, grants()), Intel: intel, Options: p.options}
 }
 

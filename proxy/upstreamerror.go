@@ -1,9 +1,11 @@
 package proxy
 
 import (
+	"errors"
 	"net/http"
 
 	"sallyport/proxy/portal"
+	"sallyport/proxy/upstream"
 )
 
 // UpstreamError renders what the forwarder could not do. It is the forwarder's OnError.
@@ -20,8 +22,14 @@ func UpstreamError(pages *portal.Pages) func(http.ResponseWriter, *http.Request,
 		if !ok {
 			text = [3]string{"upstream_error", http.StatusText(status), "The request could not be passed on."}
 		}
+		if errors.Is(err, upstream.ErrHeadersRefused) {
+			text = [3]string{"upstream_headers", "The tool could not take the request's headers", "You are signed in and allowed, but your groups and the cookies of this tool together are more than the tool accepts."}
+		}
 		f := portal.Refusal{Status: status, Code: text[0], Title: text[1], Text: []string{text[2]}, Tool: true}
-		if status >= 500 {
+		switch {
+		case errors.Is(err, upstream.ErrHeadersRefused): // waiting changes nothing
+			f.Steps = []string{"Delete the cookies of this tool in your browser, then try again.", "If that does not help, tell the people who run the tool: its limit on request headers is too low."}
+		case status >= 500:
 			f.Steps = []string{"Wait a minute, then reload this page.", "If it goes on, tell the people who run the tool."}
 			w.Header().Set("Retry-After", "10")
 		}

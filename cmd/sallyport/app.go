@@ -307,7 +307,7 @@ func (a *app) front(s *proxy.Snapshot) error {
 func routeOptions(c *config.Config) map[string]proxy.RouteOptions {
 	m := map[string]proxy.RouteOptions{}
 	for _, r := range c.Routes {
-		m[r.Name] = proxy.RouteOptions{RPC: r.RPC, RPCURI: r.RPCURI, RPCPaths: r.RPCPaths, CutStale: r.CutStale, RootWorkers: r.RootWorkers}
+		m[r.Name] = proxy.RouteOptions{RPC: r.RPC, RPCURI: r.RPCURI, RPCPaths: r.RPCPaths, CutStale: r.CutStale, RootWorkers: r.RootWorkers, Groups: r.Groups}
 	}
 	return m
 }

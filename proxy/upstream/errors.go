@@ -15,6 +15,10 @@ var (
 	// is nowhere to send the request to.
 	ErrNoUpstream = errors.New("no upstream is available")
 
+	// ErrHeadersRefused, given to OnError, is an upstream's 431: what we add to a request is
+	// part of what it could not take.
+	ErrHeadersRefused = errors.New("the upstream answered 431: it takes no request headers of this size")
+
 	errReserved       = errors.New("the path is reserved for Sallyport's own pages")
 	errHeaderTooLarge = errors.New("request headers are too large")
 	errBodyTooLarge   = errors.New("request body is too large")

@@ -370,6 +370,9 @@ func (c *call) modifyResponse(res *http.Response) error {
 }
 
 func (c *call) cleanResponse(res *http.Response) error {
+	if res.StatusCode == http.StatusRequestHeaderFieldsTooLarge {
+		return ErrHeadersRefused // Node.js sends it without a word
+	}
 	c.cleanHeader(res)
 	if _, ok := res.Header["Content-Type"]; !ok {
 		c.w.Header()["Content-Type"] = nil // or net/http would guess one

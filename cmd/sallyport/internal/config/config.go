@@ -25,6 +25,7 @@ import (
 	"sallyport/authn/signin"
 	"sallyport/policy"
 	"sallyport/policy/ipintel"
+	"sallyport/proxy"
 	"sallyport/proxy/clientip"
 	"sallyport/proxy/edge"
 	"sallyport/proxy/upstream"
@@ -155,6 +156,8 @@ type Route struct {
 	From  *url.URL // scheme, host, path prefix
 	To    []*url.URL
 	Allow policy.Grant
+
+	Groups proxy.SentGroups // what the tool is told of a person's groups
 
 	ConnectTimeout, ResponseTimeout, IdleTimeout time.Duration
 	MaxBody                                      int64

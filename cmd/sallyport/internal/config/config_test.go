@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net/netip"
 	"os"
@@ -279,6 +280,35 @@ func TestTrustedPrefixesAreMasked(t *testing.T) {
 	for i, p := range want {
 		if c.TrustedProxies[i].Masked() != p {
 			t.Errorf("%v, want %v", c.TrustedProxies[i], p)
+		}
+	}
+}
+
+// The defaults of a route that are not one value for all: who gets the client's Host, and
+// which groups are sent.
+func TestRouteDefaults(t *testing.T) {
+	for line, want := range map[string]string{
+		"to: http://127.0.0.1:3000":                                 "host true, groups [ops dev] all false",
+		"to: unix:/run/tool.sock":                                   "host true, groups [ops dev] all false",
+		"to: https://tool.internal":                                 "host false, groups [ops dev] all false",
+		"to: https://tool.internal, preserve_host: true":            "host true, groups [ops dev] all false",
+		"to: http://127.0.0.1:3000, preserve_host: false":           "host false, groups [ops dev] all false",
+		"to: http://127.0.0.1:3000, groups: named":                  "host true, groups [ops dev] all false",
+		"to: http://127.0.0.1:3000, groups: all":                    "host true, groups [] all true",
+		"to: http://127.0.0.1:3000, groups: none":                   "host true, groups [] all false",
+		"to: http://127.0.0.1:3000, groups: [Grafana Admins, view]": "host true, groups [ops dev Grafana Admins view] all false",
+	} {
+		lines := "    " + strings.ReplaceAll(line, ", preserve", "\n    preserve")
+		lines = strings.ReplaceAll(lines, ", groups", "\n    groups")
+		text := strings.Replace(strings.Replace(good, allow, "allow: {groups: [ops, dev]}", 1), "    "+to, lines, 1)
+		c, err := config.Parse("sallyport.yaml", folder(t), []byte(text))
+		if err != nil {
+			t.Errorf("%s: %v", line, err)
+			continue
+		}
+		r := c.Routes[0]
+		if got := fmt.Sprintf("host %v, groups %v all %v", r.PreserveHost, r.Groups.Named, r.Groups.All); got != want {
+			t.Errorf("%s: %s, want %s", line, got, want)
 		}
 	}
 }

@@ -122,6 +122,8 @@ type fileRoute struct {
 	To    []string   `yaml:"to,env"`
 	Allow *fileAllow `yaml:"allow"`
 
+	Groups []string `yaml:"groups"` // named, all, none, or names
+
 	ConnectTimeout  time.Duration `yaml:"connect_timeout"`
 	ResponseTimeout time.Duration `yaml:"response_timeout"`
 	IdleTimeout     time.Duration `yaml:"idle_timeout"`

@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
 	"sallyport/authn"
 	"sallyport/policy"
+	"sallyport/proxy"
 	"sallyport/proxy/upstream"
 )
 
@@ -35,17 +37,51 @@ func (b *builder) routes() {
 	for i, f := range b.f.Routes {
 		key := fmt.Sprintf("routes[%d]", i)
 		b.name(key+".name", "route", f.Name, names)
-		r := Route{Name: f.Name, ConnectTimeout: f.ConnectTimeout, ResponseTimeout: f.ResponseTimeout, IdleTimeout: f.IdleTimeout, MaxBody: f.MaxBody, PreserveHost: f.PreserveHost}
+		r := Route{Name: f.Name, ConnectTimeout: f.ConnectTimeout, ResponseTimeout: f.ResponseTimeout, IdleTimeout: f.IdleTimeout, MaxBody: f.MaxBody}
 		b.dataPlane(key, f, &r)
 		r.From = b.from(key+".from", f.Name, f.From)
 		b.crossOrigin(key, f, &r)
 		r.To = b.to(key+".to", f.To)
+		r.PreserveHost = b.preserveHost(key+".preserve_host", f.PreserveHost, r.To)
 		r.Allow = b.allow(key+".allow", f.Name, f.Allow)
+		r.Groups = b.sentGroups(key+".groups", f.Groups, r.Allow.Groups)
 		b.c.Routes = append(b.c.Routes, r)
 	}
 	if len(b.found) == 0 {
 		b.conflicts()
 	}
+}
+
+// preserveHost is true unless said otherwise for tools in clear text, which are next door and
+// compare Host with Origin (Jupyter) or make redirects of it (Tomcat). A TLS upstream
+// usually answers to its own name alone.
+func (b *builder) preserveHost(key string, given bool, to []*url.URL) bool {
+	if _, ok := b.places[key]; ok {
+		return given
+	}
+	return !slices.ContainsFunc(to, func(u *url.URL) bool { return u.Scheme != "http" && u.Scheme != "h2c" && u.Scheme != "unix" })
+}
+
+// sentGroups is what a tool is told of a person's groups: the ones that its own allow names
+// unless said otherwise.
+func (b *builder) sentGroups(key string, list, allowed []string) proxy.SentGroups {
+	const expected = "named (the default: those in allow), all, none, or a list of names that are sent besides those in allow"
+	if len(list) == 1 {
+		switch list[0] {
+		case "all":
+			return proxy.SentGroups{All: true}
+		case "none":
+			return proxy.SentGroups{}
+		case "named":
+			list = nil
+		}
+	}
+	for _, name := range list {
+		if name == "all" || name == "none" || name == "named" || strings.TrimSpace(name) == "" {
+			b.at(key, fmt.Sprintf("%q is no group to send along with others", name), expected)
+		}
+	}
+	return proxy.SentGroups{Named: append(slices.Clone(allowed), list...)}
 }
 
 // conflicts finds the routes that the table of routes refuses: two for one place,
