@@ -188,6 +188,7 @@ func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		v.carry = func() {
 			defer s.Close()
 			carry()
+			g.notTaken(s)
 		}
 	}
 	defer func() {
@@ -206,7 +207,13 @@ func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		r.Header.Del("Sec-WebSocket-Extensions") // what is compressed cannot be read
 		s.Inspect(rpcLimits.MaxBytes, g.inspect(r.WithContext(s.Context()), s.Info().Value.(*judged)))
 	}
+	if v.held > 0 {
+		var stop func()
+		r.Body, stop = s.HandOver(r.Body, r.ContentLength)
+		defer stop()
+	}
 	if why, refused := s.Run(func() { g.Forwarder.Forward(s.Writer(w), r.WithContext(s.Context()), fr) }); refused {
+		g.notTaken(s)
 		g.interrupted(w, r, v, why)
 	}
 }

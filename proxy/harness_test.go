@@ -216,9 +216,14 @@ type tool struct {
 	mu     sync.Mutex
 	got    []*http.Request
 	answer func(*http.Request) (*http.Response, error)
+
+	through func(*http.Request) (*http.Response, error) // in place of it all: not even the body is read
 }
 
 func (u *tool) RoundTrip(r *http.Request) (*http.Response, error) {
+	if u.through != nil {
+		return u.through(r)
+	}
 	u.mu.Lock()
 	u.got = append(u.got, r)
 	answer := u.answer

@@ -69,8 +69,9 @@ func (v *Verdict) readMessage(r *http.Request) error {
 		}); ok && s.MessageTime > 0 {
 			defer b.Within(s.MessageTime)()
 		}
+		person := v.Session.Person.Subject.Key()
 		limits.Room = func(n int) bool {
-			if !s.Inspected.Take(v.Session.ID, n) {
+			if !s.Inspected.Take(v.Session.ID, person, n) {
 				return false
 			}
 			v.held += n
@@ -99,7 +100,7 @@ var errBody = errors.New("the body did not come")
 // release gives back what was taken of the budget for the body of a request that is over.
 func (v *Verdict) release() {
 	if v.streams != nil && v.held > 0 {
-		v.streams.Inspected.Give(v.Session.ID, v.held)
+		v.streams.Inspected.Give(v.Session.ID, v.Session.Person.Subject.Key(), v.held)
 		v.held = 0
 	}
 }

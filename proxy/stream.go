@@ -92,10 +92,11 @@ func newJudged(v *Verdict) *judged {
 // open registers the request as a stream of its session, so that it can be cut from
 // now on. The caller closes it.
 func (g *Gate) open(ctx context.Context, v *Verdict) *streams.Stream {
-	s := g.Streams.Open(ctx, v.epoch, streams.Info{
-		Session: v.Session.ID, Route: v.Route.Name, Opened: g.Now(),
-		Value: newJudged(v),
-	})
+	info := streams.Info{Session: v.Session.ID, Route: v.Route.Name, Opened: g.Now(), Value: newJudged(v)}
+	if v.snapshot.Options[v.Route.Name].RPC {
+		info.Person = v.Session.Person.Subject.Key()
+	}
+	s := g.Streams.Open(ctx, v.epoch, info)
 	s.Until(v.Session.ExpiresAt, streams.Expired)
 	return s
 }
@@ -239,9 +240,19 @@ func (g *Gate) interrupted(w http.ResponseWriter, r *http.Request, v *Verdict, w
 	switch why {
 	case streams.Blocked:
 		f = portal.Refusal{Status: http.StatusForbidden, Code: why.String(), Title: "Access is blocked", Text: []string{"What you may open has changed in the meantime."}}
+	case streams.NotTaken:
+		w.Header().Set("Retry-After", "10")
+		f = portal.Refusal{Status: http.StatusGatewayTimeout, Code: why.String(), Title: "The tool takes too long to read", Text: []string{"You are signed in and allowed, but the tool behind this address did not read what you sent in time."}}
 	case streams.Shutdown:
 		w.Header().Set("Retry-After", "1")
 		f = portal.Refusal{Status: http.StatusServiceUnavailable, Code: why.String(), Title: "Sallyport is restarting", Text: []string{"Try again in a moment."}}
 	}
 	g.Pages.Refuse(w, r, f)
+}
+
+// notTaken logs that a tool did not read what was let through to it. The audit log has that it was allowed.
+func (g *Gate) notTaken(s *streams.Stream) {
+	if c := s.Cut(); c != nil && c.Reason == streams.NotTaken {
+		g.Logger.Warn("the tool did not read a message in time: the stream was closed", "route", s.Info().Route, "session", s.Info().Session, "reason", c.Reason.String())
+	}
 }

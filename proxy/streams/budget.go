@@ -7,44 +7,82 @@ import (
 )
 
 // Budget bounds the bytes that are held of messages which have to be read to their end before any of them may go
-// on: by session, so that one cannot take it all, and in all. The zero Budget, and nil, hold everything.
+// on: by session, by person, and in all, so that none of them can take it all. The zero Budget, and nil, hold everything.
 // It is safe for concurrent use.
 type Budget struct {
-	session, total int64
+	session, person, total int64
 
 	used    atomic.Int64
 	refused atomic.Uint64
 	seed    maphash.Seed
 	parts   [16]struct {
 		sync.Mutex
-		held map[string]int64 // no entry: nothing
+		held map[holder]int64 // no entry: nothing
 	}
 }
 
-// NewBudget returns a budget of bytes; 0 is no bound.
+// holder is a session, or a person with all of theirs.
+type holder struct {
+	name   string
+	person bool
+}
+
+// sessionsPerPerson is how many sessions' bytes one person may hold, however many sessions they have: two
+// browsers may both be busy, and twenty sessions are not twenty shares.
+const sessionsPerPerson = 2
+
+// NewBudget returns a budget of bytes; 0 is no bound. A person may hold what two sessions may.
 func NewBudget(session, total int64) *Budget {
-	b := &Budget{session: session, total: total, seed: maphash.MakeSeed()}
+	b := &Budget{session: session, person: sessionsPerPerson * session, total: total, seed: maphash.MakeSeed()}
 	for i := range b.parts {
-		b.parts[i].held = map[string]int64{}
+		b.parts[i].held = map[holder]int64{}
 	}
 	return b
 }
 
-// Take reserves n bytes for a session, before they are allocated. What is taken has to be given back.
-func (b *Budget) Take(session string, n int) bool {
+// Take reserves n bytes for a session and the person whose it is, before they are allocated. What is taken has
+// to be given back, with the same arguments. The person "" is bounded by session only.
+func (b *Budget) Take(session, person string, n int) bool {
 	if b == nil || b.parts[0].held == nil {
 		return true
 	}
-	p := &b.parts[maphash.String(b.seed, session)%uint64(len(b.parts))]
+	s, p, size := holder{name: session}, holder{person, true}, int64(n)
+	switch {
+	case !b.reserve(s, size, b.session):
+	case person != "" && !b.reserve(p, size, b.person):
+		b.release(s, size)
+	case !b.add(size):
+		b.release(s, size)
+		if person != "" {
+			b.release(p, size)
+		}
+	default:
+		return true
+	}
+	b.refused.Add(1)
+	return false
+}
+
+// reserve adds to what h holds, unless that were more than limit; 0 is none.
+func (b *Budget) reserve(h holder, n, limit int64) bool {
+	p := &b.parts[maphash.String(b.seed, h.name)%uint64(len(b.parts))]
 	p.Lock()
 	defer p.Unlock()
-	now := p.held[session] + int64(n)
-	if b.session > 0 && now > b.session || !b.add(int64(n)) {
-		b.refused.Add(1)
+	now := p.held[h] + n
+	if limit > 0 && now > limit {
 		return false
 	}
-	p.held[session] = now
+	p.held[h] = now
 	return true
+}
+
+func (b *Budget) release(h holder, n int64) {
+	p := &b.parts[maphash.String(b.seed, h.name)%uint64(len(b.parts))]
+	p.Lock()
+	defer p.Unlock()
+	if p.held[h] -= n; p.held[h] <= 0 {
+		delete(p.held, h)
+	}
 }
 
 // add adds to what is used in all, unless that were too much.
@@ -60,17 +98,15 @@ func (b *Budget) add(n int64) bool {
 	}
 }
 
-// Give returns n bytes that were taken for a session.
-func (b *Budget) Give(session string, n int) {
+// Give returns n bytes that were taken.
+func (b *Budget) Give(session, person string, n int) {
 	if b == nil || n == 0 || b.parts[0].held == nil {
 		return
 	}
 	b.used.Add(-int64(n))
-	p := &b.parts[maphash.String(b.seed, session)%uint64(len(b.parts))]
-	p.Lock()
-	defer p.Unlock()
-	if p.held[session] -= int64(n); p.held[session] <= 0 {
-		delete(p.held, session)
+	b.release(holder{name: session}, int64(n))
+	if person != "" {
+		b.release(holder{person, true}, int64(n))
 	}
 }
 

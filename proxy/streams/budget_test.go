@@ -85,29 +85,82 @@ func TestBudgetOfAllSessions(t *testing.T) {
 	b := NewBudget(100, 250)
 	for n, want := range map[string][]bool{"one session": {true, false}} {
 		for _, ok := range want {
-			if b.Take("a", 60) != ok {
+			if b.Take("a", "", 60) != ok {
 				t.Error(n)
 			}
 		}
 	}
 	for i, ok := range []bool{true, true, false} {
-		if b.Take(fmt.Sprint("s", i), 80) != ok {
+		if b.Take(fmt.Sprint("s", i), "", 80) != ok {
 			t.Error("all sessions", i)
 		}
 	}
 	if b.Used() != 220 || b.Refused() != 2 {
 		t.Error(b.Used(), b.Refused())
 	}
-	b.Give("a", 60)
-	b.Give("s0", 80)
-	b.Give("s1", 80)
-	if b.Used() != 0 || !b.Take("a", 100) {
+	b.Give("a", "", 60)
+	b.Give("s0", "", 80)
+	b.Give("s1", "", 80)
+	if b.Used() != 0 || !b.Take("a", "", 100) {
 		t.Error("not given back")
 	}
 	var none *Budget
-	if !none.Take("a", 1<<40) || !new(Budget).Take("a", 1<<40) {
+	if !none.Take("a", "", 1<<40) || !new(Budget).Take("a", "", 1<<40) {
 		t.Error("no budget is no bound")
 	}
+}
+
+// TestBudgetOfAPerson: many sessions of one person are not as many shares.
+func TestBudgetOfAPerson(t *testing.T) {
+	b := NewBudget(100, 1000)
+	for i, want := range []bool{true, true, false, false} { // four sessions, of which each is within its own bound
+		if got := b.Take(fmt.Sprint("s", i), "alice", 90); got != want {
+			t.Errorf("session %d: %v", i, got)
+		}
+	}
+	if !b.Take("s4", "bob", 100) || !b.Take("alice", "", 100) || b.Used() != 380 || b.Refused() != 2 {
+		t.Error("others are refused, or what was refused is taken", b.Used(), b.Refused())
+	}
+	b.Give("s0", "alice", 90)
+	if !b.Take("s3", "alice", 90) { // what was refused is not held against the session
+		t.Error("not given back")
+	}
+	b.Give("s1", "alice", 90)
+	b.Give("s3", "alice", 90)
+	b.Give("s4", "bob", 100)
+	b.Give("alice", "", 100)
+	for i := range b.parts {
+		if n := len(b.parts[i].held); n > 0 || b.Used() != 0 {
+			t.Errorf("%d entries are left", n)
+		}
+	}
+}
+
+// TestMessageThatTheToolDoesNotReadEndsTheStream: what passed is not held for longer than a message may take. A stream
+// whose message was read lives on.
+func TestMessageThatTheToolDoesNotReadEndsTheStream(t *testing.T) {
+	const size = 8 << 20 // more than sockets hold
+	budget := NewBudget(0, 0)
+	g, conns := inspecting(t, Config{MessageTime: 200 * time.Millisecond, Inspected: budget}, size)
+	message := frame(0x82, make([]byte, size), mask)
+	read := dialWS(t, g, "s", "")
+	up := receive(t, "upstream", conns)
+	go read.Write(message)
+	expect(t, up, message)
+
+	unread := dialWS(t, g, "s", "")
+	idle := receive(t, "upstream", conns)
+	defer idle.Close()    // and not before, by the collector
+	unread.Write(message) // is taken whole here, before it is judged
+	expect(t, unread, NotTaken.closeFrame())
+	unread.Close()
+	if o := receive(t, "end", g.seen); o.kind != WebSocket || o.why != NotTaken {
+		t.Errorf("observed %+v", o)
+	}
+	eventually(t, "everything is given back", func() bool { return budget.Used() == 0 })
+	small := frame(0x81, []byte("hello"), mask)
+	read.Write(small)
+	expect(t, up, small)
 }
 
 // TestNoRoomIsSaid: the client learns that it may come again, and another session is served.

@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"io"
 	"sync"
 	"time"
 )
@@ -12,7 +13,7 @@ type hold struct {
 
 	mu     sync.Mutex
 	taken  int
-	timer  *time.Timer // runs while a message is begun and not ended
+	timer  *time.Timer // runs while a message is begun and not ended, or passed and not taken
 	closed bool
 }
 
@@ -20,7 +21,7 @@ type hold struct {
 func (h *hold) take(n int) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.closed || !h.s.reg.Inspected.Take(h.s.info.Session, n) {
+	if h.closed || !h.s.reg.Inspected.Take(h.s.info.Session, h.s.info.Person, n) {
 		return false
 	}
 	h.taken += n
@@ -33,11 +34,33 @@ func (h *hold) clock(runs bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
-	case !runs && h.timer != nil:
+	case !runs:
+		h.stop()
+	case h.timer == nil:
+		h.start(Slow)
+	}
+}
+
+// handOver is clock for a message that was passed: from now on the upstream is waited for, until release. One that does
+// not read holds the memory as well as a client that does not write.
+func (h *hold) handOver() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.stop()
+	h.start(NotTaken)
+}
+
+// start and stop are called with mu held.
+func (h *hold) start(why Reason) {
+	if !h.closed && h.s.reg.MessageTime > 0 {
+		h.timer = time.AfterFunc(h.s.reg.MessageTime, func() { h.s.cut(&Cut{Reason: why, At: h.s.reg.Now()}) })
+	}
+}
+
+func (h *hold) stop() {
+	if h.timer != nil {
 		h.timer.Stop()
 		h.timer = nil
-	case runs && h.timer == nil && !h.closed && h.s.reg.MessageTime > 0:
-		h.timer = time.AfterFunc(h.s.reg.MessageTime, func() { h.s.cut(&Cut{Reason: Slow, At: h.s.reg.Now()}) })
 	}
 }
 
@@ -45,12 +68,9 @@ func (h *hold) clock(runs bool) {
 func (h *hold) release() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.s.reg.Inspected.Give(h.s.info.Session, h.taken)
+	h.s.reg.Inspected.Give(h.s.info.Session, h.s.info.Person, h.taken)
 	h.taken = 0
-	if h.timer != nil {
-		h.timer.Stop()
-		h.timer = nil
-	}
+	h.stop()
 }
 
 // close is release for good: a reader that is still at it can take nothing any more.
@@ -59,4 +79,29 @@ func (h *hold) close() {
 	h.closed = true
 	h.mu.Unlock()
 	h.release()
+}
+
+// HandOver is for a request whose body of size bytes is held whole, as a message is. It returns the body to forward: the
+// upstream has [Config.MessageTime] to take all of it, then the stream is cut. The caller calls stop when the request is over.
+func (s *Stream) HandOver(b io.ReadCloser, size int64) (body io.ReadCloser, stop func()) {
+	if s.reg.MessageTime <= 0 || size <= 0 {
+		return b, func() {}
+	}
+	t := time.AfterFunc(s.reg.MessageTime, func() { s.cut(&Cut{Reason: NotTaken, At: s.reg.Now()}) })
+	return &handedOver{b, t, size}, func() { t.Stop() }
+}
+
+// handedOver is a body that stops the clock when it was read. Whoever knows its length need not ask for its end.
+type handedOver struct {
+	io.ReadCloser
+	timer *time.Timer
+	left  int64
+}
+
+func (b *handedOver) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if b.left -= int64(n); b.left <= 0 {
+		b.timer.Stop()
+	}
+	return n, err
 }

@@ -11,7 +11,7 @@ import (
 // pass go on as they came, frame by frame. msg is valid until judge returns.
 //
 // A message longer than limit, one for which [Config.Inspected] has no room or which takes longer than
-// [Config.MessageTime], and frames that are not of RFC 6455, end the stream. Call it before
+// [Config.MessageTime], from the client or, once it has passed, to the upstream, and frames that are not of RFC 6455, end the stream. Call it before
 // the request is forwarded, and remove Sec-WebSocket-Extensions from the request: compressed
 // messages cannot be inspected, and [Attach] refuses an upstream that turns an extension on anyway.
 func (s *Stream) Inspect(limit int, judge func(msg []byte) (reply []byte, pass bool)) {
@@ -212,6 +212,7 @@ func (i *inspector) end(c *conn) (Reason, bool) {
 	default:
 		i.maskAgain()
 		i.going = true
+		i.hold.handOver()
 	}
 	if reply != nil && !c.send(textFrame(reply)) {
 		return TooLarge, false

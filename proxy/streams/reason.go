@@ -21,6 +21,7 @@ const (
 	TooLarge                // a message that was to be inspected is longer than the limit
 	TooMuch                 // there is no room to inspect it: the session, or all of them, have too much begun
 	Slow                    // a message that was to be inspected took too long to come
+	NotTaken                // a message that was inspected and passed: the upstream did not read it in time
 )
 
 // reasons has, for each Reason: its name, what a WebSocket client is told (RFC 6455 allows 123
@@ -40,6 +41,7 @@ var reasons = [...]struct {
 	TooLarge:  {"too_large", "a message was too large", 1009, 8},
 	TooMuch:   {"too_much", "too many messages were begun, try again later", 1013, 8},
 	Slow:      {"slow", "a message took too long", 1008, 4},
+	NotTaken:  {"not_taken", "the tool did not read a message in time, try again later", 1013, 4},
 }
 
 func (r Reason) get() int {

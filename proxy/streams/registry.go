@@ -25,13 +25,14 @@ type Config struct {
 	// Inspected bounds what is held of messages that are inspected; nil: nothing does.
 	Inspected *Budget
 	// MessageTime is how long a client may take for a message that is inspected, from its first byte
-	// to its last; 0: as long as it likes.
+	// to its last, and then an upstream to read it; 0: as long as they like.
 	MessageTime time.Duration
 }
 
 // Info says what a stream is.
 type Info struct {
 	Session string // public handle of the session
+	Person  string // whose it is, for Config.Inspected: a key that no other person shares; "" where nothing is inspected
 	Route   string
 	Kind    Kind // known once the upstream has answered
 	Opened  time.Time
