@@ -61,6 +61,7 @@ type app struct {
 	acme     *edge.ACME         // nil: no authority
 	redirect net.Listener       // nil: nothing sends http to https
 	notify   *edge.Notifier     // nil: nobody is told how we are
+	lines    *observe.Lines     // nil: the log is not for a reader that may stop
 	reloads  reloads
 	policies policyDesk
 	data     dataDesk

@@ -38,6 +38,9 @@ type stdio struct {
 // errNo is the answer no: exit status 1, nothing further to say.
 var errNo = errors.New("no")
 
+// errTold is an error that standard error has already: exit status 2, nothing further to say.
+var errTold = errors.New("told")
+
 // globals are the flags that every command takes.
 type globals struct {
 	Config string `short:"c" default:"sallyport.yaml" placeholder:"FILE" help:"Configuration file (default: sallyport.yaml)."`
@@ -93,6 +96,8 @@ func run(ctx context.Context, args []string, std stdio) int {
 		return 0
 	case errors.Is(err, errNo):
 		return 1
+	case errors.Is(err, errTold):
+		return 2
 	default:
 		fmt.Fprintln(std.err, err)
 		return 2

@@ -75,6 +75,11 @@ func (a *app) conditions(r *http.Request) (list []condition, ready bool) {
 	}
 	add("ip_data", errors.Join(missing...))
 	list[len(list)-1].Note = strings.Join(kept, "; ")
+	// Requests go on without a log, so that it is no reason to send them elsewhere.
+	list = append(list, condition{Name: "log", OK: true})
+	if err := a.logHealth(); err != nil {
+		list[len(list)-1].Note = err.Error()
+	}
 	return list, ready
 }
 
@@ -85,6 +90,14 @@ func (a *app) serving() error {
 		return errors.New("stopping")
 	}
 	return nil
+}
+
+// logHealth says what is wrong with the reader of the log.
+func (a *app) logHealth() error {
+	if a.lines == nil {
+		return nil
+	}
+	return a.lines.Health()
 }
 
 // pingStore gives up before whoever asks does.
@@ -138,11 +151,12 @@ var (
 	descMemoryShort    = prometheus.NewDesc("sallyport_memory_short", "1 while memory is so short that strangers get 503.", nil, nil)
 	descUpstreamUp     = prometheus.NewDesc("sallyport_upstream_healthy", "1 if the upstream would be given requests now.", []string{"route", "upstream"}, nil)
 	descAuditRecords   = prometheus.NewDesc("sallyport_audit_records_total", "Records in the audit log.", nil, nil)
+	descLogLost        = prometheus.NewDesc("sallyport_log_lines_lost_total", "Lines of the log that were dropped because standard error was not read or could not be written.", nil, nil)
 	descHealthy        = prometheus.NewDesc("sallyport_healthy", "1 if the part works.", []string{"part"}, nil)
 )
 
 func (opsCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descSourceAge, descSourceFailures, descSourceLoaded, descSourceNetworks, descSwaps, descLookupFaults, descDataRefused, descDataChanges, descSessions, descStreams, descShedRequests, descShed, descInspected, descInspectedFull, descMemoryShort, descUpstreamUp, descReloads, descReloaded, descPolicyRefused, descPolicies, descRejudged, descAuditRecords, descHealthy,
+	for _, d := range []*prometheus.Desc{descSourceAge, descSourceFailures, descSourceLoaded, descSourceNetworks, descSwaps, descLookupFaults, descDataRefused, descDataChanges, descSessions, descStreams, descShedRequests, descShed, descInspected, descInspectedFull, descMemoryShort, descUpstreamUp, descReloads, descReloaded, descPolicyRefused, descPolicies, descRejudged, descAuditRecords, descLogLost, descHealthy,
 		descHistoryKept, descHistoryWaiting, descHistoryDropped, descHistoryErrors} {
 		out <- d
 	}
@@ -205,9 +219,13 @@ func (c opsCollector) Collect(out chan<- prometheus.Metric) {
 		}
 	}
 	counter(descAuditRecords, float64(c.app.audit.Size()))
+	if c.app.lines != nil {
+		counter(descLogLost, float64(c.app.lines.Lost()))
+	}
 	collectHistory(c.app.behavior, gauge, counter)
 	gauge(descHealthy, up(c.app.behavior.Known()), "history")
 	gauge(descHealthy, up(c.app.pingStore(context.Background()) == nil), "store")
 	gauge(descHealthy, up(c.app.audit.Health() == nil), "audit")
+	gauge(descHealthy, up(c.app.logHealth() == nil), "log")
 	gauge(descHealthy, up(c.app.provider.Ready() == nil), "openid_provider")
 }

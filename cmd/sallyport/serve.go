@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -13,6 +15,7 @@ import (
 
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/proxy/edge"
+	"sallyport/proxy/observe"
 )
 
 type serveCmd struct {
@@ -24,8 +27,31 @@ type serveCmd struct {
 // touched, and made before there is any garbage that would have to be cleared for it: nothing of it is resident.
 const ballast = 32 << 20
 
-// Run reads top to bottom: configuration, product, listeners, work, end.
+// lastLinesFor is how long the end of the log waits for its reader.
+const lastLinesFor = 3 * time.Second
+
+// Run gives the log a writer that never waits for its reader, and serves.
 func (s serveCmd) Run(ctx context.Context, g *globals, std stdio) error {
+	// The runtime ends a process that writes to a standard error without a reader, unless
+	// the signal is ignored.
+	signal.Ignore(syscall.SIGPIPE)
+	options := &slog.HandlerOptions{Level: s.LogLevel}
+	lines := observe.NewLines(std.err, time.Now, func(w io.Writer, lost int64) {
+		slog.New(slog.NewJSONHandler(w, options)).Error("lines of the log were lost: standard error was not read", "lines", lost)
+	})
+	logger := slog.New(slog.NewJSONHandler(lines, options))
+	slog.SetDefault(logger) // net/http.Transport logs by package log
+	err := s.serve(ctx, g, lines, logger)
+	if err != nil {
+		fmt.Fprintln(lines, err) // the way of all lines: it must not wait either
+		err = errTold
+	}
+	_ = lines.Close(lastLinesFor) // there is nowhere left to say that it was not read
+	return err
+}
+
+// serve reads top to bottom: configuration, product, listeners, work, end.
+func (s serveCmd) serve(ctx context.Context, g *globals, lines *observe.Lines, logger *slog.Logger) error {
 	defer runtime.KeepAlive(make([]byte, ballast))
 	c, err := config.Load(g.Config)
 	if err != nil {
@@ -35,7 +61,6 @@ func (s serveCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
-	logger := slog.New(slog.NewJSONHandler(std.err, &slog.HandlerOptions{Level: s.LogLevel}))
 	limitMemory(logger)
 	a, err := newApp(ctx, c, logger)
 	if err != nil && ctx.Err() != nil {
@@ -53,7 +78,7 @@ func (s serveCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	if err != nil {
 		return errors.Join(err, a.close(ctx))
 	}
-	a.redirect, a.notify = open.redirect, notify
+	a.redirect, a.notify, a.lines = open.redirect, notify, lines
 	for _, risk := range c.Risks() {
 		logger.Warn("configuration gives away more than most mean to", "file", risk.File, "line", risk.Line, "what", risk.Message, "better", risk.Expected)
 	}

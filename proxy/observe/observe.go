@@ -2,7 +2,7 @@
 // as a log line and in Prometheus metrics.
 //
 // It observes and nothing else: no decision rests on it, and nothing in it can fail
-// a request. Metrics carry no user or address, so that their number stays bounded by
+// a request or make it wait (Lines). Metrics carry no user or address, so that their number stays bounded by
 // the configuration; the access log carries both, for whoever may read it. What must
 // never be lost is the audit log's business (proxy/audit), not this one's.
 package observe
