@@ -257,6 +257,9 @@ func isToken(s, more string) bool {
 func (g *Gate) fromElsewhere(w http.ResponseWriter, r *http.Request, v *Verdict) bool {
 	blocked := v.Decision.Action == policy.Block
 	switch {
+	case !blocked && crossPost(r, v):
+		g.passOn(w, r, v)
+		return true
 	case v.foreign != "" && (!blocked || !v.blockedAnyway()):
 		g.refuseForeign(w, r, v, v.foreign)
 		return true

@@ -64,6 +64,9 @@ type RouteOptions struct {
 	// a hand-off brings them a code (see Portal.CrossSite).
 	RootWorkers bool
 	Groups      SentGroups // what the tool is told of a person's groups
+	// CrossSitePosts are whole paths at which any other site may have a person post a form: a page of ours sends
+	// it again from the tool's own origin.
+	CrossSitePosts []string
 }
 
 // Config is what a gate is made of. Every field of the first block is required.
@@ -105,6 +108,7 @@ type Gate struct {
 	reviewed  atomic.Pointer[rehearse.Tally]
 
 	warnedGroups atomic.Int64 // when, in nanoseconds
+	forms        formRoom
 }
 
 const memoEntries = 50_000

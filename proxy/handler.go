@@ -235,7 +235,11 @@ func (g *Gate) stepUp(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		}
 		g.note(r, v, policy.StepUp)
 	}
-	if portal.Navigation(r) {
+	if formPost(r) {
+		g.notSent(w, r, v, page, f)
+		return
+	}
+	if portal.Navigation(r) && !unsafe(r) { // what is posted would come back as an empty GET
 		g.Portal.Send(w, r, &visit{g, r, v}, page, wayBack(v), v.Decision.Causes)
 		return
 	}

@@ -27,6 +27,9 @@ var files embed.FS
 const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 
+// formAnywhere lets what the page's form leads to be any page of the web, and no script.
+var formAnywhere = strings.NewReplacer("form-action 'self'", "form-action 'self' https: http:")
+
 // Link is where a page leads.
 type Link struct{ URL, Text, Action string }
 
@@ -51,6 +54,10 @@ type view struct {
 	Began, Here *placeView // where the tool was opened, and where the person is; nil: nothing to ask
 	Deny        string     // where "that was not me" goes
 	Refresh     string     // an address to go on to by itself
+
+	// a form of the tool's that is sent again
+	Resend bool
+	Fields []Field
 
 	// account page
 	Notice   string
@@ -91,7 +98,7 @@ type asset struct {
 // page; empty leaves the line out.
 func NewPages(contact string, logger *slog.Logger) (*Pages, error) {
 	p := &Pages{contact: contact, logger: logger, templates: map[string]*template.Template{}, assets: map[string]asset{}}
-	for _, name := range []string{"message", "ceremony", "handoff", "sign-out", "account"} {
+	for _, name := range []string{"message", "ceremony", "handoff", "resend", "sign-out", "account"} {
 		t, err := template.ParseFS(files, "pages/layout.html", "pages/"+name+".html")
 		if err != nil {
 			return nil, err
@@ -157,6 +164,9 @@ func (p *Pages) render(w http.ResponseWriter, status int, name string, v view) {
 		h.Set("Content-Security-Policy", strings.NewReplacer("connect-src 'self'", "connect-src 'self' "+v.Reach, "form-action 'self'", "form-action 'self' "+v.Reach).Replace(contentSecurityPolicy))
 		h.Set("Referrer-Policy", "strict-origin") // with none at all, forms are posted in the name of the origin "null"
 	}
+	if v.Resend {
+		resendHeaders(h)
+	}
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(body.Len()))
 	w.WriteHeader(status)
@@ -192,8 +202,8 @@ type Refusal struct {
 	Tool     bool          // it was let through, and the tool failed
 }
 
-// Refuse answers r. It is the only place that does, for the gate as well.
-func (p *Pages) Refuse(w http.ResponseWriter, r *http.Request, f Refusal) {
+// challenge says in a header what would help.
+func challenge(w http.ResponseWriter, f Refusal) {
 	switch {
 	case f.StepUp: // RFC 9470 section 3
 		challenge := `Bearer error="insufficient_user_authentication", error_description="A fresh passkey verification is required"`
@@ -206,8 +216,18 @@ func (p *Pages) Refuse(w http.ResponseWriter, r *http.Request, f Refusal) {
 	case f.Status == http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", "10")
 	}
+}
+
+// view is f as a page.
+func (f *Refusal) view() view {
+	return view{Title: f.Title, Text: f.Text, Steps: f.Steps, Link: f.Link, More: f.More, Incident: f.Incident, Email: f.Email}
+}
+
+// Refuse answers r. It is the only place that does, for the gate as well, but for [Pages.RefuseForm].
+func (p *Pages) Refuse(w http.ResponseWriter, r *http.Request, f Refusal) {
+	challenge(w, f)
 	if Navigation(r) {
-		p.render(w, f.Status, "message", view{Title: f.Title, Text: f.Text, Steps: f.Steps, Link: f.Link, More: f.More, Incident: f.Incident, Email: f.Email})
+		p.render(w, f.Status, "message", f.view())
 		return
 	}
 	message := f.Title

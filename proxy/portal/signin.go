@@ -28,6 +28,21 @@ func (p *Portal) PageURL(v Visit, page, back string) string {
 	return p.origin + journey{to: returnTo{v.Origin(), back}}.page(page)
 }
 
+// BesideForm is the address on a tool's own host where people prove themselves in a tab beside a form of theirs: page is
+// "sign-in" or "step-up".
+func BesideForm(page string, causes []policy.Cause) string {
+	return Over(page, Prefix+"send-again", causes)
+}
+
+// Over is the address on a tool's own host that takes people over to a page of the sign-in host and back.
+func Over(page, back string, causes []policy.Cause) string {
+	q := url.Values{"return_to": {back}}
+	if len(causes) > 0 {
+		q.Set("why", joinCauses(causes))
+	}
+	return Prefix + page + "?" + q.Encode()
+}
+
 // overToSignInHost serves sign-in, step-up, enroll and account on the other hosts.
 func (p *Portal) overToSignInHost(page string) handler {
 	return func(w http.ResponseWriter, r *http.Request, v Visit) error {
@@ -47,7 +62,7 @@ func (p *Portal) overToSignInHost(page string) handler {
 			}
 			back = to.path
 		}
-		return p.send(w, r, v, page, back, nil, r.URL.Query().Get("again") != "")
+		return p.send(w, r, v, page, back, parseCauses(r.URL.Query().Get("why")), r.URL.Query().Get("again") != "")
 	}
 }
 

@@ -174,6 +174,7 @@ type Route struct {
 	RPCPaths       []string      // paths at which the node takes messages, besides the usual ones
 	CutStale       bool          // streams end when the proof they began with is too old
 	AllowedOrigins []string      // canonical: whose pages may act on the tool
+	CrossSitePosts []string      // paths at which forms of other sites arrive
 	Embeddable     bool          // the site's other pages may show it in a frame, and load its images and scripts
 	CookieDomain   string        // "": the tool's cookies are for its host alone
 	RootWorkers    bool          // service workers may see the hand-off

@@ -17,6 +17,7 @@ routes:
     to: http://127.0.0.1:3000
     allow: {everyone: true}
     allowed_origins: [https://DASH.example.com:443, "chrome-extension://abc"]
+    cross_site_posts: [/saml/acs, /oauth/callback/]
     embeddable: true
     cookie_domain: .Example.com
 `
@@ -26,7 +27,8 @@ func TestCrossOriginSettingsOfARoute(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r := c.Routes[0]; !slices.Equal(r.AllowedOrigins, []string{"https://dash.example.com", "chrome-extension://abc"}) || !r.Embeddable {
+	if r := c.Routes[0]; !slices.Equal(r.AllowedOrigins, []string{"https://dash.example.com", "chrome-extension://abc"}) || !r.Embeddable ||
+		!slices.Equal(r.CrossSitePosts, []string{"/saml/acs", "/oauth/callback/"}) {
 		t.Errorf("%+v", r)
 	}
 	table, err := c.RouteTable()
@@ -48,6 +50,17 @@ func TestCrossOriginMistakes(t *testing.T) {
 		{"plain http", `"chrome-extension://abc"`, "http://dash.example.com", "anybody on the way"},
 		{"twice", `"chrome-extension://abc"`, "https://dash.example.com", "there twice"},
 		{"a text", `[https://DASH.example.com:443, "chrome-extension://abc"]`, "{a: b}", "a list"},
+		{"a form's path, relative", "/saml/acs", "saml/acs", "sallyport.yaml:12:24: routes[0].cross_site_posts[0]: \"saml/acs\" is not one whole path"},
+		{"a form's path, a pattern", "/saml/acs", "/saml/*", "is not one whole path"},
+		{"a form's path, a query", "/saml/acs", "/saml/acs?x=1", "is not one whole path"},
+		{"a form's path, encoded", "/saml/acs", "/saml%2Facs", "is not one whole path"},
+		{"a form's path, everything", "/saml/acs", "/", "is not one whole path"},
+		{"a form's path, dots", "/saml/acs", "/saml/../acs", "is not one whole path"},
+		{"a form's path, empty segment", "/saml/acs", "//saml", "is not one whole path"},
+		{"a form's path, ours", "/saml/acs", "/.sallyport/callback", "is ours"},
+		{"a form's path, twice", "/saml/acs", "/oauth/callback/", "there twice"},
+		{"a form's path on another route", "https://tool.example.com\n", "https://tool.example.com/app\n", "not on this route"},
+		{"a form's path with rpc", "    embeddable: true", "    rpc: jsonrpc", "no form is a JSON-RPC message"},
 		{"a domain elsewhere", ".Example.com", "example.org", "no browser would keep the cookies"},
 		{"everything below com", ".Example.com", "com", "public suffix"},
 	} {

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -162,10 +163,36 @@ func (b *builder) crossOrigin(key string, f fileRoute, r *Route) {
 		seen[origin] = true
 		r.AllowedOrigins = append(r.AllowedOrigins, origin)
 	}
+	b.crossSitePosts(key, f, r)
 	if f.CookieDomain != "" {
 		if _, err := upstream.CookieDomain(r.From.Hostname(), f.CookieDomain); err != nil {
 			b.suggest(key+".cookie_domain", err.Error(), "a domain that the host of the route is in; or leave it out", domainMeant(r.From.Hostname(), f.CookieDomain))
 		}
+	}
+}
+
+// crossSitePosts reads the paths at which forms of other sites arrive. Each of them is open to every page of the web,
+// so it is one path, spelled as the tool's own address of it, and not a folder or a pattern.
+func (b *builder) crossSitePosts(key string, f fileRoute, r *Route) {
+	if f.CrossSitePosts != nil && f.RPC != "" {
+		b.at(key+".cross_site_posts", "no form is a JSON-RPC message", "the setting on routes without rpc")
+		return
+	}
+	root := strings.TrimSuffix(r.From.Path, "/")
+	for i, p := range f.CrossSitePosts {
+		k := fmt.Sprintf("%s.cross_site_posts[%d]", key, i)
+		plain := len(p) > 1 && p[0] == '/' && !strings.ContainsFunc(p, func(c rune) bool { return c <= ' ' || c >= 0x7f }) && !strings.ContainsAny(p, `?#%*;\`)
+		switch {
+		case !plain || path.Clean(p) != strings.TrimSuffix(p, "/"):
+			b.at(k, fmt.Sprintf("%q is not one whole path", p), "the path that the other site posts to, such as /saml/acs")
+		case upstream.Reserved(p):
+			b.at(k, fmt.Sprintf("%s is ours and no tool's", p), "a path of the tool")
+		case p != root && !strings.HasPrefix(p, root+"/"):
+			b.at(k, fmt.Sprintf("%s is not on this route, which begins at %s", p, r.From.Path), "the whole path, with the path of from")
+		case slices.Contains(r.CrossSitePosts, p):
+			b.at(k, fmt.Sprintf("%s is there twice", p), "each path once")
+		}
+		r.CrossSitePosts = append(r.CrossSitePosts, p)
 	}
 }
 

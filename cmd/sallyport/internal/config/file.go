@@ -141,6 +141,7 @@ type fileRoute struct {
 	RPCPaths       []string      `yaml:"rpc_paths"`
 	CutStale       bool          `yaml:"cut_stale_streams"`
 	AllowedOrigins []string      `yaml:"allowed_origins"`
+	CrossSitePosts []string      `yaml:"cross_site_posts"`
 	Embeddable     bool          `yaml:"embeddable"`
 	CookieDomain   string        `yaml:"cookie_domain"`
 	RootWorkers    bool          `yaml:"root_service_worker"`
