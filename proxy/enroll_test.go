@@ -120,8 +120,8 @@ func TestAttackOneTicketOnePasskey(t *testing.T) {
 	if won := race(b, finishes, 200); won != 1 || g.credentials("alice") != 1 {
 		t.Errorf("%d of two won, %d passkeys", won, g.credentials("alice"))
 	}
-	if a := b.get(login + "/.sallyport/enroll?ticket=" + secret); a.StatusCode != 403 || !strings.Contains(a.body, "was used already") {
-		t.Errorf("a spent ticket: %d", a.StatusCode)
+	if a := b.get(login + "/.sallyport/enroll?ticket=" + secret); strings.Contains(a.body, "data-begin") {
+		t.Errorf("a spent ticket: %d %s", a.StatusCode, a.body)
 	}
 }
 

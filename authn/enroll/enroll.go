@@ -169,6 +169,9 @@ func (d *Desk) check(ctx context.Context, digest Digest, p authn.Person) (Ticket
 	case Revoked:
 		return Ticket{}, ErrRevoked
 	case Redeemed:
+		if t.RedeemedBy == p.Subject {
+			return Ticket{}, ErrSpentByYou
+		}
 		return Ticket{}, ErrSpent
 	default:
 		return Ticket{}, ErrExpired

@@ -63,6 +63,15 @@ func readAnswer(ceremony protocol.CeremonyType, body []byte) ([]byte, error) {
 	return json.Marshal(a)
 }
 
+// IDOf is the credential id that an answer names, nil if it names none. It proves nothing.
+func IDOf(body []byte) []byte {
+	var a struct{ RawID protocol.URLEncodedBase64 }
+	if json.Unmarshal(body, &a) != nil {
+		return nil
+	}
+	return a.RawID
+}
+
 // words are the strings of what may be a list of them.
 func words(list json.RawMessage) (out []string) {
 	var all []any

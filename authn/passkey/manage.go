@@ -20,6 +20,16 @@ func (rp *RelyingParty) List(ctx context.Context, s authn.Subject) ([]Record, er
 	return records, nil
 }
 
+// Has reports whether a passkey is stored as the person's own and can be used.
+func (rp *RelyingParty) Has(ctx context.Context, s authn.Subject, id []byte) (bool, error) {
+	records, err := rp.List(ctx, s)
+	if err != nil {
+		return false, err
+	}
+	r, ok := find(records, id)
+	return ok && r.Blocked == "", nil
+}
+
 // Rename gives a passkey a name for its owner's eyes: 1 to 64 characters, none
 // of them invisible.
 func (rp *RelyingParty) Rename(ctx context.Context, s authn.Subject, id []byte, name string) error {

@@ -48,7 +48,7 @@ func TestPages(t *testing.T) {
 
 	b.act("enroll")
 	b.until("location.pathname.endsWith('/step-up')")
-	b.shows("show that it is really you")
+	b.shows("One more touch, to sign in")
 	b.review("verify")
 
 	b.verifiesUser(false)
@@ -62,8 +62,8 @@ func TestPages(t *testing.T) {
 	b.review("account")
 
 	b.open(ticket)
-	b.shows("This enrolment link does not work for you")
-	b.review("ticket-refused")
+	b.shows("You have a passkey already")
+	b.review("enrolled-already")
 
 	b.open(s.treasury + "/")
 	b.shows("Treasury of")
@@ -116,6 +116,9 @@ func TestPages(t *testing.T) {
 	bobs.open(s.treasury + "/")
 	bobs.shows("You do not have access to this tool")
 	bobs.review("no-access")
+	bobs.open(ticket) // Alice's
+	bobs.shows("This enrolment link does not work for you")
+	bobs.review("ticket-refused")
 	bobs.from(vpnExit)
 	bobs.open(s.ticket(bob.Email))
 	bobs.shows("You cannot enrol a passkey from here")

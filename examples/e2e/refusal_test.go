@@ -60,7 +60,7 @@ func TestTicketWorksOnceAndForOnePerson(t *testing.T) {
 	a := newBrowser(t, home)
 	a.enrol(ticket, alice.Sub)
 	a.open(ticket)
-	a.shows("This enrolment link does not work for you")
+	a.shows("You have a passkey already")
 	if n := strings.Count(s.run("people", "show", "alice@example.com"), "last used"); n != 1 {
 		t.Errorf("alice has %d passkeys", n)
 	}

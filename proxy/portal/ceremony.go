@@ -33,6 +33,7 @@ type ceremonyRequest struct {
 	Bind       string          `json:"bind"`
 	Ceremony   string          `json:"ceremony"`
 	Proposal   string          `json:"proposal"` // a passkey that was made, and waits to be confirmed
+	Made       string          `json:"made"`     // its credential id, base64url
 	Credential json.RawMessage `json:"credential"`
 	Name       string          `json:"name"`
 	TimeZone   string          `json:"time_zone"` // as the browser names it
@@ -126,10 +127,15 @@ func (p *Portal) stepUpPage(w http.ResponseWriter, r *http.Request, v Visit) err
 	if len(causes) == 0 && j.Session.Level() == authn.SignedIn {
 		causes = []policy.Cause{policy.CauseUnverified}
 	}
+	title, text, button := "Verify it’s you", []string{because(causes), "Use your passkey: confirm with your fingerprint, your face or your device PIN."}, "Verify with your passkey"
+	if q.Get("made") == "1" && j.Session.Level() == authn.SignedIn { // right after an enrolment
+		title, button = "One more touch, to sign in", "Sign in with your new passkey"
+		text = []string{"Your passkey is created. Now use it once: this time to sign in.", "Creating a passkey does not show yet that it works for you. Using it does."}
+	}
 	p.Pages.render(w, http.StatusOK, "ceremony", view{
-		Title: "Verify it’s you", Email: string(j.Session.Person.Email), Script: true,
-		Text:   []string{because(causes), "Use your passkey: confirm with your fingerprint, your face or your device PIN."},
-		Action: "verify", Button: "Verify with your passkey",
+		Title: title, Email: string(j.Session.Person.Email), Script: true,
+		Text:   text,
+		Action: "verify", Button: button,
 		Begin: Prefix + "step-up/begin", Finish: Prefix + "step-up/finish", ReturnTo: trip.to.String(), Bind: trip.bind,
 		StepsTitle: "It does not work",
 		Steps: []string{

@@ -1,6 +1,7 @@
 package portal
 
 import (
+	"encoding/base64"
 	"errors"
 	"net/http"
 	"net/url"
@@ -33,18 +34,21 @@ func (p *Portal) enrollPage(w http.ResponseWriter, r *http.Request, v Visit) err
 		return nil
 	case ticket != "":
 		if _, err := p.Tickets.Check(r.Context(), ticket, j.Session.Person); err != nil {
-			return p.ticketRefused(r, v, j, err)
+			return p.ticketUseless(w, r, v, j, err)
 		}
 	case j.Session.Level() != authn.Verified:
-		return p.noPasskey(r, v, j)
+		return p.another(w, r, v, j, "")
 	case !p.atHand(agedBy(j, time.Minute)): // leave a minute for the ceremony
-		redirect(w, journey{to: returnTo{p.origin, here}, causes: []policy.Cause{policy.CauseSession}}.page("step-up"))
+		redirect(w, p.verifyToAdd())
 		return nil
 	}
 	p.keepDevice(w, r)
 	page := view{
 		Title: "Enrol your passkey", Email: string(j.Session.Person.Email), Script: true,
-		Text:   []string{"A passkey replaces a second password: from now on you confirm sign-ins with your fingerprint, your face or your device PIN. These never leave your device."},
+		Text: []string{
+			"A passkey replaces a second password: from now on you confirm sign-ins with your fingerprint, your face or your device PIN. These never leave your device.",
+			"You are asked twice: once to create the passkey, and once more to sign in with it.",
+		},
 		Action: "enroll", Button: "Create the passkey", Suggested: suggestName(r.UserAgent()),
 		Begin: Prefix + "enroll/begin", Finish: Prefix + "enroll/finish", Ticket: ticket, ReturnTo: q.Get("return_to"),
 		StepsTitle: "What you need",
@@ -59,6 +63,70 @@ func (p *Portal) enrollPage(w http.ResponseWriter, r *http.Request, v Visit) err
 	}
 	p.Pages.render(w, http.StatusOK, "ceremony", page)
 	return nil
+}
+
+// ticketUseless answers a ticket that cannot be used. Its owner, who has a passkey, needs
+// none: they have come back by the back button, a second tab or a bookmark, or the answer
+// to their enrolment was lost. Each new ticket would cost them an identity check.
+func (p *Portal) ticketUseless(w http.ResponseWriter, r *http.Request, v Visit, j Judgement, err error) error {
+	var text string
+	recorded := false
+	switch {
+	case errors.Is(err, enroll.ErrSpentByYou):
+		text = "You created it with this link, so the link has done its work."
+	case errors.Is(err, enroll.ErrExpired), errors.Is(err, enroll.ErrRevoked):
+		text = "This enrolment link does not work any more, and you do not need it."
+		recorded = true
+	default: // to strangers, all of it looks the same
+		return p.ticketRefused(r, v, j, err)
+	}
+	passkeys, down := p.Passkeys.List(r.Context(), j.Session.Person.Subject)
+	switch {
+	case down != nil:
+		return down
+	case len(passkeys) == 0:
+		return p.ticketRefused(r, v, j, err)
+	}
+	if bad, ok := errors.AsType[*enroll.Error](err); ok && recorded {
+		if err := v.Record(r.Context(), "ticket_refused", j, map[string]string{"code": bad.Code}); err != nil {
+			return err
+		}
+	}
+	p.dropTicket(w, r)
+	return p.another(w, r, v, j, text)
+}
+
+// another is for a person who has not verified themselves, and brings no ticket: with a
+// passkey there is a way on, which begins with using it.
+func (p *Portal) another(w http.ResponseWriter, r *http.Request, v Visit, j Judgement, why string) error {
+	passkeys, err := p.Passkeys.List(r.Context(), j.Session.Person.Subject)
+	switch {
+	case err != nil:
+		return err
+	case len(passkeys) == 0:
+		return p.noPasskey(r, v, j)
+	case usable(passkeys) == 0:
+		return p.passkeyBlocked(r, v, j)
+	}
+	page := view{
+		Title: "You have a passkey already", Email: string(j.Session.Person.Email),
+		Text: []string{"To add another one, first verify yourself with the passkey you have. You need no new link for that."},
+		Link: Link{URL: p.verifyToAdd(), Text: "Verify, then add another", Action: "add"},
+		More: []Link{{URL: Prefix + "account", Text: "Go on to your tools"}, {URL: Prefix + "sign-out", Text: "Not you? Sign out"}},
+	}
+	if why != "" {
+		page.Text = append([]string{why}, page.Text...)
+	}
+	if j.Session.Level() == authn.Verified { // the page asks for a step-up by itself, if it needs one
+		page.Link.URL = Prefix + "enroll"
+	}
+	p.Pages.render(w, http.StatusOK, "message", page)
+	return nil
+}
+
+// verifyToAdd leads to the page for a further passkey by way of verifying oneself.
+func (p *Portal) verifyToAdd() string {
+	return journey{to: returnTo{p.origin, Prefix + "enroll"}, causes: []policy.Cause{policy.CauseSession}}.page("step-up")
 }
 
 // agedBy is j as it will be in a while.
@@ -78,6 +146,10 @@ func (p *Portal) ticketRefused(r *http.Request, v Visit, j Judgement, err error)
 	bad, ok := errors.AsType[*enroll.Error](err)
 	if !ok {
 		return err
+	}
+	if errors.Is(err, enroll.ErrSpentByYou) { // by a script; the page says more
+		return &Refusal{Status: http.StatusForbidden, Code: codeEnrolled, Title: "You have used this link already", Email: string(j.Session.Person.Email),
+			Text: []string{bad.Public}, Link: Link{URL: Prefix + "enroll", Text: "Go on"}, Incident: j.Incident}
 	}
 	if err := v.Record(r.Context(), "ticket_refused", j, map[string]string{"code": bad.Code}); err != nil {
 		return err
@@ -108,14 +180,16 @@ func (p *Portal) mayEnroll(r *http.Request, v Visit, secret string) (j Judgement
 		return j, ticket, nil
 	}
 	if j.Session.Level() != authn.Verified {
-		return j, ticket, verifyFirst(j)
+		return j, ticket, p.verifyFirst(j)
 	}
 	return j, ticket, nil
 }
 
-func verifyFirst(j Judgement) error {
+// verifyFirst leads a page that was left open on to where the person can verify themselves.
+func (p *Portal) verifyFirst(j Judgement) error {
 	return &Refusal{Status: http.StatusForbidden, Code: passkey.CodeNotFresh, Title: "Verify yourself first", Incident: j.Incident,
-		Text: []string{"To add a passkey, first verify yourself with one you have. Reload the page to do so."}}
+		Text: []string{"To add a passkey, first verify yourself with one you have."},
+		Link: Link{URL: p.verifyToAdd(), Text: "Verify, then add another", Action: "verify"}}
 }
 
 func (p *Portal) enrollBegin(w http.ResponseWriter, r *http.Request, v Visit) error {
@@ -128,7 +202,7 @@ func (p *Portal) enrollBegin(w http.ResponseWriter, r *http.Request, v Visit) er
 		return err
 	}
 	if c.Ticket == "" && !p.atHand(j) {
-		return verifyFirst(j)
+		return p.verifyFirst(j)
 	}
 	begun, err := p.Passkeys.BeginRegistration(r.Context(), j.Session)
 	if err != nil {
@@ -150,6 +224,9 @@ func (p *Portal) enrollFinish(w http.ResponseWriter, r *http.Request, v Visit) e
 		return err
 	}
 	j, ticket, err := p.mayEnroll(r, v, c.Ticket)
+	if bad, ok := errors.AsType[*Refusal](err); ok && bad.Code == codeEnrolled {
+		return p.enrolledBefore(w, r, j, trip, c, bad)
+	}
 	if err != nil {
 		return err
 	}
@@ -178,9 +255,30 @@ func (p *Portal) enrollFinish(w http.ResponseWriter, r *http.Request, v Visit) e
 	if err := p.recorded(r, v, j, detail, redeem); err != nil {
 		return err
 	}
-	// The baseline is an assertion in this session, so the new passkey is used at once.
+	writeJSON(w, http.StatusOK, ceremonyDone{signInWithIt(trip)})
+	return nil
+}
+
+// signInWithIt is the page after an enrolment. The baseline is an assertion in this
+// session: a registration does not show that the key is there (see authn/README.md).
+func signInWithIt(trip journey) string {
 	trip.causes = []policy.Cause{policy.CauseUnverified}
-	writeJSON(w, http.StatusOK, ceremonyDone{trip.page("step-up")})
+	return trip.page("step-up") + "&made=1"
+}
+
+// enrolledBefore answers the end of an enrolment that is repeated because its answer was
+// lost. It says again what was said then, if that very passkey is stored, and gives
+// nothing: what comes next is to use it.
+func (p *Portal) enrolledBefore(w http.ResponseWriter, r *http.Request, j Judgement, trip journey, c ceremonyRequest, refusal *Refusal) error {
+	has, err := p.Passkeys.Has(r.Context(), j.Session.Person.Subject, passkey.IDOf(c.Credential))
+	switch {
+	case err != nil:
+		return err
+	case !has:
+		return refusal
+	}
+	p.dropTicket(w, r)
+	writeJSON(w, http.StatusOK, ceremonyDone{signInWithIt(trip)})
 	return nil
 }
 
@@ -195,6 +293,17 @@ func (p *Portal) confirmBegin(w http.ResponseWriter, r *http.Request, v Visit) e
 		return err
 	}
 	begun, err := p.Passkeys.BeginVouching(r.Context(), j.Session, c.Proposal)
+	if bad, ok := errors.AsType[*passkey.Error](err); ok && bad.Code == passkey.CodeChallengeUnknown {
+		// Confirmed already, and the answer was lost: said again, it gives nothing.
+		id, _ := base64.RawURLEncoding.DecodeString(c.Made) // what is no id is nobody's
+		switch has, down := p.Passkeys.Has(r.Context(), j.Session.Person.Subject, id); {
+		case down != nil:
+			return down
+		case has:
+			writeJSON(w, http.StatusOK, ceremonyDone{Prefix + "account?added=1"})
+			return nil
+		}
+	}
 	if err != nil {
 		return p.ceremonyFailed(r, v, j, "enroll_failed", err)
 	}

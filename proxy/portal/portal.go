@@ -240,7 +240,7 @@ func (p *Portal) fail(w http.ResponseWriter, r *http.Request, v Visit, err error
 	var refusal *Refusal
 	if errors.As(err, &refusal) {
 		f := *refusal
-		if f.Code == codeTicketRefused {
+		if f.Code == codeTicketRefused || f.Code == codeEnrolled {
 			p.dropTicket(w, r)
 		}
 		if f.Incident == "" && f.Status != http.StatusNotFound {

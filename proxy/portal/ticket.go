@@ -15,6 +15,7 @@ import (
 const (
 	ticketCookieLife  = 15 * time.Minute
 	codeTicketRefused = "ticket_refused"
+	codeEnrolled      = "already_enrolled"
 	maxTicket         = 128
 )
 
