@@ -275,13 +275,13 @@ func (b *builder) expression(p *Policy, n *yaml.Node) *expr.Program {
 	}
 	for _, c := range program.Comparisons() {
 		for _, v := range c.Values {
-			if d := b.words.check(c.Subject, v.Text); d != nil {
+			if d := b.words.compared(c, v.Text); d != nil {
 				b.in(n, v.Offset, *d)
 			}
 		}
 		if l := b.document.lists[c.List]; l != nil {
 			for _, e := range l.nodes {
-				b.at1(e, b.words.check(c.Subject, e.Value))
+				b.at1(e, b.words.compared(c, e.Value))
 			}
 		}
 	}

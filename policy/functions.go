@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 	_ "time/tzdata" // a policy means the same on a machine without a zone database
@@ -115,6 +116,9 @@ func (z *zones) load(name string) (*time.Location, error) {
 		have.err = fmt.Errorf("%q is not a time zone", name)
 	} else if have.location, have.err = time.LoadLocation(name); have.err != nil {
 		have.err = fmt.Errorf("there is no time zone %q (an IANA name such as \"Europe/Zurich\" or \"UTC\")", name)
+		if near := nearestZone(name); near != "" {
+			have.err = fmt.Errorf("there is no time zone %q; did you mean %q?", name, near)
+		}
 	}
 	z.mu.Lock()
 	if len(z.known) < maxZones {
@@ -122,6 +126,25 @@ func (z *zones) load(name string) (*time.Location, error) {
 	}
 	z.mu.Unlock()
 	return have.location, have.err
+}
+
+// nearestZone returns the zone that a name spells in its own way (europe/zurich, "America/New York"), or "".
+func nearestZone(name string) string {
+	plain := strings.ReplaceAll(foldText(strings.TrimSpace(name)), " ", "_")
+	title := []byte(plain)
+	for i := range title {
+		if i == 0 || strings.IndexByte("/_-", title[i-1]) >= 0 {
+			title[i] = strings.ToUpper(plain)[i]
+		}
+	}
+	for _, try := range []string{string(title), strings.ToUpper(plain)} {
+		if try != name && try != "" && !strings.HasPrefix(try, "/") {
+			if _, err := time.LoadLocation(try); err == nil {
+				return try
+			}
+		}
+	}
+	return ""
 }
 
 func (z *zones) function(name string, result expr.Kind, of func(time.Time) any) expr.Function {

@@ -108,7 +108,7 @@ func (l *linter) mentionsZZ(i int) bool {
 func mentionsZZ(l *linter, p *expr.Program) bool {
 	return slices.ContainsFunc(p.Comparisons(), func(c expr.Comparison) bool {
 		list := l.builder.document.lists[c.List]
-		return c.Subject == "ip.country" && (slices.ContainsFunc(c.Values, func(v expr.Value) bool { return v.Text == "ZZ" }) ||
+		return c.Subject == "ip.country" && c.How == expr.Equal && !c.Lower && (slices.ContainsFunc(c.Values, func(v expr.Value) bool { return v.Text == "ZZ" }) ||
 			list != nil && slices.Contains(list.values.Strings, "ZZ"))
 	})
 }

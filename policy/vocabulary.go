@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,10 +20,11 @@ type vocabulary struct {
 	routes   []string
 	provides *Provides
 	enums    map[string][]string
+	zones    *zones
 }
 
 func newVocabulary(c Config) *vocabulary {
-	v := &vocabulary{routes: c.Routes, provides: c.Provides, enums: map[string][]string{
+	v := &vocabulary{routes: c.Routes, provides: c.Provides, zones: &zones{known: map[string]zone{}}, enums: map[string][]string{
 		"ip.version":       {"4", "6"},
 		"session.level":    {"none", "signed_in", "verified"},
 		"credential.class": {"none", "synced", "unattested", "attested"},
@@ -106,7 +108,7 @@ func (v *vocabulary) check(subject, value string) *Diagnostic {
 		return inEnum(subject, value, enum)
 	}
 	switch subject {
-	case "ip.country", "user.countries":
+	case "ip.country", "user.countries", "handoff.country":
 		return checkCountry(subject, value)
 	case "ip.subdivisions":
 		if !subdivisionPattern.MatchString(value) {
@@ -142,16 +144,22 @@ func (v *vocabulary) check(subject, value string) *Diagnostic {
 		if value != strings.ToUpper(value) {
 			return never(subject, value, "a method in upper case", strings.ToUpper(value), nil)
 		}
-	case "request.host":
-		if value != strings.ToLower(value) || strings.Contains(value, ":") && !strings.HasPrefix(value, "[") {
-			return never(subject, value, "a host name in lower case, without port", "", nil)
+	case "request.host", "handoff.host":
+		if host := bareHost(value); host != value {
+			return never(subject, value, "a host name in lower case, without scheme, port and path", host, isHost)
 		}
-	case "request.path":
+	case "user.time_zone":
+		if _, err := v.zones.load(value); value != "" && err != nil {
+			d := never(subject, value, `the IANA name of a time zone, as it is spelled there, such as "Europe/Zurich" or "UTC"`, "", nil)
+			d.Suggestion = nearestZone(value)
+			return d
+		}
+	case "request.path", "request.path_folded":
 		if !strings.HasPrefix(value, "/") {
 			return never(subject, value, "a path that begins with /", "/"+value, nil)
 		}
 	case "time.hour":
-		if len(value) > 2 || len(value) == 2 && value > "23" {
+		if hour, err := strconv.Atoi(value); err != nil || hour < 0 || hour > 23 {
 			return never(subject, value, "0 to 23", "", nil)
 		}
 	}
@@ -187,34 +195,4 @@ func oneOf(names []string) string {
 		return "one of " + strings.Join(names[:24], ", ") + ", ..."
 	}
 	return "one of " + strings.Join(names, ", ")
-}
-
-// countryCodes are the officially assigned codes of ISO 3166-1 alpha-2, and behind them the ones
-// that IP databases use besides: Kosovo, the European Union, Asia/Pacific, unknown.
-const countryCodes = "AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY BZ " +
-	"CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH ER ES ET FI FJ FK FM FO FR " +
-	"GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM HN HR HT HU ID IE IL IM IN IO IQ IR IS IT JE JM JO JP " +
-	"KE KG KH KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS LT LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO MP MQ MR MS MT MU MV MW MX MY MZ " +
-	"NA NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW PY QA RE RO RS RU RW " +
-	"SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO TR TT TV TW TZ " +
-	"UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW " +
-	"XK EU AP ZZ"
-
-// otherCountryCodes are what people write who do not have ISO's table in front of them.
-var otherCountryCodes = map[string]string{"UK": "GB", "EL": "GR", "USA": "US", "PRK": "KP", "DPRK": "KP", "IRN": "IR",
-	"RUS": "RU", "CHN": "CN", "CUB": "CU", "SYR": "SY", "ROK": "KR"}
-
-func checkCountry(subject, value string) *Diagnostic {
-	if len(value) == 2 && strings.Contains(" "+countryCodes+" ", " "+value+" ") {
-		return nil
-	}
-	d := &Diagnostic{Message: fmt.Sprintf("%s is never %q", subject, value),
-		Expected: `an ISO 3166-1 alpha-2 code in upper case such as "US"; "ZZ" is unknown`}
-	upper := strings.ToUpper(value)
-	if other := otherCountryCodes[upper]; other != "" {
-		d.Suggestion = other
-	} else if upper != value && checkCountry(subject, upper) == nil {
-		d.Suggestion = upper
-	}
-	return d
 }

@@ -14,7 +14,8 @@ func TestSetEveryFact(t *testing.T) {
 	p := mustCompile(t, judgePolicy)
 	values := map[expr.Kind]string{expr.Bool: "true", expr.Int: "7", expr.Double: "1200.5", expr.String: "x", expr.Duration: "1h30m", expr.Time: "2026-01-31T09:00:00Z", expr.Strings: "x,y"}
 	special := map[string]string{"ip.country": "DE", "ip.address": "2001:db8::1", "ip.version": "6", "ip.subdivisions": `["UA-43"]`, "user.countries": "SE,NO", "user.email": "a@example.com",
-		"session.level": "signed_in", "credential.class": "synced", "credential.aaguid": "08987058-cadc-4b81-b6e1-30de50dcbe96", "request.purpose": "enroll", "request.method": "POST", "request.path": "/x"}
+		"session.level": "signed_in", "credential.class": "synced", "credential.aaguid": "08987058-cadc-4b81-b6e1-30de50dcbe96", "request.purpose": "enroll", "request.method": "POST", "request.path": "/x", "request.path_folded": "/x",
+		"user.time_zone": "Europe/Zurich", "handoff.country": "SE"}
 	for _, fact := range p.schema.Facts() {
 		f, was := Facts{}, Facts{}
 		value := values[fact.Kind]
@@ -47,6 +48,7 @@ func TestSetMistakes(t *testing.T) {
 		"ip.contry=US": "did you mean ip.country?", "vpn=true": "did you mean ip.vpn?", "weather.rain=true": "the groups of facts are ip,", "travel.x=1": "there are travel.known,",
 		"ip.asn=many": "not of type int", "ip.vpn=1": "not of type bool", "travel.speed_kmh=fast": "not of type double", "session.age=1d": "not a duration", "time.now=noon": "not a time",
 		"ip.country=uk": "did you mean GB?", "request.route=treasure": "did you mean treasury?", "user.countries=SE,xx": `never "xx"`, `user.groups=["a"`: "not a list", "ip.version=5": "never",
+		"user.time_zone=europe/zurich": "did you mean Europe/Zurich?", "handoff.country=EU": "a list of its members",
 	} {
 		name, value, _ := strings.Cut(set, "=")
 		if err := p.Set(facts(), name, value); err == nil || !strings.Contains(err.Error(), want) {

@@ -55,7 +55,7 @@ func TestLintReach(t *testing.T) {
 		{"doubles have no next", []string{rule("a", "travel.speed_kmh > 10.0 && travel.speed_kmh < 11.0 && travel.known", "then: block")}, ""},
 		{"doubles apart", []string{rule("a", "travel.speed_kmh > 10.0 && travel.speed_kmh < 10.0", "then: block")}, "unreachable-rule 4:22"},
 		{"durations apart", []string{rule("a", `session.age > duration("2h") && session.age < duration("1h59m")`, "then: block")}, "unreachable-rule 4:22"},
-		{"no such hour", []string{rule("a", `time.hour("UTC") > 23`, "then: block")}, "unreachable-rule 4:22"},
+		{"no hour between", []string{rule("a", `time.hour("UTC") > 22 && time.hour("UTC") < 23`, "then: block")}, "unreachable-rule 4:22"},
 		{"25 hours of a day", []string{rule("a", `activity.known && activity.active_hours_24h > 24`, "then: block")}, "unreachable-rule 4:22"},
 		{"nobody has a session", []string{rule("a", `session.level == "none"`, "then: block")}, "unreachable-rule 4:22"},
 		{"enrolment is not a route", []string{rule("a", `request.purpose == "enroll"`, "routes: [wiki], then: block")}, "unreachable-rule 4:22"},

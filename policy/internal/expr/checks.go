@@ -13,12 +13,18 @@ import (
 	"cel.dev/cel-go/common/types/ref"
 )
 
-// Comparison is a fact, or the result of a function, compared with constants by ==,
-// != or in: what its caller needs to notice a comparison that can never hold.
+// Comparison is a fact, or the result of a function, compared with constants: what its
+// caller needs to notice a comparison that can never hold.
 type Comparison struct {
 	Subject string // "ip.country", "time.weekday"
-	Values  []Value
-	List    string // the name of the list compared with, and no Values
+	// How is Equal for ==, != and in; Less and its like, with the subject on the left;
+	// or Method, which is named by Method.
+	How    Op
+	Method string // "startsWith", "endsWith", "contains", "matches"
+	// Lower: not the subject is compared but its lowerAscii().
+	Lower  bool
+	Values []Value
+	List   string // the name of the list compared with, and no Values
 }
 
 // Value is one constant that is compared with.
@@ -96,17 +102,34 @@ func (c *checks) visitCall(e ast.Expr) {
 	switch fn {
 	case "matches":
 		pattern := args[len(args)-1]
-		c.checkPattern(pattern)
+		if c.checkPattern(pattern) && call.IsMemberFunction() {
+			c.addComparison(Comparison{How: Method, Method: fn}, call.Target(), pattern)
+		}
+	case "startsWith", "endsWith", "contains":
+		c.addComparison(Comparison{How: Method, Method: fn}, call.Target(), args[0])
 	case operators.Equals, operators.NotEquals:
-		c.addComparison(args[0], args[1])
-		c.addComparison(args[1], args[0])
+		c.addComparison(Comparison{How: Equal}, args[0], args[1])
+		c.addComparison(Comparison{How: Equal}, args[1], args[0])
 	case operators.In:
-		c.addComparison(args[0], args[1])
-		c.addComparison(args[1], args[0])
+		c.refuseEmpty(args[1])
+		c.addComparison(Comparison{How: Equal}, args[0], args[1])
+		c.addComparison(Comparison{How: Equal}, args[1], args[0])
+	case operators.Less, operators.LessEquals, operators.Greater, operators.GreaterEquals:
+		c.addComparison(Comparison{How: comparisons[fn]}, args[0], args[1])
+		c.addComparison(Comparison{How: comparisons[fn].Flip()}, args[1], args[0])
 	}
 }
 
-// subject returns the name of the fact or function that an expression is, or "".
+// refuseEmpty refuses a list that is written out and empty: nothing is ever in it. One under
+// `lists:` may wait for its first entry.
+func (c *checks) refuseEmpty(list ast.Expr) {
+	if list.Kind() == ast.ListKind && len(list.AsList().Elements()) == 0 {
+		c.problems = append(c.problems, Problem{Offset: c.offset(list),
+			Message: "nothing is ever in an empty list", Expected: "entries, or == [] to ask whether a fact has none"})
+	}
+}
+
+// subject returns the name of the fact, list or function that an expression is, or "".
 func (c *checks) subject(e ast.Expr) string {
 	switch e.Kind() {
 	case ast.IdentKind:
@@ -119,6 +142,9 @@ func (c *checks) subject(e ast.Expr) string {
 		if _, ok := c.env.schema.byName[name]; ok {
 			return name
 		}
+		if _, ok := c.env.lists[name]; ok {
+			return name
+		}
 	case ast.CallKind:
 		if _, ok := c.env.functions[e.AsCall().FunctionName()]; ok {
 			return e.AsCall().FunctionName()
@@ -127,12 +153,14 @@ func (c *checks) subject(e ast.Expr) string {
 	return ""
 }
 
-func (c *checks) addComparison(subject, constant ast.Expr) {
-	name := c.subject(subject)
-	if name == "" {
+// addComparison completes a comparison with its subject and what that is compared with.
+func (c *checks) addComparison(cmp Comparison, subject, constant ast.Expr) {
+	if subject.Kind() == ast.CallKind && subject.AsCall().FunctionName() == "lowerAscii" {
+		subject, cmp.Lower = subject.AsCall().Target(), true
+	}
+	if cmp.Subject = c.subject(subject); cmp.Subject == "" || strings.HasPrefix(cmp.Subject, "lists.") {
 		return
 	}
-	cmp := Comparison{Subject: name}
 	switch constant.Kind() {
 	case ast.LiteralKind:
 		cmp.Values = c.literal(nil, constant)
@@ -140,9 +168,9 @@ func (c *checks) addComparison(subject, constant ast.Expr) {
 		for _, x := range constant.AsList().Elements() {
 			cmp.Values = c.literal(cmp.Values, x)
 		}
-	case ast.IdentKind:
-		if _, ok := c.env.lists[constant.AsIdent()]; ok {
-			cmp.List = strings.TrimPrefix(constant.AsIdent(), "lists.")
+	case ast.IdentKind: // a list, or an entry of one inside a comprehension
+		if list, ok := strings.CutPrefix(c.subject(constant), "lists."); ok {
+			cmp.List = list
 		}
 	}
 	if len(cmp.Values) > 0 || cmp.List != "" {
@@ -166,28 +194,30 @@ func (c *checks) literal(to []Value, e ast.Expr) []Value {
 // checkPattern refuses a pattern that is not anchored at both ends. RE2 matches
 // anywhere in the text: "admin\.example\.com" also matches "admin.example.com.attacker.net".
 // ^a|b$ is not anchored either, so it is the parsed pattern that is looked at.
-func (c *checks) checkPattern(e ast.Expr) {
+func (c *checks) checkPattern(e ast.Expr) (ok bool) {
 	literal := ref.Val(nil)
 	if e.Kind() == ast.LiteralKind {
 		literal = e.AsLiteral()
 	}
-	pattern, ok := literal.(types.String)
-	if !ok {
+	pattern, isText := literal.(types.String)
+	if !isText {
 		c.problems = append(c.problems, Problem{Offset: c.offset(e),
 			Message: "the pattern of matches() has to be written out in the rule", Expected: `a text such as "^[a-z]+-admin$"`})
-		return
+		return false
 	}
 	re, err := syntax.Parse(string(pattern), syntax.Perl)
 	if err != nil {
 		c.problems = append(c.problems, Problem{Offset: c.offset(e), Message: "the pattern does not read as one: " + err.Error(), Expected: "RE2 syntax"})
-		return
+		return false
 	}
 	if !anchored(re, true) || !anchored(re, false) {
 		c.problems = append(c.problems, Problem{Offset: c.offset(e),
 			Message:    "the pattern is not anchored at both ends: it would match anywhere inside a longer text",
 			Expected:   "^ in front and $ at the end, around all alternatives",
 			Suggestion: fmt.Sprintf("%q, or contains() if anywhere is meant", "^(?:"+strings.TrimSuffix(strings.TrimPrefix(string(pattern), "^"), "$")+")$")})
+		return false
 	}
+	return true
 }
 
 // anchored reports whether every match begins (or, with start false, ends) at the end of the text.
@@ -225,6 +255,7 @@ func (c *checks) bind(e ast.Expr, f Function, arg ast.Expr) {
 		}
 		return
 	}
+	c.refuseEmpty(arg)
 	call, err := f.Bind(constant)
 	if err == nil {
 		c.calls[e.ID()] = call

@@ -106,7 +106,6 @@ var conditions = map[string]bool{
 	`ip.vpn && ip.country in lists.bad`:                              true,
 	`ip.country in ["SE", "NO"]`:                                     false,
 	`!(ip.country in ["SE", "NO"])`:                                  true,
-	`ip.country in []`:                                               false,
 	`ip.country in lists.none`:                                       false,
 	`ip.asn in lists.asns`:                                           true,
 	`ip.asn in [1, 2]`:                                               false,
@@ -314,16 +313,24 @@ func TestAttackPatternWithoutAnchors(t *testing.T) {
 func TestComparisons(t *testing.T) {
 	e := testEnv(t)
 	p := compile(t, e, `ip.country == "US" || "KP" != ip.country || ip.country in ["A", "B"] || ip.country in lists.bad ||
-		user.groups.exists(g, g == "x") || "y" in user.groups || session.hour("z") == 5 || ip.country.contains("no")`)
+		user.groups.exists(g, g == "x") || "y" in user.groups || session.hour("z") == 5 || ip.country.contains("no") ||
+		7 > session.hour("z") || lists.bad.exists(b, ip.country.startsWith(b)) || ip.country.lowerAscii() == "us"`)
 	var got []string
 	for _, c := range p.Comparisons() {
 		s := c.Subject + " " + c.List
+		if c.How != Equal {
+			s = fmt.Sprintf("%s%d %s", c.Method, c.How, s)
+		}
+		if c.Lower {
+			s = "lower " + s
+		}
 		for _, v := range c.Values {
 			s += " " + v.Text
 		}
 		got = append(got, s)
 	}
-	want := []string{"ip.country  US", "ip.country  KP", "ip.country  A B", "ip.country bad", "user.groups  x", "user.groups  y", "session.hour  5"}
+	want := []string{"ip.country  US", "ip.country  KP", "ip.country  A B", "ip.country bad", "user.groups  x", "user.groups  y", "session.hour  5",
+		"contains17 ip.country  no", "10 session.hour  7", "startsWith17 ip.country bad", "lower ip.country  us"}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %q\nwant %q", got, want)
 	}

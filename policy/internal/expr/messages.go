@@ -32,9 +32,34 @@ func explainTypes(text []rune, info *ast.SourceInfo, issues *cel.Issues) []Probl
 		if m := overloadMessage.FindStringSubmatch(e.Message); m != nil && isWord(m[1]) {
 			p.Offset = findWord(text, info, e.ExprID, m[1][strings.LastIndexByte(m[1], '.')+1:])
 		}
+		if p.Suggestion == "" && strings.Contains(p.Message, "int") {
+			p.Suggestion = asNumber(text, p.Offset)
+		}
 		out = append(out, p)
 	}
 	return out
+}
+
+// textNumber is a number that is written as text, or an autonomous system as people write it: "9009", "AS9009".
+var textNumber = regexp.MustCompile(`["'](?i:AS)?([0-9]{1,18})["']`)
+
+// asNumber returns the numbers that the comparison at offset has as texts, without quotes; "": it has none.
+func asNumber(text []rune, offset int) string {
+	before, after := string(text[:offset]), string(text[offset:])
+	after, _, _ = strings.Cut(after, "&&")
+	after, _, _ = strings.Cut(after, "||")
+	found := textNumber.FindAllStringSubmatch(after, 20)
+	if at := max(strings.LastIndex(before, "&&"), strings.LastIndex(before, "||")); found == nil {
+		found = textNumber.FindAllStringSubmatch(before[max(at, 0):], 20)
+	}
+	var numbers []string
+	for _, m := range found {
+		numbers = append(numbers, m[1])
+	}
+	if len(numbers) > 1 {
+		return "[" + strings.Join(numbers, ", ") + "]"
+	}
+	return strings.Join(numbers, "")
 }
 
 func explainType(message string) Problem {
@@ -57,7 +82,7 @@ func explainType(message string) Problem {
 		return Problem{Message: "this is not a duration", Expected: `hours, minutes and seconds, such as "8h" or "1h30m"`}
 	}
 	if strings.Contains(message, "invalid timestamp argument") {
-		return Problem{Message: "this is not a timestamp", Expected: `RFC 3339, such as "2026-01-31T09:00:00Z"`}
+		return Problem{Message: "this is not a timestamp, or no such day or hour exists", Expected: `RFC 3339, such as "2026-01-31T09:00:00Z"`}
 	}
 	if strings.Contains(message, "nesting limit") {
 		return Problem{Message: "loops (exists, all, filter, map) are nested too deeply", Expected: "at most one inside another"}
@@ -84,6 +109,8 @@ func explainOverload(fn, signature string) Problem {
 		p := Problem{Message: fmt.Sprintf("%s cannot compare %s with %s", operator, a, b), Expected: "two values of one type"}
 		if (a == "duration") != (b == "duration") {
 			p.Suggestion = `duration("8h")`
+		} else if a == "timestamp" || b == "timestamp" {
+			p.Suggestion = `timestamp("2026-01-31T09:00:00Z")`
 		} else if strings.HasPrefix(a, "list(") != strings.HasPrefix(b, "list(") {
 			p.Suggestion = "in"
 		}
