@@ -55,6 +55,7 @@ type IdPConfig struct {
 	MinimalIDToken bool         // e-mail, groups and countries from userinfo only
 	ClientAuth     []string     // the only ways of client authentication; default client_secret_basic and client_secret_post
 	NoIss          bool         // no iss parameter, promised or sent, as with most providers
+	Profile        *IdPProfile  // describes people as that provider does
 	HTTPClient     *http.Client // makes back-channel logout calls
 	Now            func() time.Time
 	Logger         *slog.Logger

@@ -177,7 +177,10 @@ func (p *IdP) idClaims(g *idpGrant, person IdPPerson, access string, refreshed b
 	if g.nonce != "" && !refreshed {
 		claims["nonce"] = g.nonce
 	}
-	if !p.cfg.MinimalIDToken {
+	switch {
+	case p.cfg.Profile != nil:
+		p.cfg.Profile.IDToken(claims, person)
+	case !p.cfg.MinimalIDToken:
 		p.describe(claims, person)
 	}
 	p.shape(claims)
@@ -255,7 +258,11 @@ func (p *IdP) userinfo(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	claims := map[string]any{"sub": person.Sub}
-	p.describe(claims, person)
+	if p.cfg.Profile != nil {
+		p.cfg.Profile.Userinfo(claims, person)
+	} else {
+		p.describe(claims, person)
+	}
 	p.shape(claims)
 	if p.has(FaultUserinfoSub) {
 		claims["sub"] = person.Sub + "-other"

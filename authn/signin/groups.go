@@ -143,7 +143,7 @@ func (p *Provider) overflowing(ctx context.Context, accessToken string) ([]strin
 	case err != nil:
 		return nil, nil, unavailable(fmt.Errorf("groups endpoint: %w", network(err)))
 	case resp.StatusCode == http.StatusUnauthorized, resp.StatusCode == http.StatusForbidden:
-		return nil, []Notice{{NoticeGroupsOverage, fmt.Sprintf("the groups endpoint answered %d: grant the application the right to read memberships (GroupMember.Read.All), and add its scope to oidc.scopes", resp.StatusCode)}}, nil
+		return nil, []Notice{{NoticeGroupsOverage, fmt.Sprintf("the groups endpoint answered %d: grant the application the right to read memberships (User.Read of Microsoft Graph), and add it to oidc.scopes", resp.StatusCode)}}, nil
 	case resp.StatusCode != http.StatusOK:
 		return nil, nil, unavailable(fmt.Errorf("groups endpoint answered %d", resp.StatusCode))
 	}

@@ -220,14 +220,21 @@ func (a *app) identity(ctx context.Context) (err error) {
 		return err
 	}
 	a.onClose("sessions", a.sessions.Close)
-	a.provider, err = signin.New(signin.Config{
+	sc := signinConfig(c)
+	sc.Flows, sc.Now, sc.Logger = a.store, time.Now, a.logger
+	a.provider, err = signin.New(sc)
+	return err
+}
+
+// signinConfig is what the configuration says of the provider.
+func signinConfig(c *config.Config) signin.Config {
+	return signin.Config{
 		Issuer: c.OIDC.Issuer, ClientID: c.OIDC.ClientID, ClientSecret: c.OIDC.ClientSecret,
 		RedirectURL: c.ExternalURL.String() + portal.Prefix + "callback", Scopes: c.OIDC.Scopes,
 		EmailClaim: c.OIDC.EmailClaim, EmailsVerified: c.OIDC.EmailsVerified,
 		GroupsClaim: c.OIDC.GroupsClaim, GroupsFormat: c.OIDC.GroupsFormat, GroupsEndpoint: c.OIDC.GroupsEndpoint, CountriesClaim: c.OIDC.CountriesClaim,
-		AuthorizationParams: c.OIDC.AuthorizationParams, ClientAuth: c.OIDC.ClientAuth, ClientKey: c.OIDC.ClientKey, Flows: a.store, Now: time.Now, Logger: a.logger,
-	})
-	return err
+		AuthorizationParams: c.OIDC.AuthorizationParams, ClientAuth: c.OIDC.ClientAuth, ClientKey: c.OIDC.ClientKey,
+	}
 }
 
 // carriage sets up what goes along with requests: metrics, signed assertions, the
