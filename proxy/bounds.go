@@ -28,14 +28,14 @@ func (g *Gate) crowded(w http.ResponseWriter, r *http.Request, v *Verdict) bool 
 		return false
 	}
 	v.forwarding = false // nothing was
-	g.tooMuch(w, r, portal.Refusal{Code: "too_many_streams", Title: "Too much is open at once",
+	g.tooMuch(w, r, v, portal.Refusal{Code: "too_many_streams", Title: "Too much is open at once",
 		Text: []string{"Close some of the windows in which you use your tools, then try again."}})
 	return true
 }
 
 // tooMuch answers what one session may not have more of.
-func (g *Gate) tooMuch(w http.ResponseWriter, r *http.Request, f portal.Refusal) {
+func (g *Gate) tooMuch(w http.ResponseWriter, r *http.Request, v *Verdict, f portal.Refusal) {
 	f.Status, f.Link = http.StatusTooManyRequests, portal.YourTools
 	w.Header().Set("Retry-After", "5")
-	g.Pages.Refuse(w, r, f)
+	g.refuse(w, r, v, f)
 }

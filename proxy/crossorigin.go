@@ -167,7 +167,7 @@ func (g *Gate) refuseForeign(w http.ResponseWriter, r *http.Request, v *Verdict,
 	if !ok {
 		return
 	}
-	g.Pages.Refuse(w, r, portal.Refusal{Status: http.StatusForbidden, Code: "cross_origin", Title: "Another page sent this request", Incident: incident,
+	g.refuse(w, r, v, portal.Refusal{Status: http.StatusForbidden, Code: "cross_origin", Title: "Another page sent this request", Incident: incident,
 		Email: string(v.Session.Person.Email), Link: portal.YourTools,
 		Text: []string{"A page of another address made your browser ask this tool for something. It was refused to protect your account."},
 		Steps: []string{"Open the tool by its own address, and do there what you wanted to do.",
@@ -217,7 +217,7 @@ func (g *Gate) preflight(w http.ResponseWriter, r *http.Request, v *Verdict) boo
 		return false
 	}
 	h := w.Header()
-	mayRead(h, origin)
+	upstream.Readable(h, origin)
 	h.Set("Access-Control-Allow-Methods", method[0])
 	if wanted != "" {
 		h.Set("Access-Control-Allow-Headers", wanted)
@@ -232,12 +232,37 @@ func (g *Gate) preflight(w http.ResponseWriter, r *http.Request, v *Verdict) boo
 	return true
 }
 
-// mayRead lets the page of an allowed origin read the answer: a refusal says there what to do, and
-// would be a broken network without this.
-func mayRead(h http.Header, origin string) {
-	h.Set("Access-Control-Allow-Origin", origin)
-	h.Set("Access-Control-Allow-Credentials", "true")
-	h.Add("Vary", "Origin")
+// refuse is how the gate answers in its own name on a route. Scripts of allowed origins can tell a 401 from a 503.
+func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, v *Verdict, f portal.Refusal) {
+	readable(w, r, v)
+	g.Pages.Refuse(w, r, f)
+}
+
+// readable lets the page of an allowed origin read an answer of ours: it says what to do, and would be a broken
+// network without this. The forwarder does the same for what it answers itself.
+func readable(w http.ResponseWriter, r *http.Request, v *Verdict) {
+	if origin := allowedOrigin(r, v); origin != "" {
+		upstream.Readable(w.Header(), origin)
+	}
+}
+
+// Refuse answers a request that the server in front refuses, before the gate sees it, as refuse does. Nothing is
+// judged for it: it looks for the route alone, and only if a script could want to know.
+func (g *Gate) Refuse(w http.ResponseWriter, r *http.Request, f portal.Refusal) {
+	if len(r.Header["Origin"]) != 1 {
+		g.Pages.Refuse(w, r, f)
+		return
+	}
+	v := g.pool.Get().(*Verdict)
+	v.snapshot = g.current.Load()
+	if v.establish(r) == nil {
+		if route, ok := v.snapshot.Routes.Match(v.Target); ok && route.Scheme == v.Target.Scheme && !upstream.Reserved(v.Target.Path) {
+			v.Route = route
+		}
+	}
+	g.refuse(w, r, v, f)
+	*v = Verdict{}
+	g.pool.Put(v)
 }
 
 // isToken reports whether s has only characters of a token (RFC 9110 section 5.6.2) and more.

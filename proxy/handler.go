@@ -100,11 +100,6 @@ func (g *Gate) act(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	if g.fromElsewhere(w, r, v) {
 		return
 	}
-	if v.Decision.Action != policy.Allow {
-		if origin := allowedOrigin(r, v); origin != "" {
-			mayRead(w.Header(), origin)
-		}
-	}
 	switch v.Decision.Action {
 	case policy.Allow:
 		g.allow(w, r, v)
@@ -132,7 +127,7 @@ func (g *Gate) allow(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	}
 	switch err := g.recordAllow(r, v); {
 	case errors.Is(err, audit.ErrManyCalls):
-		g.tooMuch(w, r, portal.Refusal{Code: "too_many_calls", Title: "Those were too many different calls", Text: []string{"Wait a minute, then try again."}})
+		g.tooMuch(w, r, v, portal.Refusal{Code: "too_many_calls", Title: "Those were too many different calls", Text: []string{"Wait a minute, then try again."}})
 		return
 	case err != nil:
 		g.fail(w, r, v, fmt.Errorf("audit: %w", err))
@@ -159,7 +154,7 @@ func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	}
 	inspected := v.snapshot.Options[v.Route.Name].RPC && len(r.Header["Upgrade"]) > 0
 	if inspected && r.ProtoMajor != 1 { // there is no connection to read along on
-		g.Pages.Refuse(w, r, portal.Refusal{Status: http.StatusNotImplemented, Code: "http_1_1_required", Title: "This WebSocket needs HTTP/1.1",
+		g.refuse(w, r, v, portal.Refusal{Status: http.StatusNotImplemented, Code: "http_1_1_required", Title: "This WebSocket needs HTTP/1.1",
 			Text: []string{"What is said on it is checked, which is not possible over HTTP/2."}})
 		return
 	}
@@ -244,7 +239,7 @@ func (g *Gate) stepUp(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		return
 	}
 	f.Link = portal.Link{URL: g.Portal.PageURL(&visit{g, r, v}, page, "/"), Text: f.Title}
-	g.Pages.Refuse(w, r, f)
+	g.refuse(w, r, v, f)
 }
 
 // wayBack is where a browser was going. The address must survive being a parameter of another one.
@@ -269,7 +264,7 @@ func (g *Gate) block(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		return
 	}
 	g.note(r, v, policy.Block)
-	g.Pages.Refuse(w, r, portal.Blocked(v.Decision, string(v.Session.Person.Email), incident))
+	g.refuse(w, r, v, portal.Blocked(v.Decision, string(v.Session.Person.Email), incident))
 }
 
 // unjudged answers what Check could not judge, and what is not for a route.
@@ -280,7 +275,7 @@ func (g *Gate) unjudged(w http.ResponseWriter, r *http.Request, v *Verdict, err 
 	case errors.As(err, &bad):
 		g.badRequest(w, r, v, bad)
 	case errors.Is(err, errBody):
-		g.Pages.Refuse(w, r, portal.Refusal{Status: http.StatusRequestTimeout, Code: "slow_body", Title: "The request did not arrive whole",
+		g.refuse(w, r, v, portal.Refusal{Status: http.StatusRequestTimeout, Code: "slow_body", Title: "The request did not arrive whole",
 			Text: []string{"What you sent did not come to its end in time. Try again."}})
 	case errors.As(err, &rpc):
 		g.badRPC(w, r, v, rpc)
@@ -306,6 +301,7 @@ func (g *Gate) badRequest(w http.ResponseWriter, r *http.Request, v *Verdict, ba
 		return
 	}
 	w.Header().Set("Connection", "close")
+	readable(w, r, v)
 	http.Error(w, bad.Reason+" (reference "+incident+")", bad.Status)
 }
 
@@ -320,7 +316,7 @@ func (g *Gate) noRoute(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	case origin == g.SignIn && v.Target.Path == "/" && portal.Navigation(r):
 		http.Redirect(w, r, portal.Prefix+"account", http.StatusFound)
 	default:
-		g.Pages.Refuse(w, r, portal.Refusal{Status: http.StatusNotFound, Code: "not_found", Title: "There is nothing here", Text: []string{"This address does not exist."}, Link: portal.YourTools})
+		g.refuse(w, r, v, portal.Refusal{Status: http.StatusNotFound, Code: "not_found", Title: "There is nothing here", Text: []string{"This address does not exist."}, Link: portal.YourTools})
 	}
 }
 
@@ -344,7 +340,7 @@ func (g *Gate) elsewhere(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		f.Text = []string{"It is only served over an encrypted connection."}
 		f.Link = portal.Link{URL: secure + v.Target.RawPath, Text: "Open it over https"}
 	}
-	g.Pages.Refuse(w, r, f)
+	g.refuse(w, r, v, f)
 }
 
 // noAddress blocks a request whose client cannot be told: behind a broken or forged
@@ -363,7 +359,7 @@ func (g *Gate) noAddress(w http.ResponseWriter, r *http.Request, v *Verdict, err
 	if !ok {
 		return
 	}
-	g.Pages.Refuse(w, r, portal.Blocked(policy.Decision{Causes: []policy.Cause{policy.CauseNetwork}}, "", incident))
+	g.refuse(w, r, v, portal.Blocked(policy.Decision{Causes: []policy.Cause{policy.CauseNetwork}}, "", incident))
 }
 
 // fail answers when something of our own is broken. Nothing gets through.
@@ -372,7 +368,7 @@ func (g *Gate) fail(w http.ResponseWriter, r *http.Request, v *Verdict, err erro
 	v.incident = incident
 	g.Logger.Error("request could not be judged", "error", err, "incident", incident, "host", v.Target.Host, "path", v.Target.Path)
 	w.Header().Del("Set-Cookie")
-	g.Pages.Refuse(w, r, portal.Unavailable(incident))
+	g.refuse(w, r, v, portal.Unavailable(incident))
 }
 
 // recoverPanic turns a bug into a 500 for one request. http.ErrAbortHandler is how a
@@ -395,5 +391,5 @@ func (g *Gate) recoverPanic(w http.ResponseWriter, r *http.Request, v *Verdict) 
 	w.Header().Del("Set-Cookie")
 	f := portal.Unavailable(incident)
 	f.Status = http.StatusInternalServerError
-	g.Pages.Refuse(w, r, f)
+	g.refuse(w, r, v, f)
 }

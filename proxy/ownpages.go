@@ -38,7 +38,7 @@ func (g *Gate) ownPages(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		return
 	}
 	if portal.NoPageView(r) {
-		g.Pages.Refuse(w, r, portal.Refusal{Status: http.StatusForbidden, Code: "not_a_page_view", Title: "That has to be opened as a page",
+		g.refuse(w, r, v, portal.Refusal{Status: http.StatusForbidden, Code: "not_a_page_view", Title: "That has to be opened as a page",
 			Text: []string{"It cannot be used inside another page, or by it."}, Link: portal.YourTools})
 		return
 	}
@@ -56,7 +56,7 @@ func (g *Gate) ownPages(w http.ResponseWriter, r *http.Request, v *Verdict) {
 			g.Observe.Limited.WithLabelValues(endpoint(v.Target.Path)).Inc()
 		}
 		w.Header().Set("Retry-After", strconv.Itoa(int(retry.Seconds())+1))
-		g.Pages.Refuse(w, r, portal.Refusal{Status: http.StatusTooManyRequests, Code: "too_many_requests", Title: "That was too often",
+		g.refuse(w, r, v, portal.Refusal{Status: http.StatusTooManyRequests, Code: "too_many_requests", Title: "That was too often",
 			Text: []string{"Too many attempts came from your network or your account in a short time. Wait a minute, then try again."}, Link: portal.YourTools})
 	default:
 		g.Portal.Serve(w, r, &visit{g, r, v})
@@ -88,7 +88,7 @@ func (g *Gate) charge(w http.ResponseWriter, r *http.Request, v *Verdict, page s
 		who, err = g.Sessions.Load(r, v.Target.Host)
 		if post && errors.Is(err, session.ErrNoSession) {
 			if portal.Ceremony(page) {
-				g.Pages.Refuse(w, r, *portal.SessionGone())
+				g.refuse(w, r, v, *portal.SessionGone())
 				return false, 0, true
 			}
 			return free() // without a session it does nothing

@@ -51,6 +51,6 @@ func (g *Gate) listens(r *http.Request, v *Verdict) bool {
 func (g *Gate) noWorker(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	g.Logger.Warn("a service worker over the whole host is refused: it could read what signs people in; move its script into a folder, or see routes[].root_service_worker",
 		"route", v.Route.Name, "host", v.Target.Host, "path", v.Target.Path)
-	g.Pages.Refuse(w, r, portal.Refusal{Status: http.StatusForbidden, Code: "service_worker_refused", Title: "A service worker cannot have this scope",
+	g.refuse(w, r, v, portal.Refusal{Status: http.StatusForbidden, Code: "service_worker_refused", Title: "A service worker cannot have this scope",
 		Text: []string{"A service worker over this whole address could read what signs people in. Put its script into a folder."}})
 }

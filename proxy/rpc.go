@@ -129,10 +129,11 @@ func (g *Gate) badRPC(w http.ResponseWriter, r *http.Request, v *Verdict, bad *j
 	if bad.Code == jsonrpc.HTTPMethod {
 		// Also what a person sees who signs in for their wallet: the session is there.
 		w.Header().Set("Allow", "POST, OPTIONS")
-		g.Pages.Refuse(w, r, portal.Refusal{Status: bad.Status(), Code: string(bad.Code), Title: "Only programs are served here", Incident: incident,
+		g.refuse(w, r, v, portal.Refusal{Status: bad.Status(), Code: string(bad.Code), Title: "Only programs are served here", Incident: incident,
 			Text: []string{"This address takes JSON-RPC calls, by POST or in a WebSocket. You are signed in: your program can call it."}})
 		return
 	}
+	readable(w, r, v)
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(bad.Status())

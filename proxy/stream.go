@@ -247,7 +247,7 @@ func (g *Gate) interrupted(w http.ResponseWriter, r *http.Request, v *Verdict, w
 		w.Header().Set("Retry-After", "1")
 		f = portal.Refusal{Status: http.StatusServiceUnavailable, Code: why.String(), Title: "Sallyport is restarting", Text: []string{"Try again in a moment."}}
 	}
-	g.Pages.Refuse(w, r, f)
+	g.refuse(w, r, v, f)
 }
 
 // notTaken logs that a tool did not read what was let through to it. The audit log has that it was allowed.

@@ -55,7 +55,6 @@ type app struct {
 	tracer   *trace.Tracer // nil: no traces
 	registry *prometheus.Registry
 	shed     *edge.Shedder
-	pages    *portal.Pages
 	certs    *edge.Certificates // nil: no certificate files
 	clients  *edge.ClientAuth   // nil: no client certificates
 	acme     *edge.ACME         // nil: no authority
@@ -280,7 +279,6 @@ func (a *app) front(s *proxy.Snapshot) error {
 	if err != nil {
 		return err
 	}
-	a.pages = pages
 	limits, err := newCeremonyLimits(c.Limits.CeremoniesPerMinute, c.IPData.NAT64)
 	if err != nil {
 		return err

@@ -78,7 +78,7 @@ func (a *app) dataServer() (*edge.Server, error) {
 			Translators: c.IPData.NAT64,
 		},
 		Refuse: func(w http.ResponseWriter, r *http.Request, status int, message string) {
-			a.pages.Refuse(w, r, portal.Refusal{Status: status, Code: "refused", Title: message, Text: []string{"Wait a moment, then try again. If it goes on, tell your operations team."}})
+			a.gate.Refuse(w, r, portal.Refusal{Status: status, Code: "refused", Title: message, Text: []string{"Wait a moment, then try again. If it goes on, tell your operations team."}})
 		},
 		OnDrain: func(ctx context.Context) { a.tellStreams(); go a.tellLateStreams(ctx) },
 		Linger:  250 * time.Millisecond,

@@ -13,14 +13,16 @@ func (c *call) cleanHeader(res *http.Response) {
 	h, route := res.Header, c.fr.Route
 	withhold(h)
 	c.f.own.stripResponse(h, route.cookieDomain)
-	if res.StatusCode == http.StatusSwitchingProtocols || strings.HasPrefix(h.Get("Content-Type"), "application/grpc") {
+	if res.StatusCode == http.StatusSwitchingProtocols {
 		return
 	}
-	keepPrivate(h)
-	if !route.embeddable && !framed(h) {
-		h["X-Frame-Options"] = sameOrigin
+	if !strings.HasPrefix(h.Get("Content-Type"), "application/grpc") {
+		keepPrivate(h)
+		if !route.embeddable && !framed(h) {
+			h["X-Frame-Options"] = sameOrigin
+		}
 	}
-	if len(route.allowedOrigins) > 0 {
+	if len(route.allowedOrigins) > 0 { // gRPC-Web too
 		c.readableBy(h)
 	}
 }

@@ -270,6 +270,7 @@ func TestAllowedOriginMayReadTheAnswer(t *testing.T) {
 		"everybody":     {http.Header{"Access-Control-Allow-Origin": {"*"}}, other, fmt.Sprint(other, " true Cookie, Origin")},
 		"the tool says": {http.Header{"Access-Control-Allow-Origin": {"https://c.example"}}, other, "https://c.example  Cookie, Origin"},
 		"own page":      {nil, "", "  Cookie, Origin"},
+		"gRPC-Web":      {http.Header{"Content-Type": {"application/grpc-web+proto"}}, other, fmt.Sprint(other, " true Origin")},
 	} {
 		up := httptest.NewServer(saying(c.own))
 		t.Cleanup(up.Close)

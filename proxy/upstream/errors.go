@@ -52,7 +52,15 @@ func (c *call) fail(_ http.ResponseWriter, _ *http.Request, err error) {
 			slog.String("upstream", c.at()), slog.Int("status", status), slog.Any("err", err))
 	}
 	c.closeIfUnread()
-	c.f.onError(c.w, c.r, status, err)
+	c.f.refuse(c.w, c.r, c.fr, status, err)
+}
+
+// refuse answers in the tool's place.
+func (f *Forwarder) refuse(w http.ResponseWriter, r *http.Request, fr *ForwardRequest, status int, err error) {
+	if fr.AllowedOrigin != "" {
+		Readable(w.Header(), fr.AllowedOrigin)
+	}
+	f.onError(w, r, status, err)
 }
 
 // abort ends the client's connection or stream, if there is a server to do it.

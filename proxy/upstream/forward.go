@@ -119,13 +119,13 @@ func NewForwarder(c Config) *Forwarder {
 func (f *Forwarder) Forward(w http.ResponseWriter, r *http.Request, fr *ForwardRequest) {
 	switch {
 	case Reserved(fr.Target.Path): // The gate serves these; an upstream must not be able to imitate it.
-		f.onError(w, r, http.StatusNotFound, errReserved)
+		f.refuse(w, r, fr, http.StatusNotFound, errReserved)
 		return
 	case headerSize(r) > f.maxHeader:
-		f.onError(w, r, http.StatusRequestHeaderFieldsTooLarge, errHeaderTooLarge)
+		f.refuse(w, r, fr, http.StatusRequestHeaderFieldsTooLarge, errHeaderTooLarge)
 		return
 	case fr.Route.maxBody >= 0 && r.ContentLength > fr.Route.maxBody:
-		f.onError(w, r, http.StatusRequestEntityTooLarge, errBodyTooLarge)
+		f.refuse(w, r, fr, http.StatusRequestEntityTooLarge, errBodyTooLarge)
 		return
 	}
 	c := f.calls.Get().(*call)

@@ -3,6 +3,7 @@ package upstream
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"regexp"
 	"slices"
@@ -89,4 +90,16 @@ func CanonicalOrigin(raw string) (string, error) {
 		return bad("has " + err.Error())
 	}
 	return t.Scheme + "://" + t.Host, nil
+}
+
+// exposed are what a script of another origin may see of an answer of ours besides its status and body.
+var exposed = []string{"Retry-After, WWW-Authenticate, Allow, Grpc-Status, Grpc-Message"}
+
+// Readable lets the page of an allowed origin read an answer of Sallyport's own, whatever its status. The caller has
+// compared the origin with those that the route allows. Answers of tools are for the tool to open (readableBy).
+func Readable(h http.Header, origin string) {
+	h["Access-Control-Allow-Origin"] = []string{origin}
+	h["Access-Control-Allow-Credentials"] = []string{"true"}
+	h["Access-Control-Expose-Headers"] = exposed
+	vary(h, "Origin", justOrigin)
 }
