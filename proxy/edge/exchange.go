@@ -61,7 +61,11 @@ func newExchange(s *Server, w http.ResponseWriter, r *http.Request) *exchange {
 	if r.Body != nil && r.Body != http.NoBody {
 		x.body = &pacedBody{ReadCloser: r.Body, x: x}
 		x.body.reading = stall{pace: s.config.Pace, left: s.config.Pace.Patience, cut: x.cutRead}
-		r.Body = x.body
+		// net/http looks at its own request's body to learn what was left unread: whether it has to wait
+		// before it closes, so that no reset overtakes the answer, and whether the client still waits for a
+		// 100. So the paced body is in a copy.
+		x.request = r.WithContext(r.Context())
+		x.request.Body = x.body
 	}
 	return x
 }

@@ -221,6 +221,42 @@ func TestEarlyAnswerGoesOnReading(t *testing.T) {
 	}
 }
 
+// An answer to a request whose body nobody reads, such as a tool's 413, reaches a client that is still
+// sending: the connection ends with a FIN, and not with a reset that overtakes the answer.
+func TestAnswerBeforeTheBodyIsNotCutOff(t *testing.T) {
+	g := start(t, edge.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Connection", "close")
+		http.Error(w, "too large", http.StatusRequestEntityTooLarge)
+	})})
+	c, _ := g.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n" + strings.Repeat("x", 64<<10))
+	answer, err := io.ReadAll(c)
+	if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 413 ") {
+		t.Errorf("got %q, %v", answer, err)
+	}
+}
+
+// A client that asks whether to send its body at all hears the refusal, and not silence until its patience
+// or ours is over.
+func TestRefusalOfABodyThatWaitsForItsGo(t *testing.T) {
+	for name, size := range map[string]int{"short": 10, "longer than net/http's buffer": 10000} {
+		t.Run(name, func(t *testing.T) {
+			g := start(t, edge.Config{Pace: edge.Pace{Patience: time.Hour}, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.WriteHeader(http.StatusUnauthorized)
+				io.WriteString(w, strings.Repeat("n", size))
+			})})
+			c, r := g.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\nExpect: 100-continue\r\n\r\n")
+			c.SetReadDeadline(time.Now().Add(10 * time.Second))
+			res, err := http.ReadResponse(r, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n, err := io.Copy(io.Discard, res.Body); res.StatusCode != 401 || n != int64(size) || err != nil || !res.Close {
+				t.Errorf("got %d, %d bytes, %v, close %v", res.StatusCode, n, err, res.Close)
+			}
+		})
+	}
+}
+
 // Server-sent events may be minutes apart.
 func TestQuietEventsLive(t *testing.T) {
 	for _, proto := range []string{"http/1.1", "h2"} {
