@@ -205,7 +205,7 @@ func (c *call) converse(conn *directConn) (*http.Response, error) {
 			return nil, errStale{silent.error, false}
 		case err != nil:
 			return nil, err
-		case res.StatusCode >= 200:
+		case res.StatusCode >= 200 || res.StatusCode < 100: // what is below is not HTTP; cleanResponse refuses it
 			return res, nil
 		case res.StatusCode == http.StatusSwitchingProtocols:
 			return nil, errors.New("upstream switched protocols when it was not asked to")

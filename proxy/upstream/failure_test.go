@@ -73,6 +73,8 @@ func TestUpstreamFailures(t *testing.T) {
 		"is not HTTP":            {options{upstream: speak("SSH-2.0-x\r\n")}, 502},
 		"header without end":     {options{upstream: speak("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 1<<20) + "\r\n\r\n")}, 502},
 		"two lengths":            {options{upstream: speak("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab")}, 502},
+		"status 000":             {options{upstream: speak("HTTP/1.1 000 Nothing\r\nContent-Length: 2\r\n\r\nab")}, 502},
+		"status 099":             {options{upstream: speak("HTTP/1.1 099 Less\r\nContent-Length: 2\r\n\r\nab")}, 502},
 		"does not answer":        {options{route: silent}, 504},
 		"timeout while dialling": {options{config: upstream.Config{Transport: func(*upstream.Route) http.RoundTripper { return failing{dialTimeout{}} }}}, 504},
 		"nowhere to go":          {options{config: nowhere}, 503},

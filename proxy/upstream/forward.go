@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"log/slog"
@@ -369,7 +370,17 @@ func (c *call) modifyResponse(res *http.Response) error {
 	return nil
 }
 
+// answerable reports whether a status can be the last of an answer. net/http reads "000" and, from HTTP/2,
+// numbers of any length; its servers panic when they are to write these, and the person would see a connection
+// that breaks off.
+func answerable(status int) bool {
+	return status >= 200 && status <= 999 || status == http.StatusSwitchingProtocols
+}
+
 func (c *call) cleanResponse(res *http.Response) error {
+	if !answerable(res.StatusCode) {
+		return fmt.Errorf("upstream answered with the status %d, which HTTP does not have", res.StatusCode)
+	}
 	if res.StatusCode == http.StatusRequestHeaderFieldsTooLarge {
 		return ErrHeadersRefused // Node.js sends it without a word
 	}
