@@ -107,7 +107,7 @@ func (g *Gate) charge(w http.ResponseWriter, r *http.Request, v *Verdict, page s
 // is not a page must not become a series of its own, or strangers fill the memory.
 func endpoint(path string) string {
 	switch name := strings.TrimPrefix(path, portal.Prefix); name {
-	case "sign-in", "callback", "handoff", "handoff/not-me", "step-up/begin", "step-up/finish", "enroll/begin", "enroll/finish", "enroll/confirm/begin", "enroll/confirm/finish", "account", "sign-out", "backchannel-logout":
+	case "sign-in", "callback", "handoff", "handoff/not-me", "step-up/begin", "step-up/finish", "enroll/begin", "enroll/finish", "enroll/confirm/begin", "enroll/confirm/finish", "ceremony/stopped", "account", "sign-out", "backchannel-logout":
 		return name
 	}
 	return "other"

@@ -286,7 +286,8 @@ func (a *app) front(s *proxy.Snapshot) error {
 	pt, err := portal.New(portal.Config{
 		SignIn: c.ExternalURL, Origins: c.Origins(), HandoffByPost: c.Session.HandoffByPost, Sessions: a.sessions, Provider: a.provider, Passkeys: passkeys,
 		Tickets: enroll.New(enroll.Config{Store: a.store}), Pages: pages, Tools: a.tools,
-		Now: time.Now, Logger: a.logger,
+		Stopped: func(phase, name string) { a.observer.Stopped.WithLabelValues(phase, name).Inc() },
+		Now:     time.Now, Logger: a.logger,
 	})
 	if err != nil {
 		return err

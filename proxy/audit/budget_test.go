@@ -76,7 +76,7 @@ func refusal(event, ip string, i int) Record {
 // thought of yet.
 var strangersEvents = []string{
 	"access", "message", "bad_request", "sign_in_refused", "step_up_refused", "enroll_refused", "ticket_refused", "sign_in_failed", "step_up_failed",
-	"enroll_failed", "no_passkey", "handoff_refused", "cross_site_refused", "backchannel_logout_refused", "handoff_confirmed", "added_next_year",
+	"enroll_failed", "ceremony_stopped", "no_passkey", "handoff_refused", "cross_site_refused", "backchannel_logout_refused", "handoff_confirmed", "added_next_year",
 }
 
 // No event that strangers cause is a line for each request, through whichever door.

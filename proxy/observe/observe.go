@@ -54,6 +54,7 @@ type Observer struct {
 	totals   map[string]prometheus.Observer
 	Closed   prometheus.Histogram   // from the order to cut a stream to its end
 	Limited  *prometheus.CounterVec // by endpoint
+	Stopped  *prometheus.CounterVec // ceremonies that a browser did not go through with, by phase and error
 	Shared   prometheus.Counter     // private addresses that several people came from
 }
 
@@ -77,11 +78,12 @@ func New(c Config) (*Observer, error) {
 		Closed: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "sallyport_revoke_to_close_seconds", Help: "Time between the order to cut a stream and its end.",
 			Buckets: []float64{1e-4, 1e-3, 5e-3, 1e-2, 5e-2, .1, .5, 1, 5}}),
 		Limited: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sallyport_rate_limited_total", Help: "Requests answered 429, by endpoint."}, []string{"endpoint"}),
+		Stopped: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sallyport_ceremonies_stopped_total", Help: "Passkey ceremonies that a browser reports not to have gone through with, by phase and error."}, []string{"phase", "error"}),
 		Shared:  prometheus.NewCounter(prometheus.CounterOpts{Name: "sallyport_shared_private_address_total", Help: "Times that several people came from one private address within a quarter of an hour."}),
 		known:   map[series]prometheus.Counter{},
 		totals:  map[string]prometheus.Observer{},
 	}
-	for _, collector := range []prometheus.Collector{o.requests, o.verdict, o.added, o.total, o.Closed, o.Limited, o.Shared} {
+	for _, collector := range []prometheus.Collector{o.requests, o.verdict, o.added, o.total, o.Closed, o.Limited, o.Stopped, o.Shared} {
 		if err := c.Registry.Register(collector); err != nil {
 			return nil, err
 		}

@@ -56,7 +56,7 @@ func (p *Portal) Goes(r *http.Request) bool {
 // Ceremony reports whether a page is what the script of a ceremony posts to. It takes a session.
 func Ceremony(page string) bool {
 	switch page {
-	case "step-up/begin", "step-up/finish", "enroll/begin", "enroll/finish", "enroll/confirm/begin", "enroll/confirm/finish":
+	case "step-up/begin", "step-up/finish", "enroll/begin", "enroll/finish", "enroll/confirm/begin", "enroll/confirm/finish", "ceremony/stopped":
 		return true
 	}
 	return false

@@ -45,6 +45,7 @@ type view struct {
 
 	// ceremony pages
 	Action, Button, Begin, Finish, ReturnTo, Bind, Ticket, Suggested string
+	Stopped                                                          string // where the script reports what the browser did not go through with
 	Confirm                                                          string // where a further passkey is confirmed; "": no such step
 
 	// hand-off page
@@ -151,7 +152,7 @@ func (p *Pages) ServeAsset(w http.ResponseWriter, r *http.Request, path string) 
 // render writes one page. The body is complete before the first byte leaves, so
 // that a template error becomes a clean 500 and never half a page.
 func (p *Pages) render(w http.ResponseWriter, status int, name string, v view) {
-	v.Assets, v.Contact = p.base, p.contact
+	v.Assets, v.Contact, v.Stopped = p.base, p.contact, Prefix+"ceremony/stopped"
 	var body bytes.Buffer
 	if err := p.templates[name].ExecuteTemplate(&body, "layout", v); err != nil {
 		p.logger.Error("page could not be rendered", "page", name, "error", err)

@@ -88,8 +88,11 @@ type Config struct {
 	// HandoffByPost hands every session over by a form, as to another site.
 	HandoffByPost bool
 	Tools         func(authn.Person) []Link // what this person may open; optional
-	Now           func() time.Time
-	Logger        *slog.Logger
+	// Stopped counts a ceremony that a browser did not go through with; optional. Both are
+	// of a few fixed words.
+	Stopped func(phase, name string)
+	Now     func() time.Time
+	Logger  *slog.Logger
 }
 
 // Portal serves everything below [Prefix].
@@ -209,6 +212,8 @@ func (p *Portal) route(method, page string, signInHost bool) handler {
 		return p.stepUpBegin
 	case [2]string{"step-up/finish", "POST"}:
 		return p.stepUpFinish
+	case [2]string{"ceremony/stopped", "POST"}:
+		return p.ceremonyStopped
 	case [2]string{"enroll", "GET"}, [2]string{"enroll", "HEAD"}:
 		return p.enrollPage
 	case [2]string{"enroll/begin", "POST"}:

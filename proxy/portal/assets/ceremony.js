@@ -2,15 +2,31 @@
 // posts the answer, and goes where the server says. A further passkey takes two: once it
 // is made, the same button confirms it with a passkey that the person already has. Each
 // has a press of its own, because Safari wants one for each prompt. Everything shown is set
-// as text, never as markup.
+// as text, never as markup, and is a text of ours or of the server's, never an engine's.
+import { creationOptions, requestOptions, answerOf } from "./webauthn.js";
+import { Told, Refused, explain, unsupported } from "./trouble.js";
+
 const form = document.querySelector("form[data-ceremony]");
 const button = form.querySelector("button[data-action]");
+const cancel = document.getElementById("cancel");
 const status = document.getElementById("status");
 const problem = document.getElementById("problem");
-const first = { label: button.textContent, action: form.dataset.ceremony };
-const second = { label: "Confirm with a passkey you already have", action: "verify" };
+const first = { label: button.textContent, action: form.dataset.ceremony, page: form.dataset.ceremony === "enroll" ? "enroll" : "step-up" };
+const second = { label: "Confirm with a passkey you already have", action: "verify", page: "confirm" };
+const context = { ticket: form.dataset.ticket, return_to: form.dataset.returnTo, bind: form.dataset.bind };
+
+// Options live five minutes on the server. They are asked for before the press, because a
+// slow network would use up the press itself, and again once they are this old.
+const freshFor = 120_000;
+const hintAfter = 8_000; // a prompt that nobody answers has gone unseen
+
 let step = first;
 let proposal = ""; // the passkey that was made and waits to be confirmed
+let made = ""; // its credential id
+let ready = null; // options, and when they were asked for
+let asking = null; // the request for them
+let unsent = null; // an answer that the server may not have got
+let running = false;
 
 function show(text) {
   problem.textContent = text;
@@ -27,6 +43,7 @@ function busy(text) {
 // enter shows one of the two steps of adding a passkey.
 function enter(next) {
   step = next;
+  ready = asking = null;
   const done = step === second;
   for (const [id, current] of [["step-create", !done], ["step-confirm", done]]) {
     const item = document.getElementById(id);
@@ -39,15 +56,7 @@ function enter(next) {
   busy("");
   status.textContent = done ? "Step 1 is done: the new passkey is created. It is added once you confirm it, within five minutes, with a passkey you already have." : "";
   button.focus();
-}
-
-class Refused extends Error {
-  constructor(answer, httpStatus) {
-    super(answer.message || "The server refused (" + httpStatus + ").");
-    this.code = answer.error;
-    this.incident = answer.incident;
-    this.next = answer.next;
-  }
+  prepare();
 }
 
 async function post(url, body) {
@@ -61,102 +70,195 @@ async function post(url, body) {
       body: JSON.stringify(body),
     });
   } catch {
-    throw new Error("The server could not be reached. Check your connection, then try again.");
+    throw new Told("The server could not be reached. Check your connection, then try again.", { lost: true });
   }
   const answer = await response.json().catch(() => ({}));
   if (!response.ok) throw new Refused(answer, response.status);
   return answer;
 }
 
-// explain turns what went wrong into what to do next. Browsers report a cancelled
-// prompt, a timeout and a missing passkey with one and the same error name.
-function explain(error, enrolling, waited, timeout) {
-  switch (error.name) {
-    case "NotAllowedError":
-      if (timeout && waited >= timeout - 1000) return "That took too long, so the request was closed. Try again when you are ready.";
-      return enrolling
-        ? "The passkey was not created: the request was cancelled or not allowed. Try again, and confirm with your fingerprint, face or device PIN."
-        : (step === second ? "Nothing was confirmed" : "You were not verified") + ": the request was cancelled, or no passkey for this site was found on this device. Try again, and choose the device or security key that holds your passkey.";
-    case "InvalidStateError":
-      return enrolling ? "This device already holds a passkey for you. Use it to sign in, or choose another device or security key." : "This passkey cannot be used here.";
-    case "NotSupportedError":
-    case "ConstraintError":
-      return "This device cannot check that it is you (fingerprint, face or PIN). Set up a screen lock, or use another device or a security key with a PIN.";
-    case "SecurityError":
-      return "The browser refused because this page's address does not match the one passkeys are set up for. Open the usual address; if that does not help, tell your security team.";
-    case "AbortError":
-      return "The request was interrupted. Try again.";
-    default:
-      return error.message || "Something went wrong. Try again.";
+// report tells the server what the browser did not go through with: a few fixed words.
+function report(error, phase, authenticator) {
+  fetch(form.dataset.stopped, {
+    method: "POST", credentials: "same-origin", redirect: "error", keepalive: true,
+    headers: { "Content-Type": "application/json", Accept: "application/json" },
+    body: JSON.stringify({ error: String(error).slice(0, 64), phase, page: step.page, authenticator: authenticator || "" }),
+  }).catch(() => {}); // it is for support; nothing depends on it
+}
+
+function timeZone() {
+  try {
+    return Intl.DateTimeFormat().resolvedOptions().timeZone || "";
+  } catch {
+    return "";
   }
 }
 
-const context = { ticket: form.dataset.ticket, return_to: form.dataset.returnTo, bind: form.dataset.bind };
+const fresh = () => ready && performance.now() - ready.at < freshFor;
 
-function timeZone() {
-  return Intl.DateTimeFormat().resolvedOptions().timeZone || "";
+// ask gets options for the step. Two that ask at once share one request.
+function ask() {
+  const now = step;
+  const at = performance.now();
+  const request = (now === second ? post(form.dataset.confirm + "/begin", { proposal, made }) : post(form.dataset.begin, context))
+    .then((begun) => {
+      if (step === now) ready = { begun, at };
+    })
+    .finally(() => {
+      if (asking === request) asking = null;
+    });
+  asking = request;
+  return request;
 }
 
-// authenticate has the browser create a passkey, or use one.
-async function authenticate(begun, clock) {
-  const options = begun.options.publicKey || begun.options;
-  clock.timeout = options.timeout || 0;
-  clock.started = performance.now();
-  busy("Follow the prompt of your browser or device.");
+// prepare has options at hand before the press, while somebody looks at the page. It must not
+// run by the clock alone: a page that was left open would keep its session from ending.
+function prepare() {
+  if (running || fresh() || asking || document.visibilityState !== "visible") return;
+  ask().catch(() => {}); // the press asks again, and says what is wrong
+}
+
+// prompt has the browser create a passkey, or use one.
+async function prompt(options, signal) {
+  const publicKey = step.action === "enroll" ? creationOptions(options) : requestOptions(options);
+  const left = ready.at + (options.timeout || 300_000) - performance.now();
+  publicKey.timeout = Math.max(30_000, left); // the server forgets it then
   const credential = step.action === "enroll"
-    ? await navigator.credentials.create({ publicKey: PublicKeyCredential.parseCreationOptionsFromJSON(options) })
-    : await navigator.credentials.get({ publicKey: PublicKeyCredential.parseRequestOptionsFromJSON(options) });
-  busy("Checking…");
-  return { ceremony: begun.ceremony, credential: credential.toJSON(), time_zone: timeZone() };
+    ? await navigator.credentials.create({ publicKey, signal })
+    : await navigator.credentials.get({ publicKey, signal });
+  return { credential, timeout: publicKey.timeout };
 }
 
-async function ceremony(clock) {
-  const begun = await post(form.dataset.begin, context);
-  const answer = await authenticate(begun, clock);
-  const name = form.elements.namedItem("name");
-  const done = await post(form.dataset.finish, { ...context, ...answer, name: name ? name.value : "" });
+async function authenticate() {
+  const { begun } = ready;
+  const options = begun.options.publicKey || begun.options;
+  const phase = step.action === "enroll" ? "create" : "get";
+  const stop = new AbortController();
+  const started = performance.now();
+  const hint = setTimeout(() => {
+    status.textContent = "Still waiting for you. Look for a window of your browser (it may be behind this one), for a message on your phone, or for a security key that blinks: touch it.";
+    cancel.hidden = false;
+  }, hintAfter);
+  cancel.onclick = () => stop.abort();
+  busy("Follow the prompt of your browser or device.");
+  let credential;
+  try {
+    ({ credential } = await prompt(options, stop.signal));
+  } catch (error) {
+    const name = stop.signal.aborted ? "cancelled" : String(error && error.name);
+    const waited = performance.now() - started;
+    const late = name === "NotAllowedError" && waited >= (options.timeout || 300_000) - freshFor - 1000;
+    report(late ? "timed_out" : name, phase);
+    throw new Told(explain(late ? "timed_out" : name, step.page), { calm: name === "cancelled" });
+  } finally {
+    clearTimeout(hint);
+    cancel.hidden = true;
+  }
+  busy("Checking…");
+  ready = null; // it is answered
+  try {
+    const answer = answerOf(credential);
+    return { ceremony: begun.ceremony, credential: answer, time_zone: timeZone() };
+  } catch (error) {
+    report(String(error && error.name), "encode", credential && credential.authenticatorAttachment);
+    throw new Told(explain("encode", step.page));
+  }
+}
+
+// send posts an answer, and keeps it until the server has said something: what was lost on
+// the way is sent again, and the person need not touch anything twice.
+async function send(url, body) {
+  unsent = { url, body, step };
+  try {
+    const done = await post(url, body);
+    unsent = null;
+    return done;
+  } catch (error) {
+    if (!(error instanceof Told && error.lost) && !(error instanceof Refused && error.status >= 500)) unsent = null;
+    throw error;
+  }
+}
+
+async function ceremony() {
+  let done;
+  if (unsent && unsent.step === step) {
+    busy("Sending it again…");
+    done = await send(unsent.url, unsent.body);
+  } else {
+    const pressed = navigator.userActivation && navigator.userActivation.isActive;
+    if (!fresh()) {
+      busy("Preparing…");
+      await (asking || ask());
+    }
+    if (!ready) throw new Told("That did not work. Please try again.");
+    if (ready.begun.next) return ready.begun; // confirmed before, and its answer was lost
+    // A slow network has used up the press. Safari and Firefox show no prompt without one.
+    if (pressed && !navigator.userActivation.isActive) {
+      throw new Told("It is ready now. Press the button once more.", { calm: true });
+    }
+    const answer = await authenticate();
+    const name = form.elements.namedItem("name");
+    if (step === first && form.dataset.confirm) made = answer.credential.rawId;
+    done = step === second
+      ? await send(form.dataset.confirm + "/finish", answer)
+      : await send(form.dataset.finish, { ...context, ...answer, name: name ? name.value : "" });
+  }
   if (!done.proposal) return done;
   proposal = done.proposal;
   enter(second);
   return null;
 }
 
-async function confirmation(clock) {
-  let begun;
-  try {
-    begun = await post(form.dataset.confirm + "/begin", { proposal });
-  } catch (error) {
-    if (error.code !== "challenge_unknown") throw error;
-    enter(first); // the server has forgotten it
-    throw new Error("The new passkey was not confirmed in time, or could not be. Create it again; it replaces the one from before.");
-  }
-  return post(form.dataset.confirm + "/finish", await authenticate(begun, clock));
-}
-
 async function run() {
-  const clock = { started: performance.now(), timeout: 0 };
-  const now = step;
+  if (running) return;
+  running = true;
   show("");
   busy("Preparing…");
   try {
-    const done = now === second ? await confirmation(clock) : await ceremony(clock);
+    const done = await ceremony();
     if (!done) return;
     busy("Done. Taking you back…");
     location.assign(done.next);
   } catch (error) {
-    busy("");
-    const reference = error.incident ? " (reference " + error.incident + ")" : "";
-    const waiting = step === second && !(error instanceof Refused) ? " The new passkey still waits to be confirmed." : "";
-    show(explain(error, step.action === "enroll", performance.now() - clock.started, clock.timeout) + waiting + reference);
-    button.focus();
-    if (error.next) location.assign(error.next);
+    failed(error);
+  } finally {
+    running = false;
+    prepare();
   }
 }
 
-if (!window.PublicKeyCredential || !PublicKeyCredential.parseRequestOptionsFromJSON) {
-  show("This browser is too old to use passkeys. Please use a current version of Chrome, Edge, Firefox or Safari.");
+function failed(error) {
+  // The server has forgotten what this page was about. That is the page's to mend.
+  if (error instanceof Refused && error.code === "challenge_unknown") {
+    ready = null;
+    if (step === second) {
+      enter(first);
+      error = new Told("The new passkey was not confirmed in time, or could not be. Create it again; it replaces the one from before.");
+    } else {
+      error = new Told("That took longer than five minutes. The page is ready again: press the button once more.", { calm: true });
+    }
+  }
+  busy("");
+  if (!error.calm) button.textContent = "Try again";
+  const reference = error.incident ? " (reference " + error.incident + ")" : "";
+  const waiting = step === second && !(error instanceof Refused) ? " The new passkey still waits to be confirmed." : "";
+  const text = (error instanceof Told ? error.message : explain("", step.page)) + waiting + reference;
+  if (error.calm) status.textContent = text;
+  else show(text);
+  button.focus();
+  if (error.next) location.assign(error.next);
+}
+
+const missing = unsupported();
+if (missing) {
+  show(explain(missing, step.page));
+  report(missing, "load");
 } else {
   button.disabled = false;
+  prepare();
+  for (const [target, event] of [[document, "visibilitychange"], [window, "focus"], [window, "pageshow"], [button, "pointerenter"], [button, "focus"]]) {
+    target.addEventListener(event, prepare);
+  }
 }
 form.addEventListener("submit", (event) => {
   event.preventDefault();

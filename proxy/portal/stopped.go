@@ -1,0 +1,74 @@
+package portal
+
+import (
+	"net/http"
+	"slices"
+
+	"sallyport/policy"
+)
+
+// What the script reports of a ceremony that the browser did not go through with. Anything
+// else is "other": no free text of a client's reaches the logs, and a metric has no more
+// series than these make.
+var (
+	stopErrors = []string{
+		// Names of DOMException (Web IDL section 2.8.1) that browsers reject ceremonies with.
+		"NotAllowedError", "InvalidStateError", "NotSupportedError", "ConstraintError", "SecurityError", "AbortError",
+		"UnknownError", "NotReadableError", "OperationError", "DataError", "EncodingError", "TimeoutError", "NetworkError", "TypeError",
+		// Our own.
+		"in_app_browser", "no_webauthn", "insecure_page", "timed_out", "cancelled",
+	}
+	stopPhases         = []string{"load", "create", "get", "encode"}
+	stopPages          = []string{"enroll", "step-up", "confirm"}
+	stopAuthenticators = []string{"platform", "cross-platform"}
+)
+
+// stoppedRequest is the report. It is unsigned: whoever has a session can make one up, and
+// nothing rests on it.
+type stoppedRequest struct {
+	Error         string `json:"error"`
+	Phase         string `json:"phase"`
+	Page          string `json:"page"`
+	Authenticator string `json:"authenticator"` // if it answered
+}
+
+const maxStopped = 1 << 10
+
+// ceremonyStopped takes down that a browser did not go through with a ceremony, which
+// otherwise only the person sees. How much of the log that may fill is the auditor's to say.
+func (p *Portal) ceremonyStopped(w http.ResponseWriter, r *http.Request, v Visit) error {
+	var c stoppedRequest
+	if err := decodeJSON(w, r, maxStopped, &c); err != nil {
+		return errIncomplete
+	}
+	j, err := v.Judge(policy.PurposeStepUp)
+	if err != nil {
+		return err
+	}
+	if err := p.needSession(j, ""); err != nil {
+		return err
+	}
+	detail := map[string]string{
+		"error": known(stopErrors, c.Error), "phase": known(stopPhases, c.Phase),
+		"page": known(stopPages, c.Page), "authenticator": known(stopAuthenticators, c.Authenticator),
+	}
+	if err := v.Record(r.Context(), "ceremony_stopped", j, detail); err != nil {
+		return err
+	}
+	if p.Stopped != nil {
+		p.Stopped(detail["phase"], detail["error"])
+	}
+	SecurityHeaders(w.Header())
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func known(words []string, word string) string {
+	switch {
+	case word == "":
+		return "unknown"
+	case slices.Contains(words, word):
+		return word
+	}
+	return "other"
+}
