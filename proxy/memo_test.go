@@ -49,13 +49,13 @@ func TestMemoSeesARefreshedPerson(t *testing.T) {
 func TestMemoSeesEveryFactOfAPerson(t *testing.T) {
 	g, who := crowd(t, func(p *plan) {
 		p.policy = "version: 1\nrules:\n" +
-			"  - {name: a, when: user.name == \"X\", then: block}\n  - {name: b, when: user.time_zone == \"X\", then: block}\n" +
+			"  - {name: a, when: user.name == \"X\", then: block}\n  - {name: b, when: user.time_zone == \"UTC\", then: block}\n" +
 			"  - {name: c, when: '\"KP\" in user.countries', then: block}\n  - {name: d, when: user.email == \"x@example.test\", then: block}\n" +
 			"  - {name: e, when: credential.class == \"unattested\", then: block}\n"
 	})
 	for name, edit := range map[string]func(*authn.Session){
 		"name":      func(s *authn.Session) { s.Person.Name = "X" },
-		"time zone": func(s *authn.Session) { s.Person.TimeZone = "X" },
+		"time zone": func(s *authn.Session) { s.Person.TimeZone = "UTC" },
 		"countries": func(s *authn.Session) { s.Person.Countries = []string{"KP"} },
 		"email":     func(s *authn.Session) { s.Person.Email = "x@example.test" },
 		"credential": func(s *authn.Session) {
