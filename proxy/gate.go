@@ -61,7 +61,8 @@ type RouteOptions struct {
 	RPCPaths []string // paths that are endpoints, and no names of methods
 	CutStale bool     // streams end when the proof they were opened with is too old
 	// RootWorkers lets the tool register service workers that see Sallyport's own paths, although
-	// a hand-off brings them a code (see Portal.CrossSite).
+	// a hand-off brings them a code (see Portal.CrossSite), and widen their scope up to the route
+	// (Service-Worker-Allowed).
 	RootWorkers bool
 	Groups      SentGroups // what the tool is told of a person's groups
 	// CrossSitePosts are whole paths at which any other site may have a person post a form: a page of ours sends

@@ -142,7 +142,7 @@ func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	session := g.told(v)
 	p := &session.Person
 	fr := &upstream.ForwardRequest{
-		Route: v.Route, Target: v.Target, ClientAddr: v.Client, AllowedOrigin: allowedOrigin(r, v),
+		Route: v.Route, Target: v.Target, ClientAddr: v.Client, AllowedOrigin: allowedOrigin(r, v), RootWorker: v.snapshot.Options[v.Route.Name].RootWorkers,
 		Identity: upstream.Identity{User: string(p.Email), Email: string(p.Email), Groups: p.Groups},
 	}
 	if g.Assertions != nil {

@@ -467,6 +467,17 @@ func TestServiceWorkerOverTheHandoff(t *testing.T) {
 	if a := script(b, "/sw.js"); a.StatusCode != 200 {
 		t.Errorf("where the configuration allows it: %d", a.StatusCode)
 	}
+	// Then, and only then, the tool may widen the scope of a script in a folder.
+	g.tool.answer = func(r *http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: 200, Header: http.Header{"Service-Worker-Allowed": {"/"}, "Service_worker_allowed": {"/"}}, Body: http.NoBody, Request: r}, nil
+	}
+	if a := script(b, "/js/sw.js"); a.Header.Get("Service-Worker-Allowed") != "/" || a.Header["Service_worker_allowed"] != nil {
+		t.Errorf("allowed: %v", a.Header)
+	}
+	g.gate.Update(func(s proxy.Snapshot) proxy.Snapshot { s.Options = nil; return s })
+	if a := script(b, "/js/sw.js"); a.Header.Get("Service-Worker-Allowed") != "" {
+		t.Errorf("not allowed: %v", a.Header)
+	}
 }
 
 // Whatever we answer ourselves, on every host, cannot be framed, sniffed or opened by others.

@@ -11,7 +11,14 @@ import (
 // cleanHeader leaves of an answer's header what is the tool's to say, and adds what is ours.
 func (c *call) cleanHeader(res *http.Response) {
 	h, route := res.Header, c.fr.Route
+	scope := ""
+	if lines := h[workerScope]; c.fr.RootWorker && len(lines) == 1 {
+		scope = scopeWithin(route.Prefix, lines[0])
+	}
 	withhold(h)
+	if scope != "" {
+		h[workerScope] = []string{scope}
+	}
 	c.f.own.stripResponse(h, route.cookieDomain)
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		return

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"net/http"
+	"net/url"
 	"strings"
 )
 
@@ -17,7 +18,7 @@ import (
 
 // withheldNames are folded (see fold); each says who would obey it.
 var withheldNames = map[string]string{
-	"service-worker-allowed":      "browser: a worker of one path of a host gets the others, and our pages there",
+	"service-worker-allowed":      "browser: a worker of one path of a host gets the others, and our pages there; see scopeWithin",
 	"nel":                         "browser: reports every address of the host, with its secrets, to where the tool says, for months",
 	"report-to":                   "browser: the same for other reports, kept beyond the document",
 	"alt-svc":                     "browser: asks another server, past Sallyport, in the name of the host",
@@ -164,4 +165,35 @@ func linkLess(links []string) []string {
 		return links
 	}
 	return kept
+}
+
+const workerScope = "Service-Worker-Allowed"
+
+// scopeWithin is what of the scope that a tool allows its service workers is within its route, "" if nothing is. Browsers
+// compare a scope with addresses as text, so that one of a folder has to end in a slash: "/app" would be the scope of
+// "/apple" too. They also resolve "..", "%2e" and backslashes before that, so that what is not a plain path is nothing.
+func scopeWithin(prefix, scope string) string {
+	folder := (&url.URL{Path: strings.TrimSuffix(prefix, "/") + "/"}).EscapedPath()
+	switch {
+	case !plainScope(scope):
+		return ""
+	case strings.HasPrefix(scope, folder):
+		return scope
+	case strings.HasPrefix(folder, scope) && strings.HasSuffix(scope, "/"), scope+"/" == folder:
+		return folder
+	}
+	return ""
+}
+
+// plainScope reports whether every reader takes s for the same absolute path.
+func plainScope(s string) bool {
+	if !strings.HasPrefix(s, "/") || strings.Contains(s, "//") {
+		return false
+	}
+	for segment := range strings.SplitSeq(s, "/") {
+		if segment == "." || segment == ".." {
+			return false
+		}
+	}
+	return strings.Trim(s, "/-._~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") == ""
 }

@@ -258,6 +258,32 @@ func TestOriginsOfARoute(t *testing.T) {
 	}
 }
 
+// A service worker sees no more than its tool's route, and that only where the configuration says so.
+func TestScopeOfServiceWorkersStaysInTheRoute(t *testing.T) {
+	for _, c := range []struct{ prefix, says, want string }{
+		{"", "/", "/"}, {"", "/js/", "/js/"}, {"", "/app", "/app"},
+		{"/app", "/", "/app/"}, {"/app", "/app", "/app/"}, {"/app", "/app/", "/app/"}, {"/app", "/app/x", "/app/x"}, {"/app/x", "/app/", "/app/x/"},
+		{"/b%C3%BCro", "/", "/b%C3%BCro/"},
+		{"/app", "/apple", ""}, {"/app", "/ap", ""}, {"/app", "/wiki/", ""}, {"/app", "/.sallyport/", ""},
+		{"/app", "/app/../", ""}, {"/app", "/app/%2e%2e/", ""}, {"/app", `/app/..\\`, ""}, {"/app", "/app/\t../", ""}, {"/app", "/app//x", ""}, {"/app", "//evil.example/app/", ""},
+		{"/app", "https://app.example/", ""}, {"/app", "./", ""}, {"/app", "", ""},
+	} {
+		up := httptest.NewServer(saying(http.Header{"Service-Worker-Allowed": {c.says}}))
+		t.Cleanup(up.Close)
+		tb := table(t, []upstream.RouteConfig{{Name: "a", From: "https://app.example" + c.prefix, To: []string{up.URL}}})
+		f := upstream.NewForwarder(upstream.Config{})
+		t.Cleanup(f.Close)
+		for allowed, want := range map[bool]string{true: c.want, false: ""} {
+			w := newRecorder()
+			f.Forward(w, httptest.NewRequestWithContext(t.Context(), "GET", "/", nil), &upstream.ForwardRequest{Route: tb.Routes()[0], RootWorker: allowed,
+				Target: upstream.Target{Scheme: "https", Host: "app.example", Path: "/app/sw.js", RawPath: "/app/sw.js"}})
+			if got := w.Header().Get("Service-Worker-Allowed"); got != want || w.Code != 200 {
+				t.Errorf("%s says %q, allowed %v: %d %q, want %q", c.prefix, c.says, allowed, w.Code, got, want)
+			}
+		}
+	}
+}
+
 // An allowed origin's page may read the answer; what the tool itself says of it stays.
 func TestAllowedOriginMayReadTheAnswer(t *testing.T) {
 	const other = "https://b.example"

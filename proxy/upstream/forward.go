@@ -60,6 +60,9 @@ type ForwardRequest struct {
 	// AllowedOrigin, if not empty, is the Origin of the request, which the route allows: its page
 	// may read the answer.
 	AllowedOrigin string
+	// RootWorker lets the tool widen the scope of its service workers with Service-Worker-Allowed, up to
+	// the route and not beyond it. Otherwise the header is removed.
+	RootWorker bool
 
 	// Detach, if set, is called when the connection (HTTP/1.1) has switched protocols and the client has its
 	// answer. Forward then returns; carry, which must be called once and on any goroutine, returns when the connection has ended. A
