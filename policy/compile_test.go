@@ -241,12 +241,14 @@ func TestProvides(t *testing.T) {
 		c.Provides = &Provides{Signals: map[string]bool{"country": true, "vpn": true}, Lists: map[string]bool{"partners": true}}
 	}
 	for expression, message := range map[string]string{
-		`ip.tor`:                         "no configured IP source provides ip.tor",
-		`ip.vpn || ip.asn == 5`:          "ip.asn",
-		`travel.known`:                   "the location of addresses, so travel.known",
-		`seen.asns_24h > 3`:              "the asn of addresses, so seen.asns_24h",
-		`"parners" in ip.lists`:          `no address list "parners"`,
-		`ip.lists.exists(l, l == "own")`: `no address list "own"`,
+		`ip.tor`:                "no configured IP source provides ip.tor",
+		`ip.vpn || ip.asn == 5`: "ip.asn",
+		`handoff.known && !handoff.same_provider`: "the asn of addresses, so handoff.same_provider",
+		`handoff.asn != ip.asn`:                   "handoff.asn",
+		`travel.known`:                            "the location of addresses, so travel.known",
+		`seen.asns_24h > 3`:                       "the asn of addresses, so seen.asns_24h",
+		`"parners" in ip.lists`:                   `no address list "parners"`,
+		`ip.lists.exists(l, l == "own")`:          `no address list "own"`,
 	} {
 		source := "version: 1\nrules: [{name: a, then: block, when: '" + expression + "'}]\n"
 		if d := diagnose(t, source, some); !strings.Contains(d[0].Message, message) || d[0].Line != 2 || d[0].Column < 39 {

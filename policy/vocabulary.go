@@ -47,6 +47,7 @@ var restOn = map[string]string{
 	"seen.countries_1h": "country", "seen.countries_24h": "country", "seen.new_country": "country", "session.country_changed": "country",
 	"seen.asns_24h": "asn", "seen.new_asn": "asn", "session.asn_changed": "asn",
 	"travel.known": "location", "travel.distance_km": "location", "travel.speed_kmh": "location",
+	"handoff.country": "country", "handoff.asn": "asn", "handoff.same_provider": "asn",
 	"browser.timezone_known": "country", "browser.timezone_offset_diff": "country",
 }
 

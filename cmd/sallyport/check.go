@@ -85,8 +85,12 @@ func sourceMistakes(c *config.Config, intel *ipintel.Snapshot) (found []error) {
 // sourceNotes is what the operator should know of a source that is right, with its place in the configuration.
 func sourceNotes(c *config.Config, intel *ipintel.Snapshot) (list []string) {
 	for i, s := range intel.Sources() {
+		key := fmt.Sprintf("ip_data.databases[%d]", i)
+		if i >= len(c.IPData.Databases) {
+			key = fmt.Sprintf("ip_data.lists[%d]", i-len(c.IPData.Databases))
+		}
 		for _, n := range s.Notes {
-			list = append(list, fmt.Sprintf("ip_data.lists[%d] (%s): %s", i-len(c.IPData.Databases), s.Name, n))
+			list = append(list, fmt.Sprintf("%s (%s): %s", key, s.Name, n))
 		}
 	}
 	return list

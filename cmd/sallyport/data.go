@@ -29,6 +29,8 @@ type sourceLine struct {
 	Type     string     `json:"type"`
 	Signal   string     `json:"signal,omitempty"`
 	Networks int        `json:"networks"`
+	Families []string   `json:"families,omitempty"` // "IPv4", "IPv6"
+	Notes    []string   `json:"notes,omitempty"`
 	Built    *time.Time `json:"built"` // null: not loaded
 	AgeHours *int64     `json:"age_hours"`
 	SHA256   string     `json:"sha256,omitempty"`
@@ -54,7 +56,7 @@ func (d dataStatusCmd) Run(g *globals, std stdio) error {
 	now := time.Now()
 	var lines []sourceLine
 	for _, s := range snapshot.Sources() {
-		l := sourceLine{Name: s.Name, Type: s.Type, Signal: s.Signal, Networks: s.Networks, SHA256: s.SHA256, File: s.File, Error: s.Err}
+		l := sourceLine{Name: s.Name, Type: s.Type, Signal: s.Signal, Networks: s.Networks, Families: s.Families, Notes: s.Notes, SHA256: s.SHA256, File: s.File, Error: s.Err}
 		if !s.Built.IsZero() {
 			age := s.AgeHours(now)
 			l.Built, l.AgeHours = &s.Built, &age
@@ -64,18 +66,23 @@ func (d dataStatusCmd) Run(g *globals, std stdio) error {
 		}
 		lines = append(lines, l)
 	}
-	err = list(std.out, d.JSON, lines, "SOURCE\tTYPE\tSIGNAL\tNETWORKS\tBUILT\tAGE", func(w io.Writer, l sourceLine) {
+	err = list(std.out, d.JSON, lines, "SOURCE\tTYPE\tSIGNAL\tNETWORKS\tADDRESSES\tBUILT\tAGE", func(w io.Writer, l sourceLine) {
 		built, age := "-", "not loaded"
 		if l.Built != nil {
 			built, age = l.Built.UTC().Format("2006-01-02 15:04"), fmt.Sprintf("%dd %dh", *l.AgeHours/24, *l.AgeHours%24)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\n", l.Name, l.Type, l.Signal, l.Networks, built, age)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\n", l.Name, l.Type, l.Signal, l.Networks, familiesText(l.Families), built, age)
 	})
 	if err != nil {
 		return err
 	}
 	for _, f := range failed {
 		fmt.Fprintln(std.err, f)
+	}
+	for _, l := range lines {
+		for _, n := range l.Notes {
+			fmt.Fprintf(std.err, "note: %s: %s\n", l.Name, n)
+		}
 	}
 	for _, l := range lines {
 		if r, ok := refused[l.Name]; ok {
@@ -86,6 +93,16 @@ func (d dataStatusCmd) Run(g *globals, std stdio) error {
 		return errNo
 	}
 	return nil
+}
+
+func familiesText(list []string) string {
+	switch len(list) {
+	case 0:
+		return "-"
+	case 1:
+		return list[0] + " only"
+	}
+	return strings.Join(list, ", ")
 }
 
 type dataLookupCmd struct {
@@ -169,7 +186,11 @@ func printLookup(w io.Writer, asJSON bool, l lookupLine) error {
 	if len(l.Subdivisions) > 0 {
 		place += " (" + strings.Join(l.Subdivisions, ", ") + ")"
 	}
-	_, err := fmt.Fprintf(w, "%s  country %s  AS%d %s  signals: %s  lists: %s\n", l.IP, place, l.ASN, plain(l.Org), orNone(l.Signals), orNone(l.Lists))
+	missing := ""
+	if len(l.Missing) > 0 {
+		missing = "  missing here: " + strings.Join(l.Missing, ", ")
+	}
+	_, err := fmt.Fprintf(w, "%s  country %s  AS%d %s  signals: %s  lists: %s%s\n", l.IP, place, l.ASN, plain(l.Org), orNone(l.Signals), orNone(l.Lists), missing)
 	return err
 }
 

@@ -196,10 +196,12 @@ func (s spec) openCSV(c content, now time.Time) (*loaded, error) {
 			}
 			return row.record, false
 		})
-		l.provides = l.provides.or(provides{
+		says := provides{
 			country: row.record.country != "", subdivisions: row.record.subdivisions != nil,
 			asn: row.record.asn != 0, org: row.record.org != "", location: row.record.location.Known, signals: row.record.signals,
-		})
+		}
+		f := familyOf(row.prefix)
+		l.provides, l.in[f], l.has[f] = l.provides.or(says), l.in[f].or(says), true
 	}
 	if l.networks = table.Size(); l.networks == 0 {
 		return nil, errEmpty

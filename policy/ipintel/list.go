@@ -70,7 +70,7 @@ func (s spec) openList(c content, now time.Time) (*loaded, error) {
 	}
 	table.Aggregate() // what lies inside a listed network adds nothing to a yes or no
 	said := record{signals: s.signal}
-	return &loaded{
+	l := &loaded{
 		kind: s.format, built: built, networks: networks, covers: covers, provides: provides{signals: s.signal},
 		ask: func(a netip.Addr) (record, bool, error) {
 			if !table.Contains(a) {
@@ -78,7 +78,12 @@ func (s spec) openList(c content, now time.Time) (*loaded, error) {
 			}
 			return said, true, nil
 		},
-	}, nil
+	}
+	for _, p := range e.prefixes {
+		f := familyOf(p)
+		l.in[f], l.has[f] = l.provides, true
+	}
+	return l, nil
 }
 
 // empty refuses a list of nothing where it feeds a signal: it is a failed download, not a world without VPNs.

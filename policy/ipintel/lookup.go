@@ -45,7 +45,7 @@ func (s *Snapshot) join(a netip.Addr) Network {
 
 // said is what the sources say about an address and those inside it.
 func (s *Snapshot) said(a netip.Addr, inner ...netip.Addr) Network {
-	n := Network{Addr: a, Country: UnknownCountry, Lists: noNames, DataFrom: s.oldest, Missing: s.missing, text: a.String()}
+	n := Network{Addr: a, Country: UnknownCountry, Lists: noNames, DataFrom: s.oldest, Missing: s.missingAt(a), text: a.String()}
 	var rec record
 	holds := make([]bool, len(s.members))
 	for _, i := range s.believed {

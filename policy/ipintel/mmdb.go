@@ -71,7 +71,9 @@ func openDatabase(c content, now time.Time) (l *loaded, err error) {
 			d.read = k.read
 		}
 	}
-	return &loaded{kind: r.Metadata.DatabaseType, built: built, networks: networks, covers: covers, countries: countries, provides: k.provides, ask: d.ask}, nil
+	l = &loaded{kind: r.Metadata.DatabaseType, built: built, networks: networks, covers: covers, countries: countries, provides: k.provides, ask: d.ask}
+	l.in, l.has = answersIn(r, k.provides)
+	return l, nil
 }
 
 func buildTime(epoch uint, now time.Time) (time.Time, error) {

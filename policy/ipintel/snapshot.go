@@ -126,11 +126,14 @@ type Snapshot struct {
 	believed []int    // indices into members, most believed first
 	sources  []Source
 	provides policy.Provides
-	missing  []string
-	oldest   time.Time
-	cache    *otter.Cache[netip.Addr, *Network]
-	faults   *atomic.Uint64 // look-ups that failed; shared with the snapshots before and after
-	nat64    []netip.Prefix
+	missing  []string // not loaded
+	// missingIn are those, and the ones that answer a question for the other family alone, by family of addresses.
+	missingIn [families][]string
+	notes     [][]string // what is to be known of each source beside the others
+	oldest    time.Time
+	cache     *otter.Cache[netip.Addr, *Network]
+	faults    *atomic.Uint64 // look-ups that failed; shared with the snapshots before and after
+	nat64     []netip.Prefix
 }
 
 // newSnapshot joins sources; describe gives the state of the i-th.
@@ -142,8 +145,10 @@ func newSnapshot(members []member, nat64 []netip.Prefix, describe func(i int) So
 	s := &Snapshot{members: members, nat64: nat64, cache: cache, faults: faults}
 	var can provides
 	s.provides.Lists = map[string]bool{}
+	s.notes = make([][]string, len(members))
+	s.findAbsent()
 	for i, m := range members {
-		s.sources = append(s.sources, describe(i))
+		s.sources = append(s.sources, s.describe(i, describe))
 		can = can.or(m.spec.could(m.data))
 		if !m.spec.database {
 			s.provides.Lists[m.spec.name] = true
@@ -172,9 +177,16 @@ func (s *Snapshot) withSources(describe func(i int) Source) *Snapshot {
 	c := *s
 	c.sources = make([]Source, len(s.members))
 	for i := range c.sources {
-		c.sources[i] = describe(i)
+		c.sources[i] = s.describe(i, describe)
 	}
 	return &c
+}
+
+// describe adds to the account of a source what is to be known of it beside the others.
+func (s *Snapshot) describe(i int, describe func(int) Source) Source {
+	src := describe(i)
+	src.Notes = slices.Concat(src.Notes, s.notes[i])
+	return src
 }
 
 func (p provides) names() map[string]bool {

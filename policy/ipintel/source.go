@@ -52,6 +52,8 @@ type Source struct {
 	Figures Figures `json:"-"`
 	// Waived is what the comparison with earlier content said against this content, which an operator approved.
 	Waived string `json:"-"`
+	// Families are what the content in use has addresses of: "IPv4", "IPv6".
+	Families []string `json:"families,omitempty"`
 	// Notes are what the operator should know of the content in use, though it is not wrong.
 	Notes []string `json:"notes,omitempty"`
 }
@@ -105,6 +107,8 @@ type loaded struct {
 	at       time.Time
 	networks int
 	provides provides
+	in       [families]provides // what of it is answered for addresses of each family
+	has      [families]bool     // whether it has networks of each family
 	// ask gives what the source says; found is whether it holds the address at all.
 	// It may fail, or panic, on content that the gates did not see through.
 	ask    func(netip.Addr) (rec record, found bool, err error)
@@ -150,7 +154,7 @@ func (s spec) describe(l *loaded) Source {
 	}
 	if l != nil {
 		src.Type, src.SHA256, src.Built, src.Loaded, src.Networks = l.kind, l.sha256, l.built, l.at, l.networks
-		src.Figures, src.Waived, src.Notes = l.figures(), l.waived, l.notes
+		src.Figures, src.Waived, src.Notes, src.Families = l.figures(), l.waived, l.notes, l.families()
 	}
 	return src
 }
