@@ -166,6 +166,7 @@ func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	v.forwarding = true
 	v.span.Forwarding(r.Header)
 	edge.Forwarded(w)
+	edge.Admit(w, v.Route.Idle())
 	if g.Streams == nil {
 		if inspected { // what it would say could not be judged
 			r.Header.Del("Upgrade")

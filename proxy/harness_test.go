@@ -294,6 +294,7 @@ type plan struct {
 	now       func() time.Time // instead of the rig's clock
 	tool      string           // URL of a real tool behind every route, whose streams can be cut
 	options   map[string]proxy.RouteOptions
+	idle      time.Duration // idle_timeout of the treasury's route
 }
 
 // complete is what the roster says of people besides what the provider does.
@@ -392,7 +393,7 @@ func (g *rig) snapshot(p plan) *proxy.Snapshot {
 		return []string{otherwise}
 	}
 	routes, err := upstream.NewTable([]upstream.RouteConfig{
-		{Name: "treasury", From: treasury, To: to("http://10.0.0.1:3000")},
+		{Name: "treasury", From: treasury, To: to("http://10.0.0.1:3000"), Timeouts: upstream.Timeouts{Idle: p.idle}},
 		{Name: "wiki", From: wiki + "/wiki", To: to("http://10.0.0.2:3000")},
 		{Name: "desk", From: desk + "/app", To: to("http://10.0.0.3:3000")},
 	})

@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -84,6 +86,9 @@ func (l *live) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				return
 			}
 		}
+	case "/bytes":
+		n, _ := strconv.Atoi(r.URL.RawQuery)
+		_, _ = w.Write(make([]byte, n))
 	case "/ws", "/deaf":
 		conn, brw, err := http.NewResponseController(w).Hijack()
 		if err != nil {
@@ -129,6 +134,17 @@ type client struct {
 // further header lines; body may be empty.
 func (l *live) send(b *browser, first string, body string, lines ...string) *client {
 	l.Helper()
+	if body != "" {
+		lines = append(slices.Clip(lines), fmt.Sprintf("Content-Length: %d", len(body)))
+	}
+	c := l.begin(b, first, body, lines...)
+	c.answered()
+	return c
+}
+
+// begin sends the beginning of a request.
+func (l *live) begin(b *browser, first string, body string, lines ...string) *client {
+	l.Helper()
 	conn, err := net.Dial("tcp", l.front)
 	l.must(err)
 	l.Cleanup(func() { conn.Close() })
@@ -141,15 +157,18 @@ func (l *live) send(b *browser, first string, body string, lines ...string) *cli
 	for _, line := range lines {
 		s.WriteString(line + "\r\n")
 	}
-	if body != "" {
-		fmt.Fprintf(&s, "Content-Length: %d\r\n", len(body))
-	}
 	_, err = io.WriteString(conn, s.String()+"\r\n"+body)
 	l.must(err)
-	c := &client{TB: l.TB, conn: conn, br: bufio.NewReader(conn)}
-	c.res, err = http.ReadResponse(c.br, nil)
-	l.must(err)
-	return c
+	return &client{TB: l.TB, conn: conn, br: bufio.NewReader(conn)}
+}
+
+// answered waits for the head of the answer.
+func (c *client) answered() {
+	c.Helper()
+	var err error
+	if c.res, err = http.ReadResponse(c.br, nil); err != nil {
+		c.Fatal(err)
+	}
 }
 
 // post sends a body and reads the answer.

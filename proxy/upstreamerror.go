@@ -14,6 +14,8 @@ func UpstreamError(pages *portal.Pages) func(http.ResponseWriter, *http.Request,
 		http.StatusBadGateway:                  {"bad_gateway", "The tool does not answer", "You are signed in and allowed, but the tool behind this address is not running or answered with nonsense."},
 		http.StatusServiceUnavailable:          {"upstream_unavailable", "The tool is not available", "You are signed in and allowed, but the tool behind this address is not available at the moment."},
 		http.StatusGatewayTimeout:              {"gateway_timeout", "The tool takes too long to answer", "You are signed in and allowed, but the tool behind this address did not answer in time."},
+		http.StatusRequestTimeout:              {"slow_body", "The upload paused for too long", "You are signed in and allowed, but nothing more of what you sent came for longer than is accepted for this tool (idle_timeout of its route)."},
+		http.StatusBadRequest:                  {"body_broken", "The request did not arrive whole", "What you sent broke off before its end. Try again."},
 		http.StatusRequestEntityTooLarge:       {"too_large", "That is too large", "The request has more data than is accepted for this tool."},
 		http.StatusRequestHeaderFieldsTooLarge: {"headers_too_large", "The request headers are too large", "Delete the cookies of this site in your browser, then try again."},
 	}

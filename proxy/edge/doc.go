@@ -23,7 +23,8 @@
 // a budget of Pace.Patience: waiting for the client spends it, bytes refill it.
 // So a gigabyte over a bad line takes as long as it takes, and one byte every
 // twenty seconds is cut off within a minute. Time in which we are slow is not
-// counted. Streams ([Stream], text/event-stream, application/grpc, hijacked
+// counted. Once a person is let through ([Admit]), each pause may be as long as the
+// route says instead. Streams ([Stream], text/event-stream, application/grpc, hijacked
 // connections) may be silent in the direction from the client; an answer that
 // nobody takes is cut in every case.
 //

@@ -87,6 +87,9 @@ func (x *exchange) cutRead() {
 	}
 }
 
+// SlowBody reports whether the rest of the body is not waited for any more.
+func (x *exchange) SlowBody() bool { return x.slowBody.Load() }
+
 func (x *exchange) cutWrite() {
 	if !x.slowReader.Swap(true) {
 		x.server.counts.slowReaders.Add(1)
@@ -228,7 +231,7 @@ func (x *exchange) finish() {
 	// takes nothing must not hold the goroutine.
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.native.SetWriteDeadline(now.Add(max(x.writing.left, time.Second)))
+	x.native.SetWriteDeadline(now.Add(min(x.writing.rest(), peerTimeout)))
 	x.done = true
 }
 

@@ -1,8 +1,11 @@
 package edge
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"math"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,6 +15,7 @@ import (
 // begin and end are called by one goroutine at a time.
 type stall struct {
 	pace  Pace
+	quiet time.Duration // of a client that was let through: how long one wait may take at least. See Admit
 	left  time.Duration // patience; waiting spends it, bytes refill it
 	since time.Time
 	timer *time.Timer
@@ -27,7 +31,7 @@ func (s *stall) begin(n int) {
 	s.since = time.Now()
 	// A write of n bytes shows no progress until all are taken, so what they will
 	// refill is advanced; never more than the whole patience.
-	allowed := max(s.left, 0) + min(s.worth(n), s.pace.Patience)
+	allowed := max(max(s.left, 0)+min(s.worth(n), s.pace.Patience), s.quiet)
 	s.mu.Lock()
 	s.waiting = true
 	s.mu.Unlock()
@@ -58,8 +62,32 @@ func (s *stall) fire() {
 	}
 }
 
+// rest is how long the client may still take for what net/http has buffered.
+func (s *stall) rest() time.Duration { return max(s.left, s.quiet, time.Second) }
+
 func (s *stall) worth(n int) time.Duration {
 	return time.Duration(float64(n) / float64(s.pace.MinRate) * float64(time.Second))
+}
+
+// ErrSlowBody is in what reading a body fails with whose client did not keep the pace.
+var ErrSlowBody = errors.New("the body comes too slowly")
+
+// Admit tells the server that the person behind the request was let through: the pace is for
+// strangers, and a person may pause an upload, or a download, for as long as quiet at a time
+// (a dump that is being computed, a laptop that slept). Not positive is for ever. Call it before
+// what reads the body or writes the answer begins, and never before the verdict.
+func Admit(w http.ResponseWriter, quiet time.Duration) {
+	x := exchangeOf(w)
+	if x == nil {
+		return
+	}
+	if quiet <= 0 {
+		quiet = math.MaxInt64
+	}
+	x.writing.quiet = quiet
+	if x.body != nil {
+		x.body.reading.quiet = quiet
+	}
 }
 
 // pacedBody is a request body whose client must keep the pace.
@@ -85,7 +113,7 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 	if err != nil {
 		b.ended.Store(true)
 		if late && err != io.EOF {
-			err = fmt.Errorf("edge: the body comes too slowly: %w", err)
+			err = fmt.Errorf("%w: %w", ErrSlowBody, err)
 		}
 	}
 	return n, err

@@ -359,3 +359,32 @@ func TestDeadlinesDoNotLeak(t *testing.T) {
 		t.Errorf("%+v", g.Stats())
 	}
 }
+
+// A person who was let through may pause for longer than a stranger, and not for ever.
+func TestAdmittedMayPause(t *testing.T) {
+	for _, proto := range []string{"http/1.1", "h2"} {
+		t.Run(proto, func(t *testing.T) {
+			failed := make(chan error, 1)
+			g := startTLS(t, edge.Config{Pace: quick, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				edge.Admit(&wrapped{w}, 3*quick.Patience)
+				n, err := io.Copy(io.Discard, r.Body)
+				if n != 2 {
+					err = fmt.Errorf("%d bytes, %w", n, err)
+				}
+				failed <- err
+			})})
+			pr, pw := io.Pipe()
+			defer pw.Close()
+			go func() {
+				for range 2 {
+					<-time.After(2 * quick.Patience)
+					pw.Write([]byte("x"))
+				}
+			}()
+			go g.client(proto).Post("https://app.example/", "text/plain", pr)
+			if err := <-failed; !errors.Is(err, edge.ErrSlowBody) || strings.Contains(err.Error(), "bytes") {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}

@@ -54,10 +54,11 @@ func New(c Config) (*Server, error) {
 			MaxReceiveBufferPerConnection: 512 << 10,
 			MaxReceiveBufferPerStream:     256 << 10,
 			// A connection without a sign of life is asked for one, so that a
-			// client that vanished does not keep its streams.
+			// client that vanished does not keep its streams. A laptop that slept for a
+			// minute is no such client.
 			SendPingTimeout:  30 * time.Second,
-			PingTimeout:      15 * time.Second,
-			WriteByteTimeout: c.Pace.Patience,
+			PingTimeout:      peerTimeout - 30*time.Second,
+			WriteByteTimeout: max(c.Pace.Patience, peerTimeout), // the handlers' pace bounds what a stranger leaves unread
 			CountError:       func(string) { s.counts.http2Errors.Add(1) },
 		},
 		ErrorLog:    slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug),

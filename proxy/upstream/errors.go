@@ -22,6 +22,7 @@ var (
 	errReserved       = errors.New("the path is reserved for Sallyport's own pages")
 	errHeaderTooLarge = errors.New("request headers are too large")
 	errBodyTooLarge   = errors.New("request body is too large")
+	errPaused         = errors.New("the client paused the request body for too long")
 	errClientBody     = errors.New("request body could not be read from the client")
 	errIdle           = errors.New("upstream was silent for longer than the idle timeout")
 	errTotal          = errors.New("the exchange took longer than the route allows")
@@ -33,7 +34,9 @@ func (c *call) fail(_ http.ResponseWriter, _ *http.Request, err error) {
 	if c.hijacked || errors.Is(err, errServed) {
 		return
 	}
-	if errors.Is(ctx.Err(), context.Canceled) {
+	if slowBody(c.w) {
+		err = errPaused // whatever came of it: net/http ends the context when a read fails
+	} else if errors.Is(ctx.Err(), context.Canceled) {
 		// The client has gone, or the caller cut the exchange: nothing is wrong
 		// upstream. Returning would make net/http answer with an empty 200, which
 		// whoever is still there would believe.
@@ -63,6 +66,21 @@ func (f *Forwarder) refuse(w http.ResponseWriter, r *http.Request, fr *ForwardRe
 	f.onError(w, r, status, err)
 }
 
+// slowBody reports whether the server in front gave up waiting for the rest of the request
+// body: proxy/edge's ResponseWriter says so. Its client is still there, and wants an answer.
+func slowBody(w http.ResponseWriter) bool {
+	for {
+		switch v := w.(type) {
+		case interface{ SlowBody() bool }:
+			return v.SlowBody()
+		case interface{ Unwrap() http.ResponseWriter }:
+			w = v.Unwrap()
+		default:
+			return false
+		}
+	}
+}
+
 // abort ends the client's connection or stream, if there is a server to do it.
 func (c *call) abort() {
 	if c.r.Context().Value(http.ServerContextKey) != nil {
@@ -75,6 +93,8 @@ func statusOf(err error) int {
 	switch {
 	case errors.Is(err, errBodyTooLarge):
 		return http.StatusRequestEntityTooLarge
+	case errors.Is(err, errPaused):
+		return http.StatusRequestTimeout
 	case errors.Is(err, errClientBody):
 		return http.StatusBadRequest
 	case errors.Is(err, ErrNoUpstream):

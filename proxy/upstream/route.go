@@ -72,7 +72,7 @@ type Timeouts struct {
 	// ResponseHeader runs from the end of the request to the first byte of the
 	// answer (60 s).
 	ResponseHeader time.Duration
-	// Idle is the longest silence in a response or an upgraded connection (10 min).
+	// Idle is the longest silence in a request body, a response or an upgraded connection (10 min).
 	Idle time.Duration
 	// Total bounds the whole exchange, from the request's arrival here to the end
 	// of the answer (none by default: downloads and streams are long). It does not
@@ -122,6 +122,9 @@ func (r *Route) Origin() string {
 	}
 	return r.Scheme + "://" + host
 }
+
+// Idle is the longest silence on the route; zero: it has no end.
+func (r *Route) Idle() time.Duration { return r.timeouts.Idle }
 
 func (r *Route) String() string { return fmt.Sprintf("route %q", r.Name) }
 
