@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 
 	"sallyport/authn"
 	"sallyport/policy"
@@ -76,6 +77,27 @@ func (v *visit) Near(a, b netip.Addr) bool {
 // sameHere is sameNetwork, in which this machine is one network, however many loopback addresses it has.
 func sameHere(a, b netip.Addr) bool {
 	return sameNetwork(a, b) || a.IsLoopback() && b.IsLoopback()
+}
+
+// Told are the groups that the tools of this host are told: their scripts read our answers here. The
+// sign-in host has no tool.
+func (v *visit) Told(groups []string) []string {
+	if v.Origin() == v.gate.SignIn {
+		return groups
+	}
+	s := v.verdict.snapshot
+	told := map[string]bool{}
+	for _, r := range s.Routes.Routes() {
+		if r.Origin() != v.Origin() {
+			continue
+		}
+		options := s.Options[r.Name]
+		some, _ := options.Groups.of(groups)
+		for _, name := range some {
+			told[name] = true
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(groups), func(name string) bool { return !told[name] })
 }
 
 // Browser is what an assertion that this request brings was made with.

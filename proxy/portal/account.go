@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -99,14 +100,35 @@ func (p *Portal) removePasskey(w http.ResponseWriter, r *http.Request, v Visit, 
 	if err != nil {
 		return errNoSuchThing
 	}
+	// The record below is a line of the log in any case: a request that can remove nothing must not write it.
+	passkeys, err := p.Passkeys.List(r.Context(), j.Session.Person.Subject)
+	if err != nil {
+		return err
+	}
 	detail := map[string]string{"credential": credentialHandle(authn.Credential{ID: id})}
+	i := slices.IndexFunc(passkeys, func(c passkey.Record) bool { return string(c.ID) == string(id) })
+	var no *Refusal
+	switch {
+	case i < 0:
+		no, detail["code"] = errNoSuchThing, passkey.CodeCredentialGone
+	case passkeys[i].Blocked == "" && usable(passkeys) == 1:
+		no, detail["code"] = errLastPasskey, passkey.CodeLastCredential
+	}
+	if no != nil {
+		if err := v.Record(r.Context(), "passkey_remove_refused", j, detail); err != nil {
+			return err
+		}
+		f := *no
+		f.Incident = j.Incident
+		return &f
+	}
 	// Written ahead, like an enrolment: which passkeys somebody has is never changed unseen.
 	if err := v.Record(r.Context(), "passkey_remove", j, detail); err != nil {
 		return err
 	}
 	switch err := p.Passkeys.Remove(r.Context(), j.Session.Person.Subject, id); {
 	case errors.Is(err, passkey.ErrLastCredential):
-		return &Refusal{Status: http.StatusConflict, Code: "last_passkey", Title: "That is your last passkey", Text: []string{"Add another one first; without any you could not get in."}, Link: Link{URL: Prefix + "account", Text: "Back to your account"}}
+		return errLastPasskey
 	case errors.Is(err, authn.ErrNotFound):
 		return errNoSuchThing
 	case err != nil:
@@ -122,6 +144,8 @@ func (p *Portal) removePasskey(w http.ResponseWriter, r *http.Request, v Visit, 
 	seeOther(w, Prefix+"account?removed=1")
 	return nil
 }
+
+var errLastPasskey = &Refusal{Status: http.StatusConflict, Code: "last_passkey", Title: "That is your last passkey", Text: []string{"Add another one first; without any you could not get in."}, Link: Link{URL: Prefix + "account", Text: "Back to your account"}}
 
 // removedOwn tells somebody who removed the passkey that they are signed in with.
 func (p *Portal) removedOwn(w http.ResponseWriter, r *http.Request) error {
@@ -210,7 +234,8 @@ func (p *Portal) signedOut(w http.ResponseWriter, providerURL string) {
 	p.Pages.render(w, http.StatusOK, "message", page)
 }
 
-// whoami is the JSON form of a session, for applications and scripts.
+// whoami is the JSON form of a session, for applications and scripts. A tool's script can read it on the
+// tool's host, so that it has no group there that the tool is not told.
 type whoami struct {
 	User               authn.Email `json:"user"`
 	Name               string      `json:"name,omitempty"`
@@ -242,7 +267,7 @@ func (p *Portal) whoami(w http.ResponseWriter, r *http.Request, v Visit) error {
 	}
 	now := p.Now()
 	answer := whoami{
-		User: s.Person.Email, Name: s.Person.Name, Subject: s.Person.Subject.ID, Groups: append([]string{}, s.Person.Groups...),
+		User: s.Person.Email, Name: s.Person.Name, Subject: s.Person.Subject.ID, Groups: append([]string{}, v.Told(s.Person.Groups)...),
 		Level: s.Level().String(), Session: s.ID, SessionAgeSeconds: seconds(now.Sub(s.CreatedAt)), ExpiresAt: s.ExpiresAt.UTC(),
 		IP: j.Facts.IP.Address, Country: j.Facts.IP.Country,
 	}

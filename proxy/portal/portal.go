@@ -67,6 +67,8 @@ type Visit interface {
 	Near(a, b netip.Addr) bool
 	// Locate is what is known of an address.
 	Locate(netip.Addr) policy.IP
+	// Told are those of a person's groups that the pages of this origin may know.
+	Told(groups []string) []string
 	// Browser is what is known of the browser, but for its time zone.
 	Browser() authn.Browser
 	// Record writes an identity event; it is durable when Record returns.
