@@ -95,7 +95,7 @@ func (p *Portal) signInPage(w http.ResponseWriter, r *http.Request, v Visit) err
 	p.Pages.render(w, http.StatusOK, "message", view{
 		Title: "Sign in",
 		Text:  []string{"Sign in with your company account. After that you confirm with your passkey that it is you."},
-		Link:  Link{URL: trip.page("sign-in") + "&go=1", Text: "Continue with your company account", Action: "sign-in"},
+		Link:  Link{URL: trip.page("sign-in") + "&go=1", Text: "Continue with your company account", Action: "sign-in"}, Module: "signin.js",
 	})
 	return nil
 }

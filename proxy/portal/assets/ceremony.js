@@ -5,6 +5,7 @@
 // as text, never as markup, and is a text of ours or of the server's, never an engine's.
 import { creationOptions, requestOptions, answerOf } from "./webauthn.js";
 import { Told, Refused, explain, unsupported } from "./trouble.js";
+import { onward } from "./fragment.js";
 
 const form = document.querySelector("form[data-ceremony]");
 const button = form.querySelector("button[data-action]");
@@ -218,7 +219,7 @@ async function run() {
     const done = await ceremony();
     if (!done) return;
     busy("Done. Taking you back…");
-    location.assign(done.next);
+    location.assign(onward(done.next));
   } catch (error) {
     failed(error);
   } finally {

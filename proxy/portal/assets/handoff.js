@@ -2,6 +2,8 @@
 // the tool's, by fetch where that brings the tool's cookies along, by a form elsewhere.
 // The code is never in an address. If fetch fails there is no other way by itself: what
 // the tool's own pages and workers could read is not tried.
+import { onward } from "./fragment.js";
+
 const form = document.querySelector("form[data-handoff]");
 const button = form.querySelector("button");
 const deliver = document.getElementById("deliver");
@@ -69,7 +71,7 @@ async function run(confirmed) {
       return;
     }
     if (answer.code) answer = await post(answer.code);
-    location.replace(answer.next);
+    location.replace(onward(answer.next));
   } catch (error) {
     busy("");
     button.textContent = "Try again";

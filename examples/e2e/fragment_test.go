@@ -1,0 +1,48 @@
+package e2e
+
+import "testing"
+
+// TestFragmentSurvivesTheWayIn: a link into a page of a tool ("#/wallet/77") leads there by way of
+// the hand-off, of the passkey and of the provider, and the provider is not told of it.
+func TestFragmentSurvivesTheWayIn(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	s.page("/app", "<h1>A tool of one page</h1>")
+	b := newBrowser(t, home)
+	b.enrol(s.ticket(alice.Email), alice.Sub)
+
+	arrives := func(at string) {
+		t.Helper()
+		b.until("location.href === " + quote(s.treasury+at))
+	}
+	b.open(s.treasury + "/app?a=1#/wallet/1")
+	arrives("/app?a=1#/wallet/1")
+
+	s.run("session", "revoke", "--user", alice.Email)
+	b.open("about:blank") // or only the fragment changes, and nobody is asked
+	b.open(s.treasury + "/app?a=1#/wallet/2%20x")
+	b.act("sign-in")
+	b.until(`document.querySelector('input[name="sub"]')`)
+	if at := eval[string](b, "location.hash"); at != "" {
+		t.Errorf("the provider is told %q", at)
+	}
+	b.press(`input[name="sub"][value="` + alice.Sub + `"]`)
+	b.act("continue")
+	b.act("verify")
+	arrives("/app?a=1#/wallet/2%20x")
+
+	// From another network the policy asks again: the step-up page has the fragment in its address.
+	b.from(vpnExit)
+	b.open("about:blank")
+	b.open(s.treasury + "/app#/wallet/3")
+	b.act("verify")
+	arrives("/app#/wallet/3")
+
+	// What was kept for one way in is not used for the next.
+	s.run("session", "revoke", "--user", alice.Email)
+	b.open("about:blank")
+	b.open(s.treasury + "/app?a=1")
+	b.signIn(alice.Sub)
+	b.act("verify")
+	arrives("/app?a=1")
+}

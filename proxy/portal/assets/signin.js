@@ -1,0 +1,4 @@
+// The link to the provider works without this.
+import { keep } from "./fragment.js";
+
+keep();
