@@ -177,6 +177,13 @@ type Browser struct {
 	TimeZone string `json:"time_zone,omitempty"` // IANA name, as the browser's script reports it
 	HandedAt int64  `json:"handed_at,omitempty"` // when that was, in Unix seconds
 	HandedTo string `json:"handed_to,omitempty"` // User-Agent, without versions, that a host's cookie was given to; "" on the sign-in host
+
+	// AskedFrom is where the browser was, as the tool's host saw it, when that host asked for this
+	// assertion: over IPv4, say, while the sign-in host is reached over IPv6. The same browser
+	// did both, in one hand-off. Not valid if nothing was asked there.
+	AskedFrom netip.Addr `json:"asked_from,omitzero"`
+	// Proofs is how many assertions in a row that host has asked for, this one included.
+	Proofs int `json:"proofs,omitempty"`
 }
 
 // Session is a signed-in browser on one host. The zero value is nobody.

@@ -107,6 +107,12 @@ func movedFacts(f *policy.Facts, s *authn.Session, here ipintel.Network, intel *
 	there := intel.Lookup(s.Verification.Addr)
 	f.Session.CountryChanged = differ(there.Country, here.Country, ipintel.UnknownCountry)
 	f.Session.ASNChanged = differ(there.ASN, here.ASN, 0)
+	// The proof was asked for from a second place, by the same browser: that one is no journey either.
+	if asked := s.Verification.Browser.AskedFrom; asked.IsValid() && (f.Session.CountryChanged || f.Session.ASNChanged) {
+		there = intel.Lookup(asked)
+		f.Session.CountryChanged = f.Session.CountryChanged && differ(there.Country, here.Country, ipintel.UnknownCountry)
+		f.Session.ASNChanged = f.Session.ASNChanged && differ(there.ASN, here.ASN, 0)
+	}
 }
 
 // browserFacts compares the browser with the one that the passkey was used with, of which

@@ -19,6 +19,7 @@ import (
 // browser is somebody's browser: cookies for each host, an address, and an
 // authenticator. It holds the server to what browsers insist on.
 type browser struct {
+	addrs map[string]string // by host, where it is not addr
 	*rig
 	addr    string
 	cookies map[string]map[string]string // host, name
@@ -65,7 +66,11 @@ func (b *browser) request(method, to string, body string) *http.Request {
 		target = "/" + strings.TrimPrefix(rest[i:], "/")
 	}
 	r := httptest.NewRequestWithContext(b.Context(), method, target, strings.NewReader(body))
-	r.Host, r.RemoteAddr = u.Host, net.JoinHostPort(b.addr, "4711")
+	addr := b.addr
+	if seen := b.addrs[u.Hostname()]; seen != "" {
+		addr = seen
+	}
+	r.Host, r.RemoteAddr = u.Host, net.JoinHostPort(addr, "4711")
 	if u.Scheme == "https" {
 		r.TLS = &tls.ConnectionState{ServerName: u.Hostname()}
 	}

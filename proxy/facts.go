@@ -93,7 +93,7 @@ func sessionFacts(f *policy.Facts, s *authn.Session, addr netip.Addr, now time.T
 		// Not clamped: an assertion from the future (the clock was set back) is not
 		// fresh, and only a negative age tells the policy so.
 		f.Session.VerifiedAge = now.Sub(s.Verification.At)
-		f.Session.VerifiedHere = sameNetwork(s.Verification.Addr, addr)
+		f.Session.VerifiedHere = sameNetwork(s.Verification.Addr, addr) || sameNetwork(s.Verification.Browser.AskedFrom, addr)
 	}
 }
 

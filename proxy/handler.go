@@ -235,6 +235,9 @@ func (g *Gate) stepUp(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		g.notSent(w, r, v, page, f)
 		return
 	}
+	if g.inVain(w, r, v, f) {
+		return
+	}
 	if portal.Navigation(r) && !unsafe(r) { // what is posted would come back as an empty GET
 		g.Portal.Send(w, r, &visit{g, r, v}, page, wayBack(v), v.Decision.Causes)
 		return

@@ -51,6 +51,9 @@ func (v *visit) JudgeHandoff(host string, began netip.Addr) (portal.Judgement, e
 	return v.Judge(policy.PurposeSignIn)
 }
 
+// Unanswered is how many proofs in a row did not answer what is asked for here.
+func (v *visit) Unanswered() int { return unanswered(v.verdict) }
+
 // Addr is the client's address.
 func (v *visit) Addr() netip.Addr { return v.verdict.Client }
 

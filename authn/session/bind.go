@@ -34,6 +34,8 @@ type Begun struct {
 	Addr  netip.Addr // that it was begun from
 	At    time.Time
 	Again bool // the browser did not bring its nonce back the first time
+	// Proofs is how many assertions in a row, before this hand-off, the host has asked for.
+	Proofs int
 
 	nonce string // digest
 }
@@ -45,6 +47,8 @@ type bindClaim struct {
 	Addr  netip.Addr `json:"a"`
 	At    int64      `json:"t"`
 	Again bool       `json:"r,omitempty"`
+
+	Proofs int `json:"u,omitempty"`
 }
 
 // ErrBindExpired says that a bind was ours and has become too old. The remedy is to
@@ -61,7 +65,7 @@ func (m *Manager) OpenBind(ctx context.Context, bind string) (Begun, error) {
 	if err := m.ring.openValue(ctx, bindName, bind, &c); err != nil {
 		return Begun{}, err
 	}
-	b := Begun{Host: c.Host, Addr: c.Addr, At: time.Unix(c.At, 0).UTC(), Again: c.Again, nonce: c.Nonce}
+	b := Begun{Host: c.Host, Addr: c.Addr, At: time.Unix(c.At, 0).UTC(), Again: c.Again, Proofs: c.Proofs, nonce: c.Nonce}
 	// A bind from the future was made by a clock that was set back since: it would last too long.
 	if age := m.clock.now().Sub(b.At); age >= bindLife || age < -clockSkew {
 		return Begun{}, ErrBindExpired

@@ -53,6 +53,8 @@ type codeClaim struct {
 	ReturnTo string     `json:"p"`
 	Expires  int64      `json:"e"` // in microseconds
 	Again    bool       `json:"r,omitempty"`
+	Asked    bool       `json:"q,omitempty"` // the assertion was made after the hand-off began
+	Proofs   int        `json:"u,omitempty"` // Begun.Proofs
 	Owner    string     `json:"o,omitempty"` // e-mail address of the person whose session it carries
 }
 
@@ -108,6 +110,8 @@ type Beginning struct {
 	CrossSite bool
 	// Again: the browser came back without its nonce before.
 	Again bool
+	// Proofs is how many assertions in a row this host has asked for, none of which answered.
+	Proofs int
 }
 
 // BeginHandoff gives the browser a nonce for this host and returns the bind, which the
@@ -120,7 +124,7 @@ func (m *Manager) BeginHandoff(w http.ResponseWriter, r *http.Request, b Beginni
 		rand.Read(raw[:])
 		nonce = encoding.EncodeToString(raw[:])
 	}
-	bind, err = m.ring.sealValue(bindName, bindClaim{digestOf(nonce), b.Host, b.Addr, m.clock.now().Unix(), b.Again})
+	bind, err = m.ring.sealValue(bindName, bindClaim{digestOf(nonce), b.Host, b.Addr, m.clock.now().Unix(), b.Again, b.Proofs})
 	if err != nil {
 		return "", err
 	}
@@ -188,7 +192,8 @@ func (m *Manager) Handoff(ctx context.Context, s authn.Session, begun Begun, add
 	if err != nil {
 		return "", fmt.Errorf("session: encoding a hand-off: %w", err)
 	}
-	c := codeClaim{Nonce: begun.nonce, Host: begun.Host, Began: begun.Addr, SignedIn: addr, ReturnTo: path, Expires: expires.UnixMicro(), Again: begun.Again, Owner: string(s.Person.Email)}
+	c := codeClaim{Nonce: begun.nonce, Host: begun.Host, Began: begun.Addr, SignedIn: addr, ReturnTo: path, Expires: expires.UnixMicro(), Again: begun.Again, Proofs: begun.Proofs,
+		Asked: !s.Verification.At.Before(begun.At), Owner: string(s.Person.Email)}
 	rand.Read(c.Key[:])
 	if code, err = m.ring.sealValue(codeName, c); err != nil {
 		return "", err
@@ -236,7 +241,15 @@ func (m *Manager) Redeem(w http.ResponseWriter, r *http.Request, p Presented) (s
 	if err != nil {
 		return authn.Session{}, "", err
 	}
-	h.Verification.Browser.HandedTo, h.Verification.Browser.HandedAt = p.Family, m.clock.now().Unix()
+	b := &h.Verification.Browser
+	b.HandedTo, b.HandedAt = p.Family, m.clock.now().Unix()
+	b.AskedFrom, b.Proofs = netip.Addr{}, c.Proofs
+	if c.Asked {
+		b.Proofs++
+	}
+	if c.Asked && p.Near(c.Began, p.Addr) {
+		b.AskedFrom = c.Began
+	}
 	tok := Token{Digest: digest, SessionID: rec.ID, Host: p.Host, CreatedAt: m.clock.now(), Verification: h.Verification}
 	err = m.store.PutToken(r.Context(), tok)
 	m.changed(rec.ID) // the tokens that PutToken removed; whatever err is

@@ -55,7 +55,9 @@ type Observer struct {
 	Closed   prometheus.Histogram   // from the order to cut a stream to its end
 	Limited  *prometheus.CounterVec // by endpoint
 	Stopped  *prometheus.CounterVec // ceremonies that a browser did not go through with, by phase and error
-	Shared   prometheus.Counter     // private addresses that several people came from
+	// Unanswered are the times, by route, that a person was told that proving again would not help.
+	Unanswered *prometheus.CounterVec
+	Shared     prometheus.Counter // private addresses that several people came from
 }
 
 type series struct {
@@ -77,13 +79,14 @@ func New(c Config) (*Observer, error) {
 		total: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "sallyport_request_seconds", Help: "Time to answer a request, the upstream's included.", Buckets: prometheus.DefBuckets}, []string{"route"}),
 		Closed: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "sallyport_revoke_to_close_seconds", Help: "Time between the order to cut a stream and its end.",
 			Buckets: []float64{1e-4, 1e-3, 5e-3, 1e-2, 5e-2, .1, .5, 1, 5}}),
-		Limited: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sallyport_rate_limited_total", Help: "Requests answered 429, by endpoint."}, []string{"endpoint"}),
-		Stopped: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sallyport_ceremonies_stopped_total", Help: "Passkey ceremonies that a browser reports not to have gone through with, by phase and error."}, []string{"phase", "error"}),
-		Shared:  prometheus.NewCounter(prometheus.CounterOpts{Name: "sallyport_shared_private_address_total", Help: "Times that several people came from one private address within a quarter of an hour."}),
-		known:   map[series]prometheus.Counter{},
-		totals:  map[string]prometheus.Observer{},
+		Limited:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sallyport_rate_limited_total", Help: "Requests answered 429, by endpoint."}, []string{"endpoint"}),
+		Stopped:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sallyport_ceremonies_stopped_total", Help: "Passkey ceremonies that a browser reports not to have gone through with, by phase and error."}, []string{"phase", "error"}),
+		Unanswered: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sallyport_unanswered_proofs_total", Help: "Times that a rule went on asking after two proofs, so that the person was told why, by route."}, []string{"route"}),
+		Shared:     prometheus.NewCounter(prometheus.CounterOpts{Name: "sallyport_shared_private_address_total", Help: "Times that several people came from one private address within a quarter of an hour."}),
+		known:      map[series]prometheus.Counter{},
+		totals:     map[string]prometheus.Observer{},
 	}
-	for _, collector := range []prometheus.Collector{o.requests, o.verdict, o.added, o.total, o.Closed, o.Limited, o.Stopped, o.Shared} {
+	for _, collector := range []prometheus.Collector{o.requests, o.verdict, o.added, o.total, o.Closed, o.Limited, o.Stopped, o.Shared, o.Unanswered} {
 		if err := c.Registry.Register(collector); err != nil {
 			return nil, err
 		}

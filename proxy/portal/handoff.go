@@ -382,7 +382,7 @@ func (p *Portal) send(w http.ResponseWriter, r *http.Request, v Visit, page, bac
 		return nil
 	}
 	var err error
-	j.bind, err = p.Sessions.BeginHandoff(w, r, session.Beginning{Host: hostOf(v.Origin()), Addr: v.Addr(), CrossSite: p.CrossSite(v.Origin()), Again: again})
+	j.bind, err = p.Sessions.BeginHandoff(w, r, session.Beginning{Host: hostOf(v.Origin()), Addr: v.Addr(), CrossSite: p.CrossSite(v.Origin()), Again: again, Proofs: v.Unanswered()})
 	if err != nil {
 		return err
 	}

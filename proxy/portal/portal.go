@@ -63,6 +63,8 @@ type Visit interface {
 	JudgeHandoff(host string, began netip.Addr) (Judgement, error)
 	// Addr is the client's address.
 	Addr() netip.Addr
+	// Unanswered is how many proofs in a row, the newest just now, did not answer what is asked for here.
+	Unanswered() int
 	// Near reports whether two addresses are of one network or one provider.
 	Near(a, b netip.Addr) bool
 	// Locate is what is known of an address.

@@ -32,6 +32,23 @@ func because(causes []policy.Cause) string {
 	return "We need to check that it is really you before you go on."
 }
 
+// InVain says what a person can do where a proof did not answer what a rule asks for.
+func InVain(causes []policy.Cause) string {
+	for _, c := range causes {
+		switch c {
+		case policy.CauseNetwork, policy.CauseSession:
+			return "This browser reaches the sign-in page and the tool from different networks. Use one network for both: switch a VPN off, or on for everything."
+		case policy.CauseCredential:
+			return "The tool needs another kind of passkey. Verify with another one, such as a security key."
+		case policy.CauseHistory, policy.CauseDevice:
+			return "It does not know this place, this browser or this device well enough. Use the ones you usually work with."
+		case policy.CauseTime:
+			return "The tool is not open to you at this time of day."
+		}
+	}
+	return "Your security team can see which rule it is."
+}
+
 // parseCauses reads the causes a page was sent with. They come through the
 // address bar, so anything outside the vocabulary is dropped; all a forged value
 // can do is to pick another of the sentences above.

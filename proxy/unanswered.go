@@ -1,0 +1,52 @@
+package proxy
+
+import (
+	"net/http"
+	"time"
+
+	"sallyport/authn"
+	"sallyport/policy"
+	"sallyport/proxy/portal"
+)
+
+// A question that no proof answers would be asked for ever: the person proves themselves, comes
+// back, and is sent away again. A rule may want the proof from a network that the sign-in host
+// does not see, or a passkey that the person does not have. After two proofs they are told.
+
+const (
+	justHanded = 10 * time.Second // since the session came here: browsers go on at once
+	justProven = 2 * time.Minute  // since the assertion that it came with
+	maxVain    = 2                // proofs
+)
+
+// unanswered counts the proofs in a row, the newest just now, that v is not content with.
+func unanswered(v *Verdict) int {
+	s := &v.Session
+	if v.Decision.Action != policy.StepUp || s.Level() != authn.Verified || s.Verification.Browser.HandedAt == 0 {
+		return 0
+	}
+	now := v.Facts.Time.Now
+	handed := now.Sub(time.Unix(s.Verification.Browser.HandedAt, 0))
+	if handed > justHanded || now.Sub(s.Verification.At) > justProven {
+		return 0
+	}
+	return s.Verification.Browser.Proofs
+}
+
+// inVain ends a loop: it says why another proof would not help either. It reports whether it did.
+func (g *Gate) inVain(w http.ResponseWriter, r *http.Request, v *Verdict, f portal.Refusal) bool {
+	if unanswered(v) < maxVain || !portal.Navigation(r) {
+		return false
+	}
+	g.Logger.Warn("a rule asks for a proof that this person cannot give from here", "route", v.Route.Name, "rules", v.Decision.Rules,
+		"user", v.Session.Person.Email, "incident", f.Incident, "proven_from", v.Session.Verification.Addr, "asked_from", v.Client)
+	if g.Observe != nil {
+		g.Observe.Unanswered.WithLabelValues(v.Route.Name).Inc()
+	}
+	f.Status, f.Code, f.Title, f.StepUp = http.StatusForbidden, "proof_does_not_answer", "Proving it again would not help", false
+	f.Text = []string{"You have proved twice that it is you, and both were accepted. A rule of your company asks for something else as well:", portal.InVain(v.Decision.Causes)}
+	f.Steps = []string{"Try that, then open the tool again.", "If it goes on, tell your security team, and give them the reference below."}
+	f.Link = portal.Link{URL: wayBack(v), Text: "Open the tool again"}
+	g.Pages.Refuse(w, r, f)
+	return true
+}
