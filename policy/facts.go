@@ -172,7 +172,7 @@ type Seen struct {
 
 // Travel is the way from where this person was let through last, in the last 48 hours, to here.
 type Travel struct {
-	// Known is false unless both places have coordinates, and neither is an address that stands for many places (relay, VPN, proxy, Tor, hosting, satellite).
+	// Known is false unless both places have coordinates, and neither is an address at which its people are not: what is called relay, VPN, proxy, Tor or hosting, mobile carriers, satellite, internal addresses and configured offices.
 	Known bool `cel:"known" json:"known,omitempty"`
 	// DistanceKM is the great-circle distance in kilometres, less the radii within which the two places are known (100 km where a source does not say). Less than 50 km is none.
 	DistanceKM float64 `cel:"distance_km" json:"distance_km,omitempty"`
@@ -210,7 +210,7 @@ type Activity struct {
 type Browser struct {
 	// TimezoneKnown is false when the browser named no time zone, or that of the address is not known.
 	TimezoneKnown bool `cel:"timezone_known" json:"timezone_known,omitempty"`
-	// TimezoneOffsetDiff is how far the browser's clock offset from UTC is, now, from that of the address's time zone, or of the nearest of its country's zones.
+	// TimezoneOffsetDiff is how far the browser's clock offset from UTC is, now, from that of the address's time zone, or of the nearest of its country's zones (of a mobile carrier always that; of satellite none).
 	TimezoneOffsetDiff time.Duration `cel:"timezone_offset_diff" json:"timezone_offset_diff,omitempty"`
 }
 

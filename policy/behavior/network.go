@@ -107,7 +107,21 @@ func (n *networks) hash(kind byte, a netip.Addr, bits int) uint64 {
 	return max(binary.BigEndian.Uint64(sum[:8])&^(1<<63), 1) // a positive bigint, and not "none"
 }
 
-// travels reports whether a journey can begin or end there.
+// travels reports whether a journey can begin or end there: whether the address is where the person is. A
+// carrier's exit is in another city, a satellite's on another continent, and an office's may be
+// that of its VPN.
 func (n *networks) travels(p *Place) bool {
-	return !p.Flagged && !p.Private && !n.satellite[p.ASN]
+	return !p.Flagged && !p.Private && !n.shared[p.ASN] && !n.office(p.Addr) && !n.office(n.translators.Client(p.Addr))
+}
+
+// clock is the place whose time a person has who is there: of a carrier's exit the country is known and not the
+// city, of a satellite's neither.
+func (n *networks) clock(p Place) Place {
+	switch {
+	case n.satellite[p.ASN]:
+		p.TimeZone, p.Country = "", ""
+	case n.shared[p.ASN]:
+		p.TimeZone = ""
+	}
+	return p
 }

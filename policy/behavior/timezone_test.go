@@ -156,3 +156,31 @@ func TestTimeZoneOfAStranger(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// Where an address is not where the person is, nor is the time there theirs.
+func TestClocksOfCarriers(t *testing.T) {
+	newYork := func(asn uint32) func(*Visit) {
+		return func(v *Visit) {
+			at("203.0.113.9", "US", asn)(v)
+			v.Place.TimeZone, v.Zone = "America/Los_Angeles", "America/New_York"
+		}
+	}
+	for name, tt := range map[string]struct {
+		visit Visit
+		known bool
+		diff  time.Duration
+	}{
+		"a line":              {home(0, newYork(64500)), true, 3 * time.Hour},
+		"a carrier":           {home(0, newYork(21928)), true, 0},
+		"a carrier elsewhere": {home(0, newYork(21928), func(v *Visit) { v.Zone = "Asia/Tokyo" }), true, 13 * time.Hour},
+		"a satellite":         {home(0, newYork(14593)), false, 0},
+		"a ship":              {home(0, newYork(64510)), false, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr := newTracker(t, func(c *Config) { c.SatelliteASNs = []uint32{64510} })
+			if got := tr.Assess(tt.visit).Browser; got != (policy.Browser{TimezoneKnown: tt.known, TimezoneOffsetDiff: tt.diff}) {
+				t.Errorf("%+v, want %v %v", got, tt.known, tt.diff)
+			}
+		})
+	}
+}

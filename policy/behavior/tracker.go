@@ -141,7 +141,7 @@ func (t *Tracker) Assess(v Visit) Assessment {
 	session := t.people.text(v.Session)
 	a := Assessment{Concurrent: concurrent(nil, session, 0)}
 	if v.Zone != "" {
-		a.Browser = t.clocks.at(v.At).browser(v.Zone, v.Place)
+		a.Browser = t.clocks.at(v.At).browser(v.Zone, t.nets.clock(v.Place))
 	}
 	if !t.Known() {
 		return a
@@ -241,6 +241,9 @@ func (t *Tracker) row(s *Sighting, a netip.Addr) uint64 {
 // remember takes a sighting up, and reports whether a row like it was not queued in these
 // five minutes. row is 0 for one that comes from the store.
 func (t *Tracker) remember(s *Sighting, now moment, row uint64) (fresh bool) {
+	if t.nets.shared[s.ASN] { // a row of before the network was known for what it is
+		s.Point = Point{}
+	}
 	me, device, at := t.people.ref(s.Subject), t.people.text(s.Device), momentOf(s.At)
 	part := t.people.part(me)
 	part.Lock()

@@ -3,6 +3,7 @@ package behavior
 import (
 	"math"
 	"math/rand/v2"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -118,25 +119,67 @@ func TestWhereJourneysBegin(t *testing.T) {
 		before, now Visit
 		known       bool
 	}{
-		"a home":             {home(time.Hour), far, true},
-		"from a VPN":         {home(time.Hour, flagged), far, false},
-		"to a VPN":           {home(time.Hour), home(0, in(singapore), flagged), false},
-		"from Starlink":      {home(time.Hour, satellite(14593)), far, false},
-		"to a ship":          {home(time.Hour), home(0, in(singapore), satellite(5377)), false},
-		"from a configured":  {home(time.Hour, satellite(64510)), far, false},
-		"a private network":  {home(time.Hour), home(0, in(singapore), private), false},
-		"a mobile carrier":   {home(time.Hour, satellite(21928)), far, true},
-		"somebody else":      {home(time.Hour, who("bob")), far, false},
-		"nobody":             {home(time.Hour), home(0, in(singapore), func(v *Visit) { v.Subject.Issuer, v.Subject.ID = "", "" }), false},
-		"a longer time away": {home(72 * time.Hour), far, false},
+		"a home":                      {home(time.Hour), far, true},
+		"from a VPN":                  {home(time.Hour, flagged), far, false},
+		"to a VPN":                    {home(time.Hour), home(0, in(singapore), flagged), false},
+		"from Starlink":               {home(time.Hour, satellite(14593)), far, false},
+		"to a ship":                   {home(time.Hour), home(0, in(singapore), satellite(5377)), false},
+		"from a configured":           {home(time.Hour, satellite(64510)), far, false},
+		"a private network":           {home(time.Hour), home(0, in(singapore), private), false},
+		"from a mobile carrier":       {home(time.Hour, satellite(21928)), far, false},
+		"to a mobile carrier":         {home(time.Hour), home(0, in(singapore), satellite(21928)), false},
+		"from a configured carrier":   {home(time.Hour, satellite(64511)), far, false},
+		"to a configured carrier":     {home(time.Hour), home(0, in(singapore), satellite(64511)), false},
+		"to a configured satellite":   {home(time.Hour), home(0, in(singapore), satellite(64510)), false},
+		"from a VPN to a carrier":     {home(time.Hour, flagged), home(0, in(singapore), satellite(21928)), false},
+		"from an office":              {home(time.Hour, at("203.0.113.9", "DE", 64500)), far, false},
+		"to an office":                {home(time.Hour), home(0, at("203.0.113.9", "SG", 64500), in(singapore)), false},
+		"to an office through NAT64":  {home(time.Hour), home(0, at("64:ff9b::203.0.113.9", "SG", 64500), in(singapore)), false},
+		"to an office of IPv6":        {home(time.Hour), home(0, at("2001:db8:40::1", "SG", 64500), in(singapore)), false},
+		"beside an office":            {home(time.Hour), home(0, at("203.0.113.19", "SG", 64500), in(singapore)), true},
+		"a network that is not known": {home(time.Hour, satellite(0)), far, true},
+		"somebody else":               {home(time.Hour, who("bob")), far, false},
+		"nobody":                      {home(time.Hour), home(0, in(singapore), func(v *Visit) { v.Subject.Issuer, v.Subject.ID = "", "" }), false},
+		"a longer time away":          {home(72 * time.Hour), far, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			tr := newTracker(t, func(c *Config) { c.SatelliteASNs = []uint32{64510} })
+			tr := newTracker(t, func(c *Config) {
+				c.SatelliteASNs, c.MobileASNs = []uint32{64510}, []uint32{64511}
+				c.Offices = []netip.Prefix{netip.MustParsePrefix("203.0.113.0/28"), netip.MustParsePrefix("2001:db8:40::/48")}
+			})
 			allow(tr, c.before)
 			if got := tr.Assess(c.now).Travel; got.Known != c.known {
 				t.Errorf("%+v", got)
 			}
 		})
+	}
+}
+
+// The laptop at home, and the phone beside it, whose carrier lets it out 1,100 km away: nobody travels.
+func TestPhoneBesideTheLaptop(t *testing.T) {
+	phone := func(v *Visit) { at("203.0.113.77", "DE", 21928)(v); in(east(1100, 20))(v); device("phone")(v) }
+	tr := newTracker(t)
+	allow(tr, home(time.Hour))
+	for i, v := range []Visit{home(10*time.Minute, phone), home(9 * time.Minute), home(time.Minute, phone), home(0)} {
+		if got := tr.Assess(v).Travel; got.SpeedKMH != 0 || got.DistanceKM != 0 {
+			t.Errorf("visit %d: %+v", i, got)
+		}
+		allow(tr, v)
+	}
+	// What the laptop does in between counts from where the laptop was.
+	if got := tr.Assess(home(-time.Minute, in(singapore))).Travel; !got.Known || got.SpeedKMH < 9000 {
+		t.Errorf("the phone hid a journey: %+v", got)
+	}
+}
+
+// A store has stops of before a carrier was known for one.
+func TestStopsOfBeforeACarrierWasKnown(t *testing.T) {
+	tr := newTracker(t)
+	allow(tr, home(2*time.Hour))
+	tr.remember(&Sighting{Subject: somebody("alice"), First: noon.Add(-time.Hour), At: noon.Add(-time.Hour), ASN: 21928, Country: "DE", Point: east(1100, 20), Allowed: true},
+		momentOf(noon), 0)
+	if got := tr.Assess(home(0)).Travel; !got.Known || got.SpeedKMH != 0 {
+		t.Errorf("%+v", got)
 	}
 }
 
