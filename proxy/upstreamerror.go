@@ -24,6 +24,9 @@ func UpstreamError(pages *portal.Pages) func(http.ResponseWriter, *http.Request,
 		if !ok {
 			text = [3]string{"upstream_error", http.StatusText(status), "The request could not be passed on."}
 		}
+		if status == http.StatusBadGateway && upstream.HungUp(err) {
+			text[1], text[2] = "The tool closed the connection", "You are signed in and allowed, but the tool behind this address closed the connection without an answer."
+		}
 		if errors.Is(err, upstream.ErrHeadersRefused) {
 			text = [3]string{"upstream_headers", "The tool could not take the request's headers", "You are signed in and allowed, but your groups and the cookies of this tool together are more than the tool accepts."}
 		}

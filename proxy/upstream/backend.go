@@ -2,11 +2,14 @@ package upstream
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -68,8 +71,8 @@ type failure struct {
 	at  time.Time
 }
 
-func newBackend(e endpoint, key backendKey, tls *tlsSource, now func() time.Time) *backend {
-	b := &backend{endpoint: e, key: key, name: e.url.String(), now: now, tls: tls}
+func newBackend(e endpoint, key backendKey, source *tlsSource, now func() time.Time) *backend {
+	b := &backend{endpoint: e, key: key, name: e.url.String(), now: now, tls: source}
 	b.dial = b.dialer()
 	b.h = b.newTransport(false)
 	if e.scheme == "https" {
@@ -100,6 +103,50 @@ type countedConn struct {
 	net.Conn
 	open   *atomic.Int64
 	closed atomic.Bool
+
+	patient atomic.Bool // see patient
+	begun   atomic.Bool // something of the request was written
+}
+
+// patient has conn outlast an upstream that hangs up in the middle of a request. net/http gives
+// an exchange up with the first write that fails, although the answer, a 413 to an upload, has
+// often arrived by then. What is written to a connection that the peer has reset is dropped
+// instead: its reader gets the answer, or the end, and that is what counts. The first write of a
+// request fails as ever, because it proves that nothing was sent.
+func patient(conn net.Conn, err error) (net.Conn, error) {
+	if c, ok := conn.(*countedConn); ok {
+		c.patient.Store(true)
+	}
+	return conn, err
+}
+
+// begins notes that the next write on a connection is the first of a request.
+var begins = &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) {
+	conn := i.Conn
+	if t, ok := conn.(*tls.Conn); ok {
+		conn = t.NetConn()
+	}
+	if c, ok := conn.(*countedConn); ok {
+		c.begun.Store(false)
+	}
+}}
+
+func (c *countedConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	switch {
+	case err == nil:
+		if !c.begun.Load() {
+			c.begun.Store(true)
+		}
+	case hungUp(err) && c.patient.Load() && (n > 0 || c.begun.Load()):
+		return len(p), nil
+	}
+	return n, err
+}
+
+// hungUp reports whether a write failed because the peer has closed the connection.
+func hungUp(err error) bool {
+	return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
 }
 
 func (c *countedConn) Close() error {

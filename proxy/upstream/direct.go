@@ -195,6 +195,9 @@ func (e errStale) Unwrap() error { return e.error }
 // converse writes the request and reads the head of the answer.
 func (c *call) converse(conn *directConn) (*http.Response, error) {
 	if err := c.write(conn); err != nil {
+		if res := c.early(conn, err); res != nil {
+			return res, nil
+		}
 		return nil, err
 	}
 	for interim := 0; ; interim++ {
@@ -215,6 +218,20 @@ func (c *call) converse(conn *directConn) (*http.Response, error) {
 			c.interim(res)
 		}
 	}
+}
+
+// early is the answer of an upstream that hung up in the middle of the request, and said before
+// why: a 413, a 401. It is nil if there is none. What came before a byte was sent answers nothing.
+func (c *call) early(conn *directConn, failed error) *http.Response {
+	if c.sent.n == 0 || !hungUp(failed) {
+		return nil
+	}
+	res, err := conn.receive(c.r)
+	if err != nil || res.StatusCode < 200 {
+		return nil
+	}
+	res.Close = true
+	return res
 }
 
 // maxInterim is how many 1xx answers one request may get.

@@ -135,7 +135,7 @@ func (s *tlsSource) config(now time.Time, log *slog.Logger) *tls.Config {
 
 // dialTLS connects and shakes hands. What fails here has sent no request.
 func (b *backend) dialTLS(ctx context.Context, protocols []string) (net.Conn, error) {
-	conn, err := b.dial(ctx)
+	conn, err := patient(b.dial(ctx))
 	if err != nil {
 		return nil, err
 	}

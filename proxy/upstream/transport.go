@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"slices"
 	"sync"
 	"time"
@@ -25,7 +26,7 @@ func (b *backend) newTransport(upgrades bool) *http.Transport {
 	t := &http.Transport{
 		// Proxy stays nil: an HTTP_PROXY in the environment must not reroute
 		// requests that carry identities.
-		DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return b.dial(ctx) },
+		DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return patient(b.dial(ctx)) },
 		MaxIdleConnsPerHost:    maxIdle,
 		IdleConnTimeout:        idleTimeout,
 		ResponseHeaderTimeout:  b.key.responseHeader,
@@ -59,6 +60,7 @@ func (b *backend) newTransport(upgrades bool) *http.Transport {
 
 // roundTrip sends out to b through net/http.
 func (b *backend) roundTrip(out *http.Request) (*http.Response, error) {
+	out = out.WithContext(httptrace.WithClientTrace(out.Context(), begins))
 	if b.h1 != nil && len(out.Header["Upgrade"]) > 0 {
 		return b.h1.RoundTrip(out)
 	}
