@@ -134,7 +134,7 @@ func TestSignInsUnderWayAreFew(t *testing.T) {
 			flows++
 		}
 	}
-	if flows == 0 || flows > 6 {
+	if flows == 0 || flows > 16 {
 		t.Errorf("%d cookies of sign-ins: %v", flows, b.cookies)
 	}
 	if a := b.get(b.provider(last, "alice")); a.StatusCode != 302 || b.session(login) == "" {

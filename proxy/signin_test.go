@@ -152,6 +152,38 @@ func TestNextSignInAfterSignOutAsksWho(t *testing.T) {
 	}
 }
 
+// The back button leads to the provider's answer once more; so does a bookmark of it. Who is
+// signed in goes on, and nothing is recorded as failed.
+func TestBackToTheCallbackWhileSignedIn(t *testing.T) {
+	g := newRig(t)
+	b := g.browser(home)
+	b.key = g.enrolledKey("carol")
+	back := b.provider(b.toProvider(treasury+"/"), "carol")
+	page := b.follow(back)
+	for _, c := range [][2]string{{"before the passkey", "step-up"}, {"after it", "account"}} {
+		name, level := c[0], c[1]
+		if name == "after it" {
+			b.pressAndGo(page)
+		}
+		for _, to := range []string{back, login + "/.sallyport/callback", login + "/.sallyport/callback?state=made-up&code=x", login + "/.sallyport/callback?error=access_denied&state=x"} {
+			g.ledger.reset()
+			if a := b.get(to); a.StatusCode != 302 || !strings.HasPrefix(a.location(), login+"/.sallyport/sign-in?") && !strings.HasPrefix(a.location(), "/.sallyport/sign-in?") {
+				t.Errorf("%s, %s: %d %q", name, to, a.StatusCode, a.location())
+			}
+			if a := b.follow(to); a.StatusCode != 200 || !strings.Contains(a.at, level) {
+				t.Errorf("%s, %s: ends at %s with %d", name, to, a.at, a.StatusCode)
+			}
+			if got := g.ledger.events(); slices.Contains(got, "sign_in_failed") {
+				t.Errorf("%s, %s: events %q", name, to, got)
+			}
+		}
+	}
+	// Without a session it is a failure, as before.
+	if a := g.browser(home).get(back); a.StatusCode != 403 {
+		t.Errorf("a stranger: %d", a.StatusCode)
+	}
+}
+
 // What is odd about a provider's answer is in the record of the sign-in.
 func TestSignInRecordHasTheProvidersQuirks(t *testing.T) {
 	g := newRig(t)
@@ -278,8 +310,14 @@ func TestAttackStateIsBoundAndSpent(t *testing.T) {
 	if a := victim.get(callback); a.StatusCode != 302 || victim.session(login) == "" {
 		t.Fatalf("%d %s", a.StatusCode, a.body)
 	}
-	if a := victim.get(callback); a.StatusCode != 403 {
-		t.Errorf("a second time: %d", a.StatusCode)
+	before := victim.session(login)
+	if a := victim.get(callback); a.StatusCode != 302 || !strings.Contains(a.location(), "/.sallyport/sign-in?") || victim.session(login) != before {
+		t.Errorf("a second time: %d %q", a.StatusCode, a.location())
+	}
+	thief := g.browser(home)
+	thief.cookies["login.example.test"] = map[string]string{}
+	if a := thief.get(callback); a.StatusCode != 403 || thief.session(login) != "" {
+		t.Errorf("a second time, by another browser: %d", a.StatusCode)
 	}
 	// Two at once: one session.
 	b := g.browser(home)

@@ -96,7 +96,7 @@ func (p *Portal) flowCookieName(state string) string {
 
 // maxFlows is how many sign-ins a browser may have under way, in as many tabs. Without a bound their cookies, each of which lasts for
 // FlowLifetime, grow beyond what a request header may have, and every page of this host is a 431.
-const maxFlows = 6
+const maxFlows = 16
 
 // boundFlows deletes the cookies of the oldest sign-ins, so that there is room for one more. Browsers send cookies of one
 // path in the order in which they were made (RFC 6265 section 5.4).

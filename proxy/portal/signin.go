@@ -149,6 +149,12 @@ func (p *Portal) callback(w http.ResponseWriter, r *http.Request, v Visit) error
 		return err
 	}
 	q := r.URL.Query()
+	if !p.Begun(r) && j.Session.Level() != authn.None && Navigation(r) {
+		// The back button, a bookmark, a tab whose sign-in another one did: nothing failed. What the
+		// address says is not looked at, so that it decides nothing either.
+		redirect(w, journey{to: returnTo{p.origin, Prefix + "account"}}.page("sign-in"))
+		return nil
+	}
 	if !p.Begun(r) {
 		return p.notBegun(r, v, j, q.Get("state") == "")
 	}
