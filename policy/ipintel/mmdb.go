@@ -67,8 +67,9 @@ func openDatabase(c content, now time.Time) (l *loaded, err error) {
 		return nil, err
 	}
 	if len(c.data) >= offHeapFrom {
-		if k, err = offHeap(c.data, r); err == nil {
-			d.read = k.read
+		// What fails leaves k as it is: it says what the database provides.
+		if mapped, err := offHeap(c.data, r); err == nil {
+			d.read = mapped.read
 		}
 	}
 	l = &loaded{kind: r.Metadata.DatabaseType, built: built, networks: networks, covers: covers, countries: countries, provides: k.provides, ask: d.ask}

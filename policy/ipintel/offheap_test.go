@@ -78,6 +78,9 @@ func TestRoomForACopy(t *testing.T) {
 		if rec, _, err := l.ask(addr("192.0.2.1")); err != nil || rec.country != "KP" {
 			t.Errorf("%s: %+v, %v", name, rec, err)
 		}
+		if !l.provides.country || l.in == ([families]provides{}) {
+			t.Errorf("%s: the database provides %+v, for %+v", name, l.provides, l.in)
+		}
 		clear(data)
 		if rec, _, _ := l.ask(addr("192.0.2.1")); (rec.country == "KP") != c.copied {
 			t.Errorf("%s: %+v without the heap's", name, rec)
