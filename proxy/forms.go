@@ -5,15 +5,17 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 	"unicode/utf8"
 
 	"sallyport/authn"
 	"sallyport/policy"
+	"sallyport/policy/ipv4in6"
 	"sallyport/proxy/portal"
 	"sallyport/proxy/upstream"
 )
@@ -47,23 +49,50 @@ var (
 	errFormRoom    = errors.New("too many forms are held")
 )
 
-// formRoom is how many bytes of forms are held at once. Strangers can post them.
-type formRoom struct{ held atomic.Int64 }
+// formRoom is how many bytes of forms are held at once. Strangers can post them, on many connections and a
+// byte at a time: one network has a share of it, so that the providers' answers of everyone else still pass.
+type formRoom struct {
+	mu   sync.Mutex
+	held int64
+	by   map[netip.Prefix]int64 // no entry: nothing
+}
 
-const formRoomMost = 24 << 20
+const (
+	formRoomMost  = 24 << 20
+	formRoomShare = formRoomMost / 8
+)
 
-func (m *formRoom) take(n int64) bool {
-	if m.held.Add(n) > formRoomMost {
-		m.held.Add(-n)
+// take reserves n bytes for a network, or, if n is negative, gives them back.
+func (m *formRoom) take(network netip.Prefix, n int64) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := m.by[network] + n
+	switch {
+	case n > 0 && (m.held+n > formRoomMost || now > formRoomShare):
 		return false
+	case now == 0:
+		delete(m.by, network)
+	case m.by == nil:
+		m.by = map[netip.Prefix]int64{network: now}
+	default:
+		m.by[network] = now
 	}
+	m.held += n
 	return true
 }
 
+// formNetwork is what has a share of the room: an IPv4 address, or an IPv6 /48, of which one customer may have every /64.
+func formNetwork(client netip.Addr) netip.Prefix {
+	client = ipv4in6.Client(client)
+	p, _ := client.Prefix(min(client.BitLen(), 48)) // an error is the zero Prefix: these are one
+	return p
+}
+
 // read reads a form of at most so many bytes. What it holds is given back by done, which is never nil.
-func (m *formRoom) read(r *http.Request, most int64) (fields []portal.Field, done func(), err error) {
+func (m *formRoom) read(r *http.Request, client netip.Addr, most int64) (fields []portal.Field, done func(), err error) {
 	var taken int64
-	done = func() { m.held.Add(-taken) }
+	network := formNetwork(client)
+	done = func() { m.take(network, -taken) }
 	if r.ContentLength > most {
 		return nil, done, errFormLarge
 	}
@@ -75,7 +104,7 @@ func (m *formRoom) read(r *http.Request, most int64) (fields []portal.Field, don
 	var body []byte
 	piece := make([]byte, 4<<10)
 	for {
-		if !m.take(int64(len(piece))) {
+		if !m.take(network, int64(len(piece))) {
 			return nil, done, errFormRoom
 		}
 		taken += int64(len(piece))
@@ -91,7 +120,7 @@ func (m *formRoom) read(r *http.Request, most int64) (fields []portal.Field, don
 			return nil, done, errBody
 		}
 		if int64(len(body))+int64(len(piece)) <= taken { // it came in small pieces
-			m.held.Add(-int64(len(piece)))
+			m.take(network, -int64(len(piece)))
 			taken -= int64(len(piece))
 		}
 	}
@@ -189,7 +218,7 @@ func fetchMetadata(r *http.Request) bool {
 func (g *Gate) passOn(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	v.Decision = policy.Decision{Action: policy.StepUp, Rules: []string{"baseline.cross-origin"}}
 	v.shadow = shadowed{} // the policies were not what decided
-	fields, done, err := g.forms.read(r, passOnMost)
+	fields, done, err := g.forms.read(r, v.Client, passOnMost)
 	defer done()
 	f := portal.Refusal{Title: "That form could not be passed on", Link: portal.Link{URL: rootOf(v), Text: "Open the tool"}}
 	switch {
@@ -230,7 +259,7 @@ func (g *Gate) notSent(w http.ResponseWriter, r *http.Request, v *Verdict, page 
 		if slices.Contains(v.snapshot.Options[v.Route.Name].CrossSitePosts, v.Target.Path) {
 			most = passOnMost
 		}
-		fields, done, err := g.forms.read(r, most)
+		fields, done, err := g.forms.read(r, v.Client, most)
 		defer done()
 		if err == nil {
 			f.Text = []string{"We need to check first that it is you. What you filled in is kept on this page until you close it."}
