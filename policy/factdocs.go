@@ -70,7 +70,7 @@ var factDocs = map[string]string{
 	"device":                        "Device is the browser, recognised by a signed cookie that lasts a year.",
 	"device.known":                  "is false without such a cookie, or when the history cannot be read.",
 	"device.people_30d":             "is how many people were let through on this device in 30 days, this person included.",
-	"activity":                      "Activity is when this person was at work: what they did themselves (navigations), not what a page does by itself.",
+	"activity":                      "Activity is when this person was at work: what they did themselves (navigations, with a session that a passkey was used in), not what a page does by itself.",
 	"activity.known":                "is false when the history cannot be read (or nobody is signed in).",
 	"activity.active_hours_24h":     "is how many of the last 24 hours, counted back from now, had activity in them.",
 	"activity.longest_break_48h":    "is the longest time without activity in the last 48 hours, to 5 minutes.",

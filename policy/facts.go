@@ -196,7 +196,7 @@ type Device struct {
 	People30d int64 `cel:"people_30d" json:"people_30d,omitempty"`
 }
 
-// Activity is when this person was at work: what they did themselves (navigations), not what a page does by itself.
+// Activity is when this person was at work: what they did themselves (navigations, with a session that a passkey was used in), not what a page does by itself.
 type Activity struct {
 	// Known is false when the history cannot be read (or nobody is signed in).
 	Known bool `cel:"known" json:"known,omitempty"`

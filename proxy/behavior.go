@@ -185,7 +185,9 @@ func (g *Gate) note(r *http.Request, v *Verdict, action policy.Action) {
 		return
 	}
 	now := v.Facts.Time.Now
-	if human(r) && pass(&m.active, now) {
+	// Who has the password alone does nothing as the person: they could make them look busy day and night, which
+	// rules take for several people with one account.
+	if v.Session.Level() == authn.Verified && human(r) && pass(&m.active, now) {
 		g.Behavior.Active(m.visit.Subject, now)
 	}
 	if action == policy.Allow && v.Route == nil {

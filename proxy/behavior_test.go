@@ -482,3 +482,41 @@ func TestCheckRemembersNobody(t *testing.T) {
 		t.Errorf("asked %d, told %+v, active %v", len(asked), told, active)
 	}
 }
+
+// A thief with the person's password opens our pages day and night. The person must not look like several people who
+// share an account, and be blocked for that.
+func TestAttackPasswordAloneMakesNobodyBusy(t *testing.T) {
+	g, w := behaving(t, newPlace)
+	b := g.enrolled("alice", home)
+	w.take()
+	thief := g.browser(vpn)
+	if a := thief.signIn(login+"/.sallyport/sign-in", "alice"); a.StatusCode != 200 {
+		t.Fatal(a.StatusCode, a.body)
+	}
+	for range 12 {
+		g.clock.Add(2 * time.Minute)
+		thief.click(login + "/.sallyport/step-up")
+	}
+	if _, told, active := w.take(); len(active) != 0 || len(told) == 0 {
+		t.Errorf("active %v, told %d", active, len(told))
+	}
+	if a := b.click(treasury + "/"); a.StatusCode != 200 {
+		t.Errorf("%d %q", a.StatusCode, a.location())
+	}
+	if _, _, active := w.take(); len(active) != 1 {
+		t.Errorf("the person themselves: %v", active)
+	}
+}
+
+// click opens a page as a person does who presses a link.
+func (b *browser) click(to string) answer {
+	b.Helper()
+	r := b.request("GET", to, "")
+	r.Header.Set("Accept", "text/html")
+	r.Header.Set("Sec-Fetch-Mode", "navigate")
+	r.Header.Set("Sec-Fetch-Dest", "document")
+	r.Header.Set("Sec-Fetch-Site", "none")
+	r.Header.Set("Sec-Fetch-User", "?1")
+	r.Header.Set("User-Agent", b.agent)
+	return b.do(r)
+}
