@@ -83,3 +83,28 @@ func TestAttackRouteSpelledPastItsAllow(t *testing.T) {
 		t.Errorf("a tool that tells them apart: %s", got)
 	}
 }
+
+// What only has a suffix more passes on both routes, or not at all: pages that may use the tool of the host's root
+// may not read the one of a folder by another spelling.
+func TestAttackForeignPageByTheSpellingOfAnotherRoute(t *testing.T) {
+	g := neighbours(t)
+	const tool = "http://10.0.0.1:3000"
+	routes, err := upstream.NewTable([]upstream.RouteConfig{
+		{Name: "treasury", From: treasury, To: []string{tool}, AllowedOrigins: []string{partner}},
+		{Name: "desk", From: treasury + "/keys", To: []string{tool}},
+	})
+	g.must(err)
+	g.gate.Update(func(s proxy.Snapshot) proxy.Snapshot { s.Routes = routes; return s })
+	for path, status := range map[string]int{"/": 200, "/app.json": 200, "/keys": 403, "/keys.json": 403} {
+		r := sent{"GET", treasury + path, "same-site/cors/empty", partner, nil}.by(g, "alice")
+		if a := g.browser(home).do(r); a.StatusCode != status {
+			t.Errorf("%s: %d %s", path, a.StatusCode, a.body)
+		}
+	}
+	for _, path := range []string{"/keys", "/keys.json"} {
+		r := sent{"GET", treasury + path, "same-origin/cors/empty", "", nil}.by(g, "alice")
+		if a := g.browser(home).do(r); a.StatusCode != 200 {
+			t.Errorf("the tool's own page, %s: %d %s", path, a.StatusCode, a.body)
+		}
+	}
+}

@@ -227,8 +227,8 @@ func (g *Gate) Check(r *http.Request, v *Verdict) error {
 	}
 	v.Route = route
 	if other, how := v.snapshot.Routes.Folded(v.Target, route); other != nil {
-		if err := g.judgeFolded(r, v, other, how); err != nil || v.Decision.Action != policy.Allow {
-			return err
+		if err := g.judgeFolded(r, v, other, how); err != nil || v.Decision.Action != policy.Allow || v.foreign != "" {
+			return err // pages that may use the one route need not be those that may use the other
 		}
 		v.Route = route
 	}
