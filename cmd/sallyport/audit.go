@@ -160,15 +160,37 @@ func hasAudit(file string) bool {
 	return !errors.Is(err, fs.ErrNotExist) // any other error is for who reads it to tell
 }
 
+const shownPath = 200 // letters of a path on a line for people; --json has all that the log has
+
+// cut is the beginning of a text, and says when there is more.
+func cut(s string, n int) string {
+	if r := []rune(s); len(r) > n {
+		return string(r[:n]) + "…"
+	}
+	return s
+}
+
+// outcome is what came of it. A ceremony that failed has the verdict of the policy in its
+// record, and a reader who looks for refusals must not find "allow" beside it.
+func outcome(r audit.Record) string {
+	if r.Action == "allow" && (strings.HasSuffix(r.Event, "_failed") || strings.HasSuffix(r.Event, "_refused")) {
+		return "refused"
+	}
+	return r.Action
+}
+
 // printRecord is one record on one line, for people.
 func printRecord(w io.Writer, r audit.Record) {
 	who := r.User
 	if who == "" {
 		who = "-"
 	}
-	fmt.Fprintf(w, "%s  %-8s  %-16s  %s  %s %s", r.Time.Local().Format(time.DateTime), plain(r.Action), plain(r.Event), plain(who), plain(r.IP), plain(r.Country))
+	fmt.Fprintf(w, "%s  %-8s  %-16s  %s  %s %s", r.Time.Local().Format(time.DateTime), plain(outcome(r)), plain(r.Event), plain(who), plain(r.IP), plain(r.Country))
 	if r.Route != "" {
 		fmt.Fprintf(w, "  %s", plain(r.Route))
+		if r.Method != "" { // what was done; of reads, the first of the run
+			fmt.Fprintf(w, "  %s %s", plain(r.Method), strconv.Quote(cut(plain(r.Path), shownPath)))
+		}
 	}
 	if len(r.Rules) > 0 {
 		fmt.Fprintf(w, "  rules: %s", plain(strings.Join(r.Rules, ",")))
