@@ -100,9 +100,11 @@ func applyPolicy(ctx context.Context, g *globals, std stdio, r sqlstore.PolicyRe
 		if err != nil {
 			return err
 		}
-		io.WriteString(std.out, answer.Report.Text())
+		if r := answer.Report; state != sqlstore.RequestRefused || r.Sessions+r.Decisions > 0 { // else it was refused before anything was judged
+			io.WriteString(std.out, r.Text())
+		}
 		if state == sqlstore.RequestRefused {
-			fmt.Fprintln(std.err, "Refused; what ran goes on.", plain(answer.Error))
+			fmt.Fprintln(std.err, "Refused; what ran goes on.", plainLines(answer.Error))
 			return errNo
 		}
 		if err := file.commit(); err != nil {

@@ -48,6 +48,15 @@ func plain(s string) string {
 	}, s)
 }
 
+// plainLines is plain for a diagnosis of our own, which has several lines.
+func plainLines(s string) string {
+	lines := strings.Split(s, "\n")
+	for i := range lines {
+		lines[i] = plain(lines[i])
+	}
+	return strings.Join(lines, "\n")
+}
+
 // printJSON prints one value for people who read JSON.
 func printJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
