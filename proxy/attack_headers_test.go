@@ -156,12 +156,22 @@ func TestAttackUnresolvableAddress(t *testing.T) {
 			}
 		}
 	}
+	// The operator reads it in the log; the person is not sent after a VPN of theirs.
+	r := g.browser("10.0.0.1").request("GET", treasury+"/", "")
+	r.Header.Set("X-Forwarded-For", "unknown")
+	r.Header.Set("X-Forwarded-Proto", "https")
+	r.Header.Set("Accept", "text/html")
+	r.Header.Set("Sec-Fetch-Mode", "navigate")
+	r.Header.Set("Sec-Fetch-Dest", "document")
+	if a := g.browser("10.0.0.1").do(r); !strings.Contains(a.body, "cannot see where you are connecting from") || strings.Contains(a.body, "VPN") {
+		t.Errorf("the page says %s", a.body)
+	}
 	if n := len(g.tool.requests()); n != 0 {
 		t.Errorf("%d requests reached the tool", n)
 	}
 	// The same door, with a chain that can be read.
 	b := g.browser("10.0.0.1")
-	r := b.request("GET", treasury+"/", "")
+	r = b.request("GET", treasury+"/", "")
 	r.Header.Set("X-Forwarded-For", "1.2.3.4, 203.0.113.7, 10.0.0.9")
 	if a := b.do(r); a.StatusCode != 401 || a.code() != "not_signed_in" {
 		t.Errorf("got %d %s", a.StatusCode, a.body)

@@ -363,7 +363,8 @@ func (g *Gate) noAddress(w http.ResponseWriter, r *http.Request, v *Verdict, err
 	if !ok {
 		return
 	}
-	g.refuse(w, r, v, portal.Blocked(policy.Decision{Causes: []policy.Cause{policy.CauseNetwork}}, "", incident))
+	g.Logger.Warn("client address unknown", "error", err, "host", v.Target.Host, "peer", r.RemoteAddr, "incident", incident)
+	g.refuse(w, r, v, portal.NoAddress(incident))
 }
 
 // fail answers when something of our own is broken. Nothing gets through.

@@ -75,6 +75,16 @@ func joinCauses(causes []policy.Cause) string {
 	return strings.Join(parts, ",")
 }
 
+// NoAddress is for a request whose client cannot be told. That is a fault of a proxy in front, or
+// of one on the person's own way: nobody is sent to switch off a VPN that they do not have.
+func NoAddress(incident string) Refusal {
+	return Refusal{
+		Status: 403, Code: "blocked", Title: "You cannot get in at the moment", Incident: incident,
+		Text:  []string{"We cannot see where you are connecting from. As a rule this is a fault on our side, and everybody has it."},
+		Steps: []string{"If you use a proxy, switch it off and reload this page.", "If that does not help, send the reference below to your IT team. It tells them what to repair."},
+	}
+}
+
 // Blocked describes a block to the person it hits: what kind of thing it rests on
 // and what to do, never which rule.
 func Blocked(d policy.Decision, email, incident string) Refusal {
