@@ -110,6 +110,8 @@ func publicText(code string) string {
 	case CodeCodeRejected, CodeCodeMissing, CodeTokenNonce, CodeTokenStale, CodeParameterRepeated,
 		CodeIssuerParameter, CodeIssuerParamMissing:
 		return "This sign-in could not be completed safely. Start again from the page you wanted to open; if it happens twice, tell your security team."
+	case CodeClientRejected:
+		return "Your company's sign-in service does not accept this application: its secret is wrong or has expired. Your account is fine: tell your IT team, and give them the reference below."
 	case CodeNotAssigned:
 		return "Your account is not set up for this application at your company's sign-in service. Ask your IT team to assign you to it."
 	case CodeConditions:
@@ -131,7 +133,7 @@ func publicText(code string) string {
 	case CodeRefreshRejected, CodeSubjectChanged:
 		return "Your company's sign-in service has ended this session. Sign in again; if that does not work, ask your IT team about your account."
 	default:
-		return "Your company's sign-in service gave an answer that could not be trusted. Try again; if it happens twice, tell your security team and quote the incident number."
+		return "Your company's sign-in service gave an answer that could not be trusted. Try again; if it happens twice, tell your security team, and give them the reference below."
 	}
 }
 

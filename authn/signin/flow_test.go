@@ -155,6 +155,9 @@ func TestTheProviderSaysNo(t *testing.T) {
 	r.idp.SetFaults(authntest.FaultInvalidClient)
 	res, err = r.signIn("alice-1")
 	wantCode(t, res, err, signin.CodeClientRejected)
+	if said := err.Error(); !errors.As(err, &e) || !strings.Contains(e.Public, "does not accept this application") {
+		t.Errorf("the person is told %q for %s: nothing of theirs is wrong", e.Public, said)
+	}
 	q, binding := r.begin("alice-1")
 	res, err = r.rp.Finish(t.Context(), url.Values{"state": q["state"], "iss": q["iss"], "error": {"invalid_request"}}, binding)
 	wantCode(t, res, err, signin.CodeProviderError)
