@@ -51,7 +51,7 @@ func (c *checkpoint) behind(n int64) error {
 	if c == nil || c.size <= n {
 		return nil
 	}
-	return fmt.Errorf("%w: the store knows of %d records (signed %s), the files have %d; bring the newer files back, or, if this is meant (a backup, a new log), run `sallyport audit accept-rollback`",
+	return fmt.Errorf("%w: the store knows of %d records (signed %s), the files have %d; bring the newer files back, or, if this is meant (a backup, a new log), run `sallyport audit accept-rollback --reason TEXT`",
 		ErrRolledBack, c.size, c.at.UTC().Format(time.RFC3339), n)
 }
 
@@ -70,7 +70,7 @@ func (s *store) checkAnchor(kept *checkpoint) error {
 		return err
 	}
 	if edge.root() != kept.root {
-		return fmt.Errorf("%w: the first %d records are not those that the store knows (signed %s); if another log is meant, run `sallyport audit accept-rollback`",
+		return fmt.Errorf("%w: the first %d records are not those that the store knows (signed %s); if another log is meant, run `sallyport audit accept-rollback --reason TEXT`",
 			ErrRolledBack, kept.size, kept.at.UTC().Format(time.RFC3339))
 	}
 	return nil

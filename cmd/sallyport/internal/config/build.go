@@ -81,7 +81,7 @@ func anywhere(host string) bool {
 // origin reads an absolute http(s) URL and lower-cases its host; the default port
 // is dropped, so that one origin has one spelling.
 func (b *builder) origin(key, raw string) *url.URL {
-	const expected = "an absolute URL, such as https://access.example.com"
+	const expected = "an absolute URL, such as https://tool.example.com, or http://127.0.0.1:3000 on this machine"
 	u, err := url.Parse(raw)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.Opaque != "" {
 		b.at(key, fmt.Sprintf("%q is not an absolute http or https URL", raw), expected)
