@@ -219,7 +219,11 @@ func TestForgedBindGetsNoCode(t *testing.T) {
 	g := newRig(t)
 	b := g.browser(home).enroll("alice")
 	f := b.atHandoff(treasury + "/").handoff(b)
-	for name, forged := range map[string]string{"made up": strings.Repeat("A", 43), "changed": "A" + f.bind[1:], "cut": f.bind[:len(f.bind)-1]} {
+	other := "A"
+	if f.bind[0] == 'A' { // one in 64 begins so
+		other = "B"
+	}
+	for name, forged := range map[string]string{"made up": strings.Repeat("A", 43), "changed": other + f.bind[1:], "cut": f.bind[:len(f.bind)-1]} {
 		if a := b.get(login + "/.sallyport/handoff?" + url.Values{"return_to": {f.returnTo}, "bind": {forged}}.Encode()); a.StatusCode != 400 {
 			t.Errorf("%s: %d", name, a.StatusCode)
 		}
