@@ -195,7 +195,7 @@ func TestRevokePasskey(t *testing.T) {
 		{"alice@example.com", "706173736b6579"}, // both of "passkey-"
 		{"alice@example.com", "cGFzc2tleS"},
 		{"alice@example.com", "706"},
-		{"alice", "706173736b65792d6f"},
+		{"alice@", "706173736b65792d6f"},
 		{"alice@example.com", "706173736b65792d6f", "--reason", "two\nlines"},
 		{"alice@example.com", "706173736b65792d6f", "--reason", ""},
 	} {

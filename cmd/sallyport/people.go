@@ -22,8 +22,8 @@ type peopleCmd struct {
 	RevokePasskey peopleRevokePasskeyCmd `cmd:"" help:"Block a passkey and end all sessions of its owner; a running proxy follows within a second."`
 }
 
-// personLine is one person as the store knows them: by issuer and subject, with the
-// e-mail addresses seen in their sessions and tickets.
+// personLine is one person as the store knows them: by issuer and subject, with every
+// e-mail address that they were seen under, the newest first.
 type personLine struct {
 	Issuer   string        `json:"issuer"`
 	Subject  string        `json:"subject"`
@@ -67,23 +67,22 @@ func people(ctx context.Context, db *sqlstore.DB, m *session.Manager) ([]personL
 	if err != nil {
 		return nil, err
 	}
-	found := map[authn.Subject]*personLine{}
-	get := func(s authn.Subject, email authn.Email) *personLine {
-		if found[s] == nil {
-			found[s] = &personLine{Issuer: s.Issuer, Subject: s.ID}
-		}
-		if email != "" && !slices.Contains(found[s].Emails, email) {
-			found[s].Emails = append(found[s].Emails, email)
-		}
-		return found[s]
+	addresses, err := db.KnownAddresses(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found, enrolled := map[authn.Subject]*personLine{}, map[authn.Subject]bool{}
+	for _, k := range peopleOf(addresses) {
+		found[k.Subject] = &personLine{Issuer: k.Subject.Issuer, Subject: k.Subject.ID, Emails: k.Emails}
 	}
 	for _, s := range sessions {
-		get(s.Person.Subject, s.Person.Email).Sessions++
+		if found[s.Person.Subject] == nil { // the provider gave no address
+			found[s.Person.Subject] = &personLine{Issuer: s.Person.Subject.Issuer, Subject: s.Person.Subject.ID}
+		}
+		found[s.Person.Subject].Sessions++
 	}
 	for _, t := range tickets {
-		if !t.RedeemedAt.IsZero() {
-			get(t.RedeemedBy, t.Email)
-		}
+		enrolled[t.RedeemedBy] = true
 	}
 	var lines []personLine
 	for subject, l := range found {
@@ -97,7 +96,9 @@ func people(ctx context.Context, db *sqlstore.DB, m *session.Manager) ([]personL
 				l.Blocked++
 			}
 		}
-		lines = append(lines, *l)
+		if l.Sessions > 0 || l.Passkeys > 0 || enrolled[subject] {
+			lines = append(lines, *l)
+		}
 	}
 	slices.SortFunc(lines, func(a, b personLine) int {
 		return strings.Compare(emails(a.Emails)+a.Subject, emails(b.Emails)+b.Subject)
@@ -106,7 +107,7 @@ func people(ctx context.Context, db *sqlstore.DB, m *session.Manager) ([]personL
 }
 
 type peopleShowCmd struct {
-	User string `arg:"" placeholder:"EMAIL" help:"Whom to show."`
+	User string `arg:"" placeholder:"PERSON" help:"Whom to show: an address that they have or had, or their subject."`
 	JSON bool   `name:"json" help:"As one JSON object."`
 }
 
@@ -129,17 +130,16 @@ type personDetail struct {
 }
 
 func (p peopleShowCmd) Run(ctx context.Context, g *globals, std stdio) error {
-	email, err := authn.ParseEmail(p.User)
-	if err != nil {
+	if err := personText(p.User); err != nil {
 		return err
 	}
 	return withSessions(ctx, g, func(_ *config.Config, db *sqlstore.DB, m *session.Manager) error {
-		details, err := personDetails(ctx, db, m, email)
+		details, err := personDetails(ctx, db, m, p.User)
 		if err != nil {
 			return err
 		}
 		if len(details) == 0 {
-			fmt.Fprintf(std.err, "Nobody with the address %s has a session, a passkey or a ticket.\n", email)
+			fmt.Fprintf(std.err, "Nobody with the address or subject %s has a session, a passkey or a ticket.\n", plain(p.User))
 			return errNo
 		}
 		if p.JSON {
@@ -152,27 +152,27 @@ func (p peopleShowCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	})
 }
 
-func personDetails(ctx context.Context, db *sqlstore.DB, m *session.Manager, email authn.Email) ([]personDetail, error) {
+func personDetails(ctx context.Context, db *sqlstore.DB, m *session.Manager, text string) ([]personDetail, error) {
 	lines, err := people(ctx, db, m)
 	if err != nil {
 		return nil, err
 	}
-	tickets, err := enroll.New(enroll.Config{Store: db}).List(ctx, email)
+	named, err := find(ctx, db, text)
 	if err != nil {
 		return nil, err
 	}
-	now := time.Now()
-	var ticketLines []ticketLine
-	for _, k := range tickets {
-		ticketLines = append(ticketLines, ticketLineOf(k, now))
-	}
+	email, _ := authn.ParseEmail(text)
 	var details []personDetail
 	for _, l := range lines {
-		if !slices.Contains(l.Emails, email) {
+		subject := authn.Subject{Issuer: l.Issuer, ID: l.Subject}
+		if !slices.ContainsFunc(named, func(k known) bool { return k.Subject == subject }) {
 			continue
 		}
-		d := personDetail{personLine: l, Tickets: ticketLines}
-		subject := authn.Subject{Issuer: l.Issuer, ID: l.Subject}
+		tickets, err := ticketsOf(ctx, db, l.Emails...)
+		if err != nil {
+			return nil, err
+		}
+		d := personDetail{personLine: l, Tickets: tickets}
 		records, err := m.List(ctx, session.Filter{Subject: subject})
 		if err != nil {
 			return nil, err
@@ -187,10 +187,26 @@ func personDetails(ctx context.Context, db *sqlstore.DB, m *session.Manager, ema
 		}
 		details = append(details, d)
 	}
-	if details == nil && ticketLines != nil {
-		details = []personDetail{{personLine: personLine{Emails: []authn.Email{email}}, Tickets: ticketLines}}
+	if details == nil && email != "" {
+		tickets, err := ticketsOf(ctx, db, email)
+		if err != nil || tickets == nil {
+			return nil, err
+		}
+		details = []personDetail{{personLine: personLine{Emails: []authn.Email{email}}, Tickets: tickets}}
 	}
 	return details, nil
+}
+
+// ticketsOf lists the tickets for any of the addresses, newest first.
+func ticketsOf(ctx context.Context, db *sqlstore.DB, addresses ...authn.Email) (lines []ticketLine, err error) {
+	tickets, err := enroll.New(enroll.Config{Store: db}).List(ctx, "")
+	now := time.Now()
+	for _, k := range tickets {
+		if slices.Contains(addresses, k.Email) {
+			lines = append(lines, ticketLineOf(k, now))
+		}
+	}
+	return lines, err
 }
 
 func printPerson(w io.Writer, d personDetail) {

@@ -68,6 +68,9 @@ func (p policyExplainCmd) Run(ctx context.Context, g *globals, std stdio) error 
 	if err != nil {
 		return err
 	}
+	if p.User, err = nowKnownAs(ctx, g, std, p.User); err != nil {
+		return fmt.Errorf("--user: %w", err)
+	}
 	facts, err := p.given(c, intel, std)
 	if err != nil {
 		return err

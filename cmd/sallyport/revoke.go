@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -21,7 +20,7 @@ import (
 // peopleRevokePasskeyCmd is for a lost or stolen authenticator: its owner cannot
 // remove it from their account page, because that takes another passkey.
 type peopleRevokePasskeyCmd struct {
-	User   string `arg:"" placeholder:"EMAIL" help:"Whose passkey."`
+	User   string `arg:"" placeholder:"PERSON" help:"Whose passkey: an address that they have or had, or their subject."`
 	ID     string `arg:"" name:"credential-id-prefix" help:"How its id begins, as \"people show\" prints it or as the audit log has it; at least 4 characters."`
 	Reason string `default:"revoked by the security team" placeholder:"TEXT" help:"Why, for the record (default: \"revoked by the security team\")."`
 }
@@ -29,8 +28,7 @@ type peopleRevokePasskeyCmd struct {
 const minPrefix, maxReason = 4, 200
 
 func (p peopleRevokePasskeyCmd) Run(ctx context.Context, g *globals, std stdio) error {
-	email, err := authn.ParseEmail(p.User)
-	switch {
+	switch err := personText(p.User); {
 	case err != nil:
 		return err
 	case len(p.ID) < minPrefix:
@@ -40,7 +38,17 @@ func (p peopleRevokePasskeyCmd) Run(ctx context.Context, g *globals, std stdio) 
 		return fmt.Errorf("--reason: a reason is one line of at most %d printable characters", maxReason)
 	}
 	return withSessions(ctx, g, func(_ *config.Config, db *sqlstore.DB, m *session.Manager) error {
-		found, err := passkeysOf(ctx, db, m, email, p.ID)
+		who, err := findOne(ctx, db, p.User)
+		if err != nil {
+			return fmt.Errorf("people revoke-passkey: %w", err)
+		}
+		sayFormer(std.err, p.User, who)
+		email := plain(p.User)
+		var found []passkey.Record
+		if who != nil {
+			email = string(who.Emails[0])
+			found, err = passkeysOf(ctx, db, who.Subject, p.ID)
+		}
 		switch {
 		case err != nil:
 			return err
@@ -51,7 +59,7 @@ func (p peopleRevokePasskeyCmd) Run(ctx context.Context, g *globals, std stdio) 
 			return ambiguous(p.ID, found)
 		}
 		c := found[0]
-		if err := note(ctx, db, "passkey_revoke", map[string]string{"user": string(email), "subject": c.Subject.ID, "issuer": c.Subject.Issuer,
+		if err := note(ctx, db, "passkey_revoke", map[string]string{"user": email, "subject": c.Subject.ID, "issuer": c.Subject.Issuer,
 			"credential": passkeyHandle(c.ID), "reason": p.Reason}); err != nil {
 			return err
 		}
@@ -75,24 +83,15 @@ func (p peopleRevokePasskeyCmd) Run(ctx context.Context, g *globals, std stdio) 
 
 // passkeysOf finds a person's passkeys by the beginning of their ids, in either of
 // the two spellings that we print.
-func passkeysOf(ctx context.Context, db *sqlstore.DB, m *session.Manager, email authn.Email, prefix string) (found []passkey.Record, err error) {
-	lines, err := people(ctx, db, m)
+func passkeysOf(ctx context.Context, db *sqlstore.DB, owner authn.Subject, prefix string) (found []passkey.Record, err error) {
+	records, err := db.Credentials(ctx, owner)
 	if err != nil {
 		return nil, err
 	}
-	for _, l := range lines {
-		if !slices.Contains(l.Emails, email) {
-			continue
-		}
-		records, err := db.Credentials(ctx, authn.Subject{Issuer: l.Issuer, ID: l.Subject})
-		if err != nil {
-			return nil, err
-		}
-		for _, c := range records {
-			if strings.HasPrefix(hex.EncodeToString(c.ID), strings.ToLower(prefix)) ||
-				strings.HasPrefix(base64.RawURLEncoding.EncodeToString(c.ID), prefix) {
-				found = append(found, c)
-			}
+	for _, c := range records {
+		if strings.HasPrefix(hex.EncodeToString(c.ID), strings.ToLower(prefix)) ||
+			strings.HasPrefix(base64.RawURLEncoding.EncodeToString(c.ID), prefix) {
+			found = append(found, c)
 		}
 	}
 	return found, nil

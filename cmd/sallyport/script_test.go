@@ -50,6 +50,7 @@ var scriptCommands = map[string]func(*testscript.TestScript, bool, []string){
 	"occupy":  cmdOccupy,
 	"session": cmdSession,
 	"last":    cmdLast,
+	"renamed": cmdRenamed,
 	"edit":    cmdEdit,
 	"listens": cmdListens,
 }
@@ -274,10 +275,26 @@ func cmdOccupy(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Defer(func() { l.Close() })
 }
 
-// session DATABASE ID EMAIL stores a session, as signing in would.
+// renamed DATABASE ID EMAIL SUBJECT gives the person of a session another address, as asking the provider would.
+func cmdRenamed(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 4 {
+		ts.Fatalf("usage: renamed DATABASE ID EMAIL SUBJECT")
+	}
+	ctx := context.Background()
+	db, err := sqlstore.Open(ctx, "sqlite:"+ts.MkAbs(args[0]), sqlstore.Options{})
+	ts.Check(err)
+	person := authn.Person{Subject: authn.Subject{Issuer: "https://idp", ID: args[3]}, Email: authn.Email(args[2])}
+	ts.Check(errors.Join(db.RefreshSession(ctx, args[1], person, nil, time.Now()), db.Close()))
+}
+
+// session DATABASE ID EMAIL [SUBJECT] stores a session, as signing in would.
 func cmdSession(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 3 {
-		ts.Fatalf("usage: session DATABASE ID EMAIL")
+	if neg || len(args) != 3 && len(args) != 4 {
+		ts.Fatalf("usage: session DATABASE ID EMAIL [SUBJECT]")
+	}
+	subject := "sub-" + args[1]
+	if len(args) == 4 {
+		subject = args[3]
 	}
 	ctx := context.Background()
 	db, err := sqlstore.Open(ctx, "sqlite:"+ts.MkAbs(args[0]), sqlstore.Options{})
@@ -285,7 +302,7 @@ func cmdSession(ts *testscript.TestScript, neg bool, args []string) {
 	now := time.Now()
 	err = db.CreateSession(ctx, session.Record{
 		ID: args[1], CreatedAt: now, LastSeenAt: now, ExpiresAt: now.Add(time.Hour),
-		Person: authn.Person{Subject: authn.Subject{Issuer: "https://idp", ID: "sub-" + args[1]}, Email: authn.Email(args[2])},
+		Person: authn.Person{Subject: authn.Subject{Issuer: "https://idp", ID: subject}, Email: authn.Email(args[2])},
 	}, session.Token{Digest: sha256.Sum256([]byte(args[1])), SessionID: args[1], Host: "localhost"})
 	ts.Check(errors.Join(err, db.Close()))
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"sallyport/authn"
@@ -30,7 +31,7 @@ func withSessions(ctx context.Context, g *globals, f func(*config.Config, *sqlst
 }
 
 type sessionListCmd struct {
-	User string `placeholder:"EMAIL" help:"Only this person's."`
+	User string `placeholder:"PERSON" help:"Only this person's: an address that they have or had, or their subject."`
 	JSON bool   `name:"json" help:"One JSON object a line."`
 }
 
@@ -58,22 +59,25 @@ func sessionRow(w io.Writer, l sessionLine) {
 const sessionHeader = "ID\tUSER\tSIGNED IN\tLAST SEEN\tENDS"
 
 func (s sessionListCmd) Run(ctx context.Context, g *globals, std stdio) error {
-	filter, err := emailFilter(s.User)
-	if err != nil {
-		return err
+	if err := personText(s.User); err != nil {
+		return fmt.Errorf("--user: %w", err)
 	}
-	return withSessions(ctx, g, func(_ *config.Config, _ *sqlstore.DB, m *session.Manager) error {
-		records, err := m.List(ctx, filter)
+	return withSessions(ctx, g, func(_ *config.Config, db *sqlstore.DB, m *session.Manager) error {
+		records, err := m.List(ctx, session.Filter{})
 		if err != nil {
 			return err
 		}
+		if s.User != "" {
+			people, err := find(ctx, db, s.User)
+			if err != nil {
+				return err
+			}
+			records = slices.DeleteFunc(records, func(r session.Record) bool {
+				return !slices.ContainsFunc(people, func(k known) bool { return k.Subject == r.Person.Subject })
+			})
+		}
 		return list(std.out, s.JSON, sessionLines(records), sessionHeader, sessionRow)
 	})
-}
-
-func emailFilter(user string) (session.Filter, error) {
-	email, err := userFlag(user)
-	return session.Filter{Email: email}, err
 }
 
 // userFlag reads --user; "" is the flag that was not given.
@@ -90,20 +94,31 @@ func userFlag(text string) (authn.Email, error) {
 
 type sessionRevokeCmd struct {
 	ID   string `arg:"" optional:"" help:"One session, by its id from the list."`
-	User string `placeholder:"EMAIL" help:"Every session of this person."`
+	User string `placeholder:"PERSON" help:"Every session of this person: an address that they have or had, or their subject."`
 }
 
 func (s sessionRevokeCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	if (s.ID == "") == (s.User == "") {
-		return errors.New("session revoke: give either a session id or --user EMAIL")
+		return errors.New("session revoke: give either a session id or --user PERSON")
 	}
-	filter, err := emailFilter(s.User)
-	if err != nil {
-		return err
+	if err := personText(s.User); err != nil {
+		return fmt.Errorf("--user: %w", err)
 	}
-	filter.ID = s.ID
 	return withSessions(ctx, g, func(_ *config.Config, db *sqlstore.DB, m *session.Manager) error {
-		if err := note(ctx, db, "session_revoke", given(map[string]string{"session": s.ID, "user": string(filter.Email)})); err != nil {
+		filter, detail := session.Filter{ID: s.ID}, map[string]string{"session": s.ID, "user": s.User}
+		if s.User != "" {
+			k, err := findOne(ctx, db, s.User)
+			if err != nil {
+				return fmt.Errorf("session revoke: %w", err)
+			}
+			if k == nil {
+				fmt.Fprintf(std.err, "There was no such session: nobody was seen here as %s.\n", plain(s.User))
+				return errNo
+			}
+			sayFormer(std.err, s.User, k)
+			filter.Subject, detail["subject"], detail["issuer"] = k.Subject, k.Subject.ID, k.Subject.Issuer
+		}
+		if err := note(ctx, db, "session_revoke", given(detail)); err != nil {
 			return err
 		}
 		n, err := m.Revoke(ctx, filter)

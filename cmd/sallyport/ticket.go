@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"os/user"
+	"slices"
 	"strings"
 	"time"
 
@@ -82,6 +83,15 @@ func (t ticketCreateCmd) Run(ctx context.Context, g *globals, std stdio) error {
 		return fmt.Errorf("--user: %w", err)
 	}
 	return withStore(ctx, g, func(c *config.Config, db *sqlstore.DB) error {
+		people, err := find(ctx, db, string(email))
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(people, func(k known) bool { return k.Emails[0] == email }) {
+			for _, k := range people { // a new employee may have it now, or the person whose it was is meant
+				sayFormer(std.err, string(email), &k)
+			}
+		}
 		ticket, secret, err := enroll.New(enroll.Config{Store: db}).Mint(ctx, enroll.MintRequest{
 			Email: email, Expires: t.Expires, Note: t.Note, By: operator(), NewAccount: t.NewAccount,
 			OnMint: func(ctx context.Context, k enroll.Ticket) error {
@@ -120,7 +130,7 @@ func enrolURL(c *config.Config, secret string) string {
 }
 
 type ticketListCmd struct {
-	User string `placeholder:"EMAIL" help:"Only this person's."`
+	User string `placeholder:"PERSON" help:"Only this person's: an address that they have or had, or their subject."`
 	JSON bool   `name:"json" help:"One JSON object a line."`
 }
 
@@ -139,24 +149,44 @@ func ticketLineOf(t enroll.Ticket, now time.Time) ticketLine {
 }
 
 func (t ticketListCmd) Run(ctx context.Context, g *globals, std stdio) error {
-	email, err := userFlag(t.User)
-	if err != nil {
-		return err
+	if err := personText(t.User); err != nil {
+		return fmt.Errorf("--user: %w", err)
 	}
 	return withExistingStore(ctx, g, func(_ *config.Config, db *sqlstore.DB) error {
-		tickets, err := enroll.New(enroll.Config{Store: db}).List(ctx, email)
+		lines, err := t.lines(ctx, db)
 		if err != nil {
 			return err
-		}
-		now := time.Now()
-		lines := make([]ticketLine, len(tickets))
-		for i, k := range tickets {
-			lines[i] = ticketLineOf(k, now)
 		}
 		return list(std.out, t.JSON, lines, "ID\tUSER\tSTATE\tCREATED\tBY\tEXPIRES\tNOTE", func(w io.Writer, l ticketLine) {
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.ID, l.User, l.State, short(l.CreatedAt), plain(l.CreatedBy), short(l.ExpiresAt), plain(l.Note))
 		})
 	})
+}
+
+// lines are all tickets, or those for any address of the people whom --user names; of an address also those that
+// nobody has used yet.
+func (t ticketListCmd) lines(ctx context.Context, db *sqlstore.DB) ([]ticketLine, error) {
+	if t.User == "" {
+		tickets, err := enroll.New(enroll.Config{Store: db}).List(ctx, "")
+		now := time.Now()
+		lines := make([]ticketLine, len(tickets))
+		for i, k := range tickets {
+			lines[i] = ticketLineOf(k, now)
+		}
+		return lines, err
+	}
+	people, err := find(ctx, db, t.User)
+	if err != nil {
+		return nil, err
+	}
+	var addresses []authn.Email
+	if email, err := authn.ParseEmail(t.User); err == nil {
+		addresses = append(addresses, email)
+	}
+	for _, k := range people {
+		addresses = append(addresses, k.Emails...)
+	}
+	return ticketsOf(ctx, db, addresses...)
 }
 
 type ticketRevokeCmd struct {

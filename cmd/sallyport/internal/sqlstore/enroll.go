@@ -60,6 +60,9 @@ func (d *DB) RedeemTicket(ctx context.Context, digest enroll.Digest, email authn
 		if err := tx.insertCredential(c); err != nil {
 			return err
 		}
+		if err := tx.noteAddress(c.Subject, email, at); err != nil {
+			return err
+		}
 		var newAccount bool
 		if err := tx.QueryRowContext(ctx, `select new_account from tickets where digest = $1`, digest[:]).Scan(&newAccount); err != nil || newAccount {
 			return err

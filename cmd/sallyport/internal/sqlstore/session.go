@@ -55,6 +55,9 @@ func (d *DB) CreateSession(ctx context.Context, r session.Record, t session.Toke
 			blob(r.IDToken), blob(r.RefreshToken), optional(r.RefreshedAt), optional(r.Person.StartedAt)); err != nil {
 			return err
 		}
+		if err := tx.noteAddress(r.Person.Subject, r.Person.Email, r.CreatedAt); err != nil {
+			return err
+		}
 		return tx.insertToken(t)
 	})
 }
@@ -115,6 +118,9 @@ func (d *DB) RefreshSession(ctx context.Context, id string, p authn.Person, refr
 				refresh_token = $9, refreshed_at = $10, started_at = $11 where id = $1 and subject_issuer = $2 and subject_id = $3`,
 			id, p.Subject.Issuer, p.Subject.ID, string(p.Email), p.Name, groups, countries, p.TimeZone,
 			blob(refreshToken), optional(at), optional(p.StartedAt)); err != nil {
+			return err
+		}
+		if err := tx.noteAddress(p.Subject, p.Email, at); err != nil {
 			return err
 		}
 		return tx.noteChanges(id)
