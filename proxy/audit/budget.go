@@ -69,6 +69,7 @@ type scope string
 
 const (
 	byCode    scope = "handoff" // a hand-off code that leaked
+	byRoute   scope = "route"   // what a session does on one route
 	bySession scope = "session"
 	byPerson  scope = "person"
 	byClient  scope = "address" // an IPv4 address, an IPv6 /64
@@ -130,7 +131,9 @@ func newBudget(callsPerMinute int, t ipv4in6.Translators) *budget {
 	n := float64(callsPerMinute)
 	return &budget{
 		buckets: map[scope]map[bucketKey]*bucket{}, translators: t,
-		calls:  []rate{{bySession, 5 * n, 60 * n}, {byPerson, 20 * n, 240 * n}},
+		// A tool can have the browser of its visitor post to itself: that must not spend what they
+		// may change on other tools.
+		calls:  []rate{{byRoute, 5 * n, 60 * n}, {byPerson, 20 * n, 240 * n}},
 		visits: []rate{{bySession, 600, 3600}, {byPerson, 2400, 14400}},
 	}
 }
@@ -196,6 +199,8 @@ func keyOf(c class, s scope, r *Record, t ipv4in6.Translators) (bucketKey, bool)
 	switch s {
 	case byCode:
 		key.text = r.Detail["handoff"]
+	case byRoute:
+		key.text = r.Session + " " + r.Route
 	case bySession:
 		key.text = r.Session
 	case byPerson:

@@ -436,3 +436,37 @@ func TestBudgetsBehindTranslator(t *testing.T) {
 		t.Error("one client of the translator spends what is the other's")
 	}
 }
+
+// A hostile tool has the browser of its visitor post to itself, as often as it likes: the visitor
+// may still change things on other tools.
+func TestOneToolSpendsNoOtherToolsChanges(t *testing.T) {
+	l, _, _ := budgetLog(t)
+	change := func(route string, i int) error {
+		rec := allowed("s1")
+		rec.User, rec.Method, rec.Route, rec.Path = "alice@example.com", "POST", route, fmt.Sprint("/", i)
+		return l.Allow(t.Context(), rec)
+	}
+	refused := 0
+	for i := range 2000 {
+		if change("hostile", i) == ErrManyCalls {
+			refused++
+		}
+	}
+	if refused == 0 {
+		t.Error("one tool has no bound")
+	}
+	for i := range 100 {
+		if err := change("treasury", i); err != nil {
+			t.Fatalf("change %d on the other tool: %v", i, err)
+		}
+	}
+	// In all there is a bound by person.
+	for route := range 40 {
+		for i := range 1500 {
+			if change(fmt.Sprint("tool-", route), i) == ErrManyCalls {
+				return
+			}
+		}
+	}
+	t.Error("a person with many tools has no bound")
+}
