@@ -57,6 +57,8 @@ type Snapshot struct {
 // RouteOptions is what the gate does differently on one route.
 type RouteOptions struct {
 	RPC      bool     // requests are JSON-RPC: their methods are facts
+	RPC1     bool     // of version 1.0, as bitcoind takes it
+	RPCBytes int      // the largest message; 0 is 1 MiB
 	RPCURI   bool     // what has no message, or has a query, passes all the same
 	RPCPaths []string // paths that are endpoints, and no names of methods
 	CutStale bool     // streams end when the proof they were opened with is too old

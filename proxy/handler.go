@@ -201,7 +201,8 @@ func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	}
 	if inspected {
 		r.Header.Del("Sec-WebSocket-Extensions") // what is compressed cannot be read
-		s.Inspect(rpcLimits.MaxBytes, g.inspect(r.WithContext(s.Context()), s.Info().Value.(*judged)))
+		options := v.snapshot.Options[v.Route.Name]
+		s.Inspect(options.rpcLimits().MaxBytes, g.inspect(r.WithContext(s.Context()), s.Info().Value.(*judged)))
 	}
 	if v.held > 0 {
 		var stop func()

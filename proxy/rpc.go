@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,7 +28,9 @@ const (
 )
 
 // rpcLimits hold for HTTP bodies and for WebSocket messages alike.
-var rpcLimits = jsonrpc.Limits{MaxBytes: 1 << 20}
+func (o *RouteOptions) rpcLimits() jsonrpc.Limits {
+	return jsonrpc.Limits{MaxBytes: cmp.Or(o.RPCBytes, 1<<20), Version1: o.RPC1}
+}
 
 // readRPC finds out which methods a request to a JSON-RPC route calls. The body is
 // bounded, read once, and forwarded byte for byte. Only what somebody verified sends is
@@ -47,7 +50,7 @@ func (v *Verdict) readRPC(r *http.Request) error {
 		return err
 	}
 	if form == jsonrpc.Message {
-		if err := v.readMessage(r); err != nil {
+		if err := v.readMessage(r, o.rpcLimits()); err != nil {
 			return err
 		}
 	}
@@ -58,11 +61,11 @@ func (v *Verdict) readRPC(r *http.Request) error {
 }
 
 // readMessage reads the body of a request, and puts it back.
-func (v *Verdict) readMessage(r *http.Request) error {
+func (v *Verdict) readMessage(r *http.Request, limits jsonrpc.Limits) error {
 	if err := jsonrpc.CheckHeader(r.Header); err != nil {
 		return err
 	}
-	limits := rpcLimits
+	within := limits // limits without Room, which is for reading
 	if s := v.streams; s != nil {
 		if b, ok := r.Body.(interface {
 			Within(time.Duration) func() bool
@@ -84,7 +87,7 @@ func (v *Verdict) readMessage(r *http.Request) error {
 	} else if err != nil {
 		return err
 	}
-	v.rpc, err = jsonrpc.Parse(body, rpcLimits)
+	v.rpc, err = jsonrpc.Parse(body, within)
 	if err != nil {
 		return err
 	}
@@ -116,6 +119,12 @@ func (v *Verdict) named(known []string) string {
 
 // badRPC refuses a message that could be read in two ways, and a request without one.
 func (g *Gate) badRPC(w http.ResponseWriter, r *http.Request, v *Verdict, bad *jsonrpc.Error) {
+	if bad.Code == jsonrpc.TooLarge {
+		g.Logger.Warn("limit exceeded", "limit", "limits.message_bytes, or the route's body_bytes if that is less", "is", bad.Offset, "route", v.Route.Name, "user", string(v.Session.Person.Email))
+		if g.Observe != nil {
+			g.Observe.Exceeded.WithLabelValues("message_bytes").Inc()
+		}
+	}
 	event, detail := "bad_request", map[string]string{"reason": string(bad.Code)}
 	if linked(r, v) { // the other page chose the address, not the person
 		event, detail = "cross_site_refused", sentBy(r, foreignLink+string(bad.Code))
@@ -145,8 +154,10 @@ func (g *Gate) badRPC(w http.ResponseWriter, r *http.Request, v *Verdict, bad *j
 // connect again.
 func (g *Gate) inspect(r *http.Request, j *judged) func([]byte) ([]byte, bool) {
 	return func(message []byte) ([]byte, bool) {
-		req, err := jsonrpc.Parse(message, rpcLimits)
-		v := &Verdict{snapshot: g.current.Load(), Route: j.route, Session: j.session, Client: j.facts.IP.Addr, rpc: req}
+		now := g.current.Load()
+		options := now.Options[j.route.Name]
+		req, err := jsonrpc.Parse(message, options.rpcLimits())
+		v := &Verdict{snapshot: now, Route: j.route, Session: j.session, Client: j.facts.IP.Addr, rpc: req}
 		v.Target.Host, v.Target.Path = j.facts.Request.Host, j.facts.Request.Path
 		var bad *jsonrpc.Error
 		if errors.As(err, &bad) {

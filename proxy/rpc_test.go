@@ -432,3 +432,26 @@ func TestAttackRPCFillsTheLog(t *testing.T) {
 		t.Errorf("%d %s", a.StatusCode, a.body)
 	}
 }
+
+// TestSizeOfAMessage: the route says how large a message may be, and the log which key says so.
+func TestSizeOfAMessage(t *testing.T) {
+	for _, c := range []struct{ limit, size, status int }{
+		{0, 1 << 19, 200}, {0, 1600 << 10, 413}, // a blob transaction
+		{2 << 20, 1600 << 10, 200}, {2 << 20, 3 << 20, 413},
+		{64 << 10, 1 << 19, 413},
+	} {
+		l := newLive(t, func(p *plan) {
+			p.policy = rpcPolicy
+			p.options = map[string]proxy.RouteOptions{"treasury": {RPC: true, RPCBytes: c.limit}}
+		})
+		alice := l.enrolled("alice", home)
+		l.forwarded()
+		a := l.post(alice, `{"jsonrpc":"2.0","id":1,"method":"eth_blockNumber","params":["`+strings.Repeat("x", c.size)+`"]}`)
+		if got := len(l.forwarded()); a.StatusCode != c.status || (got == 1) != (c.status == 200) {
+			t.Errorf("%+v: %d, %d calls: %.200s", c, a.StatusCode, got, a.body)
+		}
+		if named := strings.Contains(l.log.String(), "limits.message_bytes"); named != (c.status == 413) {
+			t.Errorf("%+v: the key is in the log: %v", c, named)
+		}
+	}
+}

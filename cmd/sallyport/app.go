@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,6 +63,9 @@ type app struct {
 	notify   *edge.Notifier     // nil: nobody is told how we are
 	lines    *observe.Lines     // nil: the log is not for a reader that may stop
 	reloads  reloads
+
+	limitsLogged everyMinute
+
 	policies policyDesk
 	data     dataDesk
 	draws    policy.DrawKey // of this installation
@@ -294,7 +298,7 @@ func (a *app) front(s *proxy.Snapshot) error {
 	}
 	a.upstream = upstream.NewForwarder(upstream.Config{
 		Cookies:        []string{a.sessions.CookieName(), a.sessions.HandoffCookieName(), a.sessions.DeviceCookieName(), pt.TicketCookieName(), pt.FlowCookiePrefix() + "*"},
-		MaxHeaderBytes: c.Limits.Header, OnError: proxy.UpstreamError(pages), Logger: a.logger,
+		MaxHeaderBytes: c.Limits.Header, OnError: a.notForwarded(proxy.UpstreamError(pages)), Logger: a.logger,
 		OnResponse: func(_ *upstream.ForwardRequest, res *http.Response) error { return streams.Attach(res) },
 	})
 	a.onClose("upstream connections", func(context.Context) error { a.upstream.Close(); return nil })
@@ -310,11 +314,20 @@ func (a *app) front(s *proxy.Snapshot) error {
 	return err
 }
 
+// messageBytes is the largest JSON-RPC message of a route: what the route says of bodies holds too.
+func messageBytes(c *config.Config, r config.Route) int {
+	n := c.Limits.Message
+	if body := cmp.Or(r.MaxBody, c.Limits.Body); body > 0 && body < int64(n) {
+		n = int(body)
+	}
+	return n
+}
+
 // routeOptions is what the gate does differently on some routes.
 func routeOptions(c *config.Config) map[string]proxy.RouteOptions {
 	m := map[string]proxy.RouteOptions{}
 	for _, r := range c.Routes {
-		m[r.Name] = proxy.RouteOptions{RPC: r.RPC, RPCURI: r.RPCURI, RPCPaths: r.RPCPaths, CutStale: r.CutStale, RootWorkers: r.RootWorkers, Groups: r.Groups, CrossSitePosts: r.CrossSitePosts}
+		m[r.Name] = proxy.RouteOptions{RPC: r.RPC, RPC1: r.RPC1, RPCBytes: messageBytes(c, r), RPCURI: r.RPCURI, RPCPaths: r.RPCPaths, CutStale: r.CutStale, RootWorkers: r.RootWorkers, Groups: r.Groups, CrossSitePosts: r.CrossSitePosts}
 	}
 	return m
 }

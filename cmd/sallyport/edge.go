@@ -13,7 +13,6 @@ import (
 	"sallyport/authn"
 	"sallyport/policy/ipv4in6"
 	"sallyport/proxy/edge"
-	"sallyport/proxy/portal"
 	"sallyport/proxy/streams"
 	"sallyport/proxy/upstream"
 )
@@ -73,12 +72,12 @@ func (a *app) dataServer() (*edge.Server, error) {
 	cfg := edge.Config{
 		Handler: upstream.WebSockets(a.gate), Shed: a.shed, Logger: a.logger,
 		Limits: edge.Limits{
-			HeaderBytes: c.Limits.Header, Connections: c.Limits.Connections, ConnectionsPerClient: c.Limits.ConnectionsPerClient,
+			HeaderBytes: c.Limits.Header, URLBytes: c.Limits.URL, Headers: c.Limits.Lines, Connections: c.Limits.Connections, ConnectionsPerClient: c.Limits.ConnectionsPerClient,
 			Exempt:      c.TrustedProxies, // they carry everybody
 			Translators: c.IPData.NAT64,
 		},
 		Refuse: func(w http.ResponseWriter, r *http.Request, status int, message string) {
-			a.gate.Refuse(w, r, portal.Refusal{Status: status, Code: "refused", Title: message, Text: []string{"Wait a moment, then try again. If it goes on, tell your operations team."}})
+			a.overLimit(w, r, status, message)
 		},
 		OnDrain: func(ctx context.Context) { a.tellStreams(); go a.tellLateStreams(ctx) },
 		Linger:  250 * time.Millisecond,

@@ -2,6 +2,9 @@ package jsonrpc
 
 // Limits bound what is read. A zero field is its default.
 type Limits struct {
+	// Version1 takes JSON-RPC 1.0 too, as bitcoind and its clients speak it: "jsonrpc" may be
+	// missing or "1.0", and "id" may be any value. All else is as strict.
+	Version1  bool
 	MaxBytes  int // of the whole message; default 1 MiB
 	MaxCalls  int // in a batch; default 100
 	MaxDepth  int // nesting of arrays and objects in params; default 32, at most 64
@@ -181,7 +184,7 @@ func (p *parser) call(req *Request) *Error {
 		p.i++
 	}
 	p.i++ // '}'
-	if has&hasVersion == 0 {
+	if has&hasVersion == 0 && !p.limits.Version1 {
 		return &Error{Version, start, `a call without "jsonrpc"`}
 	}
 	if has&hasMethod == 0 {

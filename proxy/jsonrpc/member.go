@@ -57,7 +57,7 @@ func (p *parser) version() *Error {
 		if err != nil {
 			return err
 		}
-		if string(v) == "2.0" {
+		if string(v) == "2.0" || p.limits.Version1 && string(v) == "1.0" {
 			return nil
 		}
 	}
@@ -96,13 +96,15 @@ func (p *parser) params() *Error {
 }
 
 func (p *parser) id() ([]byte, *Error) {
-	at := p.i
+	at, depth := p.i, 0
 	switch c := p.peek(); {
+	case p.limits.Version1 && (c == '{' || c == '[' || c == 't' || c == 'f'):
+		depth = p.limits.MaxDepth
 	case c == '"', c == 'n', c == '-', '0' <= c && c <= '9':
 	default:
 		return nil, p.fail(ID, `"id" is neither a string nor a number`)
 	}
-	if err := p.skip(0); err != nil {
+	if err := p.skip(depth); err != nil {
 		return nil, err
 	}
 	if p.i-at > p.limits.MaxID {

@@ -54,6 +54,7 @@ type Observer struct {
 	totals   map[string]prometheus.Observer
 	Closed   prometheus.Histogram   // from the order to cut a stream to its end
 	Limited  *prometheus.CounterVec // by endpoint
+	Exceeded *prometheus.CounterVec // by the key of the limit
 	Stopped  *prometheus.CounterVec // ceremonies that a browser did not go through with, by phase and error
 	// Unanswered are the times, by route, that a person was told that proving again would not help.
 	Unanswered *prometheus.CounterVec
@@ -79,6 +80,7 @@ func New(c Config) (*Observer, error) {
 		total: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "sallyport_request_seconds", Help: "Time to answer a request, the upstream's included.", Buckets: prometheus.DefBuckets}, []string{"route"}),
 		Closed: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "sallyport_revoke_to_close_seconds", Help: "Time between the order to cut a stream and its end.",
 			Buckets: []float64{1e-4, 1e-3, 5e-3, 1e-2, 5e-2, .1, .5, 1, 5}}),
+		Exceeded:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sallyport_limit_exceeded_total", Help: "Requests refused because they were larger than a limit, by its key."}, []string{"limit"}),
 		Limited:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sallyport_rate_limited_total", Help: "Requests answered 429, by endpoint."}, []string{"endpoint"}),
 		Stopped:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sallyport_ceremonies_stopped_total", Help: "Passkey ceremonies that a browser reports not to have gone through with, by phase and error."}, []string{"phase", "error"}),
 		Unanswered: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sallyport_unanswered_proofs_total", Help: "Times that a rule went on asking after two proofs, so that the person was told why, by route."}, []string{"route"}),
@@ -86,7 +88,7 @@ func New(c Config) (*Observer, error) {
 		known:      map[series]prometheus.Counter{},
 		totals:     map[string]prometheus.Observer{},
 	}
-	for _, collector := range []prometheus.Collector{o.requests, o.verdict, o.added, o.total, o.Closed, o.Limited, o.Stopped, o.Shared, o.Unanswered} {
+	for _, collector := range []prometheus.Collector{o.requests, o.verdict, o.added, o.total, o.Closed, o.Limited, o.Exceeded, o.Stopped, o.Shared, o.Unanswered} {
 		if err := c.Registry.Register(collector); err != nil {
 			return nil, err
 		}
@@ -99,6 +101,9 @@ func New(c Config) (*Observer, error) {
 		for j, instead := range verdicts {
 			o.shadow[i][j] = shadow.WithLabelValues(enforced, instead)
 		}
+	}
+	for _, limit := range []string{"url_bytes", "header_lines", "header_bytes", "body_bytes", "message_bytes", "requests"} {
+		o.Exceeded.WithLabelValues(limit)
 	}
 	for _, route := range append([]string{""}, c.Routes...) {
 		o.totals[route] = o.total.WithLabelValues(route)

@@ -20,8 +20,9 @@ var (
 	// part of what it could not take.
 	ErrHeadersRefused = errors.New("the upstream answered 431: it takes no request headers of this size")
 
-	errReserved       = errors.New("the path is reserved for Sallyport's own pages")
-	errHeaderTooLarge = errors.New("request headers are too large")
+	errReserved = errors.New("the path is reserved for Sallyport's own pages")
+	// ErrHeaderTooLarge, given to OnError, is a request header beyond Config.MaxHeaderBytes.
+	ErrHeaderTooLarge = errors.New("request headers are too large")
 	errBodyTooLarge   = errors.New("request body is too large")
 	errPaused         = errors.New("the client paused the request body for too long")
 	errClientBody     = errors.New("request body could not be read from the client")
@@ -63,6 +64,14 @@ func (c *call) fail(_ http.ResponseWriter, _ *http.Request, err error) {
 func (f *Forwarder) refuse(w http.ResponseWriter, r *http.Request, fr *ForwardRequest, status int, err error) {
 	if fr.AllowedOrigin != "" {
 		Readable(w.Header(), fr.AllowedOrigin)
+	}
+	switch { // for the operator: the client is not told what the configuration says
+	case errors.Is(err, errBodyTooLarge):
+		f.log.LogAttrs(r.Context(), slog.LevelWarn, "limit exceeded", slog.String("limit", "the route's body_bytes, or limits.body_bytes"),
+			slog.Int64("is", fr.Route.maxBody), slog.Int64("asked", r.ContentLength), slog.String("route", fr.Route.Name), slog.String("user", fr.Identity.User))
+	case errors.Is(err, ErrHeaderTooLarge):
+		f.log.LogAttrs(r.Context(), slog.LevelWarn, "limit exceeded", slog.String("limit", "limits.header_bytes"),
+			slog.Int("is", f.maxHeader), slog.Int("asked", headerSize(r)), slog.String("route", fr.Route.Name), slog.String("user", fr.Identity.User))
 	}
 	f.onError(w, r, status, err)
 }

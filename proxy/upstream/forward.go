@@ -126,7 +126,7 @@ func (f *Forwarder) Forward(w http.ResponseWriter, r *http.Request, fr *ForwardR
 		f.refuse(w, r, fr, http.StatusNotFound, errReserved)
 		return
 	case headerSize(r) > f.maxHeader:
-		f.refuse(w, r, fr, http.StatusRequestHeaderFieldsTooLarge, errHeaderTooLarge)
+		f.refuse(w, r, fr, http.StatusRequestHeaderFieldsTooLarge, ErrHeaderTooLarge)
 		return
 	case fr.Route.maxBody >= 0 && r.ContentLength > fr.Route.maxBody:
 		f.refuse(w, r, fr, http.StatusRequestEntityTooLarge, errBodyTooLarge)

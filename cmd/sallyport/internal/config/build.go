@@ -226,6 +226,19 @@ func (b *builder) limits() {
 	if l.Header < 4<<10 || l.Header > 1<<20 {
 		b.at("limits.header_bytes", fmt.Sprintf("%d bytes of request header is out of range", l.Header), "4096 to 1048576")
 	}
+	if _, given := b.places["limits.url_bytes"]; !given {
+		l.URL = min(l.URL, max(l.Header, 1<<10))
+	}
+	if l.URL < 1<<10 || l.URL > max(l.Header, 1<<10) {
+		b.at("limits.url_bytes", fmt.Sprintf("%d bytes of address is out of range", l.URL), fmt.Sprintf("1024 to limits.header_bytes, %d: the address is a part of the header", l.Header))
+	}
+	if l.HeaderLines < 32 || l.HeaderLines > 4096 {
+		b.at("limits.header_lines", fmt.Sprintf("%d is out of range", l.HeaderLines), "32 to 4096")
+	}
+	if l.Message < 64<<10 || l.Message > 64<<20 {
+		b.at("limits.message_bytes", fmt.Sprintf("%d bytes of message is out of range", l.Message), "65536 to 67108864")
+		l.Message = 1 << 20
+	}
 	for key, n := range map[string]int64{"connections": l.Connections, "connections_per_client": l.ConnectionsPerClient, "requests": l.Requests, "streams": l.Streams, "streams_per_session": l.StreamsPerSession, "ceremonies_per_minute": l.CeremoniesPerMinute, "changes_per_minute": l.ChangesPerMinute} {
 		if n < 1 || n > 10_000_000 {
 			b.at("limits."+key, fmt.Sprintf("%d is out of range", n), "1 to 10000000")
@@ -233,11 +246,11 @@ func (b *builder) limits() {
 	}
 	_, given := b.places["limits.inspected_bytes_per_session"]
 	if !given {
-		l.InspectedPerSession = min(l.InspectedPerSession, max(l.Inspected, 2<<20))
+		l.InspectedPerSession = min(max(l.InspectedPerSession, 2*l.Message), max(l.Inspected, 2<<20))
 	}
 	for key, n := range map[string]int64{"inspected_bytes": l.Inspected, "inspected_bytes_per_session": l.InspectedPerSession} {
-		if n < 2<<20 || n > 1<<40 {
-			b.at("limits."+key, fmt.Sprintf("%d is out of range", n), "2097152 bytes (two messages of the largest size) to 1099511627776")
+		if least := max(2<<20, 2*l.Message); n < least || n > 1<<40 {
+			b.at("limits."+key, fmt.Sprintf("%d is out of range", n), fmt.Sprintf("%d bytes (two messages of limits.message_bytes, and no less than 2097152) to 1099511627776", least))
 		}
 	}
 	if given && l.InspectedPerSession > l.Inspected {
@@ -248,6 +261,7 @@ func (b *builder) limits() {
 	}
 	b.c.Limits = Limits{
 		Inspected: l.Inspected, InspectedPerSession: l.InspectedPerSession, MessageTime: l.MessageTime,
+		URL: int(l.URL), Lines: int(l.HeaderLines), Message: int(l.Message),
 		Header: int(l.Header), Body: l.Body, Connections: int(l.Connections), ConnectionsPerClient: int(l.ConnectionsPerClient),
 		Requests: int(l.Requests), Streams: int(l.Streams), StreamsPerSession: int(l.StreamsPerSession), CeremoniesPerMinute: int(l.CeremoniesPerMinute),
 		ChangesPerMinute: int(l.ChangesPerMinute),

@@ -136,7 +136,9 @@ type PolicyGuard struct {
 
 // Limits bound what one request may cost.
 type Limits struct {
-	Header int   // bytes
+	Header int   // bytes, the request line included
+	URL    int   // bytes of the request target; at most Header
+	Lines  int   // of a request header
 	Body   int64 // bytes, for routes that do not say; 0 = upstream.DefaultMaxBody
 
 	Connections, ConnectionsPerClient int
@@ -144,6 +146,8 @@ type Limits struct {
 	StreamsPerSession                 int // requests and streams of one session at once
 	CeremoniesPerMinute               int // sign-ins and passkey ceremonies of one client or account
 	ChangesPerMinute                  int // different changes and calls of one session, each a line of the audit log
+
+	Message int // bytes of one JSON-RPC message
 
 	// Bytes that are held of messages to JSON-RPC routes, in all and of one session, and how long one may take.
 	Inspected, InspectedPerSession int64
@@ -170,6 +174,7 @@ type Route struct {
 	MaxAnswer      int64         // bytes of an answer's header
 	Upgrades       []string      // protocols that a connection may switch to
 	RPC            bool          // requests are JSON-RPC
+	RPC1           bool          // of version 1.0
 	RPCURI         bool          // those without a message pass too
 	RPCPaths       []string      // paths at which the node takes messages, besides the usual ones
 	CutStale       bool          // streams end when the proof they began with is too old

@@ -100,8 +100,10 @@ func (b *builder) dataPlane(key string, f fileRoute, r *Route) {
 	case "":
 	case "jsonrpc":
 		r.RPC = true
+	case "json-rpc-1":
+		r.RPC, r.RPC1 = true, true
 	default:
-		b.suggest(key+".rpc", fmt.Sprintf("there is no RPC protocol %q", f.RPC), "jsonrpc", closest(f.RPC, []string{"jsonrpc"}))
+		b.suggest(key+".rpc", fmt.Sprintf("there is no RPC protocol %q", f.RPC), "jsonrpc, or json-rpc-1 for bitcoind", closest(f.RPC, []string{"jsonrpc", "json-rpc-1"}))
 	}
 	b.rpcWays(key, f, r)
 	if t := f.TLS; t != nil {

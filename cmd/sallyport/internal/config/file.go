@@ -101,6 +101,9 @@ type file struct {
 	} `yaml:"behavior"`
 	Limits struct {
 		Header               int64         `yaml:"header_bytes"`
+		URL                  int64         `yaml:"url_bytes"`
+		HeaderLines          int64         `yaml:"header_lines"`
+		Message              int64         `yaml:"message_bytes"`
 		Body                 int64         `yaml:"body_bytes"`
 		Connections          int64         `yaml:"connections"`
 		ConnectionsPerClient int64         `yaml:"connections_per_client"`
@@ -199,6 +202,9 @@ func defaults() file {
 	f.Behavior.Household = 56
 	f.PolicyGuard.Days = 7
 	f.Limits.Header = 32 << 10
+	f.Limits.URL = 8 << 10
+	f.Limits.HeaderLines = 128
+	f.Limits.Message = 1 << 20
 	f.Limits.Connections = 20_000
 	f.Limits.ConnectionsPerClient = 512
 	f.Limits.Requests = 4096

@@ -21,7 +21,7 @@ var wrong = []struct {
 	{"route: embeddable: ", "routes[0].embeddable", map[string]string{"yes": "", "1": "", "SAMEORIGIN": "", "http://a.corp.test": "", "[true]": ""}},
 	{"route: exact_paths: ", "routes[0].exact_paths", map[string]string{"yes": "", "1": "", "/Admin": "", "[/a]": "", "0": ""}},
 	{"route: rpc_uri: ", "routes[0].rpc_uri", map[string]string{"true": "", "yes": "", "1": "", "/abci": "", "[true]": ""}},
-	{"route: rpc: ", "routes[0].rpc", map[string]string{"JSONRPC": "jsonrpc", "json-rpc": "jsonrpc", "true": "", "[jsonrpc]": "", "''": ""}},
+	{"route: rpc: ", "routes[0].rpc", map[string]string{"JSONRPC": "jsonrpc", "json-rpc": "jsonrpc", "json-rpc1": "json-rpc-1", "true": "", "[jsonrpc]": "", "''": ""}},
 	{"route: rpc_paths: ", "routes[0].rpc_paths", map[string]string{"/a": ""}}, // without rpc
 	{"route: rpc: jsonrpc, rpc_paths: ", "routes[0].rpc_paths[0]", map[string]string{
 		"rpc": "/rpc", "/ext/*": "", "https://node.corp.test/rpc": "/rpc", "/a?x": "/a", "''": "", "0": "", "//a": "/a", "/a/../b": "/b", "/a b": "", "/.sallyport/x": "",
@@ -58,6 +58,9 @@ var wrong = []struct {
 	}},
 	{"limits: {inspected_bytes_per_session: ", "limits.inspected_bytes_per_session", map[string]string{"8MiB": "8388608", "0": "", "-1": "", "1048576": "", "1GiB": "1073741824", "100000000": ""}},
 	{"limits: {message_time: ", "limits.message_time", map[string]string{"60": "", "1 minute": "1m", "2d": "48h", "0": "", "-1s": "", "2h": "", "[1m]": "", "100%": "", "1MiB": ""}},
+	{"limits: {url_bytes: ", "limits.url_bytes", map[string]string{"20kB": "20480", "16 KiB": "16384", "0": "", "-1": "", "40000": "", "[8192]": "", "none": ""}},
+	{"limits: {header_lines: ", "limits.header_lines", map[string]string{"0": "", "-1": "", "5000": "", "many": "", "[128]": ""}},
+	{"limits: {message_bytes: ", "limits.message_bytes", map[string]string{"2MiB": "2097152", "0": "", "-1": "", "1024": "", "1000000000": "", "[1]": ""}},
 	{"limits: {changes_per_minute: ", "limits.changes_per_minute", map[string]string{"0": "", "-1": "", "300/min": "", "1.5": "", "none": "", "[300]": "", "5m": "", "99999999": ""}},
 	{"behavior: {household: ", "behavior.household", map[string]string{"/56": "", "0": "", "-1": "", "24": "", "128": "", "56 bits": "", "[56]": "", "56%": ""}},
 
@@ -76,6 +79,8 @@ var wrong = []struct {
 	{"policy_invariant: ", `"policy_invariant" in the file`, map[string]string{"i.yaml": "policy_invariants"}},
 	{"policy_guard: {max_newly_allow: ", `"max_newly_allow" in policy_guard`, map[string]string{"5%": "max_newly_allowed"}},
 	{"ops_host: ", `"ops_host" in the file`, map[string]string{"m.svc": "ops_hosts"}},
+	{"limits: {url_byte: ", `"url_byte" in limits`, map[string]string{"1": "url_bytes"}},
+	{"limits: {message_byte: ", `"message_byte" in limits`, map[string]string{"1": "message_bytes"}},
 	{"limits: {inspected_byte: ", `"inspected_byte" in limits`, map[string]string{"1": "inspected_bytes"}},
 	{"limits: {message_timeout: ", `"message_timeout" in limits`, map[string]string{"1m": ""}},
 	{"behavior: {house_hold: ", `"house_hold" in behavior`, map[string]string{"56": "household"}},
