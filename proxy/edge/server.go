@@ -50,8 +50,11 @@ func New(c Config) (*Server, error) {
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams: c.Limits.StreamsPerConnection,
 			MaxReadFrameSize:     16 << 10, // the least there is: a frame is buffered whole
-			// What a client may send ahead of a handler that does not read: half of what net/http gives.
-			MaxReceiveBufferPerConnection: 512 << 10,
+			// What a client may send ahead of a handler that does not read. A browser has one
+			// connection for all its windows: uploads that their tool does not take yet use up
+			// what is for the connection, and then block every other POST. So there is room for 16
+			// of them. What is held in the end is bounded by the requests that a session may have.
+			MaxReceiveBufferPerConnection: 16 * 256 << 10,
 			MaxReceiveBufferPerStream:     256 << 10,
 			// A connection without a sign of life is asked for one, so that a
 			// client that vanished does not keep its streams. A laptop that slept for a
