@@ -121,7 +121,7 @@ func TestOperatorsActsAreNoted(t *testing.T) {
 	s.run(0, "session", "revoke", "s1")
 	s.noted("session_revoke", map[string]string{"session": "s1"})
 	s.run(1, "session", "revoke", "--user", "alice@example.com")
-	s.noted("session_revoke", map[string]string{"user": "alice@example.com"})
+	s.noted("session_revoke", map[string]string{"user": "alice@example.com", "issuer": "https://idp", "subject": "a-1"})
 	s.run(0, "keys", "rotate")
 	s.noted("keys_rotate", nil)
 	s.run(0, "ticket", "list")
