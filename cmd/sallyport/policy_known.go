@@ -246,6 +246,9 @@ func (p policyExplainCmd) knownIncident(ctx context.Context, g *globals, std std
 	case line == nil && other != nil:
 		fmt.Fprintf(std.err, "Incident %s is record %d, %s at %s (%s): the policy was not asked, and there is nothing to explain.\n", plain(id), other.Record.Seq,
 			plain(other.Record.Event), other.Record.Time.UTC().Format(time.RFC3339), plain(cmp.Or(other.Record.Detail["reason"], other.Record.Detail["code"], "no reason is recorded")))
+		o := &other.Record
+		fmt.Fprintf(std.err, "It was %s %s on route %s, by %s from %s.\n", plain(cmp.Or(o.Method, "a request")), plain(cmp.Or(o.Path, "without a recorded path")),
+			plain(cmp.Or(o.Route, "(none)")), plain(cmp.Or(o.User, "a person who was not signed in")), plain(cmp.Or(o.IP, "an unknown address")))
 		return errNo
 	case line == nil:
 		fmt.Fprintf(std.err, "No record has the incident %s, in %s.\n", plain(id), strings.Join(files, ", "))
