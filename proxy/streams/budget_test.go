@@ -141,7 +141,7 @@ func TestBudgetOfAPerson(t *testing.T) {
 func TestMessageThatTheToolDoesNotReadEndsTheStream(t *testing.T) {
 	const size = 8 << 20 // more than sockets hold
 	budget := NewBudget(0, 0)
-	g, conns := inspecting(t, Config{MessageTime: 200 * time.Millisecond, Inspected: budget}, size)
+	g, conns := inspecting(t, Config{MessageTime: 2 * time.Second, Inspected: budget}, size) // the other one is read within it, under the race detector too
 	message := frame(0x82, make([]byte, size), mask)
 	read := dialWS(t, g, "s", "")
 	up := receive(t, "upstream", conns)

@@ -216,10 +216,10 @@ func expect(t testing.TB, r io.Reader, want []byte) {
 	t.Helper()
 	got := make([]byte, len(want))
 	if n, err := io.ReadFull(r, got); err != nil {
-		t.Fatalf("%v after % x, want % x", err, got[:n], want)
+		t.Fatalf("%v after %d bytes, % x, want %d, % x", err, n, got[:min(n, 100)], len(want), want[:min(len(want), 100)])
 	}
 	if !bytes.Equal(got, want) {
-		t.Fatalf("read % x, want % x", got, want)
+		t.Fatalf("read % x, want % x", got[:min(len(got), 100)], want[:min(len(want), 100)])
 	}
 }
 

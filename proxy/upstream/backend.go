@@ -120,8 +120,12 @@ func patient(conn net.Conn, err error) (net.Conn, error) {
 	return conn, err
 }
 
-// begins notes that the next write on a connection is the first of a request.
-var begins = &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) {
+// newBegins notes that the next write on a connection is the first of a request. It is made for
+// each request: httptrace writes the hooks of the context's trace into the new one, and a
+// shared one would give the early hints of one person to another.
+func newBegins() *httptrace.ClientTrace { return &httptrace.ClientTrace{GotConn: begins} }
+
+func begins(i httptrace.GotConnInfo) {
 	conn := i.Conn
 	if t, ok := conn.(*tls.Conn); ok {
 		conn = t.NetConn()
@@ -129,7 +133,7 @@ var begins = &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) {
 	if c, ok := conn.(*countedConn); ok {
 		c.begun.Store(false)
 	}
-}}
+}
 
 func (c *countedConn) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)

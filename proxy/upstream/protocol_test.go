@@ -304,6 +304,36 @@ func TestExpectContinue(t *testing.T) {
 	}
 }
 
+// The hints for one request are nothing that another one sees.
+func TestAttackHintsOfAnotherRequest(t *testing.T) {
+	waiting, release := make(chan struct{}), make(chan struct{})
+	g := newRig(t, options{upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			close(waiting)
+			<-release
+			io.WriteString(w, "slow")
+			return
+		}
+		w.Header().Set("Link", "</alice-only.css>; rel=preload")
+		w.WriteHeader(103)
+		io.WriteString(w, "ok")
+	})})
+	upload := " HTTP/1.1\r\nHost: app.example\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" // not the short way
+	_, other := g.raw("POST /slow" + upload)
+	<-waiting
+	_, own := g.raw("POST /hints" + upload)
+	if res, err := http.ReadResponse(own, nil); err != nil || res.StatusCode != 103 {
+		t.Fatal(res, err)
+	}
+	if res, err := http.ReadResponse(own, nil); err != nil || res.StatusCode != 200 {
+		t.Fatal(res, err)
+	}
+	close(release)
+	if res, err := http.ReadResponse(other, nil); err != nil || res.StatusCode != 200 || res.Header.Get("Link") != "" {
+		t.Errorf("the other request got %v %v", res, err)
+	}
+}
+
 // Early hints pass, without cookies of ours, and cost the answer none of the
 // headers that are set for it already.
 func TestInformationalAnswers(t *testing.T) {
