@@ -111,6 +111,7 @@ type Gate struct {
 	reviewed  atomic.Pointer[rehearse.Tally]
 
 	warnedGroups atomic.Int64 // when, in nanoseconds
+	answered     *otter.Cache[answeredKey, struct{}]
 	forms        formRoom
 }
 
@@ -134,6 +135,10 @@ func New(c Config) (*Gate, error) {
 	if err != nil {
 		return nil, err
 	}
+	answered, err := otter.New(&otter.Options[answeredKey, struct{}]{MaximumSize: answeredEntries})
+	if err != nil {
+		return nil, err
+	}
 	families, err := newFamilies()
 	if err != nil {
 		return nil, err
@@ -142,7 +147,7 @@ func New(c Config) (*Gate, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Gate{Config: c, verdicts: verdicts, families: families, notes: notes, reviewing: make(chan struct{}, reviewsAtOnce)}
+	g := &Gate{Config: c, verdicts: verdicts, answered: answered, families: families, notes: notes, reviewing: make(chan struct{}, reviewsAtOnce)}
 	if g.sharing, err = newSharing(c.Logger, c.Observe); err != nil {
 		return nil, err
 	}

@@ -134,6 +134,7 @@ func (g *Gate) allow(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		return
 	}
 	g.note(r, v, policy.Allow)
+	g.noteAnswered(r, v)
 	g.forward(w, r, v)
 }
 

@@ -19,8 +19,31 @@ const (
 	maxVain    = 2                // proofs
 )
 
+// answeredKey is one hand-off of a session to a host.
+type answeredKey struct {
+	session, host string
+	handed        int64
+}
+
+func answeredBy(v *Verdict) answeredKey {
+	return answeredKey{v.Session.ID, v.Session.Host, v.Session.Verification.Browser.HandedAt}
+}
+
+const answeredEntries = 10_000
+
+// noteAnswered remembers that a proof which was asked for brought the person to a page. What is
+// asked next is another question. Scripts of open tabs are no sign of that.
+func (g *Gate) noteAnswered(r *http.Request, v *Verdict) {
+	if v.Session.Verification.Browser.Proofs == 0 || !portal.Navigation(r) {
+		return
+	}
+	if k := answeredBy(v); v.Facts.Time.Now.Sub(time.Unix(k.handed, 0)) <= justHanded {
+		g.answered.Set(k, struct{}{})
+	}
+}
+
 // unanswered counts the proofs in a row, the newest just now, that v is not content with.
-func unanswered(v *Verdict) int {
+func (g *Gate) unanswered(v *Verdict) int {
 	s := &v.Session
 	if v.Decision.Action != policy.StepUp || s.Level() != authn.Verified || s.Verification.Browser.HandedAt == 0 {
 		return 0
@@ -30,12 +53,15 @@ func unanswered(v *Verdict) int {
 	if handed > justHanded || now.Sub(s.Verification.At) > justProven {
 		return 0
 	}
+	if _, ok := g.answered.GetIfPresent(answeredBy(v)); ok {
+		return 0
+	}
 	return s.Verification.Browser.Proofs
 }
 
 // inVain ends a loop: it says why another proof would not help either. It reports whether it did.
 func (g *Gate) inVain(w http.ResponseWriter, r *http.Request, v *Verdict, f portal.Refusal) bool {
-	if unanswered(v) < maxVain || !portal.Navigation(r) {
+	if g.unanswered(v) < maxVain || !portal.Navigation(r) {
 		return false
 	}
 	g.Logger.Warn("a rule asks for a proof that this person cannot give from here", "route", v.Route.Name, "rules", v.Decision.Rules,

@@ -55,6 +55,24 @@ func TestProofFromBeforeTheQuestion(t *testing.T) {
 	}
 }
 
+// One question after another, each of which is answered, is no loop, however fast they come.
+func TestQuestionsThatAreAnswered(t *testing.T) {
+	g := newRig(t, carriers(t), func(p *plan) { p.policy = proofFromHere })
+	b := g.browser(home).enroll("alice")
+	g.clock.Add(time.Minute)
+	for i, place := range []string{homeIPv6, cafe, homeIPv6, cafe} {
+		b.addrs = map[string]string{"treasury.example.test": place}
+		page := b.follow(treasury + "/books")
+		if !strings.Contains(page.body, `data-action="verify"`) {
+			t.Fatalf("place %d: no question: %d %s", i, page.StatusCode, page.body)
+		}
+		if page = b.pressAndGo(page); page.StatusCode != 200 || !strings.HasSuffix(page.at, "/books") {
+			t.Fatalf("place %d: %d at %s: %s", i, page.StatusCode, page.at, page.body)
+		}
+		g.clock.Add(time.Second)
+	}
+}
+
 // A question that no proof answers ends after two, with what it is about.
 func TestLoopOfProofsEnds(t *testing.T) {
 	for cause, c := range map[string]struct{ when, says string }{

@@ -52,7 +52,7 @@ func (v *visit) JudgeHandoff(host string, began netip.Addr) (portal.Judgement, e
 }
 
 // Unanswered is how many proofs in a row did not answer what is asked for here.
-func (v *visit) Unanswered() int { return unanswered(v.verdict) }
+func (v *visit) Unanswered() int { return v.gate.unanswered(v.verdict) }
 
 // Addr is the client's address.
 func (v *visit) Addr() netip.Addr { return v.verdict.Client }

@@ -81,6 +81,7 @@ func TestCookiesAreForOneHostOnly(t *testing.T) {
 				"sallyport-flow-":   15 * time.Minute,
 				"sallyport-ticket":  15 * time.Minute,
 				"sallyport-handoff": 20 * time.Minute,
+				"sallyport-choose":  24 * time.Hour,
 			})
 		})
 	}

@@ -99,9 +99,6 @@ func TestPages(t *testing.T) {
 	b.open(s.base + "/.sallyport/sign-in?return_to=https://evil.example/")
 	b.shows("That link is not right")
 	b.review("bad-link")
-	b.open(s.base + "/.sallyport/callback?state=forged&code=forged")
-	b.shows("Signing in did not work")
-	b.review("sign-in-failed")
 
 	b.open(s.base + "/.sallyport/sign-out")
 	b.shows("Sign out?")
@@ -109,6 +106,9 @@ func TestPages(t *testing.T) {
 	b.act("sign-out")
 	b.shows("You are signed out")
 	b.review("signed-out")
+	b.open(s.base + "/.sallyport/callback?state=forged&code=forged")
+	b.shows("Signing in did not work")
+	b.review("sign-in-failed")
 
 	// Bob has a passkey, and no business in the treasury.
 	bobs := newBrowser(t, home)
