@@ -140,10 +140,11 @@ func (g *Gate) allow(w http.ResponseWriter, r *http.Request, v *Verdict) {
 
 // forward passes a request on that was let through and recorded.
 func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
-	session := g.told(v)
+	options := v.snapshot.Options[v.Route.Name]
+	session := g.told(v, &options.Groups)
 	p := &session.Person
 	fr := &upstream.ForwardRequest{
-		Route: v.Route, Target: v.Target, ClientAddr: v.Client, AllowedOrigin: allowedOrigin(r, v), RootWorker: v.snapshot.Options[v.Route.Name].RootWorkers,
+		Route: v.Route, Target: v.Target, ClientAddr: v.Client, AllowedOrigin: allowedOrigin(r, v), RootWorker: options.RootWorkers,
 		Identity: upstream.Identity{User: string(p.Email), Email: string(p.Email), Groups: p.Groups},
 	}
 	if g.Assertions != nil {
@@ -153,7 +154,7 @@ func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 			return
 		}
 	}
-	inspected := v.snapshot.Options[v.Route.Name].RPC && len(r.Header["Upgrade"]) > 0
+	inspected := options.RPC && len(r.Header["Upgrade"]) > 0
 	if inspected && r.ProtoMajor != 1 { // there is no connection to read along on
 		g.refuse(w, r, v, portal.Refusal{Status: http.StatusNotImplemented, Code: "http_1_1_required", Title: "This WebSocket needs HTTP/1.1",
 			Text: []string{"What is said on it is checked, which is not possible over HTTP/2."}})
@@ -202,7 +203,6 @@ func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	}
 	if inspected {
 		r.Header.Del("Sec-WebSocket-Extensions") // what is compressed cannot be read
-		options := v.snapshot.Options[v.Route.Name]
 		s.Inspect(options.rpcLimits().MaxBytes, g.inspect(r.WithContext(s.Context()), s.Info().Value.(*judged)))
 	}
 	if v.held > 0 {

@@ -2,8 +2,6 @@ package proxy
 
 import (
 	"slices"
-	"sync/atomic"
-	"time"
 
 	"sallyport/authn"
 )
@@ -21,38 +19,25 @@ const maxGroupBytes = 4 << 10
 
 // of returns the groups to tell, in their order, and how many did not fit.
 func (s *SentGroups) of(groups []string) (told []string, left int) {
-	whole, size := 0, 0
-	for _, name := range groups {
-		if !s.All && !slices.Contains(s.Named, name) {
-			break
-		}
-		if size += len(name) + 1; size > maxGroupBytes {
-			break
-		}
-		whole++
-	}
-	if told = groups[:whole:whole]; whole == len(groups) {
-		return told, 0
-	}
-	told, size = nil, 0
-	for _, name := range groups {
+	size := 0
+	for i, name := range groups {
 		switch {
 		case !s.All && !slices.Contains(s.Named, name):
 		case size+len(name)+1 > maxGroupBytes:
 			left++
+		case len(told) == i: // all so far: nothing is copied
+			size, told = size+len(name)+1, groups[:i+1:i+1]
 		default:
-			size += len(name) + 1
-			told = append(told, name)
+			size, told = size+len(name)+1, append(told, name)
 		}
 	}
 	return told, left
 }
 
 // told is s with the groups that the route's tool may know.
-func (g *Gate) told(v *Verdict) *authn.Session {
-	options := v.snapshot.Options[v.Route.Name]
-	groups, left := options.Groups.of(v.Session.Person.Groups)
-	if left > 0 && g.mayWarn(&g.warnedGroups) {
+func (g *Gate) told(v *Verdict, sent *SentGroups) *authn.Session {
+	groups, left := sent.of(v.Session.Person.Groups)
+	if left > 0 && pass(&g.warnedGroups, g.Now()) {
 		g.Logger.Warn("not all groups fit into the headers for a tool", "route", v.Route.Name, "user", v.Session.Person.Email,
 			"sent", len(groups), "left_out", left, "bytes", maxGroupBytes)
 	}
@@ -62,10 +47,4 @@ func (g *Gate) told(v *Verdict) *authn.Session {
 	s := v.Session
 	s.Person.Groups = groups
 	return &s
-}
-
-// mayWarn lets one warning a minute pass: its cause comes with each request.
-func (g *Gate) mayWarn(last *atomic.Int64) bool {
-	now, before := g.Now().UnixNano(), last.Load()
-	return now-before >= int64(time.Minute) && last.CompareAndSwap(before, now)
 }

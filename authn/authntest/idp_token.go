@@ -207,12 +207,17 @@ func (p *IdP) shape(claims map[string]any) {
 	}
 }
 
-// memberObjects answers as Microsoft Graph's /me/getMemberObjects does.
-func (p *IdP) memberObjects(w http.ResponseWriter, r *http.Request) {
+// bearer is the grant whose access token came along; nil if there is none.
+func (p *IdP) bearer(r *http.Request) *idpGrant {
 	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	p.mu.Lock()
-	g := p.access[token]
-	p.mu.Unlock()
+	defer p.mu.Unlock()
+	return p.access[token]
+}
+
+// memberObjects answers as Microsoft Graph's /me/getMemberObjects does.
+func (p *IdP) memberObjects(w http.ResponseWriter, r *http.Request) {
+	g := p.bearer(r)
 	if g == nil || g.ended {
 		writeJSON(w, http.StatusUnauthorized, map[string]any{"error": map[string]string{"code": "InvalidAuthenticationToken"}})
 		return
@@ -242,10 +247,7 @@ func tokenError(w http.ResponseWriter, status int, code string) {
 
 // userinfo is the userinfo endpoint (Core section 5.3).
 func (p *IdP) userinfo(w http.ResponseWriter, r *http.Request) {
-	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	p.mu.Lock()
-	g := p.access[token]
-	p.mu.Unlock()
+	g := p.bearer(r)
 	if g == nil || g.ended {
 		w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
 		tokenError(w, http.StatusUnauthorized, "invalid_token")

@@ -66,7 +66,7 @@ type pending struct {
 // in a cookie of its own, named after the state in RedirectURL.
 //
 // prompt is what the provider should ask the person for (Core section 3.1.2.1):
-// select_account after they said that they are somebody else.
+// select_account after they signed out as another person.
 func (p *Provider) Begin(ctx context.Context, client netip.Addr, payload []byte, prompt ...string) (Flow, error) {
 	m, err := p.ready()
 	if err != nil {

@@ -236,7 +236,7 @@ func TestClientKeyFiles(t *testing.T) {
 
 const secp256k1 = `{"kty":"EC","crv":"secp256k1","kid":"k1-odd","use":"sig","x":"MdzhPm1tC5E_Aq_NZsE-6ApWO6CNXr9zGk3VmM0y-0c","y":"ZAzkJjDJYZxzVZ3vQWqYvKcFt_NAzCO6L3_7Z7Zrj_M"}`
 
-// RFC 7517 section 5: a key that nobody asks for is no reason to refuse the others.
+// RFC 7517 section 5: a key that no token names is no reason to refuse the others.
 func TestKeysThatCannotBeRead(t *testing.T) {
 	var log strings.Builder
 	r := newRig(t, func(_ *authntest.IdPConfig, c *signin.Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
@@ -280,7 +280,7 @@ func TestAuthorizationParameters(t *testing.T) {
 	}
 }
 
-// What providers say when they let nobody through, and what the person is told.
+// What providers say when they refuse a person, and what that person is told.
 func TestAuthorizationErrors(t *testing.T) {
 	for _, c := range []struct{ code, description, want, public string }{
 		{"temporarily_unavailable", "maintenance", signin.CodeUnavailable, "try again"},

@@ -191,7 +191,7 @@ func clipAll(list []string) []string {
 	return out
 }
 
-// about adds to a refusal whom the token speaks of: its signature was good.
+// about adds the subject of the token to a refusal: its signature was good.
 func about(subject string, err error) error {
 	if e, ok := errors.AsType[*Error](err); ok && validSubject(subject) {
 		e.Subject = subject

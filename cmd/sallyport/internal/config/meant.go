@@ -35,7 +35,7 @@ func durationMeant(text string) string {
 	return ""
 }
 
-// bytesMeant reads "64MiB", where bytes are counted. Whoever writes MB for memory means the same.
+// bytesMeant reads "64MiB", where bytes are counted. MB, said of memory, means the same.
 func bytesMeant(unit, text string) string {
 	m := sizes.FindStringSubmatch(text)
 	if unit == "" || m == nil {
