@@ -130,24 +130,6 @@ func TestFactDocs(t *testing.T) {
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
-// The examples of the reference load, and their tests pass.
-func TestReadmeExamples(t *testing.T) {
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	n := 0
-	for _, m := range regexp.MustCompile("(?s)```yaml\n(version: 1.*?)```").FindAllStringSubmatch(string(readme), -1) {
-		n++
-		if _, err := Compile(Config{Name: "README.md", Source: []byte(m[1]), Routes: []string{"treasury"}}); err != nil {
-			t.Errorf("%v", err)
-		}
-	}
-	if n != 9 {
-		t.Errorf("%d examples were found", n)
-	}
-}
-
 // The example of a file of invariants is one, by the compiler and by the schema.
 func TestReadmePinnedInvariants(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
