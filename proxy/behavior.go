@@ -207,7 +207,7 @@ func (g *Gate) note(r *http.Request, v *Verdict, action policy.Action) {
 // human reports whether a person did this themselves: a navigation that they brought
 // about, not what a page loads, polls, or reloads by itself.
 func human(r *http.Request) bool {
-	if !portal.Navigation(r) {
+	if portal.KindOf(r) < portal.Framed {
 		return false
 	}
 	if r.Header.Get("Sec-Fetch-Mode") == "" || r.Header.Get("Sec-Fetch-User") == "?1" {

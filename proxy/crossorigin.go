@@ -115,15 +115,9 @@ func unsafe(r *http.Request) bool {
 // topLevel reports whether the person goes to the page and sees where they are: a link or a form
 // of another page, by GET. What is fetched ahead, unseen, is not that; the browser asks again when the person goes.
 func topLevel(r *http.Request, site string) bool {
-	if site == "" || r.Header.Get("Sec-Fetch-Mode") != "navigate" {
-		return false
-	}
-	// Chrome before 80 says "nested-navigate" of frames, and no Dest. A service worker that passes a
-	// navigation on makes it "empty": no page can make a request of this mode, so the worker is
-	// the tool's own, and a frame is held off by the answer's X-Frame-Options.
-	dest := r.Header.Get("Sec-Fetch-Dest")
-	return (dest == "document" || dest == "" || dest == "empty") &&
-		len(r.Header["Sec-Purpose"]) == 0 && len(r.Header["Purpose"]) == 0
+	// A service worker that passes a navigation on hides what it is for: no page can make a request of
+	// this mode, so the worker is the tool's own, and a frame is held off by the answer's X-Frame-Options.
+	return site != "" && r.Header.Get("Sec-Fetch-Mode") == "navigate" && portal.KindOf(r) == portal.Page
 }
 
 // embeds reports whether a page shows a part of the tool: what routes[].embeddable allows. Images, scripts and
@@ -140,8 +134,7 @@ func embeds(r *http.Request, site string) bool {
 			return true
 		}
 		dest := r.Header.Get("Sec-Fetch-Dest")
-		return r.Method == http.MethodGet && (dest == "iframe" || dest == "frame" || mode == "nested-navigate") &&
-			len(r.Header["Sec-Purpose"]) == 0 && len(r.Header["Purpose"]) == 0
+		return r.Method == http.MethodGet && portal.KindOf(r) == portal.Framed && (dest == "iframe" || dest == "frame" || mode == "nested-navigate")
 	case "no-cors":
 		return site == "same-site"
 	}

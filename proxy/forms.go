@@ -3,7 +3,6 @@ package proxy
 import (
 	"errors"
 	"io"
-	"mime"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -152,30 +151,9 @@ func fieldsOf(body string) (fields []portal.Field, err error) {
 	return fields, nil
 }
 
-// formType is the encoding of a form, "" if the body is none that a form of HTML makes.
-func formType(r *http.Request) string {
-	if len(r.Header["Content-Type"]) != 1 {
-		return ""
-	}
-	switch kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); {
-	case err != nil:
-	case kind == urlencoded, kind == "multipart/form-data", kind == "text/plain":
-		return kind
-	}
-	return ""
-}
-
-const urlencoded = "application/x-www-form-urlencoded"
-
-// formPost reports whether a person sent a form, and will see the answer as a page.
+// formPost reports whether a person sent a form, and will see the answer as the page of the whole window.
 func formPost(r *http.Request) bool {
-	if r.Method != http.MethodPost || len(r.Header["Upgrade"]) > 0 {
-		return false
-	}
-	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
-		return mode == "navigate"
-	}
-	return strings.Contains(r.Header.Get("Accept"), "text/html") && formType(r) != ""
+	return r.Method == http.MethodPost && portal.KindOf(r) == portal.Page
 }
 
 // crossPost reports whether a request is a form of another origin's page, for a path that takes such.
@@ -185,7 +163,7 @@ func crossPost(r *http.Request, v *Verdict) bool {
 	}
 	paths := v.snapshot.Options[v.Route.Name].CrossSitePosts
 	if len(paths) == 0 || v.Target.RawPath != v.Target.Path || !slices.Contains(paths, v.Target.Path) ||
-		!formPost(r) || formType(r) != urlencoded || !fromAnotherPage(r, v) {
+		!formPost(r) || portal.FormType(r) != portal.URLEncoded || !fromAnotherPage(r, v) {
 		return false
 	}
 	return v.Session.Level() == authn.None || v.foreign != ""
@@ -254,7 +232,7 @@ func (g *Gate) notSent(w http.ResponseWriter, r *http.Request, v *Verdict, page 
 		g.Pages.RefuseForm(w, f, false, nil)
 		return
 	}
-	if formType(r) == urlencoded {
+	if portal.FormType(r) == portal.URLEncoded {
 		most := int64(keptMost)
 		if slices.Contains(v.snapshot.Options[v.Route.Name].CrossSitePosts, v.Target.Path) {
 			most = passOnMost

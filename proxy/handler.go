@@ -240,7 +240,7 @@ func (g *Gate) stepUp(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	if g.inVain(w, r, v, f) {
 		return
 	}
-	if portal.Navigation(r) && !unsafe(r) { // what is posted would come back as an empty GET
+	if portal.KindOf(r) == portal.Page && !unsafe(r) { // what is posted would come back as an empty GET
 		g.Portal.Send(w, r, &visit{g, r, v}, page, wayBack(v), v.Decision.Causes)
 		return
 	}
@@ -319,7 +319,7 @@ func (g *Gate) noRoute(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		g.elsewhere(w, r, v)
 	case upstream.Reserved(v.Target.Path):
 		g.ownPages(w, r, v)
-	case origin == g.SignIn && v.Target.Path == "/" && portal.Navigation(r):
+	case origin == g.SignIn && v.Target.Path == "/" && portal.KindOf(r) == portal.Page:
 		http.Redirect(w, r, portal.Prefix+"account", http.StatusFound)
 	default:
 		g.refuse(w, r, v, portal.Refusal{Status: http.StatusNotFound, Code: "not_found", Title: "There is nothing here", Text: []string{"This address does not exist."}, Link: portal.YourTools})

@@ -22,7 +22,7 @@ const handedEvery = time.Minute
 // session from a browser of the same family is not noticed.
 func (g *Gate) planted(r *http.Request, v *Verdict) bool {
 	b := &v.Session.Verification.Browser
-	if b.HandedTo == "" || r.Method != http.MethodGet || !portal.Navigation(r) {
+	if b.HandedTo == "" || r.Method != http.MethodGet || portal.KindOf(r) != portal.Page {
 		return false
 	}
 	return g.families.of(r.UserAgent()) != b.HandedTo && v.Facts.Time.Now.Sub(time.Unix(b.HandedAt, 0)) >= handedEvery

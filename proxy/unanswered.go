@@ -34,7 +34,7 @@ const answeredEntries = 10_000
 // noteAnswered remembers that a proof which was asked for brought the person to a page. What is
 // asked next is another question. Scripts of open tabs are no sign of that.
 func (g *Gate) noteAnswered(r *http.Request, v *Verdict) {
-	if v.Session.Verification.Browser.Proofs == 0 || !portal.Navigation(r) {
+	if v.Session.Verification.Browser.Proofs == 0 || portal.KindOf(r) < portal.Framed {
 		return
 	}
 	if k := answeredBy(v); v.Facts.Time.Now.Sub(time.Unix(k.handed, 0)) <= justHanded {
@@ -61,7 +61,7 @@ func (g *Gate) unanswered(v *Verdict) int {
 
 // inVain ends a loop: it says why another proof would not help either. It reports whether it did.
 func (g *Gate) inVain(w http.ResponseWriter, r *http.Request, v *Verdict, f portal.Refusal) bool {
-	if g.unanswered(v) < maxVain || !portal.Navigation(r) {
+	if g.unanswered(v) < maxVain || portal.KindOf(r) < portal.Framed {
 		return false
 	}
 	g.Logger.Warn("a rule asks for a proof that this person cannot give from here", "route", v.Route.Name, "rules", v.Decision.Rules,

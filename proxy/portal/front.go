@@ -13,19 +13,17 @@ func NoPageView(r *http.Request) bool {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return false
 	}
-	if strings.Contains(r.Header.Get("Sec-Purpose"), "prefetch") || r.Header.Get("Purpose") == "prefetch" {
+	if ahead(r) {
 		return true // on a click, the browser asks again
 	}
-	dest := r.Header.Get("Sec-Fetch-Dest")
-	switch dest {
-	case "iframe", "frame", "embed", "object", "fencedframe":
+	if KindOf(r) == Framed {
 		return true // of our own neither: there are none
 	}
 	switch r.Header.Get("Sec-Fetch-Site") {
 	case "", "same-origin", "none":
 		return false
 	}
-	return r.Header.Get("Sec-Fetch-Mode") != "navigate" || dest != "document"
+	return !wholeWindow(r)
 }
 
 // Foreign reports whether r is refused because another origin makes the browser send it.

@@ -106,21 +106,10 @@ func began(detail map[string]string, v Visit, addr netip.Addr) {
 	}
 }
 
-// topLevel reports whether the answer to r will be a document of its own, not one in a
-// frame and not the answer to a script. Browsers without fetch metadata are held off by
-// the anti-framing headers, and by there being nothing in the page that is secret.
-func topLevel(r *http.Request) bool {
-	mode, dest := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
-	if mode == "" && dest == "" {
-		return Navigation(r)
-	}
-	return mode == "navigate" && dest == "document"
-}
-
 // handoffPage takes a person with a verified session over to a tool's host. It asks
 // first where the tool was opened from a network that is not the one they are on.
 func (p *Portal) handoffPage(w http.ResponseWriter, r *http.Request, v Visit) error {
-	if !topLevel(r) {
+	if !wholeWindow(r) { // browsers without Fetch metadata are held off by the headers against frames, and nothing in the page is secret
 		return &Refusal{Status: http.StatusForbidden, Code: "not_top_level", Title: "That cannot be done inside another page",
 			Text: []string{"Open the tool in a window of its own."}, Link: YourTools}
 	}
@@ -289,7 +278,7 @@ func (p *Portal) handoff(w http.ResponseWriter, r *http.Request, v Visit) error 
 // that posted a form with a page. A redirect would be one of the form's, and browsers hold
 // all of those, the tool's own included, against the form-action of the page it is from.
 func (p *Portal) arrived(w http.ResponseWriter, r *http.Request, to string) {
-	if !Navigation(r) {
+	if KindOf(r) != Page {
 		writeJSON(w, http.StatusOK, handoffCode{Next: to})
 		return
 	}

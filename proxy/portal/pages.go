@@ -227,7 +227,8 @@ func (f *Refusal) view() view {
 // Refuse answers r. It is the only place that does, for the gate as well, but for [Pages.RefuseForm].
 func (p *Pages) Refuse(w http.ResponseWriter, r *http.Request, f Refusal) {
 	challenge(w, f)
-	if Navigation(r) {
+	kind := KindOf(r)
+	if kind >= Ahead {
 		p.render(w, f.Status, "message", f.view())
 		return
 	}
@@ -235,7 +236,7 @@ func (p *Pages) Refuse(w http.ResponseWriter, r *http.Request, f Refusal) {
 	if len(f.Text) > 0 {
 		message = f.Text[0]
 	}
-	if grpc.IsCall(r) {
+	if kind == Call {
 		refuseCall(w, r, f, message)
 		return
 	}
@@ -279,15 +280,4 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	_, _ = w.Write(body)
-}
-
-// Navigation reports whether a browser is about to show the answer to r as a
-// page. Fetch metadata decides where the browser sends it; older clients are
-// judged by method and Accept.
-func Navigation(r *http.Request) bool {
-	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
-		return mode == "navigate"
-	}
-	return (r.Method == http.MethodGet || r.Method == http.MethodHead) &&
-		strings.Contains(r.Header.Get("Accept"), "text/html")
 }

@@ -23,31 +23,6 @@ func testPages(t *testing.T) *Pages {
 	return p
 }
 
-func TestNavigation(t *testing.T) {
-	for _, c := range []struct {
-		method string
-		header map[string]string
-		want   bool
-	}{
-		{"GET", map[string]string{"Sec-Fetch-Mode": "navigate"}, true},
-		{"POST", map[string]string{"Sec-Fetch-Mode": "navigate"}, true},
-		{"GET", map[string]string{"Sec-Fetch-Mode": "cors", "Accept": "text/html"}, false},
-		{"GET", map[string]string{"Accept": "text/html,*/*"}, true},
-		{"HEAD", map[string]string{"Accept": "text/html"}, true},
-		{"POST", map[string]string{"Accept": "text/html"}, false},
-		{"GET", map[string]string{"Accept": "*/*"}, false},
-		{"GET", nil, false},
-	} {
-		r := httptest.NewRequest(c.method, "/", nil)
-		for k, v := range c.header {
-			r.Header.Set(k, v)
-		}
-		if got := Navigation(r); got != c.want {
-			t.Errorf("%s %v: %v", c.method, c.header, got)
-		}
-	}
-}
-
 // Text that strangers write is text on the page, and in the JSON.
 func TestPagesEscape(t *testing.T) {
 	p := testPages(t)

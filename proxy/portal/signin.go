@@ -149,7 +149,7 @@ func (p *Portal) callback(w http.ResponseWriter, r *http.Request, v Visit) error
 		return err
 	}
 	q := r.URL.Query()
-	if !p.Begun(r) && j.Session.Level() != authn.None && Navigation(r) {
+	if !p.Begun(r) && j.Session.Level() != authn.None && KindOf(r) == Page {
 		// The back button, a bookmark, a tab whose sign-in another one did: nothing failed. What the
 		// address says is not looked at, so that it decides nothing either.
 		redirect(w, journey{to: returnTo{p.origin, Prefix + "account"}}.page("sign-in"))
