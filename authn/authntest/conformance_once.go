@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"sallyport/authn"
-	"sallyport/authn/session"
 )
 
 var onceTests = []storeTest{
@@ -117,13 +116,13 @@ var onceTests = []storeTest{
 	}},
 }
 
-func sampleKey(id string, at time.Time) session.Key {
-	return session.Key{ID: id, Use: "cookie", Secret: []byte{1, 0, 0xff}, CreatedAt: at}
+func sampleKey(id string, at time.Time) authn.Key {
+	return authn.Key{ID: id, Use: "cookie", Secret: []byte{1, 0, 0xff}, CreatedAt: at}
 }
 
 var keyTests = []storeTest{
 	{"two processes that start at once get the same key", func(t *storeT) {
-		got := make([]session.Key, 8)
+		got := make([]authn.Key, 8)
 		wins := t.race(8, func(i int, s Stores) (err error) {
 			got[i], err = s.AddFirstKey(t.ctx, sampleKey(fmt.Sprint("k", i), epoch))
 			return err
@@ -168,8 +167,8 @@ var keyTests = []storeTest{
 		t.ok(err)
 		t.refused(t.a.AddKey(t.ctx, sampleKey("k1", epoch), 3))
 		t.refused(t.a.AddKey(t.ctx, sampleKey("k2", epoch), 0))
-		t.refused(t.a.AddKey(t.ctx, session.Key{ID: "k2", Use: "cookie", CreatedAt: epoch}, 3))
-		t.refused(t.a.AddKey(t.ctx, session.Key{ID: "k2", Secret: []byte{1}, CreatedAt: epoch}, 3))
+		t.refused(t.a.AddKey(t.ctx, authn.Key{ID: "k2", Use: "cookie", CreatedAt: epoch}, 3))
+		t.refused(t.a.AddKey(t.ctx, authn.Key{ID: "k2", Secret: []byte{1}, CreatedAt: epoch}, 3))
 		t.equal(t.ring(), []string{"k1"})
 	}},
 }

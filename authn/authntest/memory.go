@@ -29,7 +29,7 @@ const (
 // Stores is every store interface in one.
 type Stores interface {
 	session.Store
-	session.KeyStore
+	authn.KeyStore
 	session.Once
 	passkey.Once
 	passkey.Store
@@ -67,7 +67,7 @@ type Memory struct {
 	changes    []change
 	changeSeq  int64
 	trimmedSeq int64
-	keys       map[string][]session.Key // by use, newest first
+	keys       map[string][]authn.Key // by use, newest first
 	once       map[onceKey]onceValue
 	onceSeq    int
 	handles    map[authn.Subject][]byte
@@ -92,7 +92,7 @@ func NewMemory() *Memory {
 		// started and holds nothing that could be out of date".
 		changeSeq:  1,
 		trimmedSeq: 1,
-		keys:       map[string][]session.Key{},
+		keys:       map[string][]authn.Key{},
 		once:       map[onceKey]onceValue{},
 		handles:    map[authn.Subject][]byte{},
 		creds:      map[string]passkey.Record{},

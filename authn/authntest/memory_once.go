@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"sallyport/authn"
-	"sallyport/authn/session"
 )
 
 type onceKey struct {
@@ -125,8 +124,8 @@ func (m *Memory) PurgeOnce(ctx context.Context, expiredBefore time.Time) (n int,
 	return n, err
 }
 
-// Keys implements [session.KeyStore].
-func (m *Memory) Keys(ctx context.Context, use string) (ks []session.Key, err error) {
+// Keys implements [authn.KeyStore].
+func (m *Memory) Keys(ctx context.Context, use string) (ks []authn.Key, err error) {
 	err = m.do(ctx, "Keys", func() error {
 		for _, k := range m.keys[use] {
 			ks = append(ks, cloneKey(k))
@@ -139,49 +138,49 @@ func (m *Memory) Keys(ctx context.Context, use string) (ks []session.Key, err er
 	return ks, nil
 }
 
-// AddFirstKey implements [session.KeyStore].
-func (m *Memory) AddFirstKey(ctx context.Context, k session.Key) (first session.Key, err error) {
+// AddFirstKey implements [authn.KeyStore].
+func (m *Memory) AddFirstKey(ctx context.Context, k authn.Key) (first authn.Key, err error) {
 	err = m.do(ctx, "AddFirstKey", func() error {
 		if err := m.checkKey(k); err != nil {
 			return err
 		}
 		if len(m.keys[k.Use]) == 0 {
-			m.keys[k.Use] = []session.Key{cloneKey(k)}
+			m.keys[k.Use] = []authn.Key{cloneKey(k)}
 		}
 		first = cloneKey(m.keys[k.Use][0])
 		return nil
 	})
 	if err != nil {
-		return session.Key{}, err
+		return authn.Key{}, err
 	}
 	return first, nil
 }
 
-// AddKey implements [session.KeyStore]. The newest key is the one added last,
+// AddKey implements [authn.KeyStore]. The newest key is the one added last,
 // whatever the clocks of those who add say.
-func (m *Memory) AddKey(ctx context.Context, k session.Key, keep int) error {
+func (m *Memory) AddKey(ctx context.Context, k authn.Key, keep int) error {
 	return m.do(ctx, "AddKey", func() error {
 		if err := errors.Join(m.checkKey(k), m.must(keep >= 1, "keeping %d keys would drop the new one", keep)); err != nil {
 			return err
 		}
 		ring := m.keys[k.Use]
-		if slices.ContainsFunc(ring, func(o session.Key) bool { return o.ID == k.ID }) {
+		if slices.ContainsFunc(ring, func(o authn.Key) bool { return o.ID == k.ID }) {
 			return fmt.Errorf("key %s exists", k.ID)
 		}
-		ring = slices.Concat([]session.Key{cloneKey(k)}, ring)
+		ring = slices.Concat([]authn.Key{cloneKey(k)}, ring)
 		m.keys[k.Use] = ring[:min(keep, len(ring))]
 		return nil
 	})
 }
 
-func (m *Memory) checkKey(k session.Key) error {
+func (m *Memory) checkKey(k authn.Key) error {
 	return errors.Join(
 		m.must(k.ID != "" && k.Use != "", "a key needs an id and a use"),
 		m.must(len(k.Secret) > 0, "key %s is empty", k.ID),
 	)
 }
 
-func cloneKey(k session.Key) session.Key {
+func cloneKey(k authn.Key) authn.Key {
 	k.Secret, k.CreatedAt = list(k.Secret), micro(k.CreatedAt)
 	return k
 }

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sallyport/authn"
+
 	"github.com/gorilla/securecookie"
 )
 
@@ -42,7 +44,7 @@ var errSealed = errors.New("sealed value does not open")
 
 // ring holds the keys in memory: newest first, the newest seals, all open.
 type ring struct {
-	store KeyStore
+	store authn.KeyStore
 	clock clock
 	keys  atomic.Pointer[keySet]
 
@@ -74,10 +76,10 @@ func (g *ring) init(ctx context.Context) error {
 	return g.reload(ctx)
 }
 
-func (g *ring) fresh(use string) Key {
+func (g *ring) fresh(use string) authn.Key {
 	secret := make([]byte, keySize)
 	rand.Read(secret) // never fails (crypto/rand, Go 1.24)
-	return Key{ID: rand.Text(), Use: use, Secret: secret, CreatedAt: g.clock.now()}
+	return authn.Key{ID: rand.Text(), Use: use, Secret: secret, CreatedAt: g.clock.now()}
 }
 
 func (g *ring) rotate(ctx context.Context) error {

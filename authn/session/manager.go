@@ -47,7 +47,7 @@ const (
 // Config is what a [Manager] needs. Store, Keys and Codes are required.
 type Config struct {
 	Store Store
-	Keys  KeyStore
+	Keys  authn.KeyStore
 	Codes Once // hand-off codes
 
 	MaxAge      time.Duration // absolute lifetime from sign-in; 0 is DefaultMaxAge

@@ -103,7 +103,7 @@ func TestRingHoldsThreeKeys(t *testing.T) {
 	b.signIn(signInHost, alice())
 	for i := range 3 {
 		e.clock.Add(time.Second)
-		k := session.Key{ID: fmt.Sprint(i), Use: "cookie", Secret: bytes.Repeat([]byte{byte(i + 1)}, 32), CreatedAt: e.clock.Now()}
+		k := authn.Key{ID: fmt.Sprint(i), Use: "cookie", Secret: bytes.Repeat([]byte{byte(i + 1)}, 32), CreatedAt: e.clock.Now()}
 		e.ok(e.mem.AddKey(t.Context(), k, 10))
 	}
 	b.m = e.process(nil)
@@ -111,7 +111,7 @@ func TestRingHoldsThreeKeys(t *testing.T) {
 }
 
 func TestUnusableKeysAreRefused(t *testing.T) {
-	for name, k := range map[string]session.Key{
+	for name, k := range map[string]authn.Key{
 		"short": {ID: "k", Use: "cookie", Secret: make([]byte, 16)}, "empty": {ID: "k", Use: "cookie"},
 	} {
 		mem := authntest.NewMemory()

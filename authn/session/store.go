@@ -94,28 +94,6 @@ type Store interface {
 	SessionChanges(ctx context.Context, after int64) (ids []string, last int64, err error)
 }
 
-// Key is one secret of the key ring. Use separates purposes ("cookie",
-// "audit", later "assertion"), so that no key serves two.
-type Key struct {
-	ID        string
-	Use       string
-	Secret    []byte
-	CreatedAt time.Time
-}
-
-// KeyStore keeps the key ring.
-type KeyStore interface {
-	// Keys returns the keys of one use, newest first.
-	Keys(ctx context.Context, use string) ([]Key, error)
-	// AddFirstKey stores k if its use has no key yet and returns the newest
-	// key of that use either way: of two processes that start at once, both get
-	// the same key.
-	AddFirstKey(ctx context.Context, k Key) (Key, error)
-	// AddKey stores k as the newest of its use and drops all but the `keep`
-	// newest.
-	AddKey(ctx context.Context, k Key, keep int) error
-}
-
 // Once keeps records that can be taken exactly once: hand-off codes here, sign-in
 // flows and ceremonies elsewhere (each consumer declares its own copy).
 type Once interface {

@@ -200,12 +200,12 @@ func openAudit(ctx context.Context, c *config.Config, store *sqlstore.DB, logger
 	return audit.Open(audit.Config{File: c.AuditFile, Name: auditName, Key: seed, CallsPerMinute: c.Limits.ChangesPerMinute, Translators: c.IPData.NAT64, Anchor: store, Now: time.Now, Logger: logger})
 }
 
-func auditSeed(ctx context.Context, keys session.KeyStore) ([]byte, error) {
+func auditSeed(ctx context.Context, keys authn.KeyStore) ([]byte, error) {
 	seed, err := audit.NewSeed()
 	if err != nil {
 		return nil, err
 	}
-	key, err := keys.AddFirstKey(ctx, session.Key{ID: "audit-1", Use: auditKeyUse, Secret: seed, CreatedAt: time.Now()})
+	key, err := keys.AddFirstKey(ctx, authn.Key{ID: "audit-1", Use: auditKeyUse, Secret: seed, CreatedAt: time.Now()})
 	if err != nil {
 		return nil, fmt.Errorf("audit key: %w", err)
 	}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"sallyport/authn/session"
+	"sallyport/authn"
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/cmd/sallyport/internal/sqlstore"
 	"sallyport/policy/behavior"
@@ -24,7 +24,7 @@ const behaviorKeyUse = "behavior"
 func openBehavior(ctx context.Context, c *config.Config, store *sqlstore.DB, logger *slog.Logger) (*behavior.Tracker, error) {
 	secret := make([]byte, 32)
 	_, _ = rand.Read(secret) // never fails (crypto/rand, Go 1.24)
-	key, err := store.AddFirstKey(ctx, session.Key{ID: "behavior-1", Use: behaviorKeyUse, Secret: secret, CreatedAt: time.Now()})
+	key, err := store.AddFirstKey(ctx, authn.Key{ID: "behavior-1", Use: behaviorKeyUse, Secret: secret, CreatedAt: time.Now()})
 	if err != nil {
 		return nil, fmt.Errorf("behavior key: %w", err)
 	}

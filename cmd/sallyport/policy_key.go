@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"time"
 
-	"sallyport/authn/session"
+	"sallyport/authn"
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/cmd/sallyport/internal/sqlstore"
 	"sallyport/policy"
@@ -19,17 +19,17 @@ import (
 const drawKeyUse = "policy-draw"
 
 // makeDrawKey returns the key of this installation, and makes it on first start.
-func makeDrawKey(ctx context.Context, keys session.KeyStore) (policy.DrawKey, error) {
+func makeDrawKey(ctx context.Context, keys authn.KeyStore) (policy.DrawKey, error) {
 	secret := make([]byte, len(policy.DrawKey{}))
 	rand.Read(secret) // never fails
-	k, err := keys.AddFirstKey(ctx, session.Key{ID: "draw-1", Use: drawKeyUse, Secret: secret, CreatedAt: time.Now()})
+	k, err := keys.AddFirstKey(ctx, authn.Key{ID: "draw-1", Use: drawKeyUse, Secret: secret, CreatedAt: time.Now()})
 	if err != nil {
 		return policy.DrawKey{}, fmt.Errorf("key for what policies draw: %w", err)
 	}
 	return drawKeyOf(k)
 }
 
-func drawKeyOf(k session.Key) (key policy.DrawKey, err error) {
+func drawKeyOf(k authn.Key) (key policy.DrawKey, err error) {
 	if copy(key[:], k.Secret) != len(key) || len(k.Secret) != len(key) {
 		return policy.DrawKey{}, fmt.Errorf("key %s is not a %d byte %q key", k.ID, len(key), drawKeyUse)
 	}

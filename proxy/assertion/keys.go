@@ -13,9 +13,9 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
+	"sallyport/authn"
 
-	"sallyport/authn/session"
+	"github.com/go-jose/go-jose/v4"
 )
 
 const (
@@ -30,20 +30,20 @@ type key struct {
 	created time.Time
 }
 
-func generate(now time.Time) (session.Key, error) {
+func generate(now time.Time) (authn.Key, error) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return session.Key{}, err
+		return authn.Key{}, err
 	}
 	secret, err := x509.MarshalPKCS8PrivateKey(private)
 	if err != nil {
-		return session.Key{}, err
+		return authn.Key{}, err
 	}
 	id, err := thumbprint(&private.PublicKey)
 	if err != nil {
-		return session.Key{}, err
+		return authn.Key{}, err
 	}
-	return session.Key{ID: id, Use: keyUse, Secret: secret, CreatedAt: now}, nil
+	return authn.Key{ID: id, Use: keyUse, Secret: secret, CreatedAt: now}, nil
 }
 
 func thumbprint(public *ecdsa.PublicKey) (string, error) {
@@ -54,7 +54,7 @@ func thumbprint(public *ecdsa.PublicKey) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(sum), nil
 }
 
-func parse(stored session.Key) (*key, error) {
+func parse(stored authn.Key) (*key, error) {
 	parsed, err := x509.ParsePKCS8PrivateKey(stored.Secret)
 	if err != nil {
 		// What x509 says may quote the secret.

@@ -13,8 +13,8 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"sallyport/authn"
 	"sallyport/authn/authntest"
-	"sallyport/authn/session"
 	"sallyport/proxy/assertion"
 )
 
@@ -243,7 +243,7 @@ func TestKeysThatAreRefused(t *testing.T) {
 	for name, secret := range map[string][]byte{"not PKCS#8": []byte("not a key at all"), "another curve": other, "another key's id": good} {
 		t.Run(name, func(t *testing.T) {
 			mem := authntest.NewMemory()
-			if err := mem.AddKey(t.Context(), session.Key{ID: "x", Use: "assertion", Secret: secret, CreatedAt: start}, 3); err != nil {
+			if err := mem.AddKey(t.Context(), authn.Key{ID: "x", Use: "assertion", Secret: secret, CreatedAt: start}, 3); err != nil {
 				t.Fatal(err)
 			}
 			_, err := assertion.New(t.Context(), assertion.Config{Keys: mem, Issuer: issuer})

@@ -11,7 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"sallyport/authn/session"
+	"sallyport/authn"
 )
 
 // Life is how long an assertion is valid, from nbf to exp.
@@ -34,7 +34,7 @@ var (
 
 // Config is what a Signer is made of.
 type Config struct {
-	Keys   session.KeyStore
+	Keys   authn.KeyStore
 	Issuer string // external_url
 	// JWKSMaxAge is how long verifiers may cache the key set; default 5 minutes.
 	JWKSMaxAge time.Duration
@@ -86,7 +86,7 @@ func (s *Signer) lead() time.Duration { return s.JWKSMaxAge + 2*reloadEvery }
 func (s *Signer) first(ctx context.Context) error {
 	stored, err := s.Keys.Keys(ctx, keyUse)
 	if err == nil && len(stored) == 0 {
-		var k session.Key
+		var k authn.Key
 		if k, err = generate(s.Now()); err == nil {
 			_, err = s.Keys.AddFirstKey(ctx, k)
 		}
@@ -116,7 +116,7 @@ func (s *Signer) Reload(ctx context.Context) error {
 	return err
 }
 
-func (s *Signer) parseAll(stored []session.Key) ([]*key, error) {
+func (s *Signer) parseAll(stored []authn.Key) ([]*key, error) {
 	known := map[string]*key{}
 	if r := s.ring.Load(); r != nil {
 		for _, k := range r.all {

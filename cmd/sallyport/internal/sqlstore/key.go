@@ -4,25 +4,25 @@ import (
 	"context"
 	"errors"
 
-	"sallyport/authn/session"
+	"sallyport/authn"
 )
 
 const keysByUse = `select id, key_use, secret, created_at from key_ring where key_use = $1 order by seq desc`
 
-func scanKey(row scanner) (k session.Key, err error) {
+func scanKey(row scanner) (k authn.Key, err error) {
 	err = row.Scan(&k.ID, &k.Use, &k.Secret, timeCol{&k.CreatedAt})
 	return k, err
 }
 
-// Keys implements [session.KeyStore].
-func (d *DB) Keys(ctx context.Context, use string) ([]session.Key, error) {
+// Keys implements [authn.KeyStore].
+func (d *DB) Keys(ctx context.Context, use string) ([]authn.Key, error) {
 	rows, err := d.read.QueryContext(ctx, keysByUse, use)
 	ks, err := all(rows, err, scanKey)
 	return ks, d.wrap("read keys", err)
 }
 
-// AddFirstKey implements [session.KeyStore].
-func (d *DB) AddFirstKey(ctx context.Context, k session.Key) (first session.Key, err error) {
+// AddFirstKey implements [authn.KeyStore].
+func (d *DB) AddFirstKey(ctx context.Context, k authn.Key) (first authn.Key, err error) {
 	err = d.update(ctx, "add first key", func(tx tx) error {
 		var n int
 		if err := tx.QueryRowContext(ctx, `select count(*) from key_ring where key_use = $1`, k.Use).Scan(&n); err != nil {
@@ -40,14 +40,14 @@ func (d *DB) AddFirstKey(ctx context.Context, k session.Key) (first session.Key,
 		return err
 	})
 	if err != nil {
-		return session.Key{}, err
+		return authn.Key{}, err
 	}
 	return first, nil
 }
 
-// AddKey implements [session.KeyStore]. The newest key is the one added last,
+// AddKey implements [authn.KeyStore]. The newest key is the one added last,
 // whatever the clocks of those who add say.
-func (d *DB) AddKey(ctx context.Context, k session.Key, keep int) error {
+func (d *DB) AddKey(ctx context.Context, k authn.Key, keep int) error {
 	return d.update(ctx, "add key", func(tx tx) error {
 		if keep < 1 {
 			return errors.New("a ring that keeps no key would drop the new one")

@@ -14,6 +14,7 @@ import (
 
 	_ "modernc.org/sqlite" // registers the driver "sqlite"
 
+	"sallyport/authn"
 	"sallyport/authn/enroll"
 	"sallyport/authn/passkey"
 	"sallyport/authn/session"
@@ -21,13 +22,13 @@ import (
 )
 
 var (
-	_ session.Store    = (*DB)(nil)
-	_ session.KeyStore = (*DB)(nil)
-	_ session.Once     = (*DB)(nil)
-	_ passkey.Store    = (*DB)(nil)
-	_ passkey.Once     = (*DB)(nil)
-	_ enroll.Store     = (*DB)(nil)
-	_ behavior.Store   = (*DB)(nil)
+	_ session.Store  = (*DB)(nil)
+	_ authn.KeyStore = (*DB)(nil)
+	_ session.Once   = (*DB)(nil)
+	_ passkey.Store  = (*DB)(nil)
+	_ passkey.Once   = (*DB)(nil)
+	_ enroll.Store   = (*DB)(nil)
+	_ behavior.Store = (*DB)(nil)
 )
 
 // Options are what [Open] can do without.
