@@ -56,12 +56,13 @@ type Snapshot struct {
 
 // RouteOptions is what the gate does differently on one route.
 type RouteOptions struct {
-	RPC      bool     // requests are JSON-RPC: their methods are facts
-	RPC1     bool     // of version 1.0, as bitcoind takes it
-	RPCBytes int      // the largest message; 0 is 1 MiB
-	RPCURI   bool     // what has no message, or has a query, passes all the same
-	RPCPaths []string // paths that are endpoints, and no names of methods
-	CutStale bool     // streams end when the proof they were opened with is too old
+	RPC         bool     // requests are JSON-RPC: their methods are facts
+	RPC1        bool     // of version 1.0, as bitcoind takes it
+	RPCBytes    int      // the largest message; 0 is 1 MiB
+	RPCBytesKey string   // what says so in the configuration; "": limits.message_bytes
+	RPCURI      bool     // what has no message, or has a query, passes all the same
+	RPCPaths    []string // paths that are endpoints, and no names of methods
+	CutStale    bool     // streams end when the proof they were opened with is too old
 	// RootWorkers lets the tool register service workers that see Sallyport's own paths, although
 	// a hand-off brings them a code (see Portal.CrossSite), and widen their scope up to the route
 	// (Service-Worker-Allowed).

@@ -203,7 +203,8 @@ func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	}
 	if inspected {
 		r.Header.Del("Sec-WebSocket-Extensions") // what is compressed cannot be read
-		s.Inspect(options.rpcLimits().MaxBytes, g.inspect(r.WithContext(s.Context()), s.Info().Value.(*judged)))
+		inner, j := r.WithContext(s.Context()), s.Info().Value.(*judged)
+		s.Inspect(options.rpcLimits().MaxBytes, g.inspect(inner, j), g.tooLargeInside(inner, j))
 	}
 	if v.held > 0 {
 		var stop func()

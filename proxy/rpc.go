@@ -17,6 +17,7 @@ import (
 	"sallyport/proxy/audit"
 	"sallyport/proxy/jsonrpc"
 	"sallyport/proxy/portal"
+	"sallyport/proxy/streams"
 )
 
 // JSON-RPC error codes of our own, from the range that the standard leaves to servers.
@@ -119,11 +120,11 @@ func (v *Verdict) named(known []string) string {
 
 // badRPC refuses a message that could be read in two ways, and a request without one.
 func (g *Gate) badRPC(w http.ResponseWriter, r *http.Request, v *Verdict, bad *jsonrpc.Error) {
-	if bad.Code == jsonrpc.TooLarge {
-		g.Logger.Warn("limit exceeded", "limit", "limits.message_bytes, or the route's body_bytes if that is less", "is", bad.Offset, "route", v.Route.Name, "user", string(v.Session.Person.Email))
-		if g.Observe != nil {
-			g.Observe.Exceeded.WithLabelValues("message_bytes").Inc()
-		}
+	switch bad.Code {
+	case jsonrpc.TooLarge:
+		bad.Detail = g.messageTooLarge(v)
+	case jsonrpc.NoRoom:
+		g.exceeded("inspected_bytes", "limits.inspected_bytes_per_session, or limits.inspected_bytes of all", v)
 	}
 	event, detail := "bad_request", map[string]string{"reason": string(bad.Code)}
 	if linked(r, v) { // the other page chose the address, not the person
@@ -149,6 +150,54 @@ func (g *Gate) badRPC(w http.ResponseWriter, r *http.Request, v *Verdict, bad *j
 	_, _ = w.Write(jsonrpc.ErrorResponse(jsonrpc.Request{}, bad.RPCCode(), bad.Detail, map[string]any{"error": string(bad.Code), "incident": incident}))
 }
 
+// messageTooLarge notes that a call was too large, and says so to its client, who is verified.
+func (g *Gate) messageTooLarge(v *Verdict) string {
+	o := v.snapshot.Options[v.Route.Name]
+	key := cmp.Or(o.RPCBytesKey, "limits.message_bytes")
+	g.exceeded("message_bytes", key, v)
+	return fmt.Sprintf("The message is larger than %d bytes, which is %s.", o.rpcLimits().MaxBytes, key)
+}
+
+// exceeded counts and logs that a request or a message was more than a limit lets through. The label of
+// the metric is the key without its section.
+func (g *Gate) exceeded(label, key string, v *Verdict) {
+	if g.Observe != nil {
+		g.Observe.Exceeded.WithLabelValues(label).Inc()
+	}
+	g.Logger.Warn("limit exceeded", "limit", key, "route", v.Route.Name, "user", string(v.Session.Person.Email), "session", v.Session.ID)
+}
+
+// oversize answers one message that is too large for the WebSocket it came on.
+type oversize struct {
+	jsonrpc.Oversize
+	reply func(jsonrpc.Request) []byte
+	limit jsonrpc.Limits
+}
+
+// Reply implements [streams.Oversize].
+func (o *oversize) Reply() []byte { return o.reply(o.Request(o.limit)) }
+
+// tooLargeInside returns what takes messages that are longer than a WebSocket's limit. They are not judged: nothing of
+// them goes on.
+func (g *Gate) tooLargeInside(r *http.Request, j *judged) func() streams.Oversize {
+	return func() streams.Oversize {
+		now := g.current.Load()
+		options := now.Options[j.route.Name]
+		return &oversize{limit: options.rpcLimits(), reply: func(req jsonrpc.Request) []byte {
+			v := inside(now, j, req)
+			answer, _ := g.answerMessage(r, v, jsonrpc.InvalidRequest, g.messageTooLarge(v), map[string]any{"error": string(jsonrpc.TooLarge)})
+			return answer
+		}}
+	}
+}
+
+// inside is a verdict on a message inside a stream, which is still to be judged: it blocks.
+func inside(now *Snapshot, j *judged, req jsonrpc.Request) *Verdict {
+	v := &Verdict{snapshot: now, Route: j.route, Session: j.session, Client: j.facts.IP.Addr, rpc: req}
+	v.Target.Host, v.Target.Path = j.facts.Request.Host, j.facts.Request.Path
+	return v
+}
+
 // inspect judges every message that a client sends inside a WebSocket to a JSON-RPC
 // route. The proof that counts is the one the WebSocket was opened with: after stepping up, clients
 // connect again.
@@ -157,10 +206,12 @@ func (g *Gate) inspect(r *http.Request, j *judged) func([]byte) ([]byte, bool) {
 		now := g.current.Load()
 		options := now.Options[j.route.Name]
 		req, err := jsonrpc.Parse(message, options.rpcLimits())
-		v := &Verdict{snapshot: now, Route: j.route, Session: j.session, Client: j.facts.IP.Addr, rpc: req}
-		v.Target.Host, v.Target.Path = j.facts.Request.Host, j.facts.Request.Path
+		v := inside(now, j, req)
 		var bad *jsonrpc.Error
 		if errors.As(err, &bad) {
+			if bad.Code == jsonrpc.TooLarge { // a reload made the limit smaller than it was at the handshake
+				bad.Detail = g.messageTooLarge(v)
+			}
 			return g.answerMessage(r, v, bad.RPCCode(), bad.Detail, map[string]any{"error": string(bad.Code)})
 		}
 		v.Facts, v.Decision = g.again(j, v.snapshot, req.Methods, g.Now())

@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -8,7 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"sallyport/proxy"
+	"sallyport/proxy/observe"
 )
 
 const rpcPolicy = `
@@ -453,5 +457,60 @@ func TestSizeOfAMessage(t *testing.T) {
 		if named := strings.Contains(l.log.String(), "limits.message_bytes"); named != (c.status == 413) {
 			t.Errorf("%+v: the key is in the log: %v", c, named)
 		}
+	}
+}
+
+// TestMessageThatIsTooLargeInsideAWebSocket: the call gets an error that names the limit, is on record, and ends no
+// subscription. One client that does nothing else is sent away.
+func TestMessageThatIsTooLargeInsideAWebSocket(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	observer, err := observe.New(observe.Config{Registry: registry})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLive(t, func(p *plan) {
+		p.policy = rpcPolicy
+		p.options = map[string]proxy.RouteOptions{"treasury": {RPC: true, RPCBytes: 1000, RPCBytesKey: "body_bytes of route treasury"}}
+		p.change = func(c *proxy.Config) { c.Observe = observer }
+	})
+	s := l.open(l.enrolled("alice", home), "ws")
+	params := `"params":["` + strings.Repeat("x", 2000) + `"]`
+	front, back := `{"jsonrpc":"2.0","id":"a","method":"eth_call",`+params+`}`, `{"method":"eth_call",`+params+`,"id":7,"jsonrpc":"2.0"}`
+	l.ledger.reset()
+	for _, c := range []struct {
+		message, id string
+		fragments   bool
+	}{{front, `"a"`, false}, {back, "7", false}, {front, `"a"`, true}, {back, "7", true}, {"[" + front + "]", "null", false}, {`{"method":"eth_call",` + params, "null", true}} {
+		if c.fragments {
+			_, err := s.conn.Write(append(wsFrame(0x01, c.message[:600], true), wsFrame(0x80, c.message[600:], true)...))
+			l.must(err)
+		} else {
+			s.message(c.message)
+		}
+		_, text := s.frame()
+		var e rpcError
+		if err := json.Unmarshal([]byte(text), &e); err != nil || string(e.ID) != c.id || e.Error.Data.Error != "too_large" || e.Error.Code != -32600 ||
+			!strings.Contains(text, "1000 bytes, which is body_bytes of route treasury") {
+			t.Errorf("%.60s: %s", c.message, text)
+		}
+		if recs := l.ledger.take(); len(recs) != 1 || recs[0].Event != "message" || recs[0].Incident != e.Error.Data.Incident {
+			t.Errorf("recorded %s", jsonText(recs))
+		}
+		s.message(number)
+		s.arrives(number)
+		s.alive()
+		l.ledger.reset()
+	}
+	if n := counted(t, registry, "sallyport_limit_exceeded_total", "message_bytes"); n != 6 {
+		t.Errorf("counted %v", n)
+	}
+	for range 17 {
+		s.message(front)
+	}
+	for range 16 {
+		s.refused()
+	}
+	if first, text := s.frame(); first != 0x88 || binary.BigEndian.Uint16([]byte(text)) != 1009 {
+		t.Errorf("a frame %x %q, not a close frame with 1009", first, text)
 	}
 }

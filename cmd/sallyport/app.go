@@ -314,20 +314,25 @@ func (a *app) front(s *proxy.Snapshot) error {
 	return err
 }
 
-// messageBytes is the largest JSON-RPC message of a route: what the route says of bodies holds too.
-func messageBytes(c *config.Config, r config.Route) int {
-	n := c.Limits.Message
-	if body := cmp.Or(r.MaxBody, c.Limits.Body); body > 0 && body < int64(n) {
-		n = int(body)
+// messageBytes is the largest JSON-RPC message of a route, and the key that says so: what the route says of bodies holds too.
+func messageBytes(c *config.Config, r config.Route) (n int, key string) {
+	n, key = c.Limits.Message, "limits.message_bytes"
+	switch body := cmp.Or(r.MaxBody, c.Limits.Body); {
+	case body <= 0 || body >= int64(n):
+	case r.MaxBody > 0:
+		n, key = int(body), "body_bytes of route "+r.Name
+	default:
+		n, key = int(body), "limits.body_bytes"
 	}
-	return n
+	return n, key
 }
 
 // routeOptions is what the gate does differently on some routes.
 func routeOptions(c *config.Config) map[string]proxy.RouteOptions {
 	m := map[string]proxy.RouteOptions{}
 	for _, r := range c.Routes {
-		m[r.Name] = proxy.RouteOptions{RPC: r.RPC, RPC1: r.RPC1, RPCBytes: messageBytes(c, r), RPCURI: r.RPCURI, RPCPaths: r.RPCPaths, CutStale: r.CutStale, RootWorkers: r.RootWorkers, Groups: r.Groups, CrossSitePosts: r.CrossSitePosts}
+		size, key := messageBytes(c, r)
+		m[r.Name] = proxy.RouteOptions{RPC: r.RPC, RPC1: r.RPC1, RPCBytes: size, RPCBytesKey: key, RPCURI: r.RPCURI, RPCPaths: r.RPCPaths, CutStale: r.CutStale, RootWorkers: r.RootWorkers, Groups: r.Groups, CrossSitePosts: r.CrossSitePosts}
 	}
 	return m
 }

@@ -16,7 +16,7 @@ func inspecting(t testing.TB, c Config, limit int) (*gate, chan net.Conn) {
 	t.Helper()
 	conns := make(chan net.Conn, 1000)
 	g := newGate(t, c, wsUpstream("", conns), false, func(s *Stream, _ *http.Request) {
-		s.Inspect(limit, func([]byte) ([]byte, bool) { return nil, true })
+		s.Inspect(limit, func([]byte) ([]byte, bool) { return nil, true }, larger)
 	})
 	g.opened, g.seen, g.refused = make(chan *Stream, 1000), make(chan observed, 1000), make(chan Reason, 1000)
 	return g, conns

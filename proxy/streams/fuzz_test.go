@@ -196,6 +196,7 @@ func FuzzAnswers(f *testing.F) {
 func FuzzInspect(f *testing.F) {
 	f.Add(concat(frame(1, []byte("go"), mask), frame(0x89, []byte("p"), mask), frame(0x80, []byte("od"), mask), frame(0x81, []byte("evil"), mask), frame(0x81, []byte("x"), mask)), uint16(3))
 	f.Add(frame(0x81, bytes.Repeat([]byte("e"), 200), mask), uint16(50))
+	f.Add(concat(frame(0x01, make([]byte, 900), mask), frame(0x00, make([]byte, 900), mask), frame(0x80, nil, mask), frame(0x81, []byte("x"), mask)), uint16(400))
 	f.Fuzz(func(t *testing.T, said []byte, step uint16) {
 		r := New(Config{Grace: time.Hour})
 		s := r.Open(t.Context(), r.Epoch(), Info{Session: "s", Kind: WebSocket})
@@ -207,7 +208,7 @@ func FuzzInspect(f *testing.F) {
 			}
 			passed++
 			return nil, true
-		})
+		}, larger)
 		raw := &script{step: int(step)%500 + 1}
 		raw.in.Write(said)
 		c := newConn(s, raw, nil)

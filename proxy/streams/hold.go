@@ -64,13 +64,20 @@ func (h *hold) stop() {
 	}
 }
 
-// release gives everything back.
+// release gives everything back, and stops the clock.
 func (h *hold) release() {
+	h.giveBack()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.stop()
+}
+
+// giveBack returns what was taken of the budget. The message goes on, and so does its clock.
+func (h *hold) giveBack() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.s.reg.Inspected.Give(h.s.info.Session, h.s.info.Person, h.taken)
 	h.taken = 0
-	h.stop()
 }
 
 // close is release for good: a reader that is still at it can take nothing any more.

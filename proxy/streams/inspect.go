@@ -10,15 +10,35 @@ import (
 // sent; reply, if any, goes back to the client as a text message. Messages that
 // pass go on as they came, frame by frame. msg is valid until judge returns.
 //
-// A message longer than limit, one for which [Config.Inspected] has no room or which takes longer than
+// A message longer than limit goes to an [Oversize] in pieces, and nowhere else. The stream goes on,
+// unless the message is longer than sixteen times the limit, or there are sixteen of them in a row.
+//
+// A message for which [Config.Inspected] has no room or which takes longer than
 // [Config.MessageTime], from the client or, once it has passed, to the upstream, and frames that are not of RFC 6455, end the stream. Call it before
 // the request is forwarded, and remove Sec-WebSocket-Extensions from the request: compressed
 // messages cannot be inspected, and [Attach] refuses an upstream that turns an extension on anyway.
-func (s *Stream) Inspect(limit int, judge func(msg []byte) (reply []byte, pass bool)) {
+func (s *Stream) Inspect(limit int, judge func(msg []byte) (reply []byte, pass bool), oversize func() Oversize) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.inspect = &inspector{judge: judge, limit: limit, hold: hold{s: s}}
+	s.inspect = &inspector{judge: judge, oversize: oversize, limit: limit, hold: hold{s: s}}
 }
+
+// Oversize answers one message that is longer than the limit.
+type Oversize interface {
+	// Write takes the next piece of what the message says, which is valid until it returns. It must not hold
+	// all of them: nothing of it is in the budget.
+	io.Writer
+	// Reply is called at the end of the message, once. What it returns, if anything, goes back to the client
+	// as a text message.
+	Reply() []byte
+}
+
+// What is borne of messages that are too large: each costs the client as much as a good one,
+// and us no memory.
+const (
+	oversizeFactor = 16 // of the limit: how long one may be
+	oversizeInRow  = 16 // how many there may be with no message in between that fits
+)
 
 // slack is how much the headers of a message's frames may weigh: a message in
 // a thousand empty fragments is none that anybody means well with.
@@ -30,9 +50,10 @@ const batch = smallBuffer
 // inspector takes the client's side of a connection apart into messages. There is one copy of what a message says: it is
 // unmasked where it lies, and masked again where it lies when it goes on.
 type inspector struct {
-	judge func([]byte) ([]byte, bool)
-	limit int
-	hold  hold
+	judge    func([]byte) ([]byte, bool)
+	oversize func() Oversize
+	limit    int
+	hold     hold
 
 	hdr  [14]byte // of the frame that is being read
 	have int      // bytes of it; 0 between frames
@@ -43,6 +64,10 @@ type inspector struct {
 	heads   []byte // the headers of the message's frames so far
 	msg     []byte // and what they say
 	open    bool   // a message was begun and not ended
+
+	over    Oversize // takes the message, which is too large; nil: it fits so far
+	passed  int      // bytes of it, headers included
+	overRow int      // such messages in a row
 
 	rest  []byte // read, not looked at yet
 	out   []byte // may go on: control frames and small messages
@@ -93,7 +118,7 @@ func (i *inspector) more(c *conn, p []byte) (Reason, bool) {
 		return i.frames(c, b)
 	}
 	i.hold.clock(i.have > 0 || i.open)
-	if i.left <= len(p) || i.controls() {
+	if i.left <= len(p) || i.controls() || i.over != nil {
 		n, err := c.raw(p)
 		i.err = err
 		return i.frames(c, p[:n])
@@ -122,6 +147,9 @@ func (i *inspector) frames(c *conn, b []byte) (Reason, bool) {
 			switch {
 			case i.controls():
 				i.control = append(i.control, b[:n]...)
+			case i.over != nil:
+				xor(b[:n], i.hdr[i.have-4:i.have], int(payloadLen(i.hdr[:i.have]))-i.left)
+				_, _ = i.over.Write(b[:n])
 			case !i.room(&i.msg, n):
 				return TooMuch, false
 			default:
@@ -155,10 +183,14 @@ func (i *inspector) begin(c *conn) (Reason, bool) {
 		return Malformed, false
 	}
 	length := payloadLen(h)
-	if i.controls() {
+	if fits := i.over == nil && length <= uint64(i.limit-len(i.msg)); i.controls() {
 		i.control = append(i.control[:0], h...)
+	} else if !fits {
+		if !i.tooLarge(length, len(h)) {
+			return TooLarge, false
+		}
 	} else {
-		if length > uint64(i.limit-len(i.msg)) || len(i.heads)+len(h) > i.slack() {
+		if len(i.heads)+len(h) > i.slack() {
 			return TooLarge, false
 		}
 		if !i.room(&i.heads, len(h)) {
@@ -173,9 +205,28 @@ func (i *inspector) begin(c *conn) (Reason, bool) {
 	return 0, true
 }
 
-// payload notes n bytes of a frame, which are at msg[at:] unless it is a control frame.
+// tooLarge takes a frame with which a message is, or goes on to be, too large. It reports whether that is borne.
+func (i *inspector) tooLarge(length uint64, head int) bool {
+	if i.over == nil {
+		if i.overRow++; i.overRow > oversizeInRow {
+			return false
+		}
+		i.over, i.passed = i.oversize(), len(i.heads)+len(i.msg)
+		_, _ = i.over.Write(i.msg)
+		i.heads, i.msg = nil, nil
+		i.hold.giveBack()
+	}
+	// A continuation may be empty, and its header still counts: a message must come to an end.
+	if most := oversizeFactor * i.limit; length > uint64(most) || i.passed+head+int(length) > most {
+		return false
+	}
+	i.passed += head + int(length)
+	return true
+}
+
+// payload notes n bytes of a frame, which are at msg[at:] unless it is a control frame or the message is too large.
 func (i *inspector) payload(c *conn, at, n int) (Reason, bool) {
-	if !i.controls() {
+	if !i.controls() && i.over == nil {
 		xor(i.msg[at:at+n], i.hdr[i.have-4:i.have], at-i.at)
 	}
 	if i.left -= n; i.left > 0 {
@@ -199,6 +250,14 @@ func (i *inspector) end(c *conn) (Reason, bool) {
 	}
 	i.open = false
 	i.hold.clock(false)
+	if over := i.over; over != nil {
+		i.drop()
+		if reply := over.Reply(); reply != nil && !c.send(textFrame(reply)) {
+			return TooLarge, false
+		}
+		return 0, true
+	}
+	i.overRow = 0
 	reply, pass := i.judge(i.msg)
 	switch {
 	case !pass:
@@ -257,7 +316,7 @@ func (i *inspector) emit(p []byte) (n int) {
 
 // drop forgets the message: an idle connection holds no buffers.
 func (i *inspector) drop() {
-	i.heads, i.msg, i.sent, i.going, i.open = nil, nil, sent{}, false, false
+	i.heads, i.msg, i.sent, i.going, i.open, i.over = nil, nil, sent{}, false, false, nil
 	i.hold.release()
 }
 

@@ -2,6 +2,7 @@ package streams
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -23,13 +24,33 @@ func judged(t testing.TB, limit int) (*gate, *wsClient, net.Conn) {
 				return nil, false
 			}
 			return nil, true
-		})
+		}, larger)
 	})
 	client := dialWS(t, g, "s", "")
 	up := receive(t, "upstream", conns)
 	t.Cleanup(func() { up.Close() })
 	return g, client, up
 }
+
+// summary answers a message that is too large with what there was of it.
+type summary struct {
+	n           int
+	first, last byte
+}
+
+func larger() Oversize { return &summary{} }
+
+func (s *summary) Write(b []byte) (int, error) {
+	for _, c := range b {
+		if s.n++; s.n == 1 {
+			s.first = c
+		}
+		s.last = c
+	}
+	return len(b), nil
+}
+
+func (s *summary) Reply() []byte { return fmt.Appendf(nil, "%c%c %d", s.first, s.last, s.n) }
 
 func concat(frames ...[]byte) []byte { return bytes.Join(frames, nil) }
 
@@ -110,9 +131,9 @@ func TestMessagesThatEndTheStream(t *testing.T) {
 		"a length in two bytes for no need": {append([]byte{0x81, 0x80 | 126, 0, 1}, append(mask, 'x')...), Malformed},
 		"a length in eight bytes for none":  {append([]byte{0x81, 0x80 | 127, 0, 0, 0, 0, 0, 0, 1, 0}, mask...), Malformed},
 		"a length beyond the numbers":       {huge, Malformed},
-		"a long message":                    {frame(0x81, make([]byte, 1001), mask), TooLarge},
-		"a long message, announced":         {frame(0x81, make([]byte, 1001), mask)[:8], TooLarge},
-		"a long message in fragments":       {concat(frame(0x01, make([]byte, 600), mask), frame(0x80, make([]byte, 600), mask)), TooLarge},
+		"a far too long message":            {frame(0x81, make([]byte, 17_000), mask)[:8], TooLarge},
+		"and in fragments":                  {concat(frame(0x01, make([]byte, 15_000), mask), frame(0x00, make([]byte, 1500), mask)), TooLarge},
+		"and empty ones":                    {append(frame(0x01, make([]byte, 1001), mask), bytes.Repeat(frame(0x00, nil, mask), 2600)...), TooLarge},
 		"a message in empty fragments":      {append(frame(0x01, nil, mask), bytes.Repeat(frame(0x00, nil, mask), 1000)...), TooLarge},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -126,6 +147,72 @@ func TestMessagesThatEndTheStream(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestMessagesThatAreTooLarge: each gets its answer, nothing of it goes on or is held, and what comes before,
+// in between and after does.
+func TestMessagesThatAreTooLarge(t *testing.T) {
+	mask2 := []byte{0xff, 0, 0x80, 7}
+	text := append(append([]byte("a"), bytes.Repeat([]byte("x"), 2998)...), 'z')
+	ping, good := frame(0x89, []byte("ping"), mask), frame(0x81, []byte("good"), mask)
+	for name, long := range map[string][]byte{
+		"one frame":                   frame(0x81, text, mask),
+		"fragments":                   concat(frame(0x01, text[:700], mask), frame(0x00, text[700:1500], mask2), frame(0x00, nil, mask), frame(0x80, text[1500:], mask)),
+		"a fragment that is too long": concat(frame(0x01, text[:2000], mask), frame(0x80, text[2000:], mask2)),
+		"an empty end":                concat(frame(0x01, text[:1001], mask), frame(0x00, text[1001:], mask2), frame(0x80, nil, mask2)),
+		"binary":                      frame(0x82, text, mask2),
+	} {
+		for _, size := range []int{1, 7, 100_000} {
+			t.Run(fmt.Sprint(name, " ", size), func(t *testing.T) {
+				g, client, up := judged(t, 1000)
+				g.reg.Inspected = NewBudget(2000, 2000)
+				sent := concat(good, long, ping, good)
+				go func() {
+					for len(sent) > 0 {
+						n := min(size, len(sent))
+						client.Write(sent[:n])
+						sent = sent[n:]
+					}
+				}()
+				expect(t, client, frame(0x81, []byte("az 3000"), nil))
+				expect(t, up, concat(good, ping, good))
+				if n := g.reg.Inspected.Used(); n != 0 {
+					t.Errorf("%d bytes are held", n)
+				}
+			})
+		}
+	}
+}
+
+// TestNothingIsHeldOfAMessageThatIsTooLarge, while the rest of it is still to come.
+func TestNothingIsHeldOfAMessageThatIsTooLarge(t *testing.T) {
+	g, client, up := judged(t, 1000)
+	g.reg.Inspected = NewBudget(5000, 5000)
+	ping := frame(0x89, []byte("ping"), mask)
+	client.Write(concat(frame(0x01, make([]byte, 900), mask), ping))
+	expect(t, up, ping)
+	if g.reg.Inspected.Used() < 900 {
+		t.Fatal("nothing is held of a message that fits so far")
+	}
+	client.Write(concat(frame(0x00, make([]byte, 900), mask), ping))
+	expect(t, up, ping)
+	if n := g.reg.Inspected.Used(); n != 0 {
+		t.Errorf("%d bytes are held", n)
+	}
+}
+
+// TestManyMessagesThatAreTooLarge: a client that sends nothing else is sent away.
+func TestManyMessagesThatAreTooLarge(t *testing.T) {
+	long, answer, good := frame(0x81, make([]byte, 1001), mask), frame(0x81, []byte("\x00\x00 1001"), nil), frame(0x81, []byte("good"), mask)
+	_, client, up := judged(t, 1000)
+	for range 2 {
+		client.Write(bytes.Repeat(long, 16))
+		expect(t, client, bytes.Repeat(answer, 16))
+		client.Write(good)
+		expect(t, up, good)
+	}
+	client.Write(bytes.Repeat(long, 17))
+	expect(t, client, append(bytes.Repeat(answer, 16), TooLarge.closeFrame()...))
 }
 
 // A client that sends messages that are refused and reads no answers does not fill the memory.
@@ -159,7 +246,7 @@ func TestInspectionRefusesWhatItCannotRead(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := newGate(t, Config{}, upstream, false, func(s *Stream, r *http.Request) {
-				s.Inspect(1000, func([]byte) ([]byte, bool) { return nil, true })
+				s.Inspect(1000, func([]byte) ([]byte, bool) { return nil, true }, larger)
 			})
 			conn, err := net.Dial("tcp", g.addr)
 			if err != nil {
