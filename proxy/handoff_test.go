@@ -165,7 +165,7 @@ func TestHandoffIsOnlyForOurOwnTopLevelPage(t *testing.T) {
 	page := b.atHandoff(treasury + "/")
 	f := page.handoff(b)
 	csp := page.Header.Get("Content-Security-Policy")
-	if page.Header.Get("Referrer-Policy") != "strict-origin" || page.Header.Get("X-Frame-Options") != "DENY" || page.Header.Get("Cross-Origin-Opener-Policy") != "same-origin" ||
+	if page.Header.Get("Referrer-Policy") != "strict-origin" || page.Header.Get("X-Frame-Options") != "DENY" || page.Header.Get("Origin-Agent-Cluster") != "?1" ||
 		page.Header.Get("Cache-Control") != "no-store" || !strings.Contains(csp, "connect-src 'self' "+treasury+";") || !strings.Contains(csp, "form-action 'self' "+treasury+";") || !strings.Contains(csp, "frame-ancestors 'none'") {
 		t.Errorf("headers %v", page.Header)
 	}
@@ -499,7 +499,11 @@ func TestEveryAnswerOfOursHasTheSecurityHeaders(t *testing.T) {
 		"logout by a stranger": stranger.do(stranger.request("POST", login+"/.sallyport/backchannel-logout", "")),
 	}
 	for name, a := range answers {
-		for header, want := range map[string]string{"X-Frame-Options": "DENY", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cross-Origin-Opener-Policy": "same-origin"} {
+		opener := "same-origin"
+		if a.location() != "" && name != "the start page" {
+			opener = "unsafe-none" // see TestWindowOfATool
+		}
+		for header, want := range map[string]string{"X-Frame-Options": "DENY", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cross-Origin-Opener-Policy": opener} {
 			if got := a.Header.Get(header); got != want {
 				t.Errorf("%s (%d): %s is %q", name, a.StatusCode, header, got)
 			}

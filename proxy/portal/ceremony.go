@@ -143,7 +143,8 @@ func (p *Portal) stepUpPage(w http.ResponseWriter, r *http.Request, v Visit) err
 			"On another device, choose “use a phone or tablet” in the prompt and scan the code.",
 			"If you have lost the device, ask your security team for a new enrolment ticket.",
 		},
-		More: []Link{{URL: Prefix + "sign-out", Text: "Not you? Sign out"}},
+		More:     []Link{{URL: Prefix + "sign-out", Text: "Not you? Sign out"}},
+		OnTheWay: trip.to.origin != p.origin,
 	})
 	return nil
 }

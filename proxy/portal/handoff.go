@@ -130,7 +130,7 @@ func (p *Portal) handoffPage(w http.ResponseWriter, r *http.Request, v Visit) er
 	page := view{
 		Title: "Taking you to " + host, Email: string(c.judgement.Session.Person.Email), Module: "handoff.js", Button: "Continue",
 		Begin: Prefix + "handoff", Finish: trip.to.origin + Prefix + "callback", ReturnTo: trip.to.String(), Bind: trip.bind,
-		Reach: trip.to.origin, Auto: c.near,
+		Reach: trip.to.origin, Auto: c.near, OnTheWay: c.near,
 		StepsTitle: "It does not work",
 		Steps: []string{"Allow cookies for " + host + ", and switch off extensions that change requests.",
 			"If your browser asks whether this site may connect to devices on your network, allow it.", "If it goes on, tell your security team."},
@@ -282,7 +282,7 @@ func (p *Portal) arrived(w http.ResponseWriter, r *http.Request, to string) {
 		writeJSON(w, http.StatusOK, handoffCode{Next: to})
 		return
 	}
-	p.Pages.render(w, http.StatusOK, "message", view{Title: "You are signed in", Refresh: to, Link: Link{URL: to, Text: "Go on"}})
+	p.Pages.render(w, http.StatusOK, "message", view{Title: "You are signed in", Refresh: to, OnTheWay: true, Link: Link{URL: to, Text: "Go on"}})
 }
 
 // handoffFailed answers a code that gave no session. What happens to honest people (a

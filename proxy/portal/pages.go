@@ -56,6 +56,9 @@ type view struct {
 	Deny        string     // where "that was not me" goes
 	Refresh     string     // an address to go on to by itself
 
+	// OnTheWay: the page stands between a tool's page and another page of a tool, see [passThrough].
+	OnTheWay bool
+
 	// a form of the tool's that is sent again
 	Resend bool
 	Fields []Field
@@ -168,6 +171,9 @@ func (p *Pages) render(w http.ResponseWriter, status int, name string, v view) {
 	if v.Resend {
 		resendHeaders(h)
 	}
+	if v.OnTheWay {
+		passThrough(h)
+	}
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(body.Len()))
 	w.WriteHeader(status)
@@ -184,6 +190,16 @@ func SecurityHeaders(h http.Header) {
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Permissions-Policy", "publickey-credentials-create=(self), publickey-credentials-get=(self)")
 }
+
+// passThrough lets a window stay in the hands of the page that opened it, which SecurityHeaders does not. A tool opens a window
+// of its own for something (its OAuth, a picker), and waits there for what opener.postMessage tells it; one answer
+// with another policy in between, a redirect too, would cut the two apart for ever, and the tool would see its window as closed.
+//
+// So redirects, and the pages of a sign-in or a step-up that lead to a tool, do not cut. What the opener gets of them is
+// little: it can close the window or lead it elsewhere, as when it opened it, and read nothing of another origin. The
+// pages listen to no message, have no frames, and what they ask for is a passkey, which works on this host alone. Where
+// a press of a button gives something away (a hand-off to another network, enrolment, the account, signing out), they do cut.
+func passThrough(h http.Header) { h.Set("Cross-Origin-Opener-Policy", "unsafe-none") }
 
 // Refusal is an answer other than the thing that was asked for. It is rendered
 // as a page for a browser that navigates, in gRPC's terms for its calls, and as JSON

@@ -135,6 +135,11 @@ func (p *Portal) Serve(w http.ResponseWriter, r *http.Request, v Visit) {
 	if p.Pages.ServeAsset(w, r, v.Path()) {
 		return
 	}
+	if v.Origin() == p.origin {
+		// A process of its own, even beside a tool's page that opened this one: tools are the same site. On
+		// their hosts it is theirs to say.
+		w.Header().Set("Origin-Agent-Cluster", "?1")
+	}
 	h := p.route(r.Method, strings.TrimPrefix(v.Path(), Prefix), v.Origin() == p.origin)
 	if h == nil {
 		p.fail(w, r, v, &Refusal{Status: 404, Code: "not_found", Title: "There is nothing here", Text: []string{"This address does not exist."}, Link: Link{URL: "/", Text: "Go to the start page"}})
@@ -388,6 +393,7 @@ func seeOther(w http.ResponseWriter, to string) { sendTo(w, http.StatusSeeOther,
 
 func sendTo(w http.ResponseWriter, status int, to string) {
 	SecurityHeaders(w.Header())
+	passThrough(w.Header())
 	w.Header().Set("Location", to)
 	w.WriteHeader(status)
 }

@@ -47,5 +47,5 @@ func resendHeaders(h http.Header) {
 	h.Set("Referrer-Policy", "strict-origin") // with none at all, the form would be posted in the name of the origin "null"
 	// A sign-in in a window of its own ends with a message to the page that opened the window. "same-origin"
 	// would part the two for good.
-	h.Set("Cross-Origin-Opener-Policy", "unsafe-none")
+	passThrough(h)
 }

@@ -96,6 +96,7 @@ func (p *Portal) signInPage(w http.ResponseWriter, r *http.Request, v Visit) err
 		Title: "Sign in",
 		Text:  []string{"Sign in with your company account. After that you confirm with your passkey that it is you, or create it if you were sent a link for that."},
 		Link:  Link{URL: trip.page("sign-in") + "&go=1", Text: "Continue with your company account", Action: "sign-in"}, Module: "signin.js",
+		OnTheWay: trip.to.origin != p.origin,
 	})
 	return nil
 }
