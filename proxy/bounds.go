@@ -28,8 +28,9 @@ func (g *Gate) crowded(w http.ResponseWriter, r *http.Request, v *Verdict) bool 
 		return false
 	}
 	v.forwarding = false // nothing was
+	g.exceeded("streams_per_session", "limits.streams_per_session", v)
 	g.tooMuch(w, r, v, portal.Refusal{Code: "too_many_streams", Title: "Too much is open at once",
-		Text: []string{"Close some of the windows in which you use your tools, then try again."}})
+		Text: []string{"More is open at once than one session may have. Close some of the windows in which you use your tools, then try again."}})
 	return true
 }
 

@@ -295,7 +295,7 @@ func (g *Gate) judge(r *http.Request, v *Verdict, purpose string) (err error) {
 			v.foreign = foreign(r, v)
 		}
 		if v.foreign == "" {
-			if err := v.readRPC(r); err != nil {
+			if err := g.readRPC(r, v); err != nil {
 				return err
 			}
 		}

@@ -127,7 +127,8 @@ func (g *Gate) allow(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	}
 	switch err := g.recordAllow(r, v); {
 	case errors.Is(err, audit.ErrManyCalls):
-		g.tooMuch(w, r, v, portal.Refusal{Code: "too_many_calls", Title: "Those were too many different calls", Text: []string{"Wait a minute, then try again."}})
+		g.exceeded("changes_per_minute", "limits.changes_per_minute", v)
+		g.tooMuch(w, r, v, portal.Refusal{Code: "too_many_calls", Title: "Those were too many different calls", Text: []string{"More different changes came from this session than are accepted in a short time. Wait a minute, then try again."}})
 		return
 	case err != nil:
 		g.fail(w, r, v, fmt.Errorf("audit: %w", err))

@@ -55,6 +55,7 @@ func (g *Gate) ownPages(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		if g.Observe != nil {
 			g.Observe.Limited.WithLabelValues(endpoint(v.Target.Path)).Inc()
 		}
+		g.exceeded("ceremonies_per_minute", "limits.ceremonies_per_minute", v)
 		w.Header().Set("Retry-After", strconv.Itoa(int(retry.Seconds())+1))
 		g.refuse(w, r, v, portal.Refusal{Status: http.StatusTooManyRequests, Code: "too_many_requests", Title: "That was too often",
 			Text: []string{"Too many attempts came from your network or your account in a short time. Wait a minute, then try again."}, Link: portal.YourTools})

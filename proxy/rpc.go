@@ -37,7 +37,7 @@ func (o *RouteOptions) rpcLimits() jsonrpc.Limits {
 // bounded, read once, and forwarded byte for byte. Only what somebody verified sends is
 // read: others are sent to prove themselves whatever they call. What has no message that
 // could be judged is refused, unless the route has rpc_uri.
-func (v *Verdict) readRPC(r *http.Request) error {
+func (g *Gate) readRPC(r *http.Request, v *Verdict) error {
 	o := v.snapshot.Options[v.Route.Name]
 	if !o.RPC || v.Session.Level() != authn.Verified {
 		return nil
@@ -51,7 +51,7 @@ func (v *Verdict) readRPC(r *http.Request) error {
 		return err
 	}
 	if form == jsonrpc.Message {
-		if err := v.readMessage(r, o.rpcLimits()); err != nil {
+		if err := g.readMessage(r, v, o.rpcLimits()); err != nil {
 			return err
 		}
 	}
@@ -62,7 +62,7 @@ func (v *Verdict) readRPC(r *http.Request) error {
 }
 
 // readMessage reads the body of a request, and puts it back.
-func (v *Verdict) readMessage(r *http.Request, limits jsonrpc.Limits) error {
+func (g *Gate) readMessage(r *http.Request, v *Verdict, limits jsonrpc.Limits) error {
 	if err := jsonrpc.CheckHeader(r.Header); err != nil {
 		return err
 	}
@@ -71,7 +71,12 @@ func (v *Verdict) readMessage(r *http.Request, limits jsonrpc.Limits) error {
 		if b, ok := r.Body.(interface {
 			Within(time.Duration) func() bool
 		}); ok && s.MessageTime > 0 {
-			defer b.Within(s.MessageTime)()
+			stop := b.Within(s.MessageTime)
+			defer func() {
+				if !stop() {
+					g.exceeded("message_time", "limits.message_time", v)
+				}
+			}()
 		}
 		person := v.Session.Person.Subject.Key()
 		limits.Room = func(n int) bool {
@@ -161,10 +166,18 @@ func (g *Gate) messageTooLarge(v *Verdict) string {
 // exceeded counts and logs that a request or a message was more than a limit lets through. The label of
 // the metric is the key without its section.
 func (g *Gate) exceeded(label, key string, v *Verdict) {
-	if g.Observe != nil {
-		g.Observe.Exceeded.WithLabelValues(label).Inc()
+	say := func() {
+		attrs := []any{"limit", key, "user", string(v.Session.Person.Email), "session", v.Session.ID}
+		if v.Route != nil {
+			attrs = append(attrs, "route", v.Route.Name)
+		}
+		g.Logger.Warn("limit exceeded", attrs...)
 	}
-	g.Logger.Warn("limit exceeded", "limit", key, "route", v.Route.Name, "user", string(v.Session.Person.Email), "session", v.Session.ID)
+	if g.Observe == nil {
+		say()
+		return
+	}
+	g.Observe.Exceed(label, say)
 }
 
 // oversize answers one message that is too large for the WebSocket it came on.
@@ -219,6 +232,7 @@ func (g *Gate) inspect(r *http.Request, j *judged) func([]byte) ([]byte, bool) {
 		case policy.Allow:
 			switch err := g.recordAllow(r, v); {
 			case errors.Is(err, audit.ErrManyCalls):
+				g.exceeded("changes_per_minute", "limits.changes_per_minute", v)
 				return jsonrpc.ErrorResponse(req, rpcTooMany, "Too many different calls. Wait a minute, then try again.", map[string]any{"error": "too_many_calls"}), false
 			case err != nil:
 				g.Logger.Error("a message could not be recorded", "error", err)

@@ -64,8 +64,6 @@ type app struct {
 	lines    *observe.Lines     // nil: the log is not for a reader that may stop
 	reloads  reloads
 
-	limitsLogged everyMinute
-
 	policies policyDesk
 	data     dataDesk
 	draws    policy.DrawKey // of this installation
@@ -258,7 +256,7 @@ func (a *app) carriage(ctx context.Context) (err error) {
 		}
 		a.onClose("traces", a.tracer.Close)
 	}
-	a.streams = streams.New(streams.Config{Now: time.Now, Inspected: streams.NewBudget(c.Limits.InspectedPerSession, c.Limits.Inspected), MessageTime: c.Limits.MessageTime, Observe: func(_ streams.Kind, _ streams.Reason, took time.Duration) { a.observer.Closed.Observe(took.Seconds()) }})
+	a.streams = streams.New(streams.Config{Now: time.Now, Inspected: streams.NewBudget(c.Limits.InspectedPerSession, c.Limits.Inspected), MessageTime: c.Limits.MessageTime, Observe: a.streamCut})
 	if a.signer, err = assertion.New(ctx, assertion.Config{Keys: a.store, Issuer: c.ExternalURL.String(), RotateEvery: 90 * 24 * time.Hour, Now: time.Now, Logger: a.logger}); err != nil {
 		return err
 	}

@@ -79,8 +79,9 @@ func (a *app) dataServer() (*edge.Server, error) {
 		Refuse: func(w http.ResponseWriter, r *http.Request, status int, message string) {
 			a.overLimit(w, r, status, message)
 		},
-		OnDrain: func(ctx context.Context) { a.tellStreams(); go a.tellLateStreams(ctx) },
-		Linger:  250 * time.Millisecond,
+		Exceeded: func(limit string) { a.exceeded(limit) },
+		OnDrain:  func(ctx context.Context) { a.tellStreams(); go a.tellLateStreams(ctx) },
+		Linger:   250 * time.Millisecond,
 	}
 	if c.ExternalURL.Scheme == "https" && c.HSTSMaxAge > 0 {
 		cfg.Handler = edge.HSTS(edge.HSTSConfig{MaxAge: c.HSTSMaxAge, Scheme: func(r *http.Request) string { return a.gate.Current().Clients.Scheme(r) }}, cfg.Handler)

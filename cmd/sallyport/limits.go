@@ -3,10 +3,11 @@ package main
 import (
 	"errors"
 	"net/http"
-	"sync/atomic"
 	"time"
 
+	"sallyport/proxy/edge"
 	"sallyport/proxy/portal"
+	"sallyport/proxy/streams"
 	"sallyport/proxy/upstream"
 )
 
@@ -16,7 +17,7 @@ import (
 var tooLarge = map[int]struct{ limit, text string }{
 	http.StatusRequestURITooLong:           {"url_bytes", "The address is longer than is accepted here. A program that asks for much can often send it by POST, in the body. If a page brought you here, tell your operations team."},
 	http.StatusRequestHeaderFieldsTooLarge: {"header_lines", "The request has more header fields than are accepted here. Delete the cookies of this site in your browser, then try again."},
-	http.StatusServiceUnavailable:          {"requests", "Wait a moment, then try again. If it goes on, tell your operations team."},
+	http.StatusServiceUnavailable:          {"requests", "There is more to do at once than can be served. Wait a moment, then try again. If it goes on, tell your operations team."},
 }
 
 // overLimit answers what the server in front refuses.
@@ -24,12 +25,37 @@ func (a *app) overLimit(w http.ResponseWriter, r *http.Request, status int, mess
 	f := portal.Refusal{Status: status, Code: "refused", Title: message, Text: []string{"The request cannot be served."}}
 	if why, ok := tooLarge[status]; ok {
 		f.Text = []string{why.text}
-		a.observer.Exceeded.WithLabelValues(why.limit).Inc()
-		if a.limitsLogged.may(status, time.Now()) {
-			a.logger.Warn("limit exceeded", "limit", "limits."+why.limit, "url_bytes", len(r.RequestURI), "host", r.Host, "peer", r.RemoteAddr)
+		if edge.ShortOfMemory(w) {
+			why.limit = "memory"
 		}
+		a.exceeded(why.limit, "url_bytes", len(r.RequestURI), "host", r.Host, "peer", r.RemoteAddr)
 	}
 	a.gate.Refuse(w, r, f)
+}
+
+// exceeded counts and logs that a limit was exceeded. Memory is that of the machine, the control group or
+// GOMEMLIMIT, and no key.
+func (a *app) exceeded(limit string, attrs ...any) {
+	a.observer.Exceed(limit, func() {
+		key := "limits." + limit
+		if limit == "memory" {
+			key = "the memory that this process may use"
+		}
+		a.logger.Warn("limit exceeded", append([]any{"limit", key}, attrs...)...)
+	})
+}
+
+// streamCut is told of streams that were ended by an order.
+func (a *app) streamCut(_ streams.Kind, why streams.Reason, took time.Duration) {
+	a.observer.Closed.Observe(took.Seconds())
+	switch why {
+	case streams.TooLarge:
+		a.exceeded("message_bytes", "reason", why.String())
+	case streams.TooMuch:
+		a.exceeded("inspected_bytes", "reason", why.String())
+	case streams.Slow, streams.NotTaken:
+		a.exceeded("message_time", "reason", why.String())
+	}
 }
 
 // notForwarded counts what the forwarder refuses for its size.
@@ -43,19 +69,4 @@ func (a *app) notForwarded(next func(http.ResponseWriter, *http.Request, int, er
 		}
 		next(w, r, status, err)
 	}
-}
-
-// everyMinute lets one line a minute through for each status: strangers can bring these about.
-type everyMinute struct{ uri, header, busy atomic.Int64 }
-
-func (m *everyMinute) may(status int, now time.Time) bool {
-	last := &m.busy
-	switch status {
-	case http.StatusRequestURITooLong:
-		last = &m.uri
-	case http.StatusRequestHeaderFieldsTooLarge:
-		last = &m.header
-	}
-	before := last.Load()
-	return now.Unix()-before >= 60 && last.CompareAndSwap(before, now.Unix())
 }

@@ -92,12 +92,8 @@ func TestAttackPolicyThatMustNotComeIntoForce(t *testing.T) {
 // alive has somebody use a route, as a session that the gate knows.
 func (d *deployment) alive(email, from string, groups ...string) {
 	d.t.Helper()
-	now := time.Now()
-	s := authn.Session{ID: "session-of-" + email, Host: "treasury.localhost:8080", CreatedAt: now, ExpiresAt: now.Add(time.Hour),
-		Person:       authn.Person{Subject: authn.Subject{Issuer: "https://idp", ID: email}, Email: authn.Email(email), Groups: groups},
-		Verification: authn.Verification{At: now, Addr: netip.MustParseAddr(from), Credential: authn.Credential{ID: []byte("key"), Class: cmp.Or(d.class, authn.ClassUnattested), BackupEligible: d.class == authn.ClassSynced}}}
 	sessions := d.gate.Sessions
-	d.gate.Sessions = oneSession{Sessions: sessions, session: s}
+	d.only(email, from, groups...)
 	defer func() { d.gate.Sessions = sessions }()
 	r := httptest.NewRequest("GET", "/", nil)
 	r.RemoteAddr, r.Host = "127.0.0.1:1234", "treasury.localhost:8080"
@@ -106,6 +102,14 @@ func (d *deployment) alive(email, from string, groups ...string) {
 	if err := d.gate.Check(r, &v); err != nil || v.Decision.Action == policy.Block {
 		d.t.Fatal(err, v.Decision)
 	}
+}
+
+// only has every request come from a person who is verified.
+func (d *deployment) only(email, from string, groups ...string) {
+	now := time.Now()
+	d.gate.Sessions = oneSession{Sessions: d.gate.Sessions, session: authn.Session{ID: "session-of-" + email, Host: "treasury.localhost:8080", CreatedAt: now, ExpiresAt: now.Add(time.Hour),
+		Person:       authn.Person{Subject: authn.Subject{Issuer: "https://idp", ID: email}, Email: authn.Email(email), Groups: groups},
+		Verification: authn.Verification{At: now, Addr: netip.MustParseAddr(from), Credential: authn.Credential{ID: []byte("key"), Class: cmp.Or(d.class, authn.ClassUnattested), BackupEligible: d.class == authn.ClassSynced}}}}
 }
 
 // oneSession is a gate's sessions of whom there is one.

@@ -27,6 +27,9 @@ type Config struct {
 	// Refuse answers a request that never reaches Handler: 414, 431 or 503.
 	// Headers that belong to the answer are set already. Nil: plain text.
 	Refuse func(w http.ResponseWriter, r *http.Request, status int, message string)
+	// Exceeded, if set, is told of limits that no request of Refuse stands for: "connections",
+	// "connections_per_client", "header_bytes" (net/http answers by itself) and "streams". It must not block.
+	Exceeded func(limit string)
 	// OnDrain is called once when Drain has stopped accepting: the place to tell
 	// streams to go. It must return when ctx ends.
 	OnDrain func(ctx context.Context)
@@ -91,6 +94,9 @@ func (c *Config) complete() error {
 		c.Refuse = func(w http.ResponseWriter, _ *http.Request, status int, message string) {
 			http.Error(w, message, status)
 		}
+	}
+	if c.Exceeded == nil {
+		c.Exceeded = func(string) {}
 	}
 	if c.Handler == nil {
 		return errors.New("edge: there is no handler")

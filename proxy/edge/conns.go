@@ -32,7 +32,8 @@ func (l *listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		c := &l.server.counts
-		if c.open.Add(1) > int64(l.server.config.Limits.Connections) || l.server.config.Shed.closed() {
+		if many := c.open.Add(1) > int64(l.server.config.Limits.Connections); many || l.server.config.Shed.closed() {
+			l.server.config.Exceeded(map[bool]string{true: "connections", false: "memory"}[many])
 			// Closed, not left in the queue: a queue that nobody reads would make
 			// every client wait for the slowest of those who hold the places.
 			c.open.Add(-1)
@@ -69,6 +70,9 @@ type conn struct {
 // Write looks at what is no answer of a handler's.
 func (c *conn) Write(p []byte) (int, error) {
 	if c.plain && !c.info.answering.Load() {
+		if isTooLong(p) {
+			c.server.config.Exceeded("header_bytes")
+		}
 		return writeSealed(c.Conn, p)
 	}
 	return c.Conn.Write(p)
@@ -95,6 +99,7 @@ func (c *conn) take() {
 	key := c.server.config.Limits.Translators.Key(addr)
 	if !c.server.clients.take(key, c.server.config.Limits.ConnectionsPerClient) {
 		c.server.counts.refusedClients.Add(1)
+		c.server.config.Exceeded("connections_per_client")
 		c.refused = errTooManyFromClient
 		return
 	}

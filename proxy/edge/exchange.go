@@ -201,7 +201,9 @@ func (x *exchange) Stream() {
 	}
 	x.streaming = true
 	x.server.streams.Add(1)
-	x.place.toStream()
+	if !x.place.toStream() {
+		x.server.config.Exceeded("streams")
+	}
 	if x.body != nil {
 		x.body.exempt.Store(true)
 	}
@@ -260,6 +262,13 @@ func Detach(w http.ResponseWriter) (over func()) {
 	// Whatever holds x must not hold net/http's buffers with it.
 	x.ResponseWriter, x.native, x.request, x.body = nil, nil, nil, nil
 	return sync.OnceFunc(x.leave)
+}
+
+// ShortOfMemory reports whether the request behind w was refused because memory is short, and not because
+// there are too many of them.
+func ShortOfMemory(w http.ResponseWriter) bool {
+	x := exchangeOf(w)
+	return x != nil && x.place.short
 }
 
 // Stream tells the server that the request behind w is a stream: its client may

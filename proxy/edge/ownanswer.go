@@ -62,3 +62,9 @@ func writeSealed(c net.Conn, p []byte) (int, error) {
 	}
 	return len(p), nil
 }
+
+// isTooLong reports whether p is how net/http refuses a header that is too long.
+func isTooLong(p []byte) bool {
+	_, status, _ := bytes.Cut(p[:min(len(p), len("HTTP/1.1 431 "))], []byte(" "))
+	return bytes.HasPrefix(p, []byte("HTTP/")) && bytes.HasPrefix(status, []byte("431 "))
+}

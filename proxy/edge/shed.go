@@ -92,15 +92,16 @@ func (s *Shedder) Run(ctx context.Context) {
 type place struct {
 	in     *Shedder
 	stream bool
+	short  bool // there was none, because memory is short
 }
 
-func (s *Shedder) enter(r *http.Request) (place, bool) {
+func (s *Shedder) enter(r *http.Request) (p place, ok bool) {
 	if s == nil {
 		return place{}, true
 	}
 	if m := s.memory.Load(); m == full || m == short && (s.config.Known == nil || !s.config.Known(r)) {
 		s.shedMemory.Add(1)
-		return place{}, false
+		return place{short: true}, false
 	}
 	if s.take() || s.wait(r.Context()) {
 		return place{in: s}, true
@@ -157,12 +158,17 @@ func (s *Shedder) freed() {
 	}
 }
 
-func (p *place) toStream() {
-	if p.in == nil || p.stream || !addBelow(&p.in.streams, int64(p.in.config.Streams)) {
-		return
+// toStream reports whether there is a place among the streams, if one is needed.
+func (p *place) toStream() bool {
+	if p.in == nil || p.stream {
+		return true
+	}
+	if !addBelow(&p.in.streams, int64(p.in.config.Streams)) {
+		return false
 	}
 	p.stream = true
 	p.in.freed()
+	return true
 }
 
 func (p *place) leave() {

@@ -27,7 +27,7 @@ func TestStrangersAreShedBeforePeopleWhoAreIn(t *testing.T) {
 		s.Run(ctx)
 		for r, want := range map[*http.Request]bool{stranger: c.stranger, person: c.person} {
 			p, ok := s.enter(r)
-			if ok != want {
+			if ok != want || p.short == ok {
 				t.Errorf("at %g: %v admitted: %v", c.used, r.Header, ok)
 			}
 			p.leave()

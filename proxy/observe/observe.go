@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 )
 
 // Event is one request, filled in on its way.
@@ -55,6 +56,7 @@ type Observer struct {
 	Closed   prometheus.Histogram   // from the order to cut a stream to its end
 	Limited  *prometheus.CounterVec // by endpoint
 	Exceeded *prometheus.CounterVec // by the key of the limit
+	said     map[string]*rate.Sometimes
 	Stopped  *prometheus.CounterVec // ceremonies that a browser did not go through with, by phase and error
 	// Unanswered are the times, by route, that a person was told that proving again would not help.
 	Unanswered *prometheus.CounterVec
@@ -80,13 +82,14 @@ func New(c Config) (*Observer, error) {
 		total: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "sallyport_request_seconds", Help: "Time to answer a request, the upstream's included.", Buckets: prometheus.DefBuckets}, []string{"route"}),
 		Closed: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "sallyport_revoke_to_close_seconds", Help: "Time between the order to cut a stream and its end.",
 			Buckets: []float64{1e-4, 1e-3, 5e-3, 1e-2, 5e-2, .1, .5, 1, 5}}),
-		Exceeded:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sallyport_limit_exceeded_total", Help: "Requests refused because they were larger than a limit, by its key."}, []string{"limit"}),
+		Exceeded:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sallyport_limit_exceeded_total", Help: "Requests, messages and connections that were more than a limit lets through, by its key."}, []string{"limit"}),
 		Limited:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sallyport_rate_limited_total", Help: "Requests answered 429, by endpoint."}, []string{"endpoint"}),
 		Stopped:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sallyport_ceremonies_stopped_total", Help: "Passkey ceremonies that a browser reports not to have gone through with, by phase and error."}, []string{"phase", "error"}),
 		Unanswered: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sallyport_unanswered_proofs_total", Help: "Times that a rule went on asking after two proofs, so that the person was told why, by route."}, []string{"route"}),
 		Shared:     prometheus.NewCounter(prometheus.CounterOpts{Name: "sallyport_shared_private_address_total", Help: "Times that several people came from one private address within a quarter of an hour."}),
 		known:      map[series]prometheus.Counter{},
 		totals:     map[string]prometheus.Observer{},
+		said:       map[string]*rate.Sometimes{},
 	}
 	for _, collector := range []prometheus.Collector{o.requests, o.verdict, o.added, o.total, o.Closed, o.Limited, o.Exceeded, o.Stopped, o.Shared, o.Unanswered} {
 		if err := c.Registry.Register(collector); err != nil {
@@ -102,8 +105,9 @@ func New(c Config) (*Observer, error) {
 			o.shadow[i][j] = shadow.WithLabelValues(enforced, instead)
 		}
 	}
-	for _, limit := range []string{"url_bytes", "header_lines", "header_bytes", "body_bytes", "message_bytes", "requests"} {
+	for _, limit := range limits {
 		o.Exceeded.WithLabelValues(limit)
+		o.said[limit] = &rate.Sometimes{Interval: time.Minute}
 	}
 	for _, route := range append([]string{""}, c.Routes...) {
 		o.totals[route] = o.total.WithLabelValues(route)
@@ -118,6 +122,19 @@ func New(c Config) (*Observer, error) {
 
 // verdicts are in the order of policy.Action.
 var verdicts = [...]string{"block", "step_up", "allow"}
+
+// limits are the labels of Exceeded: the keys below `limits:`, and "memory", which has none.
+var limits = []string{"url_bytes", "header_lines", "header_bytes", "body_bytes", "message_bytes", "message_time", "inspected_bytes",
+	"requests", "streams", "streams_per_session", "connections", "connections_per_client", "ceremonies_per_minute", "changes_per_minute", "memory"}
+
+// Exceed counts that a limit was exceeded, and calls say, which logs it, at most once a minute for each
+// limit: clients can bring these about as often as they like.
+func (o *Observer) Exceed(limit string, say func()) {
+	o.Exceeded.WithLabelValues(limit).Inc()
+	if s, ok := o.said[limit]; ok {
+		s.Do(say)
+	}
+}
 
 // Shadow counts a request that a policy in shadow judged too. Both are a policy.Action.
 func (o *Observer) Shadow(enforced, instead int) { o.shadow[enforced][instead].Inc() }
