@@ -31,6 +31,7 @@ import (
 	"sallyport/proxy/edge"
 	"sallyport/proxy/observe"
 	"sallyport/proxy/portal"
+	"sallyport/proxy/rollout"
 	"sallyport/proxy/streams"
 	"sallyport/proxy/trace"
 	"sallyport/proxy/upstream"
@@ -64,8 +65,8 @@ type app struct {
 	lines    *observe.Lines     // nil: the log is not for a reader that may stop
 	reloads  reloads
 
-	policies policyDesk
-	data     dataDesk
+	policies *rollout.Manager
+	data     *rollout.Data
 	draws    policy.DrawKey // of this installation
 	drain    time.Duration
 	stopping atomic.Bool // readiness is over, requests in flight go on
@@ -114,7 +115,7 @@ func (a *app) assemble(ctx context.Context) (err error) {
 		return err
 	}
 	s := &proxy.Snapshot{Intel: a.intel.Current()}
-	if s.Policy, s.Shadow, err = compilePolicies(c, s.Intel); err != nil {
+	if s.Policy, s.Shadow, err = policies(c).Compile(s.Intel); err != nil {
 		return err
 	}
 	if s.Routes, s.Clients, err = requestReaders(c); err != nil {
@@ -152,13 +153,16 @@ func (a *app) assemble(ctx context.Context) (err error) {
 	if err := a.front(s); err != nil {
 		return err
 	}
-	if err := a.noteStart(ctx); err != nil {
+	a.policies = rollout.New(rollout.Config{
+		Gate: a.gate, Audit: a.audit, AuditFile: c.AuditFile, Store: a.store, Intel: a.intel.Current, Key: a.draws, Logger: a.logger,
+	}, rollout.Configuration{Policies: policies(c), Guard: c.PolicyGuard})
+	if err := a.policies.Start(ctx); err != nil {
 		return err
 	}
-	if err := a.noteDataStart(ctx); err != nil {
+	a.data = rollout.NewData(a.policies, a.intel)
+	if err := a.data.Start(ctx); err != nil {
 		return err
 	}
-	a.guardData()
 	cancel := a.intel.OnSwap(func(*ipintel.Snapshot) {
 		a.gate.Update(a.withIntel)
 		go giveBack()
@@ -370,7 +374,7 @@ func (a *app) background(ctx context.Context) (wait func()) {
 		a.gate.Run,
 		a.watchCertificates,
 		a.watchPolicy,
-		a.policyRequests,
+		a.answerRequests,
 		func(ctx context.Context) {
 			if err := a.upstream.Run(ctx); err != nil && ctx.Err() == nil {
 				a.logger.Error("upstreams are not checked any more", "error", err)

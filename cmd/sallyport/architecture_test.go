@@ -42,10 +42,11 @@ var floors = map[string]int{
 	"proxy/trace":                     3,
 	"proxy/edge":                      3,
 	"proxy":                           4,
-	"cmd/sallyport/internal/config":   5,
-	"cmd/sallyport/internal/sqlstore": 5,
-	"cmd/sallyport/internal/demo":     5,
-	"cmd/sallyport":                   6,
+	"proxy/rollout":                   5,
+	"cmd/sallyport/internal/config":   6,
+	"cmd/sallyport/internal/sqlstore": 6,
+	"cmd/sallyport/internal/demo":     6,
+	"cmd/sallyport":                   7,
 }
 
 // owners names the only packages that may import a library, so that it can be

@@ -13,6 +13,7 @@ import (
 
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/policy/ipintel"
+	"sallyport/proxy/rollout"
 )
 
 type checkCmd struct{}
@@ -33,7 +34,7 @@ func (checkCmd) Run(g *globals, std stdio) error {
 		return errors.Join(append(found, err)...)
 	}
 	found = append(found, sourceMistakes(c, intel)...)
-	p, _, err := compilePolicies(c, intel)
+	p, _, err := policies(c).Compile(intel)
 	if err != nil {
 		found = append(found, err)
 	}
@@ -50,7 +51,7 @@ func (checkCmd) Run(g *globals, std stdio) error {
 	for _, risk := range c.Risks() {
 		fmt.Fprintf(std.out, "warning: %s:%d:%d: %s; better: %s\n", risk.File, risk.Line, risk.Column, risk.Message, risk.Expected)
 	}
-	refused := refusedNow(c.AuditFile, intel)
+	refused := rollout.RefusedNow(c.AuditFile, intel)
 	for _, name := range slices.Sorted(maps.Keys(refused)) {
 		fmt.Fprintf(std.out, "warning: IP source %s: %s\n", name, refused[name].Text())
 	}

@@ -12,6 +12,7 @@ import (
 
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/policy/ipintel"
+	"sallyport/proxy/rollout"
 )
 
 type dataCmd struct {
@@ -52,7 +53,7 @@ func (d dataStatusCmd) Run(g *globals, std stdio) error {
 	if err != nil {
 		return err
 	}
-	refused := refusedNow(c.AuditFile, snapshot)
+	refused := rollout.RefusedNow(c.AuditFile, snapshot)
 	now := time.Now()
 	var lines []sourceLine
 	for _, s := range snapshot.Sources() {
@@ -62,7 +63,7 @@ func (d dataStatusCmd) Run(g *globals, std stdio) error {
 			l.Built, l.AgeHours = &s.Built, &age
 		}
 		if r, ok := refused[s.Name]; ok {
-			l.Refused, l.RefusedSince = r.why, &r.since
+			l.Refused, l.RefusedSince = r.Why, &r.Since
 		}
 		lines = append(lines, l)
 	}

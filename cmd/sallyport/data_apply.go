@@ -12,6 +12,7 @@ import (
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/cmd/sallyport/internal/sqlstore"
 	"sallyport/policy/ipintel"
+	"sallyport/proxy/rollout"
 )
 
 type dataApplyCmd struct {
@@ -25,8 +26,8 @@ type dataApplyCmd struct {
 // Run asks the running proxies to read refused sources again. With --force it approves what the files hold at this
 // moment, by name and hash: content that takes its place afterwards is judged as ever.
 func (d dataApplyCmd) Run(ctx context.Context, g *globals, std stdio) error {
-	if d.Wait > maxPolicyWait {
-		return fmt.Errorf("--wait: %s at most", maxPolicyWait)
+	if d.Wait > rollout.MaxWait {
+		return fmt.Errorf("--wait: %s at most", rollout.MaxWait)
 	}
 	return withExistingStore(ctx, g, func(c *config.Config, db *sqlstore.DB) error {
 		intel, err := loadIntelAnyway(c, std)
@@ -37,13 +38,13 @@ func (d dataApplyCmd) Run(ctx context.Context, g *globals, std stdio) error {
 		if err != nil {
 			return err
 		}
-		r := sqlstore.DataRequest{At: time.Now(), By: operator(), Forced: d.Force, Sources: map[string]string{}}
+		r := rollout.DataRequest{At: time.Now(), By: operator(), Forced: d.Force, Sources: map[string]string{}}
 		for _, s := range sources {
 			if !s.Missing {
 				r.Sources[s.Name] = s.SHA256
 			}
 		}
-		detail := given(map[string]string{"sources": namesOf(sources), "force": map[bool]string{true: "yes"}[d.Force], "reason": d.Reason})
+		detail := given(map[string]string{"sources": rollout.SourceNames(sources), "force": map[bool]string{true: "yes"}[d.Force], "reason": d.Reason})
 		if err := note(ctx, db, "data_apply", detail); err != nil {
 			return err
 		}
@@ -55,7 +56,7 @@ func (d dataApplyCmd) Run(ctx context.Context, g *globals, std stdio) error {
 		if err != nil {
 			return err
 		}
-		return answer.print(std, sources)
+		return printData(std, answer, sources)
 	})
 }
 
@@ -84,8 +85,8 @@ func nameList(all []ipintel.Source) string {
 	return orNone(names)
 }
 
-// print answers no (exit status 1) if one of the sources that were asked about keeps what it had.
-func (a dataAnswer) print(std stdio, sources []ipintel.Source) error {
+// printData answers no (exit status 1) if one of the sources that were asked about keeps what it had.
+func printData(std stdio, a rollout.DataAnswer, sources []ipintel.Source) error {
 	if a.Report != nil {
 		io.WriteString(std.out, a.Report.Text())
 	}
@@ -104,7 +105,7 @@ func (a dataAnswer) print(std stdio, sources []ipintel.Source) error {
 }
 
 // awaitData waits for the first answer of a running proxy.
-func awaitData(ctx context.Context, db *sqlstore.DB, seq int64, wait time.Duration) (a dataAnswer, err error) {
+func awaitData(ctx context.Context, db *sqlstore.DB, seq int64, wait time.Duration) (a rollout.DataAnswer, err error) {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	late := time.After(wait)

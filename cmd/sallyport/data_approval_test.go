@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"sallyport/cmd/sallyport/internal/config"
-	"sallyport/cmd/sallyport/internal/sqlstore"
+	"sallyport/proxy/rollout"
 )
 
 // networks is a list of n exits where none of our people are.
@@ -29,6 +29,17 @@ func (d *deployment) hashOf() string {
 	return snapshot.Sources()[1].SHA256
 }
 
+// ask asks as `data apply --force` does, and has it answered.
+func (d *deployment) ask(at time.Time, sources map[string]string) {
+	d.t.Helper()
+	if _, err := d.store.AddDataRequest(d.t.Context(), rollout.DataRequest{At: at, By: "root", Forced: true, Sources: sources}); err != nil {
+		d.t.Fatal(err)
+	}
+	if err := d.data.AnswerRequests(d.t.Context()); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
 // inUse is how many networks of vpn-exits are in use.
 func (d *deployment) inUse() int { return d.intel.Current().Sources()[1].Networks }
 
@@ -39,21 +50,21 @@ func TestApprovalCountsOnce(t *testing.T) {
 		approve func(d *deployment, hash string)
 		taken   bool
 	}{
-		"this content of this source":  {func(d *deployment, h string) { d.data.approve("vpn-exits", h, "root", now.Add(time.Hour)) }, true},
-		"this content, another source": {func(d *deployment, h string) { d.data.approve("places", h, "root", now.Add(time.Hour)) }, false},
+		"this content of this source":  {func(d *deployment, h string) { d.data.Approve("vpn-exits", h, "root", now.Add(time.Hour)) }, true},
+		"this content, another source": {func(d *deployment, h string) { d.data.Approve("places", h, "root", now.Add(time.Hour)) }, false},
 		"other content of this source": {func(d *deployment, h string) {
-			d.data.approve("vpn-exits", strings.Repeat("0", 64), "root", now.Add(time.Hour))
+			d.data.Approve("vpn-exits", strings.Repeat("0", 64), "root", now.Add(time.Hour))
 		}, false},
-		"the time is over": {func(d *deployment, h string) { d.data.approve("vpn-exits", h, "root", now.Add(-time.Second)) }, false},
+		"the time is over": {func(d *deployment, h string) { d.data.Approve("vpn-exits", h, "root", now.Add(-time.Second)) }, false},
 		"other content was approved since": {func(d *deployment, h string) {
-			d.data.approve("vpn-exits", h, "root", now.Add(time.Hour))
-			d.data.approve("vpn-exits", strings.Repeat("0", 64), "root", now.Add(time.Hour))
+			d.data.Approve("vpn-exits", h, "root", now.Add(time.Hour))
+			d.data.Approve("vpn-exits", strings.Repeat("0", 64), "root", now.Add(time.Hour))
 		}, false},
 		"asked for": {func(d *deployment, h string) {
-			d.approveRequested(d.t.Context(), sqlstore.DataRequest{At: now, By: "root", Sources: map[string]string{"vpn-exits": h}})
+			d.ask(now, map[string]string{"vpn-exits": h})
 		}, true},
 		"asked for an hour ago": {func(d *deployment, h string) {
-			d.approveRequested(d.t.Context(), sqlstore.DataRequest{At: now.Add(-approvalLasts), By: "root", Sources: map[string]string{"vpn-exits": h}})
+			d.ask(now.Add(-time.Hour), map[string]string{"vpn-exits": h})
 		}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -82,13 +93,12 @@ func TestApprovalCountsOnce(t *testing.T) {
 				t.Fatal("a tenth was taken")
 			}
 			d.write("vpn.txt", networks(30)+"# a comment\n")
-			d.data.approve("vpn-exits", d.hashOf(), "root", time.Now().Add(time.Hour))
+			d.data.Approve("vpn-exits", d.hashOf(), "root", time.Now().Add(time.Hour))
 			if err := d.intel.Reload(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			d.write("vpn.txt", networks(301))
-			h := d.hashOf()
-			if _, ok := d.data.approvedBy("vpn-exits", h); ok || d.data.isApproved("vpn-exits", d.intel.Current().Sources()[1].SHA256) {
+			if d.data.Approved("vpn-exits", d.hashOf()) || d.data.Approved("vpn-exits", d.intel.Current().Sources()[1].SHA256) {
 				t.Error("an approval is left")
 			}
 		})
@@ -137,9 +147,9 @@ func TestSlowBoilAcrossRestarts(t *testing.T) {
 		t.Error("a restart was taken for an approval")
 	}
 	// What is in use is approved: nothing changes, and what follows is compared with it.
-	d.approveRequested(t.Context(), sqlstore.DataRequest{At: time.Now(), By: "root", Sources: map[string]string{"vpn-exits": d.intel.Current().Sources()[1].SHA256}})
-	if err := d.intel.Retry(t.Context()); err != nil || d.inUse() != 102 {
-		t.Error(err)
+	d.ask(time.Now(), map[string]string{"vpn-exits": d.intel.Current().Sources()[1].SHA256})
+	if d.inUse() != 102 {
+		t.Error("not in use")
 	}
 	from = len(d.log.String())
 	restart()

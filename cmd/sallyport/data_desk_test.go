@@ -5,15 +5,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"sallyport/cmd/sallyport/internal/config"
-	"sallyport/cmd/sallyport/internal/sqlstore"
 	"sallyport/policy"
 	"sallyport/proxy/audit"
+	"sallyport/proxy/rollout"
 )
 
 // vpnBlocks is a policy under which a list alone can lock people out.
@@ -78,10 +77,10 @@ func TestGuardJudgesIPData(t *testing.T) {
 			c.setup(d)
 			d.write("vpn.txt", own)
 			err := d.intel.Reload(t.Context())
-			if got := d.data.report.users(); !slices.Equal(got, c.blocked) {
-				t.Errorf("newly blocked: %v", got)
-			}
 			events, log := d.events(), d.log.String()
+			if got := d.lastDetail(events[len(events)-1])["newly_blocked"]; got != strings.Join(c.blocked, ", ") {
+				t.Errorf("newly blocked: %s", got)
+			}
 			if (err != nil) != (c.refused != "") || d.isVPN("198.51.100.7") == (c.refused != "") {
 				t.Fatalf("%v; in use: %v", err, d.isVPN("198.51.100.7"))
 			}
@@ -122,8 +121,8 @@ func (d *deployment) forced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ask := func(forced bool) dataAnswer {
-		r := sqlstore.DataRequest{At: time.Now(), By: "root", Forced: forced, Sources: map[string]string{}}
+	ask := func(forced bool) rollout.DataAnswer {
+		r := rollout.DataRequest{At: time.Now(), By: "root", Forced: forced, Sources: map[string]string{}}
 		for _, s := range snapshot.Sources() {
 			r.Sources[s.Name] = s.SHA256
 		}
@@ -131,11 +130,11 @@ func (d *deployment) forced(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := d.answerDataRequests(t.Context()); err != nil {
+		if err := d.data.AnswerRequests(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		text, err := d.store.DataAnswer(t.Context(), seq)
-		var a dataAnswer
+		var a rollout.DataAnswer
 		if err != nil || json.Unmarshal([]byte(text), &a) != nil {
 			t.Fatal(text, err)
 		}
@@ -163,9 +162,9 @@ func TestApprovalIsForOneContent(t *testing.T) {
 	}
 	later := time.Now().Add(time.Hour)
 	for _, s := range d.intel.Current().Sources() {
-		d.data.approve(s.Name, s.SHA256, "root", later) // of the old content
+		d.data.Approve(s.Name, s.SHA256, "root", later) // of the old content
 	}
-	d.data.approve("vpn-exits", strings.Repeat("0", 64), "root", later)
+	d.data.Approve("vpn-exits", strings.Repeat("0", 64), "root", later)
 	d.write("vpn.txt", "203.0.113.64/27\n198.51.100.66\n198.51.100.0/24\n")
 	if err := d.intel.Retry(t.Context()); err == nil || d.isVPN("198.51.100.7") {
 		t.Fatal("other content came into use", err)

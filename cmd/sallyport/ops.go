@@ -185,8 +185,9 @@ func (c opsCollector) Collect(out chan<- prometheus.Metric) {
 		gauge(descSourceFailures, float64(s.Failures), s.Name)
 		gauge(descDataRefused, up(s.Refused), s.Name)
 	}
-	counter(descDataChanges, float64(c.app.data.applied.Load()), "applied")
-	counter(descDataChanges, float64(c.app.data.refusals.Load()), "refused")
+	dataApplied, dataRefused := c.app.data.Stats()
+	counter(descDataChanges, float64(dataApplied), "applied")
+	counter(descDataChanges, float64(dataRefused), "refused")
 	stats := c.app.intel.Stats()
 	counter(descSwaps, float64(stats.Swaps))
 	counter(descLookupFaults, float64(stats.LookupFaults))
@@ -196,9 +197,10 @@ func (c opsCollector) Collect(out chan<- prometheus.Metric) {
 	if n, err := c.app.countSessions(context.Background()); err == nil {
 		gauge(descSessions, float64(n))
 	}
-	gauge(descPolicyRefused, up(c.app.policies.pending.Load()))
-	counter(descPolicies, float64(c.app.policies.applied.Load()), "applied")
-	counter(descPolicies, float64(c.app.policies.refusals.Load()), "refused")
+	changes := c.app.policies.Stats()
+	gauge(descPolicyRefused, up(changes.Pending))
+	counter(descPolicies, float64(changes.Applied), "applied")
+	counter(descPolicies, float64(changes.Refused), "refused")
 	if t := c.app.gate.Reviewed(); t != nil {
 		for change, n := range map[string]int64{"none": t.Judged - t.Changed(), "newly_blocked": t.Blocked, "newly_stepped_up": t.SteppedUp, "newly_allowed": t.Allowed} {
 			gauge(descRejudged, float64(n), change)

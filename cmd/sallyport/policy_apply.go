@@ -15,6 +15,7 @@ import (
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/cmd/sallyport/internal/sqlstore"
 	"sallyport/policy"
+	"sallyport/proxy/rollout"
 )
 
 type policyApplyCmd struct {
@@ -29,20 +30,6 @@ type policyRollbackCmd struct {
 	Wait  time.Duration `default:"30s" help:"For how long to wait for the running proxy to take it up (default 30s)."`
 }
 
-// policyAnswer is what the running proxy says to a request.
-type policyAnswer struct {
-	Error  string      `json:"error,omitempty"`
-	Report guardReport `json:"report"`
-}
-
-func (a policyAnswer) text() string {
-	b, err := json.Marshal(a)
-	if err != nil {
-		return `{"error":"the answer could not be written"}` // it holds text and numbers only
-	}
-	return string(b)
-}
-
 // Run asks the running proxy, and puts the policy where the configuration says once it is
 // in force: the file stays the truth, and a policy that is refused never gets there.
 func (p policyApplyCmd) Run(ctx context.Context, g *globals, std stdio) error {
@@ -51,24 +38,24 @@ func (p policyApplyCmd) Run(ctx context.Context, g *globals, std stdio) error {
 		return err
 	}
 	defer f.Close()
-	source, err := readSome(f)
+	source, err := rollout.ReadAll(f)
 	if err != nil {
 		return err
 	}
-	return applyPolicy(ctx, g, std, sqlstore.PolicyRequest{Name: p.File, Source: string(source), Forced: p.Force}, p.Wait)
+	return applyPolicy(ctx, g, std, rollout.Request{Name: p.File, Source: string(source), Forced: p.Force}, p.Wait)
 }
 
 func (p policyRollbackCmd) Run(ctx context.Context, g *globals, std stdio) error {
-	r := sqlstore.PolicyRequest{Name: "policy " + p.Hash, Forced: p.Force, Rollback: true}
+	r := rollout.Request{Name: "policy " + p.Hash, Forced: p.Force, Rollback: true}
 	if err := withPolicyText(ctx, g, std, p.Hash, func(_, source string) error { r.Source = source; return nil }); err != nil {
 		return err
 	}
 	return applyPolicy(ctx, g, std, r, p.Wait)
 }
 
-func applyPolicy(ctx context.Context, g *globals, std stdio, r sqlstore.PolicyRequest, wait time.Duration) error {
-	if wait > maxPolicyWait {
-		return fmt.Errorf("--wait: %s at most", maxPolicyWait)
+func applyPolicy(ctx context.Context, g *globals, std stdio, r rollout.Request, wait time.Duration) error {
+	if wait > rollout.MaxWait {
+		return fmt.Errorf("--wait: %s at most", rollout.MaxWait)
 	}
 	return withExistingStore(ctx, g, func(c *config.Config, db *sqlstore.DB) error {
 		// What is wrong with it is said here, with line and column, and asks nobody.
@@ -100,10 +87,10 @@ func applyPolicy(ctx context.Context, g *globals, std stdio, r sqlstore.PolicyRe
 		if err != nil {
 			return err
 		}
-		if r := answer.Report; state != sqlstore.RequestRefused || r.Sessions+r.Decisions > 0 { // else it was refused before anything was judged
+		if r := answer.Report; state != rollout.RequestRefused || r.Sessions+r.Decisions > 0 { // else it was refused before anything was judged
 			io.WriteString(std.out, r.Text())
 		}
-		if state == sqlstore.RequestRefused {
+		if state == rollout.RequestRefused {
 			fmt.Fprintln(std.err, "Refused; what ran goes on.", plainLines(answer.Error))
 			return errNo
 		}
@@ -120,7 +107,7 @@ const takenFor = 2 * time.Minute
 
 // awaitPolicy waits for the answer. A request that nobody takes in time is withdrawn; one
 // that was taken is answered.
-func awaitPolicy(ctx context.Context, db *sqlstore.DB, seq int64, wait time.Duration) (state string, answer policyAnswer, err error) {
+func awaitPolicy(ctx context.Context, db *sqlstore.DB, seq int64, wait time.Duration) (state string, answer rollout.Answer, err error) {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	late, taken := time.After(wait), false
@@ -129,7 +116,7 @@ func awaitPolicy(ctx context.Context, db *sqlstore.DB, seq int64, wait time.Dura
 		if state, text, err = db.PolicyAnswer(ctx, seq); err != nil {
 			return "", answer, err
 		}
-		if state == sqlstore.RequestApplied || state == sqlstore.RequestRefused {
+		if state == rollout.RequestApplied || state == rollout.RequestRefused {
 			return state, answer, json.Unmarshal([]byte(text), &answer)
 		}
 		select {

@@ -16,10 +16,10 @@ import (
 	"time"
 
 	"sallyport/authn"
-	"sallyport/cmd/sallyport/internal/sqlstore"
 	"sallyport/policy"
 	"sallyport/proxy"
 	"sallyport/proxy/audit"
+	"sallyport/proxy/rollout"
 )
 
 // A policy that is empty, misspelt, fails its own tests, or locks people out does not
@@ -36,13 +36,13 @@ func TestAttackPolicyThatMustNotComeIntoForce(t *testing.T) {
 		"lock-out":      lockout,
 	} {
 		for way, come := range map[string]func(*deployment){
-			"file":   func(d *deployment) { _ = policyFiles{d.app, context.Background()}.Reload() },
+			"file":   func(d *deployment) { _ = d.policies.ReloadFiles(context.Background()) },
 			"signal": func(d *deployment) { d.hangup(context.Background()) },
 			"command": func(d *deployment) {
-				if _, err := d.store.AddPolicyRequest(context.Background(), sqlstore.PolicyRequest{At: time.Now(), By: "root", Source: source}); err != nil {
+				if _, err := d.store.AddPolicyRequest(context.Background(), rollout.Request{At: time.Now(), By: "root", Source: source}); err != nil {
 					d.t.Fatal(err)
 				}
-				if err := d.answerPolicyRequest(context.Background()); err != nil {
+				if err := d.policies.AnswerRequest(context.Background()); err != nil {
 					d.t.Fatal(err)
 				}
 			},
@@ -78,7 +78,7 @@ func TestAttackPolicyThatMustNotComeIntoForce(t *testing.T) {
 				}
 				// Back to what is in force: nothing is refused any more.
 				d.write("policy.yaml", site["policy.yaml"])
-				if err := (policyFiles{d.app, t.Context()}).Reload(); way != "command" && err != nil {
+				if err := d.policies.ReloadFiles(t.Context()); way != "command" && err != nil {
 					t.Error(err)
 				}
 				if got := d.metrics(); way != "command" && !strings.Contains(got, "\nsallyport_policy_reload_refused 0\n") {
@@ -126,7 +126,7 @@ func (d *deployment) metrics() string {
 	return w.Body.String()
 }
 
-func (d *deployment) versions() []sqlstore.PolicyVersion {
+func (d *deployment) versions() []rollout.Version {
 	d.t.Helper()
 	v, err := d.store.PolicyVersions(d.t.Context(), 100)
 	if err != nil {
@@ -195,9 +195,8 @@ func TestLockOutGuard(t *testing.T) {
 			d := newDeployment(t, c.edit)
 			defer d.closeApp()
 			c.setup(d)
-			cfg := *d.config
-			cfg.PolicySource = []byte(usBlocked)
-			report, err := d.changePolicy(t.Context(), &cfg, how{origin: "command"})
+			source := []byte(usBlocked)
+			report, err := d.policies.Apply(t.Context(), rollout.WithPolicy(source), rollout.Origin{Kind: "command"})
 			var users []string
 			for _, p := range report.Blocked {
 				users = append(users, p.User)
@@ -205,13 +204,13 @@ func TestLockOutGuard(t *testing.T) {
 			if report.People != c.people || !slices.Equal(users, c.blocked) {
 				t.Errorf("%+v", report)
 			}
-			if _, locks := errors.AsType[*lockOut](err); locks != (c.refused != "") || !strings.Contains(fmt.Sprint(err), c.refused) && locks {
+			if _, locks := errors.AsType[*rollout.LockOut](err); locks != (c.refused != "") || !strings.Contains(fmt.Sprint(err), c.refused) && locks {
 				t.Fatalf("%v, want %q", err, c.refused)
 			}
 			if c.refused == "" {
 				return
 			}
-			if _, err := d.changePolicy(t.Context(), &cfg, how{origin: "command", by: "root", force: true}); err != nil {
+			if _, err := d.policies.Apply(t.Context(), rollout.WithPolicy(source), rollout.Origin{Kind: "command", By: "root", Force: true}); err != nil {
 				t.Fatal(err)
 			}
 			v := d.versions()[0]
@@ -236,10 +235,9 @@ func TestLockOutGuardKnowsPasskeys(t *testing.T) {
 		defer d.closeApp()
 		d.class = c.class
 		d.alive("alice@example.com", "198.51.100.7", "treasury")
-		cfg := *d.config
-		cfg.PolicySource = []byte("version: 1\nrules:\n  - {name: bound, when: 'user.email != \"\"', then: step_up, require: [device_bound]}\n")
-		report, err := d.changePolicy(t.Context(), &cfg, how{origin: "command"})
-		if _, locks := errors.AsType[*lockOut](err); locks != c.locked || err != nil && !locks {
+		source := []byte("version: 1\nrules:\n  - {name: bound, when: 'user.email != \"\"', then: step_up, require: [device_bound]}\n")
+		report, err := d.policies.Apply(t.Context(), rollout.WithPolicy(source), rollout.Origin{Kind: "command"})
+		if _, locks := errors.AsType[*rollout.LockOut](err); locks != c.locked || err != nil && !locks {
 			t.Fatalf("%v: %v", c.class, err)
 		}
 		if text := report.Text(); strings.Contains(text, "  alice@example.com  bound  (asked for another kind of passkey than theirs)\n") != c.locked {
@@ -254,14 +252,14 @@ func TestFileFollowsTheCommand(t *testing.T) {
 	d := newDeployment(t)
 	defer d.closeApp()
 	wanted := strings.Replace(site["policy.yaml"], "max_age: 5m", "max_age: 6m", 1)
-	if _, err := d.store.AddPolicyRequest(t.Context(), sqlstore.PolicyRequest{At: time.Now(), By: "root", Source: wanted}); err != nil {
+	if _, err := d.store.AddPolicyRequest(t.Context(), rollout.Request{At: time.Now(), By: "root", Source: wanted}); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.answerPolicyRequest(t.Context()); err != nil {
+	if err := d.policies.AnswerRequest(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	now := d.gate.Current().Policy
-	files := policyFiles{d.app, t.Context()}
+	files := policyFiles{d.policies, t.Context()}
 	if err := files.Reload(); err != nil || d.gate.Current().Policy != now {
 		t.Fatal("the old file came back", err)
 	}
@@ -282,7 +280,7 @@ func TestPolicyIsRecordedBeforeItIsInForce(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.edit("policy.yaml", "max_age: 5m", "max_age: 6m")
-	if err := (policyFiles{d.app, t.Context()}).Reload(); err == nil || d.gate.Current().Policy != before {
+	if err := d.policies.ReloadFiles(t.Context()); err == nil || d.gate.Current().Policy != before {
 		t.Error("in force without a record:", err)
 	}
 	_ = d.app.close(t.Context())
@@ -294,12 +292,8 @@ func TestStartRecordsItsPolicy(t *testing.T) {
 	if v := d.versions(); len(v) != 1 || v[0].Outcome != "applied" || v[0].Origin != "start" {
 		t.Fatalf("%+v", v)
 	}
-	if err := d.noteStart(t.Context()); err != nil || len(d.versions()) != 1 {
+	if err := d.policies.Start(t.Context()); err != nil || len(d.versions()) != 1 {
 		t.Error("a second start with the same policy:", err, d.versions())
-	}
-	d.refusePolicy(t.Context(), d.config.PolicySource, how{origin: "file"}, errors.New("it locks out Alice"))
-	if err := d.noteStart(t.Context()); err != nil || !strings.Contains(d.log.String(), "was refused while the proxy ran") {
-		t.Error("no warning", err)
 	}
 	d.closeApp()
 }
@@ -309,19 +303,23 @@ func TestStartRecordsItsPolicy(t *testing.T) {
 func TestStartSaysThatItsPolicyWasRefused(t *testing.T) {
 	d := newDeployment(t)
 	defer d.closeApp()
+	d.alive("alice@example.com", "198.51.100.7", "treasury")
+	for _, source := range []string{usBlocked, "version: 2"} {
+		if _, err := d.policies.Apply(t.Context(), rollout.WithPolicy([]byte(source)), rollout.Origin{Kind: "file"}); err == nil {
+			t.Fatal("not refused")
+		}
+	}
 	c := *d.config
 	c.PolicySource = []byte(usBlocked)
-	d.refusePolicy(t.Context(), c.PolicySource, how{origin: "file"}, errors.New("it locks out Alice"))
-	d.refusePolicy(t.Context(), []byte("version: 2"), how{origin: "file"}, errors.New("there is no version 2"))
-	next, err := compilePolicy(&c, d.gate.Current().Intel)
+	next, _, err := policies(&c).Compile(d.gate.Current().Intel)
 	if err != nil {
 		t.Fatal(err)
 	}
 	d.gate.Update(func(s proxy.Snapshot) proxy.Snapshot { s.Policy = next; return s })
-	if err := d.noteStart(t.Context()); err != nil {
+	if err := d.policies.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if v := d.versions()[0]; v.Hash != next.Hash() || v.Outcome != "applied" || v.Origin != "start" || v.Detail != "it locks out Alice" {
+	if v := d.versions()[0]; v.Hash != next.Hash() || v.Outcome != "applied" || v.Origin != "start" || !strings.Contains(v.Detail, "alice@example.com") {
 		t.Errorf("%+v", v)
 	}
 	if !strings.Contains(d.log.String(), "was refused while the proxy ran") {
@@ -344,7 +342,7 @@ func TestShadowIsReloaded(t *testing.T) {
 	if first.Shadow == nil || first.Shadow.Name() != filepath.Join(d.dir, "shadow.yaml") {
 		t.Fatalf("%+v", first.Shadow)
 	}
-	files := policyFiles{d.app, t.Context()}
+	files := policyFiles{d.policies, t.Context()}
 	d.edit("shadow.yaml", "US", "DE")
 	if err := files.Reload(); err != nil || d.gate.Current().Shadow.Hash() == first.Shadow.Hash() || d.gate.Current().Policy.Hash() != first.Policy.Hash() {
 		t.Error("not reloaded", err)
@@ -368,25 +366,25 @@ func TestNobodyWaitsForAnOldRequest(t *testing.T) {
 		age   time.Duration
 		state string
 	}{
-		"just now": {0, sqlstore.RequestApplied},
-		"old":      {maxPolicyWait + time.Second, sqlstore.RequestRefused},
+		"just now": {0, rollout.RequestApplied},
+		"old":      {rollout.MaxWait + time.Second, rollout.RequestRefused},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newDeployment(t)
 			defer d.closeApp()
 			before := d.gate.Current().Policy.Hash()
-			seq, err := d.store.AddPolicyRequest(t.Context(), sqlstore.PolicyRequest{At: time.Now().Add(-c.age), By: "root", Source: next, Forced: true})
+			seq, err := d.store.AddPolicyRequest(t.Context(), rollout.Request{At: time.Now().Add(-c.age), By: "root", Source: next, Forced: true})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := d.answerPolicyRequest(t.Context()); err != nil {
+			if err := d.policies.AnswerRequest(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			state, _, err := d.store.PolicyAnswer(t.Context(), seq)
 			if err != nil || state != c.state {
 				t.Errorf("%s, %v, want %s", state, err, c.state)
 			}
-			if changed := d.gate.Current().Policy.Hash() != before; changed != (c.state == sqlstore.RequestApplied) {
+			if changed := d.gate.Current().Policy.Hash() != before; changed != (c.state == rollout.RequestApplied) {
 				t.Errorf("in force: %v", changed)
 			}
 		})

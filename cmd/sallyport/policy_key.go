@@ -11,7 +11,6 @@ import (
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/cmd/sallyport/internal/sqlstore"
 	"sallyport/policy"
-	"sallyport/policy/ipintel"
 )
 
 // drawKeyUse is the key ring's name for what policies draw by. The key is made once and stays: a new one would
@@ -58,15 +57,4 @@ func keyedAsHere(ctx context.Context, g *globals, std stdio, p *policy.Policy) *
 		fmt.Fprintln(std.err, "warning: what the policy draws (every with jitter, enforce with percent) is drawn by the key of tests, not by that of the store:", err)
 	}
 	return p.Keyed(key)
-}
-
-// compilePolicies compiles the configured policies as they are enforced here.
-func (a *app) compilePolicies(c *config.Config, intel *ipintel.Snapshot) (enforced, shadow *policy.Policy, err error) {
-	if enforced, shadow, err = compilePolicies(c, intel); err != nil {
-		return nil, nil, err
-	}
-	if shadow != nil {
-		shadow = shadow.Keyed(a.draws)
-	}
-	return enforced.Keyed(a.draws), shadow, nil
 }

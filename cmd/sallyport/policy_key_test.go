@@ -32,7 +32,7 @@ func dueBy(t *testing.T, p *policy.Policy) time.Time {
 func TestServingDrawsByTheKeyOfTheStore(t *testing.T) {
 	d := newDeployment(t, [3]string{"policy.yaml", site["policy.yaml"], againPolicy})
 	defer d.closeApp()
-	guess, _, err := compilePolicies(d.config, d.intel.Current())
+	guess, _, err := policies(d.config).Compile(d.intel.Current())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,11 +47,11 @@ func TestServingDrawsByTheKeyOfTheStore(t *testing.T) {
 	d.hangup(t.Context())
 	check("reload")
 	d.write("policy.yaml", againPolicy+"# changed\n")
-	if err := (policyFiles{d.app, t.Context()}).Reload(); err != nil {
+	if err := (policyFiles{d.policies, t.Context()}).Reload(); err != nil {
 		t.Fatal(err)
 	}
 	d.write("policy.yaml", againPolicy)
-	if err := (policyFiles{d.app, t.Context()}).Reload(); err != nil {
+	if err := (policyFiles{d.policies, t.Context()}).Reload(); err != nil {
 		t.Fatal(err)
 	}
 	check("another file")

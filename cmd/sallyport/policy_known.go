@@ -24,6 +24,7 @@ import (
 	"sallyport/proxy"
 	"sallyport/proxy/audit"
 	"sallyport/proxy/portal"
+	"sallyport/proxy/rollout"
 )
 
 // known explains what is there already, instead of a request that is made up: the live
@@ -192,8 +193,8 @@ func bestProof(tokens []session.Token, c *config.Config, route string) authn.Ver
 
 // lastRecordOf is the latest decision about a session among the newest lines, or nil.
 func lastRecordOf(log, id string) (last *audit.Record) {
-	for line := range matching(audit.LastLines(log, guardLines), "session", id) {
-		if r := line.Record; r.Facts != nil && slices.Contains(judgedEvents, r.Event) && r.Session == id {
+	for line := range matching(audit.LastLines(log, rollout.RecentLines), "session", id) {
+		if r := line.Record; r.Facts != nil && slices.Contains(rollout.JudgedEvents, r.Event) && r.Session == id {
 			last = &r
 		}
 	}
@@ -260,7 +261,7 @@ func (p policyExplainCmd) knownIncident(ctx context.Context, g *globals, std std
 	}
 	k := knownExplanation{Policy: now.Hash(), Now: now.Explain(&changed), Recorded: &recordedView{r.Seq, r.Time, r.Event, r.User, r.Action, r.Rules, r.Reasons, r.Policy}}
 	k.Notes = append(k.Notes, "the facts are those that were recorded; whether the log is intact says `sallyport audit verify`")
-	if !slices.Contains(judgedEvents, r.Event) && r.Event != "message" {
+	if !slices.Contains(rollout.JudgedEvents, r.Event) && r.Event != "message" {
 		k.Notes = append(k.Notes, "the event is no decision of the policy: it has the facts of the one before it, and a reason of its own: "+
 			plain(cmp.Or(r.Detail["reason"], r.Detail["code"], "none is recorded")))
 	}

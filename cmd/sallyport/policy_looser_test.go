@@ -11,6 +11,7 @@ import (
 
 	"sallyport/policy"
 	"sallyport/proxy/audit"
+	"sallyport/proxy/rollout"
 )
 
 // An insider who takes a rule away, or makes it ask less, is seen with the names of the people it
@@ -55,9 +56,8 @@ rules:
 					t.Fatal(err)
 				}
 			}
-			cfg := *d.config
-			cfg.PolicySource = []byte(c.candidate)
-			report, err := d.changePolicy(t.Context(), &cfg, how{origin: "command"})
+			source := []byte(c.candidate)
+			report, err := d.policies.Apply(t.Context(), rollout.WithPolicy(source), rollout.Origin{Kind: "command"})
 			var said []string
 			_, after, _ := strings.Cut(report.Text(), "Newly allowed, or asked less than now: ")
 			for line := range strings.Lines(after) {
@@ -68,7 +68,7 @@ rules:
 			if !slices.Equal(said, c.allowed) {
 				t.Errorf("the report says %q, want %q:\n%s", said, c.allowed, report.Text())
 			}
-			if _, refused := errors.AsType[*lockOut](err); refused != (c.refused != "") || !strings.Contains(fmt.Sprint(err), c.refused) && refused {
+			if _, refused := errors.AsType[*rollout.LockOut](err); refused != (c.refused != "") || !strings.Contains(fmt.Sprint(err), c.refused) && refused {
 				t.Fatalf("%v, want %q", err, c.refused)
 			}
 			if c.refused != "" && !strings.Contains(err.Error(), "bob@example.com") {
@@ -123,14 +123,13 @@ rules:
 			d := newDeployment(t, [3]string{"sallyport.yaml", "policy: policy.yaml", "policy_invariants: " + file + "\npolicy: policy.yaml"},
 				[3]string{"policy.yaml", site["policy.yaml"], kept})
 			defer d.closeApp()
-			cfg := *d.config
-			cfg.PolicySource = []byte(candidate)
+			source := []byte(candidate)
 			before := d.gate.Current().Policy
-			if _, err := d.changePolicy(t.Context(), &cfg, how{origin: "command", by: "root", force: true}); err == nil || d.gate.Current().Policy != before {
+			if _, err := d.policies.Apply(t.Context(), rollout.WithPolicy(source), rollout.Origin{Kind: "command", By: "root", Force: true}); err == nil || d.gate.Current().Policy != before {
 				t.Fatal("it came into force")
 			}
 			d.write("policy.yaml", candidate)
-			if err := (policyFiles{d.app, t.Context()}).Reload(); err == nil {
+			if err := d.policies.ReloadFiles(t.Context()); err == nil {
 				t.Error("the file came into force")
 			}
 			if d.hangup(t.Context()); d.gate.Current().Policy.Hash() != before.Hash() {

@@ -18,6 +18,7 @@ import (
 	"sallyport/policy/ipintel"
 	"sallyport/policy/rehearse"
 	"sallyport/proxy/audit"
+	"sallyport/proxy/rollout"
 )
 
 type policyReplayCmd struct {
@@ -53,7 +54,7 @@ type replayReport struct {
 	Policy   string `json:"policy"` // hash of the candidate
 	Verified bool   `json:"verified"`
 	Unsigned int64  `json:"unsigned"` // records after the last checkpoint: whole, but not proven
-	*replayResult
+	*rollout.Result
 	People   []rehearse.Person  `json:"people"` // those for whose requests the verdict changes
 	Examples []rehearse.Example `json:"examples"`
 }
@@ -86,12 +87,12 @@ func (p policyReplayCmd) Run(ctx context.Context, g *globals, std stdio) error {
 			return errNo
 		}
 	}
-	run := replayRun{lines: audit.Lines(report.Files...), candidate: candidate, routes: c.RouteNames()}
+	run := rollout.Replay{Lines: audit.Lines(report.Files...), Candidate: candidate, Routes: c.RouteNames()}
 	if p.Since > 0 {
-		run.since = time.Now().Add(-time.Duration(p.Since))
+		run.Since = time.Now().Add(-time.Duration(p.Since))
 	}
-	done := run.watched(std.err)
-	result, err := run.run(ctx)
+	done := watched(&run, std.err)
+	result, err := run.Run(ctx)
 	done()
 	if err != nil {
 		return err
@@ -111,12 +112,12 @@ func (p policyReplayCmd) verify(ctx context.Context, g *globals, files []string)
 	return audit.Verify(files, key, audit.VerifyOptions{From: -1})
 }
 
-func (p policyReplayCmd) print(std stdio, candidate *policy.Policy, v audit.Report, r *replayResult) error {
+func (p policyReplayCmd) print(std stdio, candidate *policy.Policy, v audit.Report, r *rollout.Result) error {
 	var notes []string
 	if !v.OK() {
 		notes = append(notes, "UNVERIFIED: the log is not intact. Whoever changed it may have changed these figures.")
 	}
-	for _, why := range []string{noDecision, noFacts, noRoute, beforeSince, unreadable} {
+	for _, why := range []string{rollout.NoDecision, rollout.NoFacts, rollout.NoRoute, rollout.BeforeSince, rollout.Unreadable} {
 		if n := r.Skipped[why]; n > 0 {
 			notes = append(notes, fmt.Sprintf("%s not judged: %s.", count(int(n), "line was", "lines were"), why))
 		}
@@ -166,7 +167,7 @@ func writeReport(name string, write func(io.Writer) error) error {
 func compileFile(c *config.Config, intel *ipintel.Snapshot, name string) (*policy.Policy, error) {
 	what := policyConfig(c, intel)
 	if name != "" {
-		source, err := readPolicy(name)
+		source, err := rollout.ReadPolicy(name)
 		if err != nil {
 			return nil, fmt.Errorf("--policy: %w", err)
 		}
@@ -176,7 +177,7 @@ func compileFile(c *config.Config, intel *ipintel.Snapshot, name string) (*polic
 }
 
 // watched shows how far a run is, on a terminal.
-func (r *replayRun) watched(w io.Writer) (done func()) {
+func watched(r *rollout.Replay, w io.Writer) (done func()) {
 	f, ok := w.(*os.File)
 	if !ok {
 		return func() {}
@@ -185,7 +186,7 @@ func (r *replayRun) watched(w io.Writer) (done func()) {
 		return func() {}
 	}
 	var lines atomic.Int64
-	r.progress = lines.Store
+	r.Progress = lines.Store
 	begin, stop, stopped := time.Now(), make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)

@@ -28,7 +28,9 @@ func (p policySimulateCmd) Run(ctx context.Context, g *globals, std stdio) error
 	if err != nil {
 		return err
 	}
-	compiled, err := compilePolicy(c, intel)
+	enforced := policies(c)
+	enforced.ShadowName = "" // it need not be right
+	compiled, _, err := enforced.Compile(intel)
 	if err != nil {
 		return err
 	}

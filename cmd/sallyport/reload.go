@@ -8,13 +8,16 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
+	"sallyport/authn"
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/policy"
 	"sallyport/policy/ipintel"
-	"sallyport/policy/prove"
 	"sallyport/proxy"
 	"sallyport/proxy/clientip"
+	"sallyport/proxy/edge"
+	"sallyport/proxy/rollout"
 	"sallyport/proxy/upstream"
 )
 
@@ -28,33 +31,17 @@ func requestReaders(c *config.Config) (*upstream.Table, *clientip.Resolver, erro
 	return table, clients, err
 }
 
-// compilePolicy compiles the configured policy against what the configuration offers it, to be
-// enforced: its tests have to pass, and its invariants to be proven.
-func compilePolicy(c *config.Config, intel *ipintel.Snapshot) (*policy.Policy, error) {
-	p, err := policy.Compile(policyConfig(c, intel))
-	if err != nil {
-		return nil, err
+// policies is what the configuration says of policies.
+func policies(c *config.Config) rollout.Policies {
+	return rollout.Policies{
+		Enforced:   policy.Config{Pinned: c.PolicyInvariants, Name: c.PolicyFile, Source: c.PolicySource, Routes: c.RouteNames(), Grants: c.Grants(), NoAttestation: true},
+		ShadowName: c.ShadowFile, ShadowSource: c.ShadowSource,
 	}
-	if err := prove.Verify(p); err != nil {
-		return nil, err
-	}
-	return p, nil
 }
 
-// compilePolicies compiles the configured policy and, if there is one, that in shadow.
-func compilePolicies(c *config.Config, intel *ipintel.Snapshot) (enforced, shadow *policy.Policy, err error) {
-	if enforced, err = compilePolicy(c, intel); err != nil || c.ShadowFile == "" {
-		return enforced, nil, err
-	}
-	what := policyConfig(c, intel)
-	what.Name, what.Source = c.ShadowFile, c.ShadowSource
-	shadow, err = policy.Compile(what)
-	return enforced, shadow, err
-}
-
+// policyConfig is what the configured policy is compiled from.
 func policyConfig(c *config.Config, intel *ipintel.Snapshot) policy.Config {
-	provides := intel.Provides()
-	return policy.Config{Pinned: c.PolicyInvariants, Name: c.PolicyFile, Source: c.PolicySource, Routes: c.RouteNames(), Grants: c.Grants(), Provides: &provides, NoAttestation: true}
+	return policies(c).Config(intel)
 }
 
 // loadIntel reads the IP data once. The errors are the sources that are not loaded.
@@ -111,8 +98,8 @@ func (a *app) hangup(ctx context.Context) {
 // and the log says so.
 //
 // IP data is no part of that: a source that is right comes into use, one that is not
-// keeps what it had, here as when its file changes. It comes first and without the desk's lock, which is taken
-// for each change of it (see admitData).
+// keeps what it had, here as when its file changes. It comes first, as each change of it
+// waits for the manager by itself.
 func (a *app) reload(ctx context.Context) error {
 	if err := a.audit.Reopen(); err != nil {
 		a.logger.Error("the audit log was not reopened", "error", err)
@@ -120,47 +107,72 @@ func (a *app) reload(ctx context.Context) error {
 	if err := a.intel.Reload(ctx); err != nil {
 		a.logger.Error("IP data keeps what it had", "error", err)
 	}
-	a.policies.mu.Lock()
-	defer a.policies.mu.Unlock()
+	_, err := a.policies.Apply(ctx, a.configured, rollout.Origin{Kind: "signal"})
+	return err
+}
+
+// configured is the candidate that the configuration file describes now.
+func (a *app) configured(rollout.Configuration) (next rollout.Configuration, err error) {
 	c, err := config.Load(a.config.File)
 	if err != nil {
-		return err
-	}
-	a.policies.seen = digestOf(c.PolicySource, c.ShadowSource)
-	h := how{origin: "signal"}
-	next := *a.gate.Current()
-	if next.Policy, next.Shadow, err = a.compilePolicies(c, a.intel.Current()); err != nil {
-		a.refusePolicy(ctx, c.PolicySource, h, err)
-		return err
+		return next, err
 	}
 	table, clients, err := requestReaders(c)
 	if err != nil {
-		return err
+		return next, err
 	}
-	outcome, report, err := a.vet(ctx, c, &next, h)
-	if err != nil {
-		a.refusePolicy(ctx, c.PolicySource, h, err)
-		return fmt.Errorf("policy: %w", err)
+	return rollout.Configuration{
+		Policies: policies(c), Guard: c.PolicyGuard,
+		Prepare: a.reloadCertificates,
+		Change: func(s *proxy.Snapshot) {
+			s.Routes, s.Clients, s.Options = table, clients, routeOptions(c)
+		},
+		Done: func(ctx context.Context) {
+			a.upstream.Use(table)
+			a.useRoster(ctx, c.Roster)
+			a.routes.Store(&c.Routes)
+			if waiting := needRestart(a.config, c); len(waiting) > 0 {
+				a.logger.Warn("changed in the configuration, but not in force before a restart", "keys", waiting)
+			}
+			a.logger.Info("reloaded", "policy", a.gate.Current().Policy.Hash(), "routes", len(c.Routes), "roster", len(c.Roster))
+		},
+	}, nil
+}
+
+// requestsEvery is how often the store is asked what commands want.
+const requestsEvery = time.Second
+
+// answerRequests answers what commands ask the running proxy for, until ctx ends.
+func (a *app) answerRequests(ctx context.Context) {
+	tick := time.NewTicker(requestsEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if err := a.policies.AnswerRequest(ctx); err != nil && !errors.Is(err, authn.ErrNotFound) && ctx.Err() == nil {
+				a.logger.Error("a request for another policy could not be answered", "error", err)
+			}
+			if err := a.data.AnswerRequests(ctx); err != nil && ctx.Err() == nil {
+				a.logger.Error("a request about IP data could not be answered", "error", err)
+			}
+		}
 	}
-	if err := a.reloadCertificates(); err != nil {
-		return err
-	}
-	if err := a.recordPolicy(ctx, c, next.Policy, outcome, h, report); err != nil { // the last thing that can fail
-		return err
-	}
-	if waiting := needRestart(a.config, c); len(waiting) > 0 {
-		a.logger.Warn("changed in the configuration, but not in force before a restart", "keys", waiting)
-	}
-	a.gate.Update(func(now proxy.Snapshot) proxy.Snapshot {
-		now.Policy, now.Shadow, now.Routes, now.Clients, now.Options = next.Policy, next.Shadow, table, clients, routeOptions(c)
-		return a.withIntel(now)
-	})
-	a.upstream.Use(table)
-	a.useRoster(ctx, c.Roster)
-	a.routes.Store(&c.Routes)
-	a.policies.loaded = c
-	a.logger.Info("reloaded", "policy", next.Policy.Hash(), "routes", len(c.Routes), "roster", len(c.Roster))
-	return nil
+}
+
+// policyFiles are the policy and the one in shadow, for edge.Watch.
+type policyFiles struct {
+	*rollout.Manager
+	ctx context.Context
+}
+
+var _ edge.Reloader = policyFiles{}
+
+func (f policyFiles) Reload() error { return f.ReloadFiles(f.ctx) }
+
+func (a *app) watchPolicy(ctx context.Context) {
+	edge.Watch(ctx, edge.WatchConfig{Logger: a.logger}, policyFiles{a.policies, ctx})
 }
 
 // needRestart names what differs and is not reloaded.

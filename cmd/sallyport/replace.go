@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"sallyport/proxy/rollout"
 )
 
 // replacement is a file that is about to take the place of another one.
@@ -68,7 +70,7 @@ func readUnlinked(folder *os.Root, name string) (fs.FileInfo, []byte, error) {
 	case !os.SameFile(named, info):
 		return nil, nil, errors.New("it was exchanged while it was opened")
 	}
-	content, err := readSome(file)
+	content, err := rollout.ReadAll(file)
 	return info, content, err
 }
 

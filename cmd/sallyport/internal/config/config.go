@@ -28,6 +28,7 @@ import (
 	"sallyport/proxy"
 	"sallyport/proxy/clientip"
 	"sallyport/proxy/edge"
+	"sallyport/proxy/rollout"
 	"sallyport/proxy/upstream"
 )
 
@@ -63,7 +64,7 @@ type Config struct {
 	PolicySource []byte
 	ShadowFile   string // "": no policy in shadow
 	ShadowSource []byte
-	PolicyGuard  PolicyGuard
+	PolicyGuard  rollout.Guard
 	// What no policy may break, whatever its own file says; nil: nothing.
 	PolicyInvariants *policy.Pinned
 	Roster           Roster
@@ -124,14 +125,6 @@ type Behavior struct {
 	// In addition to those that package behavior knows.
 	MobileASNs, SatelliteASNs []uint32
 	Household                 int // bits of the IPv6 network that one household has
-}
-
-// PolicyGuard says how many people a new policy may lock out before it is refused.
-type PolicyGuard struct {
-	MaxNewlyBlocked float64 // share of the people, 0 to 1
-	MaxNewlyAllowed float64 // share of the people who may be let through or asked less, 0 to 1
-	BreakGlassGroup string  // a new policy may block no member of it; "": there is no such group
-	Days            int     // how far back recorded decisions count
 }
 
 // Limits bound what one request may cost.

@@ -18,6 +18,7 @@ import (
 	"sallyport/policy"
 	"sallyport/policy/ipintel"
 	"sallyport/policy/ipv4in6"
+	"sallyport/proxy/rollout"
 )
 
 // path makes a path absolute, relative to the configuration file.
@@ -167,7 +168,7 @@ func (b *builder) policyGuard() {
 	if g.Days < 0 || g.Days > 90 {
 		b.at("policy_guard.days", fmt.Sprintf("%d days is out of range", g.Days), "0 (live sessions alone) to 90")
 	}
-	b.c.PolicyGuard = PolicyGuard{MaxNewlyBlocked: blocked, MaxNewlyAllowed: allowed, BreakGlassGroup: g.BreakGlassGroup, Days: int(g.Days)}
+	b.c.PolicyGuard = rollout.Guard{MaxNewlyBlocked: blocked, MaxNewlyAllowed: allowed, BreakGlassGroup: g.BreakGlassGroup, Days: int(g.Days)}
 }
 
 // share reads a share of the people, from 0 to 1.

@@ -3,20 +3,12 @@ package sqlstore
 import (
 	"context"
 	"errors"
-	"time"
+
+	"sallyport/proxy/rollout"
 )
 
-// DataRequest asks the processes that serve to look at their IP data again.
-type DataRequest struct {
-	Seq     int64 // given by the store
-	At      time.Time
-	By      string
-	Forced  bool              // the operator means what the sources hold, even where it locks people out
-	Sources map[string]string // the hash of the content of each, by name
-}
-
 // AddDataRequest stores r and returns its number.
-func (d *DB) AddDataRequest(ctx context.Context, r DataRequest) (seq int64, err error) {
+func (d *DB) AddDataRequest(ctx context.Context, r rollout.DataRequest) (seq int64, err error) {
 	sources, err := jsonText(r.Sources)
 	if err != nil {
 		return 0, d.wrap("ask for IP data", err)
@@ -38,9 +30,9 @@ func (d *DB) AddDataRequest(ctx context.Context, r DataRequest) (seq int64, err 
 }
 
 // DataRequests returns those with a higher number, oldest first.
-func (d *DB) DataRequests(ctx context.Context, after int64) ([]DataRequest, error) {
+func (d *DB) DataRequests(ctx context.Context, after int64) ([]rollout.DataRequest, error) {
 	rows, err := d.read.QueryContext(ctx, `select seq, at, operator, forced, sources from data_requests where seq > $1 order by seq`, after)
-	list, err := all(rows, err, func(row scanner) (r DataRequest, err error) {
+	list, err := all(rows, err, func(row scanner) (r rollout.DataRequest, err error) {
 		err = row.Scan(&r.Seq, timeCol{&r.At}, &r.By, &r.Forced, jsonCol{&r.Sources})
 		return r, err
 	})
@@ -68,18 +60,8 @@ func (d *DB) WithdrawDataRequest(ctx context.Context, seq int64) error {
 	})
 }
 
-// DataBaseline is what a source of IP data held when an operator last stood by it.
-type DataBaseline struct {
-	Source  string // name
-	Setting string // what the configuration says of it; with the name it is the key
-	At      time.Time
-	By      string // "": no operator, the first content that was used
-	SHA256  string
-	Figures string // JSON
-}
-
 // PutDataBaseline stores b in place of the one with its key.
-func (d *DB) PutDataBaseline(ctx context.Context, b DataBaseline) error {
+func (d *DB) PutDataBaseline(ctx context.Context, b rollout.Baseline) error {
 	return d.update(ctx, "put a baseline of IP data", func(tx tx) error {
 		_, err := tx.exec(`insert into data_baselines (source, setting, at, operator, sha256, figures) values ($1, $2, $3, $4, $5, $6)
 			on conflict (source, setting) do update set at = excluded.at, operator = excluded.operator, sha256 = excluded.sha256, figures = excluded.figures`,
@@ -89,9 +71,9 @@ func (d *DB) PutDataBaseline(ctx context.Context, b DataBaseline) error {
 }
 
 // DataBaselines returns all, of former settings too.
-func (d *DB) DataBaselines(ctx context.Context) ([]DataBaseline, error) {
+func (d *DB) DataBaselines(ctx context.Context) ([]rollout.Baseline, error) {
 	rows, err := d.read.QueryContext(ctx, `select source, setting, at, operator, sha256, figures from data_baselines order by source, setting`)
-	list, err := all(rows, err, func(row scanner) (b DataBaseline, err error) {
+	list, err := all(rows, err, func(row scanner) (b rollout.Baseline, err error) {
 		err = row.Scan(&b.Source, &b.Setting, timeCol{&b.At}, &b.By, &b.SHA256, &b.Figures)
 		return b, err
 	})

@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"testing"
 	"time"
+
+	"sallyport/proxy/rollout"
 )
 
 func TestDataBaselines(t *testing.T) {
@@ -14,15 +16,15 @@ func TestDataBaselines(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := micro(time.Date(2026, 11, 22, 12, 0, 0, 123456789, time.UTC))
-	put := func(b DataBaseline) {
+	put := func(b rollout.Baseline) {
 		t.Helper()
 		if err := d.PutDataBaseline(t.Context(), b); err != nil {
 			t.Fatal(err)
 		}
 	}
-	put(DataBaseline{"vpn", "list vpn.txt", at, "", "00", `{"networks":1}`})
-	put(DataBaseline{"vpn", "list other.txt", at, "", "01", `{"networks":2}`})
-	put(DataBaseline{"vpn", "list vpn.txt", at.Add(time.Hour), "root", "02", `{"networks":3}`})
+	put(rollout.Baseline{"vpn", "list vpn.txt", at, "", "00", `{"networks":1}`})
+	put(rollout.Baseline{"vpn", "list other.txt", at, "", "01", `{"networks":2}`})
+	put(rollout.Baseline{"vpn", "list vpn.txt", at.Add(time.Hour), "root", "02", `{"networks":3}`})
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +33,7 @@ func TestDataBaselines(t *testing.T) {
 	}
 	defer d.Close()
 	got, err := d.DataBaselines(t.Context())
-	want := []DataBaseline{
+	want := []rollout.Baseline{
 		{"vpn", "list other.txt", at, "", "01", `{"networks":2}`},
 		{"vpn", "list vpn.txt", at.Add(time.Hour), "root", "02", `{"networks":3}`},
 	}

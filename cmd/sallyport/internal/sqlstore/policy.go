@@ -7,27 +7,14 @@ import (
 	"time"
 
 	"sallyport/authn"
+	"sallyport/proxy/rollout"
 )
-
-// PolicyVersion is what became of one policy that an operator wanted in force.
-type PolicyVersion struct {
-	Seq     int64 // given by the store
-	At      time.Time
-	Hash    string // SHA-256 of the text, in hex
-	Outcome string // "applied", "forced", "rolled_back" or "refused"
-	Origin  string // "start", "file", "signal" or "command"
-	By      string // operating-system user of a command; "" if there was none
-	Detail  string // why it was refused, or what it was forced against
-}
-
-// KeptVersions is how many entries there are at most. Texts are kept as long as one names them.
-const KeptVersions = 1000
 
 const maxDetail = 4000
 
 // AddPolicyVersion stores v as the newest. Its Seq is ignored. The text is kept of
 // those that came into force; "" for the others.
-func (d *DB) AddPolicyVersion(ctx context.Context, v PolicyVersion, source string) error {
+func (d *DB) AddPolicyVersion(ctx context.Context, v rollout.Version, source string) error {
 	return d.update(ctx, "add policy version", func(tx tx) error {
 		seq, err := tx.nextPolicySeq()
 		if err != nil {
@@ -42,7 +29,7 @@ func (d *DB) AddPolicyVersion(ctx context.Context, v PolicyVersion, source strin
 				return err
 			}
 		}
-		if _, err := tx.exec(`delete from policy_versions where seq <= $1`, seq-KeptVersions); err != nil {
+		if _, err := tx.exec(`delete from policy_versions where seq <= $1`, seq-rollout.KeptVersions); err != nil {
 			return err
 		}
 		_, err = tx.exec(`delete from policy_texts where hash not in (select hash from policy_versions)`)
@@ -56,9 +43,9 @@ func (t tx) nextPolicySeq() (seq int64, err error) {
 }
 
 // PolicyVersions returns up to limit versions, newest first.
-func (d *DB) PolicyVersions(ctx context.Context, limit int) ([]PolicyVersion, error) {
+func (d *DB) PolicyVersions(ctx context.Context, limit int) ([]rollout.Version, error) {
 	rows, err := d.read.QueryContext(ctx, `select seq, at, hash, outcome, origin, operator, detail from policy_versions order by seq desc limit $1`, limit)
-	vs, err := all(rows, err, func(row scanner) (v PolicyVersion, err error) {
+	vs, err := all(rows, err, func(row scanner) (v rollout.Version, err error) {
 		err = row.Scan(&v.Seq, timeCol{&v.At}, &v.Hash, &v.Outcome, &v.Origin, &v.By, &v.Detail)
 		return v, err
 	})
@@ -86,27 +73,11 @@ func (d *DB) PolicyText(ctx context.Context, prefix string) (hash, source string
 	return "", "", d.wrap("read policy", err)
 }
 
-// PolicyRequest is a policy that a command wants in force.
-type PolicyRequest struct {
-	Seq              int64 // given by the store
-	At               time.Time
-	By, Name, Source string
-	Forced, Rollback bool
-}
-
-// States of a request.
-const (
-	RequestWaiting = "waiting"
-	RequestTaken   = "taken"
-	RequestApplied = "applied"
-	RequestRefused = "refused"
-)
-
 // requestsKept is how long answers stay, for a command that reads them late.
 const requestsKept = 24 * time.Hour
 
 // AddPolicyRequest stores r and returns its number.
-func (d *DB) AddPolicyRequest(ctx context.Context, r PolicyRequest) (seq int64, err error) {
+func (d *DB) AddPolicyRequest(ctx context.Context, r rollout.Request) (seq int64, err error) {
 	err = d.update(ctx, "ask for a policy", func(tx tx) error {
 		if r.At.IsZero() {
 			return errors.New("a request needs its time")
@@ -125,7 +96,7 @@ func (d *DB) AddPolicyRequest(ctx context.Context, r PolicyRequest) (seq int64, 
 
 // TakePolicyRequest takes the oldest request that waits; authn.ErrNotFound if none does.
 // Nobody else gets it.
-func (d *DB) TakePolicyRequest(ctx context.Context) (r PolicyRequest, err error) {
+func (d *DB) TakePolicyRequest(ctx context.Context) (r rollout.Request, err error) {
 	var seq int64
 	err = d.read.QueryRowContext(ctx, `select seq from policy_requests where state = 'waiting' order by seq limit 1`).Scan(&seq)
 	if err != nil { // looked at first without a write: most of the time there is none

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sallyport/authn"
+	"sallyport/proxy/rollout"
 )
 
 func openForPolicies(t *testing.T) (cli, server *DB) {
@@ -31,7 +32,7 @@ func TestPolicyVersions(t *testing.T) {
 	cli, server := openForPolicies(t)
 	at := micro(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
 	a, b := strings.Repeat("ab", 32), strings.Repeat("ac", 32)
-	want := []PolicyVersion{
+	want := []rollout.Version{
 		{1, at, a, "applied", "start", "", ""}, {2, at, b, "refused", "file", "", "line 3"}, {3, at, b, "forced", "command", "root", "2 people"}, {4, at, a, "rolled_back", "command", "root", ""},
 	}
 	for i, v := range want {
@@ -59,7 +60,7 @@ func TestPolicyVersions(t *testing.T) {
 	if _, _, err := cli.PolicyText(t.Context(), "ad"); !errors.Is(err, authn.ErrNotFound) {
 		t.Error(err)
 	}
-	for _, bad := range []PolicyVersion{{At: at, Hash: a, Outcome: "liked", Origin: "file"}, {At: at, Outcome: "applied", Origin: "file"}, {At: at, Hash: a, Outcome: "applied", Origin: "heaven"}} {
+	for _, bad := range []rollout.Version{{At: at, Hash: a, Outcome: "liked", Origin: "file"}, {At: at, Outcome: "applied", Origin: "file"}, {At: at, Hash: a, Outcome: "applied", Origin: "heaven"}} {
 		if err := server.AddPolicyVersion(t.Context(), bad, ""); err == nil {
 			t.Errorf("stored %+v", bad)
 		}
@@ -70,8 +71,8 @@ func TestPolicyVersions(t *testing.T) {
 // last entry.
 func TestPolicyVersionsAreBounded(t *testing.T) {
 	_, server := openForPolicies(t)
-	for i := range KeptVersions + 5 {
-		v := PolicyVersion{At: time.Unix(int64(i), 0), Hash: fmt.Sprintf("%064x", i), Outcome: "refused", Origin: "file", Detail: strings.Repeat("x", 2*maxDetail)}
+	for i := range rollout.KeptVersions + 5 {
+		v := rollout.Version{At: time.Unix(int64(i), 0), Hash: fmt.Sprintf("%064x", i), Outcome: "refused", Origin: "file", Detail: strings.Repeat("x", 2*maxDetail)}
 		if i == 0 {
 			v.Outcome = "applied"
 		}
@@ -79,8 +80,8 @@ func TestPolicyVersionsAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	got, err := server.PolicyVersions(t.Context(), 2*KeptVersions)
-	if err != nil || len(got) != KeptVersions || len(got[0].Detail) != maxDetail {
+	got, err := server.PolicyVersions(t.Context(), 2*rollout.KeptVersions)
+	if err != nil || len(got) != rollout.KeptVersions || len(got[0].Detail) != maxDetail {
 		t.Fatal(len(got), err)
 	}
 	if _, _, err := server.PolicyText(t.Context(), fmt.Sprintf("%064x", 0)); !errors.Is(err, authn.ErrNotFound) {
@@ -93,13 +94,13 @@ func TestPolicyRequests(t *testing.T) {
 	if _, err := server.TakePolicyRequest(t.Context()); !errors.Is(err, authn.ErrNotFound) {
 		t.Fatal(err)
 	}
-	r := PolicyRequest{At: micro(time.Now()), By: "root", Name: "new.yaml", Source: "text", Forced: true}
+	r := rollout.Request{At: micro(time.Now()), By: "root", Name: "new.yaml", Source: "text", Forced: true}
 	seq, err := cli.AddPolicyRequest(t.Context(), r)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.Seq = seq
-	if err := server.AnswerPolicyRequest(t.Context(), seq, RequestApplied, ""); !errors.Is(err, authn.ErrNotFound) {
+	if err := server.AnswerPolicyRequest(t.Context(), seq, rollout.RequestApplied, ""); !errors.Is(err, authn.ErrNotFound) {
 		t.Error("answered before it was taken:", err)
 	}
 	if got, err := server.TakePolicyRequest(t.Context()); err != nil || !reflect.DeepEqual(got, r) {
@@ -108,13 +109,13 @@ func TestPolicyRequests(t *testing.T) {
 	if err := cli.WithdrawPolicyRequest(t.Context(), seq); !errors.Is(err, authn.ErrNotFound) {
 		t.Error("withdrawn after it was taken:", err)
 	}
-	if state, _, err := cli.PolicyAnswer(t.Context(), seq); err != nil || state != RequestTaken {
+	if state, _, err := cli.PolicyAnswer(t.Context(), seq); err != nil || state != rollout.RequestTaken {
 		t.Error(state, err)
 	}
-	if err := server.AnswerPolicyRequest(t.Context(), seq, RequestRefused, "no"); err != nil {
+	if err := server.AnswerPolicyRequest(t.Context(), seq, rollout.RequestRefused, "no"); err != nil {
 		t.Fatal(err)
 	}
-	if state, answer, err := cli.PolicyAnswer(t.Context(), seq); err != nil || state != RequestRefused || answer != "no" {
+	if state, answer, err := cli.PolicyAnswer(t.Context(), seq); err != nil || state != rollout.RequestRefused || answer != "no" {
 		t.Error(state, answer, err)
 	}
 	r.Rollback, r.Forced = true, false
@@ -141,7 +142,7 @@ func TestPolicyRequests(t *testing.T) {
 func TestPolicyRequestIsTakenOnce(t *testing.T) {
 	a, b := openForPolicies(t)
 	for range 5 {
-		if _, err := a.AddPolicyRequest(t.Context(), PolicyRequest{At: time.Now(), By: "root", Source: "x"}); err != nil {
+		if _, err := a.AddPolicyRequest(t.Context(), rollout.Request{At: time.Now(), By: "root", Source: "x"}); err != nil {
 			t.Fatal(err)
 		}
 		var taken atomic.Int64

@@ -1,4 +1,4 @@
-package main
+package rollout
 
 import (
 	"context"
@@ -8,32 +8,41 @@ import (
 	"strings"
 	"time"
 
-	"sallyport/cmd/sallyport/internal/config"
+	"sallyport/policy"
 	"sallyport/policy/rehearse"
 	"sallyport/proxy"
 	"sallyport/proxy/audit"
 )
 
 const (
-	guardLines  = 100_000          // of the audit log, the newest
+	RecentLines = 100_000          // of the audit log: what the guard and explain look at
 	guardFor    = 20 * time.Second // for reading them; what was read until then counts
 	guardPeople = 1000             // in a report
 )
 
-// guardReport is who a policy, or IP data, would lock out, and what that is known from.
-type guardReport struct {
-	Sessions  int64         `json:"sessions"`          // live ones that were judged
-	Decisions int64         `json:"decisions"`         // recorded ones that were
-	Since     time.Time     `json:"since,omitzero"`    // when the oldest of them was made
-	Note      string        `json:"note,omitempty"`    // why there are not more of them
-	People    int           `json:"people"`            // who were judged
-	Blocked   []guardPerson `json:"newly_blocked"`     // those of them that something would be blocked for which is not now
-	Allowed   []guardPerson `json:"newly_allowed"`     // those who would get through, or be asked less, where they are not now
-	Refused   string        `json:"refused,omitempty"` // why the change is refused; "": it is not
-	because   []guardPerson // of Blocked or Allowed, what it is refused for
+// Guard says how many people a candidate may lock out, or let in, before it is refused.
+type Guard struct {
+	MaxNewlyBlocked float64 // share of the people that were judged, 0 to 1
+	MaxNewlyAllowed float64 // share of the people who may be let through or asked less, 0 to 1
+	BreakGlassGroup string  // a candidate may block no member of it; "": there is no such group
+	Days            int     // how far back recorded decisions count
 }
 
-type guardPerson struct {
+// Report is who a policy, or IP data, would lock out, and what that is known from.
+type Report struct {
+	Sessions  int64     `json:"sessions"`          // live ones that were judged
+	Decisions int64     `json:"decisions"`         // recorded ones that were
+	Since     time.Time `json:"since,omitzero"`    // when the oldest of them was made
+	Note      string    `json:"note,omitempty"`    // why there are not more of them
+	People    int       `json:"people"`            // who were judged
+	Blocked   []Person  `json:"newly_blocked"`     // those of them that something would be blocked for which is not now
+	Allowed   []Person  `json:"newly_allowed"`     // those who would get through, or be asked less, where they are not now
+	Refused   string    `json:"refused,omitempty"` // why the change is refused; "": it is not
+	because   []Person  // of Blocked or Allowed, what it is refused for
+}
+
+// Person is someone for whom a candidate changes something.
+type Person struct {
 	User       string   `json:"user"`
 	Rules      []string `json:"rules"`
 	InVain     bool     `json:"asked_in_vain,omitempty"` // blocked from nothing, but asked for another kind of passkey
@@ -42,15 +51,15 @@ type guardPerson struct {
 	blocked    bool
 }
 
-// guard judges, by a snapshot that is not in force, the sessions that are alive and what
+// judge judges, by a snapshot that is not in force, the sessions that are alive and what
 // was recorded in the last days, and compares with what `before` says today: what that blocks
 // already is no news, whatever was recorded. The two differ in their policy or in their IP data; it is one
 // judgement. A person is newly blocked if anything that they do, or did, would be. To be asked for a kind of passkey
 // that is not the one they use counts as that: who has no other cannot get in any more.
-func (a *app) guard(ctx context.Context, c *config.Config, before, next *proxy.Snapshot) guardReport {
-	live := a.gate.Compare(before, next)
-	r := guardReport{Sessions: live.Judged}
-	people, looser := map[string]*guardPerson{}, map[string]*guardPerson{}
+func (m *Manager) judge(ctx context.Context, c Configuration, before, next *proxy.Snapshot) Report {
+	live := m.config.Gate.Compare(before, next)
+	r := Report{Sessions: live.Judged}
+	people, looser := map[string]*Person{}, map[string]*Person{}
 	learn := func(list []rehearse.Person) {
 		for _, p := range list {
 			if p.User == "" {
@@ -58,10 +67,10 @@ func (a *app) guard(ctx context.Context, c *config.Config, before, next *proxy.S
 			}
 			g := people[p.User]
 			if g == nil {
-				g = &guardPerson{User: p.User}
+				g = &Person{User: p.User}
 				people[p.User] = g
 			}
-			g.BreakGlass = g.BreakGlass || c.PolicyGuard.BreakGlassGroup != "" && slices.Contains(p.Groups, c.PolicyGuard.BreakGlassGroup)
+			g.BreakGlass = g.BreakGlass || c.Guard.BreakGlassGroup != "" && slices.Contains(p.Groups, c.Guard.BreakGlassGroup)
 			if p.Blocked > 0 || p.InVain > 0 {
 				g.blocked = g.blocked || p.Blocked > 0
 				g.Rules = append(g.Rules, p.Rules...)
@@ -71,7 +80,7 @@ func (a *app) guard(ctx context.Context, c *config.Config, before, next *proxy.S
 			if p.Allowed > 0 || p.AskedLess > 0 {
 				l := looser[p.User]
 				if l == nil {
-					l = &guardPerson{User: p.User, AskedLess: true}
+					l = &Person{User: p.User, AskedLess: true}
 					looser[p.User] = l
 				}
 				l.AskedLess = l.AskedLess && p.Allowed == 0
@@ -82,8 +91,8 @@ func (a *app) guard(ctx context.Context, c *config.Config, before, next *proxy.S
 		}
 	}
 	learn(live.People())
-	if c.PolicyGuard.Days > 0 {
-		learn(a.guardRecords(ctx, c, before, next, &r))
+	if c.Guard.Days > 0 {
+		learn(m.judgeRecords(ctx, c, before, next, &r))
 	}
 	r.People = len(people)
 	for _, user := range slices.Sorted(maps.Keys(people)) {
@@ -95,26 +104,28 @@ func (a *app) guard(ctx context.Context, c *config.Config, before, next *proxy.S
 	for _, user := range slices.Sorted(maps.Keys(looser)) {
 		r.Allowed = append(r.Allowed, *looser[user])
 	}
-	r.judge(c.PolicyGuard, before.Policy == next.Policy)
+	r.judge(c.Guard, before.Policy == next.Policy)
 	r.Blocked = r.Blocked[:min(len(r.Blocked), guardPeople)]
 	r.Allowed = r.Allowed[:min(len(r.Allowed), guardPeople)]
 	return r
 }
 
-// guardRecords judges what was recorded.
-func (a *app) guardRecords(ctx context.Context, c *config.Config, before, next *proxy.Snapshot, r *guardReport) []rehearse.Person {
-	since := time.Now().AddDate(0, 0, -c.PolicyGuard.Days)
+// judgeRecords judges what was recorded.
+func (m *Manager) judgeRecords(ctx context.Context, c Configuration, before, next *proxy.Snapshot, r *Report) []rehearse.Person {
+	since := time.Now().AddDate(0, 0, -c.Guard.Days)
 	ctx, cancel := context.WithTimeout(ctx, guardFor)
 	defer cancel()
-	run := replayRun{lines: audit.LastLines(a.config.AuditFile, guardLines), candidate: next.Policy, present: before.Policy, was: before.Intel, is: next.Intel, asked: true,
-		routes: c.RouteNames(), since: since}
-	result, err := run.run(ctx)
+	run := Replay{
+		Lines: audit.LastLines(m.config.AuditFile, RecentLines), Candidate: next.Policy, Present: before.Policy, Was: before.Intel, Is: next.Intel, Asked: true,
+		Routes: c.Policies.Enforced.Routes, Since: since,
+	}
+	result, err := run.Run(ctx)
 	r.Decisions, r.Since = result.Judged, result.First
 	switch {
 	case err != nil:
 		r.Note = "not all of the audit log was read: " + err.Error()
-	case result.Lines >= guardLines && result.Skipped[beforeSince] == 0:
-		r.Note = fmt.Sprintf("the last %d lines of the audit log, which do not go back %d days", guardLines, c.PolicyGuard.Days)
+	case result.Lines >= RecentLines && result.Skipped[BeforeSince] == 0:
+		r.Note = fmt.Sprintf("the last %d lines of the audit log, which do not go back %d days", RecentLines, c.Guard.Days)
 	}
 	if result.Open > 0 {
 		r.Note = strings.TrimPrefix(r.Note+fmt.Sprintf("; %d decisions lack facts that would decide", result.Open), "; ")
@@ -125,7 +136,7 @@ func (a *app) guardRecords(ctx context.Context, c *config.Config, before, next *
 // judge says whether that is too many, or somebody who must not be locked out. data is for a change of IP data
 // alone: there, one person of several is what lists are for (an exit node that became known), and a company of three
 // would else refuse every list that says so, and go on with old ones.
-func (r *guardReport) judge(g config.PolicyGuard, data bool) {
+func (r *Report) judge(g Guard, data bool) {
 	var glass []string
 	for _, p := range r.Blocked {
 		if p.BreakGlass {
@@ -133,7 +144,7 @@ func (r *guardReport) judge(g config.PolicyGuard, data bool) {
 		}
 	}
 	oneOfSeveral := data && len(r.Blocked) == 1 && r.People > 1 && g.MaxNewlyBlocked > 0
-	share := func(of []guardPerson) float64 { return float64(len(of)) / float64(max(1, r.People)) }
+	share := func(of []Person) float64 { return float64(len(of)) / float64(max(1, r.People)) }
 	switch {
 	case len(glass) > 0:
 		r.because = r.Blocked
@@ -148,7 +159,7 @@ func (r *guardReport) judge(g config.PolicyGuard, data bool) {
 }
 
 // Text is the report for people.
-func (r guardReport) Text() string {
+func (r Report) Text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Judged %d live sessions and %d recorded decisions of %d people", r.Sessions, r.Decisions, r.People)
 	if !r.Since.IsZero() {
@@ -163,7 +174,7 @@ func (r guardReport) Text() string {
 	return b.String()
 }
 
-func (r guardReport) blockedText(b *strings.Builder) {
+func (r Report) blockedText(b *strings.Builder) {
 	if len(r.Blocked) == 0 {
 		b.WriteString("Nobody would be newly blocked.\n")
 		return
@@ -174,7 +185,7 @@ func (r guardReport) blockedText(b *strings.Builder) {
 	}
 }
 
-func (r guardReport) allowedText(b *strings.Builder) {
+func (r Report) allowedText(b *strings.Builder) {
 	if len(r.Allowed) == 0 {
 		return
 	}
@@ -184,17 +195,15 @@ func (r guardReport) allowedText(b *strings.Builder) {
 	}
 }
 
-func (p guardPerson) print(b *strings.Builder, how string) {
-	fmt.Fprintf(b, "  %s  %s%s", plain(p.User), strings.Join(p.Rules, ", "), how)
+func (p Person) print(b *strings.Builder, how string) {
+	fmt.Fprintf(b, "  %s  %s%s", policy.Printable(p.User), strings.Join(p.Rules, ", "), how)
 	if p.BreakGlass {
 		b.WriteString("  (break-glass group)")
 	}
 	b.WriteByte('\n')
 }
 
-func (r guardReport) users() []string { return usersOf(r.Blocked) }
-
-func usersOf(people []guardPerson) []string {
+func usersOf(people []Person) []string {
 	list := make([]string, len(people))
 	for i, p := range people {
 		list[i] = p.User

@@ -1,11 +1,10 @@
-package main
+package rollout
 
 import (
 	"context"
 	"encoding/json"
 	"time"
 
-	"sallyport/cmd/sallyport/internal/sqlstore"
 	"sallyport/policy/ipintel"
 )
 
@@ -13,25 +12,25 @@ import (
 // come later than those of the machine where the operator was.
 const approvalLasts = time.Hour
 
-// dataApproval is an operator's word that one source is meant to hold one content. It counts once: content that was
+// approval is an operator's word that one source is meant to hold one content. It counts once: content that was
 // taken back and comes again is judged. A restart forgets it, and takes what the files hold anyway.
-type dataApproval struct {
+type approval struct {
 	sha256, by string
 	until      time.Time
 }
 
-// approve remembers that an operator means this content, as it is, in this source. There is one approval a source:
+// Approve remembers that an operator means this content, as it is, in this source. There is one approval a source:
 // the newest.
-func (d *dataDesk) approve(source, sha256, by string, until time.Time) {
+func (d *Data) Approve(source, sha256, by string, until time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.approved == nil {
-		d.approved = map[string]dataApproval{}
+		d.approved = map[string]approval{}
 	}
-	d.approved[source] = dataApproval{sha256, by, until}
+	d.approved[source] = approval{sha256, by, until}
 }
 
-func (d *dataDesk) approvedBy(source, sha256 string) (by string, ok bool) {
+func (d *Data) approvedBy(source, sha256 string) (by string, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	p, ok := d.approved[source]
@@ -41,13 +40,14 @@ func (d *dataDesk) approvedBy(source, sha256 string) (by string, ok bool) {
 	return p.by, true
 }
 
-func (d *dataDesk) isApproved(source, sha256 string) bool {
+// Approved reports whether an operator means this content in this source, and it is not in use yet.
+func (d *Data) Approved(source, sha256 string) bool {
 	_, ok := d.approvedBy(source, sha256)
 	return ok
 }
 
 // spend ends the approval of content that has come into use, and says whose it was.
-func (d *dataDesk) spend(source, sha256 string) (by string, ok bool) {
+func (d *Data) spend(source, sha256 string) (by string, ok bool) {
 	if by, ok = d.approvedBy(source, sha256); ok {
 		d.mu.Lock()
 		defer d.mu.Unlock()
@@ -58,20 +58,20 @@ func (d *dataDesk) spend(source, sha256 string) (by string, ok bool) {
 
 // approveRequested approves what `data apply --force` found. Of what is in use already there is nothing to take: the
 // operator stands by it, and what comes next is compared with it.
-func (a *app) approveRequested(ctx context.Context, r sqlstore.DataRequest) {
-	for _, s := range a.intel.Current().Sources() {
+func (d *Data) approveRequested(ctx context.Context, r DataRequest) {
+	for _, s := range d.watcher.Current().Sources() {
 		switch sha256, asked := r.Sources[s.Name]; {
 		case !asked:
 		case s.SHA256 == sha256:
-			a.standBy(ctx, s, r.By)
+			d.standBy(ctx, s, r.By)
 		default:
-			a.data.approve(s.Name, sha256, r.By, r.At.Add(approvalLasts))
+			d.Approve(s.Name, sha256, r.By, r.At.Add(approvalLasts))
 		}
 	}
 }
 
 // baseline gives the content that a source is compared with besides the one in use.
-func (d *dataDesk) baseline(s ipintel.Source) (ipintel.Baseline, bool) {
+func (d *Data) baseline(s ipintel.Source) (ipintel.Baseline, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	b, ok := d.baselines[s.Name]
@@ -80,31 +80,31 @@ func (d *dataDesk) baseline(s ipintel.Source) (ipintel.Baseline, bool) {
 
 // standByUsed moves the baseline of sources whose content an operator approved, and sets that of sources which have
 // none. Nothing else moves it, so that small steps add up, at whatever pace.
-func (a *app) standByUsed(ctx context.Context, used []ipintel.Source) {
+func (d *Data) standByUsed(ctx context.Context, used []ipintel.Source) {
 	for _, s := range used {
-		by, approved := a.data.spend(s.Name, s.SHA256)
-		if _, have := a.data.baseline(s); approved || !have {
-			a.standBy(ctx, s, by)
+		by, approved := d.spend(s.Name, s.SHA256)
+		if _, have := d.baseline(s); approved || !have {
+			d.standBy(ctx, s, by)
 		}
 	}
 }
 
 // standBy makes what a source holds its baseline. If it cannot be stored, this process goes by it all the same, and
 // the next one by the one before.
-func (a *app) standBy(ctx context.Context, s ipintel.Source, by string) {
+func (d *Data) standBy(ctx context.Context, s ipintel.Source, by string) {
 	b := ipintel.Baseline{At: time.Now(), Figures: s.Figures}
-	a.data.mu.Lock()
-	if a.data.baselines == nil {
-		a.data.baselines = map[string]ipintel.Baseline{}
+	d.mu.Lock()
+	if d.baselines == nil {
+		d.baselines = map[string]ipintel.Baseline{}
 	}
-	a.data.baselines[s.Name] = b
-	a.data.mu.Unlock()
+	d.baselines[s.Name] = b
+	d.mu.Unlock()
 	figures, err := json.Marshal(b.Figures)
 	if err == nil {
-		err = a.store.PutDataBaseline(ctx, sqlstore.DataBaseline{Source: s.Name, Setting: settingOf(s), At: b.At, By: by, SHA256: s.SHA256, Figures: string(figures)})
+		err = d.config.Store.PutDataBaseline(ctx, Baseline{Source: s.Name, Setting: settingOf(s), At: b.At, By: by, SHA256: s.SHA256, Figures: string(figures)})
 	}
 	if err != nil {
-		a.logger.Error("the figures of IP data could not be stored", "source", s.Name, "error", err)
+		d.config.Logger.Error("the figures of IP data could not be stored", "source", s.Name, "error", err)
 	}
 }
 
@@ -118,25 +118,25 @@ func settingOf(s ipintel.Source) string {
 }
 
 // loadBaselines reads the baselines, makes those that are missing, and says which sources have drifted from theirs.
-func (a *app) loadBaselines(ctx context.Context) (drift map[string]error, err error) {
-	stored, err := a.store.DataBaselines(ctx)
+func (d *Data) loadBaselines(ctx context.Context) (drift map[string]error, err error) {
+	stored, err := d.config.Store.DataBaselines(ctx)
 	if err != nil {
 		return nil, err
 	}
-	kept := map[[2]string]sqlstore.DataBaseline{}
+	kept := map[[2]string]Baseline{}
 	for _, b := range stored {
 		kept[[2]string{b.Source, b.Setting}] = b
 	}
 	baselines := map[string]ipintel.Baseline{}
-	a.data.mu.Lock()
-	a.data.baselines = baselines
-	a.data.mu.Unlock()
+	d.mu.Lock()
+	d.baselines = baselines
+	d.mu.Unlock()
 	drift = map[string]error{}
-	for _, s := range a.intel.Current().Sources() {
+	for _, s := range d.watcher.Current().Sources() {
 		b, ok := kept[[2]string{s.Name, settingOf(s)}]
 		if !ok {
 			if !s.Missing {
-				a.standBy(ctx, s, "")
+				d.standBy(ctx, s, "")
 			}
 			continue
 		}
@@ -144,12 +144,22 @@ func (a *app) loadBaselines(ctx context.Context) (drift map[string]error, err er
 		if err := json.Unmarshal([]byte(b.Figures), &was.Figures); err != nil {
 			return nil, err
 		}
-		a.data.mu.Lock()
+		d.mu.Lock()
 		baselines[s.Name] = was
-		a.data.mu.Unlock()
+		d.mu.Unlock()
 		if !s.Missing {
 			drift[s.Name] = s.Drift(was)
 		}
 	}
 	return drift, nil
+}
+
+// Baseline is what a source of IP data held when an operator last stood by it.
+type Baseline struct {
+	Source  string // name
+	Setting string // what the configuration says of it; with the name it is the key
+	At      time.Time
+	By      string // "": no operator, the first content that was used
+	SHA256  string
+	Figures string // JSON
 }

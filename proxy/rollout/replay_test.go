@@ -1,4 +1,4 @@
-package main
+package rollout
 
 import (
 	"bytes"
@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"sallyport/authn"
-	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/policy"
 	"sallyport/policy/ipintel"
 	"sallyport/policy/rehearse"
@@ -83,7 +82,7 @@ func TestRecordedFactsAreWhatWasJudged(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := readRecorded(line.Raw, p.FactNames())
+		r, err := readRecord(line.Raw, p.FactNames())
 		if err != nil || r.Lacking != nil || r.Action != policy.Allow || r.Seq != int64(i) {
 			t.Fatalf("%+v %v", r, err)
 		}
@@ -121,12 +120,12 @@ func TestWhatIsNotJudgedIsCounted(t *testing.T) {
 	if err := os.WriteFile(file, append([]byte(strings.Repeat("x", 100_000)+"\n{\n"), text...), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	run := replayRun{lines: audit.Lines(file), candidate: rehearsed(t, "  - {name: us, when: 'ip.country == \"US\"', then: block}\n"), routes: []string{"treasury"}, since: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
-	got, err := run.run(t.Context())
+	run := Replay{Lines: audit.Lines(file), Candidate: rehearsed(t, "  - {name: us, when: 'ip.country == \"US\"', then: block}\n"), Routes: []string{"treasury"}, Since: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
+	got, err := run.Run(t.Context())
 	if err != nil || got.Judged != 1 || got.Blocked != 1 || got.Lines != 8 {
 		t.Fatalf("%+v %v", got, err)
 	}
-	for why, n := range map[string]int64{noDecision: 1, noFacts: 1, noRoute: 1, beforeSince: 1, unreadable: 3} {
+	for why, n := range map[string]int64{NoDecision: 1, NoFacts: 1, NoRoute: 1, BeforeSince: 1, Unreadable: 3} {
 		if got.Skipped[why] != n {
 			t.Errorf("%s: %d, want %d", why, got.Skipped[why], n)
 		}
@@ -161,31 +160,18 @@ func TestLookingUpKeepsAReadingInternal(t *testing.T) {
 	}
 }
 
-// `policy explain` takes an address as the gate does.
-func TestExplainedAddressHasAReadingThatIsInternal(t *testing.T) {
-	intel, errs := ipintel.Load(ipintel.Config{})
-	if len(errs) > 0 {
-		t.Fatal(errs)
-	}
-	c := &config.Config{Internal: []netip.Prefix{netip.MustParsePrefix("fd00::/16")}}
-	ip, err := ipFacts(c, intel, netip.MustParseAddr("fd00::5efe:45.9.20.7"), time.Now())
-	if err != nil || !ip.Internal || len(ip.Readings) != 2 || !ip.Readings[0].Internal || ip.Readings[1].Internal {
-		t.Errorf("%+v %v", ip, err)
-	}
-}
-
 func TestReplayEndsWhenToldTo(t *testing.T) {
 	file, _ := writeLog(t, 1, nil)
-	run := replayRun{lines: audit.Lines(file), candidate: rehearsed(t, "  - {name: a, when: ip.vpn, then: block}\n")}
+	run := Replay{Lines: audit.Lines(file), Candidate: rehearsed(t, "  - {name: a, when: ip.vpn, then: block}\n")}
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
-	if _, err := run.run(ctx); err == nil {
+	if _, err := run.Run(ctx); err == nil {
 		t.Error("it went on")
 	}
 }
 
-// FuzzReadRecorded: no line makes the reader do anything but refuse it or judge it.
-func FuzzReadRecorded(f *testing.F) {
+// FuzzReadRecord: no line makes the reader do anything but refuse it or judge it.
+func FuzzReadRecord(f *testing.F) {
 	p := rehearsed(f, "  - {name: a, when: 'ip.vpn || seen.countries_24h > 3', then: block}\n  - {name: b, when: 'request.path.startsWith(\"/x\")', then: step_up}\n")
 	names := p.FactNames()
 	f.Add([]byte(`{"seq":0,"time":"2026-11-02T09:00:00Z","event":"access","user":"a@example.com","action":"allow","rules":[],"count":3,"facts":{"ip":{"address":"192.0.2.1","vpn":true},"request":{"purpose":"access","route":"x"},"time":{"now":"2026-11-02T09:00:00Z"}},"facts_version":2}`))
@@ -193,7 +179,7 @@ func FuzzReadRecorded(f *testing.F) {
 	f.Add([]byte(`{"event":"access","action":"block","count":-5,"facts_version":-1,"facts":{}}`))
 	f.Add([]byte("{\"event\":\"access\",\"action\":\"block\",\"facts\":{\"ip\":null,\"IP\":{\"VPN\":true}}}"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		rec, err := readRecorded(raw, names)
+		rec, err := readRecord(raw, names)
 		if err != nil {
 			return
 		}
@@ -206,11 +192,11 @@ func FuzzReadRecorded(f *testing.F) {
 	})
 }
 
-// BenchmarkReadRecorded is what it takes to read one decision from a log, which is most
+// BenchmarkReadRecord is what it takes to read one decision from a log, which is most
 // of what replay does.
 //
-//	go test ./cmd/sallyport -run '^$' -bench Recorded -benchmem
-func BenchmarkReadRecorded(b *testing.B) {
+//	go test ./proxy/rollout -run '^$' -bench Recorded -benchmem
+func BenchmarkReadRecord(b *testing.B) {
 	file, _ := writeLog(b, 500, nil)
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -222,7 +208,7 @@ func BenchmarkReadRecorded(b *testing.B) {
 	b.ReportAllocs()
 	i := 0
 	for b.Loop() {
-		if _, err := readRecorded(lines[i%len(lines)], names); err != nil {
+		if _, err := readRecord(lines[i%len(lines)], names); err != nil {
 			b.Fatal(err)
 		}
 		i++

@@ -1,4 +1,4 @@
-package main
+package rollout
 
 import (
 	"context"
@@ -21,12 +21,12 @@ import (
 	"sallyport/proxy/audit"
 )
 
-// judgedEvents are the audit events that are one decision of the policy each. Others
+// JudgedEvents are the audit events that are one decision of the policy each. Others
 // repeat the facts of a decision that has its own record.
-var judgedEvents = []string{"access", "sign_in", "step_up", "enroll", "sign_in_refused", "step_up_refused", "enroll_refused"}
+var JudgedEvents = []string{"access", "sign_in", "step_up", "enroll", "sign_in_refused", "step_up_refused", "enroll_refused"}
 
-// recordedLine is what replay reads of a line; the rest of it is passed over.
-type recordedLine struct {
+// recordLine is what replay reads of a line; the rest of it is passed over.
+type recordLine struct {
 	Seq      int64         `json:"seq"`
 	Time     time.Time     `json:"time"`
 	Event    string        `json:"event"`
@@ -46,15 +46,15 @@ var (
 	errNoFacts    = errors.New("no facts")
 )
 
-// readRecorded reads a decision from a line of the audit log. It is most of what replay
+// readRecord reads a decision from a line of the audit log. It is most of what replay
 // does, hence the faster library; that one is also stricter: a name that is there
 // twice, or in other letters, is not taken for the fact.
-func readRecorded(raw []byte, names []string) (*rehearse.Recorded, error) {
-	var l recordedLine
+func readRecord(raw []byte, names []string) (*rehearse.Recorded, error) {
+	var l recordLine
 	if err := json.Unmarshal(raw, &l, jsonv1.FormatDurationAsNano(true)); err != nil {
 		return nil, err
 	}
-	if !slices.Contains(judgedEvents, l.Event) {
+	if !slices.Contains(JudgedEvents, l.Event) {
 		return nil, errNoDecision
 	}
 	if l.Facts == nil {
@@ -78,20 +78,20 @@ func readRecorded(raw []byte, names []string) (*rehearse.Recorded, error) {
 	return r, err
 }
 
-// replayRun judges the records of a log again.
-type replayRun struct {
-	lines     iter.Seq2[audit.Line, error] // not decoded
-	candidate *policy.Policy
-	present   *policy.Policy    // nil: compared with what was recorded
-	was, is   *ipintel.Snapshot // the addresses are looked up again: for the present policy, for the candidate; nil: as recorded
-	asked     bool              // with a present policy: compare, too, what it asks at all
-	routes    []string          // records of others are passed over
-	since     time.Time
-	progress  func(lines int64)
+// Replay judges the records of a log again.
+type Replay struct {
+	Lines     iter.Seq2[audit.Line, error] // not decoded
+	Candidate *policy.Policy
+	Present   *policy.Policy    // nil: compared with what was recorded
+	Was, Is   *ipintel.Snapshot // the addresses are looked up again: for the present policy, for the candidate; nil: as recorded
+	Asked     bool              // with a present policy: compare, too, what it asks at all
+	Routes    []string          // records of others are passed over
+	Since     time.Time
+	Progress  func(lines int64)
 }
 
-// replayResult is what came of it.
-type replayResult struct {
+// Result is what came of it.
+type Result struct {
 	*rehearse.Replay
 	Lines   int64            `json:"lines"`
 	Skipped map[string]int64 `json:"skipped,omitempty"` // lines that were not judged, by why
@@ -99,39 +99,39 @@ type replayResult struct {
 
 const (
 	replayBatch = 256 // lines that a worker takes at a time
-	beforeSince = "before the time asked for"
-	noDecision  = "other events"
-	noFacts     = "without facts"
-	noRoute     = "routes that are not configured any more"
-	unreadable  = "cannot be read"
+	BeforeSince = "before the time asked for"
+	NoDecision  = "other events"
+	NoFacts     = "without facts"
+	NoRoute     = "routes that are not configured any more"
+	Unreadable  = "cannot be read"
 )
 
-// run reads in one goroutine and judges in one for each processor, in bounded memory.
-func (r replayRun) run(ctx context.Context) (*replayResult, error) {
+// Run reads in one goroutine and judges in one for each processor, in bounded memory.
+func (r Replay) Run(ctx context.Context) (*Result, error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	work := make(chan [][]byte, 4)
-	workers := make([]replayResult, runtime.GOMAXPROCS(0))
+	workers := make([]Result, runtime.GOMAXPROCS(0))
 	var lines atomic.Int64
 	var running sync.WaitGroup
 	for i := range workers {
 		w := &workers[i]
-		w.Replay, w.Skipped = rehearse.New(r.candidate, r.present), map[string]int64{}
-		w.Replay.Asked = r.asked
-		if r.is != r.was {
+		w.Replay, w.Skipped = rehearse.New(r.Candidate, r.Present), map[string]int64{}
+		w.Replay.Asked = r.Asked
+		if r.Is != r.Was {
 			now := time.Now()
-			w.Changing(lookingUp(r.was, now), lookingUp(r.is, now))
+			w.Changing(lookingUp(r.Was, now), lookingUp(r.Is, now))
 		}
 		running.Go(func() {
-			names := r.candidate.FactNames()
+			names := r.Candidate.FactNames()
 			for batch := range work {
 				for _, raw := range batch {
 					if why := r.one(w.Replay, raw, names); why != "" {
 						w.Skipped[why]++
 					}
 				}
-				if n := lines.Add(int64(len(batch))); r.progress != nil {
-					r.progress(n)
+				if n := lines.Add(int64(len(batch))); r.Progress != nil {
+					r.Progress(n)
 				}
 			}
 		})
@@ -147,7 +147,7 @@ func (r replayRun) run(ctx context.Context) (*replayResult, error) {
 	}
 	out.Lines = lines.Load() + damaged
 	if damaged > 0 {
-		out.Skipped[unreadable] += damaged
+		out.Skipped[Unreadable] += damaged
 	}
 	return out, errors.Join(err, context.Cause(ctx))
 }
@@ -165,7 +165,7 @@ func lookingUp(in *ipintel.Snapshot, now time.Time) func(*policy.Facts) {
 }
 
 // read hands out the lines, and counts those that are none.
-func (r replayRun) read(ctx context.Context, work chan<- [][]byte) (damaged int64, err error) {
+func (r Replay) read(ctx context.Context, work chan<- [][]byte) (damaged int64, err error) {
 	defer close(work)
 	var batch [][]byte
 	send := func() bool {
@@ -177,7 +177,7 @@ func (r replayRun) read(ctx context.Context, work chan<- [][]byte) (damaged int6
 			return false
 		}
 	}
-	for line, err := range r.lines {
+	for line, err := range r.Lines {
 		if _, bad := errors.AsType[*audit.LineError](err); bad {
 			damaged++
 			continue
@@ -194,19 +194,19 @@ func (r replayRun) read(ctx context.Context, work chan<- [][]byte) (damaged int6
 }
 
 // one judges a line, or says why not.
-func (r replayRun) one(to *rehearse.Replay, raw []byte, names []string) string {
-	rec, err := readRecorded(raw, names)
+func (r Replay) one(to *rehearse.Replay, raw []byte, names []string) string {
+	rec, err := readRecord(raw, names)
 	switch {
 	case errors.Is(err, errNoDecision):
-		return noDecision
+		return NoDecision
 	case errors.Is(err, errNoFacts):
-		return noFacts
+		return NoFacts
 	case err != nil:
-		return unreadable
-	case rec.Time.Before(r.since):
-		return beforeSince
-	case rec.Facts.Request.Route != "" && !slices.Contains(r.routes, rec.Facts.Request.Route):
-		return noRoute
+		return Unreadable
+	case rec.Time.Before(r.Since):
+		return BeforeSince
+	case rec.Facts.Request.Route != "" && !slices.Contains(r.Routes, rec.Facts.Request.Route):
+		return NoRoute
 	}
 	to.Add(rec)
 	return ""

@@ -1,0 +1,359 @@
+package rollout
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sallyport/policy"
+	"sallyport/policy/ipintel"
+	"sallyport/policy/rehearse"
+	"sallyport/proxy"
+	"sallyport/proxy/audit"
+)
+
+// Gate judges requests by a snapshot. *proxy.Gate is one.
+type Gate interface {
+	Current() *proxy.Snapshot
+	// Update swaps in what change makes of the current snapshot.
+	Update(change func(proxy.Snapshot) proxy.Snapshot)
+	// Compare judges the live sessions by both.
+	Compare(before, after *proxy.Snapshot) *rehearse.Tally
+}
+
+// Auditor keeps records. *audit.Log is one. What it cannot keep does not come into force.
+type Auditor interface {
+	Append(ctx context.Context, r audit.Record) error
+}
+
+// Store keeps versions, requests of commands, and baselines of IP data.
+type Store interface {
+	// AddPolicyVersion stores v as the newest. source is kept of those that came into force.
+	AddPolicyVersion(ctx context.Context, v Version, source string) error
+	// PolicyVersions returns up to limit versions, newest first.
+	PolicyVersions(ctx context.Context, limit int) ([]Version, error)
+	// TakePolicyRequest takes the oldest request that waits: no other process gets it.
+	// authn.ErrNotFound if there is none.
+	TakePolicyRequest(ctx context.Context) (Request, error)
+	// AnswerPolicyRequest says what became of a request that was taken.
+	AnswerPolicyRequest(ctx context.Context, seq int64, state, answer string) error
+	// DataRequests returns those after a number, oldest first.
+	DataRequests(ctx context.Context, after int64) ([]DataRequest, error)
+	// AnswerDataRequest says what came of a request. The first answer stays.
+	AnswerDataRequest(ctx context.Context, seq int64, answer string) error
+	// DataBaselines returns all, of former settings too.
+	DataBaselines(ctx context.Context) ([]Baseline, error)
+	// PutDataBaseline stores b in place of the one with its source and setting.
+	PutDataBaseline(ctx context.Context, b Baseline) error
+}
+
+// Version is what became of one policy that was to come into force.
+type Version struct {
+	Seq     int64 // given by the store
+	At      time.Time
+	Hash    string // SHA-256 of the text, in hex
+	Outcome string // "applied", "forced", "rolled_back" or "refused"
+	Origin  string // "start", "file", "signal" or "command"
+	By      string // operating-system user of a command; "" if there was none
+	Detail  string // why it was refused, or what it was forced against
+}
+
+// KeptVersions is how many versions a store keeps. Texts are kept as long as a version names them.
+const KeptVersions = 1000
+
+// Config is what a Manager works with. All of it is needed.
+type Config struct {
+	Gate      Gate
+	Audit     Auditor
+	AuditFile string // whose newest records the guard judges
+	Store     Store
+	Intel     func() *ipintel.Snapshot // the IP data in use
+	Key       policy.DrawKey           // of this installation: what policies draw by
+	Logger    *slog.Logger
+}
+
+// Configuration is what comes into force together.
+type Configuration struct {
+	Policies Policies
+	Guard    Guard
+
+	// What comes into force beside the policies; nil: nothing. It is done once.
+	Prepare func() error          // last of what can fail
+	Change  func(*proxy.Snapshot) // further parts of the snapshot
+	Done    func(context.Context) // when it is in force
+}
+
+// Candidate makes what shall be in force of what is. It is called when no other change is under
+// way; its error ends the attempt, and is no refusal of a policy.
+type Candidate func(now Configuration) (Configuration, error)
+
+// WithPolicy is a candidate that differs in the text of the enforced policy alone.
+func WithPolicy(source []byte) Candidate {
+	return func(c Configuration) (Configuration, error) {
+		c.Policies.Enforced.Source = source
+		return c, nil
+	}
+}
+
+// Origin is the way on which a candidate came.
+type Origin struct {
+	Kind            string // "file", "signal", "command"
+	By              string // operating-system user of a command
+	Force, Rollback bool
+}
+
+// LockOut is the refusal of a policy for the people whom it would lock out, or let in.
+type LockOut struct{ Report Report }
+
+func (l *LockOut) Error() string {
+	return l.Report.Refused + ": " + some(usersOf(l.Report.because), 20) + "; `sallyport policy apply --force` does it all the same"
+}
+
+// Manager brings configurations into force, one at a time. Its methods are safe for concurrent use.
+type Manager struct {
+	config Config
+
+	mu    sync.Mutex // one change at a time
+	now   Configuration
+	files [32]byte // digest of the policy files when they were last looked at
+
+	pending          atomic.Bool // the last candidate was refused, and nothing has come into force since
+	applied, refused atomic.Int64
+}
+
+// New returns a manager beside a gate that goes by now already.
+func New(c Config, now Configuration) *Manager {
+	return &Manager{config: c, now: inForce(now), files: now.Policies.digest()}
+}
+
+// inForce is a configuration without what is done once.
+func inForce(c Configuration) Configuration {
+	c.Prepare, c.Change, c.Done = nil, nil, nil
+	return c
+}
+
+// Stats are figures for metrics.
+type Stats struct {
+	Applied, Refused int64 // policies
+	Pending          bool  // the last candidate was refused, and nothing has come into force since
+}
+
+// Stats returns them as of now.
+func (m *Manager) Stats() Stats {
+	return Stats{Applied: m.applied.Load(), Refused: m.refused.Load(), Pending: m.pending.Load()}
+}
+
+// Apply brings a candidate into force, or refuses it and records that. The error is a *[LockOut] if
+// the guard refused it. The report says who was judged, if the policy is another.
+func (m *Manager) Apply(ctx context.Context, candidate Candidate, o Origin) (Report, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	next, err := candidate(m.now)
+	if err != nil {
+		return Report{}, err
+	}
+	return m.apply(ctx, next, o)
+}
+
+// apply is the one way into force. The caller holds the lock.
+func (m *Manager) apply(ctx context.Context, c Configuration, o Origin) (report Report, err error) {
+	if o.Kind != "command" { // which brings a text that the file does not have yet
+		m.files = c.Policies.digest()
+	}
+	next := *m.config.Gate.Current()
+	if next.Policy, next.Shadow, err = m.compile(c); err != nil {
+		m.refuse(ctx, c, o, err)
+		return report, err
+	}
+	outcome, report, err := m.admit(ctx, c, &next, o)
+	if err != nil {
+		m.refuse(ctx, c, o, err)
+		return report, err
+	}
+	if c.Prepare != nil {
+		if err := c.Prepare(); err != nil {
+			return report, err
+		}
+	}
+	if err := m.record(ctx, c, next.Policy, outcome, o, report); err != nil {
+		m.refuse(ctx, c, o, err)
+		return report, err
+	}
+	m.config.Gate.Update(func(now proxy.Snapshot) proxy.Snapshot {
+		now.Policy, now.Shadow = next.Policy, next.Shadow
+		now.Intel = m.config.Intel() // asked here, so that no older data takes the place of newer
+		if c.Change != nil {
+			c.Change(&now)
+		}
+		return now
+	})
+	if c.Done != nil {
+		c.Done(ctx)
+	}
+	m.now = inForce(c)
+	m.config.Logger.Info("policy in force", "policy", next.Policy.Hash(), "shadow", hashOf(next.Shadow), "outcome", outcome, "origin", o.Kind, "by", o.By,
+		"people_judged", report.People, "newly_blocked", len(report.Blocked), "newly_allowed", len(report.Allowed))
+	return report, nil
+}
+
+func hashOf(p *policy.Policy) string {
+	if p == nil {
+		return ""
+	}
+	return p.Hash()
+}
+
+func (m *Manager) compile(c Configuration) (enforced, shadow *policy.Policy, err error) {
+	if enforced, shadow, err = c.Policies.Compile(m.config.Intel()); err != nil {
+		return nil, nil, err
+	}
+	enforced, shadow = keyed(enforced, shadow, m.config.Key)
+	return enforced, shadow, nil
+}
+
+// admit says whether a snapshot may come into force, and by which name that is recorded:
+// "" if its policy is the one that is in force.
+func (m *Manager) admit(ctx context.Context, c Configuration, next *proxy.Snapshot, o Origin) (outcome string, report Report, err error) {
+	now := m.config.Gate.Current()
+	if next.Policy.Hash() == now.Policy.Hash() {
+		return "", report, nil
+	}
+	report = m.judge(ctx, c, now, next)
+	switch {
+	case report.Refused != "" && !o.Force:
+		return "", report, &LockOut{report}
+	case report.Refused != "":
+		return "forced", report, nil
+	case o.Rollback:
+		return "rolled_back", report, nil
+	}
+	return "applied", report, nil
+}
+
+// record comes before the swap: what cannot be recorded does not come into force.
+func (m *Manager) record(ctx context.Context, c Configuration, p *policy.Policy, outcome string, o Origin, r Report) error {
+	if outcome == "" {
+		m.pending.Store(false) // what was refused is not wanted any more
+		return nil
+	}
+	detail := map[string]string{"policy": p.Hash(), "before": m.config.Gate.Current().Policy.Hash()}
+	if len(r.Allowed) > 0 { // below the threshold, too: the security team has to look at them
+		detail["newly_allowed"] = some(usersOf(r.Allowed), 50)
+	}
+	if outcome == "forced" {
+		detail["against"], detail["newly_blocked"] = r.Refused, some(usersOf(r.Blocked), 50)
+	}
+	if err := m.addVersion(ctx, p.Hash(), outcome, o, detail, string(c.Policies.Enforced.Source)); err != nil {
+		return fmt.Errorf("the policy could not be recorded, and does not come into force: %w", err)
+	}
+	m.applied.Add(1)
+	m.pending.Store(false)
+	return nil
+}
+
+func (m *Manager) addVersion(ctx context.Context, hash, outcome string, o Origin, detail map[string]string, source string) error {
+	now := time.Now()
+	why := detail["reason"] + detail["against"]
+	detail["origin"] = o.Kind
+	err := m.config.Audit.Append(ctx, audit.Record{Time: now, Event: "policy_" + outcome, User: o.By, Action: outcome, Policy: hash, Detail: detail})
+	if err != nil {
+		return err
+	}
+	return m.config.Store.AddPolicyVersion(ctx, Version{At: now, Hash: hash, Outcome: outcome, Origin: o.Kind, By: o.By, Detail: why}, source)
+}
+
+// refuse records that a candidate was refused. The caller holds the lock.
+func (m *Manager) refuse(ctx context.Context, c Configuration, o Origin, err error) {
+	m.refused.Add(1)
+	m.pending.Store(true)
+	sum := sha256.Sum256(c.Policies.Enforced.Source)
+	hash := hex.EncodeToString(sum[:])
+	detail := map[string]string{"policy": hash, "in_force": m.config.Gate.Current().Policy.Hash(), "reason": err.Error()[:min(len(err.Error()), 1000)]}
+	if failed := m.addVersion(ctx, hash, "refused", o, detail, ""); failed != nil {
+		m.config.Logger.Error("the refusal of a policy could not be recorded", "error", failed)
+	}
+}
+
+// Start records the policy that a start brought into force, if it is another than before.
+func (m *Manager) Start(ctx context.Context) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := m.config.Gate.Current().Policy
+	list, err := m.config.Store.PolicyVersions(ctx, KeptVersions)
+	if err != nil {
+		return err
+	}
+	detail := map[string]string{"policy": p.Hash()}
+	for _, v := range list {
+		if v.Outcome != "refused" {
+			if v.Hash == p.Hash() {
+				return nil
+			}
+			break
+		}
+		if _, known := detail["against"]; !known && v.Hash == p.Hash() { // a restart is a way round the guard, and must show
+			m.config.Logger.Warn("this start brings a policy into force that was refused while the proxy ran", "policy", p.Hash(), "refused", v.At, "why", v.Detail)
+			detail["against"] = v.Detail
+		}
+	}
+	return m.addVersion(ctx, p.Hash(), "applied", Origin{Kind: "start"}, detail, string(m.now.Policies.Enforced.Source))
+}
+
+// Files names the policy files.
+func (m *Manager) Files() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	list := []string{m.now.Policies.Enforced.Name}
+	if s := m.now.Policies.ShadowName; s != "" {
+		list = append(list, s)
+	}
+	return list
+}
+
+// ReloadFiles brings the policy files into force if they are not as they were when they were last
+// looked at: what they held then is in force or was refused.
+func (m *Manager) ReloadFiles(ctx context.Context) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	next := m.now
+	err := next.Policies.read()
+	digest := next.Policies.digest()
+	if err != nil {
+		digest = sha256.Sum256(append(digest[:], err.Error()...))
+	}
+	if digest == m.files {
+		return nil
+	}
+	o := Origin{Kind: "file"}
+	if err != nil {
+		m.files = digest
+		m.refuse(ctx, next, o, err)
+	} else {
+		_, err = m.apply(ctx, next, o)
+	}
+	if err != nil {
+		return fmt.Errorf("policy: %w", err)
+	}
+	return nil
+}
+
+// read reads the texts from their files.
+func (p *Policies) read() error {
+	var errs [2]error
+	p.Enforced.Source, errs[0] = ReadPolicy(p.Enforced.Name)
+	if p.ShadowName != "" {
+		p.ShadowSource, errs[1] = ReadPolicy(p.ShadowName)
+	}
+	return errors.Join(errs[:]...)
+}
+
+func (p Policies) digest() [32]byte {
+	return sha256.Sum256(bytes.Join([][]byte{p.Enforced.Source, p.ShadowSource}, []byte{0xff})) // no YAML holds that byte
+}

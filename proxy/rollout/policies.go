@@ -1,0 +1,81 @@
+package rollout
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+
+	"sallyport/policy"
+	"sallyport/policy/ipintel"
+	"sallyport/policy/prove"
+)
+
+// Policies are the texts of the policy that is enforced and of the one in shadow, with what
+// they are compiled against.
+type Policies struct {
+	// Enforced has no Provides: that is up to the IP data.
+	Enforced policy.Config
+	// ShadowName is the file of the policy in shadow; "": there is none.
+	ShadowName   string
+	ShadowSource []byte
+}
+
+// Config is what the enforced policy is compiled from beside some IP data.
+func (p Policies) Config(intel *ipintel.Snapshot) policy.Config {
+	c, provides := p.Enforced, intel.Provides()
+	c.Provides = &provides
+	return c
+}
+
+// Compile compiles both. The enforced one has to pass its tests, and its invariants have to be
+// proven. shadow is nil if there is none.
+func (p Policies) Compile(intel *ipintel.Snapshot) (enforced, shadow *policy.Policy, err error) {
+	if enforced, err = policy.Compile(p.Config(intel)); err != nil {
+		return nil, nil, err
+	}
+	if err := prove.Verify(enforced); err != nil {
+		return nil, nil, err
+	}
+	if p.ShadowName == "" {
+		return enforced, nil, nil
+	}
+	what := p.Config(intel)
+	what.Name, what.Source = p.ShadowName, p.ShadowSource
+	if shadow, err = policy.Compile(what); err != nil {
+		return nil, nil, err
+	}
+	return enforced, shadow, nil
+}
+
+// keyed makes policies draw by the key of this installation.
+func keyed(enforced, shadow *policy.Policy, key policy.DrawKey) (*policy.Policy, *policy.Policy) {
+	if shadow != nil {
+		shadow = shadow.Keyed(key)
+	}
+	return enforced.Keyed(key), shadow
+}
+
+// maxPolicy is how many bytes a policy may have.
+const maxPolicy = 1 << 20
+
+// ReadPolicy reads a policy file. It refuses a FIFO: opening it would block until another
+// process writes to it.
+func ReadPolicy(name string) ([]byte, error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	switch info, err := f.Stat(); {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is not a regular file", name)
+	}
+	return ReadAll(f)
+}
+
+// ReadAll reads one byte more than a policy may have, so that the compiler refuses one that is
+// too long.
+func ReadAll(r io.Reader) ([]byte, error) { return io.ReadAll(io.LimitReader(r, maxPolicy+1)) }
