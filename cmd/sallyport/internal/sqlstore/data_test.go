@@ -22,9 +22,9 @@ func TestDataBaselines(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	put(rollout.Baseline{"vpn", "list vpn.txt", at, "", "00", `{"networks":1}`})
-	put(rollout.Baseline{"vpn", "list other.txt", at, "", "01", `{"networks":2}`})
-	put(rollout.Baseline{"vpn", "list vpn.txt", at.Add(time.Hour), "root", "02", `{"networks":3}`})
+	put(rollout.Baseline{Source: "vpn", Setting: "list vpn.txt", At: at, By: "", SHA256: "00", Figures: `{"networks":1}`})
+	put(rollout.Baseline{Source: "vpn", Setting: "list other.txt", At: at, By: "", SHA256: "01", Figures: `{"networks":2}`})
+	put(rollout.Baseline{Source: "vpn", Setting: "list vpn.txt", At: at.Add(time.Hour), By: "root", SHA256: "02", Figures: `{"networks":3}`})
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -34,8 +34,8 @@ func TestDataBaselines(t *testing.T) {
 	defer d.Close()
 	got, err := d.DataBaselines(t.Context())
 	want := []rollout.Baseline{
-		{"vpn", "list other.txt", at, "", "01", `{"networks":2}`},
-		{"vpn", "list vpn.txt", at.Add(time.Hour), "root", "02", `{"networks":3}`},
+		{Source: "vpn", Setting: "list other.txt", At: at, By: "", SHA256: "01", Figures: `{"networks":2}`},
+		{Source: "vpn", Setting: "list vpn.txt", At: at.Add(time.Hour), By: "root", SHA256: "02", Figures: `{"networks":3}`},
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v, %v\nwant %+v", got, err, want)

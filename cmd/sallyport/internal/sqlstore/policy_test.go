@@ -33,7 +33,10 @@ func TestPolicyVersions(t *testing.T) {
 	at := micro(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
 	a, b := strings.Repeat("ab", 32), strings.Repeat("ac", 32)
 	want := []rollout.Version{
-		{1, at, a, "applied", "start", "", ""}, {2, at, b, "refused", "file", "", "line 3"}, {3, at, b, "forced", "command", "root", "2 people"}, {4, at, a, "rolled_back", "command", "root", ""},
+		{Seq: 1, At: at, Hash: a, Outcome: "applied", Origin: "start", By: "", Detail: ""},
+		{Seq: 2, At: at, Hash: b, Outcome: "refused", Origin: "file", By: "", Detail: "line 3"},
+		{Seq: 3, At: at, Hash: b, Outcome: "forced", Origin: "command", By: "root", Detail: "2 people"},
+		{Seq: 4, At: at, Hash: a, Outcome: "rolled_back", Origin: "command", By: "root", Detail: ""},
 	}
 	for i, v := range want {
 		source := []string{"one", "", "two", "one"}[i]
