@@ -235,6 +235,9 @@ func (g *Gate) stepUp(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		}
 		g.note(r, v, policy.StepUp)
 	}
+	if g.standIn(w, r, f.Status) {
+		return
+	}
 	if formPost(r) {
 		g.notSent(w, r, v, page, f)
 		return
@@ -272,6 +275,9 @@ func (g *Gate) block(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		return
 	}
 	g.note(r, v, policy.Block)
+	if g.standIn(w, r, http.StatusForbidden) {
+		return
+	}
 	g.refuse(w, r, v, portal.Blocked(v.Decision, string(v.Session.Person.Email), incident))
 }
 
