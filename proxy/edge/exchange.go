@@ -61,6 +61,9 @@ func newExchange(s *Server, w http.ResponseWriter, r *http.Request) *exchange {
 	if r.Body != nil && r.Body != http.NoBody {
 		x.body = &pacedBody{ReadCloser: r.Body, x: x}
 		x.body.reading = stall{pace: s.config.Pace, left: s.config.Pace.Patience, cut: x.cutRead}
+		if info, ok := r.Context().Value(connInfoKey{}).(*connInfo); ok && info.h2 != nil {
+			x.body.reading.held = info.h2.window.held
+		}
 		// net/http looks at its own request's body to learn what was left unread: whether it has to wait
 		// before it closes, so that no reset overtakes the answer, and whether the client still waits for a
 		// 100. So the paced body is in a copy.

@@ -1,5 +1,10 @@
 package edge
 
+import (
+	"net/http"
+	"time"
+)
+
 // Until is for tests that wait for another goroutine.
 var Until = until
 
@@ -8,3 +13,8 @@ var MatchSAN = matchSAN
 
 // FingerprintFor reads a hello.
 var FingerprintFor = fingerprint
+
+// WindowHeld is for how long the client of an HTTP/2 request could not send anything.
+func WindowHeld(r *http.Request) time.Duration {
+	return r.Context().Value(connInfoKey{}).(*connInfo).h2.window.held()
+}

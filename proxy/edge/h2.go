@@ -24,7 +24,7 @@ func (s *Server) serveHTTP2() error {
 		}
 	}
 	s.http.TLSNextProto[http2.NextProtoTLS] = func(hs *http.Server, c *tls.Conn, h http.Handler) {
-		own := &h2Conn{Conn: c, tls: c}
+		own := &h2Conn{Conn: c, tls: c, window: newWindow()}
 		if info := infoOf(c); info != nil {
 			info.h2 = own
 		}

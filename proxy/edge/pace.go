@@ -20,10 +20,16 @@ type stall struct {
 	since time.Time
 	timer *time.Timer
 
+	// held, if set, is for how long we have kept the client from sending, in all: uploads beside this one that
+	// are not read hold the window of an HTTP/2 connection. That is not the client's time.
+	held   func() time.Duration
+	before time.Duration // when the wait began
+
 	mu      sync.Mutex
 	waiting bool // between begin and end; cut runs only then
 	late    bool // it has
 	cut     func()
+	heldAt  time.Duration // what of held is allowed for
 }
 
 // begin starts the wait for up to n bytes.
@@ -33,8 +39,12 @@ func (s *stall) begin(n int) {
 	// refill is advanced; never more than the whole patience.
 	allowed := max(max(s.left, 0)+min(s.worth(n), s.pace.Patience), s.quiet)
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.waiting = true
-	s.mu.Unlock()
+	if s.held != nil {
+		s.heldAt = s.held()
+	}
+	s.before = s.heldAt
 	if s.timer == nil {
 		s.timer = time.AfterFunc(allowed, s.fire)
 	} else {
@@ -45,7 +55,11 @@ func (s *stall) begin(n int) {
 // end stops it; n bytes have moved. It reports whether the client was too slow.
 func (s *stall) end(n int) (late bool) {
 	s.timer.Stop()
-	s.left = min(s.pace.Patience, s.left-time.Since(s.since)+s.worth(n))
+	waited := time.Since(s.since)
+	if s.held != nil {
+		waited -= s.held() - s.before
+	}
+	s.left = min(s.pace.Patience, s.left-waited+s.worth(n))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.waiting = false
@@ -56,10 +70,18 @@ func (s *stall) fire() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// A timer that was stopped too late would otherwise cut what comes after.
-	if s.waiting {
-		s.late = true
-		s.cut()
+	if !s.waiting {
+		return
 	}
+	if s.held != nil {
+		if held := s.held(); held > s.heldAt {
+			s.timer.Reset(max(held-s.heldAt, s.pace.Patience/16)) // may be again and again
+			s.heldAt = held
+			return
+		}
+	}
+	s.late = true
+	s.cut()
 }
 
 // rest is how long the client may still take for what net/http has buffered.

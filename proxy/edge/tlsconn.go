@@ -182,6 +182,12 @@ type h2Conn struct {
 	have int  // bytes of head
 	left int  // bytes of its payload to come
 	own  bool // sealed when they have come
+
+	update    bool   // it is a WINDOW_UPDATE of the connection
+	increment []byte // of its payload so far
+
+	in     inbound
+	window *window
 }
 
 // ConnectionState is what the HTTP/2 server looks for.
@@ -194,10 +200,12 @@ func (c *h2Conn) serves(stream uint32) bool {
 }
 
 const (
-	frameHeaders    = 0x1
-	flagEndHeaders  = 0x4
-	flagPadded      = 0x8
-	minMaxFrameSize = 16 << 10 // every client takes frames of this size
+	frameData         = 0x0
+	frameHeaders      = 0x1
+	frameWindowUpdate = 0x8
+	flagEndHeaders    = 0x4
+	flagPadded        = 0x8
+	minMaxFrameSize   = 16 << 10 // every client takes frames of this size
 )
 
 // sealedFields are sealed in HPACK.
@@ -224,6 +232,9 @@ func (c *h2Conn) Write(p []byte) (int, error) {
 	for i := 0; i < len(p); {
 		if c.left > 0 {
 			n := min(c.left, len(p)-i)
+			if c.update {
+				c.noteUpdate(p[i : i+n])
+			}
 			i, c.left = i+n, c.left-n
 			if c.left == 0 && c.own {
 				out = append(append(out, p[from:i]...), sealedFields...)
@@ -261,6 +272,7 @@ func (c *h2Conn) beginFrame() bool {
 	length := int(c.head[0])<<16 | int(c.head[1])<<8 | int(c.head[2])
 	stream := binary.BigEndian.Uint32(c.head[5:]) & (1<<31 - 1)
 	c.left = length
+	c.update = c.head[3] == frameWindowUpdate && stream == 0 && length == 4
 	c.own = c.head[3] == frameHeaders && c.head[4]&flagEndHeaders != 0 && c.head[4]&flagPadded == 0 &&
 		length > 0 && length+len(sealedFields) <= minMaxFrameSize && !c.serves(stream)
 	if c.own {

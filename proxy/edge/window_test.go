@@ -2,9 +2,11 @@ package edge_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -67,3 +69,60 @@ func TestStalledUploadsLeaveRoom(t *testing.T) {
 type mark struct{ read chan<- struct{} }
 
 func (m *mark) Read([]byte) (int, error) { m.read <- struct{}{}; return 0, io.EOF }
+
+// TestHeldWindowIsNotTheClientsTime: over HTTP/2, uploads that their tool does not read can use up what a client may send
+// on its connection. For that time the body of a request that is still to be judged is not too slow. Where the
+// client may send and does not, it is.
+func TestHeldWindowIsNotTheClientsTime(t *testing.T) {
+	const uploads = 20 // of 256 KiB: more than the connection has room for
+	release, entered, judged := make(chan struct{}), make(chan *http.Request, 1), make(chan error, 1)
+	g := startTLS(t, edge.Config{Pace: quick, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/stall" {
+			edge.Admit(w, time.Hour)
+			<-release
+			return
+		}
+		entered <- r
+		_, err := io.Copy(io.Discard, r.Body)
+		judged <- err
+	})})
+	client := g.client("h2")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	letGo := sync.OnceFunc(func() { close(release) })
+	defer letGo()
+	post := func(path string, body io.Reader) {
+		req, _ := http.NewRequestWithContext(ctx, http.MethodPost, "https://app.example"+path, body)
+		if res, err := client.Do(req); err == nil {
+			res.Body.Close()
+		}
+	}
+	more, rest := io.Pipe()
+	defer rest.Close()
+	go post("/small", more) // its first byte comes when nothing more may be sent
+	r := <-entered
+	for range uploads {
+		go post("/stall", io.MultiReader(strings.NewReader(strings.Repeat("x", 300<<10)), &neverEnding{ctx}))
+	}
+	eventually(t, "the window is empty", func() bool { return edge.WindowHeld(r) > 0 })
+	go func() {
+		rest.Write([]byte("x"))
+		rest.Close()
+	}()
+	select {
+	case err := <-judged:
+		t.Errorf("a body that could not be sent: %v", err)
+	case <-time.After(4 * quick.Patience):
+		letGo()
+		if err := <-judged; err != nil {
+			t.Errorf("when the window was there again: %v", err)
+		}
+	}
+	silent, never := io.Pipe()
+	defer never.Close()
+	go post("/small", silent)
+	<-entered
+	if err := <-judged; !errors.Is(err, edge.ErrSlowBody) {
+		t.Errorf("a client that may send and does not: %v", err)
+	}
+}

@@ -1,0 +1,95 @@
+package edge
+
+import (
+	"encoding/binary"
+	"sync"
+	"time"
+)
+
+// window is what an HTTP/2 client may still send on its connection (RFC 9113 section 5.2), read off the frames of both
+// sides. While it is empty the client cannot send, on any stream, until a handler of ours reads: that time is not its slowness.
+type window struct {
+	mu    sync.Mutex
+	left  int64
+	empty time.Time     // since when; zero: it is not
+	sum   time.Duration // how long it was, before that
+}
+
+const initialWindow = 65535 // before the first WINDOW_UPDATE
+
+func newWindow() *window { return &window{left: initialWindow} }
+
+// change adds to what the client may send, or takes from it what came.
+func (w *window) change(n int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.left += n
+	switch {
+	case w.left <= 0 && w.empty.IsZero():
+		w.empty = time.Now()
+	case w.left > 0 && !w.empty.IsZero():
+		w.sum, w.empty = w.sum+time.Since(w.empty), time.Time{}
+	}
+}
+
+// held is for how long it was empty in all.
+func (w *window) held() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.empty.IsZero() {
+		return w.sum
+	}
+	return w.sum + time.Since(w.empty)
+}
+
+// inbound follows what a client sends from frame to frame.
+type inbound struct {
+	preface int // bytes of it that have passed
+	head    [9]byte
+	have    int // bytes of head
+	left    int // bytes of its payload to come
+}
+
+// prefaceLen is the length of what every HTTP/2 connection begins with, before the first frame.
+const prefaceLen = len("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+
+// pass passes over b, and returns how many bytes of the connection's window the frames take that begin in it. Padding
+// is among them.
+func (f *inbound) pass(b []byte) (data int64) {
+	n := min(prefaceLen-f.preface, len(b))
+	f.preface, b = f.preface+n, b[n:]
+	for len(b) > 0 {
+		if f.left > 0 {
+			n := min(f.left, len(b))
+			f.left, b = f.left-n, b[n:]
+			continue
+		}
+		n := copy(f.head[f.have:], b)
+		if f.have, b = f.have+n, b[n:]; f.have < len(f.head) {
+			return data
+		}
+		f.have, f.left = 0, int(f.head[0])<<16|int(f.head[1])<<8|int(f.head[2])
+		if f.head[3] == frameData {
+			data += int64(f.left)
+		}
+	}
+	return data
+}
+
+// Read notes what the client uses of its window.
+func (c *h2Conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if data := c.in.pass(p[:n]); data > 0 {
+		c.window.change(-data)
+	}
+	return n, err
+}
+
+// noteUpdate takes the next bytes of a WINDOW_UPDATE of the connection that is being written.
+func (c *h2Conn) noteUpdate(payload []byte) {
+	c.increment = append(c.increment, payload...)
+	if len(c.increment) == 4 {
+		c.window.change(int64(binary.BigEndian.Uint32(c.increment) & (1<<31 - 1)))
+		c.increment = c.increment[:0]
+	}
+}
