@@ -45,6 +45,8 @@ func KindOf(r *http.Request) Kind {
 		}
 	case mode == "nested-navigate": // Chrome before 80, of a frame
 		kind = Framed
+	case passedOn(r):
+		kind = Page
 	case mode != "" && mode != "navigate":
 	case dest == "document":
 		kind = Page
@@ -63,6 +65,14 @@ func KindOf(r *http.Request) Kind {
 		return Ahead
 	}
 	return kind
+}
+
+// passedOn reports whether a service worker passes a navigation on in Firefox, which then calls the mode "same-origin" and
+// not "navigate", as the other engines do. A script that fetches sends neither this Accept nor Upgrade-Insecure-Requests
+// unless it sets them itself.
+func passedOn(r *http.Request) bool {
+	h := r.Header
+	return h.Get("Sec-Fetch-Mode") == "same-origin" && h.Get("Sec-Fetch-Dest") == "empty" && h.Get("Upgrade-Insecure-Requests") == "1" && acceptsPage(r)
 }
 
 // acceptsPage judges a client without Fetch metadata. Scripts of that time that ask for HTML to put into their page say

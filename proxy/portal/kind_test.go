@@ -62,6 +62,35 @@ func TestKindByFetchMetadata(t *testing.T) {
 	}
 }
 
+// TestKindOfWhatAServiceWorkerPassesOn has what the engines send for fetch(event.request) in a worker. It is no whole
+// window to pages of ours, which no worker is in front of.
+func TestKindOfWhatAServiceWorkerPassesOn(t *testing.T) {
+	const html = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+	for name, c := range map[string]struct {
+		method, mode, accept, upgrade string
+		want                          Kind
+	}{
+		"Chromium":                       {"GET", "navigate", html, "1", Page},
+		"WebKit":                         {"GET", "navigate", html, "", Page},
+		"Firefox":                        {"GET", "same-origin", html, "1", Page},
+		"Firefox, a form":                {"POST", "same-origin", html, "1", Page},
+		"a script's fetch":               {"GET", "same-origin", "*/*", "", Data},
+		"a script's fetch of HTML":       {"GET", "same-origin", html, "", Data},
+		"a script that posts":            {"POST", "same-origin", "*/*", "", Data},
+		"the worker's own, of any other": {"GET", "cors", html, "1", Data},
+	} {
+		r := httptest.NewRequest(c.method, "/", nil)
+		for k, v := range map[string]string{"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Dest": "empty", "Sec-Fetch-Mode": c.mode, "Accept": c.accept, "Upgrade-Insecure-Requests": c.upgrade, "Content-Type": URLEncoded} {
+			if v != "" {
+				r.Header.Set(k, v)
+			}
+		}
+		if got := KindOf(r); got != c.want || wholeWindow(r) {
+			t.Errorf("%s: %d, want %d; whole window: %t", name, got, c.want, wholeWindow(r))
+		}
+	}
+}
+
 func TestKindWithoutFetchMetadata(t *testing.T) {
 	html := "text/html,application/xhtml+xml,*/*;q=0.8"
 	for name, c := range map[string]struct {
