@@ -106,7 +106,7 @@ func (m *Manager) issue() (Digest, *http.Cookie, error) {
 // from plain http, which could otherwise plant one (RFC 6265bis section 4.1.3.2). A
 // script of a tool runs on the tool's own host, and can push our cookies out of the jar
 // and write its own in their place, HttpOnly or not: "__Host-Http-" makes browsers
-// (Chromium from 140 on) refuse whatever a script sets (RFC 6265bis section 4.1.3.4).
+// (Chromium from 140 on, Firefox 153) refuse whatever a script sets (RFC 6265bis section 4.1.3.4).
 // Others take it for "__Host-", and what they let through is said in authn/README.md.
 func HostCookie(secure bool, name string) string {
 	if secure {

@@ -6,6 +6,7 @@
 import { creationOptions, requestOptions, answerOf } from "./webauthn.js";
 import { Told, Refused, explain, unsupported } from "./trouble.js";
 import { onward } from "./fragment.js";
+import { leave } from "./circle.js";
 
 const form = document.querySelector("form[data-ceremony]");
 const button = form.querySelector("button[data-action]");
@@ -219,6 +220,7 @@ async function run() {
     const done = await ceremony();
     if (!done) return;
     busy("Done. Taking you back…");
+    leave();
     location.assign(onward(done.next));
   } catch (error) {
     failed(error);

@@ -3,6 +3,7 @@
 // The code is never in an address. If fetch fails there is no other way by itself: what
 // the tool's own pages and workers could read is not tried.
 import { onward } from "./fragment.js";
+import { circling } from "./circle.js";
 
 const form = document.querySelector("form[data-handoff]");
 const button = form.querySelector("button");
@@ -99,7 +100,13 @@ addEventListener("pageshow", (event) => {
 });
 const [arrival] = performance.getEntriesByType("navigation");
 if ("auto" in form.dataset && !(arrival && arrival.type === "back_forward")) {
-  run(false);
+  if (circling()) {
+    busy("");
+    button.textContent = "Try again";
+    show("Your browser does not keep the cookie of " + new URL(form.dataset.to).host + " that signs you in there. Allow cookies for it, then try again. If that does not help, use another browser, and tell your security team.");
+  } else {
+    run(false);
+  }
 } else {
   busy("");
 }
