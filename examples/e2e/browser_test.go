@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -22,18 +23,27 @@ import (
 	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/cdproto/webauthn"
 	"github.com/chromedp/chromedp"
+
+	"sallyport/authn/authntest"
 )
 
-// browser is one tab of a headless Chromium, with cookies of its own and a virtual
-// authenticator. Whatever page it shows, nothing may be loaded from elsewhere, and
-// nothing may be complained about in the console: the end of the test checks.
+// browser is one tab of a browser, with cookies of its own and a virtual authenticator.
+// Whatever page it shows, nothing may be loaded from elsewhere, and nothing may be complained
+// about in the console: the end of the test checks.
+//
+// Most tests have a headless Chromium. Its protocol is behind call; what has no use of it, works
+// in every engine.
 type browser struct {
-	t             *testing.T
+	t       *testing.T
+	engine  engine
+	line    *line                    // nil: connects without anything in between
+	played  *authntest.Authenticator // of an engine without WebAuthn; nil: it has WebAuthn
+	hostile bool                     // shows pages of an attacker, whose complaints are not ours
+
+	// Of Chromium only.
 	ctx           context.Context
-	line          *line // nil: connects without anything in between
-	authenticator webauthn.AuthenticatorID
 	root          context.Context // ctx without its deadline
-	hostile       bool            // shows pages of an attacker, whose complaints are not ours
+	authenticator webauthn.AuthenticatorID
 
 	mu         sync.Mutex
 	foreign    string         // origin whose pages are not ours to judge
@@ -102,12 +112,42 @@ func newBrowserOn(t *testing.T, via *line) *browser {
 // and has an authenticator of its own.
 func (b *browser) tab() *browser {
 	b.t.Helper()
-	return openTab(b.t, b.line, b.root)
+	w, ok := b.engine.(*drivenWindow)
+	if !ok {
+		return openTab(b.t, b.line, b.root)
+	}
+	made, err := w.newWindow()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { _ = made.close() })
+	return &browser{t: b.t, line: b.line, engine: made, played: b.played}
+}
+
+// chromiumTab is a tab of Chromium. It is an engine.
+type chromiumTab struct{ ctx *context.Context }
+
+func (c chromiumTab) navigate(url string) error { return chromedp.Do(*c.ctx, chromedp.Navigate(url)) }
+
+func (c chromiumTab) evaluate(js string) ([]byte, error) {
+	return chromedp.Run(*c.ctx, chromedp.Evaluate[[]byte](js, chromedp.EvalAwaitPromise))
+}
+
+// click is that of a script, and counts as a gesture of a person.
+func (c chromiumTab) click(selector string) error {
+	gesture := func(p *runtime.EvaluateParams) { yes := true; p.UserGesture = &yes }
+	_, err := chromedp.Run(*c.ctx, chromedp.Evaluate[[]byte]("(document.querySelector("+quote(selector)+").click(), true)", gesture))
+	return err
+}
+
+func (c chromiumTab) picture() ([]byte, error) {
+	return chromedp.Run(*c.ctx, chromedp.FullScreenshot(100))
 }
 
 func openTab(t *testing.T, via *line, parent context.Context, kind ...chromedp.ContextOption) *browser {
 	t.Helper()
 	b := &browser{t: t, line: via}
+	b.engine = chromiumTab{&b.ctx}
 	ctx, cancelContext := chromedp.NewContext(parent, append(kind, chromedp.WithListener(b.observe))...)
 	b.root, b.ctx = ctx, ctx
 	b.open("about:blank") // the first call must not have a deadline
@@ -230,7 +270,7 @@ func (b *browser) verifiesUser(yes bool) {
 func (b *browser) open(url string) {
 	b.t.Helper()
 	for range 5 {
-		err := chromedp.Do(b.ctx, chromedp.Navigate(url))
+		err := b.engine.navigate(url)
 		if err == nil {
 			return
 		}
@@ -244,7 +284,14 @@ func (b *browser) open(url string) {
 // eval runs an expression in the page.
 func eval[T any](b *browser, js string) T {
 	b.t.Helper()
-	v, err := chromedp.Run(b.ctx, chromedp.Evaluate[T](js, chromedp.EvalAwaitPromise))
+	value, err := b.engine.evaluate(js)
+	if err == nil && len(value) == 0 {
+		value = []byte("null") // undefined
+	}
+	var v T
+	if err == nil {
+		err = json.Unmarshal(value, &v)
+	}
 	if err != nil {
 		b.t.Fatalf("%s: %v", js, err)
 	}
@@ -255,11 +302,18 @@ func eval[T any](b *browser, js string) T {
 func (b *browser) press(selector string) {
 	b.t.Helper()
 	b.until("document.querySelector(" + quote(selector) + ") && !document.querySelector(" + quote(selector) + ").disabled")
-	eval[bool](b, "(document.querySelector("+quote(selector)+").click(), true)")
+	if err := b.engine.click(selector); err != nil {
+		b.t.Fatalf("press %s: %v", selector, err)
+	}
 }
 
+// act presses the button, or the link, that a page has for an action.
 func (b *browser) act(action string) {
 	b.t.Helper()
+	if b.played != nil && (action == "enroll" || action == "verify") {
+		b.play(action)
+		return
+	}
 	b.press(`[data-action="` + action + `"]`)
 }
 
@@ -269,13 +323,13 @@ func (b *browser) until(js string) {
 	deadline := time.Now().Add(30 * time.Second)
 	for {
 		// A navigation in between makes an evaluation fail: that is not an answer.
-		ok, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool]("!!("+js+")"))
-		if err == nil && ok {
+		answer, err := b.engine.evaluate("!!(" + js + ")")
+		if err == nil && string(answer) == "true" {
 			return
 		}
 		if time.Now().After(deadline) {
 			b.screenshot("stuck")
-			text, _ := chromedp.Run(b.ctx, chromedp.Evaluate[string](`location.href + "\n" + document.body.innerText`))
+			text, _ := b.engine.evaluate(`location.href + "\n" + document.body.innerText`)
 			b.t.Fatalf("waited for %s (%v); the page is %s", js, err, text)
 		}
 		<-time.After(25 * time.Millisecond) // polling another process
@@ -318,7 +372,7 @@ func (b *browser) screenshot(name string) {
 	if dir == "" {
 		return
 	}
-	png, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(100))
+	png, err := b.engine.picture()
 	if err != nil {
 		b.t.Logf("screenshot %s: %v", name, err)
 		return

@@ -121,10 +121,13 @@ func (b *browser) checkCookies(t *testing.T, e entry, longest map[string]time.Du
 // TestToolCannotSetOurCookies: a tool that could choose its users' session, or the nonce of
 // a hand-off, would choose who they are. It tries in every answer that it gives.
 func TestToolCannotSetOurCookies(t *testing.T) {
-	t.Parallel()
+	inEveryEngine(t, toolCannotSetOurCookies)
+}
+
+func toolCannotSetOurCookies(t *testing.T, open func(t *testing.T, from string) *browser) {
 	evil := newTool(t)
 	s := newStack(t, withTool("evil", evil))
-	b := newBrowser(t, home)
+	b := open(t, home)
 	b.hostile = true
 	b.enrol(s.ticket(alice.Email), alice.Sub)
 	var headers []string

@@ -30,61 +30,65 @@ var crossOrigin = map[string]string{
 func TestAttackToolActsOnAnotherTool(t *testing.T) {
 	t.Parallel()
 	for _, e := range []entry{overTLS, overHTTP} {
-		t.Run(e.name, func(t *testing.T) {
-			t.Parallel()
-			evil := newTool(t)
-			s := newStackAt(t, e, withTool("evil", evil))
-			evil.page("/", fmt.Sprintf(`<h1>Evil</h1><script>
-				const there = %q;
-				const element = (name, attribute, path) => new Promise(done => {
+		t.Run(e.name, func(t *testing.T) { t.Parallel(); toolActsOnAnotherTool(t, e, newBrowser) })
+	}
+	for _, e := range engines[1:] {
+		t.Run("https, in "+e.name, func(t *testing.T) { t.Parallel(); toolActsOnAnotherTool(t, overTLS, e.open) })
+	}
+}
+
+func toolActsOnAnotherTool(t *testing.T, e entry, open func(t *testing.T, from string) *browser) {
+	evil := newTool(t)
+	s := newStackAt(t, e, withTool("evil", evil))
+	evil.page("/", fmt.Sprintf(`<h1>Evil</h1><script>
+				window.there = %q;
+				window.element = (name, attribute, path) => new Promise(done => {
 					const e = document.createElement(name);
 					e.onload = e.onerror = e.onloadedmetadata = done;
 					if (name === "link") e.rel = "stylesheet";
 					e[attribute] = there + path;
 					document.body.append(e);
 				});
-				const frame = (html, act) => new Promise(done => {
+				window.frame = (html, act) => new Promise(done => {
 					const f = document.createElement("iframe");
 					f.srcdoc = html;
 					f.onload = () => { f.onload = done; act(f.contentDocument); setTimeout(done, 3000); };
 					document.body.append(f);
 				});
 			</script>`, s.treasury))
-			b := newBrowser(t, home)
-			b.hostile = true
-			b.enrol(s.ticket(alice.Email), alice.Sub)
-			b.open(s.treasury + "/") // she is in there
-			b.shows("Treasury of alice@example.com")
-			b.open(s.origin("evil") + "/")
-			b.shows("Evil")
-			for _, js := range crossOrigin {
-				eval[bool](b, "Promise.resolve("+js+").then(() => true, () => true)")
-			}
-			// A form that takes the whole window along.
-			eval[bool](b, `{
+	b := open(t, home)
+	b.hostile = true
+	b.enrol(s.ticket(alice.Email), alice.Sub)
+	b.open(s.treasury + "/") // she is in there
+	b.shows("Treasury of alice@example.com")
+	b.open(s.origin("evil") + "/")
+	b.shows("Evil")
+	for _, js := range crossOrigin {
+		eval[bool](b, "Promise.resolve("+js+").then(() => true, () => true)")
+	}
+	// A form that takes the whole window along.
+	eval[bool](b, `(() => {
 				const form = document.createElement("form");
 				form.method = "post";
-				form.action = there + "/evil/pay";
+				form.action = window.there + "/evil/pay";
 				document.body.append(form);
 				setTimeout(() => form.submit());
-				true
-			}`)
-			b.until("location.pathname === '/evil/pay'")
-			for _, r := range s.requests() {
-				if strings.HasPrefix(r.URL.Path, "/evil/") {
-					t.Errorf("%s %s reached the treasury as %q", r.Method, r.URL.Path, r.Header.Get("X-Sallyport-User"))
-				}
-			}
-			// Where each is a site of its own, the browser sends no cookie, and a stranger asked.
-			if e == overTLS && !slices.ContainsFunc(s.audit(), func(r map[string]any) bool { return r["action"] == "block" }) {
-				t.Error("nothing of it is in the log")
-			}
-			// A link is a link: people go from tool to tool.
-			b.open(s.origin("evil") + "/")
-			eval[bool](b, `(location.href = there + "/balances", true)`)
-			b.shows("Treasury of alice@example.com")
-		})
+				return true;
+			})()`)
+	b.until("location.pathname === '/evil/pay'")
+	for _, r := range s.requests() {
+		if strings.HasPrefix(r.URL.Path, "/evil/") {
+			t.Errorf("%s %s reached the treasury as %q", r.Method, r.URL.Path, r.Header.Get("X-Sallyport-User"))
+		}
 	}
+	// Where each is a site of its own, the browser sends no cookie, and a stranger asked.
+	if e == overTLS && !slices.ContainsFunc(s.audit(), func(r map[string]any) bool { return r["action"] == "block" }) {
+		t.Error("nothing of it is in the log")
+	}
+	// A link is a link: people go from tool to tool.
+	b.open(s.origin("evil") + "/")
+	eval[bool](b, `(location.href = there + "/balances", true)`)
+	b.shows("Treasury of alice@example.com")
 }
 
 // TestAttackToolCommandsTheBrowser: what an answer of one tool may not do to the rest. It
@@ -92,10 +96,13 @@ func TestAttackToolActsOnAnotherTool(t *testing.T) {
 // device of the browser; and it shows another tool in a frame, where a click is not what it
 // looks like.
 func TestAttackToolCommandsTheBrowser(t *testing.T) {
-	t.Parallel()
+	inEveryEngine(t, toolCommandsTheBrowser)
+}
+
+func toolCommandsTheBrowser(t *testing.T, open func(t *testing.T, from string) *browser) {
 	evil := newTool(t)
 	s := newStack(t, withTool("evil", evil))
-	b := newBrowser(t, home)
+	b := open(t, home)
 	b.hostile = true
 	b.enrol(s.ticket(alice.Email), alice.Sub)
 	b.open(s.treasury + "/")

@@ -30,8 +30,9 @@ import (
 // entry is how people reach the product of a test.
 type entry struct {
 	name string
-	tls  bool // https://access.corp.test, or http://localhost
+	tls  bool // https://access.corp.example.com, or http://localhost
 	ends bool // TLS ends at a load balancer in front, and the product speaks plain HTTP
+	own  bool // under privateCompany
 }
 
 // Tests run over https, with the host names of a company: the sign-in host and the tools
@@ -42,20 +43,29 @@ var (
 	overTLS   = entry{name: "https", tls: true}
 	behindTLS = entry{name: "https, which ends in front", tls: true, ends: true}
 	overHTTP  = entry{name: "http on localhost"}
+	ownTLS    = entry{name: "https, with names of a private network", tls: true, own: true}
 
 	entries = []entry{overTLS, behindTLS, overHTTP}
 )
 
-// company is the domain of the tests; RFC 6761 reserves "test".
-const company = "corp.test"
+// company is the domain of the tests; RFC 2606 reserves example.com. privateCompany is one below a
+// top-level domain that the public suffix list does not have, as names of private networks are.
+const (
+	company        = "corp.example.com"
+	privateCompany = "corp.test"
+)
 
 // origin is where a tool is reached; without a name, the sign-in host.
 func (e entry) origin(tool, port string) string {
+	domain := company
+	if e.own {
+		domain = privateCompany
+	}
 	switch {
 	case e.tls && tool == "":
-		return "https://access." + company + ":" + port
+		return "https://access." + domain + ":" + port
 	case e.tls:
-		return "https://" + tool + "." + company + ":" + port
+		return "https://" + tool + "." + domain + ":" + port
 	case tool == "":
 		return "http://localhost:" + port
 	}
@@ -75,6 +85,7 @@ var certificates authority
 
 type authority struct {
 	cert, key string // files
+	authority string // the authority's own certificate, as base64 of DER
 	pair      tls.Certificate
 	roots     *x509.CertPool
 	spki      string // of the key, as Chromium's --ignore-certificate-errors-spki-list takes it
@@ -94,7 +105,7 @@ func (a *authority) issue(dir string) error {
 	}
 	ca := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "An authority of the tests"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
-	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), NotBefore: ca.NotBefore, NotAfter: ca.NotAfter, DNSNames: []string{"*." + company}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), NotBefore: ca.NotBefore, NotAfter: ca.NotAfter, DNSNames: []string{"*." + company, "*." + privateCompany}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
 	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, &caKey.PublicKey, caKey)
 	if err != nil {
@@ -113,6 +124,7 @@ func (a *authority) issue(dir string) error {
 		return err
 	}
 	sum := sha256.Sum256(public)
+	a.authority = base64.StdEncoding.EncodeToString(caDER)
 	a.spki = base64.StdEncoding.EncodeToString(sum[:])
 	a.cert, a.key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	chain := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})

@@ -5,10 +5,13 @@ import "testing"
 // TestFragmentSurvivesTheWayIn: a link into a page of a tool ("#/wallet/77") leads there by way of
 // the hand-off, of the passkey and of the provider, and the provider is not told of it.
 func TestFragmentSurvivesTheWayIn(t *testing.T) {
-	t.Parallel()
+	inEveryEngine(t, fragmentSurvivesTheWayIn)
+}
+
+func fragmentSurvivesTheWayIn(t *testing.T, open func(t *testing.T, from string) *browser) {
 	s := newStack(t)
 	s.page("/app", "<h1>A tool of one page</h1>")
-	b := newBrowser(t, home)
+	b := open(t, home)
 	b.enrol(s.ticket(alice.Email), alice.Sub)
 
 	arrives := func(at string) {

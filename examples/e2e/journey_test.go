@@ -10,12 +10,14 @@ import (
 func TestFromTicketToBlock(t *testing.T) {
 	t.Parallel()
 	for _, e := range entries {
-		t.Run(e.name, func(t *testing.T) { t.Parallel(); fromTicketToBlock(t, newStackAt(t, e)) })
+		t.Run(e.name, func(t *testing.T) { t.Parallel(); fromTicketToBlock(t, newStackAt(t, e), newBrowser(t, home)) })
+	}
+	for _, e := range engines[1:] {
+		t.Run("https, in "+e.name, func(t *testing.T) { t.Parallel(); fromTicketToBlock(t, newStack(t), e.open(t, home)) })
 	}
 }
 
-func fromTicketToBlock(t *testing.T, s *stack) {
-	b := newBrowser(t, home)
+func fromTicketToBlock(t *testing.T, s *stack, b *browser) {
 	ticket := s.ticket("alice@example.com")
 
 	b.open(s.treasury + "/")

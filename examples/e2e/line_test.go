@@ -163,7 +163,7 @@ func (p *line) dial(addr string) (*net.TCPConn, error) {
 
 // ofTests reports whether a host is one that tests use.
 func ofTests(host string) bool {
-	return host == "127.0.0.1" || host == "localhost" || strings.HasSuffix(host, ".localhost") || strings.HasSuffix(host, "."+company)
+	return host == "127.0.0.1" || host == "localhost" || strings.HasSuffix(host, ".localhost") || strings.HasSuffix(host, "."+company) || strings.HasSuffix(host, "."+privateCompany)
 }
 
 // socksRequest reads the handshake of SOCKS5, up to the answer to give: where to?

@@ -67,7 +67,7 @@
   const probe = document.createElement("span");
   probe.className = "focus-probe";
   document.body.append(probe);
-  probe.attributeStyleMap.set("color", ring);
+  probe.style.color = ring;
   const focus = parse(getComputedStyle(probe).color);
   probe.remove();
   for (const ground of [backdrop(document.querySelector("main")), backdrop(document.body)]) {

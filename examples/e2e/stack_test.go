@@ -44,11 +44,8 @@ func TestMain(m *testing.M) {
 			fmt.Fprintf(os.Stderr, "building the product: %v\n%s", err, out)
 			return 1
 		}
-		code := m.Run()
-		if process.end != nil {
-			process.end()
-		}
-		return code
+		defer endEngines()
+		return m.Run()
 	}())
 }
 
@@ -78,8 +75,8 @@ type stack struct {
 	entry    entry
 	port     string // that people use
 	listen   string // port of the product itself
-	base     string // sign-in host, "https://access.corp.test:PORT"
-	treasury string // app host, "https://treasury.corp.test:PORT"
+	base     string // sign-in host, "https://access.corp.example.com:PORT"
+	treasury string // app host, "https://treasury.corp.example.com:PORT"
 	ops      string
 	idp      *authntest.IdP // nil with a foreign provider
 
