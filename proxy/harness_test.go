@@ -100,6 +100,9 @@ func (l *ledger) Append(ctx context.Context, r audit.Record) error {
 	if l.down["*"] || l.down[r.Event] {
 		return errLedger
 	}
+	if r.Action == "allow" && (strings.HasSuffix(r.Event, "_failed") || strings.HasSuffix(r.Event, "_refused")) {
+		panic(r.Event + " is on record as allowed")
+	}
 	l.records = append(l.records, r)
 	return nil
 }

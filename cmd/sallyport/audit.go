@@ -1,22 +1,27 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"maps"
+	"math"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"sallyport/authn"
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/cmd/sallyport/internal/sqlstore"
 	"sallyport/proxy/audit"
+	"sallyport/proxy/portal"
 )
 
 type auditCmd struct {
@@ -125,6 +130,11 @@ type auditTailCmd struct {
 	Lines  int  `short:"n" default:"20" help:"How many records (default 20)."`
 	Follow bool `short:"f" help:"Go on as new records come."`
 	JSON   bool `name:"json" help:"The lines as they stand in the log."`
+
+	User     string   `placeholder:"PERSON" help:"Only what this person did, and what is about them: an address that they have or had, or their subject."`
+	Incident string   `placeholder:"REFERENCE" help:"Only the record with this reference."`
+	Event    []string `placeholder:"EVENT" help:"Only these events, such as step_up_failed."`
+	Action   []string `placeholder:"ACTION" help:"Only what came to this: allow, step_up, block, refused."`
 }
 
 func (a auditTailCmd) Run(ctx context.Context, g *globals, std stdio) error {
@@ -135,20 +145,106 @@ func (a auditTailCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	if !a.Follow && !hasAudit(c.AuditFile) {
 		return fmt.Errorf("there is no audit log %s yet: the first `serve` makes it", c.AuditFile)
 	}
-	for line, err := range audit.Tail(ctx, c.AuditFile, a.Lines, a.Follow) {
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
+	wanted, err := a.wanted(ctx, g)
+	if err != nil {
+		return err
+	}
+	if wanted == nil {
+		return a.print(ctx, std, audit.Tail(ctx, c.AuditFile, a.Lines, a.Follow), nil)
+	}
+	// The last that are wanted may be anywhere in the log: it is read whole.
+	files, err := audit.Segments(c.AuditFile)
+	if err != nil {
+		return err
+	}
+	var last [][]byte
+	seen := int64(-1)
+	for line, err := range audit.Read(files...) {
+		if bad := (*audit.LineError)(nil); errors.As(err, &bad) {
+			continue // `audit verify` is for those
+		} else if err != nil {
 			return err
 		}
-		if a.JSON {
-			fmt.Fprintf(std.out, "%s\n", line.Raw)
-			continue
+		seen = max(seen, line.Record.Seq)
+		if wanted(line.Record) {
+			if last = append(last, bytes.Clone(line.Raw)); len(last) > max(a.Lines, 0) {
+				last = last[1:]
+			}
 		}
-		printRecord(std.out, line.Record)
+	}
+	for _, raw := range last {
+		line := audit.Line{Raw: raw}
+		if err := line.Decode(); err != nil {
+			return err
+		}
+		a.show(std, line)
+	}
+	if !a.Follow {
+		return nil
+	}
+	// What was written meanwhile is at its end.
+	return a.print(ctx, std, audit.Tail(ctx, c.AuditFile, math.MaxInt, true), func(r audit.Record) bool { return r.Seq > seen && wanted(r) })
+}
+
+// print shows lines as they come; wanted may be nil.
+func (a auditTailCmd) print(ctx context.Context, std stdio, lines iter.Seq2[audit.Line, error], wanted func(audit.Record) bool) error {
+	for line, err := range lines {
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return err
+		case wanted == nil || wanted(line.Record):
+			a.show(std, line)
+		}
 	}
 	return nil
+}
+
+func (a auditTailCmd) show(std stdio, line audit.Line) {
+	if a.JSON {
+		fmt.Fprintf(std.out, "%s\n", line.Raw)
+		return
+	}
+	printRecord(std.out, line.Record)
+}
+
+// wanted is what the flags ask for; nil is everything.
+func (a auditTailCmd) wanted(ctx context.Context, g *globals) (func(audit.Record) bool, error) {
+	if a.User == "" && a.Incident == "" && a.Event == nil && a.Action == nil {
+		return nil, nil
+	}
+	if err := personText(a.User); err != nil {
+		return nil, fmt.Errorf("--user: %w", err)
+	}
+	incident := a.Incident
+	if as, ok := portal.ReadIncident(incident); ok {
+		incident = as
+	}
+	var users []string
+	if a.User != "" {
+		users = []string{a.User}
+		if email, err := authn.ParseEmail(a.User); err == nil {
+			users = []string{string(email)}
+		}
+		// A log can be read without a store. With one, records have the address of their time.
+		_ = withExistingStore(ctx, g, func(_ *config.Config, db *sqlstore.DB) error {
+			who, err := find(ctx, db, a.User)
+			for _, k := range who {
+				for _, email := range k.Emails {
+					users = append(users, string(email))
+				}
+			}
+			return err
+		})
+	}
+	return func(r audit.Record) bool {
+		about := func(user string) bool { return user != "" && slices.Contains(users, user) }
+		return (users == nil || about(r.User) || about(r.Detail["user"]) || about(r.Detail["owner"])) &&
+			(incident == "" || r.Incident == incident) &&
+			(a.Event == nil || slices.Contains(a.Event, r.Event)) &&
+			(a.Action == nil || slices.Contains(a.Action, outcome(r)))
+	}, nil
 }
 
 // hasAudit reports whether there is a log: the file, or others that it was rotated to.
@@ -170,8 +266,8 @@ func cut(s string, n int) string {
 	return s
 }
 
-// outcome is what came of it. A ceremony that failed has the verdict of the policy in its
-// record, and a reader who looks for refusals must not find "allow" beside it.
+// outcome is what came of it. A ceremony that failed has the verdict of the policy in the records of
+// earlier releases, and a reader who looks for refusals must not find "allow" beside it.
 func outcome(r audit.Record) string {
 	if r.Action == "allow" && (strings.HasSuffix(r.Event, "_failed") || strings.HasSuffix(r.Event, "_refused")) {
 		return "refused"

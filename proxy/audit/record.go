@@ -21,7 +21,7 @@ type Record struct {
 	Country string   `json:"country"`
 	ASN     int64    `json:"asn"`
 	Route   string   `json:"route"`
-	Action  string   `json:"action"`  // allow, step_up, block; for other events what came of it
+	Action  string   `json:"action"`  // allow, step_up, block; "refused" where the policy allowed and it failed all the same; for other events what came of it
 	Rules   []string `json:"rules"`   // as in policy.Decision
 	Reasons []string `json:"reasons"` // as in policy.Decision
 	Policy  string   `json:"policy"`  // hash of the policy that decided
