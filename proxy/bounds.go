@@ -13,7 +13,8 @@ import (
 func (g *Gate) Known(r *http.Request) bool {
 	from := g.current.Load().Clients.Origin(r)
 	target, err := upstream.CanonicaliseBehindProxy(r, from.Scheme)
-	if err != nil {
+	// What a route may allow (upstream.PathForms) is refused here, with its target.
+	if err != nil && target.Host == "" {
 		return false
 	}
 	s, loaded := g.Sessions.Load(r, target.Host)

@@ -251,7 +251,8 @@ func (g *Gate) Check(r *http.Request, v *Verdict) error {
 func (g *Gate) judgeFolded(r *http.Request, v *Verdict, other *upstream.Route, how upstream.Folding) error {
 	read := r.Method == http.MethodGet || r.Method == http.MethodHead
 	if how == upstream.BySpelling || !read || len(r.Header["Upgrade"]) > 0 || v.snapshot.Options[other.Name].RPC {
-		return &upstream.BadRequest{Status: http.StatusBadRequest, Reason: "to tools that do not care about case or suffixes, the path is one of another route (exact_paths in the configuration of that route)"}
+		return &upstream.BadRequest{Status: http.StatusBadRequest, Path: true,
+			Reason: "tools that do not care about case or suffixes take it for one of another route", Setting: "exact_paths: true"}
 	}
 	v.Route = other
 	return g.judge(r, v, policy.PurposeAccess)
@@ -274,7 +275,12 @@ func (v *Verdict) establish(r *http.Request) error {
 		canonicalise = upstream.CanonicaliseBehindProxy
 	}
 	target, bad := canonicalise(r, from.Scheme)
-	v.Target = target
+	if b, ok := errors.AsType[*upstream.BadRequest](bad); ok && b.Forms != 0 {
+		bad = v.snapshot.Routes.Admit(target)
+	}
+	if bad == nil {
+		v.Target = target
+	}
 	if from.Err != nil {
 		return fmt.Errorf("%w: %w", ErrAddress, from.Err)
 	}

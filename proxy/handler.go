@@ -302,8 +302,8 @@ func (g *Gate) unjudged(w http.ResponseWriter, r *http.Request, v *Verdict, err 
 	}
 }
 
-// badRequest answers a request that could be read in two ways. The request line is
-// not trustworthy, so neither is what it says it accepts.
+// badRequest answers a request that could be read in two ways. Where it is the path, people and programs learn
+// which part of it, and the setting if there is one; of the rest, not even what it says it accepts is trustworthy.
 func (g *Gate) badRequest(w http.ResponseWriter, r *http.Request, v *Verdict, bad *upstream.BadRequest) {
 	rec := g.record(r, v, "bad_request", portal.NewIncident())
 	target, _, _ := strings.Cut(r.RequestURI, "?") // a query may hold secrets
@@ -315,8 +315,24 @@ func (g *Gate) badRequest(w http.ResponseWriter, r *http.Request, v *Verdict, ba
 		return
 	}
 	w.Header().Set("Connection", "close")
+	if bad.Path {
+		g.refuse(w, r, v, ambiguous(bad, incident))
+		return
+	}
 	readable(w, r, v)
 	http.Error(w, bad.Reason+" (reference "+incident+")", bad.Status)
+}
+
+// ambiguous is the refusal of a path. Reason and setting stand in one text, which is all that programs get.
+func ambiguous(bad *upstream.BadRequest, incident string) portal.Refusal {
+	text := "The path of this address is refused, because programs could read it in different ways: " + bad.Reason + ". "
+	if bad.Setting == "" {
+		text += "No setting allows it."
+	} else {
+		text += "The setting of a route that allows it is " + bad.Setting + "."
+	}
+	return portal.Refusal{Status: bad.Status, Code: "ambiguous_path", Title: "This address is not accepted", Text: []string{text}, Incident: incident,
+		Steps: []string{"Check the address for a typing mistake.", "If a tool sent you here, give the reference to your operations team."}}
 }
 
 // noRoute serves Sallyport's own pages, on the hosts that are ours.

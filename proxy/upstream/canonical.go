@@ -20,16 +20,20 @@ type Target struct {
 	// Port is the effective port: the scheme's default if the client wrote none.
 	Port string
 	// Path is decoded: valid UTF-8, begins with "/", has no empty, "." or ".."
-	// segment, and holds none of \ ; # or control characters.
+	// segment, and holds none of \ ; # or control characters. On a route that allows some of these
+	// ([PathForms]) it has them as they are, and encoded slashes as %2F and %252F: what is one segment
+	// of the path that is forwarded is one segment here.
 	Path string
-	// RawPath is Path as it is forwarded. Decoding it gives Path, and
+	// RawPath is Path as it is forwarded. Decoding it, but for encoded slashes, gives Path, and
 	// canonicalising it again gives it back.
 	RawPath string
 	// RawQuery is forwarded as the client sent it (raw bytes outside ASCII are
 	// percent-encoded). It is not interpreted and takes no part in matching.
 	RawQuery string
 
-	portGiven bool // the client wrote a port
+	portGiven bool      // the client wrote a port
+	forms     PathForms // of Path, for the route to allow
+	joined    string    // Path as a tool may read it that decodes slashes, cuts parameters and joins slashes; "": there are no forms
 }
 
 // BadRequest is a request that is refused before anything is matched or judged.
@@ -38,11 +42,22 @@ type BadRequest struct {
 	Status int
 	// Reason is plain text that is safe to show; it never repeats input.
 	Reason string
+	// Path says that it is the path that is refused, and Forms those of its forms that a route could
+	// allow. Setting is what would let it pass; "": nothing does.
+	Path    bool
+	Forms   PathForms
+	Setting string
 }
 
 func (e *BadRequest) Error() string { return e.Reason }
 
-func refuse(reason string) *BadRequest { return &BadRequest{http.StatusBadRequest, reason} }
+func refuse(reason string) *BadRequest {
+	return &BadRequest{Status: http.StatusBadRequest, Reason: reason}
+}
+
+func refusePath(reason string) *BadRequest {
+	return &BadRequest{Status: http.StatusBadRequest, Reason: reason, Path: true}
+}
 
 // Canonicalise returns what r asks for, or a [*BadRequest]. scheme is what the
 // client spoke to the outermost trusted proxy, "http" or "https".
@@ -62,6 +77,9 @@ func refuse(reason string) *BadRequest { return &BadRequest{http.StatusBadReques
 //   - hosts with user information, without name, with a malformed port, outside
 //     ASCII (browsers send punycode), or numeric in any form but dotted decimal.
 //
+// A path whose only fault is a form that a route may allow ([PathForms]) is refused too, but with its target:
+// [Table.Admit] says whether its route allows it.
+//
 // Everything else passes: %20, %2B, %25, %3F and UTF-8 keep their meaning. In
 // RawPath unreserved characters are literal, escapes are in upper case (RFC 3986
 // section 6.2.2), and a reserved character stays as the client wrote it.
@@ -70,15 +88,15 @@ func refuse(reason string) *BadRequest { return &BadRequest{http.StatusBadReques
 // [CanonicaliseBehindProxy] when the TLS client is a trusted proxy.
 func Canonicalise(r *http.Request, scheme string) (Target, error) {
 	t, err := CanonicaliseBehindProxy(r, scheme)
-	if err != nil {
+	if err != nil && t.forms == 0 {
 		return Target{}, err
 	}
 	// Without this, a name that the TLS front end let through serves as the key
 	// to every other host behind the same certificate or address.
 	if r.TLS != nil && r.TLS.ServerName != "" && strings.TrimSuffix(strings.ToLower(r.TLS.ServerName), ".") != t.Hostname {
-		return Target{}, &BadRequest{http.StatusMisdirectedRequest, "the connection was made for another host"}
+		return Target{}, &BadRequest{Status: http.StatusMisdirectedRequest, Reason: "the connection was made for another host"}
 	}
-	return t, nil
+	return t, err
 }
 
 // CanonicaliseBehindProxy is [Canonicalise] for a request whose direct peer is a
@@ -106,6 +124,9 @@ func CanonicaliseBehindProxy(r *http.Request, scheme string) (Target, error) {
 	}
 	if err := t.setQuery(query); err != nil {
 		return Target{}, err
+	}
+	if t.forms != 0 {
+		return t, refuseForms(t.forms)
 	}
 	return t, nil
 }
@@ -135,14 +156,14 @@ func checkMethod(m string) error {
 	case "GET", "POST":
 		return nil
 	case "CONNECT", "TRACE", "TRACK":
-		return &BadRequest{http.StatusMethodNotAllowed, "this method is not served here"}
+		return &BadRequest{Status: http.StatusMethodNotAllowed, Reason: "this method is not served here"}
 	}
 	if len(m) == 0 || len(m) > 32 || m[0] < 'A' || m[0] > 'Z' {
-		return &BadRequest{http.StatusNotImplemented, "unknown method"}
+		return &BadRequest{Status: http.StatusNotImplemented, Reason: "unknown method"}
 	}
 	for i := 1; i < len(m); i++ {
 		if c := m[i]; (c < 'A' || c > 'Z') && c != '-' {
-			return &BadRequest{http.StatusNotImplemented, "unknown method"}
+			return &BadRequest{Status: http.StatusNotImplemented, Reason: "unknown method"}
 		}
 	}
 	return nil

@@ -301,7 +301,7 @@ func (c *call) at() string {
 // set here therefore stays.
 func (c *call) rewrite(pr *httputil.ProxyRequest) {
 	out, fr, route := pr.Out, c.fr, c.fr.Route
-	out.URL.Path, out.URL.RawPath = fr.Target.Path, fr.Target.RawPath
+	out.URL.Path, out.URL.RawPath = fr.Target.decoded(), fr.Target.RawPath
 	out.URL.RawQuery, out.URL.ForceQuery = fr.Target.RawQuery, false
 	out.URL.Opaque, out.URL.User, out.URL.Fragment, out.URL.RawFragment = "", nil, "", ""
 	if out.Host = route.host; out.Host == "" {

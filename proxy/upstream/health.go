@@ -42,7 +42,7 @@ func (h HealthCheck) withDefaults() (HealthCheck, error) {
 	var t Target
 	path, query, _ := strings.Cut(h.Path, "?")
 	switch {
-	case t.setPath(path) != nil || t.setQuery(query) != nil:
+	case t.setPath(path) != nil || t.setQuery(query) != nil || t.forms != 0:
 		return h, fmt.Errorf("health: path %q: not a canonical path", h.Path)
 	case h.Interval < 10*time.Millisecond || h.Timeout <= 0 || h.Timeout > h.Interval:
 		return h, fmt.Errorf("health: interval %s, timeout %s: the timeout must be positive and no longer than the interval", h.Interval, h.Timeout)

@@ -6,51 +6,117 @@ import (
 	"unicode/utf8"
 )
 
-// setPath fills Path and RawPath from the path of a request target.
+// setPath fills Path and RawPath from the path of a request target, and notes in forms what only a
+// route may allow.
 func (t *Target) setPath(raw string) error {
 	if !strings.HasPrefix(raw, "/") {
-		return refuse("the request target is not a path")
+		return refusePath("the request target is not a path")
 	}
 	// Nearly every path is already canonical and is used as it stands.
 	if plainPath(raw) {
 		t.Path, t.RawPath = raw, raw
 		return nil
 	}
-	var path, canonical strings.Builder
+	canonical, err := canonicalPath(raw)
+	if err != nil {
+		return err
+	}
+	path, spread, forms := readPath(canonical)
+	more, err := checkCharacters(path)
+	if err != nil {
+		return err
+	}
+	if forms |= more; more&EncodedBackslash != 0 {
+		spread = strings.ReplaceAll(spread, `\`, "/") // what is a slash to some
+	}
+	if strings.Contains(path, "//") {
+		forms |= DoubleSlash
+	}
+	if err := checkSegments(spread); err != nil {
+		return err
+	}
+	if err := checkNested(spread); err != nil {
+		return err
+	}
+	t.Path, t.RawPath, t.forms = path, canonical, forms
+	if forms != 0 {
+		t.joined = joinPath(spread)
+	}
+	return nil
+}
+
+// canonicalPath is a path as it is forwarded: unreserved characters are literal, escapes are in
+// upper case, and a reserved character stays as the client wrote it.
+func canonicalPath(raw string) (string, error) {
+	var b strings.Builder
+	b.Grow(len(raw))
 	for i := 0; i < len(raw); i++ {
 		c := raw[i]
-		if c != '%' {
-			if c <= ' ' || c == 0x7f {
-				return refuse("white space or a control character in the path")
+		switch {
+		case c == '%':
+			if i+2 >= len(raw) || !isHex(raw[i+1]) || !isHex(raw[i+2]) {
+				return "", refusePath("a malformed percent escape in the path")
 			}
-			path.WriteByte(c)
-			if isPathByte(c) {
-				canonical.WriteByte(c)
+			c = unhex(raw[i+1])<<4 | unhex(raw[i+2])
+			i += 2
+			if isUnreserved(c) {
+				b.WriteByte(c)
 			} else {
-				writeEscaped(&canonical, c)
+				writeEscaped(&b, c)
+			}
+		case c <= ' ' || c == 0x7f:
+			return "", refusePath("white space or a control character in the path")
+		case c == '\\': // browsers send a slash instead
+			return "", refusePath("a backslash in the path")
+		case c == '#': // clients cut from here
+			return "", refusePath("a number sign in the path")
+		case isPathByte(c):
+			b.WriteByte(c)
+		default:
+			writeEscaped(&b, c)
+		}
+	}
+	return b.String(), nil
+}
+
+// readPath decodes a canonical path. Encoded slashes stay as they are, so that two paths that differ in them differ
+// in what is matched and judged too. spread is the path with these as slashes, for readers that decode them.
+func readPath(canonical string) (path, spread string, forms PathForms) {
+	const once, twice = len("%2F"), len("%252F")
+	var b strings.Builder
+	b.Grow(len(canonical))
+	var s []byte // spread; nil: no different from b
+	for i := 0; i < len(canonical); i++ {
+		c, slash := canonical[i], 0
+		if c == '%' {
+			switch rest := canonical[i:]; {
+			case strings.HasPrefix(rest, "%2F"):
+				slash, forms = once, forms|EncodedSlash
+			case len(rest) >= twice && strings.EqualFold(rest[:twice], "%252F"): // what the client doubly encoded is in its own case
+				slash, forms = twice, forms|TwiceEncodedSlash
+			default:
+				c = unhex(rest[1])<<4 | unhex(rest[2])
+				i += 2
+			}
+		}
+		if slash == 0 {
+			b.WriteByte(c)
+			if s != nil {
+				s = append(s, c)
 			}
 			continue
 		}
-		if i+2 >= len(raw) || !isHex(raw[i+1]) || !isHex(raw[i+2]) {
-			return refuse("a malformed percent escape in the path")
+		if s == nil {
+			s = append(make([]byte, 0, len(canonical)), b.String()...)
 		}
-		c = unhex(raw[i+1])<<4 | unhex(raw[i+2])
-		i += 2
-		if c == '/' {
-			return refuse("an encoded slash in the path")
-		}
-		path.WriteByte(c)
-		if isUnreserved(c) {
-			canonical.WriteByte(c)
-		} else {
-			writeEscaped(&canonical, c)
-		}
+		s = append(s, '/')
+		b.WriteString(canonical[i : i+slash])
+		i += slash - 1
 	}
-	t.Path, t.RawPath = path.String(), canonical.String()
-	if err := checkPath(t.Path); err != nil {
-		return err
+	if path = b.String(); s == nil {
+		return path, path, forms
 	}
-	return checkNested(t.Path)
+	return path, string(s), forms
 }
 
 // plainPath reports whether s consists of harmless characters only, with no
@@ -69,32 +135,44 @@ func plainPath(s string) bool {
 	return true
 }
 
-// checkPath refuses decoded paths that backends are known to read in two ways.
-func checkPath(path string) error {
+// checkCharacters refuses characters of a decoded path that backends are known to read in two ways,
+// and returns those that a route may allow.
+func checkCharacters(path string) (forms PathForms, err error) {
 	if !utf8.ValidString(path) {
-		return refuse("the path is not UTF-8") // also overlong encodings of "/" and "."
+		return 0, refusePath("the path is not UTF-8") // also overlong encodings of "/" and "."
 	}
 	for _, c := range path {
 		switch {
 		case c == '\\': // a slash to some
-			return refuse("a backslash in the path")
+			forms |= EncodedBackslash
 		case c == ';': // Java servers cut from here to the next slash, then resolve dots
-			return refuse("a semicolon in the path")
+			forms |= Semicolon
 		case c == '#': // some cut from here, even when it came encoded
-			return refuse("a number sign in the path")
+			forms |= EncodedHash
 		case unicode.IsControl(c): // NUL ends a C string; CR LF ends a header
-			return refuse("a control character in the path")
+			return 0, refusePath("a control character in the path")
 		}
 	}
-	for rest := path[1:]; ; {
+	return forms, nil
+}
+
+// checkSegments refuses what no route can allow, because its readings have no common meaning: path is
+// decoded, and everything in it that some reader takes for a slash is one.
+func checkSegments(path string) error {
+	for rest, first := path[1:], true; ; first = false {
 		segment, after, more := strings.Cut(rest, "/")
-		switch {
-		case segment == "." || segment == "..":
-			return refuse("a dot segment in the path")
-		case segment == "" && more: // a trailing slash is not an empty segment
-			return refuse("an empty segment in the path")
+		name := segment
+		if at := strings.IndexAny(segment, ";#"); at >= 0 {
+			name = segment[:at]
 		}
-		if !more {
+		switch {
+		case name == "." || name == "..":
+			return refusePath("a dot segment in the path")
+		case more && first && name == "": // to URL parsers, what follows // is a host: //public/admin is /admin
+			return refusePath("an empty segment at the beginning of the path")
+		case more && name != segment: // some readers cut to the next slash, others to the end
+			return refusePath("a semicolon or a number sign before the last segment of the path")
+		case !more:
 			return nil
 		}
 		rest = after
@@ -106,22 +184,35 @@ func checkPath(path string) error {
 func checkNested(path string) error {
 	const depth = 4
 	for range depth {
-		slashes := strings.Count(path, "/")
 		next, changed := decodeOnce(path)
-		switch {
-		case !changed:
+		if !changed {
 			return nil
-		case strings.Count(next, "/") != slashes || checkPath(next) != nil || newlyQueried(path, next):
-			return refuse("a doubly encoded special character in the path")
+		}
+		for i := 0; i < len(special); i++ {
+			if strings.Count(next, special[i:i+1]) != strings.Count(path, special[i:i+1]) {
+				return refusePath("a doubly encoded special character in the path")
+			}
+		}
+		if _, err := checkCharacters(next); err != nil || checkSegments(next) != nil {
+			return refusePath("a doubly encoded special character in the path")
 		}
 		path = next
 	}
-	return refuse("a path that is encoded many times over")
+	return refusePath("a path that is encoded many times over")
 }
 
-// newlyQueried reports whether decoding brought a "?" to light.
-func newlyQueried(before, after string) bool {
-	return strings.Count(after, "?") != strings.Count(before, "?")
+// special are the characters that must not come to light when a path is decoded once more.
+const special = `/\;#?`
+
+// joinPath is a spread path as a reader takes it that cuts parameters and joins slashes.
+func joinPath(spread string) string {
+	if at := strings.IndexAny(spread, ";#"); at >= 0 { // of the last segment
+		spread = spread[:at]
+	}
+	for strings.Contains(spread, "//") {
+		spread = strings.ReplaceAll(spread, "//", "/")
+	}
+	return spread
 }
 
 // decodeOnce decodes well-formed percent escapes and leaves others alone.
@@ -179,7 +270,7 @@ func isUnreserved(c byte) bool {
 // isPathByte reports whether c may stand unescaped in a path: RFC 3986
 // section 3.3, and the brackets that browsers leave alone.
 func isPathByte(c byte) bool {
-	return isUnreserved(c) || strings.IndexByte("/!$&'()*+,=:@[]", c) >= 0
+	return isUnreserved(c) || strings.IndexByte("/!$&'()*+,;=:@[]", c) >= 0
 }
 
 func isHex(c byte) bool {

@@ -30,6 +30,8 @@ type RouteConfig struct {
 	// Exact says that the tools of this place tell /Admin from /admin, and /admin.json from
 	// /admin: paths that would only lead here if they were folded are not held up. See [Table.Folded].
 	Exact bool
+	// Forms are those that paths of this route may have; others are refused.
+	Forms PathForms
 
 	Timeouts Timeouts
 	// MaxBody is the largest request body in bytes; more is 413. Zero is
@@ -96,6 +98,7 @@ type Route struct {
 
 	folded   string // Prefix, folded
 	exact    bool
+	forms    PathForms
 	host     string
 	timeouts Timeouts
 	maxBody  int64
@@ -133,7 +136,7 @@ func newRoute(c RouteConfig) (*Route, error) {
 	if c.Name == "" {
 		return nil, fmt.Errorf("route from %q: a route needs a name", c.From)
 	}
-	r := &Route{Name: c.Name, exact: c.Exact, timeouts: c.Timeouts.withDefaults(), maxBody: c.MaxBody, upgrades: c.Upgrades}
+	r := &Route{Name: c.Name, exact: c.Exact, forms: c.Forms, timeouts: c.Timeouts.withDefaults(), maxBody: c.MaxBody, upgrades: c.Upgrades}
 	if r.maxBody == 0 {
 		r.maxBody = DefaultMaxBody
 	}
@@ -185,6 +188,9 @@ func (r *Route) setFrom(from string) error {
 	if path := u.EscapedPath(); path != "" {
 		if err := t.setPath(path); err != nil {
 			return fmt.Errorf("from %q: %w", from, err)
+		}
+		if t.forms != 0 { // what paths.allow is for is below the prefix
+			return fmt.Errorf("from %q: %w", from, refuseForms(t.forms))
 		}
 		if r.Prefix = strings.TrimSuffix(t.Path, "/"); r.Prefix == "" {
 			r.Prefix = "/"

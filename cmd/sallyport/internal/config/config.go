@@ -159,7 +159,8 @@ type Route struct {
 	ConnectTimeout, ResponseTimeout, IdleTimeout time.Duration
 	MaxBody                                      int64
 	PreserveHost                                 bool
-	ExactPaths                                   bool // the tools tell /Admin from /admin
+	ExactPaths                                   bool               // the tools tell /Admin from /admin
+	PathForms                                    upstream.PathForms // what paths may have that is refused elsewhere
 
 	TotalTimeout   time.Duration
 	MaxConnections int

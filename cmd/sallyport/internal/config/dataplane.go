@@ -106,6 +106,7 @@ func (b *builder) dataPlane(key string, f fileRoute, r *Route) {
 		b.suggest(key+".rpc", fmt.Sprintf("there is no RPC protocol %q", f.RPC), "jsonrpc, or json-rpc-1 for bitcoind", closest(f.RPC, []string{"jsonrpc", "json-rpc-1"}))
 	}
 	b.rpcWays(key, f, r)
+	b.pathForms(key, f, r)
 	if t := f.TLS; t != nil {
 		r.UpstreamTLS = upstream.TLSConfig{ServerName: t.ServerName, MinVersion: t.MinVersion}
 		for _, file := range []struct {
@@ -121,6 +122,26 @@ func (b *builder) dataPlane(key string, f fileRoute, r *Route) {
 		if b.required(key+".health.path", h.Path, "the path that says how the tool is, such as /healthz") {
 			r.Health = upstream.HealthCheck{Path: h.Path, Interval: h.Interval, Timeout: h.Timeout, Status: int(h.Status)}
 		}
+	}
+}
+
+// pathForms reads what paths of the route may have that is refused elsewhere.
+func (b *builder) pathForms(key string, f fileRoute, r *Route) {
+	key += ".paths.allow"
+	names := upstream.PathFormNames()
+	for i, name := range f.Paths.Allow {
+		k := fmt.Sprintf("%s[%d]", key, i)
+		form, err := upstream.ParsePathForm(name)
+		switch {
+		case err != nil:
+			b.suggest(k, err.Error(), strings.Join(names, ", "), closest(name, names))
+		case r.PathForms&form != 0:
+			b.at(k, fmt.Sprintf("%s is there twice", name), "each form once")
+		}
+		r.PathForms |= form
+	}
+	if r.PathForms != 0 && f.RPC != "" { // x%2Fstop may be stop to the node
+		b.at(key, "on a JSON-RPC route the last segment of a path may be a method, which has one spelling", "the setting on routes without rpc")
 	}
 }
 

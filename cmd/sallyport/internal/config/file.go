@@ -133,6 +133,9 @@ type fileRoute struct {
 	MaxBody         int64         `yaml:"body_bytes"`
 	PreserveHost    bool          `yaml:"preserve_host"`
 	ExactPaths      bool          `yaml:"exact_paths"`
+	Paths           struct {
+		Allow []string `yaml:"allow"` // names of upstream.PathForms
+	} `yaml:"paths"`
 
 	TotalTimeout   time.Duration `yaml:"total_timeout"`
 	MaxConnections int64         `yaml:"max_connections"`

@@ -116,7 +116,7 @@ func routeTable(routes []Route, maxBody int64) (*upstream.Table, error) {
 			to[j] = u.String()
 		}
 		configs[i] = upstream.RouteConfig{
-			Name: r.Name, From: r.From.String(), To: to, Exact: r.ExactPaths, MaxBody: r.MaxBody,
+			Name: r.Name, From: r.From.String(), To: to, Exact: r.ExactPaths, Forms: r.PathForms, MaxBody: r.MaxBody,
 			Timeouts:       upstream.Timeouts{Connect: r.ConnectTimeout, ResponseHeader: r.ResponseTimeout, Idle: r.IdleTimeout, Total: r.TotalTimeout, Wait: r.WaitTimeout},
 			AllowedOrigins: r.AllowedOrigins, Embeddable: r.Embeddable, CookieDomain: r.CookieDomain,
 			MaxConns: r.MaxConnections, MaxResponseHeader: r.MaxAnswer, Upgrades: r.Upgrades, TLS: r.UpstreamTLS, Health: r.Health,

@@ -20,6 +20,11 @@ var wrong = []struct {
 	{"route: root_service_worker: ", "routes[0].root_service_worker", map[string]string{"yes": "", "1": "", "/sw.js": "", "[true]": "", "on": ""}},
 	{"route: embeddable: ", "routes[0].embeddable", map[string]string{"yes": "", "1": "", "SAMEORIGIN": "", "http://a.corp.test": "", "[true]": ""}},
 	{"route: exact_paths: ", "routes[0].exact_paths", map[string]string{"yes": "", "1": "", "/Admin": "", "[/a]": "", "0": ""}},
+	{"route: paths: {allow: ", "routes[0].paths.allow[0]", map[string]string{
+		"[encoded-slash]": "encoded_slash", "[semi_colon]": "semicolon", "['%2F']": "", "[all]": "", "[true]": "", "[/a]": "", "['']": "", "['//']": "", "[dot_segments]": "",
+	}},
+	{"route: paths: ", "routes[0].paths", map[string]string{"encoded_slash": "", "[encoded_slash]": "", "true": "", "/a": ""}},
+	{"route: rpc: jsonrpc, paths: ", "routes[0].paths.allow", map[string]string{"{allow: [encoded_slash]}": ""}},
 	{"route: rpc_uri: ", "routes[0].rpc_uri", map[string]string{"true": "", "yes": "", "1": "", "/abci": "", "[true]": ""}},
 	{"route: rpc: ", "routes[0].rpc", map[string]string{"JSONRPC": "jsonrpc", "json-rpc": "jsonrpc", "json-rpc1": "json-rpc-1", "true": "", "[jsonrpc]": "", "''": ""}},
 	{"route: rpc_paths: ", "routes[0].rpc_paths", map[string]string{"/a": ""}}, // without rpc
@@ -110,7 +115,7 @@ func TestWrongValuesNameTheFieldAndTheFix(t *testing.T) {
 			text, line := strings.Replace(good, session, shut(setting+value), 1), 7
 			if inRoute {
 				line = 12 + strings.Count(setting, ", ") + 1
-				text = strings.Replace(good, allow, allow+"\n    "+strings.ReplaceAll(setting, ", ", "\n    ")+value, 1)
+				text = strings.Replace(good, allow, allow+"\n    "+shut(strings.ReplaceAll(setting, ", ", "\n    ")+value), 1)
 			}
 			t.Run(setting+value, func(t *testing.T) {
 				_, err := config.Parse("sallyport.yaml", dir, []byte(text))
