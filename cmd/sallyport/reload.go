@@ -172,7 +172,7 @@ var _ edge.Reloader = policyFiles{}
 func (f policyFiles) Reload() error { return f.ReloadFiles(f.ctx) }
 
 func (a *app) watchPolicy(ctx context.Context) {
-	edge.Watch(ctx, edge.WatchConfig{Logger: a.logger}, policyFiles{a.policies, ctx})
+	edge.Watch(ctx, edge.WatchConfig{What: "policy", Logger: a.logger}, policyFiles{a.policies, ctx})
 }
 
 // needRestart names what differs and is not reloaded.

@@ -3,10 +3,14 @@ package edge_test
 import (
 	"context"
 	"crypto/tls"
+	"log/slog"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/fsnotify/fsnotify"
 
 	"sallyport/proxy/edge"
 )
@@ -195,4 +199,38 @@ func must[T any](v T, err error) T {
 		panic(err)
 	}
 	return v
+}
+
+// TestFilesArePolledWithoutInotify: where no watcher can be had, a change is found by polling, and the log names what is polled.
+func TestFilesArePolledWithoutInotify(t *testing.T) {
+	var logged strings.Builder
+	reloads := make(chan struct{})
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		edge.Watch(ctx, edge.WatchConfig{What: "policy", Poll: time.Millisecond, Logger: slog.New(slog.NewTextHandler(&logged, nil)),
+			NewWatcher: func() (*fsnotify.Watcher, error) { return nil, syscall.EMFILE }}, reloader(reloads))
+		close(done)
+	}()
+	for range 3 { // one is the look at the start
+		<-reloads
+	}
+	stop()
+	<-done
+	if got := logged.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, `msg="files are only polled" files=policy every=1ms`) || strings.Contains(got, "certificate") {
+		t.Error(got)
+	}
+}
+
+// reloader is told of its reloads.
+type reloader chan struct{}
+
+func (r reloader) Files() []string { return nil }
+
+func (r reloader) Reload() error {
+	select {
+	case r <- struct{}{}:
+	case <-time.After(10 * time.Second):
+	}
+	return nil
 }

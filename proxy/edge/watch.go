@@ -18,8 +18,12 @@ type Reloader interface {
 
 // WatchConfig says how files are watched.
 type WatchConfig struct {
+	What   string        // the files are, for the log: "certificates" by default
 	Poll   time.Duration // a minute
 	Logger *slog.Logger
+
+	// NewWatcher is fsnotify's. It fails where the user has no inotify instance left: then files are polled.
+	NewWatcher func() (*fsnotify.Watcher, error)
 }
 
 // settle is how long the folder must be quiet: a certificate and its key are two
@@ -35,10 +39,14 @@ const settle = 200 * time.Millisecond
 func Watch(ctx context.Context, c WatchConfig, items ...Reloader) {
 	orDefault(&c.Poll, time.Minute)
 	orDefault(&c.Logger, slog.New(slog.DiscardHandler))
+	orDefault(&c.What, "certificates")
+	if c.NewWatcher == nil {
+		c.NewWatcher = fsnotify.NewWatcher
+	}
 	var events chan fsnotify.Event
 	var errs chan error
-	if w, err := fsnotify.NewWatcher(); err != nil {
-		c.Logger.Warn("certificate files are only polled", "error", err)
+	if w, err := c.NewWatcher(); err != nil {
+		c.Logger.Warn("files are only polled", "files", c.What, "every", c.Poll.String(), "error", err)
 	} else {
 		defer w.Close()
 		events, errs = w.Events, w.Errors
@@ -62,7 +70,7 @@ func Watch(ctx context.Context, c WatchConfig, items ...Reloader) {
 			quiet.Reset(settle)
 			continue
 		case err := <-errs:
-			c.Logger.Warn("watching certificate files", "error", err)
+			c.Logger.Warn("watching files", "files", c.What, "error", err)
 		case <-quiet.C:
 		case <-poll.C:
 		}
