@@ -246,27 +246,33 @@ func (g *Gate) stepUp(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		return
 	}
 	if portal.KindOf(r) == portal.Page && !unsafe(r) { // what is posted would come back as an empty GET
-		g.Portal.Send(w, r, &visit{g, r, v}, page, wayBack(v), v.Decision.Causes)
+		g.sendOff(w, r, v, page, v.Decision.Causes, f)
 		return
 	}
 	f.Link = portal.Link{URL: g.Portal.PageURL(&visit{g, r, v}, page, "/"), Text: f.Title}
 	g.refuse(w, r, v, f)
 }
 
-// wayBack is where a browser was going. The address must survive being a parameter of another one.
+// sendOff sends a browser to a page of the sign-in host, and back to where it was going.
+func (g *Gate) sendOff(w http.ResponseWriter, r *http.Request, v *Verdict, page string, causes []policy.Cause, f portal.Refusal) {
+	back := wayBack(v)
+	if len(back) <= portal.LongestWay {
+		g.Portal.Send(w, r, &visit{g, r, v}, page, back, causes)
+		return
+	}
+	without := v.Target.RawPath
+	if len(without) > portal.LongestWay {
+		without = "/"
+	}
+	g.Pages.KeepWay(w, f, page, without, causes)
+}
+
+// wayBack is where a browser was going.
 func wayBack(v *Verdict) string {
-	const longest = 2000
-	back := v.Target.RawPath
-	if v.Target.RawQuery != "" {
-		back += "?" + v.Target.RawQuery
+	if v.Target.RawQuery == "" {
+		return v.Target.RawPath
 	}
-	if len(back) > longest {
-		back = v.Target.RawPath
-	}
-	if len(back) > longest {
-		back = "/"
-	}
-	return back
+	return v.Target.RawPath + "?" + v.Target.RawQuery
 }
 
 func (g *Gate) block(w http.ResponseWriter, r *http.Request, v *Verdict) {

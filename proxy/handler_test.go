@@ -95,17 +95,6 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// A very long address does not become a redirect that nobody can follow.
-func TestLongAddressesSurviveSignIn(t *testing.T) {
-	g := newRig(t)
-	for _, path := range []string{"/x?" + strings.Repeat("q", 5000), "/" + strings.Repeat("p", 5000)} {
-		a := g.browser(home).get(treasury + path)
-		if a.StatusCode != 302 || len(a.location()) > 2500 {
-			t.Errorf("%d, %d bytes", a.StatusCode, len(a.location()))
-		}
-	}
-}
-
 // Without the session store, and without the audit log, nothing gets through.
 func TestAttackStoreDown(t *testing.T) {
 	g := newRig(t)

@@ -34,7 +34,7 @@ func (g *Gate) handAgain(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	portal.SecurityHeaders(w.Header())
 	g.Logger.Info("a session is in another browser than it was handed to; it is handed over again",
 		"session", v.Session.ID, "host", v.Target.Host, "handed_to", v.Session.Verification.Browser.HandedTo)
-	g.Portal.Send(w, r, &visit{g, r, v}, "sign-in", wayBack(v), nil)
+	g.sendOff(w, r, v, "sign-in", nil, portal.Refusal{Status: http.StatusUnauthorized, Code: "not_signed_in"})
 }
 
 // listens reports whether the request is for the script of a service worker that would see

@@ -1,6 +1,9 @@
 package e2e
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // TestFragmentSurvivesTheWayIn: a link into a page of a tool ("#/wallet/77") leads there by way of
 // the hand-off, of the passkey and of the provider, and the provider is not told of it.
@@ -48,4 +51,54 @@ func fragmentSurvivesTheWayIn(t *testing.T, open func(t *testing.T, from string)
 	b.signIn(alice.Sub)
 	b.act("verify")
 	arrives("/app?a=1")
+}
+
+// TestLongAddressSurvivesTheWayIn: the longest address that is accepted arrives whole, by way of the hand-off, of
+// the passkey and of the provider.
+func TestLongAddressSurvivesTheWayIn(t *testing.T) {
+	t.Parallel()
+	for _, e := range []entry{overTLS, overHTTP} {
+		t.Run(e.name, func(t *testing.T) {
+			t.Parallel()
+			s := newStackAt(t, e)
+			s.page("/app", "<h1>A tool of one page</h1>")
+			b := newBrowser(t, home)
+			b.enrol(s.ticket(alice.Email), alice.Sub)
+			long := "/app?q=%7B%22a%22%3A1%7D&r=" // with the characters that grow when they are escaped
+			long += strings.Repeat("%22&=", (8192-len(long))/5)
+			long += strings.Repeat("x", 8192-len(long))
+			arrives := func(at string) {
+				t.Helper()
+				b.until("location.href === " + quote(s.treasury+at) + " && document.body.innerText.includes('A tool of one page')")
+				if n := eval[int](b, "sessionStorage.length"); n != 0 {
+					t.Errorf("%d things are left in the tab's storage", n)
+				}
+			}
+			b.open(s.treasury + long + "#/wallet/1") // signed in at the sign-in host alone
+			arrives(long + "#/wallet/1")
+
+			s.run("session", "revoke", "--user", alice.Email)
+			b.open("about:blank")
+			b.open(s.treasury + long + "#/wallet/2%20x")
+			b.signIn(alice.Sub)
+			b.act("verify")
+			arrives(long + "#/wallet/2%20x")
+
+			b.from(vpnExit)
+			b.open("about:blank")
+			b.open(s.treasury + long + "#/wallet/3")
+			b.act("verify")
+			arrives(long + "#/wallet/3")
+
+			// A short one with a fragment, where the session is posted with a form.
+			b.forget(s, s.treasury, "sallyport")
+			b.open("about:blank")
+			b.open(s.treasury + "/app?a=1#/wallet/4")
+			b.until("location.href === " + quote(s.treasury+"/app?a=1#/wallet/4"))
+
+			if at := eval[int](b, "fetch('/app?' + 'x'.repeat(8192)).then((r) => r.status)"); at != 414 {
+				t.Errorf("a longer one: %d", at)
+			}
+		})
+	}
 }

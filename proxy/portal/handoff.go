@@ -282,7 +282,7 @@ func (p *Portal) arrived(w http.ResponseWriter, r *http.Request, to string) {
 		writeJSON(w, http.StatusOK, handoffCode{Next: to})
 		return
 	}
-	p.Pages.render(w, http.StatusOK, "message", view{Title: "You are signed in", Refresh: to, OnTheWay: true, Link: Link{URL: to, Text: "Go on"}})
+	p.Pages.render(w, http.StatusOK, "message", view{Title: "You are signed in", Refresh: to, Module: "arrived.js", OnTheWay: true, Link: Link{URL: to, Text: "Go on"}})
 }
 
 // handoffFailed answers a code that gave no session. What happens to honest people (a

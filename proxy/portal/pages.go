@@ -56,6 +56,8 @@ type view struct {
 	Deny        string     // where "that was not me" goes
 	Refresh     string     // an address to go on to by itself
 
+	Keep bool // the page keeps its address until the person is back
+
 	// OnTheWay: the page stands between a tool's page and another page of a tool, see [passThrough].
 	OnTheWay bool
 
@@ -102,7 +104,7 @@ type asset struct {
 // page; empty leaves the line out.
 func NewPages(contact string, logger *slog.Logger) (*Pages, error) {
 	p := &Pages{contact: contact, logger: logger, templates: map[string]*template.Template{}, assets: map[string]asset{}}
-	for _, name := range []string{"message", "ceremony", "handoff", "resend", "sign-out", "account"} {
+	for _, name := range []string{"message", "ceremony", "handoff", "resend", "way", "sign-out", "account"} {
 		t, err := template.ParseFS(files, "pages/layout.html", "pages/"+name+".html")
 		if err != nil {
 			return nil, err

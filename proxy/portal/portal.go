@@ -199,6 +199,8 @@ func (p *Portal) route(method, page string, signInHost bool) handler {
 		return p.handoffLink
 	case !signInHost && get && page == "send-again":
 		return p.sendAgainPage
+	case !signInHost && get && page == "way":
+		return p.wayPage
 	case !signInHost && get && (page == "sign-in" || page == "step-up" || page == "enroll" || page == "account"):
 		return p.overToSignInHost(page)
 	case !signInHost:

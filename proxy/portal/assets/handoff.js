@@ -67,6 +67,7 @@ async function run(confirmed) {
     let answer = await askForCode(confirmed);
     if (answer.how === "form") {
       deliver.elements.namedItem("code").value = answer.code;
+      deliver.action = onward(form.dataset.to);
       deliver.submit();
       deliver.elements.namedItem("code").value = "";
       return;
