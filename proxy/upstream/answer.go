@@ -13,13 +13,18 @@ func (c *call) cleanHeader(res *http.Response) {
 	h, route := res.Header, c.fr.Route
 	scope := ""
 	if lines := h[workerScope]; c.fr.RootWorker && len(lines) == 1 {
-		scope = scopeWithin(route.Prefix, lines[0])
+		scope = lines[0]
+		if route.strip && strings.HasPrefix(scope, "/") {
+			scope = route.rawPrefix + scope
+		}
+		scope = scopeWithin(route.Prefix, scope)
 	}
 	withhold(h)
 	if scope != "" {
 		h[workerScope] = []string{scope}
 	}
 	c.f.own.stripResponse(h, route.cookieDomain)
+	c.fr.restorePrefix(h)
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		return
 	}

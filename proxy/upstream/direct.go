@@ -261,7 +261,7 @@ func (c *call) write(conn *directConn) error {
 	if host == "" {
 		host = target.Host
 	}
-	uri := target.RawPath
+	_, uri := c.fr.sent()
 	if uri == "" || uri[0] != '/' || !visible(uri) || !visible(target.RawQuery) || !httpguts.ValidHostHeader(host) || !visible(host) || !visible(r.Method) {
 		return errors.New("the request cannot be written")
 	}

@@ -24,6 +24,7 @@
 //   - X-Forwarded-For with the client's address alone, X-Forwarded-Proto and
 //     X-Forwarded-Host. Host is the one the client asked for, unless the route
 //     sets another.
+//   - of a route with StripPrefix, the path without the route's, and X-Forwarded-Prefix (prefix.go).
 //   - no header of another spelling or product that says such things (see
 //     headers.go), however it arrived, and no method override: the method that
 //     was judged is the one in the request line.

@@ -125,6 +125,8 @@ func (f *Forwarder) Forward(w http.ResponseWriter, r *http.Request, fr *ForwardR
 	case Reserved(fr.Target.Path): // The gate serves these; an upstream must not be able to imitate it.
 		f.refuse(w, r, fr, http.StatusNotFound, errReserved)
 		return
+	case fr.toFolder(w, r):
+		return
 	case headerSize(r) > f.maxHeader:
 		f.refuse(w, r, fr, http.StatusRequestHeaderFieldsTooLarge, ErrHeaderTooLarge)
 		return
@@ -301,7 +303,7 @@ func (c *call) at() string {
 // set here therefore stays.
 func (c *call) rewrite(pr *httputil.ProxyRequest) {
 	out, fr, route := pr.Out, c.fr, c.fr.Route
-	out.URL.Path, out.URL.RawPath = fr.Target.decoded(), fr.Target.RawPath
+	out.URL.Path, out.URL.RawPath = fr.sent()
 	out.URL.RawQuery, out.URL.ForceQuery = fr.Target.RawQuery, false
 	out.URL.Opaque, out.URL.User, out.URL.Fragment, out.URL.RawFragment = "", nil, "", ""
 	if out.Host = route.host; out.Host == "" {

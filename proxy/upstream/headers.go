@@ -24,6 +24,7 @@ const (
 	headerForwardedFor   = "X-Forwarded-For"
 	headerForwardedHost  = "X-Forwarded-Host"
 	headerForwardedProto = "X-Forwarded-Proto"
+	headerForwardedPath  = "X-Forwarded-Prefix"
 )
 
 // strippedPrefixes and strippedNames are headers that a backend may take for
@@ -166,7 +167,7 @@ func (s stripper) forged(name string) bool {
 // client cannot have them removed by naming them in Connection, and after
 // stripping, so that they stand alone.
 func setOurs(h http.Header, fr *ForwardRequest) {
-	values := new([7]string) // one allocation for all, and one slice of it for each
+	values := new([8]string) // one allocation for all, and one slice of it for each
 	n := 0
 	ours(fr, func(name, value string) {
 		values[n] = value
@@ -191,6 +192,9 @@ func ours(fr *ForwardRequest, set func(name, value string)) {
 	}
 	some(headerForwardedHost, fr.Target.Host)
 	some(headerForwardedProto, fr.Target.Scheme)
+	if fr.Route.strip {
+		some(headerForwardedPath, fr.Route.rawPrefix)
+	}
 }
 
 // encodeGroups joins the names with ",". A comma inside a name is escaped: the

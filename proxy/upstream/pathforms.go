@@ -88,6 +88,9 @@ func (t *Table) Admit(target Target) error {
 	case target.forms&^route.forms != 0:
 		return refuseForms(target.forms &^ route.forms)
 	}
+	if route.emptyBelow(&target) {
+		return refusePath("an empty segment at the beginning of the path that the tool sees")
+	}
 	joined := target
 	joined.Path = target.joined
 	if Reserved(target.Path) || Reserved(joined.Path) {

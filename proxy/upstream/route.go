@@ -18,8 +18,9 @@ type RouteConfig struct {
 	// Name identifies the route in policy, logs and errors.
 	Name string
 	// From is "http(s)://host[:port][/prefix]": what clients ask for. The prefix
-	// matches on segment boundaries and is not cut off when forwarding.
-	From string
+	// matches on segment boundaries and is not cut off when forwarding, unless StripPrefix says so.
+	From        string
+	StripPrefix bool // the tool sees paths without the prefix of From
 	// To are the upstreams: "http(s)://host[:port]", "h2c://host:port",
 	// "unix:/socket" or "unix+h2c:/socket". They have no path: the path that was
 	// matched is the path that is forwarded.
@@ -96,13 +97,15 @@ type Route struct {
 	// To are the upstreams, in the order of the configuration.
 	To []*url.URL
 
-	folded   string // Prefix, folded
-	exact    bool
-	forms    PathForms
-	host     string
-	timeouts Timeouts
-	maxBody  int64
-	upgrades []string
+	folded    string // Prefix, folded
+	exact     bool
+	strip     bool
+	rawPrefix string // Prefix, as it is written in a request
+	forms     PathForms
+	host      string
+	timeouts  Timeouts
+	maxBody   int64
+	upgrades  []string
 
 	endpoints []endpoint // To
 	tls       *tlsSource // nil: defaults
@@ -136,7 +139,7 @@ func newRoute(c RouteConfig) (*Route, error) {
 	if c.Name == "" {
 		return nil, fmt.Errorf("route from %q: a route needs a name", c.From)
 	}
-	r := &Route{Name: c.Name, exact: c.Exact, forms: c.Forms, timeouts: c.Timeouts.withDefaults(), maxBody: c.MaxBody, upgrades: c.Upgrades}
+	r := &Route{Name: c.Name, exact: c.Exact, strip: c.StripPrefix, forms: c.Forms, timeouts: c.Timeouts.withDefaults(), maxBody: c.MaxBody, upgrades: c.Upgrades}
 	if r.maxBody == 0 {
 		r.maxBody = DefaultMaxBody
 	}
@@ -197,6 +200,10 @@ func (r *Route) setFrom(from string) error {
 		}
 	}
 	r.folded = policy.FoldPath(r.Prefix)
+	r.rawPrefix = strings.TrimSuffix((&url.URL{Path: r.Prefix}).EscapedPath(), "/")
+	if r.strip && r.rawPrefix == "" {
+		return fmt.Errorf("from %q: there is no prefix to cut off", from)
+	}
 	return nil
 }
 

@@ -160,6 +160,7 @@ type Route struct {
 	MaxBody                                      int64
 	PreserveHost                                 bool
 	ExactPaths                                   bool               // the tools tell /Admin from /admin
+	StripPrefix                                  bool               // the tools see paths without that of From
 	PathForms                                    upstream.PathForms // what paths may have that is refused elsewhere
 
 	TotalTimeout   time.Duration

@@ -94,7 +94,7 @@ func (b *builder) publicFace() {
 // dataPlane reads how requests of a route are carried.
 func (b *builder) dataPlane(key string, f fileRoute, r *Route) {
 	r.TotalTimeout, r.MaxConnections, r.CutStale, r.RootWorkers = f.TotalTimeout, int(f.MaxConnections), f.CutStale, f.RootWorkers
-	r.ExactPaths = f.ExactPaths
+	r.ExactPaths, r.StripPrefix = f.ExactPaths, f.StripPrefix
 	r.WaitTimeout, r.MaxAnswer, r.Upgrades = f.WaitTimeout, f.MaxAnswer, f.Upgrades
 	switch f.RPC {
 	case "":

@@ -133,6 +133,7 @@ type fileRoute struct {
 	MaxBody         int64         `yaml:"body_bytes"`
 	PreserveHost    bool          `yaml:"preserve_host"`
 	ExactPaths      bool          `yaml:"exact_paths"`
+	StripPrefix     bool          `yaml:"strip_prefix"`
 	Paths           struct {
 		Allow []string `yaml:"allow"` // names of upstream.PathForms
 	} `yaml:"paths"`

@@ -56,6 +56,10 @@ func (c *Config) Risks() policy.Diagnostics {
 			}
 		}
 		c.crossOriginRisks(i, r, warn)
+		if other := c.sharesTool(i); r.StripPrefix && other != "" {
+			warn(fmt.Sprintf("routes[%d].strip_prefix", i), fmt.Sprintf("%s leads to the tool of route %s: who may use %s reaches the tool's paths that %s is for", r.Name, other, r.Name, other),
+				"one route for each tool, or the same allow on both")
+		}
 	}
 	if found, ok := m.err().(policy.Diagnostics); ok {
 		return found
@@ -97,6 +101,18 @@ func (c *Config) crossOriginRisks(i int, r Route, warn func(path, message, expec
 			warn(key+".cookie_domain", fmt.Sprintf("cookies that %s sets for %s reach %s, and can evict theirs", r.Name, domain, strings.Join(reached, ", ")), "leave it out, or a domain that no other tool is in")
 		}
 	}
+}
+
+// sharesTool is the name of another route that leads to a tool of route i; "": none does.
+func (c *Config) sharesTool(i int) string {
+	for j, other := range c.Routes {
+		if j != i && slices.ContainsFunc(other.To, func(u *url.URL) bool {
+			return slices.ContainsFunc(c.Routes[i].To, func(v *url.URL) bool { return *u == *v })
+		}) {
+			return other.Name
+		}
+	}
+	return ""
 }
 
 // protects reports whether an origin is one that is served here.

@@ -51,6 +51,11 @@ routes: [{name: app, from: https://app.corp.test, to: http://127.0.0.1:3000, all
 		"cookies for all":                           {"allow:", "cookie_domain: .Corp.test, allow:", "routes[0].cookie_domain: cookies that app sets for corp.test reach access.corp.test, and can evict theirs"},
 		"cookies for the host and what is below it": {"allow:", "cookie_domain: app.corp.test, allow:", ""},
 
+		"a prefix that is cut off": {"from: https://app.corp.test", "strip_prefix: true, from: https://app.corp.test/app", ""},
+		"a prefix cut off before the tool of another route": {"[{name: app, from: https://app.corp.test,",
+			"[{name: ops, from: https://ops.corp.test, to: http://127.0.0.1:3000, allow: {everyone: true}}, {name: app, strip_prefix: true, from: https://app.corp.test/app,",
+			"routes[1].strip_prefix: app leads to the tool of route ops"},
+
 		"another address of loopback's": {"http://127.0.0.1:3000", "'http://[::1]:3000'", ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -40,6 +40,9 @@ func (b *builder) routes() {
 		r := Route{Name: f.Name, ConnectTimeout: f.ConnectTimeout, ResponseTimeout: f.ResponseTimeout, IdleTimeout: f.IdleTimeout, MaxBody: f.MaxBody}
 		b.dataPlane(key, f, &r)
 		r.From = b.from(key+".from", f.Name, f.From)
+		if f.StripPrefix && (r.From.Path == "/" || r.From.Path == "") && len(b.found) == 0 {
+			b.at(key+".strip_prefix", fmt.Sprintf("%s has no path to cut off", f.From), "from with a path, such as https://tools.example.com/grafana; or leave it out")
+		}
 		b.crossOrigin(key, f, &r)
 		r.To = b.to(key+".to", f.To)
 		r.PreserveHost = b.preserveHost(key+".preserve_host", f.PreserveHost, r.To)
@@ -116,7 +119,7 @@ func routeTable(routes []Route, maxBody int64) (*upstream.Table, error) {
 			to[j] = u.String()
 		}
 		configs[i] = upstream.RouteConfig{
-			Name: r.Name, From: r.From.String(), To: to, Exact: r.ExactPaths, Forms: r.PathForms, MaxBody: r.MaxBody,
+			Name: r.Name, From: r.From.String(), To: to, Exact: r.ExactPaths, StripPrefix: r.StripPrefix, Forms: r.PathForms, MaxBody: r.MaxBody,
 			Timeouts:       upstream.Timeouts{Connect: r.ConnectTimeout, ResponseHeader: r.ResponseTimeout, Idle: r.IdleTimeout, Total: r.TotalTimeout, Wait: r.WaitTimeout},
 			AllowedOrigins: r.AllowedOrigins, Embeddable: r.Embeddable, CookieDomain: r.CookieDomain,
 			MaxConns: r.MaxConnections, MaxResponseHeader: r.MaxAnswer, Upgrades: r.Upgrades, TLS: r.UpstreamTLS, Health: r.Health,

@@ -20,6 +20,7 @@ var wrong = []struct {
 	{"route: root_service_worker: ", "routes[0].root_service_worker", map[string]string{"yes": "", "1": "", "/sw.js": "", "[true]": "", "on": ""}},
 	{"route: embeddable: ", "routes[0].embeddable", map[string]string{"yes": "", "1": "", "SAMEORIGIN": "", "http://a.corp.test": "", "[true]": ""}},
 	{"route: exact_paths: ", "routes[0].exact_paths", map[string]string{"yes": "", "1": "", "/Admin": "", "[/a]": "", "0": ""}},
+	{"route: strip_prefix: ", "routes[0].strip_prefix", map[string]string{"yes": "", "1": "", "/app": "", "[/app]": "", "true": ""}}, // from has no path
 	{"route: paths: {allow: ", "routes[0].paths.allow[0]", map[string]string{
 		"[encoded-slash]": "encoded_slash", "[semi_colon]": "semicolon", "['%2F']": "", "[all]": "", "[true]": "", "[/a]": "", "['']": "", "['//']": "", "[dot_segments]": "",
 	}},
