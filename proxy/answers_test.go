@@ -1,8 +1,13 @@
 package proxy_test
 
 import (
+	"net/http"
+	"slices"
 	"strings"
 	"testing"
+
+	"sallyport/proxy"
+	"sallyport/proxy/upstream"
 )
 
 // What a browser fetches before the person goes there begins nothing: no cookie, no way to the sign-in host. On
@@ -63,4 +68,99 @@ func TestWindowOfATool(t *testing.T) {
 		}
 	}
 	opener("blocked", cut, b.clone(hosting).get(treasury+"/"))
+}
+
+// in is a browser's request whose answer it uses for something, from a page of the same site.
+func (b *browser) in(method, to, site, mode, dest string) *http.Request {
+	b.Helper()
+	body := ""
+	if method == "POST" {
+		body = "amount=12&note=a-secret"
+	}
+	r := b.request(method, to, body)
+	r.Header.Set("Accept", "text/html,*/*;q=0.8")
+	r.Header.Set("Sec-Fetch-Site", site)
+	r.Header.Set("Sec-Fetch-Mode", mode)
+	r.Header.Set("Sec-Fetch-Dest", dest)
+	if method == "POST" {
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Origin", to[:strings.Index(to[8:], "/")+8])
+	}
+	return r
+}
+
+// A frame gets a page that has nothing in it but a link that opens a tab, for the pages of our own tools of this site.
+func TestQuestionInAFrame(t *testing.T) {
+	g := newRig(t)
+	b := g.enrolled("alice", home)
+	routes, err := upstream.NewTable([]upstream.RouteConfig{
+		{Name: "treasury", From: treasury, To: []string{"http://10.0.0.1:3000"}},
+		{Name: "payments", From: treasury + "/pay", To: []string{"http://10.0.0.1:3001"}},
+		{Name: "wiki", From: wiki, To: []string{"http://10.0.0.2:3000"}, Embeddable: true},
+		{Name: "elsewhere", From: "https://tool.example.org", To: []string{"http://10.0.0.3:3000"}},
+	})
+	g.must(err)
+	g.gate.Update(func(s proxy.Snapshot) proxy.Snapshot { s.Routes = routes; return s })
+	ours := []string{"'self'", treasury}
+	for name, c := range map[string]struct {
+		request   *http.Request
+		who       *browser
+		status    int
+		ancestors []string
+		text      string
+	}{
+		"sign-in":              {g.browser(home).in("GET", wiki+"/page?a=1", "same-site", "navigate", "iframe"), g.browser(home), 401, ours, "Sign in in a new tab"},
+		"step-up":              {b.clone(vpn).in("GET", wiki+"/page?a=1", "same-site", "navigate", "iframe"), b.clone(vpn), 401, ours, "Verify in a new tab"},
+		"an object":            {b.clone(vpn).in("GET", wiki+"/page?a=1", "same-site", "navigate", "object"), b.clone(vpn), 401, ours, "Verify in a new tab"},
+		"not embeddable":       {b.clone(vpn).in("GET", treasury+"/page?a=1", "same-origin", "navigate", "iframe"), b.clone(vpn), 401, ours[:1], "Verify in a new tab"},
+		"blocked":              {b.clone(hosting).in("GET", wiki+"/page", "same-site", "navigate", "iframe"), b.clone(hosting), 403, ours, "Reference"},
+		"a form of the tool's": {b.clone(vpn).in("POST", wiki+"/pay", "same-origin", "navigate", "iframe"), b.clone(vpn), 401, ours, "Your form was not sent"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := c.who.do(c.request)
+			h := a.Header
+			csp := strings.Split(h.Get("Content-Security-Policy"), "; ")
+			if i := slices.IndexFunc(csp, func(d string) bool { return strings.HasPrefix(d, "frame-ancestors ") }); i < 0 || csp[i] != "frame-ancestors "+strings.Join(c.ancestors, " ") {
+				t.Errorf("framed by %q, want %q", csp, c.ancestors)
+			}
+			if a.StatusCode != c.status || a.location() != "" || len(a.Cookies()) != 0 || h.Get("X-Frame-Options") != "" || h.Get("Cache-Control") != "no-store" || !strings.Contains(a.body, c.text) {
+				t.Errorf("%d %v\n%s", a.StatusCode, h, a.body)
+			}
+			for _, not := range []string{"<form", "<button", "<input", "alice", "a-secret"} {
+				if strings.Contains(a.body, not) {
+					t.Errorf("has %q:\n%s", not, a.body)
+				}
+			}
+			if again := strings.Contains(a.body, `href="/page?a=1"`); again != strings.Contains(c.request.URL.RawQuery, "a=1") {
+				t.Errorf("shown again: %t\n%s", again, a.body)
+			}
+		})
+	}
+	if n := len(g.tool.requests()); n != 0 {
+		t.Errorf("the tool got %d requests", n)
+	}
+	// What is not looked at as a page gets JSON.
+	for _, dest := range []string{"empty", "image", "script", "worker", "serviceworker", "sharedworker", "style", "font", "audio", "video", "manifest", "report", "xslt", "track"} {
+		moved := b.clone(vpn)
+		if a := moved.do(moved.in("GET", treasury+"/x", "same-origin", "no-cors", dest)); a.StatusCode != 401 || a.code() != "insufficient_user_authentication" || a.location() != "" {
+			t.Errorf("%s: %d %s", dest, a.StatusCode, a.body)
+		}
+	}
+}
+
+// The tab in which the person verified for a frame tells the tool's other tabs, and nothing else.
+func TestGoBack(t *testing.T) {
+	g := newRig(t)
+	b := g.enrolled("alice", home)
+	if a := b.get(treasury + "/.sallyport/go-back"); a.StatusCode != 200 || !strings.Contains(a.body, "back.js") || strings.Contains(a.body, "alice") {
+		t.Errorf("%d %s", a.StatusCode, a.body)
+	}
+	if a := b.get(login + "/.sallyport/go-back"); a.StatusCode != 404 {
+		t.Errorf("on the sign-in host: %d", a.StatusCode)
+	}
+	moved := b.clone(vpn)
+	a := moved.get(treasury + "/.sallyport/step-up?return_to=%2F.sallyport%2Fgo-back&why=network")
+	if !strings.HasPrefix(a.location(), login+"/.sallyport/step-up?") || !strings.Contains(a.location(), "go-back") {
+		t.Errorf("%d %s", a.StatusCode, a.location())
+	}
 }

@@ -228,6 +228,10 @@ func (g *Gate) preflight(w http.ResponseWriter, r *http.Request, v *Verdict) boo
 // refuse is how the gate answers in its own name on a route. Scripts of allowed origins can tell a 401 from a 503.
 func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, v *Verdict, f portal.Refusal) {
 	readable(w, r, v)
+	if v.Route != nil && portal.KindOf(r) == portal.Framed {
+		g.Pages.RefuseFramed(w, f, ancestors(v))
+		return
+	}
 	g.Pages.Refuse(w, r, f)
 }
 

@@ -245,6 +245,10 @@ func (g *Gate) stepUp(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	if g.inVain(w, r, v, f) {
 		return
 	}
+	if portal.KindOf(r) == portal.Framed {
+		g.askBeside(w, r, v, page, f)
+		return
+	}
 	if portal.KindOf(r) == portal.Page && !unsafe(r) { // what is posted would come back as an empty GET
 		g.sendOff(w, r, v, page, v.Decision.Causes, f)
 		return

@@ -22,7 +22,7 @@ const handedEvery = time.Minute
 // session from a browser of the same family is not noticed.
 func (g *Gate) planted(r *http.Request, v *Verdict) bool {
 	b := &v.Session.Verification.Browser
-	if b.HandedTo == "" || r.Method != http.MethodGet || portal.KindOf(r) != portal.Page {
+	if b.HandedTo == "" || r.Method != http.MethodGet || portal.KindOf(r) < portal.Framed {
 		return false
 	}
 	return g.families.of(r.UserAgent()) != b.HandedTo && v.Facts.Time.Now.Sub(time.Unix(b.HandedAt, 0)) >= handedEvery
@@ -34,6 +34,10 @@ func (g *Gate) handAgain(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	portal.SecurityHeaders(w.Header())
 	g.Logger.Info("a session is in another browser than it was handed to; it is handed over again",
 		"session", v.Session.ID, "host", v.Target.Host, "handed_to", v.Session.Verification.Browser.HandedTo)
+	if portal.KindOf(r) == portal.Framed {
+		g.askBeside(w, r, v, "sign-in", portal.Refusal{Status: http.StatusUnauthorized, Code: "not_signed_in", Title: "We need to check your sign-in"})
+		return
+	}
 	g.sendOff(w, r, v, "sign-in", nil, portal.Refusal{Status: http.StatusUnauthorized, Code: "not_signed_in"})
 }
 

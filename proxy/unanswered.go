@@ -73,6 +73,6 @@ func (g *Gate) inVain(w http.ResponseWriter, r *http.Request, v *Verdict, f port
 	f.Text = []string{"You have proved twice that it is you, and both were accepted. A rule of your company asks for something else as well:", portal.InVain(v.Decision.Causes)}
 	f.Steps = []string{"Try that, then open the tool again.", "If it goes on, tell your security team, and give them the reference below."}
 	f.Link = portal.Link{URL: wayBack(v), Text: "Open the tool again"}
-	g.Pages.Refuse(w, r, f)
+	g.refuse(w, r, v, f)
 	return true
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// window is a tab that a page of b has opened, once it is at an address that begins so. The passkeys of b work in it.
+// window is a tab that a page of b has opened, once it is at an address that begins so. The passkeys of b work in it, and from then on in windows only.
 func (b *browser) window(address string) *browser {
 	b.t.Helper()
 	var id target.ID
@@ -47,9 +47,9 @@ func (b *browser) window(address string) *browser {
 		HasResidentKey: true, HasUserVerification: true, IsUserVerified: true, AutomaticPresenceSimulation: true,
 	}}).AuthenticatorID
 	for _, c := range call(b, webauthn.GetCredentials, webauthn.GetCredentialsParams{AuthenticatorID: b.authenticator}).Credentials {
-		// Spelled out: the authenticator refuses to hear of features that it does not have.
+		// The counter is the clock, or the next copy would count from the same number. Spelled out: the authenticator refuses to hear of features that it does not have.
 		call(w, cdp.Command[map[string]any, cdp.Empty]{Method: webauthn.CommandAddCredential}, map[string]any{"authenticatorId": w.authenticator, "credential": map[string]any{
-			"credentialId": c.CredentialID, "isResidentCredential": c.IsResidentCredential, "rpId": c.RpID, "privateKey": c.PrivateKey, "userHandle": c.UserHandle, "signCount": c.SignCount,
+			"credentialId": c.CredentialID, "isResidentCredential": c.IsResidentCredential, "rpId": c.RpID, "privateKey": c.PrivateKey, "userHandle": c.UserHandle, "signCount": time.Now().Unix(),
 		}})
 	}
 	return w

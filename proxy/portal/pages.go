@@ -58,6 +58,10 @@ type view struct {
 
 	Keep bool // the page keeps its address until the person is back
 
+	// a page in a frame
+	Ancestors string // who may show it, as frame-ancestors has it; "": no page may
+	Again     string // the address that was asked for
+
 	// OnTheWay: the page stands between a tool's page and another page of a tool, see [passThrough].
 	OnTheWay bool
 
@@ -104,7 +108,7 @@ type asset struct {
 // page; empty leaves the line out.
 func NewPages(contact string, logger *slog.Logger) (*Pages, error) {
 	p := &Pages{contact: contact, logger: logger, templates: map[string]*template.Template{}, assets: map[string]asset{}}
-	for _, name := range []string{"message", "ceremony", "handoff", "resend", "way", "sign-out", "account"} {
+	for _, name := range []string{"message", "framed", "ceremony", "handoff", "resend", "way", "sign-out", "account"} {
 		t, err := template.ParseFS(files, "pages/layout.html", "pages/"+name+".html")
 		if err != nil {
 			return nil, err
@@ -176,6 +180,9 @@ func (p *Pages) render(w http.ResponseWriter, status int, name string, v view) {
 	if v.OnTheWay {
 		passThrough(h)
 	}
+	if v.Ancestors != "" {
+		framable(h, v.Ancestors)
+	}
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(body.Len()))
 	w.WriteHeader(status)
@@ -219,6 +226,7 @@ type Refusal struct {
 	MaxAge   time.Duration // with StepUp: how old the assertion may be
 	StepUp   bool          // answer with the RFC 9470 challenge
 	Tool     bool          // it was let through, and the tool failed
+	Again    string        // for a page in a frame: what to show once the person has proven themselves
 }
 
 // challenge says in a header what would help.

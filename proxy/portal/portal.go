@@ -201,6 +201,8 @@ func (p *Portal) route(method, page string, signInHost bool) handler {
 		return p.sendAgainPage
 	case !signInHost && get && page == "way":
 		return p.wayPage
+	case !signInHost && get && page == "go-back":
+		return p.goBackPage
 	case !signInHost && get && (page == "sign-in" || page == "step-up" || page == "enroll" || page == "account"):
 		return p.overToSignInHost(page)
 	case !signInHost:
