@@ -164,3 +164,25 @@ func TestGoBack(t *testing.T) {
 		t.Errorf("%d %s", a.StatusCode, a.location())
 	}
 }
+
+// The script for the pages of tools is the same for everybody, on every host of ours, and for the pages of that host alone.
+func TestSessionScript(t *testing.T) {
+	g := newRig(t)
+	stranger := g.browser(home)
+	for _, origin := range []string{treasury, wiki, login} {
+		a := stranger.do(stranger.in("GET", origin+"/.sallyport/session.js", "same-origin", "no-cors", "script"))
+		h := a.Header
+		if a.StatusCode != 200 || !strings.HasPrefix(h.Get("Content-Type"), "text/javascript") || h.Get("Cache-Control") != "public, max-age=3600" || h.Get("Cross-Origin-Resource-Policy") != "same-origin" ||
+			h.Get("X-Content-Type-Options") != "nosniff" || len(a.Cookies()) != 0 || !strings.Contains(a.body, "sallyport:signed-out") {
+			t.Errorf("%s: %d %v", origin, a.StatusCode, h)
+		}
+	}
+	for _, site := range []string{"same-site", "cross-site"} {
+		if a := stranger.do(stranger.in("GET", treasury+"/.sallyport/session.js", site, "no-cors", "script")); a.StatusCode != 403 {
+			t.Errorf("for a page of another origin, %s: %d", site, a.StatusCode)
+		}
+	}
+	if a := stranger.do(stranger.in("POST", treasury+"/.sallyport/session.js", "same-origin", "cors", "empty")); a.StatusCode == 200 {
+		t.Error("posted to")
+	}
+}

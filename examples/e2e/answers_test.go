@@ -27,6 +27,7 @@ func (b *browser) window(address string) *browser {
 		return id != ""
 	})
 	w := &browser{t: b.t, line: b.line, hostile: b.hostile, foreign: b.foreign}
+	w.engine = chromiumTab{&w.ctx}
 	ctx, cancelContext := chromedp.NewContext(b.root, chromedp.WithTargetID(id), chromedp.WithListener(w.observe))
 	if err := chromedp.Do(ctx); err != nil { // the first call must not have a deadline
 		b.t.Fatal(err)

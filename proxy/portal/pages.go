@@ -132,6 +132,9 @@ func NewPages(contact string, logger *slog.Logger) (*Pages, error) {
 	return p, nil
 }
 
+// sessionScript is for the pages of tools, which know it by this name.
+const sessionScript = "session.js"
+
 var contentTypes = map[string]string{
 	".css": "text/css; charset=utf-8",
 	".js":  "text/javascript; charset=utf-8",
@@ -142,6 +145,10 @@ var contentTypes = map[string]string{
 // name is a hash of the content, so that browsers may keep them for good.
 func (p *Pages) ServeAsset(w http.ResponseWriter, r *http.Request, path string) bool {
 	name, ok := strings.CutPrefix(path, p.base+"/")
+	keep := "public, max-age=31536000, immutable"
+	if path == Prefix+sessionScript {
+		name, ok, keep = sessionScript, true, "public, max-age=3600" // its address stays
+	}
 	if !ok || r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return false
 	}
@@ -152,7 +159,7 @@ func (p *Pages) ServeAsset(w http.ResponseWriter, r *http.Request, path string) 
 	h := w.Header()
 	SecurityHeaders(h)
 	h.Set("Content-Type", a.contentType)
-	h.Set("Cache-Control", "public, max-age=31536000, immutable")
+	h.Set("Cache-Control", keep)
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	_, _ = w.Write(a.body)
 	return true
