@@ -250,7 +250,7 @@ func BenchmarkRequest(b *testing.B) {
 			s.Routes = routes
 			c.Snapshot = &s
 			sessions := c.Sessions.(*session.Manager)
-			c.Forwarder = upstream.NewForwarder(upstream.Config{Cookies: []string{sessions.CookieName(), sessions.HandoffCookieName()}})
+			c.Forwarder = upstream.NewForwarder(upstream.Config{Cookies: []string{sessions.CookieName(), sessions.HandoffCookiePrefix() + "*"}})
 		}
 	})
 	pattern := browserRequest(g.benchBrowser())

@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -317,6 +318,11 @@ func TestHandoffBegunOnAnotherNetwork(t *testing.T) {
 	}
 }
 
+// loseNonces drops the cookies that bind hand-offs to the browser.
+func (b *browser) loseNonces(host string) {
+	maps.DeleteFunc(b.cookies[host], func(name string, _ string) bool { return strings.HasPrefix(name, b.sessions.HandoffCookiePrefix()) })
+}
+
 // A browser that keeps no cookies is sent round once, and is then told.
 func TestLostNonceStartsAgainOnce(t *testing.T) {
 	g := newRig(t)
@@ -324,7 +330,7 @@ func TestLostNonceStartsAgainOnce(t *testing.T) {
 	to := treasury + "/books?q=1"
 	for round := range 2 {
 		code, f := b.code(to)
-		delete(b.cookies["treasury.example.test"], g.sessions.HandoffCookieName())
+		b.loseNonces("treasury.example.test")
 		a := b.show(f.to, code)
 		if round == 1 {
 			if a.StatusCode != 400 || !strings.Contains(a.body, "did not keep a cookie") {
@@ -346,7 +352,7 @@ func TestLostNonceStartsAgainOnce(t *testing.T) {
 func TestLostHandoffGoesOnWithALiveSession(t *testing.T) {
 	const chrome = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"
 	const to = treasury + "/books?q=1"
-	lose := func(g *rig, b *browser) { delete(b.cookies["treasury.example.test"], g.sessions.HandoffCookieName()) }
+	lose := func(_ *rig, b *browser) { b.loseNonces("treasury.example.test") }
 	for name, c := range map[string]struct {
 		lose  func(g *rig, b *browser)
 		alive bool

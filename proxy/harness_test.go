@@ -353,7 +353,7 @@ func newRig(t testing.TB, changes ...func(*plan)) *rig {
 	c := proxy.Config{
 		Snapshot: g.snapshot(p), Sessions: g.sessions, Audit: g.ledger, Portal: g.portal, Pages: g.pages, SignIn: login, Now: now, Logger: logger,
 		Forwarder: upstream.NewForwarder(upstream.Config{
-			Cookies: []string{g.sessions.CookieName(), g.sessions.HandoffCookieName(), g.sessions.DeviceCookieName()}, OnError: proxy.UpstreamError(g.pages), Logger: logger,
+			Cookies: []string{g.sessions.CookieName(), g.sessions.HandoffCookiePrefix() + "*", g.sessions.DeviceCookieName()}, OnError: proxy.UpstreamError(g.pages), Logger: logger,
 			Transport: func(*upstream.Route) http.RoundTripper { return g.tool },
 		}),
 	}
@@ -361,7 +361,7 @@ func newRig(t testing.TB, changes ...func(*plan)) *rig {
 		g.streams = streams.New(streams.Config{Now: now})
 		c.Streams = g.streams
 		c.Forwarder = upstream.NewForwarder(upstream.Config{
-			Cookies: []string{g.sessions.CookieName(), g.sessions.HandoffCookieName(), g.sessions.DeviceCookieName()}, OnError: proxy.UpstreamError(g.pages), Logger: logger,
+			Cookies: []string{g.sessions.CookieName(), g.sessions.HandoffCookiePrefix() + "*", g.sessions.DeviceCookieName()}, OnError: proxy.UpstreamError(g.pages), Logger: logger,
 			OnResponse: func(_ *upstream.ForwardRequest, res *http.Response) error { return streams.Attach(res) },
 		})
 		t.Cleanup(c.Forwarder.Close)

@@ -54,7 +54,7 @@ func allowing(t *testing.T, forms upstream.PathForms, want map[string]string) {
 			case a.StatusCode == 200 && len(got) == 1 && got[0].URL.RequestURI() == forwarded:
 				// What was judged decides what is sent: canonicalising it again changes neither.
 				again, _ := upstream.Canonicalise(&http.Request{Method: "GET", Host: "treasury.example.test", RequestURI: forwarded, Header: http.Header{}}, "https")
-				if len(recs) == 1 && (recs[0].Facts.Request.Path != again.Path || again.RawPath != forwarded) {
+				if path, _, _ := strings.Cut(forwarded, "?"); len(recs) == 1 && (recs[0].Facts.Request.Path != again.Path || again.RawPath != path) {
 					t.Errorf("%q: judged %q, forwarded %q, which is %q", target, recs[0].Facts.Request.Path, forwarded, again.Path)
 				}
 			default:

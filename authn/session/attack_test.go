@@ -139,7 +139,7 @@ func TestAttackTamperedCookie(t *testing.T) {
 		"standard alphabet":   base64.RawStdEncoding.EncodeToString(raw) + "/",
 		"hex":                 strings.ToUpper(good),
 		"the token itself":    base64.RawURLEncoding.EncodeToString(inner[:]),
-		"another cookie's":    e.m.Seal(e.m.HandoffCookieName(), inner),
+		"another cookie's":    e.m.Seal(e.m.HandoffCookiePrefix(), inner),
 		"plain http's":        e.m.Seal("sallyport", inner),
 		"another session's key": base64.RawURLEncoding.EncodeToString(
 			append(raw[:len(raw)-16:len(raw)-16], make([]byte, 16)...)),

@@ -11,6 +11,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"net/textproto"
+	"slices"
+	"strings"
 	"time"
 
 	"sallyport/authn"
@@ -116,10 +119,13 @@ type Beginning struct {
 
 // BeginHandoff gives the browser a nonce for this host and returns the bind, which the
 // redirect to the sign-in host carries. A nonce that the browser has already is used
-// again, so that tabs opened together do not undo each other.
+// again. Tabs that are restored together ask before any of them has an answer, and each
+// gets a nonce: it is in a cookie of its own, so that none undoes another's.
 func (m *Manager) BeginHandoff(w http.ResponseWriter, r *http.Request, b Beginning) (bind string, err error) {
-	nonce, ok := m.nonce(r)
-	if !ok {
+	var nonce string
+	if had := m.nonces(r); len(had) > 0 {
+		nonce = had[0]
+	} else {
 		var raw [32]byte
 		rand.Read(raw[:])
 		nonce = encoding.EncodeToString(raw[:])
@@ -128,7 +134,7 @@ func (m *Manager) BeginHandoff(w http.ResponseWriter, r *http.Request, b Beginni
 	if err != nil {
 		return "", err
 	}
-	c := m.newCookie(m.handoffCookie, nonce, int(nonceLife/time.Second))
+	c := m.newCookie(m.handoffCookie+digestOf(nonce)[:nonceName], nonce, int(nonceLife/time.Second))
 	if b.CrossSite {
 		m.acrossSites(w, c)
 	}
@@ -153,10 +159,26 @@ func (m *Manager) acrossSites(w http.ResponseWriter, c *http.Cookie) {
 	send(w, &gone)
 }
 
-// nonce returns the browser's nonce, if it has exactly one.
-func (m *Manager) nonce(r *http.Request) (string, bool) {
-	v, times := lookup(r.Header, m.handoffCookie)
-	return v, times == 1 && isSecret(v)
+const (
+	nonceName = 8  // characters of a nonce's digest that its cookie is named by
+	maxNonces = 64 // of one browser that count
+)
+
+// nonces returns the browser's nonces. Each is under the name that belongs to it.
+func (m *Manager) nonces(r *http.Request) (list []string) {
+	for _, line := range r.Header["Cookie"] {
+		for part := range strings.SplitSeq(line, ";") {
+			name, ok := strings.CutPrefix(textproto.TrimString(part), m.handoffCookie)
+			if !ok || len(name) != nonceName+1+secretChars || len(list) == maxNonces {
+				continue
+			}
+			name, v, _ := strings.Cut(name, "=")
+			if isSecret(v) && name == digestOf(v)[:nonceName] && !slices.Contains(list, v) {
+				list = append(list, v)
+			}
+		}
+	}
+	return list
 }
 
 // isSecret reports whether s is 32 bytes in the one spelling that we give them.
@@ -273,8 +295,11 @@ func (m *Manager) proven(r *http.Request, p Presented) (codeClaim, error) {
 	if err := m.ring.openValue(r.Context(), codeName, p.Code, &c); err != nil {
 		return c, err
 	}
-	nonce, brought := m.nonce(r)
-	mine := brought && subtle.ConstantTimeCompare([]byte(c.Nonce), []byte(digestOf(nonce))) == 1
+	nonces := m.nonces(r)
+	brought := len(nonces) > 0
+	mine := slices.ContainsFunc(nonces, func(nonce string) bool {
+		return subtle.ConstantTimeCompare([]byte(c.Nonce), []byte(digestOf(nonce))) == 1
+	})
 	near := p.Near(c.Began, p.Addr) || p.Near(c.SignedIn, p.Addr)
 	why := &HandoffError{ReturnTo: c.ReturnTo, Began: c.Began, Again: c.Again, Owner: c.Owner, ID: c.id()}
 	switch left := time.UnixMicro(c.Expires).Sub(m.clock.now()); {

@@ -54,6 +54,16 @@ func (b *browser) beginOn(host string, change ...func(*session.Beginning)) (bind
 	return bind
 }
 
+// nonces are the names of the cookies that bind the browser's hand-offs to a host.
+func (b *browser) nonces(host string) (names []string) {
+	for name := range b.jar[host] {
+		if strings.HasPrefix(name, b.m.HandoffCookiePrefix()) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // code makes one on the sign-in host for a bind of whoever began.
 func (b *browser) code(bind, returnTo string) string {
 	b.Helper()
@@ -159,10 +169,11 @@ func TestStolenHandoffCode(t *testing.T) {
 		e.ok(b.redeem(appHost, code))
 		e.because(thief.redeem(appHost, code), "other_browser!")
 	})
-	t.Run("with two nonces", func(t *testing.T) {
+	t.Run("with a nonce under another's name", func(t *testing.T) {
 		code := b.begin()
 		r := b.request(appHost)
-		r.Header["Cookie"] = []string{e.m.HandoffCookieName() + "=" + strings.Repeat("A", 43) + "; " + r.Header.Get("Cookie")}
+		name := b.nonces(appHost)[0]
+		r.Header["Cookie"] = []string{name[:len(name)-1] + "=" + b.jar[appHost][name] + "; " + name + "=" + strings.Repeat("A", 43)}
 		_, _, err := e.m.Redeem(httptest.NewRecorder(), r, session.Presented{Host: appHost, Code: code, Addr: atHome, Near: same})
 		e.because(err, session.CodeNoNonce)
 	})
@@ -365,10 +376,63 @@ func TestBadNonceIsReplaced(t *testing.T) {
 	e := newEnv(t)
 	for _, planted := range []string{"x", strings.Repeat("A", 42) + "B", strings.Repeat("A", 44), strings.Repeat("!", 43)} {
 		b := e.browser()
-		b.jar[appHost] = map[string]string{e.m.HandoffCookieName(): planted}
+		b.jar[appHost] = map[string]string{e.m.HandoffCookiePrefix() + "AAAAAAAA": planted}
 		b.beginOn(appHost)
-		if b.jar[appHost][e.m.HandoffCookieName()] == planted {
+		if len(b.nonces(appHost)) != 2 {
 			t.Errorf("%q was kept", planted)
 		}
 	}
+}
+
+// Tabs that a browser restores ask before any of them has an answer, and the answers come in any order.
+func TestTabsBeginTogether(t *testing.T) {
+	e := newEnv(t)
+	b := e.browser()
+	b.signIn(signInHost, alice())
+	var binds []string
+	var answers []*httptest.ResponseRecorder
+	for range 10 {
+		w := httptest.NewRecorder()
+		bind, err := e.m.BeginHandoff(w, b.request(appHost), session.Beginning{Host: appHost, Addr: atHome})
+		e.ok(err)
+		binds, answers = append(binds, bind), append(answers, w)
+	}
+	for _, w := range answers {
+		b.keep(appHost, w)
+	}
+	for i, bind := range binds {
+		if err := b.redeem(appHost, b.code(bind, "/")); err != nil {
+			t.Fatalf("tab %d: %v", i, err)
+		}
+		if b.beginOn(appHost); len(b.nonces(appHost)) != 10 {
+			t.Fatal("a browser that has a nonce got another")
+		}
+	}
+	// Another browser's nonces are of no use, however many.
+	thief := e.browser()
+	for range 3 {
+		thief.jar[appHost] = map[string]string{}
+		thief.beginOn(appHost)
+	}
+	e.because(thief.redeem(appHost, b.begin()), "other_browser!")
+}
+
+// What a browser can make the proxy look at is bounded.
+func TestNoncesAreBounded(t *testing.T) {
+	e := newEnv(t)
+	b := e.browser()
+	b.signIn(signInHost, alice())
+	var cookies []string
+	for range 200 {
+		other := e.browser()
+		other.beginOn(appHost)
+		name := other.nonces(appHost)[0]
+		cookies = append(cookies, name+"="+other.jar[appHost][name])
+	}
+	code := b.begin()
+	name := b.nonces(appHost)[0]
+	r := b.request(appHost)
+	r.Header["Cookie"] = []string{strings.Join(append(cookies, name+"="+b.jar[appHost][name]), "; ")}
+	_, _, err := e.m.Redeem(httptest.NewRecorder(), r, session.Presented{Host: appHost, Code: code, Addr: atHome, Near: same})
+	e.because(err, "other_browser!")
 }

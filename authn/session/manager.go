@@ -121,7 +121,7 @@ func New(ctx context.Context, c Config) (*Manager, error) {
 		cache:  newCache(orDefault(c.CacheSize, DefaultCacheSize)),
 		maxAge: orDefault(c.MaxAge, DefaultMaxAge),
 		idle:   orDefault(c.IdleTimeout, DefaultIdleTimeout),
-		cookie: HostCookie(c.Secure, "sallyport"), handoffCookie: HostCookie(c.Secure, "sallyport-handoff"), deviceCookie: HostCookie(c.Secure, "sallyport-device"),
+		cookie: HostCookie(c.Secure, "sallyport"), handoffCookie: HostCookie(c.Secure, "sallyport-handoff-"), deviceCookie: HostCookie(c.Secure, "sallyport-device"),
 		// No Domain: the cookie stays with the host that set it. No Max-Age: it
 		// is forgotten with the browser, and the server decides anyway.
 		options: sessions.Options{Path: "/", Secure: c.Secure, HttpOnly: true, SameSite: http.SameSiteLaxMode},
@@ -150,9 +150,9 @@ func orDefault[T comparable](v, otherwise T) T {
 // CookieName is the name of the session cookie; it must never reach an upstream.
 func (m *Manager) CookieName() string { return m.cookie }
 
-// HandoffCookieName is the name of the cookie that binds a hand-off to the
-// browser that began it; it must never reach an upstream either.
-func (m *Manager) HandoffCookieName() string { return m.handoffCookie }
+// HandoffCookiePrefix is how the names of the cookies begin that bind a hand-off to the
+// browser that began it; they must never reach an upstream either.
+func (m *Manager) HandoffCookiePrefix() string { return m.handoffCookie }
 
 // RotateKeys makes new keys, for cookies and for the tokens of the OpenID
 // provider. The three newest open: a cookie sealed four rotations ago is

@@ -193,7 +193,7 @@ func TestNoSecretsInErrorsAndLogs(t *testing.T) {
 	_, err = e.m.DueForRefresh(t.Context(), e.clock.Now())
 	e.ok(err)
 	said.WriteString(e.log.String())
-	for _, secret := range []string{"secret", code, b.cookie(signInHost), b.jar[appHost][e.m.HandoffCookieName()]} {
+	for _, secret := range []string{"secret", code, b.cookie(signInHost), b.jar[appHost][b.nonces(appHost)[0]]} {
 		if strings.Contains(said.String(), secret) {
 			t.Errorf("%q in %s", secret, said.String())
 		}

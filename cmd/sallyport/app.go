@@ -299,7 +299,7 @@ func (a *app) front(s *proxy.Snapshot) error {
 		return err
 	}
 	a.upstream = upstream.NewForwarder(upstream.Config{
-		Cookies:        []string{a.sessions.CookieName(), a.sessions.HandoffCookieName(), a.sessions.DeviceCookieName(), pt.TicketCookieName(), pt.FlowCookiePrefix() + "*"},
+		Cookies:        []string{a.sessions.CookieName(), a.sessions.HandoffCookiePrefix() + "*", a.sessions.DeviceCookieName(), pt.TicketCookieName(), pt.FlowCookiePrefix() + "*"},
 		MaxHeaderBytes: c.Limits.Header, OnError: a.notForwarded(proxy.UpstreamError(pages)), Logger: a.logger,
 		OnResponse: func(_ *upstream.ForwardRequest, res *http.Response) error { return streams.Attach(res) },
 	})

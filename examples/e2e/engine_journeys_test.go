@@ -81,24 +81,33 @@ func TestBackButton(t *testing.T) {
 	})
 }
 
-// TestTabsTogether: two tabs begin a hand-off each at the same time, to a tool and to another, and both arrive; a third
-// finds the session that is there.
+// TestTabsTogether: tabs that are restored together begin a hand-off each before any of them has an answer, to one
+// tool and to another. All arrive where they were, nobody is warned of a thief, and a further tab finds the session that is there.
 func TestTabsTogether(t *testing.T) {
 	inEveryEngine(t, func(t *testing.T, open func(t *testing.T, from string) *browser) {
 		s := newStack(t, withTool("other", newTool(t)))
 		b := open(t, home)
 		b.enrol(s.ticket(alice.Email), alice.Sub)
-		second, third := b.tab(), b.tab()
-		second.open(s.base + "/.sallyport/account")
-		second.shows("Your account")
-		eval[bool](b, "(setTimeout(() => location.href = "+quote(s.treasury+"/one")+"), true)")
-		eval[bool](second, "(setTimeout(() => location.href = "+quote(s.origin("other")+"/two")+"), true)")
-		b.until("location.href === " + quote(s.treasury+"/one"))
-		b.shows("Treasury of alice@example.com")
-		second.until("location.href === " + quote(s.origin("other")+"/two"))
-		second.shows("Treasury of alice@example.com")
-		third.open(s.treasury + "/three")
-		third.shows("Treasury of alice@example.com")
+		tabs, to := []*browser{b}, []string{s.treasury + "/one", s.treasury + "/two", s.treasury + "/three", s.origin("other") + "/four"}
+		for range to[1:] {
+			tab := b.tab()
+			tab.open(s.base + "/.sallyport/account")
+			tab.shows("Your account")
+			tabs = append(tabs, tab)
+		}
+		for i, tab := range tabs {
+			eval[bool](tab, "(setTimeout(() => location.href = "+quote(to[i])+"), true)")
+		}
+		for i, tab := range tabs {
+			tab.until("location.href === " + quote(to[i]))
+			tab.shows("Treasury of alice@example.com")
+		}
+		last := b.tab()
+		last.open(s.treasury + "/five")
+		last.shows("Treasury of alice@example.com")
+		if refused := s.refused(); len(refused) > 0 {
+			t.Errorf("%d hand-offs were refused: %v", len(refused), refused)
+		}
 	})
 }
 
