@@ -89,7 +89,7 @@ func (b *browser) in(method, to, site, mode, dest string) *http.Request {
 	return r
 }
 
-// A frame gets a page that has nothing in it but a link that opens a tab, for the pages of our own tools of this site.
+// A frame gets a page that has nothing in it but a link that opens a tab, for the pages of this site.
 func TestQuestionInAFrame(t *testing.T) {
 	g := newRig(t)
 	b := g.enrolled("alice", home)
@@ -101,7 +101,7 @@ func TestQuestionInAFrame(t *testing.T) {
 	})
 	g.must(err)
 	g.gate.Update(func(s proxy.Snapshot) proxy.Snapshot { s.Routes = routes; return s })
-	ours := []string{"'self'", treasury}
+	ours := []string{"'self'", "https://example.test:*", "https://*.example.test:*"}
 	for name, c := range map[string]struct {
 		request   *http.Request
 		who       *browser
@@ -144,6 +144,26 @@ func TestQuestionInAFrame(t *testing.T) {
 		moved := b.clone(vpn)
 		if a := moved.do(moved.in("GET", treasury+"/x", "same-origin", "no-cors", dest)); a.StatusCode != 401 || a.code() != "insufficient_user_authentication" || a.location() != "" {
 			t.Errorf("%s: %d %s", dest, a.StatusCode, a.body)
+		}
+	}
+}
+
+// A stranger who asks for one tool as a frame would does not learn which others there are.
+func TestAttackStrangerLearnsTheTools(t *testing.T) {
+	g := newRig(t)
+	routes, err := upstream.NewTable([]upstream.RouteConfig{
+		{Name: "treasury", From: treasury, To: []string{"http://10.0.0.1:3000"}},
+		{Name: "wiki", From: wiki, To: []string{"http://10.0.0.2:3000"}, Embeddable: true},
+	})
+	g.must(err)
+	g.gate.Update(func(s proxy.Snapshot) proxy.Snapshot { s.Routes = routes; return s })
+	for _, dest := range []string{"iframe", "frame", "embed", "object", "document", "empty", "image", "serviceworker"} {
+		for _, method := range []string{"GET", "POST"} {
+			b := g.browser(home)
+			a := b.do(b.in(method, wiki+"/page", "same-site", "navigate", dest))
+			if text := a.body + jsonText(a.Header); strings.Contains(text, "treasury") {
+				t.Errorf("%s for %s: %s", method, dest, text)
+			}
 		}
 	}
 }

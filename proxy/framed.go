@@ -24,21 +24,14 @@ func (g *Gate) askBeside(w http.ResponseWriter, r *http.Request, v *Verdict, pag
 	g.refuse(w, r, v, f)
 }
 
-// ancestors are the origins whose pages may show an answer of ours in a frame of the route: its own, and, if it may be embedded,
-// those of the other tools of this site. Pages of other sites have no session to show it with.
+// ancestors are the pages that may show an answer of ours in a frame of the route, as a content security policy has them: those
+// of its own origin, and, if it may be embedded, those of its site. Pages of other sites have no session to show it with.
+//
+// Which hosts of the site are tools is not in it: strangers get this answer too, and would have the list of them all. The
+// page is made so that nothing comes of showing it.
 func ancestors(v *Verdict) string {
-	list := "'self'"
 	if !v.Route.Embeddable() {
-		return list
+		return "'self'"
 	}
-	const longest = 4 << 10 // or the proxy in front refuses the whole answer; hosts beyond that cannot show it
-	own := v.Route.Origin()
-	seen := map[string]bool{own: true}
-	for _, r := range v.snapshot.Routes.Routes() {
-		if o := r.Origin(); !seen[o] && len(list)+len(o) < longest && portal.SameSite(own, o) {
-			seen[o] = true
-			list += " " + o
-		}
-	}
-	return list
+	return "'self'" + portal.SiteSources(v.Route.Origin())
 }

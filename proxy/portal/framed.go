@@ -2,7 +2,6 @@ package portal
 
 import (
 	"net/http"
-	"net/url"
 	"strings"
 
 	"sallyport/policy"
@@ -12,10 +11,10 @@ import (
 // in frames, because a press of a button in a frame need not be what it looks like. So the frame gets a page that
 // has nothing to press but a link which opens a tab, where the person sees whose page they are on.
 
-// RefuseFramed answers a request for a frame. ancestors are the origins whose pages may show it, as
+// RefuseFramed answers a request for a frame. ancestors are the pages that may show it, as
 // frame-ancestors of a content security policy has them.
 //
-// What a page of another tool can do with it is show it, and hide what is on it: it holds nobody's name, no token, and
+// What another page of the site can do with it is show it, and hide what is on it: it holds nobody's name, no token, and
 // no address but its own and that of the tab.
 func (p *Pages) RefuseFramed(w http.ResponseWriter, f Refusal, ancestors string) {
 	challenge(w, f)
@@ -45,11 +44,4 @@ func (p *Portal) goBackPage(w http.ResponseWriter, _ *http.Request, _ Visit) err
 	p.Pages.render(w, http.StatusOK, "message", view{Title: "Now go back", Module: "back.js",
 		Text: []string{"Go back to the tab that you came from: it goes on there. You can close this tab."}})
 	return nil
-}
-
-// SameSite reports whether browsers take two origins for one site, so that our cookies come along in a frame.
-func SameSite(one, other string) bool {
-	a, err := url.Parse(one)
-	b, err2 := url.Parse(other)
-	return err == nil && err2 == nil && sameSite(a, b)
 }

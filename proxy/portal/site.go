@@ -45,3 +45,21 @@ func registrable(host string) (string, bool) {
 	domain, err := publicsuffix.EffectiveTLDPlusOne(strings.TrimSuffix(host, "."))
 	return domain, err == nil
 }
+
+// SiteSources are the origins that browsers take for one site with an origin, as the sources of a content security
+// policy, each with a space before it. No host is named that the asker has not named.
+func SiteSources(origin string) string {
+	u, err := url.Parse(origin)
+	if err != nil {
+		return ""
+	}
+	scheme, host := strings.ToLower(u.Scheme), strings.ToLower(u.Hostname())
+	domain, ok := registrable(host)
+	switch {
+	case ok:
+		return " " + scheme + "://" + domain + ":* " + scheme + "://*." + domain + ":*"
+	case strings.Contains(host, ":"): // sources have no IPv6 addresses
+		return ""
+	}
+	return " " + scheme + "://" + host + ":*"
+}
