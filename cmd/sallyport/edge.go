@@ -189,15 +189,13 @@ type sockets struct {
 	inherited           *edge.Inherited
 }
 
-func (a *app) sockets(ctx context.Context) (s sockets, err error) {
+func (a *app) sockets(ctx context.Context, inherited *edge.Inherited) (s sockets, err error) {
+	s.inherited = inherited
 	defer func() {
 		if err != nil {
 			s.close()
 		}
 	}()
-	if s.inherited, err = edge.InheritListeners(); err != nil {
-		return s, err
-	}
 	c := a.config
 	open := func(name, key, address string, into *net.Listener) error {
 		l, err := edge.Listen(ctx, edge.ListenConfig{

@@ -53,6 +53,16 @@ func (s serveCmd) Run(ctx context.Context, g *globals, std stdio) error {
 // serve reads top to bottom: configuration, product, listeners, work, end.
 func (s serveCmd) serve(ctx context.Context, g *globals, lines *observe.Lines, logger *slog.Logger) error {
 	defer runtime.KeepAlive(make([]byte, ballast))
+	// Before any file is opened: see InheritListeners.
+	inherited, err := edge.InheritListeners()
+	if err != nil {
+		return err
+	}
+	defer inherited.Close()
+	notify, err := edge.NewNotifier()
+	if err != nil {
+		logger.Warn("service manager cannot be told how the service is", "error", err)
+	}
 	c, err := config.Load(g.Config)
 	if err != nil {
 		return err
@@ -62,6 +72,7 @@ func (s serveCmd) serve(ctx context.Context, g *globals, lines *observe.Lines, l
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
 	limitMemory(logger)
+	warnOfFewFiles(logger, c.Limits.Connections)
 	a, err := newApp(ctx, c, logger)
 	if err != nil && ctx.Err() != nil {
 		logger.Info("told to stop while starting", "error", err)
@@ -70,11 +81,7 @@ func (s serveCmd) serve(ctx context.Context, g *globals, lines *observe.Lines, l
 	if err != nil {
 		return err
 	}
-	notify, err := edge.NewNotifier()
-	if err != nil {
-		return errors.Join(err, a.close(ctx))
-	}
-	open, err := a.sockets(ctx)
+	open, err := a.sockets(ctx, inherited)
 	if err != nil {
 		return errors.Join(err, a.close(ctx))
 	}
@@ -125,7 +132,9 @@ func (a *app) serve(ctx context.Context, data, ops net.Listener, hangup <-chan o
 		}
 	}
 	if a.notify != nil {
-		_ = a.notify.Ready("serving")
+		if err := a.notify.Ready("serving"); err != nil {
+			a.logger.Warn("service manager cannot be told how the service is", "error", err)
+		}
 		go a.notify.Watch(work, func() bool { return a.audit.Health() == nil })
 		defer func() { _ = a.notify.Stopping() }()
 	}

@@ -28,8 +28,14 @@ const (
 	maxInherited = 64
 )
 
+var errNotListening = errors.New("is not a stream socket that listens: " +
+	"check Accept=no and ListenStream= of the socket unit")
+
 // InheritListeners takes the sockets that are meant for this process, if any,
 // and clears the variables that announce them, so that no child takes them too.
+//
+// It must run before the process opens files of its own: they would have the numbers of
+// announced sockets that are not there, and would be closed here.
 func InheritListeners() (*Inherited, error) {
 	n, names, err := announced(os.Getenv, os.Getpid())
 	for _, v := range []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
@@ -42,16 +48,24 @@ func InheritListeners() (*Inherited, error) {
 	for i := range n {
 		fd := firstFD + i
 		closeOnExec(fd)
-		f := os.NewFile(uintptr(fd), names[i])
-		l, err := net.FileListener(f)
-		f.Close() // FileListener has its own
+		l, err := listening(fd)
 		if err != nil {
 			in.Close()
-			return nil, fmt.Errorf("edge: inherited socket %d (%s): %w", fd, names[i], err)
+			return nil, fmt.Errorf("edge: inherited socket %q (descriptor %d of LISTEN_FDS): %w", names[i], fd, err)
 		}
 		in.open = append(in.open, inherited{names[i], l})
 	}
 	return in, nil
+}
+
+// listening makes a listener of a descriptor, and closes the descriptor.
+func listening(fd int) (net.Listener, error) {
+	if !accepts(fd) {
+		return nil, errNotListening // not closed: it may be a file of this process
+	}
+	f := os.NewFile(uintptr(fd), "inherited")
+	defer f.Close() // FileListener has its own
+	return net.FileListener(f)
 }
 
 // announced reads the protocol of sd_listen_fds(3).

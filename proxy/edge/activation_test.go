@@ -2,9 +2,12 @@ package edge
 
 import (
 	"context"
+	"errors"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -74,6 +77,48 @@ func TestInheritedByName(t *testing.T) {
 	}
 }
 
+// A socket that connects, or one for datagrams, never accepts: accept(2) would say so when the service is ready.
+func TestInheritedMustListen(t *testing.T) {
+	listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	connected, err := net.DialTCP("tcp", nil, listener.Addr().(*net.TCPAddr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connected.Close()
+	datagrams, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer datagrams.Close()
+	for name, c := range map[string]struct {
+		socket interface{ File() (*os.File, error) }
+		ok     bool
+	}{"listens": {listener, true}, "connected": {connected, false}, "datagrams": {datagrams, false}} {
+		f, err := c.socket.File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		fd, err := syscall.Dup(int(f.Fd())) // listening closes what it takes
+		f.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := listening(fd)
+		if (err == nil) != c.ok || err != nil && !errors.Is(err, errNotListening) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if l != nil {
+			l.Close()
+		} else {
+			syscall.Close(fd)
+		}
+	}
+}
+
 func TestNotifier(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "notify")
 	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
@@ -117,8 +162,15 @@ func TestNotifier(t *testing.T) {
 	for name, bad := range map[string]func(string) string{
 		"relative socket": env("NOTIFY_SOCKET", "notify"), "nonsense": env("NOTIFY_SOCKET", path, "WATCHDOG_USEC", "x"), "negative": env("NOTIFY_SOCKET", path, "WATCHDOG_USEC", "-1"),
 	} {
-		if _, err := newNotifier(bad, 7); err == nil {
-			t.Errorf("%s: accepted", name)
+		n, err := newNotifier(bad, 7)
+		if err == nil {
+			t.Fatalf("%s: accepted", name)
+		}
+		if n == nil || n.watchdog != 0 {
+			t.Fatalf("%s: nothing to go on with: %+v", name, n)
+		}
+		if name == "relative socket" && n.Ready("x") != nil {
+			t.Errorf("%s: it is not silent", name)
 		}
 	}
 	silent, err := newNotifier(env(), 7)

@@ -18,7 +18,8 @@ type Notifier struct {
 }
 
 // NewNotifier reads NOTIFY_SOCKET and WATCHDOG_USEC, and clears them so that no
-// child speaks in our name.
+// child speaks in our name. Beside an error, which says what cannot be used, the Notifier
+// is silent, or is without the watchdog: a service that cannot say how it is can serve all the same.
 func NewNotifier() (*Notifier, error) {
 	n, err := newNotifier(os.Getenv, os.Getpid())
 	for _, v := range []string{"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"} {
@@ -34,7 +35,7 @@ func newNotifier(env func(string) string, pid int) (*Notifier, error) {
 		return n, nil
 	case strings.HasPrefix(n.socket, "@"), strings.HasPrefix(n.socket, "/"):
 	default:
-		return nil, fmt.Errorf("edge: NOTIFY_SOCKET %q is neither a path nor an abstract name", n.socket)
+		return &Notifier{}, fmt.Errorf("edge: NOTIFY_SOCKET %q is neither a path nor an abstract name", n.socket)
 	}
 	if of := env("WATCHDOG_PID"); of != "" && of != strconv.Itoa(pid) {
 		return n, nil // somebody else is watched
@@ -42,7 +43,7 @@ func newNotifier(env func(string) string, pid int) (*Notifier, error) {
 	if usec := env("WATCHDOG_USEC"); usec != "" {
 		v, err := strconv.ParseInt(usec, 10, 64)
 		if err != nil || v <= 0 || v > int64(24*time.Hour/time.Microsecond) {
-			return nil, fmt.Errorf("edge: WATCHDOG_USEC is %q", usec)
+			return n, fmt.Errorf("edge: WATCHDOG_USEC is %q", usec)
 		}
 		n.watchdog = time.Duration(v) * time.Microsecond
 	}
