@@ -153,6 +153,8 @@ func (p *Provider) overflowing(ctx context.Context, accessToken string) ([]strin
 	}
 	values, err := all.list("value")
 	switch {
+	case !all.has("value"): // absent is not empty
+		return nil, nil, refuse(CodeClaimMalformed, "groups endpoint answers without `value`: is oidc.groups_endpoint the address of getMemberObjects?")
 	case err != nil:
 		return nil, nil, refuse(CodeClaimMalformed, "groups endpoint: %w", err)
 	case all.has("@odata.nextLink"):

@@ -8,7 +8,10 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"io"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"slices"
 	"strings"
@@ -153,6 +156,18 @@ func TestGroupsEndpointDown(t *testing.T) {
 	r.idp.Reshape(func(c map[string]any) { delete(c, "groups"); c["hasgroups"] = true })
 	res, err := r.signIn("alice-1")
 	wantCode(t, res, err, signin.CodeUnavailable)
+}
+
+// An answer that is none is not "no groups": rules that block a group would not apply.
+func TestGroupsEndpointThatSaysNothing(t *testing.T) {
+	for _, answer := range []string{`{}`, `null`, `{"value":null}`, `{"groups":["ops"]}`, `[]`, ``, `{"value":{}}`} {
+		graph := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, answer) }))
+		defer graph.Close()
+		r := newRig(t, func(_ *authntest.IdPConfig, c *signin.Config) { c.GroupsEndpoint = graph.URL })
+		r.idp.Reshape(func(c map[string]any) { delete(c, "groups"); c["hasgroups"] = true })
+		res, err := r.signIn("alice-1")
+		wantCode(t, res, err, signin.CodeClaimMalformed)
+	}
 }
 
 func clientKey(t *testing.T) (*signin.ClientKey, *ecdsa.PrivateKey) {

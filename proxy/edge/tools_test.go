@@ -91,7 +91,7 @@ func TestSlowHTTPTest(t *testing.T) {
 				})})
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
-			out, _ := exec.CommandContext(ctx, slow, append(args, "-c", "300", "-r", "300", "-l", "6", "-x", "24", "-p", "2", "-u", "http://"+g.addr+"/")...).CombinedOutput()
+			out, _ := exec.CommandContext(ctx, slow, append(args, "-c", "300", "-r", "300", "-l", "6", "-x", "24", "-p", "5", "-u", "http://"+g.addr+"/")...).CombinedOutput()
 			text := regexp.MustCompile(`\x1b\[[0-9;]*m`).ReplaceAllString(string(out), "")
 			all := regexp.MustCompile(`service available:\s+(\w+)`).FindAllStringSubmatch(text, -1)
 			if len(all) == 0 {
