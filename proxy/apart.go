@@ -17,7 +17,7 @@ func apart(signIn string, t *upstream.Table) error {
 		return fmt.Errorf("gate: sign-in host: %w", err)
 	}
 	for _, r := range t.Routes() {
-		if r.Hostname == u.Hostname() {
+		if r.Covers(u.Hostname()) {
 			return fmt.Errorf("gate: %v is on the host that people sign in at", r)
 		}
 	}

@@ -330,6 +330,7 @@ type memoKey struct {
 	verified int64
 	addr     netip.Addr
 	route    *upstream.Route
+	host     string // of a wildcard's route: each has a session of its own; "": the route has one host
 	purpose  string
 	device   string
 }
@@ -366,6 +367,9 @@ const (
 func (g *Gate) remember(r *http.Request, v *Verdict, purpose string, now time.Time) *memo {
 	device := g.deviceOf(r, v, purpose)
 	key := memoKey{session: v.Session.ID, addr: v.Client, route: v.Route, purpose: purpose, device: device}
+	if v.Route != nil && v.Route.Wildcard() {
+		key.host = v.Target.Host
+	}
 	if !v.Session.Verification.At.IsZero() {
 		key.verified = v.Session.Verification.At.UnixMicro()
 	}

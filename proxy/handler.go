@@ -150,7 +150,7 @@ func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	}
 	if g.Assertions != nil {
 		var err error
-		if fr.Identity.Assertion, err = g.Assertions.For(session, v.Route.Name, &v.Decision); err != nil {
+		if fr.Identity.Assertion, err = g.Assertions.For(session, audience(v), &v.Decision); err != nil {
 			g.fail(w, r, v, fmt.Errorf("assertion: %w", err))
 			return
 		}
@@ -216,6 +216,15 @@ func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		g.notTaken(s)
 		g.interrupted(w, r, v, why)
 	}
+}
+
+// audience is who an assertion is for. The hosts of a wildcard are apart: what one of them is told must be worth
+// nothing at another.
+func audience(v *Verdict) string {
+	if v.Route.Wildcard() {
+		return v.Route.Name + "@" + v.Target.Hostname
+	}
+	return v.Route.Name
 }
 
 // stepUp answers a request that needs a proof first. Browsers are sent to give it and
@@ -362,7 +371,7 @@ func (g *Gate) noRoute(w http.ResponseWriter, r *http.Request, v *Verdict) {
 
 // serves reports whether an origin, scheme included, is one of ours.
 func (g *Gate) serves(s *Snapshot, origin string) bool {
-	return origin == g.SignIn || slices.ContainsFunc(s.Routes.Routes(), func(r *upstream.Route) bool { return r.Origin() == origin })
+	return origin == g.SignIn || slices.ContainsFunc(s.Routes.Routes(), func(r *upstream.Route) bool { return r.HasOrigin(origin) })
 }
 
 // elsewhere answers for origins that are not ours. Where only the scheme is wrong it

@@ -49,7 +49,7 @@ func (g *Gate) listens(r *http.Request, v *Verdict) bool {
 	if len(r.Header["Service-Worker"]) == 0 || v.snapshot.Options[v.Route.Name].RootWorkers {
 		return false
 	}
-	return path.Dir(v.Target.RawPath) == "/" && g.Portal.CrossSite(v.Route.Origin())
+	return path.Dir(v.Target.RawPath) == "/" && g.Portal.CrossSite(v.Route.Scheme+"://"+v.Target.Host)
 }
 
 func (g *Gate) noWorker(w http.ResponseWriter, r *http.Request, v *Verdict) {

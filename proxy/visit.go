@@ -90,8 +90,8 @@ func (v *visit) Told(groups []string) []string {
 	}
 	s := v.verdict.snapshot
 	told := map[string]bool{}
-	for _, r := range s.Routes.Routes() {
-		if r.Origin() != v.Origin() {
+	for _, r := range s.Routes.At(v.verdict.Target) {
+		if r.Scheme != v.verdict.Target.Scheme {
 			continue
 		}
 		options := s.Options[r.Name]

@@ -188,7 +188,7 @@ func (p policyExplainCmd) facts(c *config.Config, intel *ipintel.Snapshot) (*pol
 		if err != nil {
 			return nil, err
 		}
-		f.Request.Route, f.Request.Host = route.Name, route.From.Hostname()
+		f.Request.Route, f.Request.Host = route.Name, route.Host()
 		if f.Request.Path, err = p.path(c, route); err != nil {
 			return nil, err
 		}

@@ -168,7 +168,7 @@ func (p policyExplainCmd) sessionFacts(c *config.Config, intel *ipintel.Snapshot
 		if err != nil {
 			return nil, nil, err
 		}
-		f.Request.Route, f.Request.Host = route.Name, route.From.Hostname()
+		f.Request.Route, f.Request.Host = route.Name, route.Host()
 		if f.Request.Path, err = p.path(c, route); err != nil {
 			return nil, nil, err
 		}
@@ -181,7 +181,7 @@ func (p policyExplainCmd) sessionFacts(c *config.Config, intel *ipintel.Snapshot
 // bestProof is the proof that the host of a route has of a session, or the latest.
 func bestProof(tokens []session.Token, c *config.Config, route string) authn.Verification {
 	for _, r := range c.Routes {
-		if i := slices.IndexFunc(tokens, func(t session.Token) bool { return t.Host == r.From.Host }); r.Name == route && i >= 0 {
+		if i := slices.IndexFunc(tokens, func(t session.Token) bool { return r.Covers(t.Host) }); r.Name == route && i >= 0 {
 			return tokens[i].Verification
 		}
 	}

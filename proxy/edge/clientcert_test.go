@@ -213,7 +213,7 @@ func TestAttackServerNameAndHost(t *testing.T) {
 }
 
 func TestRedirect(t *testing.T) {
-	h, err := edge.Redirect(edge.RedirectConfig{Hosts: []string{"App.example", "::1"}, Port: 8443})
+	h, err := edge.Redirect(edge.RedirectConfig{Hosts: []string{"App.example", "::1", "*.apps.example"}, Port: 8443})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,6 +227,12 @@ func TestRedirect(t *testing.T) {
 		"GET /@evil.example HTTP/1.1\r\nHost: app.example.":             "308 https://app.example:8443/@evil.example",
 		"POST / HTTP/1.1\r\nHost: app.example\r\nContent-Length: 0":     "403 ",
 		"GET / HTTP/1.1\r\nHost: evil.example":                          "421 ",
+		"GET / HTTP/1.1\r\nHost: A-1.apps.example:80":                   "308 https://a-1.apps.example:8443/",
+		"GET / HTTP/1.1\r\nHost: apps.example":                          "421 ",
+		"GET / HTTP/1.1\r\nHost: *.apps.example":                        "421 ",
+		"GET / HTTP/1.1\r\nHost: a.b.apps.example":                      "421 ",
+		"GET / HTTP/1.1\r\nHost: evil$.apps.example":                    "421 ",
+		"GET / HTTP/1.1\r\nHost: .apps.example":                         "421 ",
 		"GET / HTTP/1.1\r\nHost: app.example.evil.example":              "421 ",
 		"GET / HTTP/1.1\r\nHost: ":                                      "421 ",
 		"GET / HTTP/1.0":                                                "421 ",

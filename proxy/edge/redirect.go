@@ -13,7 +13,8 @@ import (
 
 // RedirectConfig says where plain HTTP is sent.
 type RedirectConfig struct {
-	// Hosts are the names this may redirect to, without port. Anything else is
+	// Hosts are the names this may redirect to, without port; "*.apps.example.com" is every name
+	// with one label there. Anything else is
 	// refused: the Host header is the client's, and an answer that sends people
 	// wherever it says is somebody else's tool.
 	Hosts []string
@@ -58,7 +59,7 @@ func (h *redirect) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	host := hostOnly(r.Host)
 	switch {
-	case !slices.Contains(h.hosts, host):
+	case !h.known(host):
 		http.Error(w, "This host is not served here.", http.StatusMisdirectedRequest)
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		// What a form held has crossed the network in the clear already. Sending
@@ -75,6 +76,12 @@ func (h *redirect) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Location", "https://"+host+h.port+r.RequestURI)
 		w.WriteHeader(http.StatusPermanentRedirect)
 	}
+}
+
+func (h *redirect) known(host string) bool {
+	label, parent, ok := strings.Cut(host, ".")
+	plain := label != "" && strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-_") == ""
+	return slices.Contains(h.hosts, host) && !strings.Contains(host, "*") || ok && plain && slices.Contains(h.hosts, "*."+parent)
 }
 
 // hostOnly is a Host header in lower case, without port, trailing dot or brackets.

@@ -83,7 +83,7 @@ type Visit interface {
 // Config is what the pages are made of. Fields are required unless they say otherwise.
 type Config struct {
 	SignIn   *url.URL // the sign-in host (external_url)
-	Origins  []string // every origin people may be sent back to
+	Origins  []string // every origin people may be sent back to; "https://*.apps.example.com" are many
 	Sessions *session.Manager
 	Provider *signin.Provider
 	Passkeys *passkey.RelyingParty
@@ -103,7 +103,7 @@ type Config struct {
 type Portal struct {
 	Config
 	origin  string
-	origins map[string]bool
+	origins origins
 	secure  bool
 	csrf    *http.CrossOriginProtection
 
@@ -119,7 +119,7 @@ func New(c Config) (*Portal, error) {
 	if !ok {
 		return nil, fmt.Errorf("portal: %q is not an http(s) origin", c.SignIn)
 	}
-	p := &Portal{Config: c, origin: origin, origins: map[string]bool{origin: true}, secure: c.SignIn.Scheme == "https", csrf: http.NewCrossOriginProtection()}
+	p := &Portal{Config: c, origin: origin, origins: origins{origin: true}, secure: c.SignIn.Scheme == "https", csrf: http.NewCrossOriginProtection()}
 	for _, o := range c.Origins {
 		p.origins[o] = true
 	}

@@ -3,6 +3,7 @@ package portal
 import (
 	"errors"
 	"net/url"
+	"regexp"
 	"strings"
 )
 
@@ -23,7 +24,7 @@ func (t returnTo) String() string { return t.origin + t.path }
 // a URL differs from Go's (a backslash is a slash to it, tabs and newlines vanish),
 // so everything the two could disagree on is refused first rather than cleaned:
 // `//evil`, `/\evil`, "/\t/evil", `https:evil`, `corp.com@evil`.
-func parseReturnTo(raw string, signIn string, origins map[string]bool) (returnTo, error) {
+func parseReturnTo(raw string, signIn string, origins origins) (returnTo, error) {
 	if raw == "" || len(raw) > maxReturnTo {
 		return returnTo{}, errReturnTo
 	}
@@ -48,10 +49,25 @@ func parseReturnTo(raw string, signIn string, origins map[string]bool) (returnTo
 		return returnTo{signIn, path}, nil
 	}
 	origin, ok := canonicalOrigin(u)
-	if !ok || !origins[origin] {
+	if !ok || !origins.has(origin) {
 		return returnTo{}, errReturnTo
 	}
 	return returnTo{origin, path}, nil
+}
+
+// origins are those people may be sent to. A host that begins with "*." stands for all with exactly one label there.
+type origins map[string]bool
+
+// label is what may stand in the place of a wildcard: no more than a host that the route table matches has.
+var label = regexp.MustCompile(`^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$`)
+
+func (o origins) has(origin string) bool {
+	scheme, host, _ := strings.Cut(origin, "://")
+	if o[origin] {
+		return !strings.Contains(host, "*")
+	}
+	first, parent, ok := strings.Cut(host, ".")
+	return ok && label.MatchString(first) && o[scheme+"://*."+parent]
 }
 
 // canonicalOrigin is the origin of u as RFC 6454 section 6.2 serialises it: lower

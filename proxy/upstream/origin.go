@@ -28,7 +28,9 @@ func (r *Route) setOrigins(c RouteConfig) error {
 		r.allowedOrigins = append(r.allowedOrigins, origin)
 	}
 	r.embeddable = c.Embeddable
-	if c.CookieDomain != "" {
+	if c.CookieDomain != "" && r.Wildcard() {
+		errs = append(errs, errors.New("cookie_domain: the hosts of a wildcard share no cookies"))
+	} else if c.CookieDomain != "" {
 		var err error
 		if r.cookieDomain, err = CookieDomain(r.Hostname, c.CookieDomain); err != nil {
 			errs = append(errs, fmt.Errorf("cookie_domain: %w", err))

@@ -17,7 +17,8 @@ import (
 type RouteConfig struct {
 	// Name identifies the route in policy, logs and errors.
 	Name string
-	// From is "http(s)://host[:port][/prefix]": what clients ask for. The prefix
+	// From is "http(s)://host[:port][/prefix]": what clients ask for. A host that begins with "*." is
+	// every host with one label in that place (wildcard.go). The prefix
 	// matches on segment boundaries and is not cut off when forwarding, unless StripPrefix says so.
 	From        string
 	StripPrefix bool // the tool sees paths without the prefix of From
@@ -120,7 +121,8 @@ type Route struct {
 	pool atomic.Pointer[pool] // what a Forwarder made of To
 }
 
-// Origin returns the scheme and host that clients use, without path.
+// Origin returns the scheme and host that clients use, without path. That of a wildcard is a pattern, and no
+// client's origin.
 func (r *Route) Origin() string {
 	host := bracket(r.Hostname)
 	if r.Port != effectivePort(r.Scheme, "") {
@@ -183,10 +185,14 @@ func (r *Route) setFrom(from string) error {
 		return fmt.Errorf("from %q: %w", from, err)
 	}
 	t := Target{Scheme: u.Scheme}
-	if err := t.setHost(u.Host); err != nil {
+	hostname, host, err := CanonicalFrom(u.Scheme, u.Host)
+	if err == nil {
+		err = t.setHost(strings.TrimPrefix(host, wildcard))
+	}
+	if err != nil {
 		return fmt.Errorf("from %q: %w", from, err)
 	}
-	r.Scheme, r.Hostname, r.Port = u.Scheme, t.Hostname, t.Port
+	r.Scheme, r.Hostname, r.Port = u.Scheme, hostname, t.Port
 	r.Prefix = "/"
 	if path := u.EscapedPath(); path != "" {
 		if err := t.setPath(path); err != nil {

@@ -13,6 +13,7 @@ import (
 // Table finds the route of a request. It is immutable and safe for concurrent use.
 type Table struct {
 	hosts  map[hostKey][]*Route // longest prefix first
+	wild   map[hostKey][]*Route // the same, by what follows the wildcard
 	routes []*Route             // in the order of the configuration
 
 	unfolded bool // some prefix is not folded: then paths that are may lead there too
@@ -25,7 +26,7 @@ type hostKey struct{ hostname, port string }
 // Refused are two routes of one name, two routes for one place (or for places
 // that only differ in how they are spelled), and a route that no request can reach.
 func NewTable(configs []RouteConfig) (*Table, error) {
-	t := &Table{hosts: make(map[hostKey][]*Route)}
+	t := &Table{hosts: make(map[hostKey][]*Route), wild: make(map[hostKey][]*Route)}
 	var errs []error
 	names := make(map[string]bool)
 	for _, c := range configs {
@@ -47,15 +48,20 @@ func NewTable(configs []RouteConfig) (*Table, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	for _, list := range t.hosts {
-		slices.SortFunc(list, func(a, b *Route) int { return cmp.Compare(len(b.Prefix), len(a.Prefix)) })
+	for _, hosts := range []map[hostKey][]*Route{t.hosts, t.wild} {
+		for _, list := range hosts {
+			slices.SortFunc(list, func(a, b *Route) int { return cmp.Compare(len(b.Prefix), len(a.Prefix)) })
+		}
 	}
 	return t, nil
 }
 
 func (t *Table) add(r *Route) error {
-	key := hostKey{r.Hostname, r.Port}
-	for _, other := range t.hosts[key] {
+	hosts, key := t.hosts, hostKey{r.Hostname, r.Port}
+	if r.Wildcard() {
+		hosts, key.hostname = t.wild, r.Hostname[len(wildcard):]
+	}
+	for _, other := range hosts[key] {
 		if other.folded == r.folded && other.Prefix != r.Prefix && !(other.exact && r.exact) {
 			return fmt.Errorf("%v and %v serve %s and %s, which many tools take for one path: with `exact_paths: true` on both they are told apart", other, r, other.Prefix, r.Prefix)
 		}
@@ -70,7 +76,7 @@ func (t *Table) add(r *Route) error {
 	if under := Reserved(r.Prefix); under {
 		return fmt.Errorf("%v: %s is reserved for Sallyport's own pages: no request would reach the route", r, ReservedPrefix)
 	}
-	t.hosts[key] = append(t.hosts[key], r)
+	hosts[key] = append(hosts[key], r)
 	t.unfolded = t.unfolded || r.folded != r.Prefix
 	return nil
 }
@@ -157,9 +163,20 @@ func (t *Table) HasHost(target Target) bool { return len(t.on(target)) > 0 }
 
 // on returns the routes of a host, longest prefix first.
 func (t *Table) on(target Target) []*Route {
+	either := !target.portGiven && target.Scheme == "http"
 	list := t.hosts[hostKey{target.Hostname, target.Port}]
-	if list == nil && !target.portGiven && target.Scheme == "http" {
+	if list == nil && either {
 		list = t.hosts[hostKey{target.Hostname, "443"}]
+	}
+	if list != nil || len(t.wild) == 0 {
+		return list
+	}
+	parent, ok := parentOf(target.Hostname)
+	if !ok {
+		return nil
+	}
+	if list = t.wild[hostKey{parent, target.Port}]; list == nil && either {
+		list = t.wild[hostKey{parent, "443"}]
 	}
 	return list
 }

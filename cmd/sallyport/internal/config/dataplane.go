@@ -83,6 +83,13 @@ func (b *builder) publicFace() {
 	if a.CAFile != "" {
 		c.CAFile = b.file("acme.ca_file", a.CAFile, "a PEM file")
 	}
+	for i, r := range b.c.Routes {
+		if r.Wildcard() {
+			b.at(fmt.Sprintf("routes[%d].from", i), fmt.Sprintf("acme obtains no certificate for %s: authorities want the DNS-01 challenge for a wildcard, which Sallyport does not do; "+
+				"and a certificate for each host that is asked for would let strangers use up the authority's quota", r.From.Hostname()),
+				"tls in place of acme, with a certificate for the wildcard among tls.certificates (certbot and lego do DNS-01); or a proxy in front that has one")
+		}
+	}
 	for _, o := range b.c.Origins() {
 		if u, err := url.Parse(o); err == nil {
 			c.Hosts = append(c.Hosts, u.Hostname())
@@ -187,7 +194,9 @@ func (b *builder) crossOrigin(key string, f fileRoute, r *Route) {
 		r.AllowedOrigins = append(r.AllowedOrigins, origin)
 	}
 	b.crossSitePosts(key, f, r)
-	if f.CookieDomain != "" {
+	if f.CookieDomain != "" && r.Wildcard() {
+		b.at(key+".cookie_domain", fmt.Sprintf("the hosts of %s would share cookies, and each could act as the person at the others", f.From), "leave it out")
+	} else if f.CookieDomain != "" {
 		if _, err := upstream.CookieDomain(r.From.Hostname(), f.CookieDomain); err != nil {
 			b.suggest(key+".cookie_domain", err.Error(), "a domain that the host of the route is in; or leave it out", domainMeant(r.From.Hostname(), f.CookieDomain))
 		}

@@ -16,11 +16,15 @@ import (
 // matched: one trailing dot is dropped, an IPv6 address has its short form, and what
 // browsers and resolvers would read as another host is refused.
 func (b *builder) site(key, raw string) *url.URL {
+	return b.spelled(key, raw, upstream.CanonicalHost)
+}
+
+func (b *builder) spelled(key, raw string, canonical func(scheme, raw string) (hostname, host string, err error)) *url.URL {
 	u := b.origin(key, raw)
 	if u == nil {
 		return nil
 	}
-	_, host, err := upstream.CanonicalHost(u.Scheme, u.Host)
+	_, host, err := canonical(u.Scheme, u.Host)
 	if err != nil {
 		b.at(key, fmt.Sprintf("%q has %v", raw, err), "a DNS name in ASCII (xn--... for others), such as access.example.com")
 		return nil
@@ -42,11 +46,14 @@ func (b *builder) from(key, name, raw string) *url.URL {
 		b.onSignInHost(key, name, fmt.Sprintf("no tool may share the host that people sign in at, and %s is a path of it", raw))
 		return &url.URL{}
 	}
-	u := b.site(key, raw)
+	u := b.spelled(key, raw, upstream.CanonicalFrom)
 	if u == nil {
 		return &url.URL{}
 	}
 	switch {
+	case covers(u.Hostname(), ext.Hostname()) && u.Hostname() != ext.Hostname():
+		b.at(key, fmt.Sprintf("%s is every host of %s, and people sign in at one of them: %s", u.Hostname(), u.Hostname()[len("*."):], ext.Hostname()),
+			"a domain of their own for these hosts, such as "+u.Scheme+"://*."+name+"."+u.Hostname()[len("*."):])
 	case u.Hostname() == ext.Hostname() && u.Host == ext.Host && u.Scheme == ext.Scheme:
 		b.onSignInHost(key, name, fmt.Sprintf("no tool may share the host that people sign in at, %s", ext.Hostname()))
 	case u.Hostname() == ext.Hostname():
@@ -61,6 +68,27 @@ func (b *builder) from(key, name, raw string) *url.URL {
 	}
 	return u
 }
+
+// covers reports whether a host is meant by the one of a route, which may begin with a wildcard.
+func covers(from, host string) bool {
+	parent, wild := strings.CutPrefix(from, "*.")
+	_, above, ok := strings.Cut(host, ".")
+	return from == host || wild && ok && above == parent
+}
+
+// Wildcard reports whether the route is for many hosts.
+func (r *Route) Wildcard() bool { return strings.HasPrefix(r.From.Host, "*.") }
+
+// Host is a host of the route, for where one is needed: of a wildcard, one that is called like the route.
+func (r *Route) Host() string {
+	if parent, wild := strings.CutPrefix(r.From.Hostname(), "*."); wild {
+		return r.Name + "." + parent
+	}
+	return r.From.Hostname()
+}
+
+// Covers reports whether a host, with its port unless that is the scheme's, is one of the route's.
+func (r *Route) Covers(host string) bool { return covers(r.From.Host, host) }
 
 // onSignInHost refuses a route on the host of external_url. To a browser, scripts of the
 // tool would be scripts of the sign-in pages: they could enrol passkeys, prove and sign
@@ -116,6 +144,10 @@ func (c *Config) HostNotes() (notes []string) {
 		case within(host, signIn) && !localName(host):
 			note("route %s is on %s, below the sign-in host %s: scripts of the tool may ask browsers for the passkeys of %s (their answers are refused here); "+
 				"a host that is not below it may not", r.Name, host, signIn, signIn)
+		}
+		if r.Wildcard() {
+			note("route %s is for every host of %s: scripts of one can set cookies for all of them, unless the domain is on the public suffix list, and a DNS record of somebody else's below it is taken for one of these hosts",
+				r.Name, r.From.Hostname()[len("*."):])
 		}
 		for _, other := range tools[:i] {
 			a, b := other.From.Hostname(), r.From.Hostname()

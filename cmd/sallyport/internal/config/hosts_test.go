@@ -108,6 +108,8 @@ func TestHostsOfTools(t *testing.T) {
 		{"two ports of one host", "https://access.example.com", []string{"a https://tool.example.com", "b https://TOOL.example.com.:8443/x", "c https://tool.example.com:8443/y"}, []string{"routes a and b are on two ports of tool.example.com"}},
 		{"two ports of one address", "http://localhost:8080", []string{"a http://[::1]:8080", "b http://[0:0:0::1]:8081"}, []string{"two ports of ::1"}},
 		{"one tool above another", "https://access.example.com", []string{"a https://tools.example.com", "b https://wiki.tools.example.com"}, []string{"route a is on tools.example.com, a domain above that of route b"}},
+		{"a wildcard", "https://access.example.com", []string{"a https://*.apps.example.com", "b https://docs.apps.example.com", "c https://example.org"}, []string{"route a is for every host of apps.example.com: scripts of one can set cookies for all of them"}},
+		{"wildcards that do not meet", "http://localhost:8080", []string{"a http://*.apps.localhost:8080", "b http://*.x.apps.localhost:8080"}, []string{"every host of apps.localhost", "every host of x.apps.localhost"}},
 		{"one tool below another", "https://access.example.com", []string{"b https://wiki.tools.example.com", "a https://tools.example.com"}, []string{"route a is on tools.example.com, a domain above that of route b"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -138,5 +140,59 @@ func TestSignInHostIsSpeltAsRequestsAre(t *testing.T) {
 	c, err := config.Parse("sallyport.yaml", folder(t), []byte(strings.Replace(good, external, "external_url: http://LOCALHOST.:08080/", 1)))
 	if err != nil || c.ExternalURL.String() != "http://localhost:8080" {
 		t.Errorf("%v, %v", c, err)
+	}
+}
+
+// A wildcard is one label in front of a domain of the company's own, under which people do not sign in.
+func TestWildcardHosts(t *testing.T) {
+	const access = "https://access.example.com"
+	dir := folder(t)
+	for _, c := range []struct {
+		externalURL string
+		routes      []string
+		more        string // at the end of the file
+		line        int    // 0: it is good
+		want        string
+	}{
+		{access, []string{"a https://*.apps.example.com"}, "", 0, ""},
+		{access, []string{"a https://*.apps.example.com", "b https://x.apps.example.com", "c https://*.apps.example.com/api", "d https://*.x.apps.example.com", "e https://*.apps.example.com:8443"}, "", 0, ""},
+		{"https://apps.example.com", []string{"a https://*.apps.example.com"}, "", 0, ""}, // a note says that they are below it
+		{access, []string{"b https://docs.example.com", "a https://*.example.com"}, "", 10, "people sign in at one of them: access.example.com"},
+		{access, []string{"a https://*.EXAMPLE.com.:8443/x"}, "", 9, "people sign in at one of them"},
+		{"http://access.localhost:8080", []string{"a http://*.localhost:8080"}, "", 9, "people sign in at one of them"},
+		{access, []string{"a https://*.apps.example.com", "b https://*.Apps.example.com:443/"}, "", 10, "one of them could never be reached"},
+		{access, []string{"a https://*.com"}, "", 9, "a wildcard over a public suffix"},
+		{access, []string{"a https://*"}, "", 9, "not one whole label at the beginning"},
+		{access, []string{"a https://*."}, "", 9, "no host"},
+		{access, []string{"a https://x*.apps.example.com"}, "", 9, "not one whole label"},
+		{access, []string{"a https://x.*.example.com"}, "", 9, "not one whole label"},
+		{access, []string{"a https://*.*.example.com"}, "", 9, "exactly one label"},
+		{access, []string{"a https://*.10.0.0.1"}, "", 9, "a wildcard before an address"},
+		{access, []string{"a https://*.münchen.example"}, "", 9, "a malformed host"},
+		{access, []string{"a http://*.apps.example.com"}, "", 9, "scheme of external_url"},
+		{"https://*.example.com", []string{"a https://app.example.com"}, "", 1, "malformed host"},
+		{access, []string{"b https://docs.example.com", "a https://*.apps.example.com"}, "acme: {accept_terms: true}\n", 10, "acme obtains no certificate for *.apps.example.com"},
+	} {
+		text := with(c.externalURL, c.routes...) + c.more
+		if strings.HasPrefix(c.externalURL, "https:") && c.more == "" {
+			text += "tls: {cert_file: one.crt, key_file: one.key}\n"
+		}
+		got, err := config.Parse("sallyport.yaml", dir, []byte(text))
+		if c.line == 0 {
+			if err != nil {
+				t.Errorf("%q: %v", c.routes, err)
+			} else if _, err := got.RouteTable(); err != nil {
+				t.Errorf("%q: %v", c.routes, err)
+			}
+			continue
+		}
+		found, ok := errors.AsType[policy.Diagnostics](err)
+		if !ok || len(found) != 1 || found[0].Line != c.line || !strings.Contains(found[0].Message, c.want) || found[0].Expected == "" {
+			t.Errorf("%q: want line %d and %q:\n%v", c.routes, c.line, c.want, err)
+		}
+	}
+	text := strings.Replace(with(access, "a https://*.apps.example.com"), "allow:", "cookie_domain: apps.example.com, allow:", 1) + "tls: {cert_file: one.crt, key_file: one.key}\n"
+	if _, err := config.Parse("sallyport.yaml", dir, []byte(text)); err == nil || !strings.Contains(err.Error(), "would share cookies") {
+		t.Error(err)
 	}
 }

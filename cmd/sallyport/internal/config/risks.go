@@ -116,7 +116,10 @@ func (c *Config) sharesTool(i int) string {
 }
 
 // protects reports whether an origin is one that is served here.
-func (c *Config) protects(origin string) bool { return slices.Contains(c.Origins(), origin) }
+func (c *Config) protects(origin string) bool {
+	scheme, host, _ := strings.Cut(origin, "://")
+	return slices.Contains(c.Origins(), origin) || slices.ContainsFunc(c.Routes, func(r Route) bool { return r.From.Scheme == scheme && r.Covers(host) })
+}
 
 // siteOf is the domain that one owner can have, or the host where there is none.
 func siteOf(host string) string {

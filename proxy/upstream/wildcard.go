@@ -1,0 +1,74 @@
+package upstream
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+
+	"golang.org/x/net/publicsuffix"
+)
+
+// A route whose host begins with "*." is for every host with exactly one label in that place, but for those that
+// another route names. Each of these hosts is an origin by itself: it has cookies, hand-offs and sessions of its
+// own, and neither [Table.Match] nor anything above it takes one for another.
+
+const wildcard = "*."
+
+// CanonicalFrom is [CanonicalHost] for a host that may begin with a wildcard.
+func CanonicalFrom(scheme, raw string) (hostname, host string, err error) {
+	parent, wild := strings.CutPrefix(raw, wildcard)
+	if !wild {
+		if strings.Contains(raw, "*") {
+			return "", "", errors.New("a wildcard that is not one whole label at the beginning, such as *.apps.example.com")
+		}
+		return CanonicalHost(scheme, raw)
+	}
+	hostname, host, err = CanonicalHost(scheme, parent)
+	switch _, address := netip.ParseAddr(hostname); {
+	case err != nil && strings.Contains(parent, "*"):
+		return "", "", errors.New("more than one wildcard: it stands for exactly one label, at the beginning")
+	case err != nil:
+		return "", "", err
+	case address == nil:
+		return "", "", errors.New("a wildcard before an address")
+	case len(hostname) > 253-len("x."):
+		return "", "", errors.New("no room for a label")
+	}
+	if suffix, icann := publicsuffix.PublicSuffix(hostname); icann && suffix == hostname {
+		return "", "", errors.New("a wildcard over a public suffix, whose hosts belong to others")
+	}
+	return wildcard + hostname, wildcard + host, nil
+}
+
+// Wildcard reports whether the route is for many hosts.
+func (r *Route) Wildcard() bool { return strings.HasPrefix(r.Hostname, wildcard) }
+
+// Covers reports whether the route is for a host, as a [Target] has it, unless a route names that host.
+func (r *Route) Covers(hostname string) bool {
+	if !r.Wildcard() {
+		return r.Hostname == hostname
+	}
+	parent, ok := parentOf(hostname)
+	return ok && parent == r.Hostname[len(wildcard):]
+}
+
+// parentOf is a canonical host without its first label. That of an address ends in a number, as no parent of a
+// wildcard does.
+func parentOf(host string) (string, bool) {
+	_, parent, ok := strings.Cut(host, ".")
+	return parent, ok
+}
+
+// At returns the routes of t's host, longest prefix first, whatever the path. Those that name the host hide those
+// of a wildcard, for all paths: what they do not serve there, nothing serves.
+func (t *Table) At(target Target) []*Route { return t.on(target) }
+
+// HasOrigin reports whether an origin, as a [Target] has it, is the route's, or one of a wildcard's.
+func (r *Route) HasOrigin(origin string) bool {
+	if !r.Wildcard() {
+		return r.Origin() == origin
+	}
+	scheme, host, _ := strings.Cut(origin, "://")
+	parent, ok := parentOf(host)
+	return ok && scheme+"://"+wildcard+parent == r.Origin()
+}
