@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -11,16 +12,19 @@ import (
 	"strings"
 	"time"
 
+	"sallyport/authn/signin"
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/policy/ipintel"
 	"sallyport/proxy/rollout"
 )
 
-type checkCmd struct{}
+type checkCmd struct {
+	Online bool `help:"Ask the OpenID provider, too, whether it is there and knows the client id and secret."`
+}
 
 // Run checks everything that can be checked offline and changes nothing. It reports
 // all that it finds, not the first.
-func (checkCmd) Run(g *globals, std stdio) error {
+func (k checkCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	c, err := config.Load(g.Config)
 	if err != nil {
 		return err
@@ -58,8 +62,35 @@ func (checkCmd) Run(g *globals, std stdio) error {
 	for _, note := range append(notes(c), sourceNotes(c, intel)...) {
 		fmt.Fprintln(std.out, "note:", note)
 	}
+	if k.Online {
+		return askProvider(ctx, c, std)
+	}
 	return nil
 }
+
+// onlineFor is how long the provider has to answer.
+const onlineFor = 20 * time.Second
+
+// askProvider says whether people can be sent to the provider. No person is needed for it, and nobody is signed in.
+func askProvider(ctx context.Context, c *config.Config, std stdio) error {
+	ctx, cancel := context.WithTimeout(ctx, onlineFor)
+	defer cancel()
+	sc := signinConfig(c)
+	sc.Flows = noFlows{}
+	p, err := signin.New(sc)
+	if err != nil {
+		return err
+	}
+	method, err := p.Probe(ctx)
+	if err != nil {
+		return fmt.Errorf("the OpenID provider: %w", err)
+	}
+	fmt.Fprintf(std.out, "The OpenID provider %s is there, and knows the client (%s).\n", c.OIDC.Issuer, method)
+	return nil
+}
+
+// noFlows keeps nothing: no sign-in is begun.
+type noFlows struct{ signin.Once }
 
 func count(n int, one, many string) string {
 	if n == 1 {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -55,15 +56,25 @@ var scriptCommands = map[string]func(*testscript.TestScript, bool, []string){
 	"listens": cmdListens,
 }
 
+// unusedPort finds a port for a process that is started later. It is none of those that the system gives to connections
+// and to listeners on port 0, of which another test would have taken it by then.
+func unusedPort() (string, error) {
+	for range 100 {
+		port := strconv.Itoa(15_000 + rand.IntN(15_000))
+		l, err := net.Listen("tcp", "127.0.0.1:"+port)
+		if err != nil {
+			continue
+		}
+		return port, l.Close()
+	}
+	return "", errors.New("no port is free")
+}
+
 // setUp gives a script ports of its own: $PORT, $OPS, and $IDP, where `idp` listens.
 func setUp(env *testscript.Env) error {
 	for _, name := range []string{"PORT", "OPS", "IDP"} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		port, err := unusedPort()
 		if err != nil {
-			return err
-		}
-		_, port, err := net.SplitHostPort(l.Addr().String())
-		if err := errors.Join(err, l.Close()); err != nil {
 			return err
 		}
 		env.Setenv(name, port)
@@ -258,7 +269,8 @@ func treeOf(ts *testscript.TestScript, dir string) string {
 // idp starts an OpenID provider at $IDP.
 func cmdIdP(ts *testscript.TestScript, neg bool, _ []string) {
 	addr := "127.0.0.1:" + ts.Getenv("IDP")
-	p, err := authntest.NewIdP(authntest.IdPConfig{Issuer: "http://" + addr})
+	p, err := authntest.NewIdP(authntest.IdPConfig{Issuer: "http://" + addr, Clients: []authntest.IdPClient{{
+		ID: "sallyport", Secret: strings.TrimSpace(site["secret"]), RedirectURIs: []string{"http://localhost:" + ts.Getenv("PORT") + "/.sallyport/callback"}}}})
 	ts.Check(err)
 	l, err := net.Listen("tcp", addr)
 	ts.Check(err)
