@@ -16,8 +16,8 @@ import (
 // text, and most of what a proxy spends on them is net/http's hand-over between
 // goroutines and the copying of headers between maps. Those requests are written
 // and answered here by the goroutine that has them, with net/http's own parser for
-// the answer. Everything with a subtlety in it (upgrades, expectations, bodies of
-// unknown length or size, TLS, HTTP/2) goes through httputil.ReverseProxy.
+// the answer. Everything with a subtlety in it (upgrades, expectations, credentials for a
+// connection, bodies of unknown length or size, TLS, HTTP/2) goes through httputil.ReverseProxy.
 
 // maxDirectBody is the largest body that goes the short way. It is read before the
 // request is sent, so that a client that trickles it in occupies no upstream.
@@ -26,7 +26,7 @@ const maxDirectBody = 32 << 10
 // goesDirect reports whether r may take the short way.
 func (c *call) goesDirect(r *http.Request) bool {
 	return c.pool.direct && r.ContentLength >= 0 && r.ContentLength <= maxDirectBody && len(r.TransferEncoding) == 0 &&
-		len(r.Header["Upgrade"]) == 0 && len(r.Header["Expect"]) == 0
+		len(r.Header["Upgrade"]) == 0 && len(r.Header["Expect"]) == 0 && !signsInConnection(r.Header)
 }
 
 // headerLine is one line of the request as it will be sent.

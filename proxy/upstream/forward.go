@@ -310,6 +310,7 @@ func (c *call) rewrite(pr *httputil.ProxyRequest) {
 		out.Host = fr.Target.Host
 	}
 	out.Trailer = nil // headers that come after everything was judged
+	out.Close = signsInConnection(out.Header)
 
 	if up := out.Header["Upgrade"]; len(up) > 0 && !route.mayUpgrade(up[0]) {
 		delete(out.Header, "Upgrade")
@@ -336,6 +337,22 @@ func (r *Route) mayUpgrade(protocol string) bool {
 	for _, u := range r.upgrades {
 		if strings.EqualFold(u, protocol) {
 			return true
+		}
+	}
+	return false
+}
+
+// signsInConnection reports whether a request has credentials of a scheme that signs in the connection and not the
+// request: NTLM, and Negotiate at servers such as IIS (RFC 4559 section 6). Such a server takes whatever comes over that
+// connection later for the same person's. So the connection must serve nobody else: it is closed after the answer.
+// Kerberos gets by with that, because its one token is in each request; NTLM takes two requests on one connection, and fails.
+func signsInConnection(h http.Header) bool {
+	for _, v := range h["Authorization"] {
+		v = strings.TrimLeft(v, " \t")
+		for _, scheme := range [...]string{"NTLM", "Negotiate", "Kerberos"} {
+			if len(v) >= len(scheme) && strings.EqualFold(v[:len(scheme)], scheme) { // whatever white space follows
+				return true
+			}
 		}
 	}
 	return false

@@ -4,11 +4,16 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -247,6 +252,46 @@ func TestConnectionsAreReused(t *testing.T) {
 	}
 	if len(peers) != 1 {
 		t.Errorf("20 requests in turn used %d connections", len(peers))
+	}
+}
+
+// A tool that signs in connections (NTLM, Negotiate) takes everything that follows on one for the same
+// person's. Nobody else's request may be among it.
+func TestAttackConnectionSignedInByAnother(t *testing.T) {
+	var mu sync.Mutex
+	signedIn := make(map[string]string) // by connection
+	iis := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		if a := r.Header.Get("Authorization"); a != "" {
+			signedIn[r.RemoteAddr] = a
+		}
+		io.WriteString(w, signedIn[r.RemoteAddr])
+	})
+	secure := httptest.NewUnstartedServer(iis)
+	secure.EnableHTTP2 = true
+	secure.StartTLS()
+	t.Cleanup(secure.Close)
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	both := bothWays(t, iis)
+	overTLS := newRig(t, options{route: upstream.RouteConfig{To: []string{secure.URL}, TLS: upstream.TLSConfig{CAFile: ca}}})
+	for name, g := range map[string]*rig{"short way": both[0], "long way": both[1], "HTTP/2": overTLS} {
+		for _, credentials := range []string{"Negotiate YII", "negotiate  YII", "NTLM TlRMTVNTUAAD", " ntlm TlRMTVNTUAAD", "Kerberos\tYII"} {
+			for _, body := range []string{"", "a body"} {
+				text(t, g.do("POST", "/", strings.NewReader(""), nil)) // a kept connection
+				if got := text(t, g.do("POST", "/", strings.NewReader(body), http.Header{"Authorization": {credentials}})); got != strings.TrimSpace(credentials) {
+					t.Errorf("%s: the person with %q was taken for %q", name, credentials, got)
+				}
+				for range 3 {
+					if got := text(t, g.do("POST", "/", strings.NewReader(""), nil)); got != "" {
+						t.Errorf("%s: the next person was signed in with %q", name, got)
+					}
+				}
+			}
+		}
 	}
 }
 

@@ -61,7 +61,7 @@ func (b *backend) newTransport(upgrades bool) *http.Transport {
 // roundTrip sends out to b through net/http.
 func (b *backend) roundTrip(out *http.Request) (*http.Response, error) {
 	out = out.WithContext(httptrace.WithClientTrace(out.Context(), newBegins()))
-	if b.h1 != nil && len(out.Header["Upgrade"]) > 0 {
+	if b.h1 != nil && (len(out.Header["Upgrade"]) > 0 || out.Close) { // the streams of others share an HTTP/2 connection
 		return b.h1.RoundTrip(out)
 	}
 	return b.h.RoundTrip(out)
