@@ -29,6 +29,8 @@ let ready = null; // options, and when they were asked for
 let asking = null; // the request for them
 let unsent = null; // an answer that the server may not have got
 let running = false;
+let leaving = false; // it is done, and the next page is on its way
+let instead = ""; // where the button leads, when this page is of no use any more
 
 function show(text) {
   problem.textContent = text;
@@ -116,7 +118,7 @@ function ask() {
 // prepare has options at hand before the press, while somebody looks at the page. It must not
 // run by the clock alone: a page that was left open would keep its session from ending.
 function prepare() {
-  if (running || fresh() || asking || document.visibilityState !== "visible") return;
+  if (running || leaving || instead || fresh() || asking || document.visibilityState !== "visible") return;
   ask().catch(() => {}); // the press asks again, and says what is wrong
 }
 
@@ -213,6 +215,10 @@ async function ceremony() {
 
 async function run() {
   if (running) return;
+  if (instead) {
+    location.assign(instead);
+    return;
+  }
   running = true;
   show("");
   busy("Preparing…");
@@ -221,6 +227,7 @@ async function run() {
     if (!done) return;
     busy("Done. Taking you back…");
     leave();
+    leaving = true;
     location.assign(onward(done.next));
   } catch (error) {
     failed(error);
@@ -249,7 +256,15 @@ function failed(error) {
   if (error.calm) status.textContent = text;
   else show(text);
   button.focus();
-  if (error.next) location.assign(error.next);
+  if (!error.next) return;
+  // A passkey that was blocked ends the session as well. The person must be able to read why, and the
+  // reference: signing in again tells them neither.
+  if (error.status === 403 && new URL(error.next, location.href).pathname.endsWith("/sign-in")) {
+    instead = error.next;
+    button.textContent = "Sign in again";
+    return;
+  }
+  location.assign(error.next);
 }
 
 const missing = unsupported();
@@ -259,6 +274,7 @@ if (missing) {
 } else {
   button.disabled = false;
   prepare();
+  addEventListener("pageshow", () => { leaving = false; }); // the Back button, to a page that was kept
   for (const [target, event] of [[document, "visibilitychange"], [window, "focus"], [window, "pageshow"], [button, "pointerenter"], [button, "focus"]]) {
     target.addEventListener(event, prepare);
   }
