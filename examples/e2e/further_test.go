@@ -130,7 +130,7 @@ func TestAttackScriptInTheSignInOriginAddsNoPasskey(t *testing.T) {
 	if n := eval[int](b, `document.querySelectorAll('form input[value="remove-passkey"], form button[value="remove-passkey"]').length`); n != 0 || len(s.enrolments()) != 1 {
 		t.Errorf("a second passkey is there: %d can be removed, %v", n, s.enrolments())
 	}
-	if !s.recorded("enroll_failed", "allow") {
+	if !s.recorded("enroll_failed", "refused") {
 		t.Error("the attempt is not in the log")
 	}
 }

@@ -53,7 +53,7 @@ func (b *builder) oidc() {
 func (b *builder) claims() {
 	o, c := b.f.OIDC, &b.c.OIDC
 	for key, path := range map[string]string{"oidc.email_claim": o.EmailClaim, "oidc.groups_claim": o.GroupsClaim, "oidc.countries_claim": o.CountriesClaim} {
-		if strings.TrimSpace(path) != path || strings.HasPrefix(path, "$") || strings.HasPrefix(path, ".") || strings.HasSuffix(path, ".") || path == "" && key != "oidc.countries_claim" {
+		if strings.TrimSpace(path) != path || strings.HasPrefix(path, "$") || strings.HasPrefix(path, ".") || strings.HasSuffix(path, ".") || strings.Contains(path, "..") || path == "" && key != "oidc.countries_claim" {
 			b.at(key, fmt.Sprintf("%q is no claim", path), "the claim's name, or a path to it such as realm_access.roles")
 		}
 	}

@@ -137,6 +137,7 @@ var mistakes = []mistake{
 	{"email_verified unknown", secret, secret + "\n  email_verified: provider", 7, 19, "does not say who vouches", "issuer", ""},
 	{"groups_format unknown", secret, secret + "\n  groups_format: csv", 7, 18, "no way to write groups down", "commas", ""},
 	{"groups_claim with a space", secret, secret + "\n  groups_claim: 'groups '", 7, 17, "is no claim", "", ""},
+	{"groups_claim with nothing between two dots", secret, secret + "\n  groups_claim: realm_access..roles", 7, 17, "is no claim", "realm_access.roles", ""},
 	{"groups_endpoint in clear text", secret, secret + "\n  groups_endpoint: http://graph.example.com/x", 7, 20, "an access token would go to", "https URL", ""},
 	{"authorization_params as a list", secret, secret + "\n  authorization_params: [prompt]", 7, 25, "oidc.authorization_params is a list", "{name: value}", ""},
 	{"authorization_params with state", secret, secret + "\n  authorization_params: {state: x}", 7, 33, "state is set by Sallyport", "access_type", ""},
