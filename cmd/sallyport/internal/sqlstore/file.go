@@ -60,7 +60,9 @@ func privateFile(path string, log *slog.Logger) (fs.FileInfo, error) {
 // option.
 func connect(path string, busy time.Duration, options string) (*sql.DB, error) {
 	name := "file:" + (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath()
-	db, err := sql.Open("sqlite", fmt.Sprintf("%s?_busy_timeout=%d&_synchronous=FULL&_foreign_keys=1&%s", name, busy.Milliseconds(), options))
+	// temp_store: where nothing but the folder of the store can be written (a container with a read-only root and no /tmp), SQLite
+	// finds no room for what it sorts and undoes, and tidying the history fails for ever. Our statements work in batches that memory holds.
+	db, err := sql.Open("sqlite", fmt.Sprintf("%s?_busy_timeout=%d&_synchronous=FULL&_foreign_keys=1&_pragma=temp_store(memory)&%s", name, busy.Milliseconds(), options))
 	if err != nil {
 		return nil, err
 	}

@@ -178,7 +178,7 @@ func TestReopenedDatabaseHoldsEverything(t *testing.T) {
 
 func TestEveryConnectionIsDurableAndChecked(t *testing.T) {
 	d := open(t, filepath.Join(t.TempDir(), "s.db"))
-	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1"} {
+	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "temp_store": "2"} { // 2: memory, since nothing beside the store need be writable
 		for name, db := range map[string]*sql.DB{"write": d.write, "read": d.read} {
 			var got string
 			if err := db.QueryRowContext(t.Context(), "pragma "+pragma).Scan(&got); err != nil || got != want {
