@@ -19,6 +19,8 @@ func (b *builder) oidc() {
 		switch {
 		case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || strings.ContainsAny(o.Issuer, "?#"):
 			b.at("oidc.issuer", fmt.Sprintf("%q is not an issuer URL", o.Issuer), "https://..., without user name, query or fragment")
+		case strings.Contains(u.Path, "/.well-known/"): // what consoles of providers show for copying; discovery would add it once more
+			b.at("oidc.issuer", "this is the address of a discovery document", `what the document says after "issuer", usually the part before /.well-known`)
 		case u.Scheme == "http" && !localName(u.Hostname()):
 			b.at("oidc.issuer", "the provider's answers would travel unprotected", "an https issuer (plain http works for a loopback issuer only)")
 		}

@@ -123,6 +123,7 @@ var mistakes = []mistake{
 	// Identity.
 	{"no issuer", issuer, "scopes: [openid]", 4, 3, "oidc.issuer is missing", "discovery document", ""},
 	{"plain issuer", issuer, "issuer: http://idp.example.com", 4, 11, "unprotected", "https issuer", ""},
+	{"issuer as consoles show it", issuer, "issuer: https://idp.example.com/realms/x/.well-known/openid-configuration", 4, 11, "address of a discovery document", "before /.well-known", ""},
 	{"issuer with a query", issuer, "issuer: https://idp.example.com/?x", 4, 11, "not an issuer URL", "", ""},
 	{"no client_id", "  client_id: sallyport\n", "", 4, 3, "oidc.client_id is missing", "", ""},
 	{"no secret", "  " + secret + "\n", "", 4, 3, "oidc.client_secret_file is missing", "", ""},
