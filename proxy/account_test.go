@@ -253,7 +253,7 @@ func TestSignOutWithoutAudit(t *testing.T) {
 	if b.level() != "none" {
 		t.Errorf("level %s", b.level())
 	}
-	if a := b.submit(login+"/.sallyport/sign-out", nil); a.StatusCode != 200 {
+	if a := b.submit(login+"/.sallyport/sign-out", nil); a.StatusCode != 303 {
 		t.Errorf("signed out twice: %d", a.StatusCode)
 	}
 }
@@ -281,7 +281,7 @@ func TestSignOutFromABlockedNetwork(t *testing.T) {
 	if a := b.get(login + "/.sallyport/sign-out"); a.StatusCode != 200 {
 		t.Errorf("%d", a.StatusCode)
 	}
-	if a := b.submit(login+"/.sallyport/sign-out", nil); a.StatusCode != 200 {
+	if a := b.submit(login+"/.sallyport/sign-out", nil); a.StatusCode != 303 {
 		t.Errorf("%d", a.StatusCode)
 	}
 	b.addr = home

@@ -38,7 +38,7 @@ var forged = []struct {
 	{"an enrolment of nobody", "POST", "enroll/finish", "{}", nil, 401},
 	{"a ceremony by another tool", "POST", "step-up/begin", "{}", fetched("same-site", "no-cors", "empty"), 403},
 	{"an account form of another site", "POST", "account", "do=x", fetched("cross-site", "navigate", "document"), 403},
-	{"sign-out of nobody", "POST", "sign-out", "", nil, 200},
+	{"sign-out of nobody", "POST", "sign-out", "", nil, 303},
 	{"logout by another site", "POST", "backchannel-logout", "logout_token=x", fetched("cross-site", "no-cors", "empty"), 0},
 }
 

@@ -1,8 +1,10 @@
 package proxy_test
 
 import (
+	"html"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -107,8 +109,21 @@ func TestSignOutEndsEverythingAfterAConfirmation(t *testing.T) {
 		t.Fatal("looking at the page signed out")
 	}
 	g.ledger.reset()
-	if a := b.submit(login+"/.sallyport/sign-out", nil); a.StatusCode != 200 || !strings.Contains(a.body, "You are signed out") {
-		t.Fatalf("%d %s", a.StatusCode, a.body)
+	// What was posted is answered with a GET, which the back button and a reload repeat.
+	if a := b.submit(login+"/.sallyport/sign-out", nil); a.StatusCode != 303 || a.location() != "/.sallyport/sign-out" {
+		t.Fatalf("%d %s", a.StatusCode, a.location())
+	}
+	const there = "Sign out of your company account too"
+	for range 2 {
+		if a := b.get(login + "/.sallyport/sign-out"); !strings.Contains(a.body, "You are signed out") || !strings.Contains(a.body, there) || !strings.Contains(a.body, "id_token_hint=") || !strings.Contains(a.body, "logout_hint=alice") {
+			t.Fatalf("%d %s", a.StatusCode, a.body)
+		}
+	}
+	if a := b.get(login + "/.sallyport/sign-out?state=signed-out-there"); !strings.Contains(a.body, "You are signed out") || strings.Contains(a.body, there) {
+		t.Errorf("back from the provider: %s", a.body)
+	}
+	if a := b.get(login + "/.sallyport/sign-out"); strings.Contains(a.body, there) {
+		t.Errorf("and then: %s", a.body)
 	}
 	if got := g.ledger.events(); !slices.Equal(got, []string{"sign_out"}) {
 		t.Errorf("events %q", got)
@@ -139,7 +154,7 @@ func TestNextSignInAfterSignOutAsksWho(t *testing.T) {
 		}
 		return to.Query().Get("prompt")
 	}
-	if a := b.submit(login+"/.sallyport/sign-out", nil); a.StatusCode != 200 {
+	if a := b.submit(login+"/.sallyport/sign-out", nil); a.StatusCode != 303 {
 		t.Fatal(a.StatusCode)
 	}
 	if got := prompt(); got != "select_account" {
@@ -151,6 +166,9 @@ func TestNextSignInAfterSignOutAsksWho(t *testing.T) {
 		t.Errorf("after a sign-in prompt=%q", got)
 	}
 }
+
+// resumes is the link of a page whose script leads on to where the tab was going.
+var resumes = regexp.MustCompile(`href="([^"]*)"(?: data-action="sign-in")? data-resume="(on|again)"`)
 
 // The back button leads to the provider's answer once more; so does a bookmark of it. Who is
 // signed in goes on, and nothing is recorded as failed.
@@ -167,10 +185,11 @@ func TestBackToTheCallbackWhileSignedIn(t *testing.T) {
 		}
 		for _, to := range []string{back, login + "/.sallyport/callback", login + "/.sallyport/callback?state=made-up&code=x", login + "/.sallyport/callback?error=access_denied&state=x"} {
 			g.ledger.reset()
-			if a := b.get(to); a.StatusCode != 302 || !strings.HasPrefix(a.location(), login+"/.sallyport/sign-in?") && !strings.HasPrefix(a.location(), "/.sallyport/sign-in?") {
-				t.Errorf("%s, %s: %d %q", name, to, a.StatusCode, a.location())
+			on := resumes.FindStringSubmatch(b.get(to).body)
+			if on == nil || !strings.HasPrefix(on[1], "/.sallyport/sign-in?") || on[2] != "on" {
+				t.Fatalf("%s, %s: %q", name, to, on)
 			}
-			if a := b.follow(to); a.StatusCode != 200 || !strings.Contains(a.at, level) {
+			if a := b.follow(login + html.UnescapeString(on[1])); a.StatusCode != 200 || !strings.Contains(a.at, level) {
 				t.Errorf("%s, %s: ends at %s with %d", name, to, a.at, a.StatusCode)
 			}
 			if got := g.ledger.events(); slices.Contains(got, "sign_in_failed") {
@@ -181,6 +200,43 @@ func TestBackToTheCallbackWhileSignedIn(t *testing.T) {
 	// Without a session it is a failure, as before.
 	if a := g.browser(home).get(back); a.StatusCode != 403 {
 		t.Errorf("a stranger: %d", a.StatusCode)
+	}
+}
+
+// A sign-in that is over, with its cookie or without, gives nothing and begins nothing: the page has its tab begin again, if the tab
+// knows of one. What the provider refused is not asked for again.
+func TestEndedSignInIsBegunAgainByItsTab(t *testing.T) {
+	g := newRig(t)
+	callback := func(b *browser) string { return b.provider(b.toProvider(treasury+"/books?q=1"), "alice") }
+	for name, tc := range map[string]struct {
+		end  func(b *browser)
+		to   func(b *browser, callback string) string
+		want bool
+	}{
+		"its cookie is gone":   {end: func(b *browser) { b.cookies["login.example.test"] = map[string]string{} }, want: true},
+		"the server's part is": {end: func(*browser) { g.clock.Add(signin.FlowLifetime + time.Second) }, want: true},
+		"the person said no": {to: func(_ *browser, callback string) string {
+			return regexp.MustCompile("code=[^&]*").ReplaceAllString(callback, "error=access_denied")
+		}},
+	} {
+		b := g.browser(home)
+		to := callback(b)
+		if tc.end != nil {
+			tc.end(b)
+		}
+		if tc.to != nil {
+			to = tc.to(b, to)
+		}
+		a := b.get(to)
+		on := resumes.FindStringSubmatch(a.body)
+		if a.StatusCode != 403 || (on != nil && on[2] == "again") != tc.want || b.session(login) != "" || strings.Contains(a.body, g.idp.Issuer()) {
+			t.Errorf("%s: %d %q %s", name, a.StatusCode, on, a.body)
+		}
+		for _, c := range a.Cookies() {
+			if c.Value != "" {
+				t.Errorf("%s: sets %s", name, c.Name)
+			}
+		}
 	}
 }
 
@@ -311,8 +367,8 @@ func TestAttackStateIsBoundAndSpent(t *testing.T) {
 		t.Fatalf("%d %s", a.StatusCode, a.body)
 	}
 	before := victim.session(login)
-	if a := victim.get(callback); a.StatusCode != 302 || !strings.Contains(a.location(), "/.sallyport/sign-in?") || victim.session(login) != before {
-		t.Errorf("a second time: %d %q", a.StatusCode, a.location())
+	if a := victim.get(callback); a.StatusCode != 200 || !resumes.MatchString(a.body) || len(a.Cookies()) != 0 || victim.session(login) != before {
+		t.Errorf("a second time: %d %q", a.StatusCode, a.body)
 	}
 	thief := g.browser(home)
 	thief.cookies["login.example.test"] = map[string]string{}

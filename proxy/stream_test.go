@@ -49,7 +49,7 @@ var cuts = []struct {
 		l.must(err)
 	}},
 	{"signed out", "ended", func(l *live, b *browser) {
-		if a := b.submit(login+"/.sallyport/sign-out", nil); a.StatusCode != 200 {
+		if a := b.submit(login+"/.sallyport/sign-out", nil); a.StatusCode != 303 {
 			l.Fatalf("%d %s", a.StatusCode, a.body)
 		}
 	}},

@@ -350,6 +350,7 @@ func (b *browser) text() string {
 // signIn goes through the in-process provider's page as a person.
 func (b *browser) signIn(sub string) {
 	b.t.Helper()
+	b.until("document.readyState === 'complete'") // its script keeps what stands behind "#", and where the sign-in leads
 	b.act("sign-in")
 	b.until(`location.host.startsWith("127.0.0.1") || location.host.startsWith("localhost") && document.querySelector('input[name="sub"]')`)
 	b.press(`input[name="sub"][value="` + sub + `"]`)

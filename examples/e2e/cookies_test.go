@@ -82,6 +82,8 @@ func TestCookiesAreForOneHostOnly(t *testing.T) {
 				"sallyport-ticket":   15 * time.Minute,
 				"sallyport-handoff-": 20 * time.Minute,
 				"sallyport-choose":   24 * time.Hour,
+
+				"sallyport-signed-out": 10 * time.Minute,
 			})
 		})
 	}

@@ -76,7 +76,7 @@ func TestAttackCookieAfterSignOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Header.Set("Sec-Fetch-Site", "same-origin")
-	if a := c.must(r, nil); a.status != http.StatusOK {
+	if a := c.must(r, nil); a.status != http.StatusSeeOther {
 		t.Fatalf("sign-out: %d %s", a.status, a.body)
 	}
 	if v := c.cookie(s.base); v != "" {

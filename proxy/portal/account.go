@@ -189,7 +189,7 @@ func (p *Portal) signOutPage(w http.ResponseWriter, r *http.Request, v Visit) er
 		return err
 	}
 	if j.Session.Level() == authn.None {
-		p.signedOut(w, "")
+		p.signedOut(w, r)
 		return nil
 	}
 	p.Pages.render(w, http.StatusOK, "sign-out", view{
@@ -206,7 +206,7 @@ func (p *Portal) signOut(w http.ResponseWriter, r *http.Request, v Visit) error 
 		return err
 	}
 	if j.Session.Level() == authn.None {
-		p.signedOut(w, "")
+		seeOther(w, Prefix+"sign-out")
 		return nil
 	}
 	idToken, err := p.Sessions.SignOut(w, r, j.Session)
@@ -217,14 +217,68 @@ func (p *Portal) signOut(w http.ResponseWriter, r *http.Request, v Visit) error 
 		return err
 	}
 	http.SetCookie(w, p.chooseCookie(true))
-	end, _ := p.Provider.EndSessionURL(idToken, string(j.Session.Person.Email), p.origin+Prefix+"sign-out", "")
-	p.signedOut(w, end)
+	http.SetCookie(w, p.signedOutCookie(idToken, string(j.Session.Person.Email)))
+	seeOther(w, Prefix+"sign-out") // or the back button and a reload would ask to send it again
 	return nil
+}
+
+// signedOutCookie remembers for the page after the form whom the provider is to sign out, should the person want that as well. It
+// is believed in nothing else: where the provider's own page is, its metadata says.
+func (p *Portal) signedOutCookie(idToken, email string) *http.Cookie {
+	value := ""
+	if _, ok := p.Provider.EndSessionURL("", "", "", ""); ok {
+		if len(idToken) > maxIDTokenKept { // it would be left out of the address, too
+			idToken = ""
+		}
+		value = idToken + "/" + base64.RawURLEncoding.EncodeToString([]byte(email))
+	}
+	c := &http.Cookie{Name: session.HostCookie(p.secure, "sallyport-signed-out"), Value: value, Path: "/", MaxAge: int(signedOutLife / time.Second),
+		Secure: p.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode}
+	if value == "" {
+		c.MaxAge = -1
+	}
+	return c
+}
+
+const (
+	signedOutLife  = 10 * time.Minute
+	maxIDTokenKept = 2500
+	wasThere       = "signed-out-there" // state of a person whom the provider has sent back
+)
+
+// forgetSignedOut deletes what was kept of an earlier sign-out.
+func (p *Portal) forgetSignedOut(w http.ResponseWriter, r *http.Request) {
+	c := p.signedOutCookie("", "")
+	if _, err := r.Cookie(c.Name); err == nil {
+		c.Value, c.MaxAge = "", -1
+		http.SetCookie(w, c)
+	}
+}
+
+// endThere is the address at which the person who has signed out here can do so at the provider, or "".
+func (p *Portal) endThere(r *http.Request) string {
+	c, err := r.Cookie(p.signedOutCookie("", "").Name)
+	if err != nil {
+		return ""
+	}
+	idToken, email, _ := strings.Cut(c.Value, "/")
+	hint, err := base64.RawURLEncoding.DecodeString(email)
+	if err != nil {
+		return ""
+	}
+	end, _ := p.Provider.EndSessionURL(idToken, string(hint), p.origin+Prefix+"sign-out", wasThere)
+	return end
 }
 
 // signedOut offers the provider's own sign-out as a second step (OpenID Connect
 // RP-Initiated Logout 1.0), because it ends more than the person may have asked for.
-func (p *Portal) signedOut(w http.ResponseWriter, providerURL string) {
+func (p *Portal) signedOut(w http.ResponseWriter, r *http.Request) {
+	providerURL := ""
+	if r.URL.Query().Get("state") == wasThere {
+		p.forgetSignedOut(w, r)
+	} else {
+		providerURL = p.endThere(r)
+	}
 	page := view{Title: "You are signed out", Text: []string{"Your session here has ended."},
 		Link: Link{URL: p.origin + Prefix + "sign-in", Text: "Sign in again", Action: "sign-in"}}
 	if providerURL != "" {

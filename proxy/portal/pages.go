@@ -56,6 +56,8 @@ type view struct {
 	Deny        string     // where "that was not me" goes
 	Refresh     string     // an address to go on to by itself
 
+	Resume string // "on", "again": the script leads on to where this tab's sign-in was going, or begins it again
+
 	Keep bool // the page keeps its address until the person is back
 
 	// a page in a frame
@@ -233,6 +235,7 @@ type Refusal struct {
 	MaxAge   time.Duration // with StepUp: how old the assertion may be
 	StepUp   bool          // answer with the RFC 9470 challenge
 	Tool     bool          // it was let through, and the tool failed
+	Ended    bool          // a sign-in is over: a browser that began one in this tab begins it again
 	Again    string        // for a page in a frame: what to show once the person has proven themselves
 }
 
@@ -254,7 +257,11 @@ func challenge(w http.ResponseWriter, f Refusal) {
 
 // view is f as a page.
 func (f *Refusal) view() view {
-	return view{Title: f.Title, Text: f.Text, Steps: f.Steps, Link: f.Link, More: f.More, Incident: f.Incident, Email: f.Email}
+	v := view{Title: f.Title, Text: f.Text, Steps: f.Steps, Link: f.Link, More: f.More, Incident: f.Incident, Email: f.Email}
+	if f.Ended {
+		v.Module, v.Resume = "resume.js", "again"
+	}
+	return v
 }
 
 // Refuse answers r. It is the only place that does, for the gate as well, but for [Pages.RefuseForm].

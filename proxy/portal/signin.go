@@ -138,7 +138,7 @@ func (p *Portal) notBegun(r *http.Request, v Visit, j Judgement, noState bool) e
 	if err := v.Record(r.Context(), "sign_in_failed", j, map[string]string{"code": code}); err != nil {
 		return err
 	}
-	return &Refusal{Status: http.StatusForbidden, Code: "sign_in_failed", Title: "Signing in did not work", Incident: j.Incident,
+	return &Refusal{Status: http.StatusForbidden, Code: "sign_in_failed", Title: "Signing in did not work", Incident: j.Incident, Ended: true,
 		Text: []string{"This sign-in was not begun in this browser, it took more than a quarter of an hour, or the browser keeps no cookies."},
 		Link: Link{URL: journey{to: returnTo{p.origin, Prefix + "account"}}.page("sign-in"), Text: "Start again", Action: "sign-in"}}
 }
@@ -152,8 +152,10 @@ func (p *Portal) callback(w http.ResponseWriter, r *http.Request, v Visit) error
 	q := r.URL.Query()
 	if !p.Begun(r) && j.Session.Level() != authn.None && KindOf(r) == Page {
 		// The back button, a bookmark, a tab whose sign-in another one did: nothing failed. What the
-		// address says is not looked at, so that it decides nothing either.
-		redirect(w, journey{to: returnTo{p.origin, Prefix + "account"}}.page("sign-in"))
+		// address says is not looked at, so that it decides nothing either: the tab knows where it was going.
+		to := journey{to: returnTo{p.origin, Prefix + "account"}}.page("sign-in")
+		p.Pages.render(w, http.StatusOK, "message", view{Title: "Taking you on", Module: "resume.js", Resume: "on", Refresh: to, OnTheWay: true,
+			Link: Link{URL: to, Text: "Go on"}})
 		return nil
 	}
 	if !p.Begun(r) {
@@ -189,6 +191,7 @@ func (p *Portal) callback(w http.ResponseWriter, r *http.Request, v Visit) error
 	}
 	j.Session = s
 	http.SetCookie(w, p.chooseCookie(false))
+	p.forgetSignedOut(w, r)
 	for _, n := range result.Notices {
 		p.Logger.Warn("sign-in with an answer of the provider that is not as expected", "notice", n.Code, "text", n.Text, "user", s.Person.Email)
 	}
@@ -236,7 +239,7 @@ func (p *Portal) signInFailed(r *http.Request, v Visit, j Judgement, key flowKey
 	}
 	p.Logger.Warn("sign-in failed", "code", bad.Code, "subject", bad.Subject, "incident", j.Incident, "error", err)
 	return &Refusal{Status: http.StatusForbidden, Code: "sign_in_failed", Title: "Signing in did not work", Text: []string{bad.Public}, Incident: j.Incident,
-		Link: Link{URL: trip.page("sign-in"), Text: "Start again", Action: "sign-in"}}
+		Ended: bad.Code == signin.CodeStateUnknown, Link: Link{URL: trip.page("sign-in"), Text: "Start again", Action: "sign-in"}}
 }
 
 // noticed adds what is odd about a provider's answer to the detail of a record.

@@ -5,6 +5,8 @@
 // as text, never as markup, and is a text of ours or of the server's, never an engine's.
 import { creationOptions, requestOptions, answerOf } from "./webauthn.js";
 import { Told, Refused, explain, unsupported } from "./trouble.js";
+import { answered } from "./journey.js";
+import { tell, verified } from "./changed.js";
 import { onward } from "./fragment.js";
 import { leave } from "./circle.js";
 
@@ -228,7 +230,8 @@ async function run() {
     busy("Done. Taking you back…");
     leave();
     leaving = true;
-    location.assign(onward(done.next));
+    tell();
+    location.replace(onward(done.next)); // the back button is not to lead to a question that was answered
   } catch (error) {
     failed(error);
   } finally {
@@ -267,6 +270,7 @@ function failed(error) {
   location.assign(error.next);
 }
 
+answered();
 const missing = unsupported();
 if (missing) {
   show(explain(missing, step.page));
@@ -278,6 +282,12 @@ if (missing) {
   for (const [target, event] of [[document, "visibilitychange"], [window, "focus"], [window, "pageshow"], [button, "pointerenter"], [button, "focus"]]) {
     target.addEventListener(event, prepare);
   }
+}
+// Answered in another tab: the sign-in page leads on from here. If there is another question still, it is asked anew.
+if (first.page === "step-up") {
+  verified(() => {
+    if (!running && !leaving && instead === "") location.replace(onward("/.sallyport/sign-in" + location.search));
+  });
 }
 form.addEventListener("submit", (event) => {
   event.preventDefault();
