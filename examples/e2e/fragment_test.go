@@ -46,8 +46,11 @@ func fragmentSurvivesTheWayIn(t *testing.T, open func(t *testing.T, from string)
 
 	// What was kept for one way in is not used for the next.
 	s.run("session", "revoke", "--user", alice.Email)
-	b.open("about:blank")
-	b.open(s.treasury + "/app?a=1")
+	eventually(t, "the session is over", func() bool { // the process that serves looks for revocations four times a second
+		b.open("about:blank")
+		b.open(s.treasury + "/app?a=1")
+		return eval[bool](b, "!!document.querySelector('[data-action=\"sign-in\"]')")
+	})
 	b.signIn(alice.Sub)
 	b.act("verify")
 	arrives("/app?a=1")
