@@ -51,7 +51,7 @@ func (g *Gate) record(r *http.Request, v *Verdict, event, incident string) audit
 		Time: g.Now(), Event: event, User: string(v.Session.Person.Email), Session: v.Session.ID,
 		IP: addressOf(v), Country: f.IP.Country, ASN: f.IP.ASN,
 		Method: cut(r.Method, maxMethod), Host: v.Target.Host, Path: v.Target.Path,
-		Action: actionOf(event, v.Decision.Action), Rules: v.Decision.Rules, Reasons: v.Decision.Reasons,
+		Action: audit.Outcome(event, v.Decision.Action.String()), Rules: v.Decision.Rules, Reasons: v.Decision.Reasons,
 		Score: v.Decision.Score, Reported: v.Decision.Reported, Incident: incident, Facts: &f,
 		Shadow: v.shadowRecord(&f), Verified: v.Session.Level() == authn.Verified, Peer: peerOf(r),
 	}
@@ -69,15 +69,6 @@ func (g *Gate) record(r *http.Request, v *Verdict, event, incident string) audit
 		rec.Data = dataSources(s, rec.Time)
 	}
 	return rec
-}
-
-// actionOf is what came of it. A passkey that does not fit and a hand-off that is refused are in the record with what
-// the policy was asked about them, which may be allow: whoever looks for what was allowed must not find them.
-func actionOf(event string, verdict policy.Action) string {
-	if verdict == policy.Allow && (strings.HasSuffix(event, "_failed") || strings.HasSuffix(event, "_refused")) {
-		return "refused"
-	}
-	return verdict.String()
 }
 
 // turnedAway records that somebody does not get through, and returns the incident to

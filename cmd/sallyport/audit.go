@@ -243,7 +243,7 @@ func (a auditTailCmd) wanted(ctx context.Context, g *globals) (func(audit.Record
 		return (users == nil || about(r.User) || about(r.Detail["user"]) || about(r.Detail["owner"])) &&
 			(incident == "" || r.Incident == incident) &&
 			(a.Event == nil || slices.Contains(a.Event, r.Event)) &&
-			(a.Action == nil || slices.Contains(a.Action, outcome(r)))
+			(a.Action == nil || slices.Contains(a.Action, audit.Outcome(r.Event, r.Action)))
 	}, nil
 }
 
@@ -266,22 +266,13 @@ func cut(s string, n int) string {
 	return s
 }
 
-// outcome is what came of it. A ceremony that failed has the verdict of the policy in the records of
-// earlier releases, and a reader who looks for refusals must not find "allow" beside it.
-func outcome(r audit.Record) string {
-	if r.Action == "allow" && (strings.HasSuffix(r.Event, "_failed") || strings.HasSuffix(r.Event, "_refused")) {
-		return "refused"
-	}
-	return r.Action
-}
-
 // printRecord is one record on one line, for people.
 func printRecord(w io.Writer, r audit.Record) {
 	who := r.User
 	if who == "" {
 		who = "-"
 	}
-	fmt.Fprintf(w, "%s  %-8s  %-16s  %s  %s %s", r.Time.Local().Format(time.DateTime), plain(outcome(r)), plain(r.Event), plain(who), plain(r.IP), plain(r.Country))
+	fmt.Fprintf(w, "%s  %-8s  %-16s  %s  %s %s", r.Time.Local().Format(time.DateTime), plain(audit.Outcome(r.Event, r.Action)), plain(r.Event), plain(who), plain(r.IP), plain(r.Country))
 	if r.Route != "" {
 		fmt.Fprintf(w, "  %s", plain(r.Route))
 		if r.Method != "" { // what was done; of reads, the first of the run

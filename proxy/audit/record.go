@@ -2,6 +2,7 @@ package audit
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 
 	"sallyport/policy"
@@ -65,6 +66,15 @@ type DataSource struct {
 	Name     string `json:"name"`
 	SHA256   string `json:"sha256"`
 	AgeHours int64  `json:"age_hours"`
+}
+
+// Outcome is the action of a record: verdict, unless the event is one that failed or was refused although the policy
+// allowed it. A reader who looks for what was allowed must not find that.
+func Outcome(event, verdict string) string {
+	if verdict == policy.Allow.String() && (strings.HasSuffix(event, "_failed") || strings.HasSuffix(event, "_refused")) {
+		return "refused"
+	}
+	return verdict
 }
 
 // Events that the log writes about itself.
