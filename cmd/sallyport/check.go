@@ -71,7 +71,7 @@ func (k checkCmd) Run(ctx context.Context, g *globals, std stdio) error {
 // onlineFor is how long the provider has to answer.
 const onlineFor = 20 * time.Second
 
-// askProvider says whether people can be sent to the provider. No person is needed for it, and nobody is signed in.
+// askProvider says whether people can be sent to the provider. It needs no person, and starts no sign-in.
 func askProvider(ctx context.Context, c *config.Config, std stdio) error {
 	ctx, cancel := context.WithTimeout(ctx, onlineFor)
 	defer cancel()

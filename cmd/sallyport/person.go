@@ -24,9 +24,9 @@ func (k known) String() string {
 	return fmt.Sprintf("%s (%s)", plain(k.Subject.Issuer+"|"+k.Subject.ID), emails(k.Emails))
 }
 
-// find returns the people whom text names: an e-mail address that they have or once had, a subject, or
+// find returns the people that text names: an e-mail address that they have or once had, a subject, or
 // ISSUER|SUBJECT. It is the one way in which commands find a person: providers change addresses, and who is looked for under the
-// one before must not be taken for nobody.
+// one before must not be taken for no person.
 func find(ctx context.Context, db *sqlstore.DB, text string) (found []known, err error) {
 	addresses, err := db.KnownAddresses(ctx)
 	if err != nil {
@@ -43,13 +43,19 @@ func find(ctx context.Context, db *sqlstore.DB, text string) (found []known, err
 	return found, nil
 }
 
-// findOne is find for commands that do something to one person: of two whom text names, never a guess. It returns
-// nil if text names nobody whom the store knows.
+// findOne is find for commands that do something to one person: of two that text names, never a guess. It returns
+// nil if text names no person in the store.
 func findOne(ctx context.Context, db *sqlstore.DB, text string) (*known, error) {
 	found, err := find(ctx, db, text)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
+	}
+	return only(found, text)
+}
+
+// only returns the one person of those that text names, nil if there is none, and an error that lists them if there are several.
+func only(found []known, text string) (*known, error) {
+	switch {
 	case len(found) == 0:
 		return nil, nil
 	case len(found) > 1:
@@ -89,8 +95,8 @@ func personText(text string) error {
 	return err
 }
 
-// nowKnownAs is the address that a person has now whom text names, for commands that need no store. Without one, or where
-// nobody is named, it is text itself.
+// nowKnownAs is the address that the person named by text has now, for commands that need no store. Without a store, or
+// where text names no person, it is text itself.
 func nowKnownAs(ctx context.Context, g *globals, std stdio, text string) (string, error) {
 	if text == "" {
 		return "", nil
@@ -99,9 +105,7 @@ func nowKnownAs(ctx context.Context, g *globals, std stdio, text string) (string
 	var several error
 	if err := withExistingStore(ctx, g, func(_ *config.Config, db *sqlstore.DB) error {
 		found, err := find(ctx, db, text)
-		if err == nil && len(found) > 0 {
-			named, several = findOne(ctx, db, text)
-		}
+		named, several = only(found, text)
 		return err
 	}); err != nil || several != nil || named == nil {
 		return text, several
@@ -110,7 +114,7 @@ func nowKnownAs(ctx context.Context, g *globals, std stdio, text string) (string
 	return string(named.Emails[0]), nil
 }
 
-// sayFormer says under which address somebody goes who was named by another.
+// sayFormer tells the present address of a person who was named by a former one.
 func sayFormer(w io.Writer, text string, k *known) {
 	if email, err := authn.ParseEmail(text); err == nil && k != nil && email != k.Emails[0] {
 		fmt.Fprintf(w, "note: %s is a former address of %s, who is %s now.\n", email, plain(k.Subject.ID), k.Emails[0])

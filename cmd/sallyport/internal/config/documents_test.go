@@ -23,7 +23,7 @@ type block struct {
 }
 
 // blocks returns what a document shows as YAML: all blocks that are fenced as such. A block
-// that looks like YAML and is indented, or fenced as nothing, is a mistake: nobody tests it.
+// that looks like YAML and is indented, or fenced as nothing, is a mistake: no test reads it.
 func blocks(name, text string) (list []block, mistakes []string) {
 	looksLike := regexp.MustCompile(`^(- )?\{?"?[a-z][a-z_]*"?:( |$)`)
 	fence, start, before := "", 0, ""

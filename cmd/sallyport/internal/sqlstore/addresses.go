@@ -26,7 +26,7 @@ func (t tx) noteAddress(s authn.Subject, email authn.Email, at time.Time) error 
 	return err
 }
 
-// KnownAddresses returns every address of everybody, of each person the newest first.
+// KnownAddresses returns all addresses of all people, of each person the newest first.
 func (d *DB) KnownAddresses(ctx context.Context) ([]KnownAddress, error) {
 	rows, err := d.read.QueryContext(ctx, `select subject_issuer, subject_id, email, first_at, last_at from known_addresses
 		order by subject_issuer, subject_id, last_at desc, first_at desc, email`)
