@@ -134,9 +134,7 @@ func (a *app) assemble(ctx context.Context) (err error) {
 	if a.draws, err = makeDrawKey(ctx, a.store); err != nil {
 		return err
 	}
-	if s.Policy = s.Policy.Keyed(a.draws); s.Shadow != nil {
-		s.Shadow = s.Shadow.Keyed(a.draws)
-	}
+	s.Policy, s.Shadow = rollout.Keyed(s.Policy, s.Shadow, a.draws)
 	if a.audit, err = openAudit(ctx, c, a.store, a.logger); err != nil {
 		return err
 	}

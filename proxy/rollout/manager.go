@@ -214,7 +214,7 @@ func (m *Manager) compile(c Configuration) (enforced, shadow *policy.Policy, err
 	if enforced, shadow, err = c.Policies.Compile(m.config.Intel()); err != nil {
 		return nil, nil, err
 	}
-	enforced, shadow = keyed(enforced, shadow, m.config.Key)
+	enforced, shadow = Keyed(enforced, shadow, m.config.Key)
 	return enforced, shadow, nil
 }
 

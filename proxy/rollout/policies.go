@@ -48,8 +48,8 @@ func (p Policies) Compile(intel *ipintel.Snapshot) (enforced, shadow *policy.Pol
 	return enforced, shadow, nil
 }
 
-// keyed makes policies draw by the key of this installation.
-func keyed(enforced, shadow *policy.Policy, key policy.DrawKey) (*policy.Policy, *policy.Policy) {
+// Keyed makes both draw by the key of this installation. shadow may be nil.
+func Keyed(enforced, shadow *policy.Policy, key policy.DrawKey) (*policy.Policy, *policy.Policy) {
 	if shadow != nil {
 		shadow = shadow.Keyed(key)
 	}
