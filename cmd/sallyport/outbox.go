@@ -37,7 +37,18 @@ func newOutbox(a *app) *outbox { return &outbox{store: a.store, audit: a.audit, 
 const (
 	outboxEvery = time.Second
 	outboxBatch = 100
+	outboxFirst = 5 * time.Second // how long the start waits for the events that are there
 )
+
+// noteOperators puts what operators did while the server was down into the audit log,
+// before the first request is served. What cannot be moved now is tried again by run.
+func (a *app) noteOperators(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, outboxFirst)
+	defer cancel()
+	if err := newOutbox(a).drain(ctx); err != nil {
+		a.logger.Warn("operator events wait for the audit log", "error", err)
+	}
+}
 
 // run drains the outbox, at once and then every second, until ctx ends.
 func (o *outbox) run(ctx context.Context) {

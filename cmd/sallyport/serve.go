@@ -105,6 +105,7 @@ const (
 // the ones in flight finish, then what runs beside them, then the stores.
 func (a *app) serve(ctx context.Context, data, ops net.Listener, hangup <-chan os.Signal) error {
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	a.noteOperators(work)
 	wait := a.background(work)
 	dataServer, err := a.dataServer()
 	if err != nil {

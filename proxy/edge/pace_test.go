@@ -31,7 +31,7 @@ func TestAttackSlowHeader(t *testing.T) {
 		if _, err := fmt.Fprintf(c, "%s\r\n", [2]string{"GET / HTTP/1.1", "X: y"}[min(line, 1)]); err != nil {
 			break
 		}
-		if time.Since(begun) > 5*time.Second {
+		if time.Since(begun) > 30*time.Second {
 			t.Fatal("a header that never ends is still being read")
 		}
 		time.Sleep(20 * time.Millisecond) // the attacker's rhythm
