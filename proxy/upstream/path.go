@@ -46,7 +46,8 @@ func (t *Target) setPath(raw string) error {
 }
 
 // canonicalPath is a path as it is forwarded: unreserved characters are literal, escapes are in
-// upper case, and a reserved character stays as the client wrote it.
+// upper case, and a reserved character stays as the client wrote it. A slash that is encoded twice is
+// %252F: decoded once it is an escape again, and a rule that names the path writes it one way.
 func canonicalPath(raw string) (string, error) {
 	var b strings.Builder
 	b.Grow(len(raw))
@@ -76,7 +77,7 @@ func canonicalPath(raw string) (string, error) {
 			writeEscaped(&b, c)
 		}
 	}
-	return b.String(), nil
+	return strings.ReplaceAll(b.String(), "%252f", "%252F"), nil
 }
 
 // readPath decodes a canonical path. Encoded slashes stay as they are, so that two paths that differ in them differ
@@ -92,7 +93,7 @@ func readPath(canonical string) (path, spread string, forms PathForms) {
 			switch rest := canonical[i:]; {
 			case strings.HasPrefix(rest, "%2F"):
 				slash, forms = once, forms|EncodedSlash
-			case len(rest) >= twice && strings.EqualFold(rest[:twice], "%252F"): // what the client doubly encoded is in its own case
+			case strings.HasPrefix(rest, "%252F"):
 				slash, forms = twice, forms|TwiceEncodedSlash
 			default:
 				c = unhex(rest[1])<<4 | unhex(rest[2])
