@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"maps"
@@ -158,23 +159,33 @@ func notes(c *config.Config) (list []string) {
 	return list
 }
 
-// certificateNotes says when the certificate ends, if that is soon, and which hosts it
-// does not name. Neither is an error: a test may use what a deployment must not.
+// certificateNotes says which certificates end soon, and which hosts none of them names.
+// Neither is an error: a test may use what a deployment must not.
 func certificateNotes(c *config.Config) (list []string) {
-	pair, err := tls.LoadX509KeyPair(c.TLS.CertFile, c.TLS.KeyFile)
-	if err != nil {
-		return []string{err.Error()}
+	var leaves []*x509.Certificate
+	var files []string
+	for _, p := range c.TLS.Pairs() {
+		pair, err := tls.LoadX509KeyPair(p.CertFile, p.KeyFile)
+		if err != nil {
+			return append(list, err.Error())
+		}
+		if left := time.Until(pair.Leaf.NotAfter); left < 14*24*time.Hour {
+			list = append(list, fmt.Sprintf("%s is good until %s", p.CertFile, pair.Leaf.NotAfter.Format(time.DateTime)))
+		}
+		leaves, files = append(leaves, pair.Leaf), append(files, p.CertFile)
 	}
-	if left := time.Until(pair.Leaf.NotAfter); left < 14*24*time.Hour {
-		list = append(list, fmt.Sprintf("%s is good until %s", c.TLS.CertFile, pair.Leaf.NotAfter.Format(time.DateTime)))
+	who := files[0] + " does not name"
+	if len(files) > 1 {
+		who = "none of " + strings.Join(files, ", ") + " names"
 	}
 	for _, o := range c.Origins() {
 		u, err := url.Parse(o)
 		if err != nil {
 			return append(list, err.Error())
 		}
-		if err := pair.Leaf.VerifyHostname(u.Hostname()); err != nil {
-			list = append(list, fmt.Sprintf("%s does not name %s: browsers will refuse it", c.TLS.CertFile, u.Hostname()))
+		names := func(leaf *x509.Certificate) bool { return leaf.VerifyHostname(u.Hostname()) == nil }
+		if !slices.ContainsFunc(leaves, names) {
+			list = append(list, fmt.Sprintf("%s %s: browsers will refuse it", who, u.Hostname()))
 		}
 	}
 	return list

@@ -125,6 +125,39 @@ func TestCheckNotes(t *testing.T) {
 	}
 }
 
+// TestCheckLooksAtEveryCertificate: a host is named by one of them, and each of them can end soon.
+func TestCheckLooksAtEveryCertificate(t *testing.T) {
+	for name, c := range map[string]struct{ second, want string }{
+		"between them": {"*.apps.example.com", ""},
+		"a gap":        {"b.example.com", "none of %[1]s/tls.crt, %[1]s/more.crt names *.apps.example.com: browsers will refuse it\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := starterFolder(t,
+				[3]string{"sallyport.yaml", "# tls: {cert_file: tls/cert.pem, key_file: tls/key.pem}", "tls: {cert_file: tls.crt, key_file: tls.key, certificates: [{cert_file: more.crt, key_file: more.key}]}"},
+				[3]string{"sallyport.yaml", "http://localhost:8080\n", "https://access.example.com\n"},
+				[3]string{"sallyport.yaml", "http://treasury.localhost:8080", "https://*.apps.example.com"},
+			)
+			put := func(as string) func(name, content string) {
+				return func(name, content string) {
+					if err := os.WriteFile(filepath.Join(dir, strings.Replace(name, "tls", as, 1)), []byte(content), 0o600); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			writePair(t, put("tls"), 1, "access.example.com")
+			writePair(t, put("more"), 2, c.second)
+			status, stdout, stderr := command(t, "check", "--config", filepath.Join(dir, "sallyport.yaml"))
+			if c.want != "" {
+				c.want = fmt.Sprintf(c.want, dir)
+			}
+			if status != 0 || !strings.Contains(stdout, c.want) || c.want == "" && strings.Contains(stdout, " browsers will refuse it") ||
+				!strings.Contains(stdout, "tls.crt is good until ") || !strings.Contains(stdout, "more.crt is good until ") {
+				t.Errorf("status %d\n%s%s", status, stdout, stderr)
+			}
+		})
+	}
+}
+
 func TestCheckLooksAtTheCertificate(t *testing.T) {
 	dir := starterFolder(t,
 		[3]string{"sallyport.yaml", "# tls: {cert_file: tls/cert.pem, key_file: tls/key.pem}", "tls: {cert_file: tls.crt, key_file: tls.key}"},
