@@ -180,7 +180,8 @@ func (r *Resolver) resolve(req *http.Request, peer netip.Addr, isUnix, trusted b
 		return netip.Addr{}, r.unnamed(req)
 	case r.trusted.contain(addr):
 		return netip.Addr{}, unreadable(r.header.String(), addr.String(), "every hop is one of trusted_proxies, so none of them names a client; "+
-			"list the addresses of the proxies there and not the networks that clients are in too")
+			"list the addresses of the proxies there and not the networks that clients are in too; "+
+			"a client on a proxy's own machine has the proxy's address: connect from another machine")
 	}
 	return addr, nil
 }

@@ -230,6 +230,7 @@ func TestAttackTrustedProxyNamesNoClient(t *testing.T) {
 		"the other, RFC 7239": {xff("1.2.3.4"), clientip.Forwarded, "set forwarded_header: x-forwarded-for"},
 		"a health check":      {http.Header{"User-Agent": {"ELB-HealthChecker/2.0"}}, clientip.XForwardedFor, "ops_listen"},
 		"a chain from inside": {xff("10.0.0.8, 10.0.0.7"), clientip.XForwardedFor, "list the addresses of the proxies"},
+		"the proxy's machine": {xff("10.0.0.1"), clientip.XForwardedFor, "connect from another machine"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			addr, err := resolver(t, c.set, "10.0.0.0/8").Resolve(request(lb, c.header))
