@@ -46,15 +46,17 @@ func (w *window) held() time.Duration {
 type inbound struct {
 	preface int // bytes of it that have passed
 	head    [9]byte
-	have    int // bytes of head
-	left    int // bytes of its payload to come
+	have    int  // bytes of head
+	left    int  // bytes of its payload to come
+	data    bool // the payload is of a DATA frame
 }
 
 // prefaceLen is the length of what every HTTP/2 connection begins with, before the first frame.
 const prefaceLen = len("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
 
-// pass passes over b, and returns how many bytes of the connection's window the frames take that begin in it. Padding
-// is among them.
+// pass passes over b, and returns how many bytes of the connection's window are in it. Padding is among them. Bytes
+// count when they arrive, not with their frame's header: a client that announces a frame as large as its window and
+// never sends it would seem to be held by us, and its slowness would be forgiven for ever.
 func (f *inbound) pass(b []byte) (data int64) {
 	n := min(prefaceLen-f.preface, len(b))
 	f.preface, b = f.preface+n, b[n:]
@@ -62,6 +64,9 @@ func (f *inbound) pass(b []byte) (data int64) {
 		if f.left > 0 {
 			n := min(f.left, len(b))
 			f.left, b = f.left-n, b[n:]
+			if f.data {
+				data += int64(n)
+			}
 			continue
 		}
 		n := copy(f.head[f.have:], b)
@@ -69,9 +74,7 @@ func (f *inbound) pass(b []byte) (data int64) {
 			return data
 		}
 		f.have, f.left = 0, int(f.head[0])<<16|int(f.head[1])<<8|int(f.head[2])
-		if f.head[3] == frameData {
-			data += int64(f.left)
-		}
+		f.data = f.head[3] == frameData
 	}
 	return data
 }
