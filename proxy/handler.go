@@ -277,7 +277,7 @@ func (g *Gate) sendOff(w http.ResponseWriter, r *http.Request, v *Verdict, page 
 	if len(without) > portal.LongestWay {
 		without = "/"
 	}
-	g.Pages.KeepWay(w, f, page, without, causes)
+	g.Pages.KeepWay(w, r, f, portal.Way{Origin: v.Target.Scheme + "://" + v.Target.Host, Page: page, Without: without, Causes: causes})
 }
 
 // wayBack is where a browser was going.

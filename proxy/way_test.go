@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"fmt"
 	"html"
+	"net/http"
 	"net/url"
 	"regexp"
 	"strings"
@@ -98,5 +99,83 @@ func TestAttackLongAddressesWithoutEnd(t *testing.T) {
 	}
 	if after := g.mem.Calls("Put"); after != before {
 		t.Errorf("%d things were put into the store", after-before)
+	}
+}
+
+// A link of another page is not made one of the tool's own by the pages on the way: where it leads is shown, and the person
+// presses the button.
+func TestAttackLinkBecomesTheToolsOwn(t *testing.T) {
+	type site map[string]string
+	for name, c := range map[string]struct {
+		from    site
+		to      string
+		presses bool
+	}{
+		"typed":                          {site{"Sec-Fetch-Site": "none"}, "/transfer?to=x", false},
+		"the tool's own link":            {site{"Sec-Fetch-Site": "same-origin"}, "/transfer?to=x", false},
+		"another site":                   {site{"Sec-Fetch-Site": "cross-site"}, "/transfer?to=x", true},
+		"another tool":                   {site{"Sec-Fetch-Site": "same-site"}, "/transfer?to=x", true},
+		"another site, the start page":   {site{"Sec-Fetch-Site": "cross-site"}, "/", false},
+		"another site, by our own page":  {site{"Sec-Fetch-Site": "cross-site"}, "/.sallyport/sign-in?return_to=/transfer?to=x", true},
+		"something else":                 {site{"Sec-Fetch-Site": "moon"}, "/transfer?to=x", true},
+		"an old browser, own link":       {site{"Referer": treasury + "/books"}, "/transfer?to=x", false},
+		"an old browser, another site":   {site{"Referer": treasury + ".evil.example/"}, "/transfer?to=x", true},
+		"an old browser that says no":    {nil, "/transfer?to=x", true},
+		"an old browser, the start page": {nil, "/", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newRig(t)
+			b := g.browser(home).enroll("alice")
+			open := func(to string) answer {
+				r := b.request("GET", treasury+to, "")
+				r.Header.Set("Accept", "text/html")
+				if c.from["Sec-Fetch-Site"] != "" {
+					r.Header.Set("Sec-Fetch-Mode", "navigate")
+					r.Header.Set("Sec-Fetch-Dest", "document")
+				}
+				for k, v := range c.from {
+					r.Header.Set(k, v)
+				}
+				return b.do(r)
+			}
+			begun := open(c.to)
+			// A form takes the code to a tool of another site. The page that answers it is of the tool's origin. For a
+			// double click and a lost cookie as well.
+			made, _ := b.makeCode(b.atHandoff(begun.location()).handoff(b), false)
+			for range 2 {
+				a := b.show(treasury+"/.sallyport/callback", made.Code, func(r *http.Request) {
+					r.Header.Set("Accept", "text/html")
+					r.Header.Set("Sec-Fetch-Mode", "navigate")
+					r.Header.Set("Sec-Fetch-Dest", "document")
+				})
+				press := strings.Contains(a.body, " data-press")
+				if a.StatusCode != 200 || press != c.presses || press == strings.Contains(a.body, "http-equiv") || press != strings.Contains(a.body, "This leads to /transfer?to=x.") {
+					t.Errorf("waits for a press: %t\n%s", press, a.body)
+				}
+			}
+			// An address that is too long for another one.
+			b = g.browser(home)
+			a := open("/transfer?to=" + strings.Repeat("x", 2000))
+			if linked := strings.Contains(a.body, ` data-way="keep" data-linked`); c.to != "/" && linked != c.presses || !strings.Contains(a.body, `data-way="keep"`) {
+				t.Errorf("kept as another page's: %t\n%s", linked, a.body)
+			}
+		})
+	}
+	// Who lost the cookie begins again, which must not make it the tool's own either.
+	g := newRig(t)
+	b := g.browser(home).enroll("alice")
+	r := b.request("GET", treasury+"/transfer?to=x", "")
+	for k, v := range map[string]string{"Accept": "text/html", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"} {
+		r.Header.Set(k, v)
+	}
+	made, _ := b.makeCode(b.atHandoff(b.do(r).location()).handoff(b), false)
+	b.loseNonces("treasury.example.test")
+	a := b.show(treasury+"/.sallyport/callback", made.Code, func(r *http.Request) {
+		r.Header.Set("Accept", "text/html")
+		r.Header.Set("Sec-Fetch-Mode", "navigate")
+		r.Header.Set("Sec-Fetch-Dest", "document")
+	})
+	if a.StatusCode != 200 || !strings.Contains(a.body, " data-press") || !strings.Contains(a.body, "again=1") {
+		t.Errorf("begins again: %d\n%s", a.StatusCode, a.body)
 	}
 }

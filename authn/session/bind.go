@@ -36,6 +36,7 @@ type Begun struct {
 	Again bool // the browser did not bring its nonce back the first time
 	// Proofs is how many assertions in a row, before this hand-off, the host has asked for.
 	Proofs int
+	Linked bool // Beginning.Linked
 
 	nonce string // digest
 }
@@ -48,7 +49,8 @@ type bindClaim struct {
 	At    int64      `json:"t"`
 	Again bool       `json:"r,omitempty"`
 
-	Proofs int `json:"u,omitempty"`
+	Proofs int  `json:"u,omitempty"`
+	Linked bool `json:"l,omitempty"`
 }
 
 // ErrBindExpired says that a bind was ours and has become too old. The remedy is to
@@ -65,7 +67,7 @@ func (m *Manager) OpenBind(ctx context.Context, bind string) (Begun, error) {
 	if err := m.ring.openValue(ctx, bindName, bind, &c); err != nil {
 		return Begun{}, err
 	}
-	b := Begun{Host: c.Host, Addr: c.Addr, At: time.Unix(c.At, 0).UTC(), Again: c.Again, Proofs: c.Proofs, nonce: c.Nonce}
+	b := Begun{Host: c.Host, Addr: c.Addr, At: time.Unix(c.At, 0).UTC(), Again: c.Again, Proofs: c.Proofs, Linked: c.Linked, nonce: c.Nonce}
 	// A bind from the future was made by a clock that was set back since: it would last too long.
 	if age := m.clock.now().Sub(b.At); age >= bindLife || age < -clockSkew {
 		return Begun{}, ErrBindExpired

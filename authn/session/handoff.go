@@ -58,6 +58,7 @@ type codeClaim struct {
 	Again    bool       `json:"r,omitempty"`
 	Asked    bool       `json:"q,omitempty"` // the assertion was made after the hand-off began
 	Proofs   int        `json:"u,omitempty"` // Begun.Proofs
+	Linked   bool       `json:"l,omitempty"` // Begun.Linked
 	Owner    string     `json:"o,omitempty"` // e-mail address of the person whose session it carries
 }
 
@@ -90,6 +91,8 @@ type HandoffError struct {
 	Began netip.Addr
 	// Again: the hand-off was restarted once already.
 	Again bool
+	// Linked is [Beginning].Linked.
+	Linked bool
 	// Owner is the e-mail address of the person whose code it was, and ID tells the code apart from
 	// that person's others; "" where the code is not ours.
 	Owner, ID string
@@ -115,6 +118,9 @@ type Beginning struct {
 	Again bool
 	// Proofs is how many assertions in a row this host has asked for, none of which answered.
 	Proofs int
+	// Linked: another origin's page may have chosen where the person is going. The app host must not
+	// go there by itself: that would make it a link of its own, with its SameSite=Strict cookies.
+	Linked bool
 }
 
 // BeginHandoff gives the browser a nonce for this host and returns the bind, which the
@@ -130,7 +136,7 @@ func (m *Manager) BeginHandoff(w http.ResponseWriter, r *http.Request, b Beginni
 		rand.Read(raw[:])
 		nonce = encoding.EncodeToString(raw[:])
 	}
-	bind, err = m.ring.sealValue(bindName, bindClaim{digestOf(nonce), b.Host, b.Addr, m.clock.now().Unix(), b.Again, b.Proofs})
+	bind, err = m.ring.sealValue(bindName, bindClaim{digestOf(nonce), b.Host, b.Addr, m.clock.now().Unix(), b.Again, b.Proofs, b.Linked})
 	if err != nil {
 		return "", err
 	}
@@ -214,7 +220,7 @@ func (m *Manager) Handoff(ctx context.Context, s authn.Session, begun Begun, add
 	if err != nil {
 		return "", fmt.Errorf("session: encoding a hand-off: %w", err)
 	}
-	c := codeClaim{Nonce: begun.nonce, Host: begun.Host, Began: begun.Addr, SignedIn: addr, ReturnTo: path, Expires: expires.UnixMicro(), Again: begun.Again, Proofs: begun.Proofs,
+	c := codeClaim{Nonce: begun.nonce, Host: begun.Host, Began: begun.Addr, SignedIn: addr, ReturnTo: path, Expires: expires.UnixMicro(), Again: begun.Again, Proofs: begun.Proofs, Linked: begun.Linked,
 		Asked: !s.Verification.At.Before(begun.At), Owner: string(s.Person.Email)}
 	rand.Read(c.Key[:])
 	if code, err = m.ring.sealValue(codeName, c); err != nil {
@@ -236,32 +242,37 @@ type Presented struct {
 	Near func(a, b netip.Addr) bool
 }
 
-// Redeem takes a code and sends the cookie of the session it stands for. returnTo is a
-// path on this host. A [HandoffError] says why it does not.
+// Arrival is where a browser goes once its code is redeemed.
+type Arrival struct {
+	Path   string // on this host
+	Linked bool   // [Beginning].Linked
+}
+
+// Redeem takes a code and sends the cookie of the session it stands for. A [HandoffError] says why it does not.
 //
 // A genuine code that is shown on another host, by another browser or from elsewhere has
 // leaked: it is spent, so that it is worth nothing to its owner either. A browser that
 // does not bring its nonce, and is where the hand-off is, may be one that keeps no
 // cookies or lost this one: nothing is spent for that.
-func (m *Manager) Redeem(w http.ResponseWriter, r *http.Request, p Presented) (s authn.Session, returnTo string, err error) {
+func (m *Manager) Redeem(w http.ResponseWriter, r *http.Request, p Presented) (s authn.Session, to Arrival, err error) {
 	c, err := m.proven(r, p)
 	if err != nil {
-		return authn.Session{}, "", err
+		return authn.Session{}, Arrival{}, err
 	}
 	h, err := m.take(r.Context(), c)
 	if err != nil {
-		return authn.Session{}, "", err
+		return authn.Session{}, Arrival{}, err
 	}
 	rec, err := m.recordByID(r.Context(), h.Session)
 	if err != nil {
-		return authn.Session{}, "", err
+		return authn.Session{}, Arrival{}, err
 	}
 	if err := m.endPrevious(r, p.Host, rec.ID); err != nil {
-		return authn.Session{}, "", err
+		return authn.Session{}, Arrival{}, err
 	}
 	digest, cookie, err := m.issue()
 	if err != nil {
-		return authn.Session{}, "", err
+		return authn.Session{}, Arrival{}, err
 	}
 	b := &h.Verification.Browser
 	b.HandedTo, b.HandedAt = p.Family, m.clock.now().Unix()
@@ -277,12 +288,12 @@ func (m *Manager) Redeem(w http.ResponseWriter, r *http.Request, p Presented) (s
 	m.changed(rec.ID) // the tokens that PutToken removed; whatever err is
 	switch {
 	case errors.Is(err, authn.ErrNotFound):
-		return authn.Session{}, "", errUnknown
+		return authn.Session{}, Arrival{}, errUnknown
 	case err != nil:
-		return authn.Session{}, "", unavailable("storing a token", err)
+		return authn.Session{}, Arrival{}, unavailable("storing a token", err)
 	}
 	send(w, cookie)
-	return m.session(rec, tok), c.ReturnTo, nil
+	return m.session(rec, tok), Arrival{c.ReturnTo, c.Linked}, nil
 }
 
 // proven opens a code and says whether it is in the right hands, cheapest first. It
@@ -301,7 +312,7 @@ func (m *Manager) proven(r *http.Request, p Presented) (codeClaim, error) {
 		return subtle.ConstantTimeCompare([]byte(c.Nonce), []byte(digestOf(nonce))) == 1
 	})
 	near := p.Near(c.Began, p.Addr) || p.Near(c.SignedIn, p.Addr)
-	why := &HandoffError{ReturnTo: c.ReturnTo, Began: c.Began, Again: c.Again, Owner: c.Owner, ID: c.id()}
+	why := &HandoffError{ReturnTo: c.ReturnTo, Began: c.Began, Again: c.Again, Linked: c.Linked, Owner: c.Owner, ID: c.id()}
 	switch left := time.UnixMicro(c.Expires).Sub(m.clock.now()); {
 	case c.Host != p.Host:
 		why.Code, why.Leaked, why.ReturnTo, why.why = CodeOtherHost, true, "", "it is for another host"
@@ -332,7 +343,7 @@ func (m *Manager) take(ctx context.Context, c codeClaim) (handoff, error) {
 	payload, err := m.codes.Take(ctx, handoffPurpose, sha256.Sum256(c.Key[:]), m.clock.now())
 	switch {
 	case errors.Is(err, authn.ErrNotFound):
-		return h, &HandoffError{Code: CodeSpent, ReturnTo: c.ReturnTo, Began: c.Began, Again: c.Again, Owner: c.Owner, ID: c.id(), why: "it was used"}
+		return h, &HandoffError{Code: CodeSpent, ReturnTo: c.ReturnTo, Began: c.Began, Again: c.Again, Linked: c.Linked, Owner: c.Owner, ID: c.id(), why: "it was used"}
 	case err != nil:
 		return h, unavailable("taking a hand-off", err)
 	}

@@ -86,9 +86,9 @@ func (b *browser) redeem(host, code string, from ...netip.Addr) error {
 		p.Addr = from[0]
 	}
 	w := httptest.NewRecorder()
-	s, path, err := b.m.Redeem(w, b.request(host), p)
-	if err != nil && (w.Header().Get("Set-Cookie") != "" || s.ID != "" || path != "") {
-		b.Errorf("refused, and yet %+v, %q, %q", s, path, w.Header().Get("Set-Cookie"))
+	s, to, err := b.m.Redeem(w, b.request(host), p)
+	if err != nil && (w.Header().Get("Set-Cookie") != "" || s.ID != "" || to != session.Arrival{}) {
+		b.Errorf("refused, and yet %+v, %+v, %q", s, to, w.Header().Get("Set-Cookie"))
 	}
 	if err == nil {
 		b.keep(host, w)
@@ -237,6 +237,28 @@ func TestRestartedHandoffIsMarked(t *testing.T) {
 	bad, _ := errors.AsType[*session.HandoffError](e.browser().redeem(appHost, code))
 	if bad == nil || !bad.Again || bad.ReturnTo != "/deep?x=1" || bad.Began != atHome {
 		t.Errorf("%+v", bad)
+	}
+}
+
+// Where another page may have chosen the address, everything that the app host learns of it says so.
+func TestLinkedHandoffIsMarked(t *testing.T) {
+	e := newEnv(t)
+	b := e.browser()
+	b.signIn(signInHost, alice())
+	for _, linked := range []bool{false, true} {
+		code := b.code(b.beginOn(appHost, func(g *session.Beginning) { g.Linked = linked }), "/deep?x=1")
+		lost, _ := errors.AsType[*session.HandoffError](e.browser().redeem(appHost, code))
+		if lost == nil || lost.Code != session.CodeNoNonce || lost.Linked != linked {
+			t.Errorf("linked %t: lost, %+v", linked, lost)
+		}
+		_, to, err := e.m.Redeem(httptest.NewRecorder(), b.request(appHost), session.Presented{Host: appHost, Code: code, Addr: atHome, Near: same})
+		if want := (session.Arrival{Path: "/deep?x=1", Linked: linked}); err != nil || to != want {
+			t.Errorf("%+v, %v, want %+v", to, err, want)
+		}
+		spent, _ := errors.AsType[*session.HandoffError](b.redeem(appHost, code))
+		if spent == nil || spent.Code != session.CodeSpent || spent.Linked != linked {
+			t.Errorf("linked %t: spent, %+v", linked, spent)
+		}
 	}
 }
 

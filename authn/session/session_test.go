@@ -220,10 +220,10 @@ func (b *browser) cross(from, to, returnTo string) (authn.Session, string) {
 	b.Helper()
 	code := b.code(b.beginOn(to), returnTo)
 	w := httptest.NewRecorder()
-	s, path, err := b.m.Redeem(w, b.request(to), session.Presented{Host: to, Code: code, Addr: atHome, Family: "Chrome on Linux", Near: same})
+	s, arrival, err := b.m.Redeem(w, b.request(to), session.Presented{Host: to, Code: code, Addr: atHome, Family: "Chrome on Linux", Near: same})
 	b.ok(err)
 	b.keep(to, w)
-	return s, path
+	return s, arrival.Path
 }
 
 func TestSessionLife(t *testing.T) {

@@ -105,3 +105,63 @@ func TestLongAddressSurvivesTheWayIn(t *testing.T) {
 		})
 	}
 }
+
+// TestAttackLinkBecomesTheToolsOwn: the pages of the way in lie on the tool's own origin, and make no link of the tool's
+// own from one of another site. They wait for a press.
+func TestAttackLinkBecomesTheToolsOwn(t *testing.T) {
+	t.Parallel()
+	for _, e := range []entry{overTLS, overHTTP} {
+		t.Run(e.name, func(t *testing.T) {
+			t.Parallel()
+			app := newTool(t)
+			s := newStackAt(t, e, withTool("app", app))
+			app.page("/transfer", "<h1>Transferred</h1>")
+			asked := func() (sites []string) {
+				for _, r := range app.requests() {
+					if r.URL.Path == "/transfer" {
+						sites = append(sites, r.Header.Get("Sec-Fetch-Site"))
+					}
+				}
+				return sites
+			}
+			evil := newTool(t) // not behind the product, and another site
+			b := newBrowser(t, home)
+			b.foreign = evil.URL
+			b.enrol(s.ticket(alice.Email), alice.Sub)
+			follow := func(to string) {
+				t.Helper()
+				evil.page("/", `<a href="`+to+`">prize</a>`)
+				b.open(evil.URL + "/")
+				b.press("a")
+			}
+			long := "/transfer?to=" + strings.Repeat("x", 3000)
+
+			follow(s.origin("app") + "/.sallyport/way?to=/transfer")
+			b.shows("This leads to /transfer.")
+			b.open("about:blank")
+			follow(s.origin("app") + long)
+			b.until("document.querySelector('a[data-way=back]')?.href === " + quote(s.origin("app")+long))
+			if got := asked(); got != nil {
+				t.Fatalf("the tool was asked, %q", got)
+			}
+			b.press("a[data-way=back]")
+			b.shows("Transferred")
+
+			// A short address is in the code, and is gone to by the page that a form with it gets, if it is a form.
+			b.forget(s, s.origin("app"), "sallyport")
+			b.open("about:blank")
+			before := len(asked())
+			follow(s.origin("app") + "/transfer?to=y#z")
+			b.until("document.querySelector('a[data-press]') || document.body.innerText.includes('Transferred')")
+			if pressed := eval[bool](b, "!!document.querySelector('a[data-press]')"); pressed {
+				if len(asked()) != before {
+					t.Error("the tool was asked before a press")
+				}
+				b.press("a[data-press]")
+				b.until("location.hash === '#z' && document.body.innerText.includes('Transferred')")
+			} else if got := asked(); got[len(got)-1] == "same-origin" {
+				t.Errorf("the tool was asked, %q", got)
+			}
+		})
+	}
+}

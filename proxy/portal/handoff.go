@@ -254,7 +254,7 @@ func (p *Portal) handoff(w http.ResponseWriter, r *http.Request, v Visit) error 
 	if err != nil {
 		return err
 	}
-	s, back, err := p.Sessions.Redeem(w, r, session.Presented{
+	s, to, err := p.Sessions.Redeem(w, r, session.Presented{
 		Host: hostOf(v.Origin()), Code: r.PostFormValue("code"), Addr: v.Addr(), Family: v.Browser().Family, Near: v.Near,
 	})
 	if bad, ok := errors.AsType[*session.HandoffError](err); ok {
@@ -270,19 +270,28 @@ func (p *Portal) handoff(w http.ResponseWriter, r *http.Request, v Visit) error 
 	if err := v.Record(r.Context(), "handoff", j, map[string]string{"host": hostOf(v.Origin())}); err != nil {
 		return err
 	}
-	p.arrived(w, r, v.Origin()+back)
+	p.arrived(w, r, v, to.Path, to.Linked)
 	return nil
 }
 
 // arrived sends the browser on: the page of the sign-in host when it asked, and a browser
 // that posted a form with a page. A redirect would be one of the form's, and browsers hold
 // all of those, the tool's own included, against the form-action of the page it is from.
-func (p *Portal) arrived(w http.ResponseWriter, r *http.Request, to string) {
-	if KindOf(r) != Page {
+//
+// That page is of the tool's origin, and where it goes by itself is a link of the tool's own: with its SameSite=Strict
+// cookies, and "same-origin" in Fetch metadata. So it waits for a press if another page may have chosen the address.
+func (p *Portal) arrived(w http.ResponseWriter, r *http.Request, v Visit, path string, linked bool) {
+	to := v.Origin() + path
+	if KindOf(r) != Page { // the page of the sign-in host goes on: the tool sees a link of another origin
 		writeJSON(w, http.StatusOK, handoffCode{Next: to})
 		return
 	}
-	p.Pages.render(w, http.StatusOK, "message", view{Title: "You are signed in", Refresh: to, Module: "arrived.js", OnTheWay: true, Link: Link{URL: to, Text: "Go on"}})
+	page := view{Title: "You are signed in", Refresh: to, Module: "arrived.js", OnTheWay: true, Link: Link{URL: to, Text: "Go on"}}
+	if linked && path != "/" { // the start page is nothing that another page has chosen
+		page.Press, page.Refresh = true, ""
+		page.Text, page.Link.Text = []string{whereTo(path)}, "Go on to "+hostOf(v.Origin())
+	}
+	p.Pages.render(w, http.StatusOK, "message", page)
 }
 
 // handoffFailed answers a code that gave no session. What happens to honest people (a
@@ -294,7 +303,7 @@ func (p *Portal) arrived(w http.ResponseWriter, r *http.Request, to string) {
 func (p *Portal) handoffFailed(w http.ResponseWriter, r *http.Request, v Visit, j Judgement, bad *session.HandoffError) error {
 	lost := bad.Code == session.CodeNoNonce || bad.Code == session.CodeExpired
 	if bad.Code == session.CodeSpent && j.Session.Level() != authn.None {
-		p.arrived(w, r, v.Origin()+bad.ReturnTo)
+		p.arrived(w, r, v, bad.ReturnTo, bad.Linked)
 		return nil
 	}
 	p.Logger.Warn("hand-off refused", "incident", j.Incident, "reason", bad.Code, "leaked", bad.Leaked)
@@ -309,12 +318,12 @@ func (p *Portal) handoffFailed(w http.ResponseWriter, r *http.Request, v Visit, 
 		return err
 	}
 	if lost && bad.Again && alreadyIn(j, v) {
-		p.arrived(w, r, v.Origin()+bad.ReturnTo)
+		p.arrived(w, r, v, bad.ReturnTo, bad.Linked)
 		return nil
 	}
 	if lost && !bad.Again {
 		q := url.Values{"return_to": {v.Origin() + bad.ReturnTo}, "again": {"1"}}
-		p.arrived(w, r, v.Origin()+Prefix+"sign-in?"+q.Encode())
+		p.arrived(w, r, v, Prefix+"sign-in?"+q.Encode(), bad.Linked)
 		return nil
 	}
 	f := &Refusal{Status: 400, Code: "handoff_failed", Title: "That did not work", Incident: j.Incident,
@@ -371,7 +380,7 @@ func (p *Portal) send(w http.ResponseWriter, r *http.Request, v Visit, page, bac
 		return nil
 	}
 	var err error
-	j.bind, err = p.Sessions.BeginHandoff(w, r, session.Beginning{Host: hostOf(v.Origin()), Addr: v.Addr(), CrossSite: p.CrossSite(v.Origin()), Again: again, Proofs: v.Unanswered()})
+	j.bind, err = p.Sessions.BeginHandoff(w, r, session.Beginning{Host: hostOf(v.Origin()), Addr: v.Addr(), CrossSite: p.CrossSite(v.Origin()), Again: again, Proofs: v.Unanswered(), Linked: Linked(r, v.Origin())})
 	if err != nil {
 		return err
 	}

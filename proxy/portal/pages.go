@@ -58,7 +58,9 @@ type view struct {
 
 	Resume string // "on", "again": the script leads on to where this tab's sign-in was going, or begins it again
 
-	Keep bool // the page keeps its address until the person is back
+	Keep   bool // the page keeps its address until the person is back
+	Linked bool // with Keep: another page may have chosen the address, see [Linked]
+	Press  bool // the script goes nowhere by itself
 
 	// a page in a frame
 	Ancestors string // who may show it, as frame-ancestors has it; "": no page may

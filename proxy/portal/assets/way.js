@@ -3,6 +3,7 @@
 // lead to this host.
 const link = document.querySelector("a[data-way]");
 const prefix = "sallyport way ";
+const linked = "linked "; // before an address that another page may have chosen
 
 function storage(use) {
   try {
@@ -21,7 +22,7 @@ function keep() {
   const id = String(crypto.getRandomValues(new Uint32Array(2)).join("-"));
   const kept = storage((s) => {
     forget(s);
-    s.setItem(prefix + id, location.href);
+    s.setItem(prefix + id, ("linked" in link.dataset ? linked : "") + location.href);
     return true;
   });
   const to = new URL(link.href);
@@ -31,17 +32,25 @@ function keep() {
 
 function back() {
   const id = new URLSearchParams(location.search).get("way");
-  const kept = storage((s) => {
-    const address = s.getItem(prefix + id);
-    forget(s);
-    return address;
-  });
+  const kept = storage((s) => s.getItem(prefix + id)) || "";
+  const own = !kept.startsWith(linked);
   try {
-    if (new URL(kept).origin === location.origin) return kept;
+    const address = new URL(own ? kept : kept.slice(linked.length));
+    if (address.origin === location.origin) {
+      if (own) storage(forget);
+      return { address: address.href, own };
+    }
   } catch {
-    // nothing was kept, or not here: a sign-in that was finished in another tab
+    // nothing was kept, or not here: a sign-in that was finished in another tab, or a link that another page has made
   }
-  return link.href + location.hash;
+  return { address: link.href + location.hash, own: false };
 }
 
-location.replace(link.dataset.way === "keep" ? keep() : back());
+if (link.dataset.way === "keep") {
+  location.replace(keep());
+} else {
+  const { address, own } = back();
+  link.href = address;
+  // What goes from here by itself is a link of the tool's own, with its SameSite=Strict cookies.
+  if (own) location.replace(address);
+}
