@@ -28,7 +28,7 @@ var floors = map[string]int{
 	"policy/ipintel":                  2,
 	"policy/behavior":                 2,
 	"policy/behavior/behaviortest":    3,
-	"policy/rehearse/company":         3,
+	"policy/company":                  3,
 	"policy/prove":                    2,
 	"policy/rehearse":                 2,
 	"proxy/audit":                     2,

@@ -6,7 +6,7 @@ import (
 	"io"
 	"os"
 
-	"sallyport/policy/rehearse/company"
+	"sallyport/policy/company"
 )
 
 type policySimulateCmd struct {

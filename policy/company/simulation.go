@@ -46,7 +46,7 @@ type session struct {
 
 type simulation struct {
 	config   Config
-	year     *year
+	calendar *calendar
 	history  history
 	now      time.Time
 	sessions map[string]*session // by person and browser
@@ -68,17 +68,17 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	if len(c.Routes) == 0 {
 		c.Routes = []string{""}
 	}
-	y, err := newYear(c.Seed, c.Model, c.Days)
+	cal, err := newCalendar(c.Seed, c.Model, c.Days)
 	if err != nil {
 		return nil, err
 	}
-	s := &simulation{config: c, year: y, sessions: map[string]*session{}, report: newReport(c, y.people)}
-	s.now = y.begin
-	if s.history, err = newHistory(func() time.Time { return s.now }, y.people); err != nil {
+	s := &simulation{config: c, calendar: cal, sessions: map[string]*session{}, report: newReport(c, cal.people)}
+	s.now = cal.begin
+	if s.history, err = newHistory(func() time.Time { return s.now }, cal.people); err != nil {
 		return nil, err
 	}
 	for d := range c.Days {
-		for _, v := range y.day(d) {
+		for _, v := range cal.day(d) {
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
@@ -97,7 +97,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 // visit judges one request, lets the person answer if they can, and remembers.
 func (s *simulation) visit(v *visit) {
 	ses := s.session(v)
-	if ses == nil { // nothing to steal
+	if ses == nil { // there is no session to steal
 		return
 	}
 	count := s.report.open(v)
@@ -154,7 +154,7 @@ func (s *simulation) facts(v *visit, ses *session) (policy.Facts, behavior.Visit
 	if p.announced {
 		f.User.Groups = []string{"travelling"}
 	}
-	f.User.StartedDays = int64(v.at.Sub(s.year.begin.AddDate(0, 0, p.first)) / (24 * time.Hour))
+	f.User.StartedDays = int64(v.at.Sub(s.calendar.begin.AddDate(0, 0, p.first)) / (24 * time.Hour))
 	if v.at.Second()%20 == 0 { // one in twenty changes something
 		f.Request.Method, f.Request.Path = "POST", "/payments"
 	}

@@ -27,7 +27,7 @@ func compile(t testing.TB, source string) *policy.Policy {
 
 func strict(t testing.TB) *policy.Policy {
 	t.Helper()
-	source, err := os.ReadFile(filepath.Join("..", "..", "..", "examples", "strict-treasury", "policy.yaml"))
+	source, err := os.ReadFile(filepath.Join("..", "..", "examples", "strict-treasury", "policy.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}

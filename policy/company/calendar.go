@@ -15,8 +15,8 @@ type visit struct {
 	thief  bool // it shows a session that is somebody else's
 }
 
-// year is what happens, a day at a time.
-type year struct {
+// calendar says what happens on each day of the simulated time.
+type calendar struct {
 	world  *world
 	people []*person
 	begin  time.Time // midnight UTC of the first day
@@ -29,36 +29,36 @@ type theft struct {
 	victim *person
 }
 
-func newYear(seed uint64, m Model, days int) (*year, error) {
+func newCalendar(seed uint64, m Model, days int) (*calendar, error) {
 	w := newWorld(seed, m)
-	y := &year{world: w, people: w.cast(days), begin: time.Date(2026, time.January, 5, 0, 0, 0, 0, time.UTC), zones: map[string]*time.Location{}}
+	cal := &calendar{world: w, people: w.populate(days), begin: time.Date(2026, time.January, 5, 0, 0, 0, 0, time.UTC), zones: map[string]*time.Location{}}
 	for _, c := range append([]city{shenyang, vladivostok, pyongyang}, cities...) {
 		l, err := time.LoadLocation(c.zone)
 		if err != nil {
 			return nil, fmt.Errorf("company: %w", err)
 		}
-		y.zones[c.zone] = l
+		cal.zones[c.zone] = l
 	}
 	if m.People > 0 {
 		for range m.Thefts {
-			y.thefts = append(y.thefts, theft{w.rng.IntN(days), y.people[w.rng.IntN(m.People)]})
+			cal.thefts = append(cal.thefts, theft{w.rng.IntN(days), cal.people[w.rng.IntN(m.People)]})
 		}
 	}
-	return y, nil
+	return cal, nil
 }
 
 // day returns the visits of a day in the order in which they happen.
-func (y *year) day(d int) []visit {
+func (cal *calendar) day(d int) []visit {
 	var all []visit
-	for _, p := range y.people {
+	for _, p := range cal.people {
 		if d < p.first {
 			continue
 		}
 		before := len(all)
-		all = y.live(all, p, d)
-		for _, t := range y.thefts {
+		all = cal.live(all, p, d)
+		for _, t := range cal.thefts {
 			if t.day == d && t.victim == p && len(all) > before {
-				all = y.steal(all, all[before+(len(all)-before)/2])
+				all = cal.useStolenSession(all, all[before+(len(all)-before)/2])
 			}
 		}
 	}
@@ -74,25 +74,25 @@ type span struct {
 	every       float64 // minutes, on average
 }
 
-func (y *year) live(to []visit, p *person, d int) []visit {
-	r, m := p.rng, y.world.model
-	where := y.move(p, d)
-	date := y.begin.AddDate(0, 0, d)
-	zone := y.zones[where.zone]
+func (cal *calendar) live(to []visit, p *person, d int) []visit {
+	r, m := p.rng, cal.world.model
+	where := cal.move(p, d)
+	date := cal.begin.AddDate(0, 0, d)
+	zone := cal.zones[where.zone]
 	weekend := date.Weekday() == time.Saturday || date.Weekday() == time.Sunday
 	if r.Float64() < m.LostCookies {
 		p.laptop.renew(p.subject.ID, "laptop")
 	}
 	if r.Float64() < m.LeaseChange && p.kind != couple && !p.kind.hostile() {
-		p.home[0] = y.world.home(p.city)[0]
+		p.home[0] = cal.world.home(p.city)[0]
 	}
 	var spans []span
 	switch p.kind {
 	case farmed, hopper, abroad, manyFaced, shiftwork:
-		spans = y.hostileDay(p, weekend)
-		zone = y.zones[p.city.zone] // they keep the hours of the job
+		spans = cal.hostileDay(p, weekend)
+		zone = cal.zones[p.city.zone] // they keep the hours of the job
 	default:
-		spans = y.honestDay(p, d, where, weekend)
+		spans = cal.honestDay(p, d, where, weekend)
 	}
 	midnight := time.Date(date.Year(), date.Month(), date.Day(), 0, 0, 0, 0, zone)
 	for _, s := range spans {
@@ -104,8 +104,8 @@ func (y *year) live(to []visit, p *person, d int) []visit {
 }
 
 // move begins and ends trips and says where the person is.
-func (y *year) move(p *person, d int) city {
-	r, m := p.rng, y.world.model
+func (cal *calendar) move(p *person, d int) city {
+	r, m := p.rng, cal.world.model
 	if p.tripEnds > d {
 		return p.trip
 	}
@@ -130,7 +130,7 @@ func (y *year) move(p *person, d int) city {
 		return p.city
 	}
 	p.tripEnds, p.announced = d+2+r.IntN(6), r.Float64() < m.Announced
-	p.hotel = y.world.public(p.trip)
+	p.hotel = cal.world.public(p.trip)
 	p.phone.zone = p.trip.zone
 	if r.Float64() >= m.StaleClock { // the laptop notices where it is
 		p.laptop.zone = p.trip.zone
@@ -138,15 +138,15 @@ func (y *year) move(p *person, d int) city {
 	return p.trip
 }
 
-func (y *year) honestDay(p *person, d int, where city, weekend bool) (spans []span) {
-	r, m := p.rng, y.world.model
+func (cal *calendar) honestDay(p *person, d int, where city, weekend bool) (spans []span) {
+	r, m := p.rng, cal.world.model
 	if duty := p.kind == onCall && (d/7)%6 == p.week; duty && r.Float64() < m.NightCall {
 		from := r.Float64() * 5
-		spans = append(spans, span{from, from + 1 + 2*r.Float64(), p.laptop, y.seat(p, where, &p.home), 12})
+		spans = append(spans, span{from, from + 1 + 2*r.Float64(), p.laptop, cal.seat(p, where, &p.home), 12})
 	}
 	if r.Float64() < m.EveningPhone {
 		from := 18.5 + 3*r.Float64()
-		spans = append(spans, span{from, from + 0.4, &p.phone, fixed(y.world.cellular(where)), 8})
+		spans = append(spans, span{from, from + 0.4, &p.phone, fixed(cal.world.cellular(where)), 8})
 	}
 	if weekend && r.Float64() >= m.WeekendWork {
 		return spans
@@ -156,10 +156,10 @@ func (y *year) honestDay(p *person, d int, where city, weekend bool) (spans []sp
 		from, until = 11, 13
 	}
 	noon := 12.2 + r.Float64()
-	net := y.seat(p, where, &p.home)
+	net := cal.seat(p, where, &p.home)
 	afternoon := net
 	if p.tripEnds == 0 && r.Float64() < m.CafeDay {
-		afternoon = fixed(y.world.public(p.city))
+		afternoon = fixed(cal.world.public(p.city))
 	}
 	laptop := p.laptop
 	if r.Float64() < m.OtherBrowser { // a second browser, for an afternoon
@@ -171,8 +171,8 @@ func (y *year) honestDay(p *person, d int, where city, weekend bool) (spans []sp
 }
 
 // seat is where somebody sits for half a day.
-func (y *year) seat(p *person, where city, home *[2]network) func() network {
-	r, m := p.rng, y.world.model
+func (cal *calendar) seat(p *person, where city, home *[2]network) func() network {
+	r, m := p.rng, cal.world.model
 	switch {
 	case p.kind == contractor, p.kind == cloudUser:
 		return fixed(p.desk)
@@ -183,7 +183,7 @@ func (y *year) seat(p *person, where city, home *[2]network) func() network {
 	case p.kind == coWorker && r.Float64() < 0.6:
 		return fixed(p.desk)
 	case p.kind == relayUser:
-		return fixed(y.world.relay(p.city))
+		return fixed(cal.world.relay(p.city))
 	}
 	// Browsers prefer IPv6 and change their minds now and then (RFC 8305).
 	return func() network {
@@ -196,8 +196,8 @@ func (y *year) seat(p *person, where city, home *[2]network) func() network {
 
 func fixed(n network) func() network { return func() network { return n } }
 
-func (y *year) hostileDay(p *person, weekend bool) []span {
-	r, w := p.rng, y.world
+func (cal *calendar) hostileDay(p *person, weekend bool) []span {
+	r, w := p.rng, cal.world
 	if weekend && r.Float64() < 0.6 {
 		return nil
 	}
@@ -230,9 +230,9 @@ func (y *year) hostileDay(p *person, weekend bool) []span {
 	return one(fixed(p.home[0]))
 }
 
-// steal shows the session of a visit somewhere else, for an hour.
-func (y *year) steal(to []visit, v visit) []visit {
-	r, w, m := v.person.rng, y.world, y.world.model
+// useStolenSession shows the session of a visit somewhere else, for an hour.
+func (cal *calendar) useStolenSession(to []visit, v visit) []visit {
+	r, w, m := v.person.rng, cal.world, cal.world.model
 	at := cities[r.IntN(len(cities))]
 	var net network
 	switch p := r.Float64(); {

@@ -70,8 +70,8 @@ func (d *device) renew(owner string, what string) {
 
 var families = []string{"Chrome on macOS", "Chrome on Windows", "Safari on macOS", "Firefox on Linux", "Edge on Windows"}
 
-// cast makes the people. What they share (homes, desks, one computer) is made here.
-func (w *world) cast(days int) []*person {
+// populate makes the people. What they share (homes, desks, one computer) is made here.
+func (w *world) populate(days int) []*person {
 	m := w.model
 	var all []*person
 	add := func(k kind, at city) *person {
@@ -92,14 +92,14 @@ func (w *world) cast(days int) []*person {
 		return p
 	}
 	offices := map[string]*network{}
-	shares := []struct {
+	parts := []struct {
 		k     kind
 		share float64
 	}{{traveller, m.Travellers}, {onCall, m.OnCall}, {couple, m.Couples}, {coWorker, m.CoWorking}, {relayUser, m.Relay}, {contractor, m.Contractors}, {cloudUser, m.Cloud}}
 	desks := map[string]network{}
 	for i := range m.People {
 		k, share := employee, float64(i)/float64(m.People)
-		for _, s := range shares {
+		for _, s := range parts {
 			if share < s.share {
 				k = s.k
 				break
@@ -131,12 +131,12 @@ func (w *world) cast(days int) []*person {
 			p.desk = w.hosted(p.city)
 		}
 	}
-	w.castHostile(add)
+	w.populateHostile(add)
 	return all
 }
 
-// castHostile adds the accounts that should not be here. Each has been hired as somebody in the United States.
-func (w *world) castHostile(add func(kind, city) *person) {
+// populateHostile adds the accounts that should not be here. Each has been hired as somebody in the United States.
+func (w *world) populateHostile(add func(kind, city) *person) {
 	m := w.model
 	var farm [2]network
 	for i := range m.Farm { // one home, one laptop for each
