@@ -2,10 +2,12 @@ package edge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"strings"
+	"syscall"
 	"time"
 
 	"sallyport/proxy/clientip"
@@ -44,7 +46,7 @@ func Listen(ctx context.Context, c ListenConfig) (net.Listener, error) {
 		lc.SetMultipathTCP(false) // the kernel knows no peer timeout for it
 		var err error
 		if l, err = lc.Listen(ctx, network, address); err != nil {
-			return nil, fmt.Errorf("edge: %w", err)
+			return nil, fmt.Errorf("edge: %w", whyNot(err))
 		}
 	}
 	if t, ok := l.(*net.TCPListener); ok {
@@ -57,4 +59,26 @@ func Listen(ctx context.Context, c ListenConfig) (net.Listener, error) {
 		l = clientip.ListenProxyProtocol(l, c.Trusted)
 	}
 	return l, nil
+}
+
+// whyNot adds what the operator can do about an address that cannot be listened on, where the system's words do
+// not say it.
+func whyNot(err error) error {
+	var op *net.OpError
+	var addr netip.Addr
+	if errors.As(err, &op) {
+		if t, ok := op.Addr.(*net.TCPAddr); ok {
+			addr = t.AddrPort().Addr().Unmap()
+		}
+	}
+	switch {
+	case errors.Is(err, syscall.EAFNOSUPPORT) && addr.Is6():
+		return fmt.Errorf("%w: this system, or the sandbox of the process (RestrictAddressFamilies= of the unit), has no IPv6: "+
+			"listen on an IPv4 address, such as 0.0.0.0 for all of them", err)
+	case errors.Is(err, syscall.EADDRNOTAVAIL) && addr.Is6():
+		return fmt.Errorf("%w: no interface has this address: set it up, switch IPv6 on, or listen on an IPv4 address", err)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("%w: no interface has this address: set it up, or listen on another one", err)
+	}
+	return err
 }
