@@ -66,15 +66,28 @@ func openDatabase(c content, now time.Time) (l *loaded, err error) {
 	if err != nil {
 		return nil, err
 	}
+	var onHeap error
 	if len(c.data) >= offHeapFrom {
 		// What fails leaves k as it is: it says what the database provides.
-		if mapped, err := offHeap(c.data, r); err == nil {
+		mapped, err := offHeap(c.data, r)
+		if onHeap = err; err == nil {
 			d.read = mapped.read
 		}
 	}
 	l = &loaded{kind: r.Metadata.DatabaseType, built: built, networks: networks, covers: covers, countries: countries, provides: k.provides, ask: d.ask}
 	l.in, l.has = answersIn(r, k.provides)
+	if onHeap != nil {
+		l.notes = append(l.notes, noteOnHeap(onHeap, len(c.data)))
+	}
 	return l, nil
+}
+
+// noteOnHeap leaves out the name of the copy, which is another one each time: the note is new only if its cause is.
+func noteOnHeap(err error, size int) string {
+	if path := (*os.PathError)(nil); errors.As(err, &path) {
+		err = path.Err
+	}
+	return fmt.Sprintf("held on the heap, %d MB of it, since the temporary folder %s took no copy (%v): set TMPDIR to a folder with room", size>>20+1, os.TempDir(), err)
 }
 
 func buildTime(epoch uint, now time.Time) (time.Time, error) {

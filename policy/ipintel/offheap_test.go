@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/maxmind/mmdbwriter/mmdbtype"
 	"github.com/oschwald/maxminddb-golang/v2"
@@ -84,6 +85,33 @@ func TestRoomForACopy(t *testing.T) {
 		clear(data)
 		if rec, _, _ := l.ask(addr("192.0.2.1")); (rec.country == "KP") != c.copied {
 			t.Errorf("%s: %+v without the heap's", name, rec)
+		}
+	}
+}
+
+// What the temporary folder does not take is held on the heap, answers as well, and a note says so: the memory of the process is
+// larger by it.
+func TestNoRoomForACopy(t *testing.T) {
+	data := mmdb{kind: "GeoLite2-Country", records: map[string]mmdbtype.DataType{
+		"198.51.100.0/24": m{"country": m{"iso_code": s("US")}, "padding": s(strings.Repeat("x", offHeapFrom))}}}.bytes(t)
+	for name, tc := range map[string]struct {
+		folder string
+		note   bool
+	}{
+		"none":     {filepath.Join(t.TempDir(), "none"), true},
+		"a folder": {t.TempDir(), false},
+	} {
+		t.Setenv("TMPDIR", tc.folder)
+		l, err := openDatabase(content{data: bytes.Clone(data)}, time.Now())
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		rec, _, err := l.ask(addr("198.51.100.1"))
+		if err != nil || rec.country != "US" {
+			t.Errorf("%s: %+v, %v", name, rec, err)
+		}
+		if noted := len(l.notes) == 1 && strings.Contains(l.notes[0], "temporary folder "+tc.folder+" took no copy (no such file or directory)"); noted != tc.note {
+			t.Errorf("%s: notes %q", name, l.notes)
 		}
 	}
 }
