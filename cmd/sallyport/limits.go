@@ -25,8 +25,11 @@ func (a *app) overLimit(w http.ResponseWriter, r *http.Request, status int, mess
 	f := portal.Refusal{Status: status, Code: "refused", Title: message, Text: []string{"The request cannot be served."}}
 	if why, ok := tooLarge[status]; ok {
 		f.Text = []string{why.text}
-		if edge.ShortOfMemory(w) {
+		switch {
+		case edge.ShortOfMemory(w):
 			why.limit = "memory"
+		case edge.LargeHeader(w):
+			why.limit, f.Text = "header_bytes", []string{"The request headers are larger than is accepted here. Delete the cookies of this site in your browser, then try again."}
 		}
 		a.exceeded(why.limit, "url_bytes", len(r.RequestURI), "host", r.Host, "peer", r.RemoteAddr)
 	}

@@ -28,7 +28,7 @@ type Config struct {
 	// Headers that belong to the answer are set already. Nil: plain text.
 	Refuse func(w http.ResponseWriter, r *http.Request, status int, message string)
 	// Exceeded, if set, is told of limits that no request of Refuse stands for: "connections",
-	// "connections_per_client", "header_bytes" (net/http answers by itself) and "streams". It must not block.
+	// "connections_per_client", "header_bytes" (net/http answers by itself, or closes an HTTP/2 connection) and "streams". It must not block.
 	Exceeded func(limit string)
 	// OnDrain is called once when Drain has stopped accepting: the place to tell
 	// streams to go. It must return when ctx ends.
@@ -41,7 +41,7 @@ type Config struct {
 
 // Limits bound what clients can make the server hold.
 type Limits struct {
-	HeaderBytes int // of one request; more is 431
+	HeaderBytes int // of one request; more is 431, and more than twice it ends an HTTP/2 connection
 	Headers     int // header lines of one request; more is 431
 	URLBytes    int // of the request target; more is 414
 

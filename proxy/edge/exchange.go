@@ -28,6 +28,8 @@ type exchange struct {
 	headed    bool // the final header is out
 	forwarded bool // it is a tool's
 
+	largeHeader bool // the request was refused for the bytes of its header
+
 	// Counted as slow. A cut may come again, when the clock of the next read or write was
 	// started before this one was noticed; the request is one.
 	slowBody, slowReader atomic.Bool
@@ -272,6 +274,13 @@ func Detach(w http.ResponseWriter) (over func()) {
 func ShortOfMemory(w http.ResponseWriter) bool {
 	x := exchangeOf(w)
 	return x != nil && x.place.short
+}
+
+// LargeHeader reports whether the request behind w was refused for the bytes of its header, and not for the number of
+// its lines.
+func LargeHeader(w http.ResponseWriter) bool {
+	x := exchangeOf(w)
+	return x != nil && x.largeHeader
 }
 
 // Stream tells the server that the request behind w is a stream: its client may

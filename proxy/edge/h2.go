@@ -15,6 +15,13 @@ import (
 // copy it takes a connection that is not TLS's own, as h2Conn.
 func (s *Server) serveHTTP2() error {
 	server := &http2.Server{CountError: func(string) { s.counts.http2Errors.Add(1) }}
+	// What is over the limit by no more than the limit itself is read, and gets ServeHTTP's answer: a person whose cookies grew too
+	// many is told so. Of what is larger http2 reads no end: it answers 431 by itself, or closes the connection.
+	base := &http.Server{
+		MaxHeaderBytes: 2 * s.config.Limits.HeaderBytes,
+		IdleTimeout:    s.http.IdleTimeout, ReadHeaderTimeout: s.http.ReadHeaderTimeout,
+		HTTP2: s.http.HTTP2, ErrorLog: s.http.ErrorLog,
+	}
 	if err := http2.ConfigureServer(s.http, server); err != nil {
 		return err
 	}
@@ -23,12 +30,13 @@ func (s *Server) serveHTTP2() error {
 			s.http.TLSConfig.NextProtos = append(s.http.TLSConfig.NextProtos, proto)
 		}
 	}
-	s.http.TLSNextProto[http2.NextProtoTLS] = func(hs *http.Server, c *tls.Conn, h http.Handler) {
-		own := &h2Conn{Conn: c, tls: c, window: newWindow()}
+	s.http.TLSNextProto[http2.NextProtoTLS] = func(_ *http.Server, c *tls.Conn, h http.Handler) {
+		own := &h2Conn{Conn: c, tls: c, window: newWindow(), suspect: int64(min(s.config.Limits.HeaderBytes, minMaxFrameSize/2)),
+			tooLong: func() { s.config.Exceeded("header_bytes") }}
 		if info := infoOf(c); info != nil {
 			info.h2 = own
 		}
-		opts := &http2.ServeConnOpts{Handler: h, BaseConfig: hs}
+		opts := &http2.ServeConnOpts{Handler: h, BaseConfig: base}
 		// How net/http hands over the connection's context, to which ConnContext has added.
 		if b, ok := h.(interface{ BaseContext() context.Context }); ok {
 			opts.Context = b.BaseContext()

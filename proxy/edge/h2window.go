@@ -3,6 +3,7 @@ package edge
 import (
 	"encoding/binary"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -49,6 +50,8 @@ type inbound struct {
 	have    int  // bytes of head
 	left    int  // bytes of its payload to come
 	data    bool // the payload is of a DATA frame
+
+	block atomic.Int64 // bytes of the last header block, as far as its frames have begun
 }
 
 // prefaceLen is the length of what every HTTP/2 connection begins with, before the first frame.
@@ -75,6 +78,12 @@ func (f *inbound) pass(b []byte) (data int64) {
 		}
 		f.have, f.left = 0, int(f.head[0])<<16|int(f.head[1])<<8|int(f.head[2])
 		f.data = f.head[3] == frameData
+		switch f.head[3] {
+		case frameHeaders:
+			f.block.Store(int64(f.left))
+		case frameContinuation:
+			f.block.Add(int64(f.left))
+		}
 	}
 	return data
 }

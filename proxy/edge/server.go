@@ -122,6 +122,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case len(r.RequestURI) > s.config.Limits.URLBytes:
 		s.counts.longURLs.Add(1)
 		s.refuse(x, r, http.StatusRequestURITooLong, "The address is too long.")
+	case r.ProtoMajor == 2 && headerSize(r) > s.config.Limits.HeaderBytes:
+		x.largeHeader = true
+		dropLarge(r.Header) // a client that leaves the answer unread must not hold them
+		s.refuse(x, r, http.StatusRequestHeaderFieldsTooLarge, "The request headers are too large.")
 	case headerLines(r.Header) > s.config.Limits.Headers:
 		// net/http bounds the bytes. Thousands of tiny lines are within them, and
 		// each costs whoever walks the header.
@@ -151,6 +155,30 @@ func headerLines(h http.Header) int {
 		n += len(lines)
 	}
 	return n
+}
+
+// headerSize is what the header of r would have in HTTP/1.1, about: one limit means the same in both protocols.
+func headerSize(r *http.Request) int {
+	n := len(r.Method) + len(r.RequestURI) + len(r.Host)
+	for name, lines := range r.Header {
+		for _, v := range lines {
+			n += len(name) + len(v) + len(": \r\n")
+		}
+	}
+	return n
+}
+
+// dropLarge leaves the short fields, which say what kind of answer the client understands.
+func dropLarge(h http.Header) {
+	for name, lines := range h {
+		size := 0
+		for _, v := range lines {
+			size += len(name) + len(v)
+		}
+		if size > 1<<10 {
+			delete(h, name)
+		}
+	}
 }
 
 // ErrCutOff is returned by Drain when its time was up before its work was.

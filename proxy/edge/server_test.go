@@ -10,12 +10,15 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 
 	"sallyport/proxy/edge"
 )
@@ -212,6 +215,110 @@ func TestAttackOversizedRequests(t *testing.T) {
 	}
 	if s := g.Stats(); reached != 0 || s.LongURLs != 2 || s.ManyHeaders != 2 {
 		t.Errorf("%d requests reached the handler; %+v", reached, s)
+	}
+}
+
+// A header that is too large is counted, whatever comes of it: our own answer, net/http's, or the end of an HTTP/2 connection. One
+// limit means the same in both protocols.
+func TestLargeHeaders(t *testing.T) {
+	for name, c := range map[string]struct {
+		fields int // of 1000 bytes each
+		one    int // bytes of one more field
+		proto  string
+		status string // "": the connection ends
+		ours   bool
+	}{
+		"HTTP/1.1, within":           {fields: 30, proto: "http/1.1", status: "200"},
+		"HTTP/1.1, beyond":           {fields: 47, proto: "http/1.1", status: "431"},
+		"HTTP/2, within":             {fields: 30, proto: "h2", status: "200"},
+		"HTTP/2, beyond":             {fields: 47, proto: "h2", status: "431", ours: true},
+		"HTTP/2, one cookie beyond":  {one: 47 << 10, proto: "h2", status: "431", ours: true},
+		"HTTP/2, a little too far":   {fields: 64, proto: "h2", status: "431"},
+		"HTTP/2, far beyond":         {fields: 300, proto: "h2"},
+		"HTTP/2, one cookie too far": {one: 100 << 10, proto: "h2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var exceeded atomic.Int64
+			var ours, large atomic.Bool
+			g := startTLS(t, edge.Config{
+				Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}),
+				Exceeded: func(limit string) {
+					if limit != "header_bytes" {
+						t.Errorf("%s was exceeded", limit)
+					}
+					exceeded.Add(1)
+				},
+				Refuse: func(w http.ResponseWriter, r *http.Request, status int, _ string) {
+					ours.Store(true)
+					large.Store(edge.LargeHeader(w) && r.Header.Get("Cookie") == "" && r.Header.Get("Accept") == "text/html")
+					w.WriteHeader(status)
+				},
+			})
+			fields := []string{"accept", "text/html"}
+			for n := range c.fields {
+				fields = append(fields, fmt.Sprintf("x-%03d", n), strings.Repeat("{", 1000)) // no Huffman code makes it shorter
+			}
+			if c.one > 0 {
+				fields = append(fields, "cookie", strings.Repeat("{", c.one))
+			}
+			got := ""
+			if c.proto == "http/1.1" {
+				conn := g.dial(c.proto)
+				var b strings.Builder
+				for n := 0; n < len(fields); n += 2 {
+					fmt.Fprintf(&b, "%s: %s\r\n", fields[n], fields[n+1])
+				}
+				io.WriteString(conn, "GET / HTTP/1.1\r\nHost: app.example\r\n"+b.String()+"\r\n")
+				if res, err := http.ReadResponse(bufio.NewReader(conn), nil); err == nil {
+					got = strconv.Itoa(res.StatusCode)
+				}
+			} else {
+				got = g.framer().answer(fields...)
+			}
+			if got != c.status || ours.Load() != c.ours || large.Load() != c.ours {
+				t.Errorf("status %q, ours %v, said to be large and without its cookies %v", got, ours.Load(), large.Load())
+			}
+			want := int64(1) // what is ours is for Refuse to count
+			if c.ours || c.status == "200" {
+				want = 0
+			}
+			if n := exceeded.Load(); n != want {
+				t.Errorf("counted %d times", n)
+			}
+		})
+	}
+}
+
+// answer sends a request in as many frames as it takes, and returns the status, or "" if the connection ends.
+func (f *framer) answer(fields ...string) (status string) {
+	f.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	block := f.block(append([]string{":method", "GET", ":scheme", "https", ":authority", "app.example", ":path", "/"}, fields...)...)
+	go func() { // the server may close while this is written
+		const frame = 16 << 10
+		for at := 0; at < len(block); at += frame {
+			piece, last := block[at:min(len(block), at+frame)], at+frame >= len(block)
+			err := f.locked(func() error {
+				if at == 0 {
+					return f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, EndStream: true, EndHeaders: last, BlockFragment: piece})
+				}
+				return f.WriteContinuation(1, last, piece)
+			})
+			if err != nil {
+				return
+			}
+		}
+	}()
+	for {
+		fr, err := f.ReadFrame()
+		if err != nil {
+			return ""
+		}
+		switch fr := fr.(type) {
+		case *http2.MetaHeadersFrame:
+			return fr.PseudoValue("status")
+		case *http2.GoAwayFrame:
+			return ""
+		}
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/net/http2"
 )
 
 // net/http writes its own refusals straight to the connection. To add to them on a
@@ -100,6 +102,9 @@ func (c *tlsConn) Write(p []byte) (int, error) {
 	case c.gone.Load() || c.failed.Load():
 		return 0, net.ErrClosed
 	case !c.info.answering.Load():
+		if isTooLong(p) {
+			c.server.config.Exceeded("header_bytes")
+		}
 		return writeSealed(c.Conn, p)
 	}
 	return c.Conn.Write(p)
@@ -183,11 +188,18 @@ type h2Conn struct {
 	left int  // bytes of its payload to come
 	own  bool // sealed when they have come
 
+	refusal   byte   // the first byte of a header block that is sealed: what it answers
 	update    bool   // it is a WINDOW_UPDATE of the connection
 	increment []byte // of its payload so far
 
 	in     inbound
 	window *window
+
+	// A header that is far too large is answered, or the connection closed for it, before there is a request. tooLong is told of it.
+	suspect int64 // bytes of a header block after which an error is for its size
+	tooLong func()
+	goAway  bool   // the frame that is being written is one
+	reason  []byte // of its payload so far
 }
 
 // ConnectionState is what the HTTP/2 server looks for.
@@ -202,7 +214,9 @@ func (c *h2Conn) serves(stream uint32) bool {
 const (
 	frameData         = 0x0
 	frameHeaders      = 0x1
+	frameGoAway       = 0x7
 	frameWindowUpdate = 0x8
+	frameContinuation = 0x9
 	flagEndHeaders    = 0x4
 	flagPadded        = 0x8
 	minMaxFrameSize   = 16 << 10 // every client takes frames of this size
@@ -232,8 +246,13 @@ func (c *h2Conn) Write(p []byte) (int, error) {
 	for i := 0; i < len(p); {
 		if c.left > 0 {
 			n := min(c.left, len(p)-i)
-			if c.update {
+			switch {
+			case c.update:
 				c.noteUpdate(p[i : i+n])
+			case c.goAway:
+				c.noteGoAway(p[i : i+n])
+			case c.own && c.refusal == 0:
+				c.noteRefusal(p[i])
 			}
 			i, c.left = i+n, c.left-n
 			if c.left == 0 && c.own {
@@ -273,6 +292,10 @@ func (c *h2Conn) beginFrame() bool {
 	stream := binary.BigEndian.Uint32(c.head[5:]) & (1<<31 - 1)
 	c.left = length
 	c.update = c.head[3] == frameWindowUpdate && stream == 0 && length == 4
+	if c.goAway = c.head[3] == frameGoAway; c.goAway {
+		c.reason = c.reason[:0]
+	}
+	c.refusal = 0
 	c.own = c.head[3] == frameHeaders && c.head[4]&flagEndHeaders != 0 && c.head[4]&flagPadded == 0 &&
 		length > 0 && length+len(sealedFields) <= minMaxFrameSize && !c.serves(stream)
 	if c.own {
@@ -280,4 +303,28 @@ func (c *h2Conn) beginFrame() bool {
 		c.head[0], c.head[1], c.head[2] = byte(length>>16), byte(length>>8), byte(length)
 	}
 	return c.own
+}
+
+// status400 is ":status: 400" in HPACK (RFC 7541 appendix A). http2 answers two ways before there is a request: with
+// that, or with 431.
+const status400 = 0x80 | 12
+
+func (c *h2Conn) noteRefusal(first byte) {
+	if c.refusal = first; first != status400 {
+		c.tooLong()
+	}
+}
+
+// noteGoAway takes the next bytes of the frame with which http2 gives a connection up. It does so for a field that announces more than
+// there may be, of which no more than one frame has been read, and for a frame after what is enough: after a header block of more than
+// suspect, these errors are taken for that. A large block with another mistake in it is counted too.
+func (c *h2Conn) noteGoAway(payload []byte) {
+	before := len(c.reason)
+	if c.reason = append(c.reason, payload...); before >= 8 || len(c.reason) < 8 {
+		return
+	}
+	code := http2.ErrCode(binary.BigEndian.Uint32(c.reason[4:]))
+	if (code == http2.ErrCodeProtocol || code == http2.ErrCodeCompression) && c.in.block.Load() >= c.suspect {
+		c.tooLong()
+	}
 }
