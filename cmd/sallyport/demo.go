@@ -26,7 +26,7 @@ type demoCmd struct {
 func (d demoCmd) Run(ctx context.Context, std stdio) error {
 	dir, err := os.MkdirTemp("", "sallyport-demo-")
 	if err != nil {
-		return err
+		return noRoom(err)
 	}
 	defer os.RemoveAll(dir)
 	l, err := d.listeners()
@@ -43,7 +43,7 @@ func (d demoCmd) Run(ctx context.Context, std stdio) error {
 	addresses := demo.Addresses{Front: l.front.Addr().String(), Proxy: l.proxy.Addr().String(), Ops: l.ops.Addr().String(), Provider: l.provider.Addr().String(), Console: l.console.Addr().String()}
 	file, err := demo.Write(dir, addresses, signIn, tool, secret)
 	if err != nil {
-		return err
+		return noRoom(err)
 	}
 	logger := slog.New(slog.DiscardHandler)
 	if d.Log {
@@ -70,6 +70,11 @@ func (d demoCmd) Run(ctx context.Context, std stdio) error {
 	}
 	printDemo(std, tool, tickets)
 	return a.serve(ctx, l.proxy, l.ops, nil)
+}
+
+// noRoom says where the demo keeps what it makes up.
+func noRoom(err error) error {
+	return fmt.Errorf("%w\nThe demo keeps its files in a temporary folder: set TMPDIR to one that has room and that you may write to", err)
 }
 
 type demoListeners struct{ front, proxy, ops, provider, console net.Listener }

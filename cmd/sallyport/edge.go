@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 
 	"sallyport/authn"
@@ -207,6 +208,10 @@ func (a *app) sockets(ctx context.Context, inherited *edge.Inherited) (s sockets
 				err = cause
 			}
 			return fmt.Errorf("%s: %w", key, err)
+		}
+		// net takes every IPv4 address then, where other programs fail.
+		if own, err := netip.ParseAddrPort(l.Addr().String()); err == nil && own.Addr().Is4() && strings.HasPrefix(address, "[::]:") {
+			a.logger.Warn("this system has no IPv6: IPv4 alone is served", "key", key, "address", own.String())
 		}
 		*into = l
 		return nil

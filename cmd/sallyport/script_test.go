@@ -30,8 +30,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"sallyport": main})
+	testscript.Main(m, helpers)
 }
+
+// helpers are the programs that scripts execute.
+var helpers = map[string]func(){"sallyport": main}
 
 // TestScripts runs testdata/*.txtar against the real command. Beside the commands of
 // testscript there are those of scriptCommands.

@@ -72,7 +72,9 @@ func (s serveCmd) serve(ctx context.Context, g *globals, lines *observe.Lines, l
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
 	limitMemory(logger)
-	warnOfFewFiles(logger, c.Limits.Connections)
+	if err := checkFiles(logger, c.Limits.Connections); err != nil {
+		return err
+	}
 	a, err := newApp(ctx, c, logger)
 	if err != nil && ctx.Err() != nil {
 		logger.Info("told to stop while starting", "error", err)

@@ -1,8 +1,10 @@
 package audit
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
+	"syscall"
 	"time"
 )
 
@@ -116,10 +118,18 @@ func (w *writer) take() []*entry {
 
 // fail makes the log refuse records until look has repaired it.
 func (w *writer) fail(err error) error {
-	err = fmt.Errorf("audit log cannot be written: %w", err)
+	err = cannotWrite(err)
 	w.sick.Store(&sickness{err: err, since: w.cfg.Now()})
 	w.cfg.Logger.Error("audit log cannot be written; requests are refused until it can", "err", err)
 	return err
+}
+
+// cannotWrite names the limit of the process that looks like a disk's: nothing else shows that there is one.
+func cannotWrite(err error) error {
+	if errors.Is(err, syscall.EFBIG) {
+		err = fmt.Errorf("%w: a file may not grow further (LimitFSIZE= of the unit, ulimit -f): rotate the log, or restart with a higher limit", err)
+	}
+	return fmt.Errorf("audit log cannot be written: %w", err)
 }
 
 // look follows a renamed file, and tries to get a sick log going again: the file is
@@ -141,7 +151,7 @@ func (w *writer) look() {
 		})
 	}
 	if err != nil {
-		err = fmt.Errorf("audit log cannot be written: %w", err)
+		err = cannotWrite(err)
 		w.sick.Store(&sickness{err: err, since: s.since})
 		return
 	}

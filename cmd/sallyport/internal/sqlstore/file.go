@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"modernc.org/sqlite"
@@ -31,6 +32,8 @@ func privateFile(path string, log *slog.Logger) (fs.FileInfo, error) {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		return nil, fmt.Errorf("store: %w: %s", err, asOwner)
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return nil, fmt.Errorf("store: %w: %s", err, fewText)
 	case err != nil:
 		return nil, fmt.Errorf("store: %w", err) // names the file
 	}
@@ -103,8 +106,40 @@ var causes = map[int]string{
 	sqlite3.SQLITE_FULL:     "the disk is full",
 	sqlite3.SQLITE_READONLY: "the file or its folder cannot be written to: " + asOwner,
 	sqlite3.SQLITE_CANTOPEN: "the file, or one beside it, cannot be opened: " + asOwner,
-	sqlite3.SQLITE_BUSY:     "another process keeps the file locked",
+	sqlite3.SQLITE_BUSY:     "another process keeps the file locked, or its file system cannot lock files (NFS without a lock service)",
 	sqlite3.SQLITE_IOERR:    "the disk fails",
+}
+
+// cause looks beyond the result code, since SQLite keeps the system's own error to itself.
+func cause(code int) (string, bool) {
+	switch text, known := causes[code&0xff]; {
+	case code&0xff == sqlite3.SQLITE_CANTOPEN && fewDescriptors():
+		return fewText, true
+	case code == sqlite3.SQLITE_IOERR_LOCK || code == sqlite3.SQLITE_IOERR_RDLOCK:
+		return "its file system cannot lock files: keep the store on a local disk", true
+	case code == sqlite3.SQLITE_IOERR_WRITE:
+		if most, limited := largestFile(); limited {
+			text += fmt.Sprintf(", or a file would exceed the %d bytes that this process may write to one (LimitFSIZE= of the unit, ulimit -f)", most)
+		}
+		return text, known
+	default:
+		return text, known
+	}
+}
+
+const fewText = "no file descriptor is left: raise the limit (LimitNOFILE= of the unit, ulimit -n), or lower limits.connections"
+
+// fewDescriptors reports whether this process, or the system, cannot open as many files as SQLite does for one
+// connection: those that it failed over are closed again.
+func fewDescriptors() bool {
+	for range 4 {
+		f, err := os.Open(os.DevNull)
+		if err != nil {
+			return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+		}
+		defer f.Close()
+	}
+	return false
 }
 
 // wrap names the file and what was being done to it.
@@ -114,8 +149,8 @@ func (d *DB) wrap(doing string, err error) error {
 	}
 	var e *sqlite.Error
 	if errors.As(err, &e) {
-		if cause, ok := causes[e.Code()&0xff]; ok {
-			return fmt.Errorf("store: %s: %s: %s: %w", d.path, doing, cause, err)
+		if text, ok := cause(e.Code()); ok {
+			return fmt.Errorf("store: %s: %s: %s: %w", d.path, doing, text, err)
 		}
 	}
 	return fmt.Errorf("store: %s: %s: %w", d.path, doing, err)
