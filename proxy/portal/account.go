@@ -43,7 +43,7 @@ func (p *Portal) accountPage(w http.ResponseWriter, r *http.Request, v Visit) er
 		return err
 	}
 	page := view{
-		Title: "Your account", Email: string(j.Session.Person.Email), Wide: true,
+		Title: "Your account", Email: string(j.Session.Person.Email), Wide: true, Module: "kept.js",
 		Begin: Prefix + "enroll", Finish: Prefix + "account", Notice: notices[r.URL.RawQuery],
 		More: []Link{{URL: Prefix + "sign-out", Text: "Sign out"}},
 	}
@@ -193,7 +193,7 @@ func (p *Portal) signOutPage(w http.ResponseWriter, r *http.Request, v Visit) er
 		return nil
 	}
 	p.Pages.render(w, http.StatusOK, "sign-out", view{
-		Title: "Sign out?", Email: string(j.Session.Person.Email), Finish: Prefix + "sign-out",
+		Title: "Sign out?", Email: string(j.Session.Person.Email), Module: "kept.js", Finish: Prefix + "sign-out",
 		Text: []string{"This ends your session in this browser, for every tool behind this sign-in."},
 		More: []Link{{URL: "/", Text: "No, stay signed in"}},
 	})

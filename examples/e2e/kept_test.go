@@ -1,0 +1,46 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestBackAfterTheEnd: browsers keep a page as it was for the Back button, whatever Cache-Control says. Once the session
+// is over, for whatever reason, that is not how one of our own pages shows who was here.
+func TestBackAfterTheEnd(t *testing.T) {
+	inEngines(t, engines[:2], func(t *testing.T, open func(t *testing.T, from string) *browser) {
+		s := newStack(t)
+		s.page("/over", "<h1>Over here</h1>")
+		b := open(t, home)
+		b.enrol(s.ticket(alice.Email), alice.Sub)
+		for _, end := range []struct {
+			name string
+			end  func()
+		}{
+			{"revoked", func() { s.run("session", "revoke", "--user", alice.Email) }},
+			{"signed out in another tab", func() {
+				tab := b.tab()
+				tab.open(s.base + "/.sallyport/sign-out")
+				tab.act("sign-out")
+				tab.shows("You are signed out")
+			}},
+		} {
+			t.Run(end.name, func(t *testing.T) {
+				b.open(s.base + "/.sallyport/account")
+				b.shows("Your account")
+				b.open(s.treasury + "/over")
+				b.shows("Over here")
+				end.end()
+				eval[bool](b, `(async () => { while ((await fetch("/.sallyport/whoami")).ok); return true; })()`)
+				b.back()
+				b.shows("Sign in")
+				if text := b.text(); strings.Contains(text, alice.Email) {
+					t.Errorf("without a session, the page says %s", text)
+				}
+				b.signIn(alice.Sub)
+				b.act("verify")
+				b.shows("Your account")
+			})
+		}
+	})
+}
