@@ -46,6 +46,8 @@ func (g *Gate) readRPC(r *http.Request, v *Verdict) error {
 	switch {
 	case o.RPCURI && r.ContentLength != 0 && r.Body != nil && r.Body != http.NoBody:
 		form = jsonrpc.Message // whatever the method: a body is judged
+	case o.RPCURI && form == jsonrpc.Unjudged && v.byLink(r, o.RPCPaths):
+		return &jsonrpc.Error{Code: jsonrpc.ByLink, Detail: "A link called this method, so it was refused to protect your account: open the start page of this address and call it from there, or with a program."}
 	case o.RPCURI:
 	case err != nil:
 		return err
@@ -114,6 +116,28 @@ func (v *Verdict) release() {
 	}
 }
 
+// byLink reports whether a call without a message may be another page's: whoever follows its link would call the method
+// as themselves. Only the node's own pages and what is no browser call by GET. What a person types or has bookmarked looks
+// like a link in a mail program or a chat (Sec-Fetch-Site: none), so it may lead to an address that calls nothing, such
+// as the node's list of its methods, and no further.
+//
+// A browser without Fetch metadata says by Referer where the link was. A page can leave it out: without one, what
+// accepts pages is refused, and what does not is taken for a program.
+func (v *Verdict) byLink(r *http.Request, known []string) bool {
+	if v.Target.RawQuery == "" && v.named(known) == "" || allowedOrigin(r, v) != "" {
+		return false
+	}
+	switch header(r, "Sec-Fetch-Site") {
+	case "same-origin":
+		return false
+	case "none":
+		return portal.KindOf(r) >= portal.Ahead // an extension fetches as one, too
+	case "":
+		return (len(r.Header["Referer"]) > 0 || portal.KindOf(r) >= portal.Ahead) && portal.Linked(r, v.Target.Scheme+"://"+v.Target.Host)
+	}
+	return true
+}
+
 // named is the method that the path itself may call, or "": the route's own path, and what
 // rpc_paths lists, call none.
 func (v *Verdict) named(known []string) string {
@@ -132,7 +156,7 @@ func (g *Gate) badRPC(w http.ResponseWriter, r *http.Request, v *Verdict, bad *j
 		g.exceeded("inspected_bytes", "limits.inspected_bytes_per_session, or limits.inspected_bytes of all", v)
 	}
 	event, detail := "bad_request", map[string]string{"reason": string(bad.Code)}
-	if linked(r, v) { // the other page chose the address, not the person
+	if linked(r, v) || bad.Code == jsonrpc.ByLink && header(r, "Sec-Fetch-Site") != "none" { // the other page chose the address, not the person
 		event, detail = "cross_site_refused", sentBy(r, foreignLink+string(bad.Code))
 	}
 	rec := g.record(r, v, event, portal.NewIncident())

@@ -67,9 +67,6 @@ func TestAttackForeignPageAccusesThePerson(t *testing.T) {
 		"a call that is blocked":    {sent{"POST", treasury + "/admin_peers", "same-site/no-cors/empty", wiki, nil}, true},
 	} {
 		for _, uri := range []bool{false, true} {
-			if uri && strings.HasPrefix(name, "a link") {
-				continue // passes: rpc_uri takes calls by GET
-			}
 			t.Run(name, func(t *testing.T) {
 				g, budget := node(t, uri)
 				r := c.by(g, "alice")
@@ -115,6 +112,55 @@ func TestWhatIsThePersonsOwnIsRecordedAsSuch(t *testing.T) {
 			recs := g.ledger.take()
 			if a.StatusCode/100 != 4 || len(recs) != 1 || recs[0].Event != c.event || recs[0].Action != "block" {
 				t.Errorf("%d, recorded %s", a.StatusCode, jsonText(recs))
+			}
+		})
+	}
+}
+
+// With rpc_uri a link is a call. One that another page, a mail or a chat has made calls nothing; the node's own pages and
+// programs do, and people get as far as the list of methods.
+func TestAttackLinkCallsAMethod(t *testing.T) {
+	const html = "text/html,*/*;q=0.8"
+	for name, c := range map[string]struct {
+		sent
+		status int
+		event  string
+	}{
+		"a link of another site":          {sent{"GET", treasury + "/unsafe_flush", "cross-site/navigate/document", "", nil}, 403, "cross_site_refused"},
+		"with arguments alone":            {sent{"GET", treasury + "/?method=x", "cross-site/navigate/document", "", nil}, 403, "cross_site_refused"},
+		"a link of another tool":          {sent{"GET", treasury + "/unsafe_flush", "same-site/navigate/document", "", nil}, 403, "cross_site_refused"},
+		"HEAD":                            {sent{"HEAD", treasury + "/unsafe_flush", "cross-site/navigate/document", "", nil}, 403, "cross_site_refused"},
+		"an image of another tool":        {sent{"GET", treasury + "/unsafe_flush", "same-site/no-cors/image", "", nil}, 403, "cross_site_refused"},
+		"typed, or a link in a mail":      {sent{"GET", treasury + "/unsafe_flush", "none/navigate/document", "", nil}, 403, "bad_request"},
+		"an old browser":                  {sent{"GET", treasury + "/unsafe_flush", "", "", map[string]string{"Accept": html, "Referer": "https://evil.example/"}}, 403, "cross_site_refused"},
+		"one that does not say":           {sent{"GET", treasury + "/unsafe_flush", "", "", map[string]string{"Accept": html}}, 403, "cross_site_refused"},
+		"an image in an old browser":      {sent{"GET", treasury + "/unsafe_flush", "", "", map[string]string{"Accept": "image/*", "Referer": "https://evil.example/"}}, 403, "cross_site_refused"},
+		"the node's own page":             {sent{"GET", treasury + "/status?height=7", "same-origin/navigate/document", "", nil}, 200, "access"},
+		"the script of that page":         {sent{"GET", treasury + "/status?height=7", "same-origin/cors/empty", "", nil}, 200, "access"},
+		"that page in an old browser":     {sent{"GET", treasury + "/status", "", "", map[string]string{"Accept": html, "Referer": treasury + "/"}}, 200, "access"},
+		"the script of an allowed page":   {sent{"GET", treasury + "/status", "same-site/cors/empty", partner, nil}, 200, "access"},
+		"an extension":                    {sent{"GET", treasury + "/status", "none/cors/empty", "", nil}, 200, "access"},
+		"a program":                       {sent{"GET", treasury + "/status?height=7", "", "", map[string]string{"Accept": "*/*"}}, 200, "access"},
+		"the list of methods, typed":      {sent{"GET", treasury + "/", "none/navigate/document", "", nil}, 200, "access"},
+		"the list of methods, on arrival": {sent{"GET", treasury + "/", "same-site/navigate/document", "", nil}, 200, "access"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, _ := node(t, true)
+			a := g.browser(home).do(c.by(g, "alice"))
+			recs := g.ledger.take()
+			if got := len(g.tool.requests()); a.StatusCode != c.status || got != 1 && c.status == 200 || got != 0 && c.status != 200 || len(recs) != 1 || recs[0].Event != c.event {
+				t.Fatalf("%d, the node got %d; recorded %s\n%s", a.StatusCode, got, jsonText(recs), a.body)
+			}
+			var told struct {
+				Error struct {
+					Code    int
+					Message string
+					Data    struct{ Error string }
+				}
+			}
+			byLink := jsonInto(a.body, &told) == nil && told.Error.Data.Error == "by_link" && told.Error.Code == -32600
+			if want := c.status == 403 && c.metadata != "same-site/no-cors/image"; c.method == "GET" && byLink != want {
+				t.Errorf("told %s", a.body)
 			}
 		})
 	}

@@ -27,6 +27,7 @@ const (
 	HTTPMethod   Code = "http_method"    // neither POST nor a WebSocket handshake nor OPTIONS
 	NoBody       Code = "no_body"        // POST without a message
 	Query        Code = "query"          // something behind a question mark
+	ByLink       Code = "by_link"        // a call by GET that a page, or a link elsewhere, may have made a browser send
 	NoRoom       Code = "no_room"        // Limits.Room said no
 )
 
@@ -62,6 +63,8 @@ func (e *Error) Status() int {
 		return http.StatusRequestEntityTooLarge
 	case HTTPMethod:
 		return http.StatusMethodNotAllowed
+	case ByLink:
+		return http.StatusForbidden
 	case NoRoom:
 		return http.StatusTooManyRequests
 	}
