@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"sallyport/authn"
+	"sallyport/cmd/sallyport/internal/app"
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/cmd/sallyport/internal/sqlstore"
 	"sallyport/proxy/audit"
@@ -37,14 +38,7 @@ type auditCmd struct {
 // verifierKey is the public key of the configured log.
 func verifierKey(ctx context.Context, g *globals) (key string, err error) {
 	err = withExistingStore(ctx, g, func(_ *config.Config, db *sqlstore.DB) error {
-		keys, err := db.Keys(ctx, auditKeyUse)
-		if err != nil {
-			return err
-		}
-		if len(keys) == 0 {
-			return errors.New("there is no audit key yet: the first `serve` makes it")
-		}
-		key, err = audit.VerifierKey(auditName, keys[0].Secret)
+		key, err = app.AuditVerifierKey(ctx, db)
 		return err
 	})
 	return key, err

@@ -31,7 +31,7 @@ func (k checkCmd) Run(ctx context.Context, g *globals, std stdio) error {
 		return err
 	}
 	var found []error
-	if _, _, err := requestReaders(c); err != nil {
+	if _, _, err := c.RequestReaders(); err != nil {
 		found = append(found, err)
 	}
 	intel, _, err := loadIntel(c)
@@ -39,7 +39,7 @@ func (k checkCmd) Run(ctx context.Context, g *globals, std stdio) error {
 		return errors.Join(append(found, err)...)
 	}
 	found = append(found, sourceMistakes(c, intel)...)
-	p, _, err := policies(c).Compile(intel)
+	p, _, err := c.Policies().Compile(intel)
 	if err != nil {
 		found = append(found, err)
 	}
@@ -76,7 +76,7 @@ const onlineFor = 20 * time.Second
 func askProvider(ctx context.Context, c *config.Config, std stdio) error {
 	ctx, cancel := context.WithTimeout(ctx, onlineFor)
 	defer cancel()
-	sc := signinConfig(c)
+	sc := c.SignIn()
 	sc.Flows = noFlows{}
 	p, err := signin.New(sc)
 	if err != nil {

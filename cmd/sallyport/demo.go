@@ -13,6 +13,7 @@ import (
 
 	"sallyport/authn"
 	"sallyport/authn/enroll"
+	"sallyport/cmd/sallyport/internal/app"
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/cmd/sallyport/internal/demo"
 )
@@ -60,16 +61,16 @@ func (d demoCmd) Run(ctx context.Context, std stdio) error {
 	if err != nil {
 		return err
 	}
-	a, err := newApp(ctx, c, logger)
+	a, err := app.New(ctx, c, app.Options{Logger: logger, Version: version()})
 	if err != nil {
 		return err
 	}
-	tickets, err := demoTickets(ctx, a)
+	tickets, err := demoTickets(ctx, c, a.Tickets())
 	if err != nil {
-		return errors.Join(err, a.close(ctx))
+		return errors.Join(err, a.Close(ctx))
 	}
 	printDemo(std, tool, tickets)
-	return a.serve(ctx, l.proxy, l.ops, nil)
+	return a.Serve(ctx, app.Listeners{Data: l.proxy, Ops: l.ops}, nil)
 }
 
 // noRoom says where the demo keeps what it makes up.
@@ -119,15 +120,14 @@ func serveAll(handlers map[net.Listener]http.Handler) (stop func()) {
 	}
 }
 
-func demoTickets(ctx context.Context, a *app) ([]string, error) {
-	desk := enroll.New(enroll.Config{Store: a.store})
+func demoTickets(ctx context.Context, c *config.Config, desk *enroll.Desk) ([]string, error) {
 	var urls []string
 	for _, p := range demo.People {
 		_, secret, err := desk.Mint(ctx, enroll.MintRequest{Email: authn.Email(p.Email), Note: "demo", By: "demo"})
 		if err != nil {
 			return nil, err
 		}
-		urls = append(urls, enrolURL(a.config, secret))
+		urls = append(urls, enrolURL(c, secret))
 	}
 	return urls, nil
 }

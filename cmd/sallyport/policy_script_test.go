@@ -14,6 +14,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"sallyport/cmd/sallyport/internal/app"
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/cmd/sallyport/internal/sqlstore"
 	"sallyport/policy"
@@ -39,7 +40,7 @@ func cmdRecord(ts *testscript.TestScript, neg bool, args []string) {
 	ctx, dir := context.Background(), ts.MkAbs(args[0])
 	db, err := sqlstore.Open(ctx, "sqlite:"+filepath.Join(dir, "sallyport.db"), sqlstore.Options{})
 	ts.Check(err)
-	l, err := openAudit(ctx, &config.Config{AuditFile: filepath.Join(dir, "audit.jsonl")}, db, nil)
+	l, err := app.OpenAudit(ctx, &config.Config{AuditFile: filepath.Join(dir, "audit.jsonl")}, db, nil)
 	ts.Check(err)
 	at := time.Now().Add(-time.Hour)
 	f := &policy.Facts{

@@ -28,7 +28,7 @@ func (p policySimulateCmd) Run(ctx context.Context, g *globals, std stdio) error
 	if err != nil {
 		return err
 	}
-	enforced := policies(c)
+	enforced := c.Policies()
 	enforced.ShadowName = "" // it need not be right
 	compiled, _, err := enforced.Compile(intel)
 	if err != nil {

@@ -93,7 +93,7 @@ func signInAs(t *testing.T, c *config.Config, profile authntest.IdPProfile, grou
 	Groups []string
 }, notices []signin.Notice) {
 	t.Helper()
-	cfg := signinConfig(c)
+	cfg := c.SignIn()
 	idp := authntest.StartIdP(t, authntest.IdPConfig{
 		Clients: []authntest.IdPClient{{ID: cfg.ClientID, Secret: cfg.ClientSecret, RedirectURIs: []string{cfg.RedirectURL}}},
 		People:  []authntest.IdPPerson{{Sub: "alice-1", Email: "alice@example.com", Name: "Alice", Verified: true, Groups: groups}},

@@ -83,7 +83,7 @@ func setUp(env *testscript.Env) error {
 		env.Setenv(name, port)
 	}
 	env.Setenv("TZ", "UTC")
-	for name, content := range site {
+	for name, content := range site() {
 		name = filepath.Join(env.WorkDir, "site", name)
 		if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
 			return err
@@ -95,55 +95,24 @@ func setUp(env *testscript.Env) error {
 	return nil
 }
 
-// site is a small deployment, in the folder site of every script.
-var site = map[string]string{
-	"sallyport.yaml": `listen: 127.0.0.1:${PORT}
-ops_listen: 127.0.0.1:${OPS}
-external_url: http://localhost:${PORT}
-trusted_proxies: [127.0.0.1]
-oidc:
-  issuer: http://127.0.0.1:${IDP}
-  client_id: sallyport
-  client_secret_file: secret
-policy: policy.yaml
-roster: people.csv
-ip_data:
-  lists:
-    - {name: places, file: places.csv, format: csv, stated: true}
-    - {name: vpn-exits, signal: vpn, file: vpn.txt}
-routes:
-  - name: treasury
-    from: http://treasury.localhost:8080
-    to: http://127.0.0.1:3000
-    allow: {groups: [treasury]}
-  - name: wiki
-    from: http://wiki.localhost:8080/wiki
-    to: http://127.0.0.1:3001
-    allow: {everyone: true}
-`,
-	"policy.yaml": `version: 1
-lists: {embargoed: [KP, IR, CU]}
-rules:
-  - name: embargoed-country
-    when: ip.country in lists.embargoed
-    then: block
-  - name: anonymised-network
-    when: ip.vpn
-    then: step_up
-    max_age: 5m
-tests:
-  - name: home is fine
-    given: {ip: {country: US}}
-    expect: {action: allow}
-  - name: an embargoed country is blocked
-    given: {ip: {country: KP}}
-    expect: {action: block, rules: [embargoed-country]}
-`,
-	"secret":     "a-client-secret\n",
-	"people.csv": "email,countries,timezone\nalice@example.com,US,America/New_York\n",
-	"places.csv": "network,country,asn,org\n198.51.100.0/24,US,64496,Example Cable\n2001:db8::/32,DE,64497,Example DSL\n192.0.2.0/24,KP,131279,Example Post\n",
-	"vpn.txt":    "# exits\n203.0.113.64/27\n198.51.100.66\n",
-}
+// site is a small deployment, in the folder site of every script: names of files, and what
+// they hold. It is read when a test asks: this binary also plays sallyport, in other folders.
+var site = sync.OnceValue(func() map[string]string {
+	dir := filepath.Join("internal", "app", "testdata", "site")
+	files := map[string]string{}
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		panic(err)
+	}
+	for _, f := range list {
+		text, err := os.ReadFile(filepath.Join(dir, f.Name()))
+		if err != nil {
+			panic(err)
+		}
+		files[f.Name()] = string(text)
+	}
+	return files
+})
 
 // status N ARGUMENT... runs sallyport and wants exit status N.
 func cmdStatus(ts *testscript.TestScript, neg bool, args []string) {
@@ -273,7 +242,7 @@ func treeOf(ts *testscript.TestScript, dir string) string {
 func cmdIdP(ts *testscript.TestScript, neg bool, _ []string) {
 	addr := "127.0.0.1:" + ts.Getenv("IDP")
 	p, err := authntest.NewIdP(authntest.IdPConfig{Issuer: "http://" + addr, Clients: []authntest.IdPClient{{
-		ID: "sallyport", Secret: strings.TrimSpace(site["secret"]), RedirectURIs: []string{"http://localhost:" + ts.Getenv("PORT") + "/.sallyport/callback"}}}})
+		ID: "sallyport", Secret: strings.TrimSpace(site()["secret"]), RedirectURIs: []string{"http://localhost:" + ts.Getenv("PORT") + "/.sallyport/callback"}}}})
 	ts.Check(err)
 	l, err := net.Listen("tcp", addr)
 	ts.Check(err)

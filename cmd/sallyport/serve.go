@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
 	"runtime"
 	"syscall"
 	"time"
 
+	"sallyport/cmd/sallyport/internal/app"
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/proxy/edge"
 	"sallyport/proxy/observe"
@@ -75,7 +75,7 @@ func (s serveCmd) serve(ctx context.Context, g *globals, lines *observe.Lines, l
 	if err := checkFiles(logger, c.Limits.Connections); err != nil {
 		return err
 	}
-	a, err := newApp(ctx, c, logger)
+	a, err := app.New(ctx, c, app.Options{Logger: logger, Version: version(), Lines: lines, Notify: notify})
 	if err != nil && ctx.Err() != nil {
 		logger.Info("told to stop while starting", "error", err)
 		return nil
@@ -83,87 +83,14 @@ func (s serveCmd) serve(ctx context.Context, g *globals, lines *observe.Lines, l
 	if err != nil {
 		return err
 	}
-	open, err := a.sockets(ctx, inherited)
+	listeners, err := app.Listen(ctx, c, inherited, logger)
 	if err != nil {
-		return errors.Join(err, a.close(ctx))
+		return errors.Join(err, a.Close(ctx))
 	}
-	a.redirect, a.notify, a.lines = open.redirect, notify, lines
 	for _, risk := range c.Risks() {
 		logger.Warn("configuration gives away more than most mean to", "file", risk.File, "line", risk.Line, "what", risk.Message, "better", risk.Expected)
 	}
-	logger.Info("serving", "version", version(), "address", open.data.Addr().String(), "ops", open.ops.Addr().String(),
-		"external_url", c.ExternalURL.String(), "routes", len(c.Routes), "policy", a.gate.Current().Policy.Hash(), "audit_key", a.audit.Key())
-	return a.serve(ctx, open.data, open.ops, hangup)
-}
-
-// drainFor is how long requests in flight may go on after the order to stop.
-// closeFor is how long the stores may then take to write what they hold.
-const (
-	drainFor = 20 * time.Second
-	closeFor = 10 * time.Second
-)
-
-// serve runs until ctx ends or a listener fails, then ends in order: no new requests,
-// the ones in flight finish, then what runs beside them, then the stores.
-func (a *app) serve(ctx context.Context, data, ops net.Listener, hangup <-chan os.Signal) error {
-	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
-	a.noteOperators(work)
-	wait := a.background(work)
-	dataServer, err := a.dataServer()
-	if err != nil {
-		stopWork()
-		wait()
-		return errors.Join(err, a.close(ctx))
-	}
-	opsServer, err := edge.New(edge.Config{Handler: a.opsHandler(), Logger: a.logger,
-		Limits: edge.Limits{HeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, Exempt: a.config.TrustedProxies}})
-	if err != nil {
-		stopWork()
-		wait()
-		return errors.Join(err, a.close(ctx))
-	}
-	failed := make(chan error, 3)
-	go func() { failed <- dataServer.Serve(data) }()
-	go func() { failed <- opsServer.Serve(ops) }()
-	if a.redirect != nil {
-		redirect, err := a.redirectServer()
-		if err != nil {
-			failed <- err
-		} else {
-			defer redirect.Close()
-			go func() { failed <- redirect.Serve(a.redirect) }()
-		}
-	}
-	if a.notify != nil {
-		if err := a.notify.Ready("serving"); err != nil {
-			a.logger.Warn("service manager cannot be told how the service is", "error", err)
-		}
-		go a.notify.Watch(work, func() bool { return a.audit.Health() == nil })
-		defer func() { _ = a.notify.Stopping() }()
-	}
-
-	for running := true; running; {
-		select {
-		case <-ctx.Done():
-			a.logger.Info("stopping", "drain", a.drain.String())
-			running = false
-		case err = <-failed:
-			running = false
-		case <-hangup:
-			a.hangup(work)
-		}
-	}
-	a.stopping.Store(true)
-	drained, cancel := context.WithTimeout(work, a.drain)
-	defer cancel()
-	if stop := dataServer.Drain(drained); stop != nil {
-		a.logger.Warn("requests were cut off at the end of the drain time")
-	}
-	opsServer.Close()
-	stopWork()
-	wait()
-	// A time of its own: what is still to be written must not fail because the drain took long.
-	end, cancelEnd := context.WithTimeout(context.WithoutCancel(ctx), closeFor)
-	defer cancelEnd()
-	return errors.Join(err, a.close(end))
+	logger.Info("serving", "version", version(), "address", listeners.Data.Addr().String(), "ops", listeners.Ops.Addr().String(),
+		"external_url", c.ExternalURL.String(), "routes", len(c.Routes), "policy", a.PolicyHash(), "audit_key", a.AuditKey())
+	return a.Serve(ctx, listeners, hangup)
 }

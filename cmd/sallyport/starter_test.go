@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"sallyport/cmd/sallyport/internal/certtest"
 	"sallyport/cmd/sallyport/internal/config"
 )
 
@@ -137,15 +138,14 @@ func TestCheckLooksAtEveryCertificate(t *testing.T) {
 				[3]string{"sallyport.yaml", "http://localhost:8080\n", "https://access.example.com\n"},
 				[3]string{"sallyport.yaml", "http://treasury.localhost:8080", "https://*.apps.example.com"},
 			)
-			put := func(as string) func(name, content string) {
-				return func(name, content string) {
-					if err := os.WriteFile(filepath.Join(dir, strings.Replace(name, "tls", as, 1)), []byte(content), 0o600); err != nil {
+			for name, host := range map[string]string{"tls": "access.example.com", "more": c.second} {
+				cert, key := certtest.Pair(t, 1, host)
+				for file, content := range map[string]string{name + ".crt": cert, name + ".key": key} {
+					if err := os.WriteFile(filepath.Join(dir, file), []byte(content), 0o600); err != nil {
 						t.Fatal(err)
 					}
 				}
 			}
-			writePair(t, put("tls"), 1, "access.example.com")
-			writePair(t, put("more"), 2, c.second)
 			status, stdout, stderr := command(t, "check", "--config", filepath.Join(dir, "sallyport.yaml"))
 			if c.want != "" {
 				c.want = fmt.Sprintf(c.want, dir)
@@ -169,17 +169,15 @@ func TestCheckLooksAtTheCertificate(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	writePair(t, put, 1, "access.example.com")
+	cert, private := certtest.Pair(t, 1, "access.example.com")
+	put("tls.crt", cert)
+	put("tls.key", private)
 	status, stdout, stderr := command(t, "check", "--config", filepath.Join(dir, "sallyport.yaml"))
 	if status != 0 || !strings.Contains(stdout, "does not name treasury.example.com") || !strings.Contains(stdout, "tls.crt is good until ") || strings.Contains(stdout, "not name access") {
 		t.Errorf("status %d\n%s%s", status, stdout, stderr)
 	}
-	key, err := os.ReadFile(filepath.Join(dir, "tls.key"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	writePair(t, put, 2, "access.example.com")
-	put("tls.key", string(key))
+	cert, _ = certtest.Pair(t, 2, "access.example.com")
+	put("tls.crt", cert)
 	status, _, stderr = command(t, "check", "--config", filepath.Join(dir, "sallyport.yaml"))
 	text, err := os.ReadFile(filepath.Join(dir, "sallyport.yaml"))
 	if err != nil {

@@ -1,13 +1,7 @@
 package config_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -17,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"sallyport/cmd/sallyport/internal/certtest"
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/policy"
 	"sallyport/policy/ipintel"
@@ -50,21 +45,9 @@ func write(t testing.TB, name, content string) {
 
 func keyPair(t testing.TB, dir, name string) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"access.example.com"}, NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, cert, cert, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	write(t, filepath.Join(dir, name+".crt"), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
-	write(t, filepath.Join(dir, name+".key"), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})))
+	cert, key := certtest.Pair(t, 1, "access.example.com")
+	write(t, filepath.Join(dir, name+".crt"), cert)
+	write(t, filepath.Join(dir, name+".key"), key)
 }
 
 // good is a small configuration with nothing wrong. Tests change one line of it.

@@ -1,0 +1,33 @@
+package app
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"sallyport/authn"
+	"sallyport/cmd/sallyport/internal/config"
+	"sallyport/cmd/sallyport/internal/sqlstore"
+	"sallyport/policy/behavior"
+)
+
+const behaviorKeyUse = "behavior"
+
+// openBehavior makes the tracker, which knows nothing before its Run has read history.
+// The key under which addresses are kept is made on first start, and never rotated: with
+// another one, nobody was ever anywhere before.
+func openBehavior(ctx context.Context, c *config.Config, store *sqlstore.DB, logger *slog.Logger) (*behavior.Tracker, error) {
+	secret := make([]byte, 32)
+	_, _ = rand.Read(secret) // never fails (crypto/rand, Go 1.24)
+	key, err := store.AddFirstKey(ctx, authn.Key{ID: "behavior-1", Use: behaviorKeyUse, Secret: secret, CreatedAt: time.Now()})
+	if err != nil {
+		return nil, fmt.Errorf("behavior key: %w", err)
+	}
+	return behavior.New(behavior.Config{
+		Store: store, Now: time.Now, Logger: logger, Key: key.Secret,
+		Offices: c.Behavior.Offices, MobileASNs: c.Behavior.MobileASNs, SatelliteASNs: c.Behavior.SatelliteASNs, Household: c.Behavior.Household, Translators: c.IPData.NAT64,
+		Retention: c.Behavior.Retention, RawAddresses: c.Behavior.RawAddresses,
+	})
+}

@@ -1,0 +1,83 @@
+package app
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"sallyport/proxy/edge"
+	"sallyport/proxy/observe"
+	"sallyport/proxy/portal"
+	"sallyport/proxy/streams"
+	"sallyport/proxy/upstream"
+)
+
+// tooLarge is what the server in front refuses before the gate has the request, by status: the
+// key of the limit, and what the client can do. Which key it is and what it says is for the log:
+// these clients may be strangers.
+var tooLarge = map[int]struct{ limit, text string }{
+	http.StatusRequestURITooLong:           {"url_bytes", "The address is longer than is accepted here. A program that asks for much can often send it by POST, in the body. If a page brought you here, tell your operations team."},
+	http.StatusRequestHeaderFieldsTooLarge: {"header_lines", "The request has more header fields than are accepted here. Delete the cookies of this site in your browser, then try again."},
+	http.StatusServiceUnavailable:          {"requests", "There is more to do at once than can be served. Wait a moment, then try again. If it goes on, tell your operations team."},
+}
+
+// limitLog counts and logs that a limit was exceeded.
+type limitLog struct {
+	observer *observe.Observer
+	logger   *slog.Logger
+}
+
+// exceeded counts and logs one time. Memory is that of the machine, the control group or
+// GOMEMLIMIT, and no key.
+func (l limitLog) exceeded(limit string, attrs ...any) {
+	l.observer.Exceed(limit, func() {
+		key := "limits." + limit
+		if limit == "memory" {
+			key = "the memory that this process may use"
+		}
+		l.logger.Warn("limit exceeded", append([]any{"limit", key}, attrs...)...)
+	})
+}
+
+// overLimit answers what the server in front refuses.
+func (f *front) overLimit(w http.ResponseWriter, r *http.Request, status int, message string) {
+	page := portal.Refusal{Status: status, Code: "refused", Title: message, Text: []string{"The request cannot be served."}}
+	if why, ok := tooLarge[status]; ok {
+		page.Text = []string{why.text}
+		switch {
+		case edge.ShortOfMemory(w):
+			why.limit = "memory"
+		case edge.LargeHeader(w):
+			why.limit, page.Text = "header_bytes", []string{"The request headers are larger than is accepted here. Delete the cookies of this site in your browser, then try again."}
+		}
+		f.limits.exceeded(why.limit, "url_bytes", len(r.RequestURI), "host", r.Host, "peer", r.RemoteAddr)
+	}
+	f.gate.Refuse(w, r, page)
+}
+
+// streamCut is told of streams that were ended by an order.
+func (l limitLog) streamCut(_ streams.Kind, why streams.Reason, took time.Duration) {
+	l.observer.Closed.Observe(took.Seconds())
+	switch why {
+	case streams.TooLarge:
+		l.exceeded("message_bytes", "reason", why.String())
+	case streams.TooMuch:
+		l.exceeded("inspected_bytes", "reason", why.String())
+	case streams.Slow, streams.NotTaken:
+		l.exceeded("message_time", "reason", why.String())
+	}
+}
+
+// notForwarded counts what the forwarder refuses for its size.
+func (l limitLog) notForwarded(next func(http.ResponseWriter, *http.Request, int, error)) func(http.ResponseWriter, *http.Request, int, error) {
+	return func(w http.ResponseWriter, r *http.Request, status int, err error) {
+		switch {
+		case status == http.StatusRequestEntityTooLarge:
+			l.observer.Exceeded.WithLabelValues("body_bytes").Inc()
+		case errors.Is(err, upstream.ErrHeaderTooLarge):
+			l.observer.Exceeded.WithLabelValues("header_bytes").Inc()
+		}
+		next(w, r, status, err)
+	}
+}

@@ -1,0 +1,285 @@
+package app
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"sallyport/proxy/streams"
+)
+
+// limited is a deployment that serves a verified person, and a tool that holds what is asked of it.
+type limited struct {
+	*running
+	held chan struct{} // one for each request that the tool holds
+}
+
+// newLimited has limits as in YAML's flow style. The treasury takes JSON-RPC if rpc says so.
+func newLimited(t *testing.T, limits string, rpc bool, edits ...[3]string) *limited {
+	t.Helper()
+	l := &limited{held: make(chan struct{}, 100)}
+	ctx, release := context.WithCancel(context.Background())
+	tool := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		switch {
+		case r.URL.Path == "/events":
+			w.Header().Set("Content-Type", "text/event-stream")
+			_ = http.NewResponseController(w).Flush()
+		case r.URL.Path != "/hold" && !strings.HasPrefix(r.Header.Get("X-Hold"), "yes"):
+			return
+		default:
+			l.held <- struct{}{}
+		}
+		select {
+		case <-ctx.Done():
+		case <-r.Context().Done():
+		}
+	}))
+	more := ""
+	if rpc {
+		more = "\n    rpc: jsonrpc"
+	}
+	d := newDeployment(t, append(edits, [3]string{"sallyport.yaml", "policy: policy.yaml", "policy: policy.yaml\nlimits: " + limits},
+		[3]string{"sallyport.yaml", "to: http://127.0.0.1:3000", "to: " + tool.URL + more})...)
+	d.drain = 100 * time.Millisecond
+	d.only("alice@example.com", "198.51.100.7", "treasury")
+	l.running = d.run()
+	t.Cleanup(func() { release(); l.end(); tool.Close() })
+	return l
+}
+
+// ask sends a request to the treasury.
+func (l *limited) ask(method, path string, body io.Reader, headers ...string) (status int, text string) {
+	res := l.begin(method, path, body, headers...)
+	if res == nil {
+		return 0, ""
+	}
+	defer res.Body.Close()
+	b, _ := io.ReadAll(res.Body)
+	return res.StatusCode, string(b)
+}
+
+func (l *limited) begin(method, path string, body io.Reader, headers ...string) *http.Response {
+	l.t.Helper()
+	req, err := http.NewRequestWithContext(l.t.Context(), method, "http://"+l.data+path, body)
+	if err != nil {
+		l.t.Error(err)
+		return nil
+	}
+	req.Host = "treasury.localhost:8080"
+	if strings.HasPrefix(path, "/.sallyport/") {
+		req.Host = "localhost:8080"
+		req.Header.Set("Origin", "http://localhost:8080")
+	}
+	req.Header.Set("X-Forwarded-For", "198.51.100.7")
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Add(headers[i], headers[i+1])
+	}
+	res, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		return nil
+	}
+	return res
+}
+
+// hold has the tool hold a request.
+func (l *limited) hold(method, path string, body io.Reader) {
+	go l.ask(method, path, body, "X-Hold", "yes")
+	select {
+	case <-l.held:
+	case <-time.After(10 * time.Second):
+		l.t.Error("the request does not reach the tool")
+	}
+}
+
+func rpcCall(size int) io.Reader {
+	return strings.NewReader(`{"jsonrpc":"2.0","id":1,"method":"eth_call","params":["` + strings.Repeat("x", size) + `"]}`)
+}
+
+// closed has a second connection, beside one that is open, and says what comes of it.
+func (l *limited) closed() (int, string) {
+	for range 2 {
+		c, err := net.Dial("tcp", l.data)
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		defer c.Close()
+		fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: treasury.localhost:8080\r\nX-Forwarded-For: 198.51.100.7\r\n\r\n")
+		_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			return 0, ""
+		}
+		_, _ = io.Copy(io.Discard, res.Body)
+	}
+	return -1, "both are served"
+}
+
+// TestEveryLimit provokes each limit of the configuration on the product as it serves: what the sender gets and reads, the
+// metric, and the key, which is in the log and not for strangers. The README's table is the list of them.
+func TestEveryLimit(t *testing.T) {
+	type limit struct {
+		name, key, limits string
+		rpc               bool
+		edit              [3]string
+		provoke           func(*limited) (int, string)
+		status            int
+		text, label       string // label: of the metric, if it is not the key
+	}
+	untrusted := [3]string{"sallyport.yaml", "trusted_proxies: [127.0.0.1]", "trusted_proxies: [127.0.0.99]"}
+	held := func(l *limited) (int, string) {
+		l.hold("POST", "/", rpcCall(850<<10)) // which is read to 1 MiB and a little more
+		return l.ask("POST", "/", rpcCall(850<<10))
+	}
+	table := []limit{
+		{name: "address", key: "url_bytes", limits: "{url_bytes: 20000}", status: 414, text: "by POST, in the body",
+			provoke: func(l *limited) (int, string) { return l.ask("GET", "/?"+strings.Repeat("q", 20<<10), nil) }},
+		{name: "header lines", key: "header_lines", limits: "{header_lines: 40}", status: 431, text: "Delete the cookies",
+			provoke: func(l *limited) (int, string) {
+				return l.ask("GET", "/", nil, strings.Split(strings.Repeat("X-Line,x,", 60), ",")[:120]...)
+			}},
+		{name: "header", key: "header_bytes", limits: "{header_bytes: 8192}", status: 431, text: "Delete the cookies",
+			provoke: func(l *limited) (int, string) { return l.ask("GET", "/", nil, "X-Long", strings.Repeat("x", 9<<10)) }},
+		{name: "header far beyond", key: "header_bytes", limits: "{header_bytes: 8192}", status: 431, text: "Request Header Fields Too Large",
+			provoke: func(l *limited) (int, string) { return l.ask("GET", "/", nil, "X-Long", strings.Repeat("x", 20<<10)) }},
+		{name: "body", key: "body_bytes", limits: "{body_bytes: 1000}", status: 413, text: "more data than is accepted",
+			provoke: func(l *limited) (int, string) {
+				return l.ask("POST", "/", strings.NewReader(strings.Repeat("x", 2000)))
+			}},
+		{name: "message", key: "message_bytes", limits: "{message_bytes: 65536}", rpc: true, status: 413, text: "larger than 65536 bytes, which is limits.message_bytes",
+			provoke: func(l *limited) (int, string) { return l.ask("POST", "/", rpcCall(70000)) }},
+		{name: "message, by the body's", key: "body_bytes", limits: "{body_bytes: 1000}", rpc: true, status: 413, text: "larger than 1000 bytes, which is limits.body_bytes", label: "message_bytes",
+			provoke: func(l *limited) (int, string) { return l.ask("POST", "/", rpcCall(2000)) }},
+		{name: "messages of all", key: "inspected_bytes", limits: "{inspected_bytes: 2097152}", rpc: true, status: 429, text: "too many messages are under way", provoke: held},
+		{name: "messages of a session", key: "inspected_bytes_per_session", limits: "{inspected_bytes_per_session: 2097152}", rpc: true, status: 429, text: "too many messages are under way", label: "inspected_bytes", provoke: held},
+		{name: "a message's time", key: "message_time", limits: "{message_time: 1s}", rpc: true, status: 408, text: "did not come to its end in time",
+			provoke: func(l *limited) (int, string) {
+				r, w := io.Pipe()
+				defer w.Close()
+				go fmt.Fprint(w, `{"jsonrpc"`)
+				return l.ask("POST", "/", r)
+			}},
+		{name: "connections", key: "connections", limits: "{connections: 1}", provoke: (*limited).closed},
+		{name: "connections of a client", key: "connections_per_client", limits: "{connections_per_client: 1}", edit: untrusted, provoke: (*limited).closed},
+		{name: "requests", key: "requests", limits: "{requests: 1}", status: 503, text: "more to do at once",
+			provoke: func(l *limited) (int, string) {
+				l.hold("GET", "/hold", nil)
+				return l.ask("GET", "/", nil)
+			}},
+		{name: "streams", key: "streams", limits: "{streams: 1}", status: 200, // it takes the place of a request
+			provoke: func(l *limited) (int, string) {
+				for range 2 {
+					res := l.begin("GET", "/events", nil)
+					if res == nil {
+						return 0, ""
+					}
+					defer res.Body.Close()
+				}
+				return 200, ""
+			}},
+		{name: "streams of a session", key: "streams_per_session", limits: "{streams_per_session: 1}", status: 429, text: "More is open at once",
+			provoke: func(l *limited) (int, string) {
+				l.hold("GET", "/hold", nil)
+				return l.ask("GET", "/", nil)
+			}},
+		{name: "ceremonies", key: "ceremonies_per_minute", limits: "{ceremonies_per_minute: 1}", status: 429, text: "Too many attempts",
+			provoke: func(l *limited) (int, string) {
+				l.ask("POST", "/.sallyport/step-up/begin", nil)
+				return l.ask("POST", "/.sallyport/step-up/begin", nil)
+			}},
+		{name: "changes", key: "changes_per_minute", limits: "{changes_per_minute: 1}", status: 429, text: "More different changes",
+			provoke: func(l *limited) (status int, text string) {
+				for i := range 6 {
+					status, text = l.ask("POST", fmt.Sprint("/", i), nil)
+				}
+				return status, text
+			}},
+	}
+	missing := keysOfLimits(t)
+	for _, c := range table {
+		delete(missing, c.key)
+		t.Run(c.name, func(t *testing.T) {
+			var edits [][3]string
+			if c.edit[0] != "" {
+				edits = append(edits, c.edit)
+			}
+			l := newLimited(t, c.limits, c.rpc, edits...)
+			label := c.label
+			if label == "" {
+				label = c.key
+			}
+			if !strings.Contains(l.metrics(), `sallyport_limit_exceeded_total{limit="`+label+`"} 0`+"\n") {
+				t.Errorf("no metric for %s from the start", label)
+			}
+			status, text := c.provoke(l)
+			if status != c.status || !strings.Contains(text, c.text) {
+				t.Errorf("%d %s", status, text)
+			}
+			if strings.Contains(text, "limits.") && !c.rpc {
+				t.Errorf("the key is told to those who may be strangers: %s", text)
+			}
+			if !strings.Contains(l.metrics(), `sallyport_limit_exceeded_total{limit="`+label+`"} 1`+"\n") {
+				t.Errorf("not counted under %s", label)
+			}
+			if n := strings.Count(l.log.String(), `"msg":"limit exceeded"`); n != 1 || !strings.Contains(l.log.String(), "limits."+c.key) {
+				t.Errorf("%d lines of the log", n)
+			}
+		})
+	}
+	for key := range missing {
+		t.Errorf("limits.%s is in the README, and not in this table", key)
+	}
+}
+
+// TestStreamsThatALimitEnds: those that are ended for a limit count as what is refused for it.
+func TestStreamsThatALimitEnds(t *testing.T) {
+	d := newDeployment(t)
+	defer d.closeApp()
+	for why, label := range map[streams.Reason]string{streams.TooLarge: "message_bytes", streams.TooMuch: "inspected_bytes", streams.Slow: "message_time", streams.Revoked: ""} {
+		d.traffic.limits.streamCut(streams.WebSocket, why, 0)
+		if label != "" && !strings.Contains(d.metrics(), `sallyport_limit_exceeded_total{limit="`+label+`"} 1`+"\n") {
+			t.Errorf("%s is not counted under %s", why, label)
+		}
+	}
+	if n := strings.Count(d.log.String(), `"msg":"limit exceeded"`); n != 3 {
+		t.Errorf("%d lines of the log", n)
+	}
+}
+
+// keysOfLimits reads the README, whose table is held to the configuration by a test of its own.
+func keysOfLimits(t *testing.T) map[string]bool {
+	t.Helper()
+	text, err := os.ReadFile("../../../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := map[string]bool{}
+	for line := range strings.Lines(string(text)) {
+		if cell, _, ok := strings.Cut(strings.TrimPrefix(line, "| "), " |"); ok && strings.HasPrefix(cell, "`limits.") {
+			for _, m := range regexp.MustCompile("`(?:limits\\.)?(\\w+)`").FindAllStringSubmatch(cell, -1) {
+				keys[m[1]] = true
+			}
+		}
+	}
+	if len(keys) < 15 {
+		t.Fatalf("the README lists %d limits", len(keys))
+	}
+	return keys
+}
+
+// TestQueryAsPrometheusSendsIt: an address of 18 KB is within a limit of 20,000 bytes.
+func TestQueryAsPrometheusSendsIt(t *testing.T) {
+	l := newLimited(t, "{url_bytes: 20000}", false)
+	if status, text := l.ask("GET", "/?"+strings.Repeat("q", 18<<10), nil); status != 200 {
+		t.Errorf("%d %s", status, text)
+	}
+}

@@ -1,0 +1,212 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"sallyport/authn"
+	"sallyport/cmd/sallyport/internal/config"
+	"sallyport/policy/ipintel"
+	"sallyport/proxy"
+	"sallyport/proxy/audit"
+	"sallyport/proxy/edge"
+	"sallyport/proxy/rollout"
+)
+
+// reloader is what changes while the product serves: policies, IP data, and the part of
+// the configuration that needs no restart.
+type reloader struct {
+	policies *rollout.Manager
+	data     *rollout.Data
+	counts   reloads
+
+	started      *config.Config // what waits for a restart is told by it
+	audit        *audit.Log
+	intel        *ipintel.Watcher
+	certificates *certificates
+	roster       *roster
+	front        *front
+	logger       *slog.Logger
+}
+
+// reloads counts, for the operator's metrics.
+type reloads struct {
+	applied, refused atomic.Int64
+	lastRefused      atomic.Bool
+}
+
+// Stats returns how many reloads were applied and refused, and whether the last one was
+// refused.
+func (r *reloads) Stats() (applied, refused int64, lastRefused bool) {
+	return r.applied.Load(), r.refused.Load(), r.lastRefused.Load()
+}
+
+func (a *App) newReloader(c rollout.Config) *reloader {
+	r := &reloader{
+		started: a.config, audit: a.audit, intel: a.intel, certificates: a.certificates, roster: a.identity.roster, front: a.front, logger: a.Logger,
+		policies: rollout.New(c, rollout.Configuration{Policies: a.config.Policies(), Guard: a.config.PolicyGuard}),
+	}
+	r.data = rollout.NewData(r.policies, a.intel)
+	return r
+}
+
+// start records what comes into force at the start.
+func (r *reloader) start(ctx context.Context) error {
+	if err := r.policies.Start(ctx); err != nil {
+		return err
+	}
+	return r.data.Start(ctx)
+}
+
+// onSIGHUP reloads, and tells the operator what came of it.
+func (r *reloader) onSIGHUP(ctx context.Context) {
+	err := r.reload(ctx)
+	r.counts.lastRefused.Store(err != nil)
+	if err != nil {
+		r.counts.refused.Add(1)
+		r.logger.Error("reload refused; what ran goes on", "error", err)
+		return
+	}
+	r.counts.applied.Add(1)
+}
+
+// Reload reads the configuration again. Policy, routes with their grants, trusted
+// proxies, roster and certificate change together or not at all: grants of one file
+// on the routes of another could open a tool to the wrong people. Everything else
+// (listeners, provider, stores, which IP sources there are) waits for a restart,
+// and the log says so.
+//
+// IP data is no part of that: a source that is right comes into use, one that is not
+// keeps what it had, here as when its file changes. It comes first, as each change of it
+// waits for the manager by itself.
+func (a *App) Reload(ctx context.Context) error { return a.reloader.reload(ctx) }
+
+func (r *reloader) reload(ctx context.Context) error {
+	if err := r.audit.Reopen(); err != nil {
+		r.logger.Error("the audit log was not reopened", "error", err)
+	}
+	if err := r.intel.Reload(ctx); err != nil {
+		r.logger.Error("IP data keeps what it had", "error", err)
+	}
+	_, err := r.policies.Apply(ctx, r.candidate, rollout.Origin{Kind: "signal"})
+	return err
+}
+
+// candidate is what the configuration file describes now.
+func (r *reloader) candidate(rollout.Configuration) (next rollout.Configuration, err error) {
+	c, err := config.Load(r.started.File)
+	if err != nil {
+		return next, err
+	}
+	table, clients, err := c.RequestReaders()
+	if err != nil {
+		return next, err
+	}
+	return rollout.Configuration{
+		Policies: c.Policies(), Guard: c.PolicyGuard,
+		Prepare: r.certificates.reload,
+		Change: func(s *proxy.Snapshot) {
+			s.Routes, s.Clients, s.Options = table, clients, c.RouteOptions()
+		},
+		Done: func(ctx context.Context) {
+			r.front.upstream.Use(table)
+			r.roster.use(ctx, c.Roster)
+			r.front.tools.use(c.Routes)
+			if waiting := needRestart(r.started, c); len(waiting) > 0 {
+				r.logger.Warn("changed in the configuration, but not in force before a restart", "keys", waiting)
+			}
+			r.logger.Info("reloaded", "policy", r.front.gate.Current().Policy.Hash(), "routes", len(c.Routes), "roster", len(c.Roster))
+		},
+	}, nil
+}
+
+// requestsEvery is how often the store is asked what commands want.
+const requestsEvery = time.Second
+
+// answerRequests answers what commands ask the running proxy for, until ctx ends.
+func (r *reloader) answerRequests(ctx context.Context) {
+	tick := time.NewTicker(requestsEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if err := r.policies.AnswerRequest(ctx); err != nil && !errors.Is(err, authn.ErrNotFound) && ctx.Err() == nil {
+				r.logger.Error("a request for another policy could not be answered", "error", err)
+			}
+			if err := r.data.AnswerRequests(ctx); err != nil && ctx.Err() == nil {
+				r.logger.Error("a request about IP data could not be answered", "error", err)
+			}
+		}
+	}
+}
+
+// policyFiles are the policy and the one in shadow, for edge.Watch.
+type policyFiles struct {
+	*rollout.Manager
+	ctx context.Context
+}
+
+var _ edge.Reloader = policyFiles{}
+
+func (f policyFiles) Reload() error { return f.ReloadFiles(f.ctx) }
+
+func (r *reloader) watchPolicy(ctx context.Context) {
+	edge.Watch(ctx, edge.WatchConfig{What: "policy", Logger: r.logger}, policyFiles{r.policies, ctx})
+}
+
+// needRestart names what differs and is not reloaded.
+func needRestart(was, is *config.Config) (keys []string) {
+	wasLimits, isLimits := was.Limits, is.Limits
+	wasLimits.Body, isLimits.Body = 0, 0 // goes with the routes
+	for _, k := range []struct {
+		key     string
+		was, is any
+	}{
+		{"listen", was.Listen, is.Listen},
+		{"ops_listen", was.OpsListen, is.OpsListen},
+		{"ops_hosts", was.OpsHosts, is.OpsHosts},
+		{"external_url", was.ExternalURL.String(), is.ExternalURL.String()},
+		{"contact", was.Contact, is.Contact},
+		{"proxy_protocol", was.ProxyProtocol, is.ProxyProtocol},
+		{"tls", was.TLS, is.TLS},
+		{"acme", was.ACME != nil, is.ACME != nil},
+		{"redirect_listen", was.RedirectListen, is.RedirectListen},
+		{"hsts_max_age", was.HSTSMaxAge, is.HSTSMaxAge},
+		{"access_log", was.AccessLog, is.AccessLog},
+		{"pprof", was.Pprof, is.Pprof},
+		{"tracing", was.Tracing, is.Tracing},
+		{"oidc", was.OIDC, is.OIDC},
+		{"webauthn", was.WebAuthn, is.WebAuthn},
+		{"session", was.Session, is.Session},
+		{"store", was.Store, is.Store},
+		{"audit.file", was.AuditFile, is.AuditFile},
+		{"behavior", was.Behavior, is.Behavior},
+		{"ip_data.databases", was.IPData.Databases, is.IPData.Databases},
+		{"ip_data.translators", was.IPData.NAT64, is.IPData.NAT64},
+		{"ip_data.lists", was.IPData.Lists, is.IPData.Lists},
+		{"limits", wasLimits, isLimits},
+	} {
+		if !reflect.DeepEqual(k.was, k.is) {
+			keys = append(keys, k.key)
+		}
+	}
+	var hosts []string
+	for _, o := range is.Origins() {
+		if !slices.Contains(was.Origins(), o) {
+			hosts = append(hosts, o)
+		}
+	}
+	if hosts != nil {
+		keys = append(keys, fmt.Sprintf("routes (nobody is sent back to %s after signing in)", strings.Join(hosts, ", ")))
+	}
+	return keys
+}
