@@ -78,6 +78,42 @@ func TestWorkerOfAToolLocksNobodyOut(t *testing.T) {
 	}
 }
 
+// TestWorkerThatLeavesOurPagesAlone: a rule asks for one path only, so that the worker's script gets through and stays. A worker that
+// answers every page but ours from its cache lets the tool's script lead people to the question, and they come back to
+// a fresh session. With one that answers ours too, they do not get there: see proxy/README.md.
+func TestWorkerThatLeavesOurPagesAlone(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, withPolicy(t, `
+version: 1
+rules:
+  - {name: approvals, when: 'request.path == "/approve" && ip.vpn', then: step_up, max_age: 15m, reason: approving from a VPN}
+`))
+	s.tool.file("/sw.js", "text/javascript", strings.Replace(shell, `e.request.mode === "navigate"`, `e.request.mode === "navigate" && !new URL(e.request.url).pathname.startsWith("/.sallyport/")`, 1))
+	s.tool.file("/approve", "application/json", `{"ok":true}`)
+	b := newBrowser(t, home)
+	b.hostile = true
+	b.enrol(s.ticket(alice.Email), alice.Sub)
+	b.open(s.treasury + "/")
+	b.shows("Treasury of")
+	eval[bool](b, `navigator.serviceWorker.register("/sw.js").then(() => new Promise((done) => navigator.serviceWorker.controller ? done() : navigator.serviceWorker.addEventListener("controllerchange", done))).then(() => true)`)
+
+	b.from(vpnExit)
+	b.open(s.treasury + "/form")
+	b.shows("The shell")
+	const approve = `fetch("/approve").then((r) => r.json()).then((a) => a.error || "approved")`
+	if got := eval[string](b, approve); got != "insufficient_user_authentication" {
+		t.Fatalf("before the question, the tool's script is told %s", got)
+	}
+	eval[bool](b, `(setTimeout(() => location.assign("/.sallyport/step-up?return_to=" + encodeURIComponent(location.pathname))), true)`)
+	b.until("location.pathname === '/.sallyport/step-up' && document.readyState === 'complete'")
+	b.act("verify")
+	b.until("location.href === " + quote(s.treasury+"/form"))
+	b.shows("The shell")
+	if got := eval[string](b, approve); got != "approved" {
+		t.Errorf("after it, the tool's script is told %s", got)
+	}
+}
+
 // TestModuleWorkerIsToldNo: browsers send no cookies for the script of a worker that is a module, so it cannot be had
 // behind a sign-in. The page that asks for it reads that, instead of getting a worker that does nothing.
 func TestModuleWorkerIsToldNo(t *testing.T) {
