@@ -54,8 +54,8 @@ func TestCookiesAsEnginesKeepThem(t *testing.T) {
 }
 
 // TestBackButton: the back button leads over a hand-off to what was before it, and after a sign-out to no
-// page of the person, whatever an engine keeps of pages. WebKit is left out: its driver hangs on a page that comes
-// from the history.
+// page of the person, whatever an engine keeps of pages. WebKit is left out: on a page that comes
+// from the history its driver (2.50) answers no further command, whether its own Back or the page's history.back() led there.
 func TestBackButton(t *testing.T) {
 	inEngines(t, engines[:2], func(t *testing.T, open func(t *testing.T, from string) *browser) {
 		s := newStack(t)
