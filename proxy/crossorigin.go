@@ -201,6 +201,9 @@ func (v *Verdict) blockedAnyway() bool {
 // asked, and still judges the request that follows, which carries the session. It reports whether r was one.
 func (g *Gate) preflight(w http.ResponseWriter, r *http.Request, v *Verdict) bool {
 	method := r.Header["Access-Control-Request-Method"]
+	if subrequest(r) {
+		return false // a proxy in front asks: the 204 would be a yes
+	}
 	if r.Method != http.MethodOptions || len(method) != 1 || !isToken(method[0], "") {
 		return false
 	}
@@ -229,7 +232,7 @@ func (g *Gate) preflight(w http.ResponseWriter, r *http.Request, v *Verdict) boo
 func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, v *Verdict, f portal.Refusal) {
 	readable(w, r, v)
 	if v.Route != nil && portal.KindOf(r) == portal.Framed {
-		g.Pages.RefuseFramed(w, f, ancestors(v))
+		g.Pages.RefuseFramed(w, f, ancestors(v.Route))
 		return
 	}
 	g.Pages.Refuse(w, r, f)

@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"sallyport/proxy/portal"
+	"sallyport/proxy/upstream"
 )
 
 // askBeside answers for a frame in which a sign-in or a step-up is due: it is given in a tab of its own. page says which,
@@ -29,9 +30,9 @@ func (g *Gate) askBeside(w http.ResponseWriter, r *http.Request, v *Verdict, pag
 //
 // Which hosts of the site are tools is not in it: strangers get this answer too, and would have the list of them all. The
 // page is made so that nothing comes of showing it.
-func ancestors(v *Verdict) string {
-	if !v.Route.Embeddable() {
+func ancestors(route *upstream.Route) string {
+	if !route.Embeddable() {
 		return "'self'"
 	}
-	return "'self'" + portal.SiteSources(v.Route.Origin())
+	return "'self'" + portal.SiteSources(route.Origin())
 }

@@ -261,6 +261,26 @@ func TestUpstreamErrors(t *testing.T) {
 	}
 }
 
+// A frame shows that the tool is down, to the pages that may show the tool.
+func TestToolThatIsDownInAFrame(t *testing.T) {
+	g := neighbours(t)
+	g.tool.answer = func(*http.Request) (*http.Response, error) { return nil, errors.New("connection refused") }
+	for to, want := range map[string]string{
+		treasury + "/": "frame-ancestors 'self';",
+		wiki + "/":     "frame-ancestors 'self' https://example.test:* https://*.example.test:*;",
+	} {
+		a := g.browser(home).do(sent{"GET", to, "same-origin/navigate/iframe", "", nil}.by(g, "alice"))
+		csp := a.Header.Get("Content-Security-Policy")
+		if a.StatusCode != 502 || !strings.Contains(csp, want) || a.Header.Get("X-Frame-Options") != "" || !strings.Contains(a.body, "The tool does not answer") {
+			t.Errorf("%s: %d, %q, %q\n%s", to, a.StatusCode, csp, a.Header.Get("X-Frame-Options"), a.body)
+		}
+		a = g.browser(home).do(sent{"GET", to, "none/navigate/document", "", nil}.by(g, "alice"))
+		if a.StatusCode != 502 || a.Header.Get("X-Frame-Options") != "DENY" {
+			t.Errorf("%s, the whole window: %d, %q", to, a.StatusCode, a.Header.Get("X-Frame-Options"))
+		}
+	}
+}
+
 // The reserved folder is one and the same for the gate, the pages and the forwarder.
 func TestOnePrefix(t *testing.T) {
 	g := newRig(t)

@@ -38,6 +38,11 @@ func UpstreamError(pages *portal.Pages) func(http.ResponseWriter, *http.Request,
 			f.Steps = []string{"Wait a minute, then reload this page.", "If it goes on, tell the people who run the tool."}
 			w.Header().Set("Retry-After", "10")
 		}
+		// A page that may not be shown in the frame leaves it empty: nobody would see that the tool is down.
+		if e, ok := errors.AsType[*upstream.NotForwarded](err); ok && portal.KindOf(r) == portal.Framed {
+			pages.RefuseFramed(w, f, ancestors(e.Route))
+			return
+		}
 		pages.Refuse(w, r, f)
 	}
 }

@@ -73,8 +73,17 @@ func (f *Forwarder) refuse(w http.ResponseWriter, r *http.Request, fr *ForwardRe
 		f.log.LogAttrs(r.Context(), slog.LevelWarn, "limit exceeded", slog.String("limit", "limits.header_bytes"),
 			slog.Int("is", f.maxHeader), slog.Int("asked", headerSize(r)), slog.String("route", fr.Route.Name), slog.String("user", fr.Identity.User))
 	}
-	f.onError(w, r, status, err)
+	f.onError(w, r, status, &NotForwarded{fr.Route, err})
 }
+
+// NotForwarded is the error that OnError gets.
+type NotForwarded struct {
+	Route *Route
+	Err   error
+}
+
+func (e *NotForwarded) Error() string { return e.Err.Error() }
+func (e *NotForwarded) Unwrap() error { return e.Err }
 
 // slowBody reports whether the server in front gave up waiting for the rest of the request
 // body: proxy/edge's ResponseWriter says so. Its client is still there, and wants an answer.
