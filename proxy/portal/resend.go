@@ -14,8 +14,12 @@ type Field struct{ Name, Value string }
 
 // PassOn answers with a page that sends the fields on, from the tool's own origin, to the address that was asked for.
 // Without auto the person has to press the button.
+//
+// The status is 401: a proxy in front that asks whether to let a request through takes every 2xx for a yes, and this one
+// was not let through.
 func (p *Pages) PassOn(w http.ResponseWriter, fields []Field, auto bool) {
-	p.render(w, http.StatusOK, "resend", view{Title: "Taking you on", Text: []string{"Another page sent you here with a form. It goes on to the tool that you are opening."},
+	challenge(w, Refusal{Status: http.StatusUnauthorized})
+	p.render(w, http.StatusUnauthorized, "resend", view{Title: "Taking you on", Text: []string{"Another page sent you here with a form. It goes on to the tool that you are opening."},
 		Fields: fields, Button: "Continue", Auto: auto, Module: "resend.js", Resend: true})
 }
 
