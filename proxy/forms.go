@@ -205,6 +205,7 @@ func (g *Gate) passOn(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		g.Pages.PassOn(w, fields, fetchMetadata(r))
 		return
 	case errors.Is(err, errFormLarge):
+		g.exceeded("form_bytes", "fixed: 256 KiB and 1000 fields of a form that another site posts", v)
 		f.Status, f.Code = http.StatusRequestEntityTooLarge, "form_too_large"
 		f.Text = []string{"Another page sent you here with a form that is larger than 256 KiB. Nothing of it was sent to the tool."}
 	case errors.Is(err, errFormNotText):

@@ -60,6 +60,7 @@ type RouteOptions struct {
 	RPC1        bool     // of version 1.0, as bitcoind takes it
 	RPCBytes    int      // the largest message; 0 is 1 MiB
 	RPCBytesKey string   // what says so in the configuration; "": limits.message_bytes
+	RPCCalls    int      // the largest batch; 0 is 100
 	RPCURI      bool     // what has no message, or has a query, passes all the same
 	RPCPaths    []string // paths that are endpoints, and no names of methods
 	CutStale    bool     // streams end when the proof they were opened with is too old

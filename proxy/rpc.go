@@ -30,7 +30,7 @@ const (
 
 // rpcLimits hold for HTTP bodies and for WebSocket messages alike.
 func (o *RouteOptions) rpcLimits() jsonrpc.Limits {
-	return jsonrpc.Limits{MaxBytes: cmp.Or(o.RPCBytes, 1<<20), Version1: o.RPC1}
+	return jsonrpc.Limits{MaxBytes: cmp.Or(o.RPCBytes, 1<<20), MaxCalls: o.RPCCalls, Version1: o.RPC1}
 }
 
 // readRPC finds out which methods a request to a JSON-RPC route calls. The body is
@@ -154,6 +154,8 @@ func (g *Gate) badRPC(w http.ResponseWriter, r *http.Request, v *Verdict, bad *j
 		bad.Detail = g.messageTooLarge(v)
 	case jsonrpc.NoRoom:
 		g.exceeded("inspected_bytes", "limits.inspected_bytes_per_session, or limits.inspected_bytes of all", v)
+	default:
+		g.messageForm(v, bad)
 	}
 	event, detail := "bad_request", map[string]string{"reason": string(bad.Code)}
 	if linked(r, v) || bad.Code == jsonrpc.ByLink && header(r, "Sec-Fetch-Site") != "none" { // the other page chose the address, not the person
@@ -185,6 +187,18 @@ func (g *Gate) messageTooLarge(v *Verdict) string {
 	key := cmp.Or(o.RPCBytesKey, "limits.message_bytes")
 	g.exceeded("message_bytes", key, v)
 	return fmt.Sprintf("The message is larger than %d bytes, which is %s.", o.rpcLimits().MaxBytes, key)
+}
+
+// messageForm notes that a message has more of something than may be, which bad says.
+func (g *Gate) messageForm(v *Verdict, bad *jsonrpc.Error) {
+	switch bad.Code {
+	case jsonrpc.TooManyCalls:
+		const key = "limits.batch_calls"
+		bad.Detail += ", which is " + key
+		g.exceeded("batch_calls", key, v)
+	case jsonrpc.TooDeep, jsonrpc.MethodTooLong, jsonrpc.IDTooLong:
+		g.exceeded("message_form", "fixed: "+bad.Detail, v)
+	}
 }
 
 // exceeded counts and logs that a request or a message was more than a limit lets through. The label of
@@ -248,6 +262,8 @@ func (g *Gate) inspect(r *http.Request, j *judged) func([]byte) ([]byte, bool) {
 		if errors.As(err, &bad) {
 			if bad.Code == jsonrpc.TooLarge { // a reload made the limit smaller than it was at the handshake
 				bad.Detail = g.messageTooLarge(v)
+			} else {
+				g.messageForm(v, bad)
 			}
 			return g.answerMessage(r, v, bad.RPCCode(), bad.Detail, map[string]any{"error": string(bad.Code)})
 		}

@@ -37,7 +37,7 @@ func TestStoppedCeremonies(t *testing.T) {
 	if a := b.fetch("POST", to, map[string]any{"message": "free text"}); a.StatusCode != 400 {
 		t.Errorf("an unknown member: %d", a.StatusCode)
 	}
-	if a := b.fetch("POST", to, map[string]any{"error": strings.Repeat("x", 2000)}); a.StatusCode != 400 {
+	if a := b.fetch("POST", to, map[string]any{"error": strings.Repeat("x", 2000)}); a.StatusCode != 413 {
 		t.Errorf("too long: %d", a.StatusCode)
 	}
 	if a := g.browser(home).fetch("POST", to, map[string]any{"error": "NotAllowedError"}); a.StatusCode != 401 {

@@ -28,7 +28,7 @@ type Config struct {
 	// Headers that belong to the answer are set already. Nil: plain text.
 	Refuse func(w http.ResponseWriter, r *http.Request, status int, message string)
 	// Exceeded, if set, is told of limits that no request of Refuse stands for: "connections",
-	// "connections_per_client", "header_bytes" (net/http answers by itself, or closes an HTTP/2 connection) and "streams". It must not block.
+	// "connections_per_client", "header_bytes" (net/http answers by itself, or closes an HTTP/2 connection), "http2_streams" and "streams". It must not block.
 	Exceeded func(limit string)
 	// OnDrain is called once when Drain has stopped accepting: the place to tell
 	// streams to go. It must return when ctx ends.

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"reflect"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"golang.org/x/net/http2"
@@ -14,7 +15,7 @@ import (
 // serveHTTP2 has HTTP/2 served by golang.org/x/net/http2, the code that net/http has a copy of: unlike the
 // copy it takes a connection that is not TLS's own, as h2Conn.
 func (s *Server) serveHTTP2() error {
-	server := &http2.Server{CountError: func(string) { s.counts.http2Errors.Add(1) }}
+	server := &http2.Server{CountError: s.http2Error}
 	// What is over the limit by no more than the limit itself is read, and gets ServeHTTP's answer: a person whose cookies grew too
 	// many is told so. Of what is larger http2 reads no end: it answers 431 by itself, or closes the connection.
 	base := &http.Server{
@@ -44,6 +45,14 @@ func (s *Server) serveHTTP2() error {
 		server.ServeConn(own, opts)
 	}
 	return nil
+}
+
+// http2Error counts what a client does against the protocol. More streams than it was told there may be is a limit.
+func (s *Server) http2Error(what string) {
+	s.counts.http2Errors.Add(1)
+	if strings.Contains(what, "_over_max_streams") {
+		s.config.Exceeded("http2_streams")
+	}
 }
 
 // streamOf is the number of the HTTP/2 stream that w answers, 0 if it cannot be told. The server knows it and has no

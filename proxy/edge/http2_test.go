@@ -291,3 +291,22 @@ func (f *framer) status(id uint32) string {
 	}
 	return got
 }
+
+// More streams than the client was told there may be are reset, and counted as a limit.
+func TestStreamsOfAConnection(t *testing.T) {
+	begun, release := make(chan struct{}, 2), make(chan struct{})
+	exceeded := make(chan string, 10)
+	g := startTLS(t, edge.Config{Limits: edge.Limits{StreamsPerConnection: 2}, Exceeded: func(limit string) { exceeded <- limit },
+		Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { begun <- struct{}{}; <-release })})
+	defer close(release)
+	f := g.framer()
+	f.get(1)
+	f.get(3)
+	<-begun
+	<-begun
+	f.get(5)
+	f.wantReset(5)
+	if got := <-exceeded; got != "http2_streams" || len(exceeded) != 0 {
+		t.Errorf("%s was exceeded, and %d more", got, len(exceeded))
+	}
+}

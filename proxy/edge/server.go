@@ -62,7 +62,7 @@ func New(c Config) (*Server, error) {
 			SendPingTimeout:  30 * time.Second,
 			PingTimeout:      peerTimeout - 30*time.Second,
 			WriteByteTimeout: max(c.Pace.Patience, peerTimeout), // the handlers' pace bounds what a stranger leaves unread
-			CountError:       func(string) { s.counts.http2Errors.Add(1) },
+			CountError:       s.http2Error,
 		},
 		ErrorLog:    slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug),
 		ConnContext: withConnInfo,

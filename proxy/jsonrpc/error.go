@@ -23,12 +23,16 @@ const (
 	Version      Code = "version"        // "jsonrpc" missing or not "2.0"
 	Method       Code = "method"         // "method" missing or not an acceptable name
 	Params       Code = "params"         // "params" neither object, array nor null
-	ID           Code = "id"             // "id" neither string, number nor null, or too long
-	HTTPMethod   Code = "http_method"    // neither POST nor a WebSocket handshake nor OPTIONS
-	NoBody       Code = "no_body"        // POST without a message
-	Query        Code = "query"          // something behind a question mark
-	ByLink       Code = "by_link"        // a call by GET that a page, or a link elsewhere, may have made a browser send
-	NoRoom       Code = "no_room"        // Limits.Room said no
+	ID           Code = "id"             // "id" neither string, number nor null
+
+	MethodTooLong Code = "method_too_long" // "method" longer than Limits.MaxMethod
+	IDTooLong     Code = "id_too_long"     // "id" longer than Limits.MaxID
+
+	HTTPMethod Code = "http_method" // neither POST nor a WebSocket handshake nor OPTIONS
+	NoBody     Code = "no_body"     // POST without a message
+	Query      Code = "query"       // something behind a question mark
+	ByLink     Code = "by_link"     // a call by GET that a page, or a link elsewhere, may have made a browser send
+	NoRoom     Code = "no_room"     // Limits.Room said no
 )
 
 // Error is a refusal.

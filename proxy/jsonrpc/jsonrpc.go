@@ -1,5 +1,7 @@
 package jsonrpc
 
+import "fmt"
+
 // Limits bound what is read. A zero field is its default.
 type Limits struct {
 	// Version1 takes JSON-RPC 1.0 too, as bitcoind and its clients speak it: "jsonrpc" may be
@@ -113,7 +115,7 @@ func (p *parser) batch(req *Request) *Error {
 		case c != '{':
 			return p.fail(NotACall, "a batch holds calls only")
 		case len(req.Calls) == p.limits.MaxCalls:
-			return p.fail(TooManyCalls, "the batch is too long")
+			return p.fail(TooManyCalls, fmt.Sprintf("the batch has more than %d calls", p.limits.MaxCalls))
 		}
 		if err := p.call(req); err != nil {
 			return err

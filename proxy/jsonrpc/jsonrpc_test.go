@@ -136,14 +136,14 @@ func TestParseRefuses(t *testing.T) {
 		{"a method with an escape", call(`"method":"eth_\u0063all"`), Method},
 		{"a method with a control byte", call("\"method\":\"eth\x7f\""), Method},
 		{"a method outside ASCII", call(`"method":"eth_саll"`), Method},
-		{"a long method", call(`"method":"` + strings.Repeat("m", 129) + `"`), Method},
+		{"a long method", call(`"method":"` + strings.Repeat("m", 129) + `"`), MethodTooLong},
 
 		{"a string as params", call(`"method":"m","params":"x"`), Params},
 		{"a number as params", call(`"method":"m","params":1`), Params},
 		{"an object as id", call(`"method":"m","id":{}`), ID},
 		{"a list as id", call(`"method":"m","id":[1]`), ID},
 		{"true as id", call(`"method":"m","id":true`), ID},
-		{"a long id", call(`"method":"m","id":"` + strings.Repeat("1", 300) + `"`), ID},
+		{"a long id", call(`"method":"m","id":"` + strings.Repeat("1", 300) + `"`), IDTooLong},
 
 		{"a result", `{"jsonrpc":"2.0","result":1,"id":1}`, Response},
 		{"an error", `{"jsonrpc":"2.0","error":{"code":1,"message":""},"id":1}`, Response},

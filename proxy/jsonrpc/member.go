@@ -1,6 +1,9 @@
 package jsonrpc
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // member reads a key and its colon, and returns which of the four members it is.
 func (p *parser) member() (int, *Error) {
@@ -76,7 +79,7 @@ func (p *parser) method() ([]byte, *Error) {
 	case len(name) == 0:
 		return nil, &Error{Method, at, `"method" is empty`}
 	case len(name) > p.limits.MaxMethod:
-		return nil, &Error{Method, at, `"method" is too long`}
+		return nil, &Error{MethodTooLong, at, fmt.Sprintf(`"method" is longer than %d bytes`, p.limits.MaxMethod)}
 	}
 	for _, c := range name {
 		// A backslash begins an escape: there is one spelling of each name.
@@ -108,7 +111,7 @@ func (p *parser) id() ([]byte, *Error) {
 		return nil, err
 	}
 	if p.i-at > p.limits.MaxID {
-		return nil, &Error{ID, at, `"id" is too long`}
+		return nil, &Error{IDTooLong, at, fmt.Sprintf(`"id" is longer than %d bytes`, p.limits.MaxID)}
 	}
 	return p.b[at:p.i:p.i], nil
 }

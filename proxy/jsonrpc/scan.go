@@ -1,6 +1,9 @@
 package jsonrpc
 
-import "unicode/utf8"
+import (
+	"fmt"
+	"unicode/utf8"
+)
 
 // maxDepth is what the bit stack of skip can hold.
 const maxDepth = 64
@@ -177,7 +180,7 @@ func (s *scanner) skip(depth int) *Error {
 		c := s.peek()
 		if c == '{' || c == '[' {
 			if open == depth {
-				return s.fail(TooDeep, "nested too deep")
+				return s.fail(TooDeep, fmt.Sprintf("nested deeper than %d", depth))
 			}
 			s.i++
 			objects &^= 1 << open

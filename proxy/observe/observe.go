@@ -123,9 +123,11 @@ func New(c Config) (*Observer, error) {
 // verdicts are in the order of policy.Action.
 var verdicts = [...]string{"block", "step_up", "allow"}
 
-// limits are the labels of Exceeded: the keys below `limits:`, and "memory", which has none.
+// limits are the labels of Exceeded: the keys below `limits:`, those of a route, and what has no key: "memory", and the
+// limits that are fixed.
 var limits = []string{"url_bytes", "header_lines", "header_bytes", "body_bytes", "message_bytes", "message_time", "inspected_bytes",
-	"requests", "streams", "streams_per_session", "connections", "connections_per_client", "ceremonies_per_minute", "changes_per_minute", "memory"}
+	"requests", "streams", "streams_per_session", "connections", "connections_per_client", "ceremonies_per_minute", "changes_per_minute", "memory",
+	"batch_calls", "message_form", "form_bytes", "http2_streams"}
 
 // Exceed counts that a limit was exceeded, and calls say, which logs it, at most once a minute for each
 // limit: clients can bring these about as often as they like.

@@ -76,9 +76,11 @@ var notices = map[string]string{
 
 // accountChange removes a passkey or ends a session, of the person's own.
 func (p *Portal) accountChange(w http.ResponseWriter, r *http.Request, v Visit) error {
-	r.Body = http.MaxBytesReader(w, r.Body, 16<<10)
 	j, err := p.judged(r, v, policy.PurposeSignIn)
 	if err != nil {
+		return err
+	}
+	if err := readForm(w, r); err != nil {
 		return err
 	}
 	trip := journey{to: returnTo{p.origin, Prefix + "account"}, causes: []policy.Cause{policy.CauseSession}}

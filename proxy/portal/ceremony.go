@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -42,13 +43,27 @@ type ceremonyRequest struct {
 func readCeremony(w http.ResponseWriter, r *http.Request) (ceremonyRequest, error) {
 	var c ceremonyRequest
 	err := decodeJSON(w, r, maxCeremonyBody, &c)
-	switch _, large := errors.AsType[*http.MaxBytesError](err); {
-	case large:
-		return c, &Refusal{Status: 413, Code: passkey.CodeResponseTooLarge, Title: "That is too large", Text: errIncomplete.Text}
-	case err != nil:
-		return c, errIncomplete
+	if refusal, ok := errors.AsType[*Refusal](err); ok && refusal.Status == http.StatusRequestEntityTooLarge {
+		refusal.Code = passkey.CodeResponseTooLarge
 	}
-	return c, nil
+	return c, err
+}
+
+// maxForm is what forms and scripts of our own pages send at most, but for the answers of passkeys.
+const maxForm = 16 << 10
+
+func tooLarge(most int64) *Refusal {
+	return &Refusal{Status: http.StatusRequestEntityTooLarge, Code: "form_too_large", Title: "That is too large",
+		Text: []string{fmt.Sprintf("More than %d KB were sent, which is the most that this page takes. Reload the page and try again.", most>>10)}}
+}
+
+// readForm reads the fields of a form of ours. One that cannot be read has none.
+func readForm(w http.ResponseWriter, r *http.Request) error {
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if _, large := errors.AsType[*http.MaxBytesError](r.ParseForm()); large {
+		return tooLarge(maxForm)
+	}
+	return nil
 }
 
 var errIncomplete = &Refusal{Status: 400, Code: "bad_request", Title: "That request was not complete", Text: []string{"Reload the page and try again."}}
@@ -63,7 +78,10 @@ func decodeJSON(w http.ResponseWriter, r *http.Request, most int64, into any) er
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, most))
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil {
-		return err
+		if _, large := errors.AsType[*http.MaxBytesError](err); large {
+			return tooLarge(most)
+		}
+		return errIncomplete
 	}
 	if _, end := d.Token(); end != io.EOF {
 		return errIncomplete

@@ -176,8 +176,8 @@ type handoffCode struct {
 // was seen to in [Portal.Serve], and no form can send this content type.
 func (p *Portal) handoffMake(w http.ResponseWriter, r *http.Request, v Visit) error {
 	var in handoffRequest
-	if decodeJSON(w, r, 16<<10, &in) != nil {
-		return errIncomplete
+	if err := decodeJSON(w, r, maxForm, &in); err != nil {
+		return err
 	}
 	trip, err := p.journey(in.ReturnTo, in.Bind, "")
 	if err != nil {
@@ -212,7 +212,9 @@ func (p *Portal) handoffMake(w http.ResponseWriter, r *http.Request, v Visit) er
 
 // handoffDenied is for a person who did not open the tool. No code was made.
 func (p *Portal) handoffDenied(w http.ResponseWriter, r *http.Request, v Visit) error {
-	r.Body = http.MaxBytesReader(w, r.Body, 16<<10)
+	if err := readForm(w, r); err != nil {
+		return err
+	}
 	trip, err := p.journey(r.PostFormValue("return_to"), r.PostFormValue("bind"), "")
 	if err != nil {
 		return err
@@ -249,9 +251,11 @@ func (p *Portal) handoffDenied(w http.ResponseWriter, r *http.Request, v Visit) 
 // handoff takes the session over from the sign-in host, on a tool's host. The code works
 // once, here, and only in the browser that was sent for it.
 func (p *Portal) handoff(w http.ResponseWriter, r *http.Request, v Visit) error {
-	r.Body = http.MaxBytesReader(w, r.Body, 16<<10)
 	j, err := p.judged(r, v, policy.PurposeSignIn)
 	if err != nil {
+		return err
+	}
+	if err := readForm(w, r); err != nil {
 		return err
 	}
 	s, to, err := p.Sessions.Redeem(w, r, session.Presented{

@@ -95,8 +95,10 @@ type Config struct {
 	// Stopped counts a ceremony that a browser did not go through with; optional. Both are
 	// of a few fixed words.
 	Stopped func(phase, name string)
-	Now     func() time.Time
-	Logger  *slog.Logger
+	// TooLarge is told of what was sent to these pages and is larger than they take; optional.
+	TooLarge func()
+	Now      func() time.Time
+	Logger   *slog.Logger
 }
 
 // Portal serves everything below [Prefix].
@@ -260,6 +262,9 @@ func (p *Portal) fail(w http.ResponseWriter, r *http.Request, v Visit, err error
 		f := *refusal
 		if f.Code == codeTicketRefused || f.Code == codeEnrolled {
 			p.dropTicket(w, r)
+		}
+		if f.Status == http.StatusRequestEntityTooLarge && p.TooLarge != nil {
+			p.TooLarge()
 		}
 		if f.Incident == "" && f.Status != http.StatusNotFound {
 			f.Incident = NewIncident()

@@ -273,9 +273,11 @@ func (p *Portal) chooseCookie(set bool) *http.Cookie {
 // says that a person, or one of their sessions, is over.
 func (p *Portal) backchannelLogout(w http.ResponseWriter, r *http.Request, v Visit) error {
 	SecurityHeaders(w.Header())
-	r.Body = http.MaxBytesReader(w, r.Body, 16<<10)
 	j, err := v.Judge(policy.PurposeSignIn)
 	if err != nil {
+		return err
+	}
+	if err := readForm(w, r); err != nil {
 		return err
 	}
 	out, err := p.Provider.VerifyLogoutToken(r.Context(), r.PostFormValue("logout_token"))

@@ -39,7 +39,7 @@ const maxStopped = 1 << 10
 func (p *Portal) ceremonyStopped(w http.ResponseWriter, r *http.Request, v Visit) error {
 	var c stoppedRequest
 	if err := decodeJSON(w, r, maxStopped, &c); err != nil {
-		return errIncomplete
+		return err
 	}
 	j, err := v.Judge(policy.PurposeStepUp)
 	if err != nil {

@@ -46,8 +46,9 @@ func (a *App) newFront(s *proxy.Snapshot) (*front, error) {
 	pt, err := portal.New(portal.Config{
 		SignIn: c.ExternalURL, Origins: c.Origins(), HandoffByPost: c.Session.HandoffByPost, Sessions: sessions, Provider: a.identity.provider, Passkeys: passkeys,
 		Tickets: f.tickets, Pages: pages, Tools: f.tools.of,
-		Stopped: func(phase, name string) { observer.Stopped.WithLabelValues(phase, name).Inc() },
-		Now:     time.Now, Logger: a.Logger,
+		Stopped:  func(phase, name string) { observer.Stopped.WithLabelValues(phase, name).Inc() },
+		TooLarge: func() { f.limits.exceeded("form_bytes") },
+		Now:      time.Now, Logger: a.Logger,
 	})
 	if err != nil {
 		return nil, err

@@ -28,13 +28,20 @@ type limitLog struct {
 	logger   *slog.Logger
 }
 
-// exceeded counts and logs one time. Memory is that of the machine, the control group or
-// GOMEMLIMIT, and no key.
+// keyless says what was exceeded where the configuration has no key for it. Memory is that
+// of the machine, the control group or GOMEMLIMIT.
+var keyless = map[string]string{
+	"memory":        "the memory that this process may use",
+	"form_bytes":    "fixed: 16 KB of a form of Sallyport's pages, 80 KB of the answer of a passkey",
+	"http2_streams": "fixed: 128 streams of one HTTP/2 connection",
+}
+
+// exceeded counts and logs one time.
 func (l limitLog) exceeded(limit string, attrs ...any) {
 	l.observer.Exceed(limit, func() {
-		key := "limits." + limit
-		if limit == "memory" {
-			key = "the memory that this process may use"
+		key, ok := keyless[limit]
+		if !ok {
+			key = "limits." + limit
 		}
 		l.logger.Warn("limit exceeded", append([]any{"limit", key}, attrs...)...)
 	})

@@ -239,6 +239,9 @@ func (b *builder) limits() {
 		b.at("limits.message_bytes", fmt.Sprintf("%d bytes of message is out of range", l.Message), "65536 to 67108864")
 		l.Message = 1 << 20
 	}
+	if l.BatchCalls < 1 || l.BatchCalls > 10_000 {
+		b.at("limits.batch_calls", fmt.Sprintf("%d calls in a batch is out of range", l.BatchCalls), "1 to 10000")
+	}
 	for key, n := range map[string]int64{"connections": l.Connections, "connections_per_client": l.ConnectionsPerClient, "requests": l.Requests, "streams": l.Streams, "streams_per_session": l.StreamsPerSession, "ceremonies_per_minute": l.CeremoniesPerMinute, "changes_per_minute": l.ChangesPerMinute} {
 		if n < 1 || n > 10_000_000 {
 			b.at("limits."+key, fmt.Sprintf("%d is out of range", n), "1 to 10000000")
@@ -261,7 +264,7 @@ func (b *builder) limits() {
 	}
 	b.c.Limits = Limits{
 		Inspected: l.Inspected, InspectedPerSession: l.InspectedPerSession, MessageTime: l.MessageTime,
-		URL: int(l.URL), Lines: int(l.HeaderLines), Message: int(l.Message),
+		URL: int(l.URL), Lines: int(l.HeaderLines), Message: int(l.Message), BatchCalls: int(l.BatchCalls),
 		Header: int(l.Header), Body: l.Body, Connections: int(l.Connections), ConnectionsPerClient: int(l.ConnectionsPerClient),
 		Requests: int(l.Requests), Streams: int(l.Streams), StreamsPerSession: int(l.StreamsPerSession), CeremoniesPerMinute: int(l.CeremoniesPerMinute),
 		ChangesPerMinute: int(l.ChangesPerMinute),

@@ -140,7 +140,8 @@ type Limits struct {
 	CeremoniesPerMinute               int // sign-ins and passkey ceremonies of one client or account
 	ChangesPerMinute                  int // different changes and calls of one session, each a line of the audit log
 
-	Message int // bytes of one JSON-RPC message
+	Message    int // bytes of one JSON-RPC message
+	BatchCalls int // of one JSON-RPC message
 
 	// Bytes that are held of messages to JSON-RPC routes, in all and of one session, and how long one may take.
 	Inspected, InspectedPerSession int64

@@ -13,7 +13,7 @@ const dataPlane = `
 external_url: http://localhost:8080
 oidc: {issuer: http://127.0.0.1:9100, client_id: sallyport, client_secret_file: secret}
 policy: policy.yaml
-limits: {connections: 10, requests: 5, streams: 7, streams_per_session: 6, ceremonies_per_minute: 3, changes_per_minute: 9, inspected_bytes: 4194304, inspected_bytes_per_session: 2097152, message_time: 20s}
+limits: {connections: 10, requests: 5, streams: 7, streams_per_session: 6, ceremonies_per_minute: 3, changes_per_minute: 9, batch_calls: 250, inspected_bytes: 4194304, inspected_bytes_per_session: 2097152, message_time: 20s}
 session: {max_per_person: 7}
 access_log: false
 tracing: {endpoint: "http://127.0.0.1:4318", sample: 0.25, headers_file: headers}
@@ -63,7 +63,7 @@ func TestDataPlaneOfARoute(t *testing.T) {
 	if got := strings.Join(to, " "); got != "h2c://127.0.0.1:3000 unix:/run/tool.sock http://127.0.0.1:3001" {
 		t.Errorf("to: %s", got)
 	}
-	if c.Limits.Connections != 10 || c.Limits.Requests != 5 || c.Limits.Streams != 7 || c.Limits.StreamsPerSession != 6 || c.Limits.CeremoniesPerMinute != 3 || c.Limits.ChangesPerMinute != 9 || c.Limits.ConnectionsPerClient != 512 ||
+	if c.Limits.Connections != 10 || c.Limits.Requests != 5 || c.Limits.Streams != 7 || c.Limits.StreamsPerSession != 6 || c.Limits.CeremoniesPerMinute != 3 || c.Limits.ChangesPerMinute != 9 || c.Limits.BatchCalls != 250 || c.Limits.ConnectionsPerClient != 512 ||
 		c.Limits.Inspected != 4<<20 || c.Limits.InspectedPerSession != 2<<20 || c.Limits.MessageTime != 20*time.Second || c.Session.MaxPerPerson != 7 || c.AccessLog {
 		t.Errorf("%+v", c.Limits)
 	}

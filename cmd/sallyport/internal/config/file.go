@@ -104,6 +104,7 @@ type file struct {
 		URL                  int64         `yaml:"url_bytes"`
 		HeaderLines          int64         `yaml:"header_lines"`
 		Message              int64         `yaml:"message_bytes"`
+		BatchCalls           int64         `yaml:"batch_calls"`
 		Body                 int64         `yaml:"body_bytes"`
 		Connections          int64         `yaml:"connections"`
 		ConnectionsPerClient int64         `yaml:"connections_per_client"`
@@ -209,6 +210,7 @@ func defaults() file {
 	f.Limits.URL = 8 << 10
 	f.Limits.HeaderLines = 128
 	f.Limits.Message = 1 << 20
+	f.Limits.BatchCalls = 100
 	f.Limits.Connections = 20_000
 	f.Limits.ConnectionsPerClient = 512
 	f.Limits.Requests = 4096

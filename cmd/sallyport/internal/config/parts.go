@@ -51,7 +51,7 @@ func (c *Config) RouteOptions() map[string]proxy.RouteOptions {
 	for _, r := range c.Routes {
 		size, key := c.messageBytes(r)
 		m[r.Name] = proxy.RouteOptions{
-			RPC: r.RPC, RPC1: r.RPC1, RPCBytes: size, RPCBytesKey: key, RPCURI: r.RPCURI, RPCPaths: r.RPCPaths,
+			RPC: r.RPC, RPC1: r.RPC1, RPCBytes: size, RPCBytesKey: key, RPCCalls: c.Limits.BatchCalls, RPCURI: r.RPCURI, RPCPaths: r.RPCPaths,
 			CutStale: r.CutStale, RootWorkers: r.RootWorkers, Groups: r.Groups, CrossSitePosts: r.CrossSitePosts,
 		}
 	}

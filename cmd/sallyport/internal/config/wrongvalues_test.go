@@ -67,6 +67,7 @@ var wrong = []struct {
 	{"limits: {url_bytes: ", "limits.url_bytes", map[string]string{"20kB": "20480", "16 KiB": "16384", "0": "", "-1": "", "40000": "", "[8192]": "", "none": ""}},
 	{"limits: {header_lines: ", "limits.header_lines", map[string]string{"0": "", "-1": "", "5000": "", "many": "", "[128]": ""}},
 	{"limits: {message_bytes: ", "limits.message_bytes", map[string]string{"2MiB": "2097152", "0": "", "-1": "", "1024": "", "1000000000": "", "[1]": ""}},
+	{"limits: {batch_calls: ", "limits.batch_calls", map[string]string{"0": "", "-1": "", "10001": "", "all": "", "[100]": "", "1.5": ""}},
 	{"limits: {changes_per_minute: ", "limits.changes_per_minute", map[string]string{"0": "", "-1": "", "300/min": "", "1.5": "", "none": "", "[300]": "", "5m": "", "99999999": ""}},
 	{"behavior: {household: ", "behavior.household", map[string]string{"/56": "", "0": "", "-1": "", "24": "", "128": "", "56 bits": "", "[56]": "", "56%": ""}},
 
