@@ -10,23 +10,6 @@ import (
 	"sallyport/policy/internal/expr"
 )
 
-// Settle concludes as far as nothing of a single request is needed: rules that read the
-// request itself are not asked. It is what can be said of a session between its requests.
-func (p *Policy) Settle(f *Facts, s Partial) Decision {
-	if k := keyOf(f); s.policy != p || s.key != k {
-		s = p.Stable(f)
-	}
-	return p.weigh(f, s, s.matches)
-}
-
-// weigh is verdict, without its cost where there is nothing to weigh.
-func (p *Policy) weigh(f *Facts, s Partial, matches []match) Decision {
-	if len(matches) == 0 && !s.refused && !s.missing && s.key.baselineHolds() {
-		return Decision{Action: Allow}
-	}
-	return p.verdict(f, s, matches)
-}
-
 // batchEntries is how many stable parts a Batch remembers, twice.
 const batchEntries = 1 << 16
 
@@ -82,12 +65,6 @@ func (b *Batch) Unjudged() (names []string) {
 	return names
 }
 
-// Decide judges a request that lacks nothing the policy reads, as [Policy.Decide] does.
-func (b *Batch) Decide(f *Facts) Decision {
-	least, _, _ := b.Bounds(f)
-	return least
-}
-
 // Bounds says between what the verdict lies: least is without the rules that cannot be
 // judged, most is as if all of them matched. Rules only tighten, so that if both have
 // the same action, that is the verdict. unjudged are the rules that applied and could
@@ -123,7 +100,7 @@ func inFileOrder(a, b []match) []match {
 	return all
 }
 
-// partial is Stable over the rules that can be judged, from memory if it was asked before.
+// partial is [Policy.Partial] over the rules that can be judged, from memory if it was asked before.
 func (b *Batch) partial(f *Facts) Partial {
 	if len(f.IP.Readings) > 0 { // of which there are few: they are in no key
 		return b.judged(f)

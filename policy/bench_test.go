@@ -47,15 +47,15 @@ func BenchmarkDecide(b *testing.B) {
 }
 
 // With the stable part remembered, as the gate does it.
-func BenchmarkConclude(b *testing.B) {
+func BenchmarkFinish(b *testing.B) {
 	for _, n := range []int{10, 100, 1000} {
 		for name, perRequest := range map[string]bool{"stable": false, "mixed": true} {
 			p, f := benchPolicy(b, n, perRequest), benchFacts()
-			s := p.Stable(f)
+			s := p.Partial(f)
 			b.Run(fmt.Sprintf("%d/%s", n, name), func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
-					if p.Conclude(f, s).Action != Allow {
+					if p.Finish(f, s).Action != Allow {
 						b.Fatal("a rule matched")
 					}
 				}
@@ -81,11 +81,11 @@ func BenchmarkExplain(b *testing.B) {
 }
 
 // The hot path allocates nothing when the remembered part decides.
-func TestConcludeDoesNotAllocate(t *testing.T) {
+func TestFinishDoesNotAllocate(t *testing.T) {
 	p := mustCompile(t, "rules: [{name: a, when: 'ip.vpn || \"x\" in user.groups', then: block}]")
 	f := facts()
-	s := p.Stable(f)
-	if n := testing.AllocsPerRun(100, func() { p.Conclude(f, s) }); n != 0 {
+	s := p.Partial(f)
+	if n := testing.AllocsPerRun(100, func() { p.Finish(f, s) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }

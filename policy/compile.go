@@ -8,12 +8,12 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
-	"strings"
+	"sync"
 	"time"
 
-	"go.yaml.in/yaml/v4"
-
 	"sallyport/policy/internal/expr"
+	"sallyport/policy/internal/file"
+	"sallyport/policy/internal/vocabulary"
 )
 
 // Policy is a compiled policy. It is immutable and safe for concurrent use.
@@ -24,17 +24,16 @@ type Policy struct {
 	env        *expr.Env
 	grants     map[string]Grant
 	missing    Action
-	thresholds thresholds
+	thresholds file.Thresholds
 	rules      []rule
 	stable     []int // indexes of rules that read nothing of the request but route and purpose
 	perRequest []int // and of the others
-	tests      []test
-	words      *vocabulary // for files of tests
-	zones      *zones
+	words      *vocabulary.Vocabulary
+	zones      *vocabulary.Zones
 	draws      DrawKey
 	invariants []Invariant
 
-	nothingAnswers bool // see Asked
+	nothingAnswers bool // see Unanswered
 	readsFolded    bool // a rule reads request.path_folded
 }
 
@@ -48,12 +47,40 @@ type rule struct {
 	action       Action        // Allow for a rule that adds to the score
 	score        int
 	maxAge       time.Duration
-	again        *again // nil: maxAge
+	reverify     *reverify // nil: maxAge
 	require      []string
 	report       bool
-	share        *share // nil: for everybody
+	enforce      *enforcement // nil: for everybody
 	reads        Reads
 	causes       []Cause
+}
+
+// FactSchema returns the facts that rules can read, with their types.
+var FactSchema = sync.OnceValue(func() *expr.Schema {
+	schema, err := expr.NewSchema(reflect.TypeFor[Facts]())
+	if err != nil {
+		panic(fmt.Sprintf("facts: %v", err)) // facts.go is wrong: every test fails with it
+	}
+	return schema
+})
+
+// Vocabulary returns the names and values that a policy of this configuration can use.
+func (c Config) Vocabulary() *vocabulary.Vocabulary {
+	if c.Provides == nil {
+		return vocabulary.New(c.Routes, nil, nil)
+	}
+	return vocabulary.New(c.Routes, c.Provides.Signals, c.Provides.Lists)
+}
+
+// Vocabulary returns the names and values that the policy was compiled with.
+func (p *Policy) Vocabulary() *vocabulary.Vocabulary { return p.words }
+
+// Ungranted returns the policy without the grants of routes, for judging people who are made up.
+// Never for a policy that is to be enforced.
+func (p *Policy) Ungranted() *Policy {
+	q := *p
+	q.grants = nil
+	return &q
 }
 
 // Hash returns the SHA-256 of the source, in hex.
@@ -94,7 +121,7 @@ func (p *Policy) Keyed(key DrawKey) *Policy {
 // Draws reports whether a decision can depend on the key.
 func (p *Policy) Draws() bool {
 	return slices.ContainsFunc(p.rules, func(r rule) bool {
-		return r.again != nil && r.again.jitter > 0 || r.share != nil && r.share.percent > 0 && r.share.percent < 100
+		return r.reverify != nil && r.reverify.jitter > 0 || r.enforce != nil && r.enforce.percent > 0 && r.enforce.percent < 100
 	})
 }
 
@@ -109,92 +136,88 @@ func (k DrawKey) draw(parts ...string) uint64 {
 	return binary.BigEndian.Uint64(mac.Sum(nil))
 }
 
-// Compile compiles a policy file and runs its tests. Its error is [Diagnostics], all that is
-// wrong with the file and not only the first; a policy with a failing test is not
-// compiled either.
+// Compile compiles a policy file. Its error is [Diagnostics], all that is wrong with the
+// file and not only the first.
+//
+// It neither runs the file's tests nor proves its invariants: a policy that is to be
+// enforced must come from package load.
 func Compile(c Config) (*Policy, error) {
-	p, _, err := compile(c)
-	return p, err
+	d, err := file.ReadPolicy(c.Name, c.Source)
+	if err != nil {
+		return nil, err
+	}
+	p, err := CompileDocument(c, d)
+	if err != nil {
+		return nil, err
+	}
+	return p, d.Err()
 }
 
-// compile is Compile that also returns what the policy was made from.
-func compile(c Config) (*Policy, *builder, error) {
-	s := newSource(c.Name, nil)
-	if len(c.Source) > maxSource {
-		s.add(1, 1, Diagnostic{Message: fmt.Sprintf("the policy has %d bytes", len(c.Source)), Expected: fmt.Sprintf("at most %d", maxSource)})
-		return nil, nil, s.diagnostics()
+// CompileDocument is [Compile] for a file that is read already. It adds what is wrong to
+// the document, and then returns no policy. Its error is about everything but the document.
+func CompileDocument(c Config, d *file.Document) (*Policy, error) {
+	var pinned *file.Document
+	if c.Pinned != nil {
+		var err error
+		if pinned, err = file.ReadPinned(c.Pinned.Name, c.Pinned.Source); err != nil {
+			return nil, err
+		}
 	}
-	s = newSource(c.Name, c.Source)
-	root := s.parse(c.Source)
-	if root == nil {
-		return nil, nil, s.diagnostics()
-	}
-	pinned, err := readPinned(c.Pinned)
+	p, err := (&builder{Document: d, config: c}).build(pinned)
 	if err != nil {
-		return nil, nil, err
-	}
-	d := s.read(root)
-	b := &builder{source: s, config: c, document: d}
-	p, err := b.build(pinned)
-	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if pinned != nil {
-		if err := pinned.diagnostics(); err != nil {
-			return nil, nil, err
+		if err := pinned.Err(); err != nil {
+			return nil, err
 		}
 	}
-	if err := s.diagnostics(); err != nil {
-		return nil, nil, err
+	if d.Err() != nil {
+		return nil, nil
 	}
-	for _, r := range p.RunTests() {
-		if !r.Passed && !c.KeepFailingTests {
-			s.add(r.Line, r.column, Diagnostic{Message: fmt.Sprintf("the test %q fails: %s", r.Name, r.Message)})
-		}
-	}
-	if err := s.diagnostics(); err != nil {
-		return nil, nil, err
-	}
-	return p, b, nil
+	return p, nil
 }
+
+// maxCost is the worst case of all rules together, in CEL cost units: well below a second.
+const maxCost = 10_000_000
+
+// actions by the names that the file has for them. A rule with a score has none, and does
+// nothing by itself.
+var actions = map[string]Action{file.Block: Block, file.StepUp: StepUp, file.Allow: Allow, "": Allow}
 
 // builder turns a document into a policy.
 type builder struct {
-	*source
-	config   Config
-	document *document
-	words    *vocabulary
-	cost     uint64
+	*file.Document
+	config Config
+	words  *vocabulary.Vocabulary
+	cost   uint64
 }
 
-func (b *builder) build(pinned *pinned) (*Policy, error) {
-	schema, err := expr.NewSchema(reflect.TypeFor[Facts]())
-	if err != nil {
-		return nil, fmt.Errorf("facts: %w", err)
-	}
+func (b *builder) build(pinned *file.Document) (*Policy, error) {
+	schema := FactSchema()
 	env, err := expr.NewEnv(expr.Config{Facts: schema, Lists: b.lists(pinned), Functions: functions()})
 	if err != nil {
 		return nil, err
 	}
 	sum := sha256.Sum256(b.config.Source)
 	p := &Policy{hash: hex.EncodeToString(sum[:]), name: b.config.Name, schema: schema, env: env,
-		grants: b.config.Grants, missing: b.document.missing, zones: &zones{known: map[string]zone{}}}
-	if b.document.thresholds != nil {
-		p.thresholds = *b.document.thresholds
+		grants: b.config.Grants, missing: actions[b.Missing], zones: vocabulary.NewZones()}
+	if b.Thresholds != nil {
+		p.thresholds = *b.Thresholds
 	}
-	b.words = newVocabulary(b.config)
+	b.words = b.config.Vocabulary()
 	p.words = b.words
-	for _, r := range b.document.rules {
+	for _, r := range b.Rules {
 		p.rules = append(p.rules, b.rule(p, r))
 	}
 	if pinned != nil {
 		b.pin(p, pinned)
 	}
-	for _, v := range b.document.invariants {
+	for _, v := range b.Invariants {
 		p.invariants = append(p.invariants, b.invariant(p, v))
 	}
 	if b.cost > maxCost {
-		b.add(1, 1, Diagnostic{Message: "in the worst case the rules together take too long",
+		b.Add(1, 1, Diagnostic{Message: "in the worst case the rules together take too long",
 			Expected: "fewer loops (exists, all, filter, map) over long lists, fewer regular expressions"})
 	}
 	for i, r := range p.rules {
@@ -204,84 +227,81 @@ func (b *builder) build(pinned *pinned) (*Policy, error) {
 			p.stable = append(p.stable, i)
 		}
 	}
-	for _, t := range b.document.tests {
-		p.tests = append(p.tests, b.test(p, t))
-	}
 	return p, nil
 }
 
-func (b *builder) rule(p *Policy, r *ruleSource) rule {
-	out := rule{name: r.name, reason: r.reason, line: r.node.Line, action: r.action, score: r.score,
-		maxAge: r.maxAge, again: r.again, require: r.require, report: r.report, share: r.share}
-	for _, n := range r.routes {
-		if name, ok := b.text(n, "the name of a route"); ok {
-			b.at1(n, b.words.route(name))
+func (b *builder) rule(p *Policy, r *file.Rule) rule {
+	out := rule{name: r.Name, reason: r.Reason, line: r.Node.Line, action: actions[r.Then], score: r.Score, maxAge: r.MaxAge,
+		reverify: newReverify(r.Reverify), require: r.Require, report: r.Report, enforce: newEnforcement(r.Enforce)}
+	for _, n := range r.Routes {
+		if name, ok := b.Text(n, "the name of a route"); ok {
+			b.at1(n, b.words.Route(name))
 			out.routes = append(out.routes, name)
 		}
 	}
-	out.when = b.expression(p, r.when)
-	out.unless = b.expression(p, r.unless)
+	out.when = b.expression(p, r.When)
+	out.unless = b.expression(p, r.Unless)
 	out.reads = readsOf(p.schema, out.when, out.unless)
 	b.fold(p, &out)
 	p.readsFolded = p.readsFolded || slices.Contains(out.reads.Facts, "request.path_folded")
 	out.causes = slices.Clone(out.reads.causes)
-	if r.again != nil {
-		out.reads.again(p.schema, r.again)
+	if out.reverify != nil {
+		out.reads.reverify(p.schema, out.reverify)
 	}
-	if len(r.require) > 0 && !slices.Contains(out.causes, CauseCredential) {
+	if len(r.Require) > 0 && !slices.Contains(out.causes, CauseCredential) {
 		out.causes = append(out.causes, CauseCredential)
 	}
 	if len(out.causes) == 0 { // "true": how long an assertion lasts is about the session
 		out.causes = []Cause{CauseSession}
 	}
-	if b.config.NoAttestation && !out.report && slices.Contains(out.require, requireAttested) {
-		b.at(r.node, Diagnostic{Message: fmt.Sprintf("%s requires an attested passkey, and nothing judges attestation yet: nobody could meet it", r.name),
-			Expected: "require: [" + requireDeviceBound + "], or mode: report"})
+	if b.config.NoAttestation && !out.report && slices.Contains(out.require, file.Attested) {
+		b.At(r.Node, Diagnostic{Message: fmt.Sprintf("%s requires an attested passkey, and nothing judges attestation yet: nobody could meet it", r.Name),
+			Expected: "require: [" + file.DeviceBound + "], or mode: report"})
 	}
 	// The policy that locks everybody out, those who need to mend it included.
 	if out.when != nil && len(out.reads.Facts) == 0 && out.action == Block && !out.report && len(out.routes) == 0 {
-		b.at(r.when, Diagnostic{Message: fmt.Sprintf("%s depends on nothing: it blocks everybody, or nobody", r.name),
+		b.At(r.When, Diagnostic{Message: fmt.Sprintf("%s depends on nothing: it blocks everybody, or nobody", r.Name),
 			Expected: "a condition on a fact, routes that it is limited to, or mode: report"})
 	}
 	return out
 }
 
 // expression compiles a condition, and checks what it compares facts with.
-func (b *builder) expression(p *Policy, n *yaml.Node) *expr.Program {
+func (b *builder) expression(p *Policy, n *file.Node) *expr.Program {
 	if n == nil {
 		return nil
 	}
-	if n.Kind != yaml.ScalarNode || n.Tag == "!!null" || strings.TrimSpace(n.Value) == "" {
-		b.at(n, Diagnostic{Message: "a condition has to be an expression", Expected: `such as ip.vpn || ip.country in lists.embargoed`})
+	if !file.IsText(n) {
+		b.At(n, Diagnostic{Message: "a condition has to be an expression", Expected: `such as ip.vpn || ip.country in lists.embargoed`})
 		return nil
 	}
 	program, problems := p.env.Compile(n.Value)
 	for _, q := range problems {
 		d := Diagnostic{Message: q.Message, Expected: q.Expected, Suggestion: q.Suggestion}
-		if l := b.document.lists[q.List]; l != nil && q.Entry < len(l.nodes) {
-			b.at(l.nodes[q.Entry], d)
+		if l := b.Lists[q.List]; l != nil && q.Entry < len(l.Entries) {
+			b.At(l.Entries[q.Entry], d)
 			continue
 		}
-		b.in(n, q.Offset, d)
+		b.In(n, q.Offset, d)
 	}
 	if program == nil {
 		return nil
 	}
 	b.cost += program.Cost()
 	for _, name := range program.Reads() {
-		if d := b.words.provided(name); d != nil {
-			b.in(n, max(0, runeIndex(n.Value, name)), *d)
+		if d := b.words.Provided(name); d != nil {
+			b.In(n, max(0, file.RuneIndex(n.Value, name)), *d)
 		}
 	}
 	for _, c := range program.Comparisons() {
 		for _, v := range c.Values {
-			if d := b.words.compared(c, v.Text); d != nil {
-				b.in(n, v.Offset, *d)
+			if d := b.words.Compared(c, v.Text); d != nil {
+				b.In(n, v.Offset, *d)
 			}
 		}
-		if l := b.document.lists[c.List]; l != nil {
-			for _, e := range l.nodes {
-				b.at1(e, b.words.compared(c, e.Value))
+		if l := b.Lists[c.List]; l != nil {
+			for _, e := range l.Entries {
+				b.at1(e, b.words.Compared(c, e.Value))
 			}
 		}
 	}
@@ -289,17 +309,8 @@ func (b *builder) expression(p *Policy, n *yaml.Node) *expr.Program {
 }
 
 // at1 records a mistake if there is one.
-func (b *builder) at1(n *yaml.Node, d *Diagnostic) {
+func (b *builder) at1(n *file.Node, d *Diagnostic) {
 	if d != nil {
-		b.at(n, *d)
+		b.At(n, *d)
 	}
-}
-
-// runeIndex is strings.Index in characters.
-func runeIndex(s, sub string) int {
-	i := strings.Index(s, sub)
-	if i < 0 {
-		return i
-	}
-	return len([]rune(s[:i]))
 }

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-const drawnPolicy = againPolicy + `  - {name: tenth, when: ip.vpn, then: block, enforce: {percent: 50}}
+const drawnPolicy = reverifyPolicy + `  - {name: tenth, when: ip.vpn, then: block, enforce: {percent: 50}}
 `
 
 // TestDrawsCannotBeWorkedOutWithoutTheKey: somebody with the policy file and all that `whoami` tells them of their session
@@ -21,7 +21,7 @@ func TestDrawsCannotBeWorkedOutWithoutTheKey(t *testing.T) {
 	right, in := 0, 0
 	const n = 1000
 	for i := range n {
-		f := since(testTime.Add(time.Duration(i)*time.Second), time.Minute, func(f *Facts) { f.User.Subject = fmt.Sprint("s", i) })
+		f := since(OrdinaryTime.Add(time.Duration(i)*time.Second), time.Minute, func(f *Facts) { f.User.Subject = fmt.Sprint("s", i) })
 		r, s := &real.rules[0], &real.rules[len(real.rules)-1]
 		d := real.drawn(r, f)
 		if d != same.drawn(&same.rules[0], f) || real.reports(s, f) != same.reports(s, f) {
@@ -45,7 +45,7 @@ func TestDrawsCannotBeWorkedOutWithoutTheKey(t *testing.T) {
 
 // What a policy draws in tests is the same everywhere: Compile does not know the key.
 func TestCompiledPolicyDrawsByTheKeyOfTests(t *testing.T) {
-	f := since(testTime, time.Minute)
+	f := since(OrdinaryTime, time.Minute)
 	a, b := mustCompile(t, drawnPolicy), mustCompile(t, drawnPolicy).Keyed(DrawKey{})
 	if a.drawn(&a.rules[0], f) != b.drawn(&b.rules[0], f) {
 		t.Error("differs")

@@ -72,7 +72,7 @@ func (p *Policy) Explain(f *Facts) Explanation {
 	for _, fact := range p.schema.Facts() {
 		e.Facts = append(e.Facts, FactValue{fact.Name, p.schema.Format(f, fact)})
 	}
-	s := p.Stable(f)
+	s := p.Partial(f)
 	e.Baseline = p.explainBaseline(f, s, e.Decision)
 	scope := p.env.Acquire(f)
 	defer scope.Release()
@@ -113,11 +113,11 @@ func (p *Policy) explainRule(r *rule, k key, scope *scope, other *readings, f *F
 	if r.action == StepUp {
 		out.MaxAge = r.maxAge
 	}
-	if r.share != nil {
-		out.Enforce = r.share.String()
+	if r.enforce != nil {
+		out.Enforce = r.enforce.String()
 	}
-	if r.again != nil {
-		out.Every = r.again.String()
+	if r.reverify != nil {
+		out.Every = r.reverify.String()
 		if k.level == levelVerified {
 			out.Due = asserted(f).Add(p.drawn(r, f))
 		}
@@ -173,7 +173,7 @@ func (p *Policy) outcome(r *rule, k key, f *Facts, d Decision) (Outcome, string)
 	case r.report:
 		return OutcomeReported, "it is in report mode"
 	case p.reports(r, f):
-		return OutcomeReported, "it is enforced for others (" + r.share.String() + ")"
+		return OutcomeReported, "it is enforced for others (" + r.enforce.String() + ")"
 	case slices.Contains(d.Rules, r.name):
 		if r.action == StepUp {
 			return OutcomeMatched, open

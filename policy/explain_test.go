@@ -83,28 +83,3 @@ func TestExplanationTextIsPlain(t *testing.T) {
 		t.Errorf("%q", text)
 	}
 }
-
-func TestPolicyTests(t *testing.T) {
-	p := mustCompile(t, judgePolicy+`
-tests:
-  - {name: defaults, expect: {action: block, rules: [nobodys-group], reported: [], score: 0}, given: {user: {email: a@example.com}}}
-  - {name: a VPN, given: {ip: {vpn: true, country: US}}, expect: {action: step_up, rules: [anonymised]}}
-  - {name: a VPN again, given: {ip: {vpn: true}, session: {verified_age: 4m, verified_here: true}}, expect: {action: allow}}
-  - {name: nobody, given: {session: {level: none}}, expect: {action: step_up, rules: [baseline.sign-in]}}
-  - {name: signed in, given: {session: {level: signed_in}}, expect: {action: step_up, rules: [baseline.verify]}}
-  - {name: reported, given: {ip: {asn: 64500}}, expect: {action: allow, reported: [watch, watch-step, watch-score]}}
-  - {name: score, given: {ip: {tor: true}, time: {now: 2026-02-01T10:00:00Z}}, expect: {action: step_up, score: 60, rules: [tor-score]}}
-  - {name: granted anyway, given: {request: {route: treasury}}, expect: {action: allow}}
-  - {name: private, given: {ip: {address: 10.0.0.1}, user: {groups: [a, b, c, d, e, f, g, x]}}, expect: {action: allow}}
-  - {name: v6, given: {ip: {address: "2001:db8::1"}}, expect: {action: allow}}
-`, func(c *Config) { c.Routes = []string{"treasury", "broken"}; c.Grants = map[string]Grant{} })
-	results := p.RunTests()
-	if len(results) != 10 {
-		t.Errorf("%d results", len(results))
-	}
-	for _, r := range results {
-		if !r.Passed || r.Line == 0 {
-			t.Errorf("%+v", r)
-		}
-	}
-}

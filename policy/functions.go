@@ -4,25 +4,23 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"strings"
-	"sync"
 	"time"
-	_ "time/tzdata" // a policy means the same on a machine without a zone database
 
 	"github.com/gaissmai/bart"
 
 	"sallyport/policy/internal/expr"
+	"sallyport/policy/internal/vocabulary"
 )
 
 // functions are what expressions can call besides CEL's own.
 func functions() []expr.Function {
-	z := &zones{known: map[string]zone{}}
+	z := vocabulary.NewZones()
 	w := &withins{lists: map[string]expr.Bound{}}
 	return []expr.Function{
 		{Name: "ip.within", Params: []expr.Kind{expr.Strings, expr.String}, Result: expr.Bool,
 			Reads: []string{"ip.address"}, Bind: w.bind},
-		z.function("time.hour", expr.Int, func(t time.Time) any { return int64(t.Hour()) }),
-		z.function("time.weekday", expr.String, func(t time.Time) any { return t.Weekday().String()[:3] }),
+		zoneFunction(z, "time.hour", expr.Int, func(t time.Time) any { return int64(t.Hour()) }),
+		zoneFunction(z, "time.weekday", expr.String, func(t time.Time) any { return t.Weekday().String()[:3] }),
 	}
 }
 
@@ -38,7 +36,7 @@ func (w *withins) bind(arg expr.Constant) (expr.Bound, error) {
 	}
 	var set bart.Lite
 	for i, entry := range arg.Strings {
-		prefix, err := parseNetwork(entry)
+		prefix, err := ParseNetwork(entry)
 		if err != nil {
 			return nil, &expr.EntryError{Entry: i, Err: err}
 		}
@@ -57,27 +55,6 @@ func (w *withins) bind(arg expr.Constant) (expr.Bound, error) {
 	return b, nil
 }
 
-// parseNetwork reads an address or a network in CIDR notation.
-func parseNetwork(entry string) (netip.Prefix, error) {
-	if addr, err := netip.ParseAddr(entry); err == nil {
-		if addr.Zone() != "" {
-			return netip.Prefix{}, fmt.Errorf("%q has a zone; ip.within() takes addresses without one", entry)
-		}
-		addr = addr.Unmap()
-		return netip.PrefixFrom(addr, addr.BitLen()), nil
-	}
-	prefix, err := netip.ParsePrefix(entry)
-	switch {
-	case err != nil:
-		return netip.Prefix{}, fmt.Errorf("%q is not an address or a network (ip.within() takes 203.0.113.7, 203.0.113.0/24 or 2001:db8::/32)", entry)
-	case prefix.Addr().Is4In6():
-		return netip.Prefix{}, fmt.Errorf("%q is an IPv4 network written as IPv6; client addresses are never mapped, so write it as IPv4", entry)
-	case prefix != prefix.Masked():
-		return netip.Prefix{}, fmt.Errorf("%q has bits set behind its length: is it %s, or the one address %s?", entry, prefix.Masked(), prefix.Addr())
-	}
-	return prefix, nil
-}
-
 // address returns the client address. Recorded facts that are judged again carry it as text only.
 func address(f *Facts) (netip.Addr, error) {
 	if f.IP.Addr.IsValid() {
@@ -90,68 +67,11 @@ func address(f *Facts) (netip.Addr, error) {
 	return addr.Unmap().WithZone(""), nil
 }
 
-// zones remembers time zones: loading one reads a file, which a request must not wait for twice.
-type zones struct {
-	mu    sync.RWMutex
-	known map[string]zone
-}
-
-type zone struct {
-	location *time.Location
-	err      error
-}
-
-// maxZones bounds what is remembered; the zone database has about 600 names.
-const maxZones = 1000
-
-func (z *zones) load(name string) (*time.Location, error) {
-	z.mu.RLock()
-	have, ok := z.known[name]
-	z.mu.RUnlock()
-	if ok {
-		return have.location, have.err
-	}
-	// "" and "Local" would mean the proxy's own zone: not the same on two machines.
-	if name == "" || name == "Local" {
-		have.err = fmt.Errorf("%q is not a time zone", name)
-	} else if have.location, have.err = time.LoadLocation(name); have.err != nil {
-		have.err = fmt.Errorf("there is no time zone %q (an IANA name such as \"Europe/Zurich\" or \"UTC\")", name)
-		if near := nearestZone(name); near != "" {
-			have.err = fmt.Errorf("there is no time zone %q; did you mean %q?", name, near)
-		}
-	}
-	z.mu.Lock()
-	if len(z.known) < maxZones {
-		z.known[name] = have
-	}
-	z.mu.Unlock()
-	return have.location, have.err
-}
-
-// nearestZone returns the zone that a name spells in its own way (europe/zurich, "America/New York"), or "".
-func nearestZone(name string) string {
-	plain := strings.ReplaceAll(foldText(strings.TrimSpace(name)), " ", "_")
-	title := []byte(plain)
-	for i := range title {
-		if i == 0 || strings.IndexByte("/_-", title[i-1]) >= 0 {
-			title[i] = strings.ToUpper(plain)[i]
-		}
-	}
-	for _, try := range []string{string(title), strings.ToUpper(plain)} {
-		if try != name && try != "" && !strings.HasPrefix(try, "/") {
-			if _, err := time.LoadLocation(try); err == nil {
-				return try
-			}
-		}
-	}
-	return ""
-}
-
-func (z *zones) function(name string, result expr.Kind, of func(time.Time) any) expr.Function {
+func zoneFunction(z *vocabulary.Zones, name string, result expr.Kind, of func(time.Time) any) expr.Function {
 	return expr.Function{
 		Name: name, Params: []expr.Kind{expr.String}, Result: result, Reads: []string{"time.now"}, Total: true,
 		Bind: func(arg expr.Constant) (expr.Bound, error) {
-			location, err := z.load(arg.Strings[0])
+			location, err := z.Load(arg.Strings[0])
 			if err != nil {
 				return nil, err
 			}
@@ -159,7 +79,7 @@ func (z *zones) function(name string, result expr.Kind, of func(time.Time) any) 
 		},
 		Dynamic: func(facts, arg any) (any, error) {
 			zoneName, _ := arg.(string)
-			location, err := z.load(zoneName)
+			location, err := z.Load(zoneName)
 			if err != nil {
 				return nil, err
 			}

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sallyport/policy/internal/file"
 )
 
 func TestPinnedFile(t *testing.T) {
@@ -28,7 +30,7 @@ func TestPinnedFile(t *testing.T) {
 		"rules":                           {rules, pinned + "rules: []\n", "pinned.yaml:4:1: "},
 		"a condition that is wrong":       {rules, strings.Replace(pinned, "ip.country in", "ip.land in", 1), "pinned.yaml:3:"},
 		"a country that there is not":     {rules, strings.Replace(pinned, "[KP]", "[XQ]", 1), "pinned.yaml:2:18: "},
-		"too large":                       {rules, pinned + strings.Repeat("#", maxSource), "bytes"},
+		"too large":                       {rules, pinned + strings.Repeat("#", file.MaxBytes), "bytes"},
 		"a mistake in the policy as well": {strings.Replace(rules, "then: block", "then: blok", 1), pinned, "policy.yaml:3:"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -55,19 +57,19 @@ func TestLooser(t *testing.T) {
 	}{
 		"allowed, was asked":         {Decision{Action: Allow}, stepUp(time.Minute), true},
 		"allowed, was blocked":       {Decision{Action: Allow}, Decision{}, true},
-		"asked, was blocked":         {stepUp(time.Second, requireAttested), Decision{}, true},
+		"asked, was blocked":         {stepUp(time.Second, file.Attested), Decision{}, true},
 		"asked, was allowed":         {stepUp(time.Hour), Decision{Action: Allow}, false},
 		"blocked, was asked":         {Decision{}, stepUp(time.Minute), false},
-		"the same question":          {stepUp(time.Minute, requireDeviceBound), stepUp(time.Minute, requireDeviceBound), false},
+		"the same question":          {stepUp(time.Minute, file.DeviceBound), stepUp(time.Minute, file.DeviceBound), false},
 		"an older assertion does":    {stepUp(time.Hour), stepUp(time.Minute), true},
 		"any assertion does":         {stepUp(0), stepUp(time.Minute), true},
 		"a fresher one is wanted":    {stepUp(time.Minute), stepUp(0), false},
-		"any passkey does":           {stepUp(time.Minute), stepUp(time.Minute, requireDeviceBound), true},
-		"fresher, but any passkey":   {stepUp(time.Second), stepUp(time.Minute, requireDeviceBound), true},
-		"a further requirement":      {stepUp(time.Minute, requireDeviceBound), stepUp(time.Minute), false},
+		"any passkey does":           {stepUp(time.Minute), stepUp(time.Minute, file.DeviceBound), true},
+		"fresher, but any passkey":   {stepUp(time.Second), stepUp(time.Minute, file.DeviceBound), true},
+		"a further requirement":      {stepUp(time.Minute, file.DeviceBound), stepUp(time.Minute), false},
 		"allowed as before":          {Decision{Action: Allow}, Decision{Action: Allow}, false},
 		"blocked as before":          {Decision{}, Decision{}, false},
-		"another requirement for it": {stepUp(time.Minute, requireDeviceBound), stepUp(time.Minute, requireAttested), true},
+		"another requirement for it": {stepUp(time.Minute, file.DeviceBound), stepUp(time.Minute, file.Attested), true},
 	} {
 		if got := c.is.Looser(&c.was); got != c.want {
 			t.Errorf("%s: %v", name, got)

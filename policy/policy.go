@@ -1,12 +1,26 @@
 // Package policy judges requests: facts in, a decision out.
 //
-// It is a pure function of a policy file and of [Facts]: it opens no file, asks
-// no clock and reads no request. A policy is compiled once ([Compile]); after
-// that it is immutable and safe for concurrent use.
+// It is a pure function of a policy file and of [Facts]: it opens no file, asks no clock
+// and reads no request. A policy is compiled once; after that it is immutable and safe for
+// concurrent use. There are four ways to evaluate it:
 //
-// What it is not: it does not find out who or where somebody is (facts come
-// from outside), and it grants nothing. A rule can only narrow what a route's
-// `allow` gives ([Grant]): there is no allow rule.
+//	Decide(f)            one request, whole
+//	Partial(f)           the part that stays the same for one session token, address,
+//	                     route and purpose; the gate keeps it
+//	Finish(f, p)         the rest, for one request: Decide(f) is Finish(f, Partial(f))
+//	DecideSession(f, p)  a session between its requests
+//
+// [Policy.Explain] says how each rule came out and why; its verdict is that of Decide.
+//
+// To read the package: facts.go (what a rule can see), compile.go (a document becomes
+// rules), decide.go (which rules match), readings.go (about which paths and addresses),
+// verdict.go (what follows from that), then explain.go. reverify.go and enforcement.go are
+// the two things that are drawn at random, by a key. Model and Batch are for tools.
+//
+// What it is not: it does not find out who or where a person is (facts come from outside),
+// and it grants nothing. A rule can only narrow what a route's `allow` gives ([Grant]):
+// there is no allow rule. [Compile] neither runs the tests of a file nor proves its
+// invariants: package load does, and a policy that is to be enforced comes from there.
 //
 // How it fails: the zero [Action], [Decision] and [Partial] block. A rule that
 // cannot be evaluated matches. A policy with any mistake in it is not compiled
@@ -32,9 +46,6 @@ type Config struct {
 	// NoAttestation says that no attestation is judged, so that no passkey is ever
 	// "attested": a rule that requires it would lock everybody out, and is refused.
 	NoAttestation bool
-	// KeepFailingTests returns a policy whose tests fail all the same, so that all of
-	// their results can be shown. Never for a policy that is to be enforced.
-	KeepFailingTests bool
 }
 
 // Provides is what the configured IP sources can answer, whether or not

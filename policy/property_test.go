@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"reflect"
@@ -9,51 +8,14 @@ import (
 	"strings"
 	"testing"
 	"time"
-)
 
-// randomRules returns rules of every shape, over every group of facts.
-func randomRules(r *rand.Rand, n int) []string {
-	conditions := []string{
-		`ip.vpn`, `ip.tor || ip.proxy`, `ip.country in ["KP", "IR"]`, `ip.asn > 5`, `"ops" in user.groups`, `user.groups[0] == "ops"`,
-		`size(user.countries) > 0 && !(ip.country in user.countries)`, `session.age > duration("8h")`, `session.verified_here`,
-		`credential.class == "synced"`, `request.path.startsWith("/admin")`, `request.method == "POST"`, `request.route == "wiki"`,
-		`request.purpose == "enroll"`, `time.hour("UTC") > 20`, `ip.within("192.0.2.0/24")`, `ip.data_age_hours > 48`,
-	}
-	pick := func(of ...string) string { return of[r.IntN(len(of))] }
-	var out []string
-	for i := range n {
-		rule := fmt.Sprintf("{name: r%d, when: '%s'", i, pick(conditions...))
-		if r.IntN(3) == 0 {
-			rule += fmt.Sprintf(", unless: '%s'", pick(conditions...))
-		}
-		if r.IntN(4) == 0 {
-			rule += ", routes: [" + pick("wiki", "vault") + "]"
-		}
-		if r.IntN(6) == 0 {
-			rule += ", mode: report"
-		} else if r.IntN(6) == 0 {
-			rule += ", enforce: {percent: " + pick("20", "80") + ", groups: [ops]}"
-		}
-		switch r.IntN(4) {
-		case 0:
-			rule += ", then: block"
-		case 1:
-			rule += ", then: step_up, require: [" + pick("", "device_bound", "attested") + "]"
-		case 2:
-			// No jitter: it is drawn by the hash of the policy, which reordering changes.
-			rule += ", then: step_up, " + pick("max_age: 1m", "max_age: 1h", "max_age: 30h", "every: 1h", "every: 30m, hours: '09:00-18:00'")
-		default:
-			rule += ", score: " + pick("10", "30", "60")
-		}
-		out = append(out, rule+"}")
-	}
-	return out
-}
+	"sallyport/policy/internal/policygen"
+)
 
 func randomFacts(r *rand.Rand) *Facts {
 	flag := func() bool { return r.IntN(3) == 0 }
 	pick := func(of ...string) string { return of[r.IntN(len(of))] }
-	f := testFacts()
+	f := ordinary()
 	f.IP.Address = pick("192.0.2.1", "203.0.113.7", "2001:db8::1")
 	f.IP.Addr = netip.MustParseAddr(f.IP.Address)
 	f.IP.VPN, f.IP.Tor, f.IP.Proxy, f.IP.ASN = flag(), flag(), flag(), int64(r.IntN(10))
@@ -68,10 +30,10 @@ func randomFacts(r *rand.Rand) *Facts {
 	f.Credential.BackupEligible = f.Credential.Class == "synced"
 	f.Request.Purpose = pick(PurposeAccess, PurposeAccess, PurposeSignIn, PurposeEnroll, PurposeStepUp)
 	f.Request.Route, f.Request.Path, f.Request.Method = pick("", "wiki", "vault"), pick("/", "/admin/x"), pick("GET", "POST")
-	f.Time.Now = testTime.Add(time.Duration(r.IntN(24)) * time.Hour)
+	f.Time.Now = OrdinaryTime.Add(time.Duration(r.IntN(24)) * time.Hour)
 	if l := pick("verified", "verified", "signed_in", "none"); l != "verified" {
 		f.Session.Level = l
-		levelDefaults(&f, l)
+		Lower(&f, l)
 		f.Session.Level = l
 	}
 	return &f
@@ -87,20 +49,20 @@ func policyOf(t testing.TB, rules []string) *Policy {
 // rounds of the property tests: policies, and facts for each.
 const policies, factsEach = 60, 60
 
-// Decide is Conclude over Stable, also if Stable saw another request of the same kind.
-func TestPropertyDecideIsConcludeOfStable(t *testing.T) {
+// Decide is Finish over Partial, also if Partial saw another request of the same kind.
+func TestPropertyDecideIsFinishOfPartial(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	for range policies {
-		p := policyOf(t, randomRules(r, 1+r.IntN(12)))
+		p := policyOf(t, policygen.Rules(r, 1+r.IntN(12)))
 		for range factsEach {
 			f := randomFacts(r)
 			want := p.Decide(f)
-			if got := p.Conclude(f, p.Stable(f)); !reflect.DeepEqual(got, want) {
+			if got := p.Finish(f, p.Partial(f)); !reflect.DeepEqual(got, want) {
 				t.Fatalf("%s, then %s", describe(want), describe(got))
 			}
 			other := *f
 			other.Request = Request{Purpose: f.Request.Purpose, Route: f.Request.Route, Method: "PUT", Path: "/other", UserAgent: "x"}
-			if got := p.Conclude(f, p.Stable(&other)); !reflect.DeepEqual(got, want) {
+			if got := p.Finish(f, p.Partial(&other)); !reflect.DeepEqual(got, want) {
 				t.Fatalf("%s, remembered from another request %s", describe(want), describe(got))
 			}
 		}
@@ -117,7 +79,7 @@ func TestPropertyOrderChangesNothing(t *testing.T) {
 		return d
 	}
 	for range policies {
-		rules := randomRules(r, 2+r.IntN(10))
+		rules := policygen.Rules(r, 2+r.IntN(10))
 		p := policyOf(t, rules)
 		r.Shuffle(len(rules), func(i, j int) { rules[i], rules[j] = rules[j], rules[i] })
 		q := policyOf(t, rules)
@@ -134,7 +96,7 @@ func TestPropertyOrderChangesNothing(t *testing.T) {
 func TestPropertyAnotherRuleNeverLoosens(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 3))
 	for range policies {
-		rules := randomRules(r, 2+r.IntN(10))
+		rules := policygen.Rules(r, 2+r.IntN(10))
 		p, q := policyOf(t, rules[:len(rules)-1]), policyOf(t, rules)
 		for range factsEach {
 			f := randomFacts(r)
@@ -156,7 +118,7 @@ func TestPropertyFalseChangesNothing(t *testing.T) {
 	r := rand.New(rand.NewPCG(6, 6))
 	never := []string{"false", "1 == 2", "!(2 in [1, 2])", `"a" == "b" && ip.vpn`}
 	for range policies {
-		rules := randomRules(r, 1+r.IntN(8))
+		rules := policygen.Rules(r, 1+r.IntN(8))
 		with := slices.Clone(rules)
 		for i, rule := range with {
 			if !strings.Contains(rule, "unless: ") {
@@ -180,7 +142,7 @@ func TestPropertyFalseChangesNothing(t *testing.T) {
 func TestPropertySteppingUpSatisfies(t *testing.T) {
 	r := rand.New(rand.NewPCG(4, 4))
 	for range policies {
-		p := policyOf(t, randomRules(r, 1+r.IntN(10)))
+		p := policyOf(t, policygen.Rules(r, 1+r.IntN(10)))
 		for range factsEach {
 			f := randomFacts(r)
 			f.Request.Purpose = PurposeAccess
@@ -191,7 +153,7 @@ func TestPropertySteppingUpSatisfies(t *testing.T) {
 			after.Session = Session{ID: "s", Level: "verified", Age: f.Session.Age, VerifiedHere: true}
 			after.Credential = Credential{Class: "attested"}
 			if after.User.Email == "" {
-				after.User = testFacts().User
+				after.User = ordinary().User
 			}
 			// Facts that were unknown before may speak against the person now; a question must not remain.
 			if d := p.Decide(&after); d.Action == StepUp {
@@ -205,7 +167,7 @@ func TestPropertySteppingUpSatisfies(t *testing.T) {
 func TestPropertyExplanationAgrees(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 5))
 	for range policies {
-		p := policyOf(t, randomRules(r, 1+r.IntN(10)))
+		p := policyOf(t, policygen.Rules(r, 1+r.IntN(10)))
 		for range 20 {
 			f := randomFacts(r)
 			e := p.Explain(f)

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"sallyport/policy/internal/expr"
+	"sallyport/policy/internal/fold"
 )
 
 // Tools differ in which paths they take for one: Express serves /Admin under /admin, Windows
@@ -16,7 +17,7 @@ import (
 // The constants that a path is compared with are folded for the second and third, so that it does not
 // matter how the author spells them.
 
-var pathFolding = &expr.Folding{Facts: []string{"request.path", "request.path_folded"}, Whole: FoldPath, Part: foldText}
+var pathFolding = &expr.Folding{Facts: []string{"request.path", "request.path_folded"}, Whole: fold.Path, Part: fold.Text}
 
 // foldedRule is a rule as it is asked about folded paths.
 type foldedRule struct {
@@ -39,7 +40,7 @@ func (b *builder) fold(p *Policy, r *rule) {
 		}
 		program, changed, problems := p.env.CompileFolded(part.of.Text(), pathFolding)
 		for _, q := range problems {
-			b.add(r.line, 1, Diagnostic{Message: r.name + " cannot be asked about folded paths: " + q.Message, Expected: q.Expected})
+			b.Add(r.line, 1, Diagnostic{Message: r.name + " cannot be asked about folded paths: " + q.Message, Expected: q.Expected})
 		}
 		if *part.into = part.of; changed {
 			*part.into, r.folded.always = program, true
@@ -88,8 +89,8 @@ func (rs *readings) of(p *Policy, f *Facts) *readings {
 	}
 	rs.made = true
 	written := f.Request.Path
-	folded := FoldPath(written)
-	bare := DropSuffix(folded)
+	folded := fold.Path(written)
+	bare := fold.DropSuffix(folded)
 	if written == "" || folded == written && bare == folded {
 		return rs
 	}
@@ -158,6 +159,14 @@ func (p *Policy) complete(f *Facts) *Facts {
 		return f
 	}
 	whole := *f
-	whole.Request.PathFolded = FoldPath(f.Request.Path)
+	whole.Request.PathFolded = fold.Path(f.Request.Path)
 	return &whole
 }
+
+// FoldPath is a canonical path as a tool reads it that is generous about spelling. Rules
+// over request.path are asked about it too.
+func FoldPath(path string) string { return fold.Path(path) }
+
+// DropSuffix is a folded path without what looks like a format at its end: tools serve
+// /approve under /approve.json.
+func DropSuffix(folded string) string { return fold.DropSuffix(folded) }

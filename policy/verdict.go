@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sallyport/policy/internal/expr"
+	"sallyport/policy/internal/file"
 )
 
 type scope = expr.Scope
@@ -18,11 +19,10 @@ const (
 	baselineData   = "baseline.ip-data" // no configured IP source may be missing (missing_data)
 )
 
-// Requirements on the credential.
-const (
-	requireDeviceBound = "device_bound" // the key cannot be copied to another device (BE=0)
-	requireAttested    = "attested"     // and its make is proven by attestation
-)
+// BaselineRules returns the names of the rules that no file can remove.
+func BaselineRules() []string {
+	return []string{baselineSignIn, baselineVerify, baselineGrant, baselineData}
+}
 
 // clockTolerance is how far in the future an assertion may lie before it counts as not
 // made: the clocks of two replicas differ a little, and a clock that was set back is no freshness.
@@ -53,6 +53,11 @@ type standing struct {
 }
 
 // verdict weighs the baseline and the rules that matched. The strictest wins.
+//
+// Package prove states the same semantics as a circuit (prove/verdict.go). Its
+// counter-examples are judged here again; its proofs rest on the copy, and only
+// prove/property_test.go, which tries every request of small worlds, holds the two together.
+// A change here must be made there too.
 func (p *Policy) verdict(f *Facts, s Partial, matches []match) Decision {
 	j := judgement{policy: p, facts: f, key: s.key}
 	j.baseline(s)
@@ -85,8 +90,8 @@ func (j *judgement) baseline(s Partial) {
 	if s.refused {
 		add(baselineGrant, Block, CauseGrant, 0)
 	}
-	if a := j.policy.missing; s.missing && a != Allow && (a == Block || j.stands(question{maxAge: defaultMaxAge, here: true})) {
-		add(baselineData, a, CauseNetwork, defaultMaxAge)
+	if a := j.policy.missing; s.missing && a != Allow && (a == Block || j.stands(question{maxAge: file.DefaultMaxAge, here: true})) {
+		add(baselineData, a, CauseNetwork, file.DefaultMaxAge)
 	}
 }
 
@@ -139,9 +144,9 @@ func unanswered(f *Facts, q question) string {
 
 func meets(c Credential, requirement string) bool {
 	switch requirement {
-	case requireAttested:
+	case file.Attested:
 		return c.Class == "attested" && !c.BackupEligible
-	case requireDeviceBound:
+	case file.DeviceBound:
 		return (c.Class == "attested" || c.Class == "unattested") && !c.BackupEligible
 	}
 	return false
@@ -150,7 +155,7 @@ func meets(c Credential, requirement string) bool {
 // question is what a rule asks of the person whom f is about.
 func (p *Policy) question(r *rule, f *Facts) question {
 	q := r.asks()
-	if r.again != nil {
+	if r.reverify != nil {
 		q.maxAge = p.due(r, f)
 	}
 	return q
@@ -159,7 +164,7 @@ func (p *Policy) question(r *rule, f *Facts) question {
 // score adds up the enforced rules that have a score, and says what the sum does. The
 // question that the sum asks is about everything that its contributors read.
 func (j *judgement) score(matches []match) (sum int, action Action) {
-	q := question{maxAge: j.policy.thresholds.maxAge}
+	q := question{maxAge: j.policy.thresholds.MaxAge}
 	for _, m := range matches {
 		if r := &j.policy.rules[m.rule]; r.score > 0 && !j.policy.reports(r, j.facts) {
 			sum += r.score
@@ -172,9 +177,9 @@ func (j *judgement) score(matches []match) (sum int, action Action) {
 func (j *judgement) scoreAction(sum int, q question) Action {
 	t := j.policy.thresholds
 	switch {
-	case t.block > 0 && sum >= t.block:
+	case t.Block > 0 && sum >= t.Block:
 		return Block
-	case t.stepUp > 0 && sum >= t.stepUp && j.stands(q):
+	case t.StepUp > 0 && sum >= t.StepUp && j.stands(q):
 		return StepUp
 	}
 	return Allow
@@ -186,7 +191,7 @@ func (j *judgement) rules(matches []match, score int, scored Action) {
 		r := &j.policy.rules[m.rule]
 		action, maxAge := r.action, r.maxAge
 		if r.score > 0 {
-			action, maxAge = scored, j.policy.thresholds.maxAge
+			action, maxAge = scored, j.policy.thresholds.MaxAge
 		}
 		if j.policy.reports(r, j.facts) {
 			j.report(r, score)
@@ -210,7 +215,7 @@ func (j *judgement) report(r *rule, score int) {
 	action := r.action
 	switch {
 	case r.score > 0:
-		action = j.scoreAction(score+r.score, question{maxAge: j.policy.thresholds.maxAge, here: r.reads.network, browser: r.reads.browser})
+		action = j.scoreAction(score+r.score, question{maxAge: j.policy.thresholds.MaxAge, here: r.reads.network, browser: r.reads.browser})
 	case action == StepUp && !j.stands(j.policy.question(r, j.facts)):
 		return
 	}

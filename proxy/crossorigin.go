@@ -193,7 +193,7 @@ func (v *Verdict) blockedAnyway() bool {
 	f := v.Facts
 	f.Request.Method, f.Request.Path, f.Request.PathFolded = http.MethodGet, v.Route.Prefix, ""
 	f.Request.WebSocket, f.Request.RPCMethods = false, nil
-	return v.snapshot.Policy.Conclude(&f, v.known.partial).Action == policy.Block
+	return v.snapshot.Policy.Finish(&f, v.known.partial).Action == policy.Block
 }
 
 // preflight answers the question that a browser asks before it sends a page's request to another

@@ -319,7 +319,7 @@ func (g *Gate) judge(r *http.Request, v *Verdict, purpose string) (err error) {
 	}
 	sessionFacts(&v.Facts, &v.Session, v.Client, now)
 	g.browserFacts(&v.Facts, &v.Session.Verification.Browser, v.known, hello)
-	v.Decision = v.snapshot.Policy.Conclude(&v.Facts, v.known.partial) // what about this very request
+	v.Decision = v.snapshot.Policy.Finish(&v.Facts, v.known.partial) // what about this very request
 	v.judgeShadow(v.known)
 	return nil
 }
@@ -399,9 +399,9 @@ func (g *Gate) remember(r *http.Request, v *Verdict, purpose string, now time.Ti
 	sessionFacts(&m.facts, &v.Session, v.Client, now)
 	movedFacts(&m.facts, &v.Session, network.Network, v.snapshot.Intel)
 	behaviorFacts(&m.facts, m.seen)
-	m.partial = v.snapshot.Policy.Stable(&m.facts)
+	m.partial = v.snapshot.Policy.Partial(&m.facts)
 	if s := v.snapshot.Shadow; s != nil {
-		m.shadow = s.Stable(&m.facts)
+		m.shadow = s.Partial(&m.facts)
 	}
 	// Strangers are not remembered: they would push out the people who work here.
 	if v.Session.ID != "" {

@@ -111,7 +111,7 @@ func (g *Gate) act(w http.ResponseWriter, r *http.Request, v *Verdict) {
 }
 
 func (g *Gate) allow(w http.ResponseWriter, r *http.Request, v *Verdict) {
-	// Whatever a policy says, nobody gets through unproven. Conclude sees to that; this
+	// Whatever a policy says, nobody gets through unproven. Policy.Finish sees to that; this
 	// is the second lock on the same door.
 	if v.Session.Level() != authn.Verified || v.Route == nil {
 		g.fail(w, r, v, errors.New("an allow without a verified session or a route"))

@@ -75,7 +75,7 @@ func (g *Gate) compare(before, after *Snapshot, asked bool) *rehearse.Tally {
 				f, is := l.again(after, now)
 				tallies[i].Add(f.User.Email, &f, 1, was, is)
 				if asked {
-					tallies[i].AddAsked(f.User.Email, 1, before.Policy.Asked(&old), after.Policy.Asked(&f))
+					tallies[i].AddAsked(f.User.Email, 1, before.Policy.Unanswered().Decide(&old), after.Policy.Unanswered().Decide(&f))
 				}
 			}
 		})
@@ -104,9 +104,9 @@ func (l lastSeen) again(s *Snapshot, now time.Time) (policy.Facts, policy.Decisi
 	identityFacts(&f, who, now)
 	sessionFacts(&f, &who, f.IP.Addr, now)
 	if m.snapshot == s && l.person == nil && !m.partial.ClockBound() {
-		return f, s.Policy.Settle(&f, m.partial)
+		return f, s.Policy.DecideSession(&f, m.partial)
 	}
-	return f, s.Policy.Settle(&f, policy.Partial{})
+	return f, s.Policy.DecideSession(&f, policy.Partial{})
 }
 
 // SessionFacts fills in what a session says of itself: who it belongs to, what they

@@ -18,7 +18,7 @@ type shadowed struct {
 // is the same for every request of the session is remembered beside that of the other.
 func (v *Verdict) judgeShadow(known *memo) {
 	if s := v.snapshot.Shadow; s != nil {
-		v.shadow = shadowed{true, s.Conclude(&v.Facts, known.shadow)}
+		v.shadow = shadowed{true, s.Finish(&v.Facts, known.shadow)}
 	}
 }
 

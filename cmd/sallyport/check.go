@@ -16,6 +16,7 @@ import (
 	"sallyport/authn/signin"
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/policy/ipintel"
+	"sallyport/policy/load"
 	"sallyport/proxy/rollout"
 )
 
@@ -39,19 +40,22 @@ func (k checkCmd) Run(ctx context.Context, g *globals, std stdio) error {
 		return errors.Join(append(found, err)...)
 	}
 	found = append(found, sourceMistakes(c, intel)...)
-	p, _, err := c.Policies().Compile(intel)
-	if err != nil {
+	if _, _, err := c.Policies().Compile(intel); err != nil {
 		found = append(found, err)
 	}
 	if err := errors.Join(found...); err != nil {
 		return err
 	}
-	suspicious, err := lint(c, intel)
+	loaded, err := load.Read(policyConfig(c, intel))
+	if err != nil {
+		return err
+	}
+	suspicious, err := lintConfigured(c, intel)
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(std.out, "%s is right: %s, %s passed, %s, %s in the roster.\n", g.Config, count(len(c.Routes), "route", "routes"),
-		count(len(p.RunTests()), "policy test", "policy tests"), count(len(intel.Sources()), "IP source", "IP sources"), count(len(c.Roster), "person", "people"))
+		count(loaded.Tests(), "policy test", "policy tests"), count(len(intel.Sources()), "IP source", "IP sources"), count(len(c.Roster), "person", "people"))
 	printWarnings(std.out, suspicious)
 	for _, risk := range c.Risks() {
 		fmt.Fprintf(std.out, "warning: %s:%d:%d: %s; better: %s\n", risk.File, risk.Line, risk.Column, risk.Message, risk.Expected)

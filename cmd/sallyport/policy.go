@@ -15,6 +15,8 @@ import (
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/policy"
 	"sallyport/policy/ipintel"
+	"sallyport/policy/load"
+	"sallyport/policy/whatif"
 	"sallyport/proxy/clientip"
 )
 
@@ -64,7 +66,7 @@ func (p policyExplainCmd) Run(ctx context.Context, g *globals, std stdio) error 
 	if err != nil {
 		return err
 	}
-	compiled, err := policy.Compile(policyConfig(c, intel)) // its invariants may be what is being looked into
+	compiled, err := load.Tested(policyConfig(c, intel)) // its invariants may be what is being looked into
 	if err != nil {
 		return err
 	}
@@ -93,7 +95,7 @@ func (p policyExplainCmd) change(compiled *policy.Policy, facts *policy.Facts) e
 		if !ok {
 			return fmt.Errorf("--set: %q is not FACT=VALUE", s)
 		}
-		if err := compiled.Set(facts, name, value); err != nil {
+		if err := whatif.Set(compiled, facts, name, value); err != nil {
 			return fmt.Errorf("--set: %w", err)
 		}
 	}
@@ -148,7 +150,7 @@ func (p policyExplainCmd) given(c *config.Config, intel *ipintel.Snapshot, std s
 	if err != nil {
 		return nil, err
 	}
-	facts, err := policy.ReadFacts(text)
+	facts, err := whatif.ReadFacts(text)
 	if err != nil {
 		return nil, fmt.Errorf("--facts %s: %w", p.Facts, err)
 	}

@@ -14,7 +14,7 @@ import (
 	"sallyport/authn"
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/cmd/sallyport/internal/sqlstore"
-	"sallyport/policy"
+	"sallyport/policy/load"
 	"sallyport/proxy/rollout"
 )
 
@@ -65,7 +65,7 @@ func applyPolicy(ctx context.Context, g *globals, std stdio, r rollout.Request, 
 		}
 		what := policyConfig(c, intel)
 		what.Name, what.Source = r.Name, []byte(r.Source)
-		if _, err := policy.Compile(what); err != nil {
+		if _, err := load.Tested(what); err != nil {
 			return err
 		}
 		file, err := prepareFile(c.PolicyFile, r.Source) // found out now, and not when it is in force already

@@ -7,7 +7,7 @@ import (
 	"os"
 
 	"sallyport/cmd/sallyport/internal/config"
-	"sallyport/policy"
+	"sallyport/policy/format"
 )
 
 type policyFmtCmd struct {
@@ -48,7 +48,7 @@ func (p policyFmtCmd) format(file string, std stdio) (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	is, err := policy.Format(file, was)
+	is, err := format.File(file, was)
 	if err != nil {
 		return false, err
 	}

@@ -20,6 +20,7 @@ import (
 	"sallyport/cmd/sallyport/internal/sqlstore"
 	"sallyport/policy"
 	"sallyport/policy/ipintel"
+	"sallyport/policy/load"
 	"sallyport/policy/rehearse"
 	"sallyport/proxy"
 	"sallyport/proxy/audit"
@@ -44,7 +45,7 @@ func (p policyExplainCmd) known(ctx context.Context, g *globals, std stdio) erro
 	if err != nil {
 		return err
 	}
-	now, err := policy.Compile(policyConfig(c, intel)) // its invariants may be what is being looked into
+	now, err := load.Tested(policyConfig(c, intel)) // its invariants may be what is being looked into
 	if err != nil {
 		return err
 	}
@@ -310,12 +311,12 @@ func (p policyExplainCmd) policyOfThen(ctx context.Context, g *globals, std stdi
 		return note("its text is not kept")
 	}
 	what := policyConfig(c, intel)
-	what.Name, what.Source, what.KeepFailingTests = "policy "+r.Policy, []byte(source), true
-	then, err := policy.Compile(what)
+	what.Name, what.Source = "policy "+r.Policy, []byte(source)
+	then, err := load.Read(what) // its tests passed in its own time
 	if err != nil {
 		return note("its text does not fit the present configuration")
 	}
 	*notes = append(*notes, "the policy has changed since")
-	e := keyedAsHere(ctx, g, std, then).Explain(r.Facts)
+	e := keyedAsHere(ctx, g, std, then.Policy).Explain(r.Facts)
 	return &e
 }

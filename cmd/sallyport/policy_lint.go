@@ -6,9 +6,8 @@ import (
 	"os"
 
 	"sallyport/cmd/sallyport/internal/config"
-	"sallyport/policy"
 	"sallyport/policy/ipintel"
-	"sallyport/policy/prove"
+	"sallyport/policy/lint"
 )
 
 type policyLintCmd struct {
@@ -22,13 +21,13 @@ func (p policyLintCmd) Run(g *globals, std stdio) error {
 	if err != nil {
 		return err
 	}
-	found, err := lint(c, intel)
+	found, err := lintConfigured(c, intel)
 	if err != nil {
 		return err
 	}
 	warnings := 0
 	for _, f := range found {
-		if f.Severity == policy.Warning {
+		if f.Severity == lint.Warning {
 			warnings++
 		}
 	}
@@ -65,13 +64,13 @@ func loadForPolicy(g *globals, file string) (*config.Config, *ipintel.Snapshot, 
 	return c, intel, err
 }
 
-// lint looks at the configured policy.
-func lint(c *config.Config, intel *ipintel.Snapshot) ([]policy.Finding, error) {
+// lintConfigured looks at the configured policy.
+func lintConfigured(c *config.Config, intel *ipintel.Snapshot) ([]lint.Finding, error) {
 	tests, err := testFiles(c.PolicyFile)
 	if err != nil {
 		return nil, err
 	}
-	return policy.Lint(policy.LintConfig{Config: policyConfig(c, intel), Tests: tests, NoSource: noSource(c), Idle: prove.Idle})
+	return lint.Check(lint.Config{Config: policyConfig(c, intel), Tests: tests, NoSource: noSource(c)})
 }
 
 // noSource names the facts that nothing in this configuration provides, with what would.
@@ -97,9 +96,9 @@ func noSource(c *config.Config) map[string]string {
 }
 
 // printWarnings is what check says of the policy: what is very likely a mistake, in a line each.
-func printWarnings(w io.Writer, found []policy.Finding) {
+func printWarnings(w io.Writer, found []lint.Finding) {
 	for _, f := range found {
-		if f.Severity == policy.Warning {
+		if f.Severity == lint.Warning {
 			fmt.Fprintf(w, "warning: %s:%d:%d: %s; fix: %s [%s]\n", f.File, f.Line, f.Column, f.Message, f.Fix, f.Code)
 		}
 	}

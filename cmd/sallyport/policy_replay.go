@@ -16,6 +16,7 @@ import (
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/policy"
 	"sallyport/policy/ipintel"
+	"sallyport/policy/load"
 	"sallyport/policy/rehearse"
 	"sallyport/proxy/audit"
 	"sallyport/proxy/rollout"
@@ -173,7 +174,7 @@ func compileFile(c *config.Config, intel *ipintel.Snapshot, name string) (*polic
 		}
 		what.Name, what.Source = name, source
 	}
-	return policy.Compile(what)
+	return load.Tested(what)
 }
 
 // watched shows how far a run is, on a terminal.

@@ -1,6 +1,6 @@
 package main
 
-import "sallyport/policy"
+import "sallyport/policy/schema"
 
 type policySchemaCmd struct {
 	Tests      bool `xor:"of" help:"That of files of tests (*_test.yaml) instead."`
@@ -9,12 +9,12 @@ type policySchemaCmd struct {
 
 // Run needs no configuration: the format is the same everywhere.
 func (p policySchemaCmd) Run(std stdio) error {
-	of := policy.Schema
+	of := schema.Policy
 	switch {
 	case p.Tests:
-		of = policy.TestFileSchema
+		of = schema.Tests
 	case p.Invariants:
-		of = policy.PinnedSchema
+		of = schema.Pinned
 	}
 	text, err := of()
 	if err != nil {

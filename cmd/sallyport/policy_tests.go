@@ -10,7 +10,8 @@ import (
 	"slices"
 	"strings"
 
-	"sallyport/policy"
+	"sallyport/policy/load"
+	"sallyport/policy/policytest"
 	"sallyport/policy/prove"
 )
 
@@ -30,9 +31,7 @@ func (p policyTestCmd) Run(g *globals, std stdio) error {
 	if err != nil {
 		return err
 	}
-	what := policyConfig(c, intel)
-	what.KeepFailingTests = true
-	compiled, err := policy.Compile(what)
+	loaded, err := load.Read(policyConfig(c, intel))
 	if err != nil {
 		return err
 	}
@@ -40,7 +39,7 @@ func (p policyTestCmd) Run(g *globals, std stdio) error {
 	if err != nil {
 		return err
 	}
-	report, err := compiled.Test(files...)
+	report, err := loaded.Test(files...)
 	if err != nil {
 		return err
 	}
@@ -49,7 +48,7 @@ func (p policyTestCmd) Run(g *globals, std stdio) error {
 			return err
 		}
 	}
-	proofs := prove.Check(compiled)
+	proofs := prove.Check(loaded.Policy)
 	if p.JSON {
 		err = errors.Join(list(std.out, true, report.Results, "", nil), list(std.out, true, report.Coverage, "", nil), list(std.out, true, proofs, "", nil))
 	} else {
@@ -70,7 +69,7 @@ func (p policyTestCmd) Run(g *globals, std stdio) error {
 
 // testFiles finds the files of tests beside a policy: those whose `policy:` names it, and of those that name none
 // the ones that are called like it (policy_test.yaml, policy_travel_test.yaml for policy.yaml).
-func testFiles(policyFile string) (files []policy.TestFile, err error) {
+func testFiles(policyFile string) (files []policytest.File, err error) {
 	names, err := filepath.Glob(filepath.Join(globSafe(filepath.Dir(policyFile)), "*_test.yaml"))
 	if err != nil {
 		return nil, err
@@ -81,7 +80,7 @@ func testFiles(policyFile string) (files []policy.TestFile, err error) {
 		if err != nil {
 			return nil, err
 		}
-		f := policy.TestFile{Name: name, Source: source}
+		f := policytest.File{Name: name, Source: source}
 		about := f.About()
 		if about == "" && strings.HasPrefix(filepath.Base(name), stem+"_") || about != "" && filepath.Join(filepath.Dir(name), about) == filepath.Clean(policyFile) {
 			files = append(files, f)
@@ -95,7 +94,7 @@ func globSafe(dir string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(dir)
 }
 
-func printTests(w io.Writer, report policy.TestReport) {
+func printTests(w io.Writer, report policytest.Report) {
 	for _, r := range report.Results {
 		if r.Passed {
 			fmt.Fprintf(w, "ok    %s\n", plain(r.Name))
@@ -113,7 +112,7 @@ func printTests(w io.Writer, report policy.TestReport) {
 	fmt.Fprintf(w, "%d passed, %d failed\n", len(report.Results)-report.Failed(), report.Failed())
 }
 
-func unseen(c policy.RuleCoverage) string {
+func unseen(c policytest.Coverage) string {
 	var missing []string
 	if c.Matched == 0 {
 		missing = append(missing, "matches")
@@ -152,7 +151,7 @@ type (
 )
 
 // writeJUnit writes a suite for each file that has tests.
-func writeJUnit(file string, results []policy.TestResult) error {
+func writeJUnit(file string, results []policytest.Result) error {
 	var all junitSuites
 	for _, r := range results {
 		i := slices.IndexFunc(all.Suites, func(s junitSuite) bool { return s.Name == r.File })

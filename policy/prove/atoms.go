@@ -37,7 +37,7 @@ func (p *prover) atom(n *expr.Node) *atom {
 // opaque leaves an atom free.
 func (p *prover) opaque(a *atom) {
 	a.free = true
-	a.make = func() rail {
+	a.make = func() dualRail {
 		m := p.c.Lit()
 		if !a.node.Fallible {
 			return p.truth(m)
@@ -47,8 +47,8 @@ func (p *prover) opaque(a *atom) {
 }
 
 // failing is a condition that cannot be evaluated if e holds.
-func (p *prover) failing(r rail, e z.Lit) rail {
-	return rail{p.c.And(r.t, e.Not()), p.c.And(r.f, e.Not())}
+func (p *prover) failing(r dualRail, e z.Lit) dualRail {
+	return dualRail{p.c.And(r.t, e.Not()), p.c.And(r.f, e.Not())}
 }
 
 // classify recognises what is understood about an atom; false: nothing.
@@ -60,11 +60,11 @@ func (p *prover) classify(a *atom, n *expr.Node) bool {
 		if v {
 			m = p.c.T
 		}
-		a.make = func() rail { return p.truth(m) }
+		a.make = func() dualRail { return p.truth(m) }
 		return ok
 	case expr.FactOp:
 		m := p.flag(n.Name)
-		a.make = func() rail { return p.truth(m) }
+		a.make = func() dualRail { return p.truth(m) }
 		return true
 	case expr.Call:
 		return n.Name == "ip.within" && n.Args[0].Op == expr.ValueOp && p.within(a, n.Args[0].Value)
@@ -88,7 +88,7 @@ func (p *prover) comparison(a *atom, n *expr.Node) bool {
 	case right.Op == expr.ValueOp && isList(left): // only == [] says something
 		values, ok := right.Value.([]string)
 		l := p.list(left.Name)
-		a.make = func() rail { return p.negated(op == expr.Equal, l.some) }
+		a.make = func() dualRail { return p.negated(op == expr.Equal, l.some) }
 		return ok && len(values) == 0 && equality
 	case right.Op == expr.ValueOp && (op == expr.In || equality) && left.Op == expr.FactOp && left.Name == "ip.address":
 		return p.within(a, right.Value) && p.flip(a, op == expr.NotEqual)
@@ -100,7 +100,7 @@ func (p *prover) comparison(a *atom, n *expr.Node) bool {
 		value, ok := left.Value.(string)
 		l := p.list(right.Name)
 		use := p.use(&l.member, &pattern{values: []string{value}})
-		a.make = func() rail { return p.truth(l.exists(p, use, false)) }
+		a.make = func() dualRail { return p.truth(l.exists(p, use, false)) }
 		return ok
 	case op == expr.In && isText(left) && isList(right) && left.Name != "ip.address":
 		l := p.list(right.Name)
@@ -116,12 +116,12 @@ func (p *prover) comparison(a *atom, n *expr.Node) bool {
 // flip negates an atom if not is set.
 func (p *prover) flip(a *atom, not bool) bool {
 	if inner := a.make; not {
-		a.make = func() rail { r := inner(); return rail{r.f, r.t} }
+		a.make = func() dualRail { r := inner(); return dualRail{r.f, r.t} }
 	}
 	return true
 }
 
-func (p *prover) negated(not bool, m z.Lit) rail {
+func (p *prover) negated(not bool, m z.Lit) dualRail {
 	if not {
 		return p.truth(m.Not())
 	}

@@ -135,7 +135,7 @@ func FuzzCheck(f *testing.F) {
 		}
 		began := time.Now()
 		m := p.Model()
-		s := &solver{prover: newProver(&m)}
+		s := &solver{prover: newProver(&m, nil)}
 		for i, r := range Check(p) {
 			if r.Status == Refuted && !s.breaks(m.Invariants[i], r.Facts) {
 				t.Errorf("not a counter-example: %s", r.Test)

@@ -94,7 +94,11 @@ func (s *solver) breaks(v policy.Invariant, f *policy.Facts) bool {
 	if !s.meant(v, f) {
 		return false
 	}
-	switch d := s.m.Judge(f, v.Claim == policy.AlwaysStepUp); v.Claim {
+	judge := s.m.Policy
+	if v.Claim == policy.AlwaysStepUp {
+		judge = judge.Unanswered()
+	}
+	switch d := judge.Decide(f); v.Claim {
 	case policy.AlwaysBlock:
 		return d.Action != policy.Block
 	default:
@@ -128,7 +132,7 @@ func (s *solver) search(v policy.Invariant, from policy.Facts, free map[*atom]bo
 				field := s.m.Schema.Field(f, fact)
 				before := reflect.ValueOf(field.Interface())
 				for _, value := range guesses(fact, before.Interface(), a.node.Constants) {
-					if text, ok := value.(string); ok && !s.m.Possible(name, text) {
+					if text, ok := value.(string); ok && s.m.Words.Check(name, text) != nil {
 						continue // it would be no request
 					}
 					field.Set(reflect.ValueOf(value))
@@ -234,14 +238,14 @@ func (s *solver) refute(r *Result, v policy.Invariant, f policy.Facts) {
 	f = s.simplify(v, f)
 	s.grant(v, &f)
 	f.Time.Now = f.Time.Now.UTC()
-	d := s.m.Judge(&f, false)
+	d := s.m.Policy.Decide(&f)
 	r.Status, r.Facts, r.Decision = Refuted, &f, &d
 	r.Test = s.testEntry(v, &f)
 }
 
 // simplify takes back to the ordinary what does not matter: whole groups of facts, then single ones.
 func (s *solver) simplify(v policy.Invariant, f policy.Facts) policy.Facts {
-	ordinary := s.m.Ordinary(f.Session.Level)
+	ordinary := policy.Ordinary(f.Session.Level)
 	var sets [][]expr.Fact
 	for _, g := range s.m.Schema.Groups() {
 		sets = append(sets, slices.DeleteFunc(slices.Clone(s.m.Schema.Facts()), func(f expr.Fact) bool { return f.Group != g }))
@@ -311,7 +315,7 @@ func mapped(domains []string, before string) (out []string) {
 
 // testEntry spells the counter-example as an entry of `tests:` that expects what should be.
 func (s *solver) testEntry(v policy.Invariant, f *policy.Facts) string {
-	ordinary := s.m.Ordinary(f.Session.Level)
+	ordinary := policy.Ordinary(f.Session.Level)
 	groups := map[string][]string{}
 	for _, fact := range s.m.Schema.Facts() {
 		value, usual := s.m.Schema.Field(f, fact), s.m.Schema.Field(&ordinary, fact)

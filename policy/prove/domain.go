@@ -35,11 +35,11 @@ type link struct {
 	lit         z.Lit
 }
 
-func (p *prover) link(a *atom, left, right *member) func() rail {
+func (p *prover) link(a *atom, left, right *member) func() dualRail {
 	l := link{left, right, p.c.Lit()}
 	a.free = true
 	p.links = append(p.links, l)
-	return func() rail { return p.truth(l.lit) }
+	return func() dualRail { return p.truth(l.lit) }
 }
 
 // build gives every fact its variables.

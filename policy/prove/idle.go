@@ -10,6 +10,19 @@ import (
 	"sallyport/policy/internal/expr"
 )
 
+// IdleRule is a rule that could as well not be there: it never matches, or never changes what
+// happens to a request.
+type IdleRule struct {
+	Rule int // in file order, from 0
+	// By are rules. Wherever this one matches, at least one of them matches too and is as
+	// strict. None: this one never matches.
+	By []int
+	// Excepted: it never matches because of its `unless`.
+	Excepted bool
+	// Facts are those about which its condition contradicts itself; empty for a constant.
+	Facts []string
+}
+
 // Idle finds the rules that can do nothing, in file order: those that match no request at all, and the
 // enforced ones that never change what happens to a request (the action, and what a step-up asks
 // for), because whenever they match, others do that are at least as strict. Of rules that make each
@@ -17,10 +30,10 @@ import (
 //
 // What is not returned may still be of no effect. The error says that not every rule was looked
 // at, for the policy is too large; what was found until then counts.
-func Idle(p *policy.Policy) ([]policy.Idle, error) {
+func Idle(p *policy.Policy) ([]IdleRule, error) {
 	m := p.Model()
 	var goals []conditions
-	s, err := newSolver(&m, func(p *prover) (roots []z.Lit) {
+	s, err := newSolver(&m, nil, func(p *prover) (roots []z.Lit) {
 		p.rules(true) // one that only reports can be unreachable too
 		goals, roots = p.conditions()
 		return append(roots, p.match...)
@@ -29,10 +42,10 @@ func Idle(p *policy.Policy) ([]policy.Idle, error) {
 		return nil, err
 	}
 	s.patience = maxTime / 10
-	var out []policy.Idle
+	var out []IdleRule
 	idle, late := make([]bool, len(m.Rules)), false
 	for i := len(m.Rules) - 1; i >= 0; i-- {
-		found, answer := policy.Idle{Rule: i}, s.solve(s.match[i])
+		found, answer := IdleRule{Rule: i}, s.solve(s.match[i])
 		switch {
 		case answer == unsatisfiable:
 			s.unreachable(&found, goals[i])
@@ -72,7 +85,7 @@ func atLeastAsStrict(a, r policy.ModelRule) bool {
 		return true
 	case a.Action != policy.StepUp || r.Action != policy.StepUp:
 		return false // a score adds up: only a block makes it idle
-	case a.Again || r.Again:
+	case a.Reverify || r.Reverify:
 		return false // who asks at a drawn time may ask before the other does, and after it
 	}
 	return a.Asks.MaxAge <= r.Asks.MaxAge && implies(r.Asks.DeviceBound, a.Asks.DeviceBound) && implies(r.Asks.Attested, a.Asks.Attested) &&
@@ -131,7 +144,7 @@ type part struct {
 func (p *prover) conditions() (out []conditions, roots []z.Lit) {
 	var take func(n *expr.Node) *part
 	take = func(n *expr.Node) *part {
-		x := &part{node: n, lit: p.rail(n).f.Not()}
+		x := &part{node: n, lit: p.dualRail(n).f.Not()}
 		roots = append(roots, x.lit)
 		switch n.Op {
 		case expr.And:
@@ -145,7 +158,7 @@ func (p *prover) conditions() (out []conditions, roots []z.Lit) {
 		c := conditions{applies: p.applies(r), when: take(p.trees[r.When])}
 		if r.Unless != nil {
 			c.unless = p.trees[r.Unless]
-			c.spared = p.rail(c.unless).t.Not()
+			c.spared = p.dualRail(c.unless).t.Not()
 			roots = append(roots, c.spared)
 		}
 		roots = append(roots, c.applies)
@@ -155,7 +168,7 @@ func (p *prover) conditions() (out []conditions, roots []z.Lit) {
 }
 
 // unreachable says why a rule matches nothing.
-func (s *solver) unreachable(x *policy.Idle, c conditions) {
+func (s *solver) unreachable(x *IdleRule, c conditions) {
 	facts, answer := s.contradiction(c.when, c.applies)
 	if answer != unsatisfiable { // its `when` can hold
 		x.Excepted = true

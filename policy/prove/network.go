@@ -57,7 +57,7 @@ func (p *prover) within(a *atom, constant any) bool {
 	if !ok {
 		return false
 	}
-	a.make = func() rail {
+	a.make = func() dualRail {
 		if !p.knows(networks) {
 			a.free = true
 			return p.truth(p.c.Lit())

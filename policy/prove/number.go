@@ -9,6 +9,7 @@ import (
 	"github.com/go-air/gini/z"
 
 	"sallyport/policy/internal/expr"
+	"sallyport/policy/internal/vocabulary"
 )
 
 // num is a value of a fact that has an order: i for whole numbers, nanoseconds and the
@@ -89,7 +90,7 @@ func (p *prover) compare(a *atom, op expr.Op, subject *expr.Node, constant any) 
 		p.fail(errBounds)
 	}
 	a.free = subject.Op == expr.Call // hours and days of several zones go together, and that is not stated
-	a.make = func() rail {
+	a.make = func() dualRail {
 		m := p.c.F
 		if !p.knows(intervals) {
 			m, a.free = p.c.Lit(), true
@@ -123,7 +124,7 @@ func (p *prover) number(name string, node *expr.Node) *number {
 		x.least, x.points = &num{}, []num{{}}
 		p.list(node.Args[0].Name).size = x
 	default:
-		if least, most, ok := p.m.Range(name); ok {
+		if least, most, ok := vocabulary.Range(name); ok {
 			x.bound(&x.least, least, -1<<63)
 			x.bound(&x.most, most, 1<<63-1)
 		}

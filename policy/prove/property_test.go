@@ -30,7 +30,7 @@ func (w *world) all(m *policy.Model, visit func(*policy.Facts) bool) {
 	at := make([]int, len(w.sizes))
 	for {
 		level := "verified"
-		f := m.Ordinary(level)
+		f := policy.Ordinary(level)
 		f.IP.Addr, f.Request.Route = netip.MustParseAddr(f.IP.Address), "wiki"
 		for d, i := range at {
 			w.set[d](&f, i)
@@ -317,7 +317,7 @@ func compare(t *testing.T, w *world, p *policy.Policy, source string, counts map
 	t.Helper()
 	m := p.Model()
 	broken, claims := make([]*policy.Facts, len(m.Invariants)), make([]bool, len(m.Invariants))
-	s := &solver{prover: newProver(&m)}
+	s := &solver{prover: newProver(&m, nil)}
 	w.all(&m, func(f *policy.Facts) bool {
 		for i, v := range m.Invariants {
 			if broken[i] == nil && s.breaks(v, f) {

@@ -1,16 +1,19 @@
 package prove
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
 	"sallyport/policy"
+	"sallyport/policy/internal/file"
+	"sallyport/policy/policytest"
 )
 
 // compile compiles a policy; `version: 1` need not be said.
 func compile(t testing.TB, source string, change ...func(*policy.Config)) *policy.Policy {
 	t.Helper()
-	c := policy.Config{Name: "policy.yaml", Source: []byte("version: 1\n" + source), KeepFailingTests: true}
+	c := policy.Config{Name: "policy.yaml", Source: []byte("version: 1\n" + source)}
 	for _, f := range change {
 		f(&c)
 	}
@@ -21,10 +24,12 @@ func compile(t testing.TB, source string, change ...func(*policy.Config)) *polic
 	return p
 }
 
+func (c checkCase) source() string { return c.rules + "\ninvariants: [{" + c.invariant + "}]\n" }
+
 // one checks a policy with one invariant.
 func one(t testing.TB, rules, invariant string, change ...func(*policy.Config)) Result {
 	t.Helper()
-	r := Check(compile(t, rules+"\ninvariants: [{"+invariant+"}]\n", change...))
+	r := Check(compile(t, checkCase{rules: rules, invariant: invariant}.source(), change...))
 	if len(r) != 1 {
 		t.Fatalf("%d results", len(r))
 	}
@@ -60,17 +65,15 @@ func TestCheck(t *testing.T) {
 func TestEveryTheoryIsNeeded(t *testing.T) {
 	cases := checkCases()
 	for _, kind := range []theory{intervals, sets, enums, patterns, prefixes, networks, entries, relations, knowledge} {
-		leftOut = map[theory]bool{kind: true}
 		lost := 0
 		for name, c := range cases {
-			switch got := one(t, c.rules, c.invariant, c.change...).Status; {
+			switch got := check(compile(t, c.source(), c.change...), map[theory]bool{kind: true})[0].Status; {
 			case got == Proven && c.want != Proven:
 				t.Errorf("without %s, %q is called proven", kind, name)
 			case got != Proven && c.want == Proven:
 				lost++
 			}
 		}
-		leftOut = nil
 		if lost == 0 {
 			t.Errorf("nothing needs %s", kind)
 		}
@@ -185,8 +188,21 @@ func confirm(t *testing.T, rules string, r Result, change ...func(*policy.Config
 	if r.Status != Refuted {
 		return
 	}
-	p := compile(t, rules+"\ntests:\n  "+strings.ReplaceAll(strings.TrimSpace(r.Test), "\n", "\n  ")+"\n", change...)
-	got := p.RunTests()[0]
+	source := "version: 1\n" + rules + "\ntests:\n  " + strings.ReplaceAll(strings.TrimSpace(r.Test), "\n", "\n  ") + "\n"
+	p := compile(t, rules, change...)
+	d, err := file.ReadPolicy("policy.yaml", []byte(source))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, rule := range p.Rules() {
+		names = append(names, rule.Name)
+	}
+	report, err := policytest.Run(p, policytest.Read(d, names, p.Vocabulary()))
+	if err := errors.Join(err, d.Err()); err != nil {
+		t.Fatal(err)
+	}
+	got := report.Results[0]
 	if got.Passed || got.Got.Action != r.Decision.Action {
 		t.Errorf("%s\nis %s, not %s", r.Test, got.Got.Action, r.Decision.Action)
 	}

@@ -24,14 +24,16 @@ const (
 	knowledge theory = "knowledge" // facts that follow from others
 )
 
-// rail is a condition that can be true, false, or neither: it cannot be evaluated.
-type rail struct{ t, f z.Lit }
+// dualRail is a condition of Kleene's three-valued logic (S. C. Kleene, Introduction to
+// Metamathematics, 1952, section 64) as two literals, one for true and one for false. If
+// neither holds, the condition cannot be evaluated.
+type dualRail struct{ t, f z.Lit }
 
 // atom is a condition that is not made of others, once the circuit can be built.
 type atom struct {
 	node *expr.Node
-	make func() rail
-	made *rail
+	make func() dualRail
+	made *dualRail
 	// free: its value follows from nothing that is known here, at least not always.
 	free bool
 }
@@ -69,14 +71,11 @@ type goal struct {
 	broken z.Lit
 }
 
-func newProver(m *policy.Model) *prover {
-	return &prover{m: m, c: logic.NewC(), without: leftOut, trees: map[*expr.Program]*expr.Node{}, atoms: map[string]*atom{},
+func newProver(m *policy.Model, without map[theory]bool) *prover {
+	return &prover{m: m, c: logic.NewC(), without: without, trees: map[*expr.Program]*expr.Node{}, atoms: map[string]*atom{},
 		flags: map[string]z.Lit{}, numbers: map[string]*number{}, texts: map[string]*text{}, lists: map[string]*list{},
 		level: map[string]*atom{}, purpose: map[string]*atom{}, class: map[string]*atom{}, route: map[string]*atom{}}
 }
-
-// leftOut is set by tests only.
-var leftOut map[theory]bool
 
 func (p *prover) knows(t theory) bool { return !p.without[t] }
 
@@ -179,43 +178,43 @@ func isConnective(n *expr.Node) bool {
 	return false
 }
 
-// rail makes the circuit of a condition. As in CEL, `false && x` is false and `true || x` true
+// dualRail makes the circuit of a condition. As in CEL, `false && x` is false and `true || x` true
 // even if x cannot be evaluated.
-func (p *prover) rail(n *expr.Node) rail {
+func (p *prover) dualRail(n *expr.Node) dualRail {
 	if p.c.Len() > maxNodes {
 		p.fail(errBounds)
 		return p.truth(p.c.F)
 	}
-	var a []rail
+	var a []dualRail
 	if isConnective(n) {
 		for _, x := range n.Args {
-			a = append(a, p.rail(x))
+			a = append(a, p.dualRail(x))
 		}
 	}
 	c := p.c
 	switch {
 	case a == nil:
-		return p.atom(n).rail()
+		return p.atom(n).dualRail()
 	case n.Op == expr.And:
-		return rail{c.And(a[0].t, a[1].t), c.Or(a[0].f, a[1].f)}
+		return dualRail{c.And(a[0].t, a[1].t), c.Or(a[0].f, a[1].f)}
 	case n.Op == expr.Or:
-		return rail{c.Or(a[0].t, a[1].t), c.And(a[0].f, a[1].f)}
+		return dualRail{c.Or(a[0].t, a[1].t), c.And(a[0].f, a[1].f)}
 	case n.Op == expr.Not:
-		return rail{a[0].f, a[0].t}
+		return dualRail{a[0].f, a[0].t}
 	case n.Op == expr.If:
-		return rail{c.Or(c.And(a[0].t, a[1].t), c.And(a[0].f, a[2].t)), c.Or(c.And(a[0].t, a[1].f), c.And(a[0].f, a[2].f))}
+		return dualRail{c.Or(c.And(a[0].t, a[1].t), c.And(a[0].f, a[2].t)), c.Or(c.And(a[0].t, a[1].f), c.And(a[0].f, a[2].f))}
 	}
 	same, other := c.Or(c.And(a[0].t, a[1].t), c.And(a[0].f, a[1].f)), c.Or(c.And(a[0].t, a[1].f), c.And(a[0].f, a[1].t))
 	if n.Op == expr.NotEqual {
-		return rail{other, same}
+		return dualRail{other, same}
 	}
-	return rail{same, other}
+	return dualRail{same, other}
 }
 
-// truth is the rail of a condition that can always be evaluated.
-func (p *prover) truth(m z.Lit) rail { return rail{m, m.Not()} }
+// truth is the dualRail of a condition that can always be evaluated.
+func (p *prover) truth(m z.Lit) dualRail { return dualRail{m, m.Not()} }
 
-func (a *atom) rail() rail {
+func (a *atom) dualRail() dualRail {
 	if a.made == nil {
 		r := a.make()
 		a.made = &r
@@ -224,4 +223,4 @@ func (a *atom) rail() rail {
 }
 
 // lit is the atom as a literal, for those that can always be evaluated.
-func (a *atom) lit() z.Lit { return a.rail().t }
+func (a *atom) lit() z.Lit { return a.dualRail().t }

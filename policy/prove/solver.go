@@ -31,8 +31,8 @@ type solver struct {
 }
 
 // newSolver builds the circuit of the policy's invariants; or, with goals, of those.
-func newSolver(m *policy.Model, goals func(*prover) []z.Lit) (*solver, error) {
-	p := newProver(m)
+func newSolver(m *policy.Model, without map[theory]bool, goals func(*prover) []z.Lit) (*solver, error) {
+	p := newProver(m, without)
 	s := &solver{prover: p, sat: gini.New(), deadline: time.Now().Add(maxTime), patience: maxTime, programs: map[*atom]*expr.Program{}}
 	p.collect()
 	if goals == nil {

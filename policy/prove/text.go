@@ -171,7 +171,7 @@ func (p *prover) oneOf(a *atom, subject *expr.Node, constant any) bool {
 	t := p.text(subject)
 	u := p.use(&t.member, &pattern{values: values})
 	a.free = subject.Op == expr.Call
-	a.make = func() rail { return t.rail(p, a, u) }
+	a.make = func() dualRail { return t.dualRail(p, a, u) }
 	return true
 }
 
@@ -190,7 +190,7 @@ func (p *prover) pattern(a *atom, n *expr.Node) bool {
 	}
 	t := p.text(&expr.Node{Op: expr.FactOp, Name: f.Name, Kind: f.Kind})
 	u := p.use(&t.member, &pattern{node: n, other: otherwise(n, isFact)})
-	a.make = func() rail { return t.rail(p, a, u) }
+	a.make = func() dualRail { return t.dualRail(p, a, u) }
 	return true
 }
 
@@ -216,11 +216,11 @@ func (p *prover) loop(a *atom, n *expr.Node) bool {
 	if what.node != nil && what.other == depends {
 		a.free = true
 	}
-	a.make = func() rail { return p.negated(not, l.exists(p, u, not)) }
+	a.make = func() dualRail { return p.negated(not, l.exists(p, u, not)) }
 	return true
 }
 
-func (t *text) rail(p *prover, a *atom, u *use) rail {
+func (t *text) dualRail(p *prover, a *atom, u *use) dualRail {
 	m := t.holds(p, u)
 	a.free = a.free || u.node != nil && u.other == depends || u.unknown
 	if t.fails != 0 {
@@ -311,5 +311,5 @@ func (m *member) fact() string {
 
 // allows reports whether a member can have this value.
 func (m *member) allows(p *prover, v string) bool {
-	return (m.closed == nil || slices.Contains(m.closed, v)) && p.m.Possible(m.fact(), v)
+	return (m.closed == nil || slices.Contains(m.closed, v)) && p.m.Words.Check(m.fact(), v) == nil
 }

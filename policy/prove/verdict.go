@@ -34,10 +34,10 @@ func (p *prover) know() {
 // matches is the literal that a rule applies and matches. A condition that cannot be evaluated
 // matches, `unless` or not.
 func (p *prover) matches(r policy.ModelRule) z.Lit {
-	c, when := p.c, p.rail(p.trees[r.When])
+	c, when := p.c, p.dualRail(p.trees[r.When])
 	out := c.And(p.applies(r), when.f.Not())
 	if r.Unless != nil {
-		out = c.And(out, c.And(when.t, p.rail(p.trees[r.Unless]).t).Not())
+		out = c.And(out, c.And(when.t, p.dualRail(p.trees[r.Unless]).t).Not())
 	}
 	return out
 }
@@ -138,7 +138,7 @@ func (p *prover) invariants() (roots []z.Lit) {
 	block, stepUp := p.verdict(false)
 	_, asked := p.verdict(true)
 	for _, v := range p.m.Invariants {
-		g := goal{when: p.rail(p.trees[v.When]).t}
+		g := goal{when: p.dualRail(p.trees[v.When]).t}
 		if !slices.Contains(v.When.Reads(), "session.level") {
 			g.when = c.And(g.when, p.level["verified"].lit())
 		}

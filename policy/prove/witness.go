@@ -31,7 +31,7 @@ func (s *solver) witness() policy.Facts {
 			level = v
 		}
 	}
-	w.facts = s.m.Ordinary(level)
+	w.facts = policy.Ordinary(level)
 	w.said["session.level"] = true
 	if !s.value(s.purpose[policy.PurposeAccess].lit()) {
 		w.facts.Request.Route = ""

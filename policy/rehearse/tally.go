@@ -116,7 +116,7 @@ func (t *Tally) Add(user string, f *policy.Facts, n int64, before, after policy.
 }
 
 // AddAsked counts n verdicts that were made as if no assertion answered any question
-// ([policy.Policy.Asked]): a longer max_age changes no verdict about a person who has just
+// ([policy.Policy.Unanswered]): a longer max_age changes no verdict about a person who has just
 // proved themselves, and yet they are asked less from now on.
 func (t *Tally) AddAsked(user string, n int64, before, after policy.Decision) {
 	t.begin()

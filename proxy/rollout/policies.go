@@ -8,7 +8,7 @@ import (
 
 	"sallyport/policy"
 	"sallyport/policy/ipintel"
-	"sallyport/policy/prove"
+	"sallyport/policy/load"
 )
 
 // Policies are the texts of the policy that is enforced and of the one in shadow, with what
@@ -31,10 +31,7 @@ func (p Policies) Config(intel *ipintel.Snapshot) policy.Config {
 // Compile compiles both. The enforced one has to pass its tests, and its invariants have to be
 // proven. shadow is nil if there is none.
 func (p Policies) Compile(intel *ipintel.Snapshot) (enforced, shadow *policy.Policy, err error) {
-	if enforced, err = policy.Compile(p.Config(intel)); err != nil {
-		return nil, nil, err
-	}
-	if err := prove.Verify(enforced); err != nil {
+	if enforced, err = load.Proven(p.Config(intel)); err != nil {
 		return nil, nil, err
 	}
 	if p.ShadowName == "" {
@@ -42,7 +39,7 @@ func (p Policies) Compile(intel *ipintel.Snapshot) (enforced, shadow *policy.Pol
 	}
 	what := p.Config(intel)
 	what.Name, what.Source = p.ShadowName, p.ShadowSource
-	if shadow, err = policy.Compile(what); err != nil {
+	if shadow, err = load.Tested(what); err != nil {
 		return nil, nil, err
 	}
 	return enforced, shadow, nil

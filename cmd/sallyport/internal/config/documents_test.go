@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"sallyport/policy"
+	"sallyport/policy/load"
+	"sallyport/policy/policytest"
 )
 
 // root is the folder of the module.
@@ -107,12 +109,12 @@ func readBlock(name, text string) (kind string, err error) {
 		_, err = policy.Compile(policy.Config{Name: name, Source: []byte(least), Pinned: &policy.Pinned{Name: name, Source: []byte(text)}})
 		return "invariants", err
 	case first == "version:":
-		_, err = policy.Compile(policy.Config{Name: name, Source: []byte(text), Routes: []string{"treasury"}})
+		_, err = load.Tested(policy.Config{Name: name, Source: []byte(text), Routes: []string{"treasury"}})
 		return "policy", err
 	case first == "tests:" || first == "policy:" && strings.Contains(text, "\ntests:"):
-		p, err := policy.Compile(policy.Config{Name: name, Source: []byte(least), Routes: []string{"treasury"}})
+		p, err := load.Read(policy.Config{Name: name, Source: []byte(least), Routes: []string{"treasury"}})
 		if err == nil {
-			_, err = p.Test(policy.TestFile{Name: name, Source: []byte(text)})
+			_, err = p.Test(policytest.File{Name: name, Source: []byte(text)})
 		}
 		return "tests", err
 	default:

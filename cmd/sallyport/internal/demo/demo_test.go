@@ -15,7 +15,8 @@ import (
 	"sallyport/cmd/sallyport/internal/demo"
 	"sallyport/policy"
 	"sallyport/policy/ipintel"
-	"sallyport/policy/prove"
+	"sallyport/policy/lint"
+	"sallyport/policy/load"
 )
 
 var addresses = demo.Addresses{Front: "127.0.0.1:1", Proxy: "127.0.0.1:2", Ops: "127.0.0.1:3", Provider: "127.0.0.1:4", Console: "127.0.0.1:5"}
@@ -40,12 +41,12 @@ func TestPlacesAreWhatTheBarSays(t *testing.T) {
 		t.Fatal(failed)
 	}
 	provides := intel.Provides()
-	p, err := policy.Compile(policy.Config{Name: c.PolicyFile, Source: c.PolicySource, Routes: c.RouteNames(), Grants: c.Grants(), Provides: &provides})
+	p, err := load.Proven(policy.Config{Name: c.PolicyFile, Source: c.PolicySource, Routes: c.RouteNames(), Grants: c.Grants(), Provides: &provides})
 	if err != nil {
 		t.Fatal(err)
 	}
 	what := policy.Config{Name: c.PolicyFile, Source: c.PolicySource, Routes: c.RouteNames(), Provides: &provides}
-	if found, err := policy.Lint(policy.LintConfig{Config: what, Idle: prove.Idle}); err != nil || len(found) > 0 {
+	if found, err := lint.Check(lint.Config{Config: what}); err != nil || len(found) > 0 {
 		t.Errorf("the demo's policy: %v, %v", found, err)
 	}
 	for i, place := range demo.Places {

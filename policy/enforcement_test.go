@@ -1,0 +1,89 @@
+package policy
+
+import (
+	"fmt"
+	"math"
+	"reflect"
+	"testing"
+)
+
+func person(id string, groups ...string) func(*Facts) {
+	return func(f *Facts) { f.User = User{Subject: id, Issuer: "i", Email: id + "@example.com", Groups: groups} }
+}
+
+// A percentage is about as many people, always the same ones, and more of them when it grows.
+func TestPropertyShareIsStableAndGrows(t *testing.T) {
+	const people = 5000
+	was := map[string]bool{}
+	for _, percent := range []int{0, 1, 10, 20, 50, 99, 100} {
+		p := mustCompile(t, fmt.Sprintf("rules: [{name: vpn, when: ip.vpn, then: block, enforce: {percent: %d}}]", percent))
+		q := mustCompile(t, fmt.Sprintf("rules: [{name: other, when: ip.tor, then: block}, {name: vpn, when: ip.vpn && ip.asn == 0, then: block, enforce: {percent: %d}}]", percent))
+		blocked := map[string]bool{}
+		for i := range people {
+			id := fmt.Sprint("p", i)
+			f := facts(vpn, person(id))
+			d := p.Decide(f)
+			switch {
+			case d.Action == Block && len(d.Reported) == 0:
+				blocked[id] = true
+			case d.Action == Allow && reflect.DeepEqual(d.Reported, []Reported{{Rule: "vpn", Action: Block}}):
+			default:
+				t.Fatalf("%s: neither enforced nor reported: %s", id, describe(d))
+			}
+			if was[id] && !blocked[id] {
+				t.Fatalf("%s is out again at %d %%", id, percent)
+			}
+			if again := q.Decide(f); again.Action != d.Action {
+				t.Fatalf("%s: %s, and after an edit elsewhere %s", id, describe(d), describe(again))
+			}
+		}
+		if got := 100 * float64(len(blocked)) / people; math.Abs(got-float64(percent)) > 1.5 {
+			t.Errorf("%d %%: %.1f %% are blocked", percent, got)
+		}
+		was = blocked
+	}
+}
+
+func TestShare(t *testing.T) {
+	p := mustCompile(t, `
+thresholds: {step_up: 50}
+rules:
+  - {name: vpn, when: ip.vpn, then: block, enforce: {groups: [security, ops]}}
+  - {name: relay, when: ip.relay, score: 50, enforce: {groups: [ops]}}
+`)
+	for _, tt := range []struct {
+		name    string
+		changes []func(*Facts)
+		want    string
+	}{
+		{"a member", []func(*Facts){vpn, person("a", "x", "ops")}, "block [vpn] [network]"},
+		{"somebody else", []func(*Facts){vpn, person("a", "x")}, "allow reported[vpn:block]"},
+		{"nobody", []func(*Facts){vpn, nobody, purposed(PurposeSignIn)}, "allow reported[vpn:block]"},
+		{"a score of a member", []func(*Facts){stale, func(f *Facts) { f.IP.Relay = true }, person("a", "ops")}, "step_up [relay] [network] max15m0s score50"},
+		{"a score of somebody else", []func(*Facts){stale, func(f *Facts) { f.IP.Relay = true }, person("a")}, "allow reported[relay:step_up50]"},
+	} {
+		if got := describe(p.Decide(facts(tt.changes...))); got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
+	}
+	e := p.Explain(facts(vpn, person("a")))
+	if r := e.Rules[0]; r.Outcome != OutcomeReported || r.Why != "it is enforced for others (security, ops)" || r.Enforce != "security, ops" {
+		t.Errorf("%+v", r)
+	}
+}
+
+// Somebody who cannot be told apart is not in the share, and people are told apart by issuer and subject.
+func TestShareKnowsPeople(t *testing.T) {
+	s := &enforcement{percent: 100}
+	if s.includes(DrawKey{}, "r", User{}) || !s.includes(DrawKey{}, "r", User{Email: "a@example.com"}) || !s.includes(DrawKey{}, "r", User{Subject: "a"}) {
+		t.Error("who is in 100 %")
+	}
+	in := map[bool]int{}
+	for i := range 100 {
+		u := User{Subject: "same", Issuer: fmt.Sprint(i), Email: "same@example.com"}
+		in[(&enforcement{percent: 50}).includes(DrawKey{}, "r", u)]++
+	}
+	if in[true] == 0 || in[false] == 0 {
+		t.Errorf("the issuer makes no difference: %v", in)
+	}
+}

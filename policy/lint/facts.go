@@ -1,0 +1,187 @@
+package lint
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"sallyport/policy"
+	"sallyport/policy/internal/expr"
+	"sallyport/policy/internal/file"
+	"sallyport/policy/internal/vocabulary"
+)
+
+// part is one expression of a rule.
+type part struct {
+	rule    int
+	node    *file.Node
+	program *expr.Program
+	unless  bool
+}
+
+func (l *linter) parts() (out []part) {
+	for i := range l.rules {
+		source := l.document.Rules[i]
+		out = append(out, part{i, source.When, l.rules[i].When, false})
+		if l.rules[i].Unless != nil {
+			out = append(out, part{i, source.Unless, l.rules[i].Unless, true})
+		}
+	}
+	return out
+}
+
+// reader returns the first rule that reads one of the facts, or -1.
+func (l *linter) reader(is func(fact string) bool) int {
+	return slices.IndexFunc(l.rules, func(r policy.ModelRule) bool { return slices.ContainsFunc(r.Reads.Facts, is) })
+}
+
+// countries finds conditions on the country that hold for the unknown one by accident, and policies in
+// which nothing happens where it is not known.
+func (l *linter) countries() {
+	first := l.reader(func(f string) bool { return f == "ip.country" })
+	if first < 0 {
+		return
+	}
+	considered := false
+	for _, p := range l.parts() {
+		for _, x := range literals(p.program.Tree(), false) {
+			fact, holds := x.holds("ZZ")
+			isCountry := fact == "ip.country"
+			// The other way to say "anywhere but": ip.country is compared with a list that is a fact.
+			inFact := fact == "" && x.not && x.Op == expr.In && x.Args[0].Name == "ip.country" && x.Args[0].Op == expr.FactOp
+			if !isCountry && !inFact || isCountry && !holds {
+				continue
+			}
+			if l.mentionsZZ(p.rule) {
+				considered = considered || isCountry && mentionsZZ(l, p.program) && !p.unless
+				continue
+			}
+			considered = true // the finding says what is wrong with it
+			f := Finding{Code: "country-without-zz", Severity: Warning, Fix: `ip.country != "ZZ" && in front, or ip.country == "ZZ" || if that is meant`,
+				Message: fmt.Sprintf("this also holds where the country is not known (\"ZZ\"), and %s does not say whether that is meant", l.rules[p.rule].Name)}
+			if p.unless {
+				f.Message = fmt.Sprintf("%s makes an exception also where the country is not known (\"ZZ\"), and does not say whether that is meant", l.rules[p.rule].Name)
+			}
+			l.in(p.rule, p.node, x.Offset, f)
+		}
+	}
+	if !considered {
+		l.rule(first, Finding{Code: "unknown-country-passes", Severity: Note,
+			Message: `there are rules about the country, and none for requests whose country is not known ("ZZ"): they pass`,
+			Fix:     `a rule with when: ip.country == "ZZ" && !ip.internal, and then: step_up`})
+	}
+}
+
+// foldedTwice finds rules whose paths are not spelled as they are folded: they mean the same, and cost
+// a second look at each request.
+func (l *linter) foldedTwice() {
+	for i := range l.rules {
+		if l.rules[i].Respelled {
+			l.rule(i, Finding{Code: "unfolded-path", Severity: Note,
+				Message: l.rules[i].Name + " compares the path with something that is not folded, so it is asked twice: as it is written, and without regard to case",
+				Fix:     "lower case, and no slash or dot at the end, unless they begin a comparison with startsWith()"})
+		}
+	}
+}
+
+// exempt finds rules that leave private addresses alone. Such an address says nothing of whose it
+// is: where a proxy in front does not name its clients, it is that of all people.
+func (l *linter) exempt() {
+	for _, p := range l.parts() {
+		if slices.Contains(l.rules[p.rule].Reads.Facts, "ip.internal") {
+			continue
+		}
+		for _, x := range literals(p.program.Tree(), false) {
+			if fact, public := x.holds(nil); fact == "ip.private" && public != p.unless {
+				l.in(p.rule, p.node, x.Offset, Finding{Code: "private-exempt", Severity: Warning,
+					Message: fmt.Sprintf("%s says nothing about private addresses, whoever they belong to: behind a proxy that does not name its clients, everybody has one", l.rules[p.rule].Name),
+					Fix:     "ip.internal instead of ip.private, and internal_networks in sallyport.yaml"})
+			}
+		}
+	}
+}
+
+func (l *linter) mentionsZZ(i int) bool {
+	r := &l.rules[i]
+	return mentionsZZ(l, r.When) || r.Unless != nil && mentionsZZ(l, r.Unless)
+}
+
+func mentionsZZ(l *linter, p *expr.Program) bool {
+	return slices.ContainsFunc(p.Comparisons(), func(c expr.Comparison) bool {
+		list := l.document.Lists[c.List]
+		return c.Subject == "ip.country" && c.How == expr.Equal && !c.Lower && (slices.ContainsFunc(c.Values, func(v expr.Value) bool { return v.Text == "ZZ" }) ||
+			list != nil && slices.Contains(list.Values.Strings, "ZZ"))
+	})
+}
+
+// knowns are the facts that say whether the others of their group are known. Where they are not, those
+// are zero, and a comparison with zero holds.
+var knowns = map[string]string{"seen": "seen.known", "travel": "travel.known", "address": "address.known", "device": "device.known",
+	"activity": "activity.known", "browser": "browser.timezone_known", "handoff": "handoff.known"}
+
+// behaviour finds conditions on a person's history that hold because there is none, and policies in
+// which an unreadable history passes.
+func (l *linter) behaviour() {
+	for _, p := range l.parts() {
+		r := &l.rules[p.rule]
+		for _, x := range literals(p.program.Tree(), false) {
+			name, holds := x.holds(nil)
+			fact, ok := policy.FactSchema().Lookup(name)
+			known := knowns[fact.Group]
+			if !ok || known == "" || name == known || !holds || slices.Contains(r.Reads.Facts, known) {
+				continue
+			}
+			f := Finding{Code: "unknown-holds", Severity: Warning, Fix: known + " && in front",
+				Message: fmt.Sprintf("this also holds where it is not known: %s is zero then, and %s does not look at %s", name, r.Name, known)}
+			if p.unless {
+				f.Message = fmt.Sprintf("%s makes an exception also where %s is not known: it is zero then", r.Name, name)
+			}
+			l.in(p.rule, p.node, x.Offset, f)
+		}
+	}
+	history := func(f string) bool { return strings.HasPrefix(f, "seen.") || strings.HasPrefix(f, "activity.") }
+	first := l.reader(history)
+	if first < 0 || l.reader(func(f string) bool { return f == "seen.known" || f == "activity.known" }) >= 0 {
+		return
+	}
+	l.rule(first, Finding{Code: "history-unconsidered", Severity: Warning,
+		Message: "there are rules about the person's history, and none for when it cannot be read: then they all pass",
+		Fix:     "a rule with when: '!seen.known', and then: step_up"})
+}
+
+// sources finds facts without a source, sources without a rule, and that nobody looks at the age of the data.
+func (l *linter) sources() {
+	for _, p := range l.parts() {
+		for _, name := range p.program.Reads() {
+			if source := l.noSource[name]; source != "" {
+				l.in(p.rule, p.node, max(0, file.RuneIndex(p.node.Value, name)), Finding{Code: "fact-without-source", Severity: Warning,
+					Message: fmt.Sprintf("nothing provides %s here: it always has the value for what is not known", name),
+					Fix:     source + ", or no rule over it"})
+			}
+		}
+	}
+	for i := range l.rules {
+		if a := l.document.Rules[i].Reverify; a != nil && a.Hours != nil && l.noSource["user.time_zone"] != "" {
+			l.rule(i, Finding{Code: "fact-without-source", Severity: Warning, Fix: l.noSource["user.time_zone"] + ", or no hours",
+				Message: l.rules[i].Name + " has hours, and nothing provides user.time_zone here: it asks at any hour"})
+		}
+	}
+	first := l.reader(func(f string) bool {
+		group, signal, _ := strings.Cut(f, ".")
+		return group == "ip" && (slices.Contains(vocabulary.Signals, signal) || signal == "lists")
+	})
+	if first >= 0 && l.reader(func(f string) bool { return f == "ip.data_age_hours" }) < 0 {
+		l.rule(first, Finding{Code: "data-age-unconsidered", Severity: Note,
+			Message: "there are rules about IP data, and none looks at how old that data is (ip.data_age_hours): when updates stop, nobody notices",
+			Fix:     "a rule with when: ip.data_age_hours > 24 * 14, and then: step_up"})
+	}
+	words := l.policy.Vocabulary()
+	for _, signal := range []string{"vpn", "hosting", "tor", "proxy", "residential_proxy", "relay"} {
+		if !words.Provides(signal) || l.reader(func(f string) bool { return f == "ip."+signal }) >= 0 {
+			continue
+		}
+		l.at(1, 1, Finding{Code: "unused-signal", Severity: Note,
+			Message: fmt.Sprintf("the configured IP sources provide ip.%s, and no rule reads it", signal),
+			Fix:     fmt.Sprintf("a rule over ip.%s; mode: report shows what it would do", signal)})
+	}
+}

@@ -1,0 +1,65 @@
+package lint
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"sallyport/policy/prove"
+)
+
+// idle reports the rules that can do nothing, as prove.Idle found them. What it found before
+// an error counts.
+func (l *linter) idle(found []prove.IdleRule, err error) {
+	for _, x := range found {
+		if len(x.By) > 0 {
+			l.subsumed(x)
+		} else {
+			l.unreachable(x)
+		}
+	}
+	if err != nil {
+		l.at(1, 1, Finding{Code: "rules-undecided", Severity: Note,
+			Message: "there may be rules that never match or change nothing, and not all could be found: " + err.Error(),
+			Fix:     "fewer rules, or shorter lists in them"})
+	}
+}
+
+func (l *linter) unreachable(x prove.IdleRule) {
+	source, name := l.document.Rules[x.Rule], l.rules[x.Rule].Name
+	f, at := Finding{Code: "unreachable-rule", Severity: Warning, Fix: "another condition, or no such rule"}, source.When
+	why := "a constant"
+	if len(x.Facts) > 0 {
+		why = strings.Join(x.Facts, ", ")
+	}
+	f.Message = fmt.Sprintf("%s never matches: its condition cannot hold (%s)", name, why)
+	if x.Excepted {
+		f.Message = fmt.Sprintf("%s never matches: whenever its condition holds, so does its exception (%s)", name, why)
+		f.Fix, at = "a narrower unless, or no such rule", source.Unless
+	}
+	l.in(x.Rule, at, 0, f)
+}
+
+func (l *linter) subsumed(x prove.IdleRule) {
+	name, names, places := l.rules[x.Rule].Name, []string{}, []string{}
+	for _, j := range slices.Sorted(slices.Values(x.By)) {
+		names = append(names, l.rules[j].Name)
+		places = append(places, fmt.Sprintf("%s (line %d)", l.rules[j].Name, l.rules[j].Line))
+	}
+	f := Finding{Code: "subsumed-rule", Severity: Warning,
+		Message: fmt.Sprintf("%s changes no verdict: wherever it matches, so does %s, which is at least as strict", name, places[0]),
+		Fix:     fmt.Sprintf("no %s; or if the two should differ, a narrower %s, or a stricter %[1]s", name, names[0])}
+	if len(names) > 1 {
+		f.Message = fmt.Sprintf("%s changes no verdict: wherever it matches, so does one of %s, which is at least as strict", name, shorten(places))
+		f.Fix = fmt.Sprintf("no %s; or if they should differ, one of the others narrower, or a stricter %[1]s", name)
+	}
+	l.rule(x.Rule, f)
+}
+
+// shorten joins names, if they are many only the first.
+func shorten(names []string) string {
+	if most := 5; len(names) > most {
+		return fmt.Sprintf("%s, and %d more", strings.Join(names[:most], ", "), len(names)-most)
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,164 @@
+package lint
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"sallyport/policy"
+	"sallyport/policy/internal/file"
+	"sallyport/policy/load"
+	"sallyport/policy/policytest"
+	"sallyport/policy/prove"
+)
+
+// Severity of a finding. The zero value is the one that fails a check.
+type Severity int
+
+const (
+	Warning Severity = iota // very likely a mistake
+	Note                    // worth a thought, and sometimes meant
+)
+
+func (s Severity) String() string { return [...]string{Warning: "warning", Note: "note"}[s] }
+
+// MarshalText gives Severity its name in JSON.
+func (s Severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// Finding is something in a policy that compiles and still is not what its author can want.
+// A finding is only made where it is certain: a rule that is called unreachable cannot match,
+// whatever the request.
+type Finding struct {
+	Code     string   `json:"code"` // stable: "unreachable-rule"
+	Severity Severity `json:"severity"`
+	File     string   `json:"file"`
+	Line     int      `json:"line"`   // 1-based
+	Column   int      `json:"column"` // 1-based, in characters
+	Rule     string   `json:"rule,omitempty"`
+	Message  string   `json:"message"` // what it is, and why
+	Fix      string   `json:"fix"`
+	Excerpt  string   `json:"excerpt,omitempty"`
+}
+
+// Text returns the finding as text of several lines, as policy.Diagnostic does.
+func (f Finding) Text() string {
+	out := fmt.Sprintf("%s:%d:%d: %s: %s [%s]", f.File, f.Line, f.Column, f.Severity, f.Message, f.Code)
+	if f.Excerpt != "" {
+		out += "\n" + f.Excerpt
+	}
+	return out + "\n    fix: " + f.Fix
+}
+
+// Config is what a policy is looked at with.
+type Config struct {
+	policy.Config
+	// Tests are the files of tests beside the policy.
+	Tests []policytest.File
+	// NoSource names facts that nothing in the configuration provides, with what would:
+	// "user.time_zone": "roster in sallyport.yaml". Rules over them see only the value for "not known".
+	NoSource map[string]string
+}
+
+// Check compiles a policy and says what is suspicious about it, in file order. Its error is
+// that of package load; tests may fail.
+func Check(c Config) ([]Finding, error) {
+	loaded, err := load.Read(c.Config)
+	if err != nil {
+		return nil, err
+	}
+	report, err := loaded.Test(c.Tests...)
+	if err != nil {
+		return nil, err
+	}
+	l := &linter{policy: loaded.Policy, document: loaded.Document, rules: loaded.Policy.Model().Rules, noSource: c.NoSource, coverage: report.Coverage}
+	l.idle(prove.Idle(l.policy))
+	l.untested()
+	l.countries()
+	l.exempt()
+	l.foldedTwice()
+	l.behaviour()
+	l.newcomers()
+	l.sources()
+	l.lists()
+	l.reachableThresholds()
+	slices.SortStableFunc(l.found, func(a, b Finding) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	return l.found, nil
+}
+
+type linter struct {
+	policy   *policy.Policy
+	document *file.Document
+	rules    []policy.ModelRule // beside those of the document
+	noSource map[string]string
+	coverage []policytest.Coverage
+	found    []Finding
+}
+
+func (l *linter) at(line, column int, f Finding) {
+	f.File, f.Line, f.Column, f.Excerpt = l.document.Name, line, column, l.document.Excerpt(line, column)
+	f.Message, f.Fix = policy.Printable(f.Message), policy.Printable(f.Fix)
+	l.found = append(l.found, f)
+}
+
+// node adds a finding at a node.
+func (l *linter) node(n *file.Node, f Finding) { l.at(n.Line, n.Column, f) }
+
+// rule adds a finding at a rule's name.
+func (l *linter) rule(i int, f Finding) {
+	f.Rule = l.rules[i].Name
+	l.node(l.document.Rules[i].NameNode, f)
+}
+
+// in adds a finding within a rule's expression.
+func (l *linter) in(i int, n *file.Node, offset int, f Finding) {
+	f.Rule = l.rules[i].Name
+	line, column := l.document.Position(n, offset)
+	l.at(line, column, f)
+}
+
+// untested finds rules that match in no test: an author who breaks one will not notice.
+func (l *linter) untested() {
+	for i, c := range l.coverage {
+		if c.Matched == 0 {
+			l.rule(i, Finding{Code: "untested-rule", Severity: Warning,
+				Message: fmt.Sprintf("%s matches in no test: a mistake in it would not be noticed", c.Rule),
+				Fix:     "a test under `tests:` in which it matches, and says what then happens"})
+		}
+	}
+}
+
+// reachableThresholds finds sums that no combination of rules reaches. Rules of one route and of all can
+// match together; those of different routes cannot.
+func (l *linter) reachableThresholds() {
+	t := l.document.Thresholds
+	if t == nil {
+		return
+	}
+	everywhere, most, byRoute := 0, 0, map[string]int{}
+	for i, r := range l.rules {
+		switch {
+		case l.document.Rules[i].Report: // a rule that is enforced for some counts
+		case r.Routes == nil:
+			everywhere += r.Score
+		default:
+			for _, name := range slices.Compact(slices.Sorted(slices.Values(r.Routes))) {
+				byRoute[name] += r.Score
+				most = max(most, byRoute[name])
+			}
+		}
+	}
+	most += everywhere
+	for _, of := range []struct {
+		name  string
+		value int
+		node  *file.Node
+	}{{"step_up", t.StepUp, t.StepUpNode}, {"block", t.Block, t.BlockNode}} {
+		if of.node != nil && of.value > most {
+			l.node(of.node, Finding{Code: "unreachable-threshold", Severity: Warning,
+				Message: fmt.Sprintf("no score reaches %d: all enforced rules that can match together add up to %d", of.value, most),
+				Fix:     fmt.Sprintf("a %s of at most %d, higher scores, or no %[1]s", of.name, most)})
+		}
+	}
+}

@@ -1,0 +1,42 @@
+package lint
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"sallyport/policy"
+)
+
+// newcomers finds rules that refuse the first passkey of every new person. For a person who was never let
+// through everything is new, and a step-up cannot be answered while enrolling: there is no passkey yet.
+//
+// The linter tries it: a new person enrols, from a network that no source or rule objects to, and so does
+// a person who has been there for a year. What stands in the way of the
+// first alone does so because they are new.
+func (l *linter) newcomers() {
+	veteran := policy.Ordinary("signed_in")
+	veteran.Request.Purpose = policy.PurposeEnroll
+	veteran.IP.Country = "US"
+	newcomer := veteran
+	newcomer.User.StartedDays = 0
+	newcomer.Seen.NewCountry, newcomer.Seen.NewASN, newcomer.Seen.NewDevice, newcomer.Seen.FirstDays = true, true, true, 0
+	newcomer.Activity = policy.Activity{Known: true, LongestBreak48h: 48 * time.Hour}
+
+	now, before := l.policy.Decide(&newcomer), l.policy.Decide(&veteran)
+	if before.Action == now.Action {
+		return // whatever stands in the way of one does in the way of the other
+	}
+	for i := range l.rules {
+		name := l.rules[i].Name
+		if !slices.Contains(now.Rules, name) || slices.Contains(before.Rules, name) {
+			continue
+		}
+		f := Finding{Code: "newcomer-refused", Severity: Warning, Fix: `request.purpose != "enroll" && in front; or seen.first_days > 0 &&, for those who were let through before`,
+			Message: fmt.Sprintf("%s matches for everybody who is new, also while they enrol: who has no passkey yet cannot answer it, and never gets one", name)}
+		if now.Action == policy.Block {
+			f.Message = fmt.Sprintf("%s matches for everybody who is new, also while they enrol: they are blocked, and never get a passkey", name)
+		}
+		l.rule(i, f)
+	}
+}

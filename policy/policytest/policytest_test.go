@@ -1,0 +1,150 @@
+package policytest
+
+import (
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+
+	"sallyport/policy"
+	"sallyport/policy/internal/file"
+)
+
+// compile compiles a policy given without the version line, and reads its tests.
+func compile(t testing.TB, source string, with ...func(*policy.Config)) (*policy.Policy, []Test) {
+	t.Helper()
+	c := policy.Config{Name: "policy.yaml", Source: []byte("version: 1\n" + source)}
+	for _, f := range with {
+		f(&c)
+	}
+	d, err := file.ReadPolicy(c.Name, c.Source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := policy.CompileDocument(c, d)
+	if err != nil || p == nil {
+		t.Fatal(err, d.Err())
+	}
+	var rules []string
+	for _, r := range p.Rules() {
+		rules = append(rules, r.Name)
+	}
+	tests := Read(d, rules, p.Vocabulary())
+	if err := d.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return p, tests
+}
+
+const coveragePolicy = `
+rules:
+  - {name: unknown, when: 'ip.country == "ZZ"', then: step_up}
+  - {name: moved, when: 'seen.new_country', then: step_up}
+  - {name: tool, when: 'request.method == "POST"', routes: [wiki], then: block}
+  - {name: first-group, when: 'user.groups[0] == "x"', then: step_up, mode: report}
+tests:
+  - {name: known, given: {ip: {country: US}, user: {groups: [x]}}, expect: {action: allow}}
+`
+
+func TestCoverage(t *testing.T) {
+	p, own := compile(t, coveragePolicy)
+	report, err := Run(p, own, File{Name: "p_test.yaml", Source: []byte(`tests:
+  - {name: known, given: {seen: {known: false}, session: {verified_age: 1m}}, expect: {action: allow}}
+  - {name: fails, given: {ip: {country: US}, request: {route: wiki, method: POST}, user: {groups: [a]}}, expect: {action: allow}}
+`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Coverage{
+		{Rule: "unknown", Line: 4, Matched: 1, NotMatched: 2, Unknown: 1, CanBeUnknown: true},
+		{Rule: "moved", Line: 5, NotMatched: 3, Unknown: 1, CanBeUnknown: true},
+		{Rule: "tool", Line: 6, Matched: 1},
+		// A condition that cannot be evaluated is something else than one that is true.
+		{Rule: "first-group", Line: 7, Matched: 2, NotMatched: 1, Unknown: 1},
+	}
+	if !reflect.DeepEqual(report.Coverage, want) {
+		t.Errorf("got  %+v\nwant %+v", report.Coverage, want)
+	}
+	if seen, of := report.Branches(); seen != 8 || of != 10 || report.Percent() != 80 {
+		t.Errorf("%d of %d, %d%%", seen, of, report.Percent())
+	}
+	if r := report.Results; len(r) != 3 || report.Failed() != 2 || r[0].File != "policy.yaml" || r[2].File != "p_test.yaml" || r[2].Line != 3 || r[2].Passed {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestTestFiles(t *testing.T) {
+	p, own := compile(t, coveragePolicy)
+	for name, tt := range map[string]struct{ source, message string }{
+		"empty":        {"", "the policy is empty"},
+		"no tests":     {"policy: policy.yaml\n", "the file has no tests"},
+		"unknown key":  {"tests: []\nrules: []\n", `has no key "rules"`},
+		"a mistake":    {"tests: [{name: t, given: {ip: {vnp: true}}, expect: {action: allow}}]", `no key "vnp"`},
+		"unknown rule": {"tests: [{name: t, expect: {action: allow, rules: [movd]}}]", `no rule "movd"`},
+		"too long":     {"#" + strings.Repeat("x", file.MaxBytes), "bytes"},
+	} {
+		_, err := Run(p, own, File{Name: "x_test.yaml", Source: []byte(tt.source)})
+		var d policy.Diagnostics
+		if !errors.As(err, &d) || !strings.Contains(d[0].Message, tt.message) || d[0].File != "x_test.yaml" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for source, about := range map[string]string{"policy: a.yaml\ntests: []": "a.yaml", "tests: []": "", "policy: [": "", "": ""} {
+		if got := (File{Source: []byte(source)}).About(); got != about {
+			t.Errorf("%q is about %q", source, got)
+		}
+	}
+}
+
+const manyRules = `
+lists: {embargoed: [KP, IR, CU], offices: [192.0.2.0/24]}
+thresholds: {step_up: 50, block: 100, max_age: 10m}
+rules:
+  - {name: embargoed, when: ip.country in lists.embargoed, then: block, reason: embargoed country}
+  - {name: anonymised, when: ip.vpn || ip.proxy, then: step_up, max_age: 5m, reason: anonymised network}
+  - {name: third-country, when: 'ip.country != "ZZ" && size(user.countries) > 0 && !(ip.country in user.countries)', then: block}
+  - {name: bound, when: 'request.path.startsWith("/sign")', then: step_up, require: [device_bound]}
+  - {name: proven, when: 'request.path.startsWith("/root")', then: step_up, require: [attested], max_age: 1m}
+  - {name: synced-key, when: 'credential.class == "synced"', then: step_up}
+  - {name: treasury-only, when: 'ip.hosting', routes: [treasury], then: block}
+  - {name: tor-score, when: ip.tor, score: 60}
+  - {name: relay-score, when: ip.relay, score: 50}
+  - {name: watch, when: ip.asn == 64500, then: block, mode: report}
+  - {name: watch-step, when: ip.asn == 64500, then: step_up, mode: report}
+  - {name: watch-score, when: ip.asn == 64500, score: 40, mode: report}
+  - {name: nobodys-group, when: '!("staff" in user.groups)', unless: '"ops" in user.groups || user.email == "someone@example.com"', then: block}
+  - {name: index, when: 'user.groups[0] == "x"', unless: size(user.groups) == 0, routes: [broken], then: block}
+  - {name: unless-error, when: ip.private, unless: 'user.groups[7] == "x"', then: block}
+`
+
+func TestPolicyTests(t *testing.T) {
+	p, own := compile(t, manyRules+`
+tests:
+  - {name: defaults, expect: {action: block, rules: [nobodys-group], reported: [], score: 0}, given: {user: {email: a@example.com}}}
+  - {name: a VPN, given: {ip: {vpn: true, country: US}}, expect: {action: step_up, rules: [anonymised]}}
+  - {name: a VPN again, given: {ip: {vpn: true}, session: {verified_age: 4m, verified_here: true}}, expect: {action: allow}}
+  - {name: nobody, given: {session: {level: none}}, expect: {action: step_up, rules: [baseline.sign-in]}}
+  - {name: signed in, given: {session: {level: signed_in}}, expect: {action: step_up, rules: [baseline.verify]}}
+  - {name: reported, given: {ip: {asn: 64500}}, expect: {action: allow, reported: [watch, watch-step, watch-score]}}
+  - {name: score, given: {ip: {tor: true}, time: {now: 2026-02-01T10:00:00Z}}, expect: {action: step_up, score: 60, rules: [tor-score]}}
+  - {name: granted anyway, given: {request: {route: treasury}}, expect: {action: allow}}
+  - {name: private, given: {ip: {address: 10.0.0.1}, user: {groups: [a, b, c, d, e, f, g, x]}}, expect: {action: allow}}
+  - {name: v6, given: {ip: {address: "2001:db8::1"}}, expect: {action: allow}}
+`, func(c *policy.Config) {
+		c.Routes = []string{"treasury", "broken"}
+		c.Grants = map[string]policy.Grant{}
+	})
+	report, err := Run(p, own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	results := report.Results
+	if len(results) != 10 {
+		t.Errorf("%d results", len(results))
+	}
+	for _, r := range results {
+		if !r.Passed || r.Line == 0 {
+			t.Errorf("%+v", r)
+		}
+	}
+}
