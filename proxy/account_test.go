@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -63,6 +64,17 @@ func TestAccountPage(t *testing.T) {
 	b.addr = hosting
 	if a := b.get(account); a.StatusCode != 403 {
 		t.Errorf("from a data centre: %d", a.StatusCode)
+	}
+}
+
+// Two passkeys made on one computer have one name. Their buttons have two.
+func TestAccountTellsPasskeysApart(t *testing.T) {
+	g := newRig(t)
+	b := g.browser(home).enroll("alice")
+	b.key, _ = b.adds()
+	labels := regexp.MustCompile(`Remove<span class="sr">([^<]*)<`).FindAllStringSubmatch(b.get(account).body, -1)
+	if len(labels) != 2 || labels[0][1] == labels[1][1] {
+		t.Errorf("the buttons are called %q", labels)
 	}
 }
 

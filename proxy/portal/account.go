@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -51,9 +52,10 @@ func (p *Portal) accountPage(w http.ResponseWriter, r *http.Request, v Visit) er
 		page.Tools = p.Tools(j.Session.Person)
 	}
 	left := usable(passkeys)
-	for _, c := range passkeys {
+	names := passkeyNames(passkeys)
+	for i, c := range passkeys {
 		page.Passkeys = append(page.Passkeys, passkeyView{
-			ID: base64.RawURLEncoding.EncodeToString(c.ID), Name: c.Name, Kind: kind(c.Credential), Created: day(c.CreatedAt), Used: day(c.LastUsedAt),
+			ID: base64.RawURLEncoding.EncodeToString(c.ID), Name: names[i], Kind: kind(c.Credential), Created: day(c.CreatedAt), Used: day(c.LastUsedAt),
 			Current: string(c.ID) == string(j.Session.Verification.Credential.ID), Blocked: c.Blocked != "", Removable: left > 1 || c.Blocked != "",
 		})
 	}
@@ -381,6 +383,44 @@ func passkeyName(given, userAgent string) string {
 		return suggestName(userAgent)
 	}
 	return given
+}
+
+// passkeyNames are the names of a person's passkeys, no two alike: one of them is removed by its button, which says the
+// name. Those that share one, as two made on one computer do, add when they were made, and a number if that is the same minute.
+func passkeyNames(list []passkey.Record) []string {
+	names := make([]string, len(list))
+	for i, c := range list {
+		names[i] = c.Name
+	}
+	for i, others := range alike(names) {
+		if others.of > 1 {
+			names[i] += ", added " + moment(list[i].CreatedAt)
+		}
+	}
+	for i, others := range alike(names) {
+		if others.of > 1 {
+			names[i] += ", number " + strconv.Itoa(others.place)
+		}
+	}
+	return names
+}
+
+// placed is where a name stands among those that look like it, from 1.
+type placed struct{ place, of int }
+
+// alike says of each name which of those it is that look the same. Case and spaces are no difference to a person.
+func alike(names []string) []placed {
+	seen := map[string]int{}
+	key := func(name string) string { return strings.ToLower(strings.Join(strings.Fields(name), " ")) }
+	list := make([]placed, len(names))
+	for i, name := range names {
+		seen[key(name)]++
+		list[i].place = seen[key(name)]
+	}
+	for i, name := range names {
+		list[i].of = seen[key(name)]
+	}
+	return list
 }
 
 // suggestName guesses the device from the User-Agent. It is a label, nothing rests on it.

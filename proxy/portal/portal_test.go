@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/authn"
+	"sallyport/authn/passkey"
 	"sallyport/policy"
 )
 
@@ -106,6 +108,28 @@ func TestPasskeyNames(t *testing.T) {
 	}
 	if got := suggestName("curl/8"); got != "My passkey" {
 		t.Errorf("%q", got)
+	}
+}
+
+// No two passkeys of a person have one name on their account page, or they could not tell which one a button removes.
+func TestPasskeysAreToldApart(t *testing.T) {
+	at := time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC)
+	made := func(name string, after time.Duration) passkey.Record {
+		return passkey.Record{Credential: authn.Credential{Name: name, CreatedAt: at.Add(after)}}
+	}
+	for what, test := range map[string]struct {
+		list []passkey.Record
+		want []string
+	}{
+		"none":            {nil, []string{}},
+		"different names": {[]passkey.Record{made("My Mac", 0), made("Key", 0)}, []string{"My Mac", "Key"}},
+		"one name":        {[]passkey.Record{made("My Mac", 0), made("Key", 0), made("My Mac", 24*time.Hour)}, []string{"My Mac, added 2 Jan 2026 15:04 UTC", "Key", "My Mac, added 3 Jan 2026 15:04 UTC"}},
+		"look alike":      {[]passkey.Record{made("my  mac", 0), made("My Mac", time.Hour)}, []string{"my  mac, added 2 Jan 2026 15:04 UTC", "My Mac, added 2 Jan 2026 16:04 UTC"}},
+		"in one minute":   {[]passkey.Record{made("Key", 0), made("Key", time.Second)}, []string{"Key, added 2 Jan 2026 15:04 UTC, number 1", "Key, added 2 Jan 2026 15:04 UTC, number 2"}},
+	} {
+		if got := passkeyNames(test.list); !slices.Equal(got, test.want) {
+			t.Errorf("%s: %q", what, got)
+		}
 	}
 }
 
