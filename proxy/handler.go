@@ -322,13 +322,17 @@ func (g *Gate) unjudged(w http.ResponseWriter, r *http.Request, v *Verdict, err 
 }
 
 // badRequest answers a request that could be read in two ways. Where it is the path, people and programs learn
-// which part of it, and the setting if there is one; of the rest, not even what it says it accepts is trustworthy.
+// which part of it; of the rest, not even what it says it accepts is trustworthy. The setting that would let the path
+// pass is in the audit log, for the operator who is given the reference: employees cannot change it.
 func (g *Gate) badRequest(w http.ResponseWriter, r *http.Request, v *Verdict, bad *upstream.BadRequest) {
 	rec := g.record(r, v, "bad_request", portal.NewIncident())
 	target, _, _ := strings.Cut(r.RequestURI, "?") // a query may hold secrets
 	rec.Method = cut(r.Method, 32)
 	rec.Detail = sentBy(r, bad.Reason) // without a session: any page can make a browser ask for this
 	rec.Detail["target"], rec.Detail["host"] = cut(target, 512), cut(r.Host, 256)
+	if bad.Setting != "" {
+		rec.Detail["setting"] = bad.Setting
+	}
 	incident, ok := g.turnedAway(w, r, v, rec)
 	if !ok {
 		return
@@ -342,14 +346,9 @@ func (g *Gate) badRequest(w http.ResponseWriter, r *http.Request, v *Verdict, ba
 	http.Error(w, bad.Reason+" (reference "+incident+")", bad.Status)
 }
 
-// ambiguous is the refusal of a path. Reason and setting stand in one text, which is all that programs get.
+// ambiguous is the refusal of a path. The reason stands in the first text, which is all that programs get.
 func ambiguous(bad *upstream.BadRequest, incident string) portal.Refusal {
-	text := "The path of this address is refused, because programs could read it in different ways: " + bad.Reason + ". "
-	if bad.Setting == "" {
-		text += "No setting allows it."
-	} else {
-		text += "The setting of a route that allows it is " + bad.Setting + "."
-	}
+	text := "The path of this address is refused, because programs could read it in different ways: " + bad.Reason + "."
 	return portal.Refusal{Status: bad.Status, Code: "ambiguous_path", Title: "This address is not accepted", Text: []string{text}, Incident: incident,
 		Steps: []string{"Check the address for a typing mistake.", "If a tool sent you here, give the reference to your operations team."}}
 }
