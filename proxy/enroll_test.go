@@ -117,7 +117,7 @@ func TestAttackOneTicketOnePasskey(t *testing.T) {
 		r.Header.Set("Content-Type", "application/json")
 		finishes = append(finishes, r)
 	}
-	if won := race(b, finishes, 200); won != 1 || g.credentials("alice") != 1 {
+	if won := race(b, finishes, status(200)); won != 1 || g.credentials("alice") != 1 {
 		t.Errorf("%d of two won, %d passkeys", won, g.credentials("alice"))
 	}
 	if a := b.get(login + "/.sallyport/enroll?ticket=" + secret); strings.Contains(a.body, "data-begin") {

@@ -379,14 +379,63 @@ func TestAttackStateIsBoundAndSpent(t *testing.T) {
 	b := g.browser(home)
 	callback = b.provider(b.toProvider("/.sallyport/account"), "alice")
 	requests := []*http.Request{b.request("GET", callback, ""), b.request("GET", callback, "")}
-	won := race(b, requests, 302)
+	won := race(b, requests, func(a answer) bool {
+		return slices.ContainsFunc(a.Cookies(), func(c *http.Cookie) bool { return c.Name == g.sessions.CookieName() })
+	})
 	if won != 1 {
 		t.Errorf("%d of two callbacks at once won", won)
 	}
 }
 
-// race sends requests at once and counts the answers of a status.
-func race(b *browser, requests []*http.Request, status int) int {
+// A double click at the provider sends the browser back twice. The second, whose browser has not seen the first one's
+// answer, goes on where that went. It gets no session, and what comes later or from elsewhere does not get as far.
+func TestDoubleCallbackGoesOn(t *testing.T) {
+	g := newRig(t)
+	ticket := "/.sallyport/enroll?ticket=" + g.ticket("alice@example.test")
+	for _, to := range []string{treasury + "/books?q=1", login + ticket} {
+		b := g.browser(home)
+		callback := b.provider(b.toProvider(to), "alice")
+		second, late := b.clone(home), b.clone(home)
+		elsewhere := b.clone(home)
+		for name, value := range elsewhere.cookies["login.example.test"] {
+			_, key, _ := strings.Cut(value, ".")
+			elsewhere.cookies["login.example.test"][name] = "another." + key
+		}
+		if a := elsewhere.get(callback); a.StatusCode != 403 {
+			t.Errorf("%s, another binding: %d", to, a.StatusCode)
+		}
+		first := b.get(callback)
+		if first.StatusCode != 302 || b.session(login) == "" {
+			t.Fatalf("%s: %d %s", to, first.StatusCode, first.body)
+		}
+		g.ledger.reset()
+		if a := elsewhere.get(callback); a.StatusCode != 403 || elsewhere.session(login) != "" {
+			t.Errorf("%s, another binding, after the first: %d", to, a.StatusCode)
+		}
+		g.ledger.reset()
+		a := second.get(callback)
+		if a.StatusCode != 302 || a.location() != first.location() || second.session(login) != "" || len(g.ledger.events()) != 0 {
+			t.Errorf("%s, the second: %d to %q, not %q; %q", to, a.StatusCode, a.location(), first.location(), g.ledger.events())
+		}
+		if a := late.get(callback); a.StatusCode != 403 || late.session(login) != "" {
+			t.Errorf("%s, a third: %d", to, a.StatusCode)
+		}
+	}
+	b := g.browser(home)
+	callback := b.provider(b.toProvider(treasury+"/"), "alice")
+	late := b.clone(home)
+	b.get(callback)
+	g.clock.Add(time.Minute)
+	if a := late.get(callback); a.StatusCode != 403 || late.session(login) != "" {
+		t.Errorf("after a minute: %d", a.StatusCode)
+	}
+}
+
+// status is won for [race]: the answers of a status.
+func status(code int) func(answer) bool { return func(a answer) bool { return a.StatusCode == code } }
+
+// race sends requests at once and counts the answers that won.
+func race(b *browser, requests []*http.Request, won func(answer) bool) int {
 	answers := make([]answer, len(requests))
 	var all sync.WaitGroup
 	for i, r := range requests {
@@ -395,7 +444,7 @@ func race(b *browser, requests []*http.Request, status int) int {
 	all.Wait()
 	n := 0
 	for _, a := range answers {
-		if a.StatusCode == status {
+		if won(a) {
 			n++
 		}
 	}

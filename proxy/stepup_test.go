@@ -176,7 +176,7 @@ func TestAttackDoubleFinish(t *testing.T) {
 	first := finish(b.key)
 	again := first.Clone(t.Context())
 	again.Body = b.request("POST", c.finish, bodyOf(g, first)).Body
-	if won := race(b, []*http.Request{first, again}, 200); won != 1 {
+	if won := race(b, []*http.Request{first, again}, status(200)); won != 1 {
 		t.Errorf("%d of two answers to one challenge won", won)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"sallyport/authn/authntest"
 	"sallyport/authn/signin"
@@ -100,10 +101,13 @@ func TestAttackStateOfAnotherSignIn(t *testing.T) {
 	})
 	t.Run("StateOfAnotherBrowser", func(t *testing.T) { // login CSRF
 		r := newRig(t)
-		q, _ := r.begin("alice-1")
+		q, owner := r.begin("alice-1")
 		_, victim := r.begin("alice-1")
-		if e := finish(t, r, q, victim, signin.CodeStateOtherBrowser); e.Payload != nil {
+		if e := finish(t, r, q, victim, signin.CodeStateUnknown); e.Payload != nil {
 			t.Error("another browser's payload was handed out")
+		}
+		if _, err := r.rp.Finish(t.Context(), q, owner); err != nil {
+			t.Errorf("what another browser showed was spent: %v", err)
 		}
 	})
 	t.Run("NoBindingCookie", func(t *testing.T) {
@@ -118,13 +122,38 @@ func TestAttackStateOfAnotherSignIn(t *testing.T) {
 		if _, err := r.rp.Finish(t.Context(), q, binding); err != nil {
 			t.Fatal(err)
 		}
+		_, other := r.begin("alice-1")
+		if e := finish(t, r, q, other, signin.CodeStateUnknown); e.Payload != nil {
+			t.Error("another browser's payload was handed out")
+		}
+		if e := finish(t, r, q, binding, signin.CodeStateSpent); string(e.Payload) != "payload" {
+			t.Errorf("payload %q: the second of a double click does not know where the first went", e.Payload)
+		}
+		finish(t, r, q, binding, signin.CodeStateUnknown)
+	})
+	t.Run("StateUsedTwiceMuchLater", func(t *testing.T) {
+		r := newRig(t)
+		q, binding := r.begin("alice-1")
+		if _, err := r.rp.Finish(t.Context(), q, binding); err != nil {
+			t.Fatal(err)
+		}
+		r.clock.advance(time.Minute)
 		finish(t, r, q, binding, signin.CodeStateUnknown)
 	})
 	t.Run("StateSpentByARefusal", func(t *testing.T) {
 		r := newRig(t)
 		q, binding := r.begin("alice-1")
-		finish(t, r, q, "", signin.CodeStateOtherBrowser)
+		q.Set("error", "access_denied")
+		finish(t, r, q, binding, signin.CodeAccessDenied)
 		finish(t, r, q, binding, signin.CodeStateUnknown)
+	})
+	t.Run("StateNotSpentWithoutACookie", func(t *testing.T) {
+		r := newRig(t)
+		q, binding := r.begin("alice-1")
+		finish(t, r, q, "", signin.CodeStateOtherBrowser)
+		if _, err := r.rp.Finish(t.Context(), q, binding); err != nil {
+			t.Error(err)
+		}
 	})
 	t.Run("StateExpired", func(t *testing.T) {
 		r := newRig(t)
@@ -194,16 +223,20 @@ func TestAttackRaceOfTwoCallbacks(t *testing.T) {
 		}
 		wg.Wait()
 		close(won)
-		winners := 0
+		winners, spent := 0, 0
 		for err := range won {
-			if err == nil {
+			bad, _ := errors.AsType[*signin.Error](err)
+			switch {
+			case err == nil:
 				winners++
-			} else {
+			case bad != nil && bad.Code == signin.CodeStateSpent: // it follows the winner, and has nothing of its own
+				spent++
+			default:
 				wantCode(t, signin.Result{}, err, signin.CodeStateUnknown)
 			}
 		}
-		if winners != 1 {
-			t.Fatalf("%d finishes won, want 1", winners)
+		if winners != 1 || spent > 1 {
+			t.Fatalf("%d finishes won, want 1; %d follow it", winners, spent)
 		}
 	}
 }

@@ -24,7 +24,8 @@ const (
 
 	CodeParameterRepeated   = "parameter_repeated"
 	CodeStateMissing        = "state_missing"
-	CodeStateUnknown        = "state_unknown" // never issued, already used, or expired
+	CodeStateUnknown        = "state_unknown" // never issued, another browser's, already used, or expired
+	CodeStateSpent          = "state_spent"   // this browser brought the answer before, within a minute
 	CodeStateOtherBrowser   = "state_other_browser"
 	CodeIssuerParameter     = "issuer_parameter"         // RFC 9207: another provider answered
 	CodeIssuerParamMissing  = "issuer_parameter_missing" // advertised, and not sent
@@ -101,7 +102,7 @@ func publicText(code string) string {
 		return "Your company's sign-in service cannot be reached right now. Wait a minute and try again; if it lasts, tell your IT team."
 	case CodeStoreUnavailable:
 		return "Sign-in is not available right now. Wait a minute and try again; if it lasts, tell your IT team."
-	case CodeStateMissing, CodeStateUnknown:
+	case CodeStateMissing, CodeStateUnknown, CodeStateSpent:
 		return "This sign-in has expired or was already used. Start again from the page you wanted to open."
 	case CodeStateOtherBrowser:
 		return "This sign-in was started in another browser, or this browser does not keep cookies. Allow cookies for this site, then start again from the page you wanted to open."

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -32,7 +31,14 @@ const (
 	flowsInAll     = 10_000
 
 	flowPurpose = "signin.flow"
-	maxPayload  = 16 << 10
+
+	// A double click at the provider sends the browser to the callback twice. For so long the second one is
+	// known. Those who push out other people's have them start again, as if there were none.
+	spentPurpose  = "signin.spent"
+	spentLifetime = time.Minute
+	spentInAll    = 1000
+
+	maxPayload = 16 << 10
 )
 
 // Flow is a sign-in that has begun.
@@ -40,19 +46,17 @@ type Flow struct {
 	RedirectURL string // where to send the browser
 
 	// Binding goes into a cookie (HttpOnly, SameSite=Lax, FlowLifetime) and comes
-	// back to Finish. The server keeps its digest only.
+	// back to Finish. The server keeps one digest of it and the state.
 	Binding string
 }
 
-// pending is what the server remembers of a flow, under the digest of its
-// state. Nobody who can read the store can finish a flow: state and binding are
-// in it as digests only, and the code never is.
+// pending is what the server remembers of a flow, under [flowKey]. Who can read the store
+// cannot finish a flow: state and binding are in it as one digest, and the code never is.
 type pending struct {
 	Issuer   string    `json:"iss"`
 	ClientID string    `json:"client"`
 	Nonce    string    `json:"nonce"`
 	Verifier string    `json:"verifier"` // PKCE, RFC 7636
-	Binding  [32]byte  `json:"binding"`
 	Begun    time.Time `json:"begun"`
 	Payload  []byte    `json:"payload,omitempty"`
 }
@@ -78,13 +82,13 @@ func (p *Provider) Begin(ctx context.Context, client netip.Addr, payload []byte,
 	state, binding := newSecret(), newSecret()
 	f := pending{
 		Issuer: p.cfg.Issuer, ClientID: p.cfg.ClientID, Nonce: newSecret(), Verifier: oauth2.GenerateVerifier(),
-		Binding: sha256.Sum256([]byte(binding)), Begun: p.now().UTC(), Payload: payload,
+		Begun: p.now().UTC(), Payload: payload,
 	}
 	record, err := json.Marshal(f)
 	if err != nil {
 		return Flow{}, err
 	}
-	if err := p.cfg.Flows.PutBounded(ctx, flowPurpose, sha256.Sum256([]byte(state)), record, f.Begun.Add(FlowLifetime), authn.BoundOf(client, flowsOfNetwork, flowsInAll)); err != nil {
+	if err := p.cfg.Flows.PutBounded(ctx, flowPurpose, flowKey(state, binding), record, f.Begun.Add(FlowLifetime), authn.BoundOf(client, flowsOfNetwork, flowsInAll)); err != nil {
 		return Flow{}, refuse(CodeStoreUnavailable, "%w: keep the flow: %w", ErrUnavailable, err)
 	}
 	options := append(p.authorizationParams(prompt), oidc.Nonce(f.Nonce), oauth2.S256ChallengeOption(f.Verifier))
@@ -120,7 +124,8 @@ func ReservedParam(name string) bool {
 
 // Finish ends a sign-in with the query the provider sent the browser back with,
 // and the binding cookie ("" if there was none). Of concurrent calls for one
-// flow exactly one gets past the state. Errors are [*Error].
+// flow exactly one gets past the state. Errors are [*Error]; one with [CodeStateSpent] comes once, within
+// a minute: this browser has brought the answer before, and the payload says where that one went.
 func (p *Provider) Finish(ctx context.Context, query url.Values, binding string) (Result, error) {
 	m, err := p.ready() // before the state is spent, so that the person can reload the page
 	if err != nil {
@@ -132,6 +137,9 @@ func (p *Provider) Finish(ctx context.Context, query url.Values, binding string)
 	}
 	res, err := p.finish(ctx, m, query, f)
 	if err != nil {
+		if !errors.Is(err, ErrUnavailable) { // a browser that hung up gives no other answer
+			p.forgetSpent(ctx, query, binding)
+		}
 		if e, ok := errors.AsType[*Error](err); ok {
 			e.Payload = f.Payload
 		}
@@ -139,6 +147,15 @@ func (p *Provider) Finish(ctx context.Context, query url.Values, binding string)
 	}
 	res.Payload = f.Payload
 	return res, nil
+}
+
+// flowKey is what a flow is kept under. The binding is part of it: an answer that another browser brings finds nothing, and
+// so spends nothing.
+//
+// That is login CSRF, too: an attacker's own answer, opened in the victim's browser, would sign the victim in as
+// the attacker.
+func flowKey(state, binding string) [32]byte {
+	return sha256.Sum256([]byte(state + "." + binding)) // neither has a dot (base64url)
 }
 
 // takeFlow finds the flow that query answers, and spends it.
@@ -152,10 +169,14 @@ func (p *Provider) takeFlow(ctx context.Context, query url.Values, binding strin
 	if state == "" {
 		return pending{}, refuse(CodeStateMissing, "the answer has no state")
 	}
-	record, err := p.cfg.Flows.Take(ctx, flowPurpose, sha256.Sum256([]byte(state)), p.now())
+	if binding == "" {
+		return pending{}, refuse(CodeStateOtherBrowser, "the flow was begun in another browser")
+	}
+	key := flowKey(state, binding)
+	record, err := p.cfg.Flows.Take(ctx, flowPurpose, key, p.now())
 	switch {
 	case errors.Is(err, authn.ErrNotFound):
-		return pending{}, refuse(CodeStateUnknown, "the state was never issued, was used before, or has expired")
+		return pending{}, p.spentFlow(ctx, key)
 	case err != nil:
 		return pending{}, refuse(CodeStoreUnavailable, "%w: take the flow: %w", ErrUnavailable, err)
 	}
@@ -163,16 +184,43 @@ func (p *Provider) takeFlow(ctx context.Context, query url.Values, binding strin
 	if err := json.Unmarshal(record, &f); err != nil {
 		return pending{}, refuse(CodeStateUnknown, "flow record: %w", err)
 	}
-	digest := sha256.Sum256([]byte(binding))
-	switch {
-	case subtle.ConstantTimeCompare(digest[:], f.Binding[:]) != 1:
-		// Login CSRF: an attacker's own answer, opened in the victim's browser,
-		// would sign the victim in as the attacker.
-		return pending{}, refuse(CodeStateOtherBrowser, "the flow was begun in another browser")
-	case f.Issuer != p.cfg.Issuer || f.ClientID != p.cfg.ClientID:
+	if f.Issuer != p.cfg.Issuer || f.ClientID != p.cfg.ClientID {
 		return pending{}, refuse(CodeStateUnknown, "the flow was begun with another provider or client")
 	}
+	p.keepSpent(ctx, key, f.Payload)
 	return f, nil
+}
+
+// keepSpent remembers where a flow led, before the provider is asked: the second answer of a double click arrives
+// meanwhile. It is a convenience, and the sign-in goes on without it.
+func (p *Provider) keepSpent(ctx context.Context, key [32]byte, payload []byte) {
+	all := authn.Bound{Group: "spent", Wide: "spent", PerGroup: spentInAll, InAll: spentInAll}
+	if err := p.cfg.Flows.PutBounded(ctx, spentPurpose, key, payload, p.now().Add(spentLifetime), all); err != nil {
+		p.log.Warn("a sign-in that comes twice will have to start again", "error", err)
+	}
+}
+
+// spentFlow is the refusal of an answer without a flow. The payload is only for the browser that spent it: the key
+// has its binding.
+func (p *Provider) spentFlow(ctx context.Context, key [32]byte) error {
+	payload, err := p.cfg.Flows.Take(ctx, spentPurpose, key, p.now())
+	switch {
+	case errors.Is(err, authn.ErrNotFound):
+		return refuse(CodeStateUnknown, "the state was never issued, is another browser's, was used before, or has expired")
+	case err != nil:
+		return refuse(CodeStoreUnavailable, "%w: look for a spent flow: %w", ErrUnavailable, err)
+	}
+	bad := refuse(CodeStateSpent, "this browser has brought the answer before")
+	bad.Payload = payload
+	return bad
+}
+
+// forgetSpent has an answer that was refused lead nowhere when it comes again: the page then says so again.
+func (p *Provider) forgetSpent(ctx context.Context, query url.Values, binding string) {
+	_, err := p.cfg.Flows.Take(context.WithoutCancel(ctx), spentPurpose, flowKey(query.Get("state"), binding), p.now())
+	if err != nil && !errors.Is(err, authn.ErrNotFound) {
+		p.log.Warn("a refused sign-in that comes twice leads on", "error", err)
+	}
 }
 
 // finish judges the answer, redeems the code and judges what it bought.

@@ -164,6 +164,12 @@ func (p *Portal) callback(w http.ResponseWriter, r *http.Request, v Visit) error
 	binding, key := p.flowSecrets(r, q.Get("state"))
 	http.SetCookie(w, p.flowCookie(q.Get("state"), ""))
 	result, err := p.Provider.Finish(r.Context(), q, binding)
+	if bad, ok := errors.AsType[*signin.Error](err); ok && bad.Code == signin.CodeStateSpent {
+		// A double click at the provider. The first one did what there was to do, or is about to: this one gives no
+		// session, and follows it. If the browser has dropped that answer, the sign-in page asks for the same journey anew.
+		redirect(w, p.signedIn(p.begun(key, bad.Payload)))
+		return nil
+	}
 	if err != nil {
 		return p.signInFailed(r, v, j, key, err)
 	}
@@ -203,12 +209,16 @@ func (p *Portal) callback(w http.ResponseWriter, r *http.Request, v Visit) error
 			return err
 		}
 	}
-	if trip.to.origin == p.origin && isEnrollPage(trip.to.path) {
-		redirect(w, trip.to.path)
-		return nil
-	}
-	redirect(w, trip.page("step-up"))
+	redirect(w, p.signedIn(trip))
 	return nil
+}
+
+// signedIn is where a journey goes on after the provider: to the passkey, or to the page that makes one.
+func (p *Portal) signedIn(trip journey) string {
+	if trip.to.origin == p.origin && isEnrollPage(trip.to.path) {
+		return trip.to.path
+	}
+	return trip.page("step-up")
 }
 
 // providerDown answers when nothing can be said about the person, because the
