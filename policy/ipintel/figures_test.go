@@ -86,7 +86,7 @@ func TestSlowBoil(t *testing.T) {
 			if s := w.Current().Sources()[0]; s.SHA256 != before || !s.Refused || len(refused) != 1 {
 				t.Errorf("%+v; told %d times", s, len(refused))
 			}
-			w.refreshLogged(context.Background()) // as every minute
+			_ = w.refresh(context.Background(), whatChanged) // as every minute
 			if len(refused) != 1 {
 				t.Error("the same file is judged again and again")
 			}

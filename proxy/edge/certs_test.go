@@ -1,16 +1,11 @@
 package edge_test
 
 import (
-	"context"
 	"crypto/tls"
-	"log/slog"
 	"os"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
-
-	"github.com/fsnotify/fsnotify"
 
 	"sallyport/proxy/edge"
 )
@@ -120,47 +115,6 @@ func TestStartWithExpiredCertificate(t *testing.T) {
 	}
 }
 
-// Files replaced while serving are seen, in whichever way they are replaced.
-func TestWatch(t *testing.T) {
-	p := newPKI(t)
-	cert, key := p.files(p.leaf("a.example"))
-	certs := must(edge.NewCertificates(edge.CertConfig{Pairs: []edge.CertPair{{CertFile: cert, KeyFile: key}}}))
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() { edge.Watch(ctx, edge.WatchConfig{Poll: time.Hour}, certs); close(done) }()
-	for name, replace := range map[string]func(c, k []byte){
-		"written in place": func(c, k []byte) { write(t, cert, c); write(t, key, k) },
-		"renamed over": func(c, k []byte) {
-			write(t, cert+".new", c)
-			write(t, key+".new", k)
-			os.Rename(cert+".new", cert)
-			os.Rename(key+".new", key)
-		},
-	} {
-		leaf := p.leaf("a.example", strings.ReplaceAll(name, " ", "-")+".example")
-		replace(p.issue(leaf))
-		eventually(t, name, func() bool {
-			return len(certs.Status()[0].Names) == 2 && certs.Status()[0].Names[1] == leaf.DNSNames[1]
-		})
-	}
-	cancel()
-	<-done
-}
-
-func TestWatchPollsToo(t *testing.T) {
-	p := newPKI(t)
-	cert, key := p.files(p.leaf("a.example"))
-	certs := must(edge.NewCertificates(edge.CertConfig{Pairs: []edge.CertPair{{CertFile: cert, KeyFile: key}}}))
-	hidden := blind{certs} // the file system says nothing of these files
-	go edge.Watch(t.Context(), edge.WatchConfig{Poll: 10 * time.Millisecond}, hidden)
-	p.rewrite(p.leaf("a.example", "b.example"), cert, key)
-	eventually(t, "polled", func() bool { return len(certs.Status()[0].Names) == 2 })
-}
-
-type blind struct{ edge.Reloader }
-
-func (blind) Files() []string { return nil }
-
 // Old protocols and weak suites are not spoken.
 func TestTLSFloor(t *testing.T) {
 	g := startTLS(t, edge.Config{})
@@ -199,38 +153,4 @@ func must[T any](v T, err error) T {
 		panic(err)
 	}
 	return v
-}
-
-// TestFilesArePolledWithoutInotify: where no watcher can be had, a change is found by polling, and the log names what is polled.
-func TestFilesArePolledWithoutInotify(t *testing.T) {
-	var logged strings.Builder
-	reloads := make(chan struct{})
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() {
-		edge.Watch(ctx, edge.WatchConfig{What: "policy", Poll: time.Millisecond, Logger: slog.New(slog.NewTextHandler(&logged, nil)),
-			NewWatcher: func() (*fsnotify.Watcher, error) { return nil, syscall.EMFILE }}, reloader(reloads))
-		close(done)
-	}()
-	for range 3 { // one is the look at the start
-		<-reloads
-	}
-	stop()
-	<-done
-	if got := logged.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, `msg="files are only polled" files=policy every=1ms`) || strings.Contains(got, "certificate") {
-		t.Error(got)
-	}
-}
-
-// reloader is told of its reloads.
-type reloader chan struct{}
-
-func (r reloader) Files() []string { return nil }
-
-func (r reloader) Reload() error {
-	select {
-	case r <- struct{}{}:
-	case <-time.After(10 * time.Second):
-	}
-	return nil
 }

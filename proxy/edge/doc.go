@@ -5,7 +5,7 @@
 //
 //   - [Listen], [Inherited] and [Notifier]: sockets of our own or the service
 //     manager's, the PROXY protocol, and telling systemd how we are.
-//   - [NewTLS], [Certificates], [ClientAuth], [ACME], [Watch]: certificates from
+//   - [NewTLS], [Certificates], [ClientAuth], [ACME]: certificates from
 //     files and from an authority, reloaded while serving; client certificates.
 //   - [Server]: HTTP/1.1 and HTTP/2 within limits, and [Server.Drain].
 //   - [Shedder]: 503 before it is too much.

@@ -175,17 +175,10 @@ func (a *App) withIntel(now proxy.Snapshot) proxy.Snapshot {
 // background starts what runs beside the requests, until ctx ends. The returned
 // function waits for all of it.
 func (a *App) background(ctx context.Context) (wait func()) {
-	unless := func(message string, run func(context.Context) error) func(context.Context) {
-		return func(ctx context.Context) {
-			if err := run(ctx); err != nil && ctx.Err() == nil {
-				a.Logger.Error(message, "error", err)
-			}
-		}
-	}
 	tasks := []func(context.Context){
 		a.identity.sessions.Run,
 		a.identity.provider.Run,
-		unless("IP data is not watched any more; it will age", a.intel.Run),
+		a.intel.Run,
 		func(ctx context.Context) { // writes what is left after ctx has ended
 			if err := a.behavior.Run(ctx); err != nil {
 				a.Logger.Error("some of what was seen last is lost", "error", err)
@@ -199,7 +192,11 @@ func (a *App) background(ctx context.Context) (wait func()) {
 		a.certificates.watch,
 		a.reloader.watchPolicy,
 		a.reloader.answerRequests,
-		unless("upstreams are not checked any more", a.front.upstream.Run),
+		func(ctx context.Context) {
+			if err := a.front.upstream.Run(ctx); err != nil && ctx.Err() == nil {
+				a.Logger.Error("upstreams are not checked any more", "error", err)
+			}
+		},
 	}
 	done := make(chan struct{}, len(tasks))
 	for _, task := range tasks {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sallyport/cmd/sallyport/internal/config"
+	"sallyport/policy/filewatch"
 	"sallyport/proxy/edge"
 )
 
@@ -48,8 +49,14 @@ func (k *certificates) tls() (*tls.Config, error) {
 	return edge.NewTLS(edge.TLSConfig{Certificates: k.files, ACME: k.acme, ClientAuth: k.clients})
 }
 
+// fileset was read from files and can be read again.
+type fileset interface {
+	Files() []string
+	Reload() error
+}
+
 // watched are the files that may change while serving.
-func (k *certificates) watched() (list []edge.Reloader) {
+func (k *certificates) watched() (list []fileset) {
 	if k.files != nil {
 		list = append(list, k.files)
 	}
@@ -72,7 +79,23 @@ func (k *certificates) reload() error {
 func (k *certificates) watch(ctx context.Context) {
 	if k.acme != nil {
 		k.acme.Run(ctx)
-	} else if files := k.watched(); files != nil {
-		edge.Watch(ctx, edge.WatchConfig{Logger: k.logger}, files...)
+		return
 	}
+	if k.watched() == nil {
+		return
+	}
+	filewatch.Run(ctx, filewatch.Config{
+		What: "certificates", Logger: k.logger,
+		Files: func() (files []string) {
+			for _, f := range k.watched() {
+				files = append(files, f.Files()...)
+			}
+			return files
+		},
+		Changed: func() {
+			if err := k.reload(); err != nil {
+				k.logger.Error("reload refused; what was loaded before stays in use", "error", err)
+			}
+		},
+	})
 }

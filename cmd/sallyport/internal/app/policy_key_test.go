@@ -51,11 +51,11 @@ func TestServingDrawsByTheKeyOfTheStore(t *testing.T) {
 	d.reloader.onSIGHUP(t.Context())
 	check("reload")
 	d.write("policy.yaml", againPolicy+"# changed\n")
-	if err := (policyFiles{d.reloader.policies, t.Context()}).Reload(); err != nil {
+	if err := d.reloader.policies.ReloadFiles(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	d.write("policy.yaml", againPolicy)
-	if err := (policyFiles{d.reloader.policies, t.Context()}).Reload(); err != nil {
+	if err := d.reloader.policies.ReloadFiles(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	check("another file")

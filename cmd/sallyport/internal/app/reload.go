@@ -13,10 +13,10 @@ import (
 
 	"sallyport/authn"
 	"sallyport/cmd/sallyport/internal/config"
+	"sallyport/policy/filewatch"
 	"sallyport/policy/ipintel"
 	"sallyport/proxy"
 	"sallyport/proxy/audit"
-	"sallyport/proxy/edge"
 	"sallyport/proxy/rollout"
 )
 
@@ -149,18 +149,16 @@ func (r *reloader) answerRequests(ctx context.Context) {
 	}
 }
 
-// policyFiles are the policy and the one in shadow, for edge.Watch.
-type policyFiles struct {
-	*rollout.Manager
-	ctx context.Context
-}
-
-var _ edge.Reloader = policyFiles{}
-
-func (f policyFiles) Reload() error { return f.ReloadFiles(f.ctx) }
-
+// watchPolicy brings changed policy files into force, until ctx ends.
 func (r *reloader) watchPolicy(ctx context.Context) {
-	edge.Watch(ctx, edge.WatchConfig{What: "policy", Logger: r.logger}, policyFiles{r.policies, ctx})
+	filewatch.Run(ctx, filewatch.Config{
+		What: "policy", Logger: r.logger, Files: r.policies.Files,
+		Changed: func() {
+			if err := r.policies.ReloadFiles(ctx); err != nil {
+				r.logger.Error("reload refused; what was loaded before stays in use", "error", err)
+			}
+		},
+	})
 }
 
 // needRestart names what differs and is not reloaded.

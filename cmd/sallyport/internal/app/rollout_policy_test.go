@@ -260,15 +260,14 @@ func TestFileFollowsTheCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := d.front.gate.Current().Policy
-	files := policyFiles{d.reloader.policies, t.Context()}
-	if err := files.Reload(); err != nil || d.front.gate.Current().Policy != now {
+	if err := d.reloader.policies.ReloadFiles(t.Context()); err != nil || d.front.gate.Current().Policy != now {
 		t.Fatal("the old file came back", err)
 	}
 	d.write("policy.yaml", wanted)
-	if err := files.Reload(); err != nil || len(d.versions()) != 2 {
+	if err := d.reloader.policies.ReloadFiles(t.Context()); err != nil || len(d.versions()) != 2 {
 		t.Error(err, d.versions())
 	}
-	if err := files.Reload(); err != nil || d.front.gate.Current().Policy.Hash() != now.Hash() {
+	if err := d.reloader.policies.ReloadFiles(t.Context()); err != nil || d.front.gate.Current().Policy.Hash() != now.Hash() {
 		t.Error(err)
 	}
 }
@@ -343,15 +342,14 @@ func TestShadowIsReloaded(t *testing.T) {
 	if first.Shadow == nil || first.Shadow.Name() != filepath.Join(d.dir, "shadow.yaml") {
 		t.Fatalf("%+v", first.Shadow)
 	}
-	files := policyFiles{d.reloader.policies, t.Context()}
 	d.edit("shadow.yaml", "US", "DE")
-	if err := files.Reload(); err != nil || d.front.gate.Current().Shadow.Hash() == first.Shadow.Hash() || d.front.gate.Current().Policy.Hash() != first.Policy.Hash() {
+	if err := d.reloader.policies.ReloadFiles(t.Context()); err != nil || d.front.gate.Current().Shadow.Hash() == first.Shadow.Hash() || d.front.gate.Current().Policy.Hash() != first.Policy.Hash() {
 		t.Error("not reloaded", err)
 	}
 	second := d.front.gate.Current()
 	d.edit("shadow.yaml", "ip.country", "ip.contry")
 	d.edit("policy.yaml", "max_age: 5m", "max_age: 6m")
-	if err := files.Reload(); err == nil || d.front.gate.Current() != second {
+	if err := d.reloader.policies.ReloadFiles(t.Context()); err == nil || d.front.gate.Current() != second {
 		t.Error("in force beside a shadow that is wrong:", err)
 	}
 	d.reloader.onSIGHUP(t.Context())
