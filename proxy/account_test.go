@@ -46,6 +46,53 @@ func TestWhoami(t *testing.T) {
 	}
 }
 
+// A page of a tool learns that the person has to verify to go on there, and nothing else: no other origin's page, no
+// stranger, and nothing about what would be blocked. Asking is no access.
+func TestWhoamiTellsOfADueStepUp(t *testing.T) {
+	g := newRig(t)
+	b := g.enrolled("alice", home)
+	b.get(wiki + "/wiki")
+	due := func(who *browser, to, site string) bool {
+		t.Helper()
+		a := who.do(who.in("GET", to, site, "cors", "empty"))
+		return strings.Contains(a.body, "step_up_due")
+	}
+	if due(b, treasury+"/.sallyport/whoami?page=/books", "same-origin") {
+		t.Error("due right after a verification")
+	}
+	away := b.clone(vpn)
+	g.ledger.reset()
+	for name, c := range map[string]struct {
+		who      *browser
+		to, site string
+		want     bool
+	}{
+		"the page":               {away, treasury + "/.sallyport/whoami?page=/books", "same-origin", true},
+		"a page of any name":     {away, treasury + "/.sallyport/whoami?page=%2Fb%2520c", "same-origin", true},
+		"no page":                {away, treasury + "/.sallyport/whoami", "same-origin", false},
+		"where no rule wants it": {b, wiki + "/.sallyport/whoami?page=/wiki", "same-origin", false},
+		"the sign-in host":       {away, login + "/.sallyport/whoami?page=/books", "same-origin", false},
+		"one of our own pages":   {away, treasury + "/.sallyport/whoami?page=/.sallyport/account", "same-origin", false},
+		"another host":           {away, wiki + "/.sallyport/whoami?page=" + url.QueryEscape(treasury+"/books"), "same-origin", false},
+		"no path":                {away, treasury + "/.sallyport/whoami?page=books", "same-origin", false},
+		"a path that is refused": {away, treasury + "/.sallyport/whoami?page=/a/../books", "same-origin", false},
+		"a page of another tool": {away, treasury + "/.sallyport/whoami?page=/books", "same-site", false},
+		"a page of elsewhere":    {away, treasury + "/.sallyport/whoami?page=/books", "cross-site", false},
+		"a stranger":             {g.browser(home), treasury + "/.sallyport/whoami?page=/books", "same-origin", false},
+	} {
+		if got := due(c.who, c.to, c.site); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	if got := g.ledger.events(); len(got) != 0 {
+		t.Errorf("events %q", got)
+	}
+	blocked := b.clone(hosting)
+	if a := blocked.do(blocked.in("GET", treasury+"/.sallyport/whoami?page=/books", "same-origin", "cors", "empty")); strings.Contains(a.body, "step_up_due") {
+		t.Errorf("where it is blocked: %s", a.body)
+	}
+}
+
 // The account page needs a passkey used from where the person is.
 func TestAccountPage(t *testing.T) {
 	g := newRig(t)

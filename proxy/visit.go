@@ -5,7 +5,9 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
+	"strings"
 
 	"sallyport/authn"
 	"sallyport/policy"
@@ -101,6 +103,25 @@ func (v *visit) Told(groups []string) []string {
 		}
 	}
 	return slices.DeleteFunc(slices.Clone(groups), func(name string) bool { return !told[name] })
+}
+
+// StepUpDue reports whether a GET of a path of this origin would be answered with a step-up. Nothing is recorded: no one
+// is turned away. Whatever else would become of it is false: that is told, and recorded, when it is asked for.
+func (v *visit) StepUpDue(path string) bool {
+	u, err := url.ParseRequestURI(path)
+	if err != nil || !strings.HasPrefix(path, "/") {
+		return false
+	}
+	r := v.request.Clone(v.request.Context())
+	r.Method, r.URL, r.RequestURI = http.MethodGet, u, path
+	r.Body, r.ContentLength = http.NoBody, 0
+	for _, name := range []string{"Content-Length", "Content-Type", "Upgrade"} {
+		r.Header.Del(name)
+	}
+	var about Verdict
+	err = v.gate.Check(r, &about)
+	about.release()
+	return err == nil && about.foreign == "" && about.Decision.Action == policy.StepUp
 }
 
 // Browser is what an assertion that this request brings was made with.

@@ -28,7 +28,7 @@ func TestSignedOutTab(t *testing.T) {
 			s.page("/app", `<h1>App</h1><script src="/.sallyport/session.js"></script><script src="/app.js"></script>`, strict...)
 			s.file("/app.js", "text/javascript", `
 				window.told = [];
-				for (const type of ["signed-out", "signed-in"]) addEventListener("sallyport:" + type, (e) => {
+				for (const type of ["signed-out", "signed-in", "step-up", "verified"]) addEventListener("sallyport:" + type, (e) => {
 					told.push(type + " " + e.detail.user + " " + e.detail.same);
 					if (window.silent) e.preventDefault();
 				});`)
@@ -51,6 +51,24 @@ func TestSignedOutTab(t *testing.T) {
 			if got := eval[string](b, "told.join()"); got != "" || eval[bool](b, "!!"+banner) || asks() > 4 {
 				t.Errorf("a refusal of the tool's is told as %q, after %d questions", got, asks())
 			}
+
+			// A step-up becomes due, of the tool or of a part of it, and is done in another tab.
+			told := func(due string) {
+				eval[bool](b, `{
+					window.real ||= fetch;
+					window.fetch = (to, how) => to === "/.sallyport/whoami?page=%2Fapp" ? Promise.resolve(new Response('{"level":"verified","user":"alice@example.com"`+due+`}')) : real(to, how);
+					dispatchEvent(new Event("sallyport:check"));
+					true
+				}`)
+			}
+			told(`,"step_up_due":true`)
+			b.until("told.join() === 'step-up alice@example.com undefined' && " + banner + "?.textContent.includes('Verify to go on')")
+			if got := eval[string](b, banner+`.querySelector("a").getAttribute("href")`); got != "/.sallyport/step-up?return_to=%2F.sallyport%2Fgo-back" {
+				t.Errorf("it leads to %q", got)
+			}
+			told("")
+			b.until("told[1] === 'verified alice@example.com undefined' && !" + banner)
+			eval[bool](b, "window.fetch = real; told.length = 0; true")
 
 			s.run("session", "revoke", "--user", alice.Email)
 			var answer string
@@ -100,7 +118,7 @@ func TestSignedOutTab(t *testing.T) {
 			// Somebody else signs in: the page is still that of the first. And a tool that has its own way to say so.
 			eval[bool](b, `{
 				const real = fetch;
-				window.fetch = (to, how) => to === "/.sallyport/whoami" ? Promise.resolve(new Response('{"level":"verified","user":"bob@example.com"}')) : real(to, how);
+				window.fetch = (to, how) => to.startsWith("/.sallyport/whoami") ? Promise.resolve(new Response('{"level":"verified","user":"bob@example.com"}')) : real(to, how);
 				dispatchEvent(new Event("sallyport:check"));
 				true
 			}`)

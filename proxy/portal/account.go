@@ -307,6 +307,15 @@ type whoami struct {
 	ExpiresAt          time.Time   `json:"expires_at"`
 	IP                 string      `json:"ip"`
 	Country            string      `json:"country"`
+	StepUpDue          bool        `json:"step_up_due,omitempty"` // for the page that was asked about
+}
+
+// stepUpDue answers the page of a tool that asks whether the person has to verify to go on there. That page could
+// ask for its own address instead, and be told by a 401. No other origin's page gets to know how long
+// the answer takes, nor how long it is.
+func stepUpDue(r *http.Request, v Visit, s *authn.Session) bool {
+	page, site := r.URL.Query().Get("page"), r.Header.Get("Sec-Fetch-Site")
+	return page != "" && s.Level() == authn.Verified && (site == "" || site == "same-origin") && v.StepUpDue(page)
 }
 
 func (p *Portal) whoami(w http.ResponseWriter, r *http.Request, v Visit) error {
@@ -333,6 +342,7 @@ func (p *Portal) whoami(w http.ResponseWriter, r *http.Request, v Visit) error {
 		age := seconds(now.Sub(s.Verification.At))
 		answer.VerifiedAgeSeconds, answer.Credential = &age, s.Verification.Credential.Class.String()
 	}
+	answer.StepUpDue = stepUpDue(r, v, &s)
 	writeJSON(w, http.StatusOK, answer)
 	return nil
 }

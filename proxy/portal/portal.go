@@ -71,6 +71,8 @@ type Visit interface {
 	Locate(netip.Addr) policy.IP
 	// Told are those of a person's groups that the pages of this origin may know.
 	Told(groups []string) []string
+	// StepUpDue reports whether a page of this origin, by its path, would ask the person for a step-up now.
+	StepUpDue(path string) bool
 	// Browser is what is known of the browser, but for its time zone.
 	Browser() authn.Browser
 	// Record writes an identity event; it is durable when Record returns.

@@ -1,6 +1,6 @@
 // For the pages of a tool, which include it as <script src="/.sallyport/session.js"></script>. It notices that the person is
-// not signed in any more, while the page stays open, tells the tool by an event, and shows a banner unless the
-// tool prevents it. See examples/README.md.
+// not signed in any more, or has to verify to go on, while the page stays open, tells the tool by an event, and shows a
+// banner unless the tool prevents it. See examples/README.md.
 //
 // It asks /.sallyport/whoami when the page is loaded and comes to the front, when another tab has signed in, and when a request of the
 // page got 401; never by the clock, and less and less often if the tool has a 401 of its own. It is a classic script without
@@ -14,27 +14,30 @@
 
   let person = ""; // whose page this is
   let out = false;
+  let stepUp = false; // they have been told to verify
   let timer = 0;
   let due = Infinity; // when it goes off
   let asking = false;
   let again = false; // something has changed meanwhile
   let asked = -gap;
+  let refused = ""; // the path of what was refused, until it is not any more
   let patience = gap; // for a 401 that turns out to be the tool's
   let host = null;
 
-  // ask returns who is signed in, "" for nobody, and null for no answer.
-  async function ask() {
+  // ask returns who is signed in, "" for nobody, and whether they have to verify for a path; null for no answer.
+  async function ask(path) {
     try {
-      const response = await fetch(pages + "whoami", { credentials: "same-origin", redirect: "error", cache: "no-store", headers: { Accept: "application/json" } });
-      if (response.status === 401) return "";
+      const response = await fetch(pages + "whoami?page=" + encodeURIComponent(path), { credentials: "same-origin", redirect: "error", cache: "no-store", headers: { Accept: "application/json" } });
+      if (response.status === 401) return { user: "" };
       if (!response.ok) return null;
       const who = await response.json();
-      return who.level === "verified" ? String(who.user) : "";
+      return who.level === "verified" ? { user: String(who.user), due: who.step_up_due === true } : { user: "" };
     } catch {
       return null;
     }
   }
 
+  // check asks soon. because is the path of a request that got 401, "" for none.
   function check(wait = gap, because = "") {
     if (document.visibilityState !== "visible") return;
     const at = Math.max(performance.now(), asked + wait);
@@ -49,11 +52,15 @@
     due = Infinity;
     asked = performance.now();
     asking = true;
-    const who = await ask();
+    // What got 401 says more than the page: only a part of the tool may want a step-up.
+    refused = because || refused;
+    const who = await ask(refused || location.pathname);
     asking = false;
     if (who !== null) {
-      patience = because === "401" && who ? Math.min(patience * 2, longest) : gap;
-      settle(who);
+      patience = because && who.user && !who.due ? Math.min(patience * 2, longest) : gap;
+      if (!who.due) refused = "";
+      settle(who.user);
+      if (who.user && !out && who.user === person) remind(who.due);
     }
     if (again) {
       again = false;
@@ -65,6 +72,7 @@
     if (!who) {
       if (out || !person) return; // a page that is shown to everybody, or told before
       out = true;
+      stepUp = false;
       tell("sallyport:signed-out", { user: person }, "You are signed out", "What you do on this page is not sent.", "Sign in in a new tab", pages + "sign-in?return_to=" + encodeURIComponent(pages + "go-back"));
       return;
     }
@@ -76,6 +84,14 @@
     const same = who === before;
     person = who;
     tell("sallyport:signed-in", { user: who, same }, same ? "" : "You are signed in as " + who, "This page was opened by " + before + ". Reload it before you go on.");
+  }
+
+  function remind(due) {
+    if (due === stepUp) return;
+    stepUp = due;
+    if (!due) hide();
+    if (due) tell("sallyport:step-up", { user: person }, "Verify to go on", "What you do on this page may not be sent until you have verified with your passkey.", "Verify in a new tab", pages + "step-up?return_to=" + encodeURIComponent(pages + "go-back"));
+    else tell("sallyport:verified", { user: person });
   }
 
   function tell(type, detail, title, text, action, to) {
@@ -140,8 +156,9 @@
   }
   try {
     new PerformanceObserver((list) => {
-      const refused = (e) => e.responseStatus === 401 && e.name.startsWith(location.origin + "/") && !e.name.startsWith(location.origin + pages);
-      if (!out && list.getEntries().some(refused) && !asking) check(patience, "401");
+      const unauthorized = (e) => e.responseStatus === 401 && e.name.startsWith(location.origin + "/") && !e.name.startsWith(location.origin + pages);
+      const entry = list.getEntries().find(unauthorized);
+      if (!out && !stepUp && entry && !asking) check(patience, new URL(entry.name).pathname);
     }).observe({ type: "resource" });
   } catch {
     // the tool can say sallyport:check
