@@ -13,7 +13,7 @@ func TestBackAfterTheEnd(t *testing.T) {
 		s.page("/over", "<h1>Over here</h1>")
 		b := open(t, home)
 		b.enrol(s.ticket(alice.Email), alice.Sub)
-		for _, end := range []struct {
+		ends := []struct {
 			name string
 			end  func()
 		}{
@@ -24,10 +24,15 @@ func TestBackAfterTheEnd(t *testing.T) {
 				tab.act("sign-out")
 				tab.shows("You are signed out")
 			}},
+		}
+		for i, kept := range []struct{ page, shows, after string }{
+			{"account", "Your account", "Your account"}, {"account", "Your account", "Your account"},
+			{"step-up", "Verify it", "Your account"}, {"enroll", "Add a passkey", "Add a passkey"},
 		} {
-			t.Run(end.name, func(t *testing.T) {
-				b.open(s.base + "/.sallyport/account")
-				b.shows("Your account")
+			end := ends[i%len(ends)]
+			t.Run(kept.page+" "+end.name, func(t *testing.T) {
+				b.open(s.base + "/.sallyport/" + kept.page)
+				b.shows(kept.shows)
 				b.open(s.treasury + "/over")
 				b.shows("Over here")
 				end.end()
@@ -38,8 +43,11 @@ func TestBackAfterTheEnd(t *testing.T) {
 					t.Errorf("without a session, the page says %s", text)
 				}
 				b.signIn(alice.Sub)
+				if kept.page == "enroll" {
+					b.act("add")
+				}
 				b.act("verify")
-				b.shows("Your account")
+				b.shows(kept.after)
 			})
 		}
 	})

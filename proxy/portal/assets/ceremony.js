@@ -9,6 +9,7 @@ import { answered } from "./journey.js";
 import { tell, verified } from "./changed.js";
 import { onward } from "./fragment.js";
 import { leave } from "./circle.js";
+import "./kept.js"; // the Back button: the session, the ticket or the question may be over
 
 const form = document.querySelector("form[data-ceremony]");
 const button = form.querySelector("button[data-action]");
@@ -278,8 +279,7 @@ if (missing) {
 } else {
   button.disabled = false;
   prepare();
-  addEventListener("pageshow", () => { leaving = false; }); // the Back button, to a page that was kept
-  for (const [target, event] of [[document, "visibilitychange"], [window, "focus"], [window, "pageshow"], [button, "pointerenter"], [button, "focus"]]) {
+  for (const [target, event] of [[document, "visibilitychange"], [window, "focus"], [button, "pointerenter"], [button, "focus"]]) {
     target.addEventListener(event, prepare);
   }
 }
