@@ -10,8 +10,8 @@ var OrdinaryTime = time.Date(2026, time.January, 5, 12, 0, 0, 0, time.UTC)
 // matches only in tests that say how old theirs is.
 const notSaid = -24 * time.Hour
 
-// Ordinary returns the facts of a person at this session.level whom nothing speaks
-// against, and of whose last assertion nothing is said: it answers no question. Tests,
+// Ordinary returns the facts of a person at this session.level without anything that
+// speaks against them. Their last assertion has no age, so it answers no question. Tests,
 // counter-examples and the linter begin with it.
 func Ordinary(level string) Facts {
 	f := ordinary()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
@@ -194,6 +195,34 @@ func TestVocabularyNeedsOnlyTheStandardLibrary(t *testing.T) {
 	for _, path := range imports(t, filepath.Join("..", ".."))["authn"] {
 		if first, _, _ := strings.Cut(path, "/"); strings.Contains(first, ".") || first == module {
 			t.Errorf("authn imports %s", path)
+		}
+	}
+}
+
+// policy.Compile neither runs tests nor proves invariants. A caller of it could enforce a
+// policy that package load refuses.
+func TestPoliciesComeFromOnePlace(t *testing.T) {
+	for _, root := range []string{filepath.Join("..", "..", "cmd"), filepath.Join("..", "..", "proxy")} {
+		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+			if err != nil {
+				return err
+			}
+			ast.Inspect(file, func(n ast.Node) bool {
+				if s, ok := n.(*ast.SelectorExpr); ok && (s.Sel.Name == "Compile" || s.Sel.Name == "CompileDocument") {
+					if x, ok := s.X.(*ast.Ident); ok && x.Name == "policy" {
+						t.Errorf("%s calls policy.%s: call package policy/load", path, s.Sel.Name)
+					}
+				}
+				return true
+			})
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
 		}
 	}
 }

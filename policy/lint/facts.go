@@ -149,7 +149,7 @@ func (l *linter) behaviour() {
 		Fix:     "a rule with when: '!seen.known', and then: step_up"})
 }
 
-// sources finds facts without a source, sources without a rule, and that nobody looks at the age of the data.
+// sources finds facts without a source, sources without a rule, and policies that ignore the age of the data.
 func (l *linter) sources() {
 	for _, p := range l.parts() {
 		for _, name := range p.program.Reads() {

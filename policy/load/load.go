@@ -28,8 +28,8 @@ import (
 // Loaded is a policy file without mistakes.
 type Loaded struct {
 	Policy *policy.Policy
-	// Document is the file as written, for package lint. It is large: whoever enforces the
-	// policy keeps the policy alone.
+	// Document is the file as written, for package lint. It is large: code that enforces
+	// the policy must keep the policy alone.
 	Document *file.Document
 	tests    []policytest.Test
 }
