@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"html"
 	"io"
 	"net"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -154,7 +156,12 @@ func ipSources(ipdata string) string {
 		{"vpn-ipv4.txt", "vpn", ""}, {"vpn-ipv6.txt", "vpn", ""}, {"datacenter-ipv4.txt", "hosting", ""}, {"datacenter-ipv6.txt", "hosting", ""}, {"tor-exits.txt", "tor", ""},
 		{"apple-private-relay-egress-ipv4.txt", "relay", ""}, {"aws-ip-ranges.json", "hosting", "aws"}, {"azure-ServiceTags_Public.json", "hosting", "azure"}, {"gcp-cloud.json", "hosting", "gcp"},
 	} {
-		fmt.Fprintf(&b, "    - {name: %s, signal: %s, file: %s, format: %q}\n", strings.ToLower(strings.NewReplacer(".", "-", "_", "-").Replace(l[0])), l[1], filepath.Join(abs, "lists", l[0]), l[2])
+		name := strings.ToLower(strings.NewReplacer(".", "-", "_", "-").Replace(l[0]))
+		fmt.Fprintf(&b, "    - {name: %s, signal: %s, file: %s", name, l[1], filepath.Join(abs, "lists", l[0]))
+		if l[2] != "" {
+			fmt.Fprintf(&b, ", format: %s", l[2])
+		}
+		b.WriteString("}\n")
 	}
 	return b.String()
 }
@@ -256,7 +263,7 @@ func (s *stage) signIn() (string, error) {
 	if err := ceremony(client, s.base+"/.sallyport/step-up", map[string]any{}, device.Get); err != nil {
 		return "", err
 	}
-	if err := openTool(client, s.tool+"/"); err != nil {
+	if err := s.openTool(client, s.tool+"/"); err != nil {
 		return "", err
 	}
 	if s.signedIn, err = sessionCookie(jar, s.base); err != nil {
@@ -266,7 +273,7 @@ func (s *stage) signIn() (string, error) {
 }
 
 // openTool goes where a browser is sent until the tool answers.
-func openTool(client *http.Client, to string) error {
+func (s *stage) openTool(client *http.Client, to string) error {
 	for range 10 {
 		req, err := http.NewRequest(http.MethodGet, to, nil)
 		if err != nil {
@@ -279,17 +286,60 @@ func openTool(client *http.Client, to string) error {
 		if err != nil {
 			return err
 		}
+		page, err := io.ReadAll(res.Body)
 		res.Body.Close()
-		next, err := res.Location()
 		if err != nil {
-			if res.StatusCode != http.StatusOK {
-				return fmt.Errorf("%s: %s", to, res.Status)
-			}
-			return nil
+			return err
 		}
-		to = next.String()
+		next, err := res.Location()
+		switch {
+		case err == nil:
+			to = next.String()
+		case res.StatusCode != http.StatusOK:
+			return fmt.Errorf("%s: %s", to, res.Status)
+		case !bytes.Contains(page, []byte(" data-auto")):
+			return nil
+		default:
+			if to, err = s.handOff(client, string(page)); err != nil {
+				return fmt.Errorf("hand-off: %w", err)
+			}
+		}
 	}
 	return fmt.Errorf("redirected without end, last to %s", to)
+}
+
+var handoffData = regexp.MustCompile(`data-(to|return-to|bind)="([^"]*)"`)
+
+// handOff does what the script of a hand-off page does, and returns where it leads.
+func (s *stage) handOff(client *http.Client, page string) (string, error) {
+	data := map[string]string{}
+	for _, m := range handoffData.FindAllStringSubmatch(page, -1) {
+		data[m[1]] = html.UnescapeString(m[2])
+	}
+	var made struct{ Code, Next string }
+	if err := post(client, s.base+"/.sallyport/handoff", map[string]any{"return_to": data["return-to"], "bind": data["bind"]}, &made); err != nil || made.Code == "" {
+		return made.Next, err
+	}
+	req, err := http.NewRequest(http.MethodPost, data["to"], strings.NewReader(url.Values{"code": {made.Code}}.Encode()))
+	if err != nil {
+		return "", err
+	}
+	for name, value := range map[string]string{
+		"Content-Type": "application/x-www-form-urlencoded", "Origin": s.base, "Sec-Fetch-Mode": "cors", "Sec-Fetch-Site": "same-site",
+	} {
+		req.Header.Set(name, value)
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("%s: %s", data["to"], res.Status)
+	}
+	var done struct{ Next string }
+	err = json.NewDecoder(res.Body).Decode(&done)
+	return done.Next, err
 }
 
 func sessionCookie(jar http.CookieJar, origin string) (string, error) {
