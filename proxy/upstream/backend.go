@@ -25,13 +25,13 @@ const (
 // configuration and of the one before) that agree on all of it share
 // connections, health and limits.
 type backendKey struct {
-	to             string
-	connect        time.Duration
-	responseHeader time.Duration
-	maxHeader      int64
-	maxConns       int
-	tls            TLSConfig
-	health         HealthCheck
+	to                string
+	connect           time.Duration
+	responseHeader    time.Duration
+	maxResponseHeader int64
+	maxConns          int
+	tls               TLSConfig
+	health            HealthCheck
 }
 
 // backend is one upstream: its connections and what is known of its health. All

@@ -71,7 +71,7 @@ func (f *Forwarder) refuse(w http.ResponseWriter, r *http.Request, fr *ForwardRe
 			slog.Int64("is", fr.Route.maxBody), slog.Int64("asked", r.ContentLength), slog.String("route", fr.Route.Name), slog.String("user", fr.Identity.User))
 	case errors.Is(err, ErrHeaderTooLarge):
 		f.log.LogAttrs(r.Context(), slog.LevelWarn, "limit exceeded", slog.String("limit", "limits.header_bytes"),
-			slog.Int("is", f.maxHeader), slog.Int("asked", headerSize(r)), slog.String("route", fr.Route.Name), slog.String("user", fr.Identity.User))
+			slog.Int("is", f.maxRequestHeader), slog.Int("asked", headerSize(r)), slog.String("route", fr.Route.Name), slog.String("user", fr.Identity.User))
 	}
 	f.onError(w, r, status, &NotForwarded{fr.Route, err})
 }

@@ -73,33 +73,33 @@ type ForwardRequest struct {
 // Forwarder sends requests to upstreams. It is safe for concurrent use, keeps
 // connections over changes of the route table, and should live as long as the process.
 type Forwarder struct {
-	own        ownCookies
-	stripper   stripper
-	maxHeader  int
-	onError    func(http.ResponseWriter, *http.Request, int, error)
-	onResponse func(*ForwardRequest, *http.Response) error
-	transport  func(*Route) http.RoundTripper // nil: the upstreams' own
-	backends   backends
-	now        func() time.Time
-	log        *slog.Logger
-	calls      sync.Pool // of *call
+	own              ownCookies
+	stripper         stripper
+	maxRequestHeader int
+	onError          func(http.ResponseWriter, *http.Request, int, error)
+	onResponse       func(*ForwardRequest, *http.Response) error
+	transport        func(*Route) http.RoundTripper // nil: the upstreams' own
+	backends         backends
+	now              func() time.Time
+	log              *slog.Logger
+	calls            sync.Pool // of *call
 }
 
 // NewForwarder returns a Forwarder. It makes no connection.
 func NewForwarder(c Config) *Forwarder {
 	f := &Forwarder{
-		own:        newOwnCookies(c.Cookies),
-		stripper:   newStripper(c.StripHeaders),
-		maxHeader:  c.MaxHeaderBytes,
-		onError:    c.OnError,
-		onResponse: c.OnResponse,
-		transport:  c.Transport,
-		backends:   backends{byKey: make(map[backendKey]*backend), changed: make(chan struct{}, 1)},
-		now:        c.Now,
-		log:        c.Logger,
+		own:              newOwnCookies(c.Cookies),
+		stripper:         newStripper(c.StripHeaders),
+		maxRequestHeader: c.MaxHeaderBytes,
+		onError:          c.OnError,
+		onResponse:       c.OnResponse,
+		transport:        c.Transport,
+		backends:         backends{byKey: make(map[backendKey]*backend), changed: make(chan struct{}, 1)},
+		now:              c.Now,
+		log:              c.Logger,
 	}
-	if f.maxHeader <= 0 {
-		f.maxHeader = DefaultMaxHeaderBytes
+	if f.maxRequestHeader <= 0 {
+		f.maxRequestHeader = DefaultMaxHeaderBytes
 	}
 	if f.now == nil {
 		f.now = time.Now
@@ -127,7 +127,7 @@ func (f *Forwarder) Forward(w http.ResponseWriter, r *http.Request, fr *ForwardR
 		return
 	case fr.toFolder(w, r):
 		return
-	case headerSize(r) > f.maxHeader:
+	case headerSize(r) > f.maxRequestHeader:
 		f.refuse(w, r, fr, http.StatusRequestHeaderFieldsTooLarge, ErrHeaderTooLarge)
 		return
 	case fr.Route.maxBody >= 0 && r.ContentLength > fr.Route.maxBody:

@@ -251,7 +251,7 @@ const noLimit = math.MaxInt64
 // receive reads one answer to a request of this method. The error is errUnused
 // if the connection closed before it said anything.
 func (c *directConn) receive(r *http.Request) (*http.Response, error) {
-	c.left = c.b.key.maxHeader
+	c.left = c.b.key.maxResponseHeader
 	if _, err := c.br.Peek(1); err != nil {
 		return nil, errSilent{err}
 	}

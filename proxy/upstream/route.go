@@ -108,11 +108,11 @@ type Route struct {
 	maxBody   int64
 	upgrades  []string
 
-	endpoints []endpoint // To
-	tls       *tlsSource // nil: defaults
-	health    HealthCheck
-	maxConns  int
-	maxHeader int64
+	endpoints         []endpoint // To
+	tls               *tlsSource // nil: defaults
+	health            HealthCheck
+	maxConns          int
+	maxResponseHeader int64
 
 	allowedOrigins []string // canonical
 	embeddable     bool
@@ -149,8 +149,8 @@ func newRoute(c RouteConfig) (*Route, error) {
 		r.upgrades = []string{"websocket"}
 	}
 	r.maxConns = c.MaxConns
-	if r.maxHeader = c.MaxResponseHeader; r.maxHeader == 0 {
-		r.maxHeader = DefaultMaxResponseHeader
+	if r.maxResponseHeader = c.MaxResponseHeader; r.maxResponseHeader == 0 {
+		r.maxResponseHeader = DefaultMaxResponseHeader
 	}
 	errs := []error{r.setFrom(c.From), r.setTo(c.To), r.setTLS(c.TLS), r.setOrigins(c)}
 	if c.MaxConns < 0 || c.MaxResponseHeader < 0 {
@@ -251,7 +251,7 @@ func (r *Route) setTLS(c TLSConfig) error {
 func (r *Route) backendKey(e endpoint) backendKey {
 	key := backendKey{
 		to: e.url.String(), connect: r.timeouts.Connect, responseHeader: r.timeouts.ResponseHeader,
-		maxHeader: r.maxHeader, maxConns: r.maxConns, health: r.health,
+		maxResponseHeader: r.maxResponseHeader, maxConns: r.maxConns, health: r.health,
 	}
 	if r.tls != nil {
 		key.tls = r.tls.c

@@ -31,7 +31,7 @@ func (b *backend) newTransport(upgrades bool) *http.Transport {
 		IdleConnTimeout:        idleTimeout,
 		ResponseHeaderTimeout:  b.key.responseHeader,
 		ExpectContinueTimeout:  time.Second,
-		MaxResponseHeaderBytes: b.key.maxHeader,
+		MaxResponseHeaderBytes: b.key.maxResponseHeader,
 		// Encodings are between client and upstream: nothing is unpacked here.
 		DisableCompression: true,
 		Protocols:          new(http.Protocols),
