@@ -111,7 +111,7 @@ func (c *call) answer(res *http.Response) {
 
 func (c *call) brokeOff(err error) {
 	c.f.log.LogAttrs(c.ctx, slog.LevelWarn, "answer broke off during body copy",
-		slog.String("route", c.fr.Route.Name), slog.String("upstream", c.at()), slog.Any("err", err))
+		slog.String("route", c.fr.Route.Name), slog.String("upstream", c.at()), slog.Any("error", err))
 }
 
 // copyBody streams: an answer whose length nobody knows, or that is an event

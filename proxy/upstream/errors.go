@@ -54,7 +54,7 @@ func (c *call) fail(_ http.ResponseWriter, _ *http.Request, err error) {
 	}
 	if status >= 500 {
 		c.f.log.LogAttrs(ctx, slog.LevelWarn, "upstream request failed", slog.String("route", c.fr.Route.Name),
-			slog.String("upstream", c.at()), slog.Int("status", status), slog.Any("err", err))
+			slog.String("upstream", c.at()), slog.Int("status", status), slog.Any("error", err))
 	}
 	c.closeIfUnread()
 	c.f.refuse(c.w, c.r, c.fr, status, err)

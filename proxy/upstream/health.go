@@ -105,7 +105,7 @@ func (b *backend) check(ctx context.Context) {
 				b.log.Info("upstream passes its check again", "upstream", b.url.String())
 			}
 		} else if failed++; failed >= failedChecks && b.down.CompareAndSwap(false, true) {
-			b.log.Warn("upstream fails its check: it gets no requests", "upstream", b.url.String(), "err", err)
+			b.log.Warn("upstream fails its check: it gets no requests", "upstream", b.url.String(), "error", err)
 		}
 		select {
 		case <-tick.C:

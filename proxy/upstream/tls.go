@@ -122,7 +122,7 @@ func (s *tlsSource) config(now time.Time, log *slog.Logger) *tls.Config {
 	t, err := s.c.load()
 	if err != nil {
 		if stamp != s.tried { // said once for each change
-			log.Warn("upstream TLS files cannot be used: the old ones stay in force", "err", err)
+			log.Warn("upstream TLS files cannot be used: the old ones stay in force", "error", err)
 		}
 		s.tried = stamp
 		return s.current.Load()
