@@ -52,6 +52,7 @@ var floors = map[string]int{
 	"proxy/portal":                    5,
 	"proxy/trace":                     5,
 	"proxy/upstream":                  5,
+	"proxy/upstream/h1":               0,
 	"policy/load":                     6,
 	"proxy":                           6,
 	"policy/lint":                     7,

@@ -1,11 +1,12 @@
 package upstream
 
 import (
-	"bytes"
 	"io"
 	"log/slog"
 	"net/http"
 	"strings"
+
+	"sallyport/proxy/upstream/h1"
 )
 
 // cleanHeader leaves of an answer's header what is the tool's to say, and adds what is ours.
@@ -122,7 +123,7 @@ func (c *call) copyBody(res *http.Response) error {
 	}
 	streaming := res.ContentLength < 0 || isEventStream(res.Header.Get("Content-Type"))
 	rc := http.NewResponseController(c.w)
-	if streaming && !allHere(res.Body) {
+	if streaming && !h1.Arrived(res.Body) {
 		rc.Flush() // the header, now: the body may be a long time coming
 	}
 	buf := buffers.Get().(*[bufferSize]byte)
@@ -144,16 +145,6 @@ func (c *call) copyBody(res *http.Response) error {
 			return err
 		}
 	}
-}
-
-// allHere reports whether a chunked body has arrived to its end.
-func allHere(body io.Reader) bool {
-	d, ok := body.(*directBody)
-	if !ok {
-		return false
-	}
-	b, _ := d.conn.br.Peek(d.conn.br.Buffered())
-	return bytes.HasSuffix(b, []byte("\r\n0\r\n\r\n"))
 }
 
 func isEventStream(contentType string) bool {

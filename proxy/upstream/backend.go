@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"sallyport/proxy/upstream/h1"
 )
 
 // Passive health: after ejectAfter failures in a row an upstream gets no more
@@ -35,19 +37,20 @@ type backendKey struct {
 }
 
 // backend is one upstream: its connections and what is known of its health. All
-// of its state is atomic; requests take no lock but that of the idle connections.
+// of its state is atomic; requests take no lock but those of the idle connections.
 type backend struct {
 	endpoint
 	key   backendKey
 	name  string // url, for the log
 	log   *slog.Logger
 	now   func() time.Time
-	tls   *tlsSource // nil: the system's roots, no client certificate
-	h     *http.Transport
-	h1    *http.Transport // for upgrades, which HTTP/2 has no room for; nil if h will do
-	idle  idleConns
-	dial  func(ctx context.Context) (net.Conn, error)
-	queue waitQueue
+	tls   *tlsSource    // nil: the system's roots, no client certificate
+	short *h1.Transport // nil: the short way does not lead here
+	long  *http.Transport
+	// single has no HTTP/2: for upgrades, and for what signs a connection in. nil: long will do.
+	single *http.Transport
+	dial   func(ctx context.Context) (net.Conn, error)
+	queue  waitQueue
 
 	// outstanding counts exchanges from pick to the end of the answer (for
 	// upgraded connections, to their end). It never exceeds key.maxConns if that is set.
@@ -74,9 +77,9 @@ type failure struct {
 func newBackend(e endpoint, key backendKey, source *tlsSource, now func() time.Time) *backend {
 	b := &backend{endpoint: e, key: key, name: e.url.String(), now: now, tls: source}
 	b.dial = b.dialer()
-	b.h = b.newTransport(false)
+	b.short, b.long = b.newShort(), b.newTransport(false)
 	if e.scheme == "https" {
-		b.h1 = b.newTransport(true)
+		b.single = b.newTransport(true)
 	}
 	return b
 }
@@ -153,6 +156,15 @@ func hungUp(err error) bool {
 	return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
 }
 
+// SyscallConn lets h1 ask the operating system whether the connection is still silent.
+func (c *countedConn) SyscallConn() (syscall.RawConn, error) {
+	sc, ok := c.Conn.(syscall.Conn)
+	if !ok {
+		return nil, dialError{errors.New("not a connection of the operating system")}
+	}
+	return sc.SyscallConn()
+}
+
 func (c *countedConn) Close() error {
 	if c.closed.CompareAndSwap(false, true) {
 		c.open.Add(-1)
@@ -167,9 +179,6 @@ func (c *countedConn) CloseWrite() error {
 	}
 	return c.Close()
 }
-
-// direct reports whether the short way of direct.go leads here: HTTP/1.1 in clear text.
-func (b *backend) direct() bool { return b.scheme == "http" && !b.h2c && canPeek }
 
 // tryAcquire takes a place for one exchange, if there is one.
 func (b *backend) tryAcquire() bool {
@@ -261,11 +270,13 @@ func (b *backend) claimTrial(now time.Time) bool {
 
 // retire closes idle connections; what is in flight goes on.
 func (b *backend) retire() {
-	b.h.CloseIdleConnections()
-	if b.h1 != nil {
-		b.h1.CloseIdleConnections()
+	b.long.CloseIdleConnections()
+	if b.single != nil {
+		b.single.CloseIdleConnections()
 	}
-	b.idle.closeAll()
+	if b.short != nil {
+		b.short.CloseIdleConnections()
+	}
 }
 
 // UpstreamState is a moment's view of one upstream.

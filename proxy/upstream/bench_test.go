@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"syscall"
 	"testing"
 
 	"sallyport/proxy/upstream"
@@ -30,7 +31,9 @@ func browserHeader() http.Header {
 //	go test ./proxy/upstream -run '^$' -bench Forward
 //
 // "in-process" has no network and shows what our code costs; "loopback" is a
-// whole exchange with real servers, from one keep-alive client.
+// whole exchange with real servers, from one keep-alive client. "net-http" is the
+// Forwarder without package h1: all requests go the long way. cpu-ns/op counts the
+// client and the tool too, and says more than the time on a machine that is busy.
 func BenchmarkForward(b *testing.B) {
 	body := strings.Repeat("x", 1024)
 	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, body) }))
@@ -64,6 +67,9 @@ func BenchmarkForward(b *testing.B) {
 			pr.Out.Host = pr.In.Host
 		}}
 	}
+	long := http.DefaultTransport.(*http.Transport).Clone()
+	long.MaxIdleConnsPerHost, long.DisableCompression = 256, true // the default of 2 would measure dialling
+	defer long.CloseIdleConnections()
 	inProcess := func(h http.Handler) func(b *testing.B) {
 		return func(b *testing.B) {
 			b.ReportAllocs()
@@ -79,6 +85,7 @@ func BenchmarkForward(b *testing.B) {
 			front := httptest.NewServer(h)
 			defer front.Close()
 			b.ReportAllocs()
+			before := cpuTime(b)
 			for b.Loop() {
 				r, _ := http.NewRequest("GET", front.URL+"/api/v1/accounts/17?limit=10", nil)
 				r.Host, r.Header = "app.example", browserHeader()
@@ -89,10 +96,21 @@ func BenchmarkForward(b *testing.B) {
 				io.Copy(io.Discard, res.Body)
 				res.Body.Close()
 			}
+			b.ReportMetric(float64(cpuTime(b)-before)/float64(b.N), "cpu-ns/op")
 		}
 	}
 	b.Run("in-process/bare", inProcess(bare(answer)))
 	b.Run("in-process/sallyport", inProcess(ours(upstream.Config{Transport: func(*upstream.Route) http.RoundTripper { return answer }})))
-	b.Run("loopback/bare", loopback(bare(nil)))
+	b.Run("loopback/bare", loopback(bare(long)))
 	b.Run("loopback/sallyport", loopback(ours(upstream.Config{})))
+	b.Run("loopback/sallyport/net-http", loopback(ours(upstream.Config{Transport: func(*upstream.Route) http.RoundTripper { return long }})))
+}
+
+// cpuTime is what this process has taken of the processors.
+func cpuTime(b *testing.B) int64 {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return u.Utime.Nano() + u.Stime.Nano()
 }

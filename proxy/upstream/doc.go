@@ -7,7 +7,7 @@
 //     that routes are matched on, policy judges, and upstreams receive.
 //   - [Table] finds the [Route] of a Target.
 //   - [Forwarder] picks an upstream and sends the request on: small ones itself
-//     (direct.go), all others through httputil.ReverseProxy.
+//     through package h1, all others through httputil.ReverseProxy.
 //
 // It does not decide anything about people. Whoever calls [Forwarder.Forward]
 // has already judged the request; the package takes identity and client address

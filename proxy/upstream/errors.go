@@ -9,6 +9,7 @@ import (
 	"net/http"
 
 	"sallyport/proxy/grpc"
+	"sallyport/proxy/upstream/h1"
 )
 
 var (
@@ -26,7 +27,7 @@ var (
 	errBodyTooLarge   = errors.New("request body is too large")
 	errPaused         = errors.New("the client paused the request body for too long")
 	errClientBody     = errors.New("request body could not be read from the client")
-	errIdle           = errors.New("upstream was silent for longer than the idle timeout")
+	errIdle           = h1.ErrIdle
 	errTotal          = errors.New("the exchange took longer than the route allows")
 )
 

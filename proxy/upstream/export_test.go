@@ -2,17 +2,13 @@ package upstream
 
 import (
 	"errors"
-	"net"
+	"io"
+
+	"sallyport/proxy/upstream/h1"
 )
 
 // DiedNew reports whether err is a new connection that ended before an answer began.
 // What was sent on it is not sent again: the upstream may have seen it.
 func DiedNew(err error) bool {
-	var stale errStale
-	if errors.As(err, &stale) {
-		return false
-	}
-	var silent errSilent
-	var op *net.OpError
-	return errors.As(err, &silent) || errors.As(err, &op) && op.Op == "write"
+	return !errors.Is(err, h1.ErrStale) && (errors.Is(err, io.EOF) || hungUp(err))
 }

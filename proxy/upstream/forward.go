@@ -17,6 +17,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"sallyport/proxy/upstream/h1"
 )
 
 // DefaultMaxHeaderBytes is the size of request headers beyond which the answer
@@ -142,8 +144,8 @@ func (f *Forwarder) Forward(w http.ResponseWriter, r *http.Request, fr *ForwardR
 	if total := fr.Route.timeouts.Total; total > 0 {
 		r = c.limit(r, total)
 	}
-	if c.goesDirect(r) {
-		c.serveDirect(r)
+	if c.goesShort(r) {
+		c.serveShort(r)
 	} else {
 		c.serveProxied(r)
 	}
@@ -162,8 +164,9 @@ func (c *call) finish() {
 		c.cancel(nil)
 	}
 	if c.returned {
-		clear(c.lines)
-		*c = call{f: c.f, proxy: c.proxy, lines: c.lines[:0]} // nothing of it may show up in the next one
+		lines := c.short.Header
+		clear(lines) // nothing of this one may show up in the next one
+		*c = call{f: c.f, proxy: c.proxy, short: h1.Request{Header: lines[:0], Interim: c.short.Interim}}
 		c.f.calls.Put(c)
 	}
 }
@@ -189,11 +192,11 @@ func (c *call) serveProxied(r *http.Request) {
 // net/http; a transport that still reads the request from it would do that beside whoever has it now, from the
 // same buffer.
 func readAhead(r *http.Request) (*http.Request, error) {
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxDirectBody+1))
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxShortBody+1))
 	switch {
 	case err != nil:
 		return r, errors.Join(errClientBody, err)
-	case len(body) > maxDirectBody:
+	case len(body) > maxShortBody:
 		return r, errBodyTooLarge
 	}
 	ahead := r.WithContext(r.Context())
@@ -249,15 +252,13 @@ type call struct {
 	out     *http.Request
 	outBody *requestBody
 	duplex  bool // HTTP/1.1: the answer may begin before the request has ended
-	// The short way.
-	lines []headerLine
-	sent  sentCounter
-	buf   *[bufferSize]byte
-	body  []byte // in buf
+	// The short way. The body is one of buffers, and the lines of the header are used again.
+	short h1.Request
 }
 
 func newCall(f *Forwarder, errorLog *log.Logger) *call {
 	c := &call{f: f}
+	c.short.Interim = c.interim
 	c.proxy = httputil.ReverseProxy{
 		Transport:      roundTripper{c},
 		Rewrite:        c.rewrite,

@@ -126,7 +126,7 @@ func (b *backend) probe(ctx context.Context) error {
 	}
 	req.Host = h.Host
 	req.Header.Set("User-Agent", "sallyport-health-check")
-	res, err := b.h.RoundTrip(req)
+	res, err := b.long.RoundTrip(req)
 	if err != nil {
 		return err
 	}

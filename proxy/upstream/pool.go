@@ -14,7 +14,7 @@ import (
 type pool struct {
 	f        *Forwarder
 	backends []*backend
-	direct   bool // every upstream can be reached the short way
+	short    bool // every upstream can be reached the short way
 	wait     time.Duration
 	turn     atomic.Uint32
 }

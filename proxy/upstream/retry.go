@@ -10,24 +10,19 @@ import (
 //
 // It tries one other upstream, once, if the first provably never had the request
 // (no connection, or an HTTP/2 stream that was refused) and the request is
-// idempotent and can be sent again. A connection from an earlier exchange that
-// turns out to be closed is replaced by a new one to the same upstream: for any
-// request if not one byte of it was sent, and for one of a safe method if not one
-// byte of an answer came back. Nothing else is ever sent twice.
+// idempotent and can be sent again. The clients below replace a connection from an
+// earlier exchange that turns out to be closed by a new one to the same upstream: for
+// any request if not one byte of it was sent, and for one of a safe method if not
+// one byte of an answer came back. Nothing else is ever sent twice.
 func (c *call) exchange(ctx context.Context) (*http.Response, error) {
 	b, err := c.pool.acquire(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
-	moved, fresh := false, false
+	moved := false
 	for {
 		c.b, c.last = b, b
-		res, err := c.attempt(b, fresh)
-		var stale errStale
-		if errors.As(err, &stale) && !fresh && (stale.unsent || safe(c.r.Method)) && ctx.Err() == nil {
-			fresh = true
-			continue // says nothing of the upstream: servers do close connections
-		}
+		res, err := c.attempt(ctx, b)
 		err = c.late(err)
 		b.report(ctx, err)
 		if err == nil {
@@ -41,13 +36,17 @@ func (c *call) exchange(ctx context.Context) (*http.Response, error) {
 			return nil, err
 		}
 		c.release()
-		b, moved, fresh = other, true, false
+		b, moved = other, true
 	}
 }
 
-func (c *call) attempt(b *backend, fresh bool) (*http.Response, error) {
+func (c *call) attempt(ctx context.Context, b *backend) (*http.Response, error) {
 	if c.out == nil {
-		return c.sendDirect(b, fresh)
+		res, err := b.short.RoundTrip(ctx, &c.short)
+		if err == nil {
+			res.Request = c.r
+		}
+		return res, err
 	}
 	c.out.URL.Scheme, c.out.URL.Host = b.scheme, b.host
 	if c.f.transport != nil {
@@ -91,21 +90,9 @@ const refusedStream = 0x7
 // is idempotent (RFC 9110 section 9.2.2) and its body, if any, is all still there.
 func (c *call) replayable() bool {
 	switch c.r.Method {
-	case http.MethodPut, http.MethodDelete:
-	default:
-		if !safe(c.r.Method) {
-			return false
-		}
-	}
-	// The short way holds the body in memory.
-	return c.outBody == nil || !c.outBody.touched.Load()
-}
-
-// safe: RFC 9110 section 9.2.1.
-func safe(method string) bool {
-	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
-		return true
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
+		// The short way holds the body in memory.
+		return c.outBody == nil || !c.outBody.touched.Load()
 	}
 	return false
 }

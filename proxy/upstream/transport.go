@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"sallyport/proxy/upstream/h1"
 )
 
 // idleTimeout is how long an unused connection is kept. Shorter than what most
@@ -58,13 +60,29 @@ func (b *backend) newTransport(upgrades bool) *http.Transport {
 	return t
 }
 
+// newShort returns what carries requests to b that go the short way, nil if none may: they are for
+// HTTP/1.1 in clear text.
+func (b *backend) newShort() *h1.Transport {
+	if b.scheme != "http" || b.h2c || !h1.Supported {
+		return nil
+	}
+	return h1.New(h1.Config{
+		Dial:                   b.dial,
+		ResponseHeaderTimeout:  b.key.responseHeader,
+		MaxResponseHeaderBytes: b.key.maxResponseHeader,
+		MaxIdleConns:           maxIdle,
+		IdleConnTimeout:        idleTimeout,
+		Now:                    b.now,
+	})
+}
+
 // roundTrip sends out to b through net/http.
 func (b *backend) roundTrip(out *http.Request) (*http.Response, error) {
 	out = out.WithContext(httptrace.WithClientTrace(out.Context(), newBegins()))
-	if b.h1 != nil && (len(out.Header["Upgrade"]) > 0 || out.Close) { // the streams of others share an HTTP/2 connection
-		return b.h1.RoundTrip(out)
+	if b.single != nil && (len(out.Header["Upgrade"]) > 0 || out.Close) { // the streams of others share an HTTP/2 connection
+		return b.single.RoundTrip(out)
 	}
-	return b.h.RoundTrip(out)
+	return b.long.RoundTrip(out)
 }
 
 // backends holds every upstream in use. Routes come and go with the
@@ -87,7 +105,7 @@ func (f *Forwarder) poolOf(r *Route) *pool {
 
 // build makes r's pool of known upstreams and new ones. f.backends.mu is held.
 func (f *Forwarder) build(r *Route) *pool {
-	p := &pool{f: f, wait: r.timeouts.Wait, direct: f.transport == nil}
+	p := &pool{f: f, wait: r.timeouts.Wait, short: f.transport == nil}
 	for _, e := range r.endpoints {
 		key := r.backendKey(e)
 		b := f.backends.byKey[key]
@@ -98,7 +116,7 @@ func (f *Forwarder) build(r *Route) *pool {
 			f.backends.announce()
 		}
 		p.backends = append(p.backends, b)
-		p.direct = p.direct && b.direct()
+		p.short = p.short && b.short != nil
 	}
 	r.pool.Store(p)
 	return p

@@ -1,10 +1,12 @@
 //go:build linux || darwin || freebsd || netbsd || openbsd || dragonfly
 
-package upstream
+package h1
 
 import "syscall"
 
-const canPeek = true
+// Supported reports whether this package works here. It does not where the operating
+// system cannot say whether a connection is still silent.
+const Supported = true
 
 // peekSilent reports whether there is nothing to read from fd, not even its end.
 func peekSilent(fd uintptr) bool {
