@@ -18,9 +18,31 @@ const (
 	KeySession      valueKey = iota // authn.Session, read only: who it is
 	KeySignIn                       // NewSession: set it and Save to sign in
 	KeyVerification                 // authn.Verification: set it and Save to verify
+
+	keyHost    // string: the canonical host to sign in on, instead of r.Host
+	keyIDToken // string: what signing out leaves for the provider's end-session endpoint
 )
 
 var errName = errors.New("session: the store knows one cookie name")
+
+// blank is a session of the library that nobody signed in to.
+func (m *Manager) blank() *sessions.Session {
+	g := sessions.NewSession(m, m.cookie)
+	o := m.options
+	g.Options, g.IsNew = &o, true
+	return g
+}
+
+// saved saves g by the library, and returns who it is for then. Every change of a
+// browser's session goes this way; reading does not ([Manager.Load]): it is on the way of
+// each request.
+func saved(w http.ResponseWriter, r *http.Request, g *sessions.Session) (authn.Session, error) {
+	if err := g.Save(r, w); err != nil {
+		return authn.Session{}, err
+	}
+	s, _ := g.Values[KeySession].(authn.Session)
+	return s, nil
+}
 
 // Get implements [sessions.Store]: New, once per request.
 func (m *Manager) Get(r *http.Request, name string) (*sessions.Session, error) {
@@ -31,11 +53,9 @@ func (m *Manager) Get(r *http.Request, name string) (*sessions.Session, error) {
 // canonicalised. No session is a new, empty one and no error; a store that is
 // down is ErrUnavailable (and, as gorilla demands, an empty session).
 func (m *Manager) New(r *http.Request, name string) (*sessions.Session, error) {
-	g := sessions.NewSession(m, name)
-	o := m.options
-	g.Options, g.IsNew = &o, true
+	g := m.blank()
 	if name != m.cookie {
-		return g, fmt.Errorf("%w: %q", errName, m.cookie)
+		return sessions.NewSession(m, name), fmt.Errorf("%w: %q", errName, m.cookie)
 	}
 	s, err := m.Load(r, r.Host)
 	switch {
@@ -57,19 +77,24 @@ func (m *Manager) Save(r *http.Request, w http.ResponseWriter, g *sessions.Sessi
 		return fmt.Errorf("%w: %q", errName, m.cookie)
 	}
 	for k := range g.Values {
-		if k != KeySession && k != KeySignIn && k != KeyVerification {
+		if _, ok := k.(valueKey); !ok {
 			return fmt.Errorf("session: a session keeps an identity, not a value of its own (%v)", k)
 		}
 	}
 	was, _ := g.Values[KeySession].(authn.Session)
 	var s authn.Session
+	var idToken string
 	var err error
 	if n, ok := g.Values[KeySignIn].(NewSession); g.Options != nil && g.Options.MaxAge < 0 {
-		_, err = m.SignOut(w, r, was)
+		idToken, err = m.signOut(w, r, was)
 	} else if ok {
-		s, err = m.SignIn(w, r, r.Host, n)
+		host, named := g.Values[keyHost].(string)
+		if !named {
+			host = r.Host
+		}
+		s, err = m.signIn(w, r, host, n)
 	} else if v, ok := g.Values[KeyVerification].(authn.Verification); ok {
-		s, err = m.Verify(w, r, was, v)
+		s, err = m.verify(w, r, was, v)
 	} else if was.ID == "" {
 		return errAbsent
 	} else {
@@ -79,6 +104,9 @@ func (m *Manager) Save(r *http.Request, w http.ResponseWriter, g *sessions.Sessi
 		return err
 	}
 	adopt(g, s)
+	if idToken != "" {
+		g.Values[keyIDToken] = idToken
+	}
 	return nil
 }
 

@@ -25,6 +25,12 @@ type NewSession struct {
 // browser had on this host is ended first: a cookie planted before sign-in
 // (fixation) never becomes the person's, and no forgotten session lives on.
 func (m *Manager) SignIn(w http.ResponseWriter, r *http.Request, host string, n NewSession) (authn.Session, error) {
+	g := m.blank()
+	g.Values[KeySignIn], g.Values[keyHost] = n, host
+	return saved(w, r, g)
+}
+
+func (m *Manager) signIn(w http.ResponseWriter, r *http.Request, host string, n NewSession) (authn.Session, error) {
 	if n.Person.Subject.Issuer == "" || n.Person.Subject.ID == "" || host == "" {
 		return authn.Session{}, errors.New("session: signing in needs a subject and a host")
 	}
@@ -105,6 +111,13 @@ func (m *Manager) current(r *http.Request, host string) (Record, Token, error) {
 // cookie must still be s's; if it was replaced meanwhile (a second assertion won,
 // somebody signed out) the answer is ErrNoSession, and v is worth nothing.
 func (m *Manager) Verify(w http.ResponseWriter, r *http.Request, s authn.Session, v authn.Verification) (authn.Session, error) {
+	g := m.blank()
+	adopt(g, s)
+	g.Values[KeyVerification] = v
+	return saved(w, r, g)
+}
+
+func (m *Manager) verify(w http.ResponseWriter, r *http.Request, s authn.Session, v authn.Verification) (authn.Session, error) {
 	if v.At.IsZero() || v.At.Sub(m.clock.now()) > clockSkew {
 		return authn.Session{}, errors.New("session: a verification needs the time when it was made")
 	}
@@ -139,6 +152,17 @@ func (m *Manager) Verify(w http.ResponseWriter, r *http.Request, s authn.Session
 // is down the session lives on, and so does the cookie: the person is told, and
 // can try again.
 func (m *Manager) SignOut(w http.ResponseWriter, r *http.Request, s authn.Session) (idToken string, err error) {
+	g := m.blank()
+	adopt(g, s)
+	g.Options.MaxAge = -1
+	if _, err := saved(w, r, g); err != nil {
+		return "", err
+	}
+	idToken, _ = g.Values[keyIDToken].(string)
+	return idToken, nil
+}
+
+func (m *Manager) signOut(w http.ResponseWriter, r *http.Request, s authn.Session) (idToken string, err error) {
 	if s.ID != "" {
 		if idToken, err = m.end(r.Context(), s.ID); err != nil {
 			return "", err
