@@ -117,3 +117,33 @@ func TestLoopOfProofsEnds(t *testing.T) {
 		})
 	}
 }
+
+// A proof that was given for one tool answers the question of another, without a second press: the other tool's host only
+// has not heard of it yet. Where it is not enough, the other tool asks, once.
+func TestProofForOneToolAnswersAnother(t *testing.T) {
+	g := newRig(t, carriers(t))
+	b := g.enrolled("alice", home)
+	for _, to := range []string{treasury + "/books", wiki + "/wiki", desk + "/app"} {
+		if a := b.follow(to); a.StatusCode != 200 {
+			t.Fatalf("%s: %d %s", to, a.StatusCode, a.body)
+		}
+	}
+	g.clock.Add(10 * time.Minute)
+	b.addr = vpn
+	a := b.pressAndGo(b.follow(treasury + "/books"))
+	if a.StatusCode != 200 || !strings.HasSuffix(a.at, "/books") {
+		t.Fatalf("after the proof: %d at %s", a.StatusCode, a.at)
+	}
+	g.clock.Add(3 * time.Second)
+	if a := b.follow(wiki + "/wiki"); a.StatusCode != 200 || !strings.HasSuffix(a.at, "/wiki") {
+		t.Errorf("another tool: %d at %s", a.StatusCode, a.at)
+	}
+	g.clock.Add(5 * time.Minute)
+	a = b.follow(desk + "/app")
+	if !strings.Contains(a.body, `data-action="verify"`) {
+		t.Fatalf("a tool that wants a newer proof: %d at %s", a.StatusCode, a.at)
+	}
+	if a := b.pressAndGo(a); a.StatusCode != 200 || !strings.HasSuffix(a.at, "/app") {
+		t.Errorf("after the newer proof: %d at %s", a.StatusCode, a.at)
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"sallyport/authn"
+	"sallyport/authn/session"
 	"sallyport/policy"
 	"sallyport/proxy/edge"
 	"sallyport/proxy/portal"
@@ -55,6 +56,11 @@ func (v *visit) JudgeHandoff(host string, began netip.Addr) (portal.Judgement, e
 
 // Unanswered is how many proofs in a row did not answer what is asked for here.
 func (v *visit) Unanswered() int { return v.gate.unanswered(v.verdict) }
+
+// Proof is the newest assertion that this host knows of.
+func (v *visit) Proof() session.Proof {
+	return session.Proof{Session: v.verdict.Session.ID, At: v.verdict.Session.Verification.At}
+}
 
 // Addr is the client's address.
 func (v *visit) Addr() netip.Addr { return v.verdict.Client }

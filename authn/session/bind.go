@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"sallyport/authn"
 )
 
 // A bind is what a tool's host says of the browser that begins a hand-off. It
@@ -37,8 +39,21 @@ type Begun struct {
 	// Proofs is how many assertions in a row, before this hand-off, the host has asked for.
 	Proofs int
 	Linked bool // Beginning.Linked
+	Has    Proof
 
 	nonce string // digest
+}
+
+// Proof is what a host knows when it asks for another assertion: the newest one there, and the session it is of. The
+// zero value is none.
+type Proof struct {
+	Session string // authn.Session.ID
+	At      time.Time
+}
+
+// NewerIn reports whether a session is the same one, with an assertion that the host has not seen.
+func (p Proof) NewerIn(s authn.Session) bool {
+	return p.Session != "" && p.Session == s.ID && s.Verification.At.UnixMicro() > p.At.UnixMicro()
 }
 
 // bindClaim is a bind before it is sealed. The names are short: it is part of a URL.
@@ -51,6 +66,9 @@ type bindClaim struct {
 
 	Proofs int  `json:"u,omitempty"`
 	Linked bool `json:"l,omitempty"`
+
+	Session string `json:"s,omitempty"` // Proof
+	Proven  int64  `json:"p,omitempty"`
 }
 
 // ErrBindExpired says that a bind was ours and has become too old. The remedy is to
@@ -68,6 +86,9 @@ func (m *Manager) OpenBind(ctx context.Context, bind string) (Begun, error) {
 		return Begun{}, err
 	}
 	b := Begun{Host: c.Host, Addr: c.Addr, At: time.Unix(c.At, 0).UTC(), Again: c.Again, Proofs: c.Proofs, Linked: c.Linked, nonce: c.Nonce}
+	if c.Session != "" {
+		b.Has = Proof{c.Session, time.UnixMicro(c.Proven)}
+	}
 	// A bind from the future was made by a clock that was set back since: it would last too long.
 	if age := m.clock.now().Sub(b.At); age >= bindLife || age < -clockSkew {
 		return Begun{}, ErrBindExpired

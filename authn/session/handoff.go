@@ -121,6 +121,8 @@ type Beginning struct {
 	// Linked: another origin's page may have chosen where the person is going. The app host must not
 	// go there by itself: that would make it a link of its own, with its SameSite=Strict cookies.
 	Linked bool
+	// Has is what the app host has already where it asks for an assertion.
+	Has Proof
 }
 
 // BeginHandoff gives the browser a nonce for this host and returns the bind, which the
@@ -136,7 +138,11 @@ func (m *Manager) BeginHandoff(w http.ResponseWriter, r *http.Request, b Beginni
 		rand.Read(raw[:])
 		nonce = encoding.EncodeToString(raw[:])
 	}
-	bind, err = m.ring.sealValue(bindName, bindClaim{digestOf(nonce), b.Host, b.Addr, m.clock.now().Unix(), b.Again, b.Proofs, b.Linked})
+	claim := bindClaim{Nonce: digestOf(nonce), Host: b.Host, Addr: b.Addr, At: m.clock.now().Unix(), Again: b.Again, Proofs: b.Proofs, Linked: b.Linked}
+	if b.Has.Session != "" {
+		claim.Session, claim.Proven = b.Has.Session, b.Has.At.UnixMicro()
+	}
+	bind, err = m.ring.sealValue(bindName, claim)
 	if err != nil {
 		return "", err
 	}

@@ -123,6 +123,12 @@ func (p *Portal) stepUpPage(w http.ResponseWriter, r *http.Request, v Visit) err
 	if err != nil {
 		return err
 	}
+	if yes, err := p.answered(r, v, trip); err != nil {
+		return err
+	} else if yes {
+		redirect(w, p.next(trip))
+		return nil
+	}
 	j, err := p.judged(r, v, policy.PurposeStepUp)
 	if err != nil {
 		return err

@@ -82,6 +82,25 @@ func (p *Portal) crossing(r *http.Request, v Visit, trip journey) (c crossing, e
 	return c, "", nil
 }
 
+// answered reports whether the person has proved themselves since the tool's host last heard of it, for another tool or on
+// our own pages. Then a hand-off comes before the question: the host judges again with that proof, and asks if it
+// is not enough. It has seen this one by then, so that there is no second time. Where the hand-off itself would ask,
+// or the person be asked about it, the question comes first, as ever.
+func (p *Portal) answered(r *http.Request, v Visit, trip journey) (bool, error) {
+	if trip.to.origin == p.origin || trip.bind == "" {
+		return false, nil
+	}
+	begun, err := p.Sessions.OpenBind(r.Context(), trip.bind)
+	if errors.Is(err, session.ErrBindExpired) || errors.Is(err, session.ErrHandoff) {
+		return false, nil // the hand-off says so
+	}
+	if err != nil || begun.Host != hostOf(trip.to.origin) || begun.Has.Session == "" || !v.Near(begun.Addr, v.Addr()) {
+		return false, err
+	}
+	j, err := v.JudgeHandoff(begun.Host, begun.Addr)
+	return err == nil && j.Decision.Action == policy.Allow && begun.Has.NewerIn(j.Session), err
+}
+
 var errBadBind = &Refusal{Status: 400, Code: "bad_bind", Title: "That link is not right",
 	Text: []string{"It does not belong to a sign-in that was started here. Open the tool you want directly."}, Link: YourTools}
 
@@ -383,8 +402,12 @@ func (p *Portal) send(w http.ResponseWriter, r *http.Request, v Visit, page, bac
 		redirect(w, j.page(page))
 		return nil
 	}
+	begin := session.Beginning{Host: hostOf(v.Origin()), Addr: v.Addr(), CrossSite: p.CrossSite(v.Origin()), Again: again, Proofs: v.Unanswered(), Linked: Linked(r, v.Origin())}
+	if page == "step-up" {
+		begin.Has = v.Proof()
+	}
 	var err error
-	j.bind, err = p.Sessions.BeginHandoff(w, r, session.Beginning{Host: hostOf(v.Origin()), Addr: v.Addr(), CrossSite: p.CrossSite(v.Origin()), Again: again, Proofs: v.Unanswered(), Linked: Linked(r, v.Origin())})
+	j.bind, err = p.Sessions.BeginHandoff(w, r, begin)
 	if err != nil {
 		return err
 	}

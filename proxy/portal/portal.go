@@ -65,6 +65,8 @@ type Visit interface {
 	Addr() netip.Addr
 	// Unanswered is how many proofs in a row, the newest just now, did not answer what is asked for here.
 	Unanswered() int
+	// Proof is the newest assertion that this host knows of.
+	Proof() session.Proof
 	// Near reports whether two addresses are of one network or one provider.
 	Near(a, b netip.Addr) bool
 	// Locate is what is known of an address.
