@@ -11,6 +11,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -57,7 +58,9 @@ type Observer struct {
 	Limited  *prometheus.CounterVec // by endpoint
 	Exceeded *prometheus.CounterVec // by the key of the limit
 	said     map[string]*rate.Sometimes
-	Stopped  *prometheus.CounterVec // ceremonies that a browser did not go through with, by phase and error
+	mu       sync.Mutex                    // guards saidOf
+	saidOf   map[[2]string]*rate.Sometimes // by limit and route
+	Stopped  *prometheus.CounterVec        // ceremonies that a browser did not go through with, by phase and error
 	// Unanswered are the times, by route, that a person was told that proving again would not help.
 	Unanswered *prometheus.CounterVec
 	Shared     prometheus.Counter // private addresses that several people came from
@@ -90,6 +93,7 @@ func New(c Config) (*Observer, error) {
 		known:      map[series]prometheus.Counter{},
 		totals:     map[string]prometheus.Observer{},
 		said:       map[string]*rate.Sometimes{},
+		saidOf:     map[[2]string]*rate.Sometimes{},
 	}
 	for _, collector := range []prometheus.Collector{o.requests, o.verdict, o.added, o.total, o.Closed, o.Limited, o.Exceeded, o.Stopped, o.Shared, o.Unanswered} {
 		if err := c.Registry.Register(collector); err != nil {
@@ -127,7 +131,8 @@ var verdicts = [...]string{"block", "step_up", "allow"}
 // limits that are fixed.
 var limits = []string{"url_bytes", "header_lines", "header_bytes", "body_bytes", "message_bytes", "message_time", "inspected_bytes",
 	"requests", "streams", "streams_per_session", "connections", "connections_per_client", "ceremonies_per_minute", "changes_per_minute", "memory",
-	"batch_calls", "message_form", "form_bytes", "http2_streams"}
+	"batch_calls", "message_form", "form_bytes", "http2_streams", "connect_timeout", "response_timeout", "idle_timeout", "total_timeout",
+	"max_connections", "waiting", "response_header_bytes", "upgrade_bytes"}
 
 // Exceed counts that a limit was exceeded, and calls say, which logs it, at most once a minute for each
 // limit: clients can bring these about as often as they like.
@@ -136,6 +141,21 @@ func (o *Observer) Exceed(limit string, say func()) {
 	if s, ok := o.said[limit]; ok {
 		s.Do(say)
 	}
+}
+
+// ExceedBy is Exceed for a limit of a route: each route's is said at most once a minute, so that one that
+// exceeds it all the time hides no other.
+func (o *Observer) ExceedBy(limit, route string, say func()) {
+	o.Exceeded.WithLabelValues(limit).Inc()
+	o.mu.Lock()
+	key := [2]string{limit, route}
+	s := o.saidOf[key]
+	if s == nil {
+		s = &rate.Sometimes{Interval: time.Minute}
+		o.saidOf[key] = s
+	}
+	o.mu.Unlock()
+	s.Do(say)
 }
 
 // Shadow counts a request that a policy in shadow judged too. Both are a policy.Action.

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -88,6 +89,9 @@ func (c *call) answer(res *http.Response) {
 		res.Body.Close()
 		if c.ctx.Err() == nil {
 			c.brokeOff(err)
+			if errors.Is(err, errIdle) {
+				c.f.exceeded(c.fr, "idle_timeout", 0)
+			}
 		}
 		c.abort() // the client must not take half an answer for a whole one
 		return

@@ -99,14 +99,15 @@ func (b *requestBody) Close() error {
 	return b.ReadCloser.Close()
 }
 
-// watch closes the body of res when it has been silent for idle, and reports
+// watch closes the body of res when it has been silent for the route's idle timeout, and reports
 // the end of ctx as what it is. The body of a 101 answer is a connection and
 // remains one; there, sending counts as a sign of life too.
-func watch(ctx context.Context, res *http.Response, idle time.Duration) {
+func (c *call) watch(ctx context.Context, res *http.Response) {
+	idle := c.fr.Route.timeouts.Idle
 	if res.Body == http.NoBody {
 		return
 	}
-	b := &watchedBody{ReadCloser: res.Body, ctx: ctx, idle: idle, res: res}
+	b := &watchedBody{ReadCloser: res.Body, ctx: ctx, idle: idle, res: res, f: c.f, fr: c.fr}
 	if idle > 0 {
 		b.timer = time.AfterFunc(idle, b.expire)
 	}
@@ -126,10 +127,13 @@ type watchedBody struct {
 	timer   *time.Timer // nil: no limit
 	expired atomic.Bool
 	res     *http.Response
+	f       *Forwarder
+	fr      *ForwardRequest // not call: the timer may outlive it
 }
 
 func (b *watchedBody) expire() {
 	b.expired.Store(true)
+	b.f.exceeded(b.fr, "idle_timeout", 0)
 	b.ReadCloser.Close()
 }
 

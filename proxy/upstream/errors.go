@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -25,6 +26,7 @@ var (
 	// ErrHeaderTooLarge, given to OnError, is a request header beyond Config.MaxHeaderBytes.
 	ErrHeaderTooLarge = errors.New("request headers are too large")
 	errBodyTooLarge   = errors.New("request body is too large")
+	errUpgradeBody    = fmt.Errorf("%w for a request that switches protocols", errBodyTooLarge)
 	errPaused         = errors.New("the client paused the request body for too long")
 	errClientBody     = errors.New("request body could not be read from the client")
 	errIdle           = h1.ErrIdle
@@ -66,20 +68,17 @@ func (f *Forwarder) refuse(w http.ResponseWriter, r *http.Request, fr *ForwardRe
 	if fr.AllowedOrigin != "" {
 		Readable(w.Header(), fr.AllowedOrigin)
 	}
-	switch { // for the operator: the client is not told what the configuration says
-	case errors.Is(err, errBodyTooLarge):
-		f.log.LogAttrs(r.Context(), slog.LevelWarn, "limit exceeded", slog.String("limit", "the route's body_bytes, or limits.body_bytes"),
-			slog.Int64("is", fr.Route.maxBody), slog.Int64("asked", r.ContentLength), slog.String("route", fr.Route.Name), slog.String("user", fr.Identity.User))
-	case errors.Is(err, ErrHeaderTooLarge):
-		f.log.LogAttrs(r.Context(), slog.LevelWarn, "limit exceeded", slog.String("limit", "limits.header_bytes"),
-			slog.Int("is", f.maxRequestHeader), slog.Int("asked", headerSize(r)), slog.String("route", fr.Route.Name), slog.String("user", fr.Identity.User))
+	key := limitOf(err)
+	if key != "" && key != "total_timeout" { // which its timer has told of
+		f.exceeded(fr, key, asked(r, key))
 	}
-	f.onError(w, r, status, &NotForwarded{fr.Route, err})
+	f.onError(w, r, status, &NotForwarded{fr.Route, key, err})
 }
 
 // NotForwarded is the error that OnError gets.
 type NotForwarded struct {
 	Route *Route
+	Limit string // the Key of the Limit that was exceeded; "": none
 	Err   error
 }
 

@@ -39,6 +39,9 @@ type Config struct {
 	// OnError answers a request that could not be forwarded; nothing has been
 	// written yet. err is for the log, not for the client. nil is a plain text page.
 	OnError func(w http.ResponseWriter, r *http.Request, status int, err error)
+	// OnLimit hears of each exchange that a limit refused or ended; nil is a line of the log for each.
+	// It is called before OnError, and, when the answer has begun, on any goroutine.
+	OnLimit func(*Limit)
 	Logger  *slog.Logger
 
 	// Now is the clock; nil is time.Now.
@@ -79,6 +82,7 @@ type Forwarder struct {
 	stripper         stripper
 	maxRequestHeader int
 	onError          func(http.ResponseWriter, *http.Request, int, error)
+	onLimit          func(*Limit)
 	onResponse       func(*ForwardRequest, *http.Response) error
 	transport        func(*Route) http.RoundTripper // nil: the upstreams' own
 	backends         backends
@@ -94,6 +98,7 @@ func NewForwarder(c Config) *Forwarder {
 		stripper:         newStripper(c.StripHeaders),
 		maxRequestHeader: c.MaxHeaderBytes,
 		onError:          c.OnError,
+		onLimit:          c.OnLimit,
 		onResponse:       c.OnResponse,
 		transport:        c.Transport,
 		backends:         backends{byKey: make(map[backendKey]*backend), changed: make(chan struct{}, 1)},
@@ -111,6 +116,9 @@ func NewForwarder(c Config) *Forwarder {
 	}
 	if f.onError == nil {
 		f.onError = plainError
+	}
+	if f.onLimit == nil {
+		f.onLimit = f.logLimit
 	}
 	errorLog := slog.NewLogLogger(f.log.Handler(), slog.LevelWarn)
 	f.calls.New = func() any { return newCall(f, errorLog) }
@@ -197,7 +205,7 @@ func readAhead(r *http.Request) (*http.Request, error) {
 	case err != nil:
 		return r, errors.Join(errClientBody, err)
 	case len(body) > maxShortBody:
-		return r, errBodyTooLarge
+		return r, errUpgradeBody
 	}
 	ahead := r.WithContext(r.Context())
 	ahead.Body, ahead.ContentLength, ahead.TransferEncoding = io.NopCloser(bytes.NewReader(body)), int64(len(body)), nil
@@ -284,8 +292,10 @@ func (c *call) limit(r *http.Request, d time.Duration) *http.Request {
 	c.ctx, c.cancel = context.WithCancelCause(c.ctx)
 	cancel, expired := c.cancel, new(atomic.Bool)
 	c.expired = expired
+	f, fr := c.f, c.fr
 	c.timer = time.AfterFunc(d, func() {
 		expired.Store(true)
+		f.exceeded(fr, "total_timeout", 0) // here, because half an answer may have gone out
 		cancel(errTotal)
 	})
 	return r.WithContext(c.ctx)
@@ -379,7 +389,7 @@ func (c *call) modifyResponse(res *http.Response) error {
 		return err
 	}
 	if res.StatusCode == http.StatusSwitchingProtocols {
-		watch(c.r.Context(), res, c.fr.Route.timeouts.Idle) // without the limit on the whole exchange
+		c.watch(c.r.Context(), res) // without the limit on the whole exchange
 		if s := socketOf(c.r); s != nil {
 			return s.serve(c, res)
 		}
@@ -388,7 +398,7 @@ func (c *call) modifyResponse(res *http.Response) error {
 	if res.StatusCode < 300 && socketOf(c.r) != nil {
 		return errors.New("upstream did not accept the WebSocket") // to the client, any success is one
 	}
-	watch(c.ctx, res, c.fr.Route.timeouts.Idle)
+	c.watch(c.ctx, res)
 	c.tellCall(res)
 	return nil
 }

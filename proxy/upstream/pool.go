@@ -121,7 +121,7 @@ func (p *pool) acquire(ctx context.Context, not *backend) (*backend, error) {
 	}
 	w := newWaiter(p)
 	if w == nil {
-		return nil, errBusy
+		return nil, errQueue
 	}
 	defer w.leave()
 	timer := time.NewTimer(p.wait)
@@ -143,7 +143,11 @@ func (p *pool) acquire(ctx context.Context, not *backend) (*backend, error) {
 	}
 }
 
-var errBusy = fmt.Errorf("%w: all connections are in use", ErrNoUpstream)
+// Both are that max_connections exchanges are under way at every upstream, and end in 503.
+var (
+	errBusy  = fmt.Errorf("%w: all connections are in use", ErrNoUpstream)
+	errQueue = fmt.Errorf("%w, and too many requests wait for one", errBusy)
+)
 
 // maxWaiting is how many requests may wait for one upstream. Beyond it a queue
 // only delays the answer that most of them will get.

@@ -39,6 +39,8 @@ type RouteConfig struct {
 	// MaxBody is the largest request body in bytes; more is 413. Zero is
 	// [DefaultMaxBody], negative is unlimited. Bodies are streamed, not held.
 	MaxBody int64
+	// SharedMaxBody says that MaxBody is the limit of all routes that have none of their own: for the log.
+	SharedMaxBody bool
 	// Upgrades are the protocols that a connection may switch to, nil is
 	// "websocket". Others are forwarded as plain requests, without the offer.
 	// An h2c upstream has none.
@@ -106,7 +108,9 @@ type Route struct {
 	host      string
 	timeouts  Timeouts
 	maxBody   int64
-	upgrades  []string
+	// sharedBody: maxBody is not the route's own.
+	sharedBody bool
+	upgrades   []string
 
 	endpoints         []endpoint // To
 	tls               *tlsSource // nil: defaults
@@ -141,7 +145,7 @@ func newRoute(c RouteConfig) (*Route, error) {
 	if c.Name == "" {
 		return nil, fmt.Errorf("route from %q: a route needs a name", c.From)
 	}
-	r := &Route{Name: c.Name, exact: c.Exact, strip: c.StripPrefix, forms: c.Forms, timeouts: c.Timeouts.withDefaults(), maxBody: c.MaxBody, upgrades: c.Upgrades}
+	r := &Route{Name: c.Name, exact: c.Exact, strip: c.StripPrefix, forms: c.Forms, timeouts: c.Timeouts.withDefaults(), maxBody: c.MaxBody, sharedBody: c.SharedMaxBody || c.MaxBody == 0, upgrades: c.Upgrades}
 	if r.maxBody == 0 {
 		r.maxBody = DefaultMaxBody
 	}

@@ -55,7 +55,7 @@ const noLimit = math.MaxInt64
 // Read is what br reads from. A server that answers without end fills no memory.
 func (c *conn) Read(p []byte) (int, error) {
 	if c.left <= 0 {
-		return 0, errResponseHeader
+		return 0, ErrResponseHeader
 	}
 	n, err := c.socket.Read(p[:min(int64(len(p)), c.left)])
 	c.left -= int64(n)

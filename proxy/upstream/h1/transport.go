@@ -48,7 +48,8 @@ var (
 	// ErrIdle is the end of a body whose server was silent for longer than Request.IdleTimeout.
 	ErrIdle = errors.New("upstream was silent for longer than the idle timeout")
 
-	errResponseHeader = errors.New("response headers are too large")
+	// ErrResponseHeader is an answer whose header is larger than it may be.
+	ErrResponseHeader = errors.New("response headers are too large")
 	errSwitched       = errors.New("upstream switched protocols when it was not asked to")
 	errEndless        = errors.New("upstream sends interim answers without end")
 	errVersion        = errors.New("upstream does not answer in HTTP/1")

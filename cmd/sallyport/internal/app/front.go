@@ -55,7 +55,7 @@ func (a *App) newFront(s *proxy.Snapshot) (*front, error) {
 	}
 	f.upstream = upstream.NewForwarder(upstream.Config{
 		Cookies:        []string{sessions.CookieName(), sessions.HandoffCookiePrefix() + "*", sessions.DeviceCookieName(), pt.TicketCookieName(), pt.FlowCookiePrefix() + "*"},
-		MaxHeaderBytes: c.Limits.Header, OnError: f.limits.notForwarded(proxy.UpstreamError(pages)), Logger: a.Logger,
+		MaxHeaderBytes: c.Limits.Header, OnError: proxy.UpstreamError(pages), OnLimit: f.limits.ofRoute, Logger: a.Logger,
 		OnResponse: func(_ *upstream.ForwardRequest, res *http.Response) error { return streams.Attach(res) },
 	})
 	f.upstream.Use(s.Routes)

@@ -1,7 +1,7 @@
 package app
 
 import (
-	"errors"
+	"context"
 	"log/slog"
 	"net/http"
 	"time"
@@ -76,15 +76,9 @@ func (l limitLog) streamCut(_ streams.Kind, why streams.Reason, took time.Durati
 	}
 }
 
-// notForwarded counts what the forwarder refuses for its size.
-func (l limitLog) notForwarded(next func(http.ResponseWriter, *http.Request, int, error)) func(http.ResponseWriter, *http.Request, int, error) {
-	return func(w http.ResponseWriter, r *http.Request, status int, err error) {
-		switch {
-		case status == http.StatusRequestEntityTooLarge:
-			l.observer.Exceeded.WithLabelValues("body_bytes").Inc()
-		case errors.Is(err, upstream.ErrHeaderTooLarge):
-			l.observer.Exceeded.WithLabelValues("header_bytes").Inc()
-		}
-		next(w, r, status, err)
-	}
+// ofRoute is told of what the forwarder refuses, or ends, for a limit.
+func (l limitLog) ofRoute(x *upstream.Limit) {
+	l.observer.ExceedBy(x.Key, x.Route.Name, func() {
+		l.logger.LogAttrs(context.Background(), slog.LevelWarn, "limit exceeded", x.Attrs()...)
+	})
 }

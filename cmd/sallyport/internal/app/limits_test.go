@@ -26,11 +26,27 @@ type limited struct {
 // newLimited has limits as in YAML's flow style. The treasury takes JSON-RPC if rpc says so.
 func newLimited(t *testing.T, limits string, rpc bool, edits ...[3]string) *limited {
 	t.Helper()
+	route := ""
+	if rpc {
+		route = "rpc: jsonrpc"
+	}
+	return newLimitedRoute(t, limits, route, edits...)
+}
+
+// newLimitedRoute has a further line in the treasury's route.
+func newLimitedRoute(t *testing.T, limits, route string, edits ...[3]string) *limited {
+	t.Helper()
 	l := &limited{held: make(chan struct{}, 100)}
 	ctx, release := context.WithCancel(context.Background())
 	tool := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		switch {
+		case r.URL.Path == "/half":
+			_, _ = io.WriteString(w, "half of it")
+			_ = http.NewResponseController(w).Flush()
+		case r.URL.Path == "/header":
+			w.Header().Set("X-Long", strings.Repeat("x", 9<<10))
+			return
 		case r.URL.Path == "/events":
 			w.Header().Set("Content-Type", "text/event-stream")
 			_ = http.NewResponseController(w).Flush()
@@ -44,15 +60,14 @@ func newLimited(t *testing.T, limits string, rpc bool, edits ...[3]string) *limi
 		case <-r.Context().Done():
 		}
 	}))
-	more := ""
-	if rpc {
-		more = "\n    rpc: jsonrpc"
+	if !strings.HasPrefix(route, "to: ") { // another tool than this one
+		route = "to: " + tool.URL + "\n    " + route
 	}
 	if limits == "" {
 		limits = "{}"
 	}
 	d := newDeployment(t, append(edits, [3]string{"sallyport.yaml", "policy: policy.yaml", "policy: policy.yaml\nlimits: " + limits},
-		[3]string{"sallyport.yaml", "to: http://127.0.0.1:3000", "to: " + tool.URL + more})...)
+		[3]string{"sallyport.yaml", "to: http://127.0.0.1:3000", route})...)
 	d.drain = 100 * time.Millisecond
 	d.only("alice@example.com", "198.51.100.7", "treasury")
 	l.running = d.run()
@@ -133,6 +148,7 @@ func TestEveryLimit(t *testing.T) {
 	type limit struct {
 		name, key, limits string
 		rpc               bool
+		route             string // a line of the route
 		edit              [3]string
 		provoke           func(*limited) (int, string)
 		status            int
@@ -233,8 +249,42 @@ func TestEveryLimit(t *testing.T) {
 				return status, text
 			}},
 	}
+	hold := func(path string) func(*limited) (int, string) {
+		return func(l *limited) (int, string) {
+			return l.ask("GET", path, nil)
+		}
+	}
+	second := func(l *limited) (int, string) {
+		l.hold("GET", "/hold", nil)
+		return l.ask("GET", "/", nil)
+	}
+	// A route's limits name the key, and the route, in the log.
+	for _, c := range []limit{
+		{name: "a route's body", key: "body_bytes", route: "body_bytes: 1000", status: 413, text: "more data than is accepted",
+			provoke: func(l *limited) (int, string) {
+				return l.ask("POST", "/", strings.NewReader(strings.Repeat("x", 2000)))
+			}},
+		{name: "a connection to the tool", key: "connect_timeout", route: "to: " + silentTLS(t) + "\n    connect_timeout: 50ms", status: 504, text: "no connection to the tool", provoke: hold("/")},
+		{name: "a tool that does not answer", key: "response_timeout", route: "response_timeout: 50ms", status: 504, text: "did not answer in time", provoke: hold("/hold")},
+		{name: "a tool that stops in the middle", key: "idle_timeout", route: "idle_timeout: 50ms", status: 200, text: "half of it", provoke: hold("/half")},
+		{name: "an exchange", key: "total_timeout", route: "total_timeout: 50ms", status: 504, text: "longer in all than is accepted", provoke: hold("/hold")},
+		{name: "an exchange, in the middle", key: "total_timeout", route: "total_timeout: 2s", status: 200, text: "half of it", provoke: hold("/half")},
+		{name: "exchanges at once", key: "max_connections", route: "max_connections: 1\n    wait_timeout: 50ms", status: 503, text: "as many requests as it may", provoke: second},
+		{name: "an answer's header", key: "response_header_bytes", route: "response_header_bytes: 8192", status: 502, text: "headers of the tool", provoke: hold("/header")},
+		{name: "the body of an upgrade", key: "upgrade_bytes", status: 413, text: "more data than is accepted", logged: "fixed: 32 KB of the body of a request that switches protocols",
+			provoke: func(l *limited) (int, string) {
+				return l.ask("POST", "/", strings.NewReader(strings.Repeat("x", 33<<10)), "Connection", "Upgrade", "Upgrade", "websocket")
+			}},
+	} {
+		if c.logged == "" {
+			c.logged = `"limit":"routes[].` + c.key + `","is":`
+		}
+		table = append(table, c)
+	}
 	missing := keysOfLimits(t)
 	delete(missing, "http2_streams") // takes TLS: proxy/edge.TestStreamsOfAConnection
+	delete(missing, "waiting")       // takes 1024 requests: proxy/upstream.TestLimitOfWaiting
+	delete(missing, "wait_timeout")  // how long max_connections is waited for, which is what is exceeded
 	for _, c := range table {
 		delete(missing, c.key)
 		t.Run(c.name, func(t *testing.T) {
@@ -242,7 +292,10 @@ func TestEveryLimit(t *testing.T) {
 			if c.edit[0] != "" {
 				edits = append(edits, c.edit)
 			}
-			l := newLimited(t, c.limits, c.rpc, edits...)
+			if c.rpc {
+				c.route = "rpc: jsonrpc"
+			}
+			l := newLimitedRoute(t, c.limits, c.route, edits...)
 			label := c.label
 			if label == "" {
 				label = c.key
@@ -254,7 +307,7 @@ func TestEveryLimit(t *testing.T) {
 			if status != c.status || !strings.Contains(text, c.text) {
 				t.Errorf("%d %s", status, text)
 			}
-			if strings.Contains(text, "limits.") && !c.rpc {
+			if !c.rpc && (strings.Contains(text, "limits.") || strings.Contains(text, c.key)) {
 				t.Errorf("the key is told to those who may be strangers: %s", text)
 			}
 			if !strings.Contains(l.metrics(), `sallyport_limit_exceeded_total{limit="`+label+`"} 1`+"\n") {
@@ -273,6 +326,17 @@ func TestEveryLimit(t *testing.T) {
 	}
 }
 
+// silentTLS is the address of a tool that takes connections, and never says a word.
+func silentTLS(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	return "https://" + ln.Addr().String()
+}
+
 // TestStreamsThatALimitEnds: those that are ended for a limit count as what is refused for it.
 func TestStreamsThatALimitEnds(t *testing.T) {
 	d := newDeployment(t)
@@ -288,6 +352,8 @@ func TestStreamsThatALimitEnds(t *testing.T) {
 	}
 }
 
+var ofRoute = regexp.MustCompile(`_(timeout|bytes)$|^max_`)
+
 // keysOfLimits reads the README, whose table is held to the configuration by a test of its own.
 func keysOfLimits(t *testing.T) map[string]bool {
 	t.Helper()
@@ -297,8 +363,11 @@ func keysOfLimits(t *testing.T) map[string]bool {
 	}
 	keys := map[string]bool{}
 	for line := range strings.Lines(string(text)) {
-		if cell, _, ok := strings.Cut(strings.TrimPrefix(line, "| "), " |"); ok && (strings.HasPrefix(cell, "`limits.") || strings.HasPrefix(cell, "fixed `")) {
-			for _, m := range regexp.MustCompile("`(?:limits\\.)?(\\w+)`").FindAllStringSubmatch(cell, -1) {
+		if cell, _, ok := strings.Cut(strings.TrimPrefix(line, "| "), " |"); ok && (strings.HasPrefix(cell, "`limits.") || strings.HasPrefix(cell, "`routes[].") || strings.HasPrefix(cell, "fixed `")) {
+			for _, m := range regexp.MustCompile("`(?:limits\\.|routes\\[\\]\\.)?(\\w+)`").FindAllStringSubmatch(cell, -1) {
+				if strings.HasPrefix(cell, "`routes") && !ofRoute.MatchString(m[1]) {
+					continue // a setting that limits nothing
+				}
 				keys[m[1]] = true
 			}
 		}

@@ -128,7 +128,7 @@ func routeTable(routes []Route, maxBody int64) (*upstream.Table, error) {
 			configs[i].Host = r.To[0].Host
 		}
 		if r.MaxBody == 0 {
-			configs[i].MaxBody = maxBody
+			configs[i].MaxBody, configs[i].SharedMaxBody = maxBody, true
 		}
 	}
 	return upstream.NewTable(configs)
