@@ -167,6 +167,43 @@ func TestNextSignInAfterSignOutAsksWho(t *testing.T) {
 	}
 }
 
+// A provider that cannot ask which account a sign-in is for refuses it. Without more ado it is asked again without that, once;
+// a person who cancels there is asked the next time.
+func TestSignInAfterSignOutAtAProviderThatCannotAsk(t *testing.T) {
+	g := newRig(t)
+	b := g.enrolled("alice", home)
+	if a := b.submit(login+"/.sallyport/sign-out", nil); a.StatusCode != 303 {
+		t.Fatal(a.StatusCode)
+	}
+	refuses := func(asked answer, code string) answer {
+		t.Helper()
+		to, err := url.Parse(asked.location())
+		if err != nil {
+			t.Fatal(err)
+		}
+		q := url.Values{"error": {code}, "error_description": {"unsupported prompt value requested"}, "state": {to.Query().Get("state")}, "iss": {g.idp.Issuer()}}
+		return b.get(login + "/.sallyport/callback?" + q.Encode())
+	}
+	if a := refuses(b.toProvider(treasury+"/books"), "access_denied"); a.StatusCode != 403 {
+		t.Fatalf("cancelled: %d %q", a.StatusCode, a.location())
+	}
+	asked := b.toProvider(treasury + "/books")
+	if !strings.Contains(asked.location(), "prompt=select_account") {
+		t.Fatalf("after a cancelled sign-in it goes to %s", asked.location())
+	}
+	again := refuses(asked, "invalid_request")
+	if !strings.HasPrefix(again.location(), g.idp.Issuer()) || strings.Contains(again.location(), "prompt=") {
+		t.Fatalf("refused: %d %q %s", again.StatusCode, again.location(), again.body)
+	}
+	if a := refuses(again, "invalid_request"); a.StatusCode != 403 || !strings.Contains(a.body, "Signing in did not work") {
+		t.Errorf("refused without it: %d %q", a.StatusCode, a.location())
+	}
+	page := b.follow(b.provider(b.toProvider(treasury+"/books"), "alice"))
+	if a := b.pressAndGo(page); a.StatusCode != 200 || !strings.HasSuffix(a.at, "/books") {
+		t.Errorf("signed in: %d at %s", a.StatusCode, a.at)
+	}
+}
+
 // resumes is the link of a page whose script leads on to where the tab was going.
 var resumes = regexp.MustCompile(`href="([^"]*)"(?: data-action="sign-in")? data-resume="(on|again)"`)
 

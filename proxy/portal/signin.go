@@ -87,7 +87,8 @@ func (p *Portal) signInPage(w http.ResponseWriter, r *http.Request, v Visit) err
 		return nil
 	}
 	if p.Goes(r) {
-		return p.toProvider(w, r, j.Facts.IP.Addr, trip)
+		_, err := r.Cookie(p.chooseCookie(false).Name)
+		return p.toProvider(w, r, j.Facts.IP.Addr, trip, err == nil)
 	}
 	p.keepDevice(w, r)
 	// A link, not a form: browsers hold the whole redirect chain behind a form
@@ -101,14 +102,15 @@ func (p *Portal) signInPage(w http.ResponseWriter, r *http.Request, v Visit) err
 	return nil
 }
 
-func (p *Portal) toProvider(w http.ResponseWriter, r *http.Request, client netip.Addr, trip journey) error {
+// toProvider begins a sign-in. choose has the provider ask which account it is for.
+func (p *Portal) toProvider(w http.ResponseWriter, r *http.Request, client netip.Addr, trip journey, choose bool) error {
 	key := newFlowKey()
 	payload, err := key.seal(flow{ReturnTo: trip.to.String(), Bind: trip.bind})
 	if err != nil {
 		return err
 	}
 	var prompt []string
-	if _, err := r.Cookie(p.chooseCookie(false).Name); err == nil {
+	if choose {
 		prompt = []string{"select_account"} // or the provider signs the same person in again, unasked
 	}
 	f, err := p.Provider.Begin(r.Context(), client, payload, prompt...)
@@ -171,6 +173,11 @@ func (p *Portal) callback(w http.ResponseWriter, r *http.Request, v Visit) error
 		return nil
 	}
 	if err != nil {
+		if bad, ok := errors.AsType[*signin.Error](err); ok && p.cannotAsk(r, bad) {
+			p.Logger.Warn("the provider refuses a sign-in that asks which account it is for (prompt=select_account), as the one after a sign-out does: once more without", "error", bad)
+			http.SetCookie(w, p.chooseCookie(false))
+			return p.toProvider(w, r, j.Facts.IP.Addr, p.begun(key, bad.Payload), false)
+		}
 		return p.signInFailed(r, v, j, key, err)
 	}
 	f, err := key.open(result.Payload)
@@ -266,6 +273,14 @@ func noticed(notices []signin.Notice, detail map[string]string) map[string]strin
 	}
 	detail["notices"] = strings.Join(codes, ",")
 	return detail
+}
+
+// cannotAsk reports whether the provider has refused a sign-in of this browser that had it ask which account it is for. That
+// is optional for providers: some answer with an error, always, and nobody could sign in again after signing out. A person
+// who pressed "Cancel" there is still asked the next time.
+func (p *Portal) cannotAsk(r *http.Request, bad *signin.Error) bool {
+	_, err := r.Cookie(p.chooseCookie(false).Name)
+	return err == nil && bad.Code == signin.CodeProviderError && bad.Payload != nil
 }
 
 // chooseCookie marks a browser whose person signed out: the provider is to ask which
