@@ -153,6 +153,7 @@ func (a auditTailCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	}
 	var last [][]byte
 	seen := int64(-1)
+	events, actions := map[string]bool{}, map[string]bool{}
 	for line, err := range audit.Read(files...) {
 		if bad := (*audit.LineError)(nil); errors.As(err, &bad) {
 			continue // `audit verify` is for those
@@ -160,9 +161,25 @@ func (a auditTailCmd) Run(ctx context.Context, g *globals, std stdio) error {
 			return err
 		}
 		seen = max(seen, line.Record.Seq)
+		events[line.Record.Event], actions[audit.Outcome(line.Record.Event, line.Record.Action)] = true, true
 		if wanted(line.Record) {
 			if last = append(last, bytes.Clone(line.Raw)); len(last) > max(a.Lines, 0) {
 				last = last[1:]
+			}
+		}
+	}
+	if len(last) == 0 {
+		// An empty answer is easily read as "was never refused", where a word was only misspelt.
+		fmt.Fprintln(std.err, "no record of the log is like that")
+		for _, asked := range []struct {
+			flag string
+			want []string
+			has  map[string]bool
+		}{{"--event", a.Event, events}, {"--action", a.Action, actions}} {
+			for _, w := range asked.want {
+				if !asked.has[w] {
+					fmt.Fprintf(std.err, "%s %s: there is none; the log has %s\n", asked.flag, w, strings.Join(slices.Sorted(maps.Keys(asked.has)), ", "))
+				}
 			}
 		}
 	}
