@@ -75,7 +75,8 @@ func TestLongAddressStaysInTheBrowser(t *testing.T) {
 func TestAttackWayBackToAnotherHost(t *testing.T) {
 	g := newRig(t)
 	b := g.browser(home)
-	for _, to := range []string{"", "//evil.example", "/\\evil.example", "https://evil.example/", wiki + "/wiki", login + "/", "javascript:alert(1)", "data:text/html,x", "/\t/evil.example"} {
+	for _, to := range []string{"", "//evil.example", "/\\evil.example", "https://evil.example/", wiki + "/wiki", login + "/", "javascript:alert(1)", "data:text/html,x", "/\t/evil.example",
+		"/.sallyport/sign-in?return_to=/transfer", "/.sallyport/way?to=/transfer"} {
 		a := b.get(treasury + "/.sallyport/way?" + url.Values{"to": {to}}.Encode())
 		if a.StatusCode != 400 || strings.Contains(a.body, "evil") {
 			t.Errorf("%q: %d %s", to, a.StatusCode, a.body)
@@ -117,6 +118,7 @@ func TestAttackLinkBecomesTheToolsOwn(t *testing.T) {
 		"another tool":                   {site{"Sec-Fetch-Site": "same-site"}, "/transfer?to=x", true},
 		"another site, the start page":   {site{"Sec-Fetch-Site": "cross-site"}, "/", false},
 		"another site, by our own page":  {site{"Sec-Fetch-Site": "cross-site"}, "/.sallyport/sign-in?return_to=/transfer?to=x", true},
+		"another site, by two of them":   {site{"Sec-Fetch-Site": "cross-site"}, "/.sallyport/sign-in?return_to=" + url.QueryEscape("/.sallyport/step-up?return_to="+treasury+"/transfer?to=x"), true},
 		"something else":                 {site{"Sec-Fetch-Site": "moon"}, "/transfer?to=x", true},
 		"an old browser, own link":       {site{"Referer": treasury + "/books"}, "/transfer?to=x", false},
 		"an old browser, another site":   {site{"Referer": treasury + ".evil.example/"}, "/transfer?to=x", true},
@@ -175,7 +177,7 @@ func TestAttackLinkBecomesTheToolsOwn(t *testing.T) {
 		r.Header.Set("Sec-Fetch-Mode", "navigate")
 		r.Header.Set("Sec-Fetch-Dest", "document")
 	})
-	if a.StatusCode != 200 || !strings.Contains(a.body, " data-press") || !strings.Contains(a.body, "again=1") {
+	if a.StatusCode != 200 || !strings.Contains(a.body, " data-press") || !strings.Contains(a.body, "again=1") || !strings.Contains(a.body, "This leads to /transfer?to=x.") {
 		t.Errorf("begins again: %d\n%s", a.StatusCode, a.body)
 	}
 }

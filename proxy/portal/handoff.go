@@ -312,7 +312,7 @@ func (p *Portal) arrived(w http.ResponseWriter, r *http.Request, v Visit, path s
 	page := view{Title: "You are signed in", Refresh: to, Module: "arrived.js", OnTheWay: true, Link: Link{URL: to, Text: "Go on"}}
 	if linked && path != "/" { // the start page is nothing that another page has chosen
 		page.Press, page.Refresh = true, ""
-		page.Text, page.Link.Text = []string{whereTo(path)}, "Go on to "+hostOf(v.Origin())
+		page.Text, page.Link.Text = []string{p.whereTo(returnTo{v.Origin(), path})}, "Go on to "+hostOf(v.Origin())
 	}
 	p.Pages.render(w, http.StatusOK, "message", page)
 }

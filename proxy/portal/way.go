@@ -39,25 +39,44 @@ func (p *Pages) KeepWay(w http.ResponseWriter, r *http.Request, f Refusal, way W
 // wayPage takes people from the sign-in to the address that their tab has kept.
 func (p *Portal) wayPage(w http.ResponseWriter, r *http.Request, v Visit) error {
 	to, err := parseReturnTo(r.URL.Query().Get("to"), v.Origin(), p.origins)
-	if err != nil || to.origin != v.Origin() {
+	if err != nil || to.origin != v.Origin() || strings.HasPrefix(to.path, Prefix) { // from here ways lead to the tool
 		return errBadReturnTo
 	}
 	// Anybody can make a link to this page: only a tab that has kept an address goes on by itself.
 	p.Pages.render(w, http.StatusOK, "way", view{Title: "Back to " + hostOf(v.Origin()), Module: "way.js", OnTheWay: true,
-		Text: []string{whereTo(to.path)}, Link: Link{URL: to.path, Text: "Go on"}})
+		Text: []string{p.whereTo(to)}, Link: Link{URL: to.path, Text: "Go on"}})
 	return nil
 }
 
-// whereTo says where a press of the button leads.
-func whereTo(path string) string {
+// whereTo says where a press of the button leads. After the press nothing asks again, so of a page of ours that leads on it
+// says to where.
+func (p *Portal) whereTo(to returnTo) string {
 	const longest = 200
-	if strings.HasPrefix(path, Prefix) { // one of our pages, which leads on
+	path := p.beyond(to).path
+	if strings.HasPrefix(path, Prefix) { // one that asks by itself, or leads nowhere
 		return "Press the button if you want to go on."
 	}
 	if len(path) > longest {
 		path = path[:longest] + "…"
 	}
 	return "This leads to " + path + ". Press the button if that is where you want to go."
+}
+
+// beyond is where a person ends who goes to an address and does what our pages ask for on the way.
+func (p *Portal) beyond(to returnTo) returnTo {
+	for {
+		u, err := url.Parse(to.path)
+		if err != nil || u.Path != Prefix+"sign-in" && u.Path != Prefix+"step-up" {
+			return to
+		}
+		next := returnTo{to.origin, "/"}
+		if raw := u.Query().Get("return_to"); raw != "" {
+			if next, err = parseReturnTo(raw, to.origin, p.origins); err != nil || next.origin != to.origin {
+				return to
+			}
+		}
+		to = next // shorter than the one that it was a part of
+	}
 }
 
 // Linked reports whether another origin's page may have sent the browser here, and chosen the address. A browser without
