@@ -76,7 +76,8 @@ func TestAttackWayBackToAnotherHost(t *testing.T) {
 	g := newRig(t)
 	b := g.browser(home)
 	for _, to := range []string{"", "//evil.example", "/\\evil.example", "https://evil.example/", wiki + "/wiki", login + "/", "javascript:alert(1)", "data:text/html,x", "/\t/evil.example",
-		"/.sallyport/sign-in?return_to=/transfer", "/.sallyport/way?to=/transfer"} {
+		"/.sallyport/sign-in?return_to=/transfer", "/.sallyport/way?to=/transfer", "/%2Esallyport/sign-in?return_to=/transfer",
+		"/shown/../transfer", "/shown/%2E%2e/transfer", "/./transfer"} {
 		a := b.get(treasury + "/.sallyport/way?" + url.Values{"to": {to}}.Encode())
 		if a.StatusCode != 400 || strings.Contains(a.body, "evil") {
 			t.Errorf("%q: %d %s", to, a.StatusCode, a.body)
@@ -119,6 +120,7 @@ func TestAttackLinkBecomesTheToolsOwn(t *testing.T) {
 		"another site, the start page":   {site{"Sec-Fetch-Site": "cross-site"}, "/", false},
 		"another site, by our own page":  {site{"Sec-Fetch-Site": "cross-site"}, "/.sallyport/sign-in?return_to=/transfer?to=x", true},
 		"another site, by two of them":   {site{"Sec-Fetch-Site": "cross-site"}, "/.sallyport/sign-in?return_to=" + url.QueryEscape("/.sallyport/step-up?return_to="+treasury+"/transfer?to=x"), true},
+		"another site, by two spelled":   {site{"Sec-Fetch-Site": "cross-site"}, "/.sallyport/sign-in?return_to=" + url.QueryEscape("/%2Esallyport/sign-in?x="+strings.Repeat("x", 200)+"&return_to=/transfer?to=x"), true},
 		"something else":                 {site{"Sec-Fetch-Site": "moon"}, "/transfer?to=x", true},
 		"an old browser, own link":       {site{"Referer": treasury + "/books"}, "/transfer?to=x", false},
 		"an old browser, another site":   {site{"Referer": treasury + ".evil.example/"}, "/transfer?to=x", true},

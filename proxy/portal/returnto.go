@@ -19,6 +19,16 @@ type returnTo struct {
 
 func (t returnTo) String() string { return t.origin + t.path }
 
+// own is the page of ours that t is, however it is spelled, with its query.
+func (t returnTo) own() (page string, query url.Values, ok bool) {
+	u, err := url.Parse(t.path)
+	if err != nil {
+		return "", nil, false
+	}
+	page, ok = strings.CutPrefix(u.Path, Prefix)
+	return page, u.Query(), ok
+}
+
 // parseReturnTo accepts a path on the sign-in host, or an absolute URL whose
 // origin is one of the configured ones, compared whole. The browser's reading of
 // a URL differs from Go's (a backslash is a slash to it, tabs and newlines vanish),
@@ -41,6 +51,12 @@ func parseReturnTo(raw string, signIn string, origins origins) (returnTo, error)
 	// "//evil" is a host to a browser wherever a path is followed by itself.
 	if !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") {
 		return returnTo{}, errReturnTo
+	}
+	// A browser takes dot segments out, so that it would go elsewhere than this says and pages of ours show.
+	for segment := range strings.SplitSeq(u.EscapedPath(), "/") {
+		if dots := strings.ReplaceAll(strings.ToLower(segment), "%2e", "."); dots == "." || dots == ".." {
+			return returnTo{}, errReturnTo
+		}
 	}
 	if u.Scheme == "" && u.Host == "" {
 		if !strings.HasPrefix(raw, "/") || strings.HasPrefix(raw, "//") {

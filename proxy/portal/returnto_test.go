@@ -71,6 +71,11 @@ func TestAttackParseReturnTo(t *testing.T) {
 		"http://app.corp.com/":                     "",
 		"http://login.corp.com/":                   "",
 		"https://app.corp.com//evil.test":          "",
+		"/shown/../asked":                          "", // a browser asks for /asked
+		"/shown/%2E%2e/asked":                      "",
+		"/./asked":                                 "",
+		"https://app.corp.com/shown/.%2e":          "",
+		"/.well/..x/y.?z=/../":                     testSignIn + "/.well/..x/y.?z=/../",
 		"https://corp.com/":                        "",
 		"https://evil.test/?https://app.corp.com/": "",
 		"https://аpp.corp.com/":                    "",

@@ -1,6 +1,7 @@
 package portal
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
 	"strings"
@@ -39,7 +40,10 @@ func (p *Pages) KeepWay(w http.ResponseWriter, r *http.Request, f Refusal, way W
 // wayPage takes people from the sign-in to the address that their tab has kept.
 func (p *Portal) wayPage(w http.ResponseWriter, r *http.Request, v Visit) error {
 	to, err := parseReturnTo(r.URL.Query().Get("to"), v.Origin(), p.origins)
-	if err != nil || to.origin != v.Origin() || strings.HasPrefix(to.path, Prefix) { // from here ways lead to the tool
+	if err != nil || to.origin != v.Origin() {
+		return errBadReturnTo
+	}
+	if _, _, ours := to.own(); ours { // from here ways lead to the tool
 		return errBadReturnTo
 	}
 	// Anybody can make a link to this page: only a tab that has kept an address goes on by itself.
@@ -52,10 +56,11 @@ func (p *Portal) wayPage(w http.ResponseWriter, r *http.Request, v Visit) error 
 // says to where.
 func (p *Portal) whereTo(to returnTo) string {
 	const longest = 200
-	path := p.beyond(to).path
-	if strings.HasPrefix(path, Prefix) { // one that asks by itself, or leads nowhere
+	to = p.beyond(to)
+	if _, _, ours := to.own(); ours { // one that asks by itself, or leads nowhere
 		return "Press the button if you want to go on."
 	}
+	path := to.path
 	if len(path) > longest {
 		path = path[:longest] + "…"
 	}
@@ -65,15 +70,13 @@ func (p *Portal) whereTo(to returnTo) string {
 // beyond is where a person ends who goes to an address and does what our pages ask for on the way.
 func (p *Portal) beyond(to returnTo) returnTo {
 	for {
-		u, err := url.Parse(to.path)
-		if err != nil || u.Path != Prefix+"sign-in" && u.Path != Prefix+"step-up" {
+		page, query, _ := to.own()
+		if page != "sign-in" && page != "step-up" {
 			return to
 		}
-		next := returnTo{to.origin, "/"}
-		if raw := u.Query().Get("return_to"); raw != "" {
-			if next, err = parseReturnTo(raw, to.origin, p.origins); err != nil || next.origin != to.origin {
-				return to
-			}
+		next, err := parseReturnTo(cmp.Or(query.Get("return_to"), "/"), to.origin, p.origins)
+		if err != nil || next.origin != to.origin {
+			return to
 		}
 		to = next // shorter than the one that it was a part of
 	}
