@@ -446,6 +446,9 @@ func (c *call) WriteHeader(status int) {
 		return
 	}
 	if status >= 100 && status < 200 {
+		if !c.r.ProtoAtLeast(1, 1) {
+			return // a client of HTTP/1.0 takes it for the answer
+		}
 		delete(c.w.Header(), "Set-Cookie")
 		withhold(c.w.Header())
 	} else {

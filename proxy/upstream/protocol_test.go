@@ -367,6 +367,12 @@ func TestInformationalAnswers(t *testing.T) {
 		if !long && res.Header.Get("X-Edge") != "1" {
 			t.Error("a header was lost:", res.Header)
 		}
+		// HTTP/1.0 has no informational answers (RFC 9110 section 15.2): nginx without
+		// proxy_http_version takes the first for the last.
+		_, br = g.raw("GET / HTTP/1.0\r\nHost: app.example\r\n\r\n")
+		if res, err := http.ReadResponse(br, nil); err != nil || res.StatusCode != 200 || res.Header["Link"] != nil || text(t, res) != "ok" {
+			t.Error(res, err)
+		}
 	}
 }
 
