@@ -186,18 +186,19 @@ type Verdict struct {
 	Session  authn.Session   // zero: nobody
 	Facts    policy.Facts
 
-	snapshot   *Snapshot
-	known      *memo // nil: not judged
-	shadow     shadowed
-	epoch      streams.Epoch   // before anything was judged
-	foreign    string          // why the request of a session is another origin's doing; "": it is not
-	rpc        jsonrpc.Request // what a JSON-RPC route is asked to do
-	held       int             // bytes that were taken of the budget to read it
-	streams    *streams.Registry
-	handoff    *policy.Handoff // nil: the session is not about to be handed over
-	forwarding bool            // the answer may have begun
-	panicked   bool            // something may still hold this Verdict, and its writer
-	carry      func()          // a connection that has switched protocols, to its end; nil: none
+	snapshot    *Snapshot
+	known       *memo // nil: not judged
+	shadow      shadowed
+	epoch       streams.Epoch   // before anything was judged
+	foreign     string          // why the request of a session is another origin's doing; "": it is not
+	rpc         jsonrpc.Request // what a JSON-RPC route is asked to do
+	held        int             // bytes that were taken of the budget to read it
+	streams     *streams.Registry
+	handoff     *policy.Handoff // nil: the session is not about to be handed over
+	destination string          // RawPath of what a COPY or MOVE writes to; "": it is neither
+	forwarding  bool            // the answer may have begun
+	panicked    bool            // something may still hold this Verdict, and its writer
+	carry       func()          // a connection that has switched protocols, to its end; nil: none
 
 	made string // the incident that a page's last record was made with; incident is the one it is found under
 
@@ -241,7 +242,26 @@ func (g *Gate) Check(r *http.Request, v *Verdict) error {
 		}
 		v.Route = route
 	}
+	if to, ok, err := v.snapshot.Routes.Destination(r, v.Target, route); err != nil {
+		return err
+	} else if ok {
+		if err := g.judgeDestination(r, v, to); err != nil || v.Decision.Action != policy.Allow || v.foreign != "" {
+			return err
+		}
+	}
 	return g.judge(r, v, policy.PurposeAccess)
+}
+
+// judgeDestination judges a COPY or MOVE by the path that it writes to. If that is refused, v is the verdict on it; otherwise
+// the path that is read is still to be judged.
+func (g *Gate) judgeDestination(r *http.Request, v *Verdict, to upstream.Target) error {
+	from := v.Target
+	v.Target, v.destination = to, to.RawPath
+	err := g.judge(r, v, policy.PurposeAccess)
+	if err == nil && v.Decision.Action == policy.Allow && v.foreign == "" {
+		v.Target = from
+	}
+	return err
 }
 
 // judgeFolded judges a request whose path leads to another route, with a longer prefix, for tools that

@@ -145,7 +145,7 @@ func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	session := g.told(v, &options.Groups)
 	p := &session.Person
 	fr := &upstream.ForwardRequest{
-		Route: v.Route, Target: v.Target, ClientAddr: v.Client, AllowedOrigin: allowedOrigin(r, v), RootWorker: options.RootWorkers,
+		Route: v.Route, Target: v.Target, Destination: v.destination, ClientAddr: v.Client, AllowedOrigin: allowedOrigin(r, v), RootWorker: options.RootWorkers,
 		Identity: upstream.Identity{User: string(p.Email), Email: string(p.Email), Groups: p.Groups},
 	}
 	if g.Assertions != nil {

@@ -16,7 +16,7 @@ import (
 // recordAllow has the request in the audit log before it is forwarded. A repeat of what
 // is already there is counted, and costs no I/O.
 func (g *Gate) recordAllow(r *http.Request, v *Verdict) error {
-	if len(v.Decision.Reported) == 0 && len(v.Decision.Rules) == 0 && len(v.rpc.Methods) == 0 && len(r.Header["Upgrade"]) == 0 && !v.shadow.differs(&v.Decision) {
+	if len(v.Decision.Reported) == 0 && len(v.Decision.Rules) == 0 && len(v.rpc.Methods) == 0 && len(r.Header["Upgrade"]) == 0 && v.destination == "" && !v.shadow.differs(&v.Decision) {
 		same := audit.Same{
 			Session: v.Session.ID, IP: v.Facts.IP.Address, Route: v.Route.Name,
 			Policy: v.snapshot.Policy.Hash(), Decision: policy.Allow.String(),
@@ -33,6 +33,9 @@ func (g *Gate) recordAllow(r *http.Request, v *Verdict) error {
 
 // maxMethod is longer than any method that there is (RFC 3253 has BASELINE-CONTROL).
 const maxMethod = 32
+
+// maxDestination is as much as the log has of the path that a COPY or MOVE writes to.
+const maxDestination = 2048
 
 // addressOf is the client as text. Facts have it once the request was judged, and
 // then making it costs nothing.
@@ -61,6 +64,8 @@ func (g *Gate) record(r *http.Request, v *Verdict, event, incident string) audit
 	switch upgrade := r.Header["Upgrade"]; {
 	case len(v.rpc.Methods) > 0:
 		rec.Detail = map[string]string{"rpc_methods": strings.Join(v.rpc.Methods, " ")}
+	case v.destination != "":
+		rec.Detail = map[string]string{"destination": cut(v.destination, maxDestination)}
 	case len(upgrade) > 0:
 		rec.Detail = map[string]string{"upgrade": cut(upgrade[0], maxMethod)}
 	}

@@ -56,6 +56,9 @@ func SameAs(rec *Record) Same {
 	k := Same{Session: rec.Session, IP: rec.IP, Route: rec.Route, Policy: rec.Policy, Decision: decisionOf(rec)}
 	if rec.Method != "" && !Safe(rec.Method) || rec.Detail["upgrade"] != "" || rec.Detail["rpc_methods"] != "" {
 		k.Method, k.Path = rec.Method, KeyPath(rec.Path)
+		if to := rec.Detail["destination"]; to != "" {
+			k.Path = KeyPath(rec.Path + " " + to)
+		}
 	}
 	return k
 }

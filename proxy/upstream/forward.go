@@ -62,6 +62,8 @@ type ForwardRequest struct {
 	Target     Target
 	Identity   Identity
 	ClientAddr netip.Addr
+	// Destination, if not empty, is the RawPath of what [Table.Destination] returned.
+	Destination string
 	// AllowedOrigin, if not empty, is the Origin of the request, which the route allows: its page
 	// may read the answer.
 	AllowedOrigin string

@@ -167,7 +167,7 @@ func (s stripper) forged(name string) bool {
 // client cannot have them removed by naming them in Connection, and after
 // stripping, so that they stand alone.
 func setOurs(h http.Header, fr *ForwardRequest) {
-	values := new([8]string) // one allocation for all, and one slice of it for each
+	values := new([9]string) // one allocation for all, and one slice of it for each
 	n := 0
 	ours(fr, func(name, value string) {
 		values[n] = value
@@ -195,6 +195,7 @@ func ours(fr *ForwardRequest, set func(name, value string)) {
 	if fr.Route.strip {
 		some(headerForwardedPath, fr.Route.rawPrefix)
 	}
+	some("Destination", fr.destination())
 }
 
 // encodeGroups joins the names with ",". A comma inside a name is escaped: the

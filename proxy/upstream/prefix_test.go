@@ -142,3 +142,38 @@ func TestStrippedPrefixOfAWorkersScope(t *testing.T) {
 		f.Close()
 	}
 }
+
+// What a COPY or MOVE writes to is told like the path of the request: without the prefix, and once, whatever the client sent.
+func TestStrippedPrefixOfADestination(t *testing.T) {
+	for _, way := range []string{"direct", "proxied"} {
+		var saw []string
+		up := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { saw = r.Header["Destination"] }))
+		t.Cleanup(up.Close)
+		c := upstream.Config{}
+		if way == "proxied" {
+			c.Transport = func(*upstream.Route) http.RoundTripper { return http.DefaultTransport }
+		}
+		f := upstream.NewForwarder(c)
+		t.Cleanup(f.Close)
+		tb := table(t, []upstream.RouteConfig{{Name: "tool", From: "http://app.example/dav", To: []string{up.URL}, StripPrefix: true}})
+		for to, want := range map[string]string{"http://app.example/dav/x%20y": "/x%20y", "/dav": "/", "/dav/dav": "/dav"} {
+			r := asked("MOVE", "app.example", "/dav/a")
+			r.Header = http.Header{"Destination": {to}}
+			at, err := upstream.Canonicalise(r, "http")
+			if err != nil {
+				t.Fatal(err)
+			}
+			route, _ := tb.Match(at)
+			second, ok, err := tb.Destination(r, at, route)
+			if !ok || err != nil {
+				t.Fatal(to, ok, err)
+			}
+			in := httptest.NewRequest("MOVE", "/", nil)
+			in.Header = r.Header
+			f.Forward(httptest.NewRecorder(), in, &upstream.ForwardRequest{Route: route, Target: at, Destination: second.RawPath, ClientAddr: netip.MustParseAddr("::1")})
+			if !slices.Equal(saw, []string{want}) {
+				t.Errorf("%s: %s: the tool was told %q, want %q", way, to, saw, want)
+			}
+		}
+	}
+}

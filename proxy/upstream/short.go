@@ -96,6 +96,8 @@ func (c *call) collect(lines []h1.Field, h http.Header) []h1.Field {
 				lines = append(lines, h1.Field{Name: name, Value: v})
 			}
 			continue
+		case name == "Destination" && c.fr.Destination != "":
+			continue
 		case name == "User-Agent": // one, as net/http does
 			if len(values) > 0 && values[0] != "" {
 				lines = append(lines, h1.Field{Name: name, Value: values[0]})
