@@ -31,7 +31,15 @@ func TestBrowsersWithoutJSON(t *testing.T) {
 	for name, js := range map[string]string{
 		"Safari 16":          `delete PublicKeyCredential.prototype.toJSON; delete PublicKeyCredential.parseCreationOptionsFromJSON; delete PublicKeyCredential.parseRequestOptionsFromJSON`,
 		"a password manager": `PublicKeyCredential.prototype.toJSON = () => { throw new TypeError("Illegal invocation") }`,
-		"outputs unasked":    `{ const real = PublicKeyCredential.prototype.toJSON; PublicKeyCredential.prototype.toJSON = function () { return {...real.call(this), clientExtensionResults: {appid: false, prf: []}, authenticatorAttachment: "hybrid", extra: [1]} } }`,
+		"an extension with views on a larger buffer": `{
+			PublicKeyCredential.prototype.toJSON = undefined;
+			const view = (b) => { const all = new Uint8Array(b.byteLength + 9); all.set(new Uint8Array(b), 5); return all.subarray(5, 5 + b.byteLength) };
+			for (const [of, name] of [[PublicKeyCredential, "rawId"], [AuthenticatorResponse, "clientDataJSON"], [AuthenticatorAttestationResponse, "attestationObject"], [AuthenticatorAssertionResponse, "authenticatorData"], [AuthenticatorAssertionResponse, "signature"]]) {
+				const { get } = Object.getOwnPropertyDescriptor(of.prototype, name);
+				Object.defineProperty(of.prototype, name, {get() { return view(get.call(this)) }});
+			}
+		}`,
+		"outputs unasked": `{ const real = PublicKeyCredential.prototype.toJSON; PublicKeyCredential.prototype.toJSON = function () { return {...real.call(this), clientExtensionResults: {appid: false, prf: []}, authenticatorAttachment: "hybrid", extra: [1]} } }`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStack(t)

@@ -3,9 +3,11 @@
 // toJSON that throws. Where the browser has it, it is used.
 const alphabet = { "+": "-", "/": "_", "=": "" };
 
+// A view of an extension's may be on a part of a larger buffer.
 function encode(buffer) {
   let text = "";
-  for (const byte of new Uint8Array(buffer.buffer || buffer)) text += String.fromCharCode(byte);
+  const bytes = ArrayBuffer.isView(buffer) ? new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength) : new Uint8Array(buffer);
+  for (const byte of bytes) text += String.fromCharCode(byte);
   return btoa(text).replace(/[+/=]/g, (c) => alphabet[c]);
 }
 
