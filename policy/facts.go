@@ -6,7 +6,7 @@ import (
 )
 
 // Facts is everything a rule can see about one request. This file is the whole
-// list: what is not here cannot be asked about, and `policy/README.md` is checked
+// list: what is not here cannot be asked about, and `policy/reference.md` is checked
 // against it.
 //
 // The values are established once per request, at the edge, and are never

@@ -68,7 +68,7 @@ func (p *Provider) Run(ctx context.Context) {
 			failures++
 			wait, backoff = jitter(backoff), min(2*backoff, p.pace.max)
 			p.log.Warn("OpenID discovery failed, will retry", "error", err, "failures", failures,
-				"in", wait.Round(time.Millisecond), "usable", p.known.Load() != nil)
+				"in", wait.Round(time.Millisecond).String(), "usable", p.known.Load() != nil)
 		}
 		// First a pause that nobody can shorten, then one that a waiting person
 		// can: crowds at the sign-in page must not become a flood at the provider.

@@ -23,7 +23,7 @@ type Model struct {
 	Farm, Hoppers, Abroads, Accounts, Shifts, Thefts int
 }
 
-// DefaultModel is the company of the table in policy/README.md.
+// DefaultModel is the company of the table in policy/rollout.md.
 var DefaultModel = Model{
 	People: 250, Travellers: 0.12, OnCall: 0.08, Couples: 0.04, CoWorking: 0.04, Relay: 0.05, Contractors: 0.03, Cloud: 0.02,
 	Office: 0.3, Joining: 0.2,

@@ -87,7 +87,7 @@ func whom(r Rule) string {
 	return strings.Join(parts, ", ")
 }
 
-// Table is one line of Markdown for each rule that is a signal, for a README.
+// Table is one line of Markdown for each rule that is a signal, for a document.
 func (r *Report) Table() string {
 	var b strings.Builder
 	b.WriteString("| rule | person-days of those who belong here | their people | person-days of those who do not | whom it met |\n|---|---|---|---|---|\n")

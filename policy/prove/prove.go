@@ -13,7 +13,7 @@
 //     Only if it agrees is the invariant [Refuted], with those facts;
 //   - otherwise it is [Undecided], and the reason names what could not be followed. That is no pass.
 //
-// Rules over paths are also asked about the path as it is folded (see Paths in policy/README.md), and the
+// Rules over paths are also asked about the path as it is folded (see Paths in policy/reference.md), and the
 // circuit leaves that out. It only makes verdicts stricter, and all claims are that verdicts are strict enough: what is
 // proven holds. What only a path in another spelling would break is undecided, not refuted.
 //
@@ -137,7 +137,7 @@ func (r Result) diagnostic() policy.Diagnostic {
 		d.Expected = "rules under which this test passes:\n" + r.Test
 	default:
 		d.Message = policy.Printable(fmt.Sprintf("whether the invariant %s (%s) holds cannot be decided: %s", r.Name, r.Claim, r.Reason))
-		d.Expected = "conditions that compare facts with constants; see Invariants in policy/README.md"
+		d.Expected = "conditions that compare facts with constants; see Invariants in policy/reference.md"
 	}
 	return d
 }

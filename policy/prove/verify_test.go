@@ -86,13 +86,13 @@ func TestCounterExample(t *testing.T) {
 
 // The invariants of the reference are proven.
 func TestReadmeInvariants(t *testing.T) {
-	readme, err := os.ReadFile("../README.md")
+	readme, err := os.ReadFile("../reference.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	n := 0
 	for _, m := range regexp.MustCompile("(?s)```yaml\n(version: 1.*?)```").FindAllStringSubmatch(string(readme), -1) {
-		p, err := policy.Compile(policy.Config{Name: "README.md", Source: []byte(m[1]), Routes: []string{"treasury"}})
+		p, err := policy.Compile(policy.Config{Name: "reference.md", Source: []byte(m[1]), Routes: []string{"treasury"}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -16,27 +16,27 @@ import (
 	"sallyport/policy"
 )
 
-var update = flag.Bool("update", false, "write the table of facts into README.md")
+var update = flag.Bool("update", false, "write the table of facts into reference.md")
 
 // The reference lists every fact with what facts.go says about it, and nothing else.
 func TestFactTable(t *testing.T) {
-	readme, err := os.ReadFile("../README.md")
+	readme, err := os.ReadFile("../reference.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	table := factTable(t)
 	block := regexp.MustCompile(`(?s)(<!-- facts: [^\n]*-->\n).*(<!-- /facts -->)`)
 	if !block.Match(readme) {
-		t.Fatal("README.md has no place for the facts")
+		t.Fatal("reference.md has no place for the facts")
 	}
 	want := block.ReplaceAllString(string(readme), "${1}"+strings.ReplaceAll(table, "$", "$$")+"${2}")
 	if want == string(readme) {
 		return
 	}
 	if !*update {
-		t.Fatal("README.md is not what facts.go says; run: go test ./policy/schema -run TestFactTable -update")
+		t.Fatal("reference.md is not what facts.go says; run: go test ./policy/schema -run TestFactTable -update")
 	}
-	if err := os.WriteFile("../README.md", []byte(want), 0o644); err != nil {
+	if err := os.WriteFile("../reference.md", []byte(want), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -129,7 +129,7 @@ func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 // The example of a file of invariants is one, by the compiler and by the schema.
 func TestReadmePinnedInvariants(t *testing.T) {
-	readme, err := os.ReadFile("../README.md")
+	readme, err := os.ReadFile("../reference.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -86,12 +86,14 @@ func TestSchemaAcceptsPolicies(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	readme, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, m := range regexp.MustCompile("(?s)```yaml\n(version: 1.*?)```").FindAllSubmatch(readme, -1) {
-		sources[fmt.Sprint("README.md ", i)] = m[1]
+	for _, name := range []string{"README.md", "reference.md"} {
+		text, err := os.ReadFile("../" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, m := range regexp.MustCompile("(?s)```yaml\n(version: 1.*?)```").FindAllSubmatch(text, -1) {
+			sources[fmt.Sprint(name, " ", i)] = m[1]
+		}
 	}
 	if len(sources) < 10 {
 		t.Errorf("%d policies were found", len(sources))

@@ -5,18 +5,18 @@ import "encoding/json"
 // PolicySchema returns the JSON Schema (2020-12) of a policy file. given is that of a
 // test's facts, of which this package knows nothing.
 func PolicySchema(given Schema) ([]byte, error) {
-	return PolicyKeys.document("Sallyport policy", "What happens to a request: allow, step up (prove yourself with your passkey, now) or block. Reference: policy/README.md.",
+	return PolicyKeys.document("Sallyport policy", "What happens to a request: allow, step up (prove yourself with your passkey, now) or block. Reference: policy/reference.md.",
 		Schema{"rule": ruleSchema(), "test": testSchema(given), "invariant": invariantSchema()})
 }
 
 // TestsSchema returns that of a file of tests beside a policy.
 func TestsSchema(given Schema) ([]byte, error) {
-	return TestFileKeys.document("Tests of a Sallyport policy", "What a policy is expected to do. Reference: policy/README.md.", Schema{"test": testSchema(given)})
+	return TestFileKeys.document("Tests of a Sallyport policy", "What a policy is expected to do. Reference: policy/reference.md.", Schema{"test": testSchema(given)})
 }
 
 // PinnedSchema returns that of a file of invariants that every policy has to fulfil.
 func PinnedSchema() ([]byte, error) {
-	return pinnedKeys.document("Invariants of Sallyport policies", "What has to hold whatever the policy says. Reference: policy/README.md.", Schema{"invariant": invariantSchema()})
+	return pinnedKeys.document("Invariants of Sallyport policies", "What has to hold whatever the policy says. Reference: policy/reference.md.", Schema{"invariant": invariantSchema()})
 }
 
 func (o Object) document(title, description string, defs Schema) ([]byte, error) {

@@ -16,7 +16,7 @@ import (
 // and without spaces and dots at its end, and without a slash at the end of it all. What is
 // folded already, as nearly every path is, is returned as it is, and costs one look at each byte.
 //
-// Two paths that some tool takes for one have one folded form, as far as is written in policy/README.md
+// Two paths that some tool takes for one have one folded form, as far as is written in policy/reference.md
 // under Paths; the other way round need not hold.
 func Path(p string) string {
 	if isFolded(p) {

@@ -354,26 +354,31 @@ func TestStreamsThatALimitEnds(t *testing.T) {
 
 var ofRoute = regexp.MustCompile(`_(timeout|bytes)$|^max_`)
 
-// keysOfLimits reads the README, whose table is held to the configuration by a test of its own.
+// keysOfLimits reads deploy/configure.md, which is held to the configuration by a test of
+// its own.
 func keysOfLimits(t *testing.T) map[string]bool {
 	t.Helper()
-	text, err := os.ReadFile("../../../../README.md")
+	text, err := os.ReadFile("../../../../deploy/configure.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	keys := map[string]bool{}
 	for line := range strings.Lines(string(text)) {
-		if cell, _, ok := strings.Cut(strings.TrimPrefix(line, "| "), " |"); ok && (strings.HasPrefix(cell, "`limits.") || strings.HasPrefix(cell, "`routes[].") || strings.HasPrefix(cell, "fixed `")) {
-			for _, m := range regexp.MustCompile("`(?:limits\\.|routes\\[\\]\\.)?(\\w+)`").FindAllStringSubmatch(cell, -1) {
-				if strings.HasPrefix(cell, "`routes") && !ofRoute.MatchString(m[1]) {
-					continue // a setting that limits nothing
-				}
-				keys[m[1]] = true
+		names, _, _ := strings.Cut(line, " (")
+		if strings.HasPrefix(line, "- **fixed `") {
+			names, _, _ = strings.Cut(line, ":")
+		} else if !strings.HasPrefix(line, "- `limits.") && !strings.HasPrefix(line, "- `routes[].") {
+			continue
+		}
+		for _, m := range regexp.MustCompile("`(?:limits\\.|routes\\[\\]\\.)?(\\w+)`").FindAllStringSubmatch(names, -1) {
+			if strings.HasPrefix(line, "- `routes") && !ofRoute.MatchString(m[1]) {
+				continue // a setting that limits nothing
 			}
+			keys[m[1]] = true
 		}
 	}
 	if len(keys) < 15 {
-		t.Fatalf("the README lists %d limits", len(keys))
+		t.Fatalf("deploy/configure.md lists %d limits", len(keys))
 	}
 	return keys
 }

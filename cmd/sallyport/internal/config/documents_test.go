@@ -124,7 +124,65 @@ func readBlock(name, text string) (kind string, err error) {
 	}
 }
 
-// The test above finds what it is for.
+// Every link of a document to another one, and to a heading, leads there.
+func TestLinksInDocuments(t *testing.T) {
+	documents, headings := map[string]string{}, map[string]map[string]bool{}
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			if err == nil && (d.Name() == ".git" || d.Name() == "node_modules") {
+				return filepath.SkipDir
+			}
+			return err
+		}
+		if filepath.Ext(path) != ".md" {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		documents[path] = regexp.MustCompile("(?s)```.*?```").ReplaceAllString(string(text), "")
+		headings[path] = map[string]bool{"": true}
+		for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(documents[path], -1) {
+			headings[path][anchor(m[1])] = true
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	links := 0
+	for path, text := range documents {
+		for _, m := range regexp.MustCompile(`\]\(([^()\s]+)\)`).FindAllStringSubmatch(text, -1) {
+			target, heading, _ := strings.Cut(m[1], "#")
+			if strings.Contains(target, ":") {
+				continue // elsewhere
+			}
+			links++
+			full := path
+			if target != "" {
+				full = filepath.Join(filepath.Dir(path), target)
+			}
+			if _, err := os.Stat(full); err != nil {
+				t.Errorf("%s: there is no %s", path, m[1])
+			} else if h, ok := headings[full]; ok && !h[heading] {
+				t.Errorf("%s: %s has no heading %s", path, full, heading)
+			}
+		}
+	}
+	if links < 100 {
+		t.Errorf("only %d links were found", links)
+	}
+}
+
+// anchor is what GitHub makes of a heading.
+func anchor(heading string) string {
+	heading = strings.ToLower(strings.TrimSpace(heading))
+	heading = regexp.MustCompile(`[^\p{L}\p{N}_\- ]`).ReplaceAllString(heading, "")
+	return strings.ReplaceAll(heading, " ", "-")
+}
+
+// TestYAMLInDocuments finds what it is for.
 func TestBlocksOfDocuments(t *testing.T) {
 	for name, c := range map[string]struct {
 		text, mistake string
