@@ -156,6 +156,12 @@ func (g *Gate) refuseForeign(w http.ResponseWriter, r *http.Request, v *Verdict,
 	rec := g.record(r, v, "cross_site_refused", portal.NewIncident())
 	rec.Shadow = nil
 	rec.Detail = sentBy(r, why)
+	if v.Route != nil && why != foreignMalformed {
+		rec.Detail["setting"] = "allowed_origins"
+		if why == foreignRead { // a frame, an image
+			rec.Detail["setting"] += ", embeddable"
+		}
+	}
 	incident, ok := g.turnedAway(w, r, v, rec)
 	if !ok {
 		return
@@ -164,7 +170,7 @@ func (g *Gate) refuseForeign(w http.ResponseWriter, r *http.Request, v *Verdict,
 		Email: string(v.Session.Person.Email), Link: portal.YourTools,
 		Text: []string{"A page of another address made your browser ask this tool for something. It was refused to protect your account."},
 		Steps: []string{"Open the tool by its own address, and do there what you wanted to do.",
-			"If the two belong together, give the reference to your operations team. The settings are allowed_origins and, for frames and images, embeddable of the route."}})
+			"If the two belong together, give the reference to your operations team: they can allow it."}})
 }
 
 // sentBy is the detail of a record about a request that another origin's page may have caused.

@@ -115,6 +115,9 @@ type document struct {
 
 func (p *Provider) discover(ctx context.Context) (*metadata, error) {
 	found, err := oidc.NewProvider(oidc.ClientContext(ctx, p.client), p.cfg.Issuer) // refuses a document for another issuer
+	if other, ok := errors.AsType[*oidc.IssuerMismatchError](err); ok {
+		return nil, fmt.Errorf("discovery: the provider at %q calls itself %q: oidc.issuer has to be written exactly so", other.Provided, clip(other.Discovered))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("discovery: %s", clip(network(err).Error()))
 	}

@@ -2,6 +2,8 @@ package signin_test
 
 import (
 	"errors"
+	"strconv"
+	"strings"
 	"testing"
 
 	"sallyport/authn/signin"
@@ -31,5 +33,19 @@ func TestProbe(t *testing.T) {
 		if errors.As(err, &e); (err == nil) != (c.code == "") || (method == "") != (err != nil) || e != nil && e.Code != c.code {
 			t.Errorf("%s: %q, %v", name, method, err)
 		}
+	}
+}
+
+// A provider that calls itself otherwise is no outage: the text says what to write.
+func TestProbeOfAnIssuerWithASlash(t *testing.T) {
+	r := newRig(t)
+	cfg := r.cfg
+	cfg.Issuer += "/"
+	p, err := signin.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Probe(t.Context()); err == nil || !strings.Contains(err.Error(), "calls itself "+strconv.Quote(r.cfg.Issuer)+": oidc.issuer has to be written exactly so") {
+		t.Error(err)
 	}
 }

@@ -117,6 +117,8 @@ func cause(code int) (string, bool) {
 		return fewText, true
 	case code == sqlite3.SQLITE_IOERR_LOCK || code == sqlite3.SQLITE_IOERR_RDLOCK:
 		return "its file system cannot lock files: keep the store on a local disk", true
+	case code == sqlite3.SQLITE_IOERR_SHMSIZE: // SQLite tells ENOSPC as this
+		return "the disk is full, or fails", true
 	case code == sqlite3.SQLITE_IOERR_WRITE:
 		if most, limited := largestFile(); limited {
 			text += fmt.Sprintf(", or a file would exceed the %d bytes that this process may write to one (LimitFSIZE= of the unit, ulimit -f)", most)
