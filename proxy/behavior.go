@@ -47,8 +47,8 @@ func (g *Gate) assess(v behavior.Visit) behavior.Assessment {
 	return a
 }
 
-// sighting is a visit of a session as behaviour sees it.
-func sighting(s *authn.Session, n network, device string, now time.Time) behavior.Visit {
+// visitOf is a visit of a session as behaviour sees it.
+func visitOf(s *authn.Session, n network, device string, now time.Time) behavior.Visit {
 	b := &s.Verification.Browser
 	return behavior.Visit{Subject: s.Person.Subject, At: now, Place: n.place(), Device: device, Session: s.ID, Zone: b.TimeZone}
 }

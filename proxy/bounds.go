@@ -21,22 +21,22 @@ func (g *Gate) Known(r *http.Request) bool {
 	return loaded == nil && s.Level() == authn.Verified
 }
 
-// crowded answers a request of a session that has too much open, this one included: one person, or
+// overStreamLimit answers a request of a session that has too much open, this one included: one person, or
 // whoever has their cookie, must not take every stream there is. It is asked after the stream was opened: of
 // requests that come at once, none could see the others before.
-func (g *Gate) crowded(w http.ResponseWriter, r *http.Request, v *Verdict) bool {
+func (g *Gate) overStreamLimit(w http.ResponseWriter, r *http.Request, v *Verdict) bool {
 	if g.SessionStreams == 0 || g.Streams.SessionCount(v.Session.ID) <= g.SessionStreams {
 		return false
 	}
 	v.forwarding = false // nothing was
 	g.exceeded("streams_per_session", "limits.streams_per_session", v)
-	g.tooMuch(w, r, v, portal.Refusal{Code: "too_many_streams", Title: "Too much is open at once",
+	g.tooManyRequests(w, r, v, portal.Refusal{Code: "too_many_streams", Title: "Too much is open at once",
 		Text: []string{"More is open at once than one session may have. Close some of the windows in which you use your tools, then try again."}})
 	return true
 }
 
-// tooMuch answers what one session may not have more of.
-func (g *Gate) tooMuch(w http.ResponseWriter, r *http.Request, v *Verdict, f portal.Refusal) {
+// tooManyRequests answers what one session may not have more of.
+func (g *Gate) tooManyRequests(w http.ResponseWriter, r *http.Request, v *Verdict, f portal.Refusal) {
 	f.Status, f.Link = http.StatusTooManyRequests, portal.YourTools
 	w.Header().Set("Retry-After", "5")
 	g.refuse(w, r, v, f)

@@ -329,7 +329,18 @@ func (g *Gate) judge(r *http.Request, v *Verdict, purpose string) (err error) {
 	}
 	now := g.Now()
 	hello := edge.FingerprintOf(r)
-	v.known = g.remember(r, v, purpose, now) // what network; what is unusual; what the policy says of all three
+	key, history := g.memoKey(r, v, purpose), g.history()
+	m, ok := g.verdicts.GetIfPresent(key)
+	if !ok || !m.good(v, now) || !m.current(history, now) {
+		old := m // nil if there is none
+		m = &memo{snapshot: v.snapshot, made: now, session: v.Session, history: history}
+		network := v.snapshot.lookup(v.Client) // what network
+		g.sharing.note(network, v.Session.Person.Subject, now)
+		g.assessVisit(m, old, network, key.device, now) // what is unusual
+		m.evaluate(v, network, purpose, now)            // what the policy says of all three
+		g.keep(key, m, purpose)
+	}
+	v.known = m
 	v.Facts = v.known.facts
 	v.Facts.Time.Now = now
 	requestFacts(&v.Facts.Request, r, v)
@@ -383,54 +394,59 @@ const (
 	memoAge       = time.Minute // what the IP data says of its own age moves on
 )
 
-// remember returns the part of the judgement that is the same for every request of
-// this session from this address to this route, from memory if it is still good.
-func (g *Gate) remember(r *http.Request, v *Verdict, purpose string, now time.Time) *memo {
-	device := g.deviceOf(r, v, purpose)
-	key := memoKey{session: v.Session.ID, addr: v.Client, route: v.Route, purpose: purpose, device: device}
+// memoKey is what the stable part of a judgement is kept under.
+func (g *Gate) memoKey(r *http.Request, v *Verdict, purpose string) memoKey {
+	key := memoKey{session: v.Session.ID, addr: v.Client, route: v.Route, purpose: purpose, device: g.deviceOf(r, v, purpose)}
 	if v.Route != nil && v.Route.Wildcard() {
 		key.host = v.Target.Host
 	}
 	if !v.Session.Verification.At.IsZero() {
 		key.verified = v.Session.Verification.At.UnixMicro()
 	}
-	history := g.history()
-	old, ok := g.verdicts.GetIfPresent(key)
-	if ok && old.good(v, now) && old.current(history, now) {
-		return old
-	}
-	m := &memo{snapshot: v.snapshot, made: now, session: v.Session, history: history}
-	network := v.snapshot.lookup(v.Client)
-	g.sharing.note(network, v.Session.Person.Subject, now)
-	m.visit = sighting(&v.Session, network, device, now)
-	if ok && old.snapshot == v.snapshot && sameIdentity(&old.session, &v.Session) && old.current(history, now) {
+	return key
+}
+
+// assessVisit asks behaviour what is unusual about the visit, unless the memo before (nil: there
+// is none) still knows.
+func (g *Gate) assessVisit(m, old *memo, n network, device string, now time.Time) {
+	m.visit = visitOf(&m.session, n, device, now)
+	if old != nil && old.snapshot == m.snapshot && sameIdentity(&old.session, &m.session) && old.current(m.history, now) {
 		m.seen, m.assessed = old.seen, old.assessed
 		m.active.Store(old.active.Load())
-	} else {
-		m.seen, m.assessed = g.assess(m.visit), now
+		return
 	}
-	m.facts.IP = network.facts(now)
-	identityFacts(&m.facts, v.Session, now)
+	m.seen, m.assessed = g.assess(m.visit), now
+}
+
+// evaluate has the policies judge what is the same for every request of this session from
+// this address to this route.
+func (m *memo) evaluate(v *Verdict, n network, purpose string, now time.Time) {
+	m.facts.IP = n.facts(now)
+	identityFacts(&m.facts, m.session, now)
 	m.facts.Time.Now = now
 	m.facts.Request = policy.Request{Purpose: purpose}
 	if v.Route != nil {
 		m.facts.Request.Route = v.Route.Name
 	}
-	sessionFacts(&m.facts, &v.Session, v.Client, now)
-	movedFacts(&m.facts, &v.Session, network.Network, v.snapshot.Intel)
+	sessionFacts(&m.facts, &m.session, v.Client, now)
+	movedFacts(&m.facts, &m.session, n.Network, m.snapshot.Intel)
 	behaviorFacts(&m.facts, m.seen)
-	m.partial = v.snapshot.Policy.Partial(&m.facts)
-	if s := v.snapshot.Shadow; s != nil {
+	m.partial = m.snapshot.Policy.Partial(&m.facts)
+	if s := m.snapshot.Shadow; s != nil {
 		m.shadow = s.Partial(&m.facts)
 	}
-	// Strangers are not remembered: they would push out the people who work here.
-	if v.Session.ID != "" {
-		g.verdicts.Set(key, m)
-		if purpose == policy.PurposeAccess {
-			g.live.Set(v.Session.ID, lastSeen{memo: m})
-		}
+}
+
+// keep remembers m for later requests. Strangers are not remembered: they would push out
+// the people who work here.
+func (g *Gate) keep(key memoKey, m *memo, purpose string) {
+	if m.session.ID == "" {
+		return
 	}
-	return m
+	g.verdicts.Set(key, m)
+	if purpose == policy.PurposeAccess {
+		g.live.Set(m.session.ID, lastSeen{memo: m})
+	}
 }
 
 // good reports whether m is still what would be found out now. The key names the

@@ -128,7 +128,7 @@ func (g *Gate) allow(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	switch err := g.recordAllow(r, v); {
 	case errors.Is(err, audit.ErrManyCalls):
 		g.exceeded("changes_per_minute", "limits.changes_per_minute", v)
-		g.tooMuch(w, r, v, portal.Refusal{Code: "too_many_calls", Title: "Those were too many different calls", Text: []string{"More different changes came from this session than are accepted in a short time. Wait a minute, then try again."}})
+		g.tooManyRequests(w, r, v, portal.Refusal{Code: "too_many_calls", Title: "Those were too many different calls", Text: []string{"More different changes came from this session than are accepted in a short time. Wait a minute, then try again."}})
 		return
 	case err != nil:
 		g.fail(w, r, v, fmt.Errorf("audit: %w", err))
@@ -195,7 +195,7 @@ func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 			s.Close()
 		}
 	}()
-	if g.crowded(w, r, v) {
+	if g.overStreamLimit(w, r, v) {
 		return
 	}
 	if c := s.Cut(); c != nil { // since it was judged: the tool must not see it at all

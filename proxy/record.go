@@ -79,7 +79,7 @@ func (g *Gate) record(r *http.Request, v *Verdict, event, incident string) audit
 // turnedAway records that somebody does not get through, and returns the incident to
 // tell them. What cannot be recorded is answered here, with 503: then ok is false.
 func (g *Gate) turnedAway(w http.ResponseWriter, r *http.Request, v *Verdict, rec audit.Record) (incident string, ok bool) {
-	incident, err := g.refused(r.Context(), rec)
+	incident, err := g.appendRefusal(r.Context(), rec)
 	if err != nil {
 		g.fail(w, r, v, fmt.Errorf("audit: %w", err))
 		return "", false
@@ -88,9 +88,9 @@ func (g *Gate) turnedAway(w http.ResponseWriter, r *http.Request, v *Verdict, re
 	return incident, true
 }
 
-// refused writes the record, and returns the incident that it is found under. How much of
+// appendRefusal writes the record, and returns the incident that it is found under. How much of
 // the log that may fill is the auditor's to say.
-func (g *Gate) refused(ctx context.Context, rec audit.Record) (string, error) {
+func (g *Gate) appendRefusal(ctx context.Context, rec audit.Record) (string, error) {
 	if rec.Session == "" {
 		rec.Action = policy.Block.String()
 	}

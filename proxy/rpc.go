@@ -290,7 +290,7 @@ func (g *Gate) inspect(r *http.Request, j *judged) func([]byte) ([]byte, bool) {
 
 // answerMessage records that a message was not passed on, and tells the client.
 func (g *Gate) answerMessage(r *http.Request, v *Verdict, code int, text string, data map[string]any) ([]byte, bool) {
-	incident, err := g.refused(context.WithoutCancel(r.Context()), g.record(r, v, "message", portal.NewIncident()))
+	incident, err := g.appendRefusal(context.WithoutCancel(r.Context()), g.record(r, v, "message", portal.NewIncident()))
 	if err != nil {
 		g.Logger.Error("a message could not be recorded", "error", err)
 	}
