@@ -84,6 +84,13 @@ func TestWhoamiTellsOfADueStepUp(t *testing.T) {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
+	// A page of another site can open the address in a window, and time it.
+	for _, site := range []string{"cross-site", "same-site", "none"} {
+		a := away.do(away.in("GET", treasury+"/.sallyport/whoami?page=/books", site, "navigate", "document"))
+		if a.StatusCode != 200 || strings.Contains(a.body, "step_up_due") {
+			t.Errorf("opened by a page that is %s: %d %s", site, a.StatusCode, a.body)
+		}
+	}
 	if got := g.ledger.events(); len(got) != 0 {
 		t.Errorf("events %q", got)
 	}
