@@ -227,3 +227,20 @@ func TestPoliciesComeFromOnePlace(t *testing.T) {
 		}
 	}
 }
+
+// One name for one attribute: what reads the log looks for "error".
+func TestLogAttributesHaveOneName(t *testing.T) {
+	err := filepath.WalkDir(filepath.Join("..", ".."), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err == nil && (strings.Contains(string(text), `"err", `) || strings.Contains(string(text), `("err"`)) {
+			t.Errorf("%s names an attribute of a log line err", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

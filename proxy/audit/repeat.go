@@ -284,7 +284,7 @@ func (r *repeats) sweepShard(s *shard, now time.Time, closing bool) {
 	}
 	if err := r.log.writeRuns(true, lines); err != nil {
 		// Not written, so not forgotten: the next sweep takes them along.
-		r.log.cfg.Logger.Error("counted records could not be written yet", "runs", len(lines), "err", err)
+		r.log.cfg.Logger.Error("counted records could not be written yet", "runs", len(lines), "error", err)
 		s.mu.Lock()
 		for i, e := range due {
 			r.restore(s, e, lines[i].count)

@@ -120,7 +120,7 @@ func (w *writer) take() []*entry {
 func (w *writer) fail(err error) error {
 	err = cannotWrite(err)
 	w.sick.Store(&sickness{err: err, since: w.cfg.Now()})
-	w.cfg.Logger.Error("audit log cannot be written; requests are refused until it can", "err", err)
+	w.cfg.Logger.Error("audit log cannot be written; requests are refused until it can", "error", err)
 	return err
 }
 
@@ -169,7 +169,7 @@ func (w *writer) checkpoint(closing bool) {
 		if w.unsigned.Load() == nil {
 			w.unsigned.Store(&sickness{err: err, since: w.cfg.Now()})
 		}
-		w.cfg.Logger.Error("audit checkpoint cannot be written", "err", err)
+		w.cfg.Logger.Error("audit checkpoint cannot be written", "error", err)
 		return
 	}
 	w.unsigned.Store(nil)
