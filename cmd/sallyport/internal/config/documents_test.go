@@ -53,11 +53,10 @@ func blocks(name, text string) (list []block, mistakes []string) {
 	return list, mistakes
 }
 
-// Every piece of YAML in every document is read by the reader of what it is: a policy, its
-// tests, invariants, or a configuration. What a document shows of a configuration need not be
-// a whole one, but its keys and the kinds of its values are the product's.
-func TestYAMLInDocuments(t *testing.T) {
-	found := map[string]int{}
+// documents returns every document of the repository, by its path.
+func documents(t *testing.T) map[string]string {
+	t.Helper()
+	texts := map[string]string{}
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			if err == nil && (d.Name() == ".git" || d.Name() == "node_modules") {
@@ -65,18 +64,30 @@ func TestYAMLInDocuments(t *testing.T) {
 			}
 			return err
 		}
-		if filepath.Ext(path) != ".md" {
-			return nil
+		if filepath.Ext(path) == ".md" {
+			var text []byte
+			text, err = os.ReadFile(path)
+			texts[path] = string(text)
 		}
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return texts
+}
+
+// Every piece of YAML in every document is read by the reader of what it is: a policy, its
+// tests, invariants, or a configuration. What a document shows of a configuration need not be
+// a whole one, but its keys and the kinds of its values are the product's.
+func TestYAMLInDocuments(t *testing.T) {
+	found := map[string]int{}
+	for path, text := range documents(t) {
 		name, err := filepath.Rel(root, path)
 		if err != nil {
-			return err
+			t.Fatal(err)
 		}
-		list, mistakes := blocks(name, string(text))
+		list, mistakes := blocks(name, text)
 		for _, m := range mistakes {
 			t.Error(m)
 		}
@@ -87,10 +98,6 @@ func TestYAMLInDocuments(t *testing.T) {
 				t.Errorf("%s:%d: %s: %v", name, b.line, kind, err)
 			}
 		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
 	for kind, atLeast := range map[string]int{"policy": 8, "invariants": 1, "tests": 2, "configuration": 5} {
 		if found[kind] < atLeast {
@@ -126,33 +133,16 @@ func readBlock(name, text string) (kind string, err error) {
 
 // Every link of a document to another one, and to a heading, leads there.
 func TestLinksInDocuments(t *testing.T) {
-	documents, headings := map[string]string{}, map[string]map[string]bool{}
-	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			if err == nil && (d.Name() == ".git" || d.Name() == "node_modules") {
-				return filepath.SkipDir
-			}
-			return err
-		}
-		if filepath.Ext(path) != ".md" {
-			return nil
-		}
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		documents[path] = regexp.MustCompile("(?s)```.*?```").ReplaceAllString(string(text), "")
+	texts, headings := documents(t), map[string]map[string]bool{}
+	for path, text := range texts {
+		texts[path] = regexp.MustCompile("(?s)```.*?```").ReplaceAllString(text, "")
 		headings[path] = map[string]bool{"": true}
-		for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(documents[path], -1) {
+		for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(texts[path], -1) {
 			headings[path][anchor(m[1])] = true
 		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
 	links := 0
-	for path, text := range documents {
+	for path, text := range texts {
 		for _, m := range regexp.MustCompile(`\]\(([^()\s]+)\)`).FindAllStringSubmatch(text, -1) {
 			target, heading, _ := strings.Cut(m[1], "#")
 			if strings.Contains(target, ":") {
