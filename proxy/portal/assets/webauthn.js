@@ -6,7 +6,8 @@ const alphabet = { "+": "-", "/": "_", "=": "" };
 // A view of an extension's may be on a part of a larger buffer.
 function encode(buffer) {
   let text = "";
-  const bytes = ArrayBuffer.isView(buffer) ? new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength) : new Uint8Array(buffer);
+  const view = ArrayBuffer.isView(buffer) ? buffer : new DataView(buffer); // throws if it is no buffer
+  const bytes = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
   for (const byte of bytes) text += String.fromCharCode(byte);
   return btoa(text).replace(/[+/=]/g, (c) => alphabet[c]);
 }
