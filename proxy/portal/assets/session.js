@@ -20,7 +20,9 @@
   let asking = false;
   let again = false; // something has changed meanwhile
   let asked = -gap;
+  let cause = ""; // the path of a request that got 401 and is not asked about yet
   let refused = ""; // the path of what was refused, until it is not any more
+  let page = false; // the page itself is to be asked about
   let patience = gap; // for a 401 that turns out to be the tool's
   let host = null;
 
@@ -37,23 +39,29 @@
     }
   }
 
-  // check asks soon. because is the path of a request that got 401, "" for none.
-  function check(wait = gap, because = "") {
+  // check asks soon: about the path of a request that got 401, or about the page.
+  function check(wait = gap, path = "") {
     if (document.visibilityState !== "visible") return;
+    if (path) cause = path;
+    else page = true;
     const at = Math.max(performance.now(), asked + wait);
     if (asking) again = true;
     if (asking || at >= due) return;
     clearTimeout(timer);
     due = at;
-    timer = setTimeout(run, at - performance.now(), because);
+    timer = setTimeout(run, at - performance.now());
   }
 
-  async function run(because) {
+  async function run() {
     due = Infinity;
     asked = performance.now();
     asking = true;
     // What got 401 says more than the page: only a part of the tool may want a step-up.
+    const because = cause;
+    cause = "";
     refused = because || refused;
+    const own = !refused;
+    if (own) page = false;
     const who = await ask(refused || location.pathname);
     asking = false;
     if (who !== null) {
@@ -61,6 +69,7 @@
       if (!who.due) refused = "";
       settle(who.user);
       if (who.user && !out && who.user === person) remind(who.due);
+      again ||= !own && page && who.user !== "" && !who.due; // the page was not asked about yet
     }
     if (again) {
       again = false;
