@@ -48,6 +48,7 @@ type browser struct {
 	mu         sync.Mutex
 	foreign    string         // origin whose pages are not ours to judge
 	requests   []string       // URLs asked for
+	sent       map[network.RequestID]bool
 	complaints []string       // of the console: errors, violations of the content security policy
 	cookies    []*http.Cookie // of ours that answers set
 }
@@ -177,6 +178,10 @@ func (b *browser) observe(event any) {
 	defer b.mu.Unlock()
 	switch e := event.(type) {
 	case *network.EventRequestWillBeSent:
+		if b.sent == nil {
+			b.sent = map[network.RequestID]bool{}
+		}
+		b.sent[e.RequestID] = true
 		if b.foreign == "" || !strings.HasPrefix(e.DocumentURL, b.foreign) {
 			b.requests = append(b.requests, e.Request.URL)
 		}
@@ -184,9 +189,11 @@ func (b *browser) observe(event any) {
 		b.keep(e.Headers)
 	case *network.EventResponseReceived:
 		// A refusal is a document or the answer to a fetch. Anything else that a page names
-		// must be there; the icon that browsers look for by themselves need not.
-		if e.Response.Status >= 400 && !strings.HasSuffix(e.Response.URL, "/favicon.ico") && e.Type != network.ResourceTypeDocument && e.Type != network.ResourceTypeFetch {
-			b.complaints = append(b.complaints, fmt.Sprintf("%s: status %d", e.Response.URL, e.Response.Status))
+		// must be there; the icon that browsers look for by themselves need not. Of a request that was sent before
+		// this end listened (a window that a page opened), Chromium does not say what it is.
+		untold := e.Type == network.ResourceTypeOther && !b.sent[e.RequestID]
+		if !untold && e.Response.Status >= 400 && !strings.HasSuffix(e.Response.URL, "/favicon.ico") && e.Type != network.ResourceTypeDocument && e.Type != network.ResourceTypeFetch {
+			b.complaints = append(b.complaints, fmt.Sprintf("%s: status %d (%s)", e.Response.URL, e.Response.Status, e.Type))
 		}
 	case *log.EventEntryAdded:
 		if e.Entry.Level == log.EntryLevelError && e.Entry.Source != log.EntrySourceNetwork || e.Entry.Source == log.EntrySourceSecurity {
