@@ -8,7 +8,7 @@ import (
 	"sallyport/policy/internal/file"
 )
 
-// enforcement says for whom a rule is enforced: members of groups, and a percentage of all
+// enforcement is the people that a rule is enforced for: members of groups, and a percentage of all
 // people. The rule reports for the rest, and for a request without a person.
 type enforcement struct {
 	percent int
@@ -49,7 +49,7 @@ func (s *enforcement) includes(key DrawKey, rule string, u User) bool {
 	return key.draw("share", rule, person)%100 < uint64(s.percent)
 }
 
-// reports reports whether the rule only reports, for the person whom f is about.
+// reports says whether the rule only reports, for the person of f.
 func (p *Policy) reports(r *rule, f *Facts) bool {
 	return r.report || r.enforce != nil && !r.enforce.includes(p.draws, r.name, f.User)
 }

@@ -152,7 +152,7 @@ func meets(c Credential, requirement string) bool {
 	return false
 }
 
-// question is what a rule asks of the person whom f is about.
+// question is what a rule asks of the person of f.
 func (p *Policy) question(r *rule, f *Facts) question {
 	q := r.asks()
 	if r.reverify != nil {

@@ -25,7 +25,7 @@ const (
 
 var errName = errors.New("session: the store knows one cookie name")
 
-// blank is a session of the library that nobody signed in to.
+// blank is a session of the library without a person.
 func (m *Manager) blank() *sessions.Session {
 	g := sessions.NewSession(m, m.cookie)
 	o := m.options

@@ -32,7 +32,7 @@ func newShell(t *testing.T) *shell {
 	for name, port := range map[string]string{"PORT": "8080", "OPS": "9090", "IDP": "9"} {
 		t.Setenv(name, port)
 	}
-	for name, content := range site() {
+	for name, content := range site {
 		s.ok(os.WriteFile(filepath.Join(s.dir, name), []byte(content), 0o600))
 	}
 	var err error

@@ -40,7 +40,7 @@ func TestCommandsDrawByTheKeyOfTheStore(t *testing.T) {
 		t.Errorf("due %s, want %s; %q", got, want, warned.String())
 	}
 	elsewhere := t.TempDir()
-	for name, text := range site() {
+	for name, text := range site {
 		s.ok(os.WriteFile(filepath.Join(elsewhere, name), []byte(text), 0o600))
 	}
 	g.Config = filepath.Join(elsewhere, "sallyport.yaml")

@@ -26,6 +26,7 @@ import (
 	"sallyport/authn"
 	"sallyport/authn/authntest"
 	"sallyport/authn/session"
+	"sallyport/cmd/sallyport/internal/sitetest"
 	"sallyport/cmd/sallyport/internal/sqlstore"
 )
 
@@ -83,7 +84,7 @@ func setUp(env *testscript.Env) error {
 		env.Setenv(name, port)
 	}
 	env.Setenv("TZ", "UTC")
-	for name, content := range site() {
+	for name, content := range site {
 		name = filepath.Join(env.WorkDir, "site", name)
 		if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
 			return err
@@ -95,24 +96,9 @@ func setUp(env *testscript.Env) error {
 	return nil
 }
 
-// site is a small deployment, in the folder site of every script: names of files, and what
-// they hold. It is read when a test asks: this binary also plays sallyport, in other folders.
-var site = sync.OnceValue(func() map[string]string {
-	dir := filepath.Join("internal", "app", "testdata", "site")
-	files := map[string]string{}
-	list, err := os.ReadDir(dir)
-	if err != nil {
-		panic(err)
-	}
-	for _, f := range list {
-		text, err := os.ReadFile(filepath.Join(dir, f.Name()))
-		if err != nil {
-			panic(err)
-		}
-		files[f.Name()] = string(text)
-	}
-	return files
-})
+// site is the deployment in the folder site of every script: names of files, and what they
+// hold.
+var site = sitetest.Files()
 
 // status N ARGUMENT... runs sallyport and wants exit status N.
 func cmdStatus(ts *testscript.TestScript, neg bool, args []string) {
@@ -242,7 +228,7 @@ func treeOf(ts *testscript.TestScript, dir string) string {
 func cmdIdP(ts *testscript.TestScript, neg bool, _ []string) {
 	addr := "127.0.0.1:" + ts.Getenv("IDP")
 	p, err := authntest.NewIdP(authntest.IdPConfig{Issuer: "http://" + addr, Clients: []authntest.IdPClient{{
-		ID: "sallyport", Secret: strings.TrimSpace(site()["secret"]), RedirectURIs: []string{"http://localhost:" + ts.Getenv("PORT") + "/.sallyport/callback"}}}})
+		ID: "sallyport", Secret: strings.TrimSpace(site["secret"]), RedirectURIs: []string{"http://localhost:" + ts.Getenv("PORT") + "/.sallyport/callback"}}}})
 	ts.Check(err)
 	l, err := net.Listen("tcp", addr)
 	ts.Check(err)

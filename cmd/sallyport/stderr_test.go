@@ -19,7 +19,7 @@ import (
 func served(t *testing.T, stderr *os.File) (data, ops string, cmd *exec.Cmd) {
 	t.Helper()
 	dir, env := t.TempDir(), os.Environ()
-	for name, content := range site() {
+	for name, content := range site {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}

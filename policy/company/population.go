@@ -135,7 +135,7 @@ func (w *world) populate(days int) []*person {
 	return all
 }
 
-// populateHostile adds the accounts that should not be here. Each has been hired as somebody in the United States.
+// populateHostile adds the accounts that should not be here. Each was hired under the identity of a person in the United States.
 func (w *world) populateHostile(add func(kind, city) *person) {
 	m := w.model
 	var farm [2]network

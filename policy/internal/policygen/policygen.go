@@ -44,3 +44,27 @@ func Rules(r *rand.Rand, n int) []string {
 	}
 	return out
 }
+
+// Many is a policy, without its first line, with a rule of each kind: every verdict, scores,
+// reports, routes, requirements, and conditions that cannot be evaluated. Its routes are
+// treasury, wiki and broken.
+const Many = `
+lists: {embargoed: [KP, IR, CU], offices: [192.0.2.0/24]}
+thresholds: {step_up: 50, block: 100, max_age: 10m}
+rules:
+  - {name: embargoed, when: ip.country in lists.embargoed, then: block, reason: embargoed country}
+  - {name: anonymised, when: ip.vpn || ip.proxy, then: step_up, max_age: 5m, reason: anonymised network}
+  - {name: third-country, when: 'ip.country != "ZZ" && size(user.countries) > 0 && !(ip.country in user.countries)', then: block}
+  - {name: bound, when: 'request.path.startsWith("/sign")', then: step_up, require: [device_bound]}
+  - {name: proven, when: 'request.path.startsWith("/root")', then: step_up, require: [attested], max_age: 1m}
+  - {name: synced-key, when: 'credential.class == "synced"', then: step_up}
+  - {name: treasury-only, when: 'ip.hosting', routes: [treasury], then: block}
+  - {name: tor-score, when: ip.tor, score: 60}
+  - {name: relay-score, when: ip.relay, score: 50}
+  - {name: watch, when: ip.asn == 64500, then: block, mode: report}
+  - {name: watch-step, when: ip.asn == 64500, then: step_up, mode: report}
+  - {name: watch-score, when: ip.asn == 64500, score: 40, mode: report}
+  - {name: nobodys-group, when: '!("staff" in user.groups)', unless: '"ops" in user.groups || user.email == "someone@example.com"', then: block}
+  - {name: index, when: 'user.groups[0] == "x"', unless: size(user.groups) == 0, routes: [broken], then: block}
+  - {name: unless-error, when: ip.private, unless: 'user.groups[7] == "x"', then: block}
+`

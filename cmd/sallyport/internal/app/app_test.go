@@ -11,26 +11,11 @@ import (
 
 	"sallyport/authn"
 	"sallyport/cmd/sallyport/internal/config"
+	"sallyport/cmd/sallyport/internal/sitetest"
 )
 
-// site is a small deployment: names of files, and what they hold.
-var site = readSite(filepath.Join("testdata", "site"))
-
-func readSite(dir string) map[string]string {
-	files := map[string]string{}
-	list, err := os.ReadDir(dir)
-	if err != nil {
-		panic(err)
-	}
-	for _, f := range list {
-		text, err := os.ReadFile(filepath.Join(dir, f.Name()))
-		if err != nil {
-			panic(err)
-		}
-		files[f.Name()] = string(text)
-	}
-	return files
-}
+// site is the deployment that tests begin with: names of files, and what they hold.
+var site = sitetest.Files()
 
 // log is what the product logged.
 type log struct {

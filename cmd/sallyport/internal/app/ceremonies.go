@@ -10,7 +10,7 @@ import (
 )
 
 // ceremonyLimits bounds how often something may be tried at the sign-in pages. Each attempt is counted once, for the narrowest
-// that is known of who makes it, so that nobody spends what belongs to others.
+// that is known of who makes it, so that no one spends what belongs to others.
 type ceremonyLimits struct {
 	clients  *edge.AddressLimiter  // of requests without a session
 	sessions *edge.Limiter[string] // of sessions without a passkey assertion

@@ -17,7 +17,7 @@ const behaviorKeyUse = "behavior"
 
 // openBehavior makes the tracker, which knows nothing before its Run has read history.
 // The key under which addresses are kept is made on first start, and never rotated: with
-// another one, nobody was ever anywhere before.
+// another one, every place would be new.
 func openBehavior(ctx context.Context, c *config.Config, store *sqlstore.DB, logger *slog.Logger) (*behavior.Tracker, error) {
 	secret := make([]byte, 32)
 	_, _ = rand.Read(secret) // never fails (crypto/rand, Go 1.24)

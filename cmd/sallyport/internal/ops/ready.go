@@ -70,7 +70,7 @@ func (o *ops) logHealth() error {
 	return o.Lines.Health()
 }
 
-// pingStore gives up before whoever asks does.
+// pingStore gives up before the client does.
 func (o *ops) pingStore(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
