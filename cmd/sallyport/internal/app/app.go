@@ -212,7 +212,7 @@ func (a *App) background(ctx context.Context) (wait func()) {
 	}
 }
 
-// ops is the handler of the operators' port.
+// opsConfig is what the operators' port tells about.
 func (a *App) opsConfig() ops.Config {
 	return ops.Config{
 		Hosts: a.config.OpsHosts, Pprof: a.config.Pprof, Traffic: a.traffic.registry,
