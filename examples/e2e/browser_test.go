@@ -46,8 +46,8 @@ type browser struct {
 	authenticator webauthn.AuthenticatorID
 
 	mu         sync.Mutex
-	foreign    string         // origin whose pages are not ours to judge
-	requests   []string       // URLs asked for
+	foreign    string   // origin whose pages are not ours to judge
+	requests   []string // URLs asked for
 	sent       map[network.RequestID]bool
 	complaints []string       // of the console: errors, violations of the content security policy
 	cookies    []*http.Cookie // of ours that answers set

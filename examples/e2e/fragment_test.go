@@ -24,9 +24,17 @@ func fragmentSurvivesTheWayIn(t *testing.T, open func(t *testing.T, from string)
 	b.open(s.treasury + "/app?a=1#/wallet/1")
 	arrives("/app?a=1#/wallet/1")
 
-	s.run("session", "revoke", "--user", alice.Email)
-	b.open("about:blank") // or only the fragment changes, and nobody is asked
-	b.open(s.treasury + "/app?a=1#/wallet/2%20x")
+	// revoke ends the session and is at the sign-in page, on the way to a page of the tool.
+	revoke := func(at string) {
+		t.Helper()
+		s.run("session", "revoke", "--user", alice.Email)
+		eventually(t, "the session is over", func() bool { // the process that serves looks for revocations four times a second
+			b.open("about:blank") // or only the fragment changes, and no sign-in is due
+			b.open(s.treasury + at)
+			return eval[bool](b, "!!document.querySelector('[data-action=\"sign-in\"]')")
+		})
+	}
+	revoke("/app?a=1#/wallet/2%20x")
 	b.act("sign-in")
 	b.until(`document.querySelector('input[name="sub"]')`)
 	if at := eval[string](b, "location.hash"); at != "" {
@@ -45,12 +53,7 @@ func fragmentSurvivesTheWayIn(t *testing.T, open func(t *testing.T, from string)
 	arrives("/app#/wallet/3")
 
 	// What was kept for one way in is not used for the next.
-	s.run("session", "revoke", "--user", alice.Email)
-	eventually(t, "the session is over", func() bool { // the process that serves looks for revocations four times a second
-		b.open("about:blank")
-		b.open(s.treasury + "/app?a=1")
-		return eval[bool](b, "!!document.querySelector('[data-action=\"sign-in\"]')")
-	})
+	revoke("/app?a=1")
 	b.signIn(alice.Sub)
 	b.act("verify")
 	arrives("/app?a=1")
