@@ -179,7 +179,7 @@ func TestDiscoveryRefuses(t *testing.T) {
 		fault authntest.IdPFault
 		says  string
 	}{
-		"another issuer's document":  {authntest.FaultDocument, "did not match the issuer"},
+		"another issuer's document":  {authntest.FaultDocument, "oidc.issuer has to be written exactly so"},
 		"an endpoint in plain http":  {authntest.FaultPlain, "token_endpoint"},
 		"symmetric signatures only":  {authntest.FaultWeak, "HS256"},
 		"a redirect":                 {authntest.FaultRedirect, "not followed"},
