@@ -7,10 +7,10 @@ import (
 	"sallyport/proxy/upstream"
 )
 
-// apart refuses a route on the host that people sign in at: its tool would share cookies,
-// or even the origin, with the pages that passkeys are used on. The configuration refuses
-// such a route first, with a message that says what to write instead. Update does not ask
-// again: the configuration is where its snapshots come from.
+// apart refuses a route on the sign-in host. The tool of such a route would share
+// cookies, or even the origin, with the pages that use passkeys. The configuration
+// refuses such a route first, with a message that says what to write instead. Update does
+// not check again, because its snapshots come from the configuration.
 func apart(signIn string, t *upstream.Table) error {
 	u, err := url.Parse(signIn)
 	if err != nil {

@@ -22,8 +22,8 @@ import (
 type Behavior interface {
 	// Assess compares a visit with what was seen before.
 	Assess(v behavior.Visit) behavior.Assessment
-	// Record remembers a visit and what was decided about it. Only what was allowed
-	// becomes somebody's normal place.
+	// Record remembers a visit and what was decided about it. Only a visit that was
+	// allowed becomes part of the person's normal behaviour.
 	Record(v behavior.Visit, action policy.Action)
 	// Active notes that a person did something themselves.
 	Active(s authn.Subject, at time.Time)
@@ -34,8 +34,9 @@ type Behavior interface {
 // history says whether what was seen before is known.
 func (g *Gate) history() bool { return g.Behavior != nil && g.Behavior.Known() }
 
-// assess asks what is unusual about a visit. What cannot be read is not known, which is
-// a fact; what the browser said of itself, and that there is this session, need no history.
+// assess compares a visit with the history. If the history cannot be read, it is reported
+// as unknown, which is a fact. What the browser said about itself, and that this session
+// exists, need no history.
 func (g *Gate) assess(v behavior.Visit) behavior.Assessment {
 	if g.Behavior == nil {
 		return behavior.Assessment{}
@@ -70,20 +71,21 @@ func (n *network) facts(now time.Time) policy.IP {
 	return f
 }
 
-// place is the network as behaviour sees it. A private address that is not ours is a place
-// like any other there: history must not be silent about it.
+// place is the network in the terms of package behavior. A private address that is not
+// ours is an ordinary place there, so that the history still reports changes to and from
+// it.
 func (n *network) place() behavior.Place {
 	return behavior.Place{
 		Addr: n.Addr, Country: n.Country, ASN: n.ASN, Org: n.Org, TimeZone: n.TimeZone,
 		Point:   behavior.Point{Lat: n.Location.Lat, Lon: n.Location.Lon, RadiusKm: float64(n.Location.RadiusKm), Known: n.Location.Known},
-		Flagged: n.Signals != 0, // every signal there is says that the address stands for many places
+		Flagged: n.Signals != 0, // every signal says that many places share the address
 		Private: n.internal,
 	}
 }
 
-// deviceOf is the device that a request comes from. The device's cookie is on the sign-in
-// host alone. Elsewhere, and for routes, which have no time for a look at another
-// cookie, it is the one that the passkey was used on.
+// deviceOf is the device that a request comes from. Only the sign-in host has the
+// device's cookie. Elsewhere, and on routes, where reading another cookie would cost too
+// much, it is the device that the passkey was used on.
 func (g *Gate) deviceOf(r *http.Request, v *Verdict, purpose string) string {
 	if purpose != policy.PurposeAccess && v.Target.Scheme+"://"+v.Target.Host == g.SignIn {
 		return g.Sessions.Device(r)
@@ -107,7 +109,8 @@ func movedFacts(f *policy.Facts, s *authn.Session, here ipintel.Network, intel *
 	there := intel.Lookup(s.Verification.Addr)
 	f.Session.CountryChanged = differ(there.Country, here.Country, ipintel.UnknownCountry)
 	f.Session.ASNChanged = differ(there.ASN, here.ASN, 0)
-	// The proof was asked for from a second place, by the same browser: that one is no journey either.
+	// The same browser asked for the proof from a second place. The way from there to
+	// here is no journey either.
 	if asked := s.Verification.Browser.AskedFrom; asked.IsValid() && (f.Session.CountryChanged || f.Session.ASNChanged) {
 		there = intel.Lookup(asked)
 		f.Session.CountryChanged = f.Session.CountryChanged && differ(there.Country, here.Country, ipintel.UnknownCountry)
@@ -115,8 +118,8 @@ func movedFacts(f *policy.Facts, s *authn.Session, here ipintel.Network, intel *
 	}
 }
 
-// browserFacts compares the browser with the one that the passkey was used with, of which
-// nothing is known if none was.
+// browserFacts compares the browser with the one that the passkey was used with. Without
+// such a browser the facts stay unknown.
 func (g *Gate) browserFacts(f *policy.Facts, with *authn.Browser, m *memo, hello edge.Fingerprint) {
 	if with.Family == "" && with.JA4 == "" {
 		return
@@ -134,7 +137,7 @@ func (g *Gate) browserFacts(f *policy.Facts, with *authn.Browser, m *memo, hello
 // it again costs a comparison.
 type agent struct{ text, family string }
 
-// differ reports whether two things are known and not the same.
+// differ reports whether both values are known and differ.
 func differ[T comparable](a, b, unknown T) bool { return a != unknown && b != unknown && a != b }
 
 // noteEvery is how often one thing is remembered of one session at one address.
@@ -147,7 +150,8 @@ type noteKey struct {
 	action  policy.Action
 }
 
-// notes says when something was last remembered. Forgetting costs a sighting too many.
+// notes holds the time at which each key was last remembered. Losing an entry costs one
+// extra sighting.
 type notes struct {
 	last *otter.Cache[noteKey, *atomic.Int64]
 }
@@ -157,7 +161,8 @@ func newNotes() (notes, error) {
 	return notes{last}, err
 }
 
-// due reports whether k is to be remembered now, to one of those who ask at once.
+// due reports whether k is to be remembered now. Of several callers at the same time, one
+// gets true.
 func (n notes) due(k noteKey, now time.Time) bool {
 	last, _ := n.last.SetIfAbsent(k, new(atomic.Int64))
 	return pass(last, now)
@@ -172,21 +177,22 @@ func pass(last *atomic.Int64, now time.Time) bool {
 	return last.CompareAndSwap(was, now.UnixNano())
 }
 
-// note has behaviour remember a judged request, after its verdict: at most once a minute
-// for each session, address and action. A memo remembers it first, so that all other
-// requests cost two loads.
+// note passes a judged request to behaviour after its verdict, at most once a minute for
+// each session, address and action. A memo keeps that time, so that all other requests
+// cost two loads.
 //
-// Sallyport's own pages let no request through: what is allowed there is no more than asking
-// for the proof, and is remembered as that. Otherwise a look at the passkey page would
-// make a country somebody's own.
+// Sallyport's own pages forward nothing. An allow there means only that the proof was
+// asked for, and is remembered as that. Otherwise a look at the passkey page would make a
+// country normal for the person.
 func (g *Gate) note(r *http.Request, v *Verdict, action policy.Action) {
 	m := v.known
 	if g.Behavior == nil || m == nil || m.visit.Subject.IsZero() {
 		return
 	}
 	now := v.Facts.Time.Now
-	// Who has the password alone does nothing as the person: they could make them look busy day and night, which
-	// rules take for several people with one account.
+	// Only a verified session counts as the person's activity. With the password alone,
+	// an attacker could make the person look busy day and night, which rules take for
+	// several people with one account.
 	if v.Session.Level() == authn.Verified && human(r) && pass(&m.active, now) {
 		g.Behavior.Active(m.visit.Subject, now)
 	}
@@ -204,8 +210,8 @@ func (g *Gate) note(r *http.Request, v *Verdict, action policy.Action) {
 	}
 }
 
-// human reports whether a person did this themselves: a navigation that they brought
-// about, not what a page loads, polls, or reloads by itself.
+// human reports whether a person caused the request: a navigation that they started, and
+// not what a page loads, polls or reloads by itself.
 func human(r *http.Request) bool {
 	if portal.KindOf(r) < portal.Framed {
 		return false
@@ -213,7 +219,7 @@ func human(r *http.Request) bool {
 	if r.Header.Get("Sec-Fetch-Mode") == "" || r.Header.Get("Sec-Fetch-User") == "?1" {
 		return true
 	}
-	// WebKit never says who brought a navigation about (webkit.org/b/247697).
+	// WebKit never says what started a navigation (webkit.org/b/247697).
 	agent := r.UserAgent()
 	return strings.Contains(agent, "AppleWebKit/") && !strings.Contains(agent, "Chrome/")
 }

@@ -8,8 +8,8 @@ import (
 	"sallyport/proxy/upstream"
 )
 
-// Known reports whether a request comes with a session that is verified: what is shed last when memory is short.
-// An error is nobody.
+// Known reports whether a request comes with a verified session. Such requests are shed
+// last when memory is short. An error counts as no session.
 func (g *Gate) Known(r *http.Request) bool {
 	from := g.current.Load().Clients.Origin(r)
 	target, err := upstream.CanonicaliseBehindProxy(r, from.Scheme)
@@ -21,9 +21,10 @@ func (g *Gate) Known(r *http.Request) bool {
 	return loaded == nil && s.Level() == authn.Verified
 }
 
-// overStreamLimit answers a request of a session that has too much open, this one included: one person, or
-// whoever has their cookie, must not take every stream there is. It is asked after the stream was opened: of
-// requests that come at once, none could see the others before.
+// overStreamLimit refuses a request of a session that has too many streams open, this one
+// included. One person, or an attacker with their cookie, must not take all streams. It
+// is called after the stream was opened, because requests that arrive at the same time
+// could not see each other before.
 func (g *Gate) overStreamLimit(w http.ResponseWriter, r *http.Request, v *Verdict) bool {
 	if g.SessionStreams == 0 || g.Streams.SessionCount(v.Session.ID) <= g.SessionStreams {
 		return false
@@ -35,7 +36,7 @@ func (g *Gate) overStreamLimit(w http.ResponseWriter, r *http.Request, v *Verdic
 	return true
 }
 
-// tooManyRequests answers what one session may not have more of.
+// tooManyRequests answers a request that is over one of the session's limits.
 func (g *Gate) tooManyRequests(w http.ResponseWriter, r *http.Request, v *Verdict, f portal.Refusal) {
 	f.Status, f.Link = http.StatusTooManyRequests, portal.YourTools
 	w.Header().Set("Retry-After", "5")

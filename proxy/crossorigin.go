@@ -9,18 +9,21 @@ import (
 	"sallyport/proxy/upstream"
 )
 
-// One tool must not act on another as the person who has both open. The session cookie does not prevent
-// that: SameSite is about sites, and tools of one company are one site. What tells them apart is
-// said by the browser, in headers that no page can set: Origin, and Fetch metadata (Sec-Fetch-*).
+// A tool must not act on another tool as the person who has both open. The session cookie
+// does not prevent that: SameSite compares sites, and the tools of one company are one
+// site. The browser tells them apart in headers that no page can set: Origin, and Fetch
+// metadata (Sec-Fetch-*).
 //
-// A request with neither passes. It does not come from a browser of these years, which send Origin with
-// every WebSocket handshake and every unsafe method (Safari before 16.4, without Fetch metadata, too); it comes
-// from curl, a command-line tool or an agent, that no page can make send somebody's cookie. What a browser without Fetch
-// metadata leaves open are cross-origin images and scripts, whose effect is that of a link,
-// and frames, which the answer's X-Frame-Options prevents. Not covered: browsers from before 2020 that
-// send a form without Origin, and tools that share a host, which are one origin to every browser.
+// A request with neither passes. Current browsers send Origin with every WebSocket
+// handshake and every unsafe method (so does Safari before 16.4, which has no Fetch
+// metadata). A request without it comes from curl, a command-line tool or an agent, and
+// no page can make these send a person's cookie. A browser without Fetch metadata can
+// still be made to load cross-origin images and scripts, whose effect is that of a link,
+// and frames, which X-Frame-Options in the answer prevents. Not covered: browsers from
+// before 2020 that send a form without Origin, and tools that share a host, which are one
+// origin to every browser.
 
-// Why a request is refused. They are the reasons in records, so that they must stay few.
+// The reasons for a refusal. They appear in records, so there must be few of them.
 const (
 	foreignMalformed = "malformed Origin or Fetch metadata"
 	foreignOrigin    = "the page of another origin"
@@ -29,8 +32,8 @@ const (
 	foreignLink      = "a link of another origin to a JSON-RPC route: "
 )
 
-// foreign reports why a request of somebody's browser must not be let through as
-// the person: it is another origin's doing. "" is that nothing speaks against it.
+// foreign returns why a request must not be forwarded as the person: another origin's
+// page caused it. "" means that there is no objection.
 func foreign(r *http.Request, v *Verdict) string {
 	origin, site := r.Header["Origin"], r.Header["Sec-Fetch-Site"]
 	if len(origin) == 0 && (len(site) == 0 || len(site) == 1 && nearby(site[0])) {
@@ -39,7 +42,8 @@ func foreign(r *http.Request, v *Verdict) string {
 	return foreignTo(r, v)
 }
 
-// nearby: the page's own request, or the person's, who typed the address or chose a bookmark.
+// nearby reports whether the page itself sent the request, or the person did by typing
+// the address or choosing a bookmark.
 func nearby(site string) bool { return site == "same-origin" || site == "none" }
 
 func foreignTo(r *http.Request, v *Verdict) string {
@@ -79,8 +83,8 @@ func foreignTo(r *http.Request, v *Verdict) string {
 	return foreignRead
 }
 
-// isOwn reports whether origin is the one that the request is for. Clients that are no browsers spell
-// it as they like.
+// isOwn reports whether origin is the one that the request is for. Clients that are no
+// browsers spell it as they like.
 func isOwn(origin string, v *Verdict) bool {
 	own := func(o string) bool {
 		scheme, host, ok := strings.Cut(o, "://")
@@ -98,9 +102,10 @@ func canonical(origin string) string {
 	return c
 }
 
-// unsafe reports whether a request may change something (RFC 9110 section 9.2.1), or opens a
-// connection on which anything can be said. WebSockets over HTTP/2 have an Upgrade by now. Tools that take another
-// method from a header do not get that header.
+// unsafe reports whether a request may change something (RFC 9110 section 9.2.1), or
+// opens a connection on which anything can be sent. A WebSocket over HTTP/2 has an
+// Upgrade header at this point. A tool that takes another method from a header does not
+// get that header.
 func unsafe(r *http.Request) bool {
 	if len(r.Header["Upgrade"]) > 0 {
 		return true
@@ -112,21 +117,24 @@ func unsafe(r *http.Request) bool {
 	return true
 }
 
-// topLevel reports whether the person goes to the page and sees where they are: a link or a form
-// of another page, by GET. What is fetched ahead, unseen, is not that; the browser asks again when the person goes.
+// topLevel reports whether the person goes to the page and sees where they are: a link or
+// a form of another page, by GET. A prefetch does not count, because the person does not
+// see it; the browser asks again when the person goes there.
 func topLevel(r *http.Request, site string) bool {
-	// A service worker that passes a navigation on hides what it is for: no page can make a request of
-	// this mode, so the worker is the tool's own, and a frame is held off by the answer's X-Frame-Options.
+	// A service worker that forwards a navigation hides its destination. No page can make
+	// a request of this mode, so the worker is the tool's own. X-Frame-Options in the
+	// answer prevents a frame.
 	return site != "" && r.Header.Get("Sec-Fetch-Mode") == "navigate" && portal.KindOf(r) == portal.Page
 }
 
-// embeds reports whether a page shows a part of the tool: what routes[].embeddable allows. Images, scripts and
-// media are for pages of the same site.
+// embeds reports whether a page shows a part of the tool, as routes[].embeddable allows.
+// Images, scripts and media are for pages of the same site.
 //
-// A frame may come from anywhere, because a tool that signs people in by itself inside a frame comes back from its
-// provider: cross-site, by GET, with our cookie, as the page that shows the frame is of the same site. A page
-// of another site that shows the tool has no cookie to send with it (SameSite=Lax), and gets no further than
-// "not signed in". Which of the pages of this site may show the tool is said by the tool's frame-ancestors.
+// A frame may come from any site. A tool that does its own sign-in inside a frame comes
+// back from its provider as a cross-site GET, and our cookie is sent because the page
+// around the frame is of the same site. If a page of another site shows the tool, the
+// browser has no cookie to send (SameSite=Lax), and the answer is "not signed in". The
+// tool's frame-ancestors says which pages of this site may show it.
 func embeds(r *http.Request, site string) bool {
 	switch mode := r.Header.Get("Sec-Fetch-Mode"); mode {
 	case "navigate", "nested-navigate":
@@ -141,7 +149,8 @@ func embeds(r *http.Request, site string) bool {
 	return false
 }
 
-// allowedOrigin is the Origin of a request whose page the route lets use the tool, or "".
+// allowedOrigin is the Origin of a request if the route lets pages of that origin use the
+// tool, or "".
 func allowedOrigin(r *http.Request, v *Verdict) string {
 	if lines := r.Header["Origin"]; v.Route != nil && len(lines) == 1 && v.Route.AllowsOrigin(canonical(lines[0])) && !isOwn(lines[0], v) {
 		return lines[0]
@@ -149,10 +158,10 @@ func allowedOrigin(r *http.Request, v *Verdict) string {
 	return ""
 }
 
-// refuseForeign answers a request of another origin's page, and has it recorded.
+// refuseForeign refuses and records a request that another origin's page caused.
 func (g *Gate) refuseForeign(w http.ResponseWriter, r *http.Request, v *Verdict, why string) {
 	v.Decision = policy.Decision{Rules: []string{"baseline.cross-origin"}}
-	v.shadow = shadowed{} // the policies were not what decided
+	v.shadow = shadowed{} // no policy decided this
 	rec := g.record(r, v, "cross_site_refused", portal.NewIncident())
 	rec.Shadow = nil
 	rec.Detail = sentBy(r, why)
@@ -173,7 +182,8 @@ func (g *Gate) refuseForeign(w http.ResponseWriter, r *http.Request, v *Verdict,
 			"If the two belong together, give the reference to your operations team: they can allow it."}})
 }
 
-// sentBy is the detail of a record about a request that another origin's page may have caused.
+// sentBy is the detail of a record about a request that another origin's page may have
+// caused.
 func sentBy(r *http.Request, why string) map[string]string {
 	detail := map[string]string{"reason": why}
 	for key, name := range map[string]string{"origin": "Origin", "site": "Sec-Fetch-Site", "mode": "Sec-Fetch-Mode", "dest": "Sec-Fetch-Dest"} {
@@ -184,14 +194,16 @@ func sentBy(r *http.Request, why string) map[string]string {
 	return detail
 }
 
-// linked reports whether another origin's page sent the browser here: foreign lets links pass.
+// linked reports whether another origin's page sent the browser here. foreign lets links
+// pass.
 func linked(r *http.Request, v *Verdict) bool {
 	site := r.Header.Get("Sec-Fetch-Site")
 	return (site == "same-site" || site == "cross-site") && allowedOrigin(r, v) == ""
 }
 
-// blockedAnyway reports whether the policy blocks the person, whatever they ask of the route. If it
-// does not, a rule about the request itself blocks, and it was the page that chose the request.
+// blockedAnyway reports whether the policy blocks the person for every request to this
+// route. If it does not, a rule about the request itself blocks, and the other page chose
+// the request.
 func (v *Verdict) blockedAnyway() bool {
 	if v.known == nil {
 		return true
@@ -202,13 +214,14 @@ func (v *Verdict) blockedAnyway() bool {
 	return v.snapshot.Policy.Finish(&f, v.known.partial).Action == policy.Block
 }
 
-// preflight answers the question that a browser asks before it sends a page's request to another
-// origin (Fetch section 4.8). It has no cookies, so that it could not be forwarded as anybody: the tool is not
-// asked, and still judges the request that follows, which carries the session. It reports whether r was one.
+// preflight answers the request that a browser sends before a page's request to another
+// origin (Fetch section 4.8). It has no cookies, so it has no person to forward it as.
+// The tool does not get it, and still decides about the request that follows, which
+// carries the session. preflight reports whether r was one.
 func (g *Gate) preflight(w http.ResponseWriter, r *http.Request, v *Verdict) bool {
 	method := r.Header["Access-Control-Request-Method"]
 	if subrequest(r) {
-		return false // a proxy in front asks: the 204 would be a yes
+		return false // a proxy in front asks, and would take the 204 for a yes
 	}
 	if r.Method != http.MethodOptions || len(method) != 1 || !isToken(method[0], "") {
 		return false
@@ -234,7 +247,8 @@ func (g *Gate) preflight(w http.ResponseWriter, r *http.Request, v *Verdict) boo
 	return true
 }
 
-// refuse is how the gate answers in its own name on a route. Scripts of allowed origins can tell a 401 from a 503.
+// refuse writes the gate's own answer on a route. Scripts of allowed origins can tell a
+// 401 from a 503.
 func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, v *Verdict, f portal.Refusal) {
 	readable(w, r, v)
 	if v.Route != nil && portal.KindOf(r) == portal.Framed {
@@ -244,16 +258,18 @@ func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, v *Verdict, f port
 	g.Pages.Refuse(w, r, f)
 }
 
-// readable lets the page of an allowed origin read an answer of ours: it says what to do, and would be a broken
-// network without this. The forwarder does the same for what it answers itself.
+// readable lets the page of an allowed origin read our own answer. The answer says what
+// to do, and without this the page would see a network error. The forwarder does the same
+// for its own answers.
 func readable(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	if origin := allowedOrigin(r, v); origin != "" {
 		upstream.Readable(w.Header(), origin)
 	}
 }
 
-// Refuse answers a request that the server in front refuses, before the gate sees it, as refuse does. Nothing is
-// judged for it: it looks for the route alone, and only if a script could want to know.
+// Refuse writes the answer to a request that the server in front refuses before the gate
+// sees it. It looks up the route alone, and only if a script could read the answer. It
+// judges nothing.
 func (g *Gate) Refuse(w http.ResponseWriter, r *http.Request, f portal.Refusal) {
 	if len(r.Header["Origin"]) != 1 {
 		g.Pages.Refuse(w, r, f)
@@ -271,7 +287,8 @@ func (g *Gate) Refuse(w http.ResponseWriter, r *http.Request, f portal.Refusal) 
 	g.pool.Put(v)
 }
 
-// isToken reports whether s has only characters of a token (RFC 9110 section 5.6.2) and more.
+// isToken reports whether s has only characters of a token (RFC 9110 section 5.6.2) and
+// more.
 func isToken(s, more string) bool {
 	for i := 0; i < len(s); i++ {
 		c := s[i]
@@ -282,9 +299,9 @@ func isToken(s, more string) bool {
 	return s != ""
 }
 
-// fromElsewhere deals with what other origins' pages have to do with a request. It reports whether the
-// request was answered. A person whom the policy blocks is blocked, so that nobody escapes that record by
-// naming another origin.
+// fromElsewhere handles requests that another origin's page may have caused, and reports
+// whether it answered. A person blocked by the policy stays blocked, so that naming
+// another origin does not avoid that record.
 func (g *Gate) fromElsewhere(w http.ResponseWriter, r *http.Request, v *Verdict) bool {
 	blocked := v.Decision.Action == policy.Block
 	switch {

@@ -38,8 +38,8 @@ func cut(s string, n int) string {
 	return strings.ToValidUTF8(s[:n], "")
 }
 
-// isWebSocket recognises the handshake of RFC 6455 section 4.1, by the one value
-// that the forwarder looks at as well, and as which that of RFC 8441 gets here.
+// isWebSocket recognises the handshake of RFC 6455 section 4.1 by the one value that the
+// forwarder also looks at. The handshake of RFC 8441 has been given that form before.
 func isWebSocket(r *http.Request) bool {
 	return strings.EqualFold(header(r, "Upgrade"), "websocket")
 }
@@ -79,8 +79,8 @@ func UserFacts(p authn.Person, now time.Time) policy.User {
 	return u
 }
 
-// sessionFacts is what moves with the clock and with the address. It leaves alone what
-// is compared: that is for movedFacts and browserFacts.
+// sessionFacts fills in the facts that change with the clock and with the address.
+// movedFacts and browserFacts fill in the comparisons.
 func sessionFacts(f *policy.Facts, s *authn.Session, addr netip.Addr, now time.Time) {
 	level := s.Level()
 	f.Session.ID, f.Session.Level = s.ID, level.String()
@@ -90,19 +90,20 @@ func sessionFacts(f *policy.Facts, s *authn.Session, addr netip.Addr, now time.T
 	}
 	f.Session.Age = age(s.CreatedAt, now)
 	if level == authn.Verified {
-		// Not clamped: an assertion from the future (the clock was set back) is not
-		// fresh, and only a negative age tells the policy so.
+		// The age is not clamped. An assertion from the future (the clock was set back)
+		// is not fresh, and only a negative age tells the policy so.
 		f.Session.VerifiedAge = now.Sub(s.Verification.At)
 		f.Session.VerifiedHere = sameNetwork(s.Verification.Addr, addr) || sameNetwork(s.Verification.Browser.AskedFrom, addr)
 	}
 }
 
-// age never goes below zero: a clock that was set back must not make something
-// fresher than just now, and above all not negative.
+// age is never negative: a clock that was set back must not make an old thing newer than
+// now.
 func age(t, now time.Time) time.Duration { return max(0, now.Sub(t)) }
 
-// sameNetwork reports whether two addresses are one place: one client's, as everywhere. An address and what it
-// carries are two: the person has moved from one to the other.
+// sameNetwork reports whether two addresses are one client's place. An IPv6 address that
+// carries an IPv4 address and that IPv4 address are two places: the person has moved from
+// one to the other.
 func sameNetwork(a, b netip.Addr) bool {
 	if !a.IsValid() || !b.IsValid() || a.Is4() != b.Is4() {
 		return false

@@ -8,9 +8,9 @@ import (
 	"github.com/mileusna/useragent"
 )
 
-// families names the browser and the system of a User-Agent, without versions: what does
-// not change when a browser updates itself. What clients can make up without end is
-// bounded: what is read of one, what is kept of it, and how many are kept.
+// families names the browser and the system of a User-Agent without versions, which
+// browser updates change. Clients can invent any number of values, so the length that is
+// read, the length that is kept and the number of entries are bounded.
 type families struct {
 	known *otter.Cache[string, string]
 }

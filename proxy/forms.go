@@ -19,21 +19,23 @@ import (
 	"sallyport/proxy/upstream"
 )
 
-// Forms that are posted, and that the tool cannot get yet.
+// This file resends a form that another site posts and that the tool cannot receive yet.
 //
-// From another site our cookie does not come along (SameSite=Lax), so that the answer of a provider that is
-// posted to a tool (SAML, response_mode=form_post, a payment) looks like a stranger's. For the paths that
-// routes[].cross_site_posts names, a page of ours on the tool's origin sends the same fields again, with the cookie.
+// The browser sends no cookie of ours from another site (SameSite=Lax), so a provider's
+// answer that is posted to a tool (SAML, response_mode=form_post, a payment) arrives
+// without a session. For the paths in routes[].cross_site_posts, our page on the tool's
+// origin sends the same fields again, with the cookie.
 //
-// That turns a cross-site request into one of the tool's own, which is what SameSite, Origin and Fetch metadata are there
-// to prevent: any page of the web can post what it likes to these paths as the person who looks at it. So it is done
-// for paths whose tool checks by itself that it asked for what arrives (a signature, a state, InResponseTo), by their
-// exact spelling, for a form that takes the whole window. The second arrival is judged like every
-// request, and the tool sees its own origin in Origin.
+// That turns a cross-site request into one of the tool's own, which SameSite, Origin and
+// Fetch metadata exist to prevent: any web page can post what it likes to these paths as
+// the person at the browser. So it is done only for paths whose tool checks that it asked
+// for what arrives (a signature, a state, InResponseTo), matched by their exact spelling,
+// and for a form that takes the whole window. The second request is judged like every
+// other, and the tool sees its own origin in Origin.
 //
-// A form of the tool's own page that needs a sign-in or a step-up is kept in the answer, which
-// sends it again when the person says so. A form of another origin is never kept: a press of
-// our button would send what another page wrote.
+// A form of the tool's own page that needs a sign-in or a step-up is kept in the answer,
+// which sends it again when the person agrees. A form of another origin is never kept,
+// because our button would then send what another page wrote.
 
 const (
 	passOnMost = 256 << 10 // bytes of a form that is passed on
@@ -48,8 +50,9 @@ var (
 	errFormRoom    = errors.New("too many forms are held")
 )
 
-// formRoom is how many bytes of forms are held at once. Strangers can post them, on many connections and a
-// byte at a time: one network has a share of it, so that the providers' answers of everyone else still pass.
+// formRoom is how many bytes of forms are held at once. Strangers can post them, on many
+// connections and a byte at a time: one network has a share of it, so that the providers'
+// answers of everyone else still pass.
 type formRoom struct {
 	mu   sync.Mutex
 	held int64
@@ -80,14 +83,16 @@ func (m *formRoom) take(network netip.Prefix, n int64) bool {
 	return true
 }
 
-// formNetwork is what has a share of the room: an IPv4 address, or an IPv6 /48, of which one customer may have every /64.
+// formNetwork is what has a share of the room: an IPv4 address, or an IPv6 /48, of which
+// one customer may have every /64.
 func formNetwork(client netip.Addr) netip.Prefix {
 	client = ipv4in6.Client(client)
 	p, _ := client.Prefix(min(client.BitLen(), 48)) // an error is the zero Prefix: these are one
 	return p
 }
 
-// read reads a form of at most so many bytes. What it holds is given back by done, which is never nil.
+// read reads a form of at most so many bytes. What it holds is given back by done, which
+// is never nil.
 func (m *formRoom) read(r *http.Request, client netip.Addr, most int64) (fields []portal.Field, done func(), err error) {
 	var taken int64
 	network := formNetwork(client)
@@ -125,8 +130,9 @@ func (m *formRoom) read(r *http.Request, client netip.Addr, most int64) (fields 
 	}
 }
 
-// fieldsOf decodes a form as browsers encode it, in its order. What a page in UTF-8 could not send again as it was is
-// refused: text in another encoding, and NUL, which is not a character of HTML.
+// fieldsOf decodes a form as browsers encode it, in its order. What a page in UTF-8 could
+// not send again as it was is refused: text in another encoding, and NUL, which is not a
+// character of HTML.
 func fieldsOf(body string) (fields []portal.Field, err error) {
 	for pair := range strings.SplitSeq(body, "&") {
 		if pair == "" {
@@ -151,12 +157,13 @@ func fieldsOf(body string) (fields []portal.Field, err error) {
 	return fields, nil
 }
 
-// formPost reports whether a person sent a form, and will see the answer as the page of the whole window.
+// formPost reports whether a person sent a form whose answer fills the whole window.
 func formPost(r *http.Request) bool {
 	return r.Method == http.MethodPost && portal.KindOf(r) == portal.Page
 }
 
-// crossPost reports whether a request is a form of another origin's page, for a path that takes such.
+// crossPost reports whether a request is a form of another origin's page for a path in
+// routes[].cross_site_posts.
 func crossPost(r *http.Request, v *Verdict) bool {
 	if r.Method != http.MethodPost || v.Route == nil {
 		return false
@@ -169,8 +176,8 @@ func crossPost(r *http.Request, v *Verdict) bool {
 	return v.Session.Level() == authn.None || v.foreign != ""
 }
 
-// fromAnotherPage reports whether a whole window goes from another origin's page to this one. The form that
-// our own page sends again is not that, so there is no loop.
+// fromAnotherPage reports whether a whole window goes from another origin's page to this
+// one. The form that our own page sends again is not cross-origin, so there is no loop.
 func fromAnotherPage(r *http.Request, v *Verdict) bool {
 	for _, name := range [...]string{"Origin", "Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-Dest"} {
 		if len(r.Header[name]) > 1 {
@@ -191,17 +198,18 @@ func fetchMetadata(r *http.Request) bool {
 	return len(r.Header["Sec-Fetch-Site"])+len(r.Header["Sec-Fetch-Mode"])+len(r.Header["Sec-Fetch-Dest"]) > 0
 }
 
-// passOn answers with the page that sends the form again. It is not recorded: nothing was let through, and the
-// form that comes back is.
+// passOn answers with the page that sends the form again. It is not recorded, because
+// nothing was forwarded; the form that comes back is recorded.
 func (g *Gate) passOn(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	v.Decision = policy.Decision{Action: policy.StepUp, Rules: []string{"baseline.cross-origin"}}
-	v.shadow = shadowed{} // the policies were not what decided
+	v.shadow = shadowed{} // no policy decided this
 	fields, done, err := g.forms.read(r, v.Client, passOnMost)
 	defer done()
 	f := portal.Refusal{Title: "That form could not be passed on", Link: portal.Link{URL: rootOf(v), Text: "Open the tool"}}
 	switch {
 	case err == nil:
-		// A browser without Fetch metadata may say "null" of our own page as well, and would go round for ever.
+		// A browser without Fetch metadata may send "null" for our own page as well,
+		// which would loop forever.
 		g.Pages.PassOn(w, fields, fetchMetadata(r))
 		return
 	case errors.Is(err, errFormLarge):
@@ -221,7 +229,8 @@ func (g *Gate) passOn(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	g.Pages.RefuseForm(w, f, false, nil)
 }
 
-// notSent answers a form that needs a sign-in or a step-up first: page says which, and f is what a script would be told.
+// notSent answers a form that needs a sign-in or a step-up first. page names the page,
+// and f is the refusal that a script gets.
 func (g *Gate) notSent(w http.ResponseWriter, r *http.Request, v *Verdict, page string, f portal.Refusal) {
 	verb := map[string]string{"sign-in": "Sign in", "step-up": "Verify"}[page]
 	f.Title, f.Text = "Your form was not sent", nil
@@ -254,8 +263,8 @@ func (g *Gate) notSent(w http.ResponseWriter, r *http.Request, v *Verdict, page 
 	g.Pages.RefuseForm(w, f, false, nil)
 }
 
-// ownForm reports whether the tool's own page sent the form, as far as the browser says so: what says nothing was not a
-// page of these years, and is not kept.
+// ownForm reports whether the browser says that the tool's own page sent the form. A
+// browser that says nothing is too old, and its form is not kept.
 func ownForm(r *http.Request, v *Verdict) bool {
 	origin, site := r.Header["Origin"], r.Header["Sec-Fetch-Site"]
 	if len(origin) != 1 || len(site) > 1 {
@@ -270,8 +279,8 @@ func ownForm(r *http.Request, v *Verdict) bool {
 // rootOf is the path at which the tool begins.
 func rootOf(v *Verdict) string { return (&url.URL{Path: v.Route.Prefix}).EscapedPath() }
 
-// formPage is the page that a form was on, a path of the route's own, and the route's root if the browser
-// does not say.
+// formPage is the page that a form was on, a path of the route's own, and the route's
+// root if the browser does not say.
 func formPage(r *http.Request, v *Verdict) string {
 	const longest = 2000
 	u, err := url.Parse(r.Referer())

@@ -7,11 +7,11 @@ import (
 	"sallyport/proxy/upstream"
 )
 
-// askBeside answers for a frame in which a sign-in or a step-up is due: it is given in a tab of its own. page says which,
-// and f is what a script would be told.
+// askBeside answers a frame in which a sign-in or a step-up is due: the person does it in
+// a separate tab. page names the page, and f is the refusal that a script gets.
 //
-// A form that was posted into the frame is not kept. The page that could send it again would be one with a button in a
-// frame, whose press another page can obtain.
+// A form that was posted into the frame is not kept. To send it again, the frame would
+// need a button, and another page can trick the person into pressing it.
 func (g *Gate) askBeside(w http.ResponseWriter, r *http.Request, v *Verdict, page string, f portal.Refusal) {
 	verb := map[string]string{"sign-in": "Sign in", "step-up": "Verify"}[page]
 	f.Link = portal.Link{URL: portal.BesideFrame(page, v.Decision.Causes), Text: verb + " in a new tab", Action: page}
@@ -25,11 +25,12 @@ func (g *Gate) askBeside(w http.ResponseWriter, r *http.Request, v *Verdict, pag
 	g.refuse(w, r, v, f)
 }
 
-// ancestors are the pages that may show an answer of ours in a frame of the route, as a content security policy has them: those
-// of its own origin, and, if it may be embedded, those of its site. Pages of other sites have no session to show it with.
+// ancestors lists the pages that may show an answer of ours in a frame of the route, in
+// the syntax of a content security policy: pages of its own origin, and, if it may be
+// embedded, of its site. Pages of other sites have no session to show it with.
 //
-// Which hosts of the site are tools is not in it: strangers get this answer too, and would have the list of them all. The
-// page is made so that nothing comes of showing it.
+// It does not list the hosts of the tools, because strangers get this answer too and
+// would learn them all. The page is safe to show on any host of the site.
 func ancestors(route *upstream.Route) string {
 	if !route.Embeddable() {
 		return "'self'"

@@ -1,19 +1,18 @@
-// Package proxy is the gate: it decides about every request and acts on what it
-// decided.
+// Package proxy is the gate: it decides about every request and acts on its decision.
 //
-// [Gate.Check] reads like the list of questions that it asks: what is asked for,
-// who is calling from where, which network is that, which person, what is unusual, what does the policy say. It
-// has no side effects. [Gate.ServeHTTP] acts: it is the one place that
-// blocks, sends somebody to prove themselves, or forwards, and it has every
-// decision in the audit log before the answer leaves.
+// [Gate.Check] reads like the list of questions that it asks: what is asked for, who is
+// calling from where, which network is that, which person, what is unusual, what does the
+// policy say. It has no side effects. [Gate.ServeHTTP] acts: it is the one place that
+// blocks, sends a person to prove themselves, or forwards, and it writes every decision
+// to the audit log before the answer leaves.
 //
-// Configuration, policy and IP data are one immutable [Snapshot], loaded once per
-// request through one pointer. A reload builds a whole new snapshot and swaps it in;
-// every request is judged by exactly one.
+// Configuration, policy and IP data are one immutable [Snapshot], loaded once per request
+// through one pointer. A reload builds a whole new snapshot and swaps it in; every
+// request is judged by exactly one.
 //
-// It fails closed: an address that cannot be resolved is blocked, a session store or
-// an audit log that does not answer is 503, a panic is 500, and no zero value
-// anywhere means allow.
+// It fails closed: an address that cannot be resolved is blocked, a session store or an
+// audit log that does not answer is 503, a panic is 500, and no zero value anywhere means
+// allow.
 package proxy
 
 import (
@@ -64,13 +63,13 @@ type RouteOptions struct {
 	RPCURI      bool     // what has no message, or has a query, passes all the same
 	RPCPaths    []string // paths that are endpoints, and no names of methods
 	CutStale    bool     // streams end when the proof they were opened with is too old
-	// RootWorkers lets the tool register service workers that see Sallyport's own paths, although
-	// a hand-off brings them a code (see Portal.CrossSite), and widen their scope up to the route
-	// (Service-Worker-Allowed).
+	// RootWorkers lets the tool register service workers that see Sallyport's own paths,
+	// although a hand-off brings them a code (see Portal.CrossSite), and widen their
+	// scope up to the route (Service-Worker-Allowed).
 	RootWorkers bool
 	Groups      SentGroups // what the tool is told of a person's groups
-	// CrossSitePosts are whole paths at which any other site may have a person post a form: a page of ours sends
-	// it again from the tool's own origin.
+	// CrossSitePosts are whole paths at which any other site may have a person post a
+	// form: a page of ours sends it again from the tool's own origin.
 	CrossSitePosts []string
 }
 
@@ -181,7 +180,7 @@ func (g *Gate) Current() *Snapshot { return g.current.Load() }
 type Verdict struct {
 	Decision policy.Decision
 	Target   upstream.Target
-	Client   netip.Addr      // who is calling; not valid: it cannot be told
+	Client   netip.Addr      // address of the client; not valid: it cannot be determined
 	Route    *upstream.Route // nil: no route, or one of Sallyport's own pages
 	Session  authn.Session   // zero: nobody
 	Facts    policy.Facts
@@ -189,8 +188,8 @@ type Verdict struct {
 	snapshot    *Snapshot
 	known       *memo // nil: not judged
 	shadow      shadowed
-	epoch       streams.Epoch   // before anything was judged
-	foreign     string          // why the request of a session is another origin's doing; "": it is not
+	epoch       streams.Epoch   // taken before the request is judged
+	foreign     string          // why another origin caused the request of a session; "": none did
 	rpc         jsonrpc.Request // what a JSON-RPC route is asked to do
 	held        int             // bytes that were taken of the budget to read it
 	streams     *streams.Registry
@@ -200,7 +199,7 @@ type Verdict struct {
 	panicked    bool            // something may still hold this Verdict, and its writer
 	carry       func()          // a connection that has switched protocols, to its end; nil: none
 
-	made string // the incident that a page's last record was made with; incident is the one it is found under
+	made string // the incident of a page's last record; incident is the one to search for
 
 	// For the access event.
 	incident         string
@@ -214,8 +213,8 @@ type Verdict struct {
 var (
 	// ErrNoRoute: the host and path are not configured.
 	ErrNoRoute = errors.New("no route")
-	// ErrAddress: the client's address cannot be told, so nothing can be judged.
-	ErrAddress = errors.New("nobody can be judged")
+	// ErrAddress: the client's address cannot be determined, so nothing can be judged.
+	ErrAddress = errors.New("the client address cannot be determined")
 )
 
 // Check judges one request for a route and fills v, which may be reused. It has no side
@@ -230,15 +229,15 @@ func (g *Gate) Check(r *http.Request, v *Verdict) error {
 		return err
 	}
 	route, ok := v.snapshot.Routes.Match(v.Target)
-	// A route for https is not served over http: its answers would be read on the way,
-	// and everything that compares origins would take it for somebody else's site.
+	// A route for https is not served over http. Its answers could be read on the way,
+	// and every comparison of origins would take it for another site.
 	if !ok || route.Scheme != v.Target.Scheme || upstream.Reserved(v.Target.Path) {
 		return ErrNoRoute
 	}
 	v.Route = route
 	if other, how := v.snapshot.Routes.Folded(v.Target, route); other != nil {
 		if err := g.judgeFolded(r, v, other, how); err != nil || v.Decision.Action != policy.Allow || v.foreign != "" {
-			return err // pages that may use the one route need not be those that may use the other
+			return err // the origins that may use one route may not be allowed on the other
 		}
 		v.Route = route
 	}
@@ -252,8 +251,9 @@ func (g *Gate) Check(r *http.Request, v *Verdict) error {
 	return g.judge(r, v, policy.PurposeAccess)
 }
 
-// judgeDestination judges a COPY or MOVE by the path that it writes to. If that is refused, v is the verdict on it; otherwise
-// the path that is read is still to be judged.
+// judgeDestination judges a COPY or MOVE by the path that it writes to. If that is
+// refused, v is the verdict on it; otherwise the path that it reads is still to be
+// judged.
 func (g *Gate) judgeDestination(r *http.Request, v *Verdict, to upstream.Target) error {
 	from := v.Target
 	v.Target, v.destination = to, to.RawPath
@@ -264,11 +264,12 @@ func (g *Gate) judgeDestination(r *http.Request, v *Verdict, to upstream.Target)
 	return err
 }
 
-// judgeFolded judges a request whose path leads to another route, with a longer prefix, for tools that
-// do not care about case or suffixes: behind the matched route there may be one. No honest
-// client spells a path so; what only has a suffix more (/app.js beside a route /app) may be honest, and
-// passes if it passes on both routes. What could go on for long, or is judged by more than its
-// path, is refused, because only the matched route would be judged again later.
+// judgeFolded judges a request whose path may lead to another route with a longer prefix,
+// for tools that ignore case or suffixes and may stand behind the matched route. No
+// honest client spells a path with the wrong case. A path with a mere suffix (/app.js
+// beside a route /app) may be honest, and passes if it passes on both routes. A request
+// that can last long, or is judged by more than its path, is refused, because later only
+// the matched route would be judged again.
 func (g *Gate) judgeFolded(r *http.Request, v *Verdict, other *upstream.Route, how upstream.Folding) error {
 	read := r.Method == http.MethodGet || r.Method == http.MethodHead
 	if how == upstream.BySpelling || !read || len(r.Header["Upgrade"]) > 0 || v.snapshot.Options[other.Name].RPC {
@@ -279,16 +280,16 @@ func (g *Gate) judgeFolded(r *http.Request, v *Verdict, other *upstream.Route, h
 	return g.judge(r, v, policy.PurposeAccess)
 }
 
-// reset leaves nothing of an earlier request but what the access event of this one needs. In
-// one literal it would be made elsewhere, and then copied: 2 kB for each request.
+// reset keeps nothing of an earlier request except what its access event needs. One
+// composite literal would be built elsewhere and then copied: 2 kB for each request.
 func (v *Verdict) reset(s *Snapshot) {
 	arrived, writer, span := v.arrived, v.writer, v.span
 	*v = Verdict{}
 	v.snapshot, v.arrived, v.writer, v.span = s, arrived, writer, span
 }
 
-// establish finds out what is asked for and who is asking. Everything after it
-// uses these values and never the request line or a forwarding header.
+// establish finds the target and the client. Everything after it uses these values and
+// never the request line or a forwarding header.
 func (v *Verdict) establish(r *http.Request) error {
 	from := v.snapshot.Clients.Origin(r)
 	canonicalise := upstream.Canonicalise
@@ -316,8 +317,9 @@ func (g *Gate) judge(r *http.Request, v *Verdict, purpose string) (err error) {
 		return err
 	}
 	if v.Route != nil {
-		// The origin comes first: another origin's page must not fill the person's budget with a
-		// body, and a malformed one is not the person's bad request. act refuses the request.
+		// The origin comes first: another origin's page must not fill the person's budget
+		// with a body, and its malformed body is not the person's bad request. act
+		// refuses the request.
 		if v.Session.Level() != authn.None {
 			v.foreign = foreign(r, v)
 		}
@@ -337,7 +339,7 @@ func (g *Gate) judge(r *http.Request, v *Verdict, purpose string) (err error) {
 		network := v.snapshot.lookup(v.Client) // what network
 		g.sharing.note(network, v.Session.Person.Subject, now)
 		g.assessVisit(m, old, network, key.device, now) // what is unusual
-		m.evaluate(v, network, purpose, now)            // what the policy says of all three
+		m.evaluate(v, network, purpose, now)            // the policy's answer to network, person and behaviour
 		g.keep(key, m, purpose)
 	}
 	v.known = m
@@ -350,7 +352,7 @@ func (g *Gate) judge(r *http.Request, v *Verdict, purpose string) (err error) {
 	}
 	sessionFacts(&v.Facts, &v.Session, v.Client, now)
 	g.browserFacts(&v.Facts, &v.Session.Verification.Browser, v.known, hello)
-	v.Decision = v.snapshot.Policy.Finish(&v.Facts, v.known.partial) // what about this very request
+	v.Decision = v.snapshot.Policy.Finish(&v.Facts, v.known.partial) // the policy's answer to this request
 	v.judgeShadow(v.known)
 	return nil
 }
@@ -362,7 +364,7 @@ type memoKey struct {
 	verified int64
 	addr     netip.Addr
 	route    *upstream.Route
-	host     string // of a wildcard's route: each has a session of its own; "": the route has one host
+	host     string // for a route of a wildcard host, where each host has a session of its own; "": the route has one host
 	purpose  string
 	device   string
 }
@@ -376,17 +378,18 @@ type memo struct {
 	partial  policy.Partial
 	shadow   policy.Partial // zero: no policy in shadow
 
-	agent atomic.Pointer[agent] // that of the last request; nil: nobody has asked
+	agent atomic.Pointer[agent] // of the last request; nil: not looked at yet
 
-	// What is unusual is asked once a minute, even if rules that read the clock are asked every second.
+	// Behaviour is asked once a minute, even if rules that read the clock are evaluated
+	// every second.
 	visit     behavior.Visit
 	seen      behavior.Assessment
 	assessed  time.Time
-	history   bool        // known, when that was asked
-	overtaken atomic.Bool // what was seen has changed by a visit of this memo's own
+	history   bool        // whether the history was known at that time
+	overtaken atomic.Bool // a visit of this memo has changed the history
 
-	active atomic.Int64    // when the person's activity was last noted, in Unix nanoseconds
-	noted  [3]atomic.Int64 // when a visit was, by action
+	active atomic.Int64    // when the person's activity was last recorded, in Unix nanoseconds
+	noted  [3]atomic.Int64 // when a visit was last recorded, by action
 }
 
 const (
@@ -406,8 +409,8 @@ func (g *Gate) memoKey(r *http.Request, v *Verdict, purpose string) memoKey {
 	return key
 }
 
-// assessVisit asks behaviour what is unusual about the visit, unless the memo before (nil: there
-// is none) still knows.
+// assessVisit asks behaviour what is unusual about the visit, unless the memo before it
+// (nil: none) still has the answer.
 func (g *Gate) assessVisit(m, old *memo, n network, device string, now time.Time) {
 	m.visit = visitOf(&m.session, n, device, now)
 	if old != nil && old.snapshot == m.snapshot && sameIdentity(&old.session, &m.session) && old.current(m.history, now) {
@@ -418,8 +421,8 @@ func (g *Gate) assessVisit(m, old *memo, n network, device string, now time.Time
 	m.seen, m.assessed = g.assess(m.visit), now
 }
 
-// evaluate has the policies judge what is the same for every request of this session from
-// this address to this route.
+// evaluate runs the policies on everything that is the same for every request of this
+// session from this address to this route.
 func (m *memo) evaluate(v *Verdict, n network, purpose string, now time.Time) {
 	m.facts.IP = n.facts(now)
 	identityFacts(&m.facts, m.session, now)
@@ -437,8 +440,8 @@ func (m *memo) evaluate(v *Verdict, n network, purpose string, now time.Time) {
 	}
 }
 
-// keep remembers m for later requests. Strangers are not remembered: they would push out
-// the people who work here.
+// keep stores m for later requests. Memos of strangers are not stored: they would evict
+// those of employees.
 func (g *Gate) keep(key memoKey, m *memo, purpose string) {
 	if m.session.ID == "" {
 		return
@@ -449,17 +452,17 @@ func (g *Gate) keep(key memoKey, m *memo, purpose string) {
 	}
 }
 
-// good reports whether m is still what would be found out now. The key names the
-// session and its assertion; that it is indeed theirs is compared all the same, because a
-// memory that is handed to somebody else is the worst there can be.
+// good reports whether m still holds. The key names the session and its assertion. Both
+// are compared again, because giving one person's memo to another would be the worst
+// possible failure.
 func (m *memo) good(v *Verdict, now time.Time) bool {
 	age := now.Sub(m.made)
 	return m.snapshot == v.snapshot && sameIdentity(&m.session, &v.Session) && age >= 0 &&
 		(age < clockBoundAge || age < memoAge && !m.partial.ClockBound() && !m.shadow.ClockBound())
 }
 
-// current reports whether what is unusual need not be asked again. That somebody's own
-// history is not known while there is one is believed for a second: it is being read.
+// current reports whether the assessment is still valid. "History not known" is believed
+// for a second while there is a history, because it is being read.
 func (m *memo) current(history bool, now time.Time) bool {
 	age, most := now.Sub(m.assessed), memoAge
 	if history && !m.seen.Seen.Known {

@@ -38,7 +38,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	v.decided = time.Now()
 	v.span.Judged(v.arrived, v.decided, v.Decision.Action.String())
 	if err != nil || v.Decision.Action != policy.Allow {
-		portal.SecurityHeaders(w.Header()) // whatever it will be, it is ours and not the tool's
+		portal.SecurityHeaders(w.Header()) // also for answers of ours: no tool wrote them
 	}
 	if err != nil {
 		g.unjudged(w, r, v, err)
@@ -47,9 +47,9 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// finish reports a request that is over, and gives v back. One that panicked keeps its
-// own: something may still hold it. A connection that has switched protocols is carried
-// on a goroutine of its own from here on, and reported when it has ended.
+// finish reports a request that is over, and gives v back. A request that panicked keeps
+// its Verdict, because something may still hold it. A connection that has switched
+// protocols runs on a goroutine of its own from here on, and is reported when it ends.
 func (g *Gate) finish(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	v.release()
 	switch {
@@ -111,8 +111,8 @@ func (g *Gate) act(w http.ResponseWriter, r *http.Request, v *Verdict) {
 }
 
 func (g *Gate) allow(w http.ResponseWriter, r *http.Request, v *Verdict) {
-	// Whatever a policy says, nobody gets through unproven. Policy.Finish sees to that; this
-	// is the second lock on the same door.
+	// No request without a verified session gets through, even if the policy allows it.
+	// Policy.Finish ensures that; this is a second, independent check.
 	if v.Session.Level() != authn.Verified || v.Route == nil {
 		g.fail(w, r, v, errors.New("an allow without a verified session or a route"))
 		return
@@ -139,7 +139,7 @@ func (g *Gate) allow(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	g.forward(w, r, v)
 }
 
-// forward passes a request on that was let through and recorded.
+// forward forwards a request that was allowed and recorded.
 func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	options := v.snapshot.Options[v.Route.Name]
 	session := g.told(v, &options.Groups)
@@ -156,13 +156,14 @@ func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		}
 	}
 	inspected := options.RPC && len(r.Header["Upgrade"]) > 0
-	if inspected && r.ProtoMajor != 1 { // there is no connection to read along on
+	if inspected && r.ProtoMajor != 1 { // only HTTP/1 has a connection whose messages can be inspected
 		g.refuse(w, r, v, portal.Refusal{Status: http.StatusNotImplemented, Code: "http_1_1_required", Title: "This WebSocket needs HTTP/1.1",
 			Text: []string{"What is said on it is checked, which is not possible over HTTP/2."}})
 		return
 	}
-	// A client that streams its calls may be silent for long: from here on, and not before
-	// it was let through, that is no attack on the server. Hijacked connections are known for streams.
+	// A client that streams its calls may be silent for long. From here on, and not
+	// before it was allowed, that is no attack on the server. Hijacked connections count
+	// as streams anyway.
 	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") || r.ProtoMajor != 1 && isWebSocket(r) {
 		edge.Stream(w)
 	}
@@ -171,7 +172,7 @@ func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	edge.Forwarded(w)
 	edge.Admit(w, v.Route.Idle())
 	if g.Streams == nil {
-		if inspected { // what it would say could not be judged
+		if inspected { // its messages could not be inspected
 			r.Header.Del("Upgrade")
 		}
 		g.Forwarder.Forward(w, r, fr)
@@ -198,12 +199,12 @@ func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	if g.overStreamLimit(w, r, v) {
 		return
 	}
-	if c := s.Cut(); c != nil { // since it was judged: the tool must not see it at all
+	if c := s.Cut(); c != nil { // cut since it was judged: the tool must not see it at all
 		g.interrupted(w, r, v, c.Reason)
 		return
 	}
 	if inspected {
-		r.Header.Del("Sec-WebSocket-Extensions") // what is compressed cannot be read
+		r.Header.Del("Sec-WebSocket-Extensions") // compressed messages cannot be inspected
 		inner, j := r.WithContext(s.Context()), s.Info().Value.(*judged)
 		s.Inspect(options.rpcLimits().MaxBytes, g.inspect(inner, j), g.tooLargeInside(inner, j))
 	}
@@ -218,8 +219,8 @@ func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	}
 }
 
-// audience is who an assertion is for. The hosts of a wildcard are apart: what one of them is told must be worth
-// nothing at another.
+// audience is who an assertion is for. Each host of a wildcard has its own, so that an
+// assertion for one host is worthless at another.
 func audience(v *Verdict) string {
 	if v.Route.Wildcard() {
 		return v.Route.Name + "@" + v.Target.Hostname
@@ -227,8 +228,8 @@ func audience(v *Verdict) string {
 	return v.Route.Name
 }
 
-// stepUp answers a request that needs a proof first. Browsers are sent to give it and
-// come back; everything else is told how.
+// stepUp answers a request that needs a proof first. Browsers are redirected to give it
+// and come back; other clients get an error that says how.
 func (g *Gate) stepUp(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	page, f := "step-up", portal.Refusal{
 		Status: http.StatusUnauthorized, Code: "insufficient_user_authentication", Title: "Verify it’s you", StepUp: true, MaxAge: v.Decision.MaxAge,
@@ -258,7 +259,7 @@ func (g *Gate) stepUp(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		g.askBeside(w, r, v, page, f)
 		return
 	}
-	if portal.KindOf(r) == portal.Page && !unsafe(r) { // what is posted would come back as an empty GET
+	if portal.KindOf(r) == portal.Page && !unsafe(r) { // a posted form would come back as an empty GET
 		g.sendOff(w, r, v, page, v.Decision.Causes, f)
 		return
 	}
@@ -321,14 +322,16 @@ func (g *Gate) unjudged(w http.ResponseWriter, r *http.Request, v *Verdict, err 
 	}
 }
 
-// badRequest answers a request that could be read in two ways. Where it is the path, people and programs learn
-// which part of it; of the rest, not even what it says it accepts is trustworthy. The setting that would let the path
-// pass is in the audit log, for the operator who is given the reference: employees cannot change it.
+// badRequest answers a request that could be read in two ways. If the path is ambiguous,
+// people and programs learn which part of it. Otherwise the answer does not even follow
+// the Accept header, which is not trustworthy then. The setting that would let the path
+// pass is in the audit log, for the operator who gets the reference: employees cannot
+// change it.
 func (g *Gate) badRequest(w http.ResponseWriter, r *http.Request, v *Verdict, bad *upstream.BadRequest) {
 	rec := g.record(r, v, "bad_request", portal.NewIncident())
 	target, _, _ := strings.Cut(r.RequestURI, "?") // a query may hold secrets
 	rec.Method = cut(r.Method, 32)
-	rec.Detail = sentBy(r, bad.Reason) // without a session: any page can make a browser ask for this
+	rec.Detail = sentBy(r, bad.Reason) // without the session: any page can make a browser send this
 	rec.Detail["target"], rec.Detail["host"] = cut(target, 512), cut(r.Host, 256)
 	if bad.Setting != "" {
 		rec.Detail["setting"] = bad.Setting
@@ -346,7 +349,8 @@ func (g *Gate) badRequest(w http.ResponseWriter, r *http.Request, v *Verdict, ba
 	http.Error(w, bad.Reason+" (reference "+incident+")", bad.Status)
 }
 
-// ambiguous is the refusal of a path. The reason stands in the first text, which is all that programs get.
+// ambiguous is the refusal of a path. The reason stands in the first text, which is all
+// that programs get.
 func ambiguous(bad *upstream.BadRequest, incident string) portal.Refusal {
 	text := "The path of this address is refused, because programs could read it in different ways: " + bad.Reason + "."
 	return portal.Refusal{Status: bad.Status, Code: "ambiguous_path", Title: "This address is not accepted", Text: []string{text}, Incident: incident,
@@ -373,11 +377,11 @@ func (g *Gate) serves(s *Snapshot, origin string) bool {
 	return origin == g.SignIn || slices.ContainsFunc(s.Routes.Routes(), func(r *upstream.Route) bool { return r.HasOrigin(origin) })
 }
 
-// elsewhere answers for origins that are not ours. Where only the scheme is wrong it
-// says so, with a link and not a redirect: behind a proxy that ends TLS without
-// telling us, a redirect would never end.
+// elsewhere answers for origins that are not ours. If only the scheme is wrong it says
+// so, with a link and not a redirect: behind a proxy that ends TLS without telling us, a
+// redirect would never end.
 func (g *Gate) elsewhere(w http.ResponseWriter, r *http.Request, v *Verdict) {
-	if g.Pages.ServeAsset(w, r, v.Target.Path) { // of the page below; its policy allows no other host's
+	if g.Pages.ServeAsset(w, r, v.Target.Path) { // assets of the page below, whose policy allows no other host
 		return
 	}
 	f := portal.Refusal{Status: http.StatusMisdirectedRequest, Code: "unknown_host", Title: "Nothing is served under this name",
@@ -391,11 +395,11 @@ func (g *Gate) elsewhere(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	g.refuse(w, r, v, f)
 }
 
-// noAddress blocks a request whose client cannot be told: behind a broken or forged
-// forwarding header there may be anybody.
+// noAddress blocks a request whose client address cannot be determined. Behind a broken
+// or forged forwarding header there may be any client.
 func (g *Gate) noAddress(w http.ResponseWriter, r *http.Request, v *Verdict, err error) {
-	// A tool on the machine of a trusted proxy asks for the keys that assertions are verified
-	// with. They are public, and nothing is judged for them.
+	// A tool on the machine of a trusted proxy asks for the keys that assertions are
+	// verified with. They are public, and nothing is judged for them.
 	if v.Target.Path == portal.Prefix+"jwks.json" && g.serves(v.snapshot, v.Target.Scheme+"://"+v.Target.Host) {
 		g.ownPages(w, r, v)
 		return
@@ -411,7 +415,7 @@ func (g *Gate) noAddress(w http.ResponseWriter, r *http.Request, v *Verdict, err
 	g.refuse(w, r, v, portal.NoAddress(incident))
 }
 
-// fail answers when something of our own is broken. Nothing gets through.
+// fail answers when a part of the product is broken. Nothing gets through.
 func (g *Gate) fail(w http.ResponseWriter, r *http.Request, v *Verdict, err error) {
 	incident := portal.NewIncident()
 	v.incident = incident
@@ -420,9 +424,9 @@ func (g *Gate) fail(w http.ResponseWriter, r *http.Request, v *Verdict, err erro
 	g.refuse(w, r, v, portal.Unavailable(incident))
 }
 
-// recoverPanic turns a bug into a 500 for one request. http.ErrAbortHandler is how a
-// stream to the client is broken off on purpose, and passes. So is every answer that
-// may have begun: an error page in the middle of it would be taken for a part of it.
+// recoverPanic turns a bug into a 500 for one request. http.ErrAbortHandler breaks off a
+// stream to the client on purpose, and passes. So does every panic after the answer may
+// have begun: the client would take an error page for a part of the answer.
 func (g *Gate) recoverPanic(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	cause := recover()
 	if cause == nil {

@@ -12,24 +12,26 @@ import (
 
 // Sessions is what the gate needs of authn/session.
 type Sessions interface {
-	// Load answers session.ErrNoSession for nobody; any other error fails closed.
+	// Load returns session.ErrNoSession if there is no session; any other error fails
+	// closed.
 	Load(r *http.Request, host string) (authn.Session, error)
-	// List answers with what is alive.
+	// List returns the sessions that are alive.
 	List(ctx context.Context, f session.Filter) ([]session.Record, error)
-	// Device is the public handle of the device that the sign-in host knows the browser by, or "".
+	// Device is the public handle of the device that the sign-in host knows the browser
+	// by, or "".
 	Device(r *http.Request) string
 }
 
 // Auditor is what the gate needs of proxy/audit.
 type Auditor interface {
-	// Record is durable when it returns, and returns the incident that the record is found
-	// under: r's, or, where there were too many, that of the first of them.
+	// Record is durable when it returns. It returns the incident to search for: r's own,
+	// or, if there were too many records, that of the first of them.
 	Record(ctx context.Context, r audit.Record) (incident string, err error)
 	// Repeat counts one more of a run of identical allows whose first is on disk, and
 	// reports whether there is one.
 	Repeat(k audit.Same) (bool, error)
-	// Allow writes the first of a run durably and opens it for Repeat. audit.ErrManyCalls: this
-	// session has had more lines than anybody needs.
+	// Allow writes the first of a run durably and opens it for Repeat. audit.ErrManyCalls
+	// means that this session has used up its lines.
 	Allow(ctx context.Context, r audit.Record) error
 }
 

@@ -15,23 +15,26 @@ import (
 
 // Limiter bounds how often Sallyport's own pages may be asked to do something.
 type Limiter interface {
-	// Allow counts one more, and reports whether it is all right. Where nobody is signed in, that is for the client's
-	// address. A session that is only signed in has a budget of its own, and not its person's: who has
-	// somebody's password must not keep them from using their passkey.
+	// Allow counts one more, and reports whether it is within the limit. Without a
+	// session, the limit is for the client's address. A session that is only signed in
+	// has a budget of its own, and not its person's: an attacker with the person's
+	// password must not keep them from using their passkey.
 	Allow(client netip.Addr, who *authn.Session) (ok bool, retryAfter time.Duration)
-	// AllowLogout is the same for messages of the OpenID provider. Anybody can send such, so they are counted
-	// apart: people who sign in do not wait for them, nor the provider for the people of an office.
+	// AllowLogout is the same for messages of the OpenID provider. Any client can send
+	// such messages, so they have a budget of their own: they do not delay people who
+	// sign in, and an office full of people does not delay the provider.
 	AllowLogout(client netip.Addr) (ok bool, retryAfter time.Duration)
 }
 
 const logoutTime = 10 * time.Second // for the body of a message of the provider
 
-// ownPages serves what is below the reserved prefix: the key set, and the pages of the
-// portal, of which those that do something are limited in how often.
+// ownPages serves the reserved prefix: the key set, and the pages of the portal. Pages
+// that change something are limited in how often.
 //
-// What any web page can make a browser do costs nobody's budget: an office shares an address, and one open
-// tab of one person must not keep the others from signing in. So what is no page view is refused
-// before it is counted, and only what carries the cookie that binds it to a person or to a sign-in is counted.
+// Any web page can make a browser send requests, and these must cost no budget: an office
+// shares an address, and one open tab of one person must not keep the others from signing
+// in. So a request that is no page view is refused before it is counted, and only a
+// request with the cookie that binds it to a person or to a sign-in is counted.
 func (g *Gate) ownPages(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	if v.Target.Path == portal.Prefix+"jwks.json" && g.Assertions != nil {
 		g.Assertions.ServeHTTP(w, r)
@@ -64,7 +67,8 @@ func (g *Gate) ownPages(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	}
 }
 
-// charge counts what does something. A ceremony of nobody is answered here: it has nothing to do, and its body is not read.
+// charge counts requests that change something. It answers a ceremony without a session
+// here, without reading its body: it has nothing to do.
 func (g *Gate) charge(w http.ResponseWriter, r *http.Request, v *Verdict, page string) (ok bool, retry time.Duration, answered bool) {
 	free := func() (bool, time.Duration, bool) { return true, 0, false }
 	origin := v.Target.Scheme + "://" + v.Target.Host
@@ -104,8 +108,8 @@ func (g *Gate) charge(w http.ResponseWriter, r *http.Request, v *Verdict, page s
 	return ok, retry, false
 }
 
-// endpoint names one of our own pages for a metric. The path is the client's: whatever
-// is not a page must not become a series of its own, or strangers fill the memory.
+// endpoint names one of our own pages for a metric. The client chooses the path, so any
+// other path must not become a series of its own, or strangers would fill the memory.
 func endpoint(path string) string {
 	switch name := strings.TrimPrefix(path, portal.Prefix); name {
 	case "sign-in", "callback", "handoff", "handoff/not-me", "step-up/begin", "step-up/finish", "enroll/begin", "enroll/finish", "enroll/confirm/begin", "enroll/confirm/finish", "ceremony/stopped", "account", "sign-out", "backchannel-logout":

@@ -8,18 +8,19 @@ import (
 	"sallyport/proxy/portal"
 )
 
-// A tool's script runs on the tool's own host. It can push our cookies out of the browser
-// and write others in their place, where the browser lets it (see session.HostCookie).
-// What it writes can be a session of somebody else, so that a person works as another one
-// without knowing; and it can register a service worker.
+// A tool's script runs on the tool's own host. Where the browser permits it (see
+// session.HostCookie), the script can push our cookies out and write others in their
+// place. Such a cookie can belong to another person's session, so that a person works as
+// that other person without knowing. The script can also register a service worker.
 
-// handedEvery keeps a browser that calls itself differently each time from going round in circles.
+// handedEvery prevents a redirect loop for a browser that changes its User-Agent each
+// time.
 const handedEvery = time.Minute
 
-// planted reports whether a session may have been put into this browser instead of handed to
-// it: the browser is of another family than the one it was handed to. It is asked
-// where a person opens a page, and no earlier than a minute after the hand-off. A planted
-// session from a browser of the same family is not noticed.
+// planted reports whether a session may have been put into this browser instead of handed
+// to it: the browser's family differs from the one at the hand-off. It is checked when a
+// person opens a page, and no earlier than a minute after the hand-off. It does not
+// notice a session planted from a browser of the same family.
 func (g *Gate) planted(r *http.Request, v *Verdict) bool {
 	b := &v.Session.Verification.Browser
 	if b.HandedTo == "" || r.Method != http.MethodGet || portal.KindOf(r) < portal.Framed {
@@ -28,8 +29,9 @@ func (g *Gate) planted(r *http.Request, v *Verdict) bool {
 	return g.families.of(r.UserAgent()) != b.HandedTo && v.Facts.Time.Now.Sub(time.Unix(b.HandedAt, 0)) >= handedEvery
 }
 
-// handAgain sends a person through the sign-in host once more, which they do not notice if they
-// are signed in there: the session that comes back is theirs, whatever this one was.
+// handAgain sends a person through the sign-in host once more. A person who is signed in
+// there does not notice it. The session that comes back is theirs, even if this one was
+// not.
 func (g *Gate) handAgain(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	portal.SecurityHeaders(w.Header())
 	g.Logger.Info("a session is in another browser than it was handed to; it is handed over again",
@@ -41,10 +43,11 @@ func (g *Gate) handAgain(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	g.sendOff(w, r, v, "sign-in", nil, portal.Refusal{Status: http.StatusUnauthorized, Code: "not_signed_in"})
 }
 
-// listens reports whether the request is for the script of a service worker that would see
-// the hand-off: a worker's scope is the folder of its script, unless the answer says more,
-// which is taken from it. Where the sign-in host posts a form, a worker over "/" could read
-// the code in it. Browsers say what such a request is for, and scripts cannot make one.
+// listens reports whether the request is for the script of a service worker that would
+// see the hand-off: a worker's scope is the folder of its script, unless the answer says
+// more, which is taken from it. Where the sign-in host posts a form, a worker over "/"
+// could read the code in it. Browsers say what such a request is for, and scripts cannot
+// make one.
 func (g *Gate) listens(r *http.Request, v *Verdict) bool {
 	if len(r.Header["Service-Worker"]) == 0 || v.snapshot.Options[v.Route.Name].RootWorkers {
 		return false

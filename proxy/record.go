@@ -13,8 +13,8 @@ import (
 	"sallyport/proxy/audit"
 )
 
-// recordAllow has the request in the audit log before it is forwarded. A repeat of what
-// is already there is counted, and costs no I/O.
+// recordAllow writes the request to the audit log before it is forwarded. A repeat of an
+// earlier record is counted, and costs no I/O.
 func (g *Gate) recordAllow(r *http.Request, v *Verdict) error {
 	if len(v.Decision.Reported) == 0 && len(v.Decision.Rules) == 0 && len(v.rpc.Methods) == 0 && len(r.Header["Upgrade"]) == 0 && v.destination == "" && !v.shadow.differs(&v.Decision) {
 		same := audit.Same{
@@ -31,14 +31,14 @@ func (g *Gate) recordAllow(r *http.Request, v *Verdict) error {
 	return g.Audit.Allow(r.Context(), g.record(r, v, "access", ""))
 }
 
-// maxMethod is longer than any method that there is (RFC 3253 has BASELINE-CONTROL).
+// maxMethod is longer than any registered method (RFC 3253 has BASELINE-CONTROL).
 const maxMethod = 32
 
 // maxDestination is as much as the log has of the path that a COPY or MOVE writes to.
 const maxDestination = 2048
 
-// addressOf is the client as text. Facts have it once the request was judged, and
-// then making it costs nothing.
+// addressOf is the client address as text. The facts hold that text once the request was
+// judged, which saves an allocation.
 func addressOf(v *Verdict) string {
 	if v.Facts.IP.Address == "" && v.Client.IsValid() {
 		return v.Client.String()
@@ -46,7 +46,7 @@ func addressOf(v *Verdict) string {
 	return v.Facts.IP.Address
 }
 
-// record is the audit record of what v says.
+// record is the audit record of v.
 func (g *Gate) record(r *http.Request, v *Verdict, event, incident string) audit.Record {
 	f := v.Facts              // the record outlives the verdict
 	f.Request.PathFolded = "" // it follows from the path
@@ -76,8 +76,8 @@ func (g *Gate) record(r *http.Request, v *Verdict, event, incident string) audit
 	return rec
 }
 
-// turnedAway records that somebody does not get through, and returns the incident to
-// tell them. What cannot be recorded is answered here, with 503: then ok is false.
+// turnedAway records that a request is refused, and returns the incident for the answer.
+// If the record cannot be written, it answers 503 itself and ok is false.
 func (g *Gate) turnedAway(w http.ResponseWriter, r *http.Request, v *Verdict, rec audit.Record) (incident string, ok bool) {
 	incident, err := g.appendRefusal(r.Context(), rec)
 	if err != nil {
@@ -88,8 +88,8 @@ func (g *Gate) turnedAway(w http.ResponseWriter, r *http.Request, v *Verdict, re
 	return incident, true
 }
 
-// appendRefusal writes the record, and returns the incident that it is found under. How much of
-// the log that may fill is the auditor's to say.
+// appendRefusal writes the record, and returns the incident to search for. The auditor
+// limits how much of the log refusals may fill.
 func (g *Gate) appendRefusal(ctx context.Context, rec audit.Record) (string, error) {
 	if rec.Session == "" {
 		rec.Action = policy.Block.String()
@@ -97,9 +97,9 @@ func (g *Gate) appendRefusal(ctx context.Context, rec audit.Record) (string, err
 	return g.Audit.Record(ctx, rec)
 }
 
-// peerOf is who is connected, for records without a client.
+// peerOf is the connected peer, for records without a client.
 func peerOf(r *http.Request) netip.Addr {
-	peer, _ := netip.ParseAddrPort(r.RemoteAddr) // an error is the zero Addr: all of these are one
+	peer, _ := netip.ParseAddrPort(r.RemoteAddr) // on error the zero Addr, so all of these count as one
 	return peer.Addr()
 }
 

@@ -14,32 +14,32 @@ import (
 	"sallyport/policy/rehearse"
 )
 
-// maxLive is how many sessions the gate knows the last place of. What a session costs
-// is mostly its memo, which the verdict cache shares while it has it.
+// maxLive is how many sessions the gate keeps the last place of. Most of a session's
+// memory is its memo, which the verdict cache shares while it has it.
 const maxLive = 200_000
 
 // lastSeen is what was judged last of a session: by a request to a route.
 type lastSeen struct {
 	memo   *memo
-	person *authn.Person // who they are now, if the provider has said otherwise since; else nil
+	person *authn.Person // the person as of now, if the provider has changed it since; else nil
 }
 
 func newLive() (*otter.Cache[string, lastSeen], error) {
 	return otter.New(&otter.Options[string, lastSeen]{MaximumSize: maxLive})
 }
 
-// alive reports whether the session can still be in use. It may have been used once
-// more after its memo was made, which is then a minute old at most.
+// alive reports whether the session can still be in use. Its last use may be up to a
+// minute later than its memo says.
 func (g *Gate) alive(m *memo, now time.Time) bool {
 	return now.Before(m.session.ExpiresAt) && (g.IdleTimeout <= 0 || now.Sub(m.made) < g.IdleTimeout+memoAge)
 }
 
-// Rehearse judges every session that was used here and is alive by next, and says how
-// the verdicts compare with those of the snapshot in force. Nothing else happens.
+// Rehearse judges every session that was used here and is alive by next, and compares the
+// verdicts with those of the snapshot in force. It changes nothing.
 //
-// A session is judged where it was last seen: from that address, on that route, with
-// the proof that it has. Rules that read the request itself (method, path) are not
-// asked: there is none.
+// A session is judged where it was last seen: from that address, on that route, with the
+// proof that it has. Rules that read the request itself (method, path) are not evaluated:
+// there is none.
 //
 // It also says who would be asked less than now ([rehearse.Tally.AddAsked]).
 func (g *Gate) Rehearse(next *Snapshot) *rehearse.Tally { return g.Compare(g.current.Load(), next) }
@@ -49,8 +49,8 @@ func (g *Gate) Compare(before, after *Snapshot) *rehearse.Tally {
 	return g.compare(before, after, true)
 }
 
-// compare runs on all processors, and makes way for requests several times a millisecond. With
-// asked it takes twice the time.
+// compare runs on all processors, and makes way for requests several times a millisecond.
+// With asked it takes twice the time.
 func (g *Gate) compare(before, after *Snapshot, asked bool) *rehearse.Tally {
 	now := g.Now()
 	var all []lastSeen
@@ -109,16 +109,16 @@ func (l lastSeen) again(s *Snapshot, now time.Time) (policy.Facts, policy.Decisi
 	return f, s.Policy.DecideSession(&f, policy.Partial{})
 }
 
-// SessionFacts fills in what a session says of itself: who it belongs to, what they
-// proved and when, as of now and from an address.
+// SessionFacts fills in the session's own facts: its person, what they proved and when,
+// as of now and from an address.
 func SessionFacts(f *policy.Facts, s authn.Session, addr netip.Addr, now time.Time) {
 	identityFacts(f, s, now)
 	sessionFacts(f, &s, addr, now)
 }
 
-// reviewSessions says what a new snapshot changes for the sessions that are alive. The
-// streams among them have been cut by then, and each further request is judged by the
-// new snapshot anyway: this is for the people who have to know.
+// reviewSessions reports what a new snapshot changes for the live sessions. Their streams
+// have been cut by then, and each further request is judged by the new snapshot anyway:
+// the report is for operators.
 func (g *Gate) reviewSessions(before, after *Snapshot) {
 	if before.Policy == after.Policy && before.Intel == after.Intel {
 		return

@@ -34,9 +34,9 @@ func (o *RouteOptions) rpcLimits() jsonrpc.Limits {
 }
 
 // readRPC finds out which methods a request to a JSON-RPC route calls. The body is
-// bounded, read once, and forwarded byte for byte. Only what somebody verified sends is
-// read: others are sent to prove themselves whatever they call. What has no message that
-// could be judged is refused, unless the route has rpc_uri.
+// bounded, read once, and forwarded byte for byte. It reads requests of verified sessions
+// only; all others are asked for proof first, for every method. A request without a
+// message that can be judged is refused, unless the route has rpc_uri.
 func (g *Gate) readRPC(r *http.Request, v *Verdict) error {
 	o := v.snapshot.Options[v.Route.Name]
 	if !o.RPC || v.Session.Level() != authn.Verified {
@@ -45,7 +45,7 @@ func (g *Gate) readRPC(r *http.Request, v *Verdict) error {
 	form, err := jsonrpc.FormOf(r, v.Target.RawQuery)
 	switch {
 	case o.RPCURI && r.ContentLength != 0 && r.Body != nil && r.Body != http.NoBody:
-		form = jsonrpc.Message // whatever the method: a body is judged
+		form = jsonrpc.Message // for every HTTP method, because a body is judged
 	case o.RPCURI && form == jsonrpc.Unjudged && v.byLink(r, o.RPCPaths):
 		return &jsonrpc.Error{Code: jsonrpc.ByLink, Detail: "A link called this method, so it was refused to protect your account: open the start page of this address and call it from there, or with a program."}
 	case o.RPCURI:
@@ -108,7 +108,7 @@ func (g *Gate) readMessage(r *http.Request, v *Verdict, limits jsonrpc.Limits) e
 // errBody: the client did not send the body that it announced, or not in time.
 var errBody = errors.New("the body did not come")
 
-// release gives back what was taken of the budget for the body of a request that is over.
+// release returns to the budget what the body of this request took from it.
 func (v *Verdict) release() {
 	if v.streams != nil && v.held > 0 {
 		v.streams.Inspected.Give(v.Session.ID, v.Session.Person.Subject.Key(), v.held)
@@ -116,13 +116,16 @@ func (v *Verdict) release() {
 	}
 }
 
-// byLink reports whether a call without a message may be another page's: whoever follows its link would call the method
-// as themselves. Only the node's own pages and what is no browser call by GET. What a person types or has bookmarked looks
-// like a link in a mail program or a chat (Sec-Fetch-Site: none), so it may lead to an address that calls nothing, such
-// as the node's list of its methods, and no further.
+// byLink reports whether a call without a message may come from another page: a person
+// who follows its link would call the method as themselves. Only the node's own pages and
+// clients that are no browsers call by GET. An address that a person types or has
+// bookmarked looks like a link in a mail program or a chat (Sec-Fetch-Site: none), so it
+// may lead to an address that calls nothing, such as the node's list of its methods, and
+// no further.
 //
-// A browser without Fetch metadata says by Referer where the link was. A page can leave it out: without one, what
-// accepts pages is refused, and what does not is taken for a program.
+// For a browser without Fetch metadata, Referer says where the link was. A page can leave
+// it out. Without one, a request that accepts pages is refused, and any other is taken
+// for a program's.
 func (v *Verdict) byLink(r *http.Request, known []string) bool {
 	if v.Target.RawQuery == "" && v.named(known) == "" || allowedOrigin(r, v) != "" {
 		return false
@@ -131,15 +134,15 @@ func (v *Verdict) byLink(r *http.Request, known []string) bool {
 	case "same-origin":
 		return false
 	case "none":
-		return portal.KindOf(r) >= portal.Ahead // an extension fetches as one, too
+		return portal.KindOf(r) >= portal.Ahead // an extension's fetch looks the same
 	case "":
 		return (len(r.Header["Referer"]) > 0 || portal.KindOf(r) >= portal.Ahead) && portal.Linked(r, v.Target.Scheme+"://"+v.Target.Host)
 	}
 	return true
 }
 
-// named is the method that the path itself may call, or "": the route's own path, and what
-// rpc_paths lists, call none.
+// named is the method that the path itself may call, or "": the route's own path, and
+// what rpc_paths lists, call none.
 func (v *Verdict) named(known []string) string {
 	if slices.Contains(known, v.Target.Path) {
 		return ""
@@ -181,7 +184,8 @@ func (g *Gate) badRPC(w http.ResponseWriter, r *http.Request, v *Verdict, bad *j
 	_, _ = w.Write(jsonrpc.ErrorResponse(jsonrpc.Request{}, bad.RPCCode(), bad.Detail, map[string]any{"error": string(bad.Code), "incident": incident}))
 }
 
-// messageTooLarge notes that a call was too large, and says so to its client, who is verified.
+// messageTooLarge counts that a call was too large, and returns the text for its client,
+// who is verified.
 func (g *Gate) messageTooLarge(v *Verdict) string {
 	o := v.snapshot.Options[v.Route.Name]
 	key := cmp.Or(o.RPCBytesKey, "limits.message_bytes")
@@ -189,7 +193,7 @@ func (g *Gate) messageTooLarge(v *Verdict) string {
 	return fmt.Sprintf("The message is larger than %d bytes, which is %s.", o.rpcLimits().MaxBytes, key)
 }
 
-// messageForm notes that a message has more of something than may be, which bad says.
+// messageForm counts that a message has too many parts; bad says which.
 func (g *Gate) messageForm(v *Verdict, bad *jsonrpc.Error) {
 	switch bad.Code {
 	case jsonrpc.TooManyCalls:
@@ -201,8 +205,8 @@ func (g *Gate) messageForm(v *Verdict, bad *jsonrpc.Error) {
 	}
 }
 
-// exceeded counts and logs that a request or a message was more than a limit lets through. The label of
-// the metric is the key without its section.
+// exceeded counts and logs that a request or a message was over a limit. The label of the
+// metric is the key without its section.
 func (g *Gate) exceeded(label, key string, v *Verdict) {
 	say := func() {
 		attrs := []any{"limit", key, "user", string(v.Session.Person.Email), "session", v.Session.ID}
@@ -228,8 +232,8 @@ type oversize struct {
 // Reply implements [streams.Oversize].
 func (o *oversize) Reply() []byte { return o.reply(o.Request(o.limit)) }
 
-// tooLargeInside returns what takes messages that are longer than a WebSocket's limit. They are not judged: nothing of
-// them goes on.
+// tooLargeInside returns the handler of messages that are longer than a WebSocket's
+// limit. They are not judged, and nothing of them is forwarded.
 func (g *Gate) tooLargeInside(r *http.Request, j *judged) func() streams.Oversize {
 	return func() streams.Oversize {
 		now := g.current.Load()
@@ -242,7 +246,7 @@ func (g *Gate) tooLargeInside(r *http.Request, j *judged) func() streams.Oversiz
 	}
 }
 
-// inside is a verdict on a message inside a stream, which is still to be judged: it blocks.
+// inside is a verdict on a message inside a stream that is still to be judged. It blocks.
 func inside(now *Snapshot, j *judged, req jsonrpc.Request) *Verdict {
 	v := &Verdict{snapshot: now, Route: j.route, Session: j.session, Client: j.facts.IP.Addr, rpc: req}
 	v.Target.Host, v.Target.Path = j.facts.Request.Host, j.facts.Request.Path
@@ -250,7 +254,7 @@ func inside(now *Snapshot, j *judged, req jsonrpc.Request) *Verdict {
 }
 
 // inspect judges every message that a client sends inside a WebSocket to a JSON-RPC
-// route. The proof that counts is the one the WebSocket was opened with: after stepping up, clients
+// route. It uses the proof that the WebSocket was opened with: after a step-up, clients
 // connect again.
 func (g *Gate) inspect(r *http.Request, j *judged) func([]byte) ([]byte, bool) {
 	return func(message []byte) ([]byte, bool) {
@@ -260,7 +264,7 @@ func (g *Gate) inspect(r *http.Request, j *judged) func([]byte) ([]byte, bool) {
 		v := inside(now, j, req)
 		var bad *jsonrpc.Error
 		if errors.As(err, &bad) {
-			if bad.Code == jsonrpc.TooLarge { // a reload made the limit smaller than it was at the handshake
+			if bad.Code == jsonrpc.TooLarge { // a reload made the limit smaller since the handshake
 				bad.Detail = g.messageTooLarge(v)
 			} else {
 				g.messageForm(v, bad)

@@ -7,28 +7,28 @@ import (
 	"sallyport/proxy/audit"
 )
 
-// shadowed is what the policy in shadow thinks of a request. It decides nothing: nothing
-// but records and a metric looks at it.
+// shadowed is the decision of the policy in shadow. Only records and a metric use it; it
+// decides nothing.
 type shadowed struct {
 	judged   bool
 	decision policy.Decision
 }
 
-// judgeShadow judges with the policy in shadow, if there is one, as with the other: what
-// is the same for every request of the session is remembered beside that of the other.
+// judgeShadow evaluates the policy in shadow, if there is one. The part that is the same
+// for every request of the session is kept beside that of the policy in force.
 func (v *Verdict) judgeShadow(known *memo) {
 	if s := v.snapshot.Shadow; s != nil {
 		v.shadow = shadowed{true, s.Finish(&v.Facts, known.shadow)}
 	}
 }
 
-// differs reports whether the policy in shadow would do something else, or the same for
+// differs reports whether the policy in shadow would act differently, or the same for
 // other reasons.
 func (s *shadowed) differs(d *policy.Decision) bool {
 	return s.judged && (s.decision.Action != d.Action || !slices.Equal(s.decision.Rules, d.Rules))
 }
 
-// shadowRecord is what stands in a record beside the verdict; nil if that is the same.
+// shadowRecord is the record's entry beside the verdict; nil if both agree.
 func (v *Verdict) shadowRecord(f *policy.Facts) *audit.Shadow {
 	if v.snapshot == nil || v.snapshot.Shadow == nil {
 		return nil

@@ -12,9 +12,10 @@ import (
 	"sallyport/proxy/observe"
 )
 
-// sharing notices that several people come from one private address at about the same time: the
-// sign of a proxy in front that does not name its clients, and behind which no rule about networks
-// means anything. It decides nothing. A terminal server or a NAT inside looks the same.
+// sharing notices that several people use one private address at about the same time.
+// That is the sign of a proxy in front that does not name its clients, which makes every
+// rule about networks useless. It decides nothing. A terminal server or a NAT inside
+// looks the same.
 type sharing struct {
 	logger  *slog.Logger
 	observe *observe.Observer // nil: no metrics
@@ -24,7 +25,7 @@ type sharing struct {
 	warned time.Time
 }
 
-// sharers is who came from one address last.
+// sharers are the people who used one address last.
 type sharers struct {
 	who   authn.Subject
 	at    time.Time
@@ -42,7 +43,7 @@ func newSharing(logger *slog.Logger, o *observe.Observer) (*sharing, error) {
 	return &sharing{logger: logger, observe: o, seen: seen}, err
 }
 
-// note takes a visit of somebody who is signed in. It is called where a judgement is made afresh:
+// note takes a visit of a signed-in person. It is called when a request is judged afresh:
 // at least once a minute for each session, and not for each request.
 func (s *sharing) note(n network, who authn.Subject, now time.Time) {
 	if !n.Private || who == (authn.Subject{}) {

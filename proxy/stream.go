@@ -16,8 +16,8 @@ import (
 	"sallyport/proxy/upstream"
 )
 
-// judged is what an open stream was let through on; it is judged again from this. All
-// but who the person is now, and what is unusual by now, stays as it was.
+// judged is what an open stream was allowed on; it is judged again from this. Everything
+// stays as it was, except the person and what is unusual by now.
 type judged struct {
 	facts   policy.Facts
 	session authn.Session
@@ -50,10 +50,10 @@ func (j *judged) learn(k *known) {
 	}
 }
 
-// again judges what was let through as of now: another policy, other IP data, other
-// groups, older proof. The proof stays the one that the stream was opened with: a
-// stream on a stolen cookie gains nothing from its owner's next assertion. methods are
-// those that the stream calls now.
+// again judges a stream as of now: another policy, other IP data, other groups, an older
+// proof. The proof stays the one that the stream was opened with: a stream on a stolen
+// cookie gains nothing from its owner's next assertion. methods are those that the stream
+// calls now.
 func (g *Gate) again(j *judged, s *Snapshot, methods []string, now time.Time) (policy.Facts, policy.Decision) {
 	f, who := j.facts, j.session
 	if k := j.person.Load(); k != nil {
@@ -70,7 +70,7 @@ func (g *Gate) again(j *judged, s *Snapshot, methods []string, now time.Time) (p
 	return f, s.Policy.Decide(&f)
 }
 
-// seenAgain is what is unusual about a stream, asked at most once a minute.
+// seenAgain is what is unusual about a stream. It asks behaviour at most once a minute.
 func (g *Gate) seenAgain(j *judged, n network, now time.Time) behavior.Assessment {
 	history := g.history()
 	if s := j.seen.Load(); s != nil && s.history == history && now.Sub(s.at) < memoAge && !now.Before(s.at) {
@@ -89,8 +89,8 @@ func newJudged(v *Verdict) *judged {
 	return j
 }
 
-// open registers the request as a stream of its session, so that it can be cut from
-// now on. The caller closes it.
+// open registers the request as a stream of its session, so that it can be cut from now
+// on. The caller closes the stream.
 func (g *Gate) open(ctx context.Context, v *Verdict) *streams.Stream {
 	info := streams.Info{Session: v.Session.ID, Route: v.Route.Name, Opened: g.Now(), Value: newJudged(v)}
 	if v.snapshot.Options[v.Route.Name].RPC {
@@ -101,15 +101,16 @@ func (g *Gate) open(ctx context.Context, v *Verdict) *streams.Stream {
 	return s
 }
 
-// outlive returns ctx with an end of its own. That is ctx's, until settle is called: net/http ends
-// the context of a request when its handler returns, which a connection that has switched protocols outlives.
+// outlive returns a context whose end the caller controls after settle is called; until
+// then it ends with ctx. net/http ends a request's context when its handler returns, and
+// a connection that has switched protocols lives on after that.
 func outlive(ctx context.Context) (own context.Context, settle func() bool) {
 	own, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	return own, context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
 }
 
-// detach carries a connection after its handler has returned. It holds neither r nor v, nor
-// anything of net/http's: of ten thousand WebSockets most are idle.
+// detach serves a connection after its handler has returned. It holds neither r nor v,
+// nor anything of net/http's, because most of ten thousand WebSockets are idle.
 func (g *Gate) detach(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	carry, span, arrived, over := v.carry, v.span, v.arrived, edge.Detach(w)
 	e := g.event(r, v)
@@ -124,9 +125,8 @@ func (g *Gate) detach(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	}()
 }
 
-// cut says whether a stream has to end by what is thought of it now. Freshness ends
-// only the streams of routes that ask for it: a download is not broken off because the proof
-// that it began with grew old.
+// cut decides whether a stream has to end now. A proof that is too old ends only streams
+// of routes with that option: a download is not cut off because its proof grew old.
 func (g *Gate) cut(s *Snapshot, j *judged, now time.Time) (streams.Reason, bool) {
 	_, d := g.again(j, s, j.facts.Request.RPCMethods, now)
 	switch {
@@ -138,8 +138,8 @@ func (g *Gate) cut(s *Snapshot, j *judged, now time.Time) (streams.Reason, bool)
 	return 0, false
 }
 
-// review judges the open streams again, on the routes that are wanted, and returns how
-// many were cut.
+// review judges the open streams of the wanted routes again, and returns how many were
+// cut.
 func (g *Gate) review(wanted func(RouteOptions) bool) int {
 	s, now := g.current.Load(), g.Now()
 	return g.Streams.CutIf(func(i streams.Info) (streams.Reason, bool) {
@@ -151,7 +151,7 @@ func (g *Gate) review(wanted func(RouteOptions) bool) int {
 	})
 }
 
-// reviewAll is for a new snapshot.
+// reviewAll judges all open streams again after a new snapshot.
 func (g *Gate) reviewAll() {
 	if g.Streams == nil {
 		return
@@ -161,12 +161,12 @@ func (g *Gate) reviewAll() {
 	}
 }
 
-// reviewEvery is how often every open stream is judged again though nothing was changed: the
-// hour, the age of a session, and what is unusual about a person move on by themselves.
+// reviewEvery is how often every open stream is judged again without any change. The
+// hour, the age of a session, and what is unusual about a person change by themselves.
 const reviewEvery = time.Minute
 
-// Run judges the open streams again until ctx ends: once a second on routes that ask for it to
-// cut those whose proof ran out, once a minute on all of them.
+// Run judges the open streams again until ctx ends: once a second on routes that ask for
+// it to cut those whose proof ran out, once a minute on all of them.
 func (g *Gate) Run(ctx context.Context) {
 	if g.Streams == nil {
 		return
@@ -192,9 +192,10 @@ func (g *Gate) Run(ctx context.Context) {
 	}
 }
 
-// SessionChanged looks at the streams of a session that ended or changed. It is made for
-// session.Manager.OnEnd: it returns at once. It looks even if there are none: a request
-// that is being judged right now opens its stream a moment later, and must be born cut.
+// SessionChanged judges the streams of a session that ended or changed again. It is made
+// for session.Manager.OnEnd, and returns at once. It runs even without open streams: a
+// request that is being judged right now opens its stream a moment later, and that stream
+// must be cut at once.
 func (g *Gate) SessionChanged(id string) {
 	if g.Streams != nil {
 		look := g.looks.Add(1)
@@ -206,12 +207,13 @@ func (g *Gate) SessionChanged(id string) {
 	}
 }
 
-// reviewsAtOnce bounds how many sessions are read for that at a time: when thousands change together (a
-// roster), none may run into the deadline behind the others and be taken for one that is gone.
+// reviewsAtOnce bounds how many sessions are read at a time. When thousands change
+// together (a roster), none may wait so long that it runs into the deadline and counts as
+// gone.
 const reviewsAtOnce = 32
 
 // reviewSession cuts the streams of a session that is gone, and judges those of one that
-// has changed (another group) again. What cannot be found out is gone.
+// has changed (another group) again. If the session cannot be read, it cuts the streams.
 func (g *Gate) reviewSession(id string, look uint64) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
@@ -228,7 +230,7 @@ func (g *Gate) reviewSession(id string, look uint64) {
 		if !ok {
 			return streams.Ended, true
 		}
-		j.learn(who) // for the messages to come, and the next policy
+		j.learn(who) // for later messages, and the next policy
 		return g.cut(s, j, now)
 	})
 }
@@ -250,7 +252,8 @@ func (g *Gate) interrupted(w http.ResponseWriter, r *http.Request, v *Verdict, w
 	g.refuse(w, r, v, f)
 }
 
-// notTaken logs that a tool did not read what was let through to it. The audit log has that it was allowed.
+// notTaken logs that a tool did not read a request that was allowed. The audit log has
+// the allow.
 func (g *Gate) notTaken(s *streams.Stream) {
 	if c := s.Cut(); c != nil && c.Reason == streams.NotTaken {
 		g.Logger.Warn("the tool did not read a message in time: the stream was closed", "route", s.Info().Route, "session", s.Info().Session, "reason", c.Reason.String())

@@ -9,9 +9,10 @@ import (
 	"sallyport/proxy/portal"
 )
 
-// A question that no proof answers would be asked for ever: the person proves themselves, comes
-// back, and is sent away again. A rule may want the proof from a network that the sign-in host
-// does not see, or a passkey that the person does not have. After two proofs they are told.
+// This file ends loops in which no proof satisfies a rule: the person proves themselves,
+// comes back, and is sent away again. A rule may want the proof from a network that the
+// sign-in host does not see, or a passkey that the person does not have. After two proofs
+// the person is told.
 
 const (
 	justHanded = 10 * time.Second // since the session came here: browsers go on at once
@@ -31,8 +32,8 @@ func answeredBy(v *Verdict) answeredKey {
 
 const answeredEntries = 10_000
 
-// noteAnswered remembers that a proof which was asked for brought the person to a page. What is
-// asked next is another question. Scripts of open tabs are no sign of that.
+// noteAnswered remembers that a requested proof brought the person to a page. The next
+// request for a proof is then a new one. Requests of scripts in open tabs do not count.
 func (g *Gate) noteAnswered(r *http.Request, v *Verdict) {
 	if v.Session.Verification.Browser.Proofs == 0 || portal.KindOf(r) < portal.Framed {
 		return
@@ -42,7 +43,7 @@ func (g *Gate) noteAnswered(r *http.Request, v *Verdict) {
 	}
 }
 
-// unanswered counts the proofs in a row, the newest just now, that v is not content with.
+// unanswered counts the proofs in a row, the newest just now, that did not satisfy v.
 func (g *Gate) unanswered(v *Verdict) int {
 	s := &v.Session
 	if v.Decision.Action != policy.StepUp || s.Level() != authn.Verified || s.Verification.Browser.HandedAt == 0 {
@@ -59,7 +60,8 @@ func (g *Gate) unanswered(v *Verdict) int {
 	return s.Verification.Browser.Proofs
 }
 
-// inVain ends a loop: it says why another proof would not help either. It reports whether it did.
+// inVain ends a loop: it says why another proof would not help. It reports whether it
+// answered.
 func (g *Gate) inVain(w http.ResponseWriter, r *http.Request, v *Verdict, f portal.Refusal) bool {
 	if g.unanswered(v) < maxVain || portal.KindOf(r) < portal.Framed {
 		return false

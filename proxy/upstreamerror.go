@@ -8,8 +8,8 @@ import (
 	"sallyport/proxy/upstream"
 )
 
-// ofLimits are the texts for limits of a route, by key, that say more than the status does. They do not
-// name the setting: the log does, and the person cannot change it.
+// ofLimits has the texts for limits of a route, by key, that say more than the status
+// does. They do not name the setting: the log does, and the person cannot change it.
 var ofLimits = map[string][3]string{
 	"connect_timeout":       {"gateway_timeout", "The tool cannot be reached", "You are signed in and allowed, but there was no connection to the tool behind this address in time."},
 	"total_timeout":         {"gateway_timeout", "The request takes too long", "You are signed in and allowed, but the request took longer in all than is accepted for this tool."},
@@ -20,7 +20,7 @@ var ofLimits = map[string][3]string{
 
 const busy = "You are signed in and allowed, but the tool behind this address is serving as many requests as it may at once."
 
-// UpstreamError renders what the forwarder could not do. It is the forwarder's OnError.
+// UpstreamError renders errors of the forwarder. It is the forwarder's OnError.
 func UpstreamError(pages *portal.Pages) func(http.ResponseWriter, *http.Request, int, error) {
 	texts := map[int][3]string{
 		http.StatusBadGateway:                  {"bad_gateway", "The tool does not answer", "You are signed in and allowed, but the tool behind this address is not running or answered with nonsense."},
@@ -64,7 +64,8 @@ func UpstreamError(pages *portal.Pages) func(http.ResponseWriter, *http.Request,
 			f.Steps = []string{"Wait a minute, then reload this page.", "If it goes on, tell the people who run the tool."}
 			w.Header().Set("Retry-After", "10")
 		}
-		// A page that may not be shown in the frame leaves it empty: nobody would see that the tool is down.
+		// If a page must not be shown in the frame, the frame stays empty, and the person
+		// would not see that the tool is down.
 		if forwarded && portal.KindOf(r) == portal.Framed {
 			pages.RefuseFramed(w, f, ancestors(e.Route))
 			return

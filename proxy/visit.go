@@ -57,7 +57,7 @@ func (v *visit) JudgeHandoff(host string, began netip.Addr) (portal.Judgement, e
 // Unanswered is how many proofs in a row did not answer what is asked for here.
 func (v *visit) Unanswered() int { return v.gate.unanswered(v.verdict) }
 
-// Proof is the newest assertion that this host knows of.
+// Proof is the newest assertion of the session that this host has.
 func (v *visit) Proof() session.Proof {
 	return session.Proof{Session: v.verdict.Session.ID, At: v.verdict.Session.Verification.At}
 }
@@ -70,9 +70,9 @@ func (v *visit) Locate(a netip.Addr) policy.IP {
 	return v.verdict.snapshot.Intel.Lookup(a).Facts(v.gate.Now())
 }
 
-// Near reports whether two addresses may well be one person's at one time: one network, or
-// one provider, whose line has an IPv4 and an IPv6 address, or many of them by turns. It says
-// nothing where the provider of either is not known.
+// Near reports whether two addresses may be one person's at the same time: they are in
+// one network, or of one provider, whose line may have an IPv4 and an IPv6 address, or
+// changing ones. It is false if the provider of either is unknown.
 func (v *visit) Near(a, b netip.Addr) bool {
 	if sameHere(a, b) {
 		return true
@@ -85,13 +85,14 @@ func (v *visit) Near(a, b netip.Addr) bool {
 	return x.ASN != 0 && x.ASN == y.ASN
 }
 
-// sameHere is sameNetwork, in which this machine is one network, however many loopback addresses it has.
+// sameHere is sameNetwork, but counts this machine as one network, with all its loopback
+// addresses.
 func sameHere(a, b netip.Addr) bool {
 	return sameNetwork(a, b) || a.IsLoopback() && b.IsLoopback()
 }
 
-// Told are the groups that the tools of this host are told: their scripts read our answers here. The
-// sign-in host has no tool.
+// Told are the groups that the tools of this host may know: their scripts read our
+// answers here. The sign-in host has no tool.
 func (v *visit) Told(groups []string) []string {
 	if v.Origin() == v.gate.SignIn {
 		return groups
@@ -111,8 +112,9 @@ func (v *visit) Told(groups []string) []string {
 	return slices.DeleteFunc(slices.Clone(groups), func(name string) bool { return !told[name] })
 }
 
-// StepUpDue reports whether a GET of a path of this origin would be answered with a step-up. Nothing is recorded: no one
-// is turned away. Whatever else would become of it is false: that is told, and recorded, when it is asked for.
+// StepUpDue reports whether a GET of a path of this origin would be answered with a
+// step-up. It records nothing, because it refuses nothing. It returns false for every
+// other outcome, which the request itself will meet and record.
 func (v *visit) StepUpDue(path string) bool {
 	u, err := url.ParseRequestURI(path)
 	if err != nil || !strings.HasPrefix(path, "/") {
@@ -130,26 +132,27 @@ func (v *visit) StepUpDue(path string) bool {
 	return err == nil && about.foreign == "" && about.Decision.Action == policy.StepUp
 }
 
-// Browser is what an assertion that this request brings was made with.
+// Browser is the browser that makes an assertion with this request.
 func (v *visit) Browser() authn.Browser {
 	return authn.Browser{
 		Device: v.gate.Sessions.Device(v.request), Family: v.gate.families.of(v.request.UserAgent()), JA4: edge.FingerprintOf(v.request).Family,
 	}
 }
 
-// Record writes an identity event about the judgement, which the portal may have moved
-// on since (a new session, another person).
+// Record writes an identity event about the judgement. The portal may have changed the
+// judgement since (a new session, another person).
 func (v *visit) Record(ctx context.Context, event string, j portal.Judgement, detail map[string]string) error {
 	about := Verdict{Decision: j.Decision, Target: v.verdict.Target, Client: v.verdict.Client, Session: j.Session, Facts: j.Facts, snapshot: v.verdict.snapshot}
 	rec := v.gate.record(v.request, &about, event, j.Incident)
 	rec.Detail = detail
-	// A record that is begun is finished, even if the browser has gone meanwhile.
+	// The record is finished once it has begun, even if the browser has gone meanwhile.
 	found, err := v.gate.Audit.Record(context.WithoutCancel(ctx), rec)
 	v.verdict.made, v.verdict.incident = j.Incident, found
 	return err
 }
 
-// Reference is the incident to tell the person: of what was counted with others, theirs.
+// Reference is the incident to show to the person. If the record was counted with others,
+// it is that of the first.
 func (v *visit) Reference(incident string) string {
 	if incident != "" && incident == v.verdict.made && v.verdict.incident != "" {
 		return v.verdict.incident
