@@ -1,6 +1,10 @@
 package jsonrpc
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
 
 // Limits bound what is read. A zero field is its default.
 type Limits struct {
@@ -15,6 +19,9 @@ type Limits struct {
 	// Room, if set, is asked before Read holds n bytes more; false ends with [NoRoom].
 	Room func(n int) bool
 }
+
+// maxDepth bounds MaxDepth: the server behind may recurse.
+const maxDepth = 64
 
 func (l Limits) orDefault() Limits {
 	set := func(v *int, d int) {
@@ -59,7 +66,13 @@ func Parse(body []byte, l Limits) (Request, error) {
 	if len(body) > l.MaxBytes {
 		return Request{}, &Error{TooLarge, l.MaxBytes, "the message is too long"}
 	}
-	p := parser{scanner: scanner{b: body}, limits: l}
+	if at := firstInvalidUTF8(body); at >= 0 {
+		return Request{}, &Error{Encoding, at, "not UTF-8"}
+	}
+	r := readers.Get().(*reader)
+	defer r.release()
+	r.reset(body)
+	p := parser{reader: r, limits: l}
 	var req Request
 	if err := p.document(&req); err != nil {
 		return Request{}, err
@@ -68,15 +81,14 @@ func Parse(body []byte, l Limits) (Request, error) {
 }
 
 type parser struct {
-	scanner
+	*reader
 	limits Limits
 	seen   map[string]struct{} // methods, once there are too many to compare with each
 }
 
 func (p *parser) document(req *Request) *Error {
-	p.space()
-	switch p.peek() {
-	case '{':
+	switch p.kind() {
+	case jsontext.KindBeginObject:
 		// One allocation for what most messages need.
 		own := new(struct {
 			methods [1]string
@@ -86,49 +98,37 @@ func (p *parser) document(req *Request) *Error {
 		if err := p.call(req); err != nil {
 			return err
 		}
-	case '[':
+	case jsontext.KindBeginArray:
 		req.Batch = true
 		if err := p.batch(req); err != nil {
 			return err
 		}
-	case '"', '-', 't', 'f', 'n', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
-		return p.fail(NotACall, "a message is an object or an array")
+	case jsontext.KindInvalid:
+		return p.token()
 	default:
-		return p.unexpected()
+		return p.fail(NotACall, "a message is an object or an array")
 	}
-	if p.space(); p.i < len(p.b) {
-		return p.fail(Syntax, "something follows the message")
-	}
-	return nil
+	return p.end()
 }
 
 func (p *parser) batch(req *Request) *Error {
-	p.i++ // '['
-	if p.space(); p.peek() == ']' {
+	if err := p.token(); err != nil {
+		return err
+	}
+	if p.kind() == jsontext.KindEndArray {
 		return p.fail(EmptyBatch, "a batch holds at least one call")
 	}
 	for {
-		p.space()
-		switch c := p.peek(); {
-		case c != '{' && (c == 0 || c == ',' || c == ']' || c == '}' || c == ':'):
-			return p.unexpected()
-		case c != '{':
+		switch k := p.kind(); {
+		case k == jsontext.KindEndArray, k == jsontext.KindInvalid, k == jsontext.KindEndObject:
+			return p.token()
+		case k != jsontext.KindBeginObject:
 			return p.fail(NotACall, "a batch holds calls only")
 		case len(req.Calls) == p.limits.MaxCalls:
 			return p.fail(TooManyCalls, fmt.Sprintf("the batch has more than %d calls", p.limits.MaxCalls))
 		}
 		if err := p.call(req); err != nil {
 			return err
-		}
-		p.space()
-		switch p.peek() {
-		case ',':
-			p.i++
-		case ']':
-			p.i++
-			return nil
-		default:
-			return p.unexpected()
 		}
 	}
 }
@@ -143,24 +143,23 @@ const (
 
 // call reads one call object and adds it to req.
 func (p *parser) call(req *Request) *Error {
-	start := p.i
-	p.i++ // '{'
+	start := p.next()
+	if err := p.token(); err != nil {
+		return err
+	}
 	var (
 		has    int
 		method []byte
 		c      Call
 	)
-	for first := true; ; first = false {
-		p.space()
-		if p.peek() == '}' && first {
-			break
-		}
+	for p.kind() != jsontext.KindEndObject {
+		at := p.next()
 		member, err := p.member()
 		if err != nil {
 			return err
 		}
 		if has&member != 0 {
-			return p.fail(Duplicate, "the same member twice")
+			return &Error{Duplicate, at, "the same member twice"}
 		}
 		has |= member
 		switch member {
@@ -176,16 +175,10 @@ func (p *parser) call(req *Request) *Error {
 		if err != nil {
 			return err
 		}
-		p.space()
-		if p.peek() == '}' {
-			break
-		}
-		if p.peek() != ',' {
-			return p.unexpected()
-		}
-		p.i++
 	}
-	p.i++ // '}'
+	if err := p.token(); err != nil {
+		return err
+	}
 	if has&hasVersion == 0 && !p.limits.Version1 {
 		return &Error{Version, start, `a call without "jsonrpc"`}
 	}

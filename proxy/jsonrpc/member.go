@@ -3,14 +3,13 @@ package jsonrpc
 import (
 	"fmt"
 	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
-// member reads a key and its colon, and returns which of the four members it is.
+// member reads the name of a member and returns which of the four it is.
 func (p *parser) member() (int, *Error) {
-	at := p.i
-	if p.peek() != '"' {
-		return 0, p.unexpected()
-	}
+	at := p.next()
 	key, plain, err := p.str()
 	if err != nil {
 		return 0, err
@@ -30,11 +29,6 @@ func (p *parser) member() (int, *Error) {
 	default:
 		return 0, &Error{Member, at, odd(key, plain)}
 	}
-	if p.space(); p.peek() != ':' {
-		return 0, p.unexpected()
-	}
-	p.i++
-	p.space()
 	return member, nil
 }
 
@@ -54,8 +48,8 @@ func odd(key []byte, plain bool) string {
 }
 
 func (p *parser) version() *Error {
-	at := p.i
-	if p.peek() == '"' {
+	at := p.next()
+	if p.kind() == jsontext.KindString {
 		v, _, err := p.str()
 		if err != nil {
 			return err
@@ -68,8 +62,8 @@ func (p *parser) version() *Error {
 }
 
 func (p *parser) method() ([]byte, *Error) {
-	at := p.i
-	if p.peek() != '"' {
+	at := p.next()
+	if p.kind() != jsontext.KindString {
 		return nil, p.fail(Method, `"method" is not a string`)
 	}
 	name, _, err := p.str()
@@ -91,27 +85,29 @@ func (p *parser) method() ([]byte, *Error) {
 }
 
 func (p *parser) params() *Error {
-	switch p.peek() {
-	case '{', '[', 'n':
+	switch p.kind() {
+	case jsontext.KindBeginObject, jsontext.KindBeginArray, jsontext.KindNull, jsontext.KindInvalid:
 		return p.skip(p.limits.MaxDepth)
 	}
 	return p.fail(Params, `"params" is neither an object nor an array`)
 }
 
 func (p *parser) id() ([]byte, *Error) {
-	at, depth := p.i, 0
-	switch c := p.peek(); {
-	case p.limits.Version1 && (c == '{' || c == '[' || c == 't' || c == 'f'):
-		depth = p.limits.MaxDepth
-	case c == '"', c == 'n', c == '-', '0' <= c && c <= '9':
+	at, depth := p.next(), 0
+	switch p.kind() {
+	case jsontext.KindString, jsontext.KindNumber, jsontext.KindNull, jsontext.KindInvalid:
 	default:
-		return nil, p.fail(ID, `"id" is neither a string nor a number`)
+		if !p.limits.Version1 {
+			return nil, p.fail(ID, `"id" is neither a string nor a number`)
+		}
+		depth = p.limits.MaxDepth
 	}
 	if err := p.skip(depth); err != nil {
 		return nil, err
 	}
-	if p.i-at > p.limits.MaxID {
+	id := p.body[at:p.offset():p.offset()]
+	if len(id) > p.limits.MaxID {
 		return nil, &Error{IDTooLong, at, fmt.Sprintf(`"id" is longer than %d bytes`, p.limits.MaxID)}
 	}
-	return p.b[at:p.i:p.i], nil
+	return id, nil
 }
