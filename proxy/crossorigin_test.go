@@ -11,6 +11,7 @@ import (
 
 	"sallyport/proxy"
 	"sallyport/proxy/edge"
+	"sallyport/proxy/proxytest"
 	"sallyport/proxy/upstream"
 )
 
@@ -275,7 +276,7 @@ func TestAllowedOriginCanReadARefusal(t *testing.T) {
 // The server in front seals every answer but a tool's: what a tool may be framed by is said by the tool.
 func TestOnlyToolsAnswersMayBeFramed(t *testing.T) {
 	g := neighbours(t)
-	server, err := edge.New(edge.Config{Handler: g.gate})
+	server, err := proxytest.NewServer(edge.Config{Handler: g.gate})
 	g.must(err)
 	for to, want := range map[string]string{treasury + "/": "SAMEORIGIN ", wiki + "/": " ", treasury + "/admin": "DENY frame", "https://elsewhere.example.test/": "DENY frame"} {
 		w := httptest.NewRecorder()

@@ -26,6 +26,7 @@ import (
 	"sallyport/policy/behavior"
 	"sallyport/proxy"
 	"sallyport/proxy/edge"
+	"sallyport/proxy/proxytest"
 )
 
 // A cookie that is used by another TLS client than the one that proved itself: a fact of
@@ -132,7 +133,7 @@ func serveTLS(t *testing.T, h http.Handler) (addr string) {
 	if c.TLS, err = edge.NewTLS(edge.TLSConfig{Certificates: certs}); err != nil {
 		t.Fatal(err)
 	}
-	server, err := edge.New(c)
+	server, err := proxytest.NewServer(c)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sallyport/proxy/edge"
+	"sallyport/proxy/proxytest"
 )
 
 // strangers is a pace for tests that nobody keeps who pauses.
@@ -26,7 +27,7 @@ func TestPersonMayPauseAnUpload(t *testing.T) {
 	for name, u := range uploads {
 		t.Run(name, func(t *testing.T) {
 			l := newLive(t)
-			server, err := edge.New(edge.Config{Handler: l.gate, Pace: strangers})
+			server, err := proxytest.NewServer(edge.Config{Handler: l.gate, Pace: strangers})
 			l.must(err)
 			l.handler = server
 			alice := l.enrolled("alice", home)
@@ -51,7 +52,7 @@ func TestPauseThatIsTooLongIsAnswered(t *testing.T) {
 	for name, u := range uploads {
 		t.Run(name, func(t *testing.T) {
 			l := newLive(t, func(p *plan) { p.idle = 150 * time.Millisecond })
-			server, err := edge.New(edge.Config{Handler: l.gate, Pace: strangers})
+			server, err := proxytest.NewServer(edge.Config{Handler: l.gate, Pace: strangers})
 			l.must(err)
 			l.handler = server
 			c := l.begin(l.enrolled("alice", home), "PUT /dump", u.begin, u.header)
@@ -64,7 +65,7 @@ func TestPauseThatIsTooLongIsAnswered(t *testing.T) {
 func TestPersonMayPauseADownload(t *testing.T) {
 	const size = 32 << 20 // more than the buffers on the way
 	l := newLive(t)
-	server, err := edge.New(edge.Config{Handler: l.gate, Pace: strangers})
+	server, err := proxytest.NewServer(edge.Config{Handler: l.gate, Pace: strangers})
 	l.must(err)
 	l.handler = server
 	c := l.send(l.enrolled("alice", home), fmt.Sprintf("GET /bytes?%d", size), "")

@@ -19,6 +19,7 @@ import (
 	"sallyport/proxy/audit"
 	"sallyport/proxy/edge"
 	"sallyport/proxy/portal"
+	"sallyport/proxy/proxytest"
 	"sallyport/proxy/streams"
 	"sallyport/proxy/upstream"
 )
@@ -71,7 +72,7 @@ func TestScriptsOfAllowedOriginsReadEveryAnswerOfOurs(t *testing.T) {
 			return nil, r.Context().Err()
 		}
 	}
-	full, err := edge.NewShedder(edge.ShedConfig{Memory: func() float64 { return 1 }})
+	full, err := proxytest.NewShedder(edge.ShedConfig{Memory: func() float64 { return 1 }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,7 +193,7 @@ func (c scripted) ask(t *testing.T, origin string) answer {
 	front.Refuse = func(w http.ResponseWriter, r *http.Request, status int, message string) {
 		g.gate.Refuse(w, r, portal.Refusal{Status: status, Code: "refused", Title: message})
 	}
-	server, err := edge.New(front)
+	server, err := proxytest.NewServer(front)
 	g.must(err)
 	w := httptest.NewRecorder()
 	server.ServeHTTP(w, r)

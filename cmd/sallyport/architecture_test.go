@@ -57,6 +57,7 @@ var floors = map[string]int{
 	"policy/load":                     6,
 	"proxy":                           6,
 	"policy/lint":                     7,
+	"proxy/proxytest":                 6,
 	"proxy/rollout":                   7,
 	"cmd/sallyport/internal/config":   8,
 	"cmd/sallyport/internal/demo":     8,
@@ -91,6 +92,7 @@ var owners = map[string]struct {
 	"go.opentelemetry.io":                   {[]string{"proxy/trace"}, "off costs nothing, and nothing of people leaves"},
 	"github.com/alecthomas/kong":            {[]string{"cmd/sallyport"}, "one command line"},
 	"sallyport/authn/authntest":             {[]string{"cmd/sallyport/internal/demo"}, "the demo plays the OpenID provider; nothing else in the product may"},
+	"sallyport/proxy/proxytest":             {nil, "the limits of the product come from its configuration"},
 	"sallyport/cmd/sallyport/internal/demo": {[]string{"cmd/sallyport"}, "nothing of the demo is reachable from serve"},
 }
 

@@ -27,6 +27,7 @@ import (
 	"github.com/miekg/dns"
 
 	"sallyport/proxy/edge"
+	"sallyport/proxy/proxytest"
 )
 
 // names answers every question for an address with 127.0.0.1.
@@ -87,7 +88,7 @@ func listen(t *testing.T) (net.Listener, int) {
 
 func serve(t *testing.T, l net.Listener, c edge.Config) {
 	t.Helper()
-	s, err := edge.New(c)
+	s, err := proxytest.NewServer(c)
 	if err != nil {
 		t.Fatal(err)
 	}

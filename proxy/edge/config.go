@@ -18,10 +18,10 @@ type Config struct {
 	// Handler receives every request that is within the limits.
 	Handler http.Handler
 	// TLS is nil for plain HTTP. [NewTLS] makes one.
-	TLS *tls.Config
-	// Limits and Pace have defaults for what is zero.
+	TLS    *tls.Config
 	Limits Limits
-	Pace   Pace
+	// Pace has a default for what is zero.
+	Pace Pace
 	// Shed is nil if nothing is to be shed. Servers may share one.
 	Shed *Shedder
 	// Refuse answers a request that never reaches Handler: 414, 431 or 503.
@@ -39,7 +39,8 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Limits bound what clients can make the server hold.
+// Limits bound what clients can make the server hold. The five sizes and counts that
+// an operator sets have no default here: New refuses a zero.
 type Limits struct {
 	HeaderBytes int // of one request; more is 431, and more than twice it ends an HTTP/2 connection
 	Headers     int // header lines of one request; more is 431
@@ -53,10 +54,10 @@ type Limits struct {
 	// Translators put IPv4 clients under these prefixes; each of them is one client, and not their /64.
 	Translators ipv4in6.Translators
 
-	StreamsPerConnection int // concurrent HTTP/2 streams
+	StreamsPerConnection int // concurrent HTTP/2 streams; 0 is 128
 
-	HeaderTimeout time.Duration // for the TLS handshake, and for each request header
-	IdleTimeout   time.Duration // between two requests
+	HeaderTimeout time.Duration // for the TLS handshake, and for each request header; 0 is 10 s
+	IdleTimeout   time.Duration // between two requests; 0 is 2 min
 }
 
 // Pace is what is demanded of a client that sends a body or reads an answer. A
@@ -76,11 +77,6 @@ func orDefault[T comparable](v *T, d T) {
 }
 
 func (c *Config) complete() error {
-	orDefault(&c.Limits.HeaderBytes, 32<<10)
-	orDefault(&c.Limits.Headers, 128)
-	orDefault(&c.Limits.URLBytes, 8<<10)
-	orDefault(&c.Limits.Connections, 20_000)
-	orDefault(&c.Limits.ConnectionsPerClient, 256)
 	orDefault(&c.Limits.StreamsPerConnection, 128)
 	orDefault(&c.Limits.HeaderTimeout, 10*time.Second)
 	orDefault(&c.Limits.IdleTimeout, 2*time.Minute)
@@ -102,18 +98,21 @@ func (c *Config) complete() error {
 		return errors.New("edge: there is no handler")
 	}
 	l := c.Limits
-	for _, n := range []struct {
-		name string
-		v    int64
-	}{
-		{"HeaderBytes", int64(l.HeaderBytes)}, {"Headers", int64(l.Headers)}, {"URLBytes", int64(l.URLBytes)},
-		{"Connections", int64(l.Connections)}, {"ConnectionsPerClient", int64(l.ConnectionsPerClient)},
-		{"StreamsPerConnection", int64(l.StreamsPerConnection)}, {"HeaderTimeout", int64(l.HeaderTimeout)},
-		{"IdleTimeout", int64(l.IdleTimeout)}, {"Patience", int64(c.Pace.Patience)}, {"MinRate", int64(c.Pace.MinRate)},
-		{"Linger", int64(c.Linger)},
+	for name, n := range map[string]int{
+		"HeaderBytes": l.HeaderBytes, "Headers": l.Headers, "URLBytes": l.URLBytes,
+		"Connections": l.Connections, "ConnectionsPerClient": l.ConnectionsPerClient,
 	} {
-		if n.v < 0 {
-			return fmt.Errorf("edge: %s is negative", n.name)
+		if n <= 0 {
+			return fmt.Errorf("edge: Limits.%s is %d, and must be positive", name, n)
+		}
+	}
+	for name, n := range map[string]int64{
+		"Limits.StreamsPerConnection": int64(l.StreamsPerConnection), "Limits.HeaderTimeout": int64(l.HeaderTimeout),
+		"Limits.IdleTimeout": int64(l.IdleTimeout), "Pace.Patience": int64(c.Pace.Patience), "Pace.MinRate": int64(c.Pace.MinRate),
+		"Linger": int64(c.Linger),
+	} {
+		if n < 0 {
+			return fmt.Errorf("edge: %s is negative", name)
 		}
 	}
 	for _, p := range l.Exempt {

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"sallyport/proxy/edge"
+	"sallyport/proxy/proxytest"
 )
 
 // TestMain is also the program of the processes that TestHandover starts: a
@@ -70,7 +71,7 @@ func service() error {
 			return err
 		}
 	}
-	s, err := edge.New(c)
+	s, err := proxytest.NewServer(c)
 	if err != nil {
 		return err
 	}

@@ -130,7 +130,7 @@ func (hijackable) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // pace has no consequence any more: there is nothing of net/http's to act on.
 func TestPaceOfADetachedConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, err := New(Config{Handler: http.NotFoundHandler()})
+		s, err := New(Config{Handler: http.NotFoundHandler(), Limits: Limits{HeaderBytes: 1 << 15, Headers: 100, URLBytes: 1 << 12, Connections: 10, ConnectionsPerClient: 10}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 
 	"sallyport/proxy/edge"
+	"sallyport/proxy/proxytest"
 )
 
 // rig is a server built by this package.
@@ -38,7 +39,7 @@ func start(t testing.TB, c edge.Config, wrap ...func(net.Listener) net.Listener)
 	if c.Handler == nil {
 		c.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, "%s %s", r.Method, r.URL.Path) })
 	}
-	s, err := edge.New(c)
+	s, err := proxytest.NewServer(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,8 +151,21 @@ func TestConfigIsChecked(t *testing.T) {
 		"negative pace":   {Handler: ok, Pace: edge.Pace{MinRate: -1}},
 		"invalid network": {Handler: ok, Limits: edge.Limits{Exempt: make([]prefix, 1)}},
 	} {
-		if _, err := edge.New(c); err == nil {
+		if _, err := proxytest.NewServer(c); err == nil {
 			t.Errorf("%s: accepted", name)
+		}
+	}
+	for name, limits := range map[string]func(*edge.Limits) *int{
+		"HeaderBytes":          func(l *edge.Limits) *int { return &l.HeaderBytes },
+		"Headers":              func(l *edge.Limits) *int { return &l.Headers },
+		"URLBytes":             func(l *edge.Limits) *int { return &l.URLBytes },
+		"Connections":          func(l *edge.Limits) *int { return &l.Connections },
+		"ConnectionsPerClient": func(l *edge.Limits) *int { return &l.ConnectionsPerClient },
+	} {
+		c := proxytest.Edge(edge.Config{Handler: ok})
+		*limits(&c.Limits) = 0
+		if _, err := edge.New(c); err == nil || !strings.Contains(err.Error(), "Limits."+name+" is 0") {
+			t.Errorf("no %s: %v", name, err)
 		}
 	}
 }
@@ -384,7 +398,7 @@ func TestConnectionLimits(t *testing.T) {
 // With the PROXY protocol, clients are counted by the address in the header, and
 // a peer that sends none does not keep others from being accepted.
 func TestConnectionLimitBehindProxyProtocol(t *testing.T) {
-	s, err := edge.New(edge.Config{Limits: edge.Limits{ConnectionsPerClient: 1, Translators: []prefix{parsePrefix("2001:db8:64::/96")}},
+	s, err := proxytest.NewServer(edge.Config{Limits: edge.Limits{ConnectionsPerClient: 1, Translators: []prefix{parsePrefix("2001:db8:64::/96")}},
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.RemoteAddr) })})
 	if err != nil {
 		t.Fatal(err)

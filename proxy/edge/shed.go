@@ -52,13 +52,12 @@ type Shedder struct {
 
 // NewShedder checks c.
 func NewShedder(c ShedConfig) (*Shedder, error) {
-	orDefault(&c.Requests, 4096)
-	orDefault(&c.Streams, 20_000)
-	orDefault(&c.QueueFor, time.Second)
-	orDefault(&c.RetryAfter, 2*time.Second)
+	if c.Requests <= 0 || c.Streams <= 0 || c.QueueFor <= 0 || c.RetryAfter <= 0 {
+		return nil, errors.New("edge: the shedder needs Requests, Streams, QueueFor and RetryAfter, all positive")
+	}
 	orDefault(&c.MemoryHigh, 0.85)
 	orDefault(&c.MemoryFull, max(0.95, c.MemoryHigh))
-	if c.MemoryFull < c.MemoryHigh || c.MemoryFull > 1 || c.Requests < 0 || c.Queued < 0 || c.Streams < 0 || c.QueueFor < 0 || c.RetryAfter < 0 || c.MemoryHigh < 0 || c.MemoryHigh > 1 {
+	if c.MemoryFull < c.MemoryHigh || c.MemoryFull > 1 || c.Queued < 0 || c.MemoryHigh < 0 || c.MemoryHigh > 1 {
 		return nil, errors.New("edge: a limit of the shedder is out of range")
 	}
 	return &Shedder{config: c, wake: make(chan struct{}, max(c.Queued, 1))}, nil

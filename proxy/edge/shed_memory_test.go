@@ -5,13 +5,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 )
 
 // TestStrangersAreShedBeforePeopleWhoAreIn: as memory runs short, requests that prove nothing wait first, then everything, and
 // connections too.
 func TestStrangersAreShedBeforePeopleWhoAreIn(t *testing.T) {
 	used := 0.0
-	s, err := NewShedder(ShedConfig{Memory: func() float64 { return used }, Known: func(r *http.Request) bool { return r.Header.Get("Cookie") != "" }})
+	s, err := NewShedder(ShedConfig{Requests: 1, Streams: 1, QueueFor: time.Second, RetryAfter: time.Second, Memory: func() float64 { return used }, Known: func(r *http.Request) bool { return r.Header.Get("Cookie") != "" }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sallyport/proxy/edge"
+	"sallyport/proxy/proxytest"
 )
 
 // busy is a handler that waits, and says when it has begun.
@@ -39,7 +40,7 @@ func (g *rig) statusOf(path string) (int, string) {
 }
 
 func TestShedding(t *testing.T) {
-	shed := must(edge.NewShedder(edge.ShedConfig{Requests: 2, Streams: 1, RetryAfter: 7 * time.Second}))
+	shed := must(proxytest.NewShedder(edge.ShedConfig{Requests: 2, Streams: 1, RetryAfter: 7 * time.Second}))
 	b := newBusy()
 	g := start(t, edge.Config{Handler: b, Shed: shed})
 	ops := start(t, edge.Config{}) // its own server, without a shedder
@@ -74,7 +75,7 @@ func TestShedding(t *testing.T) {
 }
 
 func TestStreamsBeyondTheirLimitCountAsRequests(t *testing.T) {
-	shed := must(edge.NewShedder(edge.ShedConfig{Requests: 2, Streams: 1}))
+	shed := must(proxytest.NewShedder(edge.ShedConfig{Requests: 2, Streams: 1}))
 	b := newBusy()
 	g := start(t, edge.Config{Handler: b, Shed: shed})
 	var wg sync.WaitGroup
@@ -91,7 +92,7 @@ func TestStreamsBeyondTheirLimitCountAsRequests(t *testing.T) {
 }
 
 func TestQueue(t *testing.T) {
-	shed := must(edge.NewShedder(edge.ShedConfig{Requests: 1, Queued: 1, QueueFor: time.Minute}))
+	shed := must(proxytest.NewShedder(edge.ShedConfig{Requests: 1, Queued: 1, QueueFor: time.Minute}))
 	b := newBusy()
 	g := start(t, edge.Config{Handler: b, Shed: shed})
 	var wg sync.WaitGroup
@@ -113,7 +114,7 @@ func TestQueue(t *testing.T) {
 }
 
 func TestQueueEnds(t *testing.T) {
-	shed := must(edge.NewShedder(edge.ShedConfig{Requests: 1, Queued: 10, QueueFor: 20 * time.Millisecond}))
+	shed := must(proxytest.NewShedder(edge.ShedConfig{Requests: 1, Queued: 10, QueueFor: 20 * time.Millisecond}))
 	b := newBusy()
 	g := start(t, edge.Config{Handler: b, Shed: shed})
 	var wg sync.WaitGroup
@@ -128,9 +129,9 @@ func TestQueueEnds(t *testing.T) {
 
 // No wake-up is lost and no limit is passed, however they race.
 func TestQueueUnderLoad(t *testing.T) {
-	shed := must(edge.NewShedder(edge.ShedConfig{Requests: 3, Queued: 1000, QueueFor: time.Minute}))
+	shed := must(proxytest.NewShedder(edge.ShedConfig{Requests: 3, Queued: 1000, QueueFor: time.Minute}))
 	var now, most atomic.Int64
-	s := must(edge.New(edge.Config{Shed: shed, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+	s := must(proxytest.NewServer(edge.Config{Shed: shed, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		n := now.Add(1)
 		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
 		}
@@ -172,7 +173,7 @@ func (d *discard) WriteHeader(status int)      { d.status = status }
 // Memory. New requests are refused while those that run may end.
 func TestAttackMemoryPressure(t *testing.T) {
 	var use atomic.Int64
-	shed := must(edge.NewShedder(edge.ShedConfig{Memory: func() float64 { return float64(use.Load()) / 100 }}))
+	shed := must(proxytest.NewShedder(edge.ShedConfig{Memory: func() float64 { return float64(use.Load()) / 100 }}))
 	go shed.Run(t.Context())
 	g := start(t, edge.Config{Shed: shed})
 	use.Store(90)
@@ -201,6 +202,16 @@ func TestLiveMemory(t *testing.T) {
 
 func TestShedConfigIsChecked(t *testing.T) {
 	for _, c := range []edge.ShedConfig{{Requests: -1}, {Queued: -1}, {MemoryHigh: 2}, {RetryAfter: -1}} {
+		if _, err := proxytest.NewShedder(c); err == nil {
+			t.Errorf("%+v was accepted", c)
+		}
+	}
+	for _, zero := range []func(*edge.ShedConfig){
+		func(c *edge.ShedConfig) { c.Requests = 0 }, func(c *edge.ShedConfig) { c.Streams = 0 },
+		func(c *edge.ShedConfig) { c.QueueFor = 0 }, func(c *edge.ShedConfig) { c.RetryAfter = 0 },
+	} {
+		c := proxytest.Shed(edge.ShedConfig{})
+		zero(&c)
 		if _, err := edge.NewShedder(c); err == nil {
 			t.Errorf("%+v was accepted", c)
 		}
@@ -209,7 +220,7 @@ func TestShedConfigIsChecked(t *testing.T) {
 
 // A panic gives the place back.
 func TestPanicGivesThePlaceBack(t *testing.T) {
-	shed := must(edge.NewShedder(edge.ShedConfig{Requests: 1}))
+	shed := must(proxytest.NewShedder(edge.ShedConfig{Requests: 1}))
 	g := start(t, edge.Config{Shed: shed, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) })})
 	for range 3 {
 		_, br := g.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -224,8 +235,8 @@ func TestPanicGivesThePlaceBack(t *testing.T) {
 
 func BenchmarkServer(b *testing.B) {
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "hello") })
-	shed := must(edge.NewShedder(edge.ShedConfig{}))
-	s := must(edge.New(edge.Config{Handler: h, Shed: shed}))
+	shed := must(proxytest.NewShedder(edge.ShedConfig{}))
+	s := must(proxytest.NewServer(edge.Config{Handler: h, Shed: shed}))
 	r, _ := http.NewRequest("GET", "/", nil)
 	w := &discard{}
 	b.ReportAllocs()

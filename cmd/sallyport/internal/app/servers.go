@@ -74,16 +74,22 @@ func Listen(ctx context.Context, c *config.Config, inherited *edge.Inherited, lo
 	return s, inherited.Unused()
 }
 
+// serverLimits are the limits of the configuration. They hold for each port by itself.
+func serverLimits(c *config.Config) edge.Limits {
+	return edge.Limits{
+		HeaderBytes: c.Limits.Header, URLBytes: c.Limits.URL, Headers: c.Limits.Lines,
+		Connections: c.Limits.Connections, ConnectionsPerClient: c.Limits.ConnectionsPerClient,
+		Exempt:      c.TrustedProxies, // one address of theirs carries many clients
+		Translators: c.IPData.NAT64,
+	}
+}
+
 // dataServer is the server people reach.
 func (a *App) dataServer() (*edge.Server, error) {
 	c := a.config
 	cfg := edge.Config{
 		Handler: upstream.WebSockets(a.front.gate), Shed: a.traffic.shed, Logger: a.Logger,
-		Limits: edge.Limits{
-			HeaderBytes: c.Limits.Header, URLBytes: c.Limits.URL, Headers: c.Limits.Lines, Connections: c.Limits.Connections, ConnectionsPerClient: c.Limits.ConnectionsPerClient,
-			Exempt:      c.TrustedProxies, // they carry everybody
-			Translators: c.IPData.NAT64,
-		},
+		Limits:   serverLimits(c),
 		Refuse:   a.front.overLimit,
 		Exceeded: func(limit string) { a.front.limits.exceeded(limit) },
 		OnDrain: func(ctx context.Context) {
@@ -127,10 +133,9 @@ func endLateStreams(ctx context.Context, open *streams.Registry) {
 
 // opsServer is the server of the operators' port.
 func (a *App) opsServer() (*edge.Server, error) {
-	return edge.New(edge.Config{
-		Handler: ops.New(a.opsConfig()), Logger: a.Logger,
-		Limits: edge.Limits{HeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, Exempt: a.config.TrustedProxies},
-	})
+	limits := serverLimits(a.config)
+	limits.HeaderTimeout, limits.IdleTimeout = 5*time.Second, time.Minute
+	return edge.New(edge.Config{Handler: ops.New(a.opsConfig()), Logger: a.Logger, Limits: limits})
 }
 
 // redirectServer sends plain http to https, and answers the authority's challenges.
@@ -144,8 +149,7 @@ func redirectServer(c *config.Config, k *certificates) (*edge.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return edge.New(edge.Config{
-		Handler: handler, Logger: k.logger, Pace: edge.Pace{Patience: 10 * time.Second},
-		Limits: edge.Limits{HeaderBytes: 16 << 10, HeaderTimeout: 10 * time.Second, IdleTimeout: 30 * time.Second, Exempt: c.TrustedProxies},
-	})
+	limits := serverLimits(c)
+	limits.IdleTimeout = 30 * time.Second
+	return edge.New(edge.Config{Handler: handler, Logger: k.logger, Pace: edge.Pace{Patience: 10 * time.Second}, Limits: limits})
 }

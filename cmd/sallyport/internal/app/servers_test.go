@@ -23,7 +23,7 @@ func TestRedirectLeadsToThePortOfTheSignInHost(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		server, err := redirectServer(&config.Config{ExternalURL: u}, &certificates{})
+		server, err := redirectServer(&config.Config{ExternalURL: u, Limits: config.DefaultLimits()}, &certificates{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -39,7 +39,7 @@ func TestRedirectLeadsToThePortOfTheSignInHost(t *testing.T) {
 
 // The listener that only redirects is framed like any other, and net/http answers on it by itself too.
 func TestRedirectListenerMayNotBeFramed(t *testing.T) {
-	server, err := redirectServer(&config.Config{ExternalURL: &url.URL{Scheme: "https", Host: "access.example.com"}}, &certificates{})
+	server, err := redirectServer(&config.Config{ExternalURL: &url.URL{Scheme: "https", Host: "access.example.com"}, Limits: config.DefaultLimits()}, &certificates{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -180,6 +180,13 @@ type fileAllow struct {
 	Everyone bool     `yaml:"everyone"`
 }
 
+// DefaultLimits are the limits of a configuration that does not name any.
+func DefaultLimits() Limits {
+	b := builder{reader: newReader("", nil), f: defaults(), c: &Config{}}
+	b.limits()
+	return b.c.Limits
+}
+
 // defaults are chosen so that leaving a key out is the safe choice. The limits on a
 // session are those of NIST SP 800-63B-4 for the highest assurance level (12 h),
 // rounded down.

@@ -1,0 +1,28 @@
+package config
+
+import (
+	"testing"
+
+	"sallyport/proxy/edge"
+	"sallyport/proxy/proxytest"
+)
+
+// Tests of the proxy must not have limits that no installation has.
+func TestProxyIsTestedWithTheDefaults(t *testing.T) {
+	l := DefaultLimits()
+	server := proxytest.Edge(edge.Config{}).Limits
+	shed := proxytest.Shed(edge.ShedConfig{})
+	for name, n := range map[string]struct{ test, product int }{
+		"header_bytes":           {server.HeaderBytes, l.Header},
+		"header_lines":           {server.Headers, l.Lines},
+		"url_bytes":              {server.URLBytes, l.URL},
+		"connections":            {server.Connections, l.Connections},
+		"connections_per_client": {server.ConnectionsPerClient, l.ConnectionsPerClient},
+		"requests":               {shed.Requests, l.Requests},
+		"streams":                {shed.Streams, l.Streams},
+	} {
+		if n.test != n.product || n.test == 0 {
+			t.Errorf("limits.%s is %d by default, and %d in tests", name, n.product, n.test)
+		}
+	}
+}

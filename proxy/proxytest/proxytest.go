@@ -1,0 +1,39 @@
+// Package proxytest fills the limits that a test leaves out with the defaults of the
+// product. Packages edge and upstream have none of their own: they refuse a zero. A
+// test beside package config holds the numbers here to those of an empty
+// configuration. Nothing of the product may import this package.
+package proxytest
+
+import (
+	"cmp"
+	"time"
+
+	"sallyport/proxy/edge"
+)
+
+// Edge returns c with the limits of an empty configuration where c has none.
+func Edge(c edge.Config) edge.Config {
+	l := &c.Limits
+	l.HeaderBytes = cmp.Or(l.HeaderBytes, 32<<10)
+	l.Headers = cmp.Or(l.Headers, 128)
+	l.URLBytes = cmp.Or(l.URLBytes, 8<<10)
+	l.Connections = cmp.Or(l.Connections, 20_000)
+	l.ConnectionsPerClient = cmp.Or(l.ConnectionsPerClient, 512)
+	return c
+}
+
+// NewServer is [edge.New] with the limits of an empty configuration where c has none.
+func NewServer(c edge.Config) (*edge.Server, error) { return edge.New(Edge(c)) }
+
+// Shed returns c with the limits of an empty configuration where c has none.
+func Shed(c edge.ShedConfig) edge.ShedConfig {
+	c.Requests = cmp.Or(c.Requests, 4096)
+	c.Streams = cmp.Or(c.Streams, 16_384)
+	c.QueueFor = cmp.Or(c.QueueFor, 500*time.Millisecond)
+	c.RetryAfter = cmp.Or(c.RetryAfter, 5*time.Second)
+	return c
+}
+
+// NewShedder is [edge.NewShedder] with the limits of an empty configuration where c has
+// none.
+func NewShedder(c edge.ShedConfig) (*edge.Shedder, error) { return edge.NewShedder(Shed(c)) }
