@@ -10,6 +10,10 @@ import (
 	"sync"
 )
 
+// The protocol is read here, not by coreos/go-systemd: that library makes an *os.File of each
+// number it was told, whose finalizer closes the descriptor, whether or not it is a socket, and
+// takes names that do not match in number.
+
 // Inherited are sockets that the service manager opened and handed down
 // (sd_listen_fds(3)). They outlive this process, and with them the queue of
 // connections: a successor goes on where this one stops.
