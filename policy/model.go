@@ -39,9 +39,10 @@ type ModelRule struct {
 	Routes       []string      // nil: every route and purpose
 	Action       Action        // Allow for a rule that adds to the score
 	Score        int
-	Report       bool     // for everybody or, with `enforce`, for somebody
-	Asks         Question // for StepUp; of a rule with a score only Here and Browser
-	Reverify     bool     // it asks again at times of its own
+	Report       bool            // it changes nothing, for any person
+	Enforce      *Enforcement    // nil: unless Report, it is enforced for every person
+	Asks         Question        // for StepUp; of a rule with a score only Here and Browser
+	Reverify     *Reverification // nil: MaxAge is what it asks for
 	// From is the level below which the rule is not asked: "none", "signed_in" or "verified".
 	From string
 	// Reads is what the rule looks at.
@@ -65,17 +66,44 @@ func (q question) public() Question {
 	return Question{q.maxAge, attested || slices.Contains(q.require, file.DeviceBound), attested, q.here, q.browser}
 }
 
-// asks is what the rule asks of every person. When a question comes again at a drawn
-// time, that is as good as never: who reasons about all requests must not count on it.
-func (r *rule) asks() question {
-	q := question{maxAge: r.maxAge, require: r.require, here: r.reads.network, browser: r.reads.browser}
-	if r.reverify != nil {
-		q.maxAge = unforeseen
-	}
-	return q
+// Enforcement says which people a rule is enforced for; it reports for the others.
+type Enforcement struct {
+	Percent int      // drawn, unless it is 0 or 100
+	Groups  []string // and all members of these
 }
 
-const unforeseen = 100 * 365 * 24 * time.Hour
+// Reverification is when a rule asks again. The age at which it does is drawn for each
+// assertion: an older one than Latest is too old for certain, and none up to Earliest is.
+type Reverification struct {
+	Earliest, Latest time.Duration
+	// Asks reports whether it asks in this minute of the day in user.time_zone; nil: it always
+	// does. Where the zone is not known it asks at any hour.
+	Asks func(minute int) bool
+}
+
+// asks is what the rule asks of every person, but for the time that a rule with `every` draws.
+func (r *rule) asks() question {
+	return question{maxAge: r.maxAge, require: r.require, here: r.reads.network, browser: r.reads.browser}
+}
+
+// public is the enforcement for package prove; report: the rule changes nothing for any person.
+func (s *enforcement) public() (report bool, _ *Enforcement) {
+	if s == nil {
+		return false, nil
+	}
+	return s.percent == 0 && len(s.groups) == 0, &Enforcement{s.percent, s.groups}
+}
+
+func (a *reverify) public() *Reverification {
+	if a == nil {
+		return nil
+	}
+	out := &Reverification{Earliest: a.every - a.jitter, Latest: a.every + a.jitter}
+	if a.hours != nil {
+		out.Asks = a.hours.in
+	}
+	return out
+}
 
 // ClockTolerance is how far in the future an assertion may lie and still answer.
 const ClockTolerance = clockTolerance
@@ -89,15 +117,18 @@ func (p *Policy) Model() Model {
 	levels := map[level]string{levelNone: "none", levelSignedIn: "signed_in", levelVerified: "verified"}
 	for i := range p.rules {
 		r := &p.rules[i]
+		never, some := r.enforce.public()
 		m.Rules = append(m.Rules, ModelRule{Name: r.name, Line: r.line, When: r.when, Unless: r.unless, Routes: r.routes,
-			Action: r.action, Score: r.score, Report: r.report || r.enforce != nil, Asks: r.asks().public(), Reverify: r.reverify != nil, From: levels[r.reads.from], Reads: r.reads,
-			Respelled: r.folded != nil && r.folded.always})
+			Action: r.action, Score: r.score, Report: r.report || never, Enforce: some, Asks: r.asks().public(), Reverify: r.reverify.public(),
+			From: levels[r.reads.from], Reads: r.reads, Respelled: r.folded != nil && r.folded.always})
 	}
 	return m
 }
 
-// Unanswered returns the policy as for a person whose assertion answers nothing: every
-// question that is asked stands. Never for a policy that is to be enforced.
+// Unanswered returns the policy as for a person whose assertion answers nothing: every question
+// that is asked stands. A rule with `hours` does not ask for the age outside of them; of such a
+// rule only what is left of its question counts, judged by the facts. Never for a policy that is
+// to be enforced.
 func (p *Policy) Unanswered() *Policy {
 	q := *p
 	q.nothingAnswers = true

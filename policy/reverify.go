@@ -2,7 +2,6 @@ package policy
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -53,9 +52,8 @@ type hours struct {
 	from, to int
 }
 
-// in reports whether a time of day is inside: from is, to is not.
-func (h *hours) in(t time.Time) bool {
-	at := t.Hour()*60 + t.Minute()
+// in reports whether a minute of the day is inside: from is, to is not.
+func (h *hours) in(at int) bool {
 	if h.from < h.to {
 		return h.from <= at && at < h.to
 	}
@@ -95,14 +93,6 @@ func (p *Policy) drawn(r *rule, f *Facts) time.Duration {
 	return r.reverify.every - r.reverify.jitter + time.Duration(p.draws.draw("again", p.hash, r.name, f.Session.ID, at)%wide)
 }
 
-// due is how old the assertion of f may be: as drawn, and any age outside of the hours.
-func (p *Policy) due(r *rule, f *Facts) time.Duration {
-	if p.pauses(r, f) {
-		return math.MaxInt64
-	}
-	return p.drawn(r, f)
-}
-
 // pauses reports whether it is not the hour to ask. A time zone that is not known, or is none, is no way
 // around being asked: then every hour is one.
 func (p *Policy) pauses(r *rule, f *Facts) bool {
@@ -110,7 +100,11 @@ func (p *Policy) pauses(r *rule, f *Facts) bool {
 		return false
 	}
 	location, err := p.zones.Load(f.User.TimeZone)
-	return err == nil && !r.reverify.hours.in(f.Time.Now.In(location))
+	if err != nil {
+		return false
+	}
+	now := f.Time.Now.In(location)
+	return !r.reverify.hours.in(now.Hour()*60 + now.Minute())
 }
 
 // next says when a rule asks again, for explanations.

@@ -81,6 +81,47 @@ func TestPropertyAgainIsMonotone(t *testing.T) {
 	}
 }
 
+// Outside of its hours a rule asks nothing of any age, so that an assertion that answers nothing is not
+// asked about either. What the rule asks for at once still is.
+func TestUnansweredPauses(t *testing.T) {
+	p := mustCompile(t, `
+rules:
+  - {name: at-work, when: 'request.route == "desk"', then: step_up, every: 4h, hours: "09:00-18:00"}
+  - {name: network, when: ip.vpn, then: step_up, every: 4h, hours: "09:00-18:00"}
+  - {name: bound, when: 'request.route == "signer"', then: step_up, every: 4h, hours: "09:00-18:00", require: [device_bound]}
+`).Unanswered()
+	noon, night := OrdinaryTime, OrdinaryTime.Add(9*time.Hour)
+	in := func(zone string, more ...func(*Facts)) func(*Facts) {
+		return func(f *Facts) {
+			f.User.TimeZone, f.Session.VerifiedHere = zone, true
+			for _, m := range more {
+				m(f)
+			}
+		}
+	}
+	elsewhere := func(f *Facts) { f.Session.VerifiedHere = false }
+	synced := func(f *Facts) { f.Credential.Class, f.Credential.BackupEligible = "synced", true }
+	for name, c := range map[string]struct {
+		now  time.Time
+		with func(*Facts)
+		want Action
+	}{
+		"in the hours":                     {noon, in("UTC", route("desk")), StepUp},
+		"outside":                          {night, in("UTC", route("desk")), Allow},
+		"no zone":                          {night, in("", route("desk")), StepUp},
+		"no such zone":                     {night, in("Nowhere", route("desk")), StepUp},
+		"outside, proven here":             {night, in("UTC", vpn), Allow},
+		"outside, proven elsewhere":        {night, in("UTC", vpn, elsewhere), StepUp},
+		"outside, the passkey it requires": {night, in("UTC", route("signer")), Allow},
+		"outside, another passkey":         {night, in("UTC", route("signer"), synced), StepUp},
+	} {
+		f := since(c.now.Add(-time.Hour), time.Hour, c.with)
+		if d := p.Decide(f); d.Action != c.want {
+			t.Errorf("%s: %s", name, describe(d))
+		}
+	}
+}
+
 // The clock is read once a computation, and what it says below a second does not draw anew.
 func TestAgainDoesNotWobble(t *testing.T) {
 	p := mustCompile(t, reverifyPolicy)

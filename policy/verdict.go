@@ -98,6 +98,7 @@ func (j *judgement) baseline(s Partial) {
 // question is what a step-up asks for.
 type question struct {
 	maxAge  time.Duration
+	paused  bool // maxAge is not asked for at this hour
 	require []string
 	here    bool // the assertion has to be made from the present address
 	browser bool // and with the present browser
@@ -113,7 +114,8 @@ func (j *judgement) stands(q question) bool {
 	if j.key.purpose == signIn || j.key.purpose == stepUp {
 		return false
 	}
-	return j.policy.nothingAnswers || unanswered(j.facts, q) != ""
+	// A paused question asks nothing of an assertion for its age, so none is too old for it.
+	return j.policy.nothingAnswers && !q.paused || unanswered(j.facts, q) != ""
 }
 
 // unanswered says why the assertion of this session does not answer the question, or "".
@@ -124,7 +126,7 @@ func unanswered(f *Facts, q question) string {
 	switch age := f.Session.VerifiedAge; {
 	case levelOf(f.Session) != levelVerified:
 		return "no passkey was used in this session"
-	case age > q.maxAge:
+	case age > q.maxAge && !q.paused:
 		return fmt.Sprintf("the last passkey assertion is %s old, and %s is allowed", age.Round(time.Second), q.maxAge)
 	case age < -clockTolerance:
 		return "the last passkey assertion lies in the future"
@@ -156,7 +158,7 @@ func meets(c Credential, requirement string) bool {
 func (p *Policy) question(r *rule, f *Facts) question {
 	q := r.asks()
 	if r.reverify != nil {
-		q.maxAge = p.due(r, f)
+		q.maxAge, q.paused = p.drawn(r, f), p.pauses(r, f)
 	}
 	return q
 }

@@ -19,6 +19,7 @@ func (s *solver) decide(r *Result, i int) {
 	g, v := s.goals[i], s.m.Invariants[i]
 	switch s.solve(g.when) {
 	case unsatisfiable:
+		r.Status, r.Vacuous = Vacuous, true
 		r.Reason = "there is no request for which its `when` holds, so it claims nothing (purpose access and level verified are meant unless it says otherwise)"
 		return
 	case unknown:
@@ -32,10 +33,20 @@ func (s *solver) decide(r *Result, i int) {
 		if guard != z.LitNull {
 			assume = append(assume, guard)
 		}
-		switch s.solve(assume...) {
+		answer := s.solve(append(slices.Clone(assume), s.certain...)...)
+		if answer == unsatisfiable && len(s.certain) > 0 {
+			if answer = s.solve(assume...); answer == satisfiable {
+				r.Reason = undecided(append(tried, "when a rule with `jitter` asks"))
+				return
+			}
+		}
+		switch answer {
 		case unsatisfiable:
 			if guard == z.LitNull {
 				r.Status = Proven
+				if r.Vacuous = s.solve(g.when, g.unruled) == unsatisfiable; r.Vacuous {
+					r.Reason = "it would hold without any rule, by the baseline and `missing_data` alone, so it says nothing of the rules"
+				}
 				return
 			}
 			r.Reason = undecided(tried)
@@ -118,7 +129,7 @@ func (s *solver) meant(v policy.Invariant, f *policy.Facts) bool {
 // these atoms and a little around them, until they break the invariant.
 func (s *solver) search(v policy.Invariant, from policy.Facts, free map[*atom]bool) (policy.Facts, bool) {
 	f := &from
-	if s.breaks(v, f) {
+	if s.breaks(v, f) || s.redraw(v, f) {
 		return from, true
 	}
 	for round := range 3 {

@@ -34,7 +34,7 @@ func Idle(p *policy.Policy) ([]IdleRule, error) {
 	m := p.Model()
 	var goals []conditions
 	s, err := newSolver(&m, nil, func(p *prover) (roots []z.Lit) {
-		p.rules(true) // one that only reports can be unreachable too
+		p.rules(false) // one that only reports can be unreachable too
 		goals, roots = p.conditions()
 		return append(roots, p.match...)
 	})
@@ -50,7 +50,7 @@ func Idle(p *policy.Policy) ([]IdleRule, error) {
 		case answer == unsatisfiable:
 			s.unreachable(&found, goals[i])
 			idle[i] = true
-		case answer == satisfiable && !m.Rules[i].Report:
+		case answer == satisfiable && everybody(&m.Rules[i]):
 			found.By, answer = s.covered(i, stricter(m.Rules, i, idle))
 			idle[i] = answer == unsatisfiable
 		}
@@ -68,10 +68,13 @@ func Idle(p *policy.Policy) ([]IdleRule, error) {
 
 var errTime = errors.New("looking at all requests took too long")
 
+// everybody reports whether a rule is enforced for every person.
+func everybody(r *policy.ModelRule) bool { return !r.Report && r.Enforce == nil }
+
 // stricter are the rules, of those that are kept, beside which rule i has no say.
 func stricter(rules []policy.ModelRule, i int, gone []bool) (out []int) {
 	for j, other := range rules {
-		if j != i && !gone[j] && !other.Report && atLeastAsStrict(other, rules[i]) {
+		if j != i && !gone[j] && everybody(&other) && atLeastAsStrict(other, rules[i]) {
 			out = append(out, j)
 		}
 	}
@@ -85,7 +88,7 @@ func atLeastAsStrict(a, r policy.ModelRule) bool {
 		return true
 	case a.Action != policy.StepUp || r.Action != policy.StepUp:
 		return false // a score adds up: only a block makes it idle
-	case a.Reverify || r.Reverify:
+	case a.Reverify != nil || r.Reverify != nil:
 		return false // who asks at a drawn time may ask before the other does, and after it
 	}
 	return a.Asks.MaxAge <= r.Asks.MaxAge && implies(r.Asks.DeviceBound, a.Asks.DeviceBound) && implies(r.Asks.Attested, a.Asks.Attested) &&

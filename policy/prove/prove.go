@@ -13,6 +13,9 @@
 //     Only if it agrees is the invariant [Refuted], with those facts;
 //   - otherwise it is [Undecided], and the reason names what could not be followed. That is no pass.
 //
+// An invariant whose condition no request fulfils is [Vacuous], which is no pass either. One that
+// would hold without any rule is proven, and called vacuous beside it.
+//
 // Rules over paths are also asked about the path as it is folded (see Paths in policy/reference.md), and the
 // circuit leaves that out. It only makes verdicts stricter, and all claims are that verdicts are strict enough: what is
 // proven holds. What only a path in another spelling would break is undecided, not refuted.
@@ -40,6 +43,7 @@ const (
 	maxSums   = 200_000   // gates for the sum of the scores
 	maxPoints = 20_000    // values that one number is compared with
 	maxRounds = 24        // candidates that turn out not to be requests, before giving up
+	maxPeople = 256       // people who are tried where a percentage of them is drawn
 )
 
 // Status is what is known of an invariant. The zero value is no pass.
@@ -48,6 +52,7 @@ type Status int
 const (
 	Undecided Status = iota
 	Refuted
+	Vacuous // its condition never holds: it claims nothing, and that is no pass either
 	Proven
 )
 
@@ -57,6 +62,8 @@ func (s Status) String() string {
 		return "proven"
 	case Refuted:
 		return "refuted"
+	case Vacuous:
+		return "vacuous"
 	default:
 		return "undecided"
 	}
@@ -73,7 +80,10 @@ type Result struct {
 	Claim  policy.Claim `json:"claim"`
 	When   string       `json:"when"`
 	Status Status       `json:"status"`
-	// Reason says why it is undecided.
+	// Vacuous: its condition never holds (Status says so too); or it is Proven, and would be
+	// without any rule.
+	Vacuous bool `json:"vacuous,omitempty"`
+	// Reason says why it is undecided or vacuous.
 	Reason string `json:"reason,omitempty"`
 	// Facts is a request that breaks it, and Decision the verdict about that, if it is refuted. The
 	// verdict takes the grants of routes as given.
@@ -111,6 +121,9 @@ func check(p *policy.Policy, without map[theory]bool) []Result {
 	return out
 }
 
+// At is where the invariant stands, without a message.
+func (r *Result) At() policy.Diagnostic { return r.at }
+
 // Verify is Check for a policy that is to be enforced: an error, [policy.Diagnostics], unless every
 // invariant is proven.
 func Verify(p *policy.Policy) error {
@@ -135,6 +148,9 @@ func (r Result) diagnostic() policy.Diagnostic {
 			d.Message += " (" + strings.Join(r.Decision.Rules, ", ") + ")"
 		}
 		d.Expected = "rules under which this test passes:\n" + r.Test
+	case Vacuous:
+		d.Message = policy.Printable(fmt.Sprintf("the invariant %s (%s) is vacuous: %s", r.Name, r.Claim, r.Reason))
+		d.Expected = "a condition that can hold, or no such invariant"
 	default:
 		d.Message = policy.Printable(fmt.Sprintf("whether the invariant %s (%s) holds cannot be decided: %s", r.Name, r.Claim, r.Reason))
 		d.Expected = "conditions that compare facts with constants; see Invariants in policy/reference.md"

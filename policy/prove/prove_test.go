@@ -83,6 +83,11 @@ func TestEveryTheoryIsNeeded(t *testing.T) {
 func checkCases() map[string]checkCase {
 	embargo := lists + "rules: [{name: embargo, when: ip.country in lists.embargoed, then: block}]"
 	vpn := "rules: [{name: vpn, when: ip.vpn, then: step_up}]"
+	const (
+		pauses      = "rules: [{name: a, when: 'request.route == \"desk\"', then: step_up, every: 4h, hours: '09:00-18:30'}]"
+		pausesHere  = "rules: [{name: a, when: ip.vpn, then: step_up, every: 4h, hours: '09:00-18:00'}]"
+		pausesBound = "rules: [{name: a, when: 'request.route == \"desk\"', then: step_up, every: 4h, hours: '09:00-18:00', require: [device_bound]}]"
+	)
 	rule := func(when string, more ...string) string {
 		return lists + "rules: [{name: a, when: '" + when + "', " + strings.Join(append(more, "then: block"), ", ") + "}]"
 	}
@@ -152,21 +157,42 @@ func checkCases() map[string]checkCase {
 		"a regular expression alone": {rule(`user.email.matches("^[a-z]+@example.com$")`), `never: allow, when: 'user.email.endsWith("@example.com")'`, Refuted, nil},
 		"letters in lower case":      {rule(`user.name.lowerAscii() == "root"`), `never: allow, when: 'user.name == "Root"'`, Proven, nil},
 
-		"who cannot answer":            {lists + "rules: [{name: a, when: ip.vpn, then: step_up, require: [device_bound]}]", `never: allow, when: 'ip.vpn && credential.class == "synced"'`, Proven, nil},
-		"who can":                      {lists + "rules: [{name: a, when: ip.vpn, then: step_up, require: [device_bound]}]", `never: allow, when: 'ip.vpn && credential.class == "unattested"'`, Refuted, nil},
-		"who is not attested":          {lists + "rules: [{name: a, when: ip.vpn, then: step_up, require: [attested]}]", `never: allow, when: 'ip.vpn && credential.class != "attested"'`, Proven, nil},
-		"who is attested":              {lists + "rules: [{name: a, when: ip.vpn, then: step_up, require: [attested]}]", `never: allow, when: 'ip.vpn && credential.class == "attested"'`, Refuted, nil},
-		"an assertion from the future": {lists + "rules: [{name: a, when: ip.vpn, then: step_up}]", `never: allow, when: 'ip.vpn && session.verified_age < duration("-1m")'`, Proven, nil},
-		"another browser":              {lists + "rules: [{name: a, when: session.ua_changed, then: step_up}]", `never: allow, when: session.ua_changed`, Proven, nil},
-		"the same browser":             {lists + "rules: [{name: a, when: ip.vpn || session.ua_changed, then: step_up}]", `never: allow, when: ip.vpn && !session.ua_changed`, Refuted, nil},
-		"an assertion too old":         {lists + "rules: [{name: a, when: ip.vpn, then: step_up, max_age: 5m}]", `never: allow, when: 'ip.vpn && session.verified_age > duration("6m")'`, Proven, nil},
-		"an assertion elsewhere":       {lists + "rules: [{name: a, when: ip.vpn, then: step_up}]", `never: allow, when: ip.vpn && !session.verified_here`, Proven, nil},
-		"the sum blocks":               {"thresholds: {step_up: 50, block: 100}\nrules: [{name: a, when: ip.vpn, score: 60}, {name: b, when: ip.tor, score: 40}, {name: c, when: ip.relay, score: 10}]", "always: block, when: ip.vpn && ip.tor", Proven, nil},
-		"the sum is not enough":        {"thresholds: {step_up: 50, block: 100}\nrules: [{name: a, when: ip.vpn, score: 60}, {name: b, when: ip.tor, score: 39}, {name: c, when: ip.relay, score: 10}]", "always: block, when: ip.vpn && ip.tor", Refuted, nil},
-		"the sum asks":                 {"thresholds: {step_up: 50, block: 100}\nrules: [{name: a, when: ip.vpn, score: 30}, {name: b, when: ip.tor, score: 20}]", "always: step_up, when: ip.vpn && ip.tor", Proven, nil},
-		"missing data ask":             {vpn, "always: step_up, when: size(ip.data_missing) > 0", Proven, nil},
-		"missing data do not block":    {vpn, "always: block, when: size(ip.data_missing) > 0", Refuted, nil},
-		"missing data block":           {"missing_data: block\n" + vpn, "never: allow, when: size(ip.data_missing) > 0", Proven, nil},
+		"who cannot answer":                       {lists + "rules: [{name: a, when: ip.vpn, then: step_up, require: [device_bound]}]", `never: allow, when: 'ip.vpn && credential.class == "synced"'`, Proven, nil},
+		"who can":                                 {lists + "rules: [{name: a, when: ip.vpn, then: step_up, require: [device_bound]}]", `never: allow, when: 'ip.vpn && credential.class == "unattested"'`, Refuted, nil},
+		"who is not attested":                     {lists + "rules: [{name: a, when: ip.vpn, then: step_up, require: [attested]}]", `never: allow, when: 'ip.vpn && credential.class != "attested"'`, Proven, nil},
+		"who is attested":                         {lists + "rules: [{name: a, when: ip.vpn, then: step_up, require: [attested]}]", `never: allow, when: 'ip.vpn && credential.class == "attested"'`, Refuted, nil},
+		"an assertion from the future":            {lists + "rules: [{name: a, when: ip.vpn, then: step_up}]", `never: allow, when: 'ip.vpn && session.verified_age < duration("-1m")'`, Proven, nil},
+		"another browser":                         {lists + "rules: [{name: a, when: session.ua_changed, then: step_up}]", `never: allow, when: session.ua_changed`, Proven, nil},
+		"the same browser":                        {lists + "rules: [{name: a, when: ip.vpn || session.ua_changed, then: step_up}]", `never: allow, when: ip.vpn && !session.ua_changed`, Refuted, nil},
+		"an assertion too old":                    {lists + "rules: [{name: a, when: ip.vpn, then: step_up, max_age: 5m}]", `never: allow, when: 'ip.vpn && session.verified_age > duration("6m")'`, Proven, nil},
+		"an assertion elsewhere":                  {lists + "rules: [{name: a, when: ip.vpn, then: step_up}]", `never: allow, when: ip.vpn && !session.verified_here`, Proven, nil},
+		"the sum blocks":                          {"thresholds: {step_up: 50, block: 100}\nrules: [{name: a, when: ip.vpn, score: 60}, {name: b, when: ip.tor, score: 40}, {name: c, when: ip.relay, score: 10}]", "always: block, when: ip.vpn && ip.tor", Proven, nil},
+		"the sum is not enough":                   {"thresholds: {step_up: 50, block: 100}\nrules: [{name: a, when: ip.vpn, score: 60}, {name: b, when: ip.tor, score: 39}, {name: c, when: ip.relay, score: 10}]", "always: block, when: ip.vpn && ip.tor", Refuted, nil},
+		"the sum asks":                            {"thresholds: {step_up: 50, block: 100}\nrules: [{name: a, when: ip.vpn, score: 30}, {name: b, when: ip.tor, score: 20}]", "always: step_up, when: ip.vpn && ip.tor", Proven, nil},
+		"a pause asks nothing":                    {pauses, `always: step_up, when: 'request.route == "desk"'`, Refuted, nil},
+		"nor does one that asks of the place":     {pausesHere, `always: step_up, when: ip.vpn`, Refuted, nil},
+		"but it asks for the place":               {pausesHere, `always: step_up, when: ip.vpn && !session.verified_here`, Proven, nil},
+		"and for the passkey":                     {pausesBound, `always: step_up, when: 'request.route == "desk" && credential.class == "synced"'`, Proven, nil},
+		"and of another passkey nothing":          {pausesBound, `always: step_up, when: 'request.route == "desk" && credential.class == "unattested"'`, Refuted, nil},
+		"in the hours it asks":                    {pauses, `always: step_up, when: 'request.route == "desk" && time.hour(user.time_zone) >= 9 && time.hour(user.time_zone) < 18'`, Proven, nil},
+		"as the reference spells it":              {pausesHere, `always: step_up, when: 'ip.vpn && (user.time_zone == "" || time.hour(user.time_zone) >= 9 && time.hour(user.time_zone) < 18)'`, Proven, nil},
+		"in an hour in which it asks at times":    {pauses, `always: step_up, when: 'request.route == "desk" && time.hour(user.time_zone) == 18'`, Refuted, nil},
+		"without a zone it asks":                  {pauses, `always: step_up, when: 'request.route == "desk" && user.time_zone == ""'`, Proven, nil},
+		"a rule without hours asks":               {"rules: [{name: a, when: ip.vpn, then: step_up, every: 4h, jitter: 1h}]", "always: step_up, when: ip.vpn", Proven, nil},
+		"too old whatever is drawn":               {"rules: [{name: a, when: ip.vpn, then: step_up, every: 4h, jitter: 1h}]", `never: allow, when: 'ip.vpn && session.verified_age > duration("5h")'`, Proven, nil},
+		"perhaps too old":                         {"rules: [{name: a, when: ip.vpn, then: step_up, every: 4h, jitter: 1h}]", `never: allow, when: 'ip.vpn && session.verified_age > duration("4h")'`, Undecided, nil},
+		"too old in a pause":                      {pauses, `never: allow, when: 'request.route == "desk" && session.verified_age > duration("2000000h")'`, Refuted, nil},
+		"enforced for all people":                 {rule("ip.vpn", "enforce: {percent: 100}"), "never: allow, when: ip.vpn", Proven, nil},
+		"enforced for all people, not for nobody": {rule("ip.vpn", "enforce: {percent: 100}"), `always: block, when: 'ip.vpn && session.level == "none"'`, Refuted, nil},
+		"enforced for no people":                  {rule("ip.vpn", "enforce: {percent: 0}"), "never: allow, when: ip.vpn", Refuted, nil},
+		"enforced for some people":                {rule("ip.vpn", "enforce: {percent: 99}"), "never: allow, when: ip.vpn", Refuted, nil},
+		"enforced for a group":                    {rule("ip.vpn", "enforce: {percent: 0, groups: [ops, infra]}"), `never: allow, when: 'ip.vpn && "infra" in user.groups'`, Proven, nil},
+		"enforced for another group":              {rule("ip.vpn", "enforce: {groups: [ops]}"), `never: allow, when: 'ip.vpn && "infra" in user.groups'`, Refuted, nil},
+		"an enforced score":                       {"thresholds: {block: 50}\nrules: [{name: a, when: ip.vpn, score: 50, enforce: {percent: 100}}]", "always: block, when: ip.vpn", Proven, nil},
+
+		"missing data ask":          {vpn, "always: step_up, when: size(ip.data_missing) > 0", Proven, nil},
+		"missing data do not block": {vpn, "always: block, when: size(ip.data_missing) > 0", Refuted, nil},
+		"missing data block":        {"missing_data: block\n" + vpn, "never: allow, when: size(ip.data_missing) > 0", Proven, nil},
 
 		"an index that is an error":      {rule(`user.groups[0] == "ops"`), "never: allow, when: 'user.groups == []'", Undecided, nil},
 		"what cannot be evaluated":       {rule(`user.groups[0] == "ops" && ip.vpn`), "never: allow, when: ip.vpn", Refuted, nil},
@@ -174,7 +200,7 @@ func checkCases() map[string]checkCase {
 		"an opaque condition, found":     {rule(`user.started_days * 2 > 100`), "never: allow, when: ip.vpn", Refuted, nil},
 		"arithmetic":                     {rule(`user.started_days * 2 > 100`), "never: allow, when: user.started_days > 60", Undecided, nil},
 		"two facts":                      {rule(`session.age > session.verified_age`), `never: allow, when: 'session.age > duration("2h") && session.verified_age < duration("1h")'`, Undecided, nil},
-		"a contradiction claims nothing": {rule(`ip.vpn`), `never: allow, when: 'ip.country == "KP" && ip.country == "US"'`, Undecided, nil},
+		"a contradiction claims nothing": {rule(`ip.vpn`), `never: allow, when: 'ip.country == "KP" && ip.country == "US"'`, Vacuous, nil},
 	}
 }
 
@@ -182,7 +208,7 @@ func checkCases() map[string]checkCase {
 // what is wanted.
 func confirm(t *testing.T, rules string, r Result, change ...func(*policy.Config)) {
 	t.Helper()
-	if (r.Status == Refuted) != (r.Facts != nil && r.Decision != nil && r.Test != "") || (r.Status == Undecided) != (r.Reason != "") {
+	if (r.Status == Refuted) != (r.Facts != nil && r.Decision != nil && r.Test != "") || (r.Status == Undecided || r.Vacuous) != (r.Reason != "") {
 		t.Fatalf("%+v", r)
 	}
 	if r.Status != Refuted {

@@ -60,21 +60,29 @@ type prover struct {
 	network *network
 
 	level, purpose, class map[string]*atom
-	route                 map[string]*atom // by rule
-	match                 []z.Lit          // of rules
-	goals                 []goal           // of invariants
+	route                 map[string]*atom  // by rule
+	clocks                map[string]*clock // of rules with hours, by name
+	members               map[*policy.Enforcement]*use
+	nobody                [2]*atom // the person has no subject, and no address; nil: it does not matter
+	match                 []z.Lit  // of rules
+	verdicts              map[verdictKey][2]z.Lit
+	certain               []z.Lit // see undrawn
+	goals                 []goal  // of invariants
 }
 
 // goal is a request that breaks an invariant: both hold.
 type goal struct {
 	when   z.Lit // and what is assumed where the condition does not say
 	broken z.Lit
+	// unruled: without any rule it would be broken too.
+	unruled z.Lit
 }
 
 func newProver(m *policy.Model, without map[theory]bool) *prover {
 	return &prover{m: m, c: logic.NewC(), without: without, trees: map[*expr.Program]*expr.Node{}, atoms: map[string]*atom{},
 		flags: map[string]z.Lit{}, numbers: map[string]*number{}, texts: map[string]*text{}, lists: map[string]*list{},
-		level: map[string]*atom{}, purpose: map[string]*atom{}, class: map[string]*atom{}, route: map[string]*atom{}}
+		level: map[string]*atom{}, purpose: map[string]*atom{}, class: map[string]*atom{}, route: map[string]*atom{},
+		clocks: map[string]*clock{}, members: map[*policy.Enforcement]*use{}, verdicts: map[verdictKey][2]z.Lit{}}
 }
 
 func (p *prover) knows(t theory) bool { return !p.without[t] }
@@ -132,13 +140,20 @@ func (p *prover) collect() {
 	p.older(p.m.Scored.MaxAge)
 	p.older(p.m.MissingAsks.MaxAge)
 	p.fromFuture()
-	for _, r := range p.m.Rules {
+	for i := range p.m.Rules {
+		r := &p.m.Rules[i]
 		p.collectProgram(r.When)
 		p.collectProgram(r.Unless)
 		if r.Routes != nil {
 			p.route[r.Name] = p.is("request.route", r.Routes...)
 		}
 		p.older(r.Asks.MaxAge)
+		if a := r.Reverify; a != nil {
+			p.older(a.Earliest)
+			p.older(a.Latest)
+		}
+		p.collectClock(r)
+		p.collectEnforcement(r.Enforce)
 	}
 	for _, v := range p.m.Invariants {
 		p.collectProgram(v.When)

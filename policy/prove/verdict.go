@@ -15,7 +15,7 @@ func (p *prover) know() {
 		return
 	}
 	c := p.c
-	verified, none := p.level["verified"].lit(), p.class["none"].lit()
+	verified, none, none0 := p.level["verified"].lit(), p.class["none"].lit(), p.level["none"].lit()
 	eligible, backedUp := p.flag("credential.backup_eligible"), p.flag("credential.backed_up")
 	p.always(c.Xor(verified, none)) // a passkey was used, or there is none
 	p.always(c.Implies(p.class["synced"].lit(), eligible))
@@ -23,6 +23,10 @@ func (p *prover) know() {
 	p.always(c.Implies(backedUp, eligible)) // BE=0 with BS=1 is refused when the passkey is used
 	if internal, ok := p.flags["ip.internal"]; ok {
 		p.always(c.Implies(internal, p.flag("ip.private")))
+	}
+	if texts := p.nobody; texts[0] != nil { // a session has a subject; without one there is no person
+		p.always(c.Xor(none0, texts[0].lit().Not()))
+		p.always(c.Implies(none0, texts[1].lit()))
 	}
 	access, nowhere := p.purpose[policy.PurposeAccess].lit(), p.route[""].lit()
 	p.always(c.Implies(access.Not(), nowhere)) // the sign-in pages are no route
@@ -57,26 +61,6 @@ func (p *prover) applies(r policy.ModelRule) z.Lit {
 	return out
 }
 
-// stands is the literal that a question changes the verdict; with asked whatever the assertion.
-func (p *prover) stands(q policy.Question, here, browser z.Lit, asked bool) z.Lit {
-	c := p.c
-	out := c.T
-	if !asked {
-		open := c.Ors(p.level["verified"].lit().Not(), p.older(q.MaxAge).lit(), p.fromFuture().lit(),
-			c.And(here, p.flag("session.verified_here").Not()),
-			c.And(browser, c.Or(p.flag("session.ua_changed"), p.flag("session.tls_changed"))))
-		bound := p.class["attested"].lit()
-		if !q.Attested {
-			bound = c.Or(bound, p.class["unattested"].lit())
-		}
-		if q.DeviceBound {
-			open = c.Or(open, c.And(bound, p.flag("credential.backup_eligible").Not()).Not())
-		}
-		out = open
-	}
-	return c.Ands(out, p.purpose[policy.PurposeSignIn].lit().Not(), p.purpose[policy.PurposeStepUp].lit().Not())
-}
-
 func (p *prover) constant(b bool) z.Lit {
 	if b {
 		return p.c.T
@@ -84,35 +68,38 @@ func (p *prover) constant(b bool) z.Lit {
 	return p.c.F
 }
 
-// verdict makes the literals that the verdict is a block, and that a step-up stands.
-func (p *prover) verdict(asked bool) (block, stepUp z.Lit) {
+// verdict makes the literals that the verdict is a block, and that a step-up stands, under the
+// rules given. With unanswered it is judged as for an assertion that answers nothing.
+func (p *prover) verdict(rules []policy.ModelRule, unanswered bool) (block, stepUp z.Lit) {
 	c := p.c
 	block, stepUp = c.F, c.F
 	var scores []weighted
 	here, browser := c.F, c.F
-	for i, r := range p.m.Rules {
-		switch match := p.match[i]; { // of a rule that only reports: never
+	for i := range rules {
+		r := &rules[i]
+		switch match := p.match[i]; { // and is enforced
 		case r.Score > 0:
 			scores = append(scores, weighted{match, r.Score})
 			here, browser = c.Or(here, c.And(match, p.constant(r.Asks.Here))), c.Or(browser, c.And(match, p.constant(r.Asks.Browser)))
 		case r.Action == policy.Block:
 			block = c.Or(block, match)
 		default:
-			stepUp = c.Or(stepUp, c.And(match, p.stands(r.Asks, p.constant(r.Asks.Here), p.constant(r.Asks.Browser), asked)))
+			stepUp = c.Or(stepUp, c.And(match, p.stands(p.ask(r), unanswered)))
 		}
 	}
 	if p.m.BlockAt > 0 {
 		block = c.Or(block, p.atLeast(scores, p.m.BlockAt))
 	}
 	if p.m.StepUpAt > 0 {
-		stepUp = c.Or(stepUp, c.And(p.atLeast(scores, p.m.StepUpAt), p.stands(p.m.Scored, here, browser, asked)))
+		stepUp = c.Or(stepUp, c.And(p.atLeast(scores, p.m.StepUpAt),
+			p.stands(asking{p.m.Scored, here, browser, p.older(p.m.Scored.MaxAge).lit(), c.F}, unanswered)))
 	}
 	missing := p.lists["ip.data_missing"].some
 	switch q := p.m.MissingAsks; p.m.Missing {
 	case policy.Block:
 		block = c.Or(block, missing)
 	case policy.StepUp:
-		stepUp = c.Or(stepUp, c.And(missing, p.stands(q, p.constant(q.Here), p.constant(q.Browser), asked)))
+		stepUp = c.Or(stepUp, c.And(missing, p.stands(asking{q, p.constant(q.Here), p.constant(q.Browser), p.older(q.MaxAge).lit(), c.F}, unanswered)))
 	}
 	signedIn, verified := p.level["none"].lit().Not(), p.level["verified"].lit()
 	baseline := c.Or(p.purpose[policy.PurposeSignIn].lit(),
@@ -120,12 +107,15 @@ func (p *prover) verdict(asked bool) (block, stepUp z.Lit) {
 	return block, c.Or(stepUp, baseline.Not())
 }
 
-// rules makes the literals of the rules that the goals are about.
-func (p *prover) rules(all bool) {
-	for _, r := range p.m.Rules {
+// rules makes the literals that the rules match; with enforced, that they also are.
+func (p *prover) rules(enforced bool) {
+	for i := range p.m.Rules {
+		r := &p.m.Rules[i]
 		match := p.c.F
-		if all || !r.Report {
-			match = p.matches(r)
+		if !enforced {
+			match = p.matches(*r)
+		} else if e := p.enforced(r); e != p.c.F {
+			match = p.c.And(e, p.matches(*r))
 		}
 		p.match = append(p.match, match)
 	}
@@ -134,9 +124,9 @@ func (p *prover) rules(all bool) {
 // invariants makes the literals of the requests that break an invariant.
 func (p *prover) invariants() (roots []z.Lit) {
 	c := p.c
-	p.rules(false)
-	block, stepUp := p.verdict(false)
-	_, asked := p.verdict(true)
+	p.rules(true)
+	p.certain = p.undrawn()
+	roots = append(roots, p.certain...)
 	for _, v := range p.m.Invariants {
 		g := goal{when: p.dualRail(p.trees[v.When]).t}
 		if !slices.Contains(v.When.Reads(), "session.level") {
@@ -145,19 +135,28 @@ func (p *prover) invariants() (roots []z.Lit) {
 		if !slices.Contains(v.When.Reads(), "request.purpose") {
 			g.when = c.And(g.when, p.purpose[policy.PurposeAccess].lit())
 		}
-		switch v.Claim {
-		case policy.NeverAllow:
-			g.broken = c.And(block.Not(), stepUp.Not())
-		case policy.AlwaysStepUp:
-			g.broken = c.And(block.Not(), asked.Not())
-		default:
-			g.broken = block.Not()
-		}
+		g.broken, g.unruled = p.breaks(v.Claim, p.m.Rules), p.breaks(v.Claim, nil)
 		p.goals = append(p.goals, g)
-		roots = append(roots, g.when, g.broken)
+		roots = append(roots, g.when, g.broken, g.unruled)
 	}
 	return roots
 }
+
+// breaks is the literal that the verdict under the rules given is milder than claimed.
+func (p *prover) breaks(claim policy.Claim, rules []policy.ModelRule) z.Lit {
+	k := verdictKey{claim == policy.AlwaysStepUp, len(rules) > 0}
+	if _, ok := p.verdicts[k]; !ok {
+		block, stepUp := p.verdict(rules, k.unanswered)
+		p.verdicts[k] = [2]z.Lit{block, stepUp}
+	}
+	block, stepUp := p.verdicts[k][0], p.verdicts[k][1]
+	if claim == policy.AlwaysBlock {
+		return block.Not()
+	}
+	return p.c.And(block.Not(), stepUp.Not())
+}
+
+type verdictKey struct{ unanswered, ruled bool }
 
 // weighted is a literal that adds to a sum.
 type weighted struct {

@@ -3,6 +3,7 @@ package prove
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"regexp"
 	"slices"
@@ -28,7 +29,7 @@ func TestVerify(t *testing.T) {
 	for i, want := range []string{
 		"policy.yaml:6:12: the invariant cuba (always: block) does not hold: this request gets allow",
 		"policy.yaml:7:5: whether the invariant invariant-3 (never: allow) holds cannot be decided: it depends on what cannot be followed here: `user.started_days * 2 > 100`",
-		"policy.yaml:8:5: whether the invariant invariant-4 (always: block) holds cannot be decided: there is no request for which its `when` holds",
+		"policy.yaml:8:5: the invariant invariant-4 (always: block) is vacuous: there is no request for which its `when` holds",
 	} {
 		if !strings.HasPrefix(found[i].Error(), want) {
 			t.Errorf("%v, want %s", found[i], want)
@@ -36,6 +37,39 @@ func TestVerify(t *testing.T) {
 	}
 	if !strings.Contains(found[0].Error(), `given: {ip: {country: "DO"}, `) || !strings.Contains(found[0].Error(), "    6 |") {
 		t.Errorf("%v", found[0])
+	}
+}
+
+// An invariant that says nothing is called vacuous. That its condition never holds is no pass; that
+// it holds without any rule is.
+func TestVacuous(t *testing.T) {
+	p := compile(t, `rules: [{name: vpn, when: ip.vpn, then: block}, {name: far, when: ip.tor, then: block, routes: [wiki]}]
+missing_data: block
+invariants:
+  - {always: block, when: ip.vpn}
+  - {always: block, when: 'ip.country == "KP" && ip.country == "US"'}
+  - {always: block, when: 'request.purpose == "enroll" && request.route == "wiki"'}
+  - {always: step_up, when: 'ip.vpn && session.level != "verified"'}
+  - {always: block, when: ip.vpn && size(ip.data_missing) > 0}
+  - {always: block, when: 'ip.tor && request.route == "wiki"'}
+  - {always: block, when: ip.tor}
+`, routes("wiki", "vault"))
+	want := []struct {
+		status  Status
+		vacuous bool
+	}{{Proven, false}, {Vacuous, true}, {Vacuous, true}, {Proven, true}, {Proven, true}, {Proven, false}, {Refuted, false}}
+	for i, r := range Check(p) {
+		if r.Status != want[i].status || r.Vacuous != want[i].vacuous || r.Vacuous != (r.Reason != "") {
+			t.Errorf("%d: %s, vacuous: %v (%s)", i, r.Status, r.Vacuous, r.Reason)
+		}
+		text, err := json.Marshal(r)
+		if err != nil || strings.Contains(string(text), `"vacuous":true`) != r.Vacuous {
+			t.Errorf("%s %v", text, err)
+		}
+		refused := strings.Contains(fmt.Sprint(Verify(p)), fmt.Sprintf("invariant-%d ", i+1))
+		if refused != (r.Status != Proven) {
+			t.Errorf("%d: refused: %v", i, refused)
+		}
 	}
 }
 

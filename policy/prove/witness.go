@@ -405,8 +405,10 @@ func (w *witness) time() {
 			return now.sample(s, v) == v
 		})
 	}
-	// Half hours, because there are zones with them, and a year, because clocks are put forward and back.
-	for _, step := range []time.Duration{30 * time.Minute, -30 * time.Minute} {
+	asks = append(asks, w.minutes()...)
+	// Half hours, because there are zones with them, and a year, because clocks are put forward and back. Minutes, because
+	// rules ask at some of an hour.
+	for _, step := range []time.Duration{30 * time.Minute, -30 * time.Minute, time.Minute} {
 		for i := range 366 * 48 {
 			at := w.facts.Time.Now.Add(time.Duration(i) * step)
 			if !slices.ContainsFunc(asks, func(ask func(time.Time) bool) bool { return !ask(at) }) {
