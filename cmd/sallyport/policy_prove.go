@@ -67,8 +67,12 @@ func printProofs(std stdio, results []prove.Result) {
 			for line := range strings.Lines(r.Test) {
 				fmt.Fprint(std.out, "          ", line)
 			}
-		case prove.Undecided:
+		case prove.Undecided, prove.Vacuous:
 			fmt.Fprintf(std.out, "          %s\n", policy.Printable(r.Reason))
+		case prove.Proven:
+			if r.Vacuous {
+				fmt.Fprintf(std.out, "          vacuous: %s\n", policy.Printable(r.Reason))
+			}
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"sallyport/policy"
 	"sallyport/policy/prove"
 )
 
@@ -22,6 +23,23 @@ func (l *linter) idle(found []prove.IdleRule, err error) {
 		l.at(1, 1, Finding{Code: "rules-undecided", Severity: Note,
 			Message: "there may be rules that never match or change nothing, and not all could be found: " + err.Error(),
 			Fix:     "fewer rules, or shorter lists in them"})
+	}
+}
+
+// vacuous reports the invariants that say nothing of the rules. The pinned ones stand in a file of
+// their own.
+func (l *linter) vacuous(results []prove.Result) {
+	for _, r := range results {
+		if !r.Vacuous {
+			continue
+		}
+		at, severity := r.At(), Warning
+		if r.Status == prove.Proven {
+			severity = Note // it is true, and can be meant for the day on which rules change
+		}
+		l.found = append(l.found, Finding{Code: "vacuous-invariant", Severity: severity, File: at.File, Line: at.Line, Column: at.Column, Excerpt: at.Excerpt,
+			Message: policy.Printable(fmt.Sprintf("the invariant %s is vacuous: %s", r.Name, r.Reason)),
+			Fix:     "a condition that can hold and that rules have to do with, or no such invariant"})
 	}
 }
 

@@ -130,6 +130,27 @@ func TestLintSaysWhy(t *testing.T) {
 	}
 }
 
+// An invariant that says nothing of the rules is named, with its reason.
+func TestLintNamesVacuousInvariants(t *testing.T) {
+	found := lintOf(t, `
+rules: [{name: vpn, when: ip.vpn, then: block}]
+invariants:
+  - {name: says-something, always: block, when: ip.vpn}
+  - {name: never-holds, always: block, when: ip.asn > 5 && ip.asn < 4}
+  - {name: no-rule, always: step_up, when: 'session.level == "signed_in" && request.purpose == "access"'}
+`)
+	var got []string
+	for _, f := range found {
+		if f.Code == "vacuous-invariant" {
+			got = append(got, fmt.Sprintf("%d:%d %s %s", f.Line, f.Column, f.Severity, f.Message))
+		}
+	}
+	want := []string{"6:12 warning the invariant never-holds is vacuous: there is no request", "7:12 note the invariant no-rule is vacuous: it would hold without any rule"}
+	if len(got) != len(want) || !strings.HasPrefix(got[0], want[0]) || !strings.HasPrefix(got[1], want[1]) {
+		t.Errorf("%q", got)
+	}
+}
+
 // A search that was given up is said, beside what it found.
 func TestLintSaysWhatItDoesNotKnow(t *testing.T) {
 	const source = "version: 1\nrules: [{name: a, when: ip.vpn, then: block}, {name: b, when: ip.vpn, then: block}]\n"

@@ -72,6 +72,7 @@ func Check(c Config) ([]Finding, error) {
 	}
 	l := &linter{policy: loaded.Policy, document: loaded.Document, rules: loaded.Policy.Model().Rules, noSource: c.NoSource, coverage: report.Coverage}
 	l.idle(prove.Idle(l.policy))
+	l.vacuous(prove.Check(l.policy))
 	l.untested()
 	l.countries()
 	l.exempt()
