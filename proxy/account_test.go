@@ -15,6 +15,8 @@ import (
 	"sallyport/authn/passkey"
 	"sallyport/authn/session"
 	"sallyport/authn/signin"
+	"sallyport/proxy"
+	"sallyport/proxy/portal"
 )
 
 const account = login + "/.sallyport/account"
@@ -298,7 +300,7 @@ func TestBackchannelLogoutBeforeDiscovery(t *testing.T) {
 	token := g.logoutToken("alice", "")
 	p, err := signin.New(signin.Config{Issuer: g.idp.Issuer(), ClientID: "sallyport", RedirectURL: login + "/.sallyport/callback", Flows: g.mem, Now: g.clock.Now})
 	g.must(err)
-	g.portal.Provider = p
+	g.restart(func(_ *proxy.Config, c *portal.Config) { c.Provider = p })
 	if a := g.logout(token); a.StatusCode != 503 || alice.level() != "verified" {
 		t.Errorf("%d, alice %s", a.StatusCode, alice.level())
 	}

@@ -32,17 +32,17 @@ type Behavior interface {
 }
 
 // history says whether what was seen before is known.
-func (g *Gate) history() bool { return g.Behavior != nil && g.Behavior.Known() }
+func (g *Gate) history() bool { return g.cfg.Behavior != nil && g.cfg.Behavior.Known() }
 
 // assess compares a visit with the history. If the history cannot be read, it is reported
 // as unknown, which is a fact. What the browser said about itself, and that this session
 // exists, need no history.
 func (g *Gate) assess(v behavior.Visit) behavior.Assessment {
-	if g.Behavior == nil {
+	if g.cfg.Behavior == nil {
 		return behavior.Assessment{}
 	}
-	a := g.Behavior.Assess(v)
-	if !g.Behavior.Known() {
+	a := g.cfg.Behavior.Assess(v)
+	if !g.cfg.Behavior.Known() {
 		a = behavior.Assessment{Browser: a.Browser, Concurrent: a.Concurrent}
 	}
 	return a
@@ -87,8 +87,8 @@ func (n *network) place() behavior.Place {
 // device's cookie. Elsewhere, and on routes, where reading another cookie would cost too
 // much, it is the device that the passkey was used on.
 func (g *Gate) deviceOf(r *http.Request, v *Verdict, purpose string) string {
-	if purpose != policy.PurposeAccess && v.Target.Scheme+"://"+v.Target.Host == g.SignIn {
-		return g.Sessions.Device(r)
+	if purpose != policy.PurposeAccess && v.Target.Scheme+"://"+v.Target.Host == g.cfg.SignIn {
+		return g.cfg.Sessions.Device(r)
 	}
 	return v.Session.Verification.Browser.Device
 }
@@ -186,7 +186,7 @@ func pass(last *atomic.Int64, now time.Time) bool {
 // country normal for the person.
 func (g *Gate) note(r *http.Request, v *Verdict, action policy.Action) {
 	m := v.known
-	if g.Behavior == nil || m == nil || m.visit.Subject.IsZero() {
+	if g.cfg.Behavior == nil || m == nil || m.visit.Subject.IsZero() {
 		return
 	}
 	now := v.Facts.Time.Now
@@ -194,7 +194,7 @@ func (g *Gate) note(r *http.Request, v *Verdict, action policy.Action) {
 	// an attacker could make the person look busy day and night, which rules take for
 	// several people with one account.
 	if v.Session.Level() == authn.Verified && human(r) && pass(&m.active, now) {
-		g.Behavior.Active(m.visit.Subject, now)
+		g.cfg.Behavior.Active(m.visit.Subject, now)
 	}
 	if action == policy.Allow && v.Route == nil {
 		action = policy.StepUp
@@ -204,7 +204,7 @@ func (g *Gate) note(r *http.Request, v *Verdict, action policy.Action) {
 	}
 	visit := m.visit
 	visit.At = now
-	g.Behavior.Record(visit, action)
+	g.cfg.Behavior.Record(visit, action)
 	if s := &m.facts.Seen; action == policy.Allow && (s.NewCountry || s.NewASN || s.NewDevice) {
 		m.overtaken.Store(true) // it is not new any more
 	}

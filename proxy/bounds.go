@@ -17,7 +17,7 @@ func (g *Gate) Known(r *http.Request) bool {
 	if err != nil && target.Host == "" {
 		return false
 	}
-	s, loaded := g.Sessions.Load(r, target.Host)
+	s, loaded := g.cfg.Sessions.Load(r, target.Host)
 	return loaded == nil && s.Level() == authn.Verified
 }
 
@@ -26,7 +26,7 @@ func (g *Gate) Known(r *http.Request) bool {
 // is called after the stream was opened, because requests that arrive at the same time
 // could not see each other before.
 func (g *Gate) overStreamLimit(w http.ResponseWriter, r *http.Request, v *Verdict) bool {
-	if g.SessionStreams == 0 || g.Streams.SessionCount(v.Session.ID) <= g.SessionStreams {
+	if g.cfg.SessionStreams == 0 || g.cfg.Streams.SessionCount(v.Session.ID) <= g.cfg.SessionStreams {
 		return false
 	}
 	v.forwarding = false // nothing was

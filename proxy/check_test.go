@@ -233,7 +233,7 @@ func TestClockSetBack(t *testing.T) {
 
 func TestNewRefusesHalfAGate(t *testing.T) {
 	g := newRig(t)
-	full := g.gate.Config
+	full := g.config
 	for name, cut := range map[string]func(*proxy.Config){
 		"snapshot":  func(c *proxy.Config) { c.Snapshot = nil },
 		"routes":    func(c *proxy.Config) { s := *c.Snapshot; s.Routes = nil; c.Snapshot = &s },
@@ -260,7 +260,7 @@ func TestNewRefusesHalfAGate(t *testing.T) {
 // The configuration refuses it, and so does whatever else would put a gate together.
 func TestNoGateWithAToolOnTheSignInHost(t *testing.T) {
 	for _, from := range []string{login, login + "/app", login + ":8443", "http://login.example.test", "https://LOGIN.example.test./"} {
-		full := newRig(t).gate.Config
+		full := newRig(t).config
 		routes, err := upstream.NewTable([]upstream.RouteConfig{
 			{Name: "treasury", From: treasury, To: []string{"http://10.0.0.1"}}, {Name: "tool", From: from, To: []string{"http://10.0.0.2"}},
 		})

@@ -81,7 +81,7 @@ func TestWebSocketsOverHTTP2(t *testing.T) {
 	if _, text, err := readFrame(peer.br); err != nil || text != "pong" {
 		t.Fatal(text, err)
 	}
-	if n := l.gate.Streams.Total(); n != 1 {
+	if n := l.streams.Total(); n != 1 {
 		t.Errorf("%d streams are open", n)
 	}
 	_, err := l.sessions.Revoke(t.Context(), session.Filter{Email: "alice@example.test"})

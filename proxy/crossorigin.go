@@ -252,10 +252,10 @@ func (g *Gate) preflight(w http.ResponseWriter, r *http.Request, v *Verdict) boo
 func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, v *Verdict, f portal.Refusal) {
 	readable(w, r, v)
 	if v.Route != nil && portal.KindOf(r) == portal.Framed {
-		g.Pages.RefuseFramed(w, f, ancestors(v.Route))
+		g.cfg.Pages.RefuseFramed(w, f, ancestors(v.Route))
 		return
 	}
-	g.Pages.Refuse(w, r, f)
+	g.cfg.Pages.Refuse(w, r, f)
 }
 
 // readable lets the page of an allowed origin read our own answer. The answer says what
@@ -272,7 +272,7 @@ func readable(w http.ResponseWriter, r *http.Request, v *Verdict) {
 // judges nothing.
 func (g *Gate) Refuse(w http.ResponseWriter, r *http.Request, f portal.Refusal) {
 	if len(r.Header["Origin"]) != 1 {
-		g.Pages.Refuse(w, r, f)
+		g.cfg.Pages.Refuse(w, r, f)
 		return
 	}
 	v := g.pool.Get().(*Verdict)

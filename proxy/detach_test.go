@@ -34,7 +34,7 @@ func TestWebSocketIsReportedWhenItEnds(t *testing.T) {
 	for len(log) > 0 {
 		<-log
 	}
-	gate := l.handler
+	gate := l.gate
 	l.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		gate.ServeHTTP(w, r)
 		returned <- struct{}{}

@@ -210,7 +210,7 @@ func (g *Gate) passOn(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	case err == nil:
 		// A browser without Fetch metadata may send "null" for our own page as well,
 		// which would loop forever.
-		g.Pages.PassOn(w, fields, fetchMetadata(r))
+		g.cfg.Pages.PassOn(w, fields, fetchMetadata(r))
 		return
 	case errors.Is(err, errFormLarge):
 		g.exceeded("form_bytes", "fixed: 256 KiB and 1000 fields of a form that another site posts", v)
@@ -226,7 +226,7 @@ func (g *Gate) passOn(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		f.Status, f.Code = http.StatusRequestTimeout, "slow_body"
 		f.Text = []string{"The form did not arrive whole. Go back and send it again."}
 	}
-	g.Pages.RefuseForm(w, f, false, nil)
+	g.cfg.Pages.RefuseForm(w, f, false, nil)
 }
 
 // notSent answers a form that needs a sign-in or a step-up first. page names the page,
@@ -239,7 +239,7 @@ func (g *Gate) notSent(w http.ResponseWriter, r *http.Request, v *Verdict, page 
 		f.Steps = []string{verb + ", then start again on the page that sent you here.",
 			"If it happens again, tell your operations team. For forms of other sites the setting is cross_site_posts of the route."}
 		f.Link = portal.Link{URL: portal.Over(page, rootOf(v), v.Decision.Causes), Text: verb, Action: page}
-		g.Pages.RefuseForm(w, f, false, nil)
+		g.cfg.Pages.RefuseForm(w, f, false, nil)
 		return
 	}
 	if portal.FormType(r) == portal.URLEncoded {
@@ -253,14 +253,14 @@ func (g *Gate) notSent(w http.ResponseWriter, r *http.Request, v *Verdict, page 
 			f.Text = []string{"We need to check first that it is you. What you filled in is kept on this page until you close it."}
 			f.Steps = []string{verb + " in a new tab.", "Come back to this tab, and send the form again."}
 			f.Link = portal.Link{URL: portal.BesideForm(page, v.Decision.Causes), Text: verb + " in a new tab", Action: page}
-			g.Pages.RefuseForm(w, f, true, fields)
+			g.cfg.Pages.RefuseForm(w, f, true, fields)
 			return
 		}
 	}
 	f.Text = []string{"We need to check first that it is you. Nothing was sent to the tool, and what you filled in cannot be kept here."}
 	f.Steps = []string{"To keep a copy of it, go back with your browser’s back button first.", verb + ". That takes you to the page of the form.", "Fill it in, and send it again."}
 	f.Link = portal.Link{URL: portal.Over(page, formPage(r, v), v.Decision.Causes), Text: verb, Action: page}
-	g.Pages.RefuseForm(w, f, false, nil)
+	g.cfg.Pages.RefuseForm(w, f, false, nil)
 }
 
 // ownForm reports whether the browser says that the tool's own page sent the form. A

@@ -98,7 +98,7 @@ type Config struct {
 
 // Gate is the product's request handler.
 type Gate struct {
-	Config
+	cfg       Config
 	current   atomic.Pointer[Snapshot]
 	swap      sync.Mutex // held by writers of current
 	verdicts  *otter.Cache[memoKey, *memo]
@@ -148,7 +148,7 @@ func New(c Config) (*Gate, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Gate{Config: c, verdicts: verdicts, answered: answered, families: families, notes: notes, reviewing: make(chan struct{}, reviewsAtOnce)}
+	g := &Gate{cfg: c, verdicts: verdicts, answered: answered, families: families, notes: notes, reviewing: make(chan struct{}, reviewsAtOnce)}
 	if g.sharing, err = newSharing(c.Logger, c.Observe); err != nil {
 		return nil, err
 	}
@@ -222,8 +222,8 @@ var (
 // v that blocks.
 func (g *Gate) Check(r *http.Request, v *Verdict) error {
 	v.reset(g.current.Load())
-	if v.streams = g.Streams; g.Streams != nil {
-		v.epoch = g.Streams.Epoch()
+	if v.streams = g.cfg.Streams; g.cfg.Streams != nil {
+		v.epoch = g.cfg.Streams.Epoch()
 	}
 	if err := v.establish(r); err != nil {
 		return err
@@ -312,7 +312,7 @@ func (v *Verdict) establish(r *http.Request) error {
 
 // judge answers the questions about a request whose target and client are known.
 func (g *Gate) judge(r *http.Request, v *Verdict, purpose string) (err error) {
-	v.Session, err = g.Sessions.Load(r, v.Target.Host) // which person
+	v.Session, err = g.cfg.Sessions.Load(r, v.Target.Host) // which person
 	if err != nil && !errors.Is(err, session.ErrNoSession) {
 		return err
 	}
@@ -329,7 +329,7 @@ func (g *Gate) judge(r *http.Request, v *Verdict, purpose string) (err error) {
 			}
 		}
 	}
-	now := g.Now()
+	now := g.cfg.Now()
 	hello := edge.FingerprintOf(r)
 	key, history := g.memoKey(r, v, purpose), g.history()
 	m, ok := g.verdicts.GetIfPresent(key)

@@ -25,12 +25,12 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	v := g.pool.Get().(*Verdict)
 	v.arrived = time.Now()
 	server := w
-	if g.Observe != nil {
+	if g.cfg.Observe != nil {
 		v.writer.Reset(w)
 		w = &v.writer
 	}
-	if g.Trace != nil {
-		v.span = g.Trace.Begin(r, g.current.Load().Clients.TrustedPeer(r), v.arrived)
+	if g.cfg.Trace != nil {
+		v.span = g.cfg.Trace.Begin(r, g.current.Load().Clients.TrustedPeer(r), v.arrived)
 	}
 	defer g.finish(server, r, v)
 	defer g.recoverPanic(w, r, v)
@@ -55,12 +55,12 @@ func (g *Gate) finish(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	switch {
 	case v.carry != nil:
 		g.detach(w, r, v)
-	case g.Observe != nil:
+	case g.cfg.Observe != nil:
 		e := g.event(r, v)
 		g.report(&e, v.span)
 	}
-	if g.Observe != nil && v.shadow.judged {
-		g.Observe.Shadow(int(v.Decision.Action), int(v.shadow.decision.Action))
+	if g.cfg.Observe != nil && v.shadow.judged {
+		g.cfg.Observe.Shadow(int(v.Decision.Action), int(v.shadow.decision.Action))
 	}
 	if !v.panicked {
 		*v = Verdict{}
@@ -69,7 +69,7 @@ func (g *Gate) finish(w http.ResponseWriter, r *http.Request, v *Verdict) {
 }
 
 func (g *Gate) report(e *observe.Event, span *trace.Request) {
-	g.Observe.Request(e)
+	g.cfg.Observe.Request(e)
 	span.End(e)
 }
 
@@ -148,9 +148,9 @@ func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		Route: v.Route, Target: v.Target, Destination: v.destination, ClientAddr: v.Client, AllowedOrigin: allowedOrigin(r, v), RootWorker: options.RootWorkers,
 		Identity: upstream.Identity{User: string(p.Email), Email: string(p.Email), Groups: p.Groups},
 	}
-	if g.Assertions != nil {
+	if g.cfg.Assertions != nil {
 		var err error
-		if fr.Identity.Assertion, err = g.Assertions.For(session, audience(v), &v.Decision); err != nil {
+		if fr.Identity.Assertion, err = g.cfg.Assertions.For(session, audience(v), &v.Decision); err != nil {
 			g.fail(w, r, v, fmt.Errorf("assertion: %w", err))
 			return
 		}
@@ -171,11 +171,11 @@ func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	v.span.Forwarding(r.Header)
 	edge.Forwarded(w)
 	edge.Admit(w, v.Route.Idle())
-	if g.Streams == nil {
+	if g.cfg.Streams == nil {
 		if inspected { // its messages could not be inspected
 			r.Header.Del("Upgrade")
 		}
-		g.Forwarder.Forward(w, r, fr)
+		g.cfg.Forwarder.Forward(w, r, fr)
 		return
 	}
 	ctx, settle := r.Context(), func() bool { return true }
@@ -213,7 +213,7 @@ func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		r.Body, stop = s.HandOver(r.Body, r.ContentLength)
 		defer stop()
 	}
-	if why, refused := s.Run(func() { g.Forwarder.Forward(s.Writer(w), r.WithContext(s.Context()), fr) }); refused {
+	if why, refused := s.Run(func() { g.cfg.Forwarder.Forward(s.Writer(w), r.WithContext(s.Context()), fr) }); refused {
 		g.notTaken(s)
 		g.interrupted(w, r, v, why)
 	}
@@ -263,7 +263,7 @@ func (g *Gate) stepUp(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		g.sendOff(w, r, v, page, v.Decision.Causes, f)
 		return
 	}
-	f.Link = portal.Link{URL: g.Portal.PageURL(&visit{g, r, v}, page, "/"), Text: f.Title}
+	f.Link = portal.Link{URL: g.cfg.Portal.PageURL(&visit{g, r, v}, page, "/"), Text: f.Title}
 	g.refuse(w, r, v, f)
 }
 
@@ -271,14 +271,14 @@ func (g *Gate) stepUp(w http.ResponseWriter, r *http.Request, v *Verdict) {
 func (g *Gate) sendOff(w http.ResponseWriter, r *http.Request, v *Verdict, page string, causes []policy.Cause, f portal.Refusal) {
 	back := wayBack(v)
 	if len(back) <= portal.LongestWay {
-		g.Portal.Send(w, r, &visit{g, r, v}, page, back, causes)
+		g.cfg.Portal.Send(w, r, &visit{g, r, v}, page, back, causes)
 		return
 	}
 	without := v.Target.RawPath
 	if len(without) > portal.LongestWay {
 		without = "/"
 	}
-	g.Pages.KeepWay(w, r, f, portal.Way{Origin: v.Target.Scheme + "://" + v.Target.Host, Page: page, Without: without, Causes: causes})
+	g.cfg.Pages.KeepWay(w, r, f, portal.Way{Origin: v.Target.Scheme + "://" + v.Target.Host, Page: page, Without: without, Causes: causes})
 }
 
 // wayBack is where a browser was going.
@@ -365,7 +365,7 @@ func (g *Gate) noRoute(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		g.elsewhere(w, r, v)
 	case upstream.Reserved(v.Target.Path):
 		g.ownPages(w, r, v)
-	case origin == g.SignIn && v.Target.Path == "/" && portal.KindOf(r) == portal.Page:
+	case origin == g.cfg.SignIn && v.Target.Path == "/" && portal.KindOf(r) == portal.Page:
 		http.Redirect(w, r, portal.Prefix+"account", http.StatusFound)
 	default:
 		g.refuse(w, r, v, portal.Refusal{Status: http.StatusNotFound, Code: "not_found", Title: "There is nothing here", Text: []string{"This address does not exist."}, Link: portal.YourTools})
@@ -374,20 +374,20 @@ func (g *Gate) noRoute(w http.ResponseWriter, r *http.Request, v *Verdict) {
 
 // serves reports whether an origin, scheme included, is one of ours.
 func (g *Gate) serves(s *Snapshot, origin string) bool {
-	return origin == g.SignIn || slices.ContainsFunc(s.Routes.Routes(), func(r *upstream.Route) bool { return r.HasOrigin(origin) })
+	return origin == g.cfg.SignIn || slices.ContainsFunc(s.Routes.Routes(), func(r *upstream.Route) bool { return r.HasOrigin(origin) })
 }
 
 // elsewhere answers for origins that are not ours. If only the scheme is wrong it says
 // so, with a link and not a redirect: behind a proxy that ends TLS without telling us, a
 // redirect would never end.
 func (g *Gate) elsewhere(w http.ResponseWriter, r *http.Request, v *Verdict) {
-	if g.Pages.ServeAsset(w, r, v.Target.Path) { // assets of the page below, whose policy allows no other host
+	if g.cfg.Pages.ServeAsset(w, r, v.Target.Path) { // assets of the page below, whose policy allows no other host
 		return
 	}
 	f := portal.Refusal{Status: http.StatusMisdirectedRequest, Code: "unknown_host", Title: "Nothing is served under this name",
 		Text: []string{"This address is not set up here. Check it for a typing mistake."}}
 	if secure := "https://" + v.Target.Host; v.Target.Scheme == "http" && g.serves(v.snapshot, secure) {
-		g.Logger.Warn("plain http for a host that is served over https; a proxy in front that ends TLS has to be in trusted_proxies and to say X-Forwarded-Proto", "host", v.Target.Host, "peer", r.RemoteAddr)
+		g.cfg.Logger.Warn("plain http for a host that is served over https; a proxy in front that ends TLS has to be in trusted_proxies and to say X-Forwarded-Proto", "host", v.Target.Host, "peer", r.RemoteAddr)
 		f.Code, f.Title = "https_required", "This address needs https"
 		f.Text = []string{"It is only served over an encrypted connection."}
 		f.Link = portal.Link{URL: secure + v.Target.RawPath, Text: "Open it over https"}
@@ -411,7 +411,7 @@ func (g *Gate) noAddress(w http.ResponseWriter, r *http.Request, v *Verdict, err
 	if !ok {
 		return
 	}
-	g.Logger.Warn("client address unknown", "error", err, "host", v.Target.Host, "peer", r.RemoteAddr, "incident", incident)
+	g.cfg.Logger.Warn("client address unknown", "error", err, "host", v.Target.Host, "peer", r.RemoteAddr, "incident", incident)
 	g.refuse(w, r, v, portal.NoAddress(incident))
 }
 
@@ -419,7 +419,7 @@ func (g *Gate) noAddress(w http.ResponseWriter, r *http.Request, v *Verdict, err
 func (g *Gate) fail(w http.ResponseWriter, r *http.Request, v *Verdict, err error) {
 	incident := portal.NewIncident()
 	v.incident = incident
-	g.Logger.Error("request could not be judged", "error", err, "incident", incident, "host", v.Target.Host, "path", v.Target.Path)
+	g.cfg.Logger.Error("request could not be judged", "error", err, "incident", incident, "host", v.Target.Host, "path", v.Target.Path)
 	w.Header().Del("Set-Cookie")
 	g.refuse(w, r, v, portal.Unavailable(incident))
 }
@@ -437,7 +437,7 @@ func (g *Gate) recoverPanic(w http.ResponseWriter, r *http.Request, v *Verdict) 
 		panic(cause)
 	}
 	incident := portal.NewIncident()
-	g.Logger.Error("panic while serving a request", "panic", cause, "incident", incident, "stack", string(debug.Stack()))
+	g.cfg.Logger.Error("panic while serving a request", "panic", cause, "incident", incident, "stack", string(debug.Stack()))
 	if v.forwarding {
 		panic(http.ErrAbortHandler)
 	}

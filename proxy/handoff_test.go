@@ -13,6 +13,7 @@ import (
 
 	"sallyport/policy/ipintel"
 	"sallyport/proxy"
+	"sallyport/proxy/portal"
 )
 
 // atHandoff is somebody's browser at a hand-off page for the treasury.
@@ -464,7 +465,7 @@ func TestServiceWorkerOverTheHandoff(t *testing.T) {
 	if a := script(b, "/sw.js"); a.StatusCode != 200 {
 		t.Errorf("of the same site: %d", a.StatusCode)
 	}
-	g.portal.HandoffByPost = true
+	g.restart(func(_ *proxy.Config, c *portal.Config) { c.HandoffByPost = true })
 	for path, want := range map[string]int{"/sw.js": 403, "/": 403, "/sw.js?v=1": 403, "/app/sw.js": 200, "/app/": 200} {
 		if a := script(b, path); a.StatusCode != want {
 			t.Errorf("%s: %d, want %d", path, a.StatusCode, want)

@@ -283,6 +283,8 @@ type rig struct {
 	portal   *portal.Portal
 	pages    *portal.Pages
 	gate     *proxy.Gate
+	config   proxy.Config                                    // of gate
+	pageCfg  portal.Config                                   // of portal
 	streams  *streams.Registry                               // only with a real tool
 	roster   atomic.Pointer[func(authn.Person) authn.Person] // nil: completes nobody
 }
@@ -293,8 +295,10 @@ type plan struct {
 	clients   clientip.Config
 	intel     ipintel.Config
 	change    func(*proxy.Config)
+	pages     func(*portal.Config)
 	perPerson int              // session.Config.MaxPerPerson
 	now       func() time.Time // instead of the rig's clock
+	inspected *streams.Budget  // of a real tool's streams
 	tool      string           // URL of a real tool behind every route, whose streams can be cut
 	options   map[string]proxy.RouteOptions
 	idle      time.Duration // idle_timeout of the treasury's route
@@ -347,8 +351,12 @@ func newRig(t testing.TB, changes ...func(*plan)) *rig {
 	g.must(err)
 	external, err := url.Parse(login)
 	g.must(err)
-	g.portal, err = portal.New(portal.Config{SignIn: external, Origins: []string{treasury, wiki, desk}, Sessions: g.sessions, Provider: g.provider,
-		Passkeys: passkeys, Tickets: g.desk, Pages: g.pages, Now: now, Logger: logger})
+	g.pageCfg = portal.Config{SignIn: external, Origins: []string{treasury, wiki, desk}, Sessions: g.sessions, Provider: g.provider,
+		Passkeys: passkeys, Tickets: g.desk, Pages: g.pages, Now: now, Logger: logger}
+	if p.pages != nil {
+		p.pages(&g.pageCfg)
+	}
+	g.portal, err = portal.New(g.pageCfg)
 	g.must(err)
 	c := proxy.Config{
 		Snapshot: g.snapshot(p), Sessions: g.sessions, Audit: g.ledger, Portal: g.portal, Pages: g.pages, SignIn: login, Now: now, Logger: logger,
@@ -358,7 +366,7 @@ func newRig(t testing.TB, changes ...func(*plan)) *rig {
 		}),
 	}
 	if p.tool != "" {
-		g.streams = streams.New(streams.Config{Now: now})
+		g.streams = streams.New(streams.Config{Now: now, Inspected: p.inspected})
 		c.Streams = g.streams
 		c.Forwarder = upstream.NewForwarder(upstream.Config{
 			Cookies: []string{g.sessions.CookieName(), g.sessions.HandoffCookiePrefix() + "*", g.sessions.DeviceCookieName()}, OnError: proxy.UpstreamError(g.pages), Logger: logger,
@@ -369,6 +377,7 @@ func newRig(t testing.TB, changes ...func(*plan)) *rig {
 	if p.change != nil {
 		p.change(&c)
 	}
+	g.config = c
 	g.gate, err = proxy.New(c)
 	g.must(err)
 	g.sessions.OnEnd(g.gate.SessionChanged)
@@ -378,6 +387,21 @@ func newRig(t testing.TB, changes ...func(*plan)) *rig {
 		}
 	})
 	return g
+}
+
+// restart builds the gate and the portal anew, with another configuration. The stores stay.
+func (g *rig) restart(change func(*proxy.Config, *portal.Config)) {
+	g.Helper()
+	c, err := g.config, error(nil)
+	c.Snapshot = g.gate.Current()
+	change(&c, &g.pageCfg)
+	g.portal, err = portal.New(g.pageCfg)
+	g.must(err)
+	c.Portal = g.portal
+	g.gate, err = proxy.New(c)
+	g.must(err)
+	g.config = c
+	g.sessions.OnEnd(g.gate.SessionChanged)
 }
 
 func (g *rig) must(err error) {

@@ -22,7 +22,7 @@ import (
 type live struct {
 	*rig
 	front   string
-	handler http.Handler // the gate, or what a test puts around it before it sends
+	handler http.Handler // nil: the gate; or what a test puts around it before it sends
 	peers   chan *peer
 	calls   chan call
 }
@@ -53,8 +53,13 @@ func newLive(t testing.TB, changes ...func(*plan)) *live {
 		p.tool = tool.URL
 		p.clients = clientip.Config{Trusted: prefixes("127.0.0.1/32")}
 	}}, changes...)...)
-	l.handler = l.gate
-	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { l.handler.ServeHTTP(w, r) }))
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if l.handler != nil {
+			l.handler.ServeHTTP(w, r)
+			return
+		}
+		l.gate.ServeHTTP(w, r)
+	}))
 	t.Cleanup(front.Close)
 	t.Cleanup(front.CloseClientConnections)
 	l.front = front.Listener.Addr().String()

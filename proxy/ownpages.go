@@ -36,8 +36,8 @@ const logoutTime = 10 * time.Second // for the body of a message of the provider
 // in. So a request that is no page view is refused before it is counted, and only a
 // request with the cookie that binds it to a person or to a sign-in is counted.
 func (g *Gate) ownPages(w http.ResponseWriter, r *http.Request, v *Verdict) {
-	if v.Target.Path == portal.Prefix+"jwks.json" && g.Assertions != nil {
-		g.Assertions.ServeHTTP(w, r)
+	if v.Target.Path == portal.Prefix+"jwks.json" && g.cfg.Assertions != nil {
+		g.cfg.Assertions.ServeHTTP(w, r)
 		return
 	}
 	if portal.NoPageView(r) {
@@ -55,15 +55,15 @@ func (g *Gate) ownPages(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	switch {
 	case answered:
 	case !ok:
-		if g.Observe != nil {
-			g.Observe.Limited.WithLabelValues(endpoint(v.Target.Path)).Inc()
+		if g.cfg.Observe != nil {
+			g.cfg.Observe.Limited.WithLabelValues(endpoint(v.Target.Path)).Inc()
 		}
 		g.exceeded("ceremonies_per_minute", "limits.ceremonies_per_minute", v)
 		w.Header().Set("Retry-After", strconv.Itoa(int(retry.Seconds())+1))
 		g.refuse(w, r, v, portal.Refusal{Status: http.StatusTooManyRequests, Code: "too_many_requests", Title: "That was too often",
 			Text: []string{"Too many attempts came from your network or your account in a short time. Wait a minute, then try again."}, Link: portal.YourTools})
 	default:
-		g.Portal.Serve(w, r, &visit{g, r, v})
+		g.cfg.Portal.Serve(w, r, &visit{g, r, v})
 	}
 }
 
@@ -72,25 +72,25 @@ func (g *Gate) ownPages(w http.ResponseWriter, r *http.Request, v *Verdict) {
 func (g *Gate) charge(w http.ResponseWriter, r *http.Request, v *Verdict, page string) (ok bool, retry time.Duration, answered bool) {
 	free := func() (bool, time.Duration, bool) { return true, 0, false }
 	origin := v.Target.Scheme + "://" + v.Target.Host
-	post, home := r.Method == http.MethodPost, origin == g.SignIn
+	post, home := r.Method == http.MethodPost, origin == g.cfg.SignIn
 	var who authn.Session
 	switch {
 	case home && page == "backchannel-logout":
-		if !post || g.Limit == nil {
+		if !post || g.cfg.Limit == nil {
 			return free()
 		}
-		ok, retry = g.Limit.AllowLogout(v.Client)
+		ok, retry = g.cfg.Limit.AllowLogout(v.Client)
 		return ok, retry, false
-	case g.Portal.Foreign(r, origin): // the portal refuses it
+	case g.cfg.Portal.Foreign(r, origin): // the portal refuses it
 		return free()
 	case home && page == "callback" && !post:
-		if !g.Portal.Begun(r) { // the portal refuses it without asking the provider or the store
+		if !g.cfg.Portal.Begun(r) { // the portal refuses it without asking the provider or the store
 			return free()
 		}
 	case page == "callback" && post: // by the sign-in host, with a code
-	case home && page == "sign-in" && r.Method == http.MethodGet && g.Portal.Goes(r), post:
+	case home && page == "sign-in" && r.Method == http.MethodGet && g.cfg.Portal.Goes(r), post:
 		var err error
-		who, err = g.Sessions.Load(r, v.Target.Host)
+		who, err = g.cfg.Sessions.Load(r, v.Target.Host)
 		if post && errors.Is(err, session.ErrNoSession) {
 			if portal.Ceremony(page) {
 				g.refuse(w, r, v, *portal.SessionGone())
@@ -101,10 +101,10 @@ func (g *Gate) charge(w http.ResponseWriter, r *http.Request, v *Verdict, page s
 	default:
 		return free()
 	}
-	if g.Limit == nil {
+	if g.cfg.Limit == nil {
 		return free()
 	}
-	ok, retry = g.Limit.Allow(v.Client, &who)
+	ok, retry = g.cfg.Limit.Allow(v.Client, &who)
 	return ok, retry, false
 }
 

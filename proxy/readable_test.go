@@ -67,7 +67,7 @@ func TestScriptsOfAllowedOriginsReadEveryAnswerOfOurs(t *testing.T) {
 	}
 	cutting := func(why streams.Reason) func(*rig, *http.Request) (*http.Response, error) {
 		return func(g *rig, r *http.Request) (*http.Response, error) {
-			g.gate.Streams.CutAll(why)
+			g.config.Streams.CutAll(why)
 			<-r.Context().Done()
 			return nil, r.Context().Err()
 		}
@@ -87,15 +87,18 @@ func TestScriptsOfAllowedOriginsReadEveryAnswerOfOurs(t *testing.T) {
 		"no grant":                {status: 403, who: "carol"},
 		"malformed metadata":      {status: 403, before: func(_ *rig, r *http.Request) { r.Header.Set("Sec-Fetch-Site", "nearby") }},
 		"a path of another route": {status: 400, method: "POST", to: treasury + "/App"},
-		"a service worker":        {status: 403, to: treasury + "/sw.js", before: func(g *rig, r *http.Request) { g.portal.HandoffByPost = true; r.Header.Set("Service-Worker", "script") }},
-		"no record of a refusal":  {status: 503, to: treasury + "/admin", before: func(g *rig, _ *http.Request) { g.ledger.fail("*") }},
-		"no record of an allow":   {status: 503, before: func(g *rig, _ *http.Request) { g.ledger.fail("*") }},
-		"too many changes":        {status: 429, method: "POST", change: func(c *proxy.Config) { c.Audit = crowdedLedger{c.Audit} }},
-		"no session store":        {status: 503, change: func(c *proxy.Config) { c.Sessions.(*people).err = errors.New("locked") }},
-		"no assertion":            {status: 503, change: func(c *proxy.Config) { c.Assertions = unsigned{c.Assertions} }},
-		"a bug":                   {status: 500, change: func(c *proxy.Config) { c.Sessions = buggy{c.Sessions} }},
+		"a service worker": {status: 403, to: treasury + "/sw.js", before: func(g *rig, r *http.Request) {
+			g.restart(func(_ *proxy.Config, c *portal.Config) { c.HandoffByPost = true })
+			r.Header.Set("Service-Worker", "script")
+		}},
+		"no record of a refusal": {status: 503, to: treasury + "/admin", before: func(g *rig, _ *http.Request) { g.ledger.fail("*") }},
+		"no record of an allow":  {status: 503, before: func(g *rig, _ *http.Request) { g.ledger.fail("*") }},
+		"too many changes":       {status: 429, method: "POST", change: func(c *proxy.Config) { c.Audit = crowdedLedger{c.Audit} }},
+		"no session store":       {status: 503, change: func(c *proxy.Config) { c.Sessions.(*people).err = errors.New("locked") }},
+		"no assertion":           {status: 503, change: func(c *proxy.Config) { c.Assertions = unsigned{c.Assertions} }},
+		"a bug":                  {status: 500, change: func(c *proxy.Config) { c.Sessions = buggy{c.Sessions} }},
 		"too much is open": {status: 429, change: withStreams(&streams.Config{}, 1), before: func(g *rig, r *http.Request) {
-			g.gate.Streams.Open(r.Context(), g.gate.Streams.Epoch(), streams.Info{Session: "session-of-alice"})
+			g.config.Streams.Open(r.Context(), g.config.Streams.Epoch(), streams.Info{Session: "session-of-alice"})
 		}},
 		"the session ended meanwhile": {status: 401, change: withStreams(&streams.Config{}, 0), tool: cutting(streams.Ended)},
 		"blocked meanwhile":           {status: 403, change: withStreams(&streams.Config{}, 0), tool: cutting(streams.Blocked)},
@@ -164,7 +167,7 @@ func (c scripted) ask(t *testing.T, origin string) answer {
 	})
 	g.must(err)
 	g.gate.Update(func(s proxy.Snapshot) proxy.Snapshot { s.Routes = routes; return s })
-	if p, ok := g.gate.Sessions.(*people); ok {
+	if p, ok := g.config.Sessions.(*people); ok {
 		p.by["carol"] = somebody("carol", home, "press")
 	}
 	if c.tool != nil {

@@ -24,11 +24,11 @@ func (g *Gate) recordAllow(r *http.Request, v *Verdict) error {
 		if !audit.Safe(r.Method) {
 			same.Method, same.Path = cut(r.Method, maxMethod), audit.KeyPath(v.Target.Path)
 		}
-		if known, err := g.Audit.Repeat(same); known || err != nil {
+		if known, err := g.cfg.Audit.Repeat(same); known || err != nil {
 			return err
 		}
 	}
-	return g.Audit.Allow(r.Context(), g.record(r, v, "access", ""))
+	return g.cfg.Audit.Allow(r.Context(), g.record(r, v, "access", ""))
 }
 
 // maxMethod is longer than any registered method (RFC 3253 has BASELINE-CONTROL).
@@ -51,7 +51,7 @@ func (g *Gate) record(r *http.Request, v *Verdict, event, incident string) audit
 	f := v.Facts              // the record outlives the verdict
 	f.Request.PathFolded = "" // it follows from the path
 	rec := audit.Record{
-		Time: g.Now(), Event: event, User: string(v.Session.Person.Email), Session: v.Session.ID,
+		Time: g.cfg.Now(), Event: event, User: string(v.Session.Person.Email), Session: v.Session.ID,
 		IP: addressOf(v), Country: f.IP.Country, ASN: f.IP.ASN,
 		Method: cut(r.Method, maxMethod), Host: v.Target.Host, Path: v.Target.Path,
 		Action: audit.Outcome(event, v.Decision.Action.String()), Rules: v.Decision.Rules, Reasons: v.Decision.Reasons,
@@ -94,7 +94,7 @@ func (g *Gate) appendRefusal(ctx context.Context, rec audit.Record) (string, err
 	if rec.Session == "" {
 		rec.Action = policy.Block.String()
 	}
-	return g.Audit.Record(ctx, rec)
+	return g.cfg.Audit.Record(ctx, rec)
 }
 
 // peerOf is the connected peer, for records without a client.

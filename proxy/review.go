@@ -31,7 +31,7 @@ func newLive() (*otter.Cache[string, lastSeen], error) {
 // alive reports whether the session can still be in use. Its last use may be up to a
 // minute later than its memo says.
 func (g *Gate) alive(m *memo, now time.Time) bool {
-	return now.Before(m.session.ExpiresAt) && (g.IdleTimeout <= 0 || now.Sub(m.made) < g.IdleTimeout+memoAge)
+	return now.Before(m.session.ExpiresAt) && (g.cfg.IdleTimeout <= 0 || now.Sub(m.made) < g.cfg.IdleTimeout+memoAge)
 }
 
 // Rehearse judges every session that was used here and is alive by next, and compares the
@@ -52,7 +52,7 @@ func (g *Gate) Compare(before, after *Snapshot) *rehearse.Tally {
 // compare runs on all processors, and makes way for requests several times a millisecond.
 // With asked it takes twice the time.
 func (g *Gate) compare(before, after *Snapshot, asked bool) *rehearse.Tally {
-	now := g.Now()
+	now := g.cfg.Now()
 	var all []lastSeen
 	for id, l := range g.live.All() {
 		if g.alive(l.memo, now) {
@@ -133,7 +133,7 @@ func (g *Gate) reviewSessions(before, after *Snapshot) {
 		}
 		rules = append(rules, slog.Any(r.Rule, r.Counts))
 	}
-	g.Logger.Info("live sessions were judged again", "sessions", t.Judged, "changed", t.Changed(),
+	g.cfg.Logger.Info("live sessions were judged again", "sessions", t.Judged, "changed", t.Changed(),
 		"newly_blocked", t.Blocked, "newly_stepped_up", t.SteppedUp, "newly_allowed", t.Allowed,
 		slog.Attr{Key: "rules", Value: slog.GroupValue(rules...)},
 		"policy_changed", before.Policy != after.Policy, "ip_data_changed", before.Intel != after.Intel, "ms", time.Since(begin).Milliseconds())

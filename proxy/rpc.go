@@ -72,8 +72,8 @@ func (g *Gate) readMessage(r *http.Request, v *Verdict, limits jsonrpc.Limits) e
 	if s := v.streams; s != nil {
 		if b, ok := r.Body.(interface {
 			Within(time.Duration) func() bool
-		}); ok && s.MessageTime > 0 {
-			stop := b.Within(s.MessageTime)
+		}); ok && s.MessageTime() > 0 {
+			stop := b.Within(s.MessageTime())
 			defer func() {
 				if !stop() {
 					g.exceeded("message_time", "limits.message_time", v)
@@ -82,7 +82,7 @@ func (g *Gate) readMessage(r *http.Request, v *Verdict, limits jsonrpc.Limits) e
 		}
 		person := v.Session.Person.Subject.Key()
 		limits.Room = func(n int) bool {
-			if !s.Inspected.Take(v.Session.ID, person, n) {
+			if !s.Inspected().Take(v.Session.ID, person, n) {
 				return false
 			}
 			v.held += n
@@ -111,7 +111,7 @@ var errBody = errors.New("the body did not come")
 // release returns to the budget what the body of this request took from it.
 func (v *Verdict) release() {
 	if v.streams != nil && v.held > 0 {
-		v.streams.Inspected.Give(v.Session.ID, v.Session.Person.Subject.Key(), v.held)
+		v.streams.Inspected().Give(v.Session.ID, v.Session.Person.Subject.Key(), v.held)
 		v.held = 0
 	}
 }
@@ -213,13 +213,13 @@ func (g *Gate) exceeded(label, key string, v *Verdict) {
 		if v.Route != nil {
 			attrs = append(attrs, "route", v.Route.Name)
 		}
-		g.Logger.Warn("limit exceeded", attrs...)
+		g.cfg.Logger.Warn("limit exceeded", attrs...)
 	}
-	if g.Observe == nil {
+	if g.cfg.Observe == nil {
 		say()
 		return
 	}
-	g.Observe.Exceed(label, say)
+	g.cfg.Observe.Exceed(label, say)
 }
 
 // oversize answers one message that is too large for the WebSocket it came on.
@@ -271,7 +271,7 @@ func (g *Gate) inspect(r *http.Request, j *judged) func([]byte) ([]byte, bool) {
 			}
 			return g.answerMessage(r, v, bad.RPCCode(), bad.Detail, map[string]any{"error": string(bad.Code)})
 		}
-		v.Facts, v.Decision = g.again(j, v.snapshot, req.Methods, g.Now())
+		v.Facts, v.Decision = g.again(j, v.snapshot, req.Methods, g.cfg.Now())
 		switch v.Decision.Action {
 		case policy.Allow:
 			switch err := g.recordAllow(r, v); {
@@ -279,7 +279,7 @@ func (g *Gate) inspect(r *http.Request, j *judged) func([]byte) ([]byte, bool) {
 				g.exceeded("changes_per_minute", "limits.changes_per_minute", v)
 				return jsonrpc.ErrorResponse(req, rpcTooMany, "Too many different calls. Wait a minute, then try again.", map[string]any{"error": "too_many_calls"}), false
 			case err != nil:
-				g.Logger.Error("a message could not be recorded", "error", err)
+				g.cfg.Logger.Error("a message could not be recorded", "error", err)
 				return jsonrpc.ErrorResponse(req, rpcFailed, "Not available right now.", map[string]any{"error": "unavailable"}), false
 			}
 			return nil, true
@@ -296,7 +296,7 @@ func (g *Gate) inspect(r *http.Request, j *judged) func([]byte) ([]byte, bool) {
 func (g *Gate) answerMessage(r *http.Request, v *Verdict, code int, text string, data map[string]any) ([]byte, bool) {
 	incident, err := g.appendRefusal(context.WithoutCancel(r.Context()), g.record(r, v, "message", portal.NewIncident()))
 	if err != nil {
-		g.Logger.Error("a message could not be recorded", "error", err)
+		g.cfg.Logger.Error("a message could not be recorded", "error", err)
 	}
 	data["incident"] = incident
 	return jsonrpc.ErrorResponse(v.rpc, code, text, data), false

@@ -11,8 +11,8 @@ import (
 // TestRPCBodiesAreWithinTheBudget: what a session may not hold is refused before it is read, nothing of it reaches the node, and
 // what a request took is given back when it is over.
 func TestRPCBodiesAreWithinTheBudget(t *testing.T) {
-	l, alice := newNode(t)
-	l.streams.Inspected = streams.NewBudget(1500, 0)
+	budget := streams.NewBudget(1500, 0)
+	l, alice := newNode(t, func(p *plan) { p.inspected = budget })
 	large := strings.Replace(number, "[]", `["`+strings.Repeat("x", 2000)+`"]`, 1)
 	for range 3 {
 		if a := l.post(alice, large); a.StatusCode != 429 || !strings.Contains(string(a.body), "no_room") {
@@ -26,9 +26,9 @@ func TestRPCBodiesAreWithinTheBudget(t *testing.T) {
 		}
 		l.forwarded()
 	}
-	for end := time.Now().Add(5 * time.Second); l.streams.Inspected.Used() != 0; {
+	for end := time.Now().Add(5 * time.Second); budget.Used() != 0; {
 		if time.Now().After(end) {
-			t.Fatalf("%d bytes are not given back", l.streams.Inspected.Used())
+			t.Fatalf("%d bytes are not given back", budget.Used())
 		}
 		<-time.After(time.Millisecond)
 	}

@@ -79,8 +79,8 @@ func TestInspectedBytesOfOnePersonAreBounded(t *testing.T) {
 
 // The same holds for messages inside WebSockets.
 func TestInspectedMessagesOfOnePersonAreBounded(t *testing.T) {
-	l, alice := newNode(t)
-	l.streams.Inspected = streams.NewBudget(500, 0)
+	budget := streams.NewBudget(500, 0)
+	l, alice := newNode(t, func(p *plan) { p.inspected = budget })
 	browsers := []*browser{alice}
 	for range 2 {
 		b := l.browser(home)
@@ -101,9 +101,9 @@ func TestInspectedMessagesOfOnePersonAreBounded(t *testing.T) {
 			}
 			return
 		}
-		for end := time.Now().Add(patience); l.streams.Inspected.Used() < int64(i+1)*400; <-time.After(time.Millisecond) {
+		for end := time.Now().Add(patience); budget.Used() < int64(i+1)*400; <-time.After(time.Millisecond) {
 			if time.Now().After(end) {
-				t.Fatalf("session %d holds nothing: %d bytes in all", i, l.streams.Inspected.Used())
+				t.Fatalf("session %d holds nothing: %d bytes in all", i, budget.Used())
 			}
 		}
 	}

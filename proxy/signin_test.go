@@ -14,6 +14,8 @@ import (
 	"sallyport/authn/authntest"
 	"sallyport/authn/session"
 	"sallyport/authn/signin"
+	"sallyport/proxy"
+	"sallyport/proxy/portal"
 )
 
 // toProvider goes as far as the provider's door and returns the answer that leads
@@ -539,7 +541,7 @@ func TestStoreDoesNotLearnTheTicket(t *testing.T) {
 	p, err := signin.New(signin.Config{Issuer: g.idp.Issuer(), ClientID: "sallyport", RedirectURL: login + "/.sallyport/callback", Flows: kept, Now: g.clock.Now})
 	g.must(err)
 	g.must(p.Discover(t.Context()))
-	g.portal.Provider = p
+	g.restart(func(_ *proxy.Config, c *portal.Config) { c.Provider = p })
 	b.toProvider("/.sallyport/enroll?ticket=" + secret)
 	if len(kept.seen) == 0 || strings.Contains(kept.seen, secret) {
 		t.Errorf("the store holds %q", kept.seen)

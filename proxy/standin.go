@@ -28,7 +28,7 @@ func (g *Gate) standIn(w http.ResponseWriter, r *http.Request, status int) bool 
 		return false
 	}
 	observe.Means(w, status)
-	g.Pages.StandIn(w)
+	g.cfg.Pages.StandIn(w)
 	return true
 }
 

@@ -4,13 +4,16 @@ import (
 	"maps"
 	"strings"
 	"testing"
+
+	"sallyport/proxy/portal"
 )
 
 // What a browser did not go through with is in the log and in a metric, in words of ours.
 func TestStoppedCeremonies(t *testing.T) {
 	counted := map[string]int{}
-	g := newRig(t)
-	g.portal.Stopped = func(phase, name string) { counted[phase+" "+name]++ }
+	g := newRig(t, func(p *plan) {
+		p.pages = func(c *portal.Config) { c.Stopped = func(phase, name string) { counted[phase+" "+name]++ } }
+	})
 	b := g.enrolled("alice", home)
 	to := login + "/.sallyport/ceremony/stopped"
 	long := strings.Repeat("x", 300)

@@ -92,11 +92,11 @@ func newJudged(v *Verdict) *judged {
 // open registers the request as a stream of its session, so that it can be cut from now
 // on. The caller closes the stream.
 func (g *Gate) open(ctx context.Context, v *Verdict) *streams.Stream {
-	info := streams.Info{Session: v.Session.ID, Route: v.Route.Name, Opened: g.Now(), Value: newJudged(v)}
+	info := streams.Info{Session: v.Session.ID, Route: v.Route.Name, Opened: g.cfg.Now(), Value: newJudged(v)}
 	if v.snapshot.Options[v.Route.Name].RPC {
 		info.Person = v.Session.Person.Subject.Key()
 	}
-	s := g.Streams.Open(ctx, v.epoch, info)
+	s := g.cfg.Streams.Open(ctx, v.epoch, info)
 	s.Until(v.Session.ExpiresAt, streams.Expired)
 	return s
 }
@@ -118,7 +118,7 @@ func (g *Gate) detach(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	go func() {
 		defer over()
 		carry()
-		if g.Observe != nil {
+		if g.cfg.Observe != nil {
 			e.Total = time.Since(arrived)
 			g.report(&e, span)
 		}
@@ -141,8 +141,8 @@ func (g *Gate) cut(s *Snapshot, j *judged, now time.Time) (streams.Reason, bool)
 // review judges the open streams of the wanted routes again, and returns how many were
 // cut.
 func (g *Gate) review(wanted func(RouteOptions) bool) int {
-	s, now := g.current.Load(), g.Now()
-	return g.Streams.CutIf(func(i streams.Info) (streams.Reason, bool) {
+	s, now := g.current.Load(), g.cfg.Now()
+	return g.cfg.Streams.CutIf(func(i streams.Info) (streams.Reason, bool) {
 		j, ok := i.Value.(*judged)
 		if !ok || !wanted(s.Options[i.Route]) {
 			return 0, false
@@ -153,11 +153,11 @@ func (g *Gate) review(wanted func(RouteOptions) bool) int {
 
 // reviewAll judges all open streams again after a new snapshot.
 func (g *Gate) reviewAll() {
-	if g.Streams == nil {
+	if g.cfg.Streams == nil {
 		return
 	}
 	if n := g.review(func(RouteOptions) bool { return true }); n > 0 {
-		g.Logger.Info("open streams were cut when judged again", "streams", n)
+		g.cfg.Logger.Info("open streams were cut when judged again", "streams", n)
 	}
 }
 
@@ -168,7 +168,7 @@ const reviewEvery = time.Minute
 // Run judges the open streams again until ctx ends: once a second on routes that ask for
 // it to cut those whose proof ran out, once a minute on all of them.
 func (g *Gate) Run(ctx context.Context) {
-	if g.Streams == nil {
+	if g.cfg.Streams == nil {
 		return
 	}
 	tick := time.NewTicker(time.Second)
@@ -179,14 +179,14 @@ func (g *Gate) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			now := g.Now()
+			now := g.cfg.Now()
 			since := now.Sub(last)
 			all := since >= reviewEvery || since < 0 // a clock that was set back must not stop it
 			if all {
 				last = now
 			}
 			if n := g.review(func(o RouteOptions) bool { return all || o.CutStale }); n > 0 {
-				g.Logger.Info("open streams were cut when judged again", "streams", n)
+				g.cfg.Logger.Info("open streams were cut when judged again", "streams", n)
 			}
 		}
 	}
@@ -197,7 +197,7 @@ func (g *Gate) Run(ctx context.Context) {
 // request that is being judged right now opens its stream a moment later, and that stream
 // must be cut at once.
 func (g *Gate) SessionChanged(id string) {
-	if g.Streams != nil {
+	if g.cfg.Streams != nil {
 		look := g.looks.Add(1)
 		go func() {
 			g.reviewing <- struct{}{}
@@ -217,15 +217,15 @@ const reviewsAtOnce = 32
 func (g *Gate) reviewSession(id string, look uint64) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	records, err := g.Sessions.List(ctx, session.Filter{ID: id})
+	records, err := g.cfg.Sessions.List(ctx, session.Filter{ID: id})
 	if err != nil || len(records) != 1 {
 		g.learnPerson(id, nil)
-		g.Streams.Cut(id, streams.Ended)
+		g.cfg.Streams.Cut(id, streams.Ended)
 		return
 	}
 	g.learnPerson(id, &records[0].Person)
-	s, who, now := g.current.Load(), &known{records[0].Person, look}, g.Now()
-	g.Streams.Review(id, func(i streams.Info) (streams.Reason, bool) {
+	s, who, now := g.current.Load(), &known{records[0].Person, look}, g.cfg.Now()
+	g.cfg.Streams.Review(id, func(i streams.Info) (streams.Reason, bool) {
 		j, ok := i.Value.(*judged)
 		if !ok {
 			return streams.Ended, true
@@ -238,7 +238,7 @@ func (g *Gate) reviewSession(id string, look uint64) {
 // interrupted answers a request whose stream was cut before the upstream had answered.
 func (g *Gate) interrupted(w http.ResponseWriter, r *http.Request, v *Verdict, why streams.Reason) {
 	f := portal.Refusal{Status: http.StatusUnauthorized, Code: why.String(), Title: "Your session has ended", Text: []string{"Sign in again to go on."},
-		Link: portal.Link{URL: g.Portal.PageURL(&visit{g, r, v}, "sign-in", "/"), Text: "Sign in"}}
+		Link: portal.Link{URL: g.cfg.Portal.PageURL(&visit{g, r, v}, "sign-in", "/"), Text: "Sign in"}}
 	switch why {
 	case streams.Blocked:
 		f = portal.Refusal{Status: http.StatusForbidden, Code: why.String(), Title: "Access is blocked", Text: []string{"What you may open has changed in the meantime."}}
@@ -256,6 +256,6 @@ func (g *Gate) interrupted(w http.ResponseWriter, r *http.Request, v *Verdict, w
 // the allow.
 func (g *Gate) notTaken(s *streams.Stream) {
 	if c := s.Cut(); c != nil && c.Reason == streams.NotTaken {
-		g.Logger.Warn("the tool did not read a message in time: the stream was closed", "route", s.Info().Route, "session", s.Info().Session, "reason", c.Reason.String())
+		g.cfg.Logger.Warn("the tool did not read a message in time: the stream was closed", "route", s.Info().Route, "session", s.Info().Session, "reason", c.Reason.String())
 	}
 }

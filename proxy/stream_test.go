@@ -18,6 +18,7 @@ import (
 	"sallyport/policy/ipintel"
 	"sallyport/proxy"
 	"sallyport/proxy/audit"
+	"sallyport/proxy/portal"
 	"sallyport/proxy/streams"
 )
 
@@ -257,11 +258,13 @@ func TestAttackOneSessionOpensEverythingAtOnce(t *testing.T) {
 		}
 	})
 	alice := l.enrolled("alice", home)
-	l.gate.Assertions = asserter(func() {
-		if judged.Add(1) == burst {
-			close(asserted)
-		}
-		<-asserted
+	l.restart(func(c *proxy.Config, _ *portal.Config) {
+		c.Assertions = asserter(func() {
+			if judged.Add(1) == burst {
+				close(asserted)
+			}
+			<-asserted
+		})
 	})
 	statuses := make(chan int, burst)
 	for range burst {

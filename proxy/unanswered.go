@@ -66,10 +66,10 @@ func (g *Gate) inVain(w http.ResponseWriter, r *http.Request, v *Verdict, f port
 	if g.unanswered(v) < maxVain || portal.KindOf(r) < portal.Framed {
 		return false
 	}
-	g.Logger.Warn("a rule asks for a proof that this person cannot give from here", "route", v.Route.Name, "rules", v.Decision.Rules,
+	g.cfg.Logger.Warn("a rule asks for a proof that this person cannot give from here", "route", v.Route.Name, "rules", v.Decision.Rules,
 		"user", v.Session.Person.Email, "incident", f.Incident, "proven_from", v.Session.Verification.Addr, "asked_from", v.Client)
-	if g.Observe != nil {
-		g.Observe.Unanswered.WithLabelValues(v.Route.Name).Inc()
+	if g.cfg.Observe != nil {
+		g.cfg.Observe.Unanswered.WithLabelValues(v.Route.Name).Inc()
 	}
 	f.Status, f.Code, f.Title, f.StepUp = http.StatusForbidden, "proof_does_not_answer", "Proving it again would not help", false
 	f.Text = []string{"You have proved twice that it is you, and both were accepted. A rule of your company asks for something else as well:", portal.InVain(v.Decision.Causes)}

@@ -67,7 +67,7 @@ func (v *visit) Addr() netip.Addr { return v.verdict.Client }
 
 // Locate is what the IP data says of an address.
 func (v *visit) Locate(a netip.Addr) policy.IP {
-	return v.verdict.snapshot.Intel.Lookup(a).Facts(v.gate.Now())
+	return v.verdict.snapshot.Intel.Lookup(a).Facts(v.gate.cfg.Now())
 }
 
 // Near reports whether two addresses may be one person's at the same time: they are in
@@ -94,7 +94,7 @@ func sameHere(a, b netip.Addr) bool {
 // Told are the groups that the tools of this host may know: their scripts read our
 // answers here. The sign-in host has no tool.
 func (v *visit) Told(groups []string) []string {
-	if v.Origin() == v.gate.SignIn {
+	if v.Origin() == v.gate.cfg.SignIn {
 		return groups
 	}
 	s := v.verdict.snapshot
@@ -135,7 +135,7 @@ func (v *visit) StepUpDue(path string) bool {
 // Browser is the browser that makes an assertion with this request.
 func (v *visit) Browser() authn.Browser {
 	return authn.Browser{
-		Device: v.gate.Sessions.Device(v.request), Family: v.gate.families.of(v.request.UserAgent()), JA4: edge.FingerprintOf(v.request).Family,
+		Device: v.gate.cfg.Sessions.Device(v.request), Family: v.gate.families.of(v.request.UserAgent()), JA4: edge.FingerprintOf(v.request).Family,
 	}
 }
 
@@ -146,7 +146,7 @@ func (v *visit) Record(ctx context.Context, event string, j portal.Judgement, de
 	rec := v.gate.record(v.request, &about, event, j.Incident)
 	rec.Detail = detail
 	// The record is finished once it has begun, even if the browser has gone meanwhile.
-	found, err := v.gate.Audit.Record(context.WithoutCancel(ctx), rec)
+	found, err := v.gate.cfg.Audit.Record(context.WithoutCancel(ctx), rec)
 	v.verdict.made, v.verdict.incident = j.Incident, found
 	return err
 }

@@ -13,15 +13,16 @@ import (
 	"sallyport/proxy"
 	"sallyport/proxy/assertion"
 	"sallyport/proxy/edge"
+	"sallyport/proxy/portal"
 )
 
 // What a tool is told can be checked by it, with keys that anybody can fetch, and
 // nobody but the gate can say it.
 func TestAssertionsReachTheTool(t *testing.T) {
 	g := newRig(t)
-	signer, err := assertion.New(t.Context(), assertion.Config{Keys: g.mem, Issuer: login, Now: g.clock.Now, Logger: g.gate.Logger})
+	signer, err := assertion.New(t.Context(), assertion.Config{Keys: g.mem, Issuer: login, Now: g.clock.Now, Logger: g.config.Logger})
 	g.must(err)
-	g.gate.Assertions = signer
+	g.restart(func(c *proxy.Config, _ *portal.Config) { c.Assertions = signer })
 	alice := g.enrolled("alice", home)
 	for _, c := range [][2]string{{treasury + "/books", "treasury"}, {wiki + "/wiki/page", "wiki"}} {
 		r := alice.request("GET", c[0], "")

@@ -34,14 +34,9 @@ func previews(t *testing.T) (*rig, *audiences) {
 	told := &audiences{}
 	g := newRig(t, func(p *plan) {
 		p.change = func(c *proxy.Config) {
-			pages := c.Portal.Config
-			pages.Origins = []string{treasury, wiki, desk, "https://*.apps.example.test"}
-			var err error
-			if c.Portal, err = portal.New(pages); err != nil {
-				t.Fatal(err)
-			}
 			c.Assertions = told
 		}
+		p.pages = func(c *portal.Config) { c.Origins = append(c.Origins, "https://*.apps.example.test") }
 	})
 	routes, err := upstream.NewTable([]upstream.RouteConfig{
 		{Name: "treasury", From: treasury, To: []string{"http://10.0.0.1:3000"}},
@@ -162,7 +157,7 @@ func TestAttackWildcardOverTheSignInHost(t *testing.T) {
 			t.Fatal(err)
 		}
 		g := newRig(t)
-		c := proxy.Config{Snapshot: g.gate.Current(), Sessions: g.sessions, Audit: g.ledger, Portal: g.portal, Pages: g.pages, Forwarder: upstream.NewForwarder(upstream.Config{}), SignIn: login, Now: g.clock.Now, Logger: g.gate.Logger}
+		c := proxy.Config{Snapshot: g.gate.Current(), Sessions: g.sessions, Audit: g.ledger, Portal: g.portal, Pages: g.pages, Forwarder: upstream.NewForwarder(upstream.Config{}), SignIn: login, Now: g.clock.Now, Logger: g.config.Logger}
 		s := *c.Snapshot
 		s.Routes = routes
 		c.Snapshot = &s

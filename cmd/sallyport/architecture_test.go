@@ -247,3 +247,55 @@ func TestLogAttributesHaveOneName(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A constructor checks its configuration once. An embedded Config or Options could be
+// changed after that, field by field, from any package.
+func TestNoConfigIsEmbedded(t *testing.T) {
+	err := filepath.WalkDir(filepath.Join("..", ".."), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+		if err != nil {
+			return err
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			spec, ok := n.(*ast.TypeSpec)
+			if !ok || !spec.Name.IsExported() {
+				return true
+			}
+			s, ok := spec.Type.(*ast.StructType)
+			if !ok {
+				return true
+			}
+			for _, f := range s.Fields.List {
+				if name := embedded(f); name == "Config" || name == "Options" {
+					t.Errorf("%s: %s embeds %s: give it an unexported name", path, spec.Name, name)
+				}
+			}
+			return true
+		})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// embedded is the name of the type that a field without a name has, or "".
+func embedded(f *ast.Field) string {
+	if len(f.Names) > 0 {
+		return ""
+	}
+	typ := f.Type
+	if p, ok := typ.(*ast.StarExpr); ok {
+		typ = p.X
+	}
+	switch typ := typ.(type) {
+	case *ast.Ident:
+		return typ.Name
+	case *ast.SelectorExpr:
+		return typ.Sel.Name
+	}
+	return ""
+}

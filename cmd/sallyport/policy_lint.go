@@ -70,7 +70,7 @@ func lintConfigured(c *config.Config, intel *ipintel.Snapshot) ([]lint.Finding, 
 	if err != nil {
 		return nil, err
 	}
-	return lint.Check(lint.Config{Config: policyConfig(c, intel), Tests: tests, NoSource: noSource(c)})
+	return lint.Check(lint.Config{Policy: policyConfig(c, intel), Tests: tests, NoSource: noSource(c)})
 }
 
 // noSource names the facts that nothing in this configuration provides, with what would.

@@ -51,7 +51,7 @@ func (f Finding) Text() string {
 
 // Config is what a policy is looked at with.
 type Config struct {
-	policy.Config
+	Policy policy.Config
 	// Tests are the files of tests beside the policy.
 	Tests []policytest.File
 	// NoSource names facts that nothing in the configuration provides, with what would:
@@ -62,7 +62,7 @@ type Config struct {
 // Check compiles a policy and says what is suspicious about it, in file order. Its error is
 // that of package load; tests may fail.
 func Check(c Config) ([]Finding, error) {
-	loaded, err := load.Read(c.Config)
+	loaded, err := load.Read(c.Policy)
 	if err != nil {
 		return nil, err
 	}

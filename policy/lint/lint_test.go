@@ -11,7 +11,7 @@ import (
 
 func lintOf(t testing.TB, source string, with ...func(*Config)) []Finding {
 	t.Helper()
-	c := Config{Config: policy.Config{Name: "p.yaml", Source: []byte("version: 1\n" + source), Routes: []string{"treasury", "wiki"}}}
+	c := Config{Policy: policy.Config{Name: "p.yaml", Source: []byte("version: 1\n" + source), Routes: []string{"treasury", "wiki"}}}
 	for _, f := range with {
 		f(&c)
 	}
@@ -58,7 +58,7 @@ func TestLintFindings(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			found := lintOf(t, tt.source, func(c *Config) {
 				c.NoSource = map[string]string{"user.started_days": "roster", "user.time_zone": "roster"}
-				c.Provides = &policy.Provides{Signals: map[string]bool{"vpn": true, "tor": true, "country": true, "location": true}}
+				c.Policy.Provides = &policy.Provides{Signals: map[string]bool{"vpn": true, "tor": true, "country": true, "location": true}}
 			})
 			i := slices.IndexFunc(found, func(f Finding) bool { return f.Code == tt.code && strings.Contains(f.Message, tt.in) })
 			if i < 0 {

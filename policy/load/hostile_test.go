@@ -71,7 +71,7 @@ func TestHostilePolicies(t *testing.T) {
 			if !errors.As(err, &d) || len(d) > file.MaxDiagnostics+1 || len(err.Error()) > 100_000 {
 				t.Errorf("not refused with a bounded answer: %.300v", err)
 			}
-			if _, err := lint.Check(lint.Config{Config: policy.Config{Source: []byte(source)}}); err == nil {
+			if _, err := lint.Check(lint.Config{Policy: policy.Config{Source: []byte(source)}}); err == nil {
 				t.Error("lint accepts it")
 			}
 			tests := policytest.File{Name: "p_test.yaml", Source: []byte(source)}

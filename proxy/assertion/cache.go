@@ -57,7 +57,7 @@ func (s *Signer) For(sess *authn.Session, route string, d *policy.Decision) (str
 	if sess.Level() != authn.Verified || d.Action != policy.Allow {
 		return "", ErrUnverified
 	}
-	now, signing := s.Now(), s.ring.Load().signing
+	now, signing := s.cfg.Now(), s.ring.Load().signing
 	bits, ok := causeBits(d.Causes)
 	if !ok {
 		return s.sign(signing, ClaimsOf(sess, route, d), now)

@@ -21,7 +21,7 @@ func (s *Signer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	ring := s.ring.Load()
 	h := w.Header()
-	h.Set("Cache-Control", "public, max-age="+strconv.Itoa(int(s.JWKSMaxAge/time.Second)))
+	h.Set("Cache-Control", "public, max-age="+strconv.Itoa(int(s.cfg.JWKSMaxAge/time.Second)))
 	h.Set("Etag", ring.etag)
 	h.Set("Access-Control-Allow-Origin", "*")
 	h.Set("X-Content-Type-Options", "nosniff")

@@ -13,7 +13,7 @@ func (s *Signer) Run(ctx context.Context) {
 	t := time.NewTicker(reloadEvery)
 	defer t.Stop()
 	// Processes that share the store do not all rotate in the same minute.
-	due := s.RotateEvery + rand.N(10*reloadEvery)
+	due := s.cfg.RotateEvery + rand.N(10*reloadEvery)
 	for {
 		select {
 		case <-ctx.Done():
@@ -21,13 +21,13 @@ func (s *Signer) Run(ctx context.Context) {
 		case <-t.C:
 		}
 		err := s.Reload(ctx)
-		if err == nil && s.RotateEvery > 0 && s.Now().Sub(s.ring.Load().all[0].created) >= due {
+		if err == nil && s.cfg.RotateEvery > 0 && s.cfg.Now().Sub(s.ring.Load().all[0].created) >= due {
 			if err = s.Rotate(ctx); err == nil {
-				s.Logger.Info("assertion key rotated", "kid", s.ring.Load().all[0].public.KeyID, "signs_in", s.lead())
+				s.cfg.Logger.Info("assertion key rotated", "kid", s.ring.Load().all[0].public.KeyID, "signs_in", s.lead())
 			}
 		}
 		if err != nil && ctx.Err() == nil && !errors.Is(err, ErrRotating) {
-			s.Logger.Warn("assertion keys could not be tended; it is tried again", "error", err)
+			s.cfg.Logger.Warn("assertion keys could not be tended; it is tried again", "error", err)
 		}
 	}
 }

@@ -46,7 +46,7 @@ type Config struct {
 
 // Signer makes assertions. It is safe for concurrent use.
 type Signer struct {
-	Config
+	cfg   Config
 	ring  atomic.Pointer[ring]
 	cache *cache
 	load  sync.Mutex // one reload at a time: an older one must not undo a newer
@@ -63,7 +63,7 @@ func New(ctx context.Context, c Config) (*Signer, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Signer{Config: c, cache: newCache()}
+	s := &Signer{cfg: c, cache: newCache()}
 	switch {
 	case c.Keys == nil || c.Issuer == "":
 		return nil, errors.New("assertion: Config needs Keys and Issuer")
@@ -81,14 +81,14 @@ func New(ctx context.Context, c Config) (*Signer, error) {
 
 // lead is how long a key is published before it signs: until a set that was cached just before
 // another process, which just missed the new key, served it, is out of every cache.
-func (s *Signer) lead() time.Duration { return s.JWKSMaxAge + 2*reloadEvery }
+func (s *Signer) lead() time.Duration { return s.cfg.JWKSMaxAge + 2*reloadEvery }
 
 func (s *Signer) first(ctx context.Context) error {
-	stored, err := s.Keys.Keys(ctx, keyUse)
+	stored, err := s.cfg.Keys.Keys(ctx, keyUse)
 	if err == nil && len(stored) == 0 {
 		var k authn.Key
-		if k, err = generate(s.Now()); err == nil {
-			_, err = s.Keys.AddFirstKey(ctx, k)
+		if k, err = generate(s.cfg.Now()); err == nil {
+			_, err = s.cfg.Keys.AddFirstKey(ctx, k)
 		}
 	}
 	if err != nil {
@@ -102,7 +102,7 @@ func (s *Signer) first(ctx context.Context) error {
 func (s *Signer) Reload(ctx context.Context) error {
 	s.load.Lock()
 	defer s.load.Unlock()
-	stored, err := s.Keys.Keys(ctx, keyUse)
+	stored, err := s.cfg.Keys.Keys(ctx, keyUse)
 	if err == nil {
 		var all []*key
 		if all, err = s.parseAll(stored); err == nil {
@@ -139,7 +139,7 @@ func (s *Signer) parseAll(stored []authn.Key) ([]*key, error) {
 }
 
 func (s *Signer) arrange(all []*key) error {
-	r, err := arrange(all, s.lead(), s.Now())
+	r, err := arrange(all, s.lead(), s.cfg.Now())
 	if err == nil {
 		s.ring.Store(r)
 	}
@@ -164,11 +164,11 @@ func (s *Signer) Rotate(ctx context.Context) error {
 func (s *Signer) Revoke(ctx context.Context) error { return s.add(ctx, 1) }
 
 func (s *Signer) add(ctx context.Context, keep int) error {
-	k, err := generate(s.Now())
+	k, err := generate(s.cfg.Now())
 	if err != nil {
 		return err
 	}
-	if err := s.Keys.AddKey(ctx, k, keep); err != nil {
+	if err := s.cfg.Keys.AddKey(ctx, k, keep); err != nil {
 		return err
 	}
 	return s.Reload(ctx)
@@ -177,14 +177,14 @@ func (s *Signer) add(ctx context.Context, keep int) error {
 // Sign returns a new assertion. Issuer, times and ID of c are set here. [Signer.For] is the
 // same from memory.
 func (s *Signer) Sign(c Claims) (string, error) {
-	return s.sign(s.ring.Load().signing, c, s.Now())
+	return s.sign(s.ring.Load().signing, c, s.cfg.Now())
 }
 
 func (s *Signer) sign(k *key, c Claims, now time.Time) (string, error) {
 	if c.Subject == "" || c.Session == "" || c.Audience == "" || c.VerifiedAt <= 0 {
 		return "", ErrUnverified
 	}
-	c.Issuer = s.Issuer
+	c.Issuer = s.cfg.Issuer
 	c.IssuedAt = now.Unix()
 	c.NotBefore = c.IssuedAt - int64(skew/time.Second)
 	c.Expires = c.NotBefore + int64(Life/time.Second)

@@ -35,11 +35,11 @@ func (p *Portal) accountPage(w http.ResponseWriter, r *http.Request, v Visit) er
 		redirect(w, trip.page("step-up"))
 		return nil
 	}
-	passkeys, err := p.Passkeys.List(r.Context(), j.Session.Person.Subject)
+	passkeys, err := p.cfg.Passkeys.List(r.Context(), j.Session.Person.Subject)
 	if err != nil {
 		return err
 	}
-	sessions, err := p.Sessions.List(r.Context(), session.Filter{Subject: j.Session.Person.Subject})
+	sessions, err := p.cfg.Sessions.List(r.Context(), session.Filter{Subject: j.Session.Person.Subject})
 	if err != nil {
 		return err
 	}
@@ -48,8 +48,8 @@ func (p *Portal) accountPage(w http.ResponseWriter, r *http.Request, v Visit) er
 		Begin: Prefix + "enroll", Finish: Prefix + "account", Notice: notices[r.URL.RawQuery],
 		More: []Link{{URL: Prefix + "sign-out", Text: "Sign out"}},
 	}
-	if p.Tools != nil {
-		page.Tools = p.Tools(j.Session.Person)
+	if p.cfg.Tools != nil {
+		page.Tools = p.cfg.Tools(j.Session.Person)
 	}
 	left := usable(passkeys)
 	names := passkeyNames(passkeys)
@@ -59,14 +59,14 @@ func (p *Portal) accountPage(w http.ResponseWriter, r *http.Request, v Visit) er
 			Current: string(c.ID) == string(j.Session.Verification.Credential.ID), Blocked: c.Blocked != "", Removable: left > 1 || c.Blocked != "",
 		})
 	}
-	now := p.Now()
+	now := p.cfg.Now()
 	for _, s := range sessions {
 		if now.After(s.ExpiresAt) {
 			continue
 		}
 		page.Sessions = append(page.Sessions, sessionView{ID: s.ID, Created: moment(s.CreatedAt), Seen: moment(s.LastSeenAt), Expires: moment(s.ExpiresAt), Current: s.ID == j.Session.ID})
 	}
-	p.Pages.render(w, http.StatusOK, "account", page)
+	p.cfg.Pages.render(w, http.StatusOK, "account", page)
 	return nil
 }
 
@@ -105,7 +105,7 @@ func (p *Portal) removePasskey(w http.ResponseWriter, r *http.Request, v Visit, 
 		return errNoSuchThing
 	}
 	// The record below is a line of the log in any case: a request that can remove nothing must not write it.
-	passkeys, err := p.Passkeys.List(r.Context(), j.Session.Person.Subject)
+	passkeys, err := p.cfg.Passkeys.List(r.Context(), j.Session.Person.Subject)
 	if err != nil {
 		return err
 	}
@@ -130,7 +130,7 @@ func (p *Portal) removePasskey(w http.ResponseWriter, r *http.Request, v Visit, 
 	if err := v.Record(r.Context(), "passkey_remove", j, detail); err != nil {
 		return err
 	}
-	switch err := p.Passkeys.Remove(r.Context(), j.Session.Person.Subject, id); {
+	switch err := p.cfg.Passkeys.Remove(r.Context(), j.Session.Person.Subject, id); {
 	case errors.Is(err, passkey.ErrLastCredential):
 		return errLastPasskey
 	case errors.Is(err, authn.ErrNotFound):
@@ -153,10 +153,10 @@ var errLastPasskey = &Refusal{Status: http.StatusConflict, Code: "last_passkey",
 
 // removedOwn tells somebody who removed the passkey that they are signed in with.
 func (p *Portal) removedOwn(w http.ResponseWriter, r *http.Request) error {
-	if _, err := p.Sessions.SignOut(w, r, authn.Session{}); err != nil { // the cookie of a session that is gone
+	if _, err := p.cfg.Sessions.SignOut(w, r, authn.Session{}); err != nil { // the cookie of a session that is gone
 		return err
 	}
-	p.Pages.render(w, http.StatusOK, "message", view{
+	p.cfg.Pages.render(w, http.StatusOK, "message", view{
 		Title: "The passkey was removed",
 		Text:  []string{"You had signed in with it, so your session has ended as well. Sign in again with another passkey.", "Delete it on the device as well."},
 		Link:  sessionGone(Prefix+"account", "").Link,
@@ -170,7 +170,7 @@ func (p *Portal) endSession(w http.ResponseWriter, r *http.Request, v Visit, j J
 		return errNoSuchThing
 	}
 	// The subject is part of the filter: nobody ends another person's session.
-	n, err := p.Sessions.Revoke(r.Context(), session.Filter{ID: id, Subject: j.Session.Person.Subject})
+	n, err := p.cfg.Sessions.Revoke(r.Context(), session.Filter{ID: id, Subject: j.Session.Person.Subject})
 	switch {
 	case err != nil:
 		return err
@@ -196,7 +196,7 @@ func (p *Portal) signOutPage(w http.ResponseWriter, r *http.Request, v Visit) er
 		p.signedOut(w, r)
 		return nil
 	}
-	p.Pages.render(w, http.StatusOK, "sign-out", view{
+	p.cfg.Pages.render(w, http.StatusOK, "sign-out", view{
 		Title: "Sign out?", Email: string(j.Session.Person.Email), Module: "kept.js", Finish: Prefix + "sign-out",
 		Text: []string{"This ends your session in this browser, for every tool behind this sign-in."},
 		More: []Link{{URL: "/", Text: "No, stay signed in"}},
@@ -213,7 +213,7 @@ func (p *Portal) signOut(w http.ResponseWriter, r *http.Request, v Visit) error 
 		seeOther(w, Prefix+"sign-out")
 		return nil
 	}
-	idToken, err := p.Sessions.SignOut(w, r, j.Session)
+	idToken, err := p.cfg.Sessions.SignOut(w, r, j.Session)
 	if err != nil {
 		return err
 	}
@@ -230,7 +230,7 @@ func (p *Portal) signOut(w http.ResponseWriter, r *http.Request, v Visit) error 
 // is believed in nothing else: where the provider's own page is, its metadata says.
 func (p *Portal) signedOutCookie(idToken, email string) *http.Cookie {
 	value := ""
-	if _, ok := p.Provider.EndSessionURL("", "", "", ""); ok {
+	if _, ok := p.cfg.Provider.EndSessionURL("", "", "", ""); ok {
 		if len(idToken) > maxIDTokenKept { // it would be left out of the address, too
 			idToken = ""
 		}
@@ -270,7 +270,7 @@ func (p *Portal) endThere(r *http.Request) string {
 	if err != nil {
 		return ""
 	}
-	end, _ := p.Provider.EndSessionURL(idToken, string(hint), p.origin+Prefix+"sign-out", wasThere)
+	end, _ := p.cfg.Provider.EndSessionURL(idToken, string(hint), p.origin+Prefix+"sign-out", wasThere)
 	return end
 }
 
@@ -289,7 +289,7 @@ func (p *Portal) signedOut(w http.ResponseWriter, r *http.Request) {
 		page.Text = append(page.Text, "You may still be signed in to your company account. On a shared computer, sign out there as well.")
 		page.More = []Link{{URL: providerURL, Text: "Sign out of your company account too"}}
 	}
-	p.Pages.render(w, http.StatusOK, "message", page)
+	p.cfg.Pages.render(w, http.StatusOK, "message", page)
 }
 
 // whoami is the JSON form of a session, for applications and scripts. A tool's script can read it on the
@@ -332,7 +332,7 @@ func (p *Portal) whoami(w http.ResponseWriter, r *http.Request, v Visit) error {
 		})
 		return nil
 	}
-	now := p.Now()
+	now := p.cfg.Now()
 	answer := whoami{
 		User: s.Person.Email, Name: s.Person.Name, Subject: s.Person.Subject.ID, Groups: append([]string{}, v.Told(s.Person.Groups)...),
 		Level: s.Level().String(), Session: s.ID, SessionAgeSeconds: seconds(now.Sub(s.CreatedAt)), ExpiresAt: s.ExpiresAt.UTC(),

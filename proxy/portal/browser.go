@@ -41,7 +41,7 @@ func withBrowser(detail map[string]string, b authn.Browser) map[string]string {
 // keepDevice has the browser of a page of ours known again. Nobody is kept waiting, or
 // out, because that does not work.
 func (p *Portal) keepDevice(w http.ResponseWriter, r *http.Request) {
-	if err := p.Sessions.KeepDevice(w, r); err != nil {
-		p.Logger.Error("a device could not be given a cookie", "error", err)
+	if err := p.cfg.Sessions.KeepDevice(w, r); err != nil {
+		p.cfg.Logger.Error("a device could not be given a cookie", "error", err)
 	}
 }

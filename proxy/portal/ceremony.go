@@ -24,7 +24,7 @@ const maxCeremonyBody = passkey.MaxBody + 16<<10
 // from where they are: what changing their passkeys or looking at their account
 // takes. A cookie that was carried off to another network is not enough.
 func (p *Portal) atHand(j Judgement) bool {
-	return p.Passkeys.Fresh(j.Session) == nil && j.Facts.Session.VerifiedHere
+	return p.cfg.Passkeys.Fresh(j.Session) == nil && j.Facts.Session.VerifiedHere
 }
 
 // ceremonyRequest is what the script posts at begin and finish.
@@ -137,7 +137,7 @@ func (p *Portal) stepUpPage(w http.ResponseWriter, r *http.Request, v Visit) err
 		redirect(w, trip.page("sign-in"))
 		return nil
 	}
-	passkeys, err := p.Passkeys.List(r.Context(), j.Session.Person.Subject)
+	passkeys, err := p.cfg.Passkeys.List(r.Context(), j.Session.Person.Subject)
 	switch {
 	case err != nil:
 		return err
@@ -156,7 +156,7 @@ func (p *Portal) stepUpPage(w http.ResponseWriter, r *http.Request, v Visit) err
 		title, button = "One more touch, to sign in", "Sign in with your new passkey"
 		text = []string{"Your passkey is created. Now use it once: this time to sign in.", "Creating a passkey does not show yet that it works for you. Using it does."}
 	}
-	p.Pages.render(w, http.StatusOK, "ceremony", view{
+	p.cfg.Pages.render(w, http.StatusOK, "ceremony", view{
 		Title: title, Email: string(j.Session.Person.Email), Script: true,
 		Text:   text,
 		Action: "verify", Button: button,
@@ -224,7 +224,7 @@ func (p *Portal) stepUpBegin(w http.ResponseWriter, r *http.Request, v Visit) er
 	if err := p.needSession(j, ""); err != nil {
 		return err
 	}
-	c, err := p.Passkeys.BeginAssertion(r.Context(), j.Session)
+	c, err := p.cfg.Passkeys.BeginAssertion(r.Context(), j.Session)
 	if errors.Is(err, passkey.ErrNoCredential) {
 		return p.noPasskey(r, v, j)
 	}
@@ -251,13 +251,13 @@ func (p *Portal) stepUpFinish(w http.ResponseWriter, r *http.Request, v Visit) e
 	if err := p.needSession(j, trip.to.String()); err != nil {
 		return err
 	}
-	cred, err := p.Passkeys.FinishAssertion(r.Context(), j.Session, c.Ceremony, c.Credential)
+	cred, err := p.cfg.Passkeys.FinishAssertion(r.Context(), j.Session, c.Ceremony, c.Credential)
 	if err != nil {
 		return p.ceremonyFailed(r, v, j, "step_up_failed", err)
 	}
 	browser := v.Browser()
 	browser.TimeZone = timeZone(c.TimeZone)
-	s, err := p.Sessions.Verify(w, r, j.Session, authn.Verification{At: p.Now(), Addr: j.Facts.IP.Addr, Credential: cred, Browser: browser})
+	s, err := p.cfg.Sessions.Verify(w, r, j.Session, authn.Verification{At: p.cfg.Now(), Addr: j.Facts.IP.Addr, Credential: cred, Browser: browser})
 	if errors.Is(err, session.ErrNoSession) { // another tab won, or the session ended meanwhile
 		if err := v.Record(r.Context(), "step_up_failed", j, map[string]string{"code": passkey.CodeOvertaken}); err != nil {
 			return err
@@ -290,7 +290,7 @@ func (p *Portal) ceremonyFailed(r *http.Request, v Visit, j Judgement, event str
 	if err := v.Record(r.Context(), event, j, detail); err != nil {
 		return err
 	}
-	p.Logger.Warn("passkey ceremony refused", "event", event, "code", bad.Code, "incident", j.Incident, "error", err)
+	p.cfg.Logger.Warn("passkey ceremony refused", "event", event, "code", bad.Code, "incident", j.Incident, "error", err)
 	refusal := &Refusal{Status: http.StatusForbidden, Code: bad.Code, Title: "You were not verified", Text: []string{bad.Public}, Incident: j.Incident}
 	if bad.Risk { // it may have blocked the passkey, and so ended sessions
 		over, err := p.sessionOver(r)
@@ -309,10 +309,10 @@ func (p *Portal) ceremonyFailed(r *http.Request, v Visit, j Judgement, event str
 // has ended, and says whether the session that r came with is among it.
 func (p *Portal) sessionOver(r *http.Request) (bool, error) {
 	// Whoever holds a copied key could otherwise hang up in time.
-	if err := p.Sessions.Sync(context.WithoutCancel(r.Context())); err != nil {
+	if err := p.cfg.Sessions.Sync(context.WithoutCancel(r.Context())); err != nil {
 		return false, err
 	}
-	_, err := p.Sessions.Load(r, hostOf(p.origin))
+	_, err := p.cfg.Sessions.Load(r, hostOf(p.origin))
 	if errors.Is(err, session.ErrNoSession) {
 		return true, nil
 	}

@@ -33,7 +33,7 @@ func (p *Portal) enrollPage(w http.ResponseWriter, r *http.Request, v Visit) err
 		redirect(w, Prefix+"sign-in?"+url.Values{"return_to": {here}}.Encode())
 		return nil
 	case ticket != "":
-		if _, err := p.Tickets.Check(r.Context(), ticket, j.Session.Person); err != nil {
+		if _, err := p.cfg.Tickets.Check(r.Context(), ticket, j.Session.Person); err != nil {
 			return p.ticketUseless(w, r, v, j, err)
 		}
 	case j.Session.Level() != authn.Verified:
@@ -61,7 +61,7 @@ func (p *Portal) enrollPage(w http.ResponseWriter, r *http.Request, v Visit) err
 		page.Confirm = Prefix + "enroll/confirm"
 		page.Steps = []string{"For the first step: a screen lock on this device (fingerprint, face or PIN), or a security key with a PIN.", "For the second: the device or security key that holds a passkey of yours. For a passkey on your phone, choose “use a phone or tablet” in the prompt."}
 	}
-	p.Pages.render(w, http.StatusOK, "ceremony", page)
+	p.cfg.Pages.render(w, http.StatusOK, "ceremony", page)
 	return nil
 }
 
@@ -80,7 +80,7 @@ func (p *Portal) ticketUseless(w http.ResponseWriter, r *http.Request, v Visit, 
 	default: // to strangers, all of it looks the same
 		return p.ticketRefused(r, v, j, err)
 	}
-	passkeys, down := p.Passkeys.List(r.Context(), j.Session.Person.Subject)
+	passkeys, down := p.cfg.Passkeys.List(r.Context(), j.Session.Person.Subject)
 	switch {
 	case down != nil:
 		return down
@@ -99,7 +99,7 @@ func (p *Portal) ticketUseless(w http.ResponseWriter, r *http.Request, v Visit, 
 // another is for a person who has not verified themselves, and brings no ticket: with a
 // passkey there is a way on, which begins with using it.
 func (p *Portal) another(w http.ResponseWriter, r *http.Request, v Visit, j Judgement, why string) error {
-	passkeys, err := p.Passkeys.List(r.Context(), j.Session.Person.Subject)
+	passkeys, err := p.cfg.Passkeys.List(r.Context(), j.Session.Person.Subject)
 	switch {
 	case err != nil:
 		return err
@@ -120,7 +120,7 @@ func (p *Portal) another(w http.ResponseWriter, r *http.Request, v Visit, j Judg
 	if j.Session.Level() == authn.Verified { // the page asks for a step-up by itself, if it needs one
 		page.Link.URL = Prefix + "enroll"
 	}
-	p.Pages.render(w, http.StatusOK, "message", page)
+	p.cfg.Pages.render(w, http.StatusOK, "message", page)
 	return nil
 }
 
@@ -174,7 +174,7 @@ func (p *Portal) mayEnroll(r *http.Request, v Visit, secret string) (j Judgement
 		return j, ticket, err
 	}
 	if secret != "" {
-		if ticket, err = p.Tickets.Check(r.Context(), secret, j.Session.Person); err != nil {
+		if ticket, err = p.cfg.Tickets.Check(r.Context(), secret, j.Session.Person); err != nil {
 			return j, ticket, p.ticketRefused(r, v, j, err)
 		}
 		return j, ticket, nil
@@ -204,7 +204,7 @@ func (p *Portal) enrollBegin(w http.ResponseWriter, r *http.Request, v Visit) er
 	if c.Ticket == "" && !p.atHand(j) {
 		return p.verifyFirst(j)
 	}
-	begun, err := p.Passkeys.BeginRegistration(r.Context(), j.Session)
+	begun, err := p.cfg.Passkeys.BeginRegistration(r.Context(), j.Session)
 	if err != nil {
 		return p.ceremonyFailed(r, v, j, "enroll_failed", err)
 	}
@@ -230,13 +230,13 @@ func (p *Portal) enrollFinish(w http.ResponseWriter, r *http.Request, v Visit) e
 	if err != nil {
 		return err
 	}
-	rec, err := p.Passkeys.FinishRegistration(r.Context(), j.Session, c.Ceremony, c.Credential)
+	rec, err := p.cfg.Passkeys.FinishRegistration(r.Context(), j.Session, c.Ceremony, c.Credential)
 	if err != nil {
 		return p.ceremonyFailed(r, v, j, "enroll_failed", err)
 	}
 	rec.Name = passkeyName(c.Name, r.UserAgent())
 	if c.Ticket == "" {
-		id, err := p.Passkeys.Propose(r.Context(), j.Session, rec)
+		id, err := p.cfg.Passkeys.Propose(r.Context(), j.Session, rec)
 		if err != nil {
 			return p.ceremonyFailed(r, v, j, "enroll_failed", err)
 		}
@@ -246,7 +246,7 @@ func (p *Portal) enrollFinish(w http.ResponseWriter, r *http.Request, v Visit) e
 	detail := enrolDetail(v, c, rec)
 	detail["with"], detail["ticket"], detail["ticket_by"] = "ticket", ticket.ID, ticket.CreatedBy
 	redeem := func() error {
-		if err := p.Tickets.Redeem(r.Context(), c.Ticket, j.Session.Person, rec); err != nil {
+		if err := p.cfg.Tickets.Redeem(r.Context(), c.Ticket, j.Session.Person, rec); err != nil {
 			return p.ticketRefused(r, v, j, err)
 		}
 		p.dropTicket(w, r)
@@ -270,7 +270,7 @@ func signInWithIt(trip journey) string {
 // lost. It says again what was said then, if that very passkey is stored, and gives
 // nothing: what comes next is to use it.
 func (p *Portal) enrolledBefore(w http.ResponseWriter, r *http.Request, j Judgement, trip journey, c ceremonyRequest, refusal *Refusal) error {
-	has, err := p.Passkeys.Has(r.Context(), j.Session.Person.Subject, passkey.IDOf(c.Credential))
+	has, err := p.cfg.Passkeys.Has(r.Context(), j.Session.Person.Subject, passkey.IDOf(c.Credential))
 	switch {
 	case err != nil:
 		return err
@@ -292,11 +292,11 @@ func (p *Portal) confirmBegin(w http.ResponseWriter, r *http.Request, v Visit) e
 	if err != nil {
 		return err
 	}
-	begun, err := p.Passkeys.BeginVouching(r.Context(), j.Session, c.Proposal)
+	begun, err := p.cfg.Passkeys.BeginVouching(r.Context(), j.Session, c.Proposal)
 	if bad, ok := errors.AsType[*passkey.Error](err); ok && bad.Code == passkey.CodeChallengeUnknown {
 		// Confirmed already, and the answer was lost: said again, it gives nothing.
 		id, _ := base64.RawURLEncoding.DecodeString(c.Made) // what is no id is nobody's
-		switch has, down := p.Passkeys.Has(r.Context(), j.Session.Person.Subject, id); {
+		switch has, down := p.cfg.Passkeys.Has(r.Context(), j.Session.Person.Subject, id); {
 		case down != nil:
 			return down
 		case has:
@@ -322,14 +322,14 @@ func (p *Portal) confirmFinish(w http.ResponseWriter, r *http.Request, v Visit) 
 	if err != nil {
 		return err
 	}
-	vouched, err := p.Passkeys.FinishVouching(r.Context(), j.Session, c.Ceremony, c.Credential)
+	vouched, err := p.cfg.Passkeys.FinishVouching(r.Context(), j.Session, c.Ceremony, c.Credential)
 	if err != nil {
 		return p.ceremonyFailed(r, v, j, "enroll_failed", err)
 	}
 	detail := enrolDetail(v, c, vouched.Record())
 	detail["with"], detail["vouched_by"] = "passkey", credentialHandle(vouched.By())
 	add := func() error {
-		if err := p.Passkeys.Add(r.Context(), vouched); err != nil {
+		if err := p.cfg.Passkeys.Add(r.Context(), vouched); err != nil {
 			return p.ceremonyFailed(r, v, j, "enroll_failed", err)
 		}
 		return nil

@@ -41,7 +41,7 @@ const goBack = Prefix + "go-back"
 
 // goBackPage is where people end who proved themselves in a tab beside another one.
 func (p *Portal) goBackPage(w http.ResponseWriter, _ *http.Request, _ Visit) error {
-	p.Pages.render(w, http.StatusOK, "message", view{Title: "Now go back", Module: "back.js",
+	p.cfg.Pages.render(w, http.StatusOK, "message", view{Title: "Now go back", Module: "back.js",
 		Text: []string{"Go back to the tab that you came from: it goes on there. You can close this tab."}})
 	return nil
 }

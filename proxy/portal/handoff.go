@@ -48,7 +48,7 @@ func (p *Portal) crossing(r *http.Request, v Visit, trip journey) (c crossing, e
 	if trip.to.origin == p.origin || trip.bind == "" {
 		return c, trip.to.String(), nil
 	}
-	c.begun, err = p.Sessions.OpenBind(r.Context(), trip.bind)
+	c.begun, err = p.cfg.Sessions.OpenBind(r.Context(), trip.bind)
 	switch {
 	case errors.Is(err, session.ErrBindExpired): // the tool's host begins again
 		return c, trip.to.String(), nil
@@ -90,7 +90,7 @@ func (p *Portal) answered(r *http.Request, v Visit, trip journey) (bool, error) 
 	if trip.to.origin == p.origin || trip.bind == "" {
 		return false, nil
 	}
-	begun, err := p.Sessions.OpenBind(r.Context(), trip.bind)
+	begun, err := p.cfg.Sessions.OpenBind(r.Context(), trip.bind)
 	if errors.Is(err, session.ErrBindExpired) || errors.Is(err, session.ErrHandoff) {
 		return false, nil // the hand-off says so
 	}
@@ -164,7 +164,7 @@ func (p *Portal) handoffPage(w http.ResponseWriter, r *http.Request, v Visit) er
 			return err
 		}
 	}
-	p.Pages.render(w, http.StatusOK, "handoff", page)
+	p.cfg.Pages.render(w, http.StatusOK, "handoff", page)
 	return nil
 }
 
@@ -217,7 +217,7 @@ func (p *Portal) handoffMake(w http.ResponseWriter, r *http.Request, v Visit) er
 			return err
 		}
 	}
-	code, err := p.Sessions.Handoff(r.Context(), c.judgement.Session, c.begun, v.Addr(), trip.to.path)
+	code, err := p.cfg.Sessions.Handoff(r.Context(), c.judgement.Session, c.begun, v.Addr(), trip.to.path)
 	if err != nil {
 		return err
 	}
@@ -238,7 +238,7 @@ func (p *Portal) handoffDenied(w http.ResponseWriter, r *http.Request, v Visit) 
 	if err != nil {
 		return err
 	}
-	begun, err := p.Sessions.OpenBind(r.Context(), trip.bind)
+	begun, err := p.cfg.Sessions.OpenBind(r.Context(), trip.bind)
 	if err != nil && !errors.Is(err, session.ErrBindExpired) {
 		return errBadBind
 	}
@@ -258,7 +258,7 @@ func (p *Portal) handoffDenied(w http.ResponseWriter, r *http.Request, v Visit) 
 	if err := v.Record(r.Context(), "handoff_refused", j, detail); err != nil {
 		return err
 	}
-	p.Pages.render(w, http.StatusOK, "message", view{
+	p.cfg.Pages.render(w, http.StatusOK, "message", view{
 		Title: "Nobody was let in", Email: string(j.Session.Person.Email), Incident: j.Incident,
 		Text:  []string{"Your sign-in was not handed over, and your security team can see what happened."},
 		Steps: []string{"Tell your security team, and give them the reference below.", "Close the page that brought you here."},
@@ -277,7 +277,7 @@ func (p *Portal) handoff(w http.ResponseWriter, r *http.Request, v Visit) error 
 	if err := readForm(w, r); err != nil {
 		return err
 	}
-	s, to, err := p.Sessions.Redeem(w, r, session.Presented{
+	s, to, err := p.cfg.Sessions.Redeem(w, r, session.Presented{
 		Host: hostOf(v.Origin()), Code: r.PostFormValue("code"), Addr: v.Addr(), Family: v.Browser().Family, Near: v.Near,
 	})
 	if bad, ok := errors.AsType[*session.HandoffError](err); ok {
@@ -314,7 +314,7 @@ func (p *Portal) arrived(w http.ResponseWriter, r *http.Request, v Visit, path s
 		page.Press, page.Refresh = true, ""
 		page.Text, page.Link.Text = []string{p.whereTo(returnTo{v.Origin(), path})}, "Go on to "+hostOf(v.Origin())
 	}
-	p.Pages.render(w, http.StatusOK, "message", page)
+	p.cfg.Pages.render(w, http.StatusOK, "message", page)
 }
 
 // handoffFailed answers a code that gave no session. What happens to honest people (a
@@ -329,7 +329,7 @@ func (p *Portal) handoffFailed(w http.ResponseWriter, r *http.Request, v Visit, 
 		p.arrived(w, r, v, bad.ReturnTo, bad.Linked)
 		return nil
 	}
-	p.Logger.Warn("hand-off refused", "incident", j.Incident, "reason", bad.Code, "leaked", bad.Leaked)
+	p.cfg.Logger.Warn("hand-off refused", "incident", j.Incident, "reason", bad.Code, "leaked", bad.Leaked)
 	detail := map[string]string{"host": hostOf(v.Origin()), "reason": bad.Code}
 	began(detail, v, bad.Began)
 	if bad.Leaked {
@@ -407,7 +407,7 @@ func (p *Portal) send(w http.ResponseWriter, r *http.Request, v Visit, page, bac
 		begin.Has = v.Proof()
 	}
 	var err error
-	j.bind, err = p.Sessions.BeginHandoff(w, r, begin)
+	j.bind, err = p.cfg.Sessions.BeginHandoff(w, r, begin)
 	if err != nil {
 		return err
 	}

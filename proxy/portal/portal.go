@@ -107,7 +107,7 @@ type Config struct {
 
 // Portal serves everything below [Prefix].
 type Portal struct {
-	Config
+	cfg     Config
 	origin  string
 	origins origins
 	secure  bool
@@ -125,7 +125,7 @@ func New(c Config) (*Portal, error) {
 	if !ok {
 		return nil, fmt.Errorf("portal: %q is not an http(s) origin", c.SignIn)
 	}
-	p := &Portal{Config: c, origin: origin, origins: origins{origin: true}, secure: c.SignIn.Scheme == "https", csrf: http.NewCrossOriginProtection()}
+	p := &Portal{cfg: c, origin: origin, origins: origins{origin: true}, secure: c.SignIn.Scheme == "https", csrf: http.NewCrossOriginProtection()}
 	for _, o := range c.Origins {
 		p.origins[o] = true
 	}
@@ -138,7 +138,7 @@ type handler func(w http.ResponseWriter, r *http.Request, v Visit) error
 
 // Serve answers a request below Prefix.
 func (p *Portal) Serve(w http.ResponseWriter, r *http.Request, v Visit) {
-	if p.Pages.ServeAsset(w, r, v.Path()) {
+	if p.cfg.Pages.ServeAsset(w, r, v.Path()) {
 		return
 	}
 	if v.Origin() == p.origin {
@@ -267,20 +267,20 @@ func (p *Portal) fail(w http.ResponseWriter, r *http.Request, v Visit, err error
 		if f.Code == codeTicketRefused || f.Code == codeEnrolled {
 			p.dropTicket(w, r)
 		}
-		if f.Status == http.StatusRequestEntityTooLarge && p.TooLarge != nil {
-			p.TooLarge()
+		if f.Status == http.StatusRequestEntityTooLarge && p.cfg.TooLarge != nil {
+			p.cfg.TooLarge()
 		}
 		if f.Incident == "" && f.Status != http.StatusNotFound {
 			f.Incident = NewIncident()
-			p.Logger.Info("page refused", "code", f.Code, "incident", f.Incident, "path", v.Path())
+			p.cfg.Logger.Info("page refused", "code", f.Code, "incident", f.Incident, "path", v.Path())
 		}
 		f.Incident = v.Reference(f.Incident)
-		p.Pages.Refuse(w, r, f)
+		p.cfg.Pages.Refuse(w, r, f)
 		return
 	}
 	incident := NewIncident()
-	p.Logger.Error("page failed", "path", v.Path(), "incident", incident, "error", err)
-	p.Pages.Refuse(w, r, Unavailable(incident))
+	p.cfg.Logger.Error("page failed", "path", v.Path(), "incident", incident, "error", err)
+	p.cfg.Pages.Refuse(w, r, Unavailable(incident))
 }
 
 // Unavailable is the answer when something of our own is down. Nothing was let

@@ -38,7 +38,7 @@ func (p *Pages) RefuseForm(w http.ResponseWriter, f Refusal, kept bool, fields [
 
 // sendAgainPage is where people end who proved themselves in a tab beside their form.
 func (p *Portal) sendAgainPage(w http.ResponseWriter, _ *http.Request, _ Visit) error {
-	p.Pages.render(w, http.StatusOK, "message", view{Title: "Now send your form", Module: "back.js",
+	p.cfg.Pages.render(w, http.StatusOK, "message", view{Title: "Now send your form", Module: "back.js",
 		Text: []string{"Go back to the tab with your form and press “Send the form again”. You can close this tab."}})
 	return nil
 }

@@ -93,7 +93,7 @@ func (p *Portal) signInPage(w http.ResponseWriter, r *http.Request, v Visit) err
 	p.keepDevice(w, r)
 	// A link, not a form: browsers hold the whole redirect chain behind a form
 	// submission against form-action, and where a provider redirects is not ours to list.
-	p.Pages.render(w, http.StatusOK, "message", view{
+	p.cfg.Pages.render(w, http.StatusOK, "message", view{
 		Title: "Sign in",
 		Text:  []string{"Sign in with your company account. After that you confirm with your passkey that it is you, or create it if you were sent a link for that."},
 		Link:  Link{URL: trip.page("sign-in") + "&go=1", Text: "Continue with your company account", Action: "sign-in"}, Module: "signin.js",
@@ -113,7 +113,7 @@ func (p *Portal) toProvider(w http.ResponseWriter, r *http.Request, client netip
 	if choose {
 		prompt = []string{"select_account"} // or the provider signs the same person in again, unasked
 	}
-	f, err := p.Provider.Begin(r.Context(), client, payload, prompt...)
+	f, err := p.cfg.Provider.Begin(r.Context(), client, payload, prompt...)
 	if bad, ok := errors.AsType[*signin.Error](err); ok && errors.Is(err, signin.ErrUnavailable) {
 		return p.providerDown(trip, bad)
 	}
@@ -156,7 +156,7 @@ func (p *Portal) callback(w http.ResponseWriter, r *http.Request, v Visit) error
 		// The back button, a bookmark, a tab whose sign-in another one did: nothing failed. What the
 		// address says is not looked at, so that it decides nothing either: the tab knows where it was going.
 		to := journey{to: returnTo{p.origin, Prefix + "account"}}.page("sign-in")
-		p.Pages.render(w, http.StatusOK, "message", view{Title: "Taking you on", Module: "resume.js", Resume: "on", Refresh: to, OnTheWay: true,
+		p.cfg.Pages.render(w, http.StatusOK, "message", view{Title: "Taking you on", Module: "resume.js", Resume: "on", Refresh: to, OnTheWay: true,
 			Link: Link{URL: to, Text: "Go on"}})
 		return nil
 	}
@@ -165,7 +165,7 @@ func (p *Portal) callback(w http.ResponseWriter, r *http.Request, v Visit) error
 	}
 	binding, key := p.flowSecrets(r, q.Get("state"))
 	http.SetCookie(w, p.flowCookie(q.Get("state"), ""))
-	result, err := p.Provider.Finish(r.Context(), q, binding)
+	result, err := p.cfg.Provider.Finish(r.Context(), q, binding)
 	if bad, ok := errors.AsType[*signin.Error](err); ok && bad.Code == signin.CodeStateSpent {
 		// A double click at the provider. The first one did what there was to do, or is about to: this one gives no
 		// session, and follows it. If the browser has dropped that answer, the sign-in page asks for the same journey anew.
@@ -174,7 +174,7 @@ func (p *Portal) callback(w http.ResponseWriter, r *http.Request, v Visit) error
 	}
 	if err != nil {
 		if bad, ok := errors.AsType[*signin.Error](err); ok && p.cannotAsk(r, bad) {
-			p.Logger.Warn("the provider refuses a sign-in that asks which account it is for (prompt=select_account), as the one after a sign-out does: once more without", "error", bad)
+			p.cfg.Logger.Warn("the provider refuses a sign-in that asks which account it is for (prompt=select_account), as the one after a sign-out does: once more without", "error", bad)
 			http.SetCookie(w, p.chooseCookie(false))
 			return p.toProvider(w, r, j.Facts.IP.Addr, p.begun(key, bad.Payload), false)
 		}
@@ -189,7 +189,7 @@ func (p *Portal) callback(w http.ResponseWriter, r *http.Request, v Visit) error
 		return err
 	}
 	var displaced []string
-	s, err := p.Sessions.SignIn(w, r, hostOf(p.origin), session.NewSession{
+	s, err := p.cfg.Sessions.SignIn(w, r, hostOf(p.origin), session.NewSession{
 		Person: result.Person, AuthTime: result.AuthTime, ProviderSession: result.ProviderSession,
 		IDToken: result.IDToken, RefreshToken: result.RefreshToken,
 		Displaced: func(ids []string) { displaced = ids },
@@ -199,14 +199,14 @@ func (p *Portal) callback(w http.ResponseWriter, r *http.Request, v Visit) error
 	}
 	if result.RefreshToken == "" {
 		p.unrefreshed.Do(func() {
-			p.Logger.Warn("the OpenID provider gives no refresh token: a disabled account or a removed group is noticed only when the session ends", "advice", p.Provider.RefreshAdvice())
+			p.cfg.Logger.Warn("the OpenID provider gives no refresh token: a disabled account or a removed group is noticed only when the session ends", "advice", p.cfg.Provider.RefreshAdvice())
 		})
 	}
 	j.Session = s
 	http.SetCookie(w, p.chooseCookie(false))
 	p.forgetSignedOut(w, r)
 	for _, n := range result.Notices {
-		p.Logger.Warn("sign-in with an answer of the provider that is not as expected", "notice", n.Code, "text", n.Text, "user", s.Person.Email)
+		p.cfg.Logger.Warn("sign-in with an answer of the provider that is not as expected", "notice", n.Code, "text", n.Text, "user", s.Person.Email)
 	}
 	if err := v.Record(r.Context(), "sign_in", j, noticed(result.Notices, nil)); err != nil {
 		return err
@@ -232,7 +232,7 @@ func (p *Portal) signedIn(trip journey) string {
 // provider, or the store of sign-ins under way, does not answer.
 func (p *Portal) providerDown(trip journey, bad *signin.Error) error {
 	incident := NewIncident()
-	p.Logger.Error("sign-in is unavailable", "code", bad.Code, "incident", incident, "error", bad)
+	p.cfg.Logger.Error("sign-in is unavailable", "code", bad.Code, "incident", incident, "error", bad)
 	return &Refusal{Status: http.StatusServiceUnavailable, Code: bad.Code, Title: "Signing in is not possible right now", Incident: incident,
 		Text: []string{bad.Public}, Link: Link{URL: trip.page("sign-in"), Text: "Try again", Action: "sign-in"}}
 }
@@ -247,14 +247,14 @@ func (p *Portal) signInFailed(r *http.Request, v Visit, j Judgement, key flowKey
 		return p.providerDown(trip, bad)
 	}
 	// Whom it was about, as far as a signed token said: without it nobody who is locked out can be found here.
-	detail := map[string]string{"code": bad.Code, "issuer": p.Provider.Issuer(), "why": bad.Err.Error()}
+	detail := map[string]string{"code": bad.Code, "issuer": p.cfg.Provider.Issuer(), "why": bad.Err.Error()}
 	if bad.Subject != "" {
 		detail["subject"] = bad.Subject
 	}
 	if err := v.Record(r.Context(), "sign_in_failed", j, detail); err != nil {
 		return err
 	}
-	p.Logger.Warn("sign-in failed", "code", bad.Code, "subject", bad.Subject, "incident", j.Incident, "error", err)
+	p.cfg.Logger.Warn("sign-in failed", "code", bad.Code, "subject", bad.Subject, "incident", j.Incident, "error", err)
 	return &Refusal{Status: http.StatusForbidden, Code: "sign_in_failed", Title: "Signing in did not work", Text: []string{bad.Public}, Incident: j.Incident,
 		Ended: bad.Code == signin.CodeStateUnknown, Link: Link{URL: trip.page("sign-in"), Text: "Start again", Action: "sign-in"}}
 }
@@ -305,7 +305,7 @@ func (p *Portal) backchannelLogout(w http.ResponseWriter, r *http.Request, v Vis
 	if err := readForm(w, r); err != nil {
 		return err
 	}
-	out, err := p.Provider.VerifyLogoutToken(r.Context(), r.PostFormValue("logout_token"))
+	out, err := p.cfg.Provider.VerifyLogoutToken(r.Context(), r.PostFormValue("logout_token"))
 	if err != nil {
 		return p.logoutRefused(w, r, v, j, err)
 	}
@@ -321,8 +321,8 @@ func (p *Portal) backchannelLogout(w http.ResponseWriter, r *http.Request, v Vis
 	if err != nil {
 		// The provider delivers it again, which must not look like a replay. Not with
 		// the request's context: a provider that hung up retries as well.
-		if forget := p.Provider.ForgetLogout(context.WithoutCancel(r.Context()), out); forget != nil {
-			p.Logger.Error("a logout token stays spent although nothing was ended", "incident", j.Incident, "error", forget)
+		if forget := p.cfg.Provider.ForgetLogout(context.WithoutCancel(r.Context()), out); forget != nil {
+			p.cfg.Logger.Error("a logout token stays spent although nothing was ended", "incident", j.Incident, "error", forget)
 		}
 		return err
 	}
@@ -338,12 +338,12 @@ func (p *Portal) endFor(ctx context.Context, out signin.Logout) (int, error) {
 		return 0, errors.New("a logout token that names nobody") // must not become a filter that matches everybody
 	}
 	if out.ProviderSession != "" {
-		n, err := p.Sessions.Revoke(ctx, session.Filter{ProviderIssuer: out.Subject.Issuer, ProviderSession: out.ProviderSession})
+		n, err := p.cfg.Sessions.Revoke(ctx, session.Filter{ProviderIssuer: out.Subject.Issuer, ProviderSession: out.ProviderSession})
 		if err != nil || n > 0 || out.Subject.ID == "" {
 			return n, err
 		}
 	}
-	return p.Sessions.Revoke(ctx, session.Filter{Subject: out.Subject})
+	return p.cfg.Sessions.Revoke(ctx, session.Filter{Subject: out.Subject})
 }
 
 func (p *Portal) logoutRefused(w http.ResponseWriter, r *http.Request, v Visit, j Judgement, err error) error {
@@ -354,7 +354,7 @@ func (p *Portal) logoutRefused(w http.ResponseWriter, r *http.Request, v Visit, 
 	if err := v.Record(r.Context(), "backchannel_logout_refused", j, map[string]string{"code": bad.Code}); err != nil {
 		return err
 	}
-	p.Logger.Warn("back-channel logout refused", "incident", j.Incident, "error", err)
+	p.cfg.Logger.Warn("back-channel logout refused", "incident", j.Incident, "error", err)
 	writeJSON(w, http.StatusBadRequest, problem{Error: "invalid_request", Message: "The logout token was not accepted.", Incident: v.Reference(j.Incident)})
 	return nil
 }

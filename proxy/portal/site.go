@@ -14,11 +14,11 @@ import (
 //
 // A service worker of such an origin can read what a form brings there.
 func (p *Portal) CrossSite(origin string) bool {
-	if p.HandoffByPost {
+	if p.cfg.HandoffByPost {
 		return true
 	}
 	u, err := url.Parse(origin)
-	return err != nil || !sameSite(p.SignIn, u)
+	return err != nil || !sameSite(p.cfg.SignIn, u)
 }
 
 // sameSite is "schemeful same-site" of the HTML standard: equal schemes, and equal

@@ -55,8 +55,8 @@ func (p *Portal) ceremonyStopped(w http.ResponseWriter, r *http.Request, v Visit
 	if err := v.Record(r.Context(), "ceremony_stopped", j, detail); err != nil {
 		return err
 	}
-	if p.Stopped != nil {
-		p.Stopped(detail["phase"], detail["error"])
+	if p.cfg.Stopped != nil {
+		p.cfg.Stopped(detail["phase"], detail["error"])
 	}
 	SecurityHeaders(w.Header())
 	w.WriteHeader(http.StatusNoContent)

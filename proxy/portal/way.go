@@ -47,7 +47,7 @@ func (p *Portal) wayPage(w http.ResponseWriter, r *http.Request, v Visit) error 
 		return errBadReturnTo
 	}
 	// Anybody can make a link to this page: only a tab that has kept an address goes on by itself.
-	p.Pages.render(w, http.StatusOK, "way", view{Title: "Back to " + hostOf(v.Origin()), Module: "way.js", OnTheWay: true,
+	p.cfg.Pages.render(w, http.StatusOK, "way", view{Title: "Back to " + hostOf(v.Origin()), Module: "way.js", OnTheWay: true,
 		Text: []string{p.whereTo(to)}, Link: Link{URL: to.path, Text: "Go on"}})
 	return nil
 }

@@ -216,7 +216,7 @@ func (c *conn) breakOff() {
 // Close closes the connection. After a close frame it waits for the client's.
 func (c *conn) Close() error {
 	if o := c.s.order.Load(); o != nil && !c.broken.Load() && c.websocket() && c.goodbye(o) {
-		c.Conn.SetReadDeadline(time.Now().Add(c.s.reg.Linger))
+		c.Conn.SetReadDeadline(time.Now().Add(c.s.reg.cfg.Linger))
 		c.rmu.Lock() // whoever is reading drains, until then
 		c.drain(nil)
 		c.rmu.Unlock()

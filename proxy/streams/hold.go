@@ -21,7 +21,7 @@ type hold struct {
 func (h *hold) take(n int) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.closed || !h.s.reg.Inspected.Take(h.s.info.Session, h.s.info.Person, n) {
+	if h.closed || !h.s.reg.cfg.Inspected.Take(h.s.info.Session, h.s.info.Person, n) {
 		return false
 	}
 	h.taken += n
@@ -52,8 +52,8 @@ func (h *hold) handOver() {
 
 // start and stop are called with mu held.
 func (h *hold) start(why Reason) {
-	if !h.closed && h.s.reg.MessageTime > 0 {
-		h.timer = time.AfterFunc(h.s.reg.MessageTime, func() { h.s.cut(&Cut{Reason: why, At: h.s.reg.Now()}) })
+	if !h.closed && h.s.reg.cfg.MessageTime > 0 {
+		h.timer = time.AfterFunc(h.s.reg.cfg.MessageTime, func() { h.s.cut(&Cut{Reason: why, At: h.s.reg.cfg.Now()}) })
 	}
 }
 
@@ -76,7 +76,7 @@ func (h *hold) release() {
 func (h *hold) giveBack() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.s.reg.Inspected.Give(h.s.info.Session, h.s.info.Person, h.taken)
+	h.s.reg.cfg.Inspected.Give(h.s.info.Session, h.s.info.Person, h.taken)
 	h.taken = 0
 }
 
@@ -91,10 +91,10 @@ func (h *hold) close() {
 // HandOver is for a request whose body of size bytes is held whole, as a message is. It returns the body to forward: the
 // upstream has [Config.MessageTime] to take all of it, then the stream is cut. The caller calls stop when the request is over.
 func (s *Stream) HandOver(b io.ReadCloser, size int64) (body io.ReadCloser, stop func()) {
-	if s.reg.MessageTime <= 0 || size <= 0 {
+	if s.reg.cfg.MessageTime <= 0 || size <= 0 {
 		return b, func() {}
 	}
-	t := time.AfterFunc(s.reg.MessageTime, func() { s.cut(&Cut{Reason: NotTaken, At: s.reg.Now()}) })
+	t := time.AfterFunc(s.reg.cfg.MessageTime, func() { s.cut(&Cut{Reason: NotTaken, At: s.reg.cfg.Now()}) })
 	return &handedOver{b, t, size}, func() { t.Stop() }
 }
 

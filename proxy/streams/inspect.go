@@ -100,7 +100,7 @@ func (i *inspector) read(c *conn, p []byte) (int, error) {
 			// What is left of it is drained like anything after an order.
 			i.drop()
 			i.rest, i.out, i.err = nil, nil, io.ErrUnexpectedEOF
-			c.s.cut(&Cut{Reason: why, At: c.s.reg.Now()})
+			c.s.cut(&Cut{Reason: why, At: c.s.reg.cfg.Now()})
 			return 0, i.err
 		}
 		if c.s.order.Load() != nil {

@@ -165,7 +165,7 @@ func TestMessagesThatAreTooLarge(t *testing.T) {
 		for _, size := range []int{1, 7, 100_000} {
 			t.Run(fmt.Sprint(name, " ", size), func(t *testing.T) {
 				g, client, up := judged(t, 1000)
-				g.reg.Inspected = NewBudget(2000, 2000)
+				g.reg.cfg.Inspected = NewBudget(2000, 2000)
 				sent := concat(good, long, ping, good)
 				go func() {
 					for len(sent) > 0 {
@@ -176,7 +176,7 @@ func TestMessagesThatAreTooLarge(t *testing.T) {
 				}()
 				expect(t, client, frame(0x81, []byte("az 3000"), nil))
 				expect(t, up, concat(good, ping, good))
-				if n := g.reg.Inspected.Used(); n != 0 {
+				if n := g.reg.cfg.Inspected.Used(); n != 0 {
 					t.Errorf("%d bytes are held", n)
 				}
 			})
@@ -187,16 +187,16 @@ func TestMessagesThatAreTooLarge(t *testing.T) {
 // TestNothingIsHeldOfAMessageThatIsTooLarge, while the rest of it is still to come.
 func TestNothingIsHeldOfAMessageThatIsTooLarge(t *testing.T) {
 	g, client, up := judged(t, 1000)
-	g.reg.Inspected = NewBudget(5000, 5000)
+	g.reg.cfg.Inspected = NewBudget(5000, 5000)
 	ping := frame(0x89, []byte("ping"), mask)
 	client.Write(concat(frame(0x01, make([]byte, 900), mask), ping))
 	expect(t, up, ping)
-	if g.reg.Inspected.Used() < 900 {
+	if g.reg.cfg.Inspected.Used() < 900 {
 		t.Fatal("nothing is held of a message that fits so far")
 	}
 	client.Write(concat(frame(0x00, make([]byte, 900), mask), ping))
 	expect(t, up, ping)
-	if n := g.reg.Inspected.Used(); n != 0 {
+	if n := g.reg.cfg.Inspected.Used(); n != 0 {
 		t.Errorf("%d bytes are held", n)
 	}
 }

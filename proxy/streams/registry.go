@@ -52,7 +52,7 @@ const (
 // Registry holds the open streams. It is safe for concurrent use; opening and
 // closing a stream takes the lock of one shard.
 type Registry struct {
-	Config
+	cfg    Config
 	seed   maphash.Seed
 	epoch  atomic.Uint64
 	counts [kinds]atomic.Int64
@@ -62,6 +62,12 @@ type Registry struct {
 	}
 	orders orders
 }
+
+// Inspected is the budget of messages that are inspected, or nil.
+func (r *Registry) Inspected() *Budget { return r.cfg.Inspected }
+
+// MessageTime is Config.MessageTime.
+func (r *Registry) MessageTime() time.Duration { return r.cfg.MessageTime }
 
 // orders are the recent ones.
 type orders struct {
@@ -98,7 +104,7 @@ func New(c Config) *Registry {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	r := &Registry{Config: c, seed: maphash.MakeSeed()}
+	r := &Registry{cfg: c, seed: maphash.MakeSeed()}
 	for i := range r.shards {
 		r.shards[i].sessions = map[string]*Stream{}
 	}
@@ -112,7 +118,7 @@ func (r *Registry) Epoch() Epoch { return Epoch(r.epoch.Load()) }
 // epoch names it, it is cut already.
 func (r *Registry) Open(ctx context.Context, epoch Epoch, info Info) *Stream {
 	if info.Opened.IsZero() {
-		info.Opened = r.Now()
+		info.Opened = r.cfg.Now()
 	}
 	s := &Stream{reg: r, info: info}
 	s.kind.Store(int32(info.Kind))
@@ -182,7 +188,7 @@ func (r *Registry) CutAll(why Reason) int {
 }
 
 func (r *Registry) order(session string, match func(Info) (Reason, bool)) int {
-	at := r.Now()
+	at := r.cfg.Now()
 	r.remember(order{at: at, session: session, match: match})
 	var found []*Stream
 	collect := func(s *Stream) {
@@ -224,7 +230,7 @@ func (r *Registry) order(session string, match func(Info) (Reason, bool)) int {
 	}
 	var all *peers
 	if len(ordered) > 1 {
-		all = newPeers(len(ordered), 4*r.Grace)
+		all = newPeers(len(ordered), 4*r.cfg.Grace)
 	}
 	for _, s := range ordered {
 		s.sever(all)
@@ -254,7 +260,7 @@ func (r *Registry) forget() {
 	l.Lock()
 	defer l.Unlock()
 	l.timer = nil
-	old, now := 0, r.Now()
+	old, now := 0, r.cfg.Now()
 	for old < len(l.list) && now.Sub(l.list[old].at) >= rememberFor/2 {
 		old++
 	}
@@ -278,11 +284,11 @@ func (r *Registry) missed(epoch uint64, info Info) *Cut {
 	forgot := l.forgot > epoch
 	l.Unlock()
 	if forgot {
-		return &Cut{Reason: Ended, At: r.Now()}
+		return &Cut{Reason: Ended, At: r.cfg.Now()}
 	}
 	for _, o := range since {
 		if why, ok := o.match(info); ok {
-			return &Cut{Reason: why, At: r.Now()}
+			return &Cut{Reason: why, At: r.cfg.Now()}
 		}
 	}
 	return nil

@@ -123,12 +123,12 @@ func (s *Stream) Until(t time.Time, why Reason) {
 	if t.IsZero() {
 		return
 	}
-	s.timer = time.AfterFunc(t.Sub(s.reg.Now()), func() {
+	s.timer = time.AfterFunc(t.Sub(s.reg.cfg.Now()), func() {
 		s.mu.Lock()
 		due := s.deadline.Equal(t) && !s.closed
 		s.mu.Unlock()
 		if due {
-			s.cut(&Cut{Reason: why, At: s.reg.Now()})
+			s.cut(&Cut{Reason: why, At: s.reg.cfg.Now()})
 		}
 	})
 }
@@ -190,9 +190,9 @@ func (s *Stream) sever(all *peers) {
 // a write already; otherwise long enough for a machine that is short of processors.
 func (r *Registry) patience(idle bool) time.Time {
 	if idle {
-		return time.Now().Add(max(r.Linger, 2*r.Grace))
+		return time.Now().Add(max(r.cfg.Linger, 2*r.cfg.Grace))
 	}
-	return time.Now().Add(2 * r.Grace)
+	return time.Now().Add(2 * r.cfg.Grace)
 }
 
 // end has e end the stream, and limits the time for that if it depends on the upstream. A
@@ -210,7 +210,7 @@ func (s *Stream) end(e ender, c *Cut, all *peers) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.closed && !s.ended {
-		s.force = time.AfterFunc(s.reg.Grace, s.breakOff)
+		s.force = time.AfterFunc(s.reg.cfg.Grace, s.breakOff)
 	}
 }
 
@@ -245,8 +245,8 @@ func (s *Stream) observe() {
 	first := !s.ended
 	s.ended = true
 	s.mu.Unlock()
-	if first && c != nil && s.reg.Observe != nil {
-		s.reg.Observe(Kind(s.kind.Load()), c.Reason, s.reg.Now().Sub(c.At))
+	if first && c != nil && s.reg.cfg.Observe != nil {
+		s.reg.cfg.Observe(Kind(s.kind.Load()), c.Reason, s.reg.cfg.Now().Sub(c.At))
 	}
 }
 

@@ -34,7 +34,7 @@ type Options struct {
 // App is the product. Every request is answered by front; the other parts know, record
 // or limit.
 type App struct {
-	Options
+	options  Options
 	config   *config.Config // as it was at the start
 	store    *sqlstore.DB
 	audit    *audit.Log
@@ -76,7 +76,7 @@ func (t teardown) run(ctx context.Context) error {
 
 // New builds the product. It listens on nothing. On an error, nothing is left open.
 func New(ctx context.Context, c *config.Config, o Options) (*App, error) {
-	a := &App{Options: o, config: c, drain: drainFor}
+	a := &App{options: o, config: c, drain: drainFor}
 	if err := a.assemble(ctx); err != nil {
 		return nil, errors.Join(err, a.Close(context.WithoutCancel(ctx)))
 	}
@@ -100,7 +100,7 @@ func (a *App) AuditKey() string { return a.audit.Key() }
 // for them leaves nothing behind.
 func (a *App) assemble(ctx context.Context) (err error) {
 	c := a.config
-	c.IPData.Logger = a.Logger
+	c.IPData.Logger = a.options.Logger
 	if a.intel, err = ipintel.Open(c.IPData); err != nil {
 		return err
 	}
@@ -111,10 +111,10 @@ func (a *App) assemble(ctx context.Context) (err error) {
 	if s.Routes, s.Clients, err = c.RequestReaders(); err != nil {
 		return err
 	}
-	if a.certificates, err = newCertificates(c, a.Logger); err != nil {
+	if a.certificates, err = newCertificates(c, a.options.Logger); err != nil {
 		return err
 	}
-	if a.store, err = sqlstore.Open(ctx, c.Store, sqlstore.Options{Logger: a.Logger}); err != nil {
+	if a.store, err = sqlstore.Open(ctx, c.Store, sqlstore.Options{Logger: a.options.Logger}); err != nil {
 		return err
 	}
 	a.teardown.add("store", func(context.Context) error { return a.store.Close() })
@@ -123,15 +123,15 @@ func (a *App) assemble(ctx context.Context) (err error) {
 		return err
 	}
 	s.Policy, s.Shadow = rollout.Keyed(s.Policy, s.Shadow, drawKey)
-	if a.audit, err = OpenAudit(ctx, c, a.store, a.Logger); err != nil {
+	if a.audit, err = OpenAudit(ctx, c, a.store, a.options.Logger); err != nil {
 		return err
 	}
 	a.teardown.add("audit log", func(context.Context) error { return a.audit.Close() })
-	if a.identity, err = newIdentity(ctx, c, a.store, a.Logger); err != nil {
+	if a.identity, err = newIdentity(ctx, c, a.store, a.options.Logger); err != nil {
 		return err
 	}
 	a.teardown.add("sessions", a.identity.sessions.Close)
-	if a.behavior, err = openBehavior(ctx, c, a.store, a.Logger); err != nil {
+	if a.behavior, err = openBehavior(ctx, c, a.store, a.options.Logger); err != nil {
 		return err
 	}
 	if a.traffic, err = a.newTraffic(ctx); err != nil {
@@ -142,7 +142,7 @@ func (a *App) assemble(ctx context.Context) (err error) {
 	}
 	a.teardown.add("upstream connections", func(context.Context) error { a.front.upstream.Close(); return nil })
 	a.reloader = a.newReloader(rollout.Config{
-		Gate: a.front.gate, Audit: a.audit, AuditFile: c.AuditFile, Store: a.store, Intel: a.intel.Current, Key: drawKey, Logger: a.Logger,
+		Gate: a.front.gate, Audit: a.audit, AuditFile: c.AuditFile, Store: a.store, Intel: a.intel.Current, Key: drawKey, Logger: a.options.Logger,
 	})
 	if err := a.reloader.start(ctx); err != nil {
 		return err
@@ -181,11 +181,11 @@ func (a *App) background(ctx context.Context) (wait func()) {
 		a.intel.Run,
 		func(ctx context.Context) { // writes what is left after ctx has ended
 			if err := a.behavior.Run(ctx); err != nil {
-				a.Logger.Error("some of what was seen last is lost", "error", err)
+				a.options.Logger.Error("some of what was seen last is lost", "error", err)
 			}
 		},
-		newRefresher(a.identity, a.audit, a.config.OIDC.RefreshInterval, a.Logger).run,
-		newOutbox(a.store, a.audit, a.Logger).run,
+		newRefresher(a.identity, a.audit, a.config.OIDC.RefreshInterval, a.options.Logger).run,
+		newOutbox(a.store, a.audit, a.options.Logger).run,
 		a.traffic.signer.Run,
 		a.traffic.shed.Run,
 		a.front.gate.Run,
@@ -194,7 +194,7 @@ func (a *App) background(ctx context.Context) (wait func()) {
 		a.reloader.answerRequests,
 		func(ctx context.Context) {
 			if err := a.front.upstream.Run(ctx); err != nil && ctx.Err() == nil {
-				a.Logger.Error("upstreams are not checked any more", "error", err)
+				a.options.Logger.Error("upstreams are not checked any more", "error", err)
 			}
 		},
 	}
@@ -216,7 +216,7 @@ func (a *App) background(ctx context.Context) (wait func()) {
 func (a *App) opsConfig() ops.Config {
 	return ops.Config{
 		Hosts: a.config.OpsHosts, Pprof: a.config.Pprof, Traffic: a.traffic.registry,
-		Stopping: a.stopping.Load, Lines: a.Lines,
+		Stopping: a.stopping.Load, Lines: a.options.Lines,
 		Store: a.store, Sessions: a.identity.sessions, Provider: a.identity.provider, Audit: a.audit,
 		History: a.behavior, Intel: a.intel, Gate: a.front.gate, Upstreams: a.front.upstream,
 		Streams: a.traffic.streams, Shed: a.traffic.shed,

@@ -28,12 +28,12 @@ func (a *App) newFront(s *proxy.Snapshot) (*front, error) {
 	c := a.config
 	passkeys, err := passkey.New(passkey.Config{
 		RPID: c.WebAuthn.RPID, RPName: c.WebAuthn.RPName, Origins: []string{c.ExternalURL.String()},
-		Store: a.store, Ceremonies: a.store, Logger: a.Logger,
+		Store: a.store, Ceremonies: a.store, Logger: a.options.Logger,
 	})
 	if err != nil {
 		return nil, err
 	}
-	pages, err := portal.NewPages(c.Contact, a.Logger)
+	pages, err := portal.NewPages(c.Contact, a.options.Logger)
 	if err != nil {
 		return nil, err
 	}
@@ -48,20 +48,20 @@ func (a *App) newFront(s *proxy.Snapshot) (*front, error) {
 		Tickets: f.tickets, Pages: pages, Tools: f.tools.of,
 		Stopped:  func(phase, name string) { observer.Stopped.WithLabelValues(phase, name).Inc() },
 		TooLarge: func() { f.limits.exceeded("form_bytes") },
-		Now:      time.Now, Logger: a.Logger,
+		Now:      time.Now, Logger: a.options.Logger,
 	})
 	if err != nil {
 		return nil, err
 	}
 	f.upstream = upstream.NewForwarder(upstream.Config{
 		Cookies:        []string{sessions.CookieName(), sessions.HandoffCookiePrefix() + "*", sessions.DeviceCookieName(), pt.TicketCookieName(), pt.FlowCookiePrefix() + "*"},
-		MaxHeaderBytes: c.Limits.Header, OnError: proxy.UpstreamError(pages), OnLimit: f.limits.ofRoute, Logger: a.Logger,
+		MaxHeaderBytes: c.Limits.Header, OnError: proxy.UpstreamError(pages), OnLimit: f.limits.ofRoute, Logger: a.options.Logger,
 		OnResponse: func(_ *upstream.ForwardRequest, res *http.Response) error { return streams.Attach(res) },
 	})
 	f.upstream.Use(s.Routes)
 	f.gate, err = proxy.New(proxy.Config{
 		Snapshot: s, Sessions: sessions, Audit: a.audit, Portal: pt, Pages: pages, Forwarder: f.upstream,
-		SignIn: c.ExternalURL.String(), Now: time.Now, Logger: a.Logger,
+		SignIn: c.ExternalURL.String(), Now: time.Now, Logger: a.options.Logger,
 		Assertions: a.traffic.signer, Streams: a.traffic.streams, SessionStreams: c.Limits.StreamsPerSession, Observe: observer, Limit: ceremonies,
 		Behavior: a.behavior, Trace: a.traffic.tracer, IdleTimeout: c.Session.IdleTimeout,
 	})

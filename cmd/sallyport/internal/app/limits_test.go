@@ -20,7 +20,8 @@ import (
 // limited is a deployment that serves a verified person, and a tool that holds what is asked of it.
 type limited struct {
 	*running
-	held chan struct{} // one for each request that the tool holds
+	held    chan struct{}           // one for each request that the tool holds
+	cookies map[string]*http.Cookie // of the verified person, by host
 }
 
 // newLimited has limits as in YAML's flow style. The treasury takes JSON-RPC if rpc says so.
@@ -69,7 +70,10 @@ func newLimitedRoute(t *testing.T, limits, route string, edits ...[3]string) *li
 	d := newDeployment(t, append(edits, [3]string{"sallyport.yaml", "policy: policy.yaml", "policy: policy.yaml\nlimits: " + limits},
 		[3]string{"sallyport.yaml", "to: http://127.0.0.1:3000", route})...)
 	d.drain = 100 * time.Millisecond
-	d.only("alice@example.com", "198.51.100.7", "treasury")
+	l.cookies = map[string]*http.Cookie{}
+	for _, host := range []string{treasuryHost, "localhost:8080"} {
+		l.cookies[host] = d.verified(host, "alice@example.com", "198.51.100.7", "treasury")
+	}
 	l.running = d.run()
 	t.Cleanup(func() { release(); l.end(); tool.Close() })
 	return l
@@ -93,11 +97,12 @@ func (l *limited) begin(method, path string, body io.Reader, headers ...string) 
 		l.t.Error(err)
 		return nil
 	}
-	req.Host = "treasury.localhost:8080"
+	req.Host = treasuryHost
 	if strings.HasPrefix(path, "/.sallyport/") {
 		req.Host = "localhost:8080"
 		req.Header.Set("Origin", "http://localhost:8080")
 	}
+	req.AddCookie(l.cookies[req.Host])
 	req.Header.Set("X-Forwarded-For", "198.51.100.7")
 	for i := 0; i < len(headers); i += 2 {
 		req.Header.Add(headers[i], headers[i+1])

@@ -50,7 +50,7 @@ func (r *reloads) Stats() (applied, refused int64, lastRefused bool) {
 
 func (a *App) newReloader(c rollout.Config) *reloader {
 	r := &reloader{
-		started: a.config, audit: a.audit, intel: a.intel, certificates: a.certificates, roster: a.identity.roster, front: a.front, logger: a.Logger,
+		started: a.config, audit: a.audit, intel: a.intel, certificates: a.certificates, roster: a.identity.roster, front: a.front, logger: a.options.Logger,
 		policies: rollout.New(c, rollout.Configuration{Policies: a.config.Policies(), Guard: a.config.PolicyGuard}),
 	}
 	r.data = rollout.NewData(r.policies, a.intel)

@@ -113,7 +113,7 @@ func TestSlowBoilAcrossRestarts(t *testing.T) {
 	restart := func() {
 		t.Helper()
 		d.closeApp()
-		a, err := New(t.Context(), d.config, Options{Logger: d.Logger})
+		a, err := New(t.Context(), d.config, Options{Logger: d.options.Logger})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -165,7 +165,7 @@ func TestSlowBoilAcrossRestarts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d.App, err = New(t.Context(), c, Options{Logger: d.Logger}); err != nil {
+	if d.App, err = New(t.Context(), c, Options{Logger: d.options.Logger}); err != nil {
 		t.Fatal(err)
 	}
 	defer d.closeApp()

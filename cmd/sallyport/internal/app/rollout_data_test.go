@@ -207,7 +207,7 @@ func TestStartSaysThatItsDataWasRefused(t *testing.T) {
 		t.Fatalf("%+v", again)
 	}
 	d.closeApp()
-	a, err := New(t.Context(), d.config, Options{Logger: d.Logger})
+	a, err := New(t.Context(), d.config, Options{Logger: d.options.Logger})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"sallyport/authn"
+	"sallyport/authn/session"
 	"sallyport/cmd/sallyport/internal/ops"
 	"sallyport/policy"
 	"sallyport/proxy"
@@ -90,36 +91,39 @@ func TestAttackPolicyThatMustNotComeIntoForce(t *testing.T) {
 	}
 }
 
-// alive has somebody use a route, as a session that the gate knows.
+// alive has a person use a route, in a session that the gate then knows.
 func (d *deployment) alive(email, from string, groups ...string) {
 	d.t.Helper()
-	sessions := d.front.gate.Sessions
-	d.only(email, from, groups...)
-	defer func() { d.front.gate.Sessions = sessions }()
 	r := httptest.NewRequest("GET", "/", nil)
-	r.RemoteAddr, r.Host = "127.0.0.1:1234", "treasury.localhost:8080"
+	r.RemoteAddr, r.Host = "127.0.0.1:1234", treasuryHost
 	r.Header.Set("X-Forwarded-For", from)
+	r.AddCookie(d.verified(treasuryHost, email, from, groups...))
 	var v proxy.Verdict
 	if err := d.front.gate.Check(r, &v); err != nil || v.Decision.Action == policy.Block {
 		d.t.Fatal(err, v.Decision)
 	}
 }
 
-// only has every request come from a person who is verified.
-func (d *deployment) only(email, from string, groups ...string) {
-	now := time.Now()
-	d.front.gate.Sessions = oneSession{Sessions: d.front.gate.Sessions, session: authn.Session{ID: "session-of-" + email, Host: "treasury.localhost:8080", CreatedAt: now, ExpiresAt: now.Add(time.Hour),
-		Person:       authn.Person{Subject: authn.Subject{Issuer: "https://idp", ID: email}, Email: authn.Email(email), Groups: groups},
-		Verification: authn.Verification{At: now, Addr: netip.MustParseAddr(from), Credential: authn.Credential{ID: []byte("key"), Class: cmp.Or(d.class, authn.ClassUnattested), BackupEligible: d.class == authn.ClassSynced}}}}
-}
+const treasuryHost = "treasury.localhost:8080"
 
-// oneSession is a gate's sessions of whom there is one.
-type oneSession struct {
-	proxy.Sessions
-	session authn.Session
+// verified signs a person in on a host, with a passkey that was used just now, and
+// returns the cookie of the session.
+func (d *deployment) verified(host, email, from string, groups ...string) *http.Cookie {
+	d.t.Helper()
+	sessions, r, w := d.identity.sessions, httptest.NewRequest("GET", "/", nil), httptest.NewRecorder()
+	s, err := sessions.SignIn(w, r, host, session.NewSession{AuthTime: time.Now(),
+		Person: authn.Person{Subject: authn.Subject{Issuer: "https://idp", ID: email}, Email: authn.Email(email), Groups: groups}})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	r.AddCookie(w.Result().Cookies()[0])
+	w = httptest.NewRecorder()
+	credential := authn.Credential{ID: []byte("key"), Class: cmp.Or(d.class, authn.ClassUnattested), BackupEligible: d.class == authn.ClassSynced}
+	if _, err := sessions.Verify(w, r, s, authn.Verification{At: time.Now(), Addr: netip.MustParseAddr(from), Credential: credential}); err != nil {
+		d.t.Fatal(err)
+	}
+	return w.Result().Cookies()[0]
 }
-
-func (o oneSession) Load(*http.Request, string) (authn.Session, error) { return o.session, nil }
 
 func (d *deployment) metrics() string {
 	w := httptest.NewRecorder()

@@ -22,7 +22,7 @@ const (
 func (a *App) Serve(ctx context.Context, l Listeners, reload <-chan os.Signal) error {
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()
-	newOutbox(a.store, a.audit, a.Logger).first(work)
+	newOutbox(a.store, a.audit, a.options.Logger).first(work)
 	servers, err := a.servers(l)
 	if err != nil {
 		l.Close()
@@ -30,17 +30,17 @@ func (a *App) Serve(ctx context.Context, l Listeners, reload <-chan os.Signal) e
 	}
 	wait := a.background(work)
 	failed := servers.start()
-	if a.Notify != nil {
-		if err := a.Notify.Ready("serving"); err != nil {
-			a.Logger.Warn("service manager cannot be told how the service is", "error", err)
+	if a.options.Notify != nil {
+		if err := a.options.Notify.Ready("serving"); err != nil {
+			a.options.Logger.Warn("service manager cannot be told how the service is", "error", err)
 		}
-		go a.Notify.Watch(work, func() bool { return a.audit.Health() == nil })
-		defer func() { _ = a.Notify.Stopping() }()
+		go a.options.Notify.Watch(work, func() bool { return a.audit.Health() == nil })
+		defer func() { _ = a.options.Notify.Stopping() }()
 	}
 	for running := true; running; {
 		select {
 		case <-ctx.Done():
-			a.Logger.Info("stopping", "drain", a.drain.String())
+			a.options.Logger.Info("stopping", "drain", a.drain.String())
 			running = false
 		case err = <-failed:
 			running = false
@@ -55,7 +55,7 @@ func (a *App) Serve(ctx context.Context, l Listeners, reload <-chan os.Signal) e
 	drained, cancel := context.WithTimeout(work, a.drain)
 	defer cancel()
 	if stop := servers.data.Drain(drained); stop != nil {
-		a.Logger.Warn("requests were cut off at the end of the drain time")
+		a.options.Logger.Warn("requests were cut off at the end of the drain time")
 	}
 	servers.ops.Close()
 	stopWork()

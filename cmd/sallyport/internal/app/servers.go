@@ -88,7 +88,7 @@ func serverLimits(c *config.Config) edge.Limits {
 func (a *App) dataServer() (*edge.Server, error) {
 	c := a.config
 	cfg := edge.Config{
-		Handler: upstream.WebSockets(a.front.gate), Shed: a.traffic.shed, Logger: a.Logger,
+		Handler: upstream.WebSockets(a.front.gate), Shed: a.traffic.shed, Logger: a.options.Logger,
 		Limits:   serverLimits(c),
 		Refuse:   a.front.overLimit,
 		Exceeded: func(limit string) { a.front.limits.exceeded(limit) },
@@ -135,7 +135,7 @@ func endLateStreams(ctx context.Context, open *streams.Registry) {
 func (a *App) opsServer() (*edge.Server, error) {
 	limits := serverLimits(a.config)
 	limits.HeaderTimeout, limits.IdleTimeout = 5*time.Second, time.Minute
-	return edge.New(edge.Config{Handler: ops.New(a.opsConfig()), Logger: a.Logger, Limits: limits})
+	return edge.New(edge.Config{Handler: ops.New(a.opsConfig()), Logger: a.options.Logger, Limits: limits})
 }
 
 // redirectServer sends plain http to https, and answers the authority's challenges.

@@ -30,22 +30,22 @@ type traffic struct {
 func (a *App) newTraffic(ctx context.Context) (t *traffic, err error) {
 	c := a.config
 	t = &traffic{registry: prometheus.NewRegistry()}
-	access := a.Logger
+	access := a.options.Logger
 	if !c.AccessLog {
 		access = nil
 	}
 	if t.observer, err = observe.New(observe.Config{Registry: t.registry, Routes: c.RouteNames(), Access: access}); err != nil {
 		return nil, err
 	}
-	t.limits = limitLog{t.observer, a.Logger}
+	t.limits = limitLog{t.observer, a.options.Logger}
 	if tr := c.Tracing; tr != nil {
-		if t.tracer, err = trace.New(ctx, trace.Config{Endpoint: tr.Endpoint, Headers: tr.Headers, Sample: tr.Sample, Version: a.Version, Logger: a.Logger}); err != nil {
+		if t.tracer, err = trace.New(ctx, trace.Config{Endpoint: tr.Endpoint, Headers: tr.Headers, Sample: tr.Sample, Version: a.options.Version, Logger: a.options.Logger}); err != nil {
 			return nil, fmt.Errorf("tracing: %w", err)
 		}
 		a.teardown.add("traces", t.tracer.Close)
 	}
 	t.streams = streams.New(streams.Config{Now: time.Now, Inspected: streams.NewBudget(c.Limits.InspectedPerSession, c.Limits.Inspected), MessageTime: c.Limits.MessageTime, Observe: t.limits.streamCut})
-	if t.signer, err = assertion.New(ctx, assertion.Config{Keys: a.store, Issuer: c.ExternalURL.String(), RotateEvery: 90 * 24 * time.Hour, Now: time.Now, Logger: a.Logger}); err != nil {
+	if t.signer, err = assertion.New(ctx, assertion.Config{Keys: a.store, Issuer: c.ExternalURL.String(), RotateEvery: 90 * 24 * time.Hour, Now: time.Now, Logger: a.options.Logger}); err != nil {
 		return nil, err
 	}
 	t.shed, err = edge.NewShedder(edge.ShedConfig{

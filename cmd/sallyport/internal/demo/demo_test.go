@@ -46,7 +46,7 @@ func TestPlacesAreWhatTheBarSays(t *testing.T) {
 		t.Fatal(err)
 	}
 	what := policy.Config{Name: c.PolicyFile, Source: c.PolicySource, Routes: c.RouteNames(), Provides: &provides}
-	if found, err := lint.Check(lint.Config{Config: what}); err != nil || len(found) > 0 {
+	if found, err := lint.Check(lint.Config{Policy: what}); err != nil || len(found) > 0 {
 		t.Errorf("the demo's policy: %v, %v", found, err)
 	}
 	for i, place := range demo.Places {

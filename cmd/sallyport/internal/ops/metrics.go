@@ -96,8 +96,8 @@ func (o *ops) Collect(out chan<- prometheus.Metric) {
 	gauge(descShedRequests, float64(shed.Requests))
 	counter(descShed, float64(shed.ShedFull+shed.ShedMemory))
 	gauge(descMemoryShort, up(shed.MemoryFull))
-	gauge(descInspected, float64(o.Streams.Inspected.Used()))
-	counter(descInspectedFull, float64(o.Streams.Inspected.Refused()))
+	gauge(descInspected, float64(o.Streams.Inspected().Used()))
+	counter(descInspectedFull, float64(o.Streams.Inspected().Refused()))
 	for _, r := range o.Upstreams.State(o.Gate.Current().Routes) {
 		for _, u := range r.Upstreams {
 			gauge(descUpstreamUp, up(u.Healthy), r.Route, u.URL)
