@@ -21,18 +21,19 @@ import (
 	"golang.org/x/crypto/acme/autocert"
 )
 
-// ACMECache keeps account key, certificates and challenges in flight. It holds
-// private keys. Get returns [ErrACMECacheMiss] for what is not there.
+// ACMECache keeps the account key, certificates and pending challenges. It holds private
+// keys. Get returns [ErrACMECacheMiss] for an unknown name.
 type ACMECache = autocert.Cache
 
-// ErrACMECacheMiss is what an ACMECache says of a name it does not know.
+// ErrACMECacheMiss is what an ACMECache returns for an unknown name.
 var ErrACMECacheMiss = autocert.ErrCacheMiss
 
-// ACMEConfig says for which hosts certificates are obtained, and where (RFC 8555).
+// ACMEConfig says for which hosts certificates are obtained, and from which authority
+// (RFC 8555).
 type ACMEConfig struct {
 	Hosts []string // host names with a dot, ASCII, no wildcards
 	Email string   // for the authority's warnings; may be empty
-	// AcceptTerms says that the operator agrees to the authority's terms.
+	// AcceptTerms says that the operator accepts the authority's terms.
 	AcceptTerms bool
 	// Directory is the URL of the authority; empty is Let's Encrypt.
 	Directory string
@@ -46,7 +47,7 @@ type ACMEConfig struct {
 	// third of its life, at most 30 days.
 	RenewBefore time.Duration
 	// BindingKeyID and BindingKeyFile (base64url) tie the account to one that the
-	// authority knows already, where it asks for that.
+	// authority knows already, if the authority requires that.
 	BindingKeyID, BindingKeyFile string
 	Now                          func() time.Time
 	Logger                       *slog.Logger
@@ -150,7 +151,7 @@ func checkACMEHost(h string) error {
 	return nil
 }
 
-// privateFolder makes folder, or checks that nobody else can read what is there.
+// privateFolder makes folder, or checks that no other user can read it.
 func privateFolder(folder string) error {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return fmt.Errorf("edge: acme: %w", err)
@@ -187,8 +188,8 @@ func (c *ACMEConfig) client() (*acme.Client, *problems, error) {
 
 var errUnknownHost = errors.New("edge: acme: no certificate is obtained for this host")
 
-// policy keeps strangers from spending our quota with the authority: a name in a
-// ClientHello is whatever they like.
+// policy keeps strangers from using up our quota with the authority: the client chooses
+// the name in a ClientHello.
 func (a *ACME) policy(_ context.Context, host string) error {
 	if _, ok := a.hosts[strings.TrimSuffix(host, ".")]; !ok {
 		return errUnknownHost
@@ -196,9 +197,9 @@ func (a *ACME) policy(_ context.Context, host string) error {
 	return nil
 }
 
-// modern is what every client of TLS 1.2 and later can do. autocert would obtain
-// a second, RSA certificate for a client that does not say so: for any stranger,
-// and for those that speak TLS 1.3 only.
+// modern has what every client of TLS 1.2 and later supports. For a client that does not
+// announce it, autocert would obtain a second, RSA certificate: for any stranger, and for
+// those that speak TLS 1.3 only.
 var modern = tls.ClientHelloInfo{
 	CipherSuites:     []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256},
 	SupportedCurves:  []tls.CurveID{tls.CurveP256},
@@ -223,8 +224,8 @@ func (a *ACME) GetCertificate(h *tls.ClientHelloInfo) (*tls.Certificate, error) 
 	next, last := host.next, host.err
 	a.mu.Unlock()
 	if now.Before(next) {
-		// Every attempt counts against a quota that is small (five failures an
-		// hour), and every handshake would be one.
+		// Every attempt counts against a small quota (five failures an hour), and without
+		// this wait every handshake would be an attempt.
 		return nil, last
 	}
 	cert, err := a.manager.GetCertificate(&hello)
@@ -246,7 +247,7 @@ func (a *ACME) note(name string, host *acmeHost, cert *tls.Certificate, err erro
 	err = fmt.Errorf("edge: acme: %s: %w", name, err)
 	now := a.config.Now()
 	if now.Before(host.next) {
-		return err // somebody else's attempt was this one
+		return err // another goroutine made this attempt
 	}
 	host.err, host.failures = err, host.failures+1
 	host.next = now.Add(min(firstRetry<<min(host.inARow, 10), lastRetry))
@@ -255,8 +256,8 @@ func (a *ACME) note(name string, host *acmeHost, cert *tls.Certificate, err erro
 	return err
 }
 
-// Run obtains the certificates that are missing and keeps Status current until
-// ctx ends. Renewals happen by themselves once a certificate has been asked for.
+// Run obtains the missing certificates and keeps Status current until ctx ends. A
+// certificate that was requested once renews itself.
 func (a *ACME) Run(ctx context.Context) {
 	tick := time.NewTicker(30 * time.Second)
 	defer tick.Stop()
@@ -274,8 +275,8 @@ func (a *ACME) Run(ctx context.Context) {
 	}
 }
 
-// HTTPHandler answers HTTP-01 challenges and leaves the rest to next. Without it
-// only TLS-ALPN-01 is tried.
+// HTTPHandler answers HTTP-01 challenges and passes the rest to next. Without it only
+// TLS-ALPN-01 is tried.
 func (a *ACME) HTTPHandler(next http.Handler) http.Handler {
 	inner := a.manager.HTTPHandler(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

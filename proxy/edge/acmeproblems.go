@@ -12,9 +12,9 @@ import (
 	"sync"
 )
 
-// problems reads along with the authority's answers. autocert keeps the reason
-// of a failed challenge to itself and says only that no other is left to try;
-// the errors of renewals it does not report at all.
+// problems reads the authority's answers. autocert does not return the reason of a failed
+// challenge, only that no other is left to try, and does not report errors of renewals at
+// all.
 type problems struct {
 	base   http.RoundTripper
 	logger *slog.Logger
@@ -74,22 +74,21 @@ func (p *problems) read(status int, body []byte) {
 		}
 		p.logger.Warn("a challenge failed", "host", answer.Identifier.Value, "challenge", c.Type, "type", c.Error.Type, "detail", c.Error.Detail)
 		p.mu.Lock()
-		// Of an unknown host there is nothing to remember, and nothing is: the
-		// authority only ever names hosts that an order of ours did.
+		// An unknown host adds nothing: the authority only names hosts of our own orders.
 		p.byHost[answer.Identifier.Value] = c.Type + ": " + c.Error.Detail
 		p.mu.Unlock()
 	}
 }
 
-// of returns what the authority last said about host, if it said anything.
+// of returns the authority's last problem with host, or "".
 func (p *problems) of(host string) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.byHost[host]
 }
 
-// loggedCache says when a certificate could not be kept. autocert does not; the
-// next start would then obtain it again, until the quota is gone.
+// loggedCache logs when a certificate could not be stored. autocert does not; the next
+// start would then obtain it again, until the quota is used up.
 type loggedCache struct {
 	ACMECache
 	logger *slog.Logger

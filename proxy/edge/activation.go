@@ -10,13 +10,13 @@ import (
 	"sync"
 )
 
-// The protocol is read here, not by coreos/go-systemd: that library makes an *os.File of each
-// number it was told, whose finalizer closes the descriptor, whether or not it is a socket, and
-// takes names that do not match in number.
+// The protocol is read here, not by coreos/go-systemd: that library makes an *os.File of
+// each number it was told, whose finalizer closes the descriptor, whether or not it is a
+// socket, and takes names that do not match in number.
 
-// Inherited are sockets that the service manager opened and handed down
-// (sd_listen_fds(3)). They outlive this process, and with them the queue of
-// connections: a successor goes on where this one stops.
+// Inherited are sockets that the service manager opened and passed to this process
+// (sd_listen_fds(3)). They outlive this process, and so does their queue of connections:
+// a successor continues where this process stops.
 type Inherited struct {
 	mu   sync.Mutex
 	open []inherited
@@ -35,11 +35,11 @@ const (
 var errNotListening = errors.New("is not a stream socket that listens: " +
 	"check Accept=no and ListenStream= of the socket unit")
 
-// InheritListeners takes the sockets that are meant for this process, if any,
-// and clears the variables that announce them, so that no child takes them too.
+// InheritListeners takes the sockets that are passed to this process, if any, and clears
+// the variables that announce them, so that no child takes them too.
 //
-// It must run before the process opens files of its own: they would have the numbers of
-// announced sockets that are not there, and would be closed here.
+// It must run before the process opens files of its own. If an announced socket is
+// missing, a file could have its number, and would be closed here.
 func InheritListeners() (*Inherited, error) {
 	n, names, err := announced(os.Getenv, os.Getpid())
 	for _, v := range []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
@@ -95,7 +95,7 @@ func announced(env func(string) string, pid int) (int, []string, error) {
 	return n, names, nil
 }
 
-// take removes the socket of that name, or the only one if it has no name.
+// take removes and returns the socket of that name, or the only one if it has no name.
 func (in *Inherited) take(name string) net.Listener {
 	if in == nil {
 		return nil
@@ -111,8 +111,8 @@ func (in *Inherited) take(name string) net.Listener {
 	return nil
 }
 
-// Unused returns an error that names the sockets nobody has taken. Clients can
-// connect to them, and would wait for ever.
+// Unused returns an error that names the sockets that have no listener. Clients can
+// connect to them, and would wait forever.
 func (in *Inherited) Unused() error {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -123,7 +123,7 @@ func (in *Inherited) Unused() error {
 	return errors.Join(errs...)
 }
 
-// Close closes the sockets nobody has taken.
+// Close closes the sockets that have no listener.
 func (in *Inherited) Close() {
 	in.mu.Lock()
 	defer in.mu.Unlock()

@@ -16,16 +16,16 @@ import (
 // holds the whole chain, the server's own first.
 type CertPair struct{ CertFile, KeyFile string }
 
-// CertConfig names the certificates of a server. The first is also for clients
-// that name no host, or one that nobody has a certificate for.
+// CertConfig names the certificates of a server. The first is also for clients that send
+// no server name, or one without a certificate.
 type CertConfig struct {
 	Pairs  []CertPair
 	Now    func() time.Time
 	Logger *slog.Logger
 }
 
-// Certificates holds certificates from files, chosen by the name that the client
-// asks for. A reload that fails keeps what there was, for each pair by itself.
+// Certificates holds certificates from files, chosen by the name that the client sends.
+// If a reload of a pair fails, that pair stays as it was.
 type Certificates struct {
 	config CertConfig
 	mu     sync.Mutex // one reload at a time
@@ -44,7 +44,7 @@ type loadedPair struct {
 	failures uint64
 }
 
-// NewCertificates loads every pair. Here all must be usable.
+// NewCertificates loads every pair. Unlike Reload it fails if one is unusable.
 func NewCertificates(c CertConfig) (*Certificates, error) {
 	if c.Now == nil {
 		c.Now = time.Now
@@ -69,8 +69,8 @@ func (s *Certificates) Files() []string {
 	return files
 }
 
-// Reload reads all files again. The error names each pair that could not be
-// used; the others are in place nevertheless.
+// Reload reads all files again. The error names each pair that could not be used; the
+// others have been replaced.
 func (s *Certificates) Reload() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -96,9 +96,8 @@ func (s *Certificates) load(p CertPair, old loadedPair) (loadedPair, error) {
 	now := s.config.Now()
 	if err == nil {
 		err = usable(cert.Leaf, now)
-		// The first one is taken as it is: a server that starts with an expired
-		// certificate can be reached by those who mend it. A reload must not make
-		// things worse.
+		// The first certificate is taken even if it has expired, so that operators can
+		// reach the server to repair it. A reload must not make things worse.
 		if err != nil && (old.cert == nil || usable(old.cert.Leaf, now) != nil) {
 			s.config.Logger.Warn("the certificate is not valid now", "file", p.CertFile, "error", err)
 			err = nil
@@ -169,7 +168,7 @@ type CertStatus struct {
 	Names    []string
 	NotAfter time.Time // of the one in use
 	Loaded   time.Time
-	Err      string // why the last reload kept the old one; "" if it did not
+	Err      string // why the last reload kept the old one; "" if it succeeded
 	Failures uint64
 }
 

@@ -20,26 +20,27 @@ type ClientCertMode int
 const (
 	// RequireCert refuses the handshake of a client without a certificate.
 	RequireCert ClientCertMode = iota
-	// RequestCert lets clients without one in. One that is presented must be good.
+	// RequestCert lets clients without a certificate in. A certificate that is presented
+	// must be valid.
 	RequestCert
 )
 
-// ClientAuthConfig says which client certificates are good.
+// ClientAuthConfig says which client certificates are accepted.
 type ClientAuthConfig struct {
-	// CAFile holds the PEM certificates of the authorities that issue them, and
-	// of nobody else: every certificate of theirs is a candidate.
+	// CAFile holds the PEM certificates of the authorities that issue them, and of no
+	// others: every certificate that they issue is a candidate.
 	CAFile string
 	Mode   ClientCertMode
-	// AllowedSANs are the subject alternative names of which a certificate must
-	// have one, each with its kind: "dns:agent.corp.example", "dns:*.corp.example"
-	// (one label), "email:bot@corp.example", "ip:192.0.2.1", "uri:spiffe://corp/x",
-	// "uri:spiffe://corp/ns/*" (everything below). Empty: any certificate will do.
+	// AllowedSANs are the subject alternative names of which a certificate must have one,
+	// each with its kind: "dns:agent.corp.example", "dns:*.corp.example" (one label),
+	// "email:bot@corp.example", "ip:192.0.2.1", "uri:spiffe://corp/x",
+	// "uri:spiffe://corp/ns/*" (everything below). Empty: any certificate is accepted.
 	AllowedSANs []string
 	Now         func() time.Time
 }
 
-// ClientAuth verifies client certificates. It does not know revocation lists:
-// issue certificates that live for hours or days.
+// ClientAuth verifies client certificates. It does not check revocation lists: issue
+// certificates that live for hours or days.
 type ClientAuth struct {
 	config ClientAuthConfig
 	pool   atomic.Pointer[x509.CertPool]
@@ -65,7 +66,7 @@ func NewClientAuth(c ClientAuthConfig) (*ClientAuth, error) {
 // Files and Reload are for [Watch].
 func (a *ClientAuth) Files() []string { return []string{a.config.CAFile} }
 
-// Reload reads the CA file again. On an error what was read before stays.
+// Reload reads the CA file again. On an error the earlier content stays in use.
 func (a *ClientAuth) Reload() error {
 	pem, err := os.ReadFile(a.config.CAFile)
 	if err != nil {
@@ -106,8 +107,8 @@ func (a *ClientAuth) verify(cs tls.ConnectionState) error {
 		between.AddCert(c)
 	}
 	if cs.DidResume {
-		// crypto/tls compares the old chain with the current authorities. This
-		// does not depend on its doing so.
+		// crypto/tls compares the old chain with the current authorities. This check does
+		// not depend on that.
 		_, err := leaf.Verify(x509.VerifyOptions{Roots: a.pool.Load(), Intermediates: between, CurrentTime: a.config.Now(),
 			KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
 		if err != nil {
@@ -127,8 +128,8 @@ func (a *ClientAuth) verify(cs tls.ConnectionState) error {
 	return errClientCert
 }
 
-// ClientCert is a client certificate that was verified in the handshake. The
-// zero value is none.
+// ClientCert is a client certificate that was verified in the handshake. The zero value
+// means that there is none.
 type ClientCert struct {
 	Subject     string   // RFC 2253
 	SANs        []string // with their kinds: "dns:agent.corp.example"
@@ -139,7 +140,7 @@ type ClientCert struct {
 // ClientCertOf returns the certificate that the client of r proved to hold, and
 // the zero ClientCert if there is none or it was not verified.
 func ClientCertOf(r *http.Request) ClientCert {
-	// PeerCertificates alone says nothing: it holds unverified ones too.
+	// PeerCertificates proves nothing: it holds unverified certificates too.
 	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
 		return ClientCert{}
 	}
@@ -186,8 +187,8 @@ func checkSANPattern(s string) error {
 	return fmt.Errorf("edge: %q is not a name like dns:host.example, dns:*.example, email:a@b.example, ip:192.0.2.1 or uri:scheme://host/path", s)
 }
 
-// matchSAN compares whole names of one kind. The kind is part of both: a URI
-// that is spelled like a host name is not that host.
+// matchSAN compares whole names of one kind. The kind is part of both: a URI that is
+// spelled like a host name is not that host.
 func matchSAN(pattern, san string) bool {
 	kind, _, _ := strings.Cut(pattern, ":")
 	if kind != "uri" {
@@ -202,7 +203,7 @@ func matchSAN(pattern, san string) bool {
 		return ok && dotted && label != "" && label != "*" && rest == pattern[len("dns:*."):]
 	case strings.HasPrefix(pattern, "uri:") && strings.HasSuffix(pattern, "/*"):
 		below, ok := strings.CutPrefix(san, pattern[:len(pattern)-1])
-		// A path that climbs out again is not below.
+		// A path with ".." segments may leave the folder.
 		return ok && below != "" && !strings.Contains("/"+below+"/", "/../")
 	}
 	return false

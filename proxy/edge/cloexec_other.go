@@ -2,8 +2,8 @@
 
 package edge
 
-// closeOnExec is for systems that hand sockets down; here nobody does.
+// closeOnExec is for systems whose service manager passes sockets; this one has none.
 func closeOnExec(int) {}
 
-// accepts is never asked: nothing is handed down here.
+// accepts is never called: no sockets are passed here.
 func accepts(int) bool { return false }

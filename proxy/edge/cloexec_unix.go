@@ -4,11 +4,11 @@ package edge
 
 import "syscall"
 
-// closeOnExec keeps an inherited socket from our own children.
+// closeOnExec keeps an inherited socket from our own child processes.
 func closeOnExec(fd int) { syscall.CloseOnExec(fd) }
 
-// accepts reports whether a descriptor is a stream socket that listens. One that does not is
-// found by accept(2) otherwise, when the service has said that it is ready.
+// accepts reports whether a descriptor is a listening stream socket. Otherwise accept(2)
+// would fail, after the service has reported that it is ready.
 func accepts(fd int) bool {
 	kind, err := syscall.GetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_TYPE)
 	if err != nil || kind != syscall.SOCK_STREAM {

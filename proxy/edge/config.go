@@ -13,28 +13,31 @@ import (
 	"sallyport/policy/ipv4in6"
 )
 
-// Config says what a [Server] serves, and how much of itself it gives away.
+// Config says what a [Server] serves, and how much a client may use.
 type Config struct {
-	// Handler receives every request that is within the limits.
+	// Handler receives every request within the limits.
 	Handler http.Handler
 	// TLS is nil for plain HTTP. [NewTLS] makes one.
 	TLS    *tls.Config
 	Limits Limits
 	// Pace has a default for what is zero.
 	Pace Pace
-	// Shed is nil if nothing is to be shed. Servers may share one.
+	// Shed is nil if no load is shed. Servers may share one.
 	Shed *Shedder
 	// Refuse answers a request that never reaches Handler: 414, 431 or 503.
 	// Headers that belong to the answer are set already. Nil: plain text.
 	Refuse func(w http.ResponseWriter, r *http.Request, status int, message string)
-	// Exceeded, if set, is told of limits that no request of Refuse stands for: "connections",
-	// "connections_per_client", "header_bytes" (net/http answers by itself, or closes an HTTP/2 connection), "http2_streams" and "streams". It must not block.
+	// Exceeded, if set, is called for limits that do not show in a call of Refuse:
+	// "connections", "connections_per_client", "header_bytes" (net/http answers by
+	// itself, or closes an HTTP/2 connection), "http2_streams" and "streams". It must not
+	// block.
 	Exceeded func(limit string)
-	// OnDrain is called once when Drain has stopped accepting: the place to tell
-	// streams to go. It must return when ctx ends.
+	// OnDrain is called once when Drain has stopped accepting: the place to end streams.
+	// It must return when ctx ends.
 	OnDrain func(ctx context.Context)
-	// Linger is how long connections may still bring a request after Drain has
-	// begun. Each gets an answer, and with it the news that it was the last.
+	// Linger is how long connections may still bring a request after Drain has begun.
+	// Each request is answered, and the answer says that it is the last on its
+	// connection.
 	Linger time.Duration
 	Logger *slog.Logger
 }
@@ -48,10 +51,11 @@ type Limits struct {
 
 	Connections          int // in total; more are closed at once
 	ConnectionsPerClient int // of one IPv4 address or IPv6 /64
-	// Exempt are networks whose connections are not counted per client: proxies
-	// in front that carry many clients in one address.
+	// Exempt are networks whose connections are not counted per client: proxies in front
+	// that connect many clients from one address.
 	Exempt []netip.Prefix
-	// Translators put IPv4 clients under these prefixes; each of them is one client, and not their /64.
+	// Translators are prefixes below which IPv4 clients appear. Each such IPv4 address
+	// counts as one client, instead of its /64.
 	Translators ipv4in6.Translators
 
 	StreamsPerConnection int // concurrent HTTP/2 streams; 0 is 128
@@ -60,10 +64,10 @@ type Limits struct {
 	IdleTimeout   time.Duration // between two requests; 0 is 2 min
 }
 
-// Pace is what is demanded of a client that sends a body or reads an answer. A
-// client may keep the server waiting for Patience in all; each byte that moves
-// buys 1/MinRate seconds back. Time in which the server is the slow one, because
-// its upstream is, costs the client nothing.
+// Pace is the minimum speed of a client that sends a body or reads an answer. A client
+// may keep the server waiting for Patience in total; each byte that moves refills
+// 1/MinRate seconds. Time in which the server is slow, because its upstream is, does not
+// count.
 type Pace struct {
 	Patience time.Duration
 	MinRate  int // bytes per second

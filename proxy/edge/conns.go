@@ -14,10 +14,10 @@ import (
 
 // listener counts connections, in total and by client.
 //
-// The total is taken in Accept. The client is not known there: with the PROXY
-// protocol it takes a read to learn it, and one silent connection must not hold
-// up everybody's Accept. So it is taken at the first Read, which happens on the
-// connection's own goroutine, before the TLS handshake.
+// The total is counted in Accept. The client is not known there: the PROXY protocol needs
+// a read to learn it, and one silent connection must not block Accept for all others. So
+// the client is counted at the first Read, which happens on the connection's own
+// goroutine, before the TLS handshake.
 type listener struct {
 	net.Listener
 	server *Server
@@ -34,8 +34,8 @@ func (l *listener) Accept() (net.Conn, error) {
 		c := &l.server.counts
 		if many := c.open.Add(1) > int64(l.server.config.Limits.Connections); many || l.server.config.Shed.closed() {
 			l.server.config.Exceeded(map[bool]string{true: "connections", false: "memory"}[many])
-			// Closed, not left in the queue: a queue that nobody reads would make
-			// every client wait for the slowest of those who hold the places.
+			// The connection is closed, not left in the queue: a queue that is not read
+			// would make every client wait for the slowest open connections.
 			c.open.Add(-1)
 			c.refusedTotal.Add(1)
 			nc.Close()
@@ -46,13 +46,13 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// Close is idempotent: Drain closes, and http.Server does again.
+// Close is idempotent: Drain closes, and http.Server closes again.
 func (l *listener) Close() error {
 	l.once.Do(func() { l.err = l.Listener.Close() })
 	return l.err
 }
 
-// errTooManyFromClient has the type of a failing socket: to any other, net/http
+// errTooManyFromClient has the type of a socket error: to any other error net/http
 // answers with a page.
 var errTooManyFromClient = &net.OpError{Op: "read", Net: "tcp", Err: errors.New("edge: too many connections from this client")}
 
@@ -64,10 +64,10 @@ type conn struct {
 	client  netip.Prefix // invalid: not counted
 	closed  sync.Once
 	info    *connInfo
-	plain   bool // HTTP is spoken on it, not TLS
+	plain   bool // the connection speaks HTTP without TLS
 }
 
-// Write looks at what is no answer of a handler's.
+// Write inspects answers that are not a handler's.
 func (c *conn) Write(p []byte) (int, error) {
 	if c.plain && !c.info.answering.Load() {
 		if isTooLong(p) {
@@ -109,7 +109,7 @@ func (c *conn) take() {
 func (c *conn) Close() error {
 	err := c.Conn.Close()
 	c.closed.Do(func() {
-		c.admit.Do(func() { c.refused = net.ErrClosed }) // a Read from now on must not take a place
+		c.admit.Do(func() { c.refused = net.ErrClosed }) // a later Read must not count
 		if c.client.IsValid() {
 			c.server.clients.put(c.client)
 		}
@@ -118,7 +118,7 @@ func (c *conn) Close() error {
 	return err
 }
 
-// CloseWrite lets net/http end an answer without a reset that would discard it.
+// CloseWrite lets net/http end an answer without a reset, which would discard it.
 func (c *conn) CloseWrite() error {
 	if cw, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return cw.CloseWrite()
@@ -135,7 +135,7 @@ func addrOf(a net.Addr) (netip.Addr, bool) {
 	return ap.Addr().Unmap().WithZone(""), err == nil
 }
 
-// clientCounts has no more entries than there are connections.
+// clientCounts never has more entries than there are connections.
 type clientCounts struct {
 	seed   maphash.Seed
 	shards [64]struct {
@@ -172,21 +172,21 @@ func (c *clientCounts) put(key netip.Prefix) {
 	}
 }
 
-// connInfo is what is worked out once for a connection.
+// connInfo holds what is determined once for a connection.
 type connInfo struct {
 	once  sync.Once
 	cert  ClientCert
 	hello Fingerprint // written in the handshake
 
-	// answering: what is written on this HTTP/1.1 connection is the answer to a request that our handler has. It
-	// is not from the end of one answer to the next request.
+	// answering: the bytes written on this HTTP/1.1 connection answer a request of our
+	// handler. It is false between the end of one answer and the next request.
 	answering atomic.Bool
-	h2        *h2Conn // nil: HTTP/1.1; set before there is a request
+	h2        *h2Conn // nil: HTTP/1.1; set before the first request
 }
 
 type connInfoKey struct{}
 
-// withConnInfo gives requests what their connection has found out.
+// withConnInfo gives requests the connInfo of their connection.
 func withConnInfo(ctx context.Context, c net.Conn) context.Context {
 	info := infoOf(c)
 	if info == nil {
@@ -195,7 +195,7 @@ func withConnInfo(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connInfoKey{}, info)
 }
 
-// infoOf finds what is known of a connection that net/http has; nil if it is not of ours.
+// infoOf returns the connInfo of a connection that net/http has; nil if it is not ours.
 func infoOf(c net.Conn) *connInfo {
 	switch v := c.(type) {
 	case *tlsConn:
@@ -210,7 +210,7 @@ func infoOf(c net.Conn) *connInfo {
 	return nil
 }
 
-// idle notes that an HTTP/1.1 connection has sent its answer to the last byte.
+// idle marks that an HTTP/1.1 connection has sent its whole answer.
 func idle(c net.Conn, state http.ConnState) {
 	if state == http.StateIdle {
 		if info := infoOf(c); info != nil {
@@ -219,7 +219,7 @@ func idle(c net.Conn, state http.ConnState) {
 	}
 }
 
-// takes notes that our handler answers the request behind w.
+// takes marks that our handler answers the request behind w.
 func (i *connInfo) takes(w http.ResponseWriter) {
 	if i.h2 != nil {
 		i.h2.serve(streamOf(w))

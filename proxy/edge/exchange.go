@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// exchange is one request and its answer: the [http.ResponseWriter] that the
-// handler gets, with the pace of the client measured on both sides. It is never
-// reused. A transport may go on reading a request body after the handler has
-// returned, and must not meet the next client's there.
+// exchange is one request and its answer: the [http.ResponseWriter] that the handler
+// gets, with the pace of the client measured in both directions. It is never reused. A
+// transport may read a request body after the handler has returned, and must not meet the
+// next client's there.
 type exchange struct {
 	http.ResponseWriter
 	server  *Server
@@ -22,16 +22,16 @@ type exchange struct {
 	body    *pacedBody    // nil: none
 	writing stall
 
-	// unflushed is how much may still lie in net/http's buffer: so little that
-	// writing it has not touched the network.
+	// unflushed is how many bytes may still be in net/http's buffer: so few that writing
+	// them has not touched the network.
 	unflushed int
 	headed    bool // the final header is out
 	forwarded bool // it is a tool's
 
-	largeHeader bool // the request was refused for the bytes of its header
+	largeHeader bool // the request was refused because its header has too many bytes
 
-	// Counted as slow. A cut may come again, when the clock of the next read or write was
-	// started before this one was noticed; the request is one.
+	// Counted as slow. A second cut may follow if the timer of the next read or write
+	// started before the first was noticed; the request counts once.
 	slowBody, slowReader atomic.Bool
 
 	mu       sync.Mutex
@@ -43,14 +43,14 @@ type exchange struct {
 	place     place
 }
 
-// deadlines is what net/http's ResponseWriters have beneath [http.ResponseController].
+// deadlines is implemented by net/http's ResponseWriters below [http.ResponseController].
 type deadlines interface {
 	SetReadDeadline(time.Time) error
 	SetWriteDeadline(time.Time) error
 }
 
-// netBuffer is less than what net/http holds back of an answer (2048 bytes in
-// HTTP/1, 4096 in HTTP/2): up to there Write cannot block.
+// netBuffer is less than net/http buffers of an answer (2048 bytes in HTTP/1, 4096 in
+// HTTP/2): up to there Write cannot block.
 const netBuffer = 2000
 
 func newExchange(s *Server, w http.ResponseWriter, r *http.Request) *exchange {
@@ -66,16 +66,16 @@ func newExchange(s *Server, w http.ResponseWriter, r *http.Request) *exchange {
 		if info, ok := r.Context().Value(connInfoKey{}).(*connInfo); ok && info.h2 != nil {
 			x.body.reading.held = info.h2.window.held
 		}
-		// net/http looks at its own request's body to learn what was left unread: whether it has to wait
-		// before it closes, so that no reset overtakes the answer, and whether the client still waits for a
-		// 100. So the paced body is in a copy.
+		// net/http looks at its own request's body to learn what was left unread: whether
+		// it has to wait before it closes, so that no reset overtakes the answer, and
+		// whether the client still waits for a 100. So the paced body is in a copy.
 		x.request = r.WithContext(r.Context())
 		x.request.Body = x.body
 	}
 	return x
 }
 
-// past is a deadline that is over: net/http acts on it at once.
+// past is a deadline in the past: net/http acts on it at once.
 var past = time.Unix(1, 0)
 
 func (x *exchange) cutRead() {
@@ -84,15 +84,15 @@ func (x *exchange) cutRead() {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	// A transport may still be reading when the handler has returned. In HTTP/1
-	// net/http waits for it, and must be freed; in HTTP/2 it does not, and the
-	// ResponseWriter is gone. So it is where the connection was given away.
+	// A transport may still read when the handler has returned. In HTTP/1 net/http waits
+	// for it, and must be unblocked; in HTTP/2 it does not, and the ResponseWriter is
+	// gone. It is also gone after the connection was detached.
 	if !x.detached && (!x.done || x.request.ProtoMajor == 1) {
 		x.native.SetReadDeadline(past)
 	}
 }
 
-// SlowBody reports whether the rest of the body is not waited for any more.
+// SlowBody reports whether the server has stopped waiting for the rest of the body.
 func (x *exchange) SlowBody() bool { return x.slowBody.Load() }
 
 func (x *exchange) cutWrite() {
@@ -114,7 +114,7 @@ func (x *exchange) deadline(set func(deadlines)) {
 // Unwrap is for [http.ResponseController].
 func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 
-// WriteHeader learns from the header what kind of answer this is.
+// WriteHeader derives the kind of the answer from the header.
 func (x *exchange) WriteHeader(status int) {
 	if status >= 200 || status == http.StatusSwitchingProtocols {
 		x.head(status)
@@ -145,17 +145,17 @@ func (x *exchange) head(status int) {
 	}
 }
 
-// reusable reports whether another request may follow on the connection. It may
-// not where request smuggling lives: a chunked body in HTTP/1.1, whose
-// Content-Length net/http has forgotten by now if there was one (RFC 9112 section
-// 6.3 asks for the end of the connection then), and HTTP/1.0, whose
-// Transfer-Encoding is ignored here and might not be in front of us. Whatever a
-// proxy in front believed to be body is then never read as a request.
+// reusable reports whether another request may follow on the connection. It may not if
+// request smuggling is possible: after a chunked body in HTTP/1.1, where net/http has
+// dropped any Content-Length (RFC 9112 section 6.3 requires the end of the connection
+// then), and after HTTP/1.0, whose Transfer-Encoding is ignored here but maybe not by a
+// proxy in front. Bytes that such a proxy took for a body are then never read as a
+// request.
 func reusable(r *http.Request) bool {
 	return r.ProtoMajor != 1 || r.ProtoMinor > 0 && len(r.TransferEncoding) == 0
 }
 
-// streams reports whether an answer of this type goes on for as long as it likes.
+// streams reports whether an answer of this type may last without a limit.
 func streams(contentType string) bool {
 	return strings.HasPrefix(contentType, "text/event-stream") || strings.HasPrefix(contentType, "application/grpc")
 }
@@ -173,7 +173,7 @@ func (x *exchange) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Flush and FlushError are for [http.ResponseController] and its elders.
+// Flush and FlushError are for [http.ResponseController] and older interfaces.
 func (x *exchange) Flush() { x.FlushError() }
 
 func (x *exchange) FlushError() error {
@@ -186,8 +186,8 @@ func (x *exchange) FlushError() error {
 	return http.NewResponseController(x.ResponseWriter).Flush()
 }
 
-// Hijack hands the connection out, without deadlines: whoever takes it decides
-// what is slow. The request is a stream from here on.
+// Hijack returns the connection without deadlines: the caller decides what is too slow.
+// The request is a stream from here on.
 func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	nc, rw, err := http.NewResponseController(x.ResponseWriter).Hijack()
 	if err == nil {
@@ -198,8 +198,8 @@ func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return nc, rw, err
 }
 
-// Stream exempts the request from the demands on bodies, and moves it from the
-// requests to the streams. See [Stream].
+// Stream exempts the request from the minimum speed of bodies, and counts it as a stream
+// instead of a request. See [Stream].
 func (x *exchange) Stream() {
 	if x.streaming {
 		return
@@ -234,15 +234,15 @@ func (x *exchange) finish() {
 	if x.body != nil {
 		x.body.leave(now.Add(x.server.config.Pace.Patience))
 	}
-	// What is left in net/http's buffers is written after this. A client that
-	// takes nothing must not hold the goroutine.
+	// net/http writes the rest of its buffers after this. A client that reads nothing
+	// must not hold the goroutine.
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.native.SetWriteDeadline(now.Add(min(x.writing.rest(), peerTimeout)))
 	x.done = true
 }
 
-// leave gives up what x holds of the server.
+// leave releases what x holds of the server.
 func (x *exchange) leave() {
 	x.place.leave()
 	if x.streaming {
@@ -254,8 +254,9 @@ func (x *exchange) leave() {
 	x.server.handlers.Add(-1)
 }
 
-// Detach tells the server that the connection behind w, which was hijacked, outlives its handler. Until over is
-// called it is one of the server's streams, and Drain waits for it. w must not be used any more.
+// Detach tells the server that the hijacked connection behind w outlives its handler.
+// Until over is called it counts as a stream, and Drain waits for it. w must not be used
+// any more.
 func Detach(w http.ResponseWriter) (over func()) {
 	x := exchangeOf(w)
 	if x == nil || !x.hijacked {
@@ -264,32 +265,31 @@ func Detach(w http.ResponseWriter) (over func()) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.done, x.detached = true, true // for a timer that still runs
-	// Whatever holds x must not hold net/http's buffers with it.
+	// A reference to x must not keep net/http's buffers alive.
 	x.ResponseWriter, x.native, x.request, x.body = nil, nil, nil, nil
 	return sync.OnceFunc(x.leave)
 }
 
-// ShortOfMemory reports whether the request behind w was refused because memory is short, and not because
-// there are too many of them.
+// ShortOfMemory reports whether the request behind w was refused because memory is short,
+// and not because of the number of requests.
 func ShortOfMemory(w http.ResponseWriter) bool {
 	x := exchangeOf(w)
 	return x != nil && x.place.short
 }
 
-// LargeHeader reports whether the request behind w was refused for the bytes of its header, and not for the number of
-// its lines.
+// LargeHeader reports whether the request behind w was refused because its header has too
+// many bytes, and not too many lines.
 func LargeHeader(w http.ResponseWriter) bool {
 	x := exchangeOf(w)
 	return x != nil && x.largeHeader
 }
 
-// Stream tells the server that the request behind w is a stream: its client may
-// be silent for as long as it likes, and it holds no request's place in a
-// [Shedder]. Call it for requests that have been judged, never before: until
-// then, silence is how a server is exhausted.
+// Stream tells the server that the request behind w is a stream: its client may be silent
+// for any time, and it does not count as a request in a [Shedder]. Call it only for
+// requests that have been judged: until then, silent clients could exhaust the server.
 //
-// Answers of type text/event-stream and application/grpc, and hijacked
-// connections, are streams without this. Client-streaming gRPC calls need it.
+// Answers of type text/event-stream and application/grpc, and hijacked connections, are
+// streams without this call. Client-streaming gRPC calls need it.
 func Stream(w http.ResponseWriter) {
 	if x := exchangeOf(w); x != nil {
 		x.Stream()

@@ -12,12 +12,13 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// serveHTTP2 has HTTP/2 served by golang.org/x/net/http2, the code that net/http has a copy of: unlike the
-// copy it takes a connection that is not TLS's own, as h2Conn.
+// serveHTTP2 serves HTTP/2 with golang.org/x/net/http2, the code that net/http has a copy
+// of. Unlike the copy it accepts a connection that is not TLS's own, such as h2Conn.
 func (s *Server) serveHTTP2() error {
 	server := &http2.Server{CountError: s.http2Error}
-	// What is over the limit by no more than the limit itself is read, and gets ServeHTTP's answer: a person whose cookies grew too
-	// many is told so. Of what is larger http2 reads no end: it answers 431 by itself, or closes the connection.
+	// A header of up to twice the limit is read, and gets ServeHTTP's answer: a person
+	// whose cookies grew too large sees a reason. For a larger header http2 does not call
+	// the handler: it answers 431 by itself, or closes the connection.
 	base := &http.Server{
 		MaxHeaderBytes: 2 * s.config.Limits.HeaderBytes,
 		IdleTimeout:    s.http.IdleTimeout, ReadHeaderTimeout: s.http.ReadHeaderTimeout,
@@ -38,7 +39,7 @@ func (s *Server) serveHTTP2() error {
 			info.h2 = own
 		}
 		opts := &http2.ServeConnOpts{Handler: h, BaseConfig: base}
-		// How net/http hands over the connection's context, to which ConnContext has added.
+		// net/http passes the connection's context this way; ConnContext has added to it.
 		if b, ok := h.(interface{ BaseContext() context.Context }); ok {
 			opts.Context = b.BaseContext()
 		}
@@ -47,7 +48,8 @@ func (s *Server) serveHTTP2() error {
 	return nil
 }
 
-// http2Error counts what a client does against the protocol. More streams than it was told there may be is a limit.
+// http2Error counts a client's protocol errors. Opening more streams than announced is
+// over a limit.
 func (s *Server) http2Error(what string) {
 	s.counts.http2Errors.Add(1)
 	if strings.Contains(what, "_over_max_streams") {
@@ -55,8 +57,9 @@ func (s *Server) http2Error(what string) {
 	}
 }
 
-// streamOf is the number of the HTTP/2 stream that w answers, 0 if it cannot be told. The server knows it and has no
-// method to say it. If its types change, every answer of HTTP/2 says that it is not to be framed, which a test notices.
+// streamOf is the number of the HTTP/2 stream that w answers, 0 if it is unknown. The
+// server knows it and has no method for it. If its types change, every answer of HTTP/2
+// gets X-Frame-Options, which a test notices.
 func streamOf(w http.ResponseWriter) uint32 {
 	v := reflect.ValueOf(w)
 	path := streamPath.Load()
@@ -76,7 +79,8 @@ func streamOf(w http.ResponseWriter) uint32 {
 	return uint32(v.Uint())
 }
 
-// streamPath is how the number was found last: the type of all its ResponseWriters is the same.
+// streamPath is where the number was found last: all ResponseWriters of the server have
+// one type.
 var streamPath atomic.Pointer[fieldPath]
 
 type fieldPath struct {

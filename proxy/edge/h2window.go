@@ -7,20 +7,22 @@ import (
 	"time"
 )
 
-// window is what an HTTP/2 client may still send on its connection (RFC 9113 section 5.2), read off the frames of both
-// sides. While it is empty the client cannot send, on any stream, until a handler of ours reads: that time is not its slowness.
+// window is what an HTTP/2 client may still send on its connection (RFC 9113 section
+// 5.2), computed from the frames of both directions. While it is empty the client cannot
+// send, on any stream, until a handler of ours reads: that time does not count as its
+// slowness.
 type window struct {
 	mu    sync.Mutex
 	left  int64
-	empty time.Time     // since when; zero: it is not
-	sum   time.Duration // how long it was, before that
+	empty time.Time     // since when; zero: it is not empty
+	sum   time.Duration // for how long before that
 }
 
 const initialWindow = 65535 // before the first WINDOW_UPDATE
 
 func newWindow() *window { return &window{left: initialWindow} }
 
-// change adds to what the client may send, or takes from it what came.
+// change adds n to what the client may send.
 func (w *window) change(n int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -33,7 +35,7 @@ func (w *window) change(n int64) {
 	}
 }
 
-// held is for how long it was empty in all.
+// held is for how long the window was empty in total.
 func (w *window) held() time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -43,23 +45,24 @@ func (w *window) held() time.Duration {
 	return w.sum + time.Since(w.empty)
 }
 
-// inbound follows what a client sends from frame to frame.
+// inbound tracks the frames that a client sends.
 type inbound struct {
-	preface int // bytes of it that have passed
+	preface int // bytes of it that have arrived
 	head    [9]byte
 	have    int  // bytes of head
-	left    int  // bytes of its payload to come
-	data    bool // the payload is of a DATA frame
+	left    int  // bytes of its payload still missing
+	data    bool // the payload belongs to a DATA frame
 
-	block atomic.Int64 // bytes of the last header block, as far as its frames have begun
+	block atomic.Int64 // bytes of the last header block, by the headers of its frames
 }
 
-// prefaceLen is the length of what every HTTP/2 connection begins with, before the first frame.
+// prefaceLen is the length of the preface that every HTTP/2 connection starts with.
 const prefaceLen = len("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
 
-// pass passes over b, and returns how many bytes of the connection's window are in it. Padding is among them. Bytes
-// count when they arrive, not with their frame's header: a client that announces a frame as large as its window and
-// never sends it would seem to be held by us, and its slowness would be forgiven for ever.
+// pass reads b, and returns how many bytes of the connection's window it uses, padding
+// included. Bytes count when they arrive, not with their frame's header: otherwise a
+// client that announces a frame as large as its window and never sends it would seem to
+// wait for us, and could be slow forever.
 func (f *inbound) pass(b []byte) (data int64) {
 	n := min(prefaceLen-f.preface, len(b))
 	f.preface, b = f.preface+n, b[n:]
@@ -88,7 +91,7 @@ func (f *inbound) pass(b []byte) (data int64) {
 	return data
 }
 
-// Read notes what the client uses of its window.
+// Read counts what the client uses of its window.
 func (c *h2Conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if data := c.in.pass(p[:n]); data > 0 {
@@ -97,7 +100,8 @@ func (c *h2Conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// noteUpdate takes the next bytes of a WINDOW_UPDATE of the connection that is being written.
+// noteUpdate takes the next bytes of a WINDOW_UPDATE of the connection that is being
+// written.
 func (c *h2Conn) noteUpdate(payload []byte) {
 	c.increment = append(c.increment, payload...)
 	if len(c.increment) == 4 {

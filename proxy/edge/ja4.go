@@ -10,15 +10,15 @@ import (
 	"strings"
 )
 
-// Fingerprint is what a client's TLS hello looks like. The zero value is not known: no
-// TLS, or something else ended it.
+// Fingerprint describes a client's TLS hello. The zero value is unknown: no TLS, or
+// another server ended it.
 type Fingerprint struct {
 	// JA4 as FoxIO defines it (github.com/FoxIO-LLC/ja4, BSD-3-Clause; the other methods
-	// of the JA4+ suite have another licence and are not here), for a hello that does
-	// not resume a session: a resumed one is named like the first of its client.
+	// of the JA4+ suite have another licence and are not here), for a hello that does not
+	// resume a session. A resumed session has the JA4 of its client's first one.
 	JA4 string
-	// Family is in the same form, less what one client changes from connection to
-	// connection. It compares connections; published lists do not have it.
+	// Family has the same form, without the parts that one client changes between
+	// connections. It is for comparing connections; published lists do not contain it.
 	Family string
 }
 
@@ -29,20 +29,21 @@ const (
 	extPadding      = 21
 	extPreSharedKey = 41
 	extEarlyData    = 42
-	extALPS         = 17513 // draft-vvv-tls-alps, its first number
+	extALPS         = 17513 // draft-vvv-tls-alps, the first number that it used
 	extALPSNew      = 17613
 )
 
 var (
-	// resuming are the extensions of a client that has been here before.
+	// resuming are the extensions of a client that resumes a session.
 	resuming = []uint16{extPreSharedKey, extEarlyData}
-	// passing are those that depend on what the connection is for: whether it is for a
+	// passing are those that depend on the purpose of the connection: whether it is for a
 	// WebSocket, how long the host's name is.
 	passing = []uint16{extPreSharedKey, extEarlyData, extPadding, extALPN, extALPS, extALPSNew}
 )
 
-// longestList bounds the work for one handshake: hellos of browsers have under thirty
-// of anything. What is longer is cut, and not unknown: unknown never differs.
+// longestList bounds the work for one handshake: hellos of browsers have fewer than
+// thirty entries in a list. A longer list is cut, and not treated as unknown: unknown
+// never differs.
 const longestList = 256
 
 // fingerprint reads a hello. It costs some microseconds, a hundredth of a handshake.
@@ -94,8 +95,8 @@ func tlsVersion(offered []uint16) string {
 	return "00"
 }
 
-// alpn is the first and the last character of the first protocol, or of its
-// hexadecimal form where those are not letters or digits.
+// alpn is the first and the last character of the first protocol, or of its hexadecimal
+// form if those are not letters or digits.
 func alpn(protocols []string) string {
 	if len(protocols) == 0 || protocols[0] == "" {
 		return "00"
@@ -131,15 +132,15 @@ func hash12(s string) string {
 	return hex.EncodeToString(sum[:6])
 }
 
-// noteHello keeps the fingerprint with the connection. It is called in the handshake,
-// before there is a request.
+// noteHello stores the fingerprint with the connection. It is called in the handshake,
+// before the first request.
 func noteHello(h *tls.ClientHelloInfo) {
 	if c, ok := h.Conn.(*conn); ok {
 		c.info.hello = fingerprint(h)
 	}
 }
 
-// FingerprintOf returns what the TLS hello of r's connection looked like.
+// FingerprintOf returns the fingerprint of the TLS hello of r's connection.
 func FingerprintOf(r *http.Request) Fingerprint {
 	if r.TLS == nil {
 		return Fingerprint{}

@@ -15,18 +15,19 @@ import (
 // LimiterConfig is how often something may happen for one key.
 type LimiterConfig struct {
 	Every time.Duration // one event each
-	Burst int           // so many at once after a pause
-	// Keys is how many are remembered (65,536). When there are more, those that
-	// are rarely asked for are forgotten first, and a sprayer's are. A key that
-	// is forgotten starts anew.
+	Burst int           // events allowed at once after a pause
+	// Keys is how many are remembered (65,536). When there are more, rarely used keys are
+	// forgotten first, which are those of a password sprayer. A forgotten key starts with
+	// a full bucket.
 	Keys int
 	Now  func() time.Time
-	// Translators, for limits by address: clients behind them count by the IPv4 address that they have.
+	// Translators, for limits by address: clients behind these prefixes count by their
+	// IPv4 address.
 	Translators ipv4in6.Translators
 }
 
-// Limiter limits events by key. The type of the key is part of its safety: a
-// typed, canonical value has one spelling, a string from a request has many.
+// Limiter limits events by key. Use a typed, canonical key: it has one spelling, while a
+// string from a request has many.
 type Limiter[K comparable] struct {
 	config LimiterConfig
 	limit  rate.Limit
@@ -44,7 +45,7 @@ func NewLimiter[K comparable](c LimiterConfig) (*Limiter[K], error) {
 	}
 	cache, err := otter.New(&otter.Options[K, *rate.Limiter]{
 		MaximumSize: c.Keys,
-		// After this long a bucket is full again, and no different from a new one.
+		// After this long a bucket is full again, and equal to a new one.
 		ExpiryCalculator: otter.ExpiryAccessing[K, *rate.Limiter](c.Every*time.Duration(c.Burst) + time.Second),
 	})
 	if err != nil {
@@ -53,8 +54,8 @@ func NewLimiter[K comparable](c LimiterConfig) (*Limiter[K], error) {
 	return &Limiter[K]{config: c, limit: rate.Every(c.Every), cache: cache}, nil
 }
 
-// Allow counts one event of key. If it is one too many, it returns after how
-// long the next may be.
+// Allow counts one event of key. If it is over the limit, it returns the time until the
+// next is allowed.
 func (l *Limiter[K]) Allow(key K) (ok bool, retryAfter time.Duration) {
 	bucket, found := l.cache.GetIfPresent(key)
 	if !found {
@@ -68,14 +69,14 @@ func (l *Limiter[K]) Allow(key K) (ok bool, retryAfter time.Duration) {
 	return false, max(time.Second, time.Duration(missing*float64(l.config.Every)))
 }
 
-// Size is about how many keys are remembered.
+// Size is approximately how many keys are remembered.
 func (l *Limiter[K]) Size() int { return l.cache.EstimatedSize() }
 
-// AddressLimiter limits by client address. Whoever has one IPv6 address has
-// 2^64 of them, so a /64 is one client; and whoever has a /48 has 65,536 such
-// clients, which together get wideFactor times what one gets.
-// Of addresses that carry an IPv4 address, that one counts, so that 6to4 and Teredo are no further budgets and NAT64
-// is not one for everybody.
+// AddressLimiter limits by client address. A client with one IPv6 address has 2^64 of
+// them, so a /64 counts as one client. A client with a /48 has 65,536 of those, so all of
+// a /48 together get wideFactor times the limit of one. Of an address that carries an
+// IPv4 address, the IPv4 address counts, so that 6to4 and Teredo give no extra budget and
+// NAT64 does not put all clients into one.
 type AddressLimiter struct {
 	client      *Limiter[netip.Prefix]
 	wide        *Limiter[netip.Prefix]
@@ -84,7 +85,7 @@ type AddressLimiter struct {
 
 const wideFactor = 16
 
-// NewAddressLimiter checks c, which is for one client.
+// NewAddressLimiter checks c, which is the limit of one client.
 func NewAddressLimiter(c LimiterConfig) (*AddressLimiter, error) {
 	client, err := NewLimiter[netip.Prefix](c)
 	if err != nil {
@@ -98,24 +99,24 @@ func NewAddressLimiter(c LimiterConfig) (*AddressLimiter, error) {
 	return &AddressLimiter{client, wide, c.Translators}, nil
 }
 
-// Allow counts one event of addr, in whichever spelling of it.
+// Allow counts one event of addr, in any of its spellings.
 func (l *AddressLimiter) Allow(addr netip.Addr) (ok bool, retryAfter time.Duration) {
 	key := l.translators.Key(addr)
 	if ok, after := l.client.Allow(key); !ok || key.Addr().Is4() {
 		return ok, after
 	}
 	wide, err := key.Addr().Prefix(48)
-	if err != nil { // the zero Addr: all that are unknown are one client
+	if err != nil { // the zero Addr: all unknown addresses are one client
 		return true, 0
 	}
 	return l.wide.Allow(wide)
 }
 
-// Size is about how many clients and networks are remembered.
+// Size is approximately how many clients and networks are remembered.
 func (l *AddressLimiter) Size() int { return l.client.Size() + l.wide.Size() }
 
-// AccountLimiter limits by person. It is for endpoints that know who is asking:
-// before somebody has signed in, it would let anybody lock anybody else out.
+// AccountLimiter limits by person. It is for endpoints of signed-in people: before
+// sign-in, it would let any client lock out any person.
 type AccountLimiter = Limiter[authn.Subject]
 
 // NewAccountLimiter checks c.

@@ -15,26 +15,25 @@ import (
 
 // ListenConfig says what to listen on.
 type ListenConfig struct {
-	// Inherited is asked for a socket of this Name first. Nil: never.
+	// Inherited is searched for a socket of this Name first. Nil: there is none.
 	Inherited *Inherited
 	Name      string
-	// Address is opened otherwise: host:port, or unix:PATH.
+	// Address is opened if there is no such socket: host:port, or unix:PATH.
 	Address string
-	// ProxyProtocol demands it of peers in Trusted; see clientip.ListenProxyProtocol.
+	// ProxyProtocol requires it from peers in Trusted; see clientip.ListenProxyProtocol.
 	ProxyProtocol bool
 	Trusted       []netip.Prefix
 }
 
-// peerTimeout is how long a peer may leave what was sent to it unacknowledged,
-// or its window shut, before the kernel gives the connection up. It is the only
-// bound on a hijacked connection whose peer reads nothing.
+// peerTimeout is how long a peer may leave data unacknowledged, or its window closed,
+// before the kernel drops the connection. It is the only bound on a hijacked connection
+// whose peer reads nothing.
 const peerTimeout = 2 * time.Minute
 
 // Listen opens a socket, or takes the inherited one.
 //
-// A socket of one's own with SO_REUSEPORT beside the predecessor's is not
-// offered for restarts: when the predecessor closes its socket, connections in
-// that socket's queue are reset.
+// It does not support restarts with a second socket of SO_REUSEPORT: when the predecessor
+// closes its socket, the kernel resets the connections in that socket's queue.
 func Listen(ctx context.Context, c ListenConfig) (net.Listener, error) {
 	l := c.Inherited.take(c.Name)
 	if l == nil {
@@ -43,7 +42,7 @@ func Listen(ctx context.Context, c ListenConfig) (net.Listener, error) {
 			network, address = "unix", path
 		}
 		var lc net.ListenConfig
-		lc.SetMultipathTCP(false) // the kernel knows no peer timeout for it
+		lc.SetMultipathTCP(false) // the kernel has no peer timeout for it
 		var err error
 		if l, err = lc.Listen(ctx, network, address); err != nil {
 			return nil, fmt.Errorf("edge: %w", whyNot(err))
@@ -61,7 +60,7 @@ func Listen(ctx context.Context, c ListenConfig) (net.Listener, error) {
 	return l, nil
 }
 
-// whyNot adds what the operator can do about an address that cannot be listened on, where the system's words do
+// whyNot adds what the operator can do to an error of listen, if the system's text does
 // not say it.
 func whyNot(err error) error {
 	var op *net.OpError

@@ -6,13 +6,13 @@ import (
 	"runtime/metrics"
 )
 
-// LiveMemory returns a function for ShedConfig.Memory: the part of limit that is
-// in use and would stay in use after a collection. A limit of zero is the one of
+// LiveMemory returns a function for ShedConfig.Memory: the part of limit that is in use
+// and would stay in use after a garbage collection. A limit of zero is the one of
 // GOMEMLIMIT or debug.SetMemoryLimit; without any, the answer is always zero.
 //
-// What the process holds in all is no measure: with a limit set, the runtime
-// lets garbage grow up to it. The live heap is as of the last collection, and
-// close to the limit collections are frequent.
+// The memory of the process is the wrong measure: with a limit set, the runtime lets
+// garbage grow up to it. The live heap is that of the last collection, and close to the
+// limit collections are frequent.
 func LiveMemory(limit int64) func() float64 {
 	samples := []metrics.Sample{
 		{Name: "/gc/heap/live:bytes"},

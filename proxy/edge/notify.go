@@ -11,15 +11,16 @@ import (
 	"time"
 )
 
-// Notifier talks to the service manager (sd_notify(3)). Without one it is silent.
+// Notifier reports to the service manager (sd_notify(3)). Without a service manager it
+// does nothing.
 type Notifier struct {
 	socket   string
 	watchdog time.Duration
 }
 
-// NewNotifier reads NOTIFY_SOCKET and WATCHDOG_USEC, and clears them so that no
-// child speaks in our name. Beside an error, which says what cannot be used, the Notifier
-// is silent, or is without the watchdog: a service that cannot say how it is can serve all the same.
+// NewNotifier reads NOTIFY_SOCKET and WATCHDOG_USEC, and clears them so that no child
+// process reports in our name. With an error, which names what is unusable, the Notifier
+// does nothing, or has no watchdog: the service can run without it.
 func NewNotifier() (*Notifier, error) {
 	n, err := newNotifier(os.Getenv, os.Getpid())
 	for _, v := range []string{"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"} {
@@ -50,10 +51,10 @@ func newNotifier(env func(string) string, pid int) (*Notifier, error) {
 	return n, nil
 }
 
-// Ready says that the service serves.
+// Ready reports that the service is ready.
 func (n *Notifier) Ready(status string) error { return n.send("READY=1\nSTATUS=" + oneLine(status)) }
 
-// Stopping says that it is about to end.
+// Stopping reports that the service stops.
 func (n *Notifier) Stopping() error { return n.send("STOPPING=1") }
 
 // Status is a line for `systemctl status`.
@@ -61,9 +62,8 @@ func (n *Notifier) Status(text string) error { return n.send("STATUS=" + oneLine
 
 func oneLine(s string) string { return strings.ReplaceAll(s, "\n", " ") }
 
-// Watch tells the service manager twice per interval that the service lives, as
-// long as healthy says so, until ctx ends. If no watchdog was asked for, it
-// returns at once.
+// Watch reports to the service manager twice per interval, as long as healthy returns
+// true, until ctx ends. If no watchdog is configured, it returns at once.
 func (n *Notifier) Watch(ctx context.Context, healthy func() bool) {
 	if n.watchdog == 0 {
 		return
@@ -74,7 +74,7 @@ func (n *Notifier) Watch(ctx context.Context, healthy func() bool) {
 		select {
 		case <-tick.C:
 			if healthy() {
-				n.send("WATCHDOG=1") // if nobody hears it, we will be restarted
+				n.send("WATCHDOG=1") // if this fails, the service manager restarts us
 			}
 		case <-ctx.Done():
 			return
@@ -86,7 +86,7 @@ func (n *Notifier) send(state string) error {
 	if n.socket == "" {
 		return nil
 	}
-	// net takes a leading "@" for the abstract name space, as systemd does.
+	// net reads a leading "@" as the abstract name space, as systemd does.
 	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: n.socket, Net: "unixgram"})
 	if err != nil {
 		return fmt.Errorf("edge: service manager: %w", err)

@@ -6,12 +6,12 @@ import (
 	"net/http"
 )
 
-// Some answers are not the handler's: net/http refuses by itself what it cannot read (400, 417, 431, 501,
-// 505), before there is a request. A page can bring that about for a person, with an address or with
-// cookies that are too long, show the answer in a frame, and read from it where the browser was led.
-// So those answers too say that no page may show them, and that they are nobody's to keep.
+// This file adds headers to answers that net/http writes by itself (400, 417, 431, 501,
+// 505) before there is a request for our handler. A page can cause such an answer for a
+// person, with an address or cookies that are too long, show it in a frame, and read from
+// it where the browser was redirected. So those answers too forbid frames and caching.
 
-// sealed is what every answer says that is not a tool's.
+// sealed are the headers of every answer that no tool wrote.
 var sealed = []struct{ name, value string }{
 	{"Cache-Control", "no-store"},
 	{"Content-Security-Policy", "frame-ancestors 'none'"},
@@ -20,7 +20,7 @@ var sealed = []struct{ name, value string }{
 	{"X-Frame-Options", "DENY"},
 }
 
-// sealedLines are sealed as HTTP/1.1 writes them.
+// sealedLines is sealed in the form of HTTP/1.1.
 var sealedLines = func() []byte {
 	var b []byte
 	for _, s := range sealed {
@@ -29,7 +29,7 @@ var sealedLines = func() []byte {
 	return b
 }()
 
-// seal adds what an answer does not say otherwise.
+// seal adds the headers that an answer does not set itself.
 func seal(h http.Header) {
 	for _, s := range sealed {
 		if _, ok := h[s.name]; !ok {
@@ -38,16 +38,16 @@ func seal(h http.Header) {
 	}
 }
 
-// Forwarded tells the server that the answer of w is that of a tool, which says itself who
-// may show it.
+// Forwarded tells the server that the answer of w is a tool's, which decides itself who
+// may frame it.
 func Forwarded(w http.ResponseWriter) {
 	if x := exchangeOf(w); x != nil {
 		x.forwarded = true
 	}
 }
 
-// writeSealed writes what net/http has to say by itself on an HTTP/1.1 connection. It does so in one
-// piece, which begins with the status line.
+// writeSealed writes an answer of net/http's own on an HTTP/1.1 connection, with
+// sealedLines added. net/http writes it in one piece, which begins with the status line.
 func writeSealed(c net.Conn, p []byte) (int, error) {
 	end := bytes.Index(p, []byte("\r\n"))
 	if end < 0 || !bytes.HasPrefix(p, []byte("HTTP/")) {
@@ -63,7 +63,7 @@ func writeSealed(c net.Conn, p []byte) (int, error) {
 	return len(p), nil
 }
 
-// isTooLong reports whether p is how net/http refuses a header that is too long.
+// isTooLong reports whether p is net/http's refusal of a header that is too long.
 func isTooLong(p []byte) bool {
 	_, status, _ := bytes.Cut(p[:min(len(p), len("HTTP/1.1 431 "))], []byte(" "))
 	return bytes.HasPrefix(p, []byte("HTTP/")) && bytes.HasPrefix(status, []byte("431 "))

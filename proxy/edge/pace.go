@@ -15,28 +15,29 @@ import (
 // begin and end are called by one goroutine at a time.
 type stall struct {
 	pace  Pace
-	quiet time.Duration // of a client that was let through: how long one wait may take at least. See Admit
-	left  time.Duration // patience; waiting spends it, bytes refill it
+	quiet time.Duration // minimum length of one wait for a client that was let through; see Admit
+	left  time.Duration // what is left of the patience: waiting uses it, bytes refill it
 	since time.Time
 	timer *time.Timer
 
-	// held, if set, is for how long we have kept the client from sending, in all: uploads beside this one that
-	// are not read hold the window of an HTTP/2 connection. That is not the client's time.
+	// held, if set, returns for how long, in total, we have kept the client from sending:
+	// other uploads that are not read use up the window of an HTTP/2 connection. That
+	// time does not count.
 	held   func() time.Duration
 	before time.Duration // when the wait began
 
 	mu      sync.Mutex
-	waiting bool // between begin and end; cut runs only then
+	waiting bool // between begin and end; cut acts only then
 	late    bool // it has
 	cut     func()
-	heldAt  time.Duration // what of held is allowed for
+	heldAt  time.Duration // the part of held that was subtracted already
 }
 
 // begin starts the wait for up to n bytes.
 func (s *stall) begin(n int) {
 	s.since = time.Now()
-	// A write of n bytes shows no progress until all are taken, so what they will
-	// refill is advanced; never more than the whole patience.
+	// A write of n bytes shows no progress until all are taken, so what they will refill
+	// is granted in advance, but never more than the whole patience.
 	allowed := max(max(s.left, 0)+min(s.worth(n), s.pace.Patience), s.quiet)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -52,7 +53,7 @@ func (s *stall) begin(n int) {
 	}
 }
 
-// end stops it; n bytes have moved. It reports whether the client was too slow.
+// end stops the wait; n bytes have moved. It reports whether the client was too slow.
 func (s *stall) end(n int) (late bool) {
 	s.timer.Stop()
 	waited := time.Since(s.since)
@@ -69,7 +70,7 @@ func (s *stall) end(n int) (late bool) {
 func (s *stall) fire() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// A timer that was stopped too late would otherwise cut what comes after.
+	// A timer that was stopped too late must not cut the next wait.
 	if !s.waiting {
 		return
 	}
@@ -84,20 +85,21 @@ func (s *stall) fire() {
 	s.cut()
 }
 
-// rest is how long the client may still take for what net/http has buffered.
+// rest is how long the client may still take to read net/http's buffer.
 func (s *stall) rest() time.Duration { return max(s.left, s.quiet, time.Second) }
 
 func (s *stall) worth(n int) time.Duration {
 	return time.Duration(float64(n) / float64(s.pace.MinRate) * float64(time.Second))
 }
 
-// ErrSlowBody is in what reading a body fails with whose client did not keep the pace.
+// ErrSlowBody is wrapped by the read error of a body whose client was too slow.
 var ErrSlowBody = errors.New("the body comes too slowly")
 
-// Admit tells the server that the person behind the request was let through: the pace is for
-// strangers, and a person may pause an upload, or a download, for as long as quiet at a time
-// (a dump that is being computed, a laptop that slept). Not positive is for ever. Call it before
-// what reads the body or writes the answer begins, and never before the verdict.
+// Admit tells the server that the person behind the request was let through. The minimum
+// speed is for strangers; a person may pause an upload or a download for as long as quiet
+// at a time (a dump that is being computed, a laptop that slept). Zero or less means
+// without limit. Call it before the body is read or the answer is written, and never
+// before the verdict.
 func Admit(w http.ResponseWriter, quiet time.Duration) {
 	x := exchangeOf(w)
 	if x == nil {
@@ -112,13 +114,13 @@ func Admit(w http.ResponseWriter, quiet time.Duration) {
 	}
 }
 
-// pacedBody is a request body whose client must keep the pace.
+// pacedBody is a request body whose client must not be too slow.
 type pacedBody struct {
 	io.ReadCloser
 	x       *exchange
 	reading stall
 	exempt  atomic.Bool // the request is a stream
-	ended   atomic.Bool // nothing more of it is on the connection
+	ended   atomic.Bool // no more of it is on the connection
 	limited atomic.Bool // leave has set a deadline
 }
 
@@ -141,15 +143,15 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Within has what is read of the body end in an error after d, however well it keeps the pace, until stop is called: for a body
-// that is held in memory whole.
+// Within makes reads of the body fail after d, regardless of its speed, until stop is
+// called. It is for a body that is held in memory as a whole.
 func (b *pacedBody) Within(d time.Duration) (stop func() bool) {
 	return time.AfterFunc(d, b.x.cutRead).Stop
 }
 
-// leave gives the rest of the body an end, because net/http is about to read it
-// by itself, to keep the connection, and nobody counts how slowly it comes. It
-// is for HTTP/1 only: HTTP/2 resets the stream instead.
+// leave sets a deadline for the rest of the body, because net/http is about to read it,
+// to keep the connection, without measuring its speed. It is for HTTP/1 only: HTTP/2
+// resets the stream instead.
 func (b *pacedBody) leave(end time.Time) {
 	if b.x.request.ProtoMajor == 1 && !b.ended.Load() {
 		b.limited.Store(true)
@@ -157,9 +159,9 @@ func (b *pacedBody) leave(end time.Time) {
 	}
 }
 
-// stay takes that end back: the handler goes on reading. It also matters at the
-// end of the body. A deadline left in place would end the request itself, since
-// net/http takes a read that fails after the body for a client that has gone.
+// stay removes that deadline: the handler goes on reading. It matters at the end of the
+// body too. A deadline left in place would end the request itself, since net/http takes a
+// read that fails after the body for a client that has gone.
 func (b *pacedBody) stay() {
 	if b.limited.Swap(false) {
 		b.x.deadline(func(d deadlines) { d.SetReadDeadline(time.Time{}) })

@@ -7,6 +7,6 @@ import (
 	"time"
 )
 
-// setPeerTimeout has no equivalent here: keep-alive probes find peers that are
-// gone, and one that is there and reads nothing keeps its connection.
+// setPeerTimeout does nothing here. Keep-alive probes find peers that are gone; a peer
+// that is there and reads nothing keeps its connection.
 func setPeerTimeout(*net.TCPListener, time.Duration) error { return nil }

@@ -11,12 +11,11 @@ import (
 	"time"
 )
 
-// RedirectConfig says where plain HTTP is sent.
+// RedirectConfig says where to redirect plain HTTP.
 type RedirectConfig struct {
-	// Hosts are the names this may redirect to, without port; "*.apps.example.com" is every name
-	// with one label there. Anything else is
-	// refused: the Host header is the client's, and an answer that sends people
-	// wherever it says is somebody else's tool.
+	// Hosts are the names to redirect to, without port; "*.apps.example.com" is every
+	// name with one label there. Any other host is refused: the client chooses the Host
+	// header, and a redirect to any host would help phishing (an open redirect).
 	Hosts []string
 	// Port is that of the HTTPS listener as clients see it; zero is 443.
 	Port int
@@ -24,8 +23,7 @@ type RedirectConfig struct {
 	ACME *ACME
 }
 
-// Redirect returns the handler of a listener that has nothing to say but "come
-// back with https".
+// Redirect returns the handler of a plain HTTP listener, which only redirects to https.
 func Redirect(c RedirectConfig) (http.Handler, error) {
 	if len(c.Hosts) == 0 {
 		return nil, errors.New("edge: a redirect needs the hosts it may lead to")
@@ -62,8 +60,8 @@ func (h *redirect) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !h.known(host):
 		http.Error(w, "This host is not served here.", http.StatusMisdirectedRequest)
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
-		// What a form held has crossed the network in the clear already. Sending
-		// it once more would hide that.
+		// The form's content has crossed the network in the clear already. A redirect
+		// would send it once more and hide that.
 		http.Error(w, "Use https.", http.StatusForbidden)
 	case !strings.HasPrefix(r.RequestURI, "/"):
 		http.Error(w, "Use https.", http.StatusBadRequest)
@@ -71,8 +69,8 @@ func (h *redirect) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if strings.Contains(host, ":") {
 			host = "[" + host + "]"
 		}
-		// The authority is ours, and the request target follows it as it is: it
-		// begins with "/", so it cannot become part of the authority.
+		// The authority is ours. The request target begins with "/", so it cannot become
+		// part of the authority.
 		w.Header().Set("Location", "https://"+host+h.port+r.RequestURI)
 		w.WriteHeader(http.StatusPermanentRedirect)
 	}
@@ -98,13 +96,13 @@ type HSTSConfig struct {
 	MaxAge            time.Duration
 	IncludeSubdomains bool
 	Preload           bool
-	// Scheme says what the client spoke: clientip.Resolver.Scheme. Nil: https is
-	// a connection that is TLS here.
+	// Scheme says which scheme the client used: clientip.Resolver.Scheme. Nil: https
+	// means that the connection is TLS here.
 	Scheme func(*http.Request) string
 }
 
-// HSTS tells browsers that came by https to come by nothing else. A MaxAge of
-// zero tells them nothing.
+// HSTS tells browsers that use https to use nothing else. A MaxAge of zero sends no
+// header.
 func HSTS(c HSTSConfig, next http.Handler) http.Handler {
 	if c.MaxAge <= 0 {
 		return next
@@ -118,8 +116,8 @@ func HSTS(c HSTSConfig, next http.Handler) http.Handler {
 	}
 	line := []string{value}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// Over http the header means nothing, and anybody on the way could have
-		// written it (section 7.2).
+		// Over http browsers ignore the header, because an attacker on the network could
+		// have written it (section 7.2).
 		if r.TLS != nil || c.Scheme != nil && c.Scheme(r) == "https" {
 			w.Header()["Strict-Transport-Security"] = line
 		}

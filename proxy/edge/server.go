@@ -28,7 +28,7 @@ type Server struct {
 	h2       *h2Listener // nil: no TLS
 	serveH2  sync.Once
 	streams  atomic.Int64
-	handlers atomic.Int64 // those on hijacked connections too, which http.Server forgets
+	handlers atomic.Int64 // includes handlers of hijacked connections, which http.Server does not count
 	counts   counters
 }
 
@@ -42,32 +42,31 @@ func New(c Config) (*Server, error) {
 		Handler:           s,
 		ReadHeaderTimeout: c.Limits.HeaderTimeout,
 		IdleTimeout:       c.Limits.IdleTimeout,
-		// ReadTimeout and WriteTimeout stay zero: they are for whole requests,
-		// and would end uploads, downloads and streams that are doing well. Pace
-		// is what bounds the slow.
+		// ReadTimeout and WriteTimeout stay zero: they bound whole requests, and would
+		// end uploads, downloads and streams at a good speed. Pace bounds slow clients.
 		MaxHeaderBytes: c.Limits.HeaderBytes,
 		Protocols:      new(http.Protocols),
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams: c.Limits.StreamsPerConnection,
-			MaxReadFrameSize:     16 << 10, // the least there is: a frame is buffered whole
-			// What a client may send ahead of a handler that does not read. A browser has one
-			// connection for all its windows: uploads that their tool does not take yet use up
-			// what is for the connection, and then block every other POST. So there is room for 16
-			// of them. What is held in the end is bounded by the requests that a session may have.
+			MaxReadFrameSize:     16 << 10, // the minimum: a frame is buffered whole
+			// What a client may send before a handler reads. A browser has one connection
+			// for all its windows: uploads that their tool does not read yet use up the
+			// window of the connection, and then block every other POST. So there is room
+			// for 16 of them. The number of requests that a session may have bounds the
+			// total.
 			MaxReceiveBufferPerConnection: 16 * 256 << 10,
 			MaxReceiveBufferPerStream:     256 << 10,
-			// A connection without a sign of life is asked for one, so that a
-			// client that vanished does not keep its streams. A laptop that slept for a
-			// minute is no such client.
+			// A silent connection is pinged, so that the streams of a vanished client
+			// end. A laptop that slept for a minute answers in time.
 			SendPingTimeout:  30 * time.Second,
 			PingTimeout:      peerTimeout - 30*time.Second,
-			WriteByteTimeout: max(c.Pace.Patience, peerTimeout), // the handlers' pace bounds what a stranger leaves unread
+			WriteByteTimeout: max(c.Pace.Patience, peerTimeout), // Pace bounds what a stranger leaves unread
 			CountError:       s.http2Error,
 		},
 		ErrorLog:    slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug),
 		ConnContext: withConnInfo,
 		ConnState:   idle,
-		// net/http would answer "OPTIONS *" by itself, past the handler.
+		// net/http would answer "OPTIONS *" by itself, without the handler.
 		DisableGeneralOptionsHandler: true,
 	}
 	s.http.Protocols.SetHTTP1(true)
@@ -107,8 +106,8 @@ func (s *Server) Serve(ln net.Listener) error {
 	return err
 }
 
-// ServeHTTP admits a request to the handler. It is what the server itself calls;
-// tests of handlers may too.
+// ServeHTTP admits a request to the handler. The server calls it; tests of handlers may
+// too.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.handlers.Add(1)
 	if info, ok := r.Context().Value(connInfoKey{}).(*connInfo); ok {
@@ -117,18 +116,18 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := newExchange(s, w, r)
 	defer x.finish()
 	switch {
-	case r.Method == "PRI": // the preface of HTTP/2, which net/http hands on as a request
+	case r.Method == "PRI": // the preface of HTTP/2, which net/http passes on as a request
 		s.refuse(x, r, http.StatusHTTPVersionNotSupported, "This version of HTTP is not spoken here.")
 	case len(r.RequestURI) > s.config.Limits.URLBytes:
 		s.counts.longURLs.Add(1)
 		s.refuse(x, r, http.StatusRequestURITooLong, "The address is too long.")
 	case r.ProtoMajor == 2 && headerSize(r) > s.config.Limits.HeaderBytes:
 		x.largeHeader = true
-		dropLarge(r.Header) // a client that leaves the answer unread must not hold them
+		dropLarge(r.Header) // a client that does not read the answer must not keep them in memory
 		s.refuse(x, r, http.StatusRequestHeaderFieldsTooLarge, "The request headers are too large.")
 	case headerLines(r.Header) > s.config.Limits.Headers:
-		// net/http bounds the bytes. Thousands of tiny lines are within them, and
-		// each costs whoever walks the header.
+		// net/http bounds the bytes. Thousands of tiny lines fit into that, and cost time
+		// whenever code walks the header.
 		s.counts.manyHeaders.Add(1)
 		s.refuse(x, r, http.StatusRequestHeaderFieldsTooLarge, "The request has too many header fields.")
 	case !x.admit(r):
@@ -139,8 +138,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// refuse answers a request without looking further into it. If it has a body,
-// the connection is given up with it: reading what nobody wants is work too.
+// refuse answers a request without reading it further. If it has a body, the connection
+// is closed: reading a body that will be discarded costs work too.
 func (s *Server) refuse(x *exchange, r *http.Request, status int, message string) {
 	if r.Body != nil && r.Body != http.NoBody && r.ProtoMajor == 1 {
 		x.Header().Set("Connection", "close")
@@ -157,7 +156,8 @@ func headerLines(h http.Header) int {
 	return n
 }
 
-// headerSize is what the header of r would have in HTTP/1.1, about: one limit means the same in both protocols.
+// headerSize is approximately the size of r's header in HTTP/1.1, so that one limit means
+// the same in both protocols.
 func headerSize(r *http.Request) int {
 	n := len(r.Method) + len(r.RequestURI) + len(r.Host)
 	for name, lines := range r.Header {
@@ -168,7 +168,7 @@ func headerSize(r *http.Request) int {
 	return n
 }
 
-// dropLarge leaves the short fields, which say what kind of answer the client understands.
+// dropLarge keeps the short fields, which say what kind of answer the client understands.
 func dropLarge(h http.Header) {
 	for name, lines := range h {
 		size := 0
@@ -181,16 +181,16 @@ func dropLarge(h http.Header) {
 	}
 }
 
-// ErrCutOff is returned by Drain when its time was up before its work was.
+// ErrCutOff is returned by Drain when its time ended before all requests did.
 var ErrCutOff = errors.New("edge: requests were cut off at the end of the drain time")
 
-// Drain ends the server in order: it stops accepting, has streams told, answers
-// what arrives on open connections for Linger, each time as the last answer of
-// its connection, then closes idle connections and waits for the rest. When ctx
-// ends first, what is left is closed and the error is [ErrCutOff].
+// Drain ends the server in order: it stops accepting, calls OnDrain, answers requests on
+// open connections for Linger, each as the last of its connection, then closes idle
+// connections and waits for the rest. When ctx ends first, it closes what is left and
+// returns [ErrCutOff].
 //
-// A listener that a successor shares stays open there, and with it the queue of
-// connections nobody has accepted yet: none is lost.
+// A listener that a successor shares stays open there, with its queue of connections that
+// are not yet accepted: none is lost.
 func (s *Server) Drain(ctx context.Context) error {
 	s.mu.Lock()
 	first := !s.draining.Swap(true)
@@ -214,16 +214,16 @@ func (s *Server) Drain(ctx context.Context) error {
 	return fmt.Errorf("%w: %d left", ErrCutOff, left)
 }
 
-// linger waits until there are no connections, at most Config.Linger. Without
-// it, an idle HTTP/1.1 connection is closed while a request on it is under way,
-// and a client that may not repeat the request must report a failure.
+// linger waits until there are no connections, at most Config.Linger. Without it, an idle
+// HTTP/1.1 connection could be closed while a request on it is under way, and a client
+// that may not repeat the request would have to report a failure.
 func (s *Server) linger(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, s.config.Linger)
 	defer cancel()
 	until(ctx, func() bool { return s.counts.open.Load() == 0 })
 }
 
-// until asks done every few milliseconds until it is true or ctx ends.
+// until calls done every few milliseconds until it is true or ctx ends.
 func until(ctx context.Context, done func() bool) bool {
 	look := time.NewTicker(5 * time.Millisecond)
 	defer look.Stop()

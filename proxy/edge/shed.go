@@ -10,34 +10,35 @@ import (
 
 // ShedConfig says when a server is full.
 type ShedConfig struct {
-	// Requests is how many are handled at once. Streams are not among them.
+	// Requests is how many are handled at once, without streams.
 	Requests int
 	// Queued is how many more may wait, each for at most QueueFor.
 	Queued   int
 	QueueFor time.Duration
-	// Streams is how many streams may be open beside the requests. A stream
-	// beyond that keeps a request's place for as long as it lives.
+	// Streams is how many streams may be open in addition. A stream beyond that uses a
+	// request's place for its whole life.
 	Streams int
-	// RetryAfter is what a refused client is told.
+	// RetryAfter is sent to a refused client.
 	RetryAfter time.Duration
-	// Memory, if set, says how much of the memory that may be used is in use, as
-	// [LiveMemory] does. From MemoryHigh (0.85) up, only requests that are Known are
-	// admitted, and from MemoryFull (0.95) up none, and no connection either: what is newest and unproven goes first.
+	// Memory, if set, returns which part of the memory limit is in use, as [LiveMemory]
+	// does. From MemoryHigh (0.85) up, only requests that are Known are admitted; from
+	// MemoryFull (0.95) up, no request and no connection is: new and unverified clients
+	// are shed first.
 	Memory                 func() float64
 	MemoryHigh, MemoryFull float64
-	// Known reports whether a request comes from a person with a verified session. It is asked only
-	// when memory is short. Nil: no request does.
+	// Known reports whether a request comes from a person with a verified session. It is
+	// called only when memory is short. Nil: no request does.
 	Known func(*http.Request) bool
 }
 
-// How much memory there is.
+// The states of memory.
 const (
 	ample int32 = iota
 	short       // strangers wait
 	full        // everybody does
 )
 
-// Shedder refuses work before it is too much. It takes no lock while there is
+// Shedder refuses work before the server is overloaded. It takes no lock while there is
 // room. A nil Shedder admits everything.
 type Shedder struct {
 	config   ShedConfig
@@ -87,11 +88,11 @@ func (s *Shedder) Run(ctx context.Context) {
 	}
 }
 
-// place is what a request holds in a Shedder. The zero place is none.
+// place is what a request holds in a Shedder. The zero place holds nothing.
 type place struct {
 	in     *Shedder
 	stream bool
-	short  bool // there was none, because memory is short
+	short  bool // refused because memory is short
 }
 
 func (s *Shedder) enter(r *http.Request) (p place, ok bool) {
@@ -132,8 +133,8 @@ func (s *Shedder) wait(ctx context.Context) bool {
 	end := time.NewTimer(s.config.QueueFor)
 	defer end.Stop()
 	for {
-		// After queued was raised: whoever gave a place back before that did not
-		// see us, and the place is there; whoever does after that wakes us.
+		// After queued was raised: a goroutine that returned its place before that did
+		// not see us, and the place is free; one that returns it later wakes us.
 		if s.take() {
 			return true
 		}
@@ -152,12 +153,13 @@ func (s *Shedder) freed() {
 	if s.queued.Load() > 0 {
 		select {
 		case s.wake <- struct{}{}:
-		default: // as many wakes are pending as can be waiting
+		default: // there are as many wakes as there can be waiters
 		}
 	}
 }
 
-// toStream reports whether there is a place among the streams, if one is needed.
+// toStream reports whether the request could move to a place among the streams, if it
+// needs one.
 func (p *place) toStream() bool {
 	if p.in == nil || p.stream {
 		return true
@@ -189,10 +191,10 @@ func (s *Shedder) retryAfter() int {
 type ShedStats struct {
 	Requests, Streams, Queued int64  // now
 	ShedFull, ShedMemory      uint64 // refused so far
-	MemoryFull                bool   // now: at least strangers wait
+	MemoryFull                bool   // now: at least strangers are refused
 }
 
-// closed reports whether no connection may come.
+// closed reports whether new connections are refused.
 func (s *Shedder) closed() bool {
 	if s == nil || s.memory.Load() != full {
 		return false
@@ -201,7 +203,7 @@ func (s *Shedder) closed() bool {
 	return true
 }
 
-// Stats is cheap.
+// Stats is cheap to call.
 func (s *Shedder) Stats() ShedStats {
 	return ShedStats{Requests: s.requests.Load(), Streams: s.streams.Load(), Queued: s.queued.Load(),
 		ShedFull: s.shedFull.Load(), ShedMemory: s.shedMemory.Load(), MemoryFull: s.memory.Load() != ample}

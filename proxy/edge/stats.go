@@ -12,7 +12,7 @@ type counters struct {
 	http2Errors                  atomic.Uint64
 }
 
-// Stats is what a Server has seen, for metrics.
+// Stats is what a Server has counted, for metrics.
 type Stats struct {
 	OpenConnections int64 // now
 	Requests        int64 // in handlers now, streams included
@@ -23,11 +23,11 @@ type Stats struct {
 	LongURLs        uint64 // 414
 	ManyHeaders     uint64 // 431, for their number
 	SlowBodies      uint64 // requests cut because their body did not come
-	SlowReaders     uint64 // answers cut because nobody took them
+	SlowReaders     uint64 // answers cut because the client did not read them
 	HTTP2Errors     uint64 // protocol errors, floods included
 }
 
-// Stats is cheap.
+// Stats is cheap to call.
 func (s *Server) Stats() Stats {
 	c := &s.counts
 	return Stats{

@@ -15,13 +15,14 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// net/http writes its own refusals straight to the connection. To add to them on a
-// TLS connection, one has to stand above TLS; but a *tls.Conn is what net/http recognises HTTP/2 by. So
-// what is accepted is a tlsConn. Its handshake takes place when net/http asks for its
-// state, which it does first and on the connection's own goroutine. A connection that speaks HTTP/2 is then handed
-// to net/http a second time, as the *tls.Conn that it is (h2Listener), and this one ends.
+// This file lets us change answers that net/http writes straight to a TLS connection.
+// That requires a layer above TLS, but net/http recognises HTTP/2 by the type *tls.Conn.
+// So an accepted connection is a tlsConn. Its handshake takes place when net/http asks
+// for its state, which it does first and on the connection's own goroutine. A connection
+// that speaks HTTP/2 is then given to net/http a second time, as the *tls.Conn that it is
+// (h2Listener), and the first one ends.
 
-// tlsListener accepts connections that have not shaken hands yet.
+// tlsListener accepts connections before their handshake.
 type tlsListener struct {
 	net.Listener
 	server *Server
@@ -39,17 +40,17 @@ func (l *tlsListener) Accept() (net.Conn, error) {
 	return c, nil
 }
 
-// tlsConn is a connection that turns out to speak HTTP/1.1, or to be somebody else's.
+// tlsConn is a connection that speaks HTTP/1.1, or is given to the HTTP/2 server.
 type tlsConn struct {
 	*tls.Conn
 	server *Server
 	info   *connInfo
 	shake  sync.Once
-	gone   atomic.Bool // handed on: nothing here may touch it any more
+	gone   atomic.Bool // given away: it must not be used here any more
 	failed atomic.Bool
 }
 
-// ConnectionState shakes hands first. net/http asks for it before it reads.
+// ConnectionState does the handshake first. net/http calls it before it reads.
 func (c *tlsConn) ConnectionState() tls.ConnectionState {
 	c.shake.Do(c.handshake)
 	if c.gone.Load() {
@@ -81,7 +82,7 @@ func (c *tlsConn) handshake() {
 	}
 }
 
-// looksLikeHTTP is for the first bytes of what should have been a TLS record.
+// looksLikeHTTP checks the first bytes where a TLS record was expected.
 func looksLikeHTTP(first [5]byte) bool {
 	switch string(first[:]) {
 	case "GET /", "HEAD ", "POST ", "PUT /", "OPTIO":
@@ -92,7 +93,7 @@ func looksLikeHTTP(first [5]byte) bool {
 
 func (c *tlsConn) Read(p []byte) (int, error) {
 	if c.gone.Load() || c.failed.Load() {
-		return 0, io.EOF // the one error that net/http does not answer
+		return 0, io.EOF // the one error to which net/http writes no answer
 	}
 	return c.Conn.Read(p)
 }
@@ -135,7 +136,7 @@ func (c *tlsConn) limit(set func(time.Time) error, t time.Time) error {
 	return set(t)
 }
 
-// h2Listener hands connections that speak HTTP/2 to net/http.
+// h2Listener gives connections that speak HTTP/2 to net/http.
 type h2Listener struct {
 	conns chan net.Conn
 	over  chan struct{}
@@ -170,39 +171,41 @@ func (l *h2Listener) Close() error {
 
 func (l *h2Listener) Addr() net.Addr { return &net.TCPAddr{} }
 
-// h2Conn is an HTTP/2 connection above TLS. Header blocks of streams that no handler of ours
-// was told of are net/http's own answers (431, 400). To these it appends what they have to say: fields in
-// literal representation without indexing (RFC 7541 section 6.2.2) change no state of the compression, so that
-// nothing else has to be read or written anew.
+// h2Conn is an HTTP/2 connection above TLS. Header blocks of streams that no handler of
+// ours has are net/http's own answers (431, 400). It appends the sealed headers to these:
+// fields in literal representation without indexing (RFC 7541 section 6.2.2) do not
+// change the state of the compression, so nothing else has to be parsed or rewritten.
 type h2Conn struct {
 	net.Conn
 	tls *tls.Conn
 
-	// served are the streams that our handler has, by half their number. One that was overwritten
-	// by a later stream is taken for net/http's, and says too much rather than too little.
+	// served are the streams that our handler has, indexed by half their number. If a
+	// later stream has overwritten one, its answer counts as net/http's and gets headers
+	// that it does not need.
 	served [512]atomic.Uint32
 
 	// The frame that is being written; net/http/2 writes from one goroutine at a time.
 	head [9]byte
 	have int  // bytes of head
-	left int  // bytes of its payload to come
-	own  bool // sealed when they have come
+	left int  // bytes of its payload still missing
+	own  bool // append sealed after them
 
-	refusal   byte   // the first byte of a header block that is sealed: what it answers
+	refusal   byte   // the first byte of a sealed header block: the status that it answers
 	update    bool   // it is a WINDOW_UPDATE of the connection
 	increment []byte // of its payload so far
 
 	in     inbound
 	window *window
 
-	// A header that is far too large is answered, or the connection closed for it, before there is a request. tooLong is told of it.
-	suspect int64 // bytes of a header block after which an error is for its size
+	// A header that is far too large is answered, or the connection closed for it, before
+	// there is a request. tooLong is called for it.
+	suspect int64 // size of a header block from which an error counts as "too large"
 	tooLong func()
-	goAway  bool   // the frame that is being written is one
+	goAway  bool   // the frame that is being written is a GOAWAY
 	reason  []byte // of its payload so far
 }
 
-// ConnectionState is what the HTTP/2 server looks for.
+// ConnectionState is called by the HTTP/2 server.
 func (c *h2Conn) ConnectionState() tls.ConnectionState { return c.tls.ConnectionState() }
 
 func (c *h2Conn) serve(stream uint32) { c.served[stream/2%uint32(len(c.served))].Store(stream) }
@@ -219,10 +222,10 @@ const (
 	frameContinuation = 0x9
 	flagEndHeaders    = 0x4
 	flagPadded        = 0x8
-	minMaxFrameSize   = 16 << 10 // every client takes frames of this size
+	minMaxFrameSize   = 16 << 10 // every client accepts frames of this size
 )
 
-// sealedFields are sealed in HPACK.
+// sealedFields is sealed in HPACK.
 var sealedFields = func() []byte {
 	var b []byte
 	for _, s := range sealed {
@@ -241,7 +244,7 @@ var sealedFields = func() []byte {
 }()
 
 func (c *h2Conn) Write(p []byte) (int, error) {
-	var out []byte // what goes before p[from:], if anything was changed
+	var out []byte // the bytes before p[from:], if any were changed
 	from := 0
 	for i := 0; i < len(p); {
 		if c.left > 0 {
@@ -264,7 +267,7 @@ func (c *h2Conn) Write(p []byte) (int, error) {
 		begun := c.have > 0
 		n := copy(c.head[c.have:], p[i:])
 		c.have += n
-		if c.have < len(c.head) { // held back: it may have to be changed
+		if c.have < len(c.head) { // held back: the frame's head may have to change
 			out, from, i = append(out, p[from:i]...), i+n, i+n
 			continue
 		}
@@ -286,7 +289,8 @@ func (c *h2Conn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// beginFrame looks at the head of a frame, and changes its length if the frame will be sealed.
+// beginFrame reads the head of a frame, and changes its length if the frame will be
+// sealed.
 func (c *h2Conn) beginFrame() bool {
 	length := int(c.head[0])<<16 | int(c.head[1])<<8 | int(c.head[2])
 	stream := binary.BigEndian.Uint32(c.head[5:]) & (1<<31 - 1)
@@ -305,8 +309,8 @@ func (c *h2Conn) beginFrame() bool {
 	return c.own
 }
 
-// status400 is ":status: 400" in HPACK (RFC 7541 appendix A). http2 answers two ways before there is a request: with
-// that, or with 431.
+// status400 is ":status: 400" in HPACK (RFC 7541 appendix A). http2 writes two answers
+// before there is a request: this one, and 431.
 const status400 = 0x80 | 12
 
 func (c *h2Conn) noteRefusal(first byte) {
@@ -315,9 +319,11 @@ func (c *h2Conn) noteRefusal(first byte) {
 	}
 }
 
-// noteGoAway takes the next bytes of the frame with which http2 gives a connection up. It does so for a field that announces more than
-// there may be, of which no more than one frame has been read, and for a frame after what is enough: after a header block of more than
-// suspect, these errors are taken for that. A large block with another mistake in it is counted too.
+// noteGoAway takes the next bytes of the frame with which http2 ends a connection. http2
+// ends it for a field that announces more than is allowed, of which it has read one
+// frame, and for a further frame of a header that is too large. After a header block of
+// more than suspect, these errors count as that. A large block with another error in it
+// is counted too.
 func (c *h2Conn) noteGoAway(payload []byte) {
 	before := len(c.reason)
 	if c.reason = append(c.reason, payload...); before >= 8 || len(c.reason) < 8 {

@@ -18,8 +18,8 @@ import (
 	"sallyport/policy"
 )
 
-// accountPage shows people their passkeys and sessions. It needs a verified
-// session: it lists what an intruder would want to know.
+// accountPage shows people their passkeys and sessions. It needs a verified session,
+// because its content is useful to an intruder.
 func (p *Portal) accountPage(w http.ResponseWriter, r *http.Request, v Visit) error {
 	j, err := p.judged(r, v, policy.PurposeSignIn)
 	if err != nil {
@@ -30,7 +30,7 @@ func (p *Portal) accountPage(w http.ResponseWriter, r *http.Request, v Visit) er
 	case j.Session.Level() != authn.Verified:
 		redirect(w, trip.page("sign-in"))
 		return nil
-	case !j.Facts.Session.VerifiedHere: // a cookie that was carried off does not show it
+	case !j.Facts.Session.VerifiedHere: // a stolen session cookie must not show the account
 		trip.causes = []policy.Cause{policy.CauseNetwork}
 		redirect(w, trip.page("step-up"))
 		return nil
@@ -104,7 +104,8 @@ func (p *Portal) removePasskey(w http.ResponseWriter, r *http.Request, v Visit, 
 	if err != nil {
 		return errNoSuchThing
 	}
-	// The record below is a line of the log in any case: a request that can remove nothing must not write it.
+	// The event below is a line of the log even if nothing is removed, so a request that
+	// can remove nothing must not write it.
 	passkeys, err := p.cfg.Passkeys.List(r.Context(), j.Session.Person.Subject)
 	if err != nil {
 		return err
@@ -126,7 +127,8 @@ func (p *Portal) removePasskey(w http.ResponseWriter, r *http.Request, v Visit, 
 		f.Incident = j.Incident
 		return &f
 	}
-	// Written ahead, like an enrolment: which passkeys somebody has is never changed unseen.
+	// Written ahead, like an enrolment: a person's passkeys never change without a
+	// record.
 	if err := v.Record(r.Context(), "passkey_remove", j, detail); err != nil {
 		return err
 	}
@@ -151,7 +153,7 @@ func (p *Portal) removePasskey(w http.ResponseWriter, r *http.Request, v Visit, 
 
 var errLastPasskey = &Refusal{Status: http.StatusConflict, Code: "last_passkey", Title: "That is your last passkey", Text: []string{"Add another one first; without any you could not get in."}, Link: Link{URL: Prefix + "account", Text: "Back to your account"}}
 
-// removedOwn tells somebody who removed the passkey that they are signed in with.
+// removedOwn answers a person who removed the passkey that they are signed in with.
 func (p *Portal) removedOwn(w http.ResponseWriter, r *http.Request) error {
 	if _, err := p.cfg.Sessions.SignOut(w, r, authn.Session{}); err != nil { // the cookie of a session that is gone
 		return err
@@ -169,7 +171,7 @@ func (p *Portal) endSession(w http.ResponseWriter, r *http.Request, v Visit, j J
 	if id == "" {
 		return errNoSuchThing
 	}
-	// The subject is part of the filter: nobody ends another person's session.
+	// The subject is part of the filter, so that a person ends only their own sessions.
 	n, err := p.cfg.Sessions.Revoke(r.Context(), session.Filter{ID: id, Subject: j.Session.Person.Subject})
 	switch {
 	case err != nil:
@@ -186,7 +188,7 @@ func (p *Portal) endSession(w http.ResponseWriter, r *http.Request, v Visit, j J
 
 var errNoSuchThing = &Refusal{Status: http.StatusNotFound, Code: "not_found", Title: "That is not there any more", Text: []string{"Reload your account page to see what is."}, Link: Link{URL: Prefix + "account", Text: "Back to your account"}}
 
-// signOutPage asks first: a link somewhere must not be able to sign people out.
+// signOutPage asks first, so that a link on another page cannot sign people out.
 func (p *Portal) signOutPage(w http.ResponseWriter, r *http.Request, v Visit) error {
 	j, err := v.Judge(policy.PurposeSignIn)
 	if err != nil {
@@ -222,16 +224,17 @@ func (p *Portal) signOut(w http.ResponseWriter, r *http.Request, v Visit) error 
 	}
 	http.SetCookie(w, p.chooseCookie(true))
 	http.SetCookie(w, p.signedOutCookie(idToken, string(j.Session.Person.Email)))
-	seeOther(w, Prefix+"sign-out") // or the back button and a reload would ask to send it again
+	seeOther(w, Prefix+"sign-out") // otherwise the back button and a reload would ask to send the form again
 	return nil
 }
 
-// signedOutCookie remembers for the page after the form whom the provider is to sign out, should the person want that as well. It
-// is believed in nothing else: where the provider's own page is, its metadata says.
+// signedOutCookie remembers which account the provider is to sign out, in case the person
+// wants that as well, for the page after the form. It is used for nothing else: the
+// address of the provider's own page comes from the provider's metadata.
 func (p *Portal) signedOutCookie(idToken, email string) *http.Cookie {
 	value := ""
 	if _, ok := p.cfg.Provider.EndSessionURL("", "", "", ""); ok {
-		if len(idToken) > maxIDTokenKept { // it would be left out of the address, too
+		if len(idToken) > maxIDTokenKept { // it would not fit into the address either
 			idToken = ""
 		}
 		value = idToken + "/" + base64.RawURLEncoding.EncodeToString([]byte(email))
@@ -247,10 +250,10 @@ func (p *Portal) signedOutCookie(idToken, email string) *http.Cookie {
 const (
 	signedOutLife  = 10 * time.Minute
 	maxIDTokenKept = 2500
-	wasThere       = "signed-out-there" // state of a person whom the provider has sent back
+	wasThere       = "signed-out-there" // the state of a person that the provider has sent back
 )
 
-// forgetSignedOut deletes what was kept of an earlier sign-out.
+// forgetSignedOut deletes the cookie of an earlier sign-out.
 func (p *Portal) forgetSignedOut(w http.ResponseWriter, r *http.Request) {
 	c := p.signedOutCookie("", "")
 	if _, err := r.Cookie(c.Name); err == nil {
@@ -259,7 +262,8 @@ func (p *Portal) forgetSignedOut(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// endThere is the address at which the person who has signed out here can do so at the provider, or "".
+// endThere is the address at which the person who has signed out here can do so at the
+// provider, or "".
 func (p *Portal) endThere(r *http.Request) string {
 	c, err := r.Cookie(p.signedOutCookie("", "").Name)
 	if err != nil {
@@ -275,7 +279,7 @@ func (p *Portal) endThere(r *http.Request) string {
 }
 
 // signedOut offers the provider's own sign-out as a second step (OpenID Connect
-// RP-Initiated Logout 1.0), because it ends more than the person may have asked for.
+// RP-Initiated Logout 1.0), because it may end more than the person asked for.
 func (p *Portal) signedOut(w http.ResponseWriter, r *http.Request) {
 	providerURL := ""
 	if r.URL.Query().Get("state") == wasThere {
@@ -292,8 +296,8 @@ func (p *Portal) signedOut(w http.ResponseWriter, r *http.Request) {
 	p.cfg.Pages.render(w, http.StatusOK, "message", page)
 }
 
-// whoami is the JSON form of a session, for applications and scripts. A tool's script can read it on the
-// tool's host, so that it has no group there that the tool is not told.
+// whoami is the JSON form of a session, for applications and scripts. A tool's script can
+// read it on the tool's host, so there it lists only groups that the tool may know.
 type whoami struct {
 	User               authn.Email `json:"user"`
 	Name               string      `json:"name,omitempty"`
@@ -307,12 +311,12 @@ type whoami struct {
 	ExpiresAt          time.Time   `json:"expires_at"`
 	IP                 string      `json:"ip"`
 	Country            string      `json:"country"`
-	StepUpDue          bool        `json:"step_up_due,omitempty"` // for the page that was asked about
+	StepUpDue          bool        `json:"step_up_due,omitempty"` // for the page in the query
 }
 
-// stepUpDue answers the page of a tool that asks whether the person has to verify to go on there. That page could
-// ask for its own address instead, and be told by a 401. No other origin's page gets to know how long
-// the answer takes, nor how long it is.
+// stepUpDue answers a tool's page that asks whether the person has to verify to go on.
+// That page could as well request its own address and get a 401. No other origin's page
+// learns how long the answer takes, or how long it is.
 func stepUpDue(r *http.Request, v Visit, s *authn.Session) bool {
 	page, site := r.URL.Query().Get("page"), r.Header.Get("Sec-Fetch-Site")
 	return page != "" && s.Level() == authn.Verified && (site == "" || site == "same-origin") && v.StepUpDue(page)
@@ -377,8 +381,9 @@ func credentialHandle(c authn.Credential) string {
 	return s[:min(len(s), 16)]
 }
 
-// passkeyName is the name a person gave, or one made from their browser. What does
-// not show, or turns text around, is left out, as the passkey package would have it.
+// passkeyName is the name that a person gave, or one made from their browser. Invisible
+// characters and those that change the text direction are removed, as the passkey package
+// requires.
 func passkeyName(given, userAgent string) string {
 	given = strings.TrimSpace(strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || !unicode.IsPrint(r) {
@@ -395,8 +400,9 @@ func passkeyName(given, userAgent string) string {
 	return given
 }
 
-// passkeyNames are the names of a person's passkeys, no two alike: one of them is removed by its button, which says the
-// name. Those that share one, as two made on one computer do, add when they were made, and a number if that is the same minute.
+// passkeyNames are the names of a person's passkeys, all different, because the button
+// that removes a passkey names it. Two passkeys with one name, such as two made on one
+// computer, also show when they were made, and a number if that is the same minute.
 func passkeyNames(list []passkey.Record) []string {
 	names := make([]string, len(list))
 	for i, c := range list {
@@ -415,10 +421,11 @@ func passkeyNames(list []passkey.Record) []string {
 	return names
 }
 
-// placed is where a name stands among those that look like it, from 1.
+// placed is the position of a name among those that look like it, from 1.
 type placed struct{ place, of int }
 
-// alike says of each name which of those it is that look the same. Case and spaces are no difference to a person.
+// alike returns the position of each name among those that look the same. It ignores case
+// and spaces.
 func alike(names []string) []placed {
 	seen := map[string]int{}
 	key := func(name string) string { return strings.ToLower(strings.Join(strings.Fields(name), " ")) }
@@ -433,7 +440,8 @@ func alike(names []string) []placed {
 	return list
 }
 
-// suggestName guesses the device from the User-Agent. It is a label, nothing rests on it.
+// suggestName guesses the device from the User-Agent. It is only a label; no decision
+// uses it.
 func suggestName(userAgent string) string {
 	for _, known := range [][2]string{{"iPhone", "iPhone"}, {"iPad", "iPad"}, {"Android", "Android device"}, {"Macintosh", "Mac"}, {"Windows", "Windows PC"}, {"CrOS", "Chromebook"}, {"Linux", "Linux computer"}} {
 		if strings.Contains(userAgent, known[0]) {

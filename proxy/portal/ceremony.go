@@ -16,13 +16,13 @@ import (
 	"sallyport/policy"
 )
 
-// maxCeremonyBody leaves room around the longest answer that the passkey package
-// looks at, so that it is the one to say that an answer is too long.
+// maxCeremonyBody leaves room around the longest answer that the passkey package reads,
+// so that the passkey package refuses an answer that is too long.
 const maxCeremonyBody = passkey.MaxBody + 16<<10
 
-// atHand reports whether the person proved themselves with a passkey just now and
-// from where they are: what changing their passkeys or looking at their account
-// takes. A cookie that was carried off to another network is not enough.
+// atHand reports whether the person proved themselves with a passkey just now and from
+// where they are. Changing passkeys and looking at the account need that. A cookie that
+// was stolen and used from another network is not enough.
 func (p *Portal) atHand(j Judgement) bool {
 	return p.cfg.Passkeys.Fresh(j.Session) == nil && j.Facts.Session.VerifiedHere
 }
@@ -33,7 +33,7 @@ type ceremonyRequest struct {
 	ReturnTo   string          `json:"return_to"`
 	Bind       string          `json:"bind"`
 	Ceremony   string          `json:"ceremony"`
-	Proposal   string          `json:"proposal"` // a passkey that was made, and waits to be confirmed
+	Proposal   string          `json:"proposal"` // a passkey that was made and waits for confirmation
 	Made       string          `json:"made"`     // its credential id, base64url
 	Credential json.RawMessage `json:"credential"`
 	Name       string          `json:"name"`
@@ -49,7 +49,7 @@ func readCeremony(w http.ResponseWriter, r *http.Request) (ceremonyRequest, erro
 	return c, err
 }
 
-// maxForm is what forms and scripts of our own pages send at most, but for the answers of passkeys.
+// maxForm bounds the forms and scripts of our own pages, except the answers of passkeys.
 const maxForm = 16 << 10
 
 func tooLarge(most int64) *Refusal {
@@ -57,7 +57,8 @@ func tooLarge(most int64) *Refusal {
 		Text: []string{fmt.Sprintf("More than %d KB were sent, which is the most that this page takes. Reload the page and try again.", most>>10)}}
 }
 
-// readForm reads the fields of a form of ours. One that cannot be read has none.
+// readForm reads the fields of a form of ours. If the form cannot be read, it has no
+// fields.
 func readForm(w http.ResponseWriter, r *http.Request) error {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	if _, large := errors.AsType[*http.MaxBytesError](r.ParseForm()); large {
@@ -68,9 +69,9 @@ func readForm(w http.ResponseWriter, r *http.Request) error {
 
 var errIncomplete = &Refusal{Status: 400, Code: "bad_request", Title: "That request was not complete", Text: []string{"Reload the page and try again."}}
 
-// decodeJSON reads the body that a script of ours posts: one JSON value of at most so many
-// bytes, and nothing after it. Another site's form cannot send this content type without a
-// preflight, which is not answered.
+// decodeJSON reads the body that a script of ours posts: one JSON value of at most so
+// many bytes, and nothing after it. Another site's form cannot send this content type
+// without a preflight, which we refuse.
 func decodeJSON(w http.ResponseWriter, r *http.Request, most int64, into any) error {
 	if mt, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); mt != "application/json" {
 		return errIncomplete
@@ -94,7 +95,7 @@ type ceremonyBegun struct {
 	Options  json.RawMessage `json:"options"`
 }
 
-// ceremonyMade answers the creation of a further passkey: it waits for a confirmation.
+// ceremonyMade answers the creation of a further passkey, which waits for confirmation.
 type ceremonyMade struct {
 	Proposal string `json:"proposal"`
 }
@@ -103,7 +104,7 @@ type ceremonyDone struct {
 	Next string `json:"next"`
 }
 
-// needSession lets a signed-in person pass; others are told where to sign in.
+// needSession lets a signed-in person pass; others get the address of the sign-in.
 func (p *Portal) needSession(j Judgement, back string) error {
 	if j.Session.Level() != authn.None {
 		return nil
@@ -182,8 +183,8 @@ func usable(list []passkey.Record) (n int) {
 	return n
 }
 
-// noPasskey is the end of the road for somebody without a passkey and without a
-// ticket: it says what to do, and gives nothing.
+// noPasskey answers a person without a passkey and without a ticket. It says what to do,
+// and grants nothing.
 func (p *Portal) noPasskey(r *http.Request, v Visit, j Judgement) error {
 	if err := v.Record(r.Context(), "no_passkey", j, nil); err != nil {
 		return err
@@ -199,8 +200,8 @@ func (p *Portal) noPasskey(r *http.Request, v Visit, j Judgement) error {
 	}
 }
 
-// passkeyBlocked is for somebody whose every passkey was blocked, because it
-// behaved like a copy or by the security team.
+// passkeyBlocked answers a person whose passkeys are all blocked, because one behaved
+// like a copy or because the security team blocked it.
 func (p *Portal) passkeyBlocked(r *http.Request, v Visit, j Judgement) error {
 	if err := v.Record(r.Context(), "step_up_failed", j, map[string]string{"code": passkey.CodeCredentialBlocked}); err != nil {
 		return err
@@ -258,7 +259,7 @@ func (p *Portal) stepUpFinish(w http.ResponseWriter, r *http.Request, v Visit) e
 	browser := v.Browser()
 	browser.TimeZone = timeZone(c.TimeZone)
 	s, err := p.cfg.Sessions.Verify(w, r, j.Session, authn.Verification{At: p.cfg.Now(), Addr: j.Facts.IP.Addr, Credential: cred, Browser: browser})
-	if errors.Is(err, session.ErrNoSession) { // another tab won, or the session ended meanwhile
+	if errors.Is(err, session.ErrNoSession) { // another tab was first, or the session ended meanwhile
 		if err := v.Record(r.Context(), "step_up_failed", j, map[string]string{"code": passkey.CodeOvertaken}); err != nil {
 			return err
 		}
@@ -276,8 +277,8 @@ func (p *Portal) stepUpFinish(w http.ResponseWriter, r *http.Request, v Visit) e
 	return nil
 }
 
-// ceremonyFailed records why the authenticator's answer was refused, and tells the
-// person what the passkey package says they can do about it.
+// ceremonyFailed records why the authenticator's answer was refused, and shows the person
+// the passkey package's advice.
 func (p *Portal) ceremonyFailed(r *http.Request, v Visit, j Judgement, event string, err error) error {
 	var bad *passkey.Error
 	if !errors.As(err, &bad) {
@@ -292,7 +293,7 @@ func (p *Portal) ceremonyFailed(r *http.Request, v Visit, j Judgement, event str
 	}
 	p.cfg.Logger.Warn("passkey ceremony refused", "event", event, "code", bad.Code, "incident", j.Incident, "error", err)
 	refusal := &Refusal{Status: http.StatusForbidden, Code: bad.Code, Title: "You were not verified", Text: []string{bad.Public}, Incident: j.Incident}
-	if bad.Risk { // it may have blocked the passkey, and so ended sessions
+	if bad.Risk { // it may have blocked the passkey, and ended sessions
 		over, err := p.sessionOver(r)
 		if err != nil {
 			return err
@@ -305,10 +306,10 @@ func (p *Portal) ceremonyFailed(r *http.Request, v Visit, j Judgement, event str
 	return refusal
 }
 
-// sessionOver takes up at once, in this process, what blocking or removing a passkey
-// has ended, and says whether the session that r came with is among it.
+// sessionOver applies, at once and in this process, what blocking or removing a passkey
+// has ended. It reports whether the session of r has ended too.
 func (p *Portal) sessionOver(r *http.Request) (bool, error) {
-	// Whoever holds a copied key could otherwise hang up in time.
+	// Without WithoutCancel, an attacker with a copied key could hang up in time.
 	if err := p.cfg.Sessions.Sync(context.WithoutCancel(r.Context())); err != nil {
 		return false, err
 	}

@@ -65,8 +65,8 @@ func (p *Portal) enrollPage(w http.ResponseWriter, r *http.Request, v Visit) err
 	return nil
 }
 
-// ticketUseless answers a ticket that cannot be used. Its owner, who has a passkey, needs
-// none: they have come back by the back button, a second tab or a bookmark, or the answer
+// ticketUseless answers a ticket that cannot be used. Its owner has a passkey and needs
+// no ticket: they came back by the back button, a second tab or a bookmark, or the answer
 // to their enrolment was lost. Each new ticket would cost them an identity check.
 func (p *Portal) ticketUseless(w http.ResponseWriter, r *http.Request, v Visit, j Judgement, err error) error {
 	var text string
@@ -77,7 +77,7 @@ func (p *Portal) ticketUseless(w http.ResponseWriter, r *http.Request, v Visit, 
 	case errors.Is(err, enroll.ErrExpired), errors.Is(err, enroll.ErrRevoked):
 		text = "This enrolment link does not work any more, and you do not need it."
 		recorded = true
-	default: // to strangers, all of it looks the same
+	default: // strangers get one answer for all other cases
 		return p.ticketRefused(r, v, j, err)
 	}
 	passkeys, down := p.cfg.Passkeys.List(r.Context(), j.Session.Person.Subject)
@@ -96,8 +96,8 @@ func (p *Portal) ticketUseless(w http.ResponseWriter, r *http.Request, v Visit, 
 	return p.another(w, r, v, j, text)
 }
 
-// another is for a person who has not verified themselves, and brings no ticket: with a
-// passkey there is a way on, which begins with using it.
+// another answers a person who has not verified themselves and brings no ticket. If they
+// have a passkey, they can go on by using it.
 func (p *Portal) another(w http.ResponseWriter, r *http.Request, v Visit, j Judgement, why string) error {
 	passkeys, err := p.cfg.Passkeys.List(r.Context(), j.Session.Person.Subject)
 	switch {
@@ -117,19 +117,20 @@ func (p *Portal) another(w http.ResponseWriter, r *http.Request, v Visit, j Judg
 	if why != "" {
 		page.Text = append([]string{why}, page.Text...)
 	}
-	if j.Session.Level() == authn.Verified { // the page asks for a step-up by itself, if it needs one
+	if j.Session.Level() == authn.Verified { // the page itself asks for a step-up if it needs one
 		page.Link.URL = Prefix + "enroll"
 	}
 	p.cfg.Pages.render(w, http.StatusOK, "message", page)
 	return nil
 }
 
-// verifyToAdd leads to the page for a further passkey by way of verifying oneself.
+// verifyToAdd is the address that asks for verification and then leads to the page for a
+// further passkey.
 func (p *Portal) verifyToAdd() string {
 	return journey{to: returnTo{p.origin, Prefix + "enroll"}, causes: []policy.Cause{policy.CauseSession}}.page("step-up")
 }
 
-// agedBy is j as it will be in a while.
+// agedBy is j as it will be after d.
 func agedBy(j Judgement, d time.Duration) Judgement {
 	j.Session.Verification.At = j.Session.Verification.At.Add(-d)
 	return j
@@ -139,15 +140,14 @@ func isEnrollPage(path string) bool {
 	return path == Prefix+"enroll" || strings.HasPrefix(path, Prefix+"enroll?")
 }
 
-// ticketRefused shows strangers one page, so that a guessed or stolen ticket tells
-// them nothing; the enroll package says to whom more may be told. The audit log has
-// the reason.
+// ticketRefused shows strangers one page, so that a guessed or stolen ticket tells them
+// nothing; the enroll package decides who learns more. The audit log has the reason.
 func (p *Portal) ticketRefused(r *http.Request, v Visit, j Judgement, err error) error {
 	bad, ok := errors.AsType[*enroll.Error](err)
 	if !ok {
 		return err
 	}
-	if errors.Is(err, enroll.ErrSpentByYou) { // by a script; the page says more
+	if errors.Is(err, enroll.ErrSpentByYou) { // a script reads this; the page says more
 		return &Refusal{Status: http.StatusForbidden, Code: codeEnrolled, Title: "You have used this link already", Email: string(j.Session.Person.Email),
 			Text: []string{bad.Public}, Link: Link{URL: Prefix + "enroll", Text: "Go on"}, Incident: j.Incident}
 	}
@@ -162,10 +162,11 @@ func (p *Portal) ticketRefused(r *http.Request, v Visit, j Judgement, err error)
 	}
 }
 
-// mayEnroll says whether this session may create a passkey: with a ticket that is
-// good for this person, which it returns, or as one that was verified. That a further
-// passkey takes a fresh assertion made here is asked when it begins, so that somebody
-// with a stolen cookie gets no further; what it really takes is the confirmation.
+// mayEnroll decides whether this session may create a passkey: with a ticket that is
+// valid for this person, which it returns, or as a verified session. A further passkey
+// also needs a fresh assertion made here, which is checked at begin, so that an attacker
+// with a stolen cookie stops there. The confirmation by another passkey is the real
+// protection.
 func (p *Portal) mayEnroll(r *http.Request, v Visit, secret string) (j Judgement, ticket enroll.Ticket, err error) {
 	if j, err = p.judged(r, v, policy.PurposeEnroll); err != nil {
 		return j, ticket, err
@@ -185,7 +186,7 @@ func (p *Portal) mayEnroll(r *http.Request, v Visit, secret string) (j Judgement
 	return j, ticket, nil
 }
 
-// verifyFirst leads a page that was left open on to where the person can verify themselves.
+// verifyFirst sends a page that was left open to where the person can verify themselves.
 func (p *Portal) verifyFirst(j Judgement) error {
 	return &Refusal{Status: http.StatusForbidden, Code: passkey.CodeNotFresh, Title: "Verify yourself first", Incident: j.Incident,
 		Text: []string{"To add a passkey, first verify yourself with one you have."},
@@ -212,14 +213,14 @@ func (p *Portal) enrollBegin(w http.ResponseWriter, r *http.Request, v Visit) er
 	return nil
 }
 
-// enrollFinish stores the passkey of a ticket. A further one is kept until another
-// passkey of the person confirms it.
+// enrollFinish stores the passkey of a ticket. A further passkey is kept aside until
+// another passkey of the person confirms it.
 func (p *Portal) enrollFinish(w http.ResponseWriter, r *http.Request, v Visit) error {
 	c, err := readCeremony(w, r)
 	if err != nil {
 		return err
 	}
-	trip, err := p.journey(c.ReturnTo, "", "") // before anything is spent on a request that cannot end well
+	trip, err := p.journey(c.ReturnTo, "", "") // before any state is spent on a request that must fail
 	if err != nil {
 		return err
 	}
@@ -260,15 +261,15 @@ func (p *Portal) enrollFinish(w http.ResponseWriter, r *http.Request, v Visit) e
 }
 
 // signInWithIt is the page after an enrolment. The baseline is an assertion in this
-// session: a registration does not show that the key is there (see authn/README.md).
+// session: a registration does not prove possession of the key (see authn/README.md).
 func signInWithIt(trip journey) string {
 	trip.causes = []policy.Cause{policy.CauseUnverified}
 	return trip.page("step-up") + "&made=1"
 }
 
-// enrolledBefore answers the end of an enrolment that is repeated because its answer was
-// lost. It says again what was said then, if that very passkey is stored, and gives
-// nothing: what comes next is to use it.
+// enrolledBefore answers an enrolment that is finished a second time because its answer
+// was lost. If that very passkey is stored, it repeats the answer, and grants nothing:
+// the person has to use the passkey next.
 func (p *Portal) enrolledBefore(w http.ResponseWriter, r *http.Request, j Judgement, trip journey, c ceremonyRequest, refusal *Refusal) error {
 	has, err := p.cfg.Passkeys.Has(r.Context(), j.Session.Person.Subject, passkey.IDOf(c.Credential))
 	switch {
@@ -282,7 +283,7 @@ func (p *Portal) enrolledBefore(w http.ResponseWriter, r *http.Request, j Judgem
 	return nil
 }
 
-// confirmBegin asks for the confirmation of a further passkey, once more if need be.
+// confirmBegin starts the confirmation of a further passkey, a second time if necessary.
 func (p *Portal) confirmBegin(w http.ResponseWriter, r *http.Request, v Visit) error {
 	c, err := readCeremony(w, r)
 	if err != nil {
@@ -294,8 +295,9 @@ func (p *Portal) confirmBegin(w http.ResponseWriter, r *http.Request, v Visit) e
 	}
 	begun, err := p.cfg.Passkeys.BeginVouching(r.Context(), j.Session, c.Proposal)
 	if bad, ok := errors.AsType[*passkey.Error](err); ok && bad.Code == passkey.CodeChallengeUnknown {
-		// Confirmed already, and the answer was lost: said again, it gives nothing.
-		id, _ := base64.RawURLEncoding.DecodeString(c.Made) // what is no id is nobody's
+		// Already confirmed, and the answer was lost. Repeating the answer grants
+		// nothing.
+		id, _ := base64.RawURLEncoding.DecodeString(c.Made) // an invalid id belongs to no passkey
 		switch has, down := p.cfg.Passkeys.Has(r.Context(), j.Session.Person.Subject, id); {
 		case down != nil:
 			return down
@@ -311,8 +313,8 @@ func (p *Portal) confirmBegin(w http.ResponseWriter, r *http.Request, v Visit) e
 	return nil
 }
 
-// confirmFinish stores a further passkey that another one of the person has vouched for.
-// It does not count as a step-up: the session stays as it is.
+// confirmFinish stores a further passkey that another passkey of the person has
+// confirmed. It is no step-up: the session stays as it is.
 func (p *Portal) confirmFinish(w http.ResponseWriter, r *http.Request, v Visit) error {
 	c, err := readCeremony(w, r)
 	if err != nil {
@@ -347,9 +349,9 @@ func enrolDetail(v Visit, c ceremonyRequest, rec passkey.Record) map[string]stri
 	return withBrowser(map[string]string{"credential": credentialHandle(rec.Credential), "class": rec.Class.String(), "aaguid": rec.AAGUID}, browser)
 }
 
-// recorded stores a passkey between two records. The first is written ahead: an
-// enrolment that cannot be audited does not happen, and one that is cut off between
-// store and log is not unknown.
+// recorded stores a passkey between two records. The first is written ahead: an enrolment
+// that cannot be audited does not happen, and one that fails between store and log still
+// has a record.
 func (p *Portal) recorded(r *http.Request, v Visit, j Judgement, detail map[string]string, store func() error) error {
 	if err := v.Record(r.Context(), "enroll_verified", j, detail); err != nil {
 		return err

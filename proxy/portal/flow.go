@@ -16,15 +16,15 @@ import (
 	"sallyport/authn/signin"
 )
 
-// flow is what a sign-in carries through the OpenID provider, on our side.
+// flow is our state of a sign-in while the person is at the OpenID provider.
 type flow struct {
 	ReturnTo string `json:"return_to"`
 	Bind     string `json:"bind,omitempty"`
 }
 
 // flowKey seals a flow while it waits in the store. The address to return to may hold an
-// enrolment ticket, and whoever reads the store must not learn that: the
-// key is in the browser only.
+// enrolment ticket, and a reader of the store must not learn it: only the browser has the
+// key.
 type flowKey string
 
 func newFlowKey() flowKey { return flowKey(rand.Text()) }
@@ -62,8 +62,8 @@ func (k flowKey) open(sealed []byte) (f flow, err error) {
 	return f, json.Unmarshal(plain, &f)
 }
 
-// begun is the journey of a sign-in that failed, so that it can be started again;
-// to the account page if it is not known, or not good any more.
+// begun is the journey of a sign-in that failed, so that it can start again. If it is
+// unknown or no longer valid, it leads to the account page.
 func (p *Portal) begun(key flowKey, sealed []byte) journey {
 	if f, err := key.open(sealed); err == nil {
 		if trip, err := p.journey(f.ReturnTo, f.Bind, ""); err == nil {
@@ -75,7 +75,7 @@ func (p *Portal) begun(key flowKey, sealed []byte) journey {
 
 const flowCookiePrefix = "sallyport-flow-"
 
-const flowSeparator = "." // in neither base64url nor rand.Text
+const flowSeparator = "." // occurs in neither base64url nor rand.Text
 
 // flowCookie binds a sign-in to this browser, and holds its key. It is named after
 // the state, so that sign-ins in several tabs do not overwrite each other. An
@@ -94,12 +94,14 @@ func (p *Portal) flowCookieName(state string) string {
 	return session.HostCookie(p.secure, flowCookiePrefix+base64.RawURLEncoding.EncodeToString(sum[:9]))
 }
 
-// maxFlows is how many sign-ins a browser may have under way, in as many tabs. Without a bound their cookies, each of which lasts for
-// FlowLifetime, grow beyond what a request header may have, and every page of this host is a 431.
+// maxFlows is how many sign-ins a browser may have under way, in as many tabs. Without a
+// bound their cookies, which live for FlowLifetime, outgrow the limit of a request
+// header, and every page of this host answers 431.
 const maxFlows = 16
 
-// boundFlows deletes the cookies of the oldest sign-ins, so that there is room for one more. Browsers send cookies of one
-// path in the order in which they were made (RFC 6265 section 5.4).
+// boundFlows deletes the cookies of the oldest sign-ins, so that there is room for one
+// more. Browsers send cookies of one path in the order in which they were made (RFC 6265
+// section 5.4).
 func (p *Portal) boundFlows(w http.ResponseWriter, r *http.Request) {
 	prefix := session.HostCookie(p.secure, flowCookiePrefix)
 	var flows []string

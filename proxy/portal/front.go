@@ -5,10 +5,11 @@ import (
 	"strings"
 )
 
-// NoPageView reports whether a browser asks for one of our pages without anybody looking at it: for an image, a script,
-// a frame, a fetch of another origin, or ahead of a click that may never come. Any web page can have that done as often
-// as it likes, with the person's cookies if it is of our site. Browsers that send no Fetch metadata are not told
-// apart. What is posted is not meant: [Portal.Foreign] is for that.
+// NoPageView reports whether a browser requests one of our pages without showing it to a
+// person: for an image, a script, a frame, a fetch of another origin, or a prefetch. Any
+// web page can cause such requests as often as it likes, with the person's cookies if it
+// is of our site. Browsers that send no Fetch metadata are not recognised. Posts are not
+// covered: [Portal.Foreign] refuses those.
 func NoPageView(r *http.Request) bool {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return false
@@ -17,7 +18,7 @@ func NoPageView(r *http.Request) bool {
 		return true // on a click, the browser asks again
 	}
 	if KindOf(r) == Framed {
-		return true // of our own neither: there are none
+		return true // nor do our own pages: they have none
 	}
 	switch r.Header.Get("Sec-Fetch-Site") {
 	case "", "same-origin", "none":
@@ -35,14 +36,16 @@ func (p *Portal) Foreign(r *http.Request, origin string) bool {
 	return p.csrf.Check(r) != nil
 }
 
-// Begun reports whether the browser has the cookie of the sign-in that a callback answers.
+// Begun reports whether the browser has the cookie of the sign-in that a callback
+// answers.
 func (p *Portal) Begun(r *http.Request) bool {
 	binding, _ := p.flowSecrets(r, r.URL.Query().Get("state"))
 	return binding != ""
 }
 
-// Goes reports whether the sign-in page is to send the person on to the provider. Only the link on that page
-// asks for it: another site's link shows the page, and begins nothing.
+// Goes reports whether the sign-in page is to send the person on to the provider. Only
+// the link on that page has this effect; a link on another site shows the page, and
+// starts nothing.
 func (p *Portal) Goes(r *http.Request) bool {
 	if r.Method != http.MethodGet || r.URL.Query().Get("go") == "" {
 		return false
@@ -51,7 +54,8 @@ func (p *Portal) Goes(r *http.Request) bool {
 	return site == "" || (site == "same-origin" || site == "none") && r.Header.Get("Sec-Fetch-Mode") == "navigate"
 }
 
-// Ceremony reports whether a page is what the script of a ceremony posts to. It takes a session.
+// Ceremony reports whether the script of a ceremony posts to this page. Such a page needs
+// a session.
 func Ceremony(page string) bool {
 	switch page {
 	case "step-up/begin", "step-up/finish", "enroll/begin", "enroll/finish", "enroll/confirm/begin", "enroll/confirm/finish", "ceremony/stopped":
@@ -60,5 +64,5 @@ func Ceremony(page string) bool {
 	return false
 }
 
-// SessionGone is what a ceremony is told that has no session.
+// SessionGone answers a ceremony without a session.
 func SessionGone() *Refusal { return sessionGone(Prefix+"account", "") }

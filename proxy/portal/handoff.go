@@ -12,23 +12,23 @@ import (
 	"sallyport/policy"
 )
 
-// How a session gets from the sign-in host to a tool's host.
+// This file moves a session from the sign-in host to a tool's host.
 //
-// A tool's origin is hostile: its scripts, workers and cookies decide what happens to
-// the answers of its own host. So the code that stands for the session is in no URL and
-// in no answer of that host. The sign-in host shows a page of its own, as a top-level
-// document; its script asks for a code and posts it:
+// A tool's origin is hostile: its scripts, workers and cookies decide what happens to the
+// answers of its own host. So the code that stands for the session is in no URL and in no
+// answer of that host. The sign-in host shows a page of its own, as a top-level document;
+// its script asks for a code and posts it:
 //
 //   - to a host of the same site with fetch, which the tool's service worker never sees;
-//   - to a host of another site, whose cookies a fetch could not bring along, with a form.
-//     A worker of that host could see the body, so the gate lets it have none that would.
+//   - to a host of another site, whose cookies a fetch could not bring along, with a
+//     form. A worker of that host could read the body, so the gate refuses such a worker.
 //
-// Nothing that the page is addressed with is secret, and nothing is made until its script
-// asks: a frame, a prefetch or a reload costs no code.
+// The address of the page holds no secret, and no code is made until its script asks: a
+// frame, a prefetch or a reload costs no code.
 
-// next is where the browser goes once everything the target asked for is done: to the
-// hand-off page if the target is on another host whose cookie took part (bind), and
-// plainly otherwise. That host will then send the browser back here.
+// next is where the browser goes once the target's conditions are met: to the hand-off
+// page if the target is on another host whose cookie took part (bind), otherwise to the
+// target itself. A target host without a session sends the browser back here.
 func (p *Portal) next(trip journey) string {
 	if trip.to.origin == p.origin || trip.bind == "" {
 		return trip.to.String()
@@ -36,21 +36,21 @@ func (p *Portal) next(trip journey) string {
 	return p.origin + journey{to: trip.to, bind: trip.bind}.page("handoff")
 }
 
-// crossing is a hand-off that a browser asks for.
+// crossing is a hand-off that a browser requests.
 type crossing struct {
 	judgement Judgement
 	begun     session.Begun
 	near      bool // begun from this network, or from this provider's
 }
 
-// crossing judges a hand-off. elsewhere is where the person has to go instead, if not "".
+// crossing judges a hand-off. If elsewhere is not "", the person has to go there instead.
 func (p *Portal) crossing(r *http.Request, v Visit, trip journey) (c crossing, elsewhere string, err error) {
 	if trip.to.origin == p.origin || trip.bind == "" {
 		return c, trip.to.String(), nil
 	}
 	c.begun, err = p.cfg.Sessions.OpenBind(r.Context(), trip.bind)
 	switch {
-	case errors.Is(err, session.ErrBindExpired): // the tool's host begins again
+	case errors.Is(err, session.ErrBindExpired): // the tool's host starts again
 		return c, trip.to.String(), nil
 	case errors.Is(err, session.ErrHandoff):
 		return c, "", errBadBind
@@ -82,10 +82,11 @@ func (p *Portal) crossing(r *http.Request, v Visit, trip journey) (c crossing, e
 	return c, "", nil
 }
 
-// answered reports whether the person has proved themselves since the tool's host last heard of it, for another tool or on
-// our own pages. Then a hand-off comes before the question: the host judges again with that proof, and asks if it
-// is not enough. It has seen this one by then, so that there is no second time. Where the hand-off itself would ask,
-// or the person be asked about it, the question comes first, as ever.
+// answered reports whether the person has proved themselves, for another tool or on our
+// own pages, since the tool's host last got a proof. Then the hand-off comes before a new
+// step-up: the host judges again with that proof, and asks if it is not enough. By then
+// it has this proof, so this happens once. If the hand-off itself would need a step-up or
+// the person's consent, the step-up comes first.
 func (p *Portal) answered(r *http.Request, v Visit, trip journey) (bool, error) {
 	if trip.to.origin == p.origin || trip.bind == "" {
 		return false, nil
@@ -125,10 +126,10 @@ func began(detail map[string]string, v Visit, addr netip.Addr) {
 	}
 }
 
-// handoffPage takes a person with a verified session over to a tool's host. It asks
-// first where the tool was opened from a network that is not the one they are on.
+// handoffPage hands a person with a verified session over to a tool's host. It asks first
+// if the tool was opened from another network than the person's.
 func (p *Portal) handoffPage(w http.ResponseWriter, r *http.Request, v Visit) error {
-	if !wholeWindow(r) { // browsers without Fetch metadata are held off by the headers against frames, and nothing in the page is secret
+	if !wholeWindow(r) { // for browsers without Fetch metadata, headers prevent frames, and the page holds no secret
 		return &Refusal{Status: http.StatusForbidden, Code: "not_top_level", Title: "That cannot be done inside another page",
 			Text: []string{"Open the tool in a window of its own."}, Link: YourTools}
 	}
@@ -191,8 +192,8 @@ type handoffCode struct {
 	Next string `json:"next,omitempty"`
 }
 
-// handoffMake makes a code, for our own page only: that another origin has no part in it
-// was seen to in [Portal.Serve], and no form can send this content type.
+// handoffMake makes a code, for our own page only: [Portal.Serve] has refused other
+// origins, and no form can send this content type.
 func (p *Portal) handoffMake(w http.ResponseWriter, r *http.Request, v Visit) error {
 	var in handoffRequest
 	if err := decodeJSON(w, r, maxForm, &in); err != nil {
@@ -209,7 +210,7 @@ func (p *Portal) handoffMake(w http.ResponseWriter, r *http.Request, v Visit) er
 	case elsewhere != "":
 		writeJSON(w, http.StatusOK, handoffCode{Next: elsewhere})
 		return nil
-	case !c.near && !in.Confirmed: // they have moved on since the page was made
+	case !c.near && !in.Confirmed: // the person has changed network since the page was made
 		writeJSON(w, http.StatusOK, handoffCode{Next: journey{to: trip.to, bind: trip.bind}.page("handoff")})
 		return nil
 	case !c.near:
@@ -229,7 +230,8 @@ func (p *Portal) handoffMake(w http.ResponseWriter, r *http.Request, v Visit) er
 	return nil
 }
 
-// handoffDenied is for a person who did not open the tool. No code was made.
+// handoffDenied answers a person who says that they did not open the tool. No code was
+// made.
 func (p *Portal) handoffDenied(w http.ResponseWriter, r *http.Request, v Visit) error {
 	if err := readForm(w, r); err != nil {
 		return err
@@ -251,8 +253,8 @@ func (p *Portal) handoffDenied(w http.ResponseWriter, r *http.Request, v Visit) 
 	}
 	detail := p.about(v, crossing{begun: begun}, "not_me")
 	if j.Session.Level() == authn.Verified {
-		// The page with this button needs a verified session. A thief who has the password alone can post
-		// here too: that must not spend the alarms of the person.
+		// The page with this button needs a verified session. An attacker with the
+		// password alone can post here too, and must not use up the alarms of the person.
 		detail["risk"] = "high"
 	}
 	if err := v.Record(r.Context(), "handoff_refused", j, detail); err != nil {
@@ -267,7 +269,7 @@ func (p *Portal) handoffDenied(w http.ResponseWriter, r *http.Request, v Visit) 
 	return nil
 }
 
-// handoff takes the session over from the sign-in host, on a tool's host. The code works
+// handoff takes over the session from the sign-in host, on a tool's host. The code works
 // once, here, and only in the browser that was sent for it.
 func (p *Portal) handoff(w http.ResponseWriter, r *http.Request, v Visit) error {
 	j, err := p.judged(r, v, policy.PurposeSignIn)
@@ -297,32 +299,34 @@ func (p *Portal) handoff(w http.ResponseWriter, r *http.Request, v Visit) error 
 	return nil
 }
 
-// arrived sends the browser on: the page of the sign-in host when it asked, and a browser
-// that posted a form with a page. A redirect would be one of the form's, and browsers hold
-// all of those, the tool's own included, against the form-action of the page it is from.
+// arrived sends the browser on: with JSON if the script of the sign-in host asks, and
+// with a page if the browser posted a form. A redirect would belong to the form, and
+// browsers apply form-action of the form's page to every redirect of it, the tool's own
+// included.
 //
-// That page is of the tool's origin, and where it goes by itself is a link of the tool's own: with its SameSite=Strict
-// cookies, and "same-origin" in Fetch metadata. So it waits for a press if another page may have chosen the address.
+// That page is of the tool's origin, and a link that it follows by itself is the tool's
+// own: it carries the SameSite=Strict cookies, and "same-origin" in Fetch metadata. So
+// the page waits for a press if another page may have chosen the address.
 func (p *Portal) arrived(w http.ResponseWriter, r *http.Request, v Visit, path string, linked bool) {
 	to := v.Origin() + path
-	if KindOf(r) != Page { // the page of the sign-in host goes on: the tool sees a link of another origin
+	if KindOf(r) != Page { // the page of the sign-in host navigates: the tool sees a link of another origin
 		writeJSON(w, http.StatusOK, handoffCode{Next: to})
 		return
 	}
 	page := view{Title: "You are signed in", Refresh: to, Module: "arrived.js", OnTheWay: true, Link: Link{URL: to, Text: "Go on"}}
-	if linked && path != "/" { // the start page is nothing that another page has chosen
+	if linked && path != "/" { // no attack is possible with the start page
 		page.Press, page.Refresh = true, ""
 		page.Text, page.Link.Text = []string{p.whereTo(returnTo{v.Origin(), path})}, "Go on to "+hostOf(v.Origin())
 	}
 	p.cfg.Pages.render(w, http.StatusOK, "message", page)
 }
 
-// handoffFailed answers a code that gave no session. What happens to honest people (a
-// second click, a cookie that was not kept, a minute that has passed) begins again
-// once. If that fails too, a browser that has a session here goes on with it: another tab
-// was quicker, and "you could not be signed in" would be wrong. It began again first, because
-// the session may be too old for where the person is going, and would be sent here for ever.
-// What has leaked is a high-risk event.
+// handoffFailed answers a code that gave no session. Failures of honest people (a second
+// click, a cookie that was not kept, a minute that has passed) start again once. If that
+// fails too, a browser that has a session here goes on with it: another tab was faster,
+// and "you could not be signed in" would be wrong. The restart comes first, because the
+// session may be too old for the target, which would then loop. A leaked code is a
+// high-risk event.
 func (p *Portal) handoffFailed(w http.ResponseWriter, r *http.Request, v Visit, j Judgement, bad *session.HandoffError) error {
 	lost := bad.Code == session.CodeNoNonce || bad.Code == session.CodeExpired
 	if bad.Code == session.CodeSpent && j.Session.Level() != authn.None {
@@ -333,8 +337,9 @@ func (p *Portal) handoffFailed(w http.ResponseWriter, r *http.Request, v Visit, 
 	detail := map[string]string{"host": hostOf(v.Origin()), "reason": bad.Code}
 	began(detail, v, bad.Began)
 	if bad.Leaked {
-		// The alarm concerns the code's owner, who need not be the person that shows it: the owner's
-		// reserve in the log pays, and each code is an event of its own.
+		// The alarm concerns the code's owner, who need not be the person that presents
+		// it. It uses the owner's reserve in the log, and each code is an event of its
+		// own.
 		detail["risk"], detail["owner"], detail["handoff"] = "high", bad.Owner, bad.ID
 	}
 	if err := v.Record(r.Context(), "handoff_refused", j, detail); err != nil {
@@ -359,15 +364,16 @@ func (p *Portal) handoffFailed(w http.ResponseWriter, r *http.Request, v Visit, 
 	return f
 }
 
-// alreadyIn reports whether the browser has a session on this host that was handed to it. One that
-// was handed to a browser of another family may be planted, and the gate would send it back here at once.
+// alreadyIn reports whether the browser has a session on this host that was handed to it.
+// A session that was handed to a browser of another family may be planted, and the gate
+// would send it back here at once.
 func alreadyIn(j Judgement, v Visit) bool {
 	handedTo := j.Session.Verification.Browser.HandedTo
 	return j.Session.Level() == authn.Verified && (handedTo == "" || handedTo == v.Browser().Family)
 }
 
-// handoffLink answers addresses from before codes left the URL, and a callback that a
-// person opens by hand.
+// handoffLink answers an address with a code in the URL (from earlier versions), and a
+// callback that a person opens by hand.
 func (p *Portal) handoffLink(http.ResponseWriter, *http.Request, Visit) error {
 	return &Refusal{Status: 400, Code: "handoff_failed", Title: "That sign-in link does not work any more",
 		Text: []string{"Signing in does not use such links. Open the tool again: you will be signed in on the way."},
@@ -375,7 +381,8 @@ func (p *Portal) handoffLink(http.ResponseWriter, *http.Request, Visit) error {
 }
 
 // fromSignInHost lets the sign-in host, and no other origin, post to a tool's host and
-// read the answer. Browsers name the origin in every POST; what does not is none.
+// read the answer. Browsers send Origin with every POST; a client that does not is no
+// browser.
 func (p *Portal) fromSignInHost(w http.ResponseWriter, r *http.Request) bool {
 	h := w.Header()
 	h.Add("Vary", "Origin")
@@ -387,15 +394,15 @@ func (p *Portal) fromSignInHost(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// overToSignOut serves sign-out on a tool's host, which ends nothing: a script of the
-// tool can post here. The sign-in host asks first.
+// overToSignOut serves sign-out on a tool's host. It ends nothing, because a script of
+// the tool can post here. The sign-in host asks first.
 func (p *Portal) overToSignOut(w http.ResponseWriter, _ *http.Request, _ Visit) error {
 	seeOther(w, p.origin+Prefix+"sign-out")
 	return nil
 }
 
-// send takes a browser over to a page of the sign-in host. On another host than the
-// sign-in host it also starts a hand-off, so that they come back with a session there.
+// send redirects a browser to a page of the sign-in host. On any other host it also
+// starts a hand-off, so that the person comes back with a session there.
 func (p *Portal) send(w http.ResponseWriter, r *http.Request, v Visit, page, back string, causes []policy.Cause, again bool) error {
 	j := journey{to: returnTo{v.Origin(), back}, causes: causes}
 	if v.Origin() == p.origin {

@@ -27,10 +27,10 @@ var files embed.FS
 const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 
-// formAnywhere lets what the page's form leads to be any page of the web, and no script.
+// formAnywhere allows the page's form to lead to any page of the web, but to no script.
 var formAnywhere = strings.NewReplacer("form-action 'self'", "form-action 'self' https: http:")
 
-// Link is where a page leads.
+// Link is a link on a page.
 type Link struct{ URL, Text, Action string }
 
 // view is what the templates see. One struct serves every page, so that the
@@ -45,28 +45,29 @@ type view struct {
 
 	// ceremony pages
 	Action, Button, Begin, Finish, ReturnTo, Bind, Ticket, Suggested string
-	Stopped                                                          string // where the script reports what the browser did not go through with
+	Stopped                                                          string // where the script reports that the browser did not complete the ceremony
 	Confirm                                                          string // where a further passkey is confirmed; "": no such step
 
 	// hand-off page
 	Module      string     // a script other than that of the ceremonies
 	Reach       string     // an origin that the page may post to
-	Auto        bool       // go on without being asked
-	Began, Here *placeView // where the tool was opened, and where the person is; nil: nothing to ask
-	Deny        string     // where "that was not me" goes
-	Refresh     string     // an address to go on to by itself
+	Auto        bool       // go on without a press
+	Began, Here *placeView // where the tool was opened, and where the person is; nil: no question
+	Deny        string     // where the button "that was not me" leads
+	Refresh     string     // an address to go on to automatically
 
-	Resume string // "on", "again": the script leads on to where this tab's sign-in was going, or begins it again
+	Resume string // "on", "again": the script goes on to the target of this tab's sign-in, or starts it again
 
 	Keep   bool // the page keeps its address until the person is back
 	Linked bool // with Keep: another page may have chosen the address, see [Linked]
-	Press  bool // the script goes nowhere by itself
+	Press  bool // the script does not navigate by itself
 
 	// a page in a frame
 	Ancestors string // who may show it, as frame-ancestors has it; "": no page may
-	Again     string // the address that was asked for
+	Again     string // the requested address
 
-	// OnTheWay: the page stands between a tool's page and another page of a tool, see [passThrough].
+	// OnTheWay: the page lies between a tool's page and another page of a tool, see
+	// [passThrough].
 	OnTheWay bool
 
 	// a form of the tool's that is sent again
@@ -80,7 +81,8 @@ type view struct {
 	Tools    []Link
 }
 
-// placeView is a network in a person's words. Country is a code, for which the script puts a name.
+// placeView is a network as people know it. Country is a code, which the script replaces
+// with a name.
 type placeView struct{ Address, Provider, Country string }
 
 type passkeyView struct {
@@ -136,7 +138,7 @@ func NewPages(contact string, logger *slog.Logger) (*Pages, error) {
 	return p, nil
 }
 
-// sessionScript is for the pages of tools, which know it by this name.
+// sessionScript is for the pages of tools, which rely on this name.
 const sessionScript = "session.js"
 
 var contentTypes = map[string]string{
@@ -183,7 +185,7 @@ func (p *Pages) render(w http.ResponseWriter, status int, name string, v view) {
 	SecurityHeaders(h)
 	if v.Reach != "" {
 		h.Set("Content-Security-Policy", strings.NewReplacer("connect-src 'self'", "connect-src 'self' "+v.Reach, "form-action 'self'", "form-action 'self' "+v.Reach).Replace(contentSecurityPolicy))
-		h.Set("Referrer-Policy", "strict-origin") // with none at all, forms are posted in the name of the origin "null"
+		h.Set("Referrer-Policy", "strict-origin") // without a referrer, browsers post forms with the origin "null"
 	}
 	if v.Resend {
 		resendHeaders(h)
@@ -200,7 +202,8 @@ func (p *Pages) render(w http.ResponseWriter, status int, name string, v view) {
 	_, _ = w.Write(body.Bytes())
 }
 
-// SecurityHeaders are on every answer that we make, whatever its status and its form.
+// SecurityHeaders sets the headers of every answer that we make ourselves, with any
+// status and in any form.
 func SecurityHeaders(h http.Header) {
 	h.Set("Content-Security-Policy", contentSecurityPolicy)
 	h.Set("Cache-Control", "no-store")
@@ -211,19 +214,23 @@ func SecurityHeaders(h http.Header) {
 	h.Set("Permissions-Policy", "publickey-credentials-create=(self), publickey-credentials-get=(self)")
 }
 
-// passThrough lets a window stay in the hands of the page that opened it, which SecurityHeaders does not. A tool opens a window
-// of its own for something (its OAuth, a picker), and waits there for what opener.postMessage tells it; one answer
-// with another policy in between, a redirect too, would cut the two apart for ever, and the tool would see its window as closed.
+// passThrough keeps a window connected to the page that opened it; SecurityHeaders
+// disconnects it. A tool opens a window of its own (its OAuth, a picker), and waits there
+// for a message by opener.postMessage. One answer with another policy in between, even a
+// redirect, would disconnect the two forever, and the tool would see its window as
+// closed.
 //
-// So redirects, and the pages of a sign-in or a step-up that lead to a tool, do not cut. What the opener gets of them is
-// little: it can close the window or lead it elsewhere, as when it opened it, and read nothing of another origin. The
-// pages listen to no message, have no frames, and what they ask for is a passkey, which works on this host alone. Where
-// a press of a button gives something away (a hand-off to another network, enrolment, the account, signing out), they do cut.
+// So redirects, and the pages of a sign-in or a step-up that lead to a tool, do not
+// disconnect. The opener gains little: it can close the window or navigate it, as when it
+// opened it, and read nothing of another origin. The pages listen to no message, have no
+// frames, and ask for a passkey, which works on this host alone. Pages where a button
+// grants something (a hand-off to another network, enrolment, the account, signing out)
+// do disconnect.
 func passThrough(h http.Header) { h.Set("Cross-Origin-Opener-Policy", "unsafe-none") }
 
-// Refusal is an answer other than the thing that was asked for. It is rendered
-// as a page for a browser that navigates, in gRPC's terms for its calls, and as JSON
-// for everything else.
+// Refusal is an answer instead of the requested resource. It is rendered as a page for a
+// browser that navigates, as a gRPC status for gRPC calls, and as JSON for everything
+// else.
 type Refusal struct {
 	Status   int
 	Code     string // machine-readable, stable: "blocked", "not_signed_in", ...
@@ -233,15 +240,15 @@ type Refusal struct {
 	Link     Link
 	More     []Link
 	Incident string
-	Email    string        // who is signed in, if anybody
+	Email    string        // the signed-in person, if any
 	MaxAge   time.Duration // with StepUp: how old the assertion may be
 	StepUp   bool          // answer with the RFC 9470 challenge
-	Tool     bool          // it was let through, and the tool failed
-	Ended    bool          // a sign-in is over: a browser that began one in this tab begins it again
-	Again    string        // for a page in a frame: what to show once the person has proven themselves
+	Tool     bool          // the request was forwarded, and the tool failed
+	Ended    bool          // a sign-in is over: a browser that started one in this tab starts it again
+	Again    string        // for a page in a frame: what to show after the proof
 }
 
-// challenge says in a header what would help.
+// challenge says in a header which proof would help.
 func challenge(w http.ResponseWriter, f Refusal) {
 	switch {
 	case f.StepUp: // RFC 9470 section 3
@@ -266,7 +273,8 @@ func (f *Refusal) view() view {
 	return v
 }
 
-// Refuse answers r. It is the only place that does, for the gate as well, but for [Pages.RefuseForm].
+// Refuse answers r. It is the only place that does, for the gate as well, except
+// [Pages.RefuseForm].
 func (p *Pages) Refuse(w http.ResponseWriter, r *http.Request, f Refusal) {
 	challenge(w, f)
 	kind := KindOf(r)
@@ -285,10 +293,11 @@ func (p *Pages) Refuse(w http.ResponseWriter, r *http.Request, f Refusal) {
 	writeJSON(w, f.Status, problem{Error: f.Code, Message: message, Incident: f.Incident, Next: f.Link.URL})
 }
 
-// refuseCall answers a gRPC call. What we refuse keeps its HTTP status beside gRPC's, so
-// that nothing that knows only the one (nginx asking whether to let a call through, a balancer,
-// a cache) takes a no for a yes. gRPC clients believe their own where both are
-// there (doc/http-grpc-status-mapping.md). What a tool failed at is told as a tool tells it, with 200.
+// refuseCall answers a gRPC call. A refusal of ours keeps its HTTP status beside gRPC's,
+// so that a client that knows only HTTP (nginx asking whether to let a call through, a
+// balancer, a cache) does not take it for a yes. gRPC clients use their own status if
+// both are there (doc/http-grpc-status-mapping.md). A failure of the tool is reported as
+// a tool reports it, with 200.
 func refuseCall(w http.ResponseWriter, r *http.Request, f Refusal, message string) {
 	if f.Incident != "" {
 		message += " (reference " + f.Incident + ")"
@@ -307,7 +316,7 @@ type problem struct {
 	Error    string `json:"error"`
 	Message  string `json:"message"`
 	Incident string `json:"incident,omitempty"`
-	Next     string `json:"next,omitempty"` // where a browser can put it right
+	Next     string `json:"next,omitempty"` // where a browser can fix it
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

@@ -1,18 +1,18 @@
-// Package portal is the pages a person sees: signing in, proving themselves,
-// enrolling a passkey, their account, and being refused.
+// Package portal is the pages that a person sees: sign-in, proof by passkey, enrolment of
+// a passkey, the account, and refusals.
 //
-// It strings the ceremonies of the authn packages together and writes the
-// answers. It decides nothing about access: every page that moves somebody
-// forward first asks the gate, through [Visit.Judge], what the policy thinks, and
-// every event is in the audit log, through [Visit.Record], before its answer leaves.
-// If either cannot be had the answer is 503 and nothing happened.
+// It combines the ceremonies of the authn packages and writes the answers. It decides
+// nothing about access: every page that moves a person forward first asks the gate for
+// the policy's decision, through [Visit.Judge], and writes every event to the audit log,
+// through [Visit.Record], before its answer leaves. If either fails, the answer is 503
+// and nothing has happened.
 //
-// All ceremonies run on the sign-in host, the one origin that the relying party
-// accepts. The other hosts only know how to send people there and to take them
-// back with a hand-off code (see authn/session).
+// All ceremonies run on the sign-in host, the one origin that the relying party accepts.
+// The other hosts only send people there and take them back with a hand-off code (see
+// authn/session).
 //
-// The pages work with a keyboard and a screen reader, load nothing from anywhere
-// else, and run under a content security policy without inline script or style.
+// The pages work with a keyboard and a screen reader, load nothing from other hosts, and
+// run under a content security policy without inline script or style.
 package portal
 
 import (
@@ -37,7 +37,7 @@ import (
 	"sallyport/policy"
 )
 
-// Prefix is the path that Sallyport keeps for itself on every host.
+// Prefix is the path that Sallyport reserves on every host.
 const Prefix = "/.sallyport/"
 
 // Judgement is what the gate established about a request to these pages.
@@ -45,11 +45,11 @@ type Judgement struct {
 	Session  authn.Session // zero: nobody
 	Facts    policy.Facts
 	Decision policy.Decision
-	Incident string // for whatever is refused or goes wrong with this request
+	Incident string // for every refusal and failure of this request
 }
 
-// Visit is one request to these pages as the gate sees it: canonical, resolved,
-// and able to be judged and recorded.
+// Visit is one request to these pages, with the gate's canonical facts. It can be judged
+// and recorded.
 type Visit interface {
 	// Origin is the canonical origin asked for, such as "https://app.example.com".
 	Origin() string
@@ -58,36 +58,39 @@ type Visit interface {
 	// Judge asks the policy about this request for one of the policy.Purpose*
 	// values. An error means that no judgement could be made: the caller refuses.
 	Judge(purpose string) (Judgement, error)
-	// JudgeHandoff is Judge for policy.PurposeSignIn about handing the session over to a host:
-	// the tool there was opened from an address, which may be another one than the visit's.
+	// JudgeHandoff is Judge for policy.PurposeSignIn about handing the session over to a
+	// host. began is the address that the tool was opened from, which may differ from the
+	// visit's.
 	JudgeHandoff(host string, began netip.Addr) (Judgement, error)
 	// Addr is the client's address.
 	Addr() netip.Addr
-	// Unanswered is how many proofs in a row, the newest just now, did not answer what is asked for here.
+	// Unanswered is how many proofs in a row, the newest just now, did not satisfy this
+	// host's policy.
 	Unanswered() int
-	// Proof is the newest assertion that this host knows of.
+	// Proof is the newest assertion of the session that this host has.
 	Proof() session.Proof
 	// Near reports whether two addresses are of one network or one provider.
 	Near(a, b netip.Addr) bool
-	// Locate is what is known of an address.
+	// Locate returns what the IP data says about an address.
 	Locate(netip.Addr) policy.IP
 	// Told are those of a person's groups that the pages of this origin may know.
 	Told(groups []string) []string
-	// StepUpDue reports whether a page of this origin, by its path, would ask the person for a step-up now.
+	// StepUpDue reports whether a page of this origin, by its path, would ask the person
+	// for a step-up now.
 	StepUpDue(path string) bool
-	// Browser is what is known of the browser, but for its time zone.
+	// Browser describes the browser, without its time zone.
 	Browser() authn.Browser
 	// Record writes an identity event; it is durable when Record returns.
 	Record(ctx context.Context, event string, j Judgement, detail map[string]string) error
-	// Reference is the incident that the record of an incident is found under: too many of a
-	// kind are one. It is the one that people are told.
+	// Reference is the incident to search for in the log and to show to people. When
+	// there are too many records of a kind, they share one.
 	Reference(incident string) string
 }
 
 // Config is what the pages are made of. Fields are required unless they say otherwise.
 type Config struct {
 	SignIn   *url.URL // the sign-in host (external_url)
-	Origins  []string // every origin people may be sent back to; "https://*.apps.example.com" are many
+	Origins  []string // every origin that people may return to; "https://*.apps.example.com" stands for many
 	Sessions *session.Manager
 	Provider *signin.Provider
 	Passkeys *passkey.RelyingParty
@@ -96,10 +99,11 @@ type Config struct {
 	// HandoffByPost hands every session over by a form, as to another site.
 	HandoffByPost bool
 	Tools         func(authn.Person) []Link // what this person may open; optional
-	// Stopped counts a ceremony that a browser did not go through with; optional. Both are
-	// of a few fixed words.
+	// Stopped counts a ceremony that the browser did not complete; optional. Both
+	// arguments come from a short fixed list.
 	Stopped func(phase, name string)
-	// TooLarge is told of what was sent to these pages and is larger than they take; optional.
+	// TooLarge is called when a request to these pages is larger than they accept;
+	// optional.
 	TooLarge func()
 	Now      func() time.Time
 	Logger   *slog.Logger
@@ -132,7 +136,7 @@ func New(c Config) (*Portal, error) {
 	return p, nil
 }
 
-// handler is one page. What it returns, if not nil, is rendered by Serve, the one
+// handler is one page. Serve renders the error that it returns, if any: Serve is the one
 // place that turns errors into answers.
 type handler func(w http.ResponseWriter, r *http.Request, v Visit) error
 
@@ -142,8 +146,8 @@ func (p *Portal) Serve(w http.ResponseWriter, r *http.Request, v Visit) {
 		return
 	}
 	if v.Origin() == p.origin {
-		// A process of its own, even beside a tool's page that opened this one: tools are the same site. On
-		// their hosts it is theirs to say.
+		// Asks for a process of its own, even beside a tool's page that opened this one,
+		// because tools are the same site. On its own host the tool decides this.
 		w.Header().Set("Origin-Agent-Cluster", "?1")
 	}
 	h := p.route(r.Method, strings.TrimPrefix(v.Path(), Prefix), v.Origin() == p.origin)
@@ -160,13 +164,13 @@ func (p *Portal) Serve(w http.ResponseWriter, r *http.Request, v Visit) {
 	}
 }
 
-// sameOrigin refuses what another origin makes a browser send. Back-channel logout is
-// the one call that comes from a server, without a browser's cookies or origin.
+// sameOrigin refuses a request that another origin makes a browser send. Back-channel
+// logout is the one call that comes from a server, without a browser's cookies or origin.
 func (p *Portal) sameOrigin(w http.ResponseWriter, r *http.Request, v Visit) error {
 	if v.Path() == Prefix+"backchannel-logout" {
 		return nil
 	}
-	// A session comes to a tool's host from the sign-in host, and from nowhere else.
+	// Only the sign-in host may bring a session to a tool's host.
 	if v.Origin() != p.origin && v.Path() == Prefix+"callback" && r.Method == http.MethodPost {
 		if p.fromSignInHost(w, r) {
 			return nil
@@ -185,8 +189,8 @@ func (p *Portal) sameOrigin(w http.ResponseWriter, r *http.Request, v Visit) err
 		Text: []string{"It was refused to protect your account. Start again from the tool you wanted to open."}, Link: YourTools}
 }
 
-// route names the handler, or nil. On hosts other than the sign-in host only what
-// concerns that host's own cookie is served; the ceremonies are sent over.
+// route names the handler, or nil. Hosts other than the sign-in host serve only what
+// concerns their own cookie; they redirect ceremonies.
 func (p *Portal) route(method, page string, signInHost bool) handler {
 	get := method == http.MethodGet || method == http.MethodHead
 	post := method == http.MethodPost
@@ -256,10 +260,10 @@ func (p *Portal) route(method, page string, signInHost bool) handler {
 // Error makes a Refusal an error that handlers can return.
 func (f *Refusal) Error() string { return f.Code }
 
-// fail turns an error into an answer. What is not a Refusal is our own trouble: the
-// person gets a plain 503, the log gets the cause.
+// fail turns an error into an answer. An error that is no Refusal is a fault of ours: the
+// person gets a plain 503, and the log gets the cause.
 func (p *Portal) fail(w http.ResponseWriter, r *http.Request, v Visit, err error) {
-	// A refusal hands nothing out: whatever session was on its way is not delivered.
+	// A refusal grants nothing, so it must not deliver a session that was already set.
 	w.Header().Del("Set-Cookie")
 	var refusal *Refusal
 	if errors.As(err, &refusal) {
@@ -283,8 +287,8 @@ func (p *Portal) fail(w http.ResponseWriter, r *http.Request, v Visit, err error
 	p.cfg.Pages.Refuse(w, r, Unavailable(incident))
 }
 
-// Unavailable is the answer when something of our own is down. Nothing was let
-// through, and nothing half done.
+// Unavailable is the answer when a part of the product is down. No request was forwarded,
+// and no change is half done.
 func Unavailable(incident string) Refusal {
 	return Refusal{
 		Status: http.StatusServiceUnavailable, Code: "unavailable", Title: "Sign-in is not working right now", Incident: incident,
@@ -293,8 +297,8 @@ func Unavailable(incident string) Refusal {
 	}
 }
 
-// NewIncident returns a reference for people to quote: 50 random bits, in letters
-// and digits that survive being read out.
+// NewIncident returns a reference for people to quote: 50 random bits, in letters and
+// digits that are not confused when read aloud.
 func NewIncident() string {
 	var b [10]byte
 	_, _ = rand.Read(b[:])
@@ -302,9 +306,10 @@ func NewIncident() string {
 	return s[:5] + "-" + s[5:10]
 }
 
-// ReadIncident returns a reference as [NewIncident] writes it, from what somebody heard or typed:
-// in small letters, without the hyphen or with spaces, with O for 0 and I or L for 1, as Crockford's
-// base 32 has it. It reports false for what cannot be one.
+// ReadIncident returns a reference as [NewIncident] writes it, from text that a person
+// heard or typed: in small letters, without the hyphen or with spaces, with O for 0 and I
+// or L for 1, as in Crockford's base 32. It returns false if the text cannot be a
+// reference.
 func ReadIncident(text string) (string, bool) {
 	s := strings.NewReplacer("-", "", " ", "", "\n", "", "\r", "", "O", "0", "I", "1", "L", "1").Replace(strings.ToUpper(text))
 	if _, err := incidentAlphabet.DecodeString(s); err != nil || len(s) != 10 {
@@ -322,7 +327,8 @@ func (p *Portal) judged(r *http.Request, v Visit, purpose string) (Judgement, er
 		return j, err
 	}
 	refuse := j.Decision.Action == policy.Block ||
-		// Nobody without a passkey can step up, so for enrolment a step-up is a no.
+		// A person without a passkey cannot step up, so for enrolment a step-up is a
+		// refusal.
 		purpose == policy.PurposeEnroll && j.Decision.Action == policy.StepUp && j.Session.Level() != authn.None
 	if !refuse {
 		return j, nil
@@ -342,8 +348,8 @@ func hostOf(origin string) string {
 	return host
 }
 
-// target reads the return_to parameter; without one, people end on their account
-// page, which lists what they may open.
+// target reads the return_to parameter. Without one, it is the account page, which lists
+// the person's tools.
 func (p *Portal) target(raw string) (returnTo, error) {
 	if raw == "" {
 		return returnTo{p.origin, Prefix + "account"}, nil
@@ -358,11 +364,11 @@ func (p *Portal) target(raw string) (returnTo, error) {
 var errBadReturnTo = &Refusal{Status: 400, Code: "bad_return_to", Title: "That link is not right",
 	Text: []string{"It would lead to an address that does not belong to this sign-in. Open the tool you want directly."}, Link: YourTools}
 
-// YourTools leads on from where there is nothing, to the page that lists what somebody may open.
+// YourTools links from a page without a target to the page that lists the person's tools.
 var YourTools = Link{URL: Prefix + "account", Text: "See the tools you can open"}
 
-// validBind: nothing, or what could be a sealed bind. Whether it is one is asked when it
-// is used, and not while a person is on their way.
+// validBind accepts nothing, and what has the form of a sealed bind. The seal is checked
+// when the bind is used, and not while a person is on their way.
 func validBind(s string) bool {
 	return len(s) <= maxBind && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") == ""
 }
@@ -401,7 +407,7 @@ func (j journey) page(name string) string {
 
 func redirect(w http.ResponseWriter, to string) { sendTo(w, http.StatusFound, to) }
 
-// seeOther answers a form: what comes next is a GET.
+// seeOther answers a form, so that the next request is a GET.
 func seeOther(w http.ResponseWriter, to string) { sendTo(w, http.StatusSeeOther, to) }
 
 func sendTo(w http.ResponseWriter, status int, to string) {

@@ -19,7 +19,7 @@ type returnTo struct {
 
 func (t returnTo) String() string { return t.origin + t.path }
 
-// own is the page of ours that t is, however it is spelled, with its query.
+// own is the page of ours that t leads to, in any spelling, with its query.
 func (t returnTo) own() (page string, query url.Values, ok bool) {
 	u, err := url.Parse(t.path)
 	if err != nil {
@@ -48,11 +48,11 @@ func parseReturnTo(raw string, signIn string, origins origins) (returnTo, error)
 		return returnTo{}, errReturnTo
 	}
 	path := u.RequestURI()
-	// "//evil" is a host to a browser wherever a path is followed by itself.
+	// A browser takes "//evil" for a host when it follows a path by itself.
 	if !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") {
 		return returnTo{}, errReturnTo
 	}
-	// A browser takes dot segments out, so that it would go elsewhere than this says and pages of ours show.
+	// A browser removes dot segments, so it would go elsewhere than our pages show.
 	for segment := range strings.SplitSeq(u.EscapedPath(), "/") {
 		if dots := strings.ReplaceAll(strings.ToLower(segment), "%2e", "."); dots == "." || dots == ".." {
 			return returnTo{}, errReturnTo
@@ -71,10 +71,12 @@ func parseReturnTo(raw string, signIn string, origins origins) (returnTo, error)
 	return returnTo{origin, path}, nil
 }
 
-// origins are those people may be sent to. A host that begins with "*." stands for all with exactly one label there.
+// origins are those that people may be sent to. A host that begins with "*." stands for
+// every host with exactly one label there.
 type origins map[string]bool
 
-// label is what may stand in the place of a wildcard: no more than a host that the route table matches has.
+// label matches what may replace a wildcard: only what a host in the route table can
+// have.
 var label = regexp.MustCompile(`^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$`)
 
 func (o origins) has(origin string) bool {

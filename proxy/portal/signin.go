@@ -15,7 +15,7 @@ import (
 	"sallyport/policy"
 )
 
-// Send is how the gate hands somebody over to the sign-in host: page is "sign-in" or
+// Send is how the gate sends a person to the sign-in host: page is "sign-in" or
 // "step-up", back is where they were going.
 func (p *Portal) Send(w http.ResponseWriter, r *http.Request, v Visit, page, back string, causes []policy.Cause) {
 	if err := p.send(w, r, v, page, back, causes, false); err != nil {
@@ -28,13 +28,14 @@ func (p *Portal) PageURL(v Visit, page, back string) string {
 	return p.origin + journey{to: returnTo{v.Origin(), back}}.page(page)
 }
 
-// BesideForm is the address on a tool's own host where people prove themselves in a tab beside a form of theirs: page is
-// "sign-in" or "step-up".
+// BesideForm is the address on a tool's own host where people prove themselves in a tab
+// next to a form of theirs: page is "sign-in" or "step-up".
 func BesideForm(page string, causes []policy.Cause) string {
 	return Over(page, Prefix+"send-again", causes)
 }
 
-// Over is the address on a tool's own host that takes people over to a page of the sign-in host and back.
+// Over is the address on a tool's own host that leads to a page of the sign-in host and
+// back.
 func Over(page, back string, causes []policy.Cause) string {
 	q := url.Values{"return_to": {back}}
 	if len(causes) > 0 {
@@ -43,7 +44,7 @@ func Over(page, back string, causes []policy.Cause) string {
 	return Prefix + page + "?" + q.Encode()
 }
 
-// overToSignInHost serves sign-in, step-up, enroll and account on the other hosts.
+// overToSignInHost redirects sign-in, step-up, enroll and account on the other hosts.
 func (p *Portal) overToSignInHost(page string) handler {
 	return func(w http.ResponseWriter, r *http.Request, v Visit) error {
 		if page == "enroll" || page == "account" {
@@ -91,8 +92,8 @@ func (p *Portal) signInPage(w http.ResponseWriter, r *http.Request, v Visit) err
 		return p.toProvider(w, r, j.Facts.IP.Addr, trip, err == nil)
 	}
 	p.keepDevice(w, r)
-	// A link, not a form: browsers hold the whole redirect chain behind a form
-	// submission against form-action, and where a provider redirects is not ours to list.
+	// A link, not a form: browsers apply form-action to all redirects after a form, and
+	// we cannot list where a provider redirects.
 	p.cfg.Pages.render(w, http.StatusOK, "message", view{
 		Title: "Sign in",
 		Text:  []string{"Sign in with your company account. After that you confirm with your passkey that it is you, or create it if you were sent a link for that."},
@@ -102,7 +103,7 @@ func (p *Portal) signInPage(w http.ResponseWriter, r *http.Request, v Visit) err
 	return nil
 }
 
-// toProvider begins a sign-in. choose has the provider ask which account it is for.
+// toProvider starts a sign-in. choose makes the provider ask which account it is for.
 func (p *Portal) toProvider(w http.ResponseWriter, r *http.Request, client netip.Addr, trip journey, choose bool) error {
 	key := newFlowKey()
 	payload, err := key.seal(flow{ReturnTo: trip.to.String(), Bind: trip.bind})
@@ -111,7 +112,7 @@ func (p *Portal) toProvider(w http.ResponseWriter, r *http.Request, client netip
 	}
 	var prompt []string
 	if choose {
-		prompt = []string{"select_account"} // or the provider signs the same person in again, unasked
+		prompt = []string{"select_account"} // otherwise the provider signs in the same person without asking
 	}
 	f, err := p.cfg.Provider.Begin(r.Context(), client, payload, prompt...)
 	if bad, ok := errors.AsType[*signin.Error](err); ok && errors.Is(err, signin.ErrUnavailable) {
@@ -130,8 +131,9 @@ func (p *Portal) toProvider(w http.ResponseWriter, r *http.Request, client netip
 	return nil
 }
 
-// notBegun refuses a callback without the cookie of its sign-in: another browser's, or made up. Neither the provider nor the
-// store is asked: what is not this browser's is not spent, and costs nothing.
+// notBegun refuses a callback without the cookie of its sign-in: that of another browser,
+// or an invented one. It asks neither the provider nor the store, so that another
+// browser's sign-in is not used up.
 func (p *Portal) notBegun(r *http.Request, v Visit, j Judgement, noState bool) error {
 	code := signin.CodeStateOtherBrowser
 	if noState {
@@ -153,8 +155,9 @@ func (p *Portal) callback(w http.ResponseWriter, r *http.Request, v Visit) error
 	}
 	q := r.URL.Query()
 	if !p.Begun(r) && j.Session.Level() != authn.None && KindOf(r) == Page {
-		// The back button, a bookmark, a tab whose sign-in another one did: nothing failed. What the
-		// address says is not looked at, so that it decides nothing either: the tab knows where it was going.
+		// The back button, a bookmark, or a tab whose sign-in was done in another one:
+		// nothing failed. The query is not read, so that it decides nothing: the tab
+		// knows its target.
 		to := journey{to: returnTo{p.origin, Prefix + "account"}}.page("sign-in")
 		p.cfg.Pages.render(w, http.StatusOK, "message", view{Title: "Taking you on", Module: "resume.js", Resume: "on", Refresh: to, OnTheWay: true,
 			Link: Link{URL: to, Text: "Go on"}})
@@ -167,8 +170,9 @@ func (p *Portal) callback(w http.ResponseWriter, r *http.Request, v Visit) error
 	http.SetCookie(w, p.flowCookie(q.Get("state"), ""))
 	result, err := p.cfg.Provider.Finish(r.Context(), q, binding)
 	if bad, ok := errors.AsType[*signin.Error](err); ok && bad.Code == signin.CodeStateSpent {
-		// A double click at the provider. The first one did what there was to do, or is about to: this one gives no
-		// session, and follows it. If the browser has dropped that answer, the sign-in page asks for the same journey anew.
+		// A double click at the provider. The first request signs in, or is about to;
+		// this one gives no session, and follows it. If the browser has dropped the first
+		// answer, the sign-in page starts the same journey again.
 		redirect(w, p.signedIn(p.begun(key, bad.Payload)))
 		return nil
 	}
@@ -220,7 +224,8 @@ func (p *Portal) callback(w http.ResponseWriter, r *http.Request, v Visit) error
 	return nil
 }
 
-// signedIn is where a journey goes on after the provider: to the passkey, or to the page that makes one.
+// signedIn is where a journey continues after the provider: at the passkey, or at the
+// page that creates one.
 func (p *Portal) signedIn(trip journey) string {
 	if trip.to.origin == p.origin && isEnrollPage(trip.to.path) {
 		return trip.to.path
@@ -228,8 +233,8 @@ func (p *Portal) signedIn(trip journey) string {
 	return trip.page("step-up")
 }
 
-// providerDown answers when nothing can be said about the person, because the
-// provider, or the store of sign-ins under way, does not answer.
+// providerDown answers when the person cannot be identified, because the provider, or the
+// store of sign-ins under way, does not answer.
 func (p *Portal) providerDown(trip journey, bad *signin.Error) error {
 	incident := NewIncident()
 	p.cfg.Logger.Error("sign-in is unavailable", "code", bad.Code, "incident", incident, "error", bad)
@@ -246,7 +251,8 @@ func (p *Portal) signInFailed(r *http.Request, v Visit, j Judgement, key flowKey
 	if errors.Is(err, signin.ErrUnavailable) {
 		return p.providerDown(trip, bad)
 	}
-	// Whom it was about, as far as a signed token said: without it nobody who is locked out can be found here.
+	// Records the person that the signed token names. Without it, the record of a person
+	// who is locked out could not be found.
 	detail := map[string]string{"code": bad.Code, "issuer": p.cfg.Provider.Issuer(), "why": bad.Err.Error()}
 	if bad.Subject != "" {
 		detail["subject"] = bad.Subject
@@ -259,7 +265,7 @@ func (p *Portal) signInFailed(r *http.Request, v Visit, j Judgement, key flowKey
 		Ended: bad.Code == signin.CodeStateUnknown, Link: Link{URL: trip.page("sign-in"), Text: "Start again", Action: "sign-in"}}
 }
 
-// noticed adds what is odd about a provider's answer to the detail of a record.
+// noticed adds the oddities of a provider's answer to the detail of a record.
 func noticed(notices []signin.Notice, detail map[string]string) map[string]string {
 	if len(notices) == 0 {
 		return detail
@@ -275,15 +281,16 @@ func noticed(notices []signin.Notice, detail map[string]string) map[string]strin
 	return detail
 }
 
-// cannotAsk reports whether the provider has refused a sign-in of this browser that had it ask which account it is for. That
-// is optional for providers: some answer with an error, always, and nobody could sign in again after signing out. A person
-// who pressed "Cancel" there is still asked the next time.
+// cannotAsk reports whether the provider has refused a sign-in of this browser that made
+// it ask which account it is for. Support is optional for providers: some always answer
+// with an error, and people could not sign in again after signing out. A person who
+// pressed "Cancel" there is still asked the next time.
 func (p *Portal) cannotAsk(r *http.Request, bad *signin.Error) bool {
 	_, err := r.Cookie(p.chooseCookie(false).Name)
 	return err == nil && bad.Code == signin.CodeProviderError && bad.Payload != nil
 }
 
-// chooseCookie marks a browser whose person signed out: the provider is to ask which
+// chooseCookie marks a browser whose person signed out, so that the provider asks which
 // account the next sign-in is for. false deletes it.
 func (p *Portal) chooseCookie(set bool) *http.Cookie {
 	c := &http.Cookie{Name: session.HostCookie(p.secure, "sallyport-choose"), Value: "1", Path: "/", MaxAge: 24 * 60 * 60,
@@ -295,7 +302,7 @@ func (p *Portal) chooseCookie(set bool) *http.Cookie {
 }
 
 // backchannelLogout implements OpenID Connect Back-Channel Logout 1.0: the provider
-// says that a person, or one of their sessions, is over.
+// reports that a person, or one of their sessions, has signed out.
 func (p *Portal) backchannelLogout(w http.ResponseWriter, r *http.Request, v Visit) error {
 	SecurityHeaders(w.Header())
 	j, err := v.Judge(policy.PurposeSignIn)
@@ -319,8 +326,8 @@ func (p *Portal) backchannelLogout(w http.ResponseWriter, r *http.Request, v Vis
 		err = v.Record(r.Context(), "backchannel_logout", j, detail)
 	}
 	if err != nil {
-		// The provider delivers it again, which must not look like a replay. Not with
-		// the request's context: a provider that hung up retries as well.
+		// The provider delivers the message again, which must not look like a replay. The
+		// request's context is not used: a provider that hung up retries as well.
 		if forget := p.cfg.Provider.ForgetLogout(context.WithoutCancel(r.Context()), out); forget != nil {
 			p.cfg.Logger.Error("a logout token stays spent although nothing was ended", "incident", j.Incident, "error", forget)
 		}
@@ -330,12 +337,12 @@ func (p *Portal) backchannelLogout(w http.ResponseWriter, r *http.Request, v Vis
 	return nil
 }
 
-// endFor ends the sessions that a logout token names: one by its sid, or else all of
-// the person. A sid that is not ours (providers need not put it into ID tokens) must
-// not be a reason to leave somebody in whom the provider has signed out.
+// endFor ends the sessions that a logout token names: one by its sid, or else all of the
+// person. If the sid is unknown here (providers need not put it into ID tokens), all
+// sessions end: a person that the provider signed out must not stay signed in.
 func (p *Portal) endFor(ctx context.Context, out signin.Logout) (int, error) {
 	if out.ProviderSession == "" && out.Subject.ID == "" {
-		return 0, errors.New("a logout token that names nobody") // must not become a filter that matches everybody
+		return 0, errors.New("the logout token names neither a session nor a person") // must not become a filter that matches everybody
 	}
 	if out.ProviderSession != "" {
 		n, err := p.cfg.Sessions.Revoke(ctx, session.Filter{ProviderIssuer: out.Subject.Issuer, ProviderSession: out.ProviderSession})

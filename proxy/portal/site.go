@@ -8,9 +8,9 @@ import (
 	"golang.org/x/net/publicsuffix"
 )
 
-// CrossSite reports whether a session gets to an origin by a form rather than by fetch: browsers
-// take it for another site than the sign-in host, and send it no cookies with a fetch; or
-// the configuration says so (session.handoff: post).
+// CrossSite reports whether a session gets to an origin by a form rather than by fetch:
+// browsers treat it as another site than the sign-in host, and send no cookies with a
+// fetch; or the configuration says so (session.handoff: post).
 //
 // A service worker of such an origin can read what a form brings there.
 func (p *Portal) CrossSite(origin string) bool {
@@ -23,7 +23,7 @@ func (p *Portal) CrossSite(origin string) bool {
 
 // sameSite is "schemeful same-site" of the HTML standard: equal schemes, and equal
 // registrable domains by the public suffix list, or equal hosts where there is none
-// (addresses, "localhost"). Where our list and the browser's differ, a hand-off by fetch
+// (addresses, "localhost"). If our list and the browser's differ, a hand-off by fetch
 // lacks its cookie and is refused; session.handoff: post helps.
 func sameSite(a, b *url.URL) bool {
 	if !strings.EqualFold(a.Scheme, b.Scheme) {
@@ -46,8 +46,9 @@ func registrable(host string) (string, bool) {
 	return domain, err == nil
 }
 
-// SiteSources are the origins that browsers take for one site with an origin, as the sources of a content security
-// policy, each with a space before it. No host is named that the asker has not named.
+// SiteSources are the origins that browsers treat as one site with an origin, as sources
+// of a content security policy, each with a space before it. It names only the host that
+// the client asked for and its domain.
 func SiteSources(origin string) string {
 	u, err := url.Parse(origin)
 	if err != nil {
@@ -58,7 +59,7 @@ func SiteSources(origin string) string {
 	switch {
 	case ok:
 		return " " + scheme + "://" + domain + ":* " + scheme + "://*." + domain + ":*"
-	case strings.Contains(host, ":"): // sources have no IPv6 addresses
+	case strings.Contains(host, ":"): // CSP sources cannot be IPv6 addresses
 		return ""
 	}
 	return " " + scheme + "://" + host + ":*"

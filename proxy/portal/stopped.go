@@ -7,9 +7,9 @@ import (
 	"sallyport/policy"
 )
 
-// What the script reports of a ceremony that the browser did not go through with. Anything
-// else is "other": no free text of a client's reaches the logs, and a metric has no more
-// series than these make.
+// What the script reports about a ceremony that the browser did not complete. Anything
+// else is "other": no free text of a client reaches the logs, and a metric has only these
+// series.
 var (
 	stopErrors = []string{
 		// Names of DOMException (Web IDL section 2.8.1) that browsers reject ceremonies with.
@@ -23,8 +23,8 @@ var (
 	stopAuthenticators = []string{"platform", "cross-platform"}
 )
 
-// stoppedRequest is the report. It is unsigned: whoever has a session can make one up, and
-// nothing rests on it.
+// stoppedRequest is the report. It is unsigned: any client with a session can invent one,
+// so no decision uses it.
 type stoppedRequest struct {
 	Error         string `json:"error"`
 	Phase         string `json:"phase"`
@@ -34,8 +34,9 @@ type stoppedRequest struct {
 
 const maxStopped = 1 << 10
 
-// ceremonyStopped takes down that a browser did not go through with a ceremony, which
-// otherwise only the person sees. How much of the log that may fill is the auditor's to say.
+// ceremonyStopped records that a browser did not complete a ceremony, which otherwise
+// only the person would see. The auditor limits how much of the log these records may
+// fill.
 func (p *Portal) ceremonyStopped(w http.ResponseWriter, r *http.Request, v Visit) error {
 	var c stoppedRequest
 	if err := decodeJSON(w, r, maxStopped, &c); err != nil {

@@ -8,10 +8,10 @@ import (
 	"sallyport/authn/session"
 )
 
-// A link with a ticket is opened by somebody who is not signed in yet. While they
-// are at the OpenID provider the ticket waits in a cookie of their browser: in an
-// address it would be in the history, in the logs of what stands in front of us, and
-// with every party of the sign-in.
+// A person opens a link with a ticket before they are signed in. While they are at the
+// OpenID provider the ticket waits in a cookie of their browser. In an address it would
+// be in the history, in the logs of proxies in front of us, and known to every party of
+// the sign-in.
 const (
 	ticketCookieLife  = 15 * time.Minute
 	codeTicketRefused = "ticket_refused"
@@ -25,8 +25,8 @@ func (p *Portal) TicketCookieName() string {
 	return session.HostCookie(p.secure, "sallyport-ticket")
 }
 
-// FlowCookiePrefix is what the names of the cookies of sign-ins under way begin with,
-// less the prefix of a name; none of them must ever reach an upstream.
+// FlowCookiePrefix is the common start of the names of the cookies of sign-ins under way,
+// without the prefix of a name. None of these cookies must ever reach an upstream.
 func (p *Portal) FlowCookiePrefix() string { return flowCookiePrefix }
 
 // ticketOf is the ticket that a visit to the enrolment page brings: in the link, or
@@ -41,13 +41,13 @@ func (p *Portal) ticketOf(r *http.Request) string {
 	return ""
 }
 
-// keepTicket puts the ticket aside for the time of a sign-in.
+// keepTicket stores the ticket for the time of a sign-in.
 func (p *Portal) keepTicket(w http.ResponseWriter, ticket string) {
 	if ticket == "" {
 		return
 	}
-	// What cannot be a ticket stays something that is not one, to be refused as such
-	// when the person is known, and nothing that a cookie cannot hold.
+	// Text that cannot be a ticket is replaced by text that is invalid too, but fits into
+	// a cookie. It is refused once the person is known.
 	odd := strings.ContainsFunc(ticket, func(c rune) bool {
 		return (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z')
 	})

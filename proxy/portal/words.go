@@ -6,8 +6,8 @@ import (
 	"sallyport/policy"
 )
 
-// because says why somebody has to prove themselves, in their words. Policy names,
-// thresholds and list names are never part of it.
+// because says why a person has to prove themselves, in plain words. It never names
+// policies, thresholds or lists.
 func because(causes []policy.Cause) string {
 	for _, c := range causes {
 		switch c {
@@ -32,7 +32,7 @@ func because(causes []policy.Cause) string {
 	return "We need to check that it is really you before you go on."
 }
 
-// InVain says what a person can do where a proof did not answer what a rule asks for.
+// InVain says what a person can do if a proof did not satisfy a rule.
 func InVain(causes []policy.Cause) string {
 	for _, c := range causes {
 		switch c {
@@ -49,9 +49,9 @@ func InVain(causes []policy.Cause) string {
 	return "Your security team can see which rule it is."
 }
 
-// parseCauses reads the causes a page was sent with. They come through the
-// address bar, so anything outside the vocabulary is dropped; all a forged value
-// can do is to pick another of the sentences above.
+// parseCauses reads the causes from a page's query. The query is the client's, so
+// anything outside the vocabulary is dropped; a forged value can only select another of
+// the sentences above.
 func parseCauses(s string) []policy.Cause {
 	var causes []policy.Cause
 	for part := range strings.SplitSeq(s, ",") {
@@ -75,8 +75,9 @@ func joinCauses(causes []policy.Cause) string {
 	return strings.Join(parts, ",")
 }
 
-// NoAddress is for a request whose client cannot be told. That is a fault of a proxy in front, or
-// of one on the person's own way: nobody is sent to switch off a VPN that they do not have.
+// NoAddress answers a request whose client address cannot be determined. That is a fault
+// of a proxy in front, or of one on the person's side, so the text does not ask a person
+// to switch off a VPN that they do not have.
 func NoAddress(incident string) Refusal {
 	return Refusal{
 		Status: 403, Code: "blocked", Title: "You cannot get in at the moment", Incident: incident,
@@ -85,8 +86,8 @@ func NoAddress(incident string) Refusal {
 	}
 }
 
-// Blocked describes a block to the person it hits: what kind of thing it rests on
-// and what to do, never which rule.
+// Blocked explains a block to the person: what kind of fact caused it and what to do,
+// never which rule.
 func Blocked(d policy.Decision, email, incident string) Refusal {
 	f := Refusal{
 		Status: 403, Code: "blocked", Title: "You cannot get in from here", Incident: incident, Email: email,
