@@ -1,13 +1,13 @@
-// Package authn is the vocabulary of identity: who a request belongs to, and
-// how sure we are.
+// Package authn is the vocabulary of identity: who a request belongs to, and how this was
+// proven.
 //
-// It holds values, no behaviour that needs a clock, a store or the network, and
-// imports the standard library only. Every other package speaks in these types,
-// so that an identity is established once, at the edge, and then passed as a
-// typed value and never as a header or a string that has to be parsed again.
+// It holds values, no behaviour that needs a clock, a store or the network, and imports
+// the standard library only. Every other package speaks in these types, so that an
+// identity is established once, at the edge, and then passed as a typed value and never
+// as a header or a string that has to be parsed again.
 //
-// Deny is the zero value throughout: the zero [Level] is nobody, the zero
-// [Class] is no credential, the zero [Session] is no session.
+// Deny is the zero value throughout: the zero [Level] is no person, the zero [Class] is
+// no credential, the zero [Session] is no session.
 package authn
 
 import (
@@ -69,7 +69,7 @@ type Subject struct {
 	ID     string `json:"sub"`
 }
 
-// IsZero reports whether s names nobody.
+// IsZero reports whether s names no person.
 func (s Subject) IsZero() bool { return s == Subject{} }
 
 // Key returns s as one string that no other Subject shares: the parts are
@@ -91,7 +91,7 @@ type Person struct {
 	StartedAt time.Time `json:"started_at,omitzero"`
 }
 
-// Level says how far somebody has proven who they are.
+// Level says how a person has proven who they are.
 type Level int
 
 const (
@@ -178,15 +178,16 @@ type Browser struct {
 	HandedAt int64  `json:"handed_at,omitempty"` // when that was, in Unix seconds
 	HandedTo string `json:"handed_to,omitempty"` // User-Agent, without versions, that a host's cookie was given to; "" on the sign-in host
 
-	// AskedFrom is where the browser was, as the tool's host saw it, when that host asked for this
-	// assertion: over IPv4, say, while the sign-in host is reached over IPv6. The same browser
-	// did both, in one hand-off. Not valid if nothing was asked there.
+	// AskedFrom is where the browser was, as the tool's host saw it, when that host asked
+	// for this assertion: over IPv4, say, while the sign-in host is reached over IPv6.
+	// The same browser did both, in one hand-off. Not valid if nothing was asked there.
 	AskedFrom netip.Addr `json:"asked_from,omitzero"`
 	// Proofs is how many assertions in a row that host has asked for, this one included.
 	Proofs int `json:"proofs,omitempty"`
 }
 
-// Session is a signed-in browser on one host. The zero value is nobody.
+// Session is a signed-in browser on one host. The zero value means that no person is
+// signed in.
 type Session struct {
 	ID           string       `json:"id"` // public handle, safe to log; never the cookie's secret
 	Person       Person       `json:"person"`
@@ -198,8 +199,8 @@ type Session struct {
 	Verification Verification `json:"verification"`
 }
 
-// Level derives how sure we are from what the session holds. Expiry is the
-// session package's duty: a session that reaches anybody else is alive.
+// Level derives the level from what the session holds. The session package checks expiry:
+// a session that it returns is alive.
 func (s *Session) Level() Level {
 	switch {
 	case s.ID == "" || s.Person.Subject.IsZero():

@@ -2,9 +2,10 @@ package authn
 
 import "net/netip"
 
-// Bound is how many one-time records of a purpose a store keeps of those that strangers can make.
-// Beyond it the oldest make room: of the group first, and in all, of whichever part of the
-// network (Wide) has most, so that who fills the store loses their own records and not other people's.
+// Bound is how many one-time records of a purpose a store keeps of those that strangers
+// can make. Beyond it the oldest make room: of the group first, and in all, of whichever
+// part of the network (Wide) has most, so that who fills the store loses their own
+// records and not other people's.
 type Bound struct {
 	Group    string // who makes it: a network, a session
 	Wide     string // the larger network, or the person, that the group is part of
@@ -13,7 +14,8 @@ type Bound struct {
 }
 
 // BoundOf is the bound for a client by its network: an IPv4 /24 in its /16, an IPv6 /64
-// in its /32, which is what a provider is given. All whose address cannot be told are one.
+// in its /32, which is what a provider is given. All whose address cannot be told are
+// one.
 func BoundOf(client netip.Addr, perGroup, inAll int) Bound {
 	b := Bound{Group: "unknown", Wide: "unknown", PerGroup: perGroup, InAll: inAll}
 	if client = client.WithZone("").Unmap(); !client.IsValid() {

@@ -14,8 +14,8 @@ type Key struct {
 	CreatedAt time.Time
 }
 
-// KeyStore keeps the key rings of the installation: of session cookies, identity assertions, the
-// audit log, of what is kept of addresses, and of random re-verification.
+// KeyStore keeps the key rings of the installation: of session cookies, identity
+// assertions, the audit log, of what is kept of addresses, and of random re-verification.
 type KeyStore interface {
 	// Keys returns the keys of one use, newest first.
 	Keys(ctx context.Context, use string) ([]Key, error)

@@ -67,7 +67,7 @@ type Lies struct {
 	CrossOrigin    bool           // in a frame of another site
 	TopOrigin      string         // that site
 	RPID           string         // hashed into the authenticator data
-	CredentialID   []byte         // assert with this key, whatever was asked for
+	CredentialID   []byte         // assert with this key, even if the options do not list it
 	UserHandle     []byte         // returned with an assertion
 	TamperedSig    bool           // one bit of the signature flipped
 	Extensions     map[string]any // client extension outputs, asked for or not
@@ -80,8 +80,8 @@ func NewAuthenticator(origin string) *Authenticator {
 	return &Authenticator{Origin: origin, AAGUID: [16]byte{0: 0x5a, 6: 0x40, 8: 0x80, 15: 1}}
 }
 
-// Clone returns a copy with the same keys and the same count: what somebody has
-// who copied the keys.
+// Clone returns a copy with the same keys and the same count, as an attacker has who
+// copied the keys.
 func (a *Authenticator) Clone() *Authenticator {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -302,8 +302,8 @@ func (a *Authenticator) transports() []string {
 	return []string{"internal"}
 }
 
-// attest makes the attestation object (section 6.5). A page that asks for none
-// gets none, whatever the authenticator can do.
+// attest makes the attestation object (section 6.5). A page that asks for none gets none,
+// even if the authenticator can attest.
 func (a *Authenticator) attest(wanted string, key softKey, authData, clientData []byte) ([]byte, error) {
 	format, statement := "none", map[string]any{}
 	if a.Attestation != "none" && wanted != "none" && wanted != "" {

@@ -22,8 +22,8 @@ import (
 // It closes them with t.Cleanup.
 type Open func(t *testing.T) (a, b Stores)
 
-// TestStores is the contract of every store interface as a test. Whatever
-// passes it can stand behind sessions, passkeys and tickets.
+// TestStores is the contract of every store interface as a test. A store that passes it
+// can serve sessions, passkeys and tickets.
 func TestStores(t *testing.T, open Open) {
 	for _, group := range []struct {
 		name  string

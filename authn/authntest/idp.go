@@ -22,7 +22,7 @@ import (
 //go:embed idp/*.html idp/style.css
 var idpAssets embed.FS
 
-// IdPPerson is somebody whom the provider can sign in.
+// IdPPerson is a person that the provider can sign in.
 type IdPPerson struct {
 	Sub       string
 	Email     string
@@ -61,13 +61,13 @@ type IdPConfig struct {
 	Logger         *slog.Logger
 }
 
-// IdP is a small OpenID provider: discovery, the authorization code flow with
-// PKCE and a page on which to pick who one is, refresh tokens that rotate, userinfo,
-// keys that rotate, and sign-out with back-channel calls.
+// IdP is a small OpenID provider: discovery, the authorization code flow with PKCE and a
+// page to choose a person on, refresh tokens that rotate, userinfo, keys that rotate, and
+// sign-out with back-channel calls.
 //
-// It checks what a provider must check of its clients. It does not check
-// people: whoever asks is whoever they say, so it listens on loopback only and stands
-// behind tests and the demo. [IdP.SetFaults] makes it break its promises one by one.
+// It checks what a provider must check of its clients. It does not check people: a
+// visitor is the person that they choose, so it listens on loopback only and serves tests
+// and the demo. [IdP.SetFaults] makes it break its promises one by one.
 type IdP struct {
 	cfg    IdPConfig
 	prefix string // path of the issuer, without trailing slash

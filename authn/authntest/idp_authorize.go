@@ -68,8 +68,8 @@ type oauthError struct{ code, text string }
 
 func (e *oauthError) Error() string { return e.code + ": " + e.text }
 
-// errNotOurs marks requests whose client or redirect URI is not registered: they
-// are answered here, since sending anybody there would make us an open redirector.
+// errNotOurs marks requests whose client or redirect URI is not registered: they are
+// answered here, since redirecting the browser would make us an open redirector.
 var errNotOurs = errors.New("this application is not registered here")
 
 // checkAuthorize judges an authorization request and makes the grant it asks for.
@@ -194,9 +194,9 @@ func (p *IdP) moveOn(w http.ResponseWriter, to string) {
 	p.page(w, http.StatusOK, "continue.html", map[string]any{"To": to})
 }
 
-// SignIn does what a person with a browser would do at authURL, where the
-// relying party sent them: pick sub and continue. It returns the callback URL that
-// the browser would be sent to, which is an error answer for somebody who cannot sign in.
+// SignIn does what a person with a browser would do at authURL, where the relying party
+// sent them: pick sub and continue. It returns the callback URL that the browser would be
+// sent to, which holds an error if the person cannot sign in.
 func (p *IdP) SignIn(authURL, sub string) (*url.URL, error) {
 	u, err := url.Parse(authURL)
 	if err != nil {

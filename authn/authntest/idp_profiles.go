@@ -2,8 +2,9 @@ package authntest
 
 import "strings"
 
-// IdPProfile is how a product describes people: which claims stand in its ID token and which in
-// userinfo. Both functions change a claim set that has the registered claims already.
+// IdPProfile is how a product describes people: which claims stand in its ID token and
+// which in userinfo. Both functions change a claim set that has the registered claims
+// already.
 type IdPProfile struct {
 	Name     string
 	IDToken  func(claims map[string]any, p IdPPerson)
@@ -14,8 +15,8 @@ type IdPProfile struct {
 // maxEntraGroups is how many groups Entra ID puts into a token (JWT).
 const maxEntraGroups = 200
 
-// IdPProfiles are the shapes that the products document, as they are without changes beyond those
-// that their guide in examples/providers asks for.
+// IdPProfiles are the shapes that the products document, as they are without changes
+// beyond those that their guide in examples/providers asks for.
 func IdPProfiles() []IdPProfile {
 	name := func(c map[string]any, p IdPPerson) { c["name"], c["preferred_username"] = p.Name, p.Email }
 	standard := func(c map[string]any, p IdPPerson) {

@@ -80,7 +80,8 @@ func (p *IdP) authenticate(r *http.Request) (IdPClient, bool) {
 	return client, ok && client.Key == nil && subtle.ConstantTimeCompare([]byte(secret), []byte(client.Secret)) == 1
 }
 
-// asserted checks a client assertion (RFC 7523 section 3, Core section 9): each is good once.
+// asserted checks a client assertion (RFC 7523 section 3, Core section 9): each is good
+// once.
 func (p *IdP) asserted(form url.Values, signed string, basic bool) (IdPClient, bool) {
 	client, ok := p.client(form.Get("client_id"))
 	if !ok || client.Key == nil || basic || form.Has("client_secret") ||
@@ -290,5 +291,5 @@ func (p *IdP) signedUserinfo(w http.ResponseWriter, g *idpGrant, claims map[stri
 		return
 	}
 	w.Header().Set("Content-Type", "application/jwt")
-	_, _ = w.Write([]byte(jwt)) // the client went away: nobody to tell
+	_, _ = w.Write([]byte(jwt)) // an error means that the client went away
 }

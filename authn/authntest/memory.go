@@ -17,8 +17,8 @@ import (
 // ErrFault is what an injected fault returns, wrapped with the method's name.
 var ErrFault = errors.New("injected fault")
 
-// Fault says how a store fails. The two come as a pair because callers must
-// survive both: after an error nobody knows which one it was.
+// Fault says how a store fails. The two come as a pair because callers must survive both:
+// after an error the caller cannot know which one it was.
 type Fault int
 
 const (
@@ -130,9 +130,8 @@ func (m *Memory) Heal() {
 	clear(m.hooks)
 }
 
-// OnCall runs f before each call of the named method, with no lock held: the
-// place from which a test revokes a session or spends a ticket in between two
-// steps of somebody else.
+// OnCall runs f before each call of the named method, with no lock held: a test uses it
+// to revoke a session or spend a ticket between two steps of another caller.
 func (m *Memory) OnCall(method string, f func()) {
 	m.set(method, func() { m.hooks[method] = f })
 }

@@ -22,8 +22,8 @@ type onceValue struct {
 	seq     int // the order in which they were put
 }
 
-// Put implements [session.Once]. A key that is there already is an error,
-// whatever its state: what can be put twice can be taken twice.
+// Put implements [session.Once]. An existing key is an error in any state: what can be
+// put twice can be taken twice.
 func (m *Memory) Put(ctx context.Context, purpose string, key [32]byte, payload []byte, expires time.Time) error {
 	return m.do(ctx, "Put", func() error {
 		if err := errors.Join(
@@ -156,8 +156,8 @@ func (m *Memory) AddFirstKey(ctx context.Context, k authn.Key) (first authn.Key,
 	return first, nil
 }
 
-// AddKey implements [authn.KeyStore]. The newest key is the one added last,
-// whatever the clocks of those who add say.
+// AddKey implements [authn.KeyStore]. The newest key is the one added last, even if the
+// clocks of the writers differ.
 func (m *Memory) AddKey(ctx context.Context, k authn.Key, keep int) error {
 	return m.do(ctx, "AddKey", func() error {
 		if err := errors.Join(m.checkKey(k), m.must(keep >= 1, "keeping %d keys would drop the new one", keep)); err != nil {

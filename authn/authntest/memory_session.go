@@ -139,7 +139,7 @@ func (m *Memory) RefreshSession(ctx context.Context, id string, p authn.Person, 
 		if !ok {
 			return authn.ErrNotFound
 		}
-		// Nobody refreshes one person's session into another's.
+		// A refresh must not turn one person's session into another's.
 		if err := errors.Join(
 			m.must(p.Subject == r.Person.Subject, "session %s refreshed for another subject", id),
 			m.must(p.Email == "" || canonical(p.Email), "session %s: e-mail %q is not canonical", id, p.Email),
@@ -261,9 +261,9 @@ func (m *Memory) PurgeSessions(ctx context.Context, expiredBefore, seenBefore ti
 	return n, err
 }
 
-// SessionChanges implements [session.Store]. A reader whose `after` is older
-// than the log reaches back, or newer than anything in it, has missed changes
-// that nobody can tell it any more: it gets an error, never an empty answer.
+// SessionChanges implements [session.Store]. A reader whose `after` is older than the
+// log, or newer than anything in it, has missed changes that are no longer known: it gets
+// an error, never an empty answer.
 func (m *Memory) SessionChanges(ctx context.Context, after int64) (ids []string, last int64, err error) {
 	err = m.do(ctx, "SessionChanges", func() error {
 		last = m.changeSeq
@@ -318,9 +318,8 @@ func (m *Memory) remove(ids []string) {
 	}
 }
 
-// checkFilter refuses half of a pair: a sid means nothing without its issuer,
-// and half a subject would match nobody, which a caller that revokes would
-// take for "done".
+// checkFilter refuses half of a pair: a sid means nothing without its issuer, and half a
+// subject would match no session, which a caller that revokes would take for "done".
 func checkFilter(f session.Filter) error {
 	if (f.ProviderIssuer == "") != (f.ProviderSession == "") {
 		return errors.New("a filter needs both the provider's issuer and its session, or neither")

@@ -1,31 +1,31 @@
-// Package enroll is the desk where enrolment tickets are made and redeemed.
+// Package enroll issues and redeems enrolment tickets.
 //
 // # What it is
 //
-// A ticket is the right of one person to enrol one passkey, once. The security
-// team mints it after checking who the person is (a video interview, say), and
-// gives them its secret, usually as part of a link. The first passkey of anybody
-// comes from a ticket; there is no trust on first use.
+// A ticket is the right of one person to enrol one passkey, once. The security team mints
+// it after checking who the person is (a video interview, say), and gives them its
+// secret, usually as part of a link. Every person's first passkey comes from a ticket;
+// there is no trust on first use.
 //
-// The secret is 256 random bits, written in the 32 digits and letters that are
-// not mistaken for one another; only its SHA-256 is stored, so that whoever
-// reads the store cannot enrol. It is shown once, by [Desk.Mint].
+// The secret is 256 random bits, written in the 32 digits and letters that are not
+// mistaken for one another; only its SHA-256 is stored, so that a reader of the store
+// cannot enrol. It is shown once, by [Desk.Mint].
 //
 // # What it is not
 //
-// It does not run the WebAuthn ceremony (passkey does), nor judge the network that
-// the person enrols from (the policy does), nor decide who may mint.
+// It does not run the WebAuthn ceremony (passkey does), nor judge the network that the
+// person enrols from (the policy does), nor decide who may mint.
 //
 // # How it fails
 //
-// A refusal is an [*Error]. Without the secret every question gets [ErrUnknown];
-// with the secret, but signed in as somebody else, [ErrWrongPerson], whatever has
-// become of the ticket; as another account of the same address than the one that
-// enrolled under it before, [ErrOtherAccount], unless the ticket was minted for a
-// new account. All of them show the same words. Only the person whom the ticket
-// names learns that it was spent, has expired or was revoked. Any other error means
-// that the store did not answer: nothing was redeemed, or it was redeemed
-// together with the passkey, never one without the other.
+// A refusal is an [*Error]. Without the secret every question gets [ErrUnknown]; with the
+// secret, but signed in as another person, [ErrWrongPerson], in every state of the
+// ticket; as another account of the same address than the one that enrolled under it
+// before, [ErrOtherAccount], unless the ticket was minted for a new account. All of them
+// show the same words. Only the person that the ticket names learns that it was spent,
+// has expired or was revoked. Any other error means that the store did not answer:
+// nothing was redeemed, or it was redeemed together with the passkey, never one without
+// the other.
 package enroll
 
 import (
@@ -148,8 +148,8 @@ func (d *Desk) check(ctx context.Context, digest Digest, p authn.Person) (Ticket
 	case err != nil:
 		return Ticket{}, fmt.Errorf("enroll: look up ticket: %w", err)
 	case p.Email == "" || t.Email != p.Email || p.Subject.IsZero():
-		// Before any word on what became of it. A link that was forwarded or
-		// stolen enrols nobody, and tells nothing.
+		// This check comes before any about the ticket's state. A link that was forwarded
+		// or stolen enrols no one, and reveals nothing.
 		return Ticket{}, ErrWrongPerson
 	}
 	if !t.NewAccount {
@@ -202,14 +202,14 @@ func (d *Desk) Redeem(ctx context.Context, secret string, p authn.Person, r pass
 		if _, why := d.check(ctx, digest, p); why != nil {
 			return why
 		}
-		return ErrSpent // somebody else won, and the store has not shown it yet
+		return ErrSpent // another request was faster, and the store has not shown it yet
 	case err != nil:
 		return fmt.Errorf("enroll: redeem ticket: %w", err)
 	}
 	return nil
 }
 
-// List returns tickets, newest first; email "" means everybody's.
+// List returns tickets, newest first; email "" means those of all people.
 func (d *Desk) List(ctx context.Context, email authn.Email) ([]Ticket, error) {
 	tickets, err := d.store.ListTickets(ctx, email)
 	if err != nil {

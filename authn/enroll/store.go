@@ -19,8 +19,8 @@ type Ticket struct {
 	RedeemedAt time.Time // zero: not yet
 	RedeemedBy authn.Subject
 	RevokedAt  time.Time // zero: not revoked
-	// NewAccount: whoever minted it knows that the address now belongs to another
-	// account than the one that enrolled under it before.
+	// NewAccount: the issuer knows that the address now belongs to another account than
+	// the one that enrolled under it before.
 	NewAccount bool
 }
 
@@ -30,7 +30,7 @@ type Digest [32]byte
 // Store keeps tickets. Every write is durable when the method returns.
 type Store interface {
 	CreateTicket(ctx context.Context, t Ticket, d Digest) error
-	// TicketByDigest returns the ticket whatever its state, or authn.ErrNotFound.
+	// TicketByDigest returns the ticket in any state, or authn.ErrNotFound.
 	TicketByDigest(ctx context.Context, d Digest) (Ticket, error)
 	// RedeemTicket marks the ticket as redeemed by c.Subject and stores c, in one
 	// transaction: never a spent ticket without a credential, nor the reverse.
@@ -42,7 +42,7 @@ type Store interface {
 	// OtherAccount reports whether another subject than s redeemed a ticket for this
 	// address and still has a passkey, blocked ones included.
 	OtherAccount(ctx context.Context, email authn.Email, s authn.Subject) (bool, error)
-	// ListTickets returns tickets newest first; email "" means everybody's.
+	// ListTickets returns tickets newest first; email "" means those of all people.
 	ListTickets(ctx context.Context, email authn.Email) ([]Ticket, error)
 	// RevokeTicket revokes an open ticket; authn.ErrNotFound if there is no open
 	// ticket with this id.

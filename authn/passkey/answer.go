@@ -63,7 +63,8 @@ func readAnswer(ceremony protocol.CeremonyType, body []byte) ([]byte, error) {
 	return json.Marshal(a)
 }
 
-// IDOf is the credential id that an answer names, nil if it names none. It proves nothing.
+// IDOf is the credential id that an answer names, nil if it names none. It proves
+// nothing.
 func IDOf(body []byte) []byte {
 	var a struct{ RawID protocol.URLEncodedBase64 }
 	if json.Unmarshal(body, &a) != nil {

@@ -16,8 +16,8 @@ import (
 	"sallyport/authn"
 )
 
-// challenge is what is kept of an assertion under way. It embeds the library's part, so that
-// one that was begun before an update is still understood.
+// challenge is what is kept of an assertion under way. It embeds the library's part, so
+// that one that was begun before an update is still understood.
 type challenge struct {
 	webauthn.SessionData
 	// SignCounts are those that the asked passkeys had when the ceremony began, in the
@@ -138,8 +138,8 @@ func pick(records []Record, data challenge, answer *protocol.ParsedCredentialAss
 	handle := answer.Response.UserHandle
 	switch {
 	case !asked:
-		// Options name the person's own passkeys only; this one is somebody
-		// else's, or blocked, or nobody's.
+		// Options name the person's own passkeys only; this one is another person's,
+		// blocked, or unknown.
 		return Record{}, refuse(CodeWrongCredential, nil)
 	case len(handle) > 0 && !bytes.Equal(handle, data.UserID):
 		return Record{}, refuse(CodeUserHandleMismatch, nil) // the passkey of another account
@@ -187,8 +187,8 @@ func only(data webauthn.SessionData, id []byte) webauthn.SessionData {
 	return data
 }
 
-// block makes a refusal durable. It does not end with the request: whoever uses
-// a copied key could otherwise hang up in time.
+// block makes a refusal durable. It does not end with the request: otherwise an attacker
+// with a copied key could hang up in time.
 func (rp *RelyingParty) block(ctx context.Context, r Record, refusal *Error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()

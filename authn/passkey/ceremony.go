@@ -72,9 +72,9 @@ func (rp *RelyingParty) take(ctx context.Context, p purpose, s authn.Session, id
 	return nil
 }
 
-// key binds a ceremony to its purpose, session and person: whoever presents the
-// id from another session looks up a row that does not exist. Every part is
-// length-prefixed, so that no two combinations share a key.
+// key binds a ceremony to its purpose, session and person: presenting the id from another
+// session looks up a row that does not exist. Every part is length-prefixed, so that no
+// two combinations share a key.
 func key(p purpose, s authn.Session, id string) [32]byte {
 	return digest(string(p), s.ID, s.Person.Subject.Key(), id)
 }
@@ -88,8 +88,9 @@ func digest(parts ...string) [32]byte {
 	return [32]byte(h.Sum(nil))
 }
 
-// boundOf is how many ceremonies a session may have under way: more tabs than anybody has, and no more
-// for a script that has a password. In all, the person with most loses their oldest.
+// boundOf is how many ceremonies a session may have under way: more than a person has
+// tabs, and few for a script that has a password. Beyond the total bound, the person with
+// the most loses their oldest.
 func boundOf(s authn.Session) authn.Bound {
 	return authn.Bound{Group: s.ID, Wide: s.Person.Subject.Key(), PerGroup: 50, InAll: 20_000}
 }

@@ -14,10 +14,10 @@ import (
 	"github.com/go-webauthn/webauthn/webauthn"
 )
 
-// The checks below repeat much of what the library verifies after them. They
-// come first for two reasons: each refusal gets its own code, which the library's
-// errors do not carry, and each is at least as strict (origins byte for byte,
-// whatever option the library may grow).
+// The checks below repeat much of what the library verifies after them. They come first
+// for two reasons: each refusal gets its own code, which the library's errors do not
+// carry, and each is at least as strict (origins byte for byte, regardless of library
+// options).
 
 // checkClientData checks what the browser says it was doing.
 func (rp *RelyingParty) checkClientData(c protocol.CollectedClientData, want protocol.CeremonyType, challenge string) error {
@@ -57,9 +57,8 @@ func (rp *RelyingParty) checkAuthenticator(a protocol.AuthenticatorData) error {
 	return nil
 }
 
-// checkKey refuses keys of an algorithm that was not offered, and such as
-// nobody could ever verify a signature with: a statement of format "none" makes
-// the library look at neither.
+// checkKey refuses keys of an algorithm that was not offered, and keys that cannot verify
+// any signature: for a statement of format "none" the library checks neither.
 func checkKey(cose []byte, offered []protocol.CredentialParameter) error {
 	var head webauthncose.PublicKeyData
 	if err := webauthncbor.Unmarshal(cose, &head); err != nil {
@@ -75,8 +74,8 @@ func checkKey(cose []byte, offered []protocol.CredentialParameter) error {
 		return refuse(CodeKeyUnusable, err)
 	}
 	if k, ok := key.(webauthncose.RSAPublicKeyData); ok {
-		// The library takes any modulus, and an exponent of 1, with which
-		// everybody can sign.
+		// The library takes any modulus, and an exponent of 1, with which every signature
+		// verifies.
 		e, err := webauthncose.ParseRSAPublicKeyDataExponent(&k)
 		if bits := new(big.Int).SetBytes(k.Modulus).BitLen(); err != nil || bits < 2048 || e < 3 || e%2 == 0 {
 			return refuse(CodeKeyUnusable, fmt.Errorf("RSA key of %d bits with exponent %d", bits, e))
@@ -86,10 +85,10 @@ func checkKey(cose []byte, offered []protocol.CredentialParameter) error {
 }
 
 // checkHistory compares signed authenticator data with what is remembered of the
-// credential, and with the sign count that it had when this ceremony began. What it
-// refuses, except with CodeOvertaken, is never an accident of the network: the key, or
-// the authenticator's memory, exists twice. It must only see data whose
-// signature was verified, or anybody could have somebody's passkey blocked.
+// credential, and with the sign count that it had when this ceremony began. A refusal
+// other than CodeOvertaken is never an accident of the network: the key, or the
+// authenticator's memory, exists twice. It must only see data whose signature was
+// verified, or an attacker could have another person's passkey blocked.
 //
 // One security key in two computers signs 5 for the one and 6 for the other, and the
 // answers may arrive as 6, 5. So a count that is too low is a copy only if it was so

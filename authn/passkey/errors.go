@@ -43,8 +43,8 @@ var (
 	// ErrNoCredential: the person has no passkey at all, so there is nothing to
 	// assert with. [errors.Is] matches every *Error of the code no_credential.
 	ErrNoCredential = refuse(CodeNoCredential, nil)
-	// ErrLastCredential is what a [Store] returns instead of removing somebody's
-	// last usable credential.
+	// ErrLastCredential is what a [Store] returns instead of removing a person's last
+	// usable credential.
 	ErrLastCredential = errors.New("the last usable credential cannot be removed")
 	// ErrCredentialExists is what a [Store] returns for a credential id that is
 	// stored already, whosever it is.
@@ -84,10 +84,10 @@ func refuse(code string, err error) *Error {
 	return &Error{Code: code, Public: text, Risk: risky[code], Err: err}
 }
 
-// risky holds the codes that an honest browser, with an honest authenticator,
-// never causes: somebody rewrote a page, replayed an answer, copied a key or
-// tried somebody else's. A missing user verification is not among them: a security key
-// that never got a PIN causes it.
+// risky holds the codes that an honest browser, with an honest authenticator, never
+// causes: an attacker changed a page, replayed an answer, copied a key or tried another
+// person's key. A missing user verification is not among them: a security key that never
+// got a PIN causes it.
 var risky = map[string]bool{
 	CodeWrongCeremony:        true,
 	CodeChallengeMismatch:    true,

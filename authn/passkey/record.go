@@ -14,7 +14,7 @@ import (
 	"sallyport/authn"
 )
 
-// person is the library's view of somebody in one ceremony.
+// person is the library's view of a person in one ceremony.
 type person struct {
 	handle      []byte
 	name        string

@@ -38,18 +38,17 @@ type Store interface {
 	// Credentials returns every record of the subject, oldest first, blocked
 	// ones included.
 	Credentials(ctx context.Context, s authn.Subject) ([]Record, error)
-	// AddCredential stores r; a credential id that exists, whosever it is, is
-	// ErrCredentialExists. If by is given, it is the credential that its person has
-	// just used: should that be blocked or gone by now, or somebody else's, nothing
-	// is stored, and it is authn.ErrNotFound.
+	// AddCredential stores r; a credential id that exists, for any person, is
+	// ErrCredentialExists. If by is given, it is the credential that its person has just
+	// used: if that is blocked, gone or another person's by now, nothing is stored, and
+	// the error is authn.ErrNotFound.
 	AddCredential(ctx context.Context, r Record, by []byte) error
 	// RecordUse applies u if the row still holds u.OldSignCount and is not
 	// blocked; otherwise authn.ErrNotFound.
 	RecordUse(ctx context.Context, s authn.Subject, id []byte, u Use) error
-	// BlockCredential marks the credential as unusable, for the given reason, and
-	// ends every session of the subject in the same transaction, each noted in the
-	// change log: whoever holds a copy of the key may hold any of them. The first
-	// reason stays.
+	// BlockCredential marks the credential as unusable, for the given reason, and ends
+	// every session of the subject in the same transaction, each noted in the change log:
+	// an attacker with a copy of the key may hold any of them. The first reason stays.
 	BlockCredential(ctx context.Context, s authn.Subject, id []byte, reason string) error
 	// RenameCredential and RemoveCredential fail with authn.ErrNotFound if the
 	// subject has no such credential. The last usable credential cannot be
@@ -64,8 +63,8 @@ type Store interface {
 // Once keeps ceremonies (the challenge and what it is bound to) until they are
 // taken, exactly once.
 type Once interface {
-	// PutBounded stores payload until expires. Whoever has a password can make these: what is beyond the bound is
-	// removed, oldest first.
+	// PutBounded stores payload until expires. A client with only a password can make
+	// these, so those beyond the bound are removed, oldest first.
 	PutBounded(ctx context.Context, purpose string, key [32]byte, payload []byte, expires time.Time, b authn.Bound) error
 	// Take removes and returns; authn.ErrNotFound if absent, taken or expired.
 	Take(ctx context.Context, purpose string, key [32]byte, now time.Time) ([]byte, error)

@@ -45,8 +45,8 @@ func (f Filter) check() error {
 	return nil
 }
 
-// List returns the sessions that match f and are alive, newest first, without
-// the provider's tokens. An empty filter lists everybody.
+// List returns the sessions that match f and are alive, newest first, without the
+// provider's tokens. An empty filter lists all sessions.
 func (m *Manager) List(ctx context.Context, f Filter) ([]Record, error) {
 	recs, err := m.live(ctx, f)
 	for i := range recs {
@@ -74,12 +74,14 @@ func (m *Manager) live(ctx context.Context, f Filter) ([]Record, error) {
 	return out, nil
 }
 
-// Recompleted takes up that Config.Complete answers differently from now on: for the people of whom changed
-// says so. It gets them as the provider described them. When it returns, each of their sessions is read
-// anew, and OnEnd has been told of it. It returns how many those sessions are. On an error all sessions are read anew, but
-// what is open was not looked at: call it again.
+// Recompleted applies that Config.Complete gives other results from now on, for the
+// people for which changed returns true. changed gets them as the provider described
+// them. When Recompleted returns, each of their sessions has been read anew and OnEnd
+// called for it. It returns the number of those sessions. On an error all sessions are
+// read anew, but open streams were not reviewed: call it again.
 func (m *Manager) Recompleted(ctx context.Context, changed func(authn.Person) bool) (int, error) {
-	// A load under way may have asked Complete before the change: the new epoch keeps it out of the cache.
+	// A load under way may have asked Complete before the change: the new epoch keeps it
+	// out of the cache.
 	m.cache.epoch.Add(1)
 	recs, err := m.store.ListSessions(ctx, Filter{})
 	if err != nil {
@@ -137,9 +139,9 @@ func (m *Manager) DueForRefresh(ctx context.Context, before time.Time) ([]Refres
 	return due, nil
 }
 
-// Refreshed stores what the provider, and nothing but the provider, said about the session's person now. An
-// empty newToken keeps the old one (providers need not rotate). An answer about
-// another subject ends the session: ErrNoSession.
+// Refreshed stores what the provider, and nothing but the provider, said about the
+// session's person now. An empty newToken keeps the old one (providers need not rotate).
+// An answer about another subject ends the session: ErrNoSession.
 func (m *Manager) Refreshed(ctx context.Context, id string, p authn.Person, newToken string) error {
 	recs, err := m.store.ListSessions(ctx, Filter{ID: id})
 	if err != nil {
@@ -160,7 +162,7 @@ func (m *Manager) Refreshed(ctx context.Context, id string, p authn.Person, newT
 		sealed = m.ring.sealSecret("refresh_token", id, newToken)
 	}
 	err = m.store.RefreshSession(ctx, id, p, sealed, m.clock.now())
-	m.changed(id) // whatever err is: after one, nobody knows what was stored
+	m.changed(id) // also on an error, after which the stored state is unknown
 	switch {
 	case errors.Is(err, authn.ErrNotFound):
 		return errUnknown

@@ -13,13 +13,12 @@ import (
 	"sallyport/authn"
 )
 
-// A bind is what a tool's host says of the browser that begins a hand-off. It
-// travels through the address bar, so that everybody can read and copy one. It is
-// sealed: only a host of ours can make one, and it says which host, from which
-// address, when, and for which nonce.
+// A bind describes, for a tool's host, the browser that begins a hand-off. It travels
+// through the address bar, where it can be read and copied. It is sealed: only a host of
+// ours can make one, and it names the host, the address, the time and the nonce.
 //
-// A copied bind still leads nowhere: the code that is made for it is good only with
-// the nonce, which is a cookie of the browser that began.
+// A copied bind is useless: its code is valid only with the nonce, which is a cookie of
+// the browser that began.
 
 // The data authenticated with what the "handoff" keys seal: a bind is not a code.
 const (
@@ -44,14 +43,15 @@ type Begun struct {
 	nonce string // digest
 }
 
-// Proof is what a host knows when it asks for another assertion: the newest one there, and the session it is of. The
-// zero value is none.
+// Proof is what a host knows when it asks for another assertion: the newest one there,
+// and the session it is of. The zero value is none.
 type Proof struct {
 	Session string // authn.Session.ID
 	At      time.Time
 }
 
-// NewerIn reports whether a session is the same one, with an assertion that the host has not seen.
+// NewerIn reports whether a session is the same one, with an assertion that the host has
+// not seen.
 func (p Proof) NewerIn(s authn.Session) bool {
 	return p.Session != "" && p.Session == s.ID && s.Verification.At.UnixMicro() > p.At.UnixMicro()
 }
@@ -75,8 +75,9 @@ type bindClaim struct {
 // begin again, which the tool's host does by itself.
 var ErrBindExpired = errors.New("the hand-off was begun too long ago")
 
-// OpenBind reads a bind. It does not check which browser brings it. A bind that no host of
-// ours has sealed is ErrHandoff; one that is older than a sign-in takes is ErrBindExpired.
+// OpenBind reads a bind. It does not check which browser brings it. A bind that no host
+// of ours has sealed is ErrHandoff; one that is older than a sign-in takes is
+// ErrBindExpired.
 func (m *Manager) OpenBind(ctx context.Context, bind string) (Begun, error) {
 	var c bindClaim
 	if len(bind) > maxBind {
@@ -89,7 +90,8 @@ func (m *Manager) OpenBind(ctx context.Context, bind string) (Begun, error) {
 	if c.Session != "" {
 		b.Has = Proof{c.Session, time.UnixMicro(c.Proven)}
 	}
-	// A bind from the future was made by a clock that was set back since: it would last too long.
+	// A bind from the future was made by a clock that was set back since: it would last
+	// too long.
 	if age := m.clock.now().Sub(b.At); age >= bindLife || age < -clockSkew {
 		return Begun{}, ErrBindExpired
 	}

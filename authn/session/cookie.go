@@ -49,12 +49,11 @@ func lookup(h http.Header, name string) (value string, times int) {
 	return value, times
 }
 
-// sealed returns the session cookie as it was sent, if there is one that could
-// be ours.
+// sealed returns the session cookie as it was sent, if there is one that could be ours.
 //
-// Two cookies of one name mean that somebody planted one: browsers send one per
-// name, host and path, and ours has one path. Which of them is genuine cannot
-// be told, so neither is used.
+// If there are two cookies of one name, one was planted: browsers send one per name, host
+// and path, and ours has one path. The genuine one cannot be recognised, so neither is
+// used.
 func (m *Manager) sealed(r *http.Request) (string, error) {
 	value, times := lookup(r.Header, m.cookie)
 	switch {
@@ -99,15 +98,15 @@ func (m *Manager) issue() (Digest, *http.Cookie, error) {
 	return sha256.Sum256(t[:]), m.newCookie(m.cookie, value, 0), nil
 }
 
-// HostCookie is the full name of a cookie of ours that belongs to one host. It is the
-// one place that makes such names.
+// HostCookie is the full name of a cookie of ours that belongs to one host. It is the one
+// place that makes such names.
 //
 // On https the prefix "__Host-" makes browsers refuse the cookie from a sibling domain or
 // from plain http, which could otherwise plant one (RFC 6265bis section 4.1.3.2). A
 // script of a tool runs on the tool's own host, and can push our cookies out of the jar
 // and write its own in their place, HttpOnly or not: "__Host-Http-" makes browsers
-// (Chromium from 140 on, Firefox 153) refuse whatever a script sets (RFC 6265bis section 4.1.3.4).
-// Others take it for "__Host-", and what they let through is said in authn/README.md.
+// (Chromium from 140 on, Firefox 153) refuse a cookie that a script sets (RFC 6265bis
+// section 4.1.3.4). Others treat it as "__Host-"; authn/README.md lists what they permit.
 func HostCookie(secure bool, name string) string {
 	if secure {
 		return "__Host-Http-" + name

@@ -13,8 +13,8 @@ import (
 
 // The device cookie says that this is the browser of last time, whichever person signs in
 // with it. It proves no identity: it opens nothing, and is only compared. It lives on the
-// sign-in host, outlives signing out, and holds a random id and when it was sealed,
-// under keys of its own. An attacker cannot make one up; one who copies it is that device.
+// sign-in host, outlives signing out, and holds a random id and when it was sealed, under
+// keys of its own. An attacker cannot make one up; one who copies it is that device.
 //
 // What others see of it is [Manager.Device]'s handle, a digest of the id: facts and
 // audit records do not hold what would make a browser pass for another one.
@@ -84,9 +84,9 @@ func (m *Manager) device(r *http.Request) (t token, fresh, ok bool) {
 	return t, newest && age < deviceRenew, true
 }
 
-// openDevice also says whether the newest key opened it. A store that is down while
-// another process has rotated the keys makes the device unknown, which is a fact and
-// no reason to refuse anybody.
+// openDevice also reports whether the newest key opened it. If the store is down while
+// another process has rotated the keys, the device is unknown, which is a fact and no
+// reason to refuse a person.
 func (m *Manager) openDevice(ctx context.Context, name, value string) (t token, newest, ok bool) {
 	for range 2 {
 		for i, c := range m.ring.keys.Load().devices {

@@ -69,9 +69,9 @@ func (m *Manager) New(r *http.Request, name string) (*sessions.Session, error) {
 }
 
 // Save implements [sessions.Store]: it signs out (Options.MaxAge < 0), signs in
-// (KeySignIn) or verifies (KeyVerification). A session that nobody signed in to
-// is not stored, other values are refused rather than lost, and of Options only
-// the sign of MaxAge counts: a caller cannot make the cookie weaker.
+// (KeySignIn) or verifies (KeyVerification). A session without sign-in is not stored,
+// other values are refused rather than lost, and of Options only the sign of MaxAge
+// counts: a caller cannot make the cookie weaker.
 func (m *Manager) Save(r *http.Request, w http.ResponseWriter, g *sessions.Session) error {
 	if g.Name() != m.cookie {
 		return fmt.Errorf("%w: %q", errName, m.cookie)

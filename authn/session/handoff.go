@@ -93,8 +93,8 @@ type HandoffError struct {
 	Again bool
 	// Linked is [Beginning].Linked.
 	Linked bool
-	// Owner is the e-mail address of the person whose code it was, and ID tells the code apart from
-	// that person's others; "" where the code is not ours.
+	// Owner is the e-mail address of the person whose code it was, and ID tells the code
+	// apart from that person's others; "" where the code is not ours.
 	Owner, ID string
 	why       string
 }
@@ -116,10 +116,12 @@ type Beginning struct {
 	CrossSite bool
 	// Again: the browser came back without its nonce before.
 	Again bool
-	// Proofs is how many assertions in a row this host has asked for, none of which answered.
+	// Proofs is how many assertions in a row this host has asked for, none of which
+	// answered.
 	Proofs int
-	// Linked: another origin's page may have chosen where the person is going. The app host must not
-	// go there by itself: that would make it a link of its own, with its SameSite=Strict cookies.
+	// Linked: another origin's page may have chosen where the person is going. The app
+	// host must not go there by itself: that would make it a link of its own, with its
+	// SameSite=Strict cookies.
 	Linked bool
 	// Has is what the app host has already where it asks for an assertion.
 	Has Proof
@@ -254,7 +256,8 @@ type Arrival struct {
 	Linked bool   // [Beginning].Linked
 }
 
-// Redeem takes a code and sends the cookie of the session it stands for. A [HandoffError] says why it does not.
+// Redeem takes a code and sends the cookie of the session it stands for. A [HandoffError]
+// says why it does not.
 //
 // A genuine code that is shown on another host, by another browser or from elsewhere has
 // leaked: it is spent, so that it is worth nothing to its owner either. A browser that
@@ -291,7 +294,7 @@ func (m *Manager) Redeem(w http.ResponseWriter, r *http.Request, p Presented) (s
 	}
 	tok := Token{Digest: digest, SessionID: rec.ID, Host: p.Host, CreatedAt: m.clock.now(), Verification: h.Verification}
 	err = m.store.PutToken(r.Context(), tok)
-	m.changed(rec.ID) // the tokens that PutToken removed; whatever err is
+	m.changed(rec.ID) // the tokens that PutToken removed, also on an error
 	switch {
 	case errors.Is(err, authn.ErrNotFound):
 		return authn.Session{}, Arrival{}, errUnknown
@@ -328,7 +331,8 @@ func (m *Manager) proven(r *http.Request, p Presented) (codeClaim, error) {
 		why.Code, why.Leaked, why.why = CodeOtherNetwork, true, "it was begun and approved on other networks"
 	case !brought:
 		why.Code, why.why = CodeNoNonce, "the browser did not bring its nonce"
-	// The store checks the end of its life as well; this also catches a clock that was set back since.
+	// The store checks the end of its life as well; this also catches a clock that was
+	// set back since.
 	case left <= 0, left > handoffLife+clockSkew:
 		why.Code, why.why = CodeExpired, "expired"
 	default:

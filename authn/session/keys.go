@@ -108,9 +108,9 @@ func (g *ring) reloadLocked(ctx context.Context) error {
 	return nil
 }
 
-// reloadSoon reloads for a value that no key opens: another process may have
-// rotated the keys a moment ago. Anybody can send such values, so the store is
-// asked at most once a second; in between the last outcome stands.
+// reloadSoon reloads the keys for a value that no key opens: another process may have
+// just rotated them. Any client can send such values, so the store is read at most once a
+// second; in between the last outcome holds.
 func (g *ring) reloadSoon(ctx context.Context) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -68,7 +68,7 @@ func (m *Manager) find(ctx context.Context, sealed, host string) (Record, Token,
 	case err != nil:
 		return Record{}, Token{}, unavailable("loading a session", err)
 	case tok.Digest != d, tok.SessionID != rec.ID, rec.Person.Subject.IsZero():
-		// A store that answers for somebody else must not be believed.
+		// A store that answers with another person's session must not be believed.
 		return Record{}, Token{}, unavailable("loading a session", errors.New("the store returned another one"))
 	case tok.Host != host:
 		return Record{}, Token{}, errHost

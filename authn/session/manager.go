@@ -53,14 +53,16 @@ type Config struct {
 	MaxAge      time.Duration // absolute lifetime from sign-in; 0 is DefaultMaxAge
 	IdleTimeout time.Duration // 0 is DefaultIdleTimeout
 	Secure      bool          // people reach us by https: "__Host-" cookies with Secure
-	// MaxPerPerson is how many sessions a person may have at once; 0: as many as they like. One more ends another: first
-	// those that were never verified, then the oldest. Somebody who only has the password cannot end a verified one by more
-	// than the one that their first session is too many.
+	// MaxPerPerson is how many sessions a person may have at once; 0: without limit. One
+	// more ends another: first those that were never verified, then the oldest. An
+	// attacker with only the password can end at most one verified session, when their
+	// first one exceeds the limit.
 	MaxPerPerson int
-	// Complete adds to a person what is known of them besides what the provider says (the roster); nil
-	// adds nothing. It is asked whenever a session is read, and what it adds is never stored: so a change holds
-	// for sessions that exist, and what it no longer says falls back to the provider's word. When its
-	// answers change, call [Manager.Recompleted].
+	// Complete adds to a person what is known of them besides what the provider says (the
+	// roster); nil adds nothing. It is asked whenever a session is read, and what it adds
+	// is never stored: so a change holds for sessions that exist, and what it no longer
+	// says falls back to the provider's word. When its answers change, call
+	// [Manager.Recompleted].
 	Complete  func(authn.Person) authn.Person
 	CacheSize int // cookies held in memory; 0 is DefaultCacheSize
 
@@ -166,11 +168,10 @@ func (m *Manager) RotateKeys(ctx context.Context) error {
 	return nil
 }
 
-// OnEnd registers f to be called with the id of every session that ended or
-// changed (person, token), in this process or another: whoever holds something
-// open for that session looks at it again. f is called in the goroutine that
-// brought the change about, may be called more than once for one change, and
-// must not block.
+// OnEnd registers f to be called with the id of every session that ended or changed
+// (person, token), in this process or another, so that open streams of it can be judged
+// again. f is called in the goroutine that caused the change, may be called more than
+// once for one change, and must not block.
 func (m *Manager) OnEnd(f func(id string)) {
 	m.endMu.Lock()
 	defer m.endMu.Unlock()

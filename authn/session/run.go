@@ -21,10 +21,10 @@ func (m *Manager) Run(ctx context.Context) {
 // Close flushes what Run had not. The Manager still answers afterwards.
 func (m *Manager) Close(ctx context.Context) error { return m.flush(ctx) }
 
-// Sync takes up, before it returns, every change that was committed before it was
-// called, by whatever part of the program or other process: the answer that ends
-// sessions through a passkey leaves when this process has forgotten them, and not
-// 250 ms later. If the store does not say, everything is forgotten.
+// Sync applies, before it returns, every change that any process committed before the
+// call. So the answer that ends sessions through a passkey leaves after this process has
+// forgotten them, and not 250 ms earlier. If the store does not answer, all cached
+// sessions are forgotten.
 func (m *Manager) Sync(ctx context.Context) error {
 	if err := m.pollWithin(ctx, blindAfter/2); err != nil {
 		m.cache.clear()

@@ -17,13 +17,14 @@ type NewSession struct {
 	ProviderSession string // sid claim
 	IDToken         string // kept, sealed, for id_token_hint
 	RefreshToken    string // kept, sealed; empty if the provider gives none
-	// Displaced, if set, is told which sessions of the same person ended for this one (Config.MaxPerPerson).
+	// Displaced, if set, is told which sessions of the same person ended for this one
+	// (Config.MaxPerPerson).
 	Displaced func(ids []string)
 }
 
-// SignIn makes a session and sends its cookie for host. Whatever session the
-// browser had on this host is ended first: a cookie planted before sign-in
-// (fixation) never becomes the person's, and no forgotten session lives on.
+// SignIn makes a session and sends its cookie for host. Any session that the browser had
+// on this host is ended first: a cookie planted before sign-in (fixation) never becomes
+// the person's, and no forgotten session lives on.
 func (m *Manager) SignIn(w http.ResponseWriter, r *http.Request, host string, n NewSession) (authn.Session, error) {
 	g := m.blank()
 	g.Values[KeySignIn], g.Values[keyHost] = n, host
@@ -61,8 +62,8 @@ func (m *Manager) signIn(w http.ResponseWriter, r *http.Request, host string, n 
 	return m.session(rec, tok), nil
 }
 
-// trim ends the sessions that the person has too many of, now that there is the one called spare. If it fails, the
-// next sign-in does it.
+// trim ends the sessions that the person has too many of, now that there is the one
+// called spare. If it fails, the next sign-in does it.
 func (m *Manager) trim(ctx context.Context, n NewSession, spare string) error {
 	if m.perPerson == 0 {
 		return nil
@@ -106,10 +107,10 @@ func (m *Manager) current(r *http.Request, host string) (Record, Token, error) {
 	return m.find(r.Context(), sealed, host)
 }
 
-// Verify raises the browser's session after a user-verified assertion: s gets a
-// new token on its host, which carries v, and the old one is dead. The request's
-// cookie must still be s's; if it was replaced meanwhile (a second assertion won,
-// somebody signed out) the answer is ErrNoSession, and v is worth nothing.
+// Verify raises the browser's session after a user-verified assertion: s gets a new token
+// on its host, which carries v, and the old one is dead. The request's cookie must still
+// be s's; if it was replaced meanwhile (by a second assertion or a sign-out) the answer
+// is ErrNoSession, and v is discarded.
 func (m *Manager) Verify(w http.ResponseWriter, r *http.Request, s authn.Session, v authn.Verification) (authn.Session, error) {
 	g := m.blank()
 	adopt(g, s)
@@ -136,7 +137,7 @@ func (m *Manager) verify(w http.ResponseWriter, r *http.Request, s authn.Session
 	v.At = v.At.UTC().Truncate(time.Microsecond)
 	tok := Token{Digest: digest, SessionID: rec.ID, Host: old.Host, CreatedAt: m.clock.now(), Verification: v}
 	err = m.store.ReplaceToken(r.Context(), old.Digest, tok)
-	m.changed(rec.ID) // whatever err is: after one, nobody knows what was stored
+	m.changed(rec.ID) // also on an error, after which the stored state is unknown
 	switch {
 	case errors.Is(err, authn.ErrNotFound):
 		return authn.Session{}, errUnknown

@@ -10,7 +10,7 @@ import (
 // Digest is the SHA-256 of a session token. Tokens themselves are never stored.
 type Digest [32]byte
 
-// Record is a session as it is stored, whatever number of hosts know it.
+// Record is a session as it is stored, one for all hosts that know it.
 type Record struct {
 	ID              string
 	Person          authn.Person // as the provider describes them; what List returns is completed
@@ -73,24 +73,23 @@ type Store interface {
 	// Limit does not apply. An empty filter, and half of a pair (an issuer without
 	// its sid or subject id), is refused.
 	RevokeSessions(ctx context.Context, f Filter) ([]string, error)
-	// TrimSessions ends the sessions of a person so that keep are left, spare among them: those that no host has
-	// a verified token of go first, then those made first. It notes them as RevokeSessions does, and returns
-	// their ids. keep is at least 1.
+	// TrimSessions ends the sessions of a person so that keep are left, spare among them:
+	// those that no host has a verified token of go first, then those made first. It
+	// notes them as RevokeSessions does, and returns their ids. keep is at least 1.
 	TrimSessions(ctx context.Context, person authn.Subject, keep int, spare string) ([]string, error)
 	// ListSessions returns matching sessions, newest first.
 	ListSessions(ctx context.Context, f Filter) ([]Record, error)
 	// PurgeSessions deletes sessions that expired, or were last seen, before the
 	// given times, and trims the change log.
 	PurgeSessions(ctx context.Context, expiredBefore, seenBefore time.Time) (int, error)
-	// SessionChanges returns the ids of sessions changed or revoked after
-	// sequence number `after` by any process, and the newest number. Changes are
-	// what ReplaceToken, PutToken, RefreshSession and RevokeSessions do, and the
-	// ends that a blocked or removed passkey brings about, each noted in the
-	// transaction that does it; new sessions and touches are none.
-	// 0 asks for all that the log holds, for a caller that remembers nothing yet;
-	// any other number that the log does not reach, backwards or forwards, is an
-	// error, for the caller has missed what nobody can tell it any more. It is
-	// cheap enough to be called every 250 ms.
+	// SessionChanges returns the ids of sessions changed or revoked after sequence number
+	// `after` by any process, and the newest number. Changes are what ReplaceToken,
+	// PutToken, RefreshSession and RevokeSessions do, and the ends that a blocked or
+	// removed passkey brings about, each noted in the transaction that does it; new
+	// sessions and touches are no changes. 0 asks for all that the log holds, for a
+	// caller without state. Any other number outside the log is an error, because the
+	// caller has missed changes that are no longer known. It is cheap enough to be called
+	// every 250 ms.
 	SessionChanges(ctx context.Context, after int64) (ids []string, last int64, err error)
 }
 

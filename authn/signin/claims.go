@@ -16,8 +16,8 @@ import (
 
 // claimSet is a JSON object of claims, names exactly as sent.
 //
-// encoding/json into a struct would take "Email" for "email" and the last of two
-// equal names; in a claim set that decides who somebody is, neither may pass.
+// encoding/json into a struct would take "Email" for "email" and the last of two equal
+// names; both are refused in a claim set that decides who a person is.
 type claimSet map[string]json.RawMessage
 
 const (

@@ -44,8 +44,9 @@ type ClientKey struct {
 	certificate *x509.Certificate
 }
 
-// ReadClientKey reads a PEM file with a private key (PKCS #8, PKCS #1 or SEC 1) and, if the
-// provider knows the key by it, its certificate. id is the key's id at the provider; it may be empty.
+// ReadClientKey reads a PEM file with a private key (PKCS #8, PKCS #1 or SEC 1) and, if
+// the provider knows the key by it, its certificate. id is the key's id at the provider;
+// it may be empty.
 func ReadClientKey(pemText []byte, id string) (*ClientKey, error) {
 	k := &ClientKey{id: id}
 	for block, rest := pem.Decode(pemText); block != nil; block, rest = pem.Decode(rest) {
@@ -109,7 +110,8 @@ func parsePrivateKey(block *pem.Block) (crypto.Signer, error) {
 	return signer, nil
 }
 
-// algorithm picks one that fits the key and that the provider accepts; nil: it does not say.
+// algorithm picks one that fits the key and that the provider accepts; nil: it does not
+// say.
 func (k *ClientKey) algorithm(accepted []string) (jose.SignatureAlgorithm, error) {
 	var fitting []jose.SignatureAlgorithm
 	switch public := k.private.Public().(type) {
@@ -158,8 +160,8 @@ func (k *ClientKey) assertion(clientID, tokenURL string, accepted []string, now 
 	}).Serialize()
 }
 
-// asserting adds a client assertion to each call of the token endpoint: package oauth2 has
-// no way to add one to a refresh.
+// asserting adds a client assertion to each call of the token endpoint: package oauth2
+// has no way to add one to a refresh.
 type asserting struct {
 	base http.RoundTripper
 	make func() (string, error)

@@ -34,9 +34,9 @@ type metadata struct {
 	logoutKeys oidc.KeySet // for tokens that strangers may send: fetches are rationed
 }
 
-// asymmetric are the signature algorithms we accept, if the provider advertises
-// them. "none" and the HS family are not here and must never be: with HS256 our
-// own client secret would sign for anybody.
+// asymmetric are the signature algorithms that we accept, if the provider advertises
+// them. "none" and the HS family are not here and must never be: with HS256, our own
+// client secret could sign a token for any person.
 var asymmetric = []string{
 	oidc.RS256, oidc.ES256, oidc.PS256, oidc.EdDSA,
 	oidc.RS384, oidc.RS512, oidc.ES384, oidc.ES512, oidc.PS384, oidc.PS512,
@@ -46,7 +46,7 @@ var asymmetric = []string{
 type pace struct {
 	first, max time.Duration // back-off while discovery fails
 	refresh    time.Duration // between discoveries that succeed
-	gap        time.Duration // least time between two attempts, whoever asks
+	gap        time.Duration // least time between two attempts, for all callers together
 }
 
 var defaultPace = pace{first: time.Second, max: time.Minute, refresh: time.Hour, gap: 5 * time.Second}
@@ -70,8 +70,8 @@ func (p *Provider) Run(ctx context.Context) {
 			p.log.Warn("OpenID discovery failed, will retry", "error", err, "failures", failures,
 				"in", wait.Round(time.Millisecond).String(), "usable", p.known.Load() != nil)
 		}
-		// First a pause that nobody can shorten, then one that a waiting person
-		// can: crowds at the sign-in page must not become a flood at the provider.
+		// First a pause that always applies, then one that a waiting person can shorten:
+		// crowds at the sign-in page must not become a flood at the provider.
 		pause := min(wait, p.pace.gap)
 		if !sleep(ctx, pause, nil) || !sleep(ctx, wait-pause, p.kick) {
 			return

@@ -6,9 +6,9 @@ import (
 )
 
 var (
-	// ErrUnavailable is wrapped by every error that says nothing about the
-	// person: the provider or the flow store cannot be reached. Try again later;
-	// meanwhile nobody is let in.
+	// ErrUnavailable is wrapped by every error that says nothing about the person: the
+	// provider or the flow store cannot be reached. Try again later; meanwhile sign-in is
+	// refused.
 	ErrUnavailable = errors.New("sign-in is unavailable")
 
 	// ErrGone is wrapped by errors of [Provider.Refresh] that are the provider's

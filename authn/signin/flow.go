@@ -32,8 +32,9 @@ const (
 
 	flowPurpose = "signin.flow"
 
-	// A double click at the provider sends the browser to the callback twice. For so long the second one is
-	// known. Those who push out other people's have them start again, as if there were none.
+	// A double click at the provider sends the browser to the callback twice. For so long
+	// the second one is known. Those who push out other people's have them start again,
+	// as if there were none.
 	spentPurpose  = "signin.spent"
 	spentLifetime = time.Minute
 	spentInAll    = 1000
@@ -61,10 +62,10 @@ type pending struct {
 	Payload  []byte    `json:"payload,omitempty"`
 }
 
-// Begin starts a sign-in. payload comes back from Finish; it is kept on the
-// server and never seen by the browser. client is who asks: a network has so many flows under way
-// at most, of which the oldest make room. It fails with [ErrUnavailable] until the
-// provider is known.
+// Begin starts a sign-in. payload comes back from Finish; it is kept on the server and
+// never seen by the browser. client is who asks: a network has so many flows under way at
+// most, of which the oldest make room. It fails with [ErrUnavailable] until the provider
+// is known.
 //
 // A browser may have several flows under way, one in each tab: keep each Binding
 // in a cookie of its own, named after the state in RedirectURL.
@@ -95,7 +96,8 @@ func (p *Provider) Begin(ctx context.Context, client netip.Addr, payload []byte,
 	return Flow{RedirectURL: m.oauth.AuthCodeURL(state, options...), Binding: binding}, nil
 }
 
-// authorizationParams are the configured parameters, with prompt added to a configured one.
+// authorizationParams are the configured parameters, with prompt added to a configured
+// one.
 func (p *Provider) authorizationParams(prompt []string) []oauth2.AuthCodeOption {
 	var options []oauth2.AuthCodeOption
 	for name, value := range p.cfg.AuthorizationParams {
@@ -122,10 +124,11 @@ func ReservedParam(name string) bool {
 	return false
 }
 
-// Finish ends a sign-in with the query the provider sent the browser back with,
-// and the binding cookie ("" if there was none). Of concurrent calls for one
-// flow exactly one gets past the state. Errors are [*Error]; one with [CodeStateSpent] comes once, within
-// a minute: this browser has brought the answer before, and the payload says where that one went.
+// Finish ends a sign-in with the query the provider sent the browser back with, and the
+// binding cookie ("" if there was none). Of concurrent calls for one flow exactly one
+// gets past the state. Errors are [*Error]; one with [CodeStateSpent] comes once, within
+// a minute: this browser has brought the answer before, and the payload says where that
+// one went.
 func (p *Provider) Finish(ctx context.Context, query url.Values, binding string) (Result, error) {
 	m, err := p.ready() // before the state is spent, so that the person can reload the page
 	if err != nil {
@@ -149,11 +152,11 @@ func (p *Provider) Finish(ctx context.Context, query url.Values, binding string)
 	return res, nil
 }
 
-// flowKey is what a flow is kept under. The binding is part of it: an answer that another browser brings finds nothing, and
-// so spends nothing.
+// flowKey is what a flow is kept under. The binding is part of it: an answer that another
+// browser brings finds nothing, and so spends nothing.
 //
-// That is login CSRF, too: an attacker's own answer, opened in the victim's browser, would sign the victim in as
-// the attacker.
+// That is login CSRF, too: an attacker's own answer, opened in the victim's browser,
+// would sign the victim in as the attacker.
 func flowKey(state, binding string) [32]byte {
 	return sha256.Sum256([]byte(state + "." + binding)) // neither has a dot (base64url)
 }
@@ -191,8 +194,9 @@ func (p *Provider) takeFlow(ctx context.Context, query url.Values, binding strin
 	return f, nil
 }
 
-// keepSpent remembers where a flow led, before the provider is asked: the second answer of a double click arrives
-// meanwhile. It is a convenience, and the sign-in goes on without it.
+// keepSpent remembers where a flow led, before the provider is asked: the second answer
+// of a double click arrives meanwhile. It is a convenience, and the sign-in goes on
+// without it.
 func (p *Provider) keepSpent(ctx context.Context, key [32]byte, payload []byte) {
 	all := authn.Bound{Group: "spent", Wide: "spent", PerGroup: spentInAll, InAll: spentInAll}
 	if err := p.cfg.Flows.PutBounded(ctx, spentPurpose, key, payload, p.now().Add(spentLifetime), all); err != nil {
@@ -200,8 +204,8 @@ func (p *Provider) keepSpent(ctx context.Context, key [32]byte, payload []byte) 
 	}
 }
 
-// spentFlow is the refusal of an answer without a flow. The payload is only for the browser that spent it: the key
-// has its binding.
+// spentFlow is the refusal of an answer without a flow. The payload is only for the
+// browser that spent it: the key has its binding.
 func (p *Provider) spentFlow(ctx context.Context, key [32]byte) error {
 	payload, err := p.cfg.Flows.Take(ctx, spentPurpose, key, p.now())
 	switch {
@@ -215,7 +219,8 @@ func (p *Provider) spentFlow(ctx context.Context, key [32]byte) error {
 	return bad
 }
 
-// forgetSpent has an answer that was refused lead nowhere when it comes again: the page then says so again.
+// forgetSpent has an answer that was refused lead nowhere when it comes again: the page
+// then says so again.
 func (p *Provider) forgetSpent(ctx context.Context, query url.Values, binding string) {
 	_, err := p.cfg.Flows.Take(context.WithoutCancel(ctx), spentPurpose, flowKey(query.Get("state"), binding), p.now())
 	if err != nil && !errors.Is(err, authn.ErrNotFound) {
@@ -281,8 +286,8 @@ func authorizationError(code, description string) error {
 	return refuse(CodeProviderError, "%w", cause)
 }
 
-// described adds the provider's own words to cause, without any of the secrets of the call
-// that they may repeat.
+// described adds the provider's own words to cause, without any of the secrets of the
+// call that they may repeat.
 func described(cause error, description string, secrets ...string) error {
 	for _, secret := range secrets {
 		if secret != "" {

@@ -26,11 +26,11 @@ var (
 	errTooOften = errors.New("keys were fetched too often for logout tokens with unknown keys")
 )
 
-// boundedClient wraps the transport of c (or a default one) so that no answer of
-// the provider can hold a request for ever or fill the memory.
+// boundedClient wraps the transport of c (or a default one) so that no answer of the
+// provider can block a request forever or fill the memory.
 //
-// Redirects are refused: the token endpoint gets our secret, the userinfo
-// endpoint an access token, and the discovery document decides whom we trust.
+// Redirects are refused: the token endpoint gets our secret, the userinfo endpoint an
+// access token, and the discovery document decides which keys we trust.
 func boundedClient(c *http.Client) *http.Client {
 	timeout := callTimeout
 	var base http.RoundTripper
@@ -99,9 +99,9 @@ func (l *limitedBody) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// rationed refuses calls above a rate. Logout tokens come from anybody on the
-// network, and each one with an unknown key id makes go-oidc fetch the keys: without this
-// a stranger could use us to flood the provider.
+// rationed refuses calls above a rate. Any host on the network can send logout tokens,
+// and each one with an unknown key id makes go-oidc fetch the keys: without this limit a
+// stranger could use us to flood the provider.
 type rationed struct {
 	base  http.RoundTripper
 	limit *rate.Limiter

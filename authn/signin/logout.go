@@ -17,7 +17,7 @@ const (
 	logoutEvent   = "http://schemas.openid.net/event/backchannel-logout"
 	logoutPurpose = "signin.logout"
 	maxHint       = 2000             // bytes of an ID token in an address: servers refuse some 8 KB, and other things stand there as well
-	logoutMaxAge  = 10 * time.Minute // of a logout token, whatever its exp says: bounds what must be remembered
+	logoutMaxAge  = 10 * time.Minute // of a logout token, regardless of exp: bounds how long it must be remembered
 )
 
 // Logout is a verified back-channel logout: whose sessions to end.
@@ -59,10 +59,10 @@ func (p *Provider) EndSessionURL(idToken, hint, postLogoutRedirectURI, state str
 	return u.String(), true
 }
 
-// VerifyLogoutToken judges a logout token (OpenID Connect Back-Channel Logout
-// 1.0 section 2.6) that anybody may have sent. Each token is accepted once; if the
-// sessions then cannot be ended, call [Provider.ForgetLogout], so that
-// the provider's next attempt is heard.
+// VerifyLogoutToken judges a logout token (OpenID Connect Back-Channel Logout 1.0 section
+// 2.6), which may come from any sender. Each token is accepted once; if the sessions then
+// cannot be ended, call [Provider.ForgetLogout], so that the provider's next attempt is
+// accepted.
 func (p *Provider) VerifyLogoutToken(ctx context.Context, raw string) (Logout, error) {
 	m, err := p.ready()
 	if err != nil {
@@ -140,13 +140,13 @@ func isLogoutEvent(all claimSet) bool {
 	return len(member) > 0 && member[0] == '{'
 }
 
-// noteLogout refuses a token id that was seen before: a replay could end a
-// session that began after the first delivery.
+// noteLogout refuses a token id that was seen before: a replay could end a session that
+// began after the first delivery.
 //
-// Put refuses a key that is there, so of any number of first deliveries, in
-// whatever process, one wins. Telling "there already" from "store down" takes the
-// record out for a moment; two replays in two processes may meet in that moment
-// and one be accepted, which signs somebody out and never lets anybody in.
+// Put refuses an existing key, so of any number of first deliveries, in any process, one
+// wins. Distinguishing "exists" from "store down" takes the record out for a moment. Two
+// replays in two processes may meet in that moment and one be accepted, which signs a
+// person out and never lets one in.
 func (p *Provider) noteLogout(ctx context.Context, l Logout) error {
 	p.replays.Lock()
 	defer p.replays.Unlock()

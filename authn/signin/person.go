@@ -141,9 +141,9 @@ func addressIn(c claimSet, claim string) (authn.Email, error) {
 	return email, nil
 }
 
-// countryCodes returns ISO 3166-1 alpha-2 codes in upper case. One string may
-// list several, separated by commas or spaces. Anything else is refused: dropping it
-// would leave the person without declared countries, and rules about third countries would no
+// countryCodes returns ISO 3166-1 alpha-2 codes in upper case. One string may list
+// several, separated by commas or spaces. Anything else is refused: dropping it would
+// leave the person without declared countries, and rules about third countries would no
 // longer apply to them.
 func countryCodes(values []string) ([]string, error) {
 	var codes []string

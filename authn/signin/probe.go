@@ -8,12 +8,12 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// Probe finds out whether the provider knows the client: it discovers the provider, and sends its
-// token endpoint a made-up code. A provider authenticates the client before it looks
-// at the code, and refuses the code with invalid_grant (RFC 6749 section 5.2). The error is an
-// *[Error]: [CodeClientRejected] if client id, secret or key are wrong, [CodeUnavailable] if the
-// provider does not answer, [CodeProviderError] if its answer says neither. method is how the client
-// authenticated.
+// Probe finds out whether the provider knows the client: it discovers the provider, and
+// sends its token endpoint a made-up code. A provider authenticates the client before it
+// looks at the code, and refuses the code with invalid_grant (RFC 6749 section 5.2). The
+// error is an *[Error]: [CodeClientRejected] if client id, secret or key are wrong,
+// [CodeUnavailable] if the provider does not answer, [CodeProviderError] if its answer
+// says neither. method is how the client authenticated.
 func (p *Provider) Probe(ctx context.Context) (method string, err error) {
 	if err := p.Discover(ctx); err != nil {
 		return "", err

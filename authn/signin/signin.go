@@ -59,7 +59,7 @@ type Config struct {
 	Logger     *slog.Logger
 }
 
-// Result is a person whom the provider vouches for.
+// Result is a person that the provider vouches for.
 //
 // It holds tokens: it prints and logs without them.
 type Result struct {

@@ -19,7 +19,7 @@ const skew = 2 * time.Minute
 // expectation is what an ID token must answer to.
 type expectation struct {
 	nonce       string    // of the flow; "" only for a token that comes from a refresh
-	notBefore   time.Time // when we asked: an older token answers somebody else's question
+	notBefore   time.Time // when we asked: an older token answers another request
 	accessToken string    // that came with it, for at_hash
 }
 
@@ -119,7 +119,7 @@ func (p *Provider) verifyIDToken(ctx context.Context, m *metadata, raw string, w
 	if err := p.judgeIDToken(head, all, c, want); err != nil {
 		return nil, registered{}, about(c.subject, err)
 	}
-	// An access token from elsewhere would let userinfo speak for somebody else.
+	// An access token from another sign-in would let userinfo describe another person.
 	if c.accessHash != "" && want.accessToken != "" {
 		if err := token.VerifyAccessToken(want.accessToken); err != nil {
 			return nil, registered{}, about(c.subject, refuse(CodeTokenAccessHash, "at_hash does not belong to the access token"))

@@ -68,8 +68,8 @@ func (p *Provider) userinfoClaims(ctx context.Context, m *metadata, sub authn.Su
 	return claims, nil
 }
 
-// judgeSignedUserinfo: when signed, iss and aud say for whom (Core section
-// 5.3.2); a JWT of the same keys made for another purpose must not pass.
+// judgeSignedUserinfo: in a signed answer, iss and aud say for which client it is (Core
+// section 5.3.2); a JWT of the same keys made for another purpose must not pass.
 func (p *Provider) judgeSignedUserinfo(claims claimSet) error {
 	iss, err1 := claims.text("iss")
 	aud, err2 := claims.list("aud")

@@ -10,8 +10,8 @@ import (
 // Type is the typ header of an assertion.
 const Type = "sallyport+jwt"
 
-// Claims is the content of an assertion. Times are seconds since 1970. The
-// second group is set by [Signer.Sign], whatever it holds.
+// Claims is the content of an assertion. Times are seconds since 1970. [Signer.Sign]
+// overwrites the second group.
 type Claims struct {
 	Audience   string         `json:"aud"`
 	Subject    string         `json:"sub"`

@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// JWKS returns the public keys (RFC 7517), those that sign, will sign and signed until
-// a moment ago. It must not be cached for longer than Config.JWKSMaxAge. The caller must not
-// change it.
+// JWKS returns the public keys (RFC 7517), those that sign, will sign and signed until a
+// moment ago. It must not be cached for longer than Config.JWKSMaxAge. The caller must
+// not change it.
 func (s *Signer) JWKS() []byte { return s.ring.Load().jwks }
 
-// ServeHTTP answers GET and HEAD with the key set. It is public: no session is needed, and
-// pages of other origins may read it.
+// ServeHTTP answers GET and HEAD with the key set. It is public: no session is needed,
+// and pages of other origins may read it.
 func (s *Signer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")

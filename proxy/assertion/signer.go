@@ -79,8 +79,9 @@ func New(ctx context.Context, c Config) (*Signer, error) {
 	return s, nil
 }
 
-// lead is how long a key is published before it signs: until a set that was cached just before
-// another process, which just missed the new key, served it, is out of every cache.
+// lead is how long a key is published before it signs: until a set that was cached just
+// before another process, which just missed the new key, served it, is out of every
+// cache.
 func (s *Signer) lead() time.Duration { return s.cfg.JWKSMaxAge + 2*reloadEvery }
 
 func (s *Signer) first(ctx context.Context) error {
@@ -147,8 +148,8 @@ func (s *Signer) arrange(all []*key) error {
 }
 
 // Rotate adds a key, which is published at once and signs later. It fails with
-// ErrRotating while the newest key has not begun to sign: each further key would push one out
-// that verifiers still need.
+// ErrRotating while the newest key has not begun to sign: each further key would push one
+// out that verifiers still need.
 func (s *Signer) Rotate(ctx context.Context) error {
 	if err := s.Reload(ctx); err != nil {
 		return err
@@ -174,8 +175,8 @@ func (s *Signer) add(ctx context.Context, keep int) error {
 	return s.Reload(ctx)
 }
 
-// Sign returns a new assertion. Issuer, times and ID of c are set here. [Signer.For] is the
-// same from memory.
+// Sign returns a new assertion. Issuer, times and ID of c are set here. [Signer.For] is
+// the same from memory.
 func (s *Signer) Sign(c Claims) (string, error) {
 	return s.sign(s.ring.Load().signing, c, s.cfg.Now())
 }

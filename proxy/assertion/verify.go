@@ -65,8 +65,8 @@ func Verify(token string, jwks []byte, want Expected) (Claims, error) {
 	return c, nil
 }
 
-// onlySpelling refuses tokens that decode to the same bytes as another text: unused bits of the last
-// character, line breaks (which encoding/base64 skips).
+// onlySpelling refuses tokens that decode to the same bytes as another text: unused bits
+// of the last character, line breaks (which encoding/base64 skips).
 func onlySpelling(token string) error {
 	for part := range strings.SplitSeq(token, ".") {
 		raw, err := base64.RawURLEncoding.Strict().DecodeString(part)

@@ -9,14 +9,14 @@ import (
 	"golang.org/x/mod/sumdb/note"
 )
 
-// ErrRolledBack is returned by Open when the files hold less than, or something else than,
-// what was signed: they were put back to an older state, removed, or exchanged.
+// ErrRolledBack is returned by Open when the files hold less than what was signed, or
+// something else: they were restored from an older state, removed, or exchanged.
 var ErrRolledBack = errors.New("audit log was put back to an older state")
 
-// Anchor keeps the last checkpoint somewhere else than beside the log. The files alone cannot show that all
-// of them were put back together.
+// Anchor keeps the last checkpoint in another place than the log. The files alone cannot
+// show that all of them were restored together.
 type Anchor interface {
-	// LastCheckpoint returns what was kept last; nil if nothing ever was.
+	// LastCheckpoint returns the last checkpoint; nil if there never was one.
 	LastCheckpoint(ctx context.Context) ([]byte, error)
 	// KeepCheckpoint replaces it, durably.
 	KeepCheckpoint(ctx context.Context, checkpoint []byte) error
@@ -46,7 +46,7 @@ func (c *Config) anchored(v note.Verifier) (*checkpoint, error) {
 	return &kept, nil
 }
 
-// behind is why n records are not the log that the anchor knows.
+// behind explains why n records are not the log that the anchor knows.
 func (c *checkpoint) behind(n int64) error {
 	if c == nil || c.size <= n {
 		return nil
@@ -55,8 +55,8 @@ func (c *checkpoint) behind(n int64) error {
 		ErrRolledBack, c.size, c.at.UTC().Format(time.RFC3339), n)
 }
 
-// checkAnchor holds the log that was opened against the anchor. A crash can leave the
-// anchor behind the files, because it is written after them, and never before them.
+// checkAnchor compares the opened log with the anchor. After a crash the anchor may be
+// behind the files, because it is written after them, and never before them.
 func (s *store) checkAnchor(kept *checkpoint) error {
 	if kept == nil || kept.size == 0 {
 		return nil
@@ -122,8 +122,8 @@ func (k *keeper) close() {
 	<-k.done
 }
 
-// Describe reads how many records a checkpoint covers, and when it was signed. It does not
-// look at the signature.
+// Describe reads how many records a checkpoint covers, and when it was signed. It does
+// not look at the signature.
 func Describe(msg []byte) (records int64, at time.Time, err error) {
 	c, err := openCheckpoint(msg, nil)
 	return c.size, c.at, err

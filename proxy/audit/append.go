@@ -7,15 +7,15 @@ import (
 	"maps"
 )
 
-// ErrManyCalls is returned by Allow when one person has more lines of the log to themselves
-// than anybody needs. Nothing was recorded; the request must not be let through.
+// ErrManyCalls is returned by Allow when one person has used up their lines of the log.
+// Nothing was recorded; the request must not be let through.
 var ErrManyCalls = errors.New("too many different calls")
 
-// Record writes rec and returns when it is on disk, with the incident that it is found
-// under. What strangers cause, and what is refused, is paid for from a budget: within it the record
-// is a line, repeats of it are counted under its incident, and what the budget does not pay
-// for is counted under the first of its kind. So the incident need not be rec's: the person must be
-// told the one that Record returns.
+// Record writes rec and returns when it is on disk, with the incident to search for.
+// Records that strangers cause, and refusals, have a budget: within it the record is a
+// line, repeats of it are counted under its incident, and a record beyond the budget is
+// counted under the first of its kind. So the incident may differ from rec's: show the
+// person the one that Record returns.
 //
 // After an error there may or may not be a record; the caller must behave as if there
 // were none. When ctx ends first, the record may still be written.
@@ -55,8 +55,8 @@ func (l *Log) Append(ctx context.Context, rec Record) error {
 	return err
 }
 
-// summary is what is written for counts of r. Of the same refusal again it has the facts, which a
-// replay judges; of what is over the budget it has nothing that was true of r alone.
+// summary is the line that counts repeats of r. For the same refusal it has the facts,
+// which a replay judges; for a count beyond the budget it has only what is true of all.
 func summary(r Record, over *bucketKey) ([]byte, error) {
 	r.Data = nil // is in the first
 	if over != nil {
@@ -109,9 +109,9 @@ func (l *Log) Repeat(k Same) (bool, error) {
 }
 
 // Allow records that a request was let through. The first of a run is on disk when it
-// returns; the rest are counted, and written once a minute. What may change something is a
-// run of its own for each method and path, of which a session may have so many, and then gets
-// ErrManyCalls. An allow without a session is never one of a run.
+// returns; the rest are counted, and written once a minute. What may change something is
+// a run of its own for each method and path, of which a session may have so many, and
+// then gets ErrManyCalls. An allow without a session is never one of a run.
 func (l *Log) Allow(ctx context.Context, rec Record) error {
 	if rec.Session == "" {
 		return l.write(ctx, rec)

@@ -10,32 +10,34 @@ import (
 	"sallyport/policy/ipv4in6"
 )
 
-// class is who has caused a record: what decides how much of the log it may fill.
+// class is who caused a record, and so how much of the log the record may fill.
 type class string
 
 const (
-	// trusted records are always a line: what is let through, and what gives or takes
-	// a credential, a session or a policy.
+	// trusted records are always a line: allowed requests, and events that grant or
+	// remove a credential, a session or a policy.
 	trusted class = ""
-	// verified people are named, so that one of them can fill no more than a known part.
+	// verified people are named, so that one of them can fill no more than a fixed part.
 	verified class = "verified"
-	// signedIn sessions have a password, which can be a stolen one, and no passkey.
+	// signedIn sessions have a password, which may be stolen, and no passkey.
 	signedIn class = "signed_in"
-	// nobody is for requests without a session.
+	// The class of requests without a session.
 	nobody class = "nobody"
-	// highRisk has a reserve for each person: an attacker must not be able to spend the budget first,
-	// so that the log only counts what matters most. Only a verified session of the person, or a genuine
-	// hand-off code of theirs, spends it.
+	// highRisk has a reserve for each person: an attacker must not be able to spend the
+	// budget first, so that the log only counts what matters most. Only a verified
+	// session of the person, or a genuine hand-off code of theirs, spends it.
 	highRisk class = "high_risk"
-	// unverifiedRisk is high risk that a session without a passkey causes. A thief with the person's
-	// password causes as much of it as they like, so it never spends the person's reserve.
+	// unverifiedRisk is high risk that a session without a passkey causes. An attacker
+	// with the person's password can cause any amount of it, so it never uses the
+	// person's reserve.
 	unverifiedRisk class = "high_risk_unverified"
 )
 
-// always are the events that are a line each, in any class: what gives or takes
-// a credential, a session or a policy. All of them need more than a request: a sign-in at the provider,
-// a ticket, a hand-off code, an assertion, a signed token, or the machine. An event that is not named
-// here is in the budget: who adds one, and does not think of it, adds no way to fill the disk.
+// always are the events that are a line each, in any class: those that grant or remove a
+// credential, a session or a policy. All of them need more than a request: a sign-in at
+// the provider, a ticket, a hand-off code, an assertion, a signed token, or access to the
+// machine. Any other event has a budget, so that a new event cannot fill the disk by
+// default.
 var always = map[string]bool{
 	"sign_in": true, "handoff": true, "step_up": true, "sign_out": true, "session_ended": true, "backchannel_logout": true,
 	"enroll_verified": true, "enroll": true, "passkey_remove": true, "passkey_removed": true,
@@ -89,7 +91,8 @@ var rates = map[class][]rate{
 	nobody:   {{byClient, 20, 60}, {byNetwork, 200, 300}, {inAll, 2000, 1800}},
 	signedIn: {{bySession, 30, 60}, {byClient, 60, 120}, {byNetwork, 300, 600}, {inAll, 2000, 1800}},
 	verified: {{bySession, 60, 360}, {byPerson, 240, 1440}},
-	// One code, shown from ever new addresses, must not spend what other codes of its owner need.
+	// One code, presented from many addresses, must not use up what other codes of its
+	// owner need.
 	highRisk:       {{byCode, 5, 10}, {byPerson, 20, 60}, {byClient, 20, 60}, {byNetwork, 100, 120}, {inAll, 500, 600}},
 	unverifiedRisk: {{bySession, 10, 30}, {byClient, 20, 60}, {byNetwork, 100, 120}, {inAll, 500, 600}},
 }
@@ -114,8 +117,9 @@ type bucketKey struct {
 	text  string
 }
 
-// maxBuckets bounds the memory: 200 bytes each. One that is forgotten starts anew, full: who has so
-// many addresses, or sessions, is held by the wider buckets, of which there are few.
+// maxBuckets bounds the memory: 200 bytes each. A bucket that is dropped starts again
+// full. An attacker with so many addresses or sessions is bounded by the wider buckets,
+// of which there are few.
 const maxBuckets = 16384
 
 type budget struct {
@@ -131,8 +135,8 @@ func newBudget(callsPerMinute int, t ipv4in6.Translators) *budget {
 	n := float64(callsPerMinute)
 	return &budget{
 		buckets: map[scope]map[bucketKey]*bucket{}, translators: t,
-		// A tool can have the browser of its visitor post to itself: that must not spend what they
-		// may change on other tools.
+		// A tool can make its visitor's browser post to it: that must not use up the
+		// lines for changes on other tools.
 		calls:  []rate{{byRoute, 5 * n, 60 * n}, {byPerson, 20 * n, 240 * n}},
 		visits: []rate{{bySession, 600, 3600}, {byPerson, 2400, 14400}},
 	}
@@ -154,7 +158,7 @@ func (b *budget) take(c class, rs []rate, r *Record, now time.Time) (paid []*buc
 		}
 		paid = append(paid, k)
 		if c == highRisk && rs[i].scope == byPerson {
-			// What is known to concern one person is not for strangers to drown.
+			// Strangers must not suppress a record that concerns a known person.
 			break
 		}
 	}
@@ -164,7 +168,7 @@ func (b *budget) take(c class, rs []rate, r *Record, now time.Time) (paid []*buc
 	return paid, nil
 }
 
-// charge takes a count from what paid for the first line.
+// charge takes a count from the buckets that paid for the first line.
 func (b *budget) charge(paid []*bucket) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -182,7 +186,7 @@ func (b *budget) get(key bucketKey, r *rate, now time.Time) *bucket {
 	k := m[key]
 	if k == nil {
 		if len(m) >= maxBuckets {
-			for other := range m { // in no order: it is not for a sprayer to choose which
+			for other := range m { // in random order, so that an attacker cannot choose
 				delete(m, other)
 				break
 			}
@@ -215,13 +219,12 @@ func keyOf(c class, s scope, r *Record, t ipv4in6.Translators) (bucketKey, bool)
 	return key, key.text != ""
 }
 
-// personOf is the person whom a record concerns: the owner of a hand-off code, or the person of
-// the session.
+// personOf is the person that a record concerns: the owner of a hand-off code, or the
+// person of the session.
 func personOf(r *Record) string { return cmp.Or(r.Detail["owner"], r.User) }
 
-// networkOf is the network that a record's client is in. A client whose address cannot
-// be told is as one with all others that the same peer brings: behind a proxy that names
-// none, that is all of them.
+// networkOf is the network of a record's client. Clients whose address is unknown share
+// the network of their peer: behind a proxy that names no clients, that is all of them.
 func networkOf(r *Record, t ipv4in6.Translators, bits4, bits6 int) string {
 	addr, err := netip.ParseAddr(r.IP)
 	if err != nil {
@@ -229,8 +232,8 @@ func networkOf(r *Record, t ipv4in6.Translators, bits4, bits6 int) string {
 			return "unknown"
 		}
 	}
-	// 6to4 and Teredo are no further budgets of the IPv4 address that they carry, and where one /64 holds all of
-	// IPv4, an address is a client.
+	// 6to4 and Teredo give no extra budget beyond that of their IPv4 address, and below a
+	// translator's prefix an address counts as one client.
 	addr = t.Client(addr)
 	bits := bits6
 	if addr.Is4() {

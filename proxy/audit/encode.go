@@ -29,7 +29,7 @@ type limits struct{ text, list int }
 
 var (
 	cuts = []limits{{2048, 256}, {256, 32}, {64, 8}, {16, 2}}
-	// Nobody has vouched for who causes these, and each of them costs as much disk.
+	// The cause of these is unknown, and each of them costs as much disk.
 	briefCuts = []limits{{256, 64}, {64, 8}, {16, 2}}
 )
 

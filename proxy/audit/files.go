@@ -18,7 +18,7 @@ const (
 	hashSuffix       = ".tlog"
 	checkpointSuffix = ".checkpoint"
 
-	// The security team's shipper may read the log by group; nobody else.
+	// A log shipper of the security team may read the log by group; other users may not.
 	fileMode = 0o640
 	dirMode  = 0o750
 )
@@ -55,9 +55,9 @@ func osDisk() disk {
 	}
 }
 
-// Segments returns the files of the log in order: rotated ones that are beside it,
-// then the log itself (even if it is not there). Rotated names are the log's with
-// "." or "-" and a digit, and whatever follows: audit.jsonl.1, audit.jsonl-20260101.gz,
+// Segments returns the files of the log in order: rotated ones that are beside it, then
+// the log itself (even if it is not there). Rotated names are the log's with "." or "-"
+// and a digit, and any text after it: audit.jsonl.1, audit.jsonl-20260101.gz,
 // audit-2026-01-01.jsonl.
 func Segments(log string) ([]string, error) {
 	entries, err := os.ReadDir(filepath.Dir(log))

@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// judge holds what was found against the signature.
+// judge compares the findings with the signature.
 func (s *scan) judge() error {
 	s.judgeSaved()
 	if s.signed == nil {
@@ -33,7 +33,7 @@ func (s *scan) judgeSigned() error {
 		return nil
 	}
 	if s.signed.fits {
-		// The lines are what was signed, so whatever differs from them is wrong.
+		// The lines are what was signed, so any difference from them is wrong.
 		const intact = "; the lines that are signed are intact"
 		before := len(s.problems)
 		s.problems = slices.DeleteFunc(s.problems, func(p Problem) bool { return p.lines() && p.Seq < n })

@@ -69,7 +69,7 @@ func (s *lineSource) read() (lineRef, error) {
 			f, err := openLines(s.files[0])
 			s.files = s.files[1:]
 			if errors.Is(err, fs.ErrNotExist) {
-				continue // its records are missed by whoever compares
+				continue // the comparison will report its records as missing
 			}
 			if err != nil {
 				return lineRef{}, err

@@ -32,7 +32,8 @@ type Config struct {
 	CheckpointEvery time.Duration // how often a grown log is signed; default 10 s
 	RepeatEvery     time.Duration // how often counted allows are written; default 1 min, and ten times that for refusals
 	MaxRepeats      int           // how many runs are counted at a time; default 16384
-	// Translators put IPv4 clients under these prefixes: budgets count them by the address inside.
+	// Translators put IPv4 clients under these prefixes: budgets count them by the
+	// address inside.
 	Translators ipv4in6.Translators
 
 	CallsPerMinute int // different calls and changes of one session that are let through; default 300
@@ -55,8 +56,8 @@ const (
 	lookAfter = time.Second
 )
 
-// Log is an open audit log. It has one writer, which owns the files; everybody else
-// queues records for it.
+// Log is an open audit log. It has one writer, which owns the files; all other goroutines
+// queue records for it.
 type Log struct {
 	cfg      Config
 	verifier string
@@ -64,8 +65,8 @@ type Log struct {
 	budget   *budget
 	keeper   *keeper
 
-	// sick is why nothing can be recorded; nil when all is well. Only the writer
-	// clears it, after it has repaired the file and written to it.
+	// sick is why records cannot be written; nil if they can. Only the writer clears it,
+	// after it has repaired the file and written to it.
 	sick     atomic.Pointer[sickness]
 	unsigned atomic.Pointer[sickness] // why the last checkpoint could not be written
 	last     atomic.Pointer[[]byte]   // last checkpoint
@@ -176,8 +177,8 @@ func (l *Log) enqueue(counts bool, entries ...*entry) error {
 	if l.closed && !counts {
 		return ErrClosed
 	}
-	// Checked under the lock that the writer drains the queue with: an entry that
-	// is let in is either written or told why not.
+	// Checked under the lock that the writer drains the queue with: an entry that is
+	// accepted is either written or gets an error.
 	if s := l.sick.Load(); s != nil {
 		return s.err
 	}

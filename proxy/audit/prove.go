@@ -11,9 +11,9 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-// Proof shows that one record is in a log, to somebody who has the public key and
-// nothing else of the log. It is JSON, and tells nothing about other records but
-// how many there are.
+// Proof proves that one record is in a log, to a reader who has the public key and
+// nothing else of the log. It is JSON, and reveals nothing about other records except
+// their number.
 type Proof struct {
 	Seq        int64            `json:"seq"`
 	Line       string           `json:"line"`       // the record, byte for byte

@@ -8,8 +8,8 @@ import (
 	"sallyport/policy"
 )
 
-// Record is one line of the log. The first block of keys is always present; the
-// rest only when there is something to say.
+// Record is one line of the log. The first block of keys is always present; the rest only
+// if they have a value.
 type Record struct {
 	// Seq is the record's place in the log, from 0, across rotations. Set by the log.
 	Seq int64 `json:"seq"`
@@ -17,12 +17,12 @@ type Record struct {
 	Time time.Time `json:"time"`
 
 	Event   string   `json:"event"` // what happened, such as "access" or "sign_in"
-	User    string   `json:"user"`  // e-mail address; "" for nobody
+	User    string   `json:"user"`  // e-mail address; "" without a session
 	IP      string   `json:"ip"`
 	Country string   `json:"country"`
 	ASN     int64    `json:"asn"`
 	Route   string   `json:"route"`
-	Action  string   `json:"action"`  // allow, step_up, block; "refused" where the policy allowed and it failed all the same; for other events what came of it
+	Action  string   `json:"action"`  // allow, step_up, block; "refused" if the policy allowed it and it still failed; for other events their outcome
 	Rules   []string `json:"rules"`   // as in policy.Decision
 	Reasons []string `json:"reasons"` // as in policy.Decision
 	Policy  string   `json:"policy"`  // hash of the policy that decided
@@ -68,8 +68,9 @@ type DataSource struct {
 	AgeHours int64  `json:"age_hours"`
 }
 
-// Outcome is the action of a record: verdict, unless the event is one that failed or was refused although the policy
-// allowed it. A reader who looks for what was allowed must not find that.
+// Outcome is the action of a record: the verdict, except for an event that failed or was
+// refused although the policy allowed it. A search for allowed requests must not find
+// such an event.
 func Outcome(event, verdict string) string {
 	if verdict == policy.Allow.String() && (strings.HasSuffix(event, "_failed") || strings.HasSuffix(event, "_refused")) {
 		return "refused"
@@ -79,8 +80,8 @@ func Outcome(event, verdict string) string {
 
 // Events that the log writes about itself.
 const (
-	// EventRepaired: bytes that a crash or somebody else left at the end of the file,
-	// and that no acknowledged record was in, were cut off. Detail says how many.
+	// EventRepaired: bytes at the end of the file that belonged to no acknowledged
+	// record, left by a crash or another program, were cut off. Detail says how many.
 	EventRepaired = "audit_repaired"
 	// EventRecovered: the log could not be written for a while (requests got 503).
 	EventRecovered = "audit_recovered"

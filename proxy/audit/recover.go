@@ -82,8 +82,8 @@ func (s *store) recover(v note.Verifier, kept *checkpoint) (cutTail, error) {
 	return cut, s.openLines(files)
 }
 
-// lastCheckpoint reads the signed state, or makes the first. The first checkpoint
-// is durable before there is any line, so lines without one were not left by us.
+// lastCheckpoint reads the signed state, or makes the first. The first checkpoint is
+// durable before any line, so we did not write lines without one.
 func (s *store) lastCheckpoint(v note.Verifier, kept *checkpoint) (checkpoint, error) {
 	msg, err := os.ReadFile(s.path + checkpointSuffix)
 	if err == nil {
@@ -219,7 +219,7 @@ func (s *store) compareEmpty(check *scan) (*scan, error) {
 // rebuild makes the hash file again from all lines, if they are all there and give
 // the root that was signed.
 func (s *store) rebuild(c checkpoint, why Problem, stored func(int64, []tlog.Hash) error) (*scan, error) {
-	// Nothing is overwritten before it is known that it can be replaced.
+	// Nothing is overwritten before its replacement is certain.
 	if _, err := s.allLines(c, why, nil); err != nil {
 		return nil, err
 	}
@@ -248,8 +248,8 @@ func (s *store) allLines(c checkpoint, why Problem, stored func(int64, []tlog.Ha
 	if lines, _ := hasLines(s.path); !lines {
 		files = files[:len(files)-1]
 	}
-	// Not mending: no crash loses hashes that are signed, so there is no reason to
-	// believe that what follows the signed lines is a crash's doing either.
+	// Not mending: no crash loses signed hashes, so the lines after the signed ones may
+	// not be a crash's work either.
 	check := &scan{files: files, stored: stored, hashes: newHashFile(nil, 0)}
 	check.sign(c)
 	if err := check.run(); err != nil {
@@ -274,15 +274,15 @@ func (s *store) keepHashes(from int64, fresh []tlog.Hash) error {
 	return s.hashes.Sync()
 }
 
-// cutTail removes what is behind the last record. No more than one batch can have
-// been on its way when a crash came; more than that is something else.
+// cutTail removes what is behind the last record. At a crash, at most one batch is being
+// written; more than that is no crash's work.
 func (s *store) cutTail(check *scan) (cutTail, error) {
 	if len(check.files) == 0 {
 		return cutTail{}, nil
 	}
 	path := check.lastFile()
 	if zipped, err := isZipped(path); err != nil || zipped {
-		return cutTail{}, err // whoever compressed it had finished with it
+		return cutTail{}, err // a rotated and compressed file must be complete
 	}
 	f, err := s.disk.open(path, os.O_RDWR)
 	if err != nil {
@@ -321,8 +321,8 @@ func (s *store) openLines(files []string) error {
 	}
 	s.size = info.Size()
 	if s.size == 0 && (len(s.starts) == 0 || s.starts[len(s.starts)-1] != s.tree.n) {
-		// Rotated while nobody ran, or taken away: Verify can tell, when it is given
-		// the other files.
+		// Rotated while no process ran, or removed: Verify can tell, when it gets the
+		// other files.
 		s.starts = append(s.starts, s.tree.n)
 		s.logger.Info("audit log continues in a new file", "file", s.path, "seq", s.tree.n)
 	}

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// A run is records that say the same: one line, and a count. A person who works all day, and
-// a stranger who tries all night, must not fill the disk.
+// A run is a series of equal records: one line, and a count. A person who works all day,
+// and a stranger who tries all night, must not fill the disk.
 
 const shards = 64
 
@@ -40,8 +40,8 @@ type run struct {
 	began, wrote time.Time
 	count        int64 // since wrote
 	place        *list.Element
-	// live is set when the first record is on disk. Until then nobody is counted:
-	// whoever comes meanwhile waits on ready, and reads err after it.
+	// live is set when the first record is on disk. Until then nothing is counted:
+	// callers wait on ready, and read err after it.
 	live  bool
 	ready chan struct{}
 	err   error
@@ -52,7 +52,7 @@ type run struct {
 type terms struct {
 	slow  bool      // counts are written every ten minutes
 	ends  bool      // after an hour; what follows is paid for anew
-	brief bool      // the first line has strangers' words in it, and is cut short
+	brief bool      // the first line has text that a stranger chose, and is cut short
 	paid  []*bucket // what paid for the first line, and is charged for the counts
 	body  []byte    // of its counts, if it is not the first record's
 }
@@ -246,8 +246,8 @@ func (r *repeats) run(stop <-chan struct{}) {
 }
 
 // sweep writes the counts of runs that were last written a minute (or ten) ago, and
-// forgets runs that had no repeat in it, or have gone on for an hour and have to end. A closing
-// sweep takes all and lets no more in.
+// forgets runs that had no repeat in it, or have gone on for an hour and have to end. A
+// closing sweep takes all and lets no more in.
 func (r *repeats) sweep(now time.Time, closing bool) {
 	for i := range r.shard {
 		r.sweepShard(&r.shard[i], now, closing)

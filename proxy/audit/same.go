@@ -20,11 +20,12 @@ type Same struct {
 	IP      string
 	Route   string
 	Policy  string
-	// Decision tells verdicts apart: "allow", and whatever rules are named with it.
+	// Decision distinguishes verdicts: "allow", and the rules that are named with it.
 	Decision string
-	// Method and Path are those of a request that may change something, or becomes a
-	// connection on which that can be done, and of whatever is refused, so that each is in the log by
-	// itself. What is only read has neither: a person who looks at a hundred pages is one line.
+	// Method and Path are set for a request that may change something, or becomes a
+	// connection on which that can be done, and for every refusal, so that each of these
+	// is in the log by itself. They are empty for a read: a person who looks at a hundred
+	// pages is one line.
 	Method, Path string
 }
 
@@ -72,13 +73,14 @@ func refusalOf(rec *Record, t ipv4in6.Translators) Same {
 	}
 }
 
-// overOf is the run of what a bucket does not pay for: all that are one kind of event.
+// overOf is the run of records that a bucket does not pay for: all records of one event
+// together.
 //
-// High risk is told apart further: an alarm must not be a count under the line of another alarm. The
-// first of each person, kind, code, reason and country is a line, even when every bucket is empty.
-// That is bounded: kinds, codes and reasons are ours, and a person who can be named has a password, or
-// a code, that leaked. A finer place than the country (an address, a network) is not in the key,
-// because an attacker has as many of those as they pay for.
+// High risk is split further: an alarm must not be counted under the line of another
+// alarm. The first of each person, kind, code, reason and country is a line, even when
+// every bucket is empty. That is bounded: kinds, codes and reasons are ours, and a known
+// person has lost a password or a code. A finer place than the country (an address, a
+// network) is not in the key, because an attacker can rent any number of those.
 func overOf(rec *Record, key bucketKey) Same {
 	if key.class == highRisk || key.class == unverifiedRisk {
 		k := Same{

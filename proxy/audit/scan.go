@@ -165,8 +165,8 @@ func (s *scan) identify(ref lineRef) (int64, error) {
 	case ref.seq < 0:
 		return -1, nil
 	case ref.seq >= s.known:
-		// Taken at its word, but not where a hash could tell: there, a record that is
-		// not hashed yet is out of place.
+		// The line is believed, but not if its seq is below the number of stored hashes:
+		// a record without a hash is out of place there.
 		if ref.valid && (s.known == 0 || s.next >= s.known) {
 			return ref.seq, nil
 		}
@@ -191,7 +191,7 @@ func (s *scan) line(ref lineRef) error {
 	if id > s.next && id >= s.known && s.continuesAfterNext() {
 		id = -1
 	}
-	// A tail that nobody was told about, left by a crash.
+	// The tail is unacknowledged, left by a crash.
 	if s.mending && id != s.next && s.next >= s.total() {
 		s.cut = true
 		return nil

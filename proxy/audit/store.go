@@ -22,8 +22,8 @@ type store struct {
 	now    func() time.Time
 	logger *slog.Logger
 
-	// Invariant: the first size bytes of log, and nothing else, are durable lines
-	// of this tree. Whatever is behind them was never acknowledged.
+	// Invariant: the first size bytes of log, and nothing else, are durable lines of this
+	// tree. Bytes behind them were never acknowledged.
 	log    file
 	size   int64
 	tree   tree
@@ -80,9 +80,9 @@ func (s *store) writeHashes(n int64, stored []tlog.Hash) error {
 	return err
 }
 
-// follow checks that the file is still where and what it was before anything is
-// added to it: renamed, removed or emptied means rotated; any other size means
-// that somebody else writes to it.
+// follow checks, before it adds anything, that the file is still the same: renamed,
+// removed or emptied means rotated; any other size means that another program writes to
+// it.
 func (s *store) follow() error {
 	at, err := os.Stat(s.path)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -177,8 +177,8 @@ func logFiles(files []string, log string) ([]string, string, error) {
 		log = lines[len(lines)-1]
 	}
 	for _, f := range lines {
-		// A log that is gone, checkpoint still there, is a finding. Any other file
-		// that is not there is a slip of the pen.
+		// If the log is gone and its checkpoint is there, that is a finding. Any other
+		// missing file is a mistake in the arguments.
 		if _, err := os.Stat(f); err != nil && !(f == log && exists(log+checkpointSuffix)) {
 			return nil, "", fmt.Errorf("audit verify: %w", err)
 		}

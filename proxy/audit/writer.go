@@ -80,8 +80,8 @@ func (w *writer) healthOf() error {
 	return nil
 }
 
-// drain writes the queue, batch after batch. While one is on its way to the disk
-// the next fills up: that is the whole of group commit.
+// drain writes the queue, batch after batch. While one batch is being written the next
+// fills up (group commit).
 func (w *writer) drain() {
 	for {
 		batch := w.take()
@@ -124,7 +124,8 @@ func (w *writer) fail(err error) error {
 	return err
 }
 
-// cannotWrite names the limit of the process that looks like a disk's: nothing else shows that there is one.
+// cannotWrite names the limit of the process that looks like a disk's: nothing else shows
+// that there is one.
 func cannotWrite(err error) error {
 	if errors.Is(err, syscall.EFBIG) {
 		err = fmt.Errorf("%w: a file may not grow further (LimitFSIZE= of the unit, ulimit -f): rotate the log, or restart with a higher limit", err)
@@ -132,9 +133,9 @@ func cannotWrite(err error) error {
 	return fmt.Errorf("audit log cannot be written: %w", err)
 }
 
-// look follows a renamed file, and tries to get a sick log going again: the file is
-// cut back to its last durable record, and a record is written to prove that it
-// works. Until that record is on disk nothing else is accepted.
+// look follows a renamed file, and tries to repair a failed log: it cuts the file back to
+// its last durable record, and writes a record to prove that it works. Until that record
+// is on disk no other is accepted.
 func (w *writer) look() {
 	s := w.sick.Load()
 	if s == nil {

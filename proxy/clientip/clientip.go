@@ -1,36 +1,34 @@
 // Package clientip answers one question: which address is calling?
 //
 // It is the only reader of forwarding headers (X-Forwarded-For, Forwarded,
-// X-Forwarded-Proto) and of the PROXY protocol in this program. Everything else
-// takes the [netip.Addr] it returns.
+// X-Forwarded-Proto) and of the PROXY protocol in this program. Everything else takes the
+// [netip.Addr] it returns.
 //
 // # What it believes
 //
-// By default nothing but the socket: the client is the peer of the TCP
-// connection. A header counts only when that peer is one of Config.Trusted, and
-// then it is read from the right, the end that trusted proxies append to: hops
-// that are trusted proxies themselves are stepped over, and the first that is
-// not is the client. What stands to the left of it was written by a stranger and
-// is not even parsed. Only the one header named by Config.Header is read; the
-// other is ignored.
+// By default only the socket: the client is the peer of the TCP connection. A header
+// counts only when that peer is one of Config.Trusted, and then it is read from the
+// right, the end that trusted proxies append to: hops that are trusted proxies themselves
+// are stepped over, and the first that is not is the client. Hops to the left of it were
+// written by a stranger and are not parsed. Only the one header named by Config.Header is
+// read; the other is ignored.
 //
-// A trusted peer without that header, or with hops that are all trusted proxies, names
-// no client: with [XForwardedFor] and [Forwarded] that is an error, because taking the
-// proxy's own address would make one and the same private address of all people. With
-// [None] the peer is the client.
+// A trusted peer without that header, or with hops that are all trusted proxies, names no
+// client: with [XForwardedFor] and [Forwarded] that is an error, because taking the
+// proxy's own address would give all people one private address. With [None] the peer is
+// the client.
 //
 // # What it returns
 //
-// An address without zone, and never an IPv4 address in IPv6 clothing
-// (::ffff:192.0.2.1 becomes 192.0.2.1), so that one client cannot have two
-// spellings to a policy.
+// An address without zone, and never an IPv4-mapped one (::ffff:192.0.2.1 becomes
+// 192.0.2.1), so that one client cannot have two spellings to a policy.
 //
 // # How it fails
 //
-// With a typed [*Error] and no address. It never guesses: a hop that cannot be
-// read (a name, "unknown", an obfuscated identifier, an address with a zone, a
-// number in octal) makes the request unresolvable, and the caller must block
-// it. A stranger cannot bring that about for anybody but himself.
+// With a typed [*Error] and no address. It never guesses: a hop that cannot be read (a
+// name, "unknown", an obfuscated identifier, an address with a zone, a number in octal)
+// makes the request unresolvable, and the caller must block it. A stranger can cause that
+// for their own requests only.
 package clientip
 
 import (
@@ -48,8 +46,8 @@ const (
 	XForwardedFor Header = iota
 	// Forwarded is the header of RFC 7239.
 	Forwarded
-	// None reads no header at all, whoever sends it: for trusted peers that
-	// speak the PROXY protocol and nothing else. The peer is the client then.
+	// None reads no header from any peer: for trusted peers that speak the PROXY protocol
+	// and nothing else. The client is the peer.
 	None
 )
 
@@ -60,15 +58,16 @@ const (
 
 // Config says who is believed.
 type Config struct {
-	// Trusted are the networks of our own proxies. Empty: nobody is believed.
-	// Anybody in here can claim any client address.
+	// Trusted are the networks of our own proxies. Empty: no header is believed. Every
+	// host in here can claim any client address.
 	Trusted []netip.Prefix
 	// TrustUnix believes peers on a Unix socket, which have no address: access
 	// to the socket file is then what is trusted.
 	TrustUnix bool
 	// Header is the one that is read.
 	Header Header
-	// Internal are private networks whose addresses are people of ours. See [Resolver.Internal].
+	// Internal are private networks whose addresses are people of ours. See
+	// [Resolver.Internal].
 	Internal []netip.Prefix
 }
 
@@ -93,8 +92,9 @@ func New(c Config) (*Resolver, error) {
 	return &Resolver{trusted: trusted, trustUnix: c.TrustUnix, header: c.Header, internal: c.Internal}, nil
 }
 
-// Internal reports whether an address is in one of the networks that the configuration calls
-// ours. That of a trusted proxy never is: it stands for people whom the proxy did not name.
+// Internal reports whether an address is in one of the networks that the configuration
+// calls ours. The address of a trusted proxy never is: it stands for people that the
+// proxy did not name.
 func (r *Resolver) Internal(a netip.Addr) bool {
 	return a.IsValid() && prefixes(r.internal).contain(a) && !r.trusted.contain(a)
 }
@@ -120,8 +120,8 @@ func unreadable(source, value, reason string) *Error {
 	return &Error{Source: source, Value: value, Reason: reason}
 }
 
-// Origin is where a request comes from: the answers of Resolve, Scheme and TrustedPeer,
-// for whom they are needed all three.
+// Origin is where a request comes from: the answers of Resolve, Scheme and TrustedPeer
+// together.
 type Origin struct {
 	Client  netip.Addr // not valid if Err is set
 	Err     error      // an [*Error]
@@ -186,8 +186,9 @@ func (r *Resolver) resolve(req *http.Request, peer netip.Addr, isUnix, trusted b
 	return addr, nil
 }
 
-// unnamed is the error about a trusted peer that says nothing of its client, and what to do
-// about it: it is the first thing that an operator meets who forgot to set up the header.
+// unnamed is the error about a trusted peer that says nothing of its client, and what to
+// do about it: it is the first thing that an operator meets who forgot to set up the
+// header.
 func (r *Resolver) unnamed(req *http.Request) *Error {
 	want, other, setting := r.header.String(), "Forwarded", "forwarded"
 	if r.header == Forwarded {

@@ -111,7 +111,7 @@ func validPort(s string) bool {
 // result unmapped, zone-less, and the address of something that can call.
 func clean(source, s string, a netip.Addr) (netip.Addr, error) {
 	if a.Zone() != "" {
-		// A zone is a name on somebody's machine, and splits one address into many.
+		// A zone names an interface of one machine, and gives one address many spellings.
 		return netip.Addr{}, unreadable(source, s, "an address with a zone")
 	}
 	a = a.Unmap()
@@ -126,9 +126,9 @@ type element struct{ node, proto string }
 
 // parseForwarded reads the Forwarded header (RFC 7239 section 4), strictly.
 //
-// Each line must be well formed by itself: otherwise a quote that a stranger
-// leaves open in his line could swallow what the proxy adds in the next. One
-// left open in the proxy's own line is an error, for whoever left it open.
+// Each line must be well formed by itself: otherwise an open quote in a stranger's line
+// could swallow what the proxy adds in the next. An open quote in the proxy's own line is
+// an error as well.
 func parseForwarded(lines []string) ([]element, error) {
 	var out []element
 	for _, line := range lines {

@@ -13,20 +13,19 @@ import (
 // header. Load balancers send it with the first packet.
 const proxyHeaderTimeout = 5 * time.Second
 
-// ListenProxyProtocol wraps ln for load balancers that speak the PROXY protocol,
-// version 1 or 2. It never guesses:
+// ListenProxyProtocol wraps ln for load balancers that speak the PROXY protocol, version
+// 1 or 2. It never guesses:
 //
-//   - a peer in trusted must open with a header, or its connection fails. The
-//     client it names becomes the RemoteAddr of the connection;
-//   - any other peer must not: a header from it fails the connection, and
-//     without one it is served under its own address;
-//   - a header that names no client (LOCAL in version 2, UNKNOWN in version 1:
-//     health checks) is served under an address that does not resolve. Falling
-//     back to the load balancer's own address would let its trust rub off on
-//     whoever it could not name;
+//   - a peer in trusted must open with a header, or its connection fails. The client it
+//     names becomes the RemoteAddr of the connection;
+//   - any other peer must not: a header from it fails the connection, and without one it
+//     is served under its own address;
+//   - a header that names no client (LOCAL in version 2, UNKNOWN in version 1: health
+//     checks) is served under an address that does not resolve. Falling back to the load
+//     balancer's own address would trust clients that it could not name;
 //   - a header that names anything but a TCP client fails the connection.
 //
-// If trusted holds a network that [New] refuses, nobody is trusted.
+// If trusted holds a network that [New] refuses, no peer is trusted.
 func ListenProxyProtocol(ln net.Listener, trusted []netip.Prefix) net.Listener {
 	ps, err := newPrefixes(trusted)
 	return &proxyListener{

@@ -53,7 +53,8 @@ func CodeOf(status int) Code {
 	return Unknown
 }
 
-// IsCall reports whether r is a call of gRPC, or of gRPC-Web, which is spoken over HTTP/1.1 too.
+// IsCall reports whether r is a call of gRPC, or of gRPC-Web, which is spoken over
+// HTTP/1.1 too.
 func IsCall(r *http.Request) bool {
 	return r.Method == http.MethodPost && (r.ProtoMajor == 2 && Is(r.Header, "application/grpc") || Is(r.Header, web) || Is(r.Header, webText))
 }
@@ -63,7 +64,8 @@ const (
 	webText = "application/grpc-web-text"
 )
 
-// Is reports whether the content type in h is base, or base with a suffix such as "+proto".
+// Is reports whether the content type in h is base, or base with a suffix such as
+// "+proto".
 func Is(h http.Header, base string) bool {
 	media, _, _ := strings.Cut(h.Get("Content-Type"), ";")
 	media = strings.TrimSpace(media)
@@ -74,15 +76,16 @@ func Is(h http.Header, base string) bool {
 }
 
 // Refuse answers the call r, of which nothing has been answered yet. With a status other
-// than 200 it is an answer that nobody can take for a success, whatever they know of gRPC,
-// and clients believe grpc-status all the same where it is present.
+// than 200 no client or proxy takes the answer for a success, even without knowing gRPC,
+// and gRPC clients use grpc-status if it is present.
 func Refuse(w http.ResponseWriter, r *http.Request, status int, code Code, message string) {
 	w.Header().Set("Content-Type", answerType(r))
 	SetStatus(w.Header(), code, message)
 	w.WriteHeader(status)
 }
 
-// SetStatus puts the outcome of a call into h: trailers, or the header of an answer without a body.
+// SetStatus puts the outcome of a call into h: trailers, or the header of an answer
+// without a body.
 func SetStatus(h http.Header, code Code, message string) {
 	h.Set("Grpc-Status", strconv.Itoa(int(code)))
 	h.Set("Grpc-Message", encode(message))

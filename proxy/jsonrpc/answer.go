@@ -6,9 +6,9 @@ import (
 )
 
 // ErrorResponse returns the answer that refuses req: one error object, or for a batch an
-// array with one for each call that has an id. Where no id is known (a
-// message that was not accepted, notifications) it is null, as JSON-RPC 2.0 section 5 has it.
-// A notification is owed no answer; over HTTP there is one anyway, and it should say why.
+// array with one for each call that has an id. Where no id is known (a message that was
+// not accepted, notifications) it is null, as JSON-RPC 2.0 section 5 has it. A
+// notification is owed no answer; over HTTP there is one anyway, and it should say why.
 //
 // data, if any, becomes the error's data; what JSON cannot hold is left out whole.
 func ErrorResponse(req Request, code int, message string, data map[string]any) []byte {

@@ -19,8 +19,8 @@ const (
 	Preflight
 )
 
-// FormOf says how r brings its calls, or an *Error if a server could take it for a call that no
-// body names. Nodes have more ways in than the one of JSON-RPC: CometBFT executes
+// FormOf says how r brings its calls, or an *Error if a server could take it for a call
+// that no body names. Nodes have more ways in than the one of JSON-RPC: CometBFT executes
 // GET /broadcast_tx_commit?tx=..., and takes parameters from the query of a POST as well.
 // So nothing passes but a POST with a body, a WebSocket handshake, and OPTIONS, all of
 // them without a query.
@@ -72,9 +72,9 @@ var endpoints = map[string]bool{"": true, "rpc": true, "jsonrpc": true, "json_rp
 	"websocket": true, "v0": true, "v1": true, "v2": true, "v3": true}
 
 // Named returns the method that a path below the node's own may call by itself, or "".
-// CometBFT runs /unsafe_flush_mempool whatever the body says, and Monero /stop_daemon: the
-// name in the path is to be judged like one in the body. The usual names of endpoints
-// ("rpc", "ws", "v1", ...) are none; the caller knows of others.
+// CometBFT runs /unsafe_flush_mempool with any body, and Monero /stop_daemon: the name in
+// the path must be judged like one in the body. The usual names of endpoints ("rpc",
+// "ws", "v1", ...) are no methods; the caller knows of others.
 func Named(below string) string {
 	last := strings.TrimSuffix(below, "/")
 	last = last[strings.LastIndexByte(last, '/')+1:]

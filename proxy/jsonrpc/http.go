@@ -32,7 +32,7 @@ func CheckHeader(h http.Header) error {
 	if charset, ok := params["charset"]; ok && !strings.EqualFold(charset, "utf-8") {
 		return &Error{Encoding, 0, "a charset other than UTF-8"}
 	}
-	// Bodies of these types are taken apart before anybody looks for JSON in them.
+	// A server decodes bodies of these types before it looks for JSON in them.
 	if media == "application/x-www-form-urlencoded" || strings.HasPrefix(media, "multipart/") {
 		return &Error{Encoding, 0, "a form is not a JSON-RPC message"}
 	}

@@ -8,8 +8,8 @@ import (
 
 // Limits bound what is read. A zero field is its default.
 type Limits struct {
-	// Version1 takes JSON-RPC 1.0 too, as bitcoind and its clients speak it: "jsonrpc" may be
-	// missing or "1.0", and "id" may be any value. All else is as strict.
+	// Version1 takes JSON-RPC 1.0 too, as bitcoind and its clients speak it: "jsonrpc"
+	// may be missing or "1.0", and "id" may be any value. All else is as strict.
 	Version1  bool
 	MaxBytes  int // of the whole message; default 1 MiB
 	MaxCalls  int // in a batch; default 100
@@ -58,9 +58,9 @@ type Call struct {
 	ID []byte
 }
 
-// Parse reads one message: the body of an HTTP request, or one WebSocket message.
-// The error is always an *Error. The Request refers to body, which must not change while it is
-// in use.
+// Parse reads one message: the body of an HTTP request, or one WebSocket message. The
+// error is always an *Error. The Request refers to body, which must not change while it
+// is in use.
 func Parse(body []byte, l Limits) (Request, error) {
 	l = l.orDefault()
 	if len(body) > l.MaxBytes {

@@ -2,9 +2,10 @@ package jsonrpc
 
 import "bytes"
 
-// Oversize finds the id of a call that is too large to be held, while the call passes by in
-// pieces. It holds no more than the id. It judges nothing: a call that it sees goes nowhere, and
-// a client that misleads it gets its own answer with a wrong id. The zero value is ready.
+// Oversize finds the id of a call that is too large to be held, while the call passes by
+// in pieces. It holds no more than the id. It judges nothing: a call that it sees goes
+// nowhere, and a client that misleads it gets its own answer with a wrong id. The zero
+// value is ready.
 type Oversize struct {
 	depth         int
 	begun         bool // the first byte of the message was seen
@@ -92,8 +93,8 @@ func (o *Oversize) keep(c byte) {
 // member begins the next outermost member.
 func (o *Oversize) member() { o.key, o.val, o.isID = o.key[:0], false, false }
 
-// Request is the call as far as it is known, for [ErrorResponse]: with its id if it has one that
-// l allows, otherwise one that is answered with null.
+// Request is the call as far as it is known, for [ErrorResponse]: with its id if it has
+// one that l allows, otherwise one that is answered with null.
 func (o *Oversize) Request(l Limits) Request {
 	if o.lost || o.depth != 0 || o.ids != 1 {
 		return Request{}

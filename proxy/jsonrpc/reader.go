@@ -12,8 +12,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// reader reads the JSON (RFC 8259) of one message and knows where in it each token is. The
-// library checks the grammar; the parser checks what of it a message uses.
+// reader reads the JSON (RFC 8259) of one message and knows where in it each token is.
+// The library checks the grammar; the parser checks what of it a message uses.
 type reader struct {
 	body []byte
 	buf  bytes.Buffer
@@ -29,8 +29,9 @@ func (r *reader) release() {
 	readers.Put(r)
 }
 
-// lenient concerns params: names may repeat in them, and "\ud800" may stand alone. The parser
-// itself refuses a repeated member of the call, and [Parse] bytes that are not UTF-8.
+// lenient concerns params: names may repeat in them, and "\ud800" may stand alone. The
+// parser itself refuses a repeated member of the call, and [Parse] bytes that are not
+// UTF-8.
 var lenient = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)}
 
 func (r *reader) reset(body []byte) {

@@ -1,10 +1,10 @@
-// Package observe tells operators what the proxy does: one event for each request,
-// as a log line and in Prometheus metrics.
+// Package observe tells operators what the proxy does: one event for each request, as a
+// log line and in Prometheus metrics.
 //
-// It observes and nothing else: no decision rests on it, and nothing in it can fail
-// a request or make it wait (Lines). Metrics carry no user or address, so that their number stays bounded by
-// the configuration; the access log carries both, for whoever may read it. What must
-// never be lost is the audit log's business (proxy/audit), not this one's.
+// It observes and nothing else: no decision rests on it, and nothing in it can fail a
+// request or make it wait (Lines). Metrics carry no user or address, so that their number
+// stays bounded by the configuration; the access log carries both, so restrict its
+// readers. Events that must not be lost belong to the audit log (proxy/audit).
 package observe
 
 import (
@@ -61,7 +61,8 @@ type Observer struct {
 	mu       sync.Mutex                    // guards saidOf
 	saidOf   map[[2]string]*rate.Sometimes // by limit and route
 	Stopped  *prometheus.CounterVec        // ceremonies that a browser did not go through with, by phase and error
-	// Unanswered are the times, by route, that a person was told that proving again would not help.
+	// Unanswered are the times, by route, that a person was told that proving again would
+	// not help.
 	Unanswered *prometheus.CounterVec
 	Shared     prometheus.Counter // private addresses that several people came from
 }
@@ -127,15 +128,15 @@ func New(c Config) (*Observer, error) {
 // verdicts are in the order of policy.Action.
 var verdicts = [...]string{"block", "step_up", "allow"}
 
-// limits are the labels of Exceeded: the keys below `limits:`, those of a route, and what has no key: "memory", and the
-// limits that are fixed.
+// limits are the labels of Exceeded: the keys below `limits:`, those of a route, and what
+// has no key: "memory", and the limits that are fixed.
 var limits = []string{"url_bytes", "header_lines", "header_bytes", "body_bytes", "message_bytes", "message_time", "inspected_bytes",
 	"requests", "streams", "streams_per_session", "connections", "connections_per_client", "ceremonies_per_minute", "changes_per_minute", "memory",
 	"batch_calls", "message_form", "form_bytes", "http2_streams", "connect_timeout", "response_timeout", "idle_timeout", "total_timeout",
 	"max_connections", "waiting", "response_header_bytes", "upgrade_bytes"}
 
-// Exceed counts that a limit was exceeded, and calls say, which logs it, at most once a minute for each
-// limit: clients can bring these about as often as they like.
+// Exceed counts that a limit was exceeded, and calls say, which logs it, at most once a
+// minute for each limit: clients can bring these about as often as they like.
 func (o *Observer) Exceed(limit string, say func()) {
 	o.Exceeded.WithLabelValues(limit).Inc()
 	if s, ok := o.said[limit]; ok {
@@ -143,8 +144,8 @@ func (o *Observer) Exceed(limit string, say func()) {
 	}
 }
 
-// ExceedBy is Exceed for a limit of a route: each route's is said at most once a minute, so that one that
-// exceeds it all the time hides no other.
+// ExceedBy is Exceed for a limit of a route: each route's is said at most once a minute,
+// so that one that exceeds it all the time hides no other.
 func (o *Observer) ExceedBy(limit, route string, say func()) {
 	o.Exceeded.WithLabelValues(limit).Inc()
 	o.mu.Lock()
@@ -226,8 +227,9 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Means tells the Writer around w, if there is one, which HTTP status the answer stands
-// for, whatever it says: a gRPC call that failed is answered with 200.
+// Means tells the Writer around w, if there is one, the HTTP status that the answer
+// stands for when it differs from the one sent: a gRPC call that failed is answered with
+// 200.
 func Means(w http.ResponseWriter, status int) {
 	for {
 		switch v := w.(type) {

@@ -8,19 +8,21 @@ import (
 	"sallyport/policy/ipintel"
 )
 
-// approvalLasts is how long an approval waits for its content. Every proxy of a fleet has files of its own, which may
-// come later than those of the machine where the operator was.
+// approvalLasts is how long an approval waits for its content. Every proxy of a fleet has
+// files of its own, which may come later than those of the machine where the operator
+// was.
 const approvalLasts = time.Hour
 
-// approval is an operator's word that one source is meant to hold one content. It counts once: content that was
-// taken back and comes again is judged. A restart forgets it, and takes what the files hold anyway.
+// approval is an operator's word that one source is meant to hold one content. It counts
+// once: content that was taken back and comes again is judged. A restart forgets it, and
+// takes what the files hold anyway.
 type approval struct {
 	sha256, by string
 	until      time.Time
 }
 
-// Approve remembers that an operator means this content, as it is, in this source. There is one approval a source:
-// the newest.
+// Approve remembers that an operator means this content, as it is, in this source. There
+// is one approval a source: the newest.
 func (d *Data) Approve(source, sha256, by string, until time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -40,7 +42,8 @@ func (d *Data) approvedBy(source, sha256 string) (by string, ok bool) {
 	return p.by, true
 }
 
-// Approved reports whether an operator means this content in this source, and it is not in use yet.
+// Approved reports whether an operator means this content in this source, and it is not
+// in use yet.
 func (d *Data) Approved(source, sha256 string) bool {
 	_, ok := d.approvedBy(source, sha256)
 	return ok
@@ -56,8 +59,9 @@ func (d *Data) spend(source, sha256 string) (by string, ok bool) {
 	return by, ok
 }
 
-// approveRequested approves what `data apply --force` found. Of what is in use already there is nothing to take: the
-// operator stands by it, and what comes next is compared with it.
+// approveRequested approves what `data apply --force` found. Of what is in use already
+// there is nothing to take: the operator stands by it, and what comes next is compared
+// with it.
 func (d *Data) approveRequested(ctx context.Context, r DataRequest) {
 	for _, s := range d.watcher.Current().Sources() {
 		switch sha256, asked := r.Sources[s.Name]; {
@@ -78,8 +82,8 @@ func (d *Data) baseline(s ipintel.Source) (ipintel.Baseline, bool) {
 	return b, ok
 }
 
-// standByUsed moves the baseline of sources whose content an operator approved, and sets that of sources which have
-// none. Nothing else moves it, so that small steps add up, at whatever pace.
+// standByUsed moves the baseline of sources whose content an operator approved, and sets
+// that of sources without one. Nothing else moves it, so that many small changes add up.
 func (d *Data) standByUsed(ctx context.Context, used []ipintel.Source) {
 	for _, s := range used {
 		by, approved := d.spend(s.Name, s.SHA256)
@@ -89,8 +93,8 @@ func (d *Data) standByUsed(ctx context.Context, used []ipintel.Source) {
 	}
 }
 
-// standBy makes what a source holds its baseline. If it cannot be stored, this process goes by it all the same, and
-// the next one by the one before.
+// standBy makes what a source holds its baseline. If it cannot be stored, this process
+// goes by it all the same, and the next one by the one before.
 func (d *Data) standBy(ctx context.Context, s ipintel.Source, by string) {
 	b := ipintel.Baseline{At: time.Now(), Figures: s.Figures}
 	d.mu.Lock()
@@ -108,8 +112,9 @@ func (d *Data) standBy(ctx context.Context, s ipintel.Source, by string) {
 	}
 }
 
-// settingOf is what the configuration says of a source: who gives its name another file, or another meaning, does not
-// want it compared with what was there. The type of a database is not part of it: the file says that.
+// settingOf is what the configuration says of a source: who gives its name another file,
+// or another meaning, does not want it compared with what was there. The type of a
+// database is not part of it: the file says that.
 func settingOf(s ipintel.Source) string {
 	if s.Kind == "database" {
 		return s.Kind + " " + s.File
@@ -117,7 +122,8 @@ func settingOf(s ipintel.Source) string {
 	return s.Kind + " " + s.Type + " " + s.Signal + " " + s.File
 }
 
-// loadBaselines reads the baselines, makes those that are missing, and says which sources have drifted from theirs.
+// loadBaselines reads the baselines, makes those that are missing, and says which sources
+// have drifted from theirs.
 func (d *Data) loadBaselines(ctx context.Context) (drift map[string]error, err error) {
 	stored, err := d.config.Store.DataBaselines(ctx)
 	if err != nil {

@@ -21,9 +21,9 @@ type Watcher interface {
 	Retry(ctx context.Context) error
 }
 
-// Data decides which IP data comes into use. Files change by themselves (a download every night), and
-// a list can lock out as many people as a policy. Its methods are safe for concurrent use, but
-// [Data.AnswerRequests] is for one caller.
+// Data decides which IP data comes into use. Files change by themselves (a download every
+// night), and a list can lock out as many people as a policy. Its methods are safe for
+// concurrent use, but [Data.AnswerRequests] is for one caller.
 type Data struct {
 	config  Config
 	manager *Manager
@@ -53,9 +53,10 @@ func (l *DataLockOut) Error() string {
 
 func (l *DataLockOut) Unwrap() error { return ipintel.ErrRefused }
 
-// admit judges a change of IP data as a change of policy is judged: by the sessions that are alive and by what
-// was recorded. It holds the manager's lock, so that no policy comes into force between the judgement and
-// the change; the watcher's own lock is held already, and is always taken first.
+// admit judges a change of IP data as a change of policy is judged: by the sessions that
+// are alive and by what was recorded. It holds the manager's lock, so that no policy
+// comes into force between the judgement and the change; the watcher's own lock is held
+// already, and is always taken first.
 func (d *Data) admit(ctx context.Context, c ipintel.Change) error {
 	d.manager.mu.Lock()
 	defer d.manager.mu.Unlock()
@@ -98,8 +99,8 @@ func (d *Data) admit(ctx context.Context, c ipintel.Change) error {
 	return nil
 }
 
-// refuse makes it known that data was refused. What was in use stays. Of several sources that were judged together
-// nothing is said yet: each of them is judged once more.
+// refuse makes it known that data was refused. What was in use stays. Of several sources
+// that were judged together nothing is said yet: each of them is judged once more.
 func (d *Data) refuse(ctx context.Context, c ipintel.Change, report Report) error {
 	no := &DataLockOut{report}
 	if !c.Alone {
@@ -109,8 +110,8 @@ func (d *Data) refuse(ctx context.Context, c ipintel.Change, report Report) erro
 	return no
 }
 
-// refuseUnlike makes it known that a source holds something much larger or smaller than before. The watcher has
-// refused it, without asking about people.
+// refuseUnlike makes it known that a source holds something much larger or smaller than
+// before. The watcher has refused it, without asking about people.
 func (d *Data) refuseUnlike(ctx context.Context, s ipintel.Source, why error) {
 	report := Report{Refused: why.Error()}
 	d.recordRefusal(ctx, dataDetail([]ipintel.Source{s}, report), report)
@@ -141,7 +142,7 @@ func dataDetail(sources []ipintel.Source, r Report) map[string]string {
 	if len(r.Blocked) > 0 {
 		detail["newly_blocked"] = some(usersOf(r.Blocked), 50)
 	}
-	if len(r.Allowed) > 0 { // a list that lost entries: whatever the threshold, it is who to look at
+	if len(r.Allowed) > 0 { // a list that lost entries: the people are named at any threshold
 		detail["newly_allowed"] = some(usersOf(r.Allowed), 50)
 	}
 	return detail
@@ -166,8 +167,9 @@ func (d *Data) Refused() (list []ipintel.Source) {
 	return list
 }
 
-// Start has all IP data judged that is read from now on. It records what the start took as it is, if that was
-// refused while the proxy ran, or is far from what was last approved: a restart is a way round the guard, and must show.
+// Start has all IP data judged that is read from now on. It records what the start took
+// as it is, if that was refused while the proxy ran, or is far from what was last
+// approved: a restart is a way round the guard, and must show.
 func (d *Data) Start(ctx context.Context) error {
 	drift, err := d.loadBaselines(ctx)
 	if err != nil {
@@ -205,8 +207,8 @@ type DataAnswer struct {
 	Report *Report           `json:"report,omitempty"` // nil: no people were judged
 }
 
-// AnswerRequests takes up what `data apply` asks for. Every process of a fleet does, for its own files; the first
-// one answers.
+// AnswerRequests takes up what `data apply` asks for. Every process of a fleet does, for
+// its own files; the first one answers.
 func (d *Data) AnswerRequests(ctx context.Context) error {
 	list, err := d.config.Store.DataRequests(ctx, d.asked)
 	if err != nil {
@@ -215,7 +217,7 @@ func (d *Data) AnswerRequests(ctx context.Context) error {
 	for _, r := range list {
 		d.asked = r.Seq
 		if age := time.Since(r.At); age > MaxWait {
-			continue // nobody waits for it any more, and nothing of it may happen now
+			continue // the caller has given up, and must not see a change now
 		}
 		if r.Forced {
 			d.approveRequested(ctx, r)

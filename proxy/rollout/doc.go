@@ -1,22 +1,22 @@
-// Package rollout is how a policy, IP data and what else of the configuration changes while the
-// product runs come into force.
+// Package rollout brings a new policy, IP data and configuration into force while the
+// product runs.
 //
 // [Manager.Apply] is the one way. Its order:
 //
 //  1. compile: the policy's tests have to pass, and its invariants to be proven;
-//  2. guard: judge the live sessions and the recorded decisions of the last days by the candidate,
-//     and refuse it if it locks out, or lets in, too many people ([Guard]);
-//  3. prepare what else comes into force with it, such as certificates;
+//  2. guard: judge the live sessions and the recorded decisions of the last days by the
+//     candidate, and refuse it if it locks out, or lets in, too many people ([Guard]);
+//  3. prepare the other parts of the change, such as certificates;
 //  4. record: in the audit log and among the versions of the store;
 //  5. swap the gate's snapshot, which judges open streams and live sessions again.
 //
-// Whatever fails, the snapshot in force stays, and the refusal is recorded. One change at a time:
-// the file watcher ([Manager.ReloadFiles]), SIGHUP and commands ([Manager.AnswerRequest]) wait for
-// each other, and so does IP data ([Data]).
+// If a step fails, the snapshot in force stays, and the refusal is recorded. One change
+// at a time: the file watcher ([Manager.ReloadFiles]), SIGHUP and commands
+// ([Manager.AnswerRequest]) wait for each other, and so does IP data ([Data]).
 //
-// Commands have no connection to the process that serves. They leave a request in the store, which
-// the process takes, judges and answers.
+// Commands have no connection to the process that serves. They leave a request in the
+// store, which the process takes, judges and answers.
 //
-// A start takes the files as they are, as there is nothing else to run on. It is recorded, and says
-// so if the guard had refused them ([Manager.Start], [Data.Start]).
+// A start takes the files as they are, as there is nothing else to run on. It is
+// recorded, and says so if the guard had refused them ([Manager.Start], [Data.Start]).
 package rollout

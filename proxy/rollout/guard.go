@@ -41,7 +41,7 @@ type Report struct {
 	because   []Person  // of Blocked or Allowed, what it is refused for
 }
 
-// Person is someone for whom a candidate changes something.
+// Person is a person affected by a candidate.
 type Person struct {
 	User       string   `json:"user"`
 	Rules      []string `json:"rules"`
@@ -51,11 +51,12 @@ type Person struct {
 	blocked    bool
 }
 
-// judge judges, by a snapshot that is not in force, the sessions that are alive and what
-// was recorded in the last days, and compares with what `before` says today: what that blocks
-// already is no news, whatever was recorded. The two differ in their policy or in their IP data; it is one
-// judgement. A person is newly blocked if anything that they do, or did, would be. To be asked for a kind of passkey
-// that is not the one they use counts as that: who has no other cannot get in any more.
+// judge evaluates, with a snapshot that is not in force, the live sessions and the
+// decisions recorded in the last days, and compares with `before`: a block that `before`
+// gives as well is not new, even if the record says otherwise. The snapshots differ in
+// their policy or in their IP data. A person is newly blocked if anything that they do,
+// or did, would be. A demand for a kind of passkey that they do not use counts as a
+// block, because a person without such a passkey cannot get in any more.
 func (m *Manager) judge(ctx context.Context, c Configuration, before, next *proxy.Snapshot) Report {
 	live := m.config.Gate.Compare(before, next)
 	r := Report{Sessions: live.Judged}
@@ -133,9 +134,11 @@ func (m *Manager) judgeRecords(ctx context.Context, c Configuration, before, nex
 	return result.People()
 }
 
-// judge says whether that is too many, or somebody who must not be locked out. data is for a change of IP data
-// alone: there, one person of several is what lists are for (an exit node that became known), and a company of three
-// would else refuse every list that says so, and go on with old ones.
+// judge decides whether that affects too many people, or a person who must not be locked
+// out. data means a change of IP data alone. There, one of several people may be
+// affected, because that is the purpose of lists (an exit node that became known):
+// otherwise a company of three would refuse every list that names one, and continue with
+// old ones.
 func (r *Report) judge(g Guard, data bool) {
 	var glass []string
 	for _, p := range r.Blocked {

@@ -65,7 +65,8 @@ type Version struct {
 	Detail  string // why it was refused, or what it was forced against
 }
 
-// KeptVersions is how many versions a store keeps. Texts are kept as long as a version names them.
+// KeptVersions is how many versions a store keeps. Texts are kept as long as a version
+// names them.
 const KeptVersions = 1000
 
 // Config is what a Manager works with. All of it is needed.
@@ -90,8 +91,8 @@ type Configuration struct {
 	Done    func(context.Context) // when it is in force
 }
 
-// Candidate makes what shall be in force of what is. It is called when no other change is under
-// way; its error ends the attempt, and is no refusal of a policy.
+// Candidate makes what shall be in force of what is. It is called when no other change is
+// under way; its error ends the attempt, and is no refusal of a policy.
 type Candidate func(now Configuration) (Configuration, error)
 
 // WithPolicy is a candidate that differs in the text of the enforced policy alone.
@@ -109,14 +110,16 @@ type Origin struct {
 	Force, Rollback bool
 }
 
-// LockOut is the refusal of a policy for the people whom it would lock out, or let in.
+// LockOut is the refusal of a policy because of the people that it would lock out, or let
+// in.
 type LockOut struct{ Report Report }
 
 func (l *LockOut) Error() string {
 	return l.Report.Refused + ": " + some(usersOf(l.Report.because), 20) + "; `sallyport policy apply --force` does it all the same"
 }
 
-// Manager brings configurations into force, one at a time. Its methods are safe for concurrent use.
+// Manager brings configurations into force, one at a time. Its methods are safe for
+// concurrent use.
 type Manager struct {
 	config Config
 
@@ -150,8 +153,9 @@ func (m *Manager) Stats() Stats {
 	return Stats{Applied: m.applied.Load(), Refused: m.refused.Load(), Pending: m.pending.Load()}
 }
 
-// Apply brings a candidate into force, or refuses it and records that. The error is a *[LockOut] if
-// the guard refused it. The report says who was judged, if the policy is another.
+// Apply brings a candidate into force, or refuses it and records that. The error is a
+// *[LockOut] if the guard refused it. The report says who was judged, if the policy is
+// another.
 func (m *Manager) Apply(ctx context.Context, candidate Candidate, o Origin) (Report, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -317,8 +321,8 @@ func (m *Manager) Files() []string {
 	return list
 }
 
-// ReloadFiles brings the policy files into force if they are not as they were when they were last
-// looked at: what they held then is in force or was refused.
+// ReloadFiles brings the policy files into force if they are not as they were when they
+// were last looked at: what they held then is in force or was refused.
 func (m *Manager) ReloadFiles(ctx context.Context) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

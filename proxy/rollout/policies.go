@@ -11,8 +11,8 @@ import (
 	"sallyport/policy/load"
 )
 
-// Policies are the texts of the policy that is enforced and of the one in shadow, with what
-// they are compiled against.
+// Policies are the texts of the policy that is enforced and of the one in shadow, with
+// what they are compiled against.
 type Policies struct {
 	// Enforced has no Provides: that is up to the IP data.
 	Enforced policy.Config
@@ -28,8 +28,8 @@ func (p Policies) Config(intel *ipintel.Snapshot) policy.Config {
 	return c
 }
 
-// Compile compiles both. The enforced one has to pass its tests, and its invariants have to be
-// proven. shadow is nil if there is none.
+// Compile compiles both. The enforced one has to pass its tests, and its invariants have
+// to be proven. shadow is nil if there is none.
 func (p Policies) Compile(intel *ipintel.Snapshot) (enforced, shadow *policy.Policy, err error) {
 	if enforced, err = load.Proven(p.Config(intel)); err != nil {
 		return nil, nil, err
@@ -73,6 +73,6 @@ func ReadPolicy(name string) ([]byte, error) {
 	return ReadAll(f)
 }
 
-// ReadAll reads one byte more than a policy may have, so that the compiler refuses one that is
-// too long.
+// ReadAll reads one byte more than a policy may have, so that the compiler refuses one
+// that is too long.
 func ReadAll(r io.Reader) ([]byte, error) { return io.ReadAll(io.LimitReader(r, maxPolicy+1)) }

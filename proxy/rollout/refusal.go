@@ -16,8 +16,9 @@ type Refusal struct {
 	Why   string
 }
 
-// refusedIn reads from the audit log which content was refused and has not come into use since, by "name=hash", and
-// since when sources, by name, keep what they had. The newest word counts.
+// refusedIn reads from the audit log which content was refused and has not come into use
+// since, by "name=hash", and since when sources, by name, keep what they had. The newest
+// word counts.
 func refusedIn(log string) (refused map[string]Refusal, since map[string]time.Time) {
 	refused, since = map[string]Refusal{}, map[string]time.Time{}
 	for line, err := range audit.LastLines(log, RecentLines) {

@@ -152,8 +152,9 @@ func (r Replay) Run(ctx context.Context) (*Result, error) {
 	return out, errors.Join(err, context.Cause(ctx))
 }
 
-// lookingUp replaces what was recorded of an address by what data says of it. What was recorded by comparing
-// two addresses stays: where the passkey was used is not in the record.
+// lookingUp replaces what was recorded of an address by what data says of it. What was
+// recorded by comparing two addresses stays: where the passkey was used is not in the
+// record.
 func lookingUp(in *ipintel.Snapshot, now time.Time) func(*policy.Facts) {
 	return func(f *policy.Facts) {
 		if f.IP.Addr.IsValid() {

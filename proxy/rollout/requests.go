@@ -31,8 +31,9 @@ const (
 	RequestRefused = "refused"
 )
 
-// MaxWait is how long a command may wait for its request to be taken up. A command that was killed
-// has not withdrawn its request, which must not come into force at the next start, weeks later.
+// MaxWait is how long a command may wait for its request to be taken up. A command that
+// was killed has not withdrawn its request, which must not come into force at the next
+// start, weeks later.
 const MaxWait = 10 * time.Minute
 
 // Answer is what the running proxy says to a request.
@@ -49,8 +50,9 @@ func (a Answer) text() string {
 	return string(b)
 }
 
-// AnswerRequest takes one request for a policy, and answers it; authn.ErrNotFound if there is none.
-// The command that asks writes the file: it may, and this process as a rule may not.
+// AnswerRequest takes one request for a policy, and answers it; authn.ErrNotFound if
+// there is none. The command that asks writes the file: it may, and this process as a
+// rule may not.
 func (m *Manager) AnswerRequest(ctx context.Context) error {
 	r, err := m.config.Store.TakePolicyRequest(ctx)
 	if err != nil {

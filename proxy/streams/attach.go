@@ -10,8 +10,8 @@ import (
 const longBody = 1 << 20
 
 // Attach makes the answer of an upstream one that can be cut, if its request was made
-// with a stream's context. It belongs where the answer's headers are final and its body is not yet
-// read. An error means that the answer must not be passed on.
+// with a stream's context. It belongs where the answer's headers are final and its body
+// is not yet read. An error means that the answer must not be passed on.
 func Attach(res *http.Response) error {
 	if res.Request == nil {
 		return nil
@@ -67,7 +67,7 @@ func (s *Stream) upgrade(res *http.Response) error {
 	inspect := s.inspect != nil
 	s.mu.Unlock()
 	if inspect && len(res.Header["Sec-Websocket-Extensions"]) > 0 {
-		// Whoever asks for inspection has removed the client's offer.
+		// The code that asked for inspection has removed the client's offer.
 		return errors.New("the upstream turned on a WebSocket extension that was not offered; messages cannot be inspected")
 	}
 	s.become(WebSocket)

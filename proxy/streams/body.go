@@ -19,9 +19,9 @@ type framing interface {
 	end(Reason) ([]byte, http.Header)
 }
 
-// body is the body of an answer that ends in good order when it is cut. Its reader is woken by
-// the end of the request's context, which is what makes a read from an upstream return,
-// whatever the transport.
+// body is the body of an answer that ends in good order when it is cut. The end of the
+// request's context wakes its reader, because every transport's read from an upstream
+// returns then.
 type body struct {
 	s   *Stream
 	src io.ReadCloser

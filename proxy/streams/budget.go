@@ -6,9 +6,10 @@ import (
 	"sync/atomic"
 )
 
-// Budget bounds the bytes that are held of messages which have to be read to their end before any of them may go
-// on: by session, by person, and in all, so that none of them can take it all. The zero Budget, and nil, hold everything.
-// It is safe for concurrent use.
+// Budget bounds the bytes that are held of messages which have to be read to their end
+// before any of them may go on: by session, by person, and in all, so that none of them
+// can take it all. The zero Budget, and nil, hold everything. It is safe for concurrent
+// use.
 type Budget struct {
 	session, person, total int64
 
@@ -27,11 +28,13 @@ type holder struct {
 	person bool
 }
 
-// sessionsPerPerson is how many sessions' bytes one person may hold, however many sessions they have: two
-// browsers may both be busy, and twenty sessions are not twenty shares.
+// sessionsPerPerson is how many sessions' bytes one person may hold, however many
+// sessions they have: two browsers may both be busy, and twenty sessions are not twenty
+// shares.
 const sessionsPerPerson = 2
 
-// NewBudget returns a budget of bytes; 0 is no bound. A person may hold what two sessions may.
+// NewBudget returns a budget of bytes; 0 is no bound. A person may hold what two sessions
+// may.
 func NewBudget(session, total int64) *Budget {
 	b := &Budget{session: session, person: sessionsPerPerson * session, total: total, seed: maphash.MakeSeed()}
 	for i := range b.parts {
@@ -40,8 +43,9 @@ func NewBudget(session, total int64) *Budget {
 	return b
 }
 
-// Take reserves n bytes for a session and the person whose it is, before they are allocated. What is taken has
-// to be given back, with the same arguments. The person "" is bounded by session only.
+// Take reserves n bytes for a session and the person whose it is, before they are
+// allocated. What is taken has to be given back, with the same arguments. The person ""
+// is bounded by session only.
 func (b *Budget) Take(session, person string, n int) bool {
 	if b == nil || b.parts[0].held == nil {
 		return true

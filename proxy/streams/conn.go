@@ -12,8 +12,8 @@ import (
 // maxQueue bounds the messages of ours that wait for the upstream to end one of its own.
 const maxQueue = 64 << 10
 
-// conn is the client's connection after an upgrade. Written is what the upstream says, read
-// is what the client says.
+// conn is the client's connection after an upgrade. Written is what the upstream says,
+// read is what the client says.
 type conn struct {
 	net.Conn
 	s     *Stream
@@ -26,8 +26,8 @@ type conn struct {
 	over   bool   // nothing is written any more
 	said   bool   // the client was sent a close frame
 
-	// rmu is never held while wmu is waited for by somebody who holds wmu: only the inspector
-	// takes both, rmu first.
+	// rmu must never be waited for while holding wmu: only the inspector takes both, rmu
+	// first.
 	rmu       sync.Mutex
 	in        frames
 	inspector *inspector
@@ -46,8 +46,8 @@ func newConn(s *Stream, raw net.Conn, early []byte) *conn {
 
 func (c *conn) websocket() bool { return Kind(c.s.kind.Load()) == WebSocket }
 
-// Write sends p, which is whatever part of whatever frames the upstream sent, to the client. Our
-// own frames go out in between as soon as they may.
+// Write sends p, any part of any of the upstream's frames, to the client. Our own frames
+// go out in between as soon as a frame ends.
 func (c *conn) Write(p []byte) (n int, err error) {
 	c.wmu.Lock()
 	defer c.wmu.Unlock()
@@ -162,8 +162,8 @@ func (c *conn) raw(p []byte) (n int, err error) {
 	return n, err
 }
 
-// drain reads until the client has answered the close frame, left, or the read deadline is
-// over. What it says must go nowhere.
+// drain reads until the client has answered the close frame, left, or the read deadline
+// is over. What it says must go nowhere.
 func (c *conn) drain(p []byte) {
 	if len(p) == 0 {
 		p = make([]byte, 512)
@@ -194,7 +194,8 @@ func (c *conn) cut(o *Cut) (waits bool, last func()) {
 	return !over, nil
 }
 
-// say has the close frame written now, or at the end of a frame. It returns with wmu held.
+// say has the close frame written now, or at the end of a frame. It returns with wmu
+// held.
 func (c *conn) say(o *Cut) {
 	if !c.wmu.TryLock() {
 		c.Conn.SetWriteDeadline(c.s.reg.patience(false)) // for the write that has the lock
@@ -217,15 +218,15 @@ func (c *conn) breakOff() {
 func (c *conn) Close() error {
 	if o := c.s.order.Load(); o != nil && !c.broken.Load() && c.websocket() && c.goodbye(o) {
 		c.Conn.SetReadDeadline(time.Now().Add(c.s.reg.cfg.Linger))
-		c.rmu.Lock() // whoever is reading drains, until then
+		c.rmu.Lock() // until then the current reader drains
 		c.drain(nil)
 		c.rmu.Unlock()
 	}
 	return c.close()
 }
 
-// goodbye sees to it that nothing more is written, and reports whether the client was sent a
-// close frame.
+// goodbye sees to it that nothing more is written, and reports whether the client was
+// sent a close frame.
 func (c *conn) goodbye(o *Cut) bool {
 	c.say(o)
 	defer c.wmu.Unlock()
@@ -257,8 +258,8 @@ func (c *conn) CloseWrite() error {
 	return errors.ErrUnsupported
 }
 
-// ReadFrom and WriteTo are what io.Copy uses. An idle connection holds a small buffer, and
-// not the 32 kB that io.Copy would give it: of ten thousand WebSockets most are idle.
+// ReadFrom and WriteTo are what io.Copy uses. An idle connection holds a small buffer,
+// and not the 32 kB that io.Copy would give it: of ten thousand WebSockets most are idle.
 
 func (c *conn) ReadFrom(r io.Reader) (int64, error) { return pump(c.Write, r.Read, true) }
 
@@ -271,8 +272,8 @@ type largeBuffer [32 << 10]byte
 
 var largeBuffers = sync.Pool{New: func() any { return new(largeBuffer) }}
 
-// maxLarge bounds how many connections have one at a time: a client that fills it and then falls silent keeps it. The others
-// go on with the small one.
+// maxLarge bounds how many connections have one at a time: a client that fills it and
+// then falls silent keeps it. The others go on with the small one.
 const maxLarge = 1024
 
 var largeInUse atomic.Int64

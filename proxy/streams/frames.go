@@ -35,8 +35,8 @@ func (f *frames) all(b []byte) {
 	}
 }
 
-// next passes over b up to and including the end of the frame that ends first in it, or over
-// all of b, and returns how much that is.
+// next passes over b up to and including the end of the frame that ends first in it, or
+// over all of b, and returns how much that is.
 func (f *frames) next(b []byte) int {
 	if f.lost {
 		return len(b)
@@ -83,8 +83,8 @@ func (f *frames) end() {
 	}
 }
 
-// passHead passes over the answer to the handshake, which goes the same way. It begins with
-// "HTTP/", and no frame does: that would be a control frame in fragments.
+// passHead passes over the answer to the handshake, which goes the same way. It begins
+// with "HTTP/", and no frame does: that would be a control frame in fragments.
 func (f *frames) passHead(b []byte) int {
 	const end = "\r\n\r\n"
 	for i, c := range b {

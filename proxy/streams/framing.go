@@ -59,7 +59,8 @@ func (f *eventFraming) boundary() bool {
 
 func (f *eventFraming) end(r Reason) ([]byte, http.Header) { return r.event(), nil }
 
-// grpcFraming follows a gRPC body: messages with five bytes before each, a flag and a length.
+// grpcFraming follows a gRPC body: messages with five bytes before each, a flag and a
+// length.
 type grpcFraming struct {
 	web  bool // trailers go into the body, as a message with the flag 0x80
 	head [5]byte

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// hold is what an inspected connection takes of the budget, and of the time, for the message that it has not
-// passed on. The connection may be closed while it is being read.
+// hold is what an inspected connection takes of the budget, and of the time, for the
+// message that it has not passed on. The connection may be closed while it is being read.
 type hold struct {
 	s *Stream
 
@@ -28,8 +28,8 @@ func (h *hold) take(n int) bool {
 	return true
 }
 
-// clock says whether a message is under way, before the client is waited for. One that takes too long ends the stream: what
-// is held for it is not there for others.
+// clock says whether a message is under way, before the client is waited for. One that
+// takes too long ends the stream: what is held for it is not there for others.
 func (h *hold) clock(runs bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -41,8 +41,9 @@ func (h *hold) clock(runs bool) {
 	}
 }
 
-// handOver is clock for a message that was passed: from now on the upstream is waited for, until release. One that does
-// not read holds the memory as well as a client that does not write.
+// handOver is clock for a message that was passed: from now on the upstream is waited
+// for, until release. One that does not read holds the memory as well as a client that
+// does not write.
 func (h *hold) handOver() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -72,7 +73,8 @@ func (h *hold) release() {
 	h.stop()
 }
 
-// giveBack returns what was taken of the budget. The message goes on, and so does its clock.
+// giveBack returns what was taken of the budget. The message goes on, and so does its
+// clock.
 func (h *hold) giveBack() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -88,8 +90,9 @@ func (h *hold) close() {
 	h.release()
 }
 
-// HandOver is for a request whose body of size bytes is held whole, as a message is. It returns the body to forward: the
-// upstream has [Config.MessageTime] to take all of it, then the stream is cut. The caller calls stop when the request is over.
+// HandOver is for a request whose body of size bytes is held whole, as a message is. It
+// returns the body to forward: the upstream has [Config.MessageTime] to take all of it,
+// then the stream is cut. The caller calls stop when the request is over.
 func (s *Stream) HandOver(b io.ReadCloser, size int64) (body io.ReadCloser, stop func()) {
 	if s.reg.cfg.MessageTime <= 0 || size <= 0 {
 		return b, func() {}
@@ -98,7 +101,8 @@ func (s *Stream) HandOver(b io.ReadCloser, size int64) (body io.ReadCloser, stop
 	return &handedOver{b, t, size}, func() { t.Stop() }
 }
 
-// handedOver is a body that stops the clock when it was read. Whoever knows its length need not ask for its end.
+// handedOver is a body that stops the clock when it was read. A reader that knows its
+// length need not read up to its end.
 type handedOver struct {
 	io.ReadCloser
 	timer *time.Timer

@@ -6,17 +6,20 @@ import (
 )
 
 // Inspect has every message of a WebSocket client, text or binary, put before judge,
-// before any part of it goes on to the upstream. A message that judge does not pass is not
-// sent; reply, if any, goes back to the client as a text message. Messages that
-// pass go on as they came, frame by frame. msg is valid until judge returns.
+// before any part of it goes on to the upstream. A message that judge does not pass is
+// not sent; reply, if any, goes back to the client as a text message. Messages that pass
+// go on as they came, frame by frame. msg is valid until judge returns.
 //
-// A message longer than limit goes to an [Oversize] in pieces, and nowhere else. The stream goes on,
-// unless the message is longer than sixteen times the limit, or there are sixteen of them in a row.
+// A message longer than limit goes to an [Oversize] in pieces, and nowhere else. The
+// stream goes on, unless the message is longer than sixteen times the limit, or there are
+// sixteen of them in a row.
 //
 // A message for which [Config.Inspected] has no room or which takes longer than
-// [Config.MessageTime], from the client or, once it has passed, to the upstream, and frames that are not of RFC 6455, end the stream. Call it before
-// the request is forwarded, and remove Sec-WebSocket-Extensions from the request: compressed
-// messages cannot be inspected, and [Attach] refuses an upstream that turns an extension on anyway.
+// [Config.MessageTime], from the client or, once it has passed, to the upstream, and
+// frames that are not of RFC 6455, end the stream. Call it before the request is
+// forwarded, and remove Sec-WebSocket-Extensions from the request: compressed messages
+// cannot be inspected, and [Attach] refuses an upstream that turns an extension on
+// anyway.
 func (s *Stream) Inspect(limit int, judge func(msg []byte) (reply []byte, pass bool), oversize func() Oversize) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -25,30 +28,31 @@ func (s *Stream) Inspect(limit int, judge func(msg []byte) (reply []byte, pass b
 
 // Oversize answers one message that is longer than the limit.
 type Oversize interface {
-	// Write takes the next piece of what the message says, which is valid until it returns. It must not hold
-	// all of them: nothing of it is in the budget.
+	// Write takes the next piece of what the message says, which is valid until it
+	// returns. It must not hold all of them: nothing of it is in the budget.
 	io.Writer
-	// Reply is called at the end of the message, once. What it returns, if anything, goes back to the client
-	// as a text message.
+	// Reply is called at the end of the message, once. What it returns, if anything, goes
+	// back to the client as a text message.
 	Reply() []byte
 }
 
-// What is borne of messages that are too large: each costs the client as much as a good one,
-// and us no memory.
+// What is borne of messages that are too large: each costs the client as much as a good
+// one, and us no memory.
 const (
 	oversizeFactor = 16 // of the limit: how long one may be
 	oversizeInRow  = 16 // how many there may be with no message in between that fits
 )
 
-// slack is how much the headers of a message's frames may weigh: a message in
-// a thousand empty fragments is none that anybody means well with.
+// slack bounds the headers of a message's frames: no honest client sends a message in a
+// thousand empty fragments.
 func (i *inspector) slack() int { return 4<<10 + i.limit/64 }
 
 // batch is up to how many bytes small messages are sent on together.
 const batch = smallBuffer
 
-// inspector takes the client's side of a connection apart into messages. There is one copy of what a message says: it is
-// unmasked where it lies, and masked again where it lies when it goes on.
+// inspector takes the client's side of a connection apart into messages. There is one
+// copy of what a message says: it is unmasked where it lies, and masked again where it
+// lies when it goes on.
 type inspector struct {
 	judge    func([]byte) ([]byte, bool)
 	oversize func() Oversize
@@ -110,7 +114,8 @@ func (i *inspector) read(c *conn, p []byte) (int, error) {
 	}
 }
 
-// more reads from the client and takes apart what came. It fails with what is wrong with it.
+// more reads from the client and takes apart what came. It fails with what is wrong with
+// it.
 func (i *inspector) more(c *conn, p []byte) (Reason, bool) {
 	if len(i.rest) > 0 {
 		b := i.rest
@@ -173,7 +178,8 @@ func (i *inspector) frames(c *conn, b []byte) (Reason, bool) {
 	return 0, true
 }
 
-// controls reports whether the frame that is being read is a control frame. Its header is complete.
+// controls reports whether the frame that is being read is a control frame. Its header is
+// complete.
 func (i *inspector) controls() bool { return i.have > 0 && i.hdr[0]&0x0f >= opClose }
 
 // begin looks at a header that is complete.
@@ -205,7 +211,8 @@ func (i *inspector) begin(c *conn) (Reason, bool) {
 	return 0, true
 }
 
-// tooLarge takes a frame with which a message is, or goes on to be, too large. It reports whether that is borne.
+// tooLarge takes a frame with which a message is, or goes on to be, too large. It reports
+// whether that is borne.
 func (i *inspector) tooLarge(length uint64, head int) bool {
 	if i.over == nil {
 		if i.overRow++; i.overRow > oversizeInRow {
@@ -216,7 +223,8 @@ func (i *inspector) tooLarge(length uint64, head int) bool {
 		i.heads, i.msg = nil, nil
 		i.hold.giveBack()
 	}
-	// A continuation may be empty, and its header still counts: a message must come to an end.
+	// A continuation may be empty, and its header still counts: a message must come to an
+	// end.
 	if most := oversizeFactor * i.limit; length > uint64(most) || i.passed+head+int(length) > most {
 		return false
 	}
@@ -224,7 +232,8 @@ func (i *inspector) tooLarge(length uint64, head int) bool {
 	return true
 }
 
-// payload notes n bytes of a frame, which are at msg[at:] unless it is a control frame or the message is too large.
+// payload notes n bytes of a frame, which are at msg[at:] unless it is a control frame or
+// the message is too large.
 func (i *inspector) payload(c *conn, at, n int) (Reason, bool) {
 	if !i.controls() && i.over == nil {
 		xor(i.msg[at:at+n], i.hdr[i.have-4:i.have], at-i.at)
@@ -334,8 +343,9 @@ func (i *inspector) room(b *[]byte, n int) bool {
 	return true
 }
 
-// valid reports whether h is a header that a client may send now. What upstreams could read in
-// two ways is not: a frame that is not masked, a length in more bytes than it needs.
+// valid reports whether h is a header that a client may send now. What upstreams could
+// read in two ways is not: a frame that is not masked, a length in more bytes than it
+// needs.
 func (i *inspector) valid(h []byte) bool {
 	fin, op, l := h[0]&0x80 != 0, h[0]&0x0f, payloadLen(h)
 	switch {

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// peers are the streams of one order. Telling a client is a small write; taking its connections down
-// afterwards is ten times the work, and must not come before the next client is told. Whoever cannot be told
-// (a client that does not read) holds the others up for a moment at most.
+// peers are the streams of one order. Sending a close frame is a small write; closing the
+// connections afterwards is ten times the work, and must not come before the next client
+// is told. A client that does not read delays the others for a moment at most.
 type peers struct {
 	left atomic.Int64 // streams that have not been told
 	once sync.Once

@@ -24,8 +24,8 @@ const (
 	NotTaken                // a message that was inspected and passed: the upstream did not read it in time
 )
 
-// reasons has, for each Reason: its name, what a WebSocket client is told (RFC 6455 allows 123
-// bytes), and the codes for WebSocket and gRPC.
+// reasons has, for each Reason: its name, what a WebSocket client is told (RFC 6455
+// allows 123 bytes), and the codes for WebSocket and gRPC.
 var reasons = [...]struct {
 	name, text      string
 	websocket, grpc int

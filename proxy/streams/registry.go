@@ -11,21 +11,21 @@ import (
 
 // Config of a Registry. The zero Config works.
 type Config struct {
-	// Grace is how long an upstream has to finish what it is in the middle of; a client that does
-	// not read has twice as long. Default 40 ms: all is over within 100 ms.
+	// Grace is how long an upstream has to finish what it is in the middle of; a client
+	// that does not read has twice as long. Default 40 ms: all is over within 100 ms.
 	Grace time.Duration
 	// Linger is how long a WebSocket client may take to answer the close frame. Nothing it
 	// sends goes anywhere. Default 1 s.
 	Linger time.Duration
 	// Observe, if set, is told how long after the order a stream was closed: for a
-	// WebSocket, when the close frame was written; otherwise when the handler was done. It must
-	// not block.
+	// WebSocket, when the close frame was written; otherwise when the handler was done.
+	// It must not block.
 	Observe func(Kind, Reason, time.Duration)
 	Now     func() time.Time
 	// Inspected bounds what is held of messages that are inspected; nil: nothing does.
 	Inspected *Budget
-	// MessageTime is how long a client may take for a message that is inspected, from its first byte
-	// to its last, and then an upstream to read it; 0: as long as they like.
+	// MessageTime is how long a client may take for a message that is inspected, from its
+	// first byte to its last, and then an upstream to read it; 0: as long as they like.
 	MessageTime time.Duration
 }
 
@@ -177,9 +177,9 @@ func (r *Registry) Review(session string, match func(Info) (Reason, bool)) int {
 	return r.order(session, match)
 }
 
-// CutIf ends every stream that match says to end. match is called without a lock held, and
-// for some seconds after CutIf has returned for streams that are opened with an
-// older Epoch.
+// CutIf ends every stream that match says to end. match is called without a lock held,
+// and for some seconds after CutIf has returned for streams that are opened with an older
+// Epoch.
 func (r *Registry) CutIf(match func(Info) (Reason, bool)) int { return r.order("", match) }
 
 // CutAll ends every stream.
@@ -270,8 +270,8 @@ func (r *Registry) forget() {
 	}
 }
 
-// missed returns the order since epoch that names the stream. A request whose judgement
-// is so old that orders since were forgotten is cut: nobody can say that it still holds.
+// missed returns the order since epoch that names the stream. If orders since epoch have
+// been forgotten, the request is cut: its judgement may no longer hold.
 func (r *Registry) missed(epoch uint64, info Info) *Cut {
 	l := &r.orders
 	l.Lock()

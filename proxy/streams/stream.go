@@ -34,12 +34,12 @@ type Stream struct {
 	force    *time.Timer // when Grace is over
 }
 
-// ender is what ends a stream in the terms of its protocol. The stream's context ends when
-// that is done, or when Grace is over.
+// ender is what ends a stream in the terms of its protocol. The stream's context ends
+// when that is done, or when Grace is over.
 type ender interface {
-	// cut begins, and reports whether the upstream has Grace for the rest of something. It may
-	// block until the client's write deadline. last, if any, is to be called when the other streams of the order
-	// have come this far, and may block too.
+	// cut begins, and reports whether the upstream has Grace for the rest of something.
+	// It may block until the client's write deadline. last, if any, is to be called when
+	// the other streams of the order have come this far, and may block too.
 	cut(*Cut) (waits bool, last func())
 	// breakOff ends it at once, wherever it is.
 	breakOff()
@@ -49,8 +49,8 @@ type ender interface {
 	idle() bool
 }
 
-// streamContext is a context that knows its stream. It is a part of it, so that it costs no
-// allocation.
+// streamContext is a context that knows its stream. It is a part of it, so that it costs
+// no allocation.
 type streamContext struct {
 	context.Context
 	s *Stream
@@ -85,9 +85,10 @@ func (s *Stream) Info() Info {
 // Cut returns the order to end the stream, nil if there is none.
 func (s *Stream) Cut() *Cut { return s.order.Load() }
 
-// Run runs forward, and reports whether the stream was cut before the client was answered:
-// then the caller owes it the answer, also if forward wanted to abort the exchange (with a panic
-// of http.ErrAbortHandler), as a forwarder does whose request was cut.
+// Run runs forward, and reports whether the stream was cut before the client was
+// answered: then the caller owes it the answer, also if forward wanted to abort the
+// exchange (with a panic of http.ErrAbortHandler), as a forwarder does whose request was
+// cut.
 func (s *Stream) Run(forward func()) (why Reason, refused bool) {
 	defer func() {
 		if why, refused = s.Refused(); refused {
@@ -109,7 +110,8 @@ func (s *Stream) Refused() (Reason, bool) {
 	return c.Reason, true
 }
 
-// Until has the stream cut at t, in place of the t of an earlier call; the zero t is never.
+// Until has the stream cut at t, in place of the t of an earlier call; the zero t is
+// never.
 func (s *Stream) Until(t time.Time, why Reason) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -186,8 +188,8 @@ func (s *Stream) sever(all *peers) {
 	}
 }
 
-// patience is until when the client may take what is written to it: not long if it holds up
-// a write already; otherwise long enough for a machine that is short of processors.
+// patience is until when the client may take what is written to it: not long if it holds
+// up a write already; otherwise long enough for a machine that is short of processors.
 func (r *Registry) patience(idle bool) time.Time {
 	if idle {
 		return time.Now().Add(max(r.cfg.Linger, 2*r.cfg.Grace))

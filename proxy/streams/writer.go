@@ -41,7 +41,7 @@ func (w *writer) Write(p []byte) (int, error) {
 // written to it too, or to the bufio.Writer.
 func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if c := w.s.order.Load(); c != nil {
-		return nil, nil, c // while there is still somebody to answer
+		return nil, nil, c // while the client can still get an answer
 	}
 	raw, brw, err := http.NewResponseController(w.ResponseWriter).Hijack()
 	if err != nil {
@@ -55,7 +55,8 @@ func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		raw.Close()
 		return nil, nil, fmt.Errorf("hijack: %w", err)
 	}
-	// net/http's ResponseWriter holds buffers, and this one may live for long. An order looks at it too.
+	// net/http's ResponseWriter holds buffers, and this one may live for long. An order
+	// looks at it too.
 	header := hijacked(w.Header())
 	w.s.mu.Lock()
 	w.ResponseWriter = header

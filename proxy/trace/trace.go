@@ -2,15 +2,15 @@
 // spans, sent by OTLP over HTTP.
 //
 // It observes and nothing else, as proxy/observe does: spans that cannot be delivered are
-// dropped, and no request waits for them. They carry the route, the action, the status and
-// the incident; never a person, an address, a path, a query or a header. A nil [Tracer], and the
-// nil [Request] that it begins, do nothing and cost nothing.
+// dropped, and no request waits for them. They carry the route, the action, the status
+// and the incident; never a person, an address, a path, a query or a header. A nil
+// [Tracer], and the nil [Request] that it begins, do nothing and cost nothing.
 //
-// A request is one trace: "METHOD route", and in it "judge" and "upstream". The tool gets the
-// context of the last one in traceparent (W3C Trace Context), so that its own spans hang
-// below. What comes in under that name is continued if it comes from a trusted proxy. From
-// anybody else it is replaced: strangers could otherwise have everything sampled, or write into the
-// traces of others.
+// A request is one trace: "METHOD route", and in it "judge" and "upstream". The tool gets
+// the context of the last one in traceparent (W3C Trace Context), so that its own spans
+// hang below. A trace from a trusted proxy is continued. From any other client it is
+// replaced: strangers could otherwise have everything sampled, or write into the traces
+// of others.
 package trace
 
 import (
@@ -106,8 +106,8 @@ type Request struct {
 	upstream api.Span
 }
 
-// Begin begins the span of a request that arrived at a time. trusted says that its traceparent is
-// to be continued.
+// Begin begins the span of a request that arrived at a time. trusted says that its
+// traceparent is to be continued.
 func (t *Tracer) Begin(r *http.Request, trusted bool, arrived time.Time) *Request {
 	if t == nil {
 		return nil
@@ -131,7 +131,8 @@ func (q *Request) Judged(arrived, decided time.Time, action string) {
 	s.End(api.WithTimestamp(decided))
 }
 
-// Forwarding begins the upstream's turn, and puts its context into h, the header that it will get.
+// Forwarding begins the upstream's turn, and puts its context into h, the header that it
+// will get.
 func (q *Request) Forwarding(h http.Header) {
 	if q == nil {
 		return
@@ -170,8 +171,8 @@ func (q *Request) End(e *observe.Event) {
 	end(q.span, e.Status)
 }
 
-// end marks a failure of ours or the tool's. What a client did wrong is none (OpenTelemetry
-// semantic conventions for HTTP server spans).
+// end marks a failure of ours or the tool's. What a client did wrong is none
+// (OpenTelemetry semantic conventions for HTTP server spans).
 func end(s api.Span, status int) {
 	if status >= 500 {
 		s.SetStatus(codes.Error, http.StatusText(status))

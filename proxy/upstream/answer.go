@@ -10,7 +10,8 @@ import (
 	"sallyport/proxy/upstream/h1"
 )
 
-// cleanHeader leaves of an answer's header what is the tool's to say, and adds what is ours.
+// cleanHeader removes from an answer's header what a tool may not set, and adds our own
+// headers.
 func (c *call) cleanHeader(res *http.Response) {
 	h, route := res.Header, c.fr.Route
 	scope := ""
@@ -44,8 +45,8 @@ func (c *call) cleanHeader(res *http.Response) {
 // sameOrigin is never written to.
 var sameOrigin = []string{"SAMEORIGIN"}
 
-// framed reports whether the tool says itself who may show it in a frame. Most browsers were
-// refused that by the gate already; this is for those without Fetch metadata.
+// framed reports whether the tool decides itself who may show it in a frame. The gate has
+// refused most frames already; this is for browsers without Fetch metadata.
 func framed(h http.Header) bool {
 	if _, ok := h["X-Frame-Options"]; ok {
 		return true
@@ -58,8 +59,9 @@ func framed(h http.Header) bool {
 	return false
 }
 
-// readableBy lets the page of an allowed origin read the answer, unless the tool has decided
-// that itself. Browsers do not accept "*" for a request with cookies, which all are here.
+// readableBy lets the page of an allowed origin read the answer, unless the tool has
+// decided that itself. Browsers do not accept "*" for a request with cookies, which all
+// are here.
 func (c *call) readableBy(h http.Header) {
 	vary(h, "Origin", justOrigin)
 	if c.fr.AllowedOrigin == "" {
@@ -119,8 +121,8 @@ func (c *call) brokeOff(err error) {
 		slog.String("route", c.fr.Route.Name), slog.String("upstream", c.at()), slog.Any("error", err))
 }
 
-// copyBody streams: an answer whose length nobody knows, or that is an event
-// stream, is passed on as it comes. The last piece needs no flush of its own.
+// copyBody streams: an answer of unknown length, or an event stream, is passed on as it
+// arrives. The last piece needs no flush of its own.
 func (c *call) copyBody(res *http.Response) error {
 	if res.Body == http.NoBody {
 		return nil

@@ -6,17 +6,19 @@ import (
 	"strings"
 )
 
-// A tool's answer passes a browser that keeps promises for the whole site, and perhaps
-// another proxy that takes orders from what stands behind it. Both believe headers of
-// whatever answers; a tool that was broken into must not speak to them for Sallyport
-// or for the tools beside it. What is named here is removed from final answers, from
-// 1xx answers and from trailers, in every spelling that a front could fold together.
+// This file removes answer headers that affect more than the tool. A tool's answer passes
+// a browser, which stores promises for the whole site, and perhaps another proxy, which
+// obeys commands from the server behind it. Both believe the headers of any answer; a
+// compromised tool must not speak to them for Sallyport or for other tools. The headers
+// named here are removed from final answers, from 1xx answers and from trailers, in every
+// spelling that a proxy in front could fold together.
 //
-// Not here, because they say something of the one document or origin only, which is the tool's:
+// Not removed, because they concern only the document or origin of the tool:
 // Content-Security-Policy, Reporting-Endpoints, Accept-CH, Refresh, Content-Location,
 // Origin-Agent-Cluster, Access-Control-*. Tools that share a host share these.
 
-// withheldNames are folded (see fold); each says who would obey it.
+// withheldNames are folded (see fold); each comment names the program that would obey the
+// header.
 var withheldNames = map[string]string{
 	"service-worker-allowed":      "browser: a worker of one path of a host gets the others, and our pages there; see scopeWithin",
 	"nel":                         "browser: reports every address of the host, with its secrets, to where the tool says, for months",
@@ -91,7 +93,7 @@ var harmlessAnswers = func() map[string]bool {
 	return m
 }()
 
-// withheld reports whether a header of an answer, as it is spelled, is not the tool's to send.
+// withheld reports whether a tool may not send this header, in any spelling.
 func withheld(name string) bool {
 	if harmlessAnswers[name] {
 		return false
@@ -114,7 +116,7 @@ func withheld(name string) bool {
 	return false
 }
 
-// withhold removes what an answer may not say, in place.
+// withhold removes the headers that a tool may not send, in place.
 func withhold(h http.Header) {
 	for name := range h {
 		if withheld(name) {
@@ -129,9 +131,9 @@ func withhold(h http.Header) {
 	}
 }
 
-// clearLess leaves of Clear-Site-Data what concerns the tool's own origin. "cookies", and "*" with it,
-// is about the registrable domain: one answer would sign the person out everywhere. What is not known
-// here may be as wide.
+// clearLess keeps of Clear-Site-Data only what concerns the tool's own origin. "cookies",
+// and "*" with it, apply to the registrable domain: one answer would sign the person out
+// everywhere. An unknown directive may be as wide.
 func clearLess(h http.Header) {
 	var kept []string
 	for _, line := range h["Clear-Site-Data"] {
@@ -149,7 +151,8 @@ func clearLess(h http.Header) {
 	h["Clear-Site-Data"] = []string{strings.Join(kept, ", ")}
 }
 
-// linkLess drops lines that register a service worker: older browsers obey them for any scope.
+// linkLess drops lines that register a service worker: older browsers obey them for any
+// scope.
 func linkLess(links []string) []string {
 	var kept []string
 	for i, l := range links {
@@ -169,9 +172,11 @@ func linkLess(links []string) []string {
 
 const workerScope = "Service-Worker-Allowed"
 
-// scopeWithin is what of the scope that a tool allows its service workers is within its route, "" if nothing is. Browsers
-// compare a scope with addresses as text, so that one of a folder has to end in a slash: "/app" would be the scope of
-// "/apple" too. They also resolve "..", "%2e" and backslashes before that, so that what is not a plain path is nothing.
+// scopeWithin is what of the scope that a tool allows its service workers is within its
+// route, "" if nothing is. Browsers compare a scope with addresses as text, so that one
+// of a folder has to end in a slash: "/app" would be the scope of "/apple" too. They also
+// resolve "..", "%2e" and backslashes before that, so that what is not a plain path is
+// nothing.
 func scopeWithin(prefix, scope string) string {
 	folder := (&url.URL{Path: strings.TrimSuffix(prefix, "/") + "/"}).EscapedPath()
 	switch {

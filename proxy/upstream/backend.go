@@ -47,7 +47,8 @@ type backend struct {
 	tls   *tlsSource    // nil: the system's roots, no client certificate
 	short *h1.Transport // nil: the short way does not lead here
 	long  *http.Transport
-	// single has no HTTP/2: for upgrades, and for what signs a connection in. nil: long will do.
+	// single has no HTTP/2: for upgrades, and for what signs a connection in. nil: long
+	// will do.
 	single *http.Transport
 	dial   func(ctx context.Context) (net.Conn, error)
 	queue  waitQueue
@@ -111,11 +112,11 @@ type countedConn struct {
 	begun   atomic.Bool // something of the request was written
 }
 
-// patient has conn outlast an upstream that hangs up in the middle of a request. net/http gives
-// an exchange up with the first write that fails, although the answer, a 413 to an upload, has
-// often arrived by then. What is written to a connection that the peer has reset is dropped
-// instead: its reader gets the answer, or the end, and that is what counts. The first write of a
-// request fails as ever, because it proves that nothing was sent.
+// patient lets conn survive an upstream that closes the connection in the middle of a
+// request. net/http gives up with the first write that fails, although the answer, such
+// as a 413 to an upload, has often arrived by then. What is written to a connection that
+// the peer has reset is dropped instead, and the reader gets the answer or the end. The
+// first write of a request still fails, because it proves that nothing was sent.
 func patient(conn net.Conn, err error) (net.Conn, error) {
 	if c, ok := conn.(*countedConn); ok {
 		c.patient.Store(true)
@@ -123,9 +124,9 @@ func patient(conn net.Conn, err error) (net.Conn, error) {
 	return conn, err
 }
 
-// newBegins notes that the next write on a connection is the first of a request. It is made for
-// each request: httptrace writes the hooks of the context's trace into the new one, and a
-// shared one would give the early hints of one person to another.
+// newBegins notes that the next write on a connection is the first of a request. It is
+// made for each request: httptrace writes the hooks of the context's trace into the new
+// one, and a shared one would give the early hints of one person to another.
 func newBegins() *httptrace.ClientTrace { return &httptrace.ClientTrace{GotConn: begins} }
 
 func begins(i httptrace.GotConnInfo) {
@@ -209,8 +210,8 @@ func (b *backend) full() bool {
 	return b.key.maxConns > 0 && b.outstanding.Load() >= int64(b.key.maxConns)
 }
 
-// report notes how an exchange went: err is nil once an answer has begun,
-// whatever its status. What the client broke off says nothing of the upstream.
+// report records the outcome of an exchange: err is nil once an answer has begun, with
+// any status. An exchange that the client broke off says nothing about the upstream.
 func (b *backend) report(ctx context.Context, err error) {
 	b.requests.Add(1)
 	switch {
@@ -244,8 +245,8 @@ func (b *backend) nextEjection(now time.Time) int64 {
 	return now.Add(d).UnixNano()
 }
 
-// usable reports whether the upstream may be given a request. trial is that it
-// is about to be let in again: the caller must win claimTrial first.
+// usable reports whether the upstream may get a request. If trial is true, it is ejected
+// and due for a trial: the caller must win claimTrial first.
 func (b *backend) usable(now int64) (ok, trial bool) {
 	if b.down.Load() {
 		return false, false
@@ -254,8 +255,8 @@ func (b *backend) usable(now int64) (ok, trial bool) {
 	return until <= now, until != 0
 }
 
-// claimTrial makes one request the one that finds out: it ejects the upstream
-// for longer beforehand, and its success ends the ejection.
+// claimTrial makes one request the trial: it extends the ejection beforehand, and a
+// success ends the ejection.
 func (b *backend) claimTrial(now time.Time) bool {
 	until := b.ejectedUntil.Load()
 	if until == 0 {
@@ -282,7 +283,7 @@ func (b *backend) retire() {
 // UpstreamState is a moment's view of one upstream.
 type UpstreamState struct {
 	URL string `json:"url"`
-	// Healthy is that it would be given requests now.
+	// Healthy means that it would get requests now.
 	Healthy bool `json:"healthy"`
 	// Outstanding are the exchanges under way, WebSockets included; Limit is how
 	// many there may be, zero without limit.

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// requestBody bounds a request body and tells the client's failures from the
+// requestBody bounds a request body and separates the client's failures from the
 // upstream's.
 type requestBody struct {
 	io.ReadCloser
@@ -18,11 +18,11 @@ type requestBody struct {
 	touched atomic.Bool // something was asked of the client for it
 	ended   atomic.Bool // read to the end
 	mu      sync.Mutex  // held while reading
-	over    atomic.Bool // nobody shall read any more
+	over    atomic.Bool // no further reads
 	ending  sync.Mutex  // held by end
 
-	// How a read that waits for the client is woken: an HTTP/2 body is closed, the connection
-	// of a full-duplex HTTP/1.1 exchange gets a deadline. Both may be nil.
+	// How a read that waits for the client is woken: an HTTP/2 body is closed, the
+	// connection of a full-duplex HTTP/1.1 exchange gets a deadline. Both may be nil.
 	inbound io.Closer
 	conn    *http.ResponseController
 }
@@ -32,15 +32,15 @@ type requestBody struct {
 // is closed. Closed at once, the reset might overtake the answer.
 const lingering = 5 * time.Second
 
-// end stops reading and waits until nobody does, so that net/http finds the
-// connection as quiet as it expects it when a handler returns. If somebody reads
-// the end of the body in that moment (full duplex), net/http waits for the client
-// to say more, which it need not ever do.
+// end stops reading and waits for readers to return, so that net/http finds the
+// connection as quiet as it expects it when a handler returns. If a goroutine reads the
+// end of the body at that moment (full duplex), net/http waits for the client to send
+// more, which may never happen.
 func (b *requestBody) end(rc *http.ResponseController) {
 	b.ending.Lock()
 	defer b.ending.Unlock()
 	if b.over.Swap(true) {
-		return // whoever was first has waited; the connection may be the next request's by now
+		return // another call has waited already; the connection may be the next request's by now
 	}
 	rc.SetReadDeadline(time.Unix(1, 0))
 	b.mu.Lock()
@@ -78,13 +78,13 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close leaves a body alone that nobody has read from: net/http closes it when it
-// finds no connection, and it is as good as new for another upstream. ReverseProxy
-// sees to it that nothing is read once the request is over.
+// Close leaves an unread body alone: net/http closes it when it finds no connection, and
+// another upstream can still use it. ReverseProxy ensures that nothing is read once the
+// request is over.
 //
-// A read that waits for the client is woken. ReverseProxy closes the body of an answer
-// before it sends the trailers; an HTTP/2 transport waits there for whoever reads the request, which
-// would be until a client speaks that waits for the end of its call.
+// Close wakes a read that waits for the client. ReverseProxy closes the body of an answer
+// before it sends the trailers; an HTTP/2 transport waits there for the reader of the
+// request, which would last until a client speaks that waits for the end of its call.
 func (b *requestBody) Close() error {
 	switch {
 	case !b.touched.Load():
@@ -99,8 +99,8 @@ func (b *requestBody) Close() error {
 	return b.ReadCloser.Close()
 }
 
-// watch closes the body of res when it has been silent for the route's idle timeout, and reports
-// the end of ctx as what it is. The body of a 101 answer is a connection and
+// watch closes the body of res when it has been silent for the route's idle timeout, and
+// reports the end of ctx as what it is. The body of a 101 answer is a connection and
 // remains one; there, sending counts as a sign of life too.
 func (c *call) watch(ctx context.Context, res *http.Response) {
 	idle := c.fr.Route.timeouts.Idle

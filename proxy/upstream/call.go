@@ -9,17 +9,17 @@ import (
 	"sallyport/proxy/grpc"
 )
 
-// A gRPC client believes the status of a call, and knows little about a stream that was
-// reset or an answer without one. What goes wrong on the way to the upstream or in the
-// middle of its answer is therefore told in gRPC's terms (see package grpc).
+// This file reports failures in gRPC's terms (see package grpc): failures on the way to
+// the upstream, and in the middle of its answer. A gRPC client relies on the status of a
+// call, and cannot explain a stream that was reset or an answer without a status.
 
-// errDeadline marks a call that ended, in whatever way, when the time was over that its
-// client had given it. A server may reset the stream at that moment, before the client's
-// own clock says so: that is not the upstream's failure, nor its absence.
+// errDeadline marks a call that ended, in any way, when the client's deadline had passed.
+// A server may reset the stream at that moment, before the client's own clock does: that
+// is no failure of the upstream.
 var errDeadline = errors.New("the deadline of the call has passed")
 
-// deadlineOf is when the time is over that the client gives the call; zero is never. It
-// began later than the client's own and earlier than the upstream's.
+// deadlineOf is when the client's deadline for the call passes; zero is never. It starts
+// later than the client's own and earlier than the upstream's.
 func (f *Forwarder) deadlineOf(r *http.Request) time.Time {
 	if len(r.Header["Grpc-Timeout"]) == 0 || !grpc.IsCall(r) {
 		return time.Time{}
@@ -39,8 +39,8 @@ func (c *call) late(err error) error {
 	return errors.Join(errDeadline, err)
 }
 
-// tellCall makes the answer of a call end with a status if the upstream breaks it off. In gRPC-Web,
-// whose status is a part of the body, it is broken off like others.
+// tellCall makes the answer of a call end with a status if the upstream breaks it off. In
+// gRPC-Web, whose status is a part of the body, it is broken off like others.
 func (c *call) tellCall(res *http.Response) {
 	if res.StatusCode == http.StatusOK && res.Body != http.NoBody && grpc.Is(res.Header, "application/grpc") && c.r.ProtoMajor == 2 && grpc.IsCall(c.r) {
 		res.Body = &callBody{res.Body, c, res}

@@ -19,13 +19,13 @@ type Target struct {
 	Hostname string
 	// Port is the effective port: the scheme's default if the client wrote none.
 	Port string
-	// Path is decoded: valid UTF-8, begins with "/", has no empty, "." or ".."
-	// segment, and holds none of \ ; # or control characters. On a route that allows some of these
-	// ([PathForms]) it has them as they are, and encoded slashes as %2F and %252F: what is one segment
-	// of the path that is forwarded is one segment here.
+	// Path is decoded: valid UTF-8, begins with "/", has no empty, "." or ".." segment,
+	// and holds none of \ ; # or control characters. On a route that allows some of these
+	// ([PathForms]) it has them as they are, and encoded slashes as %2F and %252F: what
+	// is one segment of the path that is forwarded is one segment here.
 	Path string
-	// RawPath is Path as it is forwarded. Decoding it, but for encoded slashes, gives Path, and
-	// canonicalising it again gives it back.
+	// RawPath is Path as it is forwarded. Decoding it, but for encoded slashes, gives
+	// Path, and canonicalising it again gives it back.
 	RawPath string
 	// RawQuery is forwarded as the client sent it (raw bytes outside ASCII are
 	// percent-encoded). It is not interpreted and takes no part in matching.
@@ -36,14 +36,14 @@ type Target struct {
 	joined    string    // Path as a tool may read it that decodes slashes, cuts parameters and joins slashes; "": there are no forms
 }
 
-// BadRequest is a request that is refused before anything is matched or judged.
+// BadRequest is a request that is refused before it is matched or judged.
 type BadRequest struct {
 	// Status is 400, 405, 421 or 501.
 	Status int
 	// Reason is plain text that is safe to show; it never repeats input.
 	Reason string
-	// Path says that it is the path that is refused, and Forms those of its forms that a route could
-	// allow. Setting is what would let it pass; "": nothing does.
+	// Path says that it is the path that is refused, and Forms those of its forms that a
+	// route could allow. Setting is what would let it pass; "": nothing does.
 	Path    bool
 	Forms   PathForms
 	Setting string
@@ -59,30 +59,30 @@ func refusePath(reason string) *BadRequest {
 	return &BadRequest{Status: http.StatusBadRequest, Reason: reason, Path: true}
 }
 
-// Canonicalise returns what r asks for, or a [*BadRequest]. scheme is what the
-// client spoke to the outermost trusted proxy, "http" or "https".
+// Canonicalise returns what r asks for, or a [*BadRequest]. scheme is what the client
+// spoke to the outermost trusted proxy, "http" or "https".
 //
-// It does not repair. Two programs that repair one ambiguous request
-// differently are how a path that is refused here is served there; so input
-// that a backend could read in a second way is refused with 400:
+// It does not repair input. If two programs repair an ambiguous request differently, a
+// path that is refused here can be served there. So input that a backend could read in a
+// second way is refused with 400:
 //
-//   - a path with an empty segment (//), with "." or ".." segments in any
-//     spelling, with an encoded slash, with a backslash, ";", "#" or a control
-//     character, literal or encoded, or that is not UTF-8;
-//   - a path that would become one of those if it were decoded again, up to the
-//     depth at which nobody encodes any more;
+//   - a path with an empty segment (//), with "." or ".." segments in any spelling, with
+//     an encoded slash, with a backslash, ";", "#" or a control character, literal or
+//     encoded, or that is not UTF-8;
+//   - a path that would become one of those if it were decoded again, up to a depth that
+//     no client uses;
 //   - a bad percent escape in the path, white space or a fragment in the target;
-//   - absolute-form targets and "*": net/http has by then dropped the Host header
-//     that had to be compared;
-//   - hosts with user information, without name, with a malformed port, outside
-//     ASCII (browsers send punycode), or numeric in any form but dotted decimal.
+//   - absolute-form targets and "*": net/http has by then dropped the Host header that
+//     had to be compared;
+//   - hosts with user information, without name, with a malformed port, outside ASCII
+//     (browsers send punycode), or numeric in any form but dotted decimal.
 //
-// A path whose only fault is a form that a route may allow ([PathForms]) is refused too, but with its target:
-// [Table.Admit] says whether its route allows it.
+// A path whose only fault is a form that a route may allow ([PathForms]) is refused too,
+// but with its target: [Table.Admit] says whether its route allows it.
 //
-// Everything else passes: %20, %2B, %25, %3F and UTF-8 keep their meaning. In
-// RawPath unreserved characters are literal, escapes are in upper case (RFC 3986
-// section 6.2.2), and a reserved character stays as the client wrote it.
+// Everything else passes: %20, %2B, %25, %3F and UTF-8 keep their meaning. In RawPath
+// unreserved characters are literal, escapes are in upper case (RFC 3986 section 6.2.2),
+// and a reserved character stays as the client wrote it.
 //
 // A TLS connection made for another host is 421 (RFC 9110 section 15.5.20): use
 // [CanonicaliseBehindProxy] when the TLS client is a trusted proxy.

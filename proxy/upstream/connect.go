@@ -11,15 +11,14 @@ import (
 	"strings"
 )
 
-// WebSockets lets next see a WebSocket over HTTP/2 (extended CONNECT, RFC 8441) as
-// what it is for everybody behind: a GET with an Upgrade header. So it is judged
-// by the same rules and matched to the same routes. Put it in front of everything
-// that reads the request; the request it passes on must reach Forward with its
-// context.
+// WebSockets turns a WebSocket over HTTP/2 (extended CONNECT, RFC 8441) into a GET with
+// an Upgrade header for all handlers behind it, so that it is judged by the same rules
+// and matched to the same routes. Put it in front of everything that reads the request;
+// the request that it passes on must reach Forward with its context.
 //
 // Go's server speaks RFC 8441 only if the process was started with
-// GODEBUG=http2xconnect=1 in its environment (a //go:debug line is not enough, as
-// of Go 1.26). Without it browsers use HTTP/1.1 for WebSockets, which always works.
+// GODEBUG=http2xconnect=1 in its environment (a //go:debug line is not enough, as of Go
+// 1.26). Without it browsers use HTTP/1.1 for WebSockets, which always works.
 func WebSockets(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		protocol, ok := r.Header[":protocol"]

@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// ownCookies are the names of our own cookies, folded by cookieKey. They never
-// reach an upstream (whoever reads one is the user), and no upstream may set
-// one (it would choose the session that its users are in, or end it).
+// ownCookies are the names of our own cookies, folded by cookieKey. They never reach an
+// upstream (a reader of one could act as the user), and no upstream may set one (it would
+// choose the session of its users, or end it).
 type ownCookies struct {
 	names    map[string]bool
 	prefixes []string
@@ -27,8 +27,8 @@ func newOwnCookies(names []string) ownCookies {
 	return o
 }
 
-// cookieKey folds spellings that somebody may take for one another: case, and
-// the prefixes that bind a name to https or to HTTP (RFC 6265bis section 4.1.3).
+// cookieKey folds spellings that some programs confuse: case, and the prefixes that bind
+// a name to https or to HTTP (RFC 6265bis section 4.1.3).
 func cookieKey(name string) string {
 	name = strings.ToLower(strings.Trim(name, " \t"))
 	for _, prefix := range []string{"__host-http-", "__host-", "__http-", "__secure-"} {
@@ -100,9 +100,10 @@ func (o ownCookies) without(line string) string {
 	return b.String()
 }
 
-// stripResponse removes Set-Cookie headers for our names, in place, and keeps what is left to the
-// host that set it. A cookie with a Domain is sent to every host below, the sign-in host and the other
-// tools among them: it shadows theirs, and enough of it evicts ours. domain is what the route may use all the same.
+// stripResponse removes Set-Cookie headers for our names, in place, and keeps what is
+// left to the host that set it. A cookie with a Domain is sent to every host below, the
+// sign-in host and the other tools among them: it shadows theirs, and enough of it evicts
+// ours. domain is what the route may use all the same.
 func (o ownCookies) stripResponse(h http.Header, domain string) {
 	lines, ok := h["Set-Cookie"]
 	if !ok {
@@ -119,8 +120,9 @@ func (o ownCookies) stripResponse(h http.Header, domain string) {
 	h["Set-Cookie"] = kept
 }
 
-// keptToHost returns a Set-Cookie line without Domain attributes other than the one allowed. As
-// browsers do (RFC 6265bis section 5.6), it knows no quotes: every ";" begins an attribute.
+// keptToHost returns a Set-Cookie line without Domain attributes other than the one
+// allowed. As browsers do (RFC 6265bis section 5.6), it knows no quotes: every ";" begins
+// an attribute.
 func keptToHost(line, allowed string) string {
 	pair, rest, more := strings.Cut(line, ";")
 	if !more || !strings.Contains(strings.ToLower(rest), "domain") {

@@ -5,10 +5,11 @@ import (
 	"strings"
 )
 
-// Destination is the second target of COPY and MOVE (WebDAV, RFC 4918 section 10.3), which a tool writes to as it
-// writes to the path of a PUT. ok is false if r has none. It is read as the request line is, must be on the host and the route of
-// source, and must be judged like it. The tool gets its path alone ([ForwardRequest.Destination]): the address
-// that the client knows is not the tool's own, and many refuse it with 502.
+// Destination is the second target of COPY and MOVE (WebDAV, RFC 4918 section 10.3),
+// which a tool writes to as it writes to the path of a PUT. ok is false if r has none. It
+// is read as the request line is, must be on the host and the route of source, and must
+// be judged like it. The tool gets its path alone ([ForwardRequest.Destination]): the
+// address that the client knows is not the tool's own, and many refuse it with 502.
 func (t *Table) Destination(r *http.Request, source Target, route *Route) (to Target, ok bool, err error) {
 	if r.Method != "COPY" && r.Method != "MOVE" || len(r.Header["Destination"]) == 0 {
 		return Target{}, false, nil

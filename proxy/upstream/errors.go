@@ -40,11 +40,11 @@ func (c *call) fail(_ http.ResponseWriter, _ *http.Request, err error) {
 		return
 	}
 	if slowBody(c.w) {
-		err = errPaused // whatever came of it: net/http ends the context when a read fails
+		err = errPaused // every other outcome too: net/http ends the context when a read fails
 	} else if errors.Is(ctx.Err(), context.Canceled) {
-		// The client has gone, or the caller cut the exchange: nothing is wrong
-		// upstream. Returning would make net/http answer with an empty 200, which
-		// whoever is still there would believe.
+		// The client has gone, or the caller cut the exchange: the upstream did not fail.
+		// Returning would make net/http answer with an empty 200, and a client that is
+		// still there would believe it.
 		c.abort()
 		return
 	}
@@ -63,7 +63,7 @@ func (c *call) fail(_ http.ResponseWriter, _ *http.Request, err error) {
 	c.f.refuse(c.w, c.r, c.fr, status, err)
 }
 
-// refuse answers in the tool's place.
+// refuse answers instead of the tool.
 func (f *Forwarder) refuse(w http.ResponseWriter, r *http.Request, fr *ForwardRequest, status int, err error) {
 	if fr.AllowedOrigin != "" {
 		Readable(w.Header(), fr.AllowedOrigin)
@@ -85,8 +85,9 @@ type NotForwarded struct {
 func (e *NotForwarded) Error() string { return e.Err.Error() }
 func (e *NotForwarded) Unwrap() error { return e.Err }
 
-// slowBody reports whether the server in front gave up waiting for the rest of the request
-// body: proxy/edge's ResponseWriter says so. Its client is still there, and wants an answer.
+// slowBody reports whether the server in front gave up waiting for the rest of the
+// request body: proxy/edge's ResponseWriter says so. Its client is still there, and wants
+// an answer.
 func slowBody(w http.ResponseWriter) bool {
 	for {
 		switch v := w.(type) {
@@ -124,7 +125,8 @@ func statusOf(err error) int {
 	return http.StatusBadGateway
 }
 
-// HungUp reports whether err is an upstream that closed the connection before it answered.
+// HungUp reports whether err is an upstream that closed the connection before it
+// answered.
 func HungUp(err error) bool {
 	return hungUp(err) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }

@@ -39,8 +39,9 @@ type Config struct {
 	// OnError answers a request that could not be forwarded; nothing has been
 	// written yet. err is for the log, not for the client. nil is a plain text page.
 	OnError func(w http.ResponseWriter, r *http.Request, status int, err error)
-	// OnLimit hears of each exchange that a limit refused or ended; nil is a line of the log for each.
-	// It is called before OnError, and, when the answer has begun, on any goroutine.
+	// OnLimit hears of each exchange that a limit refused or ended; nil is a line of the
+	// log for each. It is called before OnError, and, when the answer has begun, on any
+	// goroutine.
 	OnLimit func(*Limit)
 	Logger  *slog.Logger
 
@@ -64,16 +65,19 @@ type ForwardRequest struct {
 	ClientAddr netip.Addr
 	// Destination, if not empty, is the RawPath of what [Table.Destination] returned.
 	Destination string
-	// AllowedOrigin, if not empty, is the Origin of the request, which the route allows: its page
-	// may read the answer.
+	// AllowedOrigin, if not empty, is the Origin of the request, which the route allows:
+	// its page may read the answer.
 	AllowedOrigin string
-	// RootWorker lets the tool widen the scope of its service workers with Service-Worker-Allowed, up to
-	// the route and not beyond it. Otherwise the header is removed.
+	// RootWorker lets the tool widen the scope of its service workers with
+	// Service-Worker-Allowed, up to the route and not beyond it. Otherwise the header is
+	// removed.
 	RootWorker bool
 
-	// Detach, if set, is called when the connection (HTTP/1.1) has switched protocols and the client has its
-	// answer. Forward then returns; carry, which must be called once and on any goroutine, returns when the connection has ended. A
-	// handler that returns meanwhile leaves net/http's memory behind, and must see to it that the request's context does not end with it.
+	// Detach, if set, is called when the connection (HTTP/1.1) has switched protocols and
+	// the client has its answer. Forward then returns; carry, which must be called once
+	// and on any goroutine, returns when the connection has ended. A handler that returns
+	// meanwhile leaves net/http's memory behind, and must see to it that the request's
+	// context does not end with it.
 	Detach func(carry func())
 }
 
@@ -162,8 +166,8 @@ func (f *Forwarder) Forward(w http.ResponseWriter, r *http.Request, fr *ForwardR
 	c.returned = true
 }
 
-// finish runs also when an aborted answer panics. A call that did is left to the
-// collector, since something may still hold it.
+// finish also runs when an aborted answer panics. A call that panicked is left to the
+// garbage collector, since a reference to it may remain.
 func (c *call) finish() {
 	c.release()
 	if c.duplex && !c.hijacked && c.outBody != nil && !c.outBody.ended.Load() {
@@ -198,9 +202,9 @@ func (c *call) serveProxied(r *http.Request) {
 	c.proxy.ServeHTTP(c, r)
 }
 
-// readAhead returns r with its body in memory. A connection that switches protocols is taken away from
-// net/http; a transport that still reads the request from it would do that beside whoever has it now, from the
-// same buffer.
+// readAhead returns r with its body in memory. net/http gives up a connection that
+// switches protocols; a transport that still reads the request from it would share its
+// buffer with the new owner.
 func readAhead(r *http.Request) (*http.Request, error) {
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxShortBody+1))
 	switch {
@@ -217,10 +221,10 @@ func readAhead(r *http.Request) (*http.Request, error) {
 	return ahead, nil
 }
 
-// closeIfUnread ends the client's connection with this answer if it is still
-// sending its request. Without this, net/http would look for the end of the body
-// after the answer, find it, and go on reading in the background what is the next
-// request, whose own reader then panics where nobody recovers (full duplex only).
+// closeIfUnread ends the client's connection with this answer if it is still sending its
+// request. Without this, net/http would look for the end of the body after the answer,
+// find it, and go on reading the next request in the background. The reader of that
+// request then panics where no code recovers (full duplex only).
 func (c *call) closeIfUnread() {
 	if c.duplex && (c.outBody == nil || !c.outBody.ended.Load()) {
 		c.w.Header().Set("Connection", "close")
@@ -355,15 +359,17 @@ func (r *Route) mayUpgrade(protocol string) bool {
 	return false
 }
 
-// signsInConnection reports whether a request has credentials of a scheme that signs in the connection and not the
-// request: NTLM, and Negotiate at servers such as IIS (RFC 4559 section 6). Such a server takes whatever comes over that
-// connection later for the same person's. So the connection must serve nobody else: it is closed after the answer.
-// Kerberos gets by with that, because its one token is in each request; NTLM takes two requests on one connection, and fails.
+// signsInConnection reports whether a request has credentials of a scheme that signs in
+// the connection and not the request: NTLM, and Negotiate at servers such as IIS (RFC
+// 4559 section 6). Such a server takes every later request on that connection for the
+// same person's. So the connection must not be shared: it is closed after the answer.
+// Kerberos works with that, because each request has its one token; NTLM takes two
+// requests on one connection, and fails.
 func signsInConnection(h http.Header) bool {
 	for _, v := range h["Authorization"] {
 		v = strings.TrimLeft(v, " \t")
 		for _, scheme := range [...]string{"NTLM", "Negotiate", "Kerberos"} {
-			if len(v) >= len(scheme) && strings.EqualFold(v[:len(scheme)], scheme) { // whatever white space follows
+			if len(v) >= len(scheme) && strings.EqualFold(v[:len(scheme)], scheme) { // with any white space after it
 				return true
 			}
 		}
@@ -405,9 +411,9 @@ func (c *call) modifyResponse(res *http.Response) error {
 	return nil
 }
 
-// answerable reports whether a status can be the last of an answer. net/http reads "000" and, from HTTP/2,
-// numbers of any length; its servers panic when they are to write these, and the person would see a connection
-// that breaks off.
+// answerable reports whether a status can be the last of an answer. net/http reads "000"
+// and, from HTTP/2, numbers of any length; its servers panic when they write these, and
+// the person would see a broken connection.
 func answerable(status int) bool {
 	return status >= 200 && status <= 999 || status == http.StatusSwitchingProtocols
 }
@@ -417,7 +423,7 @@ func (c *call) cleanResponse(res *http.Response) error {
 		return fmt.Errorf("upstream answered with the status %d, which HTTP does not have", res.StatusCode)
 	}
 	if res.StatusCode == http.StatusRequestHeaderFieldsTooLarge {
-		return ErrHeadersRefused // Node.js sends it without a word
+		return ErrHeadersRefused // Node.js sends it without a body
 	}
 	c.cleanHeader(res)
 	if _, ok := res.Header["Content-Type"]; !ok {

@@ -27,12 +27,12 @@ const (
 	headerForwardedPath  = "X-Forwarded-Prefix"
 )
 
-// strippedPrefixes and strippedNames are headers that a backend may take for
-// the word of a proxy in front of it, folded (see fold): who the user is, where
-// the request came from, what was asked for. Besides our own they are those of
-// other products, because tools are moved behind Sallyport together with their
-// settings. A header that carries a credential for the backend itself
-// (Authorization, X-Auth-Token, X-User-Id beside it) is not among them.
+// strippedPrefixes and strippedNames are headers that a backend may believe to come from
+// a proxy in front of it, folded (see fold): who the user is, where the request came
+// from, what was asked for. Besides our own they are those of other products, because
+// tools are moved behind Sallyport together with their settings. A header that carries a
+// credential for the backend itself (Authorization, X-Auth-Token, X-User-Id beside it) is
+// not among them.
 var strippedPrefixes = []string{
 	"x-sallyport-",
 	"x-forwarded-",
@@ -136,8 +136,8 @@ func newStripper(more []string) stripper {
 	return s
 }
 
-// strip deletes every spelling, and every duplicate of it, of a header that is
-// ours to set or nobody's to send.
+// strip deletes a header that only we may set, or that no client may send, in every
+// spelling and with every duplicate.
 func (s stripper) strip(h http.Header) {
 	for name := range h {
 		if s.forged(name) {
@@ -176,7 +176,7 @@ func setOurs(h http.Header, fr *ForwardRequest) {
 	})
 }
 
-// ours calls set with each header that we have something to say in.
+// ours calls set with each of our headers that has a value.
 func ours(fr *ForwardRequest, set func(name, value string)) {
 	some := func(name, value string) {
 		if value != "" {

@@ -14,8 +14,8 @@ import (
 
 // Limit is a bound that refused an exchange, or ended it before it was over.
 type Limit struct {
-	// Key is the last part of its key in the configuration; "upgrade_bytes" and "waiting" are
-	// fixed, and have none.
+	// Key is the last part of its key in the configuration; "upgrade_bytes" and "waiting"
+	// are fixed, and have none.
 	Key string
 	// Setting is the whole key, or what is fixed. It is for the log, not for the client.
 	Setting string
@@ -42,7 +42,8 @@ func (l *Limit) Attrs() []slog.Attr {
 
 // limitOf is the key of the limit that err came of, "" if it came of none.
 //
-// Waiting for a place for longer than wait_timeout is max_connections. What is not told apart: a name that is looked up for longer than connect_timeout counts as
+// Waiting for a place for longer than wait_timeout is max_connections. What is not told
+// apart: a name that is looked up for longer than connect_timeout counts as
 // connect_timeout, and so does a resolver that gives up before.
 func limitOf(err error) string {
 	var dial dialError
@@ -71,10 +72,11 @@ func limitOf(err error) string {
 	return "response_timeout"
 }
 
-// largeAnswer reports whether err is an answer whose header is larger than its route allows. net/http has
-// no error that says so, only these texts: TestLimitsOfARoute notices when they change.
-// An HTTP/2 answer with one field beyond the limit, or with far more in all, is not told from one that cannot be decoded: both end the
-// connection with COMPRESSION_ERROR, which counts as no limit.
+// largeAnswer reports whether err is an answer whose header is larger than its route
+// allows. net/http has no error that says so, only these texts: TestLimitsOfARoute
+// notices when they change. An HTTP/2 answer with one field beyond the limit, or with far
+// more in all, is not told from one that cannot be decoded: both end the connection with
+// COMPRESSION_ERROR, which counts as no limit.
 func largeAnswer(err error) bool {
 	if errors.Is(err, h1.ErrResponseHeader) {
 		return true

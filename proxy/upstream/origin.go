@@ -12,7 +12,7 @@ import (
 	"golang.org/x/net/publicsuffix"
 )
 
-// setOrigins checks who besides From's own pages may use the tool from a browser.
+// setOrigins checks which other origins may use the tool from a browser.
 func (r *Route) setOrigins(c RouteConfig) error {
 	var errs []error
 	for _, raw := range c.AllowedOrigins {
@@ -39,7 +39,8 @@ func (r *Route) setOrigins(c RouteConfig) error {
 	return errors.Join(errs...)
 }
 
-// CookieDomain returns the Domain that cookies of a host may have, as browsers compare it.
+// CookieDomain returns the Domain that cookies of a host may have, as browsers compare
+// it.
 func CookieDomain(host, raw string) (string, error) {
 	domain, err := canonicalName(strings.TrimPrefix(raw, "."))
 	if err != nil {
@@ -54,15 +55,17 @@ func CookieDomain(host, raw string) (string, error) {
 	return domain, nil
 }
 
-// AllowsOrigin reports whether the route lets pages of origin, as a browser spells it, act on the
-// tool. An opaque origin ("null") is that of many unrelated pages, and never one of these.
+// AllowsOrigin reports whether the route lets pages of origin, as a browser spells it,
+// act on the tool. An opaque origin ("null") is that of many unrelated pages, and never
+// one of these.
 func (r *Route) AllowsOrigin(origin string) bool { return slices.Contains(r.allowedOrigins, origin) }
 
-// Embeddable reports whether other origins of the same site may show the tool in a frame, and load
-// its images, scripts and media.
+// Embeddable reports whether other origins of the same site may show the tool in a frame,
+// and load its images, scripts and media.
 func (r *Route) Embeddable() bool { return r.embeddable }
 
-// Origins of browser extensions and of applications that are a browser in disguise: app://, tauri://.
+// Origins of browser extensions, and of applications built on a browser: app://,
+// tauri://.
 var otherScheme = regexp.MustCompile(`^[a-z][a-z0-9+.-]{1,31}$`)
 
 // CanonicalOrigin returns an origin as browsers send it (RFC 6454 section 6.2).
@@ -94,11 +97,13 @@ func CanonicalOrigin(raw string) (string, error) {
 	return t.Scheme + "://" + t.Host, nil
 }
 
-// exposed are what a script of another origin may see of an answer of ours besides its status and body.
+// exposed are what a script of another origin may see of an answer of ours besides its
+// status and body.
 var exposed = []string{"Retry-After, WWW-Authenticate, Allow, Grpc-Status, Grpc-Message"}
 
-// Readable lets the page of an allowed origin read an answer of Sallyport's own, whatever its status. The caller has
-// compared the origin with those that the route allows. Answers of tools are for the tool to open (readableBy).
+// Readable lets the page of an allowed origin read an answer of Sallyport's own, with any
+// status. The caller has compared the origin with those that the route allows. A tool
+// opens its own answers (readableBy).
 func Readable(h http.Header, origin string) {
 	h["Access-Control-Allow-Origin"] = []string{origin}
 	h["Access-Control-Allow-Credentials"] = []string{"true"}

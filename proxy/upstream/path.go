@@ -6,8 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// setPath fills Path and RawPath from the path of a request target, and notes in forms what only a
-// route may allow.
+// setPath fills Path and RawPath from the path of a request target, and notes in forms
+// what only a route may allow.
 func (t *Target) setPath(raw string) error {
 	if !strings.HasPrefix(raw, "/") {
 		return refusePath("the request target is not a path")
@@ -45,9 +45,10 @@ func (t *Target) setPath(raw string) error {
 	return nil
 }
 
-// canonicalPath is a path as it is forwarded: unreserved characters are literal, escapes are in
-// upper case, and a reserved character stays as the client wrote it. A slash that is encoded twice is
-// %252F: decoded once it is an escape again, and a rule that names the path writes it one way.
+// canonicalPath is a path as it is forwarded: unreserved characters are literal, escapes
+// are in upper case, and a reserved character stays as the client wrote it. A slash that
+// is encoded twice is %252F: decoded once it is an escape again, and a rule that names
+// the path writes it one way.
 func canonicalPath(raw string) (string, error) {
 	var b strings.Builder
 	b.Grow(len(raw))
@@ -80,8 +81,9 @@ func canonicalPath(raw string) (string, error) {
 	return strings.ReplaceAll(b.String(), "%252f", "%252F"), nil
 }
 
-// readPath decodes a canonical path. Encoded slashes stay as they are, so that two paths that differ in them differ
-// in what is matched and judged too. spread is the path with these as slashes, for readers that decode them.
+// readPath decodes a canonical path. Encoded slashes stay as they are, so that two paths
+// that differ in them differ in what is matched and judged too. spread is the path with
+// these as slashes, for readers that decode them.
 func readPath(canonical string) (path, spread string, forms PathForms) {
 	const once, twice = len("%2F"), len("%252F")
 	var b strings.Builder
@@ -136,8 +138,8 @@ func plainPath(s string) bool {
 	return true
 }
 
-// checkCharacters refuses characters of a decoded path that backends are known to read in two ways,
-// and returns those that a route may allow.
+// checkCharacters refuses characters of a decoded path that backends are known to read in
+// two ways, and returns those that a route may allow.
 func checkCharacters(path string) (forms PathForms, err error) {
 	if !utf8.ValidString(path) {
 		return 0, refusePath("the path is not UTF-8") // also overlong encodings of "/" and "."
@@ -157,8 +159,9 @@ func checkCharacters(path string) (forms PathForms, err error) {
 	return forms, nil
 }
 
-// checkSegments refuses what no route can allow, because its readings have no common meaning: path is
-// decoded, and everything in it that some reader takes for a slash is one.
+// checkSegments refuses what no route can allow, because its readings have no common
+// meaning: path is decoded, and everything in it that some reader takes for a slash is
+// one.
 func checkSegments(path string) error {
 	for rest, first := path[1:], true; ; first = false {
 		segment, after, more := strings.Cut(rest, "/")
@@ -169,7 +172,7 @@ func checkSegments(path string) error {
 		switch {
 		case name == "." || name == "..":
 			return refusePath("a dot segment in the path")
-		case more && first && name == "": // to URL parsers, what follows // is a host: //public/admin is /admin
+		case more && first && name == "": // URL parsers take what follows // for a host: //public/admin is /admin
 			return refusePath("an empty segment at the beginning of the path")
 		case more && name != segment: // some readers cut to the next slash, others to the end
 			return refusePath("a semicolon or a number sign before the last segment of the path")
@@ -202,7 +205,8 @@ func checkNested(path string) error {
 	return refusePath("a path that is encoded many times over")
 }
 
-// special are the characters that must not come to light when a path is decoded once more.
+// special are the characters that must not come to light when a path is decoded once
+// more.
 const special = `/\;#?`
 
 // joinPath is a spread path as a reader takes it that cuts parameters and joins slashes.

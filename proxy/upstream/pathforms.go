@@ -6,11 +6,12 @@ import (
 	"strings"
 )
 
-// PathForms are ways to write a path that programs read differently. They are refused unless the route allows
-// them. Zero is none.
+// PathForms are ways to write a path that programs read differently. They are refused
+// unless the route allows them. Zero is none.
 //
-// Not among them are forms whose readings cannot be kept apart from another path's: dot segments in any spelling, an
-// empty first segment, a parameter before the last segment, control characters, what is encoded more than twice.
+// Not among them are forms whose readings cannot be kept apart from another path's: dot
+// segments in any spelling, an empty first segment, a parameter before the last segment,
+// control characters, what is encoded more than twice.
 type PathForms uint8
 
 const (
@@ -22,7 +23,8 @@ const (
 	DoubleSlash                             // // behind the first segment: keys in object stores
 )
 
-// pathForms are the names of all forms in the configuration, and how a refusal calls them.
+// pathForms are the names of all forms in the configuration, and how a refusal calls
+// them.
 var pathForms = []struct {
 	form         PathForms
 	name, called string
@@ -77,9 +79,10 @@ func refuseForms(forms PathForms) *BadRequest {
 	return bad
 }
 
-// Admit returns nil if the route of a target that [Canonicalise] refused for its forms alone allows these. The
-// path leads to one route in every reading, [RouteConfig.Exact] or not, and to none of Sallyport's own pages: otherwise
-// what one route allows would be a way past another's allow.
+// Admit returns nil if the route of a target that [Canonicalise] refused for its forms
+// alone allows these. The path leads to one route in every reading, [RouteConfig.Exact]
+// or not, and to none of Sallyport's own pages: otherwise what one route allows would be
+// a way past another's allow.
 func (t *Table) Admit(target Target) error {
 	route, ok := t.Match(target)
 	switch {
@@ -102,8 +105,8 @@ func (t *Table) Admit(target Target) error {
 	return nil
 }
 
-// decoded is Path as package net/url knows it, which drops a RawPath that does not decode to its Path and would send
-// another one.
+// decoded is Path as package net/url knows it, which drops a RawPath that does not decode
+// to its Path and would send another one.
 func (t *Target) decoded() string {
 	if t.forms&(EncodedSlash|TwiceEncodedSlash) == 0 {
 		return t.Path

@@ -23,13 +23,12 @@ type pool struct {
 // are drawn and compared, which does nearly as well ("the power of two choices").
 const scanAll = 16
 
-// pick takes a place at the best upstream other than not, or returns nil and
-// whether there is one to wait for.
+// pick takes a place at the best upstream other than not. Otherwise it returns nil, and
+// whether one is worth waiting for.
 //
-// Ejection is a guess from failures, so it never leaves nobody: if all are
-// ejected, the one whose time is up first is tried. A failing active check is what
-// the operator asked to be believed: an upstream that fails it gets nothing, even
-// if it is the last.
+// Ejection is a guess from failures, so it never excludes all: if all are ejected, the
+// one whose time ends first is tried. An active check is different, because the operator
+// configured it: an upstream that fails it gets nothing, even if it is the last.
 func (p *pool) pick(not *backend) (b *backend, waitable bool) {
 	if len(p.backends) == 1 {
 		b := p.backends[0]
@@ -80,7 +79,7 @@ func (p *pool) scan(not *backend, now time.Time) (best *backend, waitable bool) 
 			}
 		case trial && !b.claimTrial(now):
 		case trial:
-			return b, false // one request finds out, now
+			return b, false // this request is the trial
 		default:
 			if o := b.outstanding.Load(); best == nil || o < least {
 				best, least = b, o
@@ -127,7 +126,7 @@ func (p *pool) acquire(ctx context.Context, not *backend) (*backend, error) {
 	timer := time.NewTimer(p.wait)
 	defer timer.Stop()
 	for {
-		// Asked again after queueing: a place that was freed in between woke nobody.
+		// Checked again after queueing: a place that was freed in between woke no waiter.
 		if b, waitable = p.pick(not); b != nil {
 			return b, nil
 		} else if !waitable {
@@ -143,7 +142,8 @@ func (p *pool) acquire(ctx context.Context, not *backend) (*backend, error) {
 	}
 }
 
-// Both are that max_connections exchanges are under way at every upstream, and end in 503.
+// Both are that max_connections exchanges are under way at every upstream, and end in
+// 503.
 var (
 	errBusy  = fmt.Errorf("%w: all connections are in use", ErrNoUpstream)
 	errQueue = fmt.Errorf("%w, and too many requests wait for one", errBusy)
@@ -190,8 +190,8 @@ func (q *waitQueue) join(w *waiter) bool {
 	return true
 }
 
-// leave ends the wait. A wake that was not used, or came too late, is passed on:
-// somebody else may be waiting for the place it was about.
+// leave ends the wait. A wake that was not used, or came too late, is passed on: another
+// request may be waiting for that place.
 func (w *waiter) leave() {
 	for _, b := range w.pool.backends {
 		b.queue.remove(w)

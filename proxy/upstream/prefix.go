@@ -5,11 +5,13 @@ import (
 	"strings"
 )
 
-// A route with StripPrefix is matched and judged by the whole path; only its tool does not see the prefix. What
-// the tool says of its own paths where browsers act on it, in redirects and cookies, gets the prefix back.
-// Bodies, Link, Content-Location and Refresh do not: a tool with absolute links in its pages has to know its prefix.
+// A route with StripPrefix is matched and judged by the whole path; only its tool does
+// not see the prefix. Where browsers act on a path that the tool sends, in redirects and
+// cookies, this file adds the prefix again. It does not in bodies, Link, Content-Location
+// and Refresh: a tool with absolute links in its pages has to know its prefix.
 
-// sent is the path that the tool is asked for, as package net/url keeps it and as it is written.
+// sent is the path that the tool is asked for, as package net/url keeps it and as it is
+// written.
 func (fr *ForwardRequest) sent() (path, raw string) {
 	path, raw = fr.Target.decoded(), fr.Target.RawPath
 	if !fr.Route.strip {
@@ -18,8 +20,9 @@ func (fr *ForwardRequest) sent() (path, raw string) {
 	return fr.Route.below(path), fr.Route.below(raw)
 }
 
-// below is a path of the route without the prefix. Segments are counted, because a path may
-// spell those of the prefix otherwise (%2C for a comma); none of them has an encoded slash.
+// below is a path of the route without the prefix. Segments are counted, because a path
+// may spell those of the prefix otherwise (%2C for a comma); none of them has an encoded
+// slash.
 func (r *Route) below(path string) string {
 	at := 0
 	for range strings.Count(r.Prefix, "/") {
@@ -32,8 +35,8 @@ func (r *Route) below(path string) string {
 	return path[at:]
 }
 
-// emptyBelow reports whether a path of the route has an empty segment, in some reading, where it begins
-// without the prefix: URL parsers read a host there.
+// emptyBelow reports whether a path of the route has an empty segment, in some reading,
+// where it begins without the prefix: URL parsers read a host there.
 func (r *Route) emptyBelow(target *Target) bool {
 	if !r.strip {
 		return false
@@ -47,8 +50,8 @@ func (r *Route) emptyBelow(target *Target) bool {
 	return false
 }
 
-// toFolder sends a browser from the prefix to the folder of that name, where relative links of the tool's first page
-// lead below the prefix. It reports whether it did.
+// toFolder sends a browser from the prefix to the folder of that name, where relative
+// links of the tool's first page lead below the prefix. It reports whether it did.
 func (fr *ForwardRequest) toFolder(w http.ResponseWriter, r *http.Request) bool {
 	if !fr.Route.strip || fr.Target.Path != fr.Route.Prefix || r.Method != http.MethodGet && r.Method != http.MethodHead || len(r.Header["Upgrade"]) > 0 {
 		return false
@@ -62,7 +65,8 @@ func (fr *ForwardRequest) toFolder(w http.ResponseWriter, r *http.Request) bool 
 	return true
 }
 
-// restorePrefix gives what an answer says of the tool's own paths the prefix that the tool did not see.
+// restorePrefix gives what an answer says of the tool's own paths the prefix that the
+// tool did not see.
 func (fr *ForwardRequest) restorePrefix(h http.Header) {
 	if !fr.Route.strip {
 		return
@@ -75,8 +79,8 @@ func (fr *ForwardRequest) restorePrefix(h http.Header) {
 	}
 }
 
-// outside is a Location as browsers have to see it. Relative ones are right as they are, and so is one that has the
-// prefix already, as tools write that read X-Forwarded-Prefix.
+// outside is a Location for browsers. A relative one stays as it is, and so does one that
+// has the prefix already, as tools that read X-Forwarded-Prefix write it.
 func (fr *ForwardRequest) outside(location string) string {
 	origin := fr.Target.Scheme + "://" + fr.Target.Host
 	path, own := strings.CutPrefix(location, origin)
@@ -97,8 +101,9 @@ func (fr *ForwardRequest) outside(location string) string {
 	return origin + fr.Route.rawPrefix + path
 }
 
-// cookieOutside returns a Set-Cookie line whose Path, if it has one, is below the prefix. The last Path counts
-// (RFC 6265bis section 5.6); each is written. A __Host- cookie has no other path than /.
+// cookieOutside returns a Set-Cookie line whose Path, if it has one, is below the prefix.
+// The last Path counts (RFC 6265bis section 5.6); each is written. A __Host- cookie has
+// no other path than /.
 func (r *Route) cookieOutside(line string) string {
 	if name, _, _ := strings.Cut(line, "="); strings.HasPrefix(strings.ToLower(strings.Trim(name, " \t")), "__host-") {
 		return line

@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// What passes here was made for one person. A cache in front that stores by file
-// extension, or because the tool said "public", would hand it to the next one, who is perhaps
-// not even signed in. So every forwarded answer says whose it is, in the words of
-// RFC 9111 and in those that CDNs obey before them. A stream that is not an HTTP answer (101, gRPC) is
-// left alone: no cache stores it.
+// This file marks every forwarded answer as private. An answer here was made for one
+// person. A cache in front that stores by file extension, or because the tool said
+// "public", would give it to the next one, who may not even be signed in. So every answer
+// says so, in the words of RFC 9111 and in those that CDNs obey before them. A stream
+// that is no HTTP answer (101, gRPC) stays unchanged: no cache stores it.
 
 // Values that many answers share; they are never written to.
 var (
@@ -37,7 +37,8 @@ func keepPrivate(h http.Header) {
 // cache store the answer, and with private unless no cache may store it at all.
 //
 // private="Set-Cookie" is about one field and leaves the rest to all. A cache that knows
-// must-understand ignores the no-store beside it (RFC 9111 section 5.2.2.3), so that it does not count.
+// must-understand ignores the no-store beside it (RFC 9111 section 5.2.2.3), so that it
+// does not count.
 func privately(lines []string) string {
 	var kept []string
 	private, noStore, understand := false, false, false
@@ -70,8 +71,8 @@ func privately(lines []string) string {
 	return strings.Join(kept, ", ")
 }
 
-// splitList splits a list of a header at its commas, but for those in quoted strings. A string that
-// is not closed can be read in two ways, and is not read here.
+// splitList splits a list of a header at its commas, but for those in quoted strings. A
+// string that is not closed can be read in two ways, and is not read here.
 func splitList(line string) (list []string, closed bool) {
 	quoted, begin := false, 0
 	add := func(end int) {

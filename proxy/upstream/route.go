@@ -17,9 +17,10 @@ import (
 type RouteConfig struct {
 	// Name identifies the route in policy, logs and errors.
 	Name string
-	// From is "http(s)://host[:port][/prefix]": what clients ask for. A host that begins with "*." is
-	// every host with one label in that place (wildcard.go). The prefix
-	// matches on segment boundaries and is not cut off when forwarding, unless StripPrefix says so.
+	// From is "http(s)://host[:port][/prefix]": what clients ask for. A host that begins
+	// with "*." is every host with one label in that place (wildcard.go). The prefix
+	// matches on segment boundaries and is not cut off when forwarding, unless
+	// StripPrefix says so.
 	From        string
 	StripPrefix bool // the tool sees paths without the prefix of From
 	// To are the upstreams: "http(s)://host[:port]", "h2c://host:port",
@@ -29,8 +30,9 @@ type RouteConfig struct {
 	// Host is the Host header upstream sees; "" is the one the client asked for.
 	Host string
 
-	// Exact says that the tools of this place tell /Admin from /admin, and /admin.json from
-	// /admin: paths that would only lead here if they were folded are not held up. See [Table.Folded].
+	// Exact says that the tools here distinguish /Admin from /admin, and /admin.json from
+	// /admin: a path that would lead here only after folding is not refused. See
+	// [Table.Folded].
 	Exact bool
 	// Forms are those that paths of this route may have; others are refused.
 	Forms PathForms
@@ -39,7 +41,8 @@ type RouteConfig struct {
 	// MaxBody is the largest request body in bytes; more is 413. Zero is
 	// [DefaultMaxBody], negative is unlimited. Bodies are streamed, not held.
 	MaxBody int64
-	// SharedMaxBody says that MaxBody is the limit of all routes that have none of their own: for the log.
+	// SharedMaxBody says that MaxBody is the limit of all routes that have none of their
+	// own: for the log.
 	SharedMaxBody bool
 	// Upgrades are the protocols that a connection may switch to, nil is
 	// "websocket". Others are forwarded as plain requests, without the offer.
@@ -64,7 +67,8 @@ type RouteConfig struct {
 	// Embeddable: other origins of the same site may show the tool in a frame, and load
 	// its images, scripts and media.
 	Embeddable bool
-	// CookieDomain is the Domain that the tool's cookies may have; "": cookies are for From's host alone.
+	// CookieDomain is the Domain that the tool's cookies may have; "": cookies are for
+	// From's host alone.
 	CookieDomain string
 }
 
@@ -78,7 +82,8 @@ type Timeouts struct {
 	// ResponseHeader runs from the end of the request to the first byte of the
 	// answer (60 s).
 	ResponseHeader time.Duration
-	// Idle is the longest silence in a request body, a response or an upgraded connection (10 min).
+	// Idle is the longest silence in a request body, a response or an upgraded connection
+	// (10 min).
 	Idle time.Duration
 	// Total bounds the whole exchange, from the request's arrival here to the end
 	// of the answer (none by default: downloads and streams are long). It does not
@@ -125,8 +130,8 @@ type Route struct {
 	pool atomic.Pointer[pool] // what a Forwarder made of To
 }
 
-// Origin returns the scheme and host that clients use, without path. That of a wildcard is a pattern, and no
-// client's origin.
+// Origin returns the scheme and host that clients use, without path. That of a wildcard
+// is a pattern, and no client's origin.
 func (r *Route) Origin() string {
 	host := bracket(r.Hostname)
 	if r.Port != effectivePort(r.Scheme, "") {

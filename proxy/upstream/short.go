@@ -12,11 +12,10 @@ import (
 	"sallyport/proxy/upstream/h1"
 )
 
-// The short way is for small requests to an HTTP/1.1 upstream in clear text, which most
-// requests are. This file does for them what httputil.ReverseProxy does for all others, and
-// package h1 what http.Transport does. Everything with a subtlety in it goes the long way:
-// upgrades, expectations, credentials for a connection, bodies of unknown length or size, TLS,
-// HTTP/2.
+// This file sends small requests to an HTTP/1.1 upstream in clear text, which most
+// requests are. It replaces httputil.ReverseProxy for them, and package h1 replaces
+// http.Transport. All complicated cases use ReverseProxy: upgrades, expectations,
+// credentials for a connection, bodies of unknown or large size, TLS, HTTP/2.
 
 // maxShortBody is the largest body that goes the short way. It is read before the
 // request is sent, so that a client that trickles it in occupies no upstream.
@@ -28,7 +27,7 @@ func (c *call) goesShort(r *http.Request) bool {
 		len(r.Header["Upgrade"]) == 0 && len(r.Header["Expect"]) == 0 && !signsInConnection(r.Header)
 }
 
-// serveShort is what ReverseProxy.ServeHTTP is for other requests.
+// serveShort does for these requests what ReverseProxy.ServeHTTP does for others.
 func (c *call) serveShort(r *http.Request) {
 	if err := c.prepare(r); err != nil {
 		c.fail(c, r, err)
@@ -76,9 +75,9 @@ func (c *call) returnBody() {
 	}
 }
 
-// collect adds to lines what is sent of the header h. The order is the one that matters:
-// hop-by-hop headers and what the client named as such go first, then whatever claims to be
-// ours, and what we say comes last and therefore stays.
+// collect adds to lines the headers of h that are sent. The order matters: hop-by-hop
+// headers, and those that the client names in Connection, are removed first, then every
+// header that imitates ours. Ours come last, so that the client cannot remove them.
 func (c *call) collect(lines []h1.Field, h http.Header) []h1.Field {
 	named := h["Connection"]
 	for name, values := range h {

@@ -120,12 +120,12 @@ const (
 	BySpelling                // in another case, with dots at the end of a segment, decoded once more: /Admin
 )
 
-// Folded returns the route with a longer prefix than the matched one that t's path would lead to
-// if it were folded (policy.FoldPath): a tool that does not care about case serves under /Admin what
-// is protected as /admin. Routes that are Exact are left out.
+// Folded returns the route with a longer prefix than the matched one that t's path would
+// lead to if it were folded (policy.FoldPath): a tool that does not care about case
+// serves under /Admin what is protected as /admin. Routes that are Exact are left out.
 //
-// Nearly every path is folded already; then only those with a dot in their last segment cost
-// more than a look at each byte.
+// Nearly every path is folded already; then only those with a dot in their last segment
+// cost more than a look at each byte.
 func (t *Table) Folded(target Target, matched *Route) (*Route, Folding) {
 	list := t.on(target)
 	if len(list) < 2 {
@@ -157,8 +157,8 @@ func under(path, prefix string) bool {
 	return prefix == "/" || strings.HasPrefix(path, prefix) && (len(path) == len(prefix) || path[len(prefix)] == '/')
 }
 
-// HasHost reports whether any route is on t's host, whatever its path: the
-// difference between 404 and 421.
+// HasHost reports whether any route is on t's host, for any path: it decides between 404
+// and 421.
 func (t *Table) HasHost(target Target) bool { return len(t.on(target)) > 0 }
 
 // on returns the routes of a host, longest prefix first.

@@ -22,8 +22,8 @@ const idleTimeout = 90 * time.Second
 // keeps two by default, and opens a connection for nearly every request under load.
 const maxIdle = 256
 
-// newTransport returns what carries requests to b that do not go the short way.
-// It knows one address only, whatever a request's URL says.
+// newTransport returns the transport to b for requests that do not take the short way. It
+// dials one address only, regardless of a request's URL.
 func (b *backend) newTransport(upgrades bool) *http.Transport {
 	t := &http.Transport{
 		// Proxy stays nil: an HTTP_PROXY in the environment must not reroute
@@ -38,7 +38,7 @@ func (b *backend) newTransport(upgrades bool) *http.Transport {
 		DisableCompression: true,
 		Protocols:          new(http.Protocols),
 		HTTP2: &http.HTTP2Config{
-			// A peer that has gone without a word is found out, and its streams with it.
+			// A peer that has vanished is detected, and its streams end.
 			SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second,
 		},
 	}
@@ -60,8 +60,8 @@ func (b *backend) newTransport(upgrades bool) *http.Transport {
 	return t
 }
 
-// newShort returns what carries requests to b that go the short way, nil if none may: they are for
-// HTTP/1.1 in clear text.
+// newShort returns the transport to b for requests that take the short way, nil if b is
+// not HTTP/1.1 in clear text.
 func (b *backend) newShort() *h1.Transport {
 	if b.scheme != "http" || b.h2c || !h1.Supported {
 		return nil
@@ -79,7 +79,7 @@ func (b *backend) newShort() *h1.Transport {
 // roundTrip sends out to b through net/http.
 func (b *backend) roundTrip(out *http.Request) (*http.Response, error) {
 	out = out.WithContext(httptrace.WithClientTrace(out.Context(), newBegins()))
-	if b.single != nil && (len(out.Header["Upgrade"]) > 0 || out.Close) { // the streams of others share an HTTP/2 connection
+	if b.single != nil && (len(out.Header["Upgrade"]) > 0 || out.Close) { // an HTTP/2 connection is shared with other streams
 		return b.single.RoundTrip(out)
 	}
 	return b.long.RoundTrip(out)

@@ -15,8 +15,9 @@ import (
 )
 
 // tunnel is two connections that have switched protocols and are passed on to each other.
-// httputil.ReverseProxy could do that too, with its handler, three goroutines and net/http's
-// buffers held for as long as it lasts: most of what ten thousand idle WebSockets weigh.
+// httputil.ReverseProxy could do that too, with its handler, three goroutines and
+// net/http's buffers held for as long as it lasts: most of what ten thousand idle
+// WebSockets weigh.
 type tunnel struct {
 	client   net.Conn
 	upstream io.ReadWriteCloser
@@ -29,8 +30,8 @@ type tunnel struct {
 
 var errProtocol = errors.New("upstream switched to a protocol that was not asked for")
 
-// switchProtocols answers with the upstream's 101, cleaned and watched over, and sees to it that
-// both directions are carried until they end.
+// switchProtocols answers with the upstream's 101, cleaned and watched over, and sees to
+// it that both directions are carried until they end.
 func (c *call) switchProtocols(res *http.Response) error {
 	upstream, ok := res.Body.(io.ReadWriteCloser)
 	if !ok || !strings.EqualFold(protocolOf(res.Header), protocolOf(c.out.Header)) {
@@ -93,11 +94,11 @@ func (t *tunnel) carry() {
 	<-sent
 }
 
-// pass carries one direction. Its end is passed on as such, so that the other can go on to its
-// own; a failure, or an end that cannot be passed on, is the end of both.
+// pass carries one direction. It passes the end on, so that the other direction can
+// finish; a failure, or an end that cannot be passed on, ends both.
 func (t *tunnel) pass(to io.Writer, from io.Reader) {
 	defer func() {
-		// What a message is judged by runs here, and nobody recovers above.
+		// The inspection of messages runs here, and no caller recovers from a panic.
 		if cause := recover(); cause != nil {
 			t.log.Error("panic on an upgraded connection", "panic", cause, "stack", string(debug.Stack()))
 			t.closeBoth()

@@ -8,9 +8,10 @@ import (
 	"golang.org/x/net/publicsuffix"
 )
 
-// A route whose host begins with "*." is for every host with exactly one label in that place, but for those that
-// another route names. Each of these hosts is an origin by itself: it has cookies, hand-offs and sessions of its
-// own, and neither [Table.Match] nor anything above it takes one for another.
+// A route whose host begins with "*." is for every host with exactly one label in that
+// place, but for those that another route names. Each of these hosts is an origin by
+// itself: it has cookies, hand-offs and sessions of its own, and neither [Table.Match]
+// nor anything above it takes one for another.
 
 const wildcard = "*."
 
@@ -43,7 +44,8 @@ func CanonicalFrom(scheme, raw string) (hostname, host string, err error) {
 // Wildcard reports whether the route is for many hosts.
 func (r *Route) Wildcard() bool { return strings.HasPrefix(r.Hostname, wildcard) }
 
-// Covers reports whether the route is for a host, as a [Target] has it, unless a route names that host.
+// Covers reports whether the route is for a host, as a [Target] has it, unless a route
+// names that host.
 func (r *Route) Covers(hostname string) bool {
 	if !r.Wildcard() {
 		return r.Hostname == hostname
@@ -52,18 +54,20 @@ func (r *Route) Covers(hostname string) bool {
 	return ok && parent == r.Hostname[len(wildcard):]
 }
 
-// parentOf is a canonical host without its first label. That of an address ends in a number, as no parent of a
-// wildcard does.
+// parentOf is a canonical host without its first label. That of an address ends in a
+// number, as no parent of a wildcard does.
 func parentOf(host string) (string, bool) {
 	_, parent, ok := strings.Cut(host, ".")
 	return parent, ok
 }
 
-// At returns the routes of t's host, longest prefix first, whatever the path. Those that name the host hide those
-// of a wildcard, for all paths: what they do not serve there, nothing serves.
+// At returns the routes of t's host, longest prefix first, for any path. Routes that name
+// the host hide those of a wildcard, for all paths: a path that they do not serve is not
+// served.
 func (t *Table) At(target Target) []*Route { return t.on(target) }
 
-// HasOrigin reports whether an origin, as a [Target] has it, is the route's, or one of a wildcard's.
+// HasOrigin reports whether an origin, as a [Target] has it, is the route's, or one of a
+// wildcard's.
 func (r *Route) HasOrigin(origin string) bool {
 	if !r.Wildcard() {
 		return r.Origin() == origin

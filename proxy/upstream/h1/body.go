@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// body is the body of an answer. Its end gives the connection back; every other way to stop
-// closes it. Close may be called at any time, on any goroutine.
+// body is the body of an answer. Its end gives the connection back; every other way to
+// stop closes it. Close may be called at any time, on any goroutine.
 type body struct {
 	inner io.ReadCloser
 	t     *Transport
@@ -68,9 +68,9 @@ func (b *body) Close() error {
 	return nil
 }
 
-// Arrived reports whether a chunked body of an answer of this package is in memory to its end, so
-// that what is read of it next need not be flushed by itself. It guesses from the last bytes, and
-// may be wrong both ways.
+// Arrived reports whether a chunked body of an answer of this package is in memory to its
+// end, so that what is read of it next need not be flushed by itself. It guesses from the
+// last bytes, and may be wrong both ways.
 func Arrived(of io.Reader) bool {
 	b, ok := of.(*body)
 	if !ok {

@@ -11,8 +11,9 @@ import (
 	"time"
 )
 
-// conn is a connection that one goroutine at a time writes a request to and reads the answer
-// from. It has no goroutines of its own, and so needs no hand-over between threads.
+// conn is a connection that one goroutine at a time writes a request to and reads the
+// answer from. It has no goroutines of its own, and so needs no hand-over between
+// threads.
 type conn struct {
 	socket net.Conn
 	br     *bufio.Reader // of conn
@@ -69,9 +70,9 @@ func (c *conn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// allow sets the deadline for what follows to d from now, zero for none. One that is up to a
-// tenth later is left alone: moving it for every request costs more than being that exact
-// is worth.
+// allow sets the deadline for what follows to d from now, zero for none. One that is up
+// to a tenth later is left alone: moving it for every request costs more than being that
+// exact is worth.
 func (c *conn) allow(now time.Time, d time.Duration) error {
 	switch {
 	case d <= 0 && c.deadline.IsZero():
@@ -87,9 +88,9 @@ func (c *conn) allow(now time.Time, d time.Duration) error {
 	return c.socket.SetDeadline(c.deadline)
 }
 
-// fit reports whether an idle connection may carry a request. One that was closed may not, and
-// one that has something to say may not either: bytes that nothing asked for would be taken
-// for the answer to another person's request.
+// fit reports whether an idle connection may carry a request. A closed connection may
+// not. A connection with unread bytes may not either: they would be taken for the answer
+// to another person's request.
 func (c *conn) fit() bool {
 	c.silent = false
 	return c.raw.Read(c.peek) == nil && c.silent
@@ -98,8 +99,8 @@ func (c *conn) fit() bool {
 // asHead tells ReadResponse that no body follows.
 var asHead = &http.Request{Method: http.MethodHead}
 
-// receive reads one answer to r. The error is an errSilent if the connection closed before
-// it said anything.
+// receive reads one answer to r. The error is an errSilent if the connection closed
+// before it said anything.
 func (c *conn) receive(r *Request) (*http.Response, error) {
 	c.left = c.limit
 	if _, err := c.br.Peek(1); err != nil {
@@ -120,8 +121,8 @@ func (c *conn) receive(r *Request) (*http.Response, error) {
 	return res, nil
 }
 
-// idleConns are the unused connections, the most recently used on top: the others age, and
-// are closed.
+// idleConns are the unused connections, the most recently used on top: the others age,
+// and are closed.
 type idleConns struct {
 	c *Config
 
@@ -159,8 +160,8 @@ func (s *idleConns) put(c *conn) {
 	}
 }
 
-// sweep closes connections that have been idle for too long or that the server has closed, and
-// comes back while there are others.
+// sweep closes connections that have been idle for too long or that the server has
+// closed, and comes back while there are others.
 func (s *idleConns) sweep() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

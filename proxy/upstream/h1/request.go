@@ -10,11 +10,12 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// Request is a request as it is sent. RoundTrip changes nothing of it, and needs nothing of
-// it after it has returned, so that a caller may use one again.
+// Request is a request as it is sent. RoundTrip changes nothing of it, and needs nothing
+// of it after it has returned, so that a caller may use one again.
 type Request struct {
 	Method string
-	// Path is the path as it is written, and begins with a slash; Query is what follows "?", or "".
+	// Path is the path as it is written, and begins with a slash; Query is what follows
+	// "?", or "".
 	Path, Query string
 	Host        string
 	// Header are the lines of the header in their order. Host, Content-Length and
@@ -25,7 +26,8 @@ type Request struct {
 
 	// IdleTimeout is the longest silence in the body of the answer; zero is no limit.
 	IdleTimeout time.Duration
-	// Interim, if set, is called with each 1xx answer but 100 and 101, before RoundTrip returns.
+	// Interim, if set, is called with each 1xx answer but 100 and 101, before RoundTrip
+	// returns.
 	Interim func(*http.Response)
 }
 
@@ -93,8 +95,8 @@ func framing(name string) bool {
 	return false
 }
 
-// visible reports whether s has no white space, control characters or other bytes that end a
-// part of the request line.
+// visible reports whether s has no white space, control characters or other bytes that
+// end a part of the request line.
 func visible(s string) bool {
 	for i := 0; i < len(s); i++ {
 		if s[i] <= ' ' || s[i] >= 0x7f {

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Config of a [Transport]. Dial and Now are required; the fields that http.Transport has too
-// mean the same here.
+// Config of a [Transport]. Dial and Now are required; the fields that http.Transport has
+// too mean the same here.
 type Config struct {
 	// Dial opens a connection to the server. It must be a syscall.Conn.
 	Dial func(context.Context) (net.Conn, error)
@@ -41,11 +41,12 @@ func New(c Config) *Transport {
 }
 
 var (
-	// ErrStale is a kept connection that turned out to be closed, when the request could not be
-	// sent again because the server may have acted on it.
+	// ErrStale is a kept connection that turned out to be closed, when the request could
+	// not be sent again because the server may have acted on it.
 	ErrStale = errors.New("a kept connection was closed")
 
-	// ErrIdle is the end of a body whose server was silent for longer than Request.IdleTimeout.
+	// ErrIdle is the end of a body whose server was silent for longer than
+	// Request.IdleTimeout.
 	ErrIdle = errors.New("upstream was silent for longer than the idle timeout")
 
 	// ErrResponseHeader is an answer whose header is larger than it may be.
@@ -58,8 +59,8 @@ var (
 // maxInterim is how many 1xx answers one request may get.
 const maxInterim = 16
 
-// RoundTrip sends r and returns the answer when its header is here. The caller must close the
-// body. The Request of the answer is nil. Its status may be below 100, since
+// RoundTrip sends r and returns the answer when its header is here. The caller must close
+// the body. The Request of the answer is nil. Its status may be below 100, since
 // [http.ReadResponse] takes any three digits: the caller must refuse it.
 //
 // When ctx ends, so does the exchange, and the body of the answer with it.
@@ -133,8 +134,8 @@ func (t *Transport) connect(ctx context.Context, fresh bool) (*conn, error) {
 	return c, nil
 }
 
-// errStale is an ErrStale with its cause. unsent: the request had no effect, because not one byte
-// of it was sent.
+// errStale is an ErrStale with its cause. unsent: the request had no effect, because not
+// one byte of it was sent.
 type errStale struct {
 	error
 	unsent bool
@@ -175,8 +176,8 @@ func (c *conn) converse(r *Request) (*http.Response, error) {
 	}
 }
 
-// early returns the answer of a server that sent it and then hung up in the middle of r, nil if
-// there is none. What came before a byte of r was sent is no answer to it.
+// early returns the answer of a server that sent it and then hung up in the middle of r,
+// nil if there is none. What came before a byte of r was sent is no answer to it.
 func (c *conn) early(r *Request, failed error) *http.Response {
 	if c.sent == 0 || !errors.Is(failed, syscall.EPIPE) && !errors.Is(failed, syscall.ECONNRESET) {
 		return nil
