@@ -100,7 +100,8 @@ func inFileOrder(a, b []match) []match {
 	return all
 }
 
-// partial is [Policy.Partial] over the rules that can be judged, from memory if it was asked before.
+// partial is [Policy.Partial] over the rules that can be judged, from memory if it was
+// asked before.
 func (b *Batch) partial(f *Facts) Partial {
 	if len(f.IP.Readings) > 0 { // of which there are few: they are in no key
 		return b.judged(f)

@@ -75,8 +75,8 @@ func (c Config) Vocabulary() *vocabulary.Vocabulary {
 // Vocabulary returns the names and values that the policy was compiled with.
 func (p *Policy) Vocabulary() *vocabulary.Vocabulary { return p.words }
 
-// Ungranted returns the policy without the grants of routes, for judging people who are made up.
-// Never for a policy that is to be enforced.
+// Ungranted returns the policy without the grants of routes, for judging people who are
+// made up. Never for a policy that is to be enforced.
 func (p *Policy) Ungranted() *Policy {
 	q := *p
 	q.grants = nil
@@ -106,12 +106,14 @@ func (p *Policy) Rules() []RuleInfo {
 	return out
 }
 
-// DrawKey is the secret behind what a policy draws: when it asks again at random, and who is in a
-// percentage. Without it, whoever can read the policy and their own session could work both out. The zero key is no
-// secret: it is what a policy is tested and simulated with, so that the outcome is the same everywhere.
+// DrawKey is the secret behind a policy's random choices: when it asks again, and who is
+// in a percentage. Without it, a person who can read the policy and their own session
+// could compute both. The zero key is not secret: tests and simulations of a policy use
+// it, so that the outcome is the same everywhere.
 type DrawKey [32]byte
 
-// Keyed returns the policy with what it draws drawn by key. One that Compile returns draws by the zero key.
+// Keyed returns the policy with what it draws drawn by key. One that Compile returns
+// draws by the zero key.
 func (p *Policy) Keyed(key DrawKey) *Policy {
 	q := *p
 	q.draws = key
@@ -125,8 +127,8 @@ func (p *Policy) Draws() bool {
 	})
 }
 
-// draw is a number that nobody without the key can tell from any other. The parts must be of fixed length, or
-// must not be able to hold a zero byte; the first says what is drawn.
+// draw is a number that looks random without the key. The parts must be of fixed length,
+// or must not be able to hold a zero byte; the first says what is drawn.
 func (k DrawKey) draw(parts ...string) uint64 {
 	mac := hmac.New(sha256.New, k[:])
 	for _, p := range parts {
@@ -154,7 +156,8 @@ func Compile(c Config) (*Policy, error) {
 }
 
 // CompileDocument is [Compile] for a file that is read already. It adds what is wrong to
-// the document, and then returns no policy. Its error is about everything but the document.
+// the document, and then returns no policy. Its error is about everything but the
+// document.
 func CompileDocument(c Config, d *file.Document) (*Policy, error) {
 	var pinned *file.Document
 	if c.Pinned != nil {
@@ -178,7 +181,8 @@ func CompileDocument(c Config, d *file.Document) (*Policy, error) {
 	return p, nil
 }
 
-// maxCost is the worst case of all rules together, in CEL cost units: well below a second.
+// maxCost is the worst case of all rules together, in CEL cost units: well below a
+// second.
 const maxCost = 10_000_000
 
 // actions by the names that the file has for them. A rule with a score has none, and does
@@ -258,7 +262,7 @@ func (b *builder) rule(p *Policy, r *file.Rule) rule {
 		b.At(r.Node, Diagnostic{Message: fmt.Sprintf("%s requires an attested passkey, and nothing judges attestation yet: nobody could meet it", r.Name),
 			Expected: "require: [" + file.DeviceBound + "], or mode: report"})
 	}
-	// The policy that locks everybody out, those who need to mend it included.
+	// The policy that locks out all people, including those who must repair it.
 	if out.when != nil && len(out.reads.Facts) == 0 && out.action == Block && !out.report && len(out.routes) == 0 {
 		b.At(r.When, Diagnostic{Message: fmt.Sprintf("%s depends on nothing: it blocks everybody, or nobody", r.Name),
 			Expected: "a condition on a fact, routes that it is limited to, or mode: report"})

@@ -2,10 +2,10 @@ package policy
 
 import "slices"
 
-// Partial is the part of a judgement that stays the same for one session token,
-// address, route and purpose, as long as the data behind the facts is the same: it may be kept and
-// given to [Policy.Finish] for every request of that kind. The zero value is "not
-// judged yet".
+// Partial is the part of a judgement that stays the same for one session token, address,
+// route and purpose, as long as the data behind the facts is the same: it may be kept and
+// given to [Policy.Finish] for every request of that kind. The zero value is "not judged
+// yet".
 type Partial struct {
 	policy  *Policy
 	key     key
@@ -66,8 +66,8 @@ func (p *Policy) Partial(f *Facts) Partial {
 	return s
 }
 
-// refuses reports that the route's grant does not name the person. Of nobody that cannot be
-// said: they are sent to sign in.
+// refuses reports that the route's grant does not name the person. Without a person it is
+// false: they are sent to sign in.
 func (p *Policy) refuses(f *Facts, k key) bool {
 	return p.grants != nil && k.purpose == access && k.route != "" && k.level != levelNone && !p.grants[k.route].Permits(f.User)
 }

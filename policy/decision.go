@@ -78,15 +78,15 @@ type Decision struct {
 	Reported []Reported `json:"reported,omitempty"`
 }
 
-// AsksInVain reports that the decision is a step-up for another kind of passkey than c, which
-// is the one that the person used: unless they have a further one, it is as good as a block. Of
-// somebody who used none yet it is not known.
+// AsksInVain reports that the decision is a step-up for another kind of passkey than c,
+// which is the one that the person used: unless they have a further one, it is as good as
+// a block. If the person used none yet, it is false.
 func (d *Decision) AsksInVain(c Credential) bool {
 	return d.Action == StepUp && c.Class != "" && c.Class != "none" && slices.ContainsFunc(d.Require, func(r string) bool { return !meets(c, r) })
 }
 
-// Looser reports that d lets more through than o: it is less strict, or its question is answered
-// by an older assertion or by more kinds of passkey.
+// Looser reports that d lets more through than o: it is less strict, or its question is
+// answered by an older assertion or by more kinds of passkey.
 func (d *Decision) Looser(o *Decision) bool {
 	if d.Action != o.Action || d.Action != StepUp {
 		return d.Action > o.Action

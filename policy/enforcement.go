@@ -8,8 +8,9 @@ import (
 	"sallyport/policy/internal/file"
 )
 
-// enforcement is the people that a rule is enforced for: members of groups, and a percentage of all
-// people. The rule reports for the rest, and for a request without a person.
+// enforcement is the people that a rule is enforced for: members of groups, and a
+// percentage of all people. The rule reports for the rest, and for a request without a
+// person.
 type enforcement struct {
 	percent int
 	groups  []string
@@ -33,9 +34,11 @@ func (s *enforcement) String() string {
 	return strings.Join(parts, " and ")
 }
 
-// includes reports whether the rule is enforced for u. Each person has a place from 0 to 99 for each
-// rule, whatever else is in the policy: who is in it at 10 % stays in it at 20 %, and another rule begins
-// with others. The place is keyed: an insider who reads the policy must not know that a rule only reports for them.
+// includes reports whether the rule is enforced for u. Each person has a place from 0 to
+// 99 for each rule, independent of the rest of the policy: a person who is included at 10
+// % stays included at 20 %, and another rule begins with other people. The place is
+// keyed: an insider who reads the policy must not learn that a rule only reports for
+// them.
 func (s *enforcement) includes(key DrawKey, rule string, u User) bool {
 	if slices.ContainsFunc(s.groups, func(g string) bool { return slices.Contains(u.Groups, g) }) {
 		return true

@@ -47,7 +47,7 @@ type RuleOutcome struct {
 	MaxAge  time.Duration `json:"max_age,omitempty"`
 	Require []string      `json:"require,omitempty"`
 	Report  bool          `json:"report,omitempty"`
-	Enforce string        `json:"enforce,omitempty"` // for whom, if not for everybody
+	Enforce string        `json:"enforce,omitempty"` // for which people, if not for all
 	Every   string        `json:"every,omitempty"`   // "4h0m0s +-2h0m0s, 09:00-18:00"
 	Due     time.Time     `json:"due,omitzero"`      // with every: when the last assertion stops being an answer
 	When    string        `json:"when,omitempty"`
@@ -64,8 +64,8 @@ type Condition struct {
 	Value string `json:"value,omitempty"` // "true", "false", an error; "": not evaluated, it did not matter
 }
 
-// Explain judges one request as Decide does and says how each rule came out and why.
-// The verdict is Decide's own, the outcomes come from the same evaluation of the same rules.
+// Explain judges one request as Decide does and says how each rule came out and why. The
+// verdict is Decide's own, the outcomes come from the same evaluation of the same rules.
 func (p *Policy) Explain(f *Facts) Explanation {
 	e := Explanation{Decision: p.Decide(f)}
 	f = p.complete(f)
@@ -200,8 +200,8 @@ func conditions(scope *scope, of string, p *expr.Program) []Condition {
 	return out
 }
 
-// Text returns the explanation for a terminal. What the author of the policy wrote is printed without what a
-// terminal would obey: they need not be who reads it.
+// Text returns the explanation for a terminal. What the author of the policy wrote is
+// printed without what a terminal would obey: they need not be who reads it.
 func (e Explanation) Text() string {
 	var b strings.Builder
 	d := e.Decision

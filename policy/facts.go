@@ -44,9 +44,12 @@ type IP struct {
 	ASN int64 `cel:"asn" json:"asn,omitempty"`
 	// Org is the name of the autonomous system or ISP.
 	Org string `cel:"org" json:"org,omitempty"`
-	// Private is true for loopback, RFC 1918, unique local, site-local, link-local and carrier-grade NAT (100.64.0.0/10) addresses. That makes it nobody's: exempt with ip.internal.
+	// Private is true for loopback, RFC 1918, unique local, site-local, link-local and
+	// carrier-grade NAT (100.64.0.0/10) addresses. That makes it nobody's: exempt with
+	// ip.internal.
 	Private bool `cel:"private" json:"private,omitempty"`
-	// Internal is true for private addresses that `internal_networks` in sallyport.yaml says are ours, but for those of `trusted_proxies`.
+	// Internal is true for private addresses that `internal_networks` in sallyport.yaml
+	// says are ours, but for those of `trusted_proxies`.
 	Internal bool `cel:"internal" json:"internal,omitempty"`
 	// VPN is true for addresses that a source calls a VPN exit.
 	VPN bool `cel:"vpn" json:"vpn,omitempty"`
@@ -69,14 +72,16 @@ type IP struct {
 
 	// Addr is Address parsed; ip.within() reads it. Not visible to rules.
 	Addr netip.Addr `cel:"-" json:"-"`
-	// Readings are what the facts are for the address alone and for each IPv4 address inside it (6to4, Teredo, NAT64
-	// and so on), where it carries any. A rule matches if it does for all of it together, or for any reading: an exception
-	// that only one of them is does not excuse the others. Not visible to rules.
+	// Readings are what the facts are for the address alone and for each IPv4 address
+	// inside it (6to4, Teredo, NAT64 and so on), where it carries any. A rule matches if
+	// it does for all of it together, or for any reading: an exception that only one of
+	// them is does not excuse the others. Not visible to rules.
 	Readings []IP `cel:"-" json:"readings,omitempty"`
 }
 
-// SetInternal says whether the address is in a network of ours. The reading of the address alone is
-// internal with it. The IPv4 addresses that it carries are not: the client can write any there.
+// SetInternal says whether the address is in a network of ours. The reading of the
+// address alone is internal with it. The IPv4 addresses that it carries are not: the
+// client can write any there.
 func (ip *IP) SetInternal(internal bool) {
 	ip.Internal = internal
 	if len(ip.Readings) > 0 {
@@ -100,7 +105,8 @@ type User struct {
 	Countries []string `cel:"countries" json:"countries,omitempty"`
 	// TimeZone is the IANA zone from the roster; "" when not known.
 	TimeZone string `cel:"time_zone" json:"time_zone,omitempty"`
-	// StartedDays is how many days ago the person started, from the roster; -1 when not known, so that `user.started_days < 90` holds for them too.
+	// StartedDays is how many days ago the person started, from the roster; -1 when not
+	// known, so that `user.started_days < 90` holds for them too.
 	StartedDays int64 `cel:"started_days" json:"started_days"`
 }
 
@@ -116,15 +122,19 @@ type Session struct {
 	VerifiedAge time.Duration `cel:"verified_age" json:"verified_age,omitempty"`
 	// VerifiedHere is true when that assertion was made from this address (IPv6: this /64).
 	VerifiedHere bool `cel:"verified_here" json:"verified_here,omitempty"`
-	// Concurrent is how many sessions of this person were used in the last 15 minutes, this one included.
+	// Concurrent is how many sessions of this person were used in the last 15 minutes,
+	// this one included.
 	Concurrent int64 `cel:"concurrent" json:"concurrent,omitempty"`
-	// CountryChanged is true when the country is another than that of the address the last assertion of this session was made from. Unknown countries never differ.
+	// CountryChanged is true when the country is another than that of the address the
+	// last assertion of this session was made from. Unknown countries never differ.
 	CountryChanged bool `cel:"country_changed" json:"country_changed,omitempty"`
 	// ASNChanged is the same for the autonomous system.
 	ASNChanged bool `cel:"asn_changed" json:"asn_changed,omitempty"`
-	// UAChanged is true when the User-Agent is of another family (browser and system, without versions) than at the last assertion of this session.
+	// UAChanged is true when the User-Agent is of another family (browser and system,
+	// without versions) than at the last assertion of this session.
 	UAChanged bool `cel:"ua_changed" json:"ua_changed,omitempty"`
-	// TLSChanged is true when the TLS fingerprint is another than at the last assertion of this session. Fingerprints that are not known never differ.
+	// TLSChanged is true when the TLS fingerprint is another than at the last assertion
+	// of this session. Fingerprints that are not known never differ.
 	TLSChanged bool `cel:"tls_changed" json:"tls_changed,omitempty"`
 }
 
@@ -146,35 +156,49 @@ type Credential struct {
 	AttestationFormat string `cel:"attestation_format" json:"attestation_format,omitempty"`
 }
 
-// Seen is how this person's recent connections compare with those before. Connections that were
-// blocked count towards the numbers, and never become somebody's normal place; nor do addresses that
-// are called VPN, hosting, Tor, proxy or relay.
+// Seen is how this person's recent connections compare with those before. Connections
+// that were blocked count towards the numbers, and never become somebody's normal place;
+// nor do addresses that are called VPN, hosting, Tor, proxy or relay.
 type Seen struct {
-	// Known is false when the history cannot be read or written for more than 5 minutes, or is not loaded yet (or nobody is signed in). All else here is then zero.
+	// Known is false when the history cannot be read or written for more than 5 minutes,
+	// or is not loaded yet (or nobody is signed in). All else here is then zero.
 	Known bool `cel:"known" json:"known,omitempty"`
-	// Countries1h is how many countries the person connected from in the last hour, this request included. An ASN that was also used by IPv4 adds none for IPv6; unknown countries do not count.
+	// Countries1h is how many countries the person connected from in the last hour, this
+	// request included. An ASN that was also used by IPv4 adds none for IPv6; unknown
+	// countries do not count.
 	Countries1h int64 `cel:"countries_1h" json:"countries_1h,omitempty"`
 	// Countries24h is the same for 24 hours.
 	Countries24h int64 `cel:"countries_24h" json:"countries_24h,omitempty"`
-	// ASNs24h is how many autonomous systems the person connected from in 24 hours, this request included. Unknown ones do not count.
+	// ASNs24h is how many autonomous systems the person connected from in 24 hours, this
+	// request included. Unknown ones do not count.
 	ASNs24h int64 `cel:"asns_24h" json:"asns_24h,omitempty"`
-	// Prefixes24h is how many networks (/24 of IPv4, /48 of IPv6) the person connected from in 24 hours, this request included. Configured offices and internal addresses do not count.
+	// Prefixes24h is how many networks (/24 of IPv4, /48 of IPv6) the person connected
+	// from in 24 hours, this request included. Configured offices and internal addresses
+	// do not count.
 	Prefixes24h int64 `cel:"prefixes_24h" json:"prefixes_24h,omitempty"`
-	// NewCountry is true when the person was never let through from this country before. False where the country is not known.
+	// NewCountry is true when the person was never let through from this country before.
+	// False where the country is not known.
 	NewCountry bool `cel:"new_country" json:"new_country,omitempty"`
 	// NewASN is the same for the autonomous system.
 	NewASN bool `cel:"new_asn" json:"new_asn,omitempty"`
-	// NewDevice is true when the person was never let through on this device before, or the device is not known.
+	// NewDevice is true when the person was never let through on this device before, or
+	// the device is not known.
 	NewDevice bool `cel:"new_device" json:"new_device,omitempty"`
-	// FirstDays is how many days ago this person was let through for the first time, as far as the history reaches; 0 in the first 24 hours.
+	// FirstDays is how many days ago this person was let through for the first time, as
+	// far as the history reaches; 0 in the first 24 hours.
 	FirstDays int64 `cel:"first_days" json:"first_days,omitempty"`
 }
 
-// Travel is the way from where this person was let through last, in the last 48 hours, to here.
+// Travel is the way from where this person was let through last, in the last 48 hours, to
+// here.
 type Travel struct {
-	// Known is false unless both places have coordinates, and neither is an address at which its people are not: what is called relay, VPN, proxy, Tor or hosting, mobile carriers, satellite, internal addresses and configured offices.
+	// Known is false unless both places have coordinates, and neither is an address at
+	// which its people are not: what is called relay, VPN, proxy, Tor or hosting, mobile
+	// carriers, satellite, internal addresses and configured offices.
 	Known bool `cel:"known" json:"known,omitempty"`
-	// DistanceKM is the great-circle distance in kilometres, less the radii within which the two places are known (100 km where a source does not say). Less than 50 km is none.
+	// DistanceKM is the great-circle distance in kilometres, less the radii within which
+	// the two places are known (100 km where a source does not say). Less than 50 km is
+	// none.
 	DistanceKM float64 `cel:"distance_km" json:"distance_km,omitempty"`
 	// SpeedKMH is DistanceKM over the exact time between (at least a second), in km/h.
 	SpeedKMH float64 `cel:"speed_kmh" json:"speed_kmh,omitempty"`
@@ -182,9 +206,13 @@ type Travel struct {
 
 // Address is who else uses this address.
 type Address struct {
-	// Known is false when the history cannot be read, and for addresses that many share by their nature (internal, configured offices, mobile carriers, satellite, and what is called VPN, hosting, Tor, proxy or relay).
+	// Known is false when the history cannot be read, and for addresses that many share
+	// by their nature (internal, configured offices, mobile carriers, satellite, and what
+	// is called VPN, hosting, Tor, proxy or relay).
 	Known bool `cel:"known" json:"known,omitempty"`
-	// People30d is how many people were let through from this address (IPv6: this /64, or the household's /56 if more) in 30 days, this person included. More than 250 are not told apart.
+	// People30d is how many people were let through from this address (IPv6: this /64, or
+	// the household's /56 if more) in 30 days, this person included. More than 250 are
+	// not told apart.
 	People30d int64 `cel:"people_30d" json:"people_30d,omitempty"`
 }
 
@@ -192,42 +220,54 @@ type Address struct {
 type Device struct {
 	// Known is false without such a cookie, or when the history cannot be read.
 	Known bool `cel:"known" json:"known,omitempty"`
-	// People30d is how many people were let through on this device in 30 days, this person included.
+	// People30d is how many people were let through on this device in 30 days, this
+	// person included.
 	People30d int64 `cel:"people_30d" json:"people_30d,omitempty"`
 }
 
-// Activity is when this person was at work: what they did themselves (navigations, with a session that a passkey was used in), not what a page does by itself.
+// Activity is when this person was at work: what they did themselves (navigations, with a
+// session that a passkey was used in), not what a page does by itself.
 type Activity struct {
 	// Known is false when the history cannot be read (or nobody is signed in).
 	Known bool `cel:"known" json:"known,omitempty"`
-	// ActiveHours24h is how many of the last 24 hours, counted back from now, had activity in them.
+	// ActiveHours24h is how many of the last 24 hours, counted back from now, had
+	// activity in them.
 	ActiveHours24h int64 `cel:"active_hours_24h" json:"active_hours_24h,omitempty"`
-	// LongestBreak48h is the longest time without activity in the last 48 hours, to 5 minutes.
+	// LongestBreak48h is the longest time without activity in the last 48 hours, to 5
+	// minutes.
 	LongestBreak48h time.Duration `cel:"longest_break_48h" json:"longest_break_48h,omitempty"`
 }
 
-// Browser is what the browser said of itself when the passkey was last used. Whoever controls the browser controls this.
+// Browser is what the browser said of itself when the passkey was last used. Whoever
+// controls the browser controls this.
 type Browser struct {
-	// TimezoneKnown is false when the browser named no time zone, or that of the address is not known.
+	// TimezoneKnown is false when the browser named no time zone, or that of the address
+	// is not known.
 	TimezoneKnown bool `cel:"timezone_known" json:"timezone_known,omitempty"`
-	// TimezoneOffsetDiff is how far the browser's clock offset from UTC is, now, from that of the address's time zone, or of the nearest of its country's zones (of a mobile carrier always that; of satellite none).
+	// TimezoneOffsetDiff is how far the browser's clock offset from UTC is, now, from
+	// that of the address's time zone, or of the nearest of its country's zones (of a
+	// mobile carrier always that; of satellite none).
 	TimezoneOffsetDiff time.Duration `cel:"timezone_offset_diff" json:"timezone_offset_diff,omitempty"`
 }
 
-// Handoff is where the session of the sign-in host is about to be taken, and who asks for it: somebody opened a tool, was
-// sent to the sign-in host, and is to be sent back with a session. It is judged before that happens, with request.purpose "sign_in".
+// Handoff is where the session of the sign-in host is about to be taken, and who asks for
+// it: somebody opened a tool, was sent to the sign-in host, and is to be sent back with a
+// session. It is judged before that happens, with request.purpose "sign_in".
 type Handoff struct {
-	// Known is true while the sign-in host is asked for a hand-off. All else here is zero otherwise.
+	// Known is true while the sign-in host is asked for a hand-off. All else here is zero
+	// otherwise.
 	Known bool `cel:"known" json:"known,omitempty"`
 	// Host is the tool's host, without port.
 	Host string `cel:"host" json:"host,omitempty"`
-	// Country is that of the address from which the tool was opened; "ZZ" when it is not known.
+	// Country is that of the address from which the tool was opened; "ZZ" when it is not
+	// known.
 	Country string `cel:"country" json:"country,omitempty"`
 	// ASN is the autonomous system of that address; 0 when not known.
 	ASN int64 `cel:"asn" json:"asn,omitempty"`
 	// SameNetwork is true when the tool was opened from this very address (IPv6: this /64).
 	SameNetwork bool `cel:"same_network" json:"same_network,omitempty"`
-	// SameProvider is true when it was opened from this network, or from an address of the same autonomous system. Where false, the person was asked whether it was them.
+	// SameProvider is true when it was opened from this network, or from an address of
+	// the same autonomous system. Where false, the person was asked whether it was them.
 	SameProvider bool `cel:"same_provider" json:"same_provider,omitempty"`
 }
 
@@ -251,23 +291,28 @@ type Request struct {
 	Host string `cel:"host" json:"host,omitempty"`
 	// Path is the canonical path, the one that is forwarded.
 	Path string `cel:"path" json:"path,omitempty"`
-	// PathFolded is Path as tools read it that do not care about case: see Paths in the policy reference. Rules over either are asked about both.
+	// PathFolded is Path as tools read it that do not care about case: see Paths in the
+	// policy reference. Rules over either are asked about both.
 	PathFolded string `cel:"path_folded" json:"path_folded,omitempty"`
 	// UserAgent is the User-Agent header, cut at 512 bytes. Anybody can send anything here.
 	UserAgent string `cel:"user_agent" json:"user_agent,omitempty"`
 	// WebSocket is true for a WebSocket handshake.
 	WebSocket bool `cel:"websocket" json:"websocket,omitempty"`
-	// RPCMethods are the JSON-RPC methods that the request, or a message inside its WebSocket, calls. Only on routes with `rpc: jsonrpc`.
+	// RPCMethods are the JSON-RPC methods that the request, or a message inside its
+	// WebSocket, calls. Only on routes with `rpc: jsonrpc`.
 	RPCMethods []string `cel:"rpc_methods" json:"rpc_methods,omitempty"`
 }
 
-// TLS is what the connection to Sallyport proves. Empty where something else terminates TLS.
+// TLS is what the connection to Sallyport proves. Empty where something else terminates
+// TLS.
 type TLS struct {
-	// ClientCert is true if the client proved to hold a certificate of the configured authority.
+	// ClientCert is true if the client proved to hold a certificate of the configured
+	// authority.
 	ClientCert bool `cel:"client_cert" json:"client_cert,omitempty"`
 	// ClientSubject is that certificate's subject (RFC 2253).
 	ClientSubject string `cel:"client_subject" json:"client_subject,omitempty"`
-	// ClientSANs are its subject alternative names with their kinds, such as "dns:agent.corp.example".
+	// ClientSANs are its subject alternative names with their kinds, such as
+	// "dns:agent.corp.example".
 	ClientSANs []string `cel:"client_sans" json:"client_sans,omitempty"`
 	// JA4 is the JA4 fingerprint of the client's TLS hello; "" when not known.
 	JA4 string `cel:"ja4" json:"ja4,omitempty"`

@@ -25,16 +25,17 @@ func levelOf(s Session) level {
 	return levelNone
 }
 
-// groupTraits is what the engine has to know about a group of facts. A group that is
-// not listed here is known for everybody, and is its own cause.
+// groupTraits is what the engine has to know about a group of facts. A group that is not
+// listed here is known for every request, and is its own cause.
 type groupTraits struct {
 	cause Cause
-	// from is the level from which on the group means anything. Below it, rules that
-	// read the group do not apply: `!("ops" in user.groups)` would hold for nobody at all.
+	// from is the level from which on the group has a meaning. Below it, rules that read
+	// the group do not apply: `!("ops" in user.groups)` would be true for every stranger.
 	from level
 	// network: an assertion made elsewhere does not answer a question about it.
 	network bool
-	// slow: durations in it are as good after a minute as now; it is not the clock that moves them.
+	// slow: durations in it are as good after a minute as now; it is not the clock that
+	// moves them.
 	slow bool
 }
 
@@ -65,7 +66,8 @@ var factTraits = map[string]groupTraits{
 	"tls.ja4":                 {cause: CauseDevice},
 }
 
-// perRequest are the facts outside request.*, tls.* and handoff.* that each request can change.
+// perRequest are the facts outside request.*, tls.* and handoff.* that each request can
+// change.
 var perRequest = []string{"session.ua_changed", "session.tls_changed"}
 
 // causeOrder is the order in which a refused person is told: first what to do about it,
@@ -76,7 +78,8 @@ var causeOrder = []Cause{CauseSignIn, CauseUnverified, CauseGrant, CauseNetwork,
 // Reads is what a rule looks at, derived from its expressions.
 type Reads struct {
 	Facts []string `json:"facts,omitempty"` // "ip.country", in the order of the schema
-	// PerRequest: a fact of the request other than its route and purpose. Such a rule is evaluated for every request.
+	// PerRequest: a fact of the request other than its route and purpose. Such a rule is
+	// evaluated for every request.
 	PerRequest bool `json:"per_request,omitempty"`
 	// Clock: a fact that changes with time alone.
 	Clock bool `json:"clock,omitempty"`

@@ -24,7 +24,8 @@ func functions() []expr.Function {
 	}
 }
 
-// withins builds the address sets of ip.within, one for each list however many rules use it.
+// withins builds the address sets of ip.within, one for each list however many rules use
+// it.
 type withins struct{ lists map[string]expr.Bound }
 
 func (w *withins) bind(arg expr.Constant) (expr.Bound, error) {
@@ -55,7 +56,8 @@ func (w *withins) bind(arg expr.Constant) (expr.Bound, error) {
 	return b, nil
 }
 
-// address returns the client address. Recorded facts that are judged again carry it as text only.
+// address returns the client address. Recorded facts that are judged again carry it as
+// text only.
 func address(f *Facts) (netip.Addr, error) {
 	if f.IP.Addr.IsValid() {
 		return f.IP.Addr.Unmap().WithZone(""), nil

@@ -2,9 +2,9 @@ package policy
 
 import "strings"
 
-// Grant is whom a route's `allow` names. The zero value names nobody.
+// Grant is the people that a route's `allow` names. The zero value names no one.
 type Grant struct {
-	Everyone bool     // everybody who is signed in
+	Everyone bool     // every signed-in person
 	Groups   []string // exact names
 	Emails   []string // whole addresses
 	Domains  []string // whole domains: "example.com" does not name "sub.example.com"
@@ -12,8 +12,8 @@ type Grant struct {
 
 // Permits reports whether the grant names u.
 //
-// It is asked for somebody who is signed in; an empty user is named by
-// `everyone` only, and the baseline has refused nobody-at-all before.
+// It is called for a signed-in person; only `everyone` names an empty user, and the
+// baseline has refused requests without a person before.
 func (g Grant) Permits(u User) bool {
 	if g.Everyone {
 		return true

@@ -12,8 +12,8 @@ const (
 	// NeverAllow: however fresh and well made the person's passkey assertion is, the verdict
 	// is not allow. A step-up that an assertion can answer does not fulfil it.
 	NeverAllow Claim = "never: allow"
-	// AlwaysStepUp: the verdict is a block, or the person is at least asked to step up. Judged as for
-	// somebody whose assertion answers nothing ([Policy.Unanswered]).
+	// AlwaysStepUp: the verdict is a block, or the person is at least asked to step up.
+	// It is judged for a person without a useful assertion ([Policy.Unanswered]).
 	AlwaysStepUp Claim = "always: step_up"
 	// AlwaysBlock: the verdict is a block.
 	AlwaysBlock Claim = "always: block"

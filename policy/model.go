@@ -9,8 +9,9 @@ import (
 	"sallyport/policy/internal/vocabulary"
 )
 
-// Model is a policy taken apart, for package policy/prove, which reasons about all requests at
-// once. Its programs and slices are the policy's own: they are read, not changed.
+// Model is a policy taken apart, for package policy/prove, which reasons about all
+// requests at once. Its programs and slices are the policy's own: they are read, not
+// changed.
 type Model struct {
 	Rules      []ModelRule // in file order
 	Invariants []Invariant
@@ -43,7 +44,8 @@ type ModelRule struct {
 	Enforce      *Enforcement    // nil: unless Report, it is enforced for every person
 	Asks         Question        // for StepUp; of a rule with a score only Here and Browser
 	Reverify     *Reverification // nil: MaxAge is what it asks for
-	// From is the level below which the rule is not asked: "none", "signed_in" or "verified".
+	// From is the level below which the rule is not asked: "none", "signed_in" or
+	// "verified".
 	From string
 	// Reads is what the rule looks at.
 	Reads Reads
@@ -76,17 +78,19 @@ type Enforcement struct {
 // assertion: an older one than Latest is too old for certain, and none up to Earliest is.
 type Reverification struct {
 	Earliest, Latest time.Duration
-	// Asks reports whether it asks in this minute of the day in user.time_zone; nil: it always
-	// does. Where the zone is not known it asks at any hour.
+	// Asks reports whether it asks in this minute of the day in user.time_zone; nil: it
+	// always does. Where the zone is not known it asks at any hour.
 	Asks func(minute int) bool
 }
 
-// asks is what the rule asks of every person, but for the time that a rule with `every` draws.
+// asks is what the rule asks of every person, but for the time that a rule with `every`
+// draws.
 func (r *rule) asks() question {
 	return question{maxAge: r.maxAge, require: r.require, here: r.reads.network, browser: r.reads.browser}
 }
 
-// public is the enforcement for package prove; report: the rule changes nothing for any person.
+// public is the enforcement for package prove; report: the rule changes nothing for any
+// person.
 func (s *enforcement) public() (report bool, _ *Enforcement) {
 	if s == nil {
 		return false, nil
@@ -125,10 +129,10 @@ func (p *Policy) Model() Model {
 	return m
 }
 
-// Unanswered returns the policy as for a person whose assertion answers nothing: every question
-// that is asked stands. A rule with `hours` does not ask for the age outside of them; of such a
-// rule only what is left of its question counts, judged by the facts. Never for a policy that is
-// to be enforced.
+// Unanswered returns the policy as for a person whose assertion answers nothing: every
+// question that is asked stands. A rule with `hours` does not ask for the age outside of
+// them; of such a rule only what is left of its question counts, judged by the facts.
+// Never for a policy that is to be enforced.
 func (p *Policy) Unanswered() *Policy {
 	q := *p
 	q.nothingAnswers = true

@@ -9,17 +9,18 @@ import (
 	"sallyport/policy/internal/file"
 )
 
-// Pinned is a file of invariants that every policy has to fulfil, whatever the policy's own
-// file says: `version`, `lists` and `invariants` as in a policy. The insider it is about may
-// change the policy, its tests and its invariants together; this file belongs to another person.
+// Pinned is a file of invariants that every policy has to fulfil, in addition to those of
+// the policy's own file: `version`, `lists` and `invariants` as in a policy. An insider
+// may change the policy, its tests and its invariants together; this file belongs to
+// another person.
 type Pinned struct {
 	Name   string // for messages
 	Source []byte
 }
 
-// lists returns all constant lists: the policy's, and those of the pinned file, which win.
-// A list has one meaning, or the same words would mean two things in a proof: that the
-// policy declares another list of the name is a mistake in the policy.
+// lists returns all constant lists: the policy's, and those of the pinned file, which
+// win. A list has one meaning, or the same words would mean two things in a proof: that
+// the policy declares another list of the name is a mistake in the policy.
 func (b *builder) lists(p *file.Document) map[string]expr.List {
 	all := map[string]expr.List{}
 	for name, l := range b.Lists {

@@ -1,8 +1,8 @@
 // Package policy judges requests: facts in, a decision out.
 //
 // It is a pure function of a policy file and of [Facts]: it opens no file, asks no clock
-// and reads no request. A policy is compiled once; after that it is immutable and safe for
-// concurrent use. There are four ways to evaluate it:
+// and reads no request. A policy is compiled once; after that it is immutable and safe
+// for concurrent use. There are four ways to evaluate it:
 //
 //	Decide(f)            one request, whole
 //	Partial(f)           the part that stays the same for one session token, address,
@@ -14,13 +14,14 @@
 //
 // To read the package: facts.go (what a rule can see), compile.go (a document becomes
 // rules), decide.go (which rules match), readings.go (about which paths and addresses),
-// verdict.go (what follows from that), then explain.go. reverify.go and enforcement.go are
-// the two things that are drawn at random, by a key. Model and Batch are for tools.
+// verdict.go (what follows from that), then explain.go. reverify.go and enforcement.go
+// are the two things that are drawn at random, by a key. Model and Batch are for tools.
 //
-// What it is not: it does not find out who or where a person is (facts come from outside),
-// and it grants nothing. A rule can only narrow what a route's `allow` gives ([Grant]):
-// there is no allow rule. [Compile] neither runs the tests of a file nor proves its
-// invariants: package load does, and a policy that is to be enforced comes from there.
+// What it is not: it does not find out who or where a person is (facts come from
+// outside), and it grants nothing. A rule can only narrow what a route's `allow` gives
+// ([Grant]): there is no allow rule. [Compile] neither runs the tests of a file nor
+// proves its invariants: package load does, and a policy that is to be enforced comes
+// from there.
 //
 // How it fails: the zero [Action], [Decision] and [Partial] block. A rule that
 // cannot be evaluated matches. A policy with any mistake in it is not compiled
@@ -35,8 +36,8 @@ type Config struct {
 	Source []byte
 	// Routes are the names that rules may mention. Nil: not checked.
 	Routes []string
-	// Grants maps a route name to the people whom its `allow` names. Nil: grants are
-	// not this policy's business. Not nil: a route that is missing here is granted to nobody.
+	// Grants maps a route name to the people that its `allow` names. Nil: this policy
+	// does not check grants. Not nil: a route that is missing here is granted to no one.
 	Grants map[string]Grant
 	// Provides says what the configured IP sources can answer. A rule over anything
 	// else would never match, and is refused. Nil: not checked.
@@ -44,7 +45,7 @@ type Config struct {
 	// Pinned are invariants that the policy has to fulfil beside its own. Nil: none.
 	Pinned *Pinned
 	// NoAttestation says that no attestation is judged, so that no passkey is ever
-	// "attested": a rule that requires it would lock everybody out, and is refused.
+	// "attested": a rule that requires it would lock out all people, and is refused.
 	NoAttestation bool
 }
 

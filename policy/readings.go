@@ -7,15 +7,15 @@ import (
 	"sallyport/policy/internal/fold"
 )
 
-// Tools differ in which paths they take for one: Express serves /Admin under /admin, Windows
-// /admin. as well, Rails /admin.json. A rule over a path is therefore asked up to three times: about
-// the path as it is written, as it is folded, and as it is folded without its suffix. It matches
-// if it matches in one of them, whole, with its `unless`: rules only ever tighten, so the verdict
-// is at least as strict as in each reading. Where the path is folded already and has no suffix, all three
-// are one, and cost nothing.
+// Tools differ in which paths they take for one: Express serves /Admin under /admin,
+// Windows /admin. as well, Rails /admin.json. A rule over a path is therefore asked up to
+// three times: about the path as it is written, as it is folded, and as it is folded
+// without its suffix. It matches if it matches in one of them, whole, with its `unless`:
+// rules only ever tighten, so the verdict is at least as strict as in each reading. Where
+// the path is folded already and has no suffix, all three are one, and cost nothing.
 //
-// The constants that a path is compared with are folded for the second and third, so that it does not
-// matter how the author spells them.
+// The constants that a path is compared with are folded for the second and third, so that
+// it does not matter how the author spells them.
 
 var pathFolding = &expr.Folding{Facts: []string{"request.path", "request.path_folded"}, Whole: fold.Path, Part: fold.Text}
 
@@ -57,8 +57,9 @@ func (r *foldedRule) matches(scope *scope) (bool, error) {
 	return plain.matches(scope)
 }
 
-// reading is one way to read a request, other than as it is written: by another path, or by
-// one address among those that the client's address carries. The zero value is as written.
+// reading is one way to read a request, other than as it is written: by another path, or
+// by one address among those that the client's address carries. The zero value is as
+// written.
 type reading struct {
 	path, address string // what is read otherwise; "": as written
 	scope         *scope
@@ -104,7 +105,8 @@ func (rs *readings) of(p *Policy, f *Facts) *readings {
 	return rs
 }
 
-// ofAddress makes the readings of the client's address, where it carries others: nearly none does.
+// ofAddress makes the readings of the client's address, where it carries others: nearly
+// none does.
 func (rs *readings) ofAddress(p *Policy, f *Facts) []*reading {
 	if rs.addresses == nil {
 		for i := range f.IP.Readings {
@@ -152,8 +154,8 @@ func (p *Policy) askedPaths(r *rule, f *Facts, scope *scope, rs *readings) (matc
 	return false, in, nil
 }
 
-// complete fills in what follows from other facts, where the caller did not: recorded facts do
-// not have it.
+// complete fills in what follows from other facts, where the caller did not: recorded
+// facts do not have it.
 func (p *Policy) complete(f *Facts) *Facts {
 	if !p.readsFolded || f.Request.PathFolded != "" || f.Request.Path == "" {
 		return f

@@ -10,14 +10,15 @@ import (
 	"sallyport/policy/internal/file"
 )
 
-// reverify is a re-verification at random: `every: 4h`, `jitter: 2h`, `hours: "09:00-18:00"`.
+// reverify is a re-verification at random: `every: 4h`, `jitter: 2h`, `hours:
+// "09:00-18:00"`.
 //
 // The time at which it is due is drawn once for each assertion, uniformly from every -
 // jitter to every + jitter. The draw is a keyed hash of the policy, the rule, the session
-// and the time of the assertion: every replica has the same key from the store and comes to
-// the same answer without communication, and a repeated computation does too. An insider
-// who has the policy file and all that `whoami` tells cannot work out when the next question
-// will come. Another policy, even one that was only formatted, draws anew.
+// and the time of the assertion: every replica has the same key from the store and comes
+// to the same answer without communication, and a repeated computation does too. An
+// insider who has the policy file and all that `whoami` tells cannot work out when the
+// next question will come. Another policy, even one that was only formatted, draws anew.
 type reverify struct {
 	every, jitter time.Duration
 	hours         *hours // nil: at any hour
@@ -45,8 +46,8 @@ func (a *reverify) String() string {
 	return s
 }
 
-// hours are a part of the day, in minutes from midnight; those that end before they begin go
-// past midnight.
+// hours are a part of the day, in minutes from midnight; those that end before they begin
+// go past midnight.
 type hours struct {
 	text     string
 	from, to int
@@ -60,8 +61,9 @@ func (h *hours) in(at int) bool {
 	return h.from <= at || at < h.to
 }
 
-// reverify adds what a re-verification reads besides the rule's conditions. There is nothing to verify again
-// before a first assertion: below that level the rule does not apply, or it would stand in the way of enrolment.
+// reverify adds what a re-verification reads besides the rule's conditions. There is
+// nothing to verify again before a first assertion: below that level the rule does not
+// apply, or it would stand in the way of enrolment.
 func (r *Reads) reverify(schema *expr.Schema, a *reverify) {
 	more := []string{"session.id", "session.verified_age", "time.now"}
 	if a.hours != nil {
@@ -77,8 +79,9 @@ func (r *Reads) reverify(schema *expr.Schema, a *reverify) {
 	}
 }
 
-// asserted is when the passkey was last used, to the second: what is derived from two readings of one
-// clock must not differ by the nanoseconds that a store or a log rounds off.
+// asserted is when the passkey was last used, to the second: what is derived from two
+// readings of one clock must not differ by the nanoseconds that a store or a log rounds
+// off.
 func asserted(f *Facts) time.Time {
 	return f.Time.Now.Add(-f.Session.VerifiedAge).Round(time.Second)
 }
@@ -93,8 +96,8 @@ func (p *Policy) drawn(r *rule, f *Facts) time.Duration {
 	return r.reverify.every - r.reverify.jitter + time.Duration(p.draws.draw("again", p.hash, r.name, f.Session.ID, at)%wide)
 }
 
-// pauses reports whether it is not the hour to ask. A time zone that is not known, or is none, is no way
-// around being asked: then every hour is one.
+// pauses reports whether it is not the hour to ask. A time zone that is not known, or is
+// none, is no way around being asked: then every hour is one.
 func (p *Policy) pauses(r *rule, f *Facts) bool {
 	if r.reverify.hours == nil || f.User.TimeZone == "" {
 		return false

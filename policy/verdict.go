@@ -11,9 +11,10 @@ import (
 
 type scope = expr.Scope
 
-// The baseline: rules that no policy file can remove. Names of rules in a file never begin like this.
+// The baseline: rules that no policy file can remove. Names of rules in a file never
+// begin like this.
 const (
-	baselineSignIn = "baseline.sign-in" // somebody has to be signed in
+	baselineSignIn = "baseline.sign-in" // a person has to be signed in
 	baselineVerify = "baseline.verify"  // and verified by a passkey in this session, to get access
 	baselineGrant  = "baseline.grant"   // and be named by the route's `allow`
 	baselineData   = "baseline.ip-data" // no configured IP source may be missing (missing_data)
@@ -25,13 +26,14 @@ func BaselineRules() []string {
 }
 
 // clockTolerance is how far in the future an assertion may lie before it counts as not
-// made: the clocks of two replicas differ a little, and a clock that was set back is no freshness.
+// made: the clocks of two replicas differ a little, and a clock that was set back is no
+// freshness.
 const clockTolerance = time.Minute
 
 // baselineHolds reports whether sign-in and verification ask for nothing.
 //
-// Signing in needs nobody to be signed in. Enrolling and stepping up are how a person
-// becomes verified, and need somebody who is signed in.
+// Signing in does not require a signed-in person. Enrolling and stepping up make a person
+// verified, and require a signed-in person.
 func (k key) baselineHolds() bool {
 	switch k.purpose {
 	case signIn:
@@ -56,8 +58,8 @@ type standing struct {
 //
 // Package prove states the same semantics as a circuit (prove/verdict.go). Its
 // counter-examples are judged here again; its proofs rest on the copy, and only
-// prove/property_test.go, which tries every request of small worlds, holds the two together.
-// A change here must be made there too.
+// prove/property_test.go, which tries every request of small worlds, holds the two
+// together. A change here must be made there too.
 func (p *Policy) verdict(f *Facts, s Partial, matches []match) Decision {
 	j := judgement{policy: p, facts: f, key: s.key}
 	j.baseline(s)
@@ -104,11 +106,10 @@ type question struct {
 	browser bool // and with the present browser
 }
 
-// stands reports whether a question changes the verdict: whether it still has to be
-// answered.
+// stands reports whether a question changes the verdict, so that it has to be answered.
 //
-// Somebody who is signing in or stepping up is about to prove themselves: for them only
-// what blocks matters. Enrolling is not proving oneself: there the question stands, and whoever
+// A person who is signing in or stepping up is about to prove themselves: for them only
+// blocks matter. Enrolling proves nothing: there the question stands, and a person who
 // cannot answer it does not enrol.
 func (j *judgement) stands(q question) bool {
 	if j.key.purpose == signIn || j.key.purpose == stepUp {
@@ -120,8 +121,8 @@ func (j *judgement) stands(q question) bool {
 
 // unanswered says why the assertion of this session does not answer the question, or "".
 //
-// An assertion made elsewhere does not answer a question about the network: the person at home
-// proved that they are at home, not that it is them who now calls from a VPN exit.
+// An assertion made elsewhere does not answer a question about the network: the person at
+// home proved that they are at home, not that it is them who now calls from a VPN exit.
 func unanswered(f *Facts, q question) string {
 	switch age := f.Session.VerifiedAge; {
 	case levelOf(f.Session) != levelVerified:
@@ -187,7 +188,8 @@ func (j *judgement) scoreAction(sum int, q question) Action {
 	return Allow
 }
 
-// rules adds the matching rules that have a say, and what report-only rules would have said.
+// rules adds the matching rules that have a say, and what report-only rules would have
+// said.
 func (j *judgement) rules(matches []match, score int, scored Action) {
 	for _, m := range matches {
 		r := &j.policy.rules[m.rule]

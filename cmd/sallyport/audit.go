@@ -108,7 +108,8 @@ func (a auditVerifyCmd) Run(ctx context.Context, g *globals, std stdio) error {
 }
 
 // keptCheckpoint is what the store knows of the configured log: nil where other files are
-// verified, or the store cannot be read. It is read before the files, which are written first.
+// verified, or the store cannot be read. It is read before the files, which are written
+// first.
 func keptCheckpoint(ctx context.Context, g *globals, files []string) (kept []byte) {
 	if len(files) > 0 {
 		return nil
@@ -169,7 +170,8 @@ func (a auditTailCmd) Run(ctx context.Context, g *globals, std stdio) error {
 		}
 	}
 	if len(last) == 0 {
-		// An empty answer is easily read as "was never refused", where a word was only misspelt.
+		// An empty answer is easily read as "was never refused", where a word was only
+		// misspelt.
 		fmt.Fprintln(std.err, "no record of the log is like that")
 		for _, asked := range []struct {
 			flag string

@@ -11,8 +11,8 @@ import (
 	"sallyport/proxy/audit"
 )
 
-// auditAcceptCmd is the way out after a backup of the log was put back, or a new log begun.
-// The fact is the first thing that the log then says.
+// auditAcceptCmd is the way out after a backup of the log was put back, or a new log
+// begun. The fact is the first thing that the log then says.
 type auditAcceptCmd struct {
 	Reason string `required:"" placeholder:"TEXT" help:"Why the log is older than it was, for the record."`
 }

@@ -76,7 +76,8 @@ func (k checkCmd) Run(ctx context.Context, g *globals, std stdio) error {
 // onlineFor is how long the provider has to answer.
 const onlineFor = 20 * time.Second
 
-// askProvider says whether people can be sent to the provider. It needs no person, and starts no sign-in.
+// askProvider says whether people can be sent to the provider. It needs no person, and
+// starts no sign-in.
 func askProvider(ctx context.Context, c *config.Config, std stdio) error {
 	ctx, cancel := context.WithTimeout(ctx, onlineFor)
 	defer cancel()
@@ -119,7 +120,8 @@ func sourceMistakes(c *config.Config, intel *ipintel.Snapshot) (found []error) {
 	return found
 }
 
-// sourceNotes is what the operator should know of a source that is right, with its place in the configuration.
+// sourceNotes is what the operator should know of a source that is right, with its place
+// in the configuration.
 func sourceNotes(c *config.Config, intel *ipintel.Snapshot) (list []string) {
 	for i, s := range intel.Sources() {
 		key := fmt.Sprintf("ip_data.databases[%d]", i)
@@ -133,7 +135,8 @@ func sourceNotes(c *config.Config, intel *ipintel.Snapshot) (list []string) {
 	return list
 }
 
-// starterOffices is the line of the starting policy that has nobody's network, as long as nobody has changed it.
+// starterOffices is the line of the starting policy with a documentation network, unless
+// the operator has changed it.
 const starterOffices = "  offices: [203.0.113.0/24]     # networks of your own, in documentation addresses: change it"
 
 // notes are what an operator should know before serving, though it is not wrong.

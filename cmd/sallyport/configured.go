@@ -23,7 +23,8 @@ func loadIntel(c *config.Config) (*ipintel.Snapshot, []error, error) {
 	return snapshot, failed, nil
 }
 
-// configured is the configuration and the IP data that it names, for commands that only look.
+// configured is the configuration and the IP data that it names, for commands that only
+// look.
 func configured(g *globals, std stdio) (*config.Config, *ipintel.Snapshot, error) {
 	c, err := config.Load(g.Config)
 	if err != nil {

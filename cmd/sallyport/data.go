@@ -37,13 +37,14 @@ type sourceLine struct {
 	SHA256   string     `json:"sha256,omitempty"`
 	File     string     `json:"file"`
 	Error    string     `json:"error,omitempty"`
-	// Refused is why the running proxy does not use what the file holds, and RefusedSince since when it keeps what it
-	// had. Both come from the audit log.
+	// Refused is why the running proxy does not use what the file holds, and RefusedSince
+	// since when it keeps what it had. Both come from the audit log.
 	Refused      string     `json:"refused,omitempty"`
 	RefusedSince *time.Time `json:"refused_since,omitempty"`
 }
 
-// Run answers no (exit status 1) if a source cannot be loaded, or the running proxy refused it.
+// Run answers no (exit status 1) if a source cannot be loaded, or the running proxy
+// refused it.
 func (d dataStatusCmd) Run(g *globals, std stdio) error {
 	c, err := config.Load(g.Config)
 	if err != nil {

@@ -23,8 +23,9 @@ type dataApplyCmd struct {
 	Wait   time.Duration `default:"30s" help:"For how long to wait for the running proxy to take it up (default 30s)."`
 }
 
-// Run asks the running proxies to read refused sources again. With --force it approves what the files hold at this
-// moment, by name and hash: content that takes its place afterwards is judged as ever.
+// Run asks the running proxies to read refused sources again. With --force it approves
+// what the files hold at this moment, by name and hash: content that takes its place
+// afterwards is judged as ever.
 func (d dataApplyCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	if d.Wait > rollout.MaxWait {
 		return fmt.Errorf("--wait: %s at most", rollout.MaxWait)
@@ -60,7 +61,8 @@ func (d dataApplyCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	})
 }
 
-// pick finds the sources that were named. One that cannot be loaded has no content that could be approved.
+// pick finds the sources that were named. One that cannot be loaded has no content that
+// could be approved.
 func (d dataApplyCmd) pick(all []ipintel.Source) ([]ipintel.Source, error) {
 	if len(d.Sources) == 0 {
 		return all, nil
@@ -85,7 +87,8 @@ func nameList(all []ipintel.Source) string {
 	return orNone(names)
 }
 
-// printData answers no (exit status 1) if one of the sources that were asked about keeps what it had.
+// printData answers no (exit status 1) if one of the sources that were asked about keeps
+// what it had.
 func printData(std stdio, a rollout.DataAnswer, sources []ipintel.Source) error {
 	if a.Report != nil {
 		io.WriteString(std.out, a.Report.Text())

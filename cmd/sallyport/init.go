@@ -66,8 +66,9 @@ type newFile struct {
 	mode    fs.FileMode
 }
 
-// starterMode lets the group read, so that root can own the files and give them to the service's
-// group; others cannot: the roster is personal data, and the configuration says what is trusted.
+// starterMode lets the group read, so that root can own the files and give them to the
+// service's group; others cannot: the roster is personal data, and the configuration says
+// what is trusted.
 const starterMode = 0o640
 
 // starterFiles are the files of starter/, for a configuration with this name.

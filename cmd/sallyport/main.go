@@ -1,6 +1,6 @@
-// Sallyport is an access proxy that knows where people connect from: employees sign
-// in through OpenID Connect, prove themselves with a user-verified passkey, and every request
-// is judged by its network, its person, its device and its history.
+// Sallyport is an access proxy that knows where people connect from: employees sign in
+// through OpenID Connect, prove themselves with a user-verified passkey, and every
+// request is judged by its network, its person, its device and its history.
 //
 //	sallyport demo                   see it work, on this machine, in a minute
 //	sallyport init                   write a configuration to start from
@@ -38,7 +38,8 @@ type stdio struct {
 // errNo is the answer no: exit status 1, nothing further to say.
 var errNo = errors.New("no")
 
-// errTold is an error that standard error has already: exit status 2, nothing further to say.
+// errTold is an error that standard error has already: exit status 2, nothing further to
+// say.
 var errTold = errors.New("told")
 
 // globals are the flags that every command takes.

@@ -10,9 +10,10 @@ import (
 	"strings"
 )
 
-// limitMemory tells the runtime how much memory there is, if GOMEMLIMIT does not: nine tenths of what the control
-// group of this process may use. Without a limit the collector lets garbage grow to the size of what is in use, which
-// a container does not survive; and near the limit, strangers are turned away before people who are in.
+// limitMemory tells the runtime how much memory there is, if GOMEMLIMIT does not: nine
+// tenths of what the control group of this process may use. Without a limit the collector
+// lets garbage grow to the size of what is in use, which a container does not survive;
+// and near the limit, strangers are turned away before people who are in.
 func limitMemory(logger *slog.Logger) {
 	limit, from := debug.SetMemoryLimit(-1), "GOMEMLIMIT"
 	if limit == math.MaxInt64 && os.Getenv("GOMEMLIMIT") == "" {
@@ -28,8 +29,8 @@ func limitMemory(logger *slog.Logger) {
 	logger.Info("memory limit", "bytes", limit, "from", from)
 }
 
-// groupLimit is the least memory limit of the control groups that this process is in; root is "/". What is not there or
-// cannot be read limits nothing.
+// groupLimit is the least memory limit of the control groups that this process is in;
+// root is "/". What is not there or cannot be read limits nothing.
 func groupLimit(root string) (least int64, ok bool) {
 	own, err := os.ReadFile(filepath.Join(root, "proc/self/cgroup"))
 	if err != nil {

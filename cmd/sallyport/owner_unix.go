@@ -18,8 +18,8 @@ func sameOwner(f *os.File, as os.FileInfo) error {
 	return f.Chown(int(want.Uid), int(want.Gid))
 }
 
-// linkOfStranger refuses, for root, a link that belongs to another user: root would replace
-// whatever that user points it at.
+// linkOfStranger refuses, for root, a link that belongs to another user: root would
+// replace the file that the user points it at.
 func linkOfStranger(path string) error {
 	if os.Geteuid() != 0 {
 		return nil

@@ -12,8 +12,8 @@ import (
 	"sallyport/cmd/sallyport/internal/sqlstore"
 )
 
-// known is a person as the store knows them: by issuer and subject, with every address they were seen
-// under, the newest first.
+// known is a person as the store knows them: by issuer and subject, with every address
+// they were seen under, the newest first.
 type known struct {
 	Subject authn.Subject
 	Emails  []authn.Email
@@ -24,9 +24,10 @@ func (k known) String() string {
 	return fmt.Sprintf("%s (%s)", plain(k.Subject.Issuer+"|"+k.Subject.ID), emails(k.Emails))
 }
 
-// find returns the people that text names: an e-mail address that they have or once had, a subject, or
-// ISSUER|SUBJECT. It is the one way in which commands find a person: providers change addresses, and who is looked for under the
-// one before must not be taken for no person.
+// find returns the people that text names: an e-mail address that they have or once had,
+// a subject, or ISSUER|SUBJECT. It is the one way in which commands find a person:
+// providers change addresses, and who is looked for under the one before must not be
+// taken for no person.
 func find(ctx context.Context, db *sqlstore.DB, text string) (found []known, err error) {
 	addresses, err := db.KnownAddresses(ctx)
 	if err != nil {
@@ -43,8 +44,8 @@ func find(ctx context.Context, db *sqlstore.DB, text string) (found []known, err
 	return found, nil
 }
 
-// findOne is find for commands that do something to one person: of two that text names, never a guess. It returns
-// nil if text names no person in the store.
+// findOne is find for commands that do something to one person: of two that text names,
+// never a guess. It returns nil if text names no person in the store.
 func findOne(ctx context.Context, db *sqlstore.DB, text string) (*known, error) {
 	found, err := find(ctx, db, text)
 	if err != nil {
@@ -53,7 +54,8 @@ func findOne(ctx context.Context, db *sqlstore.DB, text string) (*known, error) 
 	return only(found, text)
 }
 
-// only returns the one person of those that text names, nil if there is none, and an error that lists them if there are several.
+// only returns the one person of those that text names, nil if there is none, and an
+// error that lists them if there are several.
 func only(found []known, text string) (*known, error) {
 	switch {
 	case len(found) == 0:
@@ -86,7 +88,8 @@ func cutSubject(text string) (issuer, id string, ok bool) {
 	return issuer, id, ok && issuer != "" && id != ""
 }
 
-// personText checks what a flag or an argument says: an address that is one, or a subject.
+// personText checks what a flag or an argument says: an address that is one, or a
+// subject.
 func personText(text string) error {
 	if !strings.Contains(text, "@") || strings.Contains(text, "|") {
 		return nil
@@ -95,8 +98,8 @@ func personText(text string) error {
 	return err
 }
 
-// nowKnownAs is the address that the person named by text has now, for commands that need no store. Without a store, or
-// where text names no person, it is text itself.
+// nowKnownAs is the address that the person named by text has now, for commands that need
+// no store. Without a store, or where text names no person, it is text itself.
 func nowKnownAs(ctx context.Context, g *globals, std stdio, text string) (string, error) {
 	if text == "" {
 		return "", nil

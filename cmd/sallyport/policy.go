@@ -102,8 +102,9 @@ func (p policyExplainCmd) change(compiled *policy.Policy, facts *policy.Facts) e
 	return nil
 }
 
-// alone refuses flags that have no effect beside the one that says what is explained: whoever gives
-// them believes in an answer to another question. what is "--facts", "--session" or "--incident".
+// alone refuses flags that have no effect beside the one that selects what is explained:
+// their author expects the answer to another question. what is "--facts", "--session" or
+// "--incident".
 func (p policyExplainCmd) alone(what string) error {
 	var idle []string
 	for _, f := range []struct {
@@ -233,7 +234,8 @@ func (p policyExplainCmd) route(c *config.Config) (config.Route, error) {
 	return config.Route{}, fmt.Errorf("--route: there is no route %q; there are %s", p.Route, strings.Join(c.RouteNames(), ", "))
 }
 
-// path is the path asked for, which has to be one that the route serves, and no other one.
+// path is the path asked for, which has to be one that the route serves, and no other
+// one.
 func (p policyExplainCmd) path(c *config.Config, r config.Route) (string, error) {
 	path := cmp.Or(p.Path, r.From.Path)
 	if strings.ContainsAny(path, "?#") {

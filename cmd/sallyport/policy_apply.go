@@ -58,7 +58,8 @@ func applyPolicy(ctx context.Context, g *globals, std stdio, r rollout.Request, 
 		return fmt.Errorf("--wait: %s at most", rollout.MaxWait)
 	}
 	return withExistingStore(ctx, g, func(c *config.Config, db *sqlstore.DB) error {
-		// What is wrong with it is said here, with line and column, and asks nobody.
+		// Mistakes in it are printed here, with line and column, without the running
+		// process.
 		intel, err := loadIntelAnyway(c, std)
 		if err != nil {
 			return err
@@ -105,7 +106,7 @@ func applyPolicy(ctx context.Context, g *globals, std stdio, r rollout.Request, 
 // takenFor is how long the proxy may think about a request that it took.
 const takenFor = 2 * time.Minute
 
-// awaitPolicy waits for the answer. A request that nobody takes in time is withdrawn; one
+// awaitPolicy waits for the answer. A request that is not taken in time is withdrawn; one
 // that was taken is answered.
 func awaitPolicy(ctx context.Context, db *sqlstore.DB, seq int64, wait time.Duration) (state string, answer rollout.Answer, err error) {
 	tick := time.NewTicker(100 * time.Millisecond)

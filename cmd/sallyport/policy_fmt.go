@@ -16,7 +16,8 @@ type policyFmtCmd struct {
 	Write bool     `xor:"what" short:"w" help:"Write the result to the file instead of printing it."`
 }
 
-// Run formats. With file names it needs no configuration, so that editors and commit hooks can call it.
+// Run formats. With file names it needs no configuration, so that editors and commit
+// hooks can call it.
 func (p policyFmtCmd) Run(g *globals, std stdio) error {
 	if len(p.Files) == 0 {
 		c, err := config.Load(g.Config)

@@ -10,8 +10,9 @@ import (
 	"sallyport/proxy/rollout"
 )
 
-// keyedAsHere returns policies that draw as the proxy of this store does. Where the store cannot be read, they draw by the
-// key of tests, and the person is told: then it is not known when somebody is asked again, nor who is in a percentage.
+// keyedAsHere returns policies that draw as the proxy of this store does. If the store
+// cannot be read, they draw with the key of tests, and a warning says so: then it is
+// unknown when a person is asked again, and who is in a percentage.
 func keyedAsHere(ctx context.Context, g *globals, std stdio, p *policy.Policy) *policy.Policy {
 	if !p.Draws() {
 		return p

@@ -237,7 +237,8 @@ func (p policyExplainCmd) knownIncident(ctx context.Context, g *globals, std std
 		if l.Record.Incident != id {
 			continue
 		}
-		// Without a purpose nothing was judged: a request that is none has facts, all of them empty.
+		// Without a purpose nothing was judged: a request that is none has facts, all of
+		// them empty.
 		if l.Raw = bytes.Clone(l.Raw); l.Record.Facts != nil && l.Record.Facts.Request.Purpose != "" {
 			line = &l
 			break

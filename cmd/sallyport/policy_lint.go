@@ -47,8 +47,8 @@ func (p policyLintCmd) Run(g *globals, std stdio) error {
 	return nil
 }
 
-// loadForPolicy reads the configuration for a command about the policy, or about another policy file in
-// its place.
+// loadForPolicy reads the configuration for a command about the policy, or about another
+// policy file in its place.
 func loadForPolicy(g *globals, file string) (*config.Config, *ipintel.Snapshot, error) {
 	c, err := config.Load(g.Config)
 	if err != nil {
@@ -95,7 +95,8 @@ func noSource(c *config.Config) map[string]string {
 	return none
 }
 
-// printWarnings is what check says of the policy: what is very likely a mistake, in a line each.
+// printWarnings is what check says of the policy: what is very likely a mistake, in a
+// line each.
 func printWarnings(w io.Writer, found []lint.Finding) {
 	for _, f := range found {
 		if f.Severity == lint.Warning {

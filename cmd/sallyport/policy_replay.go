@@ -131,7 +131,7 @@ func (p policyReplayCmd) print(std stdio, candidate *policy.Policy, v audit.Repo
 	}
 	if p.JSON {
 		people := r.People()
-		for i, q := range people { // those whom nothing changes for come last
+		for i, q := range people { // people without a change come last
 			if q.Changed() == 0 {
 				people = people[:i]
 				break

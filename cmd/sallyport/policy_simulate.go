@@ -18,8 +18,9 @@ type policySimulateCmd struct {
 	JSON     bool   `name:"json" help:"As JSON."`
 }
 
-// Run lives a made-up company's year under the configured policy. The numbers are about the
-// policy, not about your people: those are in the audit log, and `policy replay` reads it.
+// Run lives a made-up company's year under the configured policy. The numbers are about
+// the policy, not about your people: those are in the audit log, and `policy replay`
+// reads it.
 func (p policySimulateCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	if p.Days < 1 || p.Days > 3660 || p.People < 1 || p.People > 5000 {
 		return fmt.Errorf("--days is 1 to 3660, --people 1 to 5000")
@@ -68,8 +69,8 @@ func writeTo(name string, write func(io.Writer) error) error {
 	return f.Close()
 }
 
-// progress reports on a terminal how far something is. Elsewhere it says nothing: a log is not
-// the place for it.
+// progress reports on a terminal how far something is. Elsewhere it says nothing: a log
+// is not the place for it.
 func progress(std stdio, verb, unit string) func(done, total int) {
 	f, ok := std.err.(*os.File)
 	if !ok {

@@ -22,7 +22,8 @@ type policyTestCmd struct {
 	MinCoverage int    `placeholder:"PERCENT" help:"Answer no if the tests see less of the rules' branches."`
 }
 
-// Run answers no if a test fails, an invariant is not proven, or too little is tested; a policy that is wrong otherwise is a mistake (2).
+// Run answers no if a test fails, an invariant is not proven, or too little is tested; a
+// policy that is wrong otherwise is a mistake (2).
 func (p policyTestCmd) Run(g *globals, std stdio) error {
 	if p.MinCoverage < 0 || p.MinCoverage > 100 {
 		return errors.New("--min-coverage: a percentage from 0 to 100")
@@ -67,8 +68,9 @@ func (p policyTestCmd) Run(g *globals, std stdio) error {
 	return nil
 }
 
-// testFiles finds the files of tests beside a policy: those whose `policy:` names it, and of those that name none
-// the ones that are called like it (policy_test.yaml, policy_travel_test.yaml for policy.yaml).
+// testFiles finds the files of tests beside a policy: those whose `policy:` names it, and
+// of those that name none the ones that are called like it (policy_test.yaml,
+// policy_travel_test.yaml for policy.yaml).
 func testFiles(policyFile string) (files []policytest.File, err error) {
 	names, err := filepath.Glob(filepath.Join(globSafe(filepath.Dir(policyFile)), "*_test.yaml"))
 	if err != nil {

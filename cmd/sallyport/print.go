@@ -37,8 +37,8 @@ func short(t time.Time) string {
 	return t.Local().Format("2006-01-02 15:04")
 }
 
-// plain makes a text that somebody else wrote (the name of a passkey, a note, a line
-// of a log) safe to show on a terminal: no escape sequences, no further lines.
+// plain makes a text from another source (the name of a passkey, a note, a line of a log)
+// safe to show on a terminal: no escape sequences, no further lines.
 func plain(s string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsGraphic(r) {

@@ -14,11 +14,12 @@ import (
 
 // replacement is a file that is about to take the place of another one.
 //
-// The user who runs the command may be root, and the folder may belong to another user, who
-// can exchange names in it at any moment: the file for a link to one that only root can read, a
-// part of the path for another folder. So the folder and the old file are opened once, links are
-// not followed from there on, and content, mode and owner are those of the file that was opened.
-// What this does not check: the path in the configuration, which the operator vouches for.
+// The user who runs the command may be root, and the folder may belong to another user,
+// who can exchange names in it at any moment: the file for a link to one that only root
+// can read, a part of the path for another folder. So the folder and the old file are
+// opened once, links are not followed from there on, and content, mode and owner are
+// those of the file that was opened. What this does not check: the path in the
+// configuration, which the operator vouches for.
 type replacement struct {
 	folder *os.Root
 	name   string // in the folder
@@ -27,8 +28,9 @@ type replacement struct {
 	temp   string // the new file until commit, then ""
 }
 
-// openReplaced opens the file that is to be replaced and reads it. A link as the last part
-// of the path is followed, so that it stays one: see linkOfStranger for the exception.
+// openReplaced opens the file that is to be replaced and reads it. A link as the last
+// part of the path is followed, so that it stays one: see linkOfStranger for the
+// exception.
 func openReplaced(path string) (*replacement, error) {
 	if err := linkOfStranger(path); err != nil {
 		return nil, err
@@ -48,8 +50,9 @@ func openReplaced(path string) (*replacement, error) {
 	return f, nil
 }
 
-// readUnlinked reads a regular file of the folder. os.Root follows links within the folder, so
-// the opened file has to be the one that has the name: a link to a neighbour is refused.
+// readUnlinked reads a regular file of the folder. os.Root follows links within the
+// folder, so the opened file has to be the one that has the name: a link to a neighbour
+// is refused.
 func readUnlinked(folder *os.Root, name string) (fs.FileInfo, []byte, error) {
 	named, err := folder.Lstat(name)
 	if err != nil {
@@ -74,8 +77,8 @@ func readUnlinked(folder *os.Root, name string) (fs.FileInfo, []byte, error) {
 	return info, content, err
 }
 
-// prepareFile writes the new content beside the old file, with its mode and owner, and, as
-// FILE.bak, the old content.
+// prepareFile writes the new content beside the old file, with its mode and owner, and,
+// as FILE.bak, the old content.
 func prepareFile(path, content string) (*replacement, error) {
 	f, err := openReplaced(path)
 	if err != nil {
@@ -94,9 +97,9 @@ func prepareFile(path, content string) (*replacement, error) {
 	return f, nil
 }
 
-// replaceFile puts new content in the place of a file's at once: a reader, such as a running
-// proxy, sees the whole of the old or of the new. Mode and owner stay; a link stays one, and
-// what it points to is replaced.
+// replaceFile puts new content in the place of a file's at once: a reader, such as a
+// running proxy, sees the whole of the old or of the new. Mode and owner stay; a link
+// stays one, and what it points to is replaced.
 func replaceFile(path string, content []byte) error {
 	f, err := openReplaced(path)
 	if err != nil {
@@ -113,8 +116,9 @@ func (f *replacement) path() string { return filepath.Join(f.folder.Name(), f.na
 
 func (f *replacement) backup() string { return f.path() + ".bak" }
 
-// writeBeside makes a file in the folder, with the mode and owner of the one that is replaced
-// and a name that cannot be guessed, and returns that. It never writes to what is there already.
+// writeBeside makes a file in the folder, with the mode and owner of the one that is
+// replaced and a name that cannot be guessed, and returns that. It never writes to what
+// is there already.
 func (f *replacement) writeBeside(content []byte) (name string, err error) {
 	name = "." + f.name + "." + rand.Text()
 	out, err := f.folder.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)

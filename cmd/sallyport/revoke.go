@@ -55,7 +55,7 @@ func (p peopleRevokePasskeyCmd) Run(ctx context.Context, g *globals, std stdio) 
 		case len(found) == 0:
 			fmt.Fprintf(std.err, "%s has no passkey whose id begins with %q.\n", email, p.ID)
 			return errNo
-		case len(found) > 1: // never a guess: blocking the wrong one locks somebody out
+		case len(found) > 1: // never a guess: blocking the wrong passkey locks a person out
 			return ambiguous(p.ID, found)
 		}
 		c := found[0]

@@ -24,7 +24,8 @@ type routeLine struct {
 	upstream.UpstreamState
 }
 
-// Run asks the running proxy, on its ops port. It answers no if an upstream is not healthy.
+// Run asks the running proxy, on its ops port. It answers no if an upstream is not
+// healthy.
 func (c routesCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	cfg, err := config.Load(g.Config)
 	if err != nil {

@@ -22,11 +22,11 @@ type serveCmd struct {
 	LogLevel slog.Level `default:"info" help:"debug, info, warn or error."`
 }
 
-// ballast raises the heap size at which the collector first runs. With the IP data off the
-// heap, so little is in use that it would run all the time. debug.SetGCPercent has the same
-// effect only as a multiple: a value that suits an idle process lets the garbage of one with
-// 10,000 streams grow to several times what they use. The ballast is never written to, so
-// it is not resident.
+// ballast raises the heap size at which the collector first runs. With the IP data off
+// the heap, so little is in use that it would run all the time. debug.SetGCPercent has
+// the same effect only as a multiple: a value that suits an idle process lets the garbage
+// of one with 10,000 streams grow to several times what they use. The ballast is never
+// written to, so it is not resident.
 const ballast = 32 << 20
 
 // lastLinesFor is how long the end of the log waits for its reader.
@@ -69,7 +69,7 @@ func (s serveCmd) serve(ctx context.Context, g *globals, lines *observe.Lines, l
 	if err != nil {
 		return err
 	}
-	// From here on: a SIGHUP that nobody waits for ends the process.
+	// From here on, a SIGHUP without a handler would end the process.
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)

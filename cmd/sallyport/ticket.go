@@ -60,8 +60,8 @@ func operator() string {
 	if u, err := user.Current(); err == nil && u.Username != "" {
 		name = u.Username
 	}
-	// Behind sudo everybody is the same account. What sudo says can be forged by whoever
-	// may become that account anyway.
+	// Behind sudo all operators are the same account. SUDO_USER can be forged only by
+	// those who may become that account anyway.
 	if by := os.Getenv("SUDO_USER"); by != "" && by != name && len(by) < 64 && strings.Trim(by, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-@") == "" {
 		name += " (sudo by " + by + ")"
 	}
@@ -78,7 +78,7 @@ type ticketCreateCmd struct {
 
 // Run prints the enrolment URL as its last line.
 func (t ticketCreateCmd) Run(ctx context.Context, g *globals, std stdio) error {
-	email, err := authn.ParseEmail(t.User) // not userFlag: a ticket for nobody is a mistake
+	email, err := authn.ParseEmail(t.User) // not userFlag: a ticket without a person is a mistake
 	if err != nil {
 		return fmt.Errorf("--user: %w", err)
 	}
@@ -163,8 +163,8 @@ func (t ticketListCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	})
 }
 
-// lines are all tickets, or those for any address of the people whom --user names; of an address also those that
-// nobody has used yet.
+// lines are all tickets, or those for any address of the people that --user names; of an
+// address also those that are unused.
 func (t ticketListCmd) lines(ctx context.Context, db *sqlstore.DB) ([]ticketLine, error) {
 	if t.User == "" {
 		tickets, err := enroll.New(enroll.Config{Store: db}).List(ctx, "")

@@ -20,8 +20,9 @@ func (id Identity) In(group string) bool { return slices.Contains(id.Groups, gro
 
 var errNobody = errors.New("the request did not come through Sallyport")
 
-// identify reads the headers that Sallyport sets. It is only as good as the path that
-// the request took: whoever reaches this server directly can send any header. See main.
+// identify reads the headers that Sallyport sets. They are only as trustworthy as the
+// path of the request: a client that reaches this server directly can send any header.
+// See main.
 func identify(r *http.Request) (Identity, error) {
 	user, err := one(r.Header, "X-Sallyport-User")
 	if err != nil {
@@ -53,8 +54,8 @@ func identify(r *http.Request) (Identity, error) {
 	return id, nil
 }
 
-// one returns the only value of a header. Sallyport sends one; two mean that somebody
-// else had a hand in the request, and nothing tells which of them is true.
+// one returns the only value of a header. Sallyport sends one; two mean that another
+// program added one, and neither can be trusted.
 func one(h http.Header, name string) (string, error) {
 	switch v := h.Values(name); len(v) {
 	case 0:

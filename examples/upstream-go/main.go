@@ -3,10 +3,10 @@
 //
 //	go run ./examples/upstream-go                      listens on 127.0.0.1:3000
 //
-// It has no sign-in of its own: the headers are believed because nobody but Sallyport
-// can reach the port. That is why it refuses to listen on anything but loopback. A tool
-// on a machine of its own needs a firewall, a network policy or mutual TLS that says the
-// same, and in containers the pod's shared loopback (a sidecar) is the simplest of them.
+// It has no sign-in of its own: the headers are believed because only Sallyport can reach
+// the port. That is why it refuses to listen on anything but loopback. A tool on a
+// machine of its own needs a firewall, a network policy or mutual TLS that says the same,
+// and in containers the pod's shared loopback (a sidecar) is the simplest of them.
 package main
 
 import (
@@ -31,7 +31,7 @@ func main() {
 	log.Fatal(server.Serve(l))
 }
 
-// listenLoopback refuses addresses that somebody other than the sidecar can reach.
+// listenLoopback refuses addresses that other hosts can reach.
 func listenLoopback(addr string) (net.Listener, error) {
 	ap, err := netip.ParseAddrPort(addr)
 	if err != nil {

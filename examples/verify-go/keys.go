@@ -20,8 +20,8 @@ var ErrNoKeys = errors.New("no key set")
 
 const (
 	defaultAge = 5 * time.Minute
-	// Anybody can send a token with a key id that does not exist. That is not to make us
-	// fetch each time.
+	// Any client can send a token with an unknown key id. It must not cause a fetch each
+	// time.
 	fetchEvery = 10 * time.Second
 	// keepAnyway is how long keys are used if the set cannot be fetched again.
 	keepAnyway = time.Hour

@@ -1,7 +1,8 @@
-// Command verify-go is a small upstream that believes nobody but Sallyport: it checks the
+// Command verify-go is a small upstream that believes only Sallyport: it checks the
 // signed assertion of each request and says who it is from.
 //
-// verify.go and keys.go are made to be copied. They need go-jose and the standard library.
+// verify.go and keys.go are made to be copied. They need go-jose and the standard
+// library.
 package main
 
 import (

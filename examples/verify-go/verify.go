@@ -44,14 +44,14 @@ type Verifier struct {
 	Now      func() time.Time
 }
 
-// Verify returns what a good assertion says. ErrNoKeys means that nothing can be checked at
-// the moment; any other error that the assertion is not good.
+// Verify returns what a good assertion says. ErrNoKeys means that nothing can be checked
+// at the moment; any other error that the assertion is not good.
 func (v *Verifier) Verify(ctx context.Context, token string) (*Claims, error) {
 	if err := canonical(token); err != nil {
 		return nil, err
 	}
 	// The algorithm is decided here and not by the token. With "none", or HS256 and the
-	// public key as its secret, anybody can sign.
+	// public key as its secret, any attacker can sign.
 	signed, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.ES256})
 	if err != nil {
 		return nil, err

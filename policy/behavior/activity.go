@@ -52,7 +52,8 @@ func (b *buckets) set(n bucket, now bucket) {
 	b.bits[n%ring/64] |= 1 << (n % 64)
 }
 
-// line is the ring of the 48 hours up to now as a line: bit 0 of word 0 is the oldest bucket.
+// line is the ring of the 48 hours up to now as a line: bit 0 of word 0 is the oldest
+// bucket.
 func (b *buckets) line(now bucket) (l [words]uint64) {
 	first := now - (ring - 1)
 	start := first % ring

@@ -18,7 +18,7 @@ type Place struct {
 	TimeZone string     // IANA; "" when not known
 	Point    Point
 	// Flagged: the address stands for many places (VPN, hosting, Tor, proxy, residential
-	// proxy, relay). It is nobody's normal place, and no journey begins or ends there.
+	// proxy, relay). It is no person's normal place, and no journey begins or ends there.
 	Flagged bool
 	// Private: a private network that is known to be ours. Moving within it means nothing.
 	Private bool
@@ -33,7 +33,7 @@ type Point struct {
 
 // Visit is one request as behaviour sees it.
 type Visit struct {
-	Subject authn.Subject // zero: nobody is signed in
+	Subject authn.Subject // zero: no person is signed in
 	At      time.Time
 	Place   Place
 	Device  string // the device cookie's public handle; "" without one

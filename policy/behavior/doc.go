@@ -1,14 +1,15 @@
-// Package behavior compares what a person does now with what was seen before: from
-// how many countries and networks they connect, how fast they would have had to
-// travel, who else uses their address and their device, when they last took a break,
-// and whether their browser's clock is that of their address.
+// Package behavior compares what a person does now with what was seen before: from how
+// many countries and networks they connect, how fast they would have had to travel, who
+// else uses their address and their device, when they last took a break, and whether
+// their browser's time zone is that of their address.
 //
 // A [Tracker] keeps what these questions need of each person in memory, one or two
-// kilobytes, and answers from there: [Tracker.Assess] asks no store and takes no
-// lock that all requests share. [Tracker.Record] remembers a visit once it is judged, and
+// kilobytes, and answers from there: [Tracker.Assess] asks no store and takes no lock
+// that all requests share. [Tracker.Record] remembers a visit once it is judged, and
 // [Tracker.Active] that somebody did something themselves; both only queue what is to be
-// written. [Tracker.Run] loads history, writes, learns of what other processes saw, and forgets.
-// Every signal is a pure function of what is remembered and of the time, in a file of its own.
+// written. [Tracker.Run] loads history, writes, learns of what other processes saw, and
+// forgets. Every signal is a pure function of what is remembered and of the time, in a
+// file of its own.
 //
 // # What it is not
 //
@@ -20,9 +21,10 @@
 // History that is not loaded, or that has not been readable or writable for [Lease], is
 // the fact that nothing is known (policy.Seen.Known and its like are false), never a
 // clean past. What cannot be written waits in a bounded queue; when that is full the
-// oldest rows are merged into younger ones of the same person, place and device, and if there is
-// none to merge with, dropped and counted ([Stats]). A crash loses what was queued in
-// the last seconds; a clean end of Run loses nothing that the store accepts within [Farewell].
+// oldest rows are merged into younger ones of the same person, place and device, and if
+// there is none to merge with, dropped and counted ([Stats]). A crash loses what was
+// queued in the last seconds; a clean end of Run loses nothing that the store accepts
+// within [Farewell].
 //
 // The README beside this file has each signal's formula, what it cannot see, false
 // alarms, memory and privacy.

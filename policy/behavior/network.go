@@ -68,7 +68,8 @@ type spot struct {
 	net  uint64 // of its network, /24 or /48. 0 where moving between networks means nothing
 }
 
-// places names an address. One that only carries an IPv4 address is that one: the household is the same.
+// places names an address. One that only carries an IPv4 address is that one: the
+// household is the same.
 func (n *networks) places(p *Place) (s spot) {
 	a := n.translators.Client(p.Addr)
 	if !a.IsValid() || p.Private || n.office(a) || n.office(p.Addr) {
@@ -107,15 +108,15 @@ func (n *networks) hash(kind byte, a netip.Addr, bits int) uint64 {
 	return max(binary.BigEndian.Uint64(sum[:8])&^(1<<63), 1) // a positive bigint, and not "none"
 }
 
-// travels reports whether a journey can begin or end there: whether the address is where the person is. A
-// carrier's exit is in another city, a satellite's on another continent, and an office's may be
-// that of its VPN.
+// travels reports whether a journey can begin or end there: whether the address is where
+// the person is. A carrier's exit is in another city, a satellite's on another continent,
+// and an office's may be that of its VPN.
 func (n *networks) travels(p *Place) bool {
 	return !p.Flagged && !p.Private && !n.shared[p.ASN] && !n.office(p.Addr) && !n.office(n.translators.Client(p.Addr))
 }
 
-// clock is the place whose time a person has who is there: of a carrier's exit the country is known and not the
-// city, of a satellite's neither.
+// clock is the place whose time a person has who is there: of a carrier's exit the
+// country is known and not the city, of a satellite's neither.
 func (n *networks) clock(p Place) Place {
 	switch {
 	case n.satellite[p.ASN]:

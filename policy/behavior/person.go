@@ -36,7 +36,8 @@ type person struct {
 	active    *buckets       // nil: nothing in 48 hours
 }
 
-// see takes a sighting up; it may have been taken up before. device and session are hashes, 0 for none.
+// see takes a sighting up; it may have been taken up before. device and session are
+// hashes, 0 for none.
 func (p *person) see(s *Sighting, device, session uint64, now moment) {
 	at, c := momentOf(s.At), countryOf(s.Country)
 	p.last = max(p.last, at)
@@ -132,9 +133,9 @@ func newMemory(people int) *memory {
 	return m
 }
 
-// person returns the entry of s, and makes one if there is none. p is its part, and locked. At the
-// bound, the person of that part who was not seen for longest leaves, if the store has all that is
-// known of them.
+// person returns the entry of s, and makes one if there is none. p is its part, and
+// locked. At the bound, the person of that part who was not seen for longest leaves, if
+// the store has all that is known of them.
 func (m *memory) person(p *part, s authn.Subject) *person {
 	if one := p.people[s]; one != nil {
 		return one
@@ -164,8 +165,8 @@ func (m *memory) drop(p *part, s authn.Subject) {
 	}
 }
 
-// ref is a number for a person, a device or a session that nobody can choose, as it is
-// different in each process. 0 is nobody.
+// ref is a number for a person, a device or a session. It differs in each process, so
+// that no client can choose it. 0 means none.
 func (m *memory) ref(s authn.Subject) uint64 {
 	if s.IsZero() {
 		return 0

@@ -66,8 +66,8 @@ func (q *queue) push(s *Sighting) {
 // looks is how many of the oldest are tried before one is given up.
 const looks = 8
 
-// room makes room for one. A row that is the only one of its kind goes to the end of the
-// queue instead, for what it says (that somebody was there at all) nothing else does.
+// room makes room for one. A row that is the only one of its kind moves to the end of the
+// queue instead, because no other row says that the person was there at all.
 func (q *queue) room() {
 	for range looks {
 		s := q.pop()

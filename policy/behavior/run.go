@@ -14,19 +14,21 @@ const (
 	tickEvery  = 2 * time.Second // writes and polls
 	tidyEvery  = time.Hour
 	callFor    = 10 * time.Second // one call of the store
-	loadFor    = 10 * time.Minute // the long-term history of everybody
+	loadFor    = 10 * time.Minute // the long-term history of all people
 	batchSize  = 500              // rows of one write transaction
 	pageSize   = 5000             // rows of one read
 	condensed  = 48 * time.Hour   // after that, one row a place
 	rereadFrom = 24 * time.Hour   // away for longer than this: what was condensed meanwhile was missed
 )
 
-// Farewell is how long Run goes on trying to write what is queued once its context has ended.
+// Farewell is how long Run goes on trying to write what is queued once its context has
+// ended.
 const Farewell = 15 * time.Second
 
-// Run loads history, and then writes, reads what other processes wrote, and forgets what is
-// too old, until ctx ends. Whatever Record and Active were told before that is in the store
-// when it returns nil; the error says how much is not. Without a store it only forgets.
+// Run loads history, and then writes, reads what other processes wrote, and forgets what
+// is too old, until ctx ends. When it returns nil, everything passed to Record and Active
+// before that is in the store; the error says how much is not. Without a store it only
+// forgets.
 func (t *Tracker) Run(ctx context.Context) error {
 	if t.cfg.Store == nil {
 		t.tend(ctx)
@@ -159,8 +161,8 @@ func (t *Tracker) poll(ctx context.Context) error {
 	return nil
 }
 
-// load reads everything. The numbered rows come first: what is condensed meanwhile is then
-// read twice, and not missed.
+// load reads everything. The numbered rows come first: what is condensed meanwhile is
+// then read twice, and not missed.
 func (t *Tracker) load(ctx context.Context) error {
 	begin := time.Now()
 	t.seq = 0

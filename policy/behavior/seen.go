@@ -18,9 +18,10 @@ type trace struct {
 // maxTraces bounds the networks of one person that a day is counted over.
 const maxTraces = 64
 
-// note adds a trace to those of the last day. At the bound one makes room that no count would
-// miss: a person who is turned away is noted too, and must not get in by coming from so many
-// networks that the country or the provider of the person whose session they have is forgotten.
+// note adds a trace to those of the last day. At the bound one makes room that no count
+// would miss: a person who is turned away is noted too, and must not get in by coming
+// from so many networks that the country or the provider of the person whose session they
+// have is forgotten.
 func note(list []trace, t trace) []trace {
 	for i := range list {
 		l := &list[i]
@@ -38,9 +39,9 @@ func note(list []trace, t trace) []trace {
 	return list
 }
 
-// spare is the trace that says least, of the list and of t, which stands at its end: of the
-// country that has most of them, one in an autonomous system that has another there, and the
-// oldest of those.
+// spare is the trace that says least, of the list and of t, which stands at its end: of
+// the country that has most of them, one in an autonomous system that has another there,
+// and the oldest of those.
 func spare(list []trace, t trace) int {
 	at := func(i int) *trace {
 		if i < len(list) {
@@ -109,9 +110,9 @@ func (s *set) add(v uint64) {
 	}
 }
 
-// placed is the country that a trace counts for. Databases often put the IPv6 networks of a
-// provider into another country than its IPv4 networks, and browsers use both at once: in
-// an autonomous system that was used by IPv4 that day, IPv6 is where IPv4 was last.
+// placed is the country that a trace counts for. Databases often put the IPv6 networks of
+// a provider into another country than its IPv4 networks, and browsers use both at once:
+// in an autonomous system that was used by IPv4 that day, IPv6 is where IPv4 was last.
 func placed(recent []trace, here, t trace) country {
 	if !t.six || t.asn == 0 || t.country == 0 {
 		return t.country

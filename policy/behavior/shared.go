@@ -14,7 +14,7 @@ type crowd struct {
 // maxCrowd bounds the people that are told apart: that many are one fact with more.
 const maxCrowd = 250
 
-// people counts those of the last 30 days, me included; me is 0 for nobody.
+// people counts those of the last 30 days, me included; me is 0 for none.
 func (c crowd) people(me uint64, now moment) (n int64) {
 	counts := func(k kept[uint64]) bool { return k.what != 0 && k.what != me && k.last.within(month, now) }
 	if me != 0 {
@@ -49,7 +49,7 @@ func (c crowd) add(who uint64, at moment) crowd {
 	return c
 }
 
-// expire drops who was not seen for 30 days; nobody is left in the zero crowd.
+// expire drops people not seen for 30 days; the zero crowd has none left.
 func (c crowd) expire(now moment) crowd {
 	if c.more != nil {
 		if *c.more = expire(*c.more, month, now); *c.more == nil {
@@ -71,7 +71,7 @@ func (c crowd) expire(now moment) crowd {
 	return c
 }
 
-// last is when anybody of it was seen.
+// last is when any person of it was seen.
 func (c crowd) last() moment {
 	m := c.one.last
 	if c.more != nil {
@@ -106,8 +106,8 @@ func (c *crowds) people(where, me uint64, now moment) int64 {
 	return p.m[where].people(me, now)
 }
 
-// add notes that a person was let through there. At the bound, the place makes room that was
-// not used for longest of a few picked at random, as Go's maps are walked from
+// add notes that a person was let through there. At the bound, the place makes room that
+// was not used for longest of a few picked at random, as Go's maps are walked from
 // anywhere.
 func (c *crowds) add(where, who uint64, at moment) {
 	p := &c.parts[where>>8%parts]

@@ -8,8 +8,8 @@ import (
 	"sallyport/authn"
 )
 
-// Sighting is a person at a place, as it is stored: a visit of some minutes, or, with First
-// long before At, all visits to one place with one device.
+// Sighting is a person at a place, as it is stored: a visit of some minutes, or, with
+// First long before At, all visits to one place with one device.
 type Sighting struct {
 	Subject authn.Subject
 	First   time.Time // never after At
@@ -18,8 +18,8 @@ type Sighting struct {
 	// Host and Network are keyed hashes of the address (IPv6: of its /64) and of its
 	// network (/24, /48). They fit 63 bits; 0 is none that counts.
 	Host, Network uint64
-	// Site is a keyed hash of the IPv6 network of a household, which has several /64s. It follows from
-	// Host, and goes with it; 0 in rows from before there was one.
+	// Site is a keyed hash of the IPv6 network of a household, which has several /64s. It
+	// follows from Host, and goes with it; 0 in rows from before there was one.
 	Site    uint64
 	Country string // "ZZ" when not known
 	ASN     uint32
@@ -57,8 +57,8 @@ type Limits struct {
 	Condense time.Time // sightings before this are one row a place and device; those that were blocked, none
 }
 
-// Store keeps history. Sightings and hours are numbered as they are written, by all processes
-// that share the store in one order. Times are kept to the microsecond, in UTC.
+// Store keeps history. Sightings and hours are numbered as they are written, by all
+// processes that share the store in one order. Times are kept to the microsecond, in UTC.
 type Store interface {
 	// AppendBehavior stores b in one transaction. The bits of an hour that is there are
 	// joined with the new ones, under a new number. Durable when it returns.

@@ -15,7 +15,8 @@ import (
 var zonesText string
 
 // atlas is every zone by its name, and the names of each country's zones. A browser that
-// names a zone that is not here has named none: nothing is looked for on disk on its behalf.
+// names a zone that is not here has named none: nothing is looked for on disk on its
+// behalf.
 type atlas struct {
 	zones     map[string]*time.Location
 	countries map[country][]string
@@ -79,8 +80,8 @@ func offsetsAt(t time.Time) *offsets {
 	return o
 }
 
-// browser compares offsets, never names: many zones have the same time. An address
-// whose zone is not known has that of its country's zones that is nearest to the browser's.
+// browser compares offsets, never names: many zones have the same time. An address whose
+// zone is not known has that of its country's zones that is nearest to the browser's.
 func (o *offsets) browser(zone string, place Place) policy.Browser {
 	mine, ok := o.zones[zone]
 	if !ok {

@@ -21,26 +21,28 @@ type Config struct {
 	Store  Store
 	Now    func() time.Time // time.Now
 	Logger *slog.Logger     // nothing is logged
-	// Key names addresses and networks in what is kept. 16 bytes or more, and always the
-	// same: with another one, nobody was ever at any address before.
+	// Key names addresses and networks in the stored history. It has 16 bytes or more,
+	// and must stay the same: with another key, every address is new for every person.
 	Key []byte
 	// Offices are networks in which many people are at home: neither shared addresses nor
 	// moving between networks mean anything there.
 	Offices []netip.Prefix
 	// MobileASNs and SatelliteASNs are known in addition to those that the package knows.
 	MobileASNs, SatelliteASNs []uint32
-	// Translators put IPv4 clients under these prefixes: a household there is the address inside.
+	// Translators put IPv4 clients under these prefixes: a household there is the address
+	// inside.
 	Translators ipv4in6.Translators
-	// Household is how many bits the IPv6 network of one household has, 48 to 64; 56. Providers hand out a /56, and
-	// with it 256 networks that one home can put its people into.
+	// Household is how many bits the IPv6 network of one household has, 48 to 64; 56.
+	// Providers hand out a /56, and with it 256 networks that one home can put its people
+	// into.
 	Household int
 	// Retention is how long places and devices stay a person's own; 400 days. Not below 30.
 	Retention time.Duration
 	// RawAddresses is how long addresses are stored as such. 0: never.
 	RawAddresses time.Duration
-	// People is about how many people are kept in memory; 100,000. Beyond that the person who was not
-	// seen for longest, of some hundred, leaves it, and is not known (policy.Seen.Known is false) until read
-	// again, which their next request sets off.
+	// People is about how many people are kept in memory; 100,000. Beyond that the person
+	// who was not seen for longest, of some hundred, leaves it, and is not known
+	// (policy.Seen.Known is false) until read again, which their next request sets off.
 	People int
 	// Queue is how many sightings wait to be written at most; 32,768.
 	Queue int
@@ -101,7 +103,8 @@ type Tracker struct {
 // written (or there was nothing to write).
 const Lease = 5 * time.Minute
 
-// lease is a time that has to be moved on: a Run that hangs is noticed as well as one that fails.
+// lease is a time that has to be moved on: a Run that hangs is noticed as well as one
+// that fails.
 type lease struct{ until atomic.Int64 }
 
 func (l *lease) renew(now time.Time)      { l.until.Store(now.Add(Lease).UnixNano()) }
@@ -197,8 +200,8 @@ func (p *person) compare(here trace, device uint64) policy.Seen {
 	return s
 }
 
-// Record remembers a visit that was judged. Only what was let through makes a place or a
-// device somebody's own; what was not counts all the same. It never blocks.
+// Record remembers a visit that was judged. Only an allowed visit makes a place or a
+// device normal for the person; other visits are counted all the same. It never blocks.
 func (t *Tracker) Record(v Visit, action policy.Action) {
 	if v.Subject.IsZero() {
 		return
@@ -303,7 +306,8 @@ func (t *Tracker) active(part *part, s authn.Subject, n bucket, own bool) {
 	part.dirty[s] = struct{}{}
 }
 
-// want asks Run to read a person; if it has too much to do, their next request asks again.
+// want asks Run to read a person; if it has too much to do, their next request asks
+// again.
 func (t *Tracker) want(s authn.Subject) {
 	if t.cfg.Store == nil {
 		return

@@ -50,7 +50,8 @@ func (s stop) point() Point {
 }
 
 // travel is the way between two stops, over the exact time between them. There is none if
-// either is not known, if the first lies in the future, or if it is more than two days ago.
+// either is not known, if the first lies in the future, or if it is more than two days
+// ago.
 func travel(from, to stop) policy.Travel {
 	elapsed := time.Duration(to.at-from.at) * time.Microsecond
 	if !from.known || !to.known || elapsed < 0 || elapsed > journeyMax {
@@ -60,7 +61,8 @@ func travel(from, to stop) policy.Travel {
 	if km < shortestKm {
 		return policy.Travel{Known: true}
 	}
-	// Nobody is in two places in the same second, but the speed has to stay a number.
+	// A person cannot be in two places in the same second, but the speed has to stay a
+	// number.
 	return policy.Travel{Known: true, DistanceKM: km, SpeedKMH: km / max(elapsed, time.Second).Hours()}
 }
 

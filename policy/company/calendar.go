@@ -12,7 +12,7 @@ type visit struct {
 	person *person
 	device device
 	net    network
-	thief  bool // it shows a session that is somebody else's
+	thief  bool // it shows another person's session
 }
 
 // calendar says what happens on each day of the simulated time.
@@ -170,7 +170,7 @@ func (cal *calendar) honestDay(p *person, d int, where city, weekend bool) (span
 	return append(spans, span{from, noon, p.laptop, net, 25}, span{noon + 0.6, until, laptop, afternoon, 25})
 }
 
-// seat is where somebody sits for half a day.
+// seat is where a person works for half a day.
 func (cal *calendar) seat(p *person, where city, home *[2]network) func() network {
 	r, m := p.rng, cal.world.model
 	switch {
@@ -243,7 +243,7 @@ func (cal *calendar) useStolenSession(to []visit, v visit) []visit {
 	default:
 		net = w.public(at)
 		net.residential()
-		if r.Float64() < 0.5 { // a proxy that nobody has listed
+		if r.Float64() < 0.5 { // a proxy that no source lists
 			net = w.public(at)
 		}
 	}

@@ -2,7 +2,8 @@ package company
 
 // Model is the made-up company in figures. Shares and probabilities are 0 to 1.
 type Model struct {
-	// The people who belong here, and of what kind they are. Who is of no other kind is an ordinary employee.
+	// The people who belong here, and of what kind they are. Who is of no other kind is
+	// an ordinary employee.
 	People                                                            int
 	Travellers, OnCall, Couples, CoWorking, Relay, Contractors, Cloud float64
 	Office                                                            float64 // has an office to go to

@@ -65,7 +65,7 @@ type world struct {
 }
 
 func newWorld(seed uint64, m Model) *world {
-	return &world{rng: rand.New(rand.NewPCG(seed, 0)), model: m, next: 0x0b000000} // 11.0.0.0: public, and nobody is asked about it
+	return &world{rng: rand.New(rand.NewPCG(seed, 0)), model: m, next: 0x0b000000} // 11.0.0.0: public, and no data lists it
 }
 
 func (w *world) addr() netip.Addr {
@@ -97,7 +97,8 @@ func provider(at city, n int) uint32 {
 	return 4200000000 + sum%100000*10 + uint32(n)
 }
 
-// home is an access at somebody's home: an IPv4 and an IPv6 address. The data may be wrong about it.
+// home is an access at a person's home: an IPv4 and an IPv6 address. The data may be
+// wrong about it.
 func (w *world) home(at city) [2]network {
 	where := at
 	switch p := w.rng.Float64(); {
@@ -121,7 +122,8 @@ func (w *world) home(at city) [2]network {
 	return [2]network{v4, v6}
 }
 
-// cellular is a carrier's exit: shared by many, placed coarsely, and now and then across a border.
+// cellular is a carrier's exit: shared by many, placed coarsely, and now and then across
+// a border.
 func (w *world) cellular(at city) network {
 	where := at
 	if w.rng.Float64() < w.model.CarrierElsewhere {

@@ -24,7 +24,7 @@ const (
 	abroad      // in a third country, without hiding
 	manyFaced   // one of several accounts on one computer
 	shiftwork   // an account that is worked around the clock
-	cookieTheft // not a person: somebody's stolen session
+	cookieTheft // not a person: a stolen session
 	kinds
 )
 
@@ -39,7 +39,7 @@ type person struct {
 	kind    kind
 	subject authn.Subject
 	email   string
-	rng     *rand.Rand // of their own, so that one more person changes nobody else's year
+	rng     *rand.Rand // one for each person, so that one more person does not change the others' year
 	city    city
 	home    [2]network
 	office  *network
@@ -135,7 +135,8 @@ func (w *world) populate(days int) []*person {
 	return all
 }
 
-// populateHostile adds the accounts that should not be here. Each was hired under the identity of a person in the United States.
+// populateHostile adds the accounts that should not be here. Each was hired under the
+// identity of a person in the United States.
 func (w *world) populateHostile(add func(kind, city) *person) {
 	m := w.model
 	var farm [2]network

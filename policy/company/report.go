@@ -16,7 +16,8 @@ type Report struct {
 	Honest  Group   `json:"honest"`
 	Hostile Group   `json:"hostile"`
 	Kinds   []Group `json:"kinds"`
-	// Rates are those of the policy as a whole: of all its enforced rules that are no routine.
+	// Rates are those of the policy as a whole: of all its enforced rules that are no
+	// routine.
 	Rates
 	Rules []Rule `json:"rules"` // in the order of the file
 
@@ -28,10 +29,11 @@ type Report struct {
 
 // Rates, from 0 to 1, are how often a sign is wrong and how often it is right.
 type Rates struct {
-	// FalseAlarms is the share of the person-days of those who belong here on which it asked or refused.
+	// FalseAlarms is the share of the person-days of those who belong here on which it
+	// asked or refused.
 	FalseAlarms float64 `json:"false_alarm_rate"`
-	// Detection is the same for those who do not belong here, and Detected the share of them (of
-	// stolen sessions: of thefts) that it met at all.
+	// Detection is the same for those who do not belong here, and Detected the share of
+	// them (of stolen sessions: of thefts) that it met at all.
 	Detection float64 `json:"detection_rate"`
 	Detected  float64 `json:"detected_rate"`
 }
@@ -47,7 +49,8 @@ func share(n, of int) float64 {
 	return float64(n) / float64(of)
 }
 
-// Group is how it went for people of one kind. Days are person-days with at least one request.
+// Group is how it went for people of one kind. Days are person-days with at least one
+// request.
 type Group struct {
 	Name      string `json:"name"`
 	People    int    `json:"people"` // of stolen sessions: thefts
@@ -58,17 +61,20 @@ type Group struct {
 	Blocked   int    `json:"blocked"`    // days on which something was refused
 	Stopped   int    `json:"stopped"`    // days on which nothing was let through
 	MetDays   int    `json:"met_days"`   // days on which they were asked or refused because of a sign
-	// Met is how many of the people were ever asked or blocked for anything but the age of their proof; Barred how many were ever blocked.
+	// Met is how many of the people were ever asked or blocked for anything but the age
+	// of their proof; Barred how many were ever blocked.
 	Met    int `json:"met"`
 	Barred int `json:"barred"`
-	// FirstMet and FirstBarred are after how many days, the median of those it happened to; -1: to nobody.
+	// FirstMet and FirstBarred are after how many days, the median of those it happened
+	// to; -1: it happened to none.
 	FirstMet    int `json:"first_met"`
 	FirstBarred int `json:"first_barred"`
 
 	visits int
 }
 
-// Rule is what one rule did: on how many person-days it had a say (or would have had, in report mode), and to how many people.
+// Rule is what one rule did: on how many person-days it had a say (or would have had, in
+// report mode), and to how many people.
 type Rule struct {
 	Name          string         `json:"name"`
 	Report        bool           `json:"report,omitempty"`
@@ -125,7 +131,7 @@ func newReport(c Config, people []*person) *Report {
 	return r
 }
 
-// routineFacts move by themselves: a rule that reads nothing else asks everybody.
+// routineFacts change by themselves: a rule that reads nothing else asks every person.
 var routineFacts = []string{"session.verified_age", "session.age", "session.level", "session.id", "credential.class", "credential.age", "user.started_days", "user.time_zone",
 	"request.method", "request.path", "request.route", "request.purpose", "time.now", "ip.data_age_hours"}
 
@@ -147,7 +153,8 @@ func (r *Report) open(v *visit) *tally {
 	return t
 }
 
-// judged counts a request: first is the verdict before the person could answer, last the one after.
+// judged counts a request: first is the verdict before the person could answer, last the
+// one after.
 func (t *tally) judged(first, last policy.Decision) {
 	t.visits++
 	if first.Action == policy.StepUp {
@@ -169,7 +176,8 @@ func (t *tally) judged(first, last policy.Decision) {
 	}
 }
 
-// telling reports whether a rule of this name says something about somebody, rather than being routine.
+// telling reports whether a rule of this name reveals something about a person, rather
+// than being routine.
 func (r *Report) telling(name string) bool { return r.rules[name] != nil && !r.rules[name].Routine }
 
 // endDay adds the day to the year.

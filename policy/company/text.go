@@ -67,7 +67,7 @@ func percent(n, of int) float64 { return 100 * share(n, of) }
 
 const barWidth = 14
 
-// bar is a share of person-days; whatever is not nothing shows.
+// bar is a share of person-days; a share above zero is always visible.
 func bar(percent float64) string {
 	full := int(percent/100*barWidth + 0.5)
 	if full == 0 && percent > 0 {
@@ -76,7 +76,7 @@ func bar(percent float64) string {
 	return strings.Repeat("█", full) + strings.Repeat(" ", barWidth-full)
 }
 
-// whom names the kinds of the hostile that a rule met.
+// whom names the kinds of hostile accounts that a rule met.
 func whom(r Rule) string {
 	var parts []string
 	for k := farmed; k < kinds; k++ {
@@ -102,8 +102,8 @@ func (r *Report) Table() string {
 	return b.String()
 }
 
-// SVG writes a chart of the policy and its rules: two bars for each, on one scale. It has no scripts,
-// follows light and dark, and says in text what it shows.
+// SVG writes a chart of the policy and its rules: two bars for each, on one scale. It has
+// no scripts, follows light and dark, and says in text what it shows.
 func (r *Report) SVG(to io.Writer) error {
 	const left, right, row, wide = 230, 70, 34, 380
 	type line struct {

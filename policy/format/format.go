@@ -13,16 +13,18 @@ import (
 	"sallyport/policy/internal/file"
 )
 
-// errFormat is the answer for a layout that is legal YAML and too unusual to be moved about.
+// errFormat is the answer for a layout that is legal YAML and too unusual to be moved
+// about.
 var errFormat = errors.New("it cannot be formatted without changing what it says; write it in the layout of the reference")
 
-// File returns a policy file, or a file of tests, in canonical layout: keys in the order of the reference, two
-// spaces of indentation, a line between rules. Comments stay with what they stand above or beside, and
-// everything else is as its author wrote it: quotes, flow or block style, and where an expression breaks.
+// File returns a policy file, or a file of tests, in canonical layout: keys in the order
+// of the reference, two spaces of indentation, a line between rules. Comments stay with
+// what they stand above or beside, and everything else is as its author wrote it: quotes,
+// flow or block style, and where an expression breaks.
 //
-// It moves whole lines rather than writing the parsed tree: YAML's emitter forgets where a folded
-// expression broke, and where comments stood. What comes out is read again, and has to be what went in.
-// Its error is policy.Diagnostics for what is not YAML.
+// It moves whole lines rather than writing the parsed tree: YAML's emitter forgets where
+// a folded expression broke, and where comments stood. What comes out is read again, and
+// has to be what went in. Its error is policy.Diagnostics for what is not YAML.
 func File(name string, text []byte) ([]byte, error) {
 	s := file.NewSource(name, text)
 	if len(text) > file.MaxBytes {
@@ -49,7 +51,7 @@ func File(name string, text []byte) ([]byte, error) {
 	return []byte(now), nil
 }
 
-// same compares what two trees say, whatever the order of keys.
+// same compares the content of two trees, in any order of keys.
 func same(a, b *yaml.Node) bool {
 	if a.Kind != b.Kind || a.Tag != b.Tag || a.Value != b.Value || len(a.Content) != len(b.Content) {
 		return false
@@ -74,7 +76,8 @@ func same(a, b *yaml.Node) bool {
 	return len(values)*2 == len(a.Content)
 }
 
-// sameText reports whether two texts are made of the same characters, white space aside: no comment is lost.
+// sameText reports whether two texts are made of the same characters, white space aside:
+// no comment is lost.
 func sameText(a, b string) bool {
 	count := func(text string) map[rune]int {
 		m := map[rune]int{}
@@ -115,8 +118,8 @@ func layOut(text string) string {
 	return strings.Join(f.file(root), "\n") + "\n"
 }
 
-// findScalars marks the lines of block scalars. YAML does not say where they end: with the first
-// line that is indented less than their first.
+// findScalars marks the lines of block scalars. YAML does not say where they end: with
+// the first line that is indented less than their first.
 func (f *formatter) findScalars(n *yaml.Node) {
 	for _, c := range n.Content {
 		f.findScalars(c)
@@ -154,8 +157,8 @@ type block struct {
 	start, end int
 }
 
-// blocks takes lines from..to apart into what begins at the starts (in order), each in the given column. What
-// comes behind the last one and belongs to none is the tail.
+// blocks takes lines from..to apart into what begins at the starts (in order), each in
+// the given column. What comes behind the last one and belongs to none is the tail.
 func (f *formatter) blocks(from, to int, starts []int, column int) (out []block, tail []string) {
 	lead := f.lines[from:starts[0]]
 	for i, start := range starts {
@@ -231,8 +234,8 @@ func lastEmpty(lead []string) int {
 	return -1
 }
 
-// aside lays out comments: at one indentation, no two empty lines together. The empty line between
-// the last comment and what follows stays, if keep.
+// aside lays out comments: at one indentation, no two empty lines together. The empty
+// line between the last comment and what follows stays, if keep.
 func aside(lead []string, indent int, keep bool) (out []string) {
 	for _, line := range lead {
 		line = strings.TrimSpace(line)
@@ -263,7 +266,8 @@ func (f *formatter) entries(n *yaml.Node, from, to, column int) ([]block, []stri
 	return out, tail
 }
 
-// oneSpace puts one space between a key and a value on the same line, and none before the colon.
+// oneSpace puts one space between a key and a value on the same line, and none before the
+// colon.
 func oneSpace(line string, key, value *yaml.Node) string {
 	runes := []rune(line)
 	at := value.Column - 1

@@ -24,8 +24,8 @@ func (f *formatter) section(e block) []string {
 	return e.body
 }
 
-// items lays out a sequence of rules or tests. It reports false for one that is written in a way that it
-// does not know, such as a dash on a line of its own.
+// items lays out a sequence of rules or tests. It reports false for one that is written
+// in a way that it does not know, such as a dash on a line of its own.
 func (f *formatter) items(e block, keys file.Object) ([]string, bool) {
 	var starts []int
 	dash := -1
@@ -66,8 +66,8 @@ func (f *formatter) items(e block, keys file.Object) ([]string, bool) {
 	return out, true
 }
 
-// item lays out one rule or test: its keys in order, behind a dash in column 2. Comments above
-// the key that comes first go above the item.
+// item lays out one rule or test: its keys in order, behind a dash in column 2. Comments
+// above the key that comes first go above the item.
 func (f *formatter) item(n *yaml.Node, b block, keys file.Object) (lead, body []string) {
 	if n.Style&yaml.FlowStyle != 0 {
 		text := string([]rune(b.body[0])[n.Column-1:])
@@ -96,8 +96,8 @@ func (f *formatter) item(n *yaml.Node, b block, keys file.Object) (lead, body []
 	return lead, body
 }
 
-// flowInOrder puts the entries of a flow mapping on one line, {a: b, c: d}, in order. The text begins
-// with its bracket.
+// flowInOrder puts the entries of a flow mapping on one line, {a: b, c: d}, in order. The
+// text begins with its bracket.
 func flowInOrder(text string, n *yaml.Node, keys file.Object) string {
 	type piece struct{ key, text string }
 	runes := []rune(text)

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// parseCIDR reads a text list: an address, a CIDR or a range (FIRST-LAST) a line; `#` and `;` begin
-// comments, at the start of a line or after the entry. Entries may overlap and repeat.
-// FireHOL's header line "Source File Date" is taken as the list's date.
+// parseCIDR reads a text list: an address, a CIDR or a range (FIRST-LAST) a line; `#` and
+// `;` begin comments, at the start of a line or after the entry. Entries may overlap and
+// repeat. FireHOL's header line "Source File Date" is taken as the list's date.
 func parseCIDR(data []byte) (entries, error) {
 	var e entries
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
@@ -83,8 +83,9 @@ func parseAddr(s string) (netip.Addr, error) {
 	return a.Unmap(), nil
 }
 
-// parsePrefix reads an address or a CIDR. Bits beyond the length are cleared ("198.51.100.7/24" is the /24), and
-// IPv4-mapped networks become IPv4 ones, as addresses do before they are looked up.
+// parsePrefix reads an address or a CIDR. Bits beyond the length are cleared
+// ("198.51.100.7/24" is the /24), and IPv4-mapped networks become IPv4 ones, as addresses
+// do before they are looked up.
 func parsePrefix(s string) (netip.Prefix, error) {
 	if !strings.Contains(s, "/") {
 		a, err := parseAddr(s)

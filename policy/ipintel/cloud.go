@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// The range files that cloud providers publish. All services of a provider count: a person
-// does not browse from a load balancer either.
+// The range files that cloud providers publish. All services of a provider count: a
+// person does not browse from a load balancer either.
 
 // parseAWS reads https://ip-ranges.amazonaws.com/ip-ranges.json.
 func parseAWS(data []byte) (entries, error) {

@@ -29,13 +29,14 @@ type csvList struct {
 	header bool // its columns have names
 }
 
-// parseCSV reads a CSV list. With a header line that begins with `network` its columns are strictly read. Without
-// one it is taken for an RFC 8805 geofeed (prefix, country, region, city, postal code): a network's owner
-// says what they like there, so that nothing in it is believed but the prefix. Fields that
-// are the name of a signal are taken up all the same, since a signal can only tighten.
+// parseCSV reads a CSV list. With a header line that begins with `network` its columns
+// are strictly read. Without one it is taken for an RFC 8805 geofeed (prefix, country,
+// region, city, postal code): a network's owner says what they like there, so that
+// nothing in it is believed but the prefix. Fields that are the name of a signal are
+// taken up all the same, since a signal can only tighten.
 //
-// How far any of it is believed is for the configuration to say: a file that gains a header line must not
-// be believed more for it.
+// How far any of it is believed is for the configuration to say: a file that gains a
+// header line must not be believed more for it.
 func parseCSV(data []byte) (csvList, error) {
 	r := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))))
 	r.Comment, r.FieldsPerRecord, r.TrimLeadingSpace, r.ReuseRecord = '#', -1, true, true
@@ -230,7 +231,8 @@ func allOf(table *bart.Table[record], a netip.Addr) (rec record, found bool, err
 	return rec, found, nil
 }
 
-// under adds what a less believed record says: its signals always, the rest where r has no say.
+// under adds what a less believed record says: its signals always, the rest where r has
+// no say.
 func (r *record) under(less record) {
 	r.signals |= less.signals
 	if r.country == "" {

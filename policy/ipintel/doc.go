@@ -12,19 +12,21 @@
 //
 // # What it is not
 //
-// It gives no verdict. An address that no source knows is country "ZZ" without signals:
-// a value that rules can ask about, and not a clean bill of health. Addresses say
-// where a connection comes from, never who or where the person is: a remote desktop at the
-// right home address looks like that home address.
+// It gives no verdict. An address that no source knows is country "ZZ" without signals: a
+// value that rules can ask about, and not a clean bill of health. Addresses say where a
+// connection comes from, never who or where the person is: a remote desktop at the right
+// home address looks like that home address.
 //
 // # How it fails
 //
-// [Snapshot.Lookup] has no error and does not panic. A file is gated before it is used: read
-// whole into memory, of a known type, built at a sane time, verified throughout, asked
-// at sample addresses, and not shrunk to less than half. If a gate refuses, the data
-// of before stays in use, the failure is logged and counted in [Source], and the data
-// ages ([Network.DataFrom]), which rules can see. A source that never loaded is named in
-// [Network.Missing], and so is one that cannot be read at the address in question.
+// [Snapshot.Lookup] has no error and does not panic. A file is gated before it is used:
+// read whole into memory, of a known type, built at a sane time, verified throughout,
+// asked at sample addresses, and not shrunk to less than half. If a gate refuses, the
+// data of before stays in use, the failure is logged and counted in [Source], and the
+// data ages ([Network.DataFrom]), which rules can see. A source that never loaded is
+// named in [Network.Missing], and so is one that cannot be read at the address in
+// question.
 //
-// The README beside this file is the operator's page: formats, gates, false alarms and measurements.
+// The README beside this file is the operator's page: formats, gates, false alarms and
+// measurements.
 package ipintel

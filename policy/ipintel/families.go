@@ -30,11 +30,13 @@ func familyOf(p netip.Prefix) family {
 	return ipv6
 }
 
-// globalIPv6 is what registries hand out. A database may have the reserved ranges and nothing of this.
+// globalIPv6 is what registries hand out. A database may have the reserved ranges and
+// nothing of this.
 var globalIPv6 = netip.MustParsePrefix("2000::/3")
 
-// answersIn says what a database can answer of each family: what its kind can, where it has any network. Many are
-// published for IPv4 alone, some as a tree for IPv6 with nothing outside of its IPv4 part.
+// answersIn says what a database can answer of each family: what its kind can, where it
+// has any network. Many are published for IPv4 alone, some as a tree for IPv6 with
+// nothing outside of its IPv4 part.
 func answersIn(r *maxminddb.Reader, p provides) (in [families]provides, has [families]bool) {
 	any := func(within netip.Prefix) bool {
 		for res := range r.NetworksWithin(within) { // which has been walked before, in bounded time
@@ -57,9 +59,10 @@ func (p provides) without(q provides) provides {
 		org: p.org && !q.org, location: p.location && !q.location, signals: p.signals &^ q.signals}
 }
 
-// absent is what a source can answer for the other family, and no source for this one: there it has to count as
-// missing, or an address of that family would pass as one that is in no country and calls nothing. An address that is on no
-// list is different: a list names what it knows, and says nothing of the rest.
+// absent is what a source can answer for the other family, and no source for this one:
+// there it has to count as missing, or an address of that family would pass as one that
+// is in no country and calls nothing. An address that is on no list is different: a list
+// names what it knows, and says nothing of the rest.
 func (m member) absent(f family, can provides) provides {
 	if m.data == nil {
 		return provides{}
@@ -96,7 +99,8 @@ func (s *Snapshot) findAbsent() {
 	}
 }
 
-// missingAt names the sources that have no say about an address. No database is asked about private ones.
+// missingAt names the sources that have no say about an address. No database is asked
+// about private ones.
 func (s *Snapshot) missingAt(a netip.Addr) []string {
 	switch {
 	case !a.IsValid() || isPrivate(a):

@@ -8,17 +8,20 @@ import (
 	"time"
 )
 
-// Figures measure the content of a source. They are small, so that a caller can keep them when the content is gone.
+// Figures measure the content of a source. They are small, so that a caller can keep them
+// when the content is gone.
 type Figures struct {
 	Networks int     `json:"networks"`
 	IPv4     float64 `json:"ipv4"` // public addresses: of a list all, of a database those with a signal
 	IPv6     float64 `json:"ipv6"` // the same, in networks of a /64
-	// Countries are the IPv4 addresses by country, "ZZ" for none. nil where the content names no countries.
+	// Countries are the IPv4 addresses by country, "ZZ" for none. nil where the content
+	// names no countries.
 	Countries map[string]float64 `json:"countries,omitempty"`
 }
 
-// Baseline is the content that an operator last stood by: what a source held when it was first used, or what was
-// last approved. Comparing each file with the one before it alone would let a list become anything in small steps.
+// Baseline is the content that an operator last stood by: what a source held when it was
+// first used, or what was last approved. Comparing each file with the one before it alone
+// would let a list become anything in small steps.
 type Baseline struct {
 	At      time.Time
 	Figures Figures
@@ -28,8 +31,9 @@ func (l *loaded) figures() Figures {
 	return Figures{Networks: l.networks, IPv4: l.covers.v4, IPv6: l.covers.v6, Countries: l.countries}
 }
 
-// Drift says how the content of s is unlike that of the baseline, by the thresholds that hold for one step; nil if it
-// is not. It does not see entries that are replaced by as many others.
+// Drift says how the content of s is unlike that of the baseline, by the thresholds that
+// hold for one step; nil if it is not. It does not see entries that are replaced by as
+// many others.
 func (s Source) Drift(b Baseline) error {
 	then := "on " + b.At.UTC().Format("2006-01-02")
 	if err := s.compare(b.Figures, s.Figures, then); err != nil {
@@ -38,7 +42,8 @@ func (s Source) Drift(b Baseline) error {
 	return nil
 }
 
-// compare refuses figures that are much larger or smaller than others. then says in the error when those were so.
+// compare refuses figures that are much larger or smaller than others. then says in the
+// error when those were so.
 func (s Source) compare(was, is Figures, then string) error {
 	handKept := s.Kind == "list" && s.Signal == "" && was.Networks <= handKept
 	switch {
@@ -66,7 +71,8 @@ func (s Source) compare(was, is Figures, then string) error {
 	return nil
 }
 
-// tenfoldOf refuses ten times as many, or less than a tenth. Up to small there is nothing to compare with.
+// tenfoldOf refuses ten times as many, or less than a tenth. Up to small there is nothing
+// to compare with.
 func tenfoldOf(was, is, small float64, mayShrink bool, unit, then string) error {
 	switch {
 	case is > tenfold*max(was, small):

@@ -16,7 +16,8 @@ const (
 	maxListSize     = 256 << 20
 )
 
-// clockSlack is how far in the future a build time may lie: publishers' clocks and ours differ.
+// clockSlack is how far in the future a build time may lie: publishers' clocks and ours
+// differ.
 const clockSlack = 24 * time.Hour
 
 var errChanging = errors.New("the file changed while it was read")

@@ -12,9 +12,9 @@ import (
 	"github.com/oschwald/maxminddb-golang/v2"
 )
 
-// flatTypes are the beginnings of the type names of databases whose records are one flat map:
-// ip-location-db ("country ipvAll"), IPinfo ("ipinfo ..."), MaxMind's
-// newer ones, and files that operators make themselves ("Sallyport ...").
+// flatTypes are the beginnings of the type names of databases whose records are one flat
+// map: ip-location-db ("country ipvAll"), IPinfo ("ipinfo ..."), MaxMind's newer ones,
+// and files that operators make themselves ("Sallyport ...").
 var flatTypes = []string{
 	"country ip", "city ip", "asn ip", "ipinfo ", "GeoIP-Residential-Proxy", "GeoIP2-IP-Risk", "GeoIP-IP-Risk", "Sallyport",
 }
@@ -33,8 +33,8 @@ func otherKind(r, sampled *maxminddb.Reader) (kind, error) {
 	return kind{}, fmt.Errorf("%w: %q (MaxMind, DB-IP, IPinfo and ip-location-db are)", errType, clip(name))
 }
 
-// siblingKind reads newer members of known families ("GeoIP2-City-Shield", "DBIP-City"), whose
-// records are those of the older members.
+// siblingKind reads newer members of known families ("GeoIP2-City-Shield", "DBIP-City"),
+// whose records are those of the older members.
 func siblingKind(r *maxminddb.Reader, name string) (kind, error) {
 	switch {
 	case strings.Contains(name, "Enterprise"):
@@ -102,8 +102,8 @@ type flat struct {
 	Service    any `maxminddb:"service"`
 }
 
-// flatKind finds out from a sample of the records which questions the file answers: type names
-// of this family say too little.
+// flatKind finds out from a sample of the records which questions the file answers: type
+// names of this family say too little.
 func flatKind(r, sampled *maxminddb.Reader, name string) (kind, error) {
 	residential := strings.Contains(name, "Residential-Proxy") || strings.Contains(name, "resproxy") || strings.Contains(name, "residential")
 	p, err := sampleFields(sampled)
@@ -189,8 +189,8 @@ func (f *flat) record() record {
 	return rec
 }
 
-// truth reads a flag. What is there and is none of the known ways to say no means yes:
-// a file that starts to write "1" or "vpn" must not clear everybody.
+// truth reads a flag. A value that is none of the known ways to say no means yes: a file
+// that starts to write "1" or "vpn" must not clear all addresses.
 func truth(v any) bool {
 	switch x := v.(type) {
 	case nil:

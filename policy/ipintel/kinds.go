@@ -19,8 +19,8 @@ type kind struct {
 
 var anonymity = VPN | Hosting | Tor | Proxy | ResidentialProxy
 
-// opener opens the same database for either library. sampled is one to look around in: a mapped
-// one would be resident for it.
+// opener opens the same database for either library. sampled is one to look around in: a
+// mapped one would be resident for it.
 type opener struct {
 	geoip2    func() (*geoip2.Reader, error)
 	maxminddb func() (*maxminddb.Reader, error)
@@ -44,7 +44,8 @@ func kindOf(open opener) (kind, error) {
 	return geoip2Kind(g, g.Metadata().DatabaseType)
 }
 
-// geoip2Kind asks geoip2 which of its methods fits, so that its list of types is the only one.
+// geoip2Kind asks geoip2 which of its methods fits, so that its list of types is the only
+// one.
 func geoip2Kind(g *geoip2.Reader, name string) (kind, error) {
 	answers := func(err error) bool { return !errors.As(err, new(geoip2.InvalidMethodError)) }
 	probe := netip.IPv4Unspecified()
@@ -164,7 +165,8 @@ func pick(b bool, s Signal) Signal {
 	return 0
 }
 
-// addSubdivision takes the part after the hyphen; with the country it is the ISO 3166-2 code.
+// addSubdivision takes the part after the hyphen; with the country it is the ISO 3166-2
+// code.
 func (r *record) addSubdivision(code string) {
 	if r.country == "" || code == "" || len(code) > 3 {
 		return
@@ -179,7 +181,8 @@ func (r *record) place(l geoip2.Location) {
 	}
 }
 
-// point refuses what is not a place on Earth. 0, 0 is what data files write for "not known".
+// point refuses what is not a place on Earth. 0, 0 is what data files write for "not
+// known".
 func point(lat, lon float64, radius int) Location {
 	ok := math.Abs(lat) <= 90 && math.Abs(lon) <= 180 && (lat != 0 || lon != 0) // false for NaN
 	if !ok {

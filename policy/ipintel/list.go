@@ -35,8 +35,8 @@ type entries struct {
 	declared time.Time // when the publisher says the list was made; zero if it does not say
 }
 
-// openList parses a list into a table. One bad line refuses the file: a list that is half understood
-// is one that clears addresses without saying so.
+// openList parses a list into a table. One bad line refuses the file: a list that is half
+// understood is one that clears addresses without saying so.
 func (s spec) openList(c content, now time.Time) (*loaded, error) {
 	if s.format == formatCSV {
 		return s.openCSV(c, now)
@@ -86,8 +86,8 @@ func (s spec) openList(c content, now time.Time) (*loaded, error) {
 	return l, nil
 }
 
-// empty refuses a list of nothing where it feeds a signal: it is a failed download, not a world without VPNs.
-// Lists of the operator's own may wait for their first entry.
+// empty refuses a list of nothing where it feeds a signal: it is a failed download, not a
+// world without VPNs. Lists of the operator's own may wait for their first entry.
 func (s spec) empty(networks int) error {
 	if networks == 0 && (s.signal != 0 || s.format != formatCIDR) {
 		return errEmpty

@@ -20,9 +20,9 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Load reads all sources once. A source that cannot be used is missing from the
-// snapshot ([Network.Missing]) and is told in the errors, each with file, line where there is one, and
-// why. The snapshot is nil only when the configuration itself is wrong.
+// Load reads all sources once. A source that cannot be used is missing from the snapshot
+// ([Network.Missing]) and is told in the errors, each with file, line where there is one,
+// and why. The snapshot is nil only when the configuration itself is wrong.
 func Load(c Config) (*Snapshot, []error) {
 	c = c.withDefaults()
 	specs, err := c.specs()

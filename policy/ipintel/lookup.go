@@ -8,10 +8,10 @@ import (
 	"sallyport/policy/ipv4in6"
 )
 
-// Lookup says what the sources know about an address. It has no error: an address
-// that is not valid, or that nobody knows, is country "ZZ" without signals, and a source that
-// cannot be read there is named in Missing. Answers are kept per address, since
-// every request of a session asks again.
+// Lookup returns what the sources know about an address. It has no error: an address that
+// is invalid or unknown is country "ZZ" without signals, and an unreadable source is
+// named in Missing. Answers are cached per address, since every request of a session asks
+// again.
 func (s *Snapshot) Lookup(a netip.Addr) Network {
 	a = ipv4in6.Canonical(a)
 	if n, ok := s.cache.GetIfPresent(a); ok {
@@ -22,8 +22,9 @@ func (s *Snapshot) Lookup(a netip.Addr) Network {
 	return n
 }
 
-// join asks every source, also about the IPv4 addresses inside the address. All that any of them says of any of those holds
-// together; and each by itself is another reading, since where two places differ neither may hide the other.
+// join asks every source, also about the IPv4 addresses inside the address. All that any
+// of them says of any of those holds together; and each by itself is another reading,
+// since where two places differ neither may hide the other.
 func (s *Snapshot) join(a netip.Addr) Network {
 	if !a.IsValid() {
 		return Network{Addr: a, Country: UnknownCountry, Lists: noNames, DataFrom: s.oldest, Missing: s.missing}
@@ -72,7 +73,8 @@ func (s *Snapshot) said(a netip.Addr, inner ...netip.Addr) Network {
 	return n
 }
 
-// ask asks one source about an address and about those inside it. Databases are not asked about private ones.
+// ask asks one source about an address and about those inside it. Databases are not asked
+// about private ones.
 func (s *Snapshot) ask(m member, a netip.Addr, inner []netip.Addr) (rec record, found bool, err error) {
 	one := func(a netip.Addr) {
 		if err != nil || m.spec.database && isPrivate(a) {
@@ -114,7 +116,8 @@ type Answer struct {
 	Err          string   `json:"error,omitempty"`
 }
 
-// Answers gives what each source says by itself, most believed first, without those that say nothing.
+// Answers gives what each source says by itself, most believed first, without those that
+// say nothing.
 func (s *Snapshot) Answers(a netip.Addr) []Answer {
 	a = ipv4in6.Canonical(a)
 	if !a.IsValid() {

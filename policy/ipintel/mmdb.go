@@ -18,7 +18,8 @@ import (
 // The first databases in this format were published in 2013.
 var formatBirth = time.Date(2012, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// canaries are addresses that every database must be able to answer for, if only with "not here".
+// canaries are addresses that every database must be able to answer for, if only with
+// "not here".
 var canaries = []netip.Addr{
 	netip.MustParseAddr("8.8.8.8"),
 	netip.MustParseAddr("1.1.1.1"),
@@ -82,7 +83,8 @@ func openDatabase(c content, now time.Time) (l *loaded, err error) {
 	return l, nil
 }
 
-// noteOnHeap leaves out the name of the copy, which is another one each time: the note is new only if its cause is.
+// noteOnHeap leaves out the name of the copy, which is another one each time: the note is
+// new only if its cause is.
 func noteOnHeap(err error, size int) string {
 	if path := (*os.PathError)(nil); errors.As(err, &path) {
 		err = path.Err
@@ -114,10 +116,12 @@ func verify(r *maxminddb.Reader) error {
 // offHeapFrom is the size from which a database is worth a file of its own.
 const offHeapFrom = 1 << 20
 
-// offHeap reads what has passed the gates, and what r reads, from a copy that is mapped and not on the heap: of tens or hundreds of
-// megabytes only what is asked for is resident, the system may drop that too, and the
-// collector does not take the rest for a reason to let garbage grow as large. A file that others can truncate or
-// rewrite must never be mapped: that kills the process (SIGBUS). Where there is no room for the copy, the heap will do.
+// offHeap reads what has passed the gates, and what r reads, from a copy that is mapped
+// and not on the heap: of tens or hundreds of megabytes only what is asked for is
+// resident, the system may drop that too, and the collector does not take the rest for a
+// reason to let garbage grow as large. A file that others can truncate or rewrite must
+// never be mapped: that kills the process (SIGBUS). Where there is no room for the copy,
+// the heap will do.
 func offHeap(data []byte, r *maxminddb.Reader) (kind, error) {
 	f, path, err := unnamed()
 	if err != nil {
@@ -134,8 +138,8 @@ func offHeap(data []byte, r *maxminddb.Reader) (kind, error) {
 	})
 }
 
-// unnamed creates a file that has no name, so that nobody can change it or put another in its place, and
-// nothing of it is left behind by a process that is killed. path opens it again while it is open.
+// unnamed creates a file without a name, so that no other process can change or replace
+// it, and a killed process leaves nothing behind. path opens it again while it is open.
 func unnamed() (f *os.File, path string, err error) {
 	folder := "/dev/fd/"
 	switch runtime.GOOS {
@@ -154,8 +158,8 @@ func unnamed() (f *os.File, path string, err error) {
 	return f, folder + strconv.FormatUint(uint64(f.Fd()), 10), nil
 }
 
-// database is an opened one. Its reader is never closed: closing one under a look-up kills
-// the process. A mapped one is unmapped when nothing refers to it any more.
+// database is an opened one. Its reader is never closed: closing one under a look-up
+// kills the process. A mapped one is unmapped when nothing refers to it any more.
 type database struct {
 	read   func(netip.Addr) (record, error)
 	v4only bool
@@ -169,9 +173,9 @@ func (d *database) ask(a netip.Addr) (record, bool, error) {
 	return rec, err == nil, err
 }
 
-// canary asks about fixed addresses and about a spread of the database's own networks, with the very
-// code that will serve requests, and counts the networks on the way. Verify knows
-// the format; only this knows that a country is where we look for it.
+// canary asks about fixed addresses and about a spread of the database's own networks,
+// with the very code that will serve requests, and counts the networks on the way. Verify
+// knows the format; only this knows that a country is where we look for it.
 func (d *database) canary(r *maxminddb.Reader, k kind) (networks int, err error) {
 	for _, a := range canaries {
 		if _, _, err := d.ask(a); err != nil {
@@ -198,8 +202,9 @@ func (d *database) canary(r *maxminddb.Reader, k kind) (networks int, err error)
 	return networks, nil
 }
 
-// measure counts what the database gives a signal (half of the Internet called a VPN locks people out, whichever
-// kind of file says so), and the IPv4 addresses of each country. Networks share records, so that few have to be read.
+// measure counts what the database gives a signal (half of the Internet called a VPN
+// locks people out, whichever kind of file says so), and the IPv4 addresses of each
+// country. Networks share records, so that few have to be read.
 func (d *database) measure(r *maxminddb.Reader, k kind) (c cover, countries map[string]float64, err error) {
 	if k.provides.signals == 0 && !k.provides.country {
 		return cover{}, nil, nil
@@ -233,9 +238,10 @@ func (d *database) measure(r *maxminddb.Reader, k kind) (c cover, countries map[
 	return coverOf(with), countries, nil
 }
 
-// walk counts the networks and shows an even spread of them to sample. A tree has
-// no more leaves than nodes and one; a file whose branches are shared looks fine to Verify and
-// would have 2^128 of them to walk, most perhaps without data, so that those count towards the bound too.
+// walk counts the networks and shows an even spread of them to sample. A tree has no more
+// leaves than nodes and one; a file whose branches are shared looks fine to Verify and
+// would have 2^128 of them to walk, most perhaps without data, so that those count
+// towards the bound too.
 func walk(r *maxminddb.Reader, sample func(maxminddb.Result) error) (networks int, err error) {
 	nodes := int(r.Metadata.NodeCount)
 	stride := max(1, nodes/samples)

@@ -15,10 +15,12 @@ const UnknownCountry = "ZZ"
 // Network is what the sources of one snapshot say about one address. It is a value;
 // its slices are shared with other lookups and must not be written to.
 type Network struct {
-	// Addr is the address that was asked for, unmapped and without a zone. The zero Addr if it was not valid.
+	// Addr is the address that was asked for, unmapped and without a zone. The zero Addr
+	// if it was not valid.
 	Addr netip.Addr `json:"ip"`
-	// Private is what policy.Private says. No database is asked about those; lists are. What an address carries makes it
-	// neither private nor public: a 6to4 address is on the Internet, whichever network it names.
+	// Private is what policy.Private says. No database is asked about those; lists are.
+	// What an address carries makes it neither private nor public: a 6to4 address is on
+	// the Internet, whichever network it names.
 	Private bool `json:"private"`
 	// Country is ISO 3166-1 alpha-2 in upper case, or "ZZ". Never empty.
 	Country string `json:"country"`
@@ -33,15 +35,18 @@ type Network struct {
 	Lists []string `json:"lists"`
 	// Location is where the address is thought to be; look at Known first.
 	Location Location `json:"location,omitzero"`
-	// TimeZone is the IANA zone of the place, from the source that gave Location; "" when not known.
+	// TimeZone is the IANA zone of the place, from the source that gave Location; "" when
+	// not known.
 	TimeZone string `json:"time_zone,omitempty"`
 	// DataFrom is when the oldest loaded source was built; zero when none is loaded.
 	DataFrom time.Time `json:"data_from,omitzero"`
-	// Missing names the sources that had no say: never loaded, or unreadable at this address.
+	// Missing names the sources that had no say: never loaded, or unreadable at this
+	// address.
 	Missing []string `json:"data_missing,omitempty"`
 
 	text string // Addr as text, made once per cached lookup
-	// alone are, for an address that carries others, what each of them is by itself: see policy.IP.Readings.
+	// alone are, for an address that carries others, what each of them is by itself: see
+	// policy.IP.Readings.
 	alone []Network
 }
 
@@ -101,7 +106,8 @@ func ageHours(from, now time.Time) int64 {
 	return int64(now.Sub(from) / time.Hour)
 }
 
-// inner gives the IPv4 addresses inside an address, in the published forms and under the operator's own prefixes.
+// inner gives the IPv4 addresses inside an address, in the published forms and under the
+// operator's own prefixes.
 func (s *Snapshot) inner(a netip.Addr) []netip.Addr {
 	list := ipv4in6.Inner(a)
 	for _, p := range s.nat64 {

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Signal is a set of things that sources say about an address. The zero value
-// says nothing, which is not the same as "clean": it may be that nobody looked.
+// Signal is a set of statements of sources about an address. The zero value says nothing,
+// which is not the same as "clean": there may be no source.
 type Signal uint8
 
 const (
@@ -37,7 +37,8 @@ func ParseSignal(name string) (Signal, error) {
 // Has reports whether every signal of x is in s.
 func (s Signal) Has(x Signal) bool { return s&x == x }
 
-// Names gives the names of the signals in s, in a fixed order; never nil, so that its JSON is an array.
+// Names gives the names of the signals in s, in a fixed order; never nil, so that its
+// JSON is an array.
 func (s Signal) Names() []string {
 	names := []string{}
 	for i, n := range signalNames {

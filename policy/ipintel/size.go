@@ -9,11 +9,13 @@ import (
 )
 
 // cover is how much of the public addresses a set of networks holds: IPv4 addresses, and
-// IPv6 networks of a /64. Networks that overlap count once, private and reserved ones not at all.
+// IPv6 networks of a /64. Networks that overlap count once, private and reserved ones not
+// at all.
 type cover struct{ v4, v6 float64 }
 
-// public4 and public6 are what people come from. Of IPv6 that is what the registries hand out: of
-// all unicast addresses, a list of the whole inhabited Internet would be a hundredth.
+// public4 and public6 are what people come from. Of IPv6 that is what the registries hand
+// out: of all unicast addresses, a list of the whole inhabited Internet would be a
+// hundredth.
 var (
 	public4 = without(netip.MustParsePrefix("0.0.0.0/0"), "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
 		"192.0.0.0/24", "192.0.2.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/3")
@@ -71,7 +73,8 @@ func total(all []span) (n float64) {
 	return n
 }
 
-// coverOf measures networks. It takes them apart, and leaves the order of the argument alone.
+// coverOf measures networks. It takes them apart, and leaves the order of the argument
+// alone.
 func coverOf(prefixes []netip.Prefix) cover {
 	var four, six []span
 	for _, p := range prefixes {
@@ -105,8 +108,9 @@ func within(all, public []span) (n float64) {
 	return n
 }
 
-// tooWide refuses what holds more of the Internet than its kind of list can: two halves of the address space lock
-// everybody out as surely as 0.0.0.0/0. Databases are measured by the addresses that they give a signal.
+// tooWide refuses a list that holds more of the Internet than its kind of list can: two
+// halves of the address space lock out all people, as 0.0.0.0/0 does. Databases are
+// measured by the addresses that they give a signal.
 func (s spec) tooWide(l *loaded) error {
 	most := cmp.Or(s.maxShare, databaseMaxShare)
 	for _, f := range []struct {
@@ -124,19 +128,19 @@ func (s spec) tooWide(l *loaded) error {
 	return nil
 }
 
-// databaseMaxShare is what a database may give a signal: those that know every data centre, VPN and
-// anonymiser say so of less than a quarter of all addresses.
+// databaseMaxShare is what a database may give a signal: those that know every data
+// centre, VPN and anonymiser say so of less than a quarter of all addresses.
 const databaseMaxShare = 0.3
 
 // tenfold is how much larger or smaller than its predecessor content may be.
 const tenfold = 10
 
-// smallCountry is how many IPv4 addresses a country may gain or lose without comparison: databases disagree on the
-// smallest ones.
+// smallCountry is how many IPv4 addresses a country may gain or lose without comparison:
+// databases disagree on the smallest ones.
 const smallCountry = 1 << 18
 
-// What may come to be without having been there before: a list that begins, or that gains its first IPv6 networks,
-// grows without end by any factor.
+// What may come to be without having been there before: a list that begins, or that gains
+// its first IPv6 networks, grows without end by any factor.
 const (
 	smallList = 10      // networks
 	small4    = 1 << 12 // IPv4 addresses
@@ -146,9 +150,9 @@ const (
 // meant ends every refusal that an operator can overrule.
 const meant = "; `sallyport data apply --force` takes it all the same"
 
-// unlike refuses content that is much larger or smaller than what it replaces, or of another
-// kind: a download that broke off at a line's end, an error page's worth of data, or a file that somebody made to
-// shut people out or let them in. An operator who means it approves it.
+// unlike refuses content that is much larger or smaller than what it replaces, or of
+// another kind: a download that broke off at a line's end, an error page, or a file that
+// an attacker made to lock people out or let them in. An operator can approve it.
 func (s spec) unlike(prev, next *loaded) error {
 	if err := s.describe(prev).compare(prev.figures(), next.figures(), "before"); err != nil || !s.database {
 		return err
@@ -156,9 +160,10 @@ func (s spec) unlike(prev, next *loaded) error {
 	return answersAlike(prev, next)
 }
 
-// answersAlike refuses a database that says another type of itself than the one that it replaces, where that gives
-// it a say that nobody configured: it is believed in the order of the configuration, which was written for what
-// the file was. Another type that answers the same questions is no matter.
+// answersAlike refuses a database of another type than the one it replaces, if that gives
+// it answers that were not configured: sources are believed in the order of the
+// configuration, which was written for the old type. Another type with the same answers
+// is accepted.
 func answersAlike(prev, next *loaded) error {
 	values := func(p provides) provides {
 		return provides{country: p.country, asn: p.asn || p.org, location: p.location}

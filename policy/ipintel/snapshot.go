@@ -23,10 +23,11 @@ type Config struct {
 	// two of them answer the same question, the one named first is believed; signals add up.
 	Databases []string
 	Lists     []List
-	// NAT64 are prefixes under which a translator of the operator's own puts IPv4 addresses (RFC 6052),
-	// besides those that are published.
+	// NAT64 are prefixes under which a translator of the operator's own puts IPv4
+	// addresses (RFC 6052), besides those that are published.
 	NAT64 []netip.Prefix
-	// Poll is how often [Watcher.Run] looks at all files, besides being told of changes. Default one minute.
+	// Poll is how often [Watcher.Run] looks at all files, besides being told of changes.
+	// Default one minute.
 	Poll   time.Duration
 	Now    func() time.Time // default time.Now
 	Logger *slog.Logger     // default: nothing is logged
@@ -38,18 +39,21 @@ type List struct {
 	Signal string // vpn, hosting, tor, proxy, residential_proxy, relay; "" for a list that is only asked about by name
 	File   string
 	Format string // cidr (also ""), aws, gcp, azure, csv
-	// Stated: the list is the operator's own statement, believed before databases. It is a CSV with a
-	// header line. No file can say this of itself.
+	// Stated: the list is the operator's own statement, believed before databases. It is
+	// a CSV with a header line. No file can say this of itself.
 	Stated bool
-	// MaxShare is the part of the address space that the list may cover, of IPv4 and of IPv6 each; 0 is DefaultMaxShare.
+	// MaxShare is the part of the address space that the list may cover, of IPv4 and of
+	// IPv6 each; 0 is DefaultMaxShare.
 	MaxShare float64
 }
 
-// DefaultMaxShare is what a list may cover of all public addresses. The largest lists of data centres hold a
-// tenth of IPv4; what holds much more is a mistake, or meant to lock everybody out.
+// DefaultMaxShare is what part of all public addresses a list may cover. The largest
+// lists of data centres hold a tenth of IPv4; a list that holds much more is a mistake,
+// or made to lock out all people.
 const DefaultMaxShare = 0.15
 
-// cacheSize bounds the joined answers kept per snapshot: one for each recent client address.
+// cacheSize bounds the joined answers kept per snapshot: one for each recent client
+// address.
 const cacheSize = 50_000
 
 var (
@@ -120,14 +124,16 @@ type member struct {
 	data *loaded // nil: missing
 }
 
-// Snapshot is all sources at one moment. It never changes, and is safe for concurrent use.
+// Snapshot is all sources at one moment. It never changes, and is safe for concurrent
+// use.
 type Snapshot struct {
 	members  []member // in configured order: databases, lists
 	believed []int    // indices into members, most believed first
 	sources  []Source
 	provides policy.Provides
 	missing  []string // not loaded
-	// missingIn are those, and the ones that answer a question for the other family alone, by family of addresses.
+	// missingIn are those, and the ones that answer a question for the other family
+	// alone, by family of addresses.
 	missingIn [families][]string
 	notes     [][]string // what is to be known of each source beside the others
 	oldest    time.Time
@@ -202,7 +208,8 @@ func (p provides) names() map[string]bool {
 	return names
 }
 
-// Sources gives the state of every configured source, databases first, in configured order.
+// Sources gives the state of every configured source, databases first, in configured
+// order.
 func (s *Snapshot) Sources() []Source { return slices.Clone(s.sources) }
 
 // Provides says what the configured sources can answer, whether or not they are loaded.

@@ -20,8 +20,8 @@ var (
 	errEmpty   = errors.New("holds no networks")
 )
 
-// handKept is the size up to which a list without a signal may shrink as it likes:
-// somebody keeps it by hand, and deletes lines on purpose.
+// handKept is the size up to which a list without a signal may shrink to any size: such
+// lists are edited by hand, and lines are deleted on purpose.
 const handKept = 100
 
 // Source is the state of one configured file.
@@ -33,7 +33,8 @@ type Source struct {
 	Signal string `json:"signal,omitempty"` // the signal that a list gives to all its entries
 	// SHA256 is the hash of the content in use, in hex; "" when none is.
 	SHA256 string `json:"sha256,omitempty"`
-	// Built is when the content in use was made: build epoch, declared date, or the file's modification time.
+	// Built is when the content in use was made: build epoch, declared date, or the
+	// file's modification time.
 	Built time.Time `json:"built,omitzero"`
 	// Loaded is when it was read.
 	Loaded time.Time `json:"loaded,omitzero"`
@@ -45,12 +46,13 @@ type Source struct {
 	Err string `json:"error,omitempty"`
 	// Failures counts the failed attempts since the last good one.
 	Failures int `json:"failures"`
-	// Refused is true when Err is what the guard said: the file is sound, and would lock people out or is unlike what
-	// was there before.
+	// Refused is true when Err is what the guard said: the file is sound, and would lock
+	// people out or is unlike what was there before.
 	Refused bool `json:"refused,omitempty"`
 	// Figures measure the content in use.
 	Figures Figures `json:"-"`
-	// Waived is what the comparison with earlier content said against this content, which an operator approved.
+	// Waived is what the comparison with earlier content said against this content, which
+	// an operator approved.
 	Waived string `json:"-"`
 	// Families are what the content in use has addresses of: "IPv4", "IPv6".
 	Families []string `json:"families,omitempty"`
@@ -113,13 +115,15 @@ type loaded struct {
 	// It may fail, or panic, on content that the gates did not see through.
 	ask    func(netip.Addr) (rec record, found bool, err error)
 	covers cover // lists, and databases that give signals: what of it has any
-	// countries are IPv4 addresses by country, "ZZ" for none; nil where the content names no countries.
+	// countries are IPv4 addresses by country, "ZZ" for none; nil where the content names
+	// no countries.
 	countries map[string]float64
 	waived    string   // see Source
 	notes     []string // see Source
 }
 
-// load reads the source and takes it through the gates that need nothing to compare it with.
+// load reads the source and takes it through the gates that need nothing to compare it
+// with.
 func (s spec) load(now time.Time) (*loaded, os.FileInfo, error) {
 	limit := int64(maxListSize)
 	if s.database {
@@ -159,8 +163,9 @@ func (s spec) describe(l *loaded) Source {
 	return src
 }
 
-// could is what the source can answer, whether it is loaded or not. For a
-// database that was never read that is anything: a rule over it then compiles, and the facts say that it is missing.
+// could is what the source can answer, whether it is loaded or not. For a database that
+// was never read that is anything: a rule over it then compiles, and the facts say that
+// it is missing.
 func (s spec) could(l *loaded) provides {
 	switch {
 	case l != nil:

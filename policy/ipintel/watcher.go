@@ -47,7 +47,8 @@ type Stats struct {
 }
 
 // Open checks the configuration and loads all sources. Only a wrong configuration is an
-// error: a source that cannot be loaded is logged, shows in [Snapshot.Sources], and may come later.
+// error: a source that cannot be loaded is logged, shows in [Snapshot.Sources], and may
+// come later.
 func Open(c Config) (*Watcher, error) {
 	c = c.withDefaults()
 	specs, err := c.specs()
@@ -61,7 +62,7 @@ func Open(c Config) (*Watcher, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	_, errs := w.attempt(context.Background(), everything)
-	for _, h := range w.held { // nobody is here yet for whom a guard could speak
+	for _, h := range w.held { // there are no people yet that a guard could protect
 		if h.next != nil {
 			w.take(h)
 		}
@@ -80,8 +81,8 @@ func (w *Watcher) Stats() Stats {
 	return Stats{Swaps: w.swaps.Load(), LoadFailures: w.failed.Load(), LookupFaults: w.faults.Load()}
 }
 
-// OnSwap has f called with every new snapshot, until cancel. Calls come one at a time, after
-// the swap, from whoever caused it; f must not call Reload.
+// OnSwap calls f with every new snapshot, until cancel. Calls come one at a time, after
+// the swap, in the goroutine that caused it; f must not call Reload.
 func (w *Watcher) OnSwap(f func(*Snapshot)) (cancel func()) {
 	w.waitMu.Lock()
 	defer w.waitMu.Unlock()
@@ -113,8 +114,8 @@ func (w *Watcher) Reload(ctx context.Context) error {
 	return w.refresh(ctx, everything)
 }
 
-// Retry reads what changed and what was refused last, and has the guard judge it again: an
-// operator has approved something, or the people have changed for whom it was refused.
+// Retry reads what changed and what was refused last, and lets the guard judge it again:
+// an operator has approved it, or the affected people have changed.
 func (w *Watcher) Retry(ctx context.Context) error { return w.refresh(ctx, whatWasRefused) }
 
 // which sources a refresh reads. What failed for itself is always among them.
@@ -146,8 +147,8 @@ func (w *Watcher) refresh(ctx context.Context, what which) error {
 	return errors.Join(errs...)
 }
 
-// attempt reads what is to be read. It reports whether a source has come to be missing, or kept, for a
-// new reason, which makes a new snapshot without any new data.
+// attempt reads what is to be read. It reports whether a source has come to be missing,
+// or kept, for a new reason, which makes a new snapshot without any new data.
 func (w *Watcher) attempt(ctx context.Context, what which) (swap bool, errs []error) {
 	now := w.config.Now()
 	for _, h := range w.held {

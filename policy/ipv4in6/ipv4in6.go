@@ -1,14 +1,16 @@
-// Package ipv4in6 finds IPv4 addresses inside IPv6 addresses, in every form that is published, and
-// says who counts as one client among such addresses.
+// Package ipv4in6 finds IPv4 addresses inside IPv6 addresses, in every form that is
+// published, and says who counts as one client among such addresses.
 //
-// The machine behind 2002:cb00:7109:: is the one behind 203.0.113.9. What is known of one holds for the other: an exit
-// node must not become unlisted by calling through its 6to4 address.
+// The machine behind 2002:cb00:7109:: is the one behind 203.0.113.9. What is known of one
+// holds for the other: an exit node must not become unlisted by calling through its 6to4
+// address.
 //
 // # What it does not know
 //
-// Forms whose prefix is an operator's own: 6rd (RFC 5969), MAP (RFC 7597, RFC 7599), 6bed4, and NAT64
-// under a prefix of one's own; [Under] reads the last, where the prefix is configured. An interface identifier that is
-// ISATAP's is chosen by the client, who can write any address there: it may tighten a decision, and must never be an excuse.
+// Forms whose prefix is an operator's own: 6rd (RFC 5969), MAP (RFC 7597, RFC 7599),
+// 6bed4, and NAT64 under a prefix of one's own; [Under] reads the last, where the prefix
+// is configured. An interface identifier that is ISATAP's is chosen by the client, who
+// can write any address there: it may tighten a decision, and must never be an excuse.
 package ipv4in6
 
 import (
@@ -29,12 +31,13 @@ var (
 	thisHost   = netip.MustParsePrefix("0.0.0.0/8")
 )
 
-// Canonical is the one form in which addresses are compared: a mapped one (::ffff:a.b.c.d) or one with a
-// zone is in no network.
+// Canonical is the one form in which addresses are compared: a mapped one
+// (::ffff:a.b.c.d) or one with a zone is in no network.
 func Canonical(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
 
-// Inner returns the IPv4 addresses that a canonical IPv6 address may carry, each once; none for most. There are several
-// where a form has two (Teredo's server and client), or can be read in several ways.
+// Inner returns the IPv4 addresses that a canonical IPv6 address may carry, each once;
+// none for most. There are several where a form has two (Teredo's server and client), or
+// can be read in several ways.
 func Inner(a netip.Addr) (list []netip.Addr) {
 	if !a.Is6() || a.Is4In6() {
 		return nil
@@ -68,8 +71,8 @@ func Inner(a netip.Addr) (list []netip.Addr) {
 	return list
 }
 
-// isatap recognises the interface identifier of RFC 5214 section 6.1, 0000:5efe or 0200:5efe, with
-// the group bit either way.
+// isatap recognises the interface identifier of RFC 5214 section 6.1, 0000:5efe or
+// 0200:5efe, with the group bit either way.
 func isatap(b [16]byte) bool { return b[8]&^3 == 0 && b[9] == 0 && b[10] == 0x5e && b[11] == 0xfe }
 
 func four(b []byte) netip.Addr { return netip.AddrFrom4([4]byte(b[:4])) }
@@ -81,8 +84,9 @@ func teredoClient(b [16]byte) netip.Addr {
 	return netip.AddrFrom4(c)
 }
 
-// rfc6052 reads the address behind a prefix of 32, 40, 48, 56, 64 or 96 bits (section 2.2). Byte 8 is
-// reserved and passed over; what follows the address is ignored, as the section says.
+// rfc6052 reads the address behind a prefix of 32, 40, 48, 56, 64 or 96 bits (section
+// 2.2). Byte 8 is reserved and passed over; what follows the address is ignored, as the
+// section says.
 func rfc6052(b [16]byte, bits int) netip.Addr {
 	var c [4]byte
 	at := bits / 8
@@ -101,7 +105,8 @@ func PrefixOK(p netip.Prefix) bool {
 	return p.IsValid() && p.Addr().Is6() && !p.Addr().Is4In6() && p == p.Masked() && slices.Contains([]int{32, 40, 48, 56, 64, 96}, p.Bits())
 }
 
-// Under returns the IPv4 address that a translator with this prefix, which is PrefixOK, has put into a canonical address.
+// Under returns the IPv4 address that a translator with this prefix, which is PrefixOK,
+// has put into a canonical address.
 func Under(p netip.Prefix, a netip.Addr) (netip.Addr, bool) {
 	if !a.Is6() || !p.Contains(a) {
 		return netip.Addr{}, false
@@ -110,8 +115,9 @@ func Under(p netip.Prefix, a netip.Addr) (netip.Addr, bool) {
 	return found, !found.IsUnspecified()
 }
 
-// Translators are the prefixes of an operator's own translators, each PrefixOK. What arrives under them was written
-// there by the translator, and answers go back through it. nil: the published forms alone.
+// Translators are the prefixes of an operator's own translators, each PrefixOK. What
+// arrives under them was written there by the translator, and answers go back through it.
+// nil: the published forms alone.
 type Translators []netip.Prefix
 
 // Client is [Client] that knows these translators.
@@ -124,7 +130,8 @@ func (t Translators) Client(a netip.Addr) netip.Addr {
 	return a
 }
 
-// of is the longest prefix that an address is under, or the zero Prefix, which contains none.
+// of is the longest prefix that an address is under, or the zero Prefix, which contains
+// none.
 func (t Translators) of(a netip.Addr) (longest netip.Prefix) {
 	for _, p := range t {
 		if p.Contains(a) && p.Bits() > longest.Bits() {
@@ -134,8 +141,9 @@ func (t Translators) of(a netip.Addr) (longest netip.Prefix) {
 	return longest
 }
 
-// Key is [Key] that knows these translators. Where the address inside is not public, the address outside up to its
-// end is one client: a /64 would be everyone behind the translator.
+// Key is [Key] that knows these translators. Where the address inside is not public, the
+// address outside up to its end is one client: a /64 would be everyone behind the
+// translator.
 func (t Translators) Key(a netip.Addr) netip.Prefix {
 	a = t.Client(a)
 	if p := t.of(a); p.IsValid() {
@@ -145,7 +153,8 @@ func (t Translators) Key(a netip.Addr) netip.Prefix {
 	return Key(a)
 }
 
-// carried is where the IPv4 address behind a prefix of this length ends (RFC 6052 section 2.2: byte 8 is passed over).
+// carried is where the IPv4 address behind a prefix of this length ends (RFC 6052 section
+// 2.2: byte 8 is passed over).
 func carried(bits int) int {
 	switch bits {
 	case 32:
@@ -156,9 +165,9 @@ func carried(bits int) int {
 	return bits + 40
 }
 
-// Client returns the IPv4 address for which an address stands, where the network itself sees to it that nobody else
-// has that: its answers go there. Otherwise it is the address, in canonical form. An inner address that is not
-// public is nobody's in particular.
+// Client returns the IPv4 address for which an address stands, if the network ensures
+// that no other host has it: its answers go there. Otherwise it is the address, in
+// canonical form. An inner address that is not public identifies no host.
 func Client(a netip.Addr) netip.Addr {
 	if a = Canonical(a); !a.Is6() {
 		return a
@@ -181,8 +190,9 @@ func Client(a netip.Addr) netip.Addr {
 	return inner
 }
 
-// Key is what counts as one client: an IPv4 address, or an IPv6 /64, in which a host changes its address as
-// it likes (RFC 8981). Where one /64 holds all of IPv4, an address is one. The zero Prefix for the zero Addr.
+// Key is what counts as one client: an IPv4 address, or an IPv6 /64, in which a host
+// changes its address as it likes (RFC 8981). Where one /64 holds all of IPv4, an address
+// is one. The zero Prefix for the zero Addr.
 func Key(a netip.Addr) netip.Prefix {
 	a = Client(a)
 	bits := 64
@@ -196,7 +206,8 @@ func Key(a netip.Addr) netip.Prefix {
 	return p
 }
 
-// shared reports whether the /64 of an address holds people who have nothing to do with one another.
+// shared reports whether the /64 of an address holds people who have nothing to do with
+// one another.
 func shared(a netip.Addr) bool {
 	return compatible.Contains(a) || translated.Contains(a) || nat64.Contains(a) || localNAT64.Contains(a) || teredo.Contains(a) || oldTeredo.Contains(a)
 }

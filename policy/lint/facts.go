@@ -35,8 +35,8 @@ func (l *linter) reader(is func(fact string) bool) int {
 	return slices.IndexFunc(l.rules, func(r policy.ModelRule) bool { return slices.ContainsFunc(r.Reads.Facts, is) })
 }
 
-// countries finds conditions on the country that hold for the unknown one by accident, and policies in
-// which nothing happens where it is not known.
+// countries finds conditions on the country that hold for the unknown one by accident,
+// and policies in which nothing happens where it is not known.
 func (l *linter) countries() {
 	first := l.reader(func(f string) bool { return f == "ip.country" })
 	if first < 0 {
@@ -47,7 +47,8 @@ func (l *linter) countries() {
 		for _, x := range literals(p.program.Tree(), false) {
 			fact, holds := x.holds("ZZ")
 			isCountry := fact == "ip.country"
-			// The other way to say "anywhere but": ip.country is compared with a list that is a fact.
+			// The other way to say "anywhere but": ip.country is compared with a list
+			// that is a fact.
 			inFact := fact == "" && x.not && x.Op == expr.In && x.Args[0].Name == "ip.country" && x.Args[0].Op == expr.FactOp
 			if !isCountry && !inFact || isCountry && !holds {
 				continue
@@ -72,8 +73,8 @@ func (l *linter) countries() {
 	}
 }
 
-// foldedTwice finds rules whose paths are not spelled as they are folded: they mean the same, and cost
-// a second look at each request.
+// foldedTwice finds rules whose paths are not spelled as they are folded: they mean the
+// same, and cost a second look at each request.
 func (l *linter) foldedTwice() {
 	for i := range l.rules {
 		if l.rules[i].Respelled {
@@ -84,8 +85,9 @@ func (l *linter) foldedTwice() {
 	}
 }
 
-// exempt finds rules that leave private addresses alone. Such an address says nothing of whose it
-// is: where a proxy in front does not name its clients, it is that of all people.
+// exempt finds rules that leave private addresses alone. Such an address says nothing of
+// whose it is: where a proxy in front does not name its clients, it is that of all
+// people.
 func (l *linter) exempt() {
 	for _, p := range l.parts() {
 		if slices.Contains(l.rules[p.rule].Reads.Facts, "ip.internal") {
@@ -114,13 +116,13 @@ func mentionsZZ(l *linter, p *expr.Program) bool {
 	})
 }
 
-// knowns are the facts that say whether the others of their group are known. Where they are not, those
-// are zero, and a comparison with zero holds.
+// knowns are the facts that say whether the others of their group are known. Where they
+// are not, those are zero, and a comparison with zero holds.
 var knowns = map[string]string{"seen": "seen.known", "travel": "travel.known", "address": "address.known", "device": "device.known",
 	"activity": "activity.known", "browser": "browser.timezone_known", "handoff": "handoff.known"}
 
-// behaviour finds conditions on a person's history that hold because there is none, and policies in
-// which an unreadable history passes.
+// behaviour finds conditions on a person's history that hold because there is none, and
+// policies in which an unreadable history passes.
 func (l *linter) behaviour() {
 	for _, p := range l.parts() {
 		r := &l.rules[p.rule]
@@ -149,7 +151,8 @@ func (l *linter) behaviour() {
 		Fix:     "a rule with when: '!seen.known', and then: step_up"})
 }
 
-// sources finds facts without a source, sources without a rule, and policies that ignore the age of the data.
+// sources finds facts without a source, sources without a rule, and policies that ignore
+// the age of the data.
 func (l *linter) sources() {
 	for _, p := range l.parts() {
 		for _, name := range p.program.Reads() {

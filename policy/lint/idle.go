@@ -9,8 +9,8 @@ import (
 	"sallyport/policy/prove"
 )
 
-// idle reports the rules that can do nothing, as prove.Idle found them. What it found before
-// an error counts.
+// idle reports the rules that can do nothing, as prove.Idle found them. What it found
+// before an error counts.
 func (l *linter) idle(found []prove.IdleRule, err error) {
 	for _, x := range found {
 		if len(x.By) > 0 {
@@ -26,8 +26,8 @@ func (l *linter) idle(found []prove.IdleRule, err error) {
 	}
 }
 
-// vacuous reports the invariants that say nothing of the rules. The pinned ones stand in a file of
-// their own.
+// vacuous reports the invariants that say nothing of the rules. The pinned ones stand in
+// a file of their own.
 func (l *linter) vacuous(results []prove.Result) {
 	for _, r := range results {
 		if !r.Vacuous {

@@ -25,9 +25,9 @@ func (s Severity) String() string { return [...]string{Warning: "warning", Note:
 // MarshalText gives Severity its name in JSON.
 func (s Severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// Finding is something in a policy that compiles and still is not what its author can want.
-// A finding is only made where it is certain: a rule that is called unreachable cannot match,
-// whatever the request.
+// Finding is something in a policy that compiles but that its author cannot intend. A
+// finding is only made when it is certain: a rule that is called unreachable matches no
+// request.
 type Finding struct {
 	Code     string   `json:"code"` // stable: "unreachable-rule"
 	Severity Severity `json:"severity"`
@@ -55,12 +55,13 @@ type Config struct {
 	// Tests are the files of tests beside the policy.
 	Tests []policytest.File
 	// NoSource names facts that nothing in the configuration provides, with what would:
-	// "user.time_zone": "roster in sallyport.yaml". Rules over them see only the value for "not known".
+	// "user.time_zone": "roster in sallyport.yaml". Rules over them see only the value
+	// for "not known".
 	NoSource map[string]string
 }
 
-// Check compiles a policy and says what is suspicious about it, in file order. Its error is
-// that of package load; tests may fail.
+// Check compiles a policy and says what is suspicious about it, in file order. Its error
+// is that of package load; tests may fail.
 func Check(c Config) ([]Finding, error) {
 	loaded, err := load.Read(c.Policy)
 	if err != nil {
@@ -130,8 +131,8 @@ func (l *linter) untested() {
 	}
 }
 
-// reachableThresholds finds sums that no combination of rules reaches. Rules of one route and of all can
-// match together; those of different routes cannot.
+// reachableThresholds finds sums that no combination of rules reaches. Rules of one route
+// and of all can match together; those of different routes cannot.
 func (l *linter) reachableThresholds() {
 	t := l.document.Thresholds
 	if t == nil {

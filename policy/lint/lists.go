@@ -15,8 +15,8 @@ import (
 // maxComparedLists bounds the comparison of each list with each other.
 const maxComparedLists = 300
 
-// lists finds lists that are empty or unused, entries that another entry holds already, and lists that
-// overlap.
+// lists finds lists that are empty or unused, entries that another entry holds already,
+// and lists that overlap.
 func (l *linter) lists() {
 	lists := l.document.Lists
 	used := map[string]bool{}
@@ -62,7 +62,8 @@ type place struct {
 	line int
 }
 
-// repeated finds entries that stand in this list twice, and the first one that another list has too.
+// repeated finds entries that stand in this list twice, and the first one that another
+// list has too.
 func (l *linter) repeated(name string, list *file.List, in map[string]place) {
 	said := map[string]bool{}
 	for _, n := range list.Entries {
@@ -93,7 +94,8 @@ func sharesEntry(a, b *file.List) bool {
 	return slices.ContainsFunc(b.Entries, func(n *file.Node) bool { return in[n.Value] })
 }
 
-// networks returns the networks of a list of nothing else, having said which of them others hold.
+// networks returns the networks of a list of nothing else, having said which of them
+// others hold.
 func (l *linter) networks(name string, list *file.List) *bart.Lite {
 	if len(list.Entries) == 0 {
 		return nil

@@ -25,7 +25,8 @@ func literals(n *expr.Node, not bool) []literal {
 }
 
 // holds reports whether what compares one fact with constants holds for a text or, with
-// nil, for the zero of the fact. It names the fact; "": the literal is no such comparison.
+// nil, for the zero of the fact. It names the fact; "": the literal is no such
+// comparison.
 func (x literal) holds(text any) (fact string, yes bool) {
 	op, subject, constant := x.Op, x.Node, &expr.Node{Value: true}
 	switch op {

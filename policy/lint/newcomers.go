@@ -8,11 +8,12 @@ import (
 	"sallyport/policy"
 )
 
-// newcomers finds rules that refuse the first passkey of every new person. For a person who was never let
-// through everything is new, and a step-up cannot be answered while enrolling: there is no passkey yet.
+// newcomers finds rules that refuse the first passkey of every new person. For a person
+// who was never let through everything is new, and a step-up cannot be answered while
+// enrolling: there is no passkey yet.
 //
-// The linter tries it: a new person enrols, from a network that no source or rule objects to, and so does
-// a person who has been there for a year. What stands in the way of the
+// The linter tries it: a new person enrols, from a network that no source or rule objects
+// to, and so does a person who has been there for a year. What stands in the way of the
 // first alone does so because they are new.
 func (l *linter) newcomers() {
 	veteran := policy.Ordinary("signed_in")
@@ -25,7 +26,7 @@ func (l *linter) newcomers() {
 
 	now, before := l.policy.Decide(&newcomer), l.policy.Decide(&veteran)
 	if before.Action == now.Action {
-		return // whatever stands in the way of one does in the way of the other
+		return // the same obstacles apply to both
 	}
 	for i := range l.rules {
 		name := l.rules[i].Name

@@ -2,9 +2,9 @@
 // one place that does: serve, reload, `policy apply`, `check` and the policy commands all
 // call it.
 //
-// The steps are: take the file apart, compile rules and invariants, read the tests, run the
-// tests, prove the invariants. Every mistake that a step finds is reported, with file, line
-// and column, as policy.Diagnostics.
+// The steps are: take the file apart, compile rules and invariants, read the tests, run
+// the tests, prove the invariants. Every mistake that a step finds is reported, with
+// file, line and column, as policy.Diagnostics.
 //
 // How far a caller goes is its choice, and the name of the function says it:
 //
@@ -90,8 +90,8 @@ func Tested(c policy.Config) (*policy.Policy, error) {
 	return l.Policy, nil
 }
 
-// Proven returns a policy whose tests pass and whose invariants are proven, the pinned ones
-// included.
+// Proven returns a policy whose tests pass and whose invariants are proven, the pinned
+// ones included.
 func Proven(c policy.Config) (*policy.Policy, error) {
 	p, err := Tested(c)
 	if err != nil {

@@ -14,8 +14,8 @@ type Coverage struct {
 	Line       int    `json:"line"`
 	Matched    int    `json:"matched"`
 	NotMatched int    `json:"not_matched"`
-	// Unknown counts the tests in which something that the rule reads was not known (country "ZZ",
-	// seen.known false, ...) or the rule could not be evaluated.
+	// Unknown counts the tests in which something that the rule reads was not known
+	// (country "ZZ", seen.known false, ...) or the rule could not be evaluated.
 	Unknown int `json:"unknown"`
 	// CanBeUnknown is false for rules that read nothing which can be unknown.
 	CanBeUnknown bool `json:"can_be_unknown"`
@@ -38,8 +38,8 @@ func (c Coverage) Branches() (seen, of int) {
 	return seen, of
 }
 
-// unknown tells whether a fact has the value of what is not known. Facts that are not here, by their
-// name or by their group, are always known.
+// unknown tells whether a fact has the value of what is not known. Facts that are not
+// here, by their name or by their group, are always known.
 var unknown = map[string]func(*policy.Facts) bool{
 	"ip.country":        func(f *policy.Facts) bool { return f.IP.Country == "ZZ" || f.IP.Country == "" },
 	"ip.subdivisions":   func(f *policy.Facts) bool { return len(f.IP.Subdivisions) == 0 },

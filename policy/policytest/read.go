@@ -24,8 +24,8 @@ type reader struct {
 	schema *expr.Schema
 }
 
-// Read reads the tests of a document, for a policy with rules of these names. What is wrong
-// with a test is added to the document.
+// Read reads the tests of a document, for a policy with rules of these names. What is
+// wrong with a test is added to the document.
 func Read(d *file.Document, rules []string, words *vocabulary.Vocabulary) []Test {
 	r := &reader{Document: d, names: append(policy.BaselineRules(), rules...), words: words, schema: policy.FactSchema()}
 	out := make([]Test, len(d.Tests))

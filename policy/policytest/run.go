@@ -94,7 +94,8 @@ func (r Report) Failed() (n int) {
 	return n
 }
 
-// Branches returns how many branches of all rules the tests went through, and how many there are.
+// Branches returns how many branches of all rules the tests went through, and how many
+// there are.
 func (r Report) Branches() (seen, of int) {
 	for _, c := range r.Coverage {
 		s, o := c.Branches()
@@ -103,7 +104,8 @@ func (r Report) Branches() (seen, of int) {
 	return seen, of
 }
 
-// Percent returns the share of branches that were seen, rounded down: 100 means all of them.
+// Percent returns the share of branches that were seen, rounded down: 100 means all of
+// them.
 func (r Report) Percent() int {
 	seen, of := r.Branches()
 	if of == 0 {
@@ -112,9 +114,9 @@ func (r Report) Percent() int {
 	return seen * 100 / of
 }
 
-// Run runs the policy's own tests and those of the files. The grants of routes are taken as
-// given. Its error is policy.Diagnostics of files that are wrong; a test that fails is no
-// error.
+// Run runs the policy's own tests and those of the files. The grants of routes are taken
+// as given. Its error is policy.Diagnostics of files that are wrong; a test that fails is
+// no error.
 func Run(p *policy.Policy, own []Test, files ...File) (Report, error) {
 	report := Report{Results: run(p, p.Name(), own), Coverage: newCoverage(p)}
 	cover(report.Coverage, p, own)

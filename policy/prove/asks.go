@@ -31,8 +31,9 @@ func (p *prover) ask(r *policy.ModelRule) asking {
 	return q
 }
 
-// stands is the literal that a question changes the verdict. With unanswered it is judged as for
-// an assertion that answers nothing: too old, unless the age is not asked for at this hour.
+// stands is the literal that a question changes the verdict. With unanswered it is judged
+// as for an assertion that answers nothing: too old, unless the age is not asked for at
+// this hour.
 func (p *prover) stands(q asking, unanswered bool) z.Lit {
 	c := p.c
 	if unanswered {
@@ -59,9 +60,9 @@ type clock struct {
 	off   z.Lit // and this is not one of them
 }
 
-// collectClock makes the atoms of a rule's hours. `time.hour(user.time_zone)` is what conditions
-// call the same hour, so that what they say of it is known here. It cannot be evaluated exactly
-// where the zone is not known, and there the rule asks at any hour.
+// collectClock makes the atoms of a rule's hours. `time.hour(user.time_zone)` is what
+// conditions call the same hour, so that what they say of it is known here. It cannot be
+// evaluated exactly where the zone is not known, and there the rule asks at any hour.
 func (p *prover) collectClock(r *policy.ModelRule) {
 	if r.Reverify == nil || r.Reverify.Asks == nil {
 		return
@@ -109,7 +110,8 @@ func (p *prover) pause(r *policy.ModelRule) z.Lit {
 	return out
 }
 
-// collectEnforcement makes the atoms that decide whether a rule is enforced for the person.
+// collectEnforcement makes the atoms that decide whether a rule is enforced for the
+// person.
 func (p *prover) collectEnforcement(e *policy.Enforcement) {
 	if e == nil {
 		return
@@ -123,8 +125,8 @@ func (p *prover) collectEnforcement(e *policy.Enforcement) {
 	}
 }
 
-// enforced is the literal that a rule is enforced for the person, whatever is drawn: a percentage
-// below 100 may leave any person out.
+// enforced is the literal that a rule is enforced for the person, whatever is drawn: a
+// percentage below 100 may leave any person out.
 func (p *prover) enforced(r *policy.ModelRule) z.Lit {
 	e := r.Enforce
 	switch {
@@ -143,8 +145,9 @@ func (p *prover) enforced(r *policy.ModelRule) z.Lit {
 	return out
 }
 
-// undrawn are the literals that no rule asks at an age at which that is drawn. A counter-example
-// has to fulfil them: what is drawn changes with the policy file, and so with a test in it.
+// undrawn are the literals that no rule asks at an age at which that is drawn. A
+// counter-example has to fulfil them: what is drawn changes with the policy file, and so
+// with a test in it.
 func (p *prover) undrawn() (lits []z.Lit) {
 	for i := range p.m.Rules {
 		if a := p.m.Rules[i].Reverify; a != nil && a.Earliest < a.Latest {
@@ -154,8 +157,9 @@ func (p *prover) undrawn() (lits []z.Lit) {
 	return lits
 }
 
-// minutes are further conditions on the moment of a counter-example: of the hours in which a rule
-// asks for some minutes, one of those minutes, or one of the others, as the request says.
+// minutes are further conditions on the moment of a counter-example: of the hours in
+// which a rule asks for some minutes, one of those minutes, or one of the others, as the
+// request says.
 func (w *witness) minutes() (asks []func(time.Time) bool) {
 	for _, k := range w.clocks {
 		if k.mixed == nil || !w.value(k.mixed.lit()) {
@@ -174,8 +178,8 @@ func (w *witness) minutes() (asks []func(time.Time) bool) {
 	return asks
 }
 
-// redraw makes the person another one until the request breaks the invariant: which people are in
-// a percentage is drawn.
+// redraw makes the person another one until the request breaks the invariant: which
+// people are in a percentage is drawn.
 func (s *solver) redraw(v policy.Invariant, f *policy.Facts) bool {
 	drawn := func(r policy.ModelRule) bool { return r.Enforce != nil && r.Enforce.Percent%100 != 0 }
 	if f.User.Subject == "" || !slices.ContainsFunc(s.m.Rules, drawn) {

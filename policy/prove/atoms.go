@@ -148,7 +148,8 @@ func (p *prover) is(fact string, values ...string) *atom {
 // older returns the atom `session.verified_age > d`.
 func (p *prover) older(d time.Duration) *atom { return p.age(expr.Greater, d) }
 
-// fromFuture returns the atom that the assertion lies too far in the future to answer anything.
+// fromFuture returns the atom that the assertion lies too far in the future to answer
+// anything.
 func (p *prover) fromFuture() *atom { return p.age(expr.Less, -policy.ClockTolerance) }
 
 func (p *prover) age(op expr.Op, d time.Duration) *atom {

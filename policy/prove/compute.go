@@ -9,8 +9,8 @@ import (
 	"sallyport/policy/internal/expr"
 )
 
-// computable reports whether a condition is made of nothing but the subject, constants, and what
-// computation can do with them.
+// computable reports whether a condition is made of nothing but the subject, constants,
+// and what computation can do with them.
 func computable(n *expr.Node, subject func(*expr.Node) bool) bool {
 	if subject(n) {
 		return true
@@ -34,8 +34,8 @@ func computable(n *expr.Node, subject func(*expr.Node) bool) bool {
 	return true
 }
 
-// computation evaluates a computable condition for one text; or for any text that is none of the
-// constants in it (other), of which much is not known.
+// computation evaluates a computable condition for one text; or for any text that is none
+// of the constants in it (other), of which much is not known.
 type computation struct {
 	subject func(*expr.Node) bool
 	value   string

@@ -97,7 +97,8 @@ func undecided(tried []string) string {
 	return "it depends on what cannot be followed here: " + strings.Join(tried, ", ") + more
 }
 
-// breaks reports whether the production evaluator agrees that a request breaks an invariant.
+// breaks reports whether the production evaluator agrees that a request breaks an
+// invariant.
 func (s *solver) breaks(v policy.Invariant, f *policy.Facts) bool {
 	if holds, err := s.m.Holds(v.When, f); err != nil || !holds {
 		return false
@@ -117,16 +118,16 @@ func (s *solver) breaks(v policy.Invariant, f *policy.Facts) bool {
 	}
 }
 
-// meant reports whether a request is one that the invariant is about: access by a verified person,
-// unless its condition speaks of these.
+// meant reports whether a request is one that the invariant is about: access by a
+// verified person, unless its condition speaks of these.
 func (s *solver) meant(v policy.Invariant, f *policy.Facts) bool {
 	reads := v.When.Reads()
 	return (f.Session.Level == "verified" || slices.Contains(reads, "session.level")) &&
 		(f.Request.Purpose == policy.PurposeAccess || slices.Contains(reads, "request.purpose"))
 }
 
-// search changes the facts that atoms read which came out otherwise than supposed, to the constants in
-// these atoms and a little around them, until they break the invariant.
+// search changes the facts that atoms read which came out otherwise than supposed, to the
+// constants in these atoms and a little around them, until they break the invariant.
 func (s *solver) search(v policy.Invariant, from policy.Facts, free map[*atom]bool) (policy.Facts, bool) {
 	f := &from
 	if s.breaks(v, f) || s.redraw(v, f) {
@@ -216,7 +217,8 @@ func guesses(f expr.Fact, now any, constants []any) (out []any) {
 	return slices.DeleteFunc(out, func(v any) bool { return reflect.TypeOf(v) != reflect.TypeOf(now) && now != nil })
 }
 
-// holds evaluates an atom with the production evaluator; ok is false if that cannot be done.
+// holds evaluates an atom with the production evaluator; ok is false if that cannot be
+// done.
 func (s *solver) holds(a *atom, f *policy.Facts) (value, ok bool) {
 	program, known := s.programs[a]
 	if !known {
@@ -254,7 +256,8 @@ func (s *solver) refute(r *Result, v policy.Invariant, f policy.Facts) {
 	r.Test = s.testEntry(v, &f)
 }
 
-// simplify takes back to the ordinary what does not matter: whole groups of facts, then single ones.
+// simplify takes back to the ordinary what does not matter: whole groups of facts, then
+// single ones.
 func (s *solver) simplify(v policy.Invariant, f policy.Facts) policy.Facts {
 	ordinary := policy.Ordinary(f.Session.Level)
 	var sets [][]expr.Fact
@@ -290,7 +293,7 @@ func (s *solver) consistent(f *policy.Facts) bool {
 		(access || f.Request.Route == "") && (len(s.m.Routes) == 0 || !access || f.Request.Route != "")
 }
 
-// grant makes the person one whom the route's allow names, where that changes nothing else.
+// grant makes the person one that the route's allow names, if that changes nothing else.
 func (s *solver) grant(v policy.Invariant, f *policy.Facts) {
 	g, refused := s.m.Refused(f)
 	if !refused {
@@ -324,7 +327,8 @@ func mapped(domains []string, before string) (out []string) {
 	return out
 }
 
-// testEntry spells the counter-example as an entry of `tests:` that expects what should be.
+// testEntry spells the counter-example as an entry of `tests:` that expects what should
+// be.
 func (s *solver) testEntry(v policy.Invariant, f *policy.Facts) string {
 	ordinary := policy.Ordinary(f.Session.Level)
 	groups := map[string][]string{}
@@ -373,7 +377,7 @@ func spell(v any) string {
 	return fmt.Sprint(v)
 }
 
-// quote writes a text so that YAML reads it as text, whatever is in it.
+// quote writes any text so that YAML reads it as text.
 func quote(s string) string {
 	var b strings.Builder
 	b.WriteByte('"')

@@ -225,8 +225,9 @@ func (p *prover) buildMember(m *member) {
 	}
 }
 
-// affixes states what texts that are no constants have to do with their beginnings: who begins
-// with "/admin/x" begins with "/admin", and not with "/api". turned reads a text from the end for endings.
+// affixes states what texts that are no constants have to do with their beginnings: who
+// begins with "/admin/x" begins with "/admin", and not with "/api". turned reads a text
+// from the end for endings.
 func (p *prover) affixes(m *member, method string, turned func(string) string) {
 	type affix struct {
 		text string

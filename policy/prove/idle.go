@@ -10,8 +10,8 @@ import (
 	"sallyport/policy/internal/expr"
 )
 
-// IdleRule is a rule that could as well not be there: it never matches, or never changes what
-// happens to a request.
+// IdleRule is a rule that could as well not be there: it never matches, or never changes
+// what happens to a request.
 type IdleRule struct {
 	Rule int // in file order, from 0
 	// By are rules. Wherever this one matches, at least one of them matches too and is as
@@ -23,13 +23,14 @@ type IdleRule struct {
 	Facts []string
 }
 
-// Idle finds the rules that can do nothing, in file order: those that match no request at all, and the
-// enforced ones that never change what happens to a request (the action, and what a step-up asks
-// for), because whenever they match, others do that are at least as strict. Of rules that make each
-// other pointless the first is kept. Without all of these together every verdict is the same.
+// Idle finds the rules that can do nothing, in file order: those that match no request at
+// all, and the enforced ones that never change what happens to a request (the action, and
+// what a step-up asks for), because whenever they match, others do that are at least as
+// strict. Of rules that make each other pointless the first is kept. Without all of these
+// together every verdict is the same.
 //
-// What is not returned may still be of no effect. The error says that not every rule was looked
-// at, for the policy is too large; what was found until then counts.
+// What is not returned may still be of no effect. The error says that not every rule was
+// looked at, for the policy is too large; what was found until then counts.
 func Idle(p *policy.Policy) ([]IdleRule, error) {
 	m := p.Model()
 	var goals []conditions
@@ -97,8 +98,8 @@ func atLeastAsStrict(a, r policy.ModelRule) bool {
 
 func implies(a, b bool) bool { return !a || b }
 
-// covered says unsatisfiable if one of the stricter rules matches whenever rule i does, and
-// names as many of them as that needs.
+// covered says unsatisfiable if one of the stricter rules matches whenever rule i does,
+// and names as many of them as that needs.
 func (s *solver) covered(i int, stricter []int) ([]int, answer) {
 	assume := []z.Lit{s.match[i]}
 	for _, j := range stricter {
@@ -135,8 +136,8 @@ type conditions struct {
 	spared  z.Lit      // that it does not hold
 }
 
-// part of a condition: that it holds, or cannot be evaluated; and, if it is an alternative,
-// its arms.
+// part of a condition: that it holds, or cannot be evaluated; and, if it is an
+// alternative, its arms.
 type part struct {
 	node *expr.Node
 	all  []*part // it is all of these
@@ -182,8 +183,8 @@ func (s *solver) unreachable(x *IdleRule, c conditions) {
 	x.Facts = slices.Compact(facts)
 }
 
-// contradiction says unsatisfiable if a condition never holds where all of the literals do, and
-// names the facts that it has to do with.
+// contradiction says unsatisfiable if a condition never holds where all of the literals
+// do, and names the facts that it has to do with.
 func (s *solver) contradiction(x *part, where ...z.Lit) (facts []string, _ answer) {
 	parts := x.conjuncts()
 	assume := func(parts []*part) answer {

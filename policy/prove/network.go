@@ -11,8 +11,8 @@ import (
 	"sallyport/policy/internal/expr"
 )
 
-// network is ip.address, with the networks that it is looked for in, and what follows from it:
-// ip.version and ip.private.
+// network is ip.address, with the networks that it is looked for in, and what follows
+// from it: ip.version and ip.private.
 type network struct {
 	sets    [][]netip.Prefix
 	byKey   map[string]int
@@ -108,7 +108,8 @@ type edge struct {
 	end bool
 }
 
-// build goes through all addresses once, and puts together those that lie in the same sets.
+// build goes through all addresses once, and puts together those that lie in the same
+// sets.
 func (w *network) build(p *prover) {
 	edges := []edge{{at: netip.IPv4Unspecified(), set: -1}, {at: netip.IPv6Unspecified(), set: -1}}
 	for i, set := range w.sets {
@@ -173,8 +174,8 @@ func (w *network) put(byKey map[string]int, at netip.Addr, depth map[int]int) {
 	}
 }
 
-// follow states ip.version, and ip.private: it holds for private addresses, and for no other of
-// IPv4. (An IPv6 address may hold a private IPv4 address.)
+// follow states ip.version, and ip.private: it holds for private addresses, and for no
+// other of IPv4. (An IPv6 address may hold a private IPv4 address.)
 func (w *network) follow(p *prover) {
 	v4 := w.lies(p, ipv4)
 	if x := p.numbers["ip.version"]; x != nil && p.knows(intervals) {

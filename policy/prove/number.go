@@ -41,9 +41,9 @@ func numOf(kind expr.Kind, v any) (num, bool) {
 	return num{}, false
 }
 
-// number is a numeric fact (or a function's result, or the length of a list) and the constants
-// it is compared with. They cut its values into segments: 0 lies below points[0], 1 is
-// points[0], 2 lies between points[0] and points[1], and so on.
+// number is a numeric fact (or a function's result, or the length of a list) and the
+// constants it is compared with. They cut its values into segments: 0 lies below
+// points[0], 1 is points[0], 2 lies between points[0] and points[1], and so on.
 type number struct {
 	name        string
 	kind        expr.Kind

@@ -1,28 +1,32 @@
-// Package prove says of a policy's invariants whether they hold: for all requests, not for
-// those that somebody thought of.
+// Package prove says of a policy's invariants whether they hold: for all requests, not
+// for those that somebody thought of.
 //
-// Every condition of the rules is taken apart into its atoms (`ip.vpn`, `ip.asn in lists.x`,
-// `session.age > duration("8h")`). What atoms over the same fact have to do with one another is
-// stated exactly where it is known ([theory]: numbers with intervals, texts with sets, addresses with
-// networks, lists with their entries); the verdict is written down as a circuit over the atoms, and a SAT
-// solver looks for a request that breaks the claim. An atom that is not understood is left free: it
-// may be true or false whatever the others are. That can only add requests, so:
+// Every condition of the rules is taken apart into its atoms (`ip.vpn`, `ip.asn in
+// lists.x`, `session.age > duration("8h")`). What atoms over the same fact have to do
+// with one another is stated exactly where it is known ([theory]: numbers with intervals,
+// texts with sets, addresses with networks, lists with their entries); the verdict is
+// written down as a circuit over the atoms, and a SAT solver looks for a request that
+// breaks the claim. An atom that is not understood is left free: it may be true or false
+// whatever the others are. That can only add requests, so:
 //
 //   - nothing found: there is no such request, and the invariant is [Proven];
-//   - something found: values are put in for every fact and the production evaluator judges them.
-//     Only if it agrees is the invariant [Refuted], with those facts;
-//   - otherwise it is [Undecided], and the reason names what could not be followed. That is no pass.
+//   - something found: values are put in for every fact and the production evaluator
+//     judges them. Only if it agrees is the invariant [Refuted], with those facts;
+//   - otherwise it is [Undecided], and the reason names what could not be followed. That
+//     is no pass.
 //
-// An invariant whose condition no request fulfils is [Vacuous], which is no pass either. One that
-// would hold without any rule is proven, and called vacuous beside it.
+// An invariant whose condition no request fulfils is [Vacuous], which is no pass either.
+// One that would hold without any rule is proven, and called vacuous beside it.
 //
-// Rules over paths are also asked about the path as it is folded (see Paths in policy/reference.md), and the
-// circuit leaves that out. It only makes verdicts stricter, and all claims are that verdicts are strict enough: what is
-// proven holds. What only a path in another spelling would break is undecided, not refuted.
+// Rules over paths are also asked about the path as it is folded (see Paths in
+// policy/reference.md), and the circuit leaves that out. It only makes verdicts stricter,
+// and all claims are that verdicts are strict enough: what is proven holds. What only a
+// path in another spelling would break is undecided, not refuted.
 //
-// What is taken as given: facts have values that facts.go says they can have; the `allow` of routes
-// names everybody; and what a condition cannot be evaluated for counts as matching, as in
-// production. Facts so large that evaluating a rule on them is given up make it match, which is only stricter.
+// What is taken as given: facts have values that facts.go says they can have; the `allow`
+// of routes names everybody; and what a condition cannot be evaluated for counts as
+// matching, as in production. Facts so large that evaluating a rule on them is given up
+// make it match, which is only stricter.
 //
 // With the same means [Idle] finds the rules that can do nothing, for `policy lint`.
 package prove
@@ -85,11 +89,12 @@ type Result struct {
 	Vacuous bool `json:"vacuous,omitempty"`
 	// Reason says why it is undecided or vacuous.
 	Reason string `json:"reason,omitempty"`
-	// Facts is a request that breaks it, and Decision the verdict about that, if it is refuted. The
-	// verdict takes the grants of routes as given.
+	// Facts is a request that breaks it, and Decision the verdict about that, if it is
+	// refuted. The verdict takes the grants of routes as given.
 	Facts    *policy.Facts    `json:"facts,omitempty"`
 	Decision *policy.Decision `json:"decision,omitempty"`
-	// Test is that request as an entry for `tests:`, which fails until the invariant is fulfilled.
+	// Test is that request as an entry for `tests:`, which fails until the invariant is
+	// fulfilled.
 	Test string `json:"test,omitempty"`
 
 	at policy.Diagnostic
@@ -124,8 +129,8 @@ func check(p *policy.Policy, without map[theory]bool) []Result {
 // At is where the invariant stands, without a message.
 func (r *Result) At() policy.Diagnostic { return r.at }
 
-// Verify is Check for a policy that is to be enforced: an error, [policy.Diagnostics], unless every
-// invariant is proven.
+// Verify is Check for a policy that is to be enforced: an error, [policy.Diagnostics],
+// unless every invariant is proven.
 func Verify(p *policy.Policy) error {
 	var found policy.Diagnostics
 	for _, r := range Check(p) {

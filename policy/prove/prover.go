@@ -8,8 +8,8 @@ import (
 	"sallyport/policy/internal/expr"
 )
 
-// theory names what is known of how atoms over one fact hang together. Every kind can be left
-// out (by tests, which then have to fail): that only makes the prover know less.
+// theory names what is known of how atoms over one fact hang together. Every kind can be
+// left out (by tests, which then have to fail): that only makes the prover know less.
 type theory string
 
 const (
@@ -38,8 +38,9 @@ type atom struct {
 	free bool
 }
 
-// prover turns a policy into a circuit. First every condition is visited (collect), so that all
-// constants are known; then each fact gets its variables (build); then formulas are made.
+// prover turns a policy into a circuit. First every condition is visited (collect), so
+// that all constants are known; then each fact gets its variables (build); then formulas
+// are made.
 type prover struct {
 	m       *policy.Model
 	without map[theory]bool // for tests
@@ -193,8 +194,8 @@ func isConnective(n *expr.Node) bool {
 	return false
 }
 
-// dualRail makes the circuit of a condition. As in CEL, `false && x` is false and `true || x` true
-// even if x cannot be evaluated.
+// dualRail makes the circuit of a condition. As in CEL, `false && x` is false and `true
+// || x` true even if x cannot be evaluated.
 func (p *prover) dualRail(n *expr.Node) dualRail {
 	if p.c.Len() > maxNodes {
 		p.fail(errBounds)

@@ -35,8 +35,8 @@ type use struct {
 	free, refer z.Lit
 }
 
-// member is a fact that is one text, or a list of texts. Those that rules compare with one another
-// share a domain.
+// member is a fact that is one text, or a list of texts. Those that rules compare with
+// one another share a domain.
 type member struct {
 	name   string // of the fact or function
 	isList bool
@@ -46,8 +46,8 @@ type member struct {
 	uses     []*use
 	byKey    map[string]*use
 	domain   *domain
-	// in are its variables by region: it is in that region, or has an entry there. other is the
-	// same for all texts that are no constants.
+	// in are its variables by region: it is in that region, or has an entry there. other
+	// is the same for all texts that are no constants.
 	in    []z.Lit
 	other z.Lit
 }
@@ -95,8 +95,8 @@ func (p *prover) text(node *expr.Node) *text {
 	return t
 }
 
-// fails is the variable that a function cannot be evaluated, or 0 if it always can. One of a time
-// zone that is a fact fails exactly when that is none.
+// fails is the variable that a function cannot be evaluated, or 0 if it always can. One
+// of a time zone that is a fact fails exactly when that is none.
 func (p *prover) fails(call *expr.Node) z.Lit {
 	if !call.Fallible {
 		return 0
@@ -249,7 +249,8 @@ func (m *member) holds(p *prover, u *use) z.Lit {
 	return out
 }
 
-// exists is the literal that an entry of a list fits a pattern, or (not) that one does not.
+// exists is the literal that an entry of a list fits a pattern, or (not) that one does
+// not.
 func (m *member) exists(p *prover, u *use, not bool) z.Lit {
 	if m.ignores(p, u) {
 		return p.c.Lit()

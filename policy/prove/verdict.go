@@ -35,8 +35,8 @@ func (p *prover) know() {
 	}
 }
 
-// matches is the literal that a rule applies and matches. A condition that cannot be evaluated
-// matches, `unless` or not.
+// matches is the literal that a rule applies and matches. A condition that cannot be
+// evaluated matches, `unless` or not.
 func (p *prover) matches(r policy.ModelRule) z.Lit {
 	c, when := p.c, p.dualRail(p.trees[r.When])
 	out := c.And(p.applies(r), when.f.Not())
@@ -68,8 +68,9 @@ func (p *prover) constant(b bool) z.Lit {
 	return p.c.F
 }
 
-// verdict makes the literals that the verdict is a block, and that a step-up stands, under the
-// rules given. With unanswered it is judged as for an assertion that answers nothing.
+// verdict makes the literals that the verdict is a block, and that a step-up stands,
+// under the rules given. With unanswered it is judged as for an assertion that answers
+// nothing.
 func (p *prover) verdict(rules []policy.ModelRule, unanswered bool) (block, stepUp z.Lit) {
 	c := p.c
 	block, stepUp = c.F, c.F
@@ -164,8 +165,9 @@ type weighted struct {
 	weight int
 }
 
-// atLeast is the literal that the weights of those that hold add up to at least least. It is a
-// decision diagram over what is still missing, so it is exact, and small unless sums are many.
+// atLeast is the literal that the weights of those that hold add up to at least least. It
+// is a decision diagram over what is still missing, so it is exact, and small unless sums
+// are many.
 func (p *prover) atLeast(all []weighted, least int) z.Lit {
 	all = slices.Clone(all)
 	slices.SortStableFunc(all, func(a, b weighted) int { return b.weight - a.weight })

@@ -15,8 +15,8 @@ import (
 	"sallyport/policy/internal/expr"
 )
 
-// witness puts in a value for every fact that the solver's request says something about. All
-// else is as usual: what a test begins with.
+// witness puts in a value for every fact that the solver's request says something about.
+// All else is as usual: what a test begins with.
 type witness struct {
 	*solver
 	facts policy.Facts
@@ -194,8 +194,8 @@ func (w *witness) unlike(m *member) (out []string) {
 	return out
 }
 
-// another is a text that is no constant of the domain and fits some patterns, and others not; the
-// usual one if that will do.
+// another is a text that is no constant of the domain and fits some patterns, and others
+// not; the usual one if that will do.
 func (w *witness) another(m *member, fit, misfit []*use, not []string, usual string) (string, bool) {
 	good := func(v string) bool {
 		return !m.isConstant(v) && !slices.Contains(not, v) && m.allows(w.prover, v) &&
@@ -278,7 +278,8 @@ func candidates(fact string, fit []*use) []string {
 	return append(out, wholes...)
 }
 
-// listOf is a list with an entry from each region that the request says there is one from.
+// listOf is a list with an entry from each region that the request says there is one
+// from.
 func (w *witness) listOf(l *list) []string {
 	var out, present, absent []string // of linked texts: to be entries, or not to be
 	for _, link := range w.links {
@@ -321,8 +322,8 @@ func (w *witness) listOf(l *list) []string {
 	return out
 }
 
-// others adds entries that are no constants: one for each pattern that one of them has to fit, or
-// not, and one at any rate.
+// others adds entries that are no constants: one for each pattern that one of them has to
+// fit, or not, and one at any rate.
 func (w *witness) others(m *member, out, absent []string) []string {
 	some, never := w.split(m, func(u *use) z.Lit { return u.free })      // one fits; none does
 	someNot, always := w.split(m, func(u *use) z.Lit { return u.refer }) // one does not; all do
@@ -406,8 +407,8 @@ func (w *witness) time() {
 		})
 	}
 	asks = append(asks, w.minutes()...)
-	// Half hours, because there are zones with them, and a year, because clocks are put forward and back. Minutes, because
-	// rules ask at some of an hour.
+	// Half hours, because there are zones with them, and a year, because clocks are put
+	// forward and back. Minutes, because rules ask at some of an hour.
 	for _, step := range []time.Duration{30 * time.Minute, -30 * time.Minute, time.Minute} {
 		for i := range 366 * 48 {
 			at := w.facts.Time.Now.Add(time.Duration(i) * step)

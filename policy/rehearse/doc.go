@@ -2,9 +2,8 @@
 // recorded, and the sessions that are alive, with the production evaluator, and counts
 // how the verdicts compare.
 //
-// It knows facts and policies, and neither audit files nor the proxy: whoever has
-// recorded decisions hands them over as [Recorded], whoever has two verdicts as
-// [Tally.Add].
+// It knows facts and policies, and neither audit files nor the proxy: callers pass
+// recorded decisions as [Recorded], and pairs of verdicts to [Tally.Add].
 //
 // How it fails: facts that a record lacks are never guessed. A verdict that depends on
 // them is counted as open, with the rules that read them.

@@ -15,7 +15,7 @@ import (
 type Recorded struct {
 	Seq      int64
 	Time     time.Time
-	User     string // e-mail address; "" for nobody
+	User     string // e-mail address; "" without a person
 	Incident string
 	Count    int64 // how many decisions the record stands for; 0 is 1
 	Action   policy.Action
@@ -23,8 +23,8 @@ type Recorded struct {
 	Policy   string // hash of the policy that decided
 
 	Facts policy.Facts
-	// Lacking names the facts that the record does not have: not those that are zero,
-	// but those that whoever wrote it did not know of, or cut short.
+	// Lacking names the facts that the record does not have: not those that are zero, but
+	// those that its writer did not know, or cut short.
 	Lacking []string
 }
 
@@ -40,11 +40,12 @@ func MayLack(raw []byte, version int) bool {
 }
 
 // Lacking names the facts that a record does not have. facts is their JSON, written by a
-// program that knew the given version of the list (0: from before there were
-// versions); names are all facts there are.
+// program that knew the given version of the list (0: from before there were versions);
+// names are all facts there are.
 //
-// A fact that is zero is not in the JSON. In a record of an old version, what is not
-// there and came later is therefore lacking; what is there was known, whatever the version says.
+// A fact that is zero is not in the JSON. In a record of an old version, an absent fact
+// that was added later is therefore lacking; a fact that is there was known, regardless
+// of the version.
 func Lacking(facts []byte, version int, names []string) (lacking []string, err error) {
 	var groups map[string]map[string]json.RawMessage
 	if err := json.Unmarshal(facts, &groups); err != nil {

@@ -17,8 +17,8 @@ type Replay struct {
 	present   *policy.Policy // nil: compared with what was recorded
 	batches   map[string]*pair
 
-	// Asked says to compare, too, what would be asked of people whose assertion answers nothing.
-	// It needs a present policy, and takes twice the time.
+	// Asked says to compare, too, what would be asked of people whose assertion answers
+	// nothing. It needs a present policy, and takes twice the time.
 	Asked bool `json:"-"`
 
 	Tally
@@ -61,8 +61,9 @@ func New(candidate, present *policy.Policy) *Replay {
 		Lacking: map[string]int64{}, Unjudged: map[string]int64{}, Days: map[string]*Day{}, examples: map[string][]*Recorded{}}
 }
 
-// Changing has every record judged twice: by the present policy with what `was` makes of its facts, and by
-// the candidate with what `is` does. It is how other data is compared, where the policy is the same.
+// Changing has every record judged twice: by the present policy with what `was` makes of
+// its facts, and by the candidate with what `is` does. It is how other data is compared,
+// where the policy is the same.
 func (r *Replay) Changing(was, is func(*policy.Facts)) { r.was, r.is = was, is }
 
 // maxBatches bounds the memory for records that lack ever other facts; a program
@@ -147,7 +148,7 @@ func (r *Replay) day(at time.Time, n int64, before, after policy.Action) {
 	d.After[after] += n
 }
 
-// example keeps the earliest records of each rule, whoever of several replays saw them.
+// example keeps the earliest records of each rule, from all replays.
 func (r *Replay) example(rule string, rec *Recorded) {
 	list, known := r.examples[rule]
 	if !known && len(r.examples) >= maxExamples || len(list) == examplesPerRule && list[len(list)-1].Seq < rec.Seq {

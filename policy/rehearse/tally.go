@@ -56,12 +56,13 @@ type Person struct {
 	User string `json:"user"`
 	Counts
 	Judged int64 `json:"judged"`
-	// InVain are those of the verdicts that newly ask for another kind of passkey than the person
-	// used. They are no further ones: some were a step-up before.
+	// InVain are those of the verdicts that newly ask for another kind of passkey than
+	// the person used. They are no further ones: some were a step-up before.
 	InVain int64    `json:"asked_in_vain,omitempty"`
 	Rules  []string `json:"rules,omitempty"` // that bring it about; at most a few
-	// AskedLess are verdicts that let the person do more, or ask them less, whatever their present
-	// assertion answers: see [Tally.AddAsked]. Gone are the rules that no longer stand in the way.
+	// AskedLess are verdicts that let the person do more, or ask them less, with every
+	// assertion that they may have: see [Tally.AddAsked]. Gone are the rules that no
+	// longer apply.
 	AskedLess int64    `json:"asked_less,omitempty"`
 	Gone      []string `json:"rules_gone,omitempty"`
 	Groups    []string `json:"-"` // as last seen
@@ -83,7 +84,7 @@ type Tally struct {
 	others bool // there are more people than can be told apart
 }
 
-// Add counts n verdicts about facts of one person ("" for nobody).
+// Add counts n verdicts about facts of one person ("" for none).
 func (t *Tally) Add(user string, f *policy.Facts, n int64, before, after policy.Decision) {
 	t.begin()
 	t.Judged += n
@@ -116,8 +117,8 @@ func (t *Tally) Add(user string, f *policy.Facts, n int64, before, after policy.
 }
 
 // AddAsked counts n verdicts that were made as if no assertion answered any question
-// ([policy.Policy.Unanswered]): a longer max_age changes no verdict about a person who has just
-// proved themselves, and yet they are asked less from now on.
+// ([policy.Policy.Unanswered]): a longer max_age changes no verdict about a person who
+// has just proved themselves, and yet they are asked less from now on.
 func (t *Tally) AddAsked(user string, n int64, before, after policy.Decision) {
 	t.begin()
 	if !after.Looser(&before) {
@@ -212,8 +213,8 @@ func (t *Tally) Merge(o *Tally) {
 	}
 }
 
-// People returns everybody who was judged, those with most newly blocked first. Nobody
-// ("") is one of them if there was one.
+// People returns all people that were judged, those with most newly blocked first,
+// including "" if requests without a person were judged.
 func (t *Tally) People() []Person {
 	out := make([]Person, 0, len(t.people))
 	for _, p := range t.people {

@@ -7,9 +7,9 @@ import (
 	"sallyport/policy/internal/vocabulary"
 )
 
-// Policy returns the JSON Schema (2020-12) of a policy file, for editors. It accepts every file that
-// the compiler accepts, and describes its shape: what stands in conditions, and whether
-// names exist, only the compiler can tell.
+// Policy returns the JSON Schema (2020-12) of a policy file, for editors. It accepts
+// every file that the compiler accepts, and describes its shape: what stands in
+// conditions, and whether names exist, only the compiler can tell.
 func Policy() ([]byte, error) { return file.PolicySchema(givenSchema()) }
 
 // Tests returns that of a file of tests beside a policy.

@@ -1,9 +1,10 @@
 // Package whatif makes facts for questions: it reads recorded facts back from JSON, and
-// changes single facts in the spelling of the command line (`policy explain --facts --set`).
+// changes single facts in the spelling of the command line (`policy explain --facts
+// --set`).
 //
-// A value is checked like a constant in a rule: a fact that does not exist, or a value that
-// it never has, is an error with what may have been meant. A record with a fact that this
-// version does not know is an error too.
+// A value is checked like a constant in a rule: a fact that does not exist, or a value
+// that it never has, is an error with what may have been meant. A record with a fact that
+// this version does not know is an error too.
 package whatif
 
 import (
@@ -22,9 +23,10 @@ import (
 	"sallyport/policy/internal/vocabulary"
 )
 
-// Set changes one fact, named as in a rule ("seen.new_country"), to a value in the spelling of the command
-// line: true, 42, 1200.5, US, 1h30m, 2026-01-31T09:00:00Z; a list as a,b or as JSON (["a", "b"]). With
-// ip.address go the facts that follow from it. The error says what was meant, or expected.
+// Set changes one fact, named as in a rule ("seen.new_country"), to a value in the
+// spelling of the command line: true, 42, 1200.5, US, 1h30m, 2026-01-31T09:00:00Z; a list
+// as a,b or as JSON (["a", "b"]). With ip.address go the facts that follow from it. The
+// error says what was meant, or expected.
 func Set(p *policy.Policy, f *policy.Facts, name, value string) error {
 	s := setter{policy.FactSchema(), p.Vocabulary()}
 	fact, ok := s.schema.Lookup(name)
@@ -180,8 +182,9 @@ func place(ip *policy.IP) {
 	ip.Internal = ip.Internal && ip.Private
 }
 
-// ReadFacts reads facts as the audit log keeps them: their JSON, or a whole record with `facts` in it. What
-// this version does not know is an error: a judgement without it would not be that of the record.
+// ReadFacts reads facts as the audit log keeps them: their JSON, or a whole record with
+// `facts` in it. What this version does not know is an error: a judgement without it
+// would not be that of the record.
 func ReadFacts(text []byte) (*policy.Facts, error) {
 	var record struct {
 		Facts json.RawMessage `json:"facts"`

@@ -1,18 +1,19 @@
-// Command bench measures what Sallyport costs, beside a bare httputil.ReverseProxy, in one run.
+// Command bench measures what Sallyport costs, beside a bare httputil.ReverseProxy, in
+// one run.
 //
 //	go run ./bench [-n 200000] [-c 32] [-ipdata DIR]
 //	go run ./bench -sockets 9900
 //
 // It starts an upstream, a bare reverse proxy and the product, each a process of its own,
-// the product with everything on: a verified session, a policy of 100 rules, the IP
-// data of -ipdata if it is there, and the audit log. It drives them in turn, several times,
-// over the same number of keep-alive connections, and prints for each
-// requests per second, CPU time per request as the operating system accounts it to the
-// proxy's process, latencies, allocations and resident memory. nginx is measured too if
-// it is installed.
+// the product with everything on: a verified session, a policy of 100 rules, the IP data
+// of -ipdata if it is there, and the audit log. It drives them in turn, several times,
+// over the same number of keep-alive connections, and prints for each requests per
+// second, CPU time per request as the operating system accounts it to the proxy's
+// process, latencies, allocations and resident memory. nginx is measured too if it is
+// installed.
 //
-// With -sockets it opens so many idle WebSockets instead, says what the product takes for them, and how
-// long after a sign-out they are closed.
+// With -sockets it opens so many idle WebSockets instead, says what the product takes for
+// them, and how long after a sign-out they are closed.
 //
 // The machine's speed cancels out in the ratio; only the ratio is worth remembering.
 package main

@@ -47,8 +47,8 @@ func openSocket(t *target, host string) (net.Conn, error) {
 	return conn, nil
 }
 
-// sockets opens n idle WebSockets of one session through the product, says what they take, then signs
-// out and says when they are closed.
+// sockets opens n idle WebSockets of one session through the product, says what they
+// take, then signs out and says when they are closed.
 func sockets(s *stage, t *target, n int) error {
 	host := strings.TrimPrefix(s.tool, "http://")
 	before := rss(t.pid)

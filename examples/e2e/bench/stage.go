@@ -228,7 +228,8 @@ server { listen %[3]s; location / { proxy_pass http://tool; proxy_http_version 1
 	return &target{name: "nginx", url: "http://" + addr + "/api/v1/balances?year=2026", pid: s.pids["nginx"], from: home, mallocs: none}, nil
 }
 
-// signIn enrols Alice, proves it is her, opens the tool, and returns her session cookie there.
+// signIn enrols Alice, proves it is her, opens the tool, and returns her session cookie
+// there.
 func (s *stage) signIn() (string, error) {
 	create := exec.Command(s.binary, "ticket", "create", "--user", "alice@example.com")
 	create.Dir = s.dir
@@ -355,7 +356,7 @@ func sessionCookie(jar http.CookieJar, origin string) (string, error) {
 	return "", fmt.Errorf("no session cookie for %s", origin)
 }
 
-// dialLoopback reaches every *.localhost, whatever the system's resolver thinks of them.
+// dialLoopback reaches every *.localhost, without the system's resolver.
 func dialLoopback(ctx context.Context, network, addr string) (net.Conn, error) {
 	_, port, err := net.SplitHostPort(addr)
 	if err != nil {

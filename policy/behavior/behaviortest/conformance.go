@@ -22,7 +22,7 @@ type Open func(t *testing.T) (a, b behavior.Store)
 // epoch has nanoseconds and a zone, neither of which a store keeps.
 var epoch = time.Date(2026, 3, 1, 12, 0, 0, 123456789, time.FixedZone("", 3*3600))
 
-// Person is somebody to have seen.
+// Person is a person to record.
 func Person(id string) authn.Subject {
 	return authn.Subject{Issuer: "https://idp.example.test", ID: id}
 }
@@ -324,8 +324,8 @@ func forgetting(t *storeT) {
 	}
 }
 
-// between: whoever reads the numbered rows first and the places then has everything, whenever
-// they are condensed.
+// between: a reader that reads the numbered rows first and the places then has
+// everything, at any time of condensing.
 func between(t *storeT) {
 	t.append(sample("p", epoch))
 	before, _ := t.since(0, 10)

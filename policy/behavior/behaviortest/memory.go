@@ -1,5 +1,5 @@
-// Package behaviortest is what tests of behaviour need: a store in memory that can be made to
-// fail, and the contract of [behavior.Store] as a test.
+// Package behaviortest is what tests of behaviour need: a store in memory that can be
+// made to fail, and the contract of [behavior.Store] as a test.
 package behaviortest
 
 import (
@@ -18,8 +18,8 @@ import (
 // ErrFault is what an injected fault returns.
 var ErrFault = errors.New("injected fault")
 
-// Fault says how a store fails. The two come as a pair because callers must
-// survive both: after an error nobody knows which one it was.
+// Fault says how a store fails. The two come as a pair because callers must survive both:
+// after an error the caller cannot know which one it was.
 type Fault int
 
 const (

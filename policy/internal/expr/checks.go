@@ -120,8 +120,8 @@ func (c *checks) visitCall(e ast.Expr) {
 	}
 }
 
-// refuseEmpty refuses a list that is written out and empty: nothing is ever in it. One under
-// `lists:` may wait for its first entry.
+// refuseEmpty refuses a list that is written out and empty: nothing is ever in it. One
+// under `lists:` may wait for its first entry.
 func (c *checks) refuseEmpty(list ast.Expr) {
 	if list.Kind() == ast.ListKind && len(list.AsList().Elements()) == 0 {
 		c.problems = append(c.problems, Problem{Offset: c.offset(list),
@@ -191,9 +191,9 @@ func (c *checks) literal(to []Value, e ast.Expr) []Value {
 	return to
 }
 
-// checkPattern refuses a pattern that is not anchored at both ends. RE2 matches
-// anywhere in the text: "admin\.example\.com" also matches "admin.example.com.attacker.net".
-// ^a|b$ is not anchored either, so it is the parsed pattern that is looked at.
+// checkPattern refuses a pattern that is not anchored at both ends. RE2 matches anywhere
+// in the text: "admin\.example\.com" also matches "admin.example.com.attacker.net". ^a|b$
+// is not anchored either, so it is the parsed pattern that is looked at.
 func (c *checks) checkPattern(e ast.Expr) (ok bool) {
 	literal := ref.Val(nil)
 	if e.Kind() == ast.LiteralKind {
@@ -220,7 +220,8 @@ func (c *checks) checkPattern(e ast.Expr) (ok bool) {
 	return true
 }
 
-// anchored reports whether every match begins (or, with start false, ends) at the end of the text.
+// anchored reports whether every match begins (or, with start false, ends) at the end of
+// the text.
 func anchored(re *syntax.Regexp, start bool) bool {
 	switch re.Op {
 	case syntax.OpBeginText:

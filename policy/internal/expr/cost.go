@@ -10,7 +10,8 @@ import (
 	"cel.dev/cel-go/common/types/ref"
 )
 
-// worstCase estimates what a checked expression costs at most, and refuses what is too much.
+// worstCase estimates what a checked expression costs at most, and refuses what is too
+// much.
 func (e *Env) worstCase(checked *cel.Ast) (uint64, *Problem) {
 	estimate, err := e.cel.EstimateCost(checked, estimator{e})
 	if err != nil {
@@ -72,7 +73,7 @@ func (c estimator) EstimateSize(node cost.AstNode) *cost.SizeEstimate {
 func (c estimator) EstimateCallCost(function, overload string, target *cost.AstNode, args []cost.AstNode) *cost.CallEstimate {
 	if overload == overloads.InList && len(args) == 2 {
 		if path := args[1].Path(); len(path) == 1 && strings.HasPrefix(path[0], "lists.") {
-			return cost.NewCallEstimate(cost.FixedCostEstimate(1), nil) // a hash table, whatever its length
+			return cost.NewCallEstimate(cost.FixedCostEstimate(1), nil) // a hash table: constant time for any length
 		}
 	}
 	if _, ok := c.env.functions[function]; ok {

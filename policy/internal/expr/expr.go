@@ -1,21 +1,22 @@
 // Package expr compiles the expressions of policy rules. It is the only
 // importer of cel-go.
 //
-// The environment is closed: an expression sees the facts of one Go struct
-// ([Schema]), the constant lists and the functions it is given ([Config]), a chosen part of
-// CEL's standard functions, and nothing else. It is typed: a misspelt
-// fact, a comparison that mixes types or a result that is not a bool is an error when it is
-// compiled, never when a request waits. It is bounded: [Env.Compile] refuses
-// text, nesting and worst-case cost beyond fixed limits, and a fact larger than that worst case
-// assumed makes the evaluation run under a cost limit of the same size.
+// The environment is closed: an expression sees the facts of one Go struct ([Schema]),
+// the constant lists and the functions it is given ([Config]), a chosen part of CEL's
+// standard functions, and nothing else. It is typed: a misspelt fact, a comparison that
+// mixes types or a result that is not a bool is an error when it is compiled, never when
+// a request waits. It is bounded: [Env.Compile] refuses text, nesting and worst-case cost
+// beyond fixed limits, and a fact larger than that worst case assumed makes the
+// evaluation run under a cost limit of the same size.
 //
 // The package knows nothing of policies. What the facts mean, and which
 // comparisons make sense, is for its caller to say.
 //
-// How it fails: Compile returns every mistake it can find as a [Problem] with a
-// position; [Program.Eval] returns an error (too expensive, index out of range, overflow), and it
+// How it fails: Compile returns every mistake it can find as a [Problem] with a position;
+// [Program.Eval] returns an error (too expensive, index out of range, overflow), and it
 // is the caller who decides that an expression that cannot be evaluated counts against
-// the request. It does not panic on hostile text; this is fuzzed through the policy compiler.
+// the request. It does not panic on hostile text; this is fuzzed through the policy
+// compiler.
 package expr
 
 import (
@@ -30,7 +31,8 @@ import (
 	"cel.dev/cel-go/common/types/ref"
 )
 
-// Limits on one expression. The worst case of an accepted expression is about a millisecond.
+// Limits on one expression. The worst case of an accepted expression is about a
+// millisecond.
 const (
 	MaxText    = 4096    // characters
 	maxDepth   = 48      // nesting, in the parser
@@ -66,7 +68,7 @@ type Function struct {
 	Params []Kind // the kinds that the argument may have
 	Result Kind   // Bool, Int or String
 	Reads  []string
-	// Total: with a constant argument it never fails, whatever the facts are.
+	// Total: with a constant argument it never fails, for any facts.
 	Total bool
 	// Bind is called at compile time for an argument that is constant; an error
 	// refuses the expression. The returned function gets the pointer given to [Env.Acquire].
@@ -95,9 +97,9 @@ type EntryError struct {
 func (e *EntryError) Error() string { return e.Err.Error() }
 func (e *EntryError) Unwrap() error { return e.Err }
 
-// operations is the part of CEL's standard library that rules may use. Left out are
-// the escapes from typing (dyn, type), what would be evaluated in the machine's own time zone or
-// in none (the getters of timestamps), and has(): a fact is never absent.
+// operations is the part of CEL's standard library that rules may use. Left out are the
+// escapes from typing (dyn, type), what would be evaluated in the machine's own time zone
+// or in none (the getters of timestamps), and has(): a fact is never absent.
 var operations = []string{
 	"_&&_", "_||_", "!_", "_?_:_", "_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_", "@in", "_[_]",
 	"_+_", "_-_", "-_", "_*_", "_/_", "_%_", "@not_strictly_false",
@@ -159,7 +161,8 @@ func NewEnv(c Config) (*Env, error) {
 	return e, nil
 }
 
-// lowerASCII is text.lowerAscii(), as in CEL's string extension: letters outside ASCII stay as they are.
+// lowerASCII is text.lowerAscii(), as in CEL's string extension: letters outside ASCII
+// stay as they are.
 func lowerASCII(v ref.Val) ref.Val {
 	s, ok := v.(types.String)
 	if !ok {

@@ -9,8 +9,8 @@ import (
 	"cel.dev/cel-go/common/types"
 )
 
-// Folding says how constants that are compared with some facts are spelled in a second reading
-// of an expression, in which those facts are folded too.
+// Folding says how constants that are compared with some facts are spelled in a second
+// reading of an expression, in which those facts are folded too.
 type Folding struct {
 	Facts []string            // "request.path"
 	Whole func(string) string // what is compared with all of a fact
@@ -22,8 +22,8 @@ func (f *Folding) Reads(p *Program) bool {
 	return p != nil && slices.ContainsFunc(p.Reads(), func(name string) bool { return slices.Contains(f.Facts, name) })
 }
 
-// CompileFolded compiles a condition with the constants that the facts of f are compared with
-// folded. changed is false if all of them are folded as they stand.
+// CompileFolded compiles a condition with the constants that the facts of f are compared
+// with folded. changed is false if all of them are folded as they stand.
 func (e *Env) CompileFolded(text string, f *Folding) (p *Program, changed bool, problems []Problem) {
 	p, problems = e.compile(text, func(parsed *ast.AST) {
 		w := &rewriter{env: e, folding: f, factory: ast.NewExprFactory(), next: ast.MaxID(parsed) + 1}
@@ -69,8 +69,8 @@ func name(e ast.Expr) string {
 	return ""
 }
 
-// visit folds what e compares the facts with, and reports whether it reads one of them. how is
-// the comparison in it that is nearest to the fact.
+// visit folds what e compares the facts with, and reports whether it reads one of them.
+// how is the comparison in it that is nearest to the fact.
 func (w *rewriter) visit(e ast.Expr) (reads bool, how mode) {
 	switch e.Kind() {
 	case ast.IdentKind, ast.SelectKind:
@@ -170,7 +170,8 @@ func (w *rewriter) text(s string, m mode) string {
 	case m == whole && strings.HasPrefix(s, "/"):
 		return w.folding.Whole(s)
 	case m == pattern:
-		// What is folded is in lower case. A pattern of lower case only means the same with the flag.
+		// What is folded is in lower case. A pattern of lower case only means the same
+		// with the flag.
 		if strings.ToLower(s) == s && !strings.ContainsFunc(s, func(r rune) bool { return r >= 0x80 }) || strings.HasPrefix(s, "(?i)") {
 			return s
 		}

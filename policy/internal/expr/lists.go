@@ -14,8 +14,8 @@ type List struct {
 	Ints    []int64
 }
 
-// set is a constant list whose membership test takes the same time whatever its
-// length. In all else it is an ordinary CEL list.
+// set is a constant list whose membership test takes constant time. Otherwise it is an
+// ordinary CEL list.
 type set struct {
 	traits.Lister
 	kind    Kind

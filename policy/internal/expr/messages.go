@@ -40,10 +40,12 @@ func explainTypes(text []rune, info *ast.SourceInfo, issues *cel.Issues) []Probl
 	return out
 }
 
-// textNumber is a number that is written as text, or an autonomous system as people write it: "9009", "AS9009".
+// textNumber is a number that is written as text, or an autonomous system as people write
+// it: "9009", "AS9009".
 var textNumber = regexp.MustCompile(`["'](?i:AS)?([0-9]{1,18})["']`)
 
-// asNumber returns the numbers that the comparison at offset has as texts, without quotes; "": it has none.
+// asNumber returns the numbers that the comparison at offset has as texts, without
+// quotes; "": it has none.
 func asNumber(text []rune, offset int) string {
 	before, after := string(text[:offset]), string(text[offset:])
 	after, _, _ = strings.Cut(after, "&&")

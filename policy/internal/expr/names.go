@@ -95,7 +95,7 @@ func (n *names) visitName(e ast.Expr) {
 		Expected: "a fact such as ip.country, or lists.NAME", Suggestion: n.anywhere(name)})
 }
 
-// anywhere finds a fact whose last part is the name: somebody forgot the group.
+// anywhere finds a fact whose last part is the name: the author forgot the group.
 func (n *names) anywhere(name string) string {
 	var fields, full []string
 	for _, f := range n.env.schema.facts {

@@ -8,13 +8,15 @@ import (
 	"cel.dev/cel-go/interpreter"
 )
 
-// The nodes below replace cel-go's own in the compiled program. They give the same answers (the
-// tests compare both), and they read facts straight from the struct: a rule costs about a hundred
-// nanoseconds rather than a microsecond, which is what lets a policy have hundreds of rules.
+// The nodes below replace cel-go's own in the compiled program. They give the same
+// answers (the tests compare both), and they read facts straight from the struct: a rule
+// costs about a hundred nanoseconds rather than a microsecond, which is what lets a
+// policy have hundreds of rules.
 
 var errNoScope = types.NewErr("evaluated without facts")
 
-// base gives a node its place in the syntax tree, and the older of CEL's two ways to be run.
+// base gives a node its place in the syntax tree, and the older of CEL's two ways to be
+// run.
 type base struct {
 	id   int64
 	exec func(*interpreter.ExecutionFrame) ref.Val
@@ -134,8 +136,8 @@ func result(v any, err error) ref.Val {
 
 // decorator returns the replacement of nodes for one program.
 //
-// Under a cost limit, comparisons stay cel-go's own, which report what they cost. calls holds the
-// bound functions by the id of their call.
+// Under a cost limit, comparisons stay cel-go's own, which report what they cost. calls
+// holds the bound functions by the id of their call.
 func (e *Env) decorator(calls map[int64]Bound, limited bool) interpreter.InterpretableDecoratorV2 {
 	return func(i interpreter.InterpretableV2) (interpreter.InterpretableV2, error) {
 		switch n := i.(type) {

@@ -15,7 +15,8 @@ func (o Op) Flip() Op {
 	return o
 }
 
-// Holds reports whether a comparison holds for two values in this order, as cmp.Compare puts it.
+// Holds reports whether a comparison holds for two values in this order, as cmp.Compare
+// puts it.
 func (o Op) Holds(order int) bool {
 	switch o {
 	case Equal:

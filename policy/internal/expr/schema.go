@@ -53,8 +53,8 @@ type Fact struct {
 	index [2]int
 }
 
-// Schema is the list of facts in a struct: its fields are groups (structs), the
-// groups' fields are facts. Names come from the tag `cel`; a field without one, or with "-",
+// Schema is the list of facts in a struct: its fields are groups (structs), the groups'
+// fields are facts. Names come from the tag `cel`; a field without one, or with "-",
 // cannot be seen.
 type Schema struct {
 	facts  []Fact
@@ -67,7 +67,8 @@ var (
 	timeType     = reflect.TypeFor[time.Time]()
 )
 
-// NewSchema reads a struct type. It fails for a fact of a type that expressions do not have.
+// NewSchema reads a struct type. It fails for a fact of a type that expressions do not
+// have.
 func NewSchema(root reflect.Type) (*Schema, error) {
 	s := &Schema{byName: map[string]int{}}
 	for i := range root.NumField() {

@@ -31,12 +31,13 @@ func newScope(e *Env) *Scope {
 	return &Scope{env: e, boxed: make([]ref.Val, len(e.schema.facts))}
 }
 
-// Acquire starts a judgement of facts, a pointer to the struct of the [Schema]. The facts must
-// not change before Release.
+// Acquire starts a judgement of facts, a pointer to the struct of the [Schema]. The facts
+// must not change before Release.
 func (e *Env) Acquire(facts any) *Scope {
 	s := e.scopes.Get().(*Scope)
 	s.facts, s.root = facts, valueOf(facts)
-	// It cannot fail for an Activation without late-bound functions; Eval copes with a nil frame.
+	// It cannot fail for an Activation without late-bound functions; Eval copes with a
+	// nil frame.
 	s.frame, _ = interpreter.NewExecutionFrame(s)
 	return s
 }

@@ -120,7 +120,8 @@ func endOfText(text []rune, i int) int {
 	return -1
 }
 
-// startOfName goes back from the dot at which CEL places a qualified name to its beginning.
+// startOfName goes back from the dot at which CEL places a qualified name to its
+// beginning.
 func startOfName(text []rune, offset int) int {
 	if offset >= len(text) || text[offset] != '.' {
 		return offset

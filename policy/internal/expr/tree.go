@@ -44,7 +44,8 @@ type Node struct {
 	Kind Kind // of its value; Invalid where expressions have no name for it
 	Args []*Node
 	Name string
-	// Value of a ValueOp: bool, int64, float64, string, time.Duration, time.Time, []string or []int64.
+	// Value of a ValueOp: bool, int64, float64, string, time.Duration, time.Time,
+	// []string or []int64.
 	Value any
 	// Text is the source, for conditions that are not made of others, and for calls.
 	Text   string
@@ -53,9 +54,9 @@ type Node struct {
 	// are written in it.
 	Facts     []string
 	Constants []any
-	// Fallible: its evaluation can fail (an index, arithmetic, a conversion, a function of an
-	// argument that is not known beforehand). Facts larger than the cost estimate assumes can
-	// make any evaluation fail, and are not counted.
+	// Fallible: its evaluation can fail (an index, arithmetic, a conversion, a function
+	// of an argument that is not known beforehand). Facts larger than the cost estimate
+	// assumes can make any evaluation fail, and are not counted.
 	Fallible bool
 }
 

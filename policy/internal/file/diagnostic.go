@@ -47,8 +47,8 @@ func (d Diagnostics) Error() string {
 	return strings.Join(parts, "\n\n")
 }
 
-// Printable makes text from a file safe to show on a terminal, one character for one.
-// Whoever makes a Diagnostic puts its texts through it.
+// Printable makes text from a file safe to show on a terminal, one character for one. The
+// code that makes a Diagnostic passes its texts through it.
 func Printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		switch {

@@ -78,7 +78,7 @@ type Rule struct {
 	Reverify       *Reverify // nil: MaxAge
 	Require        []string
 	Report         bool
-	Enforce        *Enforcement // nil: the rule is enforced for everybody
+	Enforce        *Enforcement // nil: the rule is enforced for all people
 	Reason         string
 }
 
@@ -95,7 +95,7 @@ type Hours struct {
 	From, To int
 }
 
-// Enforcement is `enforce`: for whom a rule is enforced.
+// Enforcement is `enforce`: the people for which a rule is enforced.
 type Enforcement struct {
 	Percent int
 	Groups  []string

@@ -2,8 +2,9 @@ package file
 
 import "slices"
 
-// A policy file is described once: what the reader accepts and what the Schema for editors
-// ([Schema]) offers are the same tables, so that neither can know a key that the other does not.
+// A policy file is described once: what the reader accepts and what the Schema for
+// editors ([Schema]) offers are the same tables, so that neither can know a key that the
+// other does not.
 
 // Object is a mapping of the file, its keys in their canonical order.
 type Object []entry
@@ -32,7 +33,8 @@ func (o Object) Place(name string) int {
 	return len(o)
 }
 
-// DurationText is the pattern of a duration behind its sign. Patterns accept what the reader does.
+// DurationText is the pattern of a duration behind its sign. Patterns accept what the
+// reader does.
 const DurationText = `((\d+(\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h))+$`
 
 const hostileText = `^[^\x00-\x08\x0b\x0c\x0e-\x1f]*$`

@@ -11,9 +11,9 @@ import (
 
 // Position returns the line and column in the file of a character of a scalar's value.
 //
-// YAML gives only where a scalar begins. Between there and the value lie quotes,
-// escapes, indentation and folded lines; so the value is laid over the text of the file
-// again, character by character, with white space matching any white space. Where the two do not
+// YAML gives only where a scalar begins. Between there and the value lie quotes, escapes,
+// indentation and folded lines; so the value is laid over the text of the file again,
+// character by character, with white space matching any white space. Where the two do not
 // fit (they always should), the answer is the beginning of the scalar.
 func (s *Source) Position(n *Node, offset int) (line, column int) {
 	c := &cursor{lines: s.lines, line: n.Line - 1, column: n.Column - 1}

@@ -108,7 +108,7 @@ func (s *Source) readOutcome(r *Rule, f map[string]*Node) {
 		r.Then = s.action(then, "then", Block, StepUp)
 	default:
 		r.Then = "" // by itself
-		// Not negative: a rule that lowers the score could let somebody in.
+		// Not negative: a rule that lowers the score could let a person in.
 		r.Score, _ = s.Number(score, "score", 1, MaxScore)
 	}
 	r.MaxAge = DefaultMaxAge

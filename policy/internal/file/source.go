@@ -68,7 +68,8 @@ func (s *Source) addLoadError(err error) {
 	d := Diagnostic{Message: "this is not YAML: " + message}
 	switch {
 	case strings.Contains(message, "no documents"):
-		// An empty file is what a failed copy or a full disk leaves behind. It is never "no rules".
+		// An empty file is what a failed copy or a full disk leaves behind. It is never
+		// "no rules".
 		d = Diagnostic{Message: "the policy is empty", Expected: "version: 1, and rules"}
 	case strings.Contains(message, "expected single document"):
 		d = Diagnostic{Message: "the file holds more than one YAML document", Expected: "one; remove the line with ---"}
@@ -109,7 +110,8 @@ func (s *Source) Add(line, column int, d Diagnostic) {
 	d.Message, d.Expected, d.Suggestion = Printable(d.Message), Printable(d.Expected), Printable(d.Suggestion)
 	d.Excerpt = s.Excerpt(line, column)
 	for _, have := range s.found {
-		// Of two mistakes at one place the first said more: an alias is refused before it is missed as a list.
+		// Of two mistakes at one place the first said more: an alias is refused before it
+		// is missed as a list.
 		if have.Line == line && have.Column == column {
 			return
 		}

@@ -10,14 +10,15 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// Path is a canonical path as a tool reads it that is generous about spelling: without regard
-// to case (Unicode, full folding, dotless i and accents included) and to compatibility forms (full
-// width, long s, Kelvin sign), percent-decoded as often as it can be, each segment without parameters
-// and without spaces and dots at its end, and without a slash at the end of it all. What is
-// folded already, as nearly every path is, is returned as it is, and costs one look at each byte.
+// Path is a canonical path as a tool reads it that is generous about spelling: without
+// regard to case (Unicode, full folding, dotless i and accents included) and to
+// compatibility forms (full width, long s, Kelvin sign), percent-decoded as often as it
+// can be, each segment without parameters and without spaces and dots at its end, and
+// without a slash at the end of it all. What is folded already, as nearly every path is,
+// is returned as it is, and costs one look at each byte.
 //
-// Two paths that some tool takes for one have one folded form, as far as is written in policy/reference.md
-// under Paths; the other way round need not hold.
+// Two paths that some tool takes for one have one folded form, as far as is written in
+// policy/reference.md under Paths; the other way round need not hold.
 func Path(p string) string {
 	if isFolded(p) {
 		return p

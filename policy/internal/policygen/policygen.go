@@ -45,9 +45,9 @@ func Rules(r *rand.Rand, n int) []string {
 	return out
 }
 
-// Many is a policy, without its first line, with a rule of each kind: every verdict, scores,
-// reports, routes, requirements, and conditions that cannot be evaluated. Its routes are
-// treasury, wiki and broken.
+// Many is a policy, without its first line, with a rule of each kind: every verdict,
+// scores, reports, routes, requirements, and conditions that cannot be evaluated. Its
+// routes are treasury, wiki and broken.
 const Many = `
 lists: {embargoed: [KP, IR, CU], offices: [192.0.2.0/24]}
 thresholds: {step_up: 50, block: 100, max_age: 10m}

@@ -59,7 +59,8 @@ func neverSo(c expr.Comparison, value, expected, suggestion string) *file.Diagno
 	return d
 }
 
-// comparedLower is about subject.lowerAscii(), which has no capitals of ASCII whatever the subject has.
+// comparedLower is about subject.lowerAscii(), which has no ASCII capitals for any
+// subject.
 func comparedLower(c expr.Comparison, value string) *file.Diagnostic {
 	lower := strings.Map(func(r rune) rune {
 		if 'A' <= r && r <= 'Z' {
@@ -166,7 +167,8 @@ func partOfHost(c expr.Comparison, value string) *file.Diagnostic {
 	return nil
 }
 
-// bareHost is a host as the facts have it: in lower case, without scheme, port, path, brackets and dot at the end.
+// bareHost is a host as the facts have it: in lower case, without scheme, port, path,
+// brackets and dot at the end.
 func bareHost(value string) string {
 	host := strings.ToLower(value)
 	if _, rest, ok := strings.Cut(host, "://"); ok {
@@ -212,7 +214,8 @@ func (v *Vocabulary) matches(subject, pattern string) *file.Diagnostic {
 	return nil
 }
 
-// needs reports whether every text that re matches has a character in it that is, written out.
+// needs reports whether every text that re matches has a character in it that is, written
+// out.
 func needs(re *syntax.Regexp, is func(rune) bool) bool {
 	switch re.Op {
 	case syntax.OpLiteral:
@@ -234,7 +237,8 @@ func needs(re *syntax.Regexp, is func(rune) bool) bool {
 	return false
 }
 
-// beginsWithout reports whether every text that re matches, being anchored, begins with another character, written out.
+// beginsWithout reports whether every text that re matches, being anchored, begins with
+// another character, written out.
 func beginsWithout(re *syntax.Regexp, first rune) bool {
 	switch re.Op {
 	case syntax.OpLiteral:
@@ -255,7 +259,8 @@ func beginsWithout(re *syntax.Regexp, first rune) bool {
 	return false
 }
 
-// beyond says so for an hour that no day has. Other numbers that are never so large are found by package prove.
+// beyond says so for an hour that no day has. Other numbers that are never so large are
+// found by package prove.
 func beyond(c expr.Comparison, value string) *file.Diagnostic {
 	n, err := strconv.Atoi(value)
 	if c.Subject != "time.hour" || err != nil {

@@ -10,9 +10,9 @@ import (
 	"sallyport/policy/internal/file"
 )
 
-// countryCodes are the officially assigned codes of ISO 3166-1 alpha-2, and behind them the ones
-// that the facts have besides: Kosovo, unknown. What old IP databases say of regions (EU, AP) is read
-// as unknown.
+// countryCodes are the officially assigned codes of ISO 3166-1 alpha-2, and behind them
+// the ones that the facts have besides: Kosovo, unknown. What old IP databases say of
+// regions (EU, AP) is read as unknown.
 var countryCodes = strings.Fields("AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY BZ " +
 	"CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH ER ES ET FI FJ FK FM FO FR " +
 	"GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM HN HR HT HU ID IE IL IM IN IO IQ IR IS IT JE JM JO JP " +

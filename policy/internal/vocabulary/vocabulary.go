@@ -25,8 +25,8 @@ type Vocabulary struct {
 	zones   *Zones
 }
 
-// New returns the vocabulary of an installation with these routes, IP signals and names of
-// address lists.
+// New returns the vocabulary of an installation with these routes, IP signals and names
+// of address lists.
 func New(routes []string, signals, lists map[string]bool) *Vocabulary {
 	return &Vocabulary{routes: routes, signals: signals, lists: lists, zones: NewZones(), enums: map[string][]string{
 		"ip.version":       {"4", "6"},
@@ -55,8 +55,8 @@ func (v *Vocabulary) Provides(signal string) bool { return v.signals[signal] }
 // Enum are the values of a fact that has few of them; nil for other facts.
 func (v *Vocabulary) Enum(fact string) []string { return v.enums[fact] }
 
-// Range returns the least and the most that a numeric fact can be, where facts.go says so:
-// whole numbers, nanoseconds, or whole parts of a double.
+// Range returns the least and the most that a numeric fact can be, where facts.go says
+// so: whole numbers, nanoseconds, or whole parts of a double.
 func Range(fact string) (least, most int64, ok bool) {
 	r, ok := ranges[fact]
 	return r[0], r[1], ok
@@ -133,7 +133,8 @@ func (v *Vocabulary) Route(name string) *file.Diagnostic {
 		Suggestion: expr.Nearest(name, v.routes)}
 }
 
-// Check says so if the subject (a fact, an entry of it, or a function) can never be value.
+// Check says so if the subject (a fact, an entry of it, or a function) can never be
+// value.
 func (v *Vocabulary) Check(subject, value string) *file.Diagnostic {
 	if enum := v.enums[subject]; enum != nil {
 		return inEnum(subject, value, enum)
@@ -204,8 +205,8 @@ func inEnum(subject, value string, enum []string) *file.Diagnostic {
 	return &file.Diagnostic{Message: fmt.Sprintf("%s is never %q", subject, value), Expected: OneOf(enum), Suggestion: near}
 }
 
-// never is the diagnostic for a value that a subject cannot have; suggestion is used if it is a value
-// that fits.
+// never is the diagnostic for a value that a subject cannot have; suggestion is used if
+// it is a value that fits.
 func never(subject, value, expected, suggestion string, fits func(string) bool) *file.Diagnostic {
 	d := &file.Diagnostic{Message: fmt.Sprintf("%s is never %q", subject, value), Expected: expected}
 	if suggestion != value && (fits == nil || fits(suggestion)) {

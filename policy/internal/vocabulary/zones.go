@@ -10,7 +10,8 @@ import (
 	"sallyport/policy/internal/fold"
 )
 
-// Zones remembers time Zones: loading one reads a file, which a request must not wait for twice.
+// Zones remembers time Zones: loading one reads a file, which a request must not wait for
+// twice.
 type Zones struct {
 	mu    sync.RWMutex
 	known map[string]zone
@@ -52,7 +53,8 @@ func (z *Zones) Load(name string) (*time.Location, error) {
 	return have.location, have.err
 }
 
-// nearestZone returns the zone that a name spells in its own way (europe/zurich, "America/New York"), or "".
+// nearestZone returns the zone that a name spells in its own way (europe/zurich,
+// "America/New York"), or "".
 func nearestZone(name string) string {
 	plain := strings.ReplaceAll(fold.Text(strings.TrimSpace(name)), " ", "_")
 	title := []byte(plain)

@@ -9,8 +9,9 @@ import (
 	"sallyport/proxy/edge"
 )
 
-// ceremonyLimits bounds how often something may be tried at the sign-in pages. Each attempt is counted once, for the narrowest
-// that is known of who makes it, so that no one spends what belongs to others.
+// ceremonyLimits bounds how often something may be tried at the sign-in pages. Each
+// attempt is counted once, for the narrowest that is known of who makes it, so that no
+// one spends what belongs to others.
 type ceremonyLimits struct {
 	clients  *edge.AddressLimiter  // of requests without a session
 	sessions *edge.Limiter[string] // of sessions without a passkey assertion

@@ -13,9 +13,9 @@ import (
 	"sallyport/proxy/upstream"
 )
 
-// tooLarge is what the server in front refuses before the gate has the request, by status: the
-// key of the limit, and what the client can do. Which key it is and what it says is for the log:
-// these clients may be strangers.
+// tooLarge is what the server in front refuses before the gate has the request, by
+// status: the key of the limit, and what the client can do. Which key it is and what it
+// says is for the log: these clients may be strangers.
 var tooLarge = map[int]struct{ limit, text string }{
 	http.StatusRequestURITooLong:           {"url_bytes", "The address is longer than is accepted here. A program that asks for much can often send it by POST, in the body. If a page brought you here, tell your operations team."},
 	http.StatusRequestHeaderFieldsTooLarge: {"header_lines", "The request has more header fields than are accepted here. Delete the cookies of this site in your browser, then try again."},
@@ -28,8 +28,8 @@ type limitLog struct {
 	logger   *slog.Logger
 }
 
-// keyless says what was exceeded where the configuration has no key for it. Memory is that
-// of the machine, the control group or GOMEMLIMIT.
+// keyless says what was exceeded where the configuration has no key for it. Memory is
+// that of the machine, the control group or GOMEMLIMIT.
 var keyless = map[string]string{
 	"memory":        "the memory that this process may use",
 	"form_bytes":    "fixed: 16 KB of a form of Sallyport's pages, 80 KB of the answer of a passkey",

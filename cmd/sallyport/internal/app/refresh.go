@@ -89,8 +89,9 @@ func (f *refresher) pass(ctx context.Context) {
 	running.Wait()
 }
 
-// fair puts the sessions in rounds: each round has one session of each person, the one that the provider confirmed longest ago.
-// However many sessions one person has, another person's first one waits for no second.
+// fair puts the sessions in rounds: each round has one session of each person, the one
+// that the provider confirmed longest ago. However many sessions one person has, another
+// person's first one waits for no second.
 func fair(due []session.Refreshable) []session.Refreshable {
 	slices.SortStableFunc(due, func(a, b session.Refreshable) int { return a.ConfirmedAt.Compare(b.ConfirmedAt) })
 	count := map[authn.Subject]int{}

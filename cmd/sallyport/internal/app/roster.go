@@ -31,8 +31,8 @@ func (h *roster) complete(p authn.Person) authn.Person { return h.now.Load().Com
 
 // use brings a roster into force: for people who sign in from now on, and for the
 // sessions that exist, of which the store has only what the provider said. If the store
-// does not answer, requests are judged by the new roster all the same, and open streams as
-// soon as it does.
+// does not answer, requests are judged by the new roster all the same, and open streams
+// as soon as it does.
 func (h *roster) use(ctx context.Context, r config.Roster) {
 	before := *h.now.Swap(&r)
 	changed := func(p authn.Person) bool { return !reflect.DeepEqual(before.Complete(p), r.Complete(p)) }

@@ -15,8 +15,8 @@ import (
 	"sallyport/proxy/trace"
 )
 
-// traffic is what goes along with requests: metrics, traces, the register of open streams,
-// signed assertions, and the point at which there are too many requests.
+// traffic is what goes along with requests: metrics, traces, the register of open
+// streams, signed assertions, and the point at which there are too many requests.
 type traffic struct {
 	registry *prometheus.Registry
 	observer *observe.Observer

@@ -170,8 +170,8 @@ func (b *builder) peers() {
 	}
 }
 
-// internal reads the private networks that people of ours are in. Public addresses of an office
-// are for the policy, which then says what they are exempt from.
+// internal reads the private networks that people of ours are in. Public addresses of an
+// office are for the policy, which then says what they are exempt from.
 func (b *builder) internal() {
 	for i, s := range b.f.Internal {
 		key := fmt.Sprintf("internal_networks[%d]", i)

@@ -7,10 +7,10 @@
 // mistakes are reported at once. Reading has no side effects: nothing is created,
 // opened for writing, listened on or connected to.
 //
-// Relative paths are relative to the configuration file. ${VARIABLE} is expanded
-// in listen, ops_listen, external_url, trusted_proxies, internal_networks, oidc.issuer,
-// oidc.client_id, store, routes.to and tracing.endpoint, and nowhere else. Secrets are read from
-// files, never from the configuration itself or from the environment.
+// Relative paths are relative to the configuration file. ${VARIABLE} is expanded in
+// listen, ops_listen, external_url, trusted_proxies, internal_networks, oidc.issuer,
+// oidc.client_id, store, routes.to and tracing.endpoint, and nowhere else. Secrets are
+// read from files, never from the configuration itself or from the environment.
 package config
 
 import (
@@ -65,7 +65,7 @@ type Config struct {
 	ShadowFile   string // "": no policy in shadow
 	ShadowSource []byte
 	PolicyGuard  rollout.Guard
-	// What no policy may break, whatever its own file says; nil: nothing.
+	// What no policy may break, in addition to its own file's invariants; nil: nothing.
 	PolicyInvariants *policy.Pinned
 	Roster           Roster
 	RosterFile       string // "": none
@@ -117,7 +117,8 @@ type Session struct {
 	HandoffByPost       bool // sessions reach every host by a form, not by fetch
 }
 
-// Behavior is what is remembered of people's visits, and which networks mean no one place.
+// Behavior is what is remembered of people's visits, and which networks mean no one
+// place.
 type Behavior struct {
 	Retention    time.Duration
 	RawAddresses time.Duration // 0: addresses are never stored
@@ -143,7 +144,8 @@ type Limits struct {
 	Message    int // bytes of one JSON-RPC message
 	BatchCalls int // of one JSON-RPC message
 
-	// Bytes that are held of messages to JSON-RPC routes, in all and of one session, and how long one may take.
+	// Bytes that are held of messages to JSON-RPC routes, in all and of one session, and
+	// how long one may take.
 	Inspected, InspectedPerSession int64
 	MessageTime                    time.Duration
 }
@@ -220,8 +222,8 @@ func Parse(name, dir string, source []byte) (*Config, error) {
 	return b.c, nil
 }
 
-// Mistake is an error about the value at a path such as "ip_data.lists[0].file",
-// found by somebody who could look further than this package does.
+// Mistake is an error about the value at a path such as "ip_data.lists[0].file", found by
+// a caller that can check more than this package does.
 func (c *Config) Mistake(path, message, expected string) error {
 	n := c.source.place(path)
 	m := mistakes{file: c.source.file, lines: c.source.lines}

@@ -152,8 +152,8 @@ func (b *builder) pathForms(key string, f fileRoute, r *Route) {
 	}
 }
 
-// rpcWays reads which requests without a message pass on a JSON-RPC route, and which paths are
-// endpoints of the node rather than names of methods.
+// rpcWays reads which requests without a message pass on a JSON-RPC route, and which
+// paths are endpoints of the node rather than names of methods.
 func (b *builder) rpcWays(key string, f fileRoute, r *Route) {
 	r.RPCURI, r.RPCPaths = f.RPCURI, f.RPCPaths
 	for _, k := range []string{key + ".rpc_uri", key + ".rpc_paths"} {
@@ -203,8 +203,9 @@ func (b *builder) crossOrigin(key string, f fileRoute, r *Route) {
 	}
 }
 
-// crossSitePosts reads the paths at which forms of other sites arrive. Each of them is open to every page of the web,
-// so it is one path, spelled as the tool's own address of it, and not a folder or a pattern.
+// crossSitePosts reads the paths at which forms of other sites arrive. Each of them is
+// open to every page of the web, so it is one path, spelled as the tool's own address of
+// it, and not a folder or a pattern.
 func (b *builder) crossSitePosts(key string, f fileRoute, r *Route) {
 	if f.CrossSitePosts != nil && f.RPC != "" {
 		b.at(key+".cross_site_posts", "no form is a JSON-RPC message", "the setting on routes without rpc")

@@ -69,7 +69,8 @@ func (b *builder) from(key, name, raw string) *url.URL {
 	return u
 }
 
-// covers reports whether a host is meant by the one of a route, which may begin with a wildcard.
+// covers reports whether a host is meant by the one of a route, which may begin with a
+// wildcard.
 func covers(from, host string) bool {
 	parent, wild := strings.CutPrefix(from, "*.")
 	_, above, ok := strings.Cut(host, ".")
@@ -79,7 +80,8 @@ func covers(from, host string) bool {
 // Wildcard reports whether the route is for many hosts.
 func (r *Route) Wildcard() bool { return strings.HasPrefix(r.From.Host, "*.") }
 
-// Host is a host of the route, for where one is needed: of a wildcard, one that is called like the route.
+// Host is a host of the route, for where one is needed: of a wildcard, one that is called
+// like the route.
 func (r *Route) Host() string {
 	if parent, wild := strings.CutPrefix(r.From.Hostname(), "*."); wild {
 		return r.Name + "." + parent
@@ -87,7 +89,8 @@ func (r *Route) Host() string {
 	return r.From.Hostname()
 }
 
-// Covers reports whether a host, with its port unless that is the scheme's, is one of the route's.
+// Covers reports whether a host, with its port unless that is the scheme's, is one of the
+// route's.
 func (r *Route) Covers(host string) bool { return covers(r.From.Host, host) }
 
 // onSignInHost refuses a route on the host of external_url. To a browser, scripts of the

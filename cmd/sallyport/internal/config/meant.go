@@ -14,7 +14,8 @@ import (
 )
 
 // The functions of this file guess what was meant by a value that is wrong. "" means that
-// several things may have been. A guess is only shown: nothing is taken for another value.
+// several things may have been. A guess is only shown: nothing is taken for another
+// value.
 
 var (
 	days  = regexp.MustCompile(`^(\d{1,5}) *(?:d|days?)$`)
@@ -57,7 +58,8 @@ func shareMeant(text string) string {
 	return m[1] + "%"
 }
 
-// hostMeant is the host of an address that was written with a scheme, a wildcard, a port or a path.
+// hostMeant is the host of an address that was written with a scheme, a wildcard, a port
+// or a path.
 func hostMeant(text string) string {
 	text = strings.TrimPrefix(text, "*.")
 	if !strings.Contains(text, "://") {
@@ -119,7 +121,8 @@ func translatorMeant(text string) string {
 	return p.Masked().String()
 }
 
-// part of a host name: letters, digits, dashes, and underscores, which container networks have.
+// part of a host name: letters, digits, dashes, and underscores, which container networks
+// have.
 const part = `[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?`
 
 var (
@@ -127,6 +130,6 @@ var (
 	number    = regexp.MustCompile(`(?:^|\.)(?:[0-9]+|0[xX][0-9a-fA-F]*)\.?$`)
 )
 
-// hostName reports whether a text is the name of a host. To browsers, a name whose last part
-// is a number is an address ("0" is 0.0.0.0).
+// hostName reports whether a text is the name of a host. To browsers, a name whose last
+// part is a number is an address ("0" is 0.0.0.0).
 func hostName(text string) bool { return validHost.MatchString(text) && !number.MatchString(text) }

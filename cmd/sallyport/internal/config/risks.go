@@ -14,11 +14,12 @@ import (
 	"sallyport/policy"
 )
 
-// longSession is the longest session that is not worth a warning: a working day and a night.
+// longSession is the longest session that is not worth a warning: a working day and a
+// night.
 const longSession = 24 * time.Hour
 
-// Risks are the settings that work and give away more than most deployments mean to. None is
-// a mistake: an operator may know better. They are in the order of the file.
+// Risks are the settings that work and give away more than most deployments mean to. None
+// is a mistake: an operator may know better. They are in the order of the file.
 func (c *Config) Risks() policy.Diagnostics {
 	m := mistakes{file: c.source.file, lines: c.source.lines}
 	warn := func(path, message, expected string) {
@@ -129,7 +130,8 @@ func siteOf(host string) string {
 	return host
 }
 
-// plainElsewhere reports whether an upstream is on another machine and spoken to without TLS.
+// plainElsewhere reports whether an upstream is on another machine and spoken to without
+// TLS.
 func plainElsewhere(to *url.URL) bool {
 	return (to.Scheme == "http" || to.Scheme == "h2c") && !localName(to.Hostname())
 }

@@ -44,10 +44,10 @@ func (r Roster) Complete(p authn.Person) authn.Person {
 	return p
 }
 
-// ParseRoster reads CSV (RFC 4180) with a header line; the column email is
-// required; countries (several separated by spaces or semicolons), timezone and started (a
-// date, such as 2026-03-01) are optional. The error is a policy.Diagnostics with every mistake, and then there is
-// no roster: half of one would be wrong about the other half.
+// ParseRoster reads CSV (RFC 4180) with a header line; the column email is required;
+// countries (several separated by spaces or semicolons), timezone and started (a date,
+// such as 2026-03-01) are optional. The error is a policy.Diagnostics with every mistake,
+// and then there is no roster: half of one would be wrong about the other half.
 func ParseRoster(file string, source []byte) (Roster, error) {
 	source = bytes.TrimPrefix(source, []byte("\xef\xbb\xbf"))
 	p := rosterParser{mistakes: newMistakes(file, source), rows: csv.NewReader(bytes.NewReader(source)), zones: map[string]bool{"": true}}
@@ -170,8 +170,8 @@ func (p *rosterParser) person(row []string, into Roster) {
 	into[email] = e
 }
 
-// date reads a day. One day looks like another until it is read the American way, so
-// that there is one way to write it; and nobody started before computers did.
+// date reads a day. Only one format is accepted, because others are ambiguous (day and
+// month swapped); and no start date is before computers existed.
 func (p *rosterParser) date(text string, at int) time.Time {
 	if text == "" {
 		return time.Time{}
@@ -189,7 +189,8 @@ func (p *rosterParser) countries(text string, at int) (list []string) {
 		c = strings.ToUpper(c)
 		switch {
 		case c == "UK":
-			// Not assigned, and no source would ever say it: everybody there would seem to be abroad.
+			// Not an assigned code, and no IP source uses it: all people there would seem
+			// to be abroad.
 			p.wrong(at, `"UK" is not the code of a country`, "ISO 3166-1 alpha-2 codes", "GB")
 		case len(c) != 2 || strings.Trim(c, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" || c == "ZZ" || c == "EU":
 			p.wrong(at, fmt.Sprintf("%q is not a country", c), "ISO 3166-1 alpha-2 codes such as US or DE, separated by spaces or semicolons", "")

@@ -55,8 +55,8 @@ func (b *builder) routes() {
 	}
 }
 
-// preserveHost is true unless said otherwise for tools in clear text, which are next door and
-// compare Host with Origin (Jupyter) or make redirects of it (Tomcat). A TLS upstream
+// preserveHost is true unless said otherwise for tools in clear text, which are next door
+// and compare Host with Origin (Jupyter) or make redirects of it (Tomcat). A TLS upstream
 // usually answers to its own name alone.
 func (b *builder) preserveHost(key string, given bool, to []*url.URL) bool {
 	if _, ok := b.places[key]; ok {
@@ -65,8 +65,8 @@ func (b *builder) preserveHost(key string, given bool, to []*url.URL) bool {
 	return !slices.ContainsFunc(to, func(u *url.URL) bool { return u.Scheme != "http" && u.Scheme != "h2c" && u.Scheme != "unix" })
 }
 
-// sentGroups is what a tool is told of a person's groups: the ones that its own allow names
-// unless said otherwise.
+// sentGroups is what a tool is told of a person's groups: the ones that its own allow
+// names unless said otherwise.
 func (b *builder) sentGroups(key string, list, allowed []string) proxy.SentGroups {
 	const expected = "named (the default: those in allow), all, none, or a list of names that are sent besides those in allow"
 	if len(list) == 1 {

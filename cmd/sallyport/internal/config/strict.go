@@ -15,14 +15,13 @@ import (
 	"go.yaml.in/yaml/v4/plugin/loaderlimits"
 )
 
-// reader turns a YAML tree into structs, strictly, and collects every mistake
-// with its place. Struct fields carry a `yaml:"name"` tag, with ",env" where
-// ${VARIABLE} is expanded; anywhere else a ${ is a mistake, so that nobody
-// believes in an expansion that does not happen.
+// reader turns a YAML tree into structs, strictly, and collects every mistake with its
+// place. Struct fields carry a `yaml:"name"` tag, with ",env" where ${VARIABLE} is
+// expanded; anywhere else a ${ is a mistake, so that no author relies on an expansion
+// that does not happen.
 //
-// It looks like the reader of policy files, and is kept apart on purpose: this one
-// fills structs and expands variables, that one follows expressions into their
-// scalars. What they share would be a third API for the sake of forty lines.
+// It is similar to the reader of policy files, and separate on purpose: this one fills
+// structs and expands variables, that one follows expressions into their scalars.
 type reader struct {
 	*mistakes
 	places map[string]*yaml.Node // "routes[0].from" -> where its value stands
@@ -55,8 +54,8 @@ func (r *reader) suggest(path, message, expected, suggestion string) {
 	r.node(n, named(path, message), expected, suggestion)
 }
 
-// named puts the key in front of a message that does not name it: a value in a list is on a
-// line of its own, and a log shows no excerpt.
+// named puts the key in front of a message that does not name it: a value in a list is on
+// a line of its own, and a log shows no excerpt.
 func named(path, message string) string {
 	if path == "" || strings.HasPrefix(message, path+" ") {
 		return message

@@ -11,8 +11,8 @@ import (
 // StarterClientID is what `sallyport init` writes, and no provider gives.
 const StarterClientID = "client-id-from-your-provider"
 
-// untouched warns of values that `sallyport init` or an example wrote, and nobody has replaced:
-// they are well-formed, and serve nobody but people on this machine.
+// untouched warns of values that `sallyport init` or an example wrote and that were not
+// replaced: they are well-formed, and work for people on this machine only.
 func (c *Config) untouched(warn func(path, message, expected string)) {
 	host := func(key string, u *url.URL, expected string) {
 		switch name := u.Hostname(); {
@@ -51,7 +51,8 @@ func (c *Config) untouched(warn func(path, message, expected string)) {
 	}
 }
 
-// forDocumentation reports whether a name is reserved for examples (RFC 2606 sections 2 and 3).
+// forDocumentation reports whether a name is reserved for examples (RFC 2606 sections 2
+// and 3).
 func forDocumentation(host string) bool {
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	return slices.ContainsFunc([]string{"example", "invalid", "example.com", "example.net", "example.org"}, func(d string) bool {

@@ -31,9 +31,9 @@ type Place struct {
 	Addr           netip.Addr
 }
 
-// Places are the choices of the control bar, the harmless one first. But for the last,
-// which is a real network of the DPRK, the addresses are kept for documentation
-// (RFC 5737): nobody's.
+// Places are the choices of the control bar, the harmless one first. Except for the last,
+// which is a real network of the DPRK, the addresses are reserved for documentation (RFC
+// 5737).
 var Places = []Place{
 	{"home", "Home in New York", "let in, but asked after a tour of the world", netip.MustParseAddr("198.51.100.23")},
 	{"vpn", "A VPN exit", "prove it’s you, from there", netip.MustParseAddr("203.0.113.66")},
@@ -42,10 +42,10 @@ var Places = []Place{
 	{"kp", "Pyongyang", "blocked: embargoed", netip.MustParseAddr("175.45.176.10")},
 }
 
-// Person is somebody who can sign in to the demo.
+// Person is a person who can sign in to the demo.
 type Person struct{ Email, Name, Does string }
 
-// People are those whom tickets are made for.
+// People are those that get tickets.
 var People = []Person{
 	{"alice@example.com", "Alice Ashdown", "treasury, works in the US"},
 	{"bob@example.com", "Bob Bergmann", "engineering, works in Germany: the treasury is not open to him"},

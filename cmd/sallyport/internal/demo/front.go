@@ -46,8 +46,9 @@ func Front(proxyAddr string) http.Handler {
 	return mux
 }
 
-// ByName sends visitors who typed a loopback address on to the names that the demo goes by:
-// Sallyport's own pages are on signIn, since passkeys belong to a name, and the rest on tool.
+// ByName sends visitors who typed a loopback address on to the names that the demo goes
+// by: Sallyport's own pages are on signIn, since passkeys belong to a name, and the rest
+// on tool.
 func ByName(signIn, tool string, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host, _, err := net.SplitHostPort(r.Host)

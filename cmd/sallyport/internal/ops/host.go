@@ -10,14 +10,14 @@ import (
 )
 
 // knownHosts answers 421 to requests for a host that the ops port does not have. A page
-// whose own name resolves to this port (DNS rebinding) is of the same origin as what it reads
-// here, and so would learn metrics and routes through the browser of an operator. Such a request
-// always carries the name of the page.
+// whose own name resolves to this port (DNS rebinding) is of the same origin as what it
+// reads here, and so would learn metrics and routes through the browser of an operator.
+// Such a request always carries the name of the page.
 //
-// An address needs no list: a page cannot have one for a name. On a loopback connection it has
-// to be a loopback address; elsewhere any will do, since behind a published port of a container
-// the process does not know the address that it is reached under. No Host at all is an HTTP/1.0
-// health check; browsers always send one.
+// An address needs no list: a page cannot have one for a name. On a loopback connection
+// it has to be a loopback address; elsewhere any will do, since behind a published port
+// of a container the process does not know the address that it is reached under. No Host
+// at all is an HTTP/1.0 health check; browsers always send one.
 func knownHosts(names []string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !hostKnown(r, names) {

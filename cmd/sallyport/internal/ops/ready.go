@@ -17,7 +17,7 @@ type condition struct {
 	Name  string `json:"name"`
 	OK    bool   `json:"ok"`
 	Error string `json:"error,omitempty"`
-	Note  string `json:"note,omitempty"` // what does not keep anybody out, and has to be seen to
+	Note  string `json:"note,omitempty"` // a problem that keeps no one out, and needs attention
 }
 
 func (o *ops) conditions(ctx context.Context) (list []condition, ready bool) {

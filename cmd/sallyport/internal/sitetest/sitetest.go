@@ -1,5 +1,5 @@
-// Package sitetest is a small deployment for tests: a configuration, a policy, people, and
-// lists of addresses. The ports are the variables PORT, OPS and IDP.
+// Package sitetest is a small deployment for tests: a configuration, a policy, people,
+// and lists of addresses. The ports are the variables PORT, OPS and IDP.
 package sitetest
 
 import (

@@ -15,7 +15,8 @@ type KnownAddress struct {
 	LastSeen  time.Time
 }
 
-// noteAddress remembers that a person was seen under an address. It is kept when the session and the ticket are gone.
+// noteAddress remembers that a person was seen under an address. It is kept when the
+// session and the ticket are gone.
 func (t tx) noteAddress(s authn.Subject, email authn.Email, at time.Time) error {
 	if email == "" {
 		return nil

@@ -91,8 +91,9 @@ func (d *DB) BehaviorSince(ctx context.Context, after int64, limit int) (b behav
 	if last <= after {
 		return behavior.Batch{}, last, nil
 	}
-	// Where the page ends is looked up first, in the indexes: of sightings and hours that were
-	// written in turns, each would else be read, in vain, as far as the other does not reach.
+	// Where the page ends is looked up first, in the indexes: of sightings and hours that
+	// were written in turns, each would else be read, in vain, as far as the other does
+	// not reach.
 	for _, table := range []string{"behavior_sightings", "behavior_activity"} {
 		err := d.read.QueryRowContext(ctx, `select seq from `+table+` where seq > $1 and seq <= $2 order by seq limit 1 offset $3`, after, last, limit-1).Scan(&last)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {

@@ -11,16 +11,16 @@ import (
 )
 
 // joined ends an insert into behavior_places: it joins what is there already. What it
-// follows groups by every column of the key, so that no row is hit twice. A site follows from its host, and is 0 only in
-// older rows.
+// follows groups by every column of the key, so that no row is hit twice. A site follows
+// from its host, and is 0 only in older rows.
 const joined = `
 	on conflict (subject_id, subject_issuer, address, host, network, country, asn, is_ipv6, flagged, device) do update set
 	site = case when excluded.site > behavior_places.site then excluded.site else behavior_places.site end,
 	first_at = case when excluded.first_at < behavior_places.first_at then excluded.first_at else behavior_places.first_at end,
 	last_at = case when excluded.last_at > behavior_places.last_at then excluded.last_at else behavior_places.last_at end`
 
-// TidyBehavior implements [behavior.Store]. It works in short transactions, since sign-ins
-// wait for them. Two processes that do so at once do the same twice.
+// TidyBehavior implements [behavior.Store]. It works in short transactions, since
+// sign-ins wait for them. Two processes that do so at once do the same twice.
 func (d *DB) TidyBehavior(ctx context.Context, l behavior.Limits) error {
 	const doing = "tidy behaviour"
 	for _, step := range []func(context.Context, behavior.Limits) (more bool, err error){d.hideSightings, d.condense, d.tidyPlaces, d.forgetHours} {
@@ -34,8 +34,8 @@ func (d *DB) TidyBehavior(ctx context.Context, l behavior.Limits) error {
 	return nil
 }
 
-// forgetHours takes away the activity of hours that are over: an hour after they began. After a
-// day without a proxy that is a day's worth of everybody.
+// forgetHours deletes the activity of past hours: an hour after they began. After a day
+// without a proxy that is a day's worth of all people.
 func (d *DB) forgetHours(ctx context.Context, l behavior.Limits) (bool, error) {
 	var n int64
 	err := d.update(ctx, "forget hours", func(tx tx) (err error) {
@@ -46,7 +46,8 @@ func (d *DB) forgetHours(ctx context.Context, l behavior.Limits) (bool, error) {
 	return n == purgeBatch, err
 }
 
-// hideSightings takes the addresses out of sightings, where they live for less than those.
+// hideSightings takes the addresses out of sightings, where they live for less than
+// those.
 func (d *DB) hideSightings(ctx context.Context, l behavior.Limits) (bool, error) {
 	var n int64
 	err := d.update(ctx, "hide addresses", func(tx tx) (err error) {
@@ -58,8 +59,9 @@ func (d *DB) hideSightings(ctx context.Context, l behavior.Limits) (bool, error)
 }
 
 // condense makes places of the oldest sightings: a batch of them, told by their time, for
-// which there is an index (the + keeps SQLite from taking that of the numbers, and going through all
-// of the younger ones each time). What another process adds meanwhile has a higher number, and stays.
+// which there is an index (the + keeps SQLite from taking that of the numbers, and going
+// through all of the younger ones each time). What another process adds meanwhile has a
+// higher number, and stays.
 func (d *DB) condense(ctx context.Context, l behavior.Limits) (more bool, err error) {
 	const old = ` from behavior_sightings where at <= $1 and +seq <= $2`
 	err = d.update(ctx, "condense", func(tx tx) error {

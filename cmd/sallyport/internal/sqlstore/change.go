@@ -16,10 +16,10 @@ const sessionChanges = `select c.last, c.trimmed, s.session_id
 
 // SessionChanges implements [session.Store].
 //
-// A reader whose `after` is older than the log reaches back, or newer than
-// anything in it (the database was restored from a backup), has missed changes
-// that nobody can tell it any more. It gets an error, never an empty answer,
-// and must forget all it has cached before it starts again from 0.
+// A reader whose `after` is older than the log, or newer than anything in it (the
+// database was restored from a backup), has missed changes that are no longer known. It
+// gets an error, never an empty answer, and must clear its cache before it starts again
+// from 0.
 func (d *DB) SessionChanges(ctx context.Context, after int64) (ids []string, last int64, err error) {
 	var trimmed int64
 	rows, err := d.change.QueryContext(ctx, after)
@@ -71,10 +71,9 @@ func (t tx) noteChanges(ids ...string) error {
 // purgeBatch bounds how long a purge keeps other writers waiting.
 const purgeBatch = 1000
 
-// PurgeSessions implements [session.Store]. What it deletes is noted in the
-// change log like any other end of a session. Expired one-time records go on
-// the same occasion: anybody can make them by starting to sign in, so that
-// somebody must be sure to clear them away.
+// PurgeSessions implements [session.Store]. Its deletions are noted in the change log
+// like any other end of a session. Expired one-time records are deleted too: any client
+// can make them by starting to sign in, so they must be removed reliably.
 func (d *DB) PurgeSessions(ctx context.Context, expiredBefore, seenBefore time.Time) (n int, err error) {
 	// Trimmed first, so that what this purge notes is still there to be read.
 	if err := d.trimChanges(ctx); err != nil {

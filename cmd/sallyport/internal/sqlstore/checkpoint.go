@@ -26,8 +26,8 @@ func (d *DB) KeepCheckpoint(ctx context.Context, note []byte) error {
 	})
 }
 
-// ForgetCheckpoint takes the checkpoint away, so that the next start accepts the log as it
-// is; authn.ErrNotFound if there is none.
+// ForgetCheckpoint takes the checkpoint away, so that the next start accepts the log as
+// it is; authn.ErrNotFound if there is none.
 func (d *DB) ForgetCheckpoint(ctx context.Context) error {
 	return d.update(ctx, "forget audit checkpoint", func(tx tx) error {
 		return tx.one(`delete from audit_checkpoint where id = 1`)

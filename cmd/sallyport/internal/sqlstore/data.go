@@ -47,13 +47,15 @@ func (d *DB) AnswerDataRequest(ctx context.Context, seq int64, answer string) er
 	})
 }
 
-// DataAnswer returns the answer, "" while there is none. authn.ErrNotFound: there is no such request.
+// DataAnswer returns the answer, "" while there is none. authn.ErrNotFound: there is no
+// such request.
 func (d *DB) DataAnswer(ctx context.Context, seq int64) (answer string, err error) {
 	err = d.read.QueryRowContext(ctx, `select answer from data_requests where seq = $1`, seq).Scan(&answer)
 	return answer, d.wrap("read an answer about IP data", found(err))
 }
 
-// WithdrawDataRequest takes back a request that has no answer yet; authn.ErrNotFound if it has one.
+// WithdrawDataRequest takes back a request that has no answer yet; authn.ErrNotFound if
+// it has one.
 func (d *DB) WithdrawDataRequest(ctx context.Context, seq int64) error {
 	return d.update(ctx, "withdraw a request about IP data", func(tx tx) error {
 		return tx.one(`delete from data_requests where seq = $1 and answer = ''`, seq)

@@ -17,8 +17,8 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// asOwner is the way out where the files are another user's: the service's, or root's, who ran
-// a command that made them.
+// asOwner is the way out where the files are another user's: the service's, or root's,
+// who ran a command that made them.
 const asOwner = "run the command as the user of the service (sudo -u USER), and give that user what others have made (chown -R USER FOLDER)"
 
 // privateFile makes sure that the file exists and that only its owner can read
@@ -45,7 +45,7 @@ func privateFile(path string, log *slog.Logger) (fs.FileInfo, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("store: %s is not a regular file", path)
 	}
-	// A backup put back under a common umask is readable by everybody.
+	// A backup restored under a common umask is readable by all users.
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
 		if err := f.Chmod(mode &^ 0o077); err != nil {
 			return nil, fmt.Errorf("store: others can read %s, and this user cannot change that (chmod 600 %[1]s, as its owner): %w", path, err)
@@ -63,8 +63,10 @@ func privateFile(path string, log *slog.Logger) (fs.FileInfo, error) {
 // option.
 func connect(path string, busy time.Duration, options string) (*sql.DB, error) {
 	name := "file:" + (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath()
-	// temp_store: where nothing but the folder of the store can be written (a container with a read-only root and no /tmp), SQLite
-	// finds no room for what it sorts and undoes, and tidying the history fails for ever. Our statements work in batches that memory holds.
+	// temp_store: where nothing but the folder of the store can be written (a container
+	// with a read-only root and no /tmp), SQLite finds no room for what it sorts and
+	// undoes, and tidying the history fails for ever. Our statements work in batches that
+	// memory holds.
 	db, err := sql.Open("sqlite", fmt.Sprintf("%s?_busy_timeout=%d&_synchronous=FULL&_foreign_keys=1&_pragma=temp_store(memory)&%s", name, busy.Milliseconds(), options))
 	if err != nil {
 		return nil, err
@@ -110,7 +112,8 @@ var causes = map[int]string{
 	sqlite3.SQLITE_IOERR:    "the disk fails",
 }
 
-// cause looks beyond the result code, since SQLite keeps the system's own error to itself.
+// cause looks beyond the result code, since SQLite keeps the system's own error to
+// itself.
 func cause(code int) (string, bool) {
 	switch text, known := causes[code&0xff]; {
 	case code&0xff == sqlite3.SQLITE_CANTOPEN && fewDescriptors():
@@ -131,8 +134,8 @@ func cause(code int) (string, bool) {
 
 const fewText = "no file descriptor is left: raise the limit (LimitNOFILE= of the unit, ulimit -n), or lower limits.connections"
 
-// fewDescriptors reports whether this process, or the system, cannot open as many files as SQLite does for one
-// connection: those that it failed over are closed again.
+// fewDescriptors reports whether this process, or the system, cannot open as many files
+// as SQLite does for one connection: those that it failed over are closed again.
 func fewDescriptors() bool {
 	for range 4 {
 		f, err := os.Open(os.DevNull)

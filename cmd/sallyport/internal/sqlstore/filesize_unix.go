@@ -4,7 +4,8 @@ package sqlstore
 
 import "syscall"
 
-// largestFile is the size that the system lets this process write a file to, if there is such a limit.
+// largestFile is the size that the system lets this process write a file to, if there is
+// such a limit.
 func largestFile() (bytes uint64, limited bool) {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {

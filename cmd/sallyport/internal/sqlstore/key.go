@@ -45,8 +45,8 @@ func (d *DB) AddFirstKey(ctx context.Context, k authn.Key) (first authn.Key, err
 	return first, nil
 }
 
-// AddKey implements [authn.KeyStore]. The newest key is the one added last,
-// whatever the clocks of those who add say.
+// AddKey implements [authn.KeyStore]. The newest key is the one added last, even if the
+// clocks of the writers differ.
 func (d *DB) AddKey(ctx context.Context, k authn.Key, keep int) error {
 	return d.update(ctx, "add key", func(tx tx) error {
 		if keep < 1 {

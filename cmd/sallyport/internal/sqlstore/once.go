@@ -8,8 +8,8 @@ import (
 	"sallyport/authn"
 )
 
-// Put implements session.Once and its like. A key that is there already is an
-// error, whatever its state: what can be put twice can be taken twice.
+// Put implements session.Once and similar interfaces. An existing key is an error in any
+// state: what can be put twice can be taken twice.
 func (d *DB) Put(ctx context.Context, purpose string, key [32]byte, payload []byte, expires time.Time) error {
 	return d.update(ctx, "put "+purpose, func(tx tx) error {
 		if key == [32]byte{} || expires.IsZero() {
@@ -20,8 +20,8 @@ func (d *DB) Put(ctx context.Context, purpose string, key [32]byte, payload []by
 	})
 }
 
-// PutBounded implements signin.Once and passkey.Once. Records of one purpose have one lifetime, so that
-// the first to end is the oldest.
+// PutBounded implements signin.Once and passkey.Once. Records of one purpose have one
+// lifetime, so that the first to end is the oldest.
 func (d *DB) PutBounded(ctx context.Context, purpose string, key [32]byte, payload []byte, expires time.Time, b authn.Bound) error {
 	return d.update(ctx, "put "+purpose, func(tx tx) error {
 		if key == [32]byte{} || expires.IsZero() || b.Group == "" || b.Wide == "" || b.PerGroup < 1 || b.InAll < 1 {

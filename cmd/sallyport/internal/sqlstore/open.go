@@ -79,8 +79,8 @@ func parseDSN(dsn string) (string, error) {
 	case path == "" || strings.HasSuffix(path, "/"):
 		return "", errors.New("store: sqlite: names no file")
 	case strings.HasPrefix(path, ":") || strings.ContainsAny(path, "\x00?"):
-		// ":memory:" would forget everybody at a restart; "?" would be options
-		// that weaken what Open sets.
+		// ":memory:" would lose all data at a restart; "?" would be options that weaken
+		// what Open sets.
 		return "", fmt.Errorf("store: sqlite: %q is not the name of a file", path)
 	}
 	return filepath.Abs(strings.TrimPrefix(path, "//"))

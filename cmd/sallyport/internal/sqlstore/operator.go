@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// OperatorEvent is one act of somebody with a shell on the server: a ticket made, a
-// session revoked. The process that serves holds the audit log, so that the
-// commands leave their events here, before they act, and the server moves them over.
+// OperatorEvent is one act of an operator with a shell on the server: a ticket made, a
+// session revoked. The process that serves holds the audit log, so commands store their
+// events here, before they act, and the server moves them over.
 type OperatorEvent struct {
 	Seq    int64 // given by the store, never twice
 	At     time.Time
@@ -27,8 +27,8 @@ func (d *DB) AddOperatorEvent(ctx context.Context, e OperatorEvent) error {
 		if e.At.IsZero() {
 			return errors.New("an operator event needs its time")
 		}
-		// Not one more than the highest that is there: a number that was deleted and
-		// given again would be deleted again, unread, by whoever had seen the first.
+		// Not the highest existing number plus one: if a number was deleted and assigned
+		// again, a reader that had seen the first would delete the second unread.
 		var seq int64
 		if err := tx.QueryRowContext(ctx, `update operator_counter set last = last + 1 where id = 1 returning last`).Scan(&seq); err != nil {
 			return err

@@ -94,8 +94,8 @@ func (d *DB) AddPolicyRequest(ctx context.Context, r rollout.Request) (seq int64
 	return seq, err
 }
 
-// TakePolicyRequest takes the oldest request that waits; authn.ErrNotFound if none does.
-// Nobody else gets it.
+// TakePolicyRequest takes the oldest waiting request, for one caller only;
+// authn.ErrNotFound if there is none.
 func (d *DB) TakePolicyRequest(ctx context.Context) (r rollout.Request, err error) {
 	var seq int64
 	err = d.read.QueryRowContext(ctx, `select seq from policy_requests where state = 'waiting' order by seq limit 1`).Scan(&seq)

@@ -147,7 +147,8 @@ func (d *DB) RevokeSessions(ctx context.Context, f session.Filter) (ids []string
 	return ids, nil
 }
 
-// TrimSessions implements [session.Store]. Of two that run at once, each may see too few: the next one makes up for it.
+// TrimSessions implements [session.Store]. Of two that run at once, each may see too few:
+// the next one makes up for it.
 func (d *DB) TrimSessions(ctx context.Context, person authn.Subject, keep int, spare string) (ids []string, err error) {
 	if keep < 1 || person.Issuer == "" || person.ID == "" {
 		return nil, d.wrap("trim sessions", errors.New("one session at least is kept, of a whole subject"))
@@ -167,7 +168,7 @@ func (d *DB) TrimSessions(ctx context.Context, person authn.Subject, keep int, s
 			switch err := tx.one(`delete from sessions where id = $1`, id); {
 			case err == nil:
 				ids = append(ids, id)
-			case !errors.Is(err, authn.ErrNotFound): // somebody else's end of it
+			case !errors.Is(err, authn.ErrNotFound): // another process ended it
 				return err
 			}
 		}
@@ -214,8 +215,8 @@ func (d *DB) ListSessions(ctx context.Context, f session.Filter) ([]session.Reco
 
 // condition is f as a where clause, empty if f matches everything.
 //
-// Half of a pair is refused: a sid means nothing without its issuer, and half a
-// subject would match nobody, which a caller that revokes would take for "done".
+// Half of a pair is refused: a sid means nothing without its issuer, and half a subject
+// would match no session, which a caller that revokes would take for "done".
 func condition(f session.Filter) (where string, args []any, err error) {
 	var terms []string
 	add := func(column string, v any) {

@@ -57,8 +57,8 @@ func (t tx) one(query string, args ...any) error {
 	return nil
 }
 
-// put runs a statement that must write exactly one row, whatever is stored: not
-// doing so is never "not found".
+// put runs a statement that must write exactly one row: a statement that writes none is
+// an error, and never "not found".
 func (t tx) put(query string, args ...any) error {
 	switch n, err := t.exec(query, args...); {
 	case err != nil:
