@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"sallyport/proxy"
+	"sallyport/proxy/proxytest"
 	"sallyport/proxy/upstream"
 )
 
@@ -93,7 +94,7 @@ func (b *browser) in(method, to, site, mode, dest string) *http.Request {
 func TestQuestionInAFrame(t *testing.T) {
 	g := newRig(t)
 	b := g.enrolled("alice", home)
-	routes, err := upstream.NewTable([]upstream.RouteConfig{
+	routes, err := proxytest.NewTable([]upstream.RouteConfig{
 		{Name: "treasury", From: treasury, To: []string{"http://10.0.0.1:3000"}},
 		{Name: "payments", From: treasury + "/pay", To: []string{"http://10.0.0.1:3001"}},
 		{Name: "wiki", From: wiki, To: []string{"http://10.0.0.2:3000"}, Embeddable: true},
@@ -151,7 +152,7 @@ func TestQuestionInAFrame(t *testing.T) {
 // A stranger who asks for one tool as a frame would does not learn which others there are.
 func TestAttackStrangerLearnsTheTools(t *testing.T) {
 	g := newRig(t)
-	routes, err := upstream.NewTable([]upstream.RouteConfig{
+	routes, err := proxytest.NewTable([]upstream.RouteConfig{
 		{Name: "treasury", From: treasury, To: []string{"http://10.0.0.1:3000"}},
 		{Name: "wiki", From: wiki, To: []string{"http://10.0.0.2:3000"}, Embeddable: true},
 	})

@@ -21,6 +21,7 @@ import (
 	"sallyport/proxy"
 	"sallyport/proxy/audit"
 	"sallyport/proxy/clientip"
+	"sallyport/proxy/proxytest"
 	"sallyport/proxy/upstream"
 )
 
@@ -240,7 +241,7 @@ func BenchmarkRequest(b *testing.B) {
 		p.clients = clientip.Config{Trusted: prefixes("10.0.0.0/8", "127.0.0.1/32")}
 		p.change = func(c *proxy.Config) {
 			c.Audit = log
-			routes, err := upstream.NewTable([]upstream.RouteConfig{
+			routes, err := proxytest.NewTable([]upstream.RouteConfig{
 				{Name: "treasury", From: treasury, To: []string{up.URL}}, {Name: "wiki", From: wiki + "/wiki", To: []string{up.URL}}, {Name: "desk", From: desk + "/app", To: []string{up.URL}},
 			})
 			if err != nil {
@@ -250,7 +251,7 @@ func BenchmarkRequest(b *testing.B) {
 			s.Routes = routes
 			c.Snapshot = &s
 			sessions := c.Sessions.(*session.Manager)
-			c.Forwarder = upstream.NewForwarder(upstream.Config{Cookies: []string{sessions.CookieName(), sessions.HandoffCookiePrefix() + "*"}})
+			c.Forwarder = proxytest.NewForwarder(upstream.Config{Cookies: []string{sessions.CookieName(), sessions.HandoffCookiePrefix() + "*"}})
 		}
 	})
 	pattern := browserRequest(g.benchBrowser())

@@ -15,6 +15,7 @@ import (
 	"sallyport/policy"
 	"sallyport/proxy"
 	"sallyport/proxy/clientip"
+	"sallyport/proxy/proxytest"
 	"sallyport/proxy/upstream"
 )
 
@@ -261,7 +262,7 @@ func TestNewRefusesHalfAGate(t *testing.T) {
 func TestNoGateWithAToolOnTheSignInHost(t *testing.T) {
 	for _, from := range []string{login, login + "/app", login + ":8443", "http://login.example.test", "https://LOGIN.example.test./"} {
 		full := newRig(t).config
-		routes, err := upstream.NewTable([]upstream.RouteConfig{
+		routes, err := proxytest.NewTable([]upstream.RouteConfig{
 			{Name: "treasury", From: treasury, To: []string{"http://10.0.0.1"}}, {Name: "tool", From: from, To: []string{"http://10.0.0.2"}},
 		})
 		if err != nil {

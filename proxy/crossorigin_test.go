@@ -20,7 +20,7 @@ import (
 func neighbours(t testing.TB, changes ...func(*plan)) *rig {
 	g, who := crowd(t, changes...)
 	who.by["alice"] = somebody("alice", home, "treasury")
-	routes, err := upstream.NewTable([]upstream.RouteConfig{
+	routes, err := proxytest.NewTable([]upstream.RouteConfig{
 		{Name: "treasury", From: treasury, To: []string{"http://10.0.0.1:3000"}, AllowedOrigins: []string{partner, "chrome-extension://abcdef"}},
 		{Name: "wiki", From: wiki, To: []string{"http://10.0.0.2:3000"}, Embeddable: true},
 	})

@@ -8,6 +8,7 @@ import (
 
 	"sallyport/policy"
 	"sallyport/proxy"
+	"sallyport/proxy/proxytest"
 	"sallyport/proxy/upstream"
 )
 
@@ -17,7 +18,7 @@ func TestAttackDestinationPastARule(t *testing.T) {
 	g, who := crowd(t)
 	who.by["alice"] = somebody("alice", home, "treasury")
 	const tool = "http://10.0.0.1:3000"
-	routes, err := upstream.NewTable([]upstream.RouteConfig{
+	routes, err := proxytest.NewTable([]upstream.RouteConfig{
 		{Name: "treasury", From: treasury, To: []string{tool}},
 		{Name: "desk", From: treasury + "/desk", To: []string{tool}},
 		{Name: "wiki", From: "https://wiki.example.test", To: []string{tool}},

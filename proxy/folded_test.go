@@ -7,6 +7,7 @@ import (
 
 	"sallyport/policy"
 	"sallyport/proxy"
+	"sallyport/proxy/proxytest"
 	"sallyport/proxy/upstream"
 )
 
@@ -17,7 +18,7 @@ func TestAttackRouteSpelledPastItsAllow(t *testing.T) {
 	who.by["alice"], who.by["root"] = somebody("alice", home, "treasury"), somebody("root", home, "treasury", "admins")
 	const tool = "http://10.0.0.1:3000"
 	set := func(exact, rpc bool) {
-		routes, err := upstream.NewTable([]upstream.RouteConfig{
+		routes, err := proxytest.NewTable([]upstream.RouteConfig{
 			{Name: "treasury", From: treasury, To: []string{tool}},
 			{Name: "desk", From: treasury + "/admin", To: []string{tool}, Exact: exact},
 		})
@@ -89,7 +90,7 @@ func TestAttackRouteSpelledPastItsAllow(t *testing.T) {
 func TestAttackForeignPageByTheSpellingOfAnotherRoute(t *testing.T) {
 	g := neighbours(t)
 	const tool = "http://10.0.0.1:3000"
-	routes, err := upstream.NewTable([]upstream.RouteConfig{
+	routes, err := proxytest.NewTable([]upstream.RouteConfig{
 		{Name: "treasury", From: treasury, To: []string{tool}, AllowedOrigins: []string{partner}},
 		{Name: "desk", From: treasury + "/keys", To: []string{tool}},
 	})

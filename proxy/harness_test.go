@@ -31,6 +31,7 @@ import (
 	"sallyport/proxy/audit"
 	"sallyport/proxy/clientip"
 	"sallyport/proxy/portal"
+	"sallyport/proxy/proxytest"
 	"sallyport/proxy/streams"
 	"sallyport/proxy/upstream"
 )
@@ -360,7 +361,7 @@ func newRig(t testing.TB, changes ...func(*plan)) *rig {
 	g.must(err)
 	c := proxy.Config{
 		Snapshot: g.snapshot(p), Sessions: g.sessions, Audit: g.ledger, Portal: g.portal, Pages: g.pages, SignIn: login, Now: now, Logger: logger,
-		Forwarder: upstream.NewForwarder(upstream.Config{
+		Forwarder: proxytest.NewForwarder(upstream.Config{
 			Cookies: []string{g.sessions.CookieName(), g.sessions.HandoffCookiePrefix() + "*", g.sessions.DeviceCookieName()}, OnError: proxy.UpstreamError(g.pages), Logger: logger,
 			Transport: func(*upstream.Route) http.RoundTripper { return g.tool },
 		}),
@@ -368,7 +369,7 @@ func newRig(t testing.TB, changes ...func(*plan)) *rig {
 	if p.tool != "" {
 		g.streams = streams.New(streams.Config{Now: now, Inspected: p.inspected})
 		c.Streams = g.streams
-		c.Forwarder = upstream.NewForwarder(upstream.Config{
+		c.Forwarder = proxytest.NewForwarder(upstream.Config{
 			Cookies: []string{g.sessions.CookieName(), g.sessions.HandoffCookiePrefix() + "*", g.sessions.DeviceCookieName()}, OnError: proxy.UpstreamError(g.pages), Logger: logger,
 			OnResponse: func(_ *upstream.ForwardRequest, res *http.Response) error { return streams.Attach(res) },
 		})
@@ -419,7 +420,7 @@ func (g *rig) snapshot(p plan) *proxy.Snapshot {
 		}
 		return []string{otherwise}
 	}
-	routes, err := upstream.NewTable([]upstream.RouteConfig{
+	routes, err := proxytest.NewTable([]upstream.RouteConfig{
 		{Name: "treasury", From: treasury, To: to("http://10.0.0.1:3000"), Timeouts: upstream.Timeouts{Idle: p.idle}},
 		{Name: "wiki", From: wiki + "/wiki", To: to("http://10.0.0.2:3000")},
 		{Name: "desk", From: desk + "/app", To: to("http://10.0.0.3:3000")},

@@ -8,6 +8,7 @@ import (
 
 	"sallyport/policy"
 	"sallyport/proxy"
+	"sallyport/proxy/proxytest"
 	"sallyport/proxy/upstream"
 )
 
@@ -34,7 +35,7 @@ func allowing(t *testing.T, forms upstream.PathForms, want map[string]string) {
 	b := g.enrolled("alice", home)
 	for _, exact := range []bool{false, true} {
 		const tool = "http://10.0.0.1:3000"
-		routes, err := upstream.NewTable([]upstream.RouteConfig{
+		routes, err := proxytest.NewTable([]upstream.RouteConfig{
 			{Name: "treasury", From: treasury, To: []string{tool}, Forms: forms},
 			{Name: "desk", From: treasury + "/keys", To: []string{tool}, Exact: exact},
 		})
@@ -199,7 +200,7 @@ func TestPathsThatAreRefusedSayWhy(t *testing.T) {
 // Signing in leads back to the very address that was asked for.
 func TestSignInLeadsBackToAllowedForms(t *testing.T) {
 	g := newRig(t)
-	routes, err := upstream.NewTable([]upstream.RouteConfig{{Name: "treasury", From: treasury, To: []string{"http://10.0.0.1:3000"}, Forms: upstream.EncodedSlash | upstream.DoubleSlash | upstream.Semicolon}})
+	routes, err := proxytest.NewTable([]upstream.RouteConfig{{Name: "treasury", From: treasury, To: []string{"http://10.0.0.1:3000"}, Forms: upstream.EncodedSlash | upstream.DoubleSlash | upstream.Semicolon}})
 	g.must(err)
 	g.gate.Update(func(s proxy.Snapshot) proxy.Snapshot { s.Routes = routes; return s })
 	for _, target := range []string{"/projects/a%2Fb?x=%2F", "/bucket//key", "/login;jsessionid=ABC"} {

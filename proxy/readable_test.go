@@ -161,7 +161,7 @@ func TestScriptsOfAllowedOriginsReadEveryAnswerOfOurs(t *testing.T) {
 // ask has a script of an origin ask.
 func (c scripted) ask(t *testing.T, origin string) answer {
 	g := neighbours(t, func(p *plan) { p.change = c.change })
-	routes, err := upstream.NewTable([]upstream.RouteConfig{
+	routes, err := proxytest.NewTable([]upstream.RouteConfig{
 		{Name: "treasury", From: treasury, To: []string{"http://10.0.0.1:3000"}, AllowedOrigins: []string{partner, "chrome-extension://abcdef"}},
 		{Name: "wiki", From: treasury + "/app", To: []string{"http://10.0.0.1:3000"}, AllowedOrigins: []string{partner, "chrome-extension://abcdef"}},
 	})

@@ -11,6 +11,7 @@ import (
 	"sallyport/policy"
 	"sallyport/proxy"
 	"sallyport/proxy/portal"
+	"sallyport/proxy/proxytest"
 	"sallyport/proxy/upstream"
 )
 
@@ -38,7 +39,7 @@ func previews(t *testing.T) (*rig, *audiences) {
 		}
 		p.pages = func(c *portal.Config) { c.Origins = append(c.Origins, "https://*.apps.example.test") }
 	})
-	routes, err := upstream.NewTable([]upstream.RouteConfig{
+	routes, err := proxytest.NewTable([]upstream.RouteConfig{
 		{Name: "treasury", From: treasury, To: []string{"http://10.0.0.1:3000"}},
 		{Name: "wiki", From: wiki + "/wiki", To: []string{"http://10.0.0.2:3000"}},
 		{Name: "desk", From: desk + "/app", To: []string{"http://10.0.0.3:3000"}},
@@ -152,12 +153,12 @@ func TestAttackReturnToBesideAWildcard(t *testing.T) {
 // A wildcard over the sign-in host is refused, though the configuration refuses it first.
 func TestAttackWildcardOverTheSignInHost(t *testing.T) {
 	for from, fails := range map[string]bool{"https://*.example.test": true, "https://*.login.example.test": false, "https://*.apps.example.test": false} {
-		routes, err := upstream.NewTable([]upstream.RouteConfig{{Name: "all", From: from, To: []string{"http://10.0.0.1:3000"}}})
+		routes, err := proxytest.NewTable([]upstream.RouteConfig{{Name: "all", From: from, To: []string{"http://10.0.0.1:3000"}}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		g := newRig(t)
-		c := proxy.Config{Snapshot: g.gate.Current(), Sessions: g.sessions, Audit: g.ledger, Portal: g.portal, Pages: g.pages, Forwarder: upstream.NewForwarder(upstream.Config{}), SignIn: login, Now: g.clock.Now, Logger: g.config.Logger}
+		c := proxy.Config{Snapshot: g.gate.Current(), Sessions: g.sessions, Audit: g.ledger, Portal: g.portal, Pages: g.pages, Forwarder: proxytest.NewForwarder(upstream.Config{}), SignIn: login, Now: g.clock.Now, Logger: g.config.Logger}
 		s := *c.Snapshot
 		s.Routes = routes
 		c.Snapshot = &s

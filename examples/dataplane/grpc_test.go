@@ -30,6 +30,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	refuse "sallyport/proxy/grpc"
+	"sallyport/proxy/proxytest"
 	"sallyport/proxy/upstream"
 )
 
@@ -140,10 +141,10 @@ func newRig(t *testing.T, kind string, change func(*upstream.RouteConfig)) *rig 
 	go g.server.Serve(ln)
 	t.Cleanup(g.server.Stop)
 
-	if g.routes, err = upstream.NewTable([]upstream.RouteConfig{route}); err != nil {
+	if g.routes, err = proxytest.NewTable([]upstream.RouteConfig{route}); err != nil {
 		t.Fatal(err)
 	}
-	g.fwd = upstream.NewForwarder(upstream.Config{Cookies: []string{"__Host-sallyport"}})
+	g.fwd = proxytest.NewForwarder(upstream.Config{Cookies: []string{"__Host-sallyport"}})
 	t.Cleanup(g.fwd.Close)
 	g.front.Config.Handler = http.HandlerFunc(g.serve)
 	g.front.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)

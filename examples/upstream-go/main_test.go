@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"sallyport/proxy/proxytest"
 	"sallyport/proxy/upstream"
 )
 
@@ -83,11 +84,11 @@ func through(t *testing.T, id upstream.Identity, method, path string, header htt
 	t.Helper()
 	tool := httptest.NewServer(handler())
 	t.Cleanup(tool.Close)
-	table, err := upstream.NewTable([]upstream.RouteConfig{{Name: "tool", From: "http://tool.example.com", To: []string{tool.URL}}})
+	table, err := proxytest.NewTable([]upstream.RouteConfig{{Name: "tool", From: "http://tool.example.com", To: []string{tool.URL}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	forwarder := upstream.NewForwarder(upstream.Config{})
+	forwarder := proxytest.NewForwarder(upstream.Config{})
 	t.Cleanup(forwarder.Close)
 	r := httptest.NewRequest(method, "http://tool.example.com"+path, nil)
 	r.RequestURI = path

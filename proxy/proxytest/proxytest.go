@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sallyport/proxy/edge"
+	"sallyport/proxy/upstream"
 )
 
 // Edge returns c with the limits of an empty configuration where c has none.
@@ -37,3 +38,42 @@ func Shed(c edge.ShedConfig) edge.ShedConfig {
 // NewShedder is [edge.NewShedder] with the limits of an empty configuration where c has
 // none.
 func NewShedder(c edge.ShedConfig) (*edge.Shedder, error) { return edge.NewShedder(Shed(c)) }
+
+// Route returns c with the limits of an empty configuration where c has none.
+func Route(c upstream.RouteConfig) upstream.RouteConfig {
+	t := &c.Timeouts
+	t.Connect = cmp.Or(t.Connect, 10*time.Second)
+	t.ResponseHeader = cmp.Or(t.ResponseHeader, time.Minute)
+	t.Idle = cmp.Or(t.Idle, 10*time.Minute)
+	t.Wait = cmp.Or(t.Wait, time.Second)
+	c.MaxResponseHeader = cmp.Or(c.MaxResponseHeader, 256<<10)
+	if c.MaxBody == 0 {
+		c.MaxBody, c.SharedMaxBody = 1<<30, true
+	}
+	if h := &c.Health; h.Path != "" {
+		h.Interval = cmp.Or(h.Interval, 10*time.Second)
+		h.Timeout = cmp.Or(h.Timeout, min(2*time.Second, h.Interval))
+	}
+	return c
+}
+
+// NewTable is [upstream.NewTable] with the limits of an empty configuration where a route
+// has none.
+func NewTable(routes []upstream.RouteConfig) (*upstream.Table, error) {
+	filled := make([]upstream.RouteConfig, len(routes))
+	for i, c := range routes {
+		filled[i] = Route(c)
+	}
+	return upstream.NewTable(filled)
+}
+
+// NewForwarder is [upstream.NewForwarder] with the limit of an empty configuration where c
+// has none.
+func NewForwarder(c upstream.Config) *upstream.Forwarder {
+	c.MaxRequestHeader = cmp.Or(c.MaxRequestHeader, 32<<10)
+	f, err := upstream.NewForwarder(c)
+	if err != nil {
+		panic(err)
+	}
+	return f
+}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"sallyport/proxy/proxytest"
 	"sallyport/proxy/upstream"
 )
 
@@ -252,7 +253,7 @@ func TestOriginsOfARoute(t *testing.T) {
 		"no name":         {CookieDomain: "a b"},
 	} {
 		c.Name, c.From, c.To = "a", "https://a.example.com", []string{"http://127.0.0.1:1"}
-		if _, err := upstream.NewTable([]upstream.RouteConfig{c}); err == nil {
+		if _, err := proxytest.NewTable([]upstream.RouteConfig{c}); err == nil {
 			t.Errorf("%s passes", name)
 		}
 	}
@@ -271,7 +272,7 @@ func TestScopeOfServiceWorkersStaysInTheRoute(t *testing.T) {
 		up := httptest.NewServer(saying(http.Header{"Service-Worker-Allowed": {c.says}}))
 		t.Cleanup(up.Close)
 		tb := table(t, []upstream.RouteConfig{{Name: "a", From: "https://app.example" + c.prefix, To: []string{up.URL}}})
-		f := upstream.NewForwarder(upstream.Config{})
+		f := proxytest.NewForwarder(upstream.Config{})
 		t.Cleanup(f.Close)
 		for allowed, want := range map[bool]string{true: c.want, false: ""} {
 			w := newRecorder()
@@ -301,7 +302,7 @@ func TestAllowedOriginMayReadTheAnswer(t *testing.T) {
 		up := httptest.NewServer(saying(c.own))
 		t.Cleanup(up.Close)
 		tb := table(t, []upstream.RouteConfig{{Name: "a", From: "https://app.example", To: []string{up.URL}, AllowedOrigins: []string{other}}})
-		f := upstream.NewForwarder(upstream.Config{})
+		f := proxytest.NewForwarder(upstream.Config{})
 		t.Cleanup(f.Close)
 		w := newRecorder()
 		f.Forward(w, httptest.NewRequestWithContext(t.Context(), "GET", "/", nil), &upstream.ForwardRequest{Route: tb.Routes()[0], AllowedOrigin: c.origin,

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -28,11 +29,11 @@ func (c *fakeClock) advance(d time.Duration) {
 
 func testPool(t *testing.T, clock *fakeClock, to ...string) *pool {
 	t.Helper()
-	tb, err := NewTable([]RouteConfig{{Name: "a", From: "http://a.example", To: to, MaxConns: 100}})
+	tb, err := NewTable([]RouteConfig{limited(RouteConfig{Name: "a", From: "http://a.example", To: to, MaxConns: 100})})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return NewForwarder(Config{Now: clock.now}).poolOf(tb.routes[0])
+	return forwarder(t, clock.now).poolOf(tb.routes[0])
 }
 
 func mustPick(t *testing.T, p *pool, not *backend) *backend {
@@ -176,11 +177,11 @@ func TestManyUpstreams(t *testing.T) {
 
 // Pick and release from many goroutines keep the counts right.
 func TestPickConcurrently(t *testing.T) {
-	tb, err := NewTable([]RouteConfig{{Name: "a", From: "http://a.example", To: []string{"http://x:1", "http://x:2"}, MaxConns: 3, Timeouts: Timeouts{Wait: time.Minute}}})
+	tb, err := NewTable([]RouteConfig{limited(RouteConfig{Name: "a", From: "http://a.example", To: []string{"http://x:1", "http://x:2"}, MaxConns: 3, Timeouts: Timeouts{Wait: time.Minute}})})
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := NewForwarder(Config{}).poolOf(tb.routes[0])
+	p := forwarder(t, nil).poolOf(tb.routes[0])
 	var wg sync.WaitGroup
 	for range 32 {
 		wg.Go(func() {
@@ -215,13 +216,13 @@ func TestRefusedStreamIsRecognised(t *testing.T) {
 // its history.
 func TestUseKeepsWhatStays(t *testing.T) {
 	make := func(to ...string) *Table {
-		tb, err := NewTable([]RouteConfig{{Name: "a", From: "http://a.example", To: to}})
+		tb, err := NewTable([]RouteConfig{limited(RouteConfig{Name: "a", From: "http://a.example", To: to})})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return tb
 	}
-	f := NewForwarder(Config{})
+	f := forwarder(t, nil)
 	first := make("http://x:1", "http://x:2")
 	f.Use(first)
 	stays := f.poolOf(first.routes[0]).backends[1]
@@ -234,4 +235,21 @@ func TestUseKeepsWhatStays(t *testing.T) {
 	if s := f.State(second)[0].Upstreams; s[0].Errors != 1 || s[0].LastError == "" || s[1].URL != "http://x:3" {
 		t.Errorf("%+v", s)
 	}
+}
+
+// limited gives c limits that these tests do not reach.
+func limited(c RouteConfig) RouteConfig {
+	long := time.Minute
+	c.Timeouts = Timeouts{Connect: long, ResponseHeader: long, Idle: long, Wait: cmp.Or(c.Timeouts.Wait, long)}
+	c.MaxBody, c.MaxResponseHeader = 1<<20, 1<<20
+	return c
+}
+
+func forwarder(t testing.TB, now func() time.Time) *Forwarder {
+	t.Helper()
+	f, err := NewForwarder(Config{MaxRequestHeader: 1 << 15, Now: now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
 }

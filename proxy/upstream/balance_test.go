@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/proxy/proxytest"
 	"sallyport/proxy/upstream"
 )
 
@@ -207,7 +208,7 @@ func TestActiveCheck(t *testing.T) {
 	defer up.Close()
 	tb := table(t, []upstream.RouteConfig{{Name: "a", From: "http://app.example", To: []string{up.URL}, Host: "app.inner",
 		Health: upstream.HealthCheck{Path: "/healthz?deep=1", Interval: 10 * time.Millisecond}}})
-	f := upstream.NewForwarder(upstream.Config{})
+	f := proxytest.NewForwarder(upstream.Config{})
 	ctx, cancel := context.WithCancel(context.Background())
 	stopped := make(chan error)
 	go func() { stopped <- f.Run(ctx) }()
@@ -256,7 +257,7 @@ func TestStateAfterFailures(t *testing.T) {
 	var tb *upstream.Table
 	up := newKillable(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	tb = table(t, []upstream.RouteConfig{{Name: "a", From: "http://app.example", To: []string{dead, up.url()}}})
-	f := upstream.NewForwarder(upstream.Config{})
+	f := proxytest.NewForwarder(upstream.Config{})
 	target, _ := upstream.Canonicalise(asked("GET", "app.example", "/"), "http")
 	for range 10 {
 		w := newRecorder()
@@ -293,9 +294,28 @@ func TestUpstreamOptionsAreChecked(t *testing.T) {
 		"an upstream has no pa": {To: []string{"h2c://x:1/path"}},
 	} {
 		c.Name, c.From = "a", "http://a.example"
-		if _, err := upstream.NewTable([]upstream.RouteConfig{c}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := proxytest.NewTable([]upstream.RouteConfig{c}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)
 		}
+	}
+	for name, zero := range map[string]func(*upstream.RouteConfig){
+		"Timeouts.Connect is 0":        func(c *upstream.RouteConfig) { c.Timeouts.Connect = 0 },
+		"Timeouts.ResponseHeader is 0": func(c *upstream.RouteConfig) { c.Timeouts.ResponseHeader = 0 },
+		"Timeouts.Idle is 0":           func(c *upstream.RouteConfig) { c.Timeouts.Idle = 0 },
+		"Timeouts.Wait is 0":           func(c *upstream.RouteConfig) { c.Timeouts.Wait = 0 },
+		"MaxResponseHeader is 0":       func(c *upstream.RouteConfig) { c.MaxResponseHeader = 0 },
+		"MaxBody is 0":                 func(c *upstream.RouteConfig) { c.MaxBody = 0 },
+		"interval 0s":                  func(c *upstream.RouteConfig) { c.Health.Interval = 0 },
+		"timeout 0s":                   func(c *upstream.RouteConfig) { c.Health.Timeout = 0 },
+	} {
+		c := proxytest.Route(upstream.RouteConfig{Name: "a", From: "http://a.example", To: []string{"http://x"}, Health: upstream.HealthCheck{Path: "/"}})
+		zero(&c)
+		if _, err := upstream.NewTable([]upstream.RouteConfig{c}); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := upstream.NewForwarder(upstream.Config{}); err == nil || !strings.Contains(err.Error(), "MaxRequestHeader is 0") {
+		t.Errorf("a forwarder without a limit: %v", err)
 	}
 	tb := table(t, []upstream.RouteConfig{{Name: "a", From: "http://a.example", To: []string{"unix:///run/x.sock", "unix+h2c:/run/y.sock", "h2c://X:1"}}})
 	var got []string

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"sallyport/proxy/proxytest"
 	"sallyport/proxy/upstream"
 )
 
@@ -49,7 +50,7 @@ func BenchmarkForward(b *testing.B) {
 	tb := table(b, []upstream.RouteConfig{{Name: "tool", From: "http://app.example", To: []string{up.URL}}})
 	ours := func(c upstream.Config) http.Handler {
 		c.Cookies = []string{"__Host-sallyport", "__Host-sallyport-handoff"}
-		f := upstream.NewForwarder(c)
+		f := proxytest.NewForwarder(c)
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			target, err := upstream.Canonicalise(r, "http")
 			route, ok := tb.Match(target)

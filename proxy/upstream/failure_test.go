@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/proxy/proxytest"
 	"sallyport/proxy/upstream"
 )
 
@@ -147,7 +148,7 @@ func TestAttackAnnouncedBody(t *testing.T) {
 
 // Headers are bounded in sum.
 func TestAttackHeaderLimit(t *testing.T) {
-	g := newRig(t, options{config: upstream.Config{MaxHeaderBytes: 4096}})
+	g := newRig(t, options{config: upstream.Config{MaxRequestHeader: 4096}})
 	for _, h := range []http.Header{
 		{"X-Long": {strings.Repeat("x", 5000)}},
 		{"Cookie": {"a=" + strings.Repeat("x", 5000)}},
@@ -221,7 +222,7 @@ func TestClientGoneIsQuiet(t *testing.T) {
 func TestClientGoneWhileUpgrading(t *testing.T) {
 	mine, theirs := net.Pipe()
 	theirs.Close()
-	f := upstream.NewForwarder(upstream.Config{
+	f := proxytest.NewForwarder(upstream.Config{
 		OnError: func(_ http.ResponseWriter, _ *http.Request, status int, err error) { t.Error(status, err) },
 		Transport: func(*upstream.Route) http.RoundTripper {
 			return roundTrip(func(*http.Request) (*http.Response, error) {
@@ -328,7 +329,7 @@ func TestReservedPrefixIsNotForwarded(t *testing.T) {
 	}
 }
 
-// The zero Config is usable.
+// OnError is optional.
 func TestPlainError(t *testing.T) {
 	tb := table(t, routes("a", "http://app.example"))
 	target, err := upstream.Canonicalise(asked("GET", "app.example", "/.sallyport/"), "http")
@@ -336,7 +337,7 @@ func TestPlainError(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := newRecorder()
-	upstream.NewForwarder(upstream.Config{}).Forward(w, asked("GET", "app.example", "/"), &upstream.ForwardRequest{Route: tb.Routes()[0], Target: target})
+	proxytest.NewForwarder(upstream.Config{}).Forward(w, asked("GET", "app.example", "/"), &upstream.ForwardRequest{Route: tb.Routes()[0], Target: target})
 	if w.Code != 404 || !strings.Contains(w.Body.String(), "Not Found") {
 		t.Error(w.Code, w.Body)
 	}

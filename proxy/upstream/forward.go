@@ -21,12 +21,7 @@ import (
 	"sallyport/proxy/upstream/h1"
 )
 
-// DefaultMaxHeaderBytes is the size of request headers beyond which the answer
-// is 431. http.Server.MaxHeaderBytes should be the same: it bounds what is read
-// at all, with some slack.
-const DefaultMaxHeaderBytes = 64 << 10
-
-// Config of a [Forwarder]. The zero Config works, and has no cookies of its own.
+// Config of a [Forwarder]. MaxRequestHeader is required.
 type Config struct {
 	// Cookies are the names of all cookies that Sallyport itself sets; one that ends in
 	// "*" stands for all that begin so.
@@ -34,8 +29,10 @@ type Config struct {
 	// StripHeaders are further request headers to remove, in all spellings:
 	// those by which a tool recognised its users before.
 	StripHeaders []string
-	// MaxHeaderBytes is the size of all request headers; zero is [DefaultMaxHeaderBytes].
-	MaxHeaderBytes int
+	// MaxRequestHeader is the size of all request headers in bytes; more is 431.
+	// http.Server.MaxHeaderBytes should be the same: it bounds what is read at all, with
+	// some slack.
+	MaxRequestHeader int
 	// OnError answers a request that could not be forwarded; nothing has been
 	// written yet. err is for the log, not for the client. nil is a plain text page.
 	OnError func(w http.ResponseWriter, r *http.Request, status int, err error)
@@ -98,11 +95,14 @@ type Forwarder struct {
 }
 
 // NewForwarder returns a Forwarder. It makes no connection.
-func NewForwarder(c Config) *Forwarder {
+func NewForwarder(c Config) (*Forwarder, error) {
+	if c.MaxRequestHeader <= 0 {
+		return nil, fmt.Errorf("upstream: MaxRequestHeader is %d, and must be positive", c.MaxRequestHeader)
+	}
 	f := &Forwarder{
 		own:              newOwnCookies(c.Cookies),
 		stripper:         newStripper(c.StripHeaders),
-		maxRequestHeader: c.MaxHeaderBytes,
+		maxRequestHeader: c.MaxRequestHeader,
 		onError:          c.OnError,
 		onLimit:          c.OnLimit,
 		onResponse:       c.OnResponse,
@@ -110,9 +110,6 @@ func NewForwarder(c Config) *Forwarder {
 		backends:         backends{byKey: make(map[backendKey]*backend), changed: make(chan struct{}, 1)},
 		now:              c.Now,
 		log:              c.Logger,
-	}
-	if f.maxRequestHeader <= 0 {
-		f.maxRequestHeader = DefaultMaxHeaderBytes
 	}
 	if f.now == nil {
 		f.now = time.Now
@@ -128,7 +125,7 @@ func NewForwarder(c Config) *Forwarder {
 	}
 	errorLog := slog.NewLogLogger(f.log.Handler(), slog.LevelWarn)
 	f.calls.New = func() any { return newCall(f, errorLog) }
-	return f
+	return f, nil
 }
 
 // Forward sends r to fr.Route and its answer to w. The caller has judged r and

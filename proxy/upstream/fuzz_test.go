@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"sallyport/policy"
+	"sallyport/proxy/proxytest"
 	"sallyport/proxy/upstream"
 )
 
@@ -30,7 +31,7 @@ func FuzzForwardedIsMatched(f *testing.F) {
 	received := make(chan *http.Request, 1)
 	up := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { received <- r }))
 	f.Cleanup(up.Close)
-	fw := upstream.NewForwarder(upstream.Config{})
+	fw := proxytest.NewForwarder(upstream.Config{})
 	f.Cleanup(fw.Close)
 	tb := table(f, []upstream.RouteConfig{{Name: "a", From: "http://any.example", To: []string{up.URL}, Forms: everyForm()}})
 
@@ -142,7 +143,7 @@ func FuzzCookies(f *testing.F) {
 		f.Add(s)
 	}
 	var out http.Header
-	fw := upstream.NewForwarder(upstream.Config{Cookies: []string{"__Host-sallyport"}, Transport: func(*upstream.Route) http.RoundTripper {
+	fw := proxytest.NewForwarder(upstream.Config{Cookies: []string{"__Host-sallyport"}, Transport: func(*upstream.Route) http.RoundTripper {
 		return roundTrip(func(r *http.Request) (*http.Response, error) {
 			out = r.Header.Clone()
 			return &http.Response{StatusCode: 200, Body: http.NoBody, Header: http.Header{}}, nil

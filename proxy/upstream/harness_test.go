@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/proxy/proxytest"
 	"sallyport/proxy/upstream"
 )
 
@@ -84,7 +85,7 @@ func newRig(t testing.TB, o options) *rig {
 	if o.plain {
 		o.config.OnError = nil
 	}
-	f := upstream.NewForwarder(o.config)
+	f := proxytest.NewForwarder(o.config)
 	t.Cleanup(f.Close)
 	g.state = func() upstream.UpstreamState { return f.State(tb)[0].Upstreams[0] }
 	g.front = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

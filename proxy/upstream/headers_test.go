@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"sallyport/proxy/proxytest"
 	"sallyport/proxy/upstream"
 )
 
@@ -86,7 +87,7 @@ func TestAttackIdentityHeaderSpellings(t *testing.T) {
 // A handler in front of us may have put a name into the map as it came.
 func TestAttackNonCanonicalKeys(t *testing.T) {
 	var got http.Header
-	f := upstream.NewForwarder(upstream.Config{Transport: func(*upstream.Route) http.RoundTripper {
+	f := proxytest.NewForwarder(upstream.Config{Transport: func(*upstream.Route) http.RoundTripper {
 		return roundTrip(func(r *http.Request) (*http.Response, error) {
 			got = r.Header
 			return &http.Response{StatusCode: 200, Body: http.NoBody, Header: http.Header{}}, nil

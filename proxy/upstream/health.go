@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,7 +15,7 @@ import (
 type HealthCheck struct {
 	// Path is asked for with GET, without identity and cookies.
 	Path string
-	// Interval is the time between two checks (10 s), Timeout what one may take (2 s).
+	// Interval is the time between two checks, Timeout what one may take.
 	Interval, Timeout time.Duration
 	// Status is the one answer that means healthy; zero is any 2xx.
 	Status int
@@ -26,30 +27,24 @@ type HealthCheck struct {
 // that passes. Until the first two are done it is believed to work.
 const failedChecks = 2
 
-func (h HealthCheck) withDefaults() (HealthCheck, error) {
+func (h HealthCheck) check() error {
 	if h.Path == "" {
 		if h != (HealthCheck{}) {
-			return h, fmt.Errorf("health: a check needs a path")
+			return errors.New("health: a check needs a path")
 		}
-		return h, nil
-	}
-	if h.Interval == 0 {
-		h.Interval = 10 * time.Second
-	}
-	if h.Timeout == 0 {
-		h.Timeout = min(2*time.Second, h.Interval)
+		return nil
 	}
 	var t Target
 	path, query, _ := strings.Cut(h.Path, "?")
 	switch {
 	case t.setPath(path) != nil || t.setQuery(query) != nil || t.forms != 0:
-		return h, fmt.Errorf("health: path %q: not a canonical path", h.Path)
+		return fmt.Errorf("health: path %q: not a canonical path", h.Path)
 	case h.Interval < 10*time.Millisecond || h.Timeout <= 0 || h.Timeout > h.Interval:
-		return h, fmt.Errorf("health: interval %s, timeout %s: the timeout must be positive and no longer than the interval", h.Interval, h.Timeout)
+		return fmt.Errorf("health: interval %s, timeout %s: the timeout must be positive and no longer than the interval", h.Interval, h.Timeout)
 	case h.Status != 0 && (h.Status < 200 || h.Status > 599):
-		return h, fmt.Errorf("health: status %d: must be from 200 to 599", h.Status)
+		return fmt.Errorf("health: status %d: must be from 200 to 599", h.Status)
 	}
-	return h, nil
+	return nil
 }
 
 // Run checks upstreams until ctx ends: each in a goroutine of its own, so that

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/proxy/proxytest"
 	"sallyport/proxy/upstream"
 )
 
@@ -93,7 +94,7 @@ func TestLimitOfWaiting(t *testing.T) {
 		}
 		<-release
 	})
-	f := upstream.NewForwarder(upstream.Config{OnLimit: told.add})
+	f := proxytest.NewForwarder(upstream.Config{OnLimit: told.add})
 	defer f.Close()
 	up := httptest.NewServer(tool)
 	defer up.Close()

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"sallyport/proxy/proxytest"
 	"sallyport/proxy/upstream"
 )
 
@@ -28,7 +29,7 @@ func stripping(t *testing.T, forms upstream.PathForms, do func(t *testing.T, ask
 			if way == "proxied" {
 				c.Transport = func(*upstream.Route) http.RoundTripper { return http.DefaultTransport }
 			}
-			f := upstream.NewForwarder(c)
+			f := proxytest.NewForwarder(c)
 			t.Cleanup(f.Close)
 			tb := table(t, []upstream.RouteConfig{
 				{Name: "tool", From: "http://app.example/tools/a,b", To: []string{up.URL}, StripPrefix: true, Forms: forms},
@@ -125,7 +126,7 @@ func TestAttackHostBehindAStrippedPrefix(t *testing.T) {
 func TestStrippedPrefixOfAWorkersScope(t *testing.T) {
 	tb := table(t, []upstream.RouteConfig{{Name: "tool", From: "http://app.example/tool", To: []string{"http://127.0.0.1:3000"}, StripPrefix: true}})
 	for said, want := range map[string]string{"/": "/tool/", "/app/": "/tool/app/", "/../": "", "//x/": "", "": ""} {
-		f := upstream.NewForwarder(upstream.Config{Transport: func(*upstream.Route) http.RoundTripper {
+		f := proxytest.NewForwarder(upstream.Config{Transport: func(*upstream.Route) http.RoundTripper {
 			return roundTrip(func(*http.Request) (*http.Response, error) {
 				return &http.Response{StatusCode: 200, Body: http.NoBody, Header: http.Header{"Service-Worker-Allowed": {said}}}, nil
 			})
@@ -153,7 +154,7 @@ func TestStrippedPrefixOfADestination(t *testing.T) {
 		if way == "proxied" {
 			c.Transport = func(*upstream.Route) http.RoundTripper { return http.DefaultTransport }
 		}
-		f := upstream.NewForwarder(c)
+		f := proxytest.NewForwarder(c)
 		t.Cleanup(f.Close)
 		tb := table(t, []upstream.RouteConfig{{Name: "tool", From: "http://app.example/dav", To: []string{up.URL}, StripPrefix: true}})
 		for to, want := range map[string]string{"http://app.example/dav/x%20y": "/x%20y", "/dav": "/", "/dav/dav": "/dav"} {

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"sallyport/proxy/proxytest"
 	"sallyport/proxy/upstream"
 )
 
@@ -186,7 +187,7 @@ func TestRequestThatWasSentIsNotSentElsewhere(t *testing.T) {
 // One other upstream is tried, not all.
 func TestOneOtherUpstreamIsTried(t *testing.T) {
 	tb := table(t, []upstream.RouteConfig{{Name: "a", From: "http://app.example", To: []string{closedPort(t), closedPort(t), closedPort(t)}}})
-	f := upstream.NewForwarder(upstream.Config{})
+	f := proxytest.NewForwarder(upstream.Config{})
 	target, _ := upstream.Canonicalise(asked("GET", "app.example", "/"), "http")
 	w := newRecorder()
 	f.Forward(w, asked("GET", "app.example", "/"), &upstream.ForwardRequest{Route: tb.Routes()[0], Target: target})

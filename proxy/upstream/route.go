@@ -38,8 +38,8 @@ type RouteConfig struct {
 	Forms PathForms
 
 	Timeouts Timeouts
-	// MaxBody is the largest request body in bytes; more is 413. Zero is
-	// [DefaultMaxBody], negative is unlimited. Bodies are streamed, not held.
+	// MaxBody is the largest request body in bytes; more is 413, negative is unlimited.
+	// Bodies are streamed, not held.
 	MaxBody int64
 	// SharedMaxBody says that MaxBody is the limit of all routes that have none of their
 	// own: for the log.
@@ -57,8 +57,7 @@ type RouteConfig struct {
 	// connections included; zero is unlimited. With HTTP/1.1 each has a connection
 	// of its own. A request that finds all taken waits for Timeouts.Wait, then gets 503.
 	MaxConns int
-	// MaxResponseHeader is the size of an answer's header in bytes beyond which it
-	// is 502; zero is [DefaultMaxResponseHeader].
+	// MaxResponseHeader is the size of an answer's header in bytes; more is 502.
 	MaxResponseHeader int64
 
 	// AllowedOrigins are origins other than From's whose pages may act on the tool as the
@@ -72,29 +71,22 @@ type RouteConfig struct {
 	CookieDomain string
 }
 
-// DefaultMaxResponseHeader is the largest header of an answer.
-const DefaultMaxResponseHeader = 256 << 10
-
-// Timeouts of one route. Zero is the default named, negative is none.
+// Timeouts of one route. All but Total are required.
 type Timeouts struct {
-	// Connect covers name resolution and TCP (10 s), and TLS again.
+	// Connect covers name resolution and TCP, and TLS again.
 	Connect time.Duration
-	// ResponseHeader runs from the end of the request to the first byte of the
-	// answer (60 s).
+	// ResponseHeader runs from the end of the request to the first byte of the answer.
 	ResponseHeader time.Duration
-	// Idle is the longest silence in a request body, a response or an upgraded connection
-	// (10 min).
+	// Idle is the longest silence in a request body, a response or an upgraded
+	// connection.
 	Idle time.Duration
-	// Total bounds the whole exchange, from the request's arrival here to the end
-	// of the answer (none by default: downloads and streams are long). It does not
-	// bound connections that have changed protocols.
+	// Total bounds the whole exchange, from the request's arrival here to the end of the
+	// answer. Zero is none: downloads and streams are long. It does not bound connections
+	// that have changed protocols.
 	Total time.Duration
-	// Wait is how long a request may wait for one of MaxConns places (1 s).
+	// Wait is how long a request may wait for one of MaxConns places.
 	Wait time.Duration
 }
-
-// DefaultMaxBody is the largest request body of a route that does not say.
-const DefaultMaxBody = 1 << 30
 
 // Route is one checked route. It is immutable.
 type Route struct {
@@ -150,25 +142,14 @@ func newRoute(c RouteConfig) (*Route, error) {
 	if c.Name == "" {
 		return nil, fmt.Errorf("route from %q: a route needs a name", c.From)
 	}
-	r := &Route{Name: c.Name, exact: c.Exact, strip: c.StripPrefix, forms: c.Forms, timeouts: c.Timeouts.withDefaults(), maxBody: c.MaxBody, sharedBody: c.SharedMaxBody || c.MaxBody == 0, upgrades: c.Upgrades}
-	if r.maxBody == 0 {
-		r.maxBody = DefaultMaxBody
-	}
+	r := &Route{Name: c.Name, exact: c.Exact, strip: c.StripPrefix, forms: c.Forms, timeouts: c.Timeouts, maxBody: c.MaxBody, sharedBody: c.SharedMaxBody, upgrades: c.Upgrades}
 	if r.upgrades == nil {
 		r.upgrades = []string{"websocket"}
 	}
-	r.maxConns = c.MaxConns
-	if r.maxResponseHeader = c.MaxResponseHeader; r.maxResponseHeader == 0 {
-		r.maxResponseHeader = DefaultMaxResponseHeader
-	}
-	errs := []error{r.setFrom(c.From), r.setTo(c.To), r.setTLS(c.TLS), r.setOrigins(c)}
-	if c.MaxConns < 0 || c.MaxResponseHeader < 0 {
-		errs = append(errs, errors.New("a limit is negative"))
-	}
-	var err error
-	if r.health, err = c.Health.withDefaults(); err != nil {
-		errs = append(errs, err)
-	}
+	r.maxConns, r.maxResponseHeader = c.MaxConns, c.MaxResponseHeader
+	errs := []error{checkLimits(c), r.setFrom(c.From), r.setTo(c.To), r.setTLS(c.TLS), r.setOrigins(c)}
+	r.health = c.Health
+	errs = append(errs, c.Health.check())
 	if c.Host != "" {
 		t := Target{Scheme: "http"}
 		if err := t.setHost(c.Host); err != nil {
@@ -271,19 +252,25 @@ func (r *Route) backendKey(e endpoint) backendKey {
 	return key
 }
 
-func (t Timeouts) withDefaults() Timeouts {
-	def := func(d *time.Duration, v time.Duration) {
-		switch {
-		case *d == 0:
-			*d = v
-		case *d < 0:
-			*d = 0 // none, as net/http spells it
+// checkLimits refuses a limit that is missing: the defaults are those of the
+// configuration, and a zero that means "none" is a limit that was forgotten.
+func checkLimits(c RouteConfig) error {
+	if c.MaxConns < 0 || c.Timeouts.Total < 0 {
+		return errors.New("a limit is negative")
+	}
+	for _, l := range []struct {
+		name string
+		n    int64
+	}{
+		{"Timeouts.Connect", int64(c.Timeouts.Connect)}, {"Timeouts.ResponseHeader", int64(c.Timeouts.ResponseHeader)},
+		{"Timeouts.Idle", int64(c.Timeouts.Idle)}, {"Timeouts.Wait", int64(c.Timeouts.Wait)}, {"MaxResponseHeader", c.MaxResponseHeader},
+	} {
+		if l.n <= 0 {
+			return fmt.Errorf("%s is %d, and must be positive", l.name, l.n)
 		}
 	}
-	def(&t.Connect, 10*time.Second)
-	def(&t.ResponseHeader, time.Minute)
-	def(&t.Idle, 10*time.Minute)
-	def(&t.Total, 0)
-	def(&t.Wait, time.Second)
-	return t
+	if c.MaxBody == 0 {
+		return errors.New("MaxBody is 0, and must be positive, or negative for no limit")
+	}
+	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"sallyport/proxy/proxytest"
 	"sallyport/proxy/upstream"
 )
 
@@ -198,7 +199,7 @@ func TestAttackHeadersThatCannotBeWritten(t *testing.T) {
 	up := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("reached the upstream") }))
 	defer up.Close()
 	tb := table(t, []upstream.RouteConfig{{Name: "a", From: "http://app.example", To: []string{up.URL}}})
-	f := upstream.NewForwarder(upstream.Config{})
+	f := proxytest.NewForwarder(upstream.Config{})
 	good, _ := upstream.Canonicalise(asked("GET", "app.example", "/"), "http")
 	for name, change := range map[string]func(*http.Request, *upstream.ForwardRequest){
 		"value": func(r *http.Request, _ *upstream.ForwardRequest) {

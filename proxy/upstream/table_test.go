@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"sallyport/proxy/proxytest"
 	"sallyport/proxy/upstream"
 )
 
@@ -19,7 +20,7 @@ func routes(pairs ...string) []upstream.RouteConfig {
 
 func table(t testing.TB, configs []upstream.RouteConfig) *upstream.Table {
 	t.Helper()
-	tb, err := upstream.NewTable(configs)
+	tb, err := proxytest.NewTable(configs)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +127,7 @@ func TestTableMistakes(t *testing.T) {
 		"h2c tunnel":            {[]upstream.RouteConfig{{Name: "a", From: "https://app.corp", To: to, Upgrades: []string{"H2C"}}}, []string{"H2C"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := upstream.NewTable(c.configs)
+			_, err := proxytest.NewTable(c.configs)
 			if err == nil {
 				t.Fatal("accepted")
 			}
@@ -137,7 +138,7 @@ func TestTableMistakes(t *testing.T) {
 			}
 		})
 	}
-	if _, err := upstream.NewTable(nil); err != nil {
+	if _, err := proxytest.NewTable(nil); err != nil {
 		t.Error(err)
 	}
 }
@@ -165,7 +166,7 @@ func BenchmarkMatch(b *testing.B) {
 
 // A path that a tool may take for one of another route is found, in every spelling.
 func TestAttackPathOfAnotherRouteSpelledOtherwise(t *testing.T) {
-	table, err := upstream.NewTable([]upstream.RouteConfig{
+	table, err := proxytest.NewTable([]upstream.RouteConfig{
 		{Name: "all", From: "https://tool.example", To: []string{"http://127.0.0.1:1"}},
 		{Name: "admin", From: "https://tool.example/admin", To: []string{"http://127.0.0.1:1"}},
 		{Name: "deep", From: "https://tool.example/admin/Keys", To: []string{"http://127.0.0.1:1"}},
@@ -206,7 +207,7 @@ func TestAttackPathOfAnotherRouteSpelledOtherwise(t *testing.T) {
 // Two routes that many tools take for one are told apart by the operator or not at all.
 func TestRoutesThatOnlyDifferInSpelling(t *testing.T) {
 	for exact, fails := range map[bool]bool{false: true, true: false} {
-		_, err := upstream.NewTable([]upstream.RouteConfig{
+		_, err := proxytest.NewTable([]upstream.RouteConfig{
 			{Name: "a", From: "https://tool.example/Admin", To: []string{"http://127.0.0.1:1"}, Exact: exact},
 			{Name: "b", From: "https://tool.example/admin", To: []string{"http://127.0.0.1:2"}, Exact: exact},
 		})

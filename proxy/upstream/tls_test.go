@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/proxy/proxytest"
 	"sallyport/proxy/upstream"
 )
 
@@ -162,7 +163,7 @@ func TestUpstreamTLSReload(t *testing.T) {
 		now = now.Add(time.Minute)
 		return w.Code
 	}
-	f := upstream.NewForwarder(upstream.Config{Now: func() time.Time { return now }})
+	f := proxytest.NewForwarder(upstream.Config{Now: func() time.Time { return now }})
 	one := func(to string) *upstream.Table {
 		return table(t, []upstream.RouteConfig{{Name: "a", From: "http://app.example", To: []string{to}, TLS: upstream.TLSConfig{CAFile: caFile}}})
 	}

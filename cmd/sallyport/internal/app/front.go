@@ -53,11 +53,14 @@ func (a *App) newFront(s *proxy.Snapshot) (*front, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.upstream = upstream.NewForwarder(upstream.Config{
-		Cookies:        []string{sessions.CookieName(), sessions.HandoffCookiePrefix() + "*", sessions.DeviceCookieName(), pt.TicketCookieName(), pt.FlowCookiePrefix() + "*"},
-		MaxHeaderBytes: c.Limits.Header, OnError: proxy.UpstreamError(pages), OnLimit: f.limits.ofRoute, Logger: a.options.Logger,
+	f.upstream, err = upstream.NewForwarder(upstream.Config{
+		Cookies:          []string{sessions.CookieName(), sessions.HandoffCookiePrefix() + "*", sessions.DeviceCookieName(), pt.TicketCookieName(), pt.FlowCookiePrefix() + "*"},
+		MaxRequestHeader: c.Limits.Header, OnError: proxy.UpstreamError(pages), OnLimit: f.limits.ofRoute, Logger: a.options.Logger,
 		OnResponse: func(_ *upstream.ForwardRequest, res *http.Response) error { return streams.Attach(res) },
 	})
+	if err != nil {
+		return nil, err
+	}
 	f.upstream.Use(s.Routes)
 	f.gate, err = proxy.New(proxy.Config{
 		Snapshot: s, Sessions: sessions, Audit: a.audit, Portal: pt, Pages: pages, Forwarder: f.upstream,

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
@@ -37,9 +38,9 @@ func (b *builder) build() {
 	b.policyFiles()
 	b.ipData()
 	b.behavior()
+	b.limits()
 	b.routes()
 	b.publicFace()
-	b.limits()
 	b.tracing()
 	b.c.Contact = b.f.Contact
 }
@@ -265,7 +266,7 @@ func (b *builder) limits() {
 	b.c.Limits = Limits{
 		Inspected: l.Inspected, InspectedPerSession: l.InspectedPerSession, MessageTime: l.MessageTime,
 		URL: int(l.URL), Lines: int(l.HeaderLines), Message: int(l.Message), BatchCalls: int(l.BatchCalls),
-		Header: int(l.Header), Body: l.Body, Connections: int(l.Connections), ConnectionsPerClient: int(l.ConnectionsPerClient),
+		Header: int(l.Header), Body: cmp.Or(l.Body, defaults().Limits.Body), Connections: int(l.Connections), ConnectionsPerClient: int(l.ConnectionsPerClient),
 		Requests: int(l.Requests), Streams: int(l.Streams), StreamsPerSession: int(l.StreamsPerSession), CeremoniesPerMinute: int(l.CeremoniesPerMinute),
 		ChangesPerMinute: int(l.ChangesPerMinute),
 	}

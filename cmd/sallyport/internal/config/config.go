@@ -133,7 +133,7 @@ type Limits struct {
 	Header int   // bytes, the request line included
 	URL    int   // bytes of the request target; at most Header
 	Lines  int   // of a request header
-	Body   int64 // bytes, for routes that do not say; 0 = upstream.DefaultMaxBody
+	Body   int64 // bytes, for routes that do not say
 
 	Connections, ConnectionsPerClient int
 	Requests, Streams                 int // at once; more requests wait a moment and then get 503
@@ -166,23 +166,23 @@ type Route struct {
 	StripPrefix                                  bool               // the tools see paths without that of From
 	PathForms                                    upstream.PathForms // what paths may have that is refused elsewhere
 
-	TotalTimeout   time.Duration
-	MaxConnections int
-	WaitTimeout    time.Duration // for one of MaxConnections
-	MaxAnswer      int64         // bytes of an answer's header
-	Upgrades       []string      // protocols that a connection may switch to
-	RPC            bool          // requests are JSON-RPC
-	RPC1           bool          // of version 1.0
-	RPCURI         bool          // those without a message pass too
-	RPCPaths       []string      // paths at which the node takes messages, besides the usual ones
-	CutStale       bool          // streams end when the proof they began with is too old
-	AllowedOrigins []string      // canonical: whose pages may act on the tool
-	CrossSitePosts []string      // paths at which forms of other sites arrive
-	Embeddable     bool          // the site's other pages may show it in a frame, and load its images and scripts
-	CookieDomain   string        // "": the tool's cookies are for its host alone
-	RootWorkers    bool          // service workers may see the hand-off
-	UpstreamTLS    upstream.TLSConfig
-	Health         upstream.HealthCheck
+	TotalTimeout      time.Duration
+	MaxConnections    int
+	WaitTimeout       time.Duration // for one of MaxConnections
+	MaxResponseHeader int64         // bytes
+	Upgrades          []string      // protocols that a connection may switch to
+	RPC               bool          // requests are JSON-RPC
+	RPC1              bool          // of version 1.0
+	RPCURI            bool          // those without a message pass too
+	RPCPaths          []string      // paths at which the node takes messages, besides the usual ones
+	CutStale          bool          // streams end when the proof they began with is too old
+	AllowedOrigins    []string      // canonical: whose pages may act on the tool
+	CrossSitePosts    []string      // paths at which forms of other sites arrive
+	Embeddable        bool          // the site's other pages may show it in a frame, and load its images and scripts
+	CookieDomain      string        // "": the tool's cookies are for its host alone
+	RootWorkers       bool          // service workers may see the hand-off
+	UpstreamTLS       upstream.TLSConfig
+	Health            upstream.HealthCheck
 }
 
 // Load reads and checks a configuration file. The error is a policy.Diagnostics

@@ -102,7 +102,7 @@ func (b *builder) publicFace() {
 func (b *builder) dataPlane(key string, f fileRoute, r *Route) {
 	r.TotalTimeout, r.MaxConnections, r.CutStale, r.RootWorkers = f.TotalTimeout, int(f.MaxConnections), f.CutStale, f.RootWorkers
 	r.ExactPaths, r.StripPrefix = f.ExactPaths, f.StripPrefix
-	r.WaitTimeout, r.MaxAnswer, r.Upgrades = f.WaitTimeout, f.MaxAnswer, f.Upgrades
+	r.WaitTimeout, r.MaxResponseHeader, r.Upgrades = f.WaitTimeout, f.MaxResponseHeader, f.Upgrades
 	switch f.RPC {
 	case "":
 	case "jsonrpc":
@@ -127,7 +127,7 @@ func (b *builder) dataPlane(key string, f fileRoute, r *Route) {
 	}
 	if h := f.Health; h != nil {
 		if b.required(key+".health.path", h.Path, "the path that says how the tool is, such as /healthz") {
-			r.Health = upstream.HealthCheck{Path: h.Path, Interval: h.Interval, Timeout: h.Timeout, Status: int(h.Status)}
+			r.Health = h.check()
 		}
 	}
 }

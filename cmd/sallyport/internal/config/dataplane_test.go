@@ -52,7 +52,7 @@ func TestDataPlaneOfARoute(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := c.Routes[0]
-	if !r.RPC || !r.RPCURI || len(r.RPCPaths) != 1 || !r.CutStale || !r.RootWorkers || r.TotalTimeout != time.Minute || r.WaitTimeout != 2*time.Second || r.MaxConnections != 9 || r.MaxAnswer != 4096 ||
+	if !r.RPC || !r.RPCURI || len(r.RPCPaths) != 1 || !r.CutStale || !r.RootWorkers || r.TotalTimeout != time.Minute || r.WaitTimeout != 2*time.Second || r.MaxConnections != 9 || r.MaxResponseHeader != 4096 ||
 		r.Health.Path != "/healthz" || r.Health.Status != 204 || len(r.Upgrades) != 1 {
 		t.Errorf("%+v", r)
 	}

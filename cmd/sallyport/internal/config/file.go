@@ -1,6 +1,11 @@
 package config
 
-import "time"
+import (
+	"cmp"
+	"time"
+
+	"sallyport/proxy/upstream"
+)
 
 // file is sallyport.yaml as it is written. Comments in `sallyport init` and the
 // table in the README describe the keys for operators.
@@ -139,33 +144,39 @@ type fileRoute struct {
 		Allow []string `yaml:"allow"` // names of upstream.PathForms
 	} `yaml:"paths"`
 
-	TotalTimeout   time.Duration `yaml:"total_timeout"`
-	MaxConnections int64         `yaml:"max_connections"`
-	WaitTimeout    time.Duration `yaml:"wait_timeout"`
-	MaxAnswer      int64         `yaml:"response_header_bytes"`
-	Upgrades       []string      `yaml:"upgrades"`
-	RPC            string        `yaml:"rpc"`
-	RPCURI         bool          `yaml:"rpc_uri"`
-	RPCPaths       []string      `yaml:"rpc_paths"`
-	CutStale       bool          `yaml:"cut_stale_streams"`
-	AllowedOrigins []string      `yaml:"allowed_origins"`
-	CrossSitePosts []string      `yaml:"cross_site_posts"`
-	Embeddable     bool          `yaml:"embeddable"`
-	CookieDomain   string        `yaml:"cookie_domain"`
-	RootWorkers    bool          `yaml:"root_service_worker"`
-	TLS            *struct {
+	TotalTimeout      time.Duration `yaml:"total_timeout"`
+	MaxConnections    int64         `yaml:"max_connections"`
+	WaitTimeout       time.Duration `yaml:"wait_timeout"`
+	MaxResponseHeader int64         `yaml:"response_header_bytes"`
+	Upgrades          []string      `yaml:"upgrades"`
+	RPC               string        `yaml:"rpc"`
+	RPCURI            bool          `yaml:"rpc_uri"`
+	RPCPaths          []string      `yaml:"rpc_paths"`
+	CutStale          bool          `yaml:"cut_stale_streams"`
+	AllowedOrigins    []string      `yaml:"allowed_origins"`
+	CrossSitePosts    []string      `yaml:"cross_site_posts"`
+	Embeddable        bool          `yaml:"embeddable"`
+	CookieDomain      string        `yaml:"cookie_domain"`
+	RootWorkers       bool          `yaml:"root_service_worker"`
+	TLS               *struct {
 		CAFile     string `yaml:"ca_file"`
 		ServerName string `yaml:"server_name"`
 		CertFile   string `yaml:"cert_file"`
 		KeyFile    string `yaml:"key_file"`
 		MinVersion string `yaml:"min_version"`
 	} `yaml:"tls"`
-	Health *struct {
-		Path     string        `yaml:"path"`
-		Interval time.Duration `yaml:"interval"`
-		Timeout  time.Duration `yaml:"timeout"`
-		Status   int64         `yaml:"status"`
-	} `yaml:"health"`
+	Health *fileHealth `yaml:"health"`
+}
+
+type fileHealth struct {
+	Path     string        `yaml:"path"`
+	Interval time.Duration `yaml:"interval"`
+	Timeout  time.Duration `yaml:"timeout"`
+	Status   int64         `yaml:"status"`
+}
+
+func (f fileHealth) check() upstream.HealthCheck {
+	return upstream.HealthCheck{Path: f.Path, Interval: f.Interval, Timeout: f.Timeout, Status: int(f.Status)}
 }
 
 type filePair struct {
@@ -216,6 +227,7 @@ func defaults() file {
 	f.Limits.Header = 32 << 10
 	f.Limits.URL = 8 << 10
 	f.Limits.HeaderLines = 128
+	f.Limits.Body = 1 << 30
 	f.Limits.Message = 1 << 20
 	f.Limits.BatchCalls = 100
 	f.Limits.Connections = 20_000
@@ -230,5 +242,19 @@ func defaults() file {
 	f.Limits.MessageTime = time.Minute
 	f.HSTSMaxAge = 365 * 24 * time.Hour
 	f.AccessLog = true
+	return f
+}
+
+// withDefaults gives a value to each limit that a route leaves out.
+func (f fileRoute) withDefaults() fileRoute {
+	f.ConnectTimeout = cmp.Or(f.ConnectTimeout, 10*time.Second)
+	f.ResponseTimeout = cmp.Or(f.ResponseTimeout, time.Minute)
+	f.IdleTimeout = cmp.Or(f.IdleTimeout, 10*time.Minute)
+	f.WaitTimeout = cmp.Or(f.WaitTimeout, time.Second)
+	f.MaxResponseHeader = cmp.Or(f.MaxResponseHeader, 256<<10)
+	if h := f.Health; h != nil {
+		h.Interval = cmp.Or(h.Interval, 10*time.Second)
+		h.Timeout = cmp.Or(h.Timeout, min(2*time.Second, h.Interval))
+	}
 	return f
 }

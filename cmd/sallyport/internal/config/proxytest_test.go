@@ -3,8 +3,11 @@ package config
 import (
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"sallyport/proxy/edge"
 	"sallyport/proxy/proxytest"
+	"sallyport/proxy/upstream"
 )
 
 // Tests of the proxy must not have limits that no installation has.
@@ -24,5 +27,13 @@ func TestProxyIsTestedWithTheDefaults(t *testing.T) {
 		if n.test != n.product || n.test == 0 {
 			t.Errorf("limits.%s is %d by default, and %d in tests", name, n.product, n.test)
 		}
+	}
+	f := fileRoute{Health: &fileHealth{Path: "/"}}.withDefaults()
+	want := upstream.RouteConfig{
+		Timeouts: upstream.Timeouts{Connect: f.ConnectTimeout, ResponseHeader: f.ResponseTimeout, Idle: f.IdleTimeout, Total: f.TotalTimeout, Wait: f.WaitTimeout},
+		MaxBody:  l.Body, SharedMaxBody: true, MaxResponseHeader: f.MaxResponseHeader, Health: f.Health.check(),
+	}
+	if diff := cmp.Diff(want, proxytest.Route(upstream.RouteConfig{Health: upstream.HealthCheck{Path: "/"}})); diff != "" {
+		t.Errorf("a route by default (-), and in tests (+):\n%s", diff)
 	}
 }

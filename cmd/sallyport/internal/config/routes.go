@@ -35,7 +35,7 @@ func (b *builder) routes() {
 	}
 	names := map[string]bool{}
 	for i, f := range b.f.Routes {
-		key := fmt.Sprintf("routes[%d]", i)
+		f, key := f.withDefaults(), fmt.Sprintf("routes[%d]", i)
 		b.name(key+".name", "route", f.Name, names)
 		r := Route{Name: f.Name, ConnectTimeout: f.ConnectTimeout, ResponseTimeout: f.ResponseTimeout, IdleTimeout: f.IdleTimeout, MaxBody: f.MaxBody}
 		b.dataPlane(key, f, &r)
@@ -122,7 +122,7 @@ func routeTable(routes []Route, maxBody int64) (*upstream.Table, error) {
 			Name: r.Name, From: r.From.String(), To: to, Exact: r.ExactPaths, StripPrefix: r.StripPrefix, Forms: r.PathForms, MaxBody: r.MaxBody,
 			Timeouts:       upstream.Timeouts{Connect: r.ConnectTimeout, ResponseHeader: r.ResponseTimeout, Idle: r.IdleTimeout, Total: r.TotalTimeout, Wait: r.WaitTimeout},
 			AllowedOrigins: r.AllowedOrigins, Embeddable: r.Embeddable, CookieDomain: r.CookieDomain,
-			MaxConns: r.MaxConnections, MaxResponseHeader: r.MaxAnswer, Upgrades: r.Upgrades, TLS: r.UpstreamTLS, Health: r.Health,
+			MaxConns: r.MaxConnections, MaxResponseHeader: r.MaxResponseHeader, Upgrades: r.Upgrades, TLS: r.UpstreamTLS, Health: r.Health,
 		}
 		if !r.PreserveHost {
 			configs[i].Host = r.To[0].Host
