@@ -56,10 +56,9 @@ type standing struct {
 
 // verdict weighs the baseline and the rules that matched. The strictest wins.
 //
-// Package prove states the same semantics as a circuit (prove/verdict.go). Its
-// counter-examples are judged here again; its proofs rest on the copy, and only
-// prove/property_test.go, which tries every request of small worlds, holds the two
-// together. A change here must be made there too.
+// Package prove states the same semantics as a circuit (prove/verdict.go). Its counter-examples
+// are judged here again; its proofs rest on the copy. A change here must be made there too, and
+// in internal/reference, which says it a third time, slowly: its tests compare all three.
 func (p *Policy) verdict(f *Facts, s Partial, matches []match) Decision {
 	j := judgement{policy: p, facts: f, key: s.key}
 	j.baseline(s)

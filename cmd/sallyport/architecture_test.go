@@ -32,6 +32,7 @@ var floors = map[string]int{
 	"policy/internal/file":            1,
 	"authn/enroll":                    2,
 	"policy/internal/vocabulary":      2,
+	"policy/internal/reference":       4,
 	"policy":                          3,
 	"policy/behavior":                 4,
 	"policy/format":                   4,
