@@ -72,6 +72,21 @@ rules:
 	}
 }
 
+// What a score would have done is about all that contributes to the sum: this address does not answer
+// a question that another rule makes one about the network.
+func TestReportedScoreAsksWhatTheSumAsks(t *testing.T) {
+	p := mustCompile(t, `
+thresholds: {step_up: 50}
+rules:
+  - {name: relay, when: ip.relay, score: 30}
+  - {name: wiki, when: 'request.route == "wiki"', score: 30, mode: report}
+`)
+	f := facts(route("wiki"), func(f *Facts) { f.IP.Relay, f.Session.VerifiedAge, f.Session.VerifiedHere = true, 0, false })
+	if got, want := describe(p.Decide(f)), "allow score30 reported[wiki:step_up30]"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
 // Somebody who cannot be told apart is not in the share, and people are told apart by issuer and subject.
 func TestShareKnowsPeople(t *testing.T) {
 	s := &enforcement{percent: 100}

@@ -62,8 +62,8 @@ type standing struct {
 func (p *Policy) verdict(f *Facts, s Partial, matches []match) Decision {
 	j := judgement{policy: p, facts: f, key: s.key}
 	j.baseline(s)
-	score, scored := j.score(matches)
-	j.rules(matches, score, scored)
+	score, q := j.score(matches)
+	j.rules(matches, score, q)
 	d := j.decision()
 	d.Score = score
 	return d
@@ -165,15 +165,20 @@ func (p *Policy) question(r *rule, f *Facts) question {
 
 // score adds up the enforced rules that have a score, and says what the sum does. The
 // question that the sum asks is about everything that its contributors read.
-func (j *judgement) score(matches []match) (sum int, action Action) {
-	q := question{maxAge: j.policy.thresholds.MaxAge}
+func (j *judgement) score(matches []match) (sum int, q question) {
+	q.maxAge = j.policy.thresholds.MaxAge
 	for _, m := range matches {
 		if r := &j.policy.rules[m.rule]; r.score > 0 && !j.policy.reports(r, j.facts) {
-			sum += r.score
-			q.here, q.browser = q.here || r.reads.network, q.browser || r.reads.browser
+			sum, q = sum+r.score, q.with(r)
 		}
 	}
-	return sum, j.scoreAction(sum, q)
+	return sum, q
+}
+
+// with is the question of a sum that the rule contributes to too.
+func (q question) with(r *rule) question {
+	q.here, q.browser = q.here || r.reads.network, q.browser || r.reads.browser
+	return q
 }
 
 func (j *judgement) scoreAction(sum int, q question) Action {
@@ -189,7 +194,8 @@ func (j *judgement) scoreAction(sum int, q question) Action {
 
 // rules adds the matching rules that have a say, and what report-only rules would have
 // said.
-func (j *judgement) rules(matches []match, score int, scored Action) {
+func (j *judgement) rules(matches []match, score int, q question) {
+	scored := j.scoreAction(score, q)
 	for _, m := range matches {
 		r := &j.policy.rules[m.rule]
 		action, maxAge := r.action, r.maxAge
@@ -197,7 +203,7 @@ func (j *judgement) rules(matches []match, score int, scored Action) {
 			action, maxAge = scored, j.policy.thresholds.MaxAge
 		}
 		if j.policy.reports(r, j.facts) {
-			j.report(r, score)
+			j.report(r, score, q)
 			continue
 		}
 		if action == Allow || r.score == 0 && action == StepUp && !j.stands(j.policy.question(r, j.facts)) {
@@ -214,11 +220,11 @@ func (j *judgement) rules(matches []match, score int, scored Action) {
 	}
 }
 
-func (j *judgement) report(r *rule, score int) {
+func (j *judgement) report(r *rule, score int, q question) {
 	action := r.action
 	switch {
 	case r.score > 0:
-		action = j.scoreAction(score+r.score, question{maxAge: j.policy.thresholds.MaxAge, here: r.reads.network, browser: r.reads.browser})
+		action = j.scoreAction(score+r.score, q.with(r))
 	case action == StepUp && !j.stands(j.policy.question(r, j.facts)):
 		return
 	}
