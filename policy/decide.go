@@ -126,7 +126,7 @@ func (p *Policy) evaluate(f *Facts, k key, rules []int, to []match) (matches []m
 			continue
 		}
 		clock = clock || r.reads.Clock
-		if matched, _, err := p.asked(r, f, scope, &other); matched {
+		if matched, _, err := p.evaluateReadings(r, f, scope, &other); matched {
 			to = append(to, match{i, err})
 		}
 	}
@@ -180,7 +180,7 @@ func (p *Policy) Matches(f *Facts) []Match {
 	out := make([]Match, len(p.rules))
 	for i := range p.rules {
 		if r := &p.rules[i]; r.notApplicable(k) == "" {
-			matched, _, err := p.asked(r, f, scope, &other)
+			matched, _, err := p.evaluateReadings(r, f, scope, &other)
 			out[i] = Match{true, matched, err}
 		}
 	}

@@ -133,7 +133,7 @@ func (p *Policy) explainRule(r *rule, k key, scope *scope, other *readings, f *F
 		out.Outcome, out.Why = OutcomeNotApplicable, why
 		return out
 	}
-	matched, in, err := p.asked(r, f, scope, other)
+	matched, in, err := p.evaluateReadings(r, f, scope, other)
 	whenProgram, unlessProgram := r.when, r.unless
 	if in.path != "" { // what is shown is the reading in which it matched
 		whenProgram, unlessProgram = r.folded.when, r.folded.unless

@@ -119,13 +119,13 @@ func (rs *readings) ofAddress(p *Policy, f *Facts) []*reading {
 	return rs.addresses
 }
 
-// asked evaluates a rule in all readings. in is the one in which it matched.
-func (p *Policy) asked(r *rule, f *Facts, scope *scope, rs *readings) (matched bool, in reading, err error) {
-	if matched, in, err = p.askedPaths(r, f, scope, rs); matched {
+// evaluateReadings evaluates a rule in all readings. in is the one in which it matched.
+func (p *Policy) evaluateReadings(r *rule, f *Facts, scope *scope, rs *readings) (matched bool, in reading, err error) {
+	if matched, in, err = p.evaluatePaths(r, f, scope, rs); matched {
 		return matched, in, err
 	}
 	for _, a := range rs.ofAddress(p, f) {
-		if matched, in, err = p.askedPaths(r, a.facts, a.scope, &a.inner); matched {
+		if matched, in, err = p.evaluatePaths(r, a.facts, a.scope, &a.inner); matched {
 			in.address = a.address
 			if in.scope == nil {
 				in.scope = a.scope
@@ -136,8 +136,8 @@ func (p *Policy) asked(r *rule, f *Facts, scope *scope, rs *readings) (matched b
 	return false, reading{}, nil
 }
 
-// askedPaths evaluates a rule in all readings of the path.
-func (p *Policy) askedPaths(r *rule, f *Facts, scope *scope, rs *readings) (matched bool, in reading, err error) {
+// evaluatePaths evaluates a rule in all readings of the path.
+func (p *Policy) evaluatePaths(r *rule, f *Facts, scope *scope, rs *readings) (matched bool, in reading, err error) {
 	if matched, err = r.matches(scope); matched || r.folded == nil {
 		return matched, in, err
 	}

@@ -27,12 +27,12 @@ type Behavior interface {
 	Record(v behavior.Visit, action policy.Action)
 	// Active notes that a person did something themselves.
 	Active(s authn.Subject, at time.Time)
-	// Known reports whether the history can be read.
-	Known() bool
+	// HistoryKnown reports whether the history can be read.
+	HistoryKnown() bool
 }
 
 // history says whether what was seen before is known.
-func (g *Gate) history() bool { return g.cfg.Behavior != nil && g.cfg.Behavior.Known() }
+func (g *Gate) history() bool { return g.cfg.Behavior != nil && g.cfg.Behavior.HistoryKnown() }
 
 // assess compares a visit with the history. If the history cannot be read, it is reported
 // as unknown, which is a fact. What the browser said about itself, and that this session
@@ -42,7 +42,7 @@ func (g *Gate) assess(v behavior.Visit) behavior.Assessment {
 		return behavior.Assessment{}
 	}
 	a := g.cfg.Behavior.Assess(v)
-	if !g.cfg.Behavior.Known() {
+	if !g.cfg.Behavior.HistoryKnown() {
 		a = behavior.Assessment{Browser: a.Browser, Concurrent: a.Concurrent}
 	}
 	return a
@@ -51,7 +51,7 @@ func (g *Gate) assess(v behavior.Visit) behavior.Assessment {
 // visitOf is a visit of a session as behaviour sees it.
 func visitOf(s *authn.Session, n network, device string, now time.Time) behavior.Visit {
 	b := &s.Verification.Browser
-	return behavior.Visit{Subject: s.Person.Subject, At: now, Place: n.place(), Device: device, Session: s.ID, Zone: b.TimeZone}
+	return behavior.Visit{Subject: s.Person.Subject, At: now, Place: n.behaviorPlace(), Device: device, Session: s.ID, Zone: b.TimeZone}
 }
 
 // network is what is known of the address of a client, and whether it is ours.
@@ -71,10 +71,10 @@ func (n *network) facts(now time.Time) policy.IP {
 	return f
 }
 
-// place is the network in the terms of package behavior. A private address that is not
+// behaviorPlace is the network in the terms of package behavior. A private address that is not
 // ours is an ordinary place there, so that the history still reports changes to and from
 // it.
-func (n *network) place() behavior.Place {
+func (n *network) behaviorPlace() behavior.Place {
 	return behavior.Place{
 		Addr: n.Addr, Country: n.Country, ASN: n.ASN, Org: n.Org, TimeZone: n.TimeZone,
 		Point:   behavior.Point{Lat: n.Location.Lat, Lon: n.Location.Lon, RadiusKm: float64(n.Location.RadiusKm), Known: n.Location.Known},
@@ -126,7 +126,7 @@ func (g *Gate) browserFacts(f *policy.Facts, with *authn.Browser, m *memo, hello
 	}
 	a := m.agent.Load()
 	if a == nil || a.text != f.Request.UserAgent {
-		a = &agent{f.Request.UserAgent, g.families.of(f.Request.UserAgent)}
+		a = &agent{f.Request.UserAgent, g.uaFamilies.of(f.Request.UserAgent)}
 		m.agent.Store(a)
 	}
 	f.Session.UAChanged = differ(with.Family, a.family, "")
@@ -140,52 +140,52 @@ type agent struct{ text, family string }
 // differ reports whether both values are known and differ.
 func differ[T comparable](a, b, unknown T) bool { return a != unknown && b != unknown && a != b }
 
-// noteEvery is how often one thing is remembered of one session at one address.
-const noteEvery = time.Minute
+// recordEvery is how often one thing is remembered of one session at one address.
+const recordEvery = time.Minute
 
-// noteKey is what is remembered once in a while.
-type noteKey struct {
+// throttleKey is what is remembered once in a while.
+type throttleKey struct {
 	session string
 	addr    netip.Addr
 	action  policy.Action
 }
 
-// notes holds the time at which each key was last remembered. Losing an entry costs one
+// recordThrottle holds the time at which each key was last remembered. Losing an entry costs one
 // extra sighting.
-type notes struct {
-	last *otter.Cache[noteKey, *atomic.Int64]
+type recordThrottle struct {
+	last *otter.Cache[throttleKey, *atomic.Int64]
 }
 
-func newNotes() (notes, error) {
-	last, err := otter.New(&otter.Options[noteKey, *atomic.Int64]{MaximumSize: memoEntries})
-	return notes{last}, err
+func newRecordThrottle() (recordThrottle, error) {
+	last, err := otter.New(&otter.Options[throttleKey, *atomic.Int64]{MaximumSize: memoEntries})
+	return recordThrottle{last}, err
 }
 
-// due reports whether k is to be remembered now. Of several callers at the same time, one
+// allow reports whether k is to be remembered now. Of several callers at the same time, one
 // gets true.
-func (n notes) due(k noteKey, now time.Time) bool {
+func (n recordThrottle) allow(k throttleKey, now time.Time) bool {
 	last, _ := n.last.SetIfAbsent(k, new(atomic.Int64))
-	return pass(last, now)
+	return allowOnce(last, now)
 }
 
-// pass lets one visit through in noteEvery, and the first after the clock was set back.
-func pass(last *atomic.Int64, now time.Time) bool {
+// allowOnce lets one visit through in noteEvery, and the first after the clock was set back.
+func allowOnce(last *atomic.Int64, now time.Time) bool {
 	was := last.Load()
-	if since := now.UnixNano() - was; was != 0 && since >= 0 && since < int64(noteEvery) {
+	if since := now.UnixNano() - was; was != 0 && since >= 0 && since < int64(recordEvery) {
 		return false
 	}
 	return last.CompareAndSwap(was, now.UnixNano())
 }
 
-// note passes a judged request to behaviour after its verdict, at most once a minute for
+// recordVisit passes a judged request to behaviour after its verdict, at most once a minute for
 // each session, address and action. A memo keeps that time, so that all other requests
 // cost two loads.
 //
 // Sallyport's own pages forward nothing. An allow there means only that the proof was
 // asked for, and is remembered as that. Otherwise a look at the passkey page would make a
 // country normal for the person.
-func (g *Gate) note(r *http.Request, v *Verdict, action policy.Action) {
-	m := v.known
+func (g *Gate) recordVisit(r *http.Request, v *Verdict, action policy.Action) {
+	m := v.memo
 	if g.cfg.Behavior == nil || m == nil || m.visit.Subject.IsZero() {
 		return
 	}
@@ -193,13 +193,13 @@ func (g *Gate) note(r *http.Request, v *Verdict, action policy.Action) {
 	// Only a verified session counts as the person's activity. With the password alone,
 	// an attacker could make the person look busy day and night, which rules take for
 	// several people with one account.
-	if v.Session.Level() == authn.Verified && human(r) && pass(&m.active, now) {
+	if v.Session.Level() == authn.Verified && human(r) && allowOnce(&m.active, now) {
 		g.cfg.Behavior.Active(m.visit.Subject, now)
 	}
 	if action == policy.Allow && v.Route == nil {
 		action = policy.StepUp
 	}
-	if int(action) >= len(m.noted) || !pass(&m.noted[action], now) || !g.notes.due(noteKey{m.visit.Session, m.visit.Place.Addr, action}, now) {
+	if int(action) >= len(m.recorded) || !allowOnce(&m.recorded[action], now) || !g.throttle.allow(throttleKey{m.visit.Session, m.visit.Place.Addr, action}, now) {
 		return
 	}
 	visit := m.visit

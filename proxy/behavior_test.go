@@ -70,7 +70,7 @@ func (w *observed) Active(s authn.Subject, at time.Time) {
 	w.Tracker.Active(s, at)
 }
 
-func (w *observed) Known() bool {
+func (w *observed) HistoryKnown() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return !w.unknown

@@ -171,7 +171,7 @@ func (g *Gate) refuseForeign(w http.ResponseWriter, r *http.Request, v *Verdict,
 			rec.Detail["setting"] += ", embeddable"
 		}
 	}
-	incident, ok := g.turnedAway(w, r, v, rec)
+	incident, ok := g.recordRefusal(w, r, v, rec)
 	if !ok {
 		return
 	}
@@ -205,13 +205,13 @@ func linked(r *http.Request, v *Verdict) bool {
 // route. If it does not, a rule about the request itself blocks, and the other page chose
 // the request.
 func (v *Verdict) blockedAnyway() bool {
-	if v.known == nil {
+	if v.memo == nil {
 		return true
 	}
 	f := v.Facts
 	f.Request.Method, f.Request.Path, f.Request.PathFolded = http.MethodGet, v.Route.Prefix, ""
 	f.Request.WebSocket, f.Request.RPCMethods = false, nil
-	return v.snapshot.Policy.Finish(&f, v.known.partial).Action == policy.Block
+	return v.snapshot.Policy.Finish(&f, v.memo.partial).Action == policy.Block
 }
 
 // preflight answers the request that a browser sends before a page's request to another

@@ -27,7 +27,7 @@ func TestEnrolPageOfAPersonWithAPasskey(t *testing.T) {
 	}
 	gone := func(spoil func(enroll.Ticket)) func(g *rig) string {
 		return func(g *rig) string {
-			ticket, secret, err := g.desk.Mint(t.Context(), enroll.MintRequest{Email: "alice@example.test", By: "security", Expires: time.Minute})
+			ticket, secret, err := g.issuer.Mint(t.Context(), enroll.MintRequest{Email: "alice@example.test", By: "security", Expires: time.Minute})
 			g.must(err)
 			spoil(ticket)
 			return secret
@@ -41,7 +41,7 @@ func TestEnrolPageOfAPersonWithAPasskey(t *testing.T) {
 		"no link":             {func(*rig) string { return "" }, "You need no new link", nil},
 		"the link she used":   {used, "the link has done its work", nil},
 		"a link that expired": {gone(func(enroll.Ticket) { g.clock.Add(2 * time.Minute) }), "you do not need it", []string{"ticket_refused"}},
-		"a link taken back":   {gone(func(t enroll.Ticket) { g.must(g.desk.Revoke(g.Context(), t.ID)) }), "you do not need it", []string{"ticket_refused"}},
+		"a link taken back":   {gone(func(t enroll.Ticket) { g.must(g.issuer.Revoke(g.Context(), t.ID)) }), "you do not need it", []string{"ticket_refused"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			to := login + "/.sallyport/enroll"

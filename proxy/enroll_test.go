@@ -65,13 +65,13 @@ func TestAttackTicketsThatEnrolNobody(t *testing.T) {
 		spoil func(g *rig, id string)
 		code  string
 	}{
-		"revoked": {func(g *rig, id string) { g.must(g.desk.Revoke(g.Context(), id)) }, "ticket_revoked"},
+		"revoked": {func(g *rig, id string) { g.must(g.issuer.Revoke(g.Context(), id)) }, "ticket_revoked"},
 		"expired": {func(g *rig, _ string) { g.clock.Add(2 * time.Minute) }, "ticket_expired"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := newRig(t)
 			b := g.browser(home)
-			ticket, secret, err := g.desk.Mint(t.Context(), enroll.MintRequest{Email: "alice@example.test", By: "security", Expires: time.Minute})
+			ticket, secret, err := g.issuer.Mint(t.Context(), enroll.MintRequest{Email: "alice@example.test", By: "security", Expires: time.Minute})
 			g.must(err)
 			page := b.signIn(login+"/.sallyport/enroll?ticket="+secret, "alice")
 			form := page.ceremony(b)
@@ -132,9 +132,9 @@ func TestAttackStrangersLearnNothing(t *testing.T) {
 	spent := g.ticket("bob@example.test")
 	bob := g.browser(home)
 	bob.pressAndGo(bob.signIn(login+"/.sallyport/enroll?ticket="+spent, "bob"))
-	revokedTicket, revoked, err := g.desk.Mint(t.Context(), enroll.MintRequest{Email: "alice@example.test", By: "security"})
+	revokedTicket, revoked, err := g.issuer.Mint(t.Context(), enroll.MintRequest{Email: "alice@example.test", By: "security"})
 	g.must(err)
-	g.must(g.desk.Revoke(t.Context(), revokedTicket.ID))
+	g.must(g.issuer.Revoke(t.Context(), revokedTicket.ID))
 
 	carol := g.browser(cafe)
 	carol.signIn(login+"/.sallyport/account", "carol")
@@ -238,7 +238,7 @@ func TestStoreDownWhileEnrolling(t *testing.T) {
 		if a := b.press(page); a.StatusCode != 503 {
 			t.Errorf("%v: %d %s", fault, a.StatusCode, a.body)
 		}
-		_, err := g.desk.Check(t.Context(), secret, authn.Person{Email: "alice@example.test", Subject: authn.Subject{Issuer: g.idp.Issuer(), ID: "alice"}})
+		_, err := g.issuer.Check(t.Context(), secret, authn.Person{Email: "alice@example.test", Subject: authn.Subject{Issuer: g.idp.Issuer(), ID: "alice"}})
 		if open := err == nil; open != (g.credentials("alice") == 0) {
 			t.Errorf("%v: ticket open %v, %d passkeys", fault, open, g.credentials("alice"))
 		}

@@ -64,8 +64,8 @@ const (
 	formRoomShare = formRoomMost / 8
 )
 
-// take reserves n bytes for a network, or, if n is negative, gives them back.
-func (m *formRoom) take(network netip.Prefix, n int64) bool {
+// reserve reserves n bytes for a network, or, if n is negative, gives them back.
+func (m *formRoom) reserve(network netip.Prefix, n int64) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := m.by[network] + n
@@ -96,7 +96,7 @@ func formNetwork(client netip.Addr) netip.Prefix {
 func (m *formRoom) read(r *http.Request, client netip.Addr, most int64) (fields []portal.Field, done func(), err error) {
 	var taken int64
 	network := formNetwork(client)
-	done = func() { m.take(network, -taken) }
+	done = func() { m.reserve(network, -taken) }
 	if r.ContentLength > most {
 		return nil, done, errFormLarge
 	}
@@ -108,7 +108,7 @@ func (m *formRoom) read(r *http.Request, client netip.Addr, most int64) (fields 
 	var body []byte
 	piece := make([]byte, 4<<10)
 	for {
-		if !m.take(network, int64(len(piece))) {
+		if !m.reserve(network, int64(len(piece))) {
 			return nil, done, errFormRoom
 		}
 		taken += int64(len(piece))
@@ -124,7 +124,7 @@ func (m *formRoom) read(r *http.Request, client netip.Addr, most int64) (fields 
 			return nil, done, errBody
 		}
 		if int64(len(body))+int64(len(piece)) <= taken { // it came in small pieces
-			m.take(network, -int64(len(piece)))
+			m.reserve(network, -int64(len(piece)))
 			taken -= int64(len(piece))
 		}
 	}

@@ -98,18 +98,18 @@ type Config struct {
 
 // Gate is the product's request handler.
 type Gate struct {
-	cfg       Config
-	current   atomic.Pointer[Snapshot]
-	swap      sync.Mutex // held by writers of current
-	verdicts  *otter.Cache[memoKey, *memo]
-	families  families
-	notes     notes
-	pool      sync.Pool     // of *Verdict
-	looks     atomic.Uint64 // at sessions that changed
-	live      *otter.Cache[string, lastSeen]
-	sharing   *sharing
-	reviewing chan struct{} // places for those who look at a session that changed
-	reviewed  atomic.Pointer[rehearse.Tally]
+	cfg        Config
+	current    atomic.Pointer[Snapshot]
+	swap       sync.Mutex // held by writers of current
+	verdicts   *otter.Cache[memoKey, *memo]
+	uaFamilies uaFamilies
+	throttle   recordThrottle
+	pool       sync.Pool     // of *Verdict
+	looks      atomic.Uint64 // at sessions that changed
+	live       *otter.Cache[string, lastSeen]
+	sharing    *sharing
+	reviewing  chan struct{} // places for those who look at a session that changed
+	reviewed   atomic.Pointer[rehearse.Tally]
 
 	warnedGroups atomic.Int64 // when, in nanoseconds
 	answered     *otter.Cache[answeredKey, struct{}]
@@ -140,15 +140,15 @@ func New(c Config) (*Gate, error) {
 	if err != nil {
 		return nil, err
 	}
-	families, err := newFamilies()
+	families, err := newUAFamilies()
 	if err != nil {
 		return nil, err
 	}
-	notes, err := newNotes()
+	notes, err := newRecordThrottle()
 	if err != nil {
 		return nil, err
 	}
-	g := &Gate{cfg: c, verdicts: verdicts, answered: answered, families: families, notes: notes, reviewing: make(chan struct{}, reviewsAtOnce)}
+	g := &Gate{cfg: c, verdicts: verdicts, answered: answered, uaFamilies: families, throttle: notes, reviewing: make(chan struct{}, reviewsAtOnce)}
 	if g.sharing, err = newSharing(c.Logger, c.Observe); err != nil {
 		return nil, err
 	}
@@ -186,7 +186,7 @@ type Verdict struct {
 	Facts    policy.Facts
 
 	snapshot    *Snapshot
-	known       *memo // nil: not judged
+	memo        *memo // nil: not judged
 	shadow      shadowed
 	epoch       streams.Epoch   // taken before the request is judged
 	foreign     string          // why another origin caused the request of a session; "": none did
@@ -197,7 +197,7 @@ type Verdict struct {
 	destination string          // RawPath of what a COPY or MOVE writes to; "": it is neither
 	forwarding  bool            // the answer may have begun
 	panicked    bool            // something may still hold this Verdict, and its writer
-	carry       func()          // a connection that has switched protocols, to its end; nil: none
+	serveTunnel func()          // a connection that has switched protocols, to its end; nil: none
 
 	made string // the incident of a page's last record; incident is the one to search for
 
@@ -337,13 +337,13 @@ func (g *Gate) judge(r *http.Request, v *Verdict, purpose string) (err error) {
 		old := m // nil if there is none
 		m = &memo{snapshot: v.snapshot, made: now, session: v.Session, history: history}
 		network := v.snapshot.lookup(v.Client) // what network
-		g.sharing.note(network, v.Session.Person.Subject, now)
+		g.sharing.add(network, v.Session.Person.Subject, now)
 		g.assessVisit(m, old, network, key.device, now) // what is unusual
 		m.evaluate(v, network, purpose, now)            // the policy's answer to network, person and behaviour
 		g.keep(key, m, purpose)
 	}
-	v.known = m
-	v.Facts = v.known.facts
+	v.memo = m
+	v.Facts = v.memo.facts
 	v.Facts.Time.Now = now
 	requestFacts(&v.Facts.Request, r, v)
 	tlsFacts(&v.Facts.TLS, r, hello)
@@ -351,9 +351,9 @@ func (g *Gate) judge(r *http.Request, v *Verdict, purpose string) (err error) {
 		v.Facts.Handoff = *v.handoff
 	}
 	sessionFacts(&v.Facts, &v.Session, v.Client, now)
-	g.browserFacts(&v.Facts, &v.Session.Verification.Browser, v.known, hello)
-	v.Decision = v.snapshot.Policy.Finish(&v.Facts, v.known.partial) // the policy's answer to this request
-	v.judgeShadow(v.known)
+	g.browserFacts(&v.Facts, &v.Session.Verification.Browser, v.memo, hello)
+	v.Decision = v.snapshot.Policy.Finish(&v.Facts, v.memo.partial) // the policy's answer to this request
+	v.judgeShadow(v.memo)
 	return nil
 }
 
@@ -388,8 +388,8 @@ type memo struct {
 	history   bool        // whether the history was known at that time
 	overtaken atomic.Bool // a visit of this memo has changed the history
 
-	active atomic.Int64    // when the person's activity was last recorded, in Unix nanoseconds
-	noted  [3]atomic.Int64 // when a visit was last recorded, by action
+	active   atomic.Int64    // when the person's activity was last recorded, in Unix nanoseconds
+	recorded [3]atomic.Int64 // when a visit was last recorded, by action
 }
 
 const (

@@ -53,7 +53,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (g *Gate) finish(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	v.release()
 	switch {
-	case v.carry != nil:
+	case v.serveTunnel != nil:
 		g.detach(w, r, v)
 	case g.cfg.Observe != nil:
 		e := g.event(r, v)
@@ -134,7 +134,7 @@ func (g *Gate) allow(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		g.fail(w, r, v, fmt.Errorf("audit: %w", err))
 		return
 	}
-	g.note(r, v, policy.Allow)
+	g.recordVisit(r, v, policy.Allow)
 	g.noteAnswered(r, v)
 	g.forward(w, r, v)
 }
@@ -178,21 +178,21 @@ func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		g.cfg.Forwarder.Forward(w, r, fr)
 		return
 	}
-	ctx, settle := r.Context(), func() bool { return true }
+	ctx, keep := r.Context(), func() bool { return true }
 	if r.ProtoMajor == 1 && len(r.Header["Upgrade"]) > 0 {
-		ctx, settle = outlive(ctx)
+		ctx, keep = detachContext(ctx)
 	}
 	s := g.open(ctx, v)
-	fr.Detach = func(carry func()) {
-		settle()
-		v.carry = func() {
+	fr.Detach = func(serve func()) {
+		keep()
+		v.serveTunnel = func() {
 			defer s.Close()
-			carry()
+			serve()
 			g.notTaken(s)
 		}
 	}
 	defer func() {
-		if v.carry == nil {
+		if v.serveTunnel == nil {
 			s.Close()
 		}
 	}()
@@ -205,7 +205,7 @@ func (g *Gate) forward(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	}
 	if inspected {
 		r.Header.Del("Sec-WebSocket-Extensions") // compressed messages cannot be inspected
-		inner, j := r.WithContext(s.Context()), s.Info().Value.(*judged)
+		inner, j := r.WithContext(s.Context()), s.Info().Value.(*admission)
 		s.Inspect(options.rpcLimits().MaxBytes, g.inspect(inner, j), g.tooLargeInside(inner, j))
 	}
 	if v.held > 0 {
@@ -240,10 +240,10 @@ func (g *Gate) stepUp(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		f.Title, f.Text = "You are not signed in", []string{"Sign in, then try again."}
 	} else {
 		var ok bool
-		if f.Incident, ok = g.turnedAway(w, r, v, g.record(r, v, "access", portal.NewIncident())); !ok {
+		if f.Incident, ok = g.recordRefusal(w, r, v, g.record(r, v, "access", portal.NewIncident())); !ok {
 			return
 		}
-		g.note(r, v, policy.StepUp)
+		g.recordVisit(r, v, policy.StepUp)
 	}
 	if g.standIn(w, r, f.Status) {
 		return
@@ -263,7 +263,7 @@ func (g *Gate) stepUp(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		g.sendOff(w, r, v, page, v.Decision.Causes, f)
 		return
 	}
-	f.Link = portal.Link{URL: g.cfg.Portal.PageURL(&visit{g, r, v}, page, "/"), Text: f.Title}
+	f.Link = portal.Link{URL: g.cfg.Portal.PageURL(&pageRequest{g, r, v}, page, "/"), Text: f.Title}
 	g.refuse(w, r, v, f)
 }
 
@@ -271,7 +271,7 @@ func (g *Gate) stepUp(w http.ResponseWriter, r *http.Request, v *Verdict) {
 func (g *Gate) sendOff(w http.ResponseWriter, r *http.Request, v *Verdict, page string, causes []policy.Cause, f portal.Refusal) {
 	back := wayBack(v)
 	if len(back) <= portal.LongestWay {
-		g.cfg.Portal.Send(w, r, &visit{g, r, v}, page, back, causes)
+		g.cfg.Portal.Send(w, r, &pageRequest{g, r, v}, page, back, causes)
 		return
 	}
 	without := v.Target.RawPath
@@ -290,11 +290,11 @@ func wayBack(v *Verdict) string {
 }
 
 func (g *Gate) block(w http.ResponseWriter, r *http.Request, v *Verdict) {
-	incident, ok := g.turnedAway(w, r, v, g.record(r, v, "access", portal.NewIncident()))
+	incident, ok := g.recordRefusal(w, r, v, g.record(r, v, "access", portal.NewIncident()))
 	if !ok {
 		return
 	}
-	g.note(r, v, policy.Block)
+	g.recordVisit(r, v, policy.Block)
 	if g.standIn(w, r, http.StatusForbidden) {
 		return
 	}
@@ -336,7 +336,7 @@ func (g *Gate) badRequest(w http.ResponseWriter, r *http.Request, v *Verdict, ba
 	if bad.Setting != "" {
 		rec.Detail["setting"] = bad.Setting
 	}
-	incident, ok := g.turnedAway(w, r, v, rec)
+	incident, ok := g.recordRefusal(w, r, v, rec)
 	if !ok {
 		return
 	}
@@ -407,7 +407,7 @@ func (g *Gate) noAddress(w http.ResponseWriter, r *http.Request, v *Verdict, err
 	rec := g.record(r, v, "access", portal.NewIncident())
 	rec.Action, rec.Rules = policy.Block.String(), []string{"baseline.client-address"}
 	rec.Detail = map[string]string{"error": err.Error(), "peer": r.RemoteAddr}
-	incident, ok := g.turnedAway(w, r, v, rec)
+	incident, ok := g.recordRefusal(w, r, v, rec)
 	if !ok {
 		return
 	}

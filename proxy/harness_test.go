@@ -86,7 +86,7 @@ func (c *clock) Add(d time.Duration) {
 type ledger struct {
 	mu      sync.Mutex
 	records []audit.Record
-	runs    map[audit.Same]int
+	runs    map[audit.RunKey]int
 	down    map[string]bool
 }
 
@@ -108,7 +108,7 @@ func (l *ledger) Append(ctx context.Context, r audit.Record) error {
 	return nil
 }
 
-func (l *ledger) Repeat(k audit.Same) (bool, error) {
+func (l *ledger) Count(k audit.RunKey) (bool, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.down["*"] || l.down["access"] {
@@ -132,8 +132,8 @@ func (l *ledger) all() []audit.Record {
 	return slices.Clone(l.records)
 }
 
-func (l *ledger) Allow(ctx context.Context, r audit.Record) error {
-	if known, err := l.Repeat(audit.SameAs(&r)); known || err != nil {
+func (l *ledger) AppendRun(ctx context.Context, r audit.Record) error {
+	if known, err := l.Count(audit.RunKeyOf(&r)); known || err != nil {
 		return err
 	}
 	if err := l.Append(ctx, r); err != nil {
@@ -141,7 +141,7 @@ func (l *ledger) Allow(ctx context.Context, r audit.Record) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.runs[audit.SameAs(&r)] = 1
+	l.runs[audit.RunKeyOf(&r)] = 1
 	return nil
 }
 
@@ -176,7 +176,7 @@ func (l *ledger) take() []audit.Record {
 func (l *ledger) reset() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.records, l.runs = nil, map[audit.Same]int{}
+	l.records, l.runs = nil, map[audit.RunKey]int{}
 }
 
 // withLog gives a rig the real audit log, whose budget is by the rig's clock. The function returns
@@ -280,7 +280,7 @@ type rig struct {
 	log      *lockedBuffer
 	sessions *session.Manager
 	provider *signin.Provider
-	desk     *enroll.Desk
+	issuer   *enroll.Issuer
 	portal   *portal.Portal
 	pages    *portal.Pages
 	gate     *proxy.Gate
@@ -324,7 +324,7 @@ func newRig(t testing.TB, changes ...func(*plan)) *rig {
 		change(&p)
 	}
 	g := &rig{TB: t, clock: &clock{t: epoch}, mem: authntest.NewMemory(), tool: &tool{}, log: &lockedBuffer{},
-		ledger: &ledger{runs: map[audit.Same]int{}, down: map[string]bool{}}}
+		ledger: &ledger{runs: map[audit.RunKey]int{}, down: map[string]bool{}}}
 	logger, now := slog.New(slog.NewJSONHandler(g.log, nil)), g.clock.Now
 	if p.now != nil {
 		now = p.now
@@ -347,13 +347,13 @@ func newRig(t testing.TB, changes ...func(*plan)) *rig {
 	g.must(g.provider.Discover(t.Context()))
 	passkeys, err := passkey.New(passkey.Config{RPID: "example.test", RPName: "Sallyport", Origins: []string{login}, Store: g.mem, Ceremonies: g.mem, Now: now, Logger: logger})
 	g.must(err)
-	g.desk = enroll.New(enroll.Config{Store: g.mem, Now: now})
+	g.issuer = enroll.New(enroll.Config{Store: g.mem, Now: now})
 	g.pages, err = portal.NewPages("", logger)
 	g.must(err)
 	external, err := url.Parse(login)
 	g.must(err)
 	g.pageCfg = portal.Config{SignIn: external, Origins: []string{treasury, wiki, desk}, Sessions: g.sessions, Provider: g.provider,
-		Passkeys: passkeys, Tickets: g.desk, Pages: g.pages, Now: now, Logger: logger}
+		Passkeys: passkeys, Tickets: g.issuer, Pages: g.pages, Now: now, Logger: logger}
 	if p.pages != nil {
 		p.pages(&g.pageCfg)
 	}
@@ -467,7 +467,7 @@ func testIntel(t testing.TB) ipintel.Config {
 // ticket mints an enrolment ticket and returns its secret.
 func (g *rig) ticket(email authn.Email) string {
 	g.Helper()
-	_, secret, err := g.desk.Mint(g.Context(), enroll.MintRequest{Email: email, By: "security"})
+	_, secret, err := g.issuer.Mint(g.Context(), enroll.MintRequest{Email: email, By: "security"})
 	g.must(err)
 	return secret
 }

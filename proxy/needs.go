@@ -27,12 +27,12 @@ type Auditor interface {
 	// Record is durable when it returns. It returns the incident to search for: r's own,
 	// or, if there were too many records, that of the first of them.
 	Record(ctx context.Context, r audit.Record) (incident string, err error)
-	// Repeat counts one more of a run of identical allows whose first is on disk, and
+	// Count counts one more of a run of identical allows whose first is on disk, and
 	// reports whether there is one.
-	Repeat(k audit.Same) (bool, error)
-	// Allow writes the first of a run durably and opens it for Repeat. audit.ErrManyCalls
+	Count(k audit.RunKey) (bool, error)
+	// AppendRun writes the first of a run durably and opens it for Count. audit.ErrManyCalls
 	// means that this session has used up its lines.
-	Allow(ctx context.Context, r audit.Record) error
+	AppendRun(ctx context.Context, r audit.Record) error
 }
 
 // Asserter vouches for people to upstreams.

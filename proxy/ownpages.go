@@ -63,7 +63,7 @@ func (g *Gate) ownPages(w http.ResponseWriter, r *http.Request, v *Verdict) {
 		g.refuse(w, r, v, portal.Refusal{Status: http.StatusTooManyRequests, Code: "too_many_requests", Title: "That was too often",
 			Text: []string{"Too many attempts came from your network or your account in a short time. Wait a minute, then try again."}, Link: portal.YourTools})
 	default:
-		g.cfg.Portal.Serve(w, r, &visit{g, r, v})
+		g.cfg.Portal.Serve(w, r, &pageRequest{g, r, v})
 	}
 }
 
@@ -84,7 +84,7 @@ func (g *Gate) charge(w http.ResponseWriter, r *http.Request, v *Verdict, page s
 	case g.cfg.Portal.Foreign(r, origin): // the portal refuses it
 		return free()
 	case home && page == "callback" && !post:
-		if !g.cfg.Portal.Begun(r) { // the portal refuses it without asking the provider or the store
+		if !g.cfg.Portal.HasFlowCookie(r) { // the portal refuses it without asking the provider or the store
 			return free()
 		}
 	case page == "callback" && post: // by the sign-in host, with a code

@@ -220,7 +220,7 @@ func TestKnownWhateverTheFormOfThePath(t *testing.T) {
 	g := newRig(t)
 	b := g.enrolled("alice", home)
 	for _, target := range []string{"/", "/a%2Fb", "/a//b"} {
-		if !g.gate.Known(b.request("GET", treasury+target, "")) {
+		if !g.gate.Verified(b.request("GET", treasury+target, "")) {
 			t.Errorf("%s: nobody", target)
 		}
 	}

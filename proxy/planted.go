@@ -26,7 +26,7 @@ func (g *Gate) planted(r *http.Request, v *Verdict) bool {
 	if b.HandedTo == "" || r.Method != http.MethodGet || portal.KindOf(r) < portal.Framed {
 		return false
 	}
-	return g.families.of(r.UserAgent()) != b.HandedTo && v.Facts.Time.Now.Sub(time.Unix(b.HandedAt, 0)) >= handedEvery
+	return g.uaFamilies.of(r.UserAgent()) != b.HandedTo && v.Facts.Time.Now.Sub(time.Unix(b.HandedAt, 0)) >= handedEvery
 }
 
 // handAgain sends a person through the sign-in host once more. A person who is signed in

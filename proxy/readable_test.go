@@ -27,8 +27,8 @@ import (
 // crowded is an audit log in which a session has had more lines than anybody needs.
 type crowdedLedger struct{ proxy.Auditor }
 
-func (crowdedLedger) Repeat(audit.Same) (bool, error)           { return false, nil }
-func (crowdedLedger) Allow(context.Context, audit.Record) error { return audit.ErrManyCalls }
+func (crowdedLedger) Count(audit.RunKey) (bool, error)              { return false, nil }
+func (crowdedLedger) AppendRun(context.Context, audit.Record) error { return audit.ErrManyCalls }
 
 // buggy sessions are a bug of ours.
 type buggy struct{ proxy.Sessions }

@@ -17,18 +17,18 @@ import (
 // earlier record is counted, and costs no I/O.
 func (g *Gate) recordAllow(r *http.Request, v *Verdict) error {
 	if len(v.Decision.Reported) == 0 && len(v.Decision.Rules) == 0 && len(v.rpc.Methods) == 0 && len(r.Header["Upgrade"]) == 0 && v.destination == "" && !v.shadow.differs(&v.Decision) {
-		same := audit.Same{
+		same := audit.RunKey{
 			Session: v.Session.ID, IP: v.Facts.IP.Address, Route: v.Route.Name,
 			Policy: v.snapshot.Policy.Hash(), Decision: policy.Allow.String(),
 		}
 		if !audit.Safe(r.Method) {
 			same.Method, same.Path = cut(r.Method, maxMethod), audit.KeyPath(v.Target.Path)
 		}
-		if known, err := g.cfg.Audit.Repeat(same); known || err != nil {
+		if known, err := g.cfg.Audit.Count(same); known || err != nil {
 			return err
 		}
 	}
-	return g.cfg.Audit.Allow(r.Context(), g.record(r, v, "access", ""))
+	return g.cfg.Audit.AppendRun(r.Context(), g.record(r, v, "access", ""))
 }
 
 // maxMethod is longer than any registered method (RFC 3253 has BASELINE-CONTROL).
@@ -76,9 +76,9 @@ func (g *Gate) record(r *http.Request, v *Verdict, event, incident string) audit
 	return rec
 }
 
-// turnedAway records that a request is refused, and returns the incident for the answer.
+// recordRefusal records that a request is refused, and returns the incident for the answer.
 // If the record cannot be written, it answers 503 itself and ok is false.
-func (g *Gate) turnedAway(w http.ResponseWriter, r *http.Request, v *Verdict, rec audit.Record) (incident string, ok bool) {
+func (g *Gate) recordRefusal(w http.ResponseWriter, r *http.Request, v *Verdict, rec audit.Record) (incident string, ok bool) {
 	incident, err := g.appendRefusal(r.Context(), rec)
 	if err != nil {
 		g.fail(w, r, v, fmt.Errorf("audit: %w", err))

@@ -71,8 +71,8 @@ func (g *Gate) compare(before, after *Snapshot, asked bool) *rehearse.Tally {
 				if n%64 == 0 {
 					runtime.Gosched()
 				}
-				old, was := l.again(before, now)
-				f, is := l.again(after, now)
+				old, was := l.reevaluate(before, now)
+				f, is := l.reevaluate(after, now)
 				tallies[i].Add(f.User.Email, &f, 1, was, is)
 				if asked {
 					tallies[i].AddAsked(f.User.Email, 1, before.Policy.Unanswered().Decide(&old), after.Policy.Unanswered().Decide(&f))
@@ -88,8 +88,8 @@ func (g *Gate) compare(before, after *Snapshot, asked bool) *rehearse.Tally {
 	return total
 }
 
-// again judges a session as of now.
-func (l lastSeen) again(s *Snapshot, now time.Time) (policy.Facts, policy.Decision) {
+// reevaluate judges a session as of now.
+func (l lastSeen) reevaluate(s *Snapshot, now time.Time) (policy.Facts, policy.Decision) {
 	m := l.memo
 	f, who := m.facts, m.session
 	if l.person != nil {

@@ -166,7 +166,7 @@ func (g *Gate) badRPC(w http.ResponseWriter, r *http.Request, v *Verdict, bad *j
 	}
 	rec := g.record(r, v, event, portal.NewIncident())
 	rec.Action, rec.Detail = policy.Block.String(), detail
-	incident, ok := g.turnedAway(w, r, v, rec)
+	incident, ok := g.recordRefusal(w, r, v, rec)
 	if !ok {
 		return
 	}
@@ -234,7 +234,7 @@ func (o *oversize) Reply() []byte { return o.reply(o.Request(o.limit)) }
 
 // tooLargeInside returns the handler of messages that are longer than a WebSocket's
 // limit. They are not judged, and nothing of them is forwarded.
-func (g *Gate) tooLargeInside(r *http.Request, j *judged) func() streams.Oversize {
+func (g *Gate) tooLargeInside(r *http.Request, j *admission) func() streams.Oversize {
 	return func() streams.Oversize {
 		now := g.current.Load()
 		options := now.Options[j.route.Name]
@@ -247,7 +247,7 @@ func (g *Gate) tooLargeInside(r *http.Request, j *judged) func() streams.Oversiz
 }
 
 // inside is a verdict on a message inside a stream that is still to be judged. It blocks.
-func inside(now *Snapshot, j *judged, req jsonrpc.Request) *Verdict {
+func inside(now *Snapshot, j *admission, req jsonrpc.Request) *Verdict {
 	v := &Verdict{snapshot: now, Route: j.route, Session: j.session, Client: j.facts.IP.Addr, rpc: req}
 	v.Target.Host, v.Target.Path = j.facts.Request.Host, j.facts.Request.Path
 	return v
@@ -256,7 +256,7 @@ func inside(now *Snapshot, j *judged, req jsonrpc.Request) *Verdict {
 // inspect judges every message that a client sends inside a WebSocket to a JSON-RPC
 // route. It uses the proof that the WebSocket was opened with: after a step-up, clients
 // connect again.
-func (g *Gate) inspect(r *http.Request, j *judged) func([]byte) ([]byte, bool) {
+func (g *Gate) inspect(r *http.Request, j *admission) func([]byte) ([]byte, bool) {
 	return func(message []byte) ([]byte, bool) {
 		now := g.current.Load()
 		options := now.Options[j.route.Name]
@@ -271,7 +271,7 @@ func (g *Gate) inspect(r *http.Request, j *judged) func([]byte) ([]byte, bool) {
 			}
 			return g.answerMessage(r, v, bad.RPCCode(), bad.Detail, map[string]any{"error": string(bad.Code)})
 		}
-		v.Facts, v.Decision = g.again(j, v.snapshot, req.Methods, g.cfg.Now())
+		v.Facts, v.Decision = g.reevaluate(j, v.snapshot, req.Methods, g.cfg.Now())
 		switch v.Decision.Action {
 		case policy.Allow:
 			switch err := g.recordAllow(r, v); {

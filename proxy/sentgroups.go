@@ -37,7 +37,7 @@ func (s *SentGroups) of(groups []string) (told []string, left int) {
 // told is s with only the groups that the route's tool may know.
 func (g *Gate) told(v *Verdict, sent *SentGroups) *authn.Session {
 	groups, left := sent.of(v.Session.Person.Groups)
-	if left > 0 && pass(&g.warnedGroups, g.cfg.Now()) {
+	if left > 0 && allowOnce(&g.warnedGroups, g.cfg.Now()) {
 		g.cfg.Logger.Warn("not all groups fit into the headers for a tool", "route", v.Route.Name, "user", v.Session.Person.Email,
 			"sent", len(groups), "left_out", left, "bytes", maxGroupBytes)
 	}

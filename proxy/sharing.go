@@ -43,9 +43,9 @@ func newSharing(logger *slog.Logger, o *observe.Observer) (*sharing, error) {
 	return &sharing{logger: logger, observe: o, seen: seen}, err
 }
 
-// note takes a visit of a signed-in person. It is called when a request is judged afresh:
+// add takes a visit of a signed-in person. It is called when a request is judged afresh:
 // at least once a minute for each session, and not for each request.
-func (s *sharing) note(n network, who authn.Subject, now time.Time) {
+func (s *sharing) add(n network, who authn.Subject, now time.Time) {
 	if !n.Private || who == (authn.Subject{}) {
 		return
 	}

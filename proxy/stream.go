@@ -16,32 +16,32 @@ import (
 	"sallyport/proxy/upstream"
 )
 
-// judged is what an open stream was allowed on; it is judged again from this. Everything
+// admission is what an open stream was allowed on; it is judged again from this. Everything
 // stays as it was, except the person and what is unusual by now.
-type judged struct {
+type admission struct {
 	facts   policy.Facts
 	session authn.Session
 	route   *upstream.Route
 	visit   behavior.Visit
-	person  atomic.Pointer[known]
-	seen    atomic.Pointer[seen]
+	person  atomic.Pointer[personAt]
+	seen    atomic.Pointer[assessment]
 }
 
-// seen is what was unusual when it was last asked.
-type seen struct {
+// assessment is what was unusual when it was last asked.
+type assessment struct {
 	behavior.Assessment
 	at      time.Time
 	history bool
 }
 
-// known is who the person was when a session was looked at for the at-th time. An
+// personAt is who the person was when a session was looked at for the at-th time. An
 // answer that is overtaken by a later one does not replace it.
-type known struct {
+type personAt struct {
 	person authn.Person
 	at     uint64
 }
 
-func (j *judged) learn(k *known) {
+func (j *admission) learn(k *personAt) {
 	for {
 		old := j.person.Load()
 		if old != nil && old.at > k.at || j.person.CompareAndSwap(old, k) {
@@ -50,11 +50,11 @@ func (j *judged) learn(k *known) {
 	}
 }
 
-// again judges a stream as of now: another policy, other IP data, other groups, an older
+// reevaluate judges a stream as of now: another policy, other IP data, other groups, an older
 // proof. The proof stays the one that the stream was opened with: a stream on a stolen
 // cookie gains nothing from its owner's next assertion. methods are those that the stream
 // calls now.
-func (g *Gate) again(j *judged, s *Snapshot, methods []string, now time.Time) (policy.Facts, policy.Decision) {
+func (g *Gate) reevaluate(j *admission, s *Snapshot, methods []string, now time.Time) (policy.Facts, policy.Decision) {
 	f, who := j.facts, j.session
 	if k := j.person.Load(); k != nil {
 		who.Person = k.person
@@ -66,33 +66,33 @@ func (g *Gate) again(j *judged, s *Snapshot, methods []string, now time.Time) (p
 	identityFacts(&f, who, now)
 	sessionFacts(&f, &who, f.IP.Addr, now)
 	movedFacts(&f, &who, network.Network, s.Intel)
-	behaviorFacts(&f, g.seenAgain(j, network, now))
+	behaviorFacts(&f, g.reassess(j, network, now))
 	return f, s.Policy.Decide(&f)
 }
 
-// seenAgain is what is unusual about a stream. It asks behaviour at most once a minute.
-func (g *Gate) seenAgain(j *judged, n network, now time.Time) behavior.Assessment {
+// reassess is what is unusual about a stream. It asks behaviour at most once a minute.
+func (g *Gate) reassess(j *admission, n network, now time.Time) behavior.Assessment {
 	history := g.history()
 	if s := j.seen.Load(); s != nil && s.history == history && now.Sub(s.at) < memoAge && !now.Before(s.at) {
 		return s.Assessment
 	}
 	v := j.visit
-	v.At, v.Place = now, n.place()
-	s := &seen{g.assess(v), now, history}
+	v.At, v.Place = now, n.behaviorPlace()
+	s := &assessment{g.assess(v), now, history}
 	j.seen.Store(s)
 	return s.Assessment
 }
 
-func newJudged(v *Verdict) *judged {
-	j := &judged{facts: v.Facts, session: v.Session, route: v.Route, visit: v.known.visit}
-	j.seen.Store(&seen{v.known.seen, v.known.assessed, v.known.history})
+func newAdmission(v *Verdict) *admission {
+	j := &admission{facts: v.Facts, session: v.Session, route: v.Route, visit: v.memo.visit}
+	j.seen.Store(&assessment{v.memo.seen, v.memo.assessed, v.memo.history})
 	return j
 }
 
 // open registers the request as a stream of its session, so that it can be cut from now
 // on. The caller closes the stream.
 func (g *Gate) open(ctx context.Context, v *Verdict) *streams.Stream {
-	info := streams.Info{Session: v.Session.ID, Route: v.Route.Name, Opened: g.cfg.Now(), Value: newJudged(v)}
+	info := streams.Info{Session: v.Session.ID, Route: v.Route.Name, Opened: g.cfg.Now(), Value: newAdmission(v)}
 	if v.snapshot.Options[v.Route.Name].RPC {
 		info.Person = v.Session.Person.Subject.Key()
 	}
@@ -101,10 +101,10 @@ func (g *Gate) open(ctx context.Context, v *Verdict) *streams.Stream {
 	return s
 }
 
-// outlive returns a context whose end the caller controls after settle is called; until
+// detachContext returns a context whose end the caller controls after keep is called; until
 // then it ends with ctx. net/http ends a request's context when its handler returns, and
 // a connection that has switched protocols lives on after that.
-func outlive(ctx context.Context) (own context.Context, settle func() bool) {
+func detachContext(ctx context.Context) (own context.Context, keep func() bool) {
 	own, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	return own, context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
 }
@@ -112,12 +112,12 @@ func outlive(ctx context.Context) (own context.Context, settle func() bool) {
 // detach serves a connection after its handler has returned. It holds neither r nor v,
 // nor anything of net/http's, because most of ten thousand WebSockets are idle.
 func (g *Gate) detach(w http.ResponseWriter, r *http.Request, v *Verdict) {
-	carry, span, arrived, over := v.carry, v.span, v.arrived, edge.Detach(w)
+	serve, span, arrived, over := v.serveTunnel, v.span, v.arrived, edge.Detach(w)
 	e := g.event(r, v)
 	e.Status = http.StatusSwitchingProtocols
 	go func() {
 		defer over()
-		carry()
+		serve()
 		if g.cfg.Observe != nil {
 			e.Total = time.Since(arrived)
 			g.report(&e, span)
@@ -127,8 +127,8 @@ func (g *Gate) detach(w http.ResponseWriter, r *http.Request, v *Verdict) {
 
 // cut decides whether a stream has to end now. A proof that is too old ends only streams
 // of routes with that option: a download is not cut off because its proof grew old.
-func (g *Gate) cut(s *Snapshot, j *judged, now time.Time) (streams.Reason, bool) {
-	_, d := g.again(j, s, j.facts.Request.RPCMethods, now)
+func (g *Gate) cut(s *Snapshot, j *admission, now time.Time) (streams.Reason, bool) {
+	_, d := g.reevaluate(j, s, j.facts.Request.RPCMethods, now)
 	switch {
 	case d.Action == policy.Block:
 		return streams.Blocked, true
@@ -143,7 +143,7 @@ func (g *Gate) cut(s *Snapshot, j *judged, now time.Time) (streams.Reason, bool)
 func (g *Gate) review(wanted func(RouteOptions) bool) int {
 	s, now := g.current.Load(), g.cfg.Now()
 	return g.cfg.Streams.CutIf(func(i streams.Info) (streams.Reason, bool) {
-		j, ok := i.Value.(*judged)
+		j, ok := i.Value.(*admission)
 		if !ok || !wanted(s.Options[i.Route]) {
 			return 0, false
 		}
@@ -224,9 +224,9 @@ func (g *Gate) reviewSession(id string, look uint64) {
 		return
 	}
 	g.learnPerson(id, &records[0].Person)
-	s, who, now := g.current.Load(), &known{records[0].Person, look}, g.cfg.Now()
+	s, who, now := g.current.Load(), &personAt{records[0].Person, look}, g.cfg.Now()
 	g.cfg.Streams.Review(id, func(i streams.Info) (streams.Reason, bool) {
-		j, ok := i.Value.(*judged)
+		j, ok := i.Value.(*admission)
 		if !ok {
 			return streams.Ended, true
 		}
@@ -238,7 +238,7 @@ func (g *Gate) reviewSession(id string, look uint64) {
 // interrupted answers a request whose stream was cut before the upstream had answered.
 func (g *Gate) interrupted(w http.ResponseWriter, r *http.Request, v *Verdict, why streams.Reason) {
 	f := portal.Refusal{Status: http.StatusUnauthorized, Code: why.String(), Title: "Your session has ended", Text: []string{"Sign in again to go on."},
-		Link: portal.Link{URL: g.cfg.Portal.PageURL(&visit{g, r, v}, "sign-in", "/"), Text: "Sign in"}}
+		Link: portal.Link{URL: g.cfg.Portal.PageURL(&pageRequest{g, r, v}, "sign-in", "/"), Text: "Sign in"}}
 	switch why {
 	case streams.Blocked:
 		f = portal.Refusal{Status: http.StatusForbidden, Code: why.String(), Title: "Access is blocked", Text: []string{"What you may open has changed in the meantime."}}

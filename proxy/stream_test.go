@@ -187,12 +187,12 @@ type watched struct {
 	before func()
 }
 
-func (w *watched) Repeat(k audit.Same) (bool, error) {
+func (w *watched) Count(k audit.RunKey) (bool, error) {
 	if f := w.before; f != nil {
 		w.before = nil
 		f()
 	}
-	return w.Auditor.Repeat(k)
+	return w.Auditor.Count(k)
 }
 
 func newWatched(t *testing.T) (*live, *browser, *watched) {

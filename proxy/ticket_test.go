@@ -74,7 +74,7 @@ func TestRefusedTicketIsDropped(t *testing.T) {
 // Who made the ticket, and which one it was, stands with the enrolment.
 func TestEnrolmentNamesItsTicket(t *testing.T) {
 	g := newRig(t)
-	ticket, secret, err := g.desk.Mint(t.Context(), enroll.MintRequest{Email: "alice@example.test", By: "mallory-of-it"})
+	ticket, secret, err := g.issuer.Mint(t.Context(), enroll.MintRequest{Email: "alice@example.test", By: "mallory-of-it"})
 	g.must(err)
 	b := g.browser(home)
 	b.pressAndGo(b.signIn(login+"/.sallyport/enroll?ticket="+secret, "alice"))

@@ -16,32 +16,32 @@ import (
 	"sallyport/proxy/portal"
 )
 
-// visit is a request to the portal, as portal.Visit wants to see it.
-type visit struct {
+// pageRequest is a request to the portal, as portal.Visit wants to see it.
+type pageRequest struct {
 	gate    *Gate
 	request *http.Request
 	verdict *Verdict
 }
 
-var _ portal.Visit = (*visit)(nil)
+var _ portal.PageRequest = (*pageRequest)(nil)
 
-func (v *visit) Origin() string { return v.verdict.Target.Scheme + "://" + v.verdict.Target.Host }
-func (v *visit) Path() string   { return v.verdict.Target.Path }
+func (v *pageRequest) Origin() string { return v.verdict.Target.Scheme + "://" + v.verdict.Target.Host }
+func (v *pageRequest) Path() string   { return v.verdict.Target.Path }
 
 // Judge asks the same questions as for a route, with another purpose.
-func (v *visit) Judge(purpose string) (portal.Judgement, error) {
+func (v *pageRequest) Judge(purpose string) (portal.Judgement, error) {
 	v.verdict.Route = nil
 	if err := v.gate.judge(v.request, v.verdict, purpose); err != nil {
 		return portal.Judgement{}, err
 	}
-	v.gate.note(v.request, v.verdict, v.verdict.Decision.Action)
+	v.gate.recordVisit(v.request, v.verdict, v.verdict.Decision.Action)
 	return portal.Judgement{
 		Session: v.verdict.Session, Facts: v.verdict.Facts, Decision: v.verdict.Decision, Incident: portal.NewIncident(),
 	}, nil
 }
 
 // JudgeHandoff asks about handing the session over to a host.
-func (v *visit) JudgeHandoff(host string, began netip.Addr) (portal.Judgement, error) {
+func (v *pageRequest) JudgeHandoff(host string, began netip.Addr) (portal.Judgement, error) {
 	place := v.Locate(began)
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
@@ -55,25 +55,25 @@ func (v *visit) JudgeHandoff(host string, began netip.Addr) (portal.Judgement, e
 }
 
 // Unanswered is how many proofs in a row did not answer what is asked for here.
-func (v *visit) Unanswered() int { return v.gate.unanswered(v.verdict) }
+func (v *pageRequest) Unanswered() int { return v.gate.unanswered(v.verdict) }
 
 // Proof is the newest assertion of the session that this host has.
-func (v *visit) Proof() session.Proof {
+func (v *pageRequest) Proof() session.Proof {
 	return session.Proof{Session: v.verdict.Session.ID, At: v.verdict.Session.Verification.At}
 }
 
 // Addr is the client's address.
-func (v *visit) Addr() netip.Addr { return v.verdict.Client }
+func (v *pageRequest) Addr() netip.Addr { return v.verdict.Client }
 
 // Locate is what the IP data says of an address.
-func (v *visit) Locate(a netip.Addr) policy.IP {
+func (v *pageRequest) Locate(a netip.Addr) policy.IP {
 	return v.verdict.snapshot.Intel.Lookup(a).Facts(v.gate.cfg.Now())
 }
 
 // Near reports whether two addresses may be one person's at the same time: they are in
 // one network, or of one provider, whose line may have an IPv4 and an IPv6 address, or
 // changing ones. It is false if the provider of either is unknown.
-func (v *visit) Near(a, b netip.Addr) bool {
+func (v *pageRequest) Near(a, b netip.Addr) bool {
 	if sameHere(a, b) {
 		return true
 	}
@@ -93,7 +93,7 @@ func sameHere(a, b netip.Addr) bool {
 
 // Told are the groups that the tools of this host may know: their scripts read our
 // answers here. The sign-in host has no tool.
-func (v *visit) Told(groups []string) []string {
+func (v *pageRequest) Told(groups []string) []string {
 	if v.Origin() == v.gate.cfg.SignIn {
 		return groups
 	}
@@ -115,7 +115,7 @@ func (v *visit) Told(groups []string) []string {
 // StepUpDue reports whether a GET of a path of this origin would be answered with a
 // step-up. It records nothing, because it refuses nothing. It returns false for every
 // other outcome, which the request itself will meet and record.
-func (v *visit) StepUpDue(path string) bool {
+func (v *pageRequest) StepUpDue(path string) bool {
 	u, err := url.ParseRequestURI(path)
 	if err != nil || !strings.HasPrefix(path, "/") {
 		return false
@@ -133,15 +133,15 @@ func (v *visit) StepUpDue(path string) bool {
 }
 
 // Browser is the browser that makes an assertion with this request.
-func (v *visit) Browser() authn.Browser {
+func (v *pageRequest) Browser() authn.Browser {
 	return authn.Browser{
-		Device: v.gate.cfg.Sessions.Device(v.request), Family: v.gate.families.of(v.request.UserAgent()), JA4: edge.FingerprintOf(v.request).Family,
+		Device: v.gate.cfg.Sessions.Device(v.request), Family: v.gate.uaFamilies.of(v.request.UserAgent()), JA4: edge.FingerprintOf(v.request).Family,
 	}
 }
 
 // Record writes an identity event about the judgement. The portal may have changed the
 // judgement since (a new session, another person).
-func (v *visit) Record(ctx context.Context, event string, j portal.Judgement, detail map[string]string) error {
+func (v *pageRequest) Record(ctx context.Context, event string, j portal.Judgement, detail map[string]string) error {
 	about := Verdict{Decision: j.Decision, Target: v.verdict.Target, Client: v.verdict.Client, Session: j.Session, Facts: j.Facts, snapshot: v.verdict.snapshot}
 	rec := v.gate.record(v.request, &about, event, j.Incident)
 	rec.Detail = detail
@@ -153,7 +153,7 @@ func (v *visit) Record(ctx context.Context, event string, j portal.Judgement, de
 
 // Reference is the incident to show to the person. If the record was counted with others,
 // it is that of the first.
-func (v *visit) Reference(incident string) string {
+func (v *pageRequest) Reference(incident string) string {
 	if incident != "" && incident == v.verdict.made && v.verdict.incident != "" {
 		return v.verdict.incident
 	}

@@ -59,15 +59,15 @@ type Config struct {
 	Now   func() time.Time // nil: time.Now
 }
 
-// Desk mints and redeems tickets. It is safe for concurrent use.
-type Desk struct {
+// Issuer mints and redeems tickets. It is safe for concurrent use.
+type Issuer struct {
 	store Store
 	now   func() time.Time
 }
 
 // New returns a desk over c.Store.
-func New(c Config) *Desk {
-	d := &Desk{store: c.Store, now: c.Now}
+func New(c Config) *Issuer {
+	d := &Issuer{store: c.Store, now: c.Now}
 	if d.now == nil {
 		d.now = time.Now
 	}
@@ -90,7 +90,7 @@ type MintRequest struct {
 }
 
 // Mint makes a ticket. The secret is returned here and never again.
-func (d *Desk) Mint(ctx context.Context, r MintRequest) (Ticket, string, error) {
+func (d *Issuer) Mint(ctx context.Context, r MintRequest) (Ticket, string, error) {
 	email, err := authn.ParseEmail(string(r.Email))
 	if err != nil {
 		return Ticket{}, "", fmt.Errorf("enroll: %w", err)
@@ -132,7 +132,7 @@ func (d *Desk) Mint(ctx context.Context, r MintRequest) (Ticket, string, error) 
 }
 
 // Check returns the ticket if this person could redeem it now.
-func (d *Desk) Check(ctx context.Context, secret string, p authn.Person) (Ticket, error) {
+func (d *Issuer) Check(ctx context.Context, secret string, p authn.Person) (Ticket, error) {
 	digest, ok := digestOf(secret)
 	if !ok {
 		return Ticket{}, ErrUnknown
@@ -140,7 +140,7 @@ func (d *Desk) Check(ctx context.Context, secret string, p authn.Person) (Ticket
 	return d.check(ctx, digest, p)
 }
 
-func (d *Desk) check(ctx context.Context, digest Digest, p authn.Person) (Ticket, error) {
+func (d *Issuer) check(ctx context.Context, digest Digest, p authn.Person) (Ticket, error) {
 	t, err := d.store.TicketByDigest(ctx, digest)
 	switch {
 	case errors.Is(err, authn.ErrNotFound):
@@ -181,7 +181,7 @@ func (d *Desk) check(ctx context.Context, digest Digest, p authn.Person) (Ticket
 // Redeem stores the person's new passkey and spends the ticket, both or neither.
 // Everything is checked again inside the store's transaction: the ticket may
 // have been spent or revoked since [Desk.Check].
-func (d *Desk) Redeem(ctx context.Context, secret string, p authn.Person, r passkey.Record) error {
+func (d *Issuer) Redeem(ctx context.Context, secret string, p authn.Person, r passkey.Record) error {
 	digest, ok := digestOf(secret)
 	if !ok {
 		return ErrUnknown
@@ -210,7 +210,7 @@ func (d *Desk) Redeem(ctx context.Context, secret string, p authn.Person, r pass
 }
 
 // List returns tickets, newest first; email "" means those of all people.
-func (d *Desk) List(ctx context.Context, email authn.Email) ([]Ticket, error) {
+func (d *Issuer) List(ctx context.Context, email authn.Email) ([]Ticket, error) {
 	tickets, err := d.store.ListTickets(ctx, email)
 	if err != nil {
 		return nil, fmt.Errorf("enroll: list tickets: %w", err)
@@ -220,7 +220,7 @@ func (d *Desk) List(ctx context.Context, email authn.Email) ([]Ticket, error) {
 
 // Revoke ends an open ticket by its public ID. [ErrUnknown] if there is no open
 // ticket of that ID.
-func (d *Desk) Revoke(ctx context.Context, id string) error {
+func (d *Issuer) Revoke(ctx context.Context, id string) error {
 	err := d.store.RevokeTicket(ctx, id, d.now())
 	switch {
 	case errors.Is(err, authn.ErrNotFound):

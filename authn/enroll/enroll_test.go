@@ -19,7 +19,7 @@ import (
 // world is a desk over a store in memory, with a clock to turn, and a relying
 // party that makes the passkeys.
 type world struct {
-	*enroll.Desk
+	*enroll.Issuer
 	rp    *passkey.RelyingParty
 	t     *testing.T
 	store *authntest.Memory
@@ -30,7 +30,7 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t, store: authntest.NewMemory(), now: time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)}
 	now := func() time.Time { return w.now }
-	w.Desk = enroll.New(enroll.Config{Store: w.store, Now: now})
+	w.Issuer = enroll.New(enroll.Config{Store: w.store, Now: now})
 	var err error
 	w.rp, err = passkey.New(passkey.Config{
 		RPID: "localhost", RPName: "Corp", Origins: []string{"http://localhost"},

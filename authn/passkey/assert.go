@@ -25,7 +25,7 @@ type challenge struct {
 	SignCounts []uint32 `json:"sign_counts,omitempty"`
 }
 
-func asked(data webauthn.SessionData, credentials []webauthn.Credential) challenge {
+func newChallenge(data webauthn.SessionData, credentials []webauthn.Credential) challenge {
 	c := challenge{SessionData: data}
 	for _, id := range data.AllowedCredentialIDs {
 		i := slices.IndexFunc(credentials, func(o webauthn.Credential) bool { return bytes.Equal(o.ID, id) })
@@ -67,11 +67,11 @@ func (rp *RelyingParty) BeginAssertion(ctx context.Context, s authn.Session) (Ce
 	if err != nil {
 		return Ceremony{}, err
 	}
-	request, data, err := rp.library.BeginLogin(newPerson(s.Person, handle, credentials))
+	request, data, err := rp.library.BeginLogin(newWebauthnUser(s.Person, handle, credentials))
 	if err != nil {
 		return Ceremony{}, fmt.Errorf("passkey: begin assertion: %w", err)
 	}
-	return rp.begin(ctx, assertion, s, asked(*data, credentials), request.Response)
+	return rp.begin(ctx, assertion, s, newChallenge(*data, credentials), request.Response)
 }
 
 // FinishAssertion verifies a browser's answer, remembers the use, and returns
@@ -79,7 +79,7 @@ func (rp *RelyingParty) BeginAssertion(ctx context.Context, s authn.Session) (Ce
 // user-verified, just now.
 func (rp *RelyingParty) FinishAssertion(ctx context.Context, s authn.Session, ceremonyID string, body []byte) (authn.Credential, error) {
 	var data challenge
-	if err := rp.take(ctx, assertion, s, ceremonyID, &data); err != nil {
+	if err := rp.redeem(ctx, assertion, s, ceremonyID, &data); err != nil {
 		return authn.Credential{}, err
 	}
 	return rp.asserted(ctx, s, data, body)
@@ -106,15 +106,15 @@ func (rp *RelyingParty) asserted(ctx context.Context, s authn.Session, data chal
 		// The store holds another count than it was judged by: another answer of this
 		// passkey was stored between reading and writing. It is judged again by that
 		// one: then two equal counts are a copy, and the higher of two counts is good.
-		if used, err = rp.judge(ctx, s, data, answer); !errors.Is(err, authn.ErrNotFound) {
+		if used, err = rp.checkAnswer(ctx, s, data, answer); !errors.Is(err, authn.ErrNotFound) {
 			return used, err
 		}
 	}
 	return used, err
 }
 
-// judge compares the answer with the store as it is now, and remembers the use.
-func (rp *RelyingParty) judge(ctx context.Context, s authn.Session, data challenge, answer *protocol.ParsedCredentialAssertionData) (authn.Credential, error) {
+// checkAnswer compares the answer with the store as it is now, and remembers the use.
+func (rp *RelyingParty) checkAnswer(ctx context.Context, s authn.Session, data challenge, answer *protocol.ParsedCredentialAssertionData) (authn.Credential, error) {
 	records, err := rp.store.Credentials(ctx, s.Person.Subject)
 	if err != nil {
 		return authn.Credential{}, fmt.Errorf("passkey: list credentials: %w", err)
@@ -173,7 +173,7 @@ func (rp *RelyingParty) verify(ctx context.Context, s authn.Session, data challe
 		return nil, rp.block(ctx, r, refusal)
 	}
 	// The library's own verdict on the whole.
-	credential, err := rp.library.ValidateLogin(newPerson(s.Person, data.UserID, []webauthn.Credential{stored}), only(data.SessionData, r.ID), answer)
+	credential, err := rp.library.ValidateLogin(newWebauthnUser(s.Person, data.UserID, []webauthn.Credential{stored}), only(data.SessionData, r.ID), answer)
 	if err != nil {
 		return nil, refuse(CodeResponseRefused, detail(err))
 	}

@@ -53,9 +53,9 @@ func newID() string {
 	return base64.RawURLEncoding.EncodeToString(id[:])
 }
 
-// take gives what was begun back, once. It comes before anything else is looked
+// redeem gives what was begun back, once. It comes before anything else is looked
 // at, so that a challenge has one answer, and a bad one uses it up.
-func (rp *RelyingParty) take(ctx context.Context, p purpose, s authn.Session, id string, into any) error {
+func (rp *RelyingParty) redeem(ctx context.Context, p purpose, s authn.Session, id string, into any) error {
 	if s.Level() == authn.None {
 		return refuse(CodeNotSignedIn, nil)
 	}

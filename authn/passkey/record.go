@@ -14,20 +14,20 @@ import (
 	"sallyport/authn"
 )
 
-// person is the library's view of a person in one ceremony.
-type person struct {
+// webauthnUser is the library's view of a person in one ceremony.
+type webauthnUser struct {
 	handle      []byte
 	name        string
 	displayName string
 	credentials []webauthn.Credential
 }
 
-func (p person) WebAuthnID() []byte                         { return p.handle }
-func (p person) WebAuthnName() string                       { return p.name }
-func (p person) WebAuthnDisplayName() string                { return p.displayName }
-func (p person) WebAuthnCredentials() []webauthn.Credential { return p.credentials }
+func (p webauthnUser) WebAuthnID() []byte                         { return p.handle }
+func (p webauthnUser) WebAuthnName() string                       { return p.name }
+func (p webauthnUser) WebAuthnDisplayName() string                { return p.displayName }
+func (p webauthnUser) WebAuthnCredentials() []webauthn.Credential { return p.credentials }
 
-func newPerson(p authn.Person, handle []byte, credentials []webauthn.Credential) person {
+func newWebauthnUser(p authn.Person, handle []byte, credentials []webauthn.Credential) webauthnUser {
 	name := string(p.Email)
 	if name == "" {
 		name = p.Subject.ID
@@ -36,7 +36,7 @@ func newPerson(p authn.Person, handle []byte, credentials []webauthn.Credential)
 	if display == "" {
 		display = name
 	}
-	return person{handle: handle, name: name, displayName: display, credentials: credentials}
+	return webauthnUser{handle: handle, name: name, displayName: display, credentials: credentials}
 }
 
 // newRecord is what a verified registration is stored as.

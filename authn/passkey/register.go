@@ -43,7 +43,7 @@ func (rp *RelyingParty) BeginRegistration(ctx context.Context, s authn.Session) 
 		exclude = append(exclude, c.Descriptor())
 	}
 	creation, data, err := rp.library.BeginRegistration(
-		newPerson(s.Person, handle, credentials),
+		newWebauthnUser(s.Person, handle, credentials),
 		webauthn.WithCredentialParameters(algorithms()),
 		webauthn.WithExclusions(exclude),
 	)
@@ -57,7 +57,7 @@ func (rp *RelyingParty) BeginRegistration(ctx context.Context, s authn.Session) 
 // store. It stores nothing.
 func (rp *RelyingParty) FinishRegistration(ctx context.Context, s authn.Session, ceremonyID string, body []byte) (Record, error) {
 	var data webauthn.SessionData
-	if err := rp.take(ctx, registration, s, ceremonyID, &data); err != nil {
+	if err := rp.redeem(ctx, registration, s, ceremonyID, &data); err != nil {
 		return Record{}, err
 	}
 	if len(body) > MaxBody {
@@ -85,7 +85,7 @@ func (rp *RelyingParty) FinishRegistration(ctx context.Context, s authn.Session,
 		return Record{}, err
 	}
 	answer.Response.Transports = cleanTransports(answer.Response.Transports)
-	credential, err := rp.library.CreateCredential(newPerson(s.Person, data.UserID, nil), data, answer)
+	credential, err := rp.library.CreateCredential(newWebauthnUser(s.Person, data.UserID, nil), data, answer)
 	if err != nil {
 		return Record{}, refuse(registrationCode(err), detail(err))
 	}

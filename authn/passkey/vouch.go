@@ -111,7 +111,7 @@ func (rp *RelyingParty) BeginVouching(ctx context.Context, s authn.Session, prop
 		return Ceremony{}, refuse(CodeNotFresh, nil)
 	}
 	var p proposed
-	if err := rp.take(ctx, proposal, s, proposalID, &p); err != nil {
+	if err := rp.redeem(ctx, proposal, s, proposalID, &p); err != nil {
 		return Ceremony{}, err
 	}
 	if err := rp.keep(ctx, s, proposalID, p); err != nil {
@@ -137,11 +137,11 @@ func (rp *RelyingParty) BeginVouching(ctx context.Context, s authn.Session, prop
 	v := vouch{Proposal: proposalID, Nonce: make([]byte, 32)}
 	rand.Read(v.Nonce)
 	commitment := rp.commitment(v.Nonce, s, p.Record)
-	request, data, err := rp.library.BeginLogin(newPerson(s.Person, handle, credentials), webauthn.WithChallenge(commitment))
+	request, data, err := rp.library.BeginLogin(newWebauthnUser(s.Person, handle, credentials), webauthn.WithChallenge(commitment))
 	if err != nil {
 		return Ceremony{}, fmt.Errorf("passkey: begin vouching: %w", err)
 	}
-	v.Data = asked(*data, credentials)
+	v.Data = newChallenge(*data, credentials)
 	v.Data.Challenge = ""
 	return rp.begin(ctx, vouching, s, v, request.Response)
 }
@@ -155,11 +155,11 @@ func (rp *RelyingParty) FinishVouching(ctx context.Context, s authn.Session, cer
 		return Vouched{}, refuse(CodeNotFresh, nil)
 	}
 	var v vouch
-	if err := rp.take(ctx, vouching, s, ceremonyID, &v); err != nil {
+	if err := rp.redeem(ctx, vouching, s, ceremonyID, &v); err != nil {
 		return Vouched{}, err
 	}
 	var p proposed
-	if err := rp.take(ctx, proposal, s, v.Proposal, &p); err != nil {
+	if err := rp.redeem(ctx, proposal, s, v.Proposal, &p); err != nil {
 		return Vouched{}, err
 	}
 	// From the record that will be stored, and from nothing that was stored beside it:

@@ -63,11 +63,11 @@ func (m *Manager) live(ctx context.Context, f Filter) ([]Record, error) {
 	now := m.clock.now()
 	var out []Record
 	for _, rec := range recs {
-		if own := time.UnixMicro(m.cache.seen(rec.ID)).UTC(); own.After(rec.LastSeenAt) {
+		if own := time.UnixMicro(m.cache.lastSeen(rec.ID)).UTC(); own.After(rec.LastSeenAt) {
 			rec.LastSeenAt = own
 		}
 		rec.ExpiresAt, rec.Person = m.expiry(rec), m.complete(rec.Person)
-		if m.judge(rec.ExpiresAt, rec.LastSeenAt, now) == alive {
+		if m.stateAt(rec.ExpiresAt, rec.LastSeenAt, now) == alive {
 			out = append(out, rec)
 		}
 	}

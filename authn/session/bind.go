@@ -29,8 +29,8 @@ const (
 // maxBind is longer than every bind: a host name has 253 characters at most.
 const maxBind = 1024
 
-// Begun is what a bind says.
-type Begun struct {
+// Bind is what a bind says.
+type Bind struct {
 	Host  string     // that began, and that a code will be for
 	Addr  netip.Addr // that it was begun from
 	At    time.Time
@@ -78,22 +78,22 @@ var ErrBindExpired = errors.New("the hand-off was begun too long ago")
 // OpenBind reads a bind. It does not check which browser brings it. A bind that no host
 // of ours has sealed is ErrHandoff; one that is older than a sign-in takes is
 // ErrBindExpired.
-func (m *Manager) OpenBind(ctx context.Context, bind string) (Begun, error) {
+func (m *Manager) OpenBind(ctx context.Context, bind string) (Bind, error) {
 	var c bindClaim
 	if len(bind) > maxBind {
-		return Begun{}, refused(CodeUnknown, "its bind does not open")
+		return Bind{}, refused(CodeUnknown, "its bind does not open")
 	}
 	if err := m.ring.openValue(ctx, bindName, bind, &c); err != nil {
-		return Begun{}, err
+		return Bind{}, err
 	}
-	b := Begun{Host: c.Host, Addr: c.Addr, At: time.Unix(c.At, 0).UTC(), Again: c.Again, Proofs: c.Proofs, Linked: c.Linked, nonce: c.Nonce}
+	b := Bind{Host: c.Host, Addr: c.Addr, At: time.Unix(c.At, 0).UTC(), Again: c.Again, Proofs: c.Proofs, Linked: c.Linked, nonce: c.Nonce}
 	if c.Session != "" {
 		b.Has = Proof{c.Session, time.UnixMicro(c.Proven)}
 	}
 	// A bind from the future was made by a clock that was set back since: it would last
 	// too long.
 	if age := m.clock.now().Sub(b.At); age >= bindLife || age < -clockSkew {
-		return Begun{}, ErrBindExpired
+		return Bind{}, ErrBindExpired
 	}
 	return b, nil
 }

@@ -226,8 +226,8 @@ func (c *cache) touchStray(id string, seen int64) {
 	}
 }
 
-// seen returns the last-seen time that this process knows, 0 if it knows none.
-func (c *cache) seen(id string) int64 {
+// lastSeen returns the last-seen time that this process knows, 0 if it knows none.
+func (c *cache) lastSeen(id string) int64 {
 	p := &c.lives[c.part(id)]
 	p.RLock()
 	l := p.m[id]

@@ -35,9 +35,9 @@ const (
 	alive
 )
 
-// judge is the only place that decides how long a session lives. A session is
+// stateAt is the only place that decides how long a session lives. A session is
 // seen when it is made, so seen is never before that.
-func (m *Manager) judge(expires, seen, now time.Time) state {
+func (m *Manager) stateAt(expires, seen, now time.Time) state {
 	switch since := now.Sub(seen); {
 	case !now.Before(expires):
 		return expired

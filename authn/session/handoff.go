@@ -106,8 +106,8 @@ func (e *HandoffError) Is(target error) bool { return target == ErrHandoff }
 
 func refused(code, why string) *HandoffError { return &HandoffError{Code: code, why: why} }
 
-// Beginning is how a hand-off begins.
-type Beginning struct {
+// HandoffRequest is how a hand-off begins.
+type HandoffRequest struct {
 	Host string     // the app host
 	Addr netip.Addr // of the client
 	// CrossSite: browsers take the sign-in host and this one for different sites (or the
@@ -131,7 +131,7 @@ type Beginning struct {
 // redirect to the sign-in host carries. A nonce that the browser has already is used
 // again. Tabs that are restored together ask before any of them has an answer, and each
 // gets a nonce: it is in a cookie of its own, so that none undoes another's.
-func (m *Manager) BeginHandoff(w http.ResponseWriter, r *http.Request, b Beginning) (bind string, err error) {
+func (m *Manager) BeginHandoff(w http.ResponseWriter, r *http.Request, b HandoffRequest) (bind string, err error) {
 	var nonce string
 	if had := m.nonces(r); len(had) > 0 {
 		nonce = had[0]
@@ -212,7 +212,7 @@ func digestOf(nonce string) string {
 // Handoff makes a code for s, for the host and the browser that begun names. s is the
 // session just loaded on the sign-in host, where addr is the client; its freshness goes
 // with it. returnTo is a path of the target host or a URL on it (ErrReturnTo otherwise).
-func (m *Manager) Handoff(ctx context.Context, s authn.Session, begun Begun, addr netip.Addr, returnTo string) (code string, err error) {
+func (m *Manager) Handoff(ctx context.Context, s authn.Session, begun Bind, addr netip.Addr, returnTo string) (code string, err error) {
 	switch {
 	case s.Level() == authn.None:
 		return "", errAbsent
@@ -268,7 +268,7 @@ func (m *Manager) Redeem(w http.ResponseWriter, r *http.Request, p Presented) (s
 	if err != nil {
 		return authn.Session{}, Arrival{}, err
 	}
-	h, err := m.take(r.Context(), c)
+	h, err := m.redeemCode(r.Context(), c)
 	if err != nil {
 		return authn.Session{}, Arrival{}, err
 	}
@@ -340,15 +340,15 @@ func (m *Manager) proven(r *http.Request, p Presented) (codeClaim, error) {
 	}
 	if why.Leaked {
 		// Gone already is as good, and so is what has expired.
-		if _, err := m.take(r.Context(), c); err != nil && !errors.Is(err, ErrHandoff) {
+		if _, err := m.redeemCode(r.Context(), c); err != nil && !errors.Is(err, ErrHandoff) {
 			return c, err
 		}
 	}
 	return c, why
 }
 
-// take spends a code.
-func (m *Manager) take(ctx context.Context, c codeClaim) (handoff, error) {
+// redeemCode spends a code.
+func (m *Manager) redeemCode(ctx context.Context, c codeClaim) (handoff, error) {
 	var h handoff
 	payload, err := m.codes.Take(ctx, handoffPurpose, sha256.Sum256(c.Key[:]), m.clock.now())
 	switch {

@@ -41,9 +41,9 @@ var (
 func same(a, b netip.Addr) bool { return a == b }
 
 // beginOn starts a hand-off for a host.
-func (b *browser) beginOn(host string, change ...func(*session.Beginning)) (bind string) {
+func (b *browser) beginOn(host string, change ...func(*session.HandoffRequest)) (bind string) {
 	b.Helper()
-	begin := session.Beginning{Host: host, Addr: atHome}
+	begin := session.HandoffRequest{Host: host, Addr: atHome}
 	for _, c := range change {
 		c(&begin)
 	}
@@ -214,7 +214,7 @@ func TestForgedBind(t *testing.T) {
 	}
 	_, err = e.m.Handoff(t.Context(), authn.Session{}, begun, atHome, "/")
 	e.is(err, session.ErrNoSession)
-	_, err = e.m.Handoff(t.Context(), b.must(signInHost), session.Begun{Host: appHost}, atHome, "/")
+	_, err = e.m.Handoff(t.Context(), b.must(signInHost), session.Bind{Host: appHost}, atHome, "/")
 	e.is(err, session.ErrHandoff)
 
 	e.clock.Add(15*time.Minute - time.Second)
@@ -233,7 +233,7 @@ func TestRestartedHandoffIsMarked(t *testing.T) {
 	e := newEnv(t)
 	b := e.browser()
 	b.signIn(signInHost, alice())
-	code := b.code(b.beginOn(appHost, func(g *session.Beginning) { g.Again = true }), "/deep?x=1")
+	code := b.code(b.beginOn(appHost, func(g *session.HandoffRequest) { g.Again = true }), "/deep?x=1")
 	bad, _ := errors.AsType[*session.HandoffError](e.browser().redeem(appHost, code))
 	if bad == nil || !bad.Again || bad.ReturnTo != "/deep?x=1" || bad.Began != atHome {
 		t.Errorf("%+v", bad)
@@ -246,7 +246,7 @@ func TestLinkedHandoffIsMarked(t *testing.T) {
 	b := e.browser()
 	b.signIn(signInHost, alice())
 	for _, linked := range []bool{false, true} {
-		code := b.code(b.beginOn(appHost, func(g *session.Beginning) { g.Linked = linked }), "/deep?x=1")
+		code := b.code(b.beginOn(appHost, func(g *session.HandoffRequest) { g.Linked = linked }), "/deep?x=1")
 		lost, _ := errors.AsType[*session.HandoffError](e.browser().redeem(appHost, code))
 		if lost == nil || lost.Code != session.CodeNoNonce || lost.Linked != linked {
 			t.Errorf("linked %t: lost, %+v", linked, lost)
@@ -274,7 +274,7 @@ func TestNonceAcrossSites(t *testing.T) {
 	} {
 		m := e.process(func(c2 *session.Config) { c2.Secure = c.secure })
 		w := httptest.NewRecorder()
-		_, err := m.BeginHandoff(w, e.browser().request(appHost), session.Beginning{Host: appHost, Addr: atHome, CrossSite: true})
+		_, err := m.BeginHandoff(w, e.browser().request(appHost), session.HandoffRequest{Host: appHost, Addr: atHome, CrossSite: true})
 		e.ok(err)
 		var got []string
 		for i, k := range w.Result().Cookies() {
@@ -415,7 +415,7 @@ func TestTabsBeginTogether(t *testing.T) {
 	var answers []*httptest.ResponseRecorder
 	for range 10 {
 		w := httptest.NewRecorder()
-		bind, err := e.m.BeginHandoff(w, b.request(appHost), session.Beginning{Host: appHost, Addr: atHome})
+		bind, err := e.m.BeginHandoff(w, b.request(appHost), session.HandoffRequest{Host: appHost, Addr: atHome})
 		e.ok(err)
 		binds, answers = append(binds, bind), append(answers, w)
 	}

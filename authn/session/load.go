@@ -29,7 +29,7 @@ func (m *Manager) Load(r *http.Request, host string) (s authn.Session, err error
 				return authn.Session{}, errHost
 			}
 			seen := time.UnixMicro(e.live.seen.Load())
-			if m.judge(e.sess.ExpiresAt, seen, now) == alive {
+			if m.stateAt(e.sess.ExpiresAt, seen, now) == alive {
 				e.live.touch(now.UnixMicro())
 				s = e.sess
 				s.LastSeenAt = now
@@ -80,11 +80,11 @@ func (m *Manager) find(ctx context.Context, sealed, host string) (Record, Token,
 // that it stays dead if the clock is set back.
 func (m *Manager) refuseDead(ctx context.Context, rec Record) error {
 	seen := rec.LastSeenAt
-	if own := time.UnixMicro(m.cache.seen(rec.ID)); own.After(seen) {
+	if own := time.UnixMicro(m.cache.lastSeen(rec.ID)); own.After(seen) {
 		seen = own
 	}
 	var reason error
-	switch m.judge(m.expiry(rec), seen, m.clock.now()) {
+	switch m.stateAt(m.expiry(rec), seen, m.clock.now()) {
 	case alive:
 		return nil
 	case ahead:

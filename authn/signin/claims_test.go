@@ -73,7 +73,7 @@ func FuzzPerson(f *testing.F) {
 			return
 		}
 		_, _ = id.registered()
-		person, _, err := p.person(t.Context(), authn.Subject{Issuer: "https://id.example", ID: "a"}, info, answer{claims: id, token: &oauth2.Token{}})
+		person, _, err := p.personFrom(t.Context(), authn.Subject{Issuer: "https://id.example", ID: "a"}, info, answer{claims: id, token: &oauth2.Token{}})
 		if err != nil {
 			return
 		}

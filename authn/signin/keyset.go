@@ -63,7 +63,7 @@ func (k *readableKeys) filter(body []byte) []byte {
 		skipped[clip(name.ID)] = clip(err.Error())
 		return true
 	})
-	k.note(skipped)
+	k.logSkipped(skipped)
 	out, err := json.Marshal(set)
 	if err != nil {
 		return body
@@ -71,7 +71,7 @@ func (k *readableKeys) filter(body []byte) []byte {
 	return out
 }
 
-func (k *readableKeys) note(skipped map[string]string) {
+func (k *readableKeys) logSkipped(skipped map[string]string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for id, why := range skipped {

@@ -26,7 +26,7 @@ func (p *Provider) result(ctx context.Context, m *metadata, a answer) (Result, e
 	if err != nil {
 		return Result{}, about(sub.ID, err)
 	}
-	person, notices, err := p.person(ctx, sub, info, a)
+	person, notices, err := p.personFrom(ctx, sub, info, a)
 	if err != nil {
 		return Result{}, about(sub.ID, err)
 	}
@@ -53,9 +53,9 @@ func (p *Provider) complete(ctx context.Context, m *metadata, sub authn.Subject,
 	return p.fetchUserinfo(ctx, m, sub, a.token.AccessToken)
 }
 
-// person makes the person of sub from the claims of the ID token and, for what
+// personFrom makes the person of sub from the claims of the ID token and, for what
 // it leaves out, of userinfo.
-func (p *Provider) person(ctx context.Context, sub authn.Subject, info claimSet, a answer) (authn.Person, []Notice, error) {
+func (p *Provider) personFrom(ctx context.Context, sub authn.Subject, info claimSet, a answer) (authn.Person, []Notice, error) {
 	id := a.claims
 	email, notices, err := p.email(id, info)
 	if err != nil {

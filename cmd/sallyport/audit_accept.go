@@ -31,7 +31,7 @@ func (a auditAcceptCmd) Run(ctx context.Context, g *globals, std stdio) error {
 		if err != nil {
 			return err
 		}
-		if err := note(ctx, db, "audit_accept_rollback", map[string]string{
+		if err := recordOperatorEvent(ctx, db, "audit_accept_rollback", map[string]string{
 			"reason": a.Reason, "records": strconv.FormatInt(records, 10), "signed": at.UTC().Format(time.RFC3339), "risk": "high",
 		}); err != nil {
 			return err

@@ -46,7 +46,7 @@ func (d dataApplyCmd) Run(ctx context.Context, g *globals, std stdio) error {
 			}
 		}
 		detail := given(map[string]string{"sources": rollout.SourceNames(sources), "force": map[bool]string{true: "yes"}[d.Force], "reason": d.Reason})
-		if err := note(ctx, db, "data_apply", detail); err != nil {
+		if err := recordOperatorEvent(ctx, db, "data_apply", detail); err != nil {
 			return err
 		}
 		seq, err := db.AddDataRequest(ctx, r)

@@ -120,7 +120,7 @@ func serveAll(handlers map[net.Listener]http.Handler) (stop func()) {
 	}
 }
 
-func demoTickets(ctx context.Context, c *config.Config, desk *enroll.Desk) ([]string, error) {
+func demoTickets(ctx context.Context, c *config.Config, desk *enroll.Issuer) ([]string, error) {
 	var urls []string
 	for _, p := range demo.People {
 		_, secret, err := desk.Mint(ctx, enroll.MintRequest{Email: authn.Email(p.Email), Note: "demo", By: "demo"})

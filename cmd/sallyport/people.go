@@ -39,7 +39,7 @@ type peopleListCmd struct {
 
 func (p peopleListCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	return withSessions(ctx, g, func(_ *config.Config, db *sqlstore.DB, m *session.Manager) error {
-		lines, err := people(ctx, db, m)
+		lines, err := listPeople(ctx, db, m)
 		if err != nil {
 			return err
 		}
@@ -57,8 +57,8 @@ func emails(list []authn.Email) string {
 	return strings.Join(parts, " ")
 }
 
-// people joins what the store has under one subject.
-func people(ctx context.Context, db *sqlstore.DB, m *session.Manager) ([]personLine, error) {
+// listPeople joins what the store has under one subject.
+func listPeople(ctx context.Context, db *sqlstore.DB, m *session.Manager) ([]personLine, error) {
 	sessions, err := m.List(ctx, session.Filter{})
 	if err != nil {
 		return nil, err
@@ -153,7 +153,7 @@ func (p peopleShowCmd) Run(ctx context.Context, g *globals, std stdio) error {
 }
 
 func personDetails(ctx context.Context, db *sqlstore.DB, m *session.Manager, text string) ([]personDetail, error) {
-	lines, err := people(ctx, db, m)
+	lines, err := listPeople(ctx, db, m)
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +165,7 @@ func personDetails(ctx context.Context, db *sqlstore.DB, m *session.Manager, tex
 	var details []personDetail
 	for _, l := range lines {
 		subject := authn.Subject{Issuer: l.Issuer, ID: l.Subject}
-		if !slices.ContainsFunc(named, func(k known) bool { return k.Subject == subject }) {
+		if !slices.ContainsFunc(named, func(k storedPerson) bool { return k.Subject == subject }) {
 			continue
 		}
 		tickets, err := ticketsOf(ctx, db, l.Emails...)

@@ -12,15 +12,15 @@ import (
 	"sallyport/cmd/sallyport/internal/sqlstore"
 )
 
-// known is a person as the store knows them: by issuer and subject, with every address
+// storedPerson is a person as the store knows them: by issuer and subject, with every address
 // they were seen under, the newest first.
-type known struct {
+type storedPerson struct {
 	Subject authn.Subject
 	Emails  []authn.Email
 }
 
 // String names a person so that any command takes the name.
-func (k known) String() string {
+func (k storedPerson) String() string {
 	return fmt.Sprintf("%s (%s)", plain(k.Subject.Issuer+"|"+k.Subject.ID), emails(k.Emails))
 }
 
@@ -28,7 +28,7 @@ func (k known) String() string {
 // a subject, or ISSUER|SUBJECT. It is the one way in which commands find a person:
 // providers change addresses, and who is looked for under the one before must not be
 // taken for no person.
-func find(ctx context.Context, db *sqlstore.DB, text string) (found []known, err error) {
+func find(ctx context.Context, db *sqlstore.DB, text string) (found []storedPerson, err error) {
 	addresses, err := db.KnownAddresses(ctx)
 	if err != nil {
 		return nil, err
@@ -46,7 +46,7 @@ func find(ctx context.Context, db *sqlstore.DB, text string) (found []known, err
 
 // findOne is find for commands that do something to one person: of two that text names,
 // never a guess. It returns nil if text names no person in the store.
-func findOne(ctx context.Context, db *sqlstore.DB, text string) (*known, error) {
+func findOne(ctx context.Context, db *sqlstore.DB, text string) (*storedPerson, error) {
 	found, err := find(ctx, db, text)
 	if err != nil {
 		return nil, err
@@ -56,7 +56,7 @@ func findOne(ctx context.Context, db *sqlstore.DB, text string) (*known, error) 
 
 // only returns the one person of those that text names, nil if there is none, and an
 // error that lists them if there are several.
-func only(found []known, text string) (*known, error) {
+func only(found []storedPerson, text string) (*storedPerson, error) {
 	switch {
 	case len(found) == 0:
 		return nil, nil
@@ -71,13 +71,13 @@ func only(found []known, text string) (*known, error) {
 	return &found[0], nil
 }
 
-func peopleOf(addresses []sqlstore.KnownAddress) (list []known) {
+func peopleOf(addresses []sqlstore.KnownAddress) (list []storedPerson) {
 	for _, a := range addresses { // those of one person stand together
 		if n := len(list); n > 0 && list[n-1].Subject == a.Subject {
 			list[n-1].Emails = append(list[n-1].Emails, a.Email)
 			continue
 		}
-		list = append(list, known{a.Subject, []authn.Email{a.Email}})
+		list = append(list, storedPerson{a.Subject, []authn.Email{a.Email}})
 	}
 	return list
 }
@@ -104,7 +104,7 @@ func nowKnownAs(ctx context.Context, g *globals, std stdio, text string) (string
 	if text == "" {
 		return "", nil
 	}
-	var named *known
+	var named *storedPerson
 	var several error
 	if err := withExistingStore(ctx, g, func(_ *config.Config, db *sqlstore.DB) error {
 		found, err := find(ctx, db, text)
@@ -118,7 +118,7 @@ func nowKnownAs(ctx context.Context, g *globals, std stdio, text string) (string
 }
 
 // sayFormer tells the present address of a person who was named by a former one.
-func sayFormer(w io.Writer, text string, k *known) {
+func sayFormer(w io.Writer, text string, k *storedPerson) {
 	if email, err := authn.ParseEmail(text); err == nil && k != nil && email != k.Emails[0] {
 		fmt.Fprintf(w, "note: %s is a former address of %s, who is %s now.\n", email, plain(k.Subject.ID), k.Emails[0])
 	}

@@ -60,7 +60,7 @@ type policyExplainCmd struct {
 // Run judges a made-up request with the production evaluator and shows everything.
 func (p policyExplainCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	if p.Session != "" || p.Incident != "" {
-		return p.known(ctx, g, std)
+		return p.explainRecorded(ctx, g, std)
 	}
 	c, intel, err := configured(g, std)
 	if err != nil {

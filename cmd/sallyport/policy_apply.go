@@ -77,7 +77,7 @@ func applyPolicy(ctx context.Context, g *globals, std stdio, r rollout.Request, 
 		r.At, r.By = time.Now(), operator()
 		event := map[bool]string{false: "policy_apply", true: "policy_rollback"}[r.Rollback]
 		sum := sha256.Sum256([]byte(r.Source))
-		if err := note(ctx, db, event, given(map[string]string{"policy": hex.EncodeToString(sum[:]), "force": map[bool]string{true: "yes"}[r.Forced]})); err != nil {
+		if err := recordOperatorEvent(ctx, db, event, given(map[string]string{"policy": hex.EncodeToString(sum[:]), "force": map[bool]string{true: "yes"}[r.Forced]})); err != nil {
 			return err
 		}
 		seq, err := db.AddPolicyRequest(ctx, r)

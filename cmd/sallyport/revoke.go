@@ -59,7 +59,7 @@ func (p peopleRevokePasskeyCmd) Run(ctx context.Context, g *globals, std stdio) 
 			return ambiguous(p.ID, found)
 		}
 		c := found[0]
-		if err := note(ctx, db, "passkey_revoke", map[string]string{"user": email, "subject": c.Subject.ID, "issuer": c.Subject.Issuer,
+		if err := recordOperatorEvent(ctx, db, "passkey_revoke", map[string]string{"user": email, "subject": c.Subject.ID, "issuer": c.Subject.Issuer,
 			"credential": passkeyHandle(c.ID), "reason": p.Reason}); err != nil {
 			return err
 		}

@@ -73,7 +73,7 @@ func (s sessionListCmd) Run(ctx context.Context, g *globals, std stdio) error {
 				return err
 			}
 			records = slices.DeleteFunc(records, func(r session.Record) bool {
-				return !slices.ContainsFunc(people, func(k known) bool { return k.Subject == r.Person.Subject })
+				return !slices.ContainsFunc(people, func(k storedPerson) bool { return k.Subject == r.Person.Subject })
 			})
 		}
 		return list(std.out, s.JSON, sessionLines(records), sessionHeader, sessionRow)
@@ -118,7 +118,7 @@ func (s sessionRevokeCmd) Run(ctx context.Context, g *globals, std stdio) error 
 			sayFormer(std.err, s.User, k)
 			filter.Subject, detail["subject"], detail["issuer"] = k.Subject, k.Subject.ID, k.Subject.Issuer
 		}
-		if err := note(ctx, db, "session_revoke", given(detail)); err != nil {
+		if err := recordOperatorEvent(ctx, db, "session_revoke", given(detail)); err != nil {
 			return err
 		}
 		n, err := m.Revoke(ctx, filter)
@@ -142,7 +142,7 @@ type keysRotateCmd struct{}
 
 func (keysRotateCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	return withSessions(ctx, g, func(_ *config.Config, db *sqlstore.DB, m *session.Manager) error {
-		if err := note(ctx, db, "keys_rotate", nil); err != nil {
+		if err := recordOperatorEvent(ctx, db, "keys_rotate", nil); err != nil {
 			return err
 		}
 		if err := m.RotateKeys(ctx); err != nil {

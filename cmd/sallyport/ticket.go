@@ -87,7 +87,7 @@ func (t ticketCreateCmd) Run(ctx context.Context, g *globals, std stdio) error {
 		if err != nil {
 			return err
 		}
-		if !slices.ContainsFunc(people, func(k known) bool { return k.Emails[0] == email }) {
+		if !slices.ContainsFunc(people, func(k storedPerson) bool { return k.Emails[0] == email }) {
 			for _, k := range people { // a new employee may have it now, or the person whose it was is meant
 				sayFormer(std.err, string(email), &k)
 			}
@@ -95,7 +95,7 @@ func (t ticketCreateCmd) Run(ctx context.Context, g *globals, std stdio) error {
 		ticket, secret, err := enroll.New(enroll.Config{Store: db}).Mint(ctx, enroll.MintRequest{
 			Email: email, Expires: t.Expires, Note: t.Note, By: operator(), NewAccount: t.NewAccount,
 			OnMint: func(ctx context.Context, k enroll.Ticket) error {
-				return note(ctx, db, "ticket_create", ticketDetail(k))
+				return recordOperatorEvent(ctx, db, "ticket_create", ticketDetail(k))
 			},
 		})
 		if err != nil {
@@ -195,7 +195,7 @@ type ticketRevokeCmd struct {
 
 func (t ticketRevokeCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	return withExistingStore(ctx, g, func(_ *config.Config, db *sqlstore.DB) error {
-		if err := note(ctx, db, "ticket_revoke", map[string]string{"ticket": t.ID}); err != nil {
+		if err := recordOperatorEvent(ctx, db, "ticket_revoke", map[string]string{"ticket": t.ID}); err != nil {
 			return err
 		}
 		err := enroll.New(enroll.Config{Store: db}).Revoke(ctx, t.ID)

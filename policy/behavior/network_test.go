@@ -87,8 +87,8 @@ func TestListsOfCarriers(t *testing.T) {
 // What comes back from a store is what was put into it.
 func TestStopsAreRounded(t *testing.T) {
 	for _, p := range []Point{berlin, singapore, {Lat: -89.99996, Lon: 179.99994, RadiusKm: 0.4, Known: true}, {Known: true}, {}} {
-		once := stopAt(p, noon)
-		if twice := stopAt(once.point(), noon); once != twice {
+		once := waypointAt(p, noon)
+		if twice := waypointAt(once.point(), noon); once != twice {
 			t.Errorf("%+v: %+v, then %+v", p, once, twice)
 		}
 	}

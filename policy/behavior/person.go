@@ -22,16 +22,16 @@ const (
 
 // person is all that the signals need of one person.
 type person struct {
-	first     moment // let through for the first time; 0 never
-	last      moment // seen at all
-	partial   bool   // there may be more in the store: nothing is known until that is read
-	dirty     bool   // active has something that the store may not have
-	here      stop   // let through last
+	first     moment   // let through for the first time; 0 never
+	last      moment   // seen at all
+	partial   bool     // there may be more in the store: nothing is known until that is read
+	dirty     bool     // active has something that the store may not have
+	here      waypoint // let through last
 	countries []kept[country]
 	asns      []kept[uint32]
 	devices   []kept[uint64]
 	sessions  []kept[uint64]
-	recent    []trace
+	recent    []visitTrace
 	rows      []kept[uint64] // what was queued, by hash, and in which five minutes
 	active    *buckets       // nil: nothing in 48 hours
 }
@@ -42,7 +42,7 @@ func (p *person) see(s *Sighting, device, session uint64, now moment) {
 	at, c := momentOf(s.At), countryOf(s.Country)
 	p.last = max(p.last, at)
 	if at.within(day, now) {
-		p.recent = note(p.recent, trace{net: s.Network, at: at, asn: s.ASN, country: c, six: s.Six})
+		p.recent = addVisitTrace(p.recent, visitTrace{net: s.Network, at: at, asn: s.ASN, country: c, six: s.Six})
 	}
 	if session != 0 && at.within(recently, now) {
 		p.sessions = keep(p.sessions, session, at, maxSessions)
@@ -65,7 +65,7 @@ func (p *person) see(s *Sighting, device, session uint64, now moment) {
 		}
 	}
 	// A stop in the future (the clock was set back since) gives way to any that is not.
-	if to := stopAt(s.Point, s.At); to.known && at.within(journeyMax, now) && (to.at >= p.here.at || momentOf64(p.here.at) > now) {
+	if to := waypointAt(s.Point, s.At); to.known && at.within(journeyMax, now) && (to.at >= p.here.at || momentOf64(p.here.at) > now) {
 		p.here = to
 	}
 }
@@ -92,7 +92,7 @@ func (p *person) expire(c *Config, now moment) bool {
 	p.devices = expire(p.devices, c.Retention, now)
 	p.sessions = expire(p.sessions, recently, now)
 	n := len(p.recent)
-	p.recent = slices.DeleteFunc(p.recent, func(t trace) bool { return !t.at.within(day, now) })
+	p.recent = slices.DeleteFunc(p.recent, func(t visitTrace) bool { return !t.at.within(day, now) })
 	if len(p.recent) == 0 {
 		p.recent = nil
 	} else if len(p.recent) < n {
@@ -133,10 +133,10 @@ func newMemory(people int) *memory {
 	return m
 }
 
-// person returns the entry of s, and makes one if there is none. p is its part, and
+// personOf returns the entry of s, and makes one if there is none. p is its part, and
 // locked. At the bound, the person of that part who was not seen for longest leaves, if
 // the store has all that is known of them.
-func (m *memory) person(p *part, s authn.Subject) *person {
+func (m *memory) personOf(p *part, s authn.Subject) *person {
 	if one := p.people[s]; one != nil {
 		return one
 	}

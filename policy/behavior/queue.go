@@ -92,8 +92,8 @@ func (q *queue) pop() *Sighting {
 	return s
 }
 
-// take removes up to n of the oldest.
-func (q *queue) take(n int) (batch []Sighting) {
+// dequeue removes up to n of the oldest.
+func (q *queue) dequeue(n int) (batch []Sighting) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for len(batch) < n && q.head < len(q.rows) {

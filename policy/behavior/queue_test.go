@@ -19,7 +19,7 @@ func TestAFullQueueMergesTheOldest(t *testing.T) {
 	if n, merged, lost := q.stats(); n != 8 || merged != 12 || lost != 0 {
 		t.Errorf("%d wait, %d merged, %d lost", n, merged, lost)
 	}
-	rows := q.take(100)
+	rows := q.dequeue(100)
 	first := map[string]time.Time{}
 	for i, r := range rows {
 		if i > 0 && r.At.Before(rows[i-1].At) {
@@ -43,7 +43,7 @@ func TestAFullQueueKeepsWhatIsAlone(t *testing.T) {
 		q.add(queued("busy", i))
 	}
 	alone := 0
-	for _, r := range q.take(100) {
+	for _, r := range q.dequeue(100) {
 		if r.Subject.ID == "alone" {
 			alone++
 		}
@@ -71,8 +71,8 @@ func TestRestoredRowsAreTheOldest(t *testing.T) {
 	for i := range 6 {
 		q.add(queued(fmt.Sprint("p", i), i))
 	}
-	q.restore(q.take(4))
-	rows := q.take(100)
+	q.restore(q.dequeue(4))
+	rows := q.dequeue(100)
 	for i, r := range rows {
 		if want := fmt.Sprint("p", i); r.Subject.ID != want {
 			t.Errorf("%s where %s was", r.Subject.ID, want)
@@ -89,13 +89,13 @@ func TestRestoringIntoAFullQueue(t *testing.T) {
 	for i := range 6 {
 		q.add(queued(fmt.Sprint("p", i), i))
 	}
-	batch := q.take(4)
+	batch := q.dequeue(4)
 	for i := range 6 {
 		q.add(queued("late", 10+i))
 	}
 	q.restore(batch)
 	seen := map[string]bool{}
-	rows := q.take(100)
+	rows := q.dequeue(100)
 	for _, r := range rows {
 		seen[r.Subject.ID] = true
 	}
@@ -109,7 +109,7 @@ func TestAnEmptiedQueueHoldsNothing(t *testing.T) {
 	q := newQueue(100)
 	for i := range 100_000 {
 		q.add(queued("alice", i))
-		q.take(1)
+		q.dequeue(1)
 	}
 	if cap(q.rows) > 64 {
 		t.Errorf("room for %d rows", cap(q.rows))

@@ -90,7 +90,7 @@ func (t *Tracker) step(ctx context.Context, before bool) (ok bool) {
 // flush writes all that is queued.
 func (t *Tracker) flush(ctx context.Context) error {
 	for {
-		batch := Batch{Sightings: t.queue.take(batchSize), Activity: t.dirty(batchSize)}
+		batch := Batch{Sightings: t.queue.dequeue(batchSize), Activity: t.dirty(batchSize)}
 		if batch.Len() == 0 {
 			t.write.renew(t.cfg.Now())
 			return nil
@@ -245,7 +245,7 @@ func (t *Tracker) reread(ctx context.Context, s authn.Subject) {
 	}
 	t.takeUp(b)
 	part.Lock()
-	t.people.person(part, s).partial = false
+	t.people.personOf(part, s).partial = false
 	part.Unlock()
 }
 

@@ -257,18 +257,18 @@ func TestHistoryThatIsNotLoadedIsUnknown(t *testing.T) {
 		v := visit("alice")
 		v.Zone = "Europe/Berlin"
 		unknown := behavior.Assessment{Browser: policy.Browser{TimezoneKnown: true}, Concurrent: 1}
-		if got := p.Assess(v); p.Known() || got != unknown {
-			t.Errorf("%v, %+v", p.Known(), got)
+		if got := p.Assess(v); p.HistoryKnown() || got != unknown {
+			t.Errorf("%v, %+v", p.HistoryKnown(), got)
 		}
 		p.Record(visit("alice"), policy.Allow) // is remembered all the same
 		pass(10 * time.Minute)
-		if p.Known() || p.Stats().ReadErrors == 0 || p.Stats().WriteErrors == 0 || p.Stats().Waiting != 1 {
+		if p.HistoryKnown() || p.Stats().ReadErrors == 0 || p.Stats().WriteErrors == 0 || p.Stats().Waiting != 1 {
 			t.Errorf("%+v", p.Stats())
 		}
 		store.Fail(0)
 		pass(3 * time.Second)
-		if got := p.Assess(visit("alice")); !p.Known() || got.Seen.NewCountry {
-			t.Errorf("%v, %+v", p.Known(), got)
+		if got := p.Assess(visit("alice")); !p.HistoryKnown() || got.Seen.NewCountry {
+			t.Errorf("%v, %+v", p.HistoryKnown(), got)
 		}
 		if n := store.Rows(); n != 2 {
 			t.Errorf("%d rows", n)
@@ -324,11 +324,11 @@ func TestFailuresBecomeUnknown(t *testing.T) {
 				store.Fail(fault)
 				p.Record(visit("alice"), policy.Allow)
 				pass(behavior.Lease - 10*time.Second)
-				if !p.Known() {
+				if !p.HistoryKnown() {
 					t.Error("too early")
 				}
 				pass(20 * time.Second)
-				if p.Known() || p.Assess(visit("alice")).Seen.Known {
+				if p.HistoryKnown() || p.Assess(visit("alice")).Seen.Known {
 					t.Error("a store that has failed for five minutes is not noticed")
 				}
 				if log := p.log.String(); strings.Count(log, "ERROR") != 1 {
@@ -336,7 +336,7 @@ func TestFailuresBecomeUnknown(t *testing.T) {
 				}
 				store.Fail(0)
 				pass(3 * time.Second)
-				if !p.Known() || !strings.Contains(p.log.String(), "again") || p.Assess(visit("alice")).Seen.NewCountry {
+				if !p.HistoryKnown() || !strings.Contains(p.log.String(), "again") || p.Assess(visit("alice")).Seen.NewCountry {
 					t.Errorf("healed: %+v\n%s", p.Stats(), p.log.String())
 				}
 			})
@@ -354,7 +354,7 @@ func TestHalfAStoreIsNotEnough(t *testing.T) {
 				store.Fail(behaviortest.NotStored, method)
 				p.Record(visit("alice"), policy.Allow)
 				pass(behavior.Lease + 10*time.Second)
-				if p.Known() {
+				if p.HistoryKnown() {
 					t.Error("known")
 				}
 				if s := p.Stats(); (s.WriteErrors > 0) != (method == "AppendBehavior") || (s.ReadErrors > 0) != (method == "BehaviorSince") {
@@ -373,13 +373,13 @@ func TestAHangingStoreBecomesUnknown(t *testing.T) {
 		release := make(chan struct{})
 		store.Before(func() { <-release })
 		pass(behavior.Lease + 3*time.Second)
-		if p.Known() {
+		if p.HistoryKnown() {
 			t.Error("known")
 		}
 		p.Record(visit("alice"), policy.Allow) // does not hang
 		close(release)
 		pass(3 * time.Second)
-		if !p.Known() || store.Rows() != 1 {
+		if !p.HistoryKnown() || store.Rows() != 1 {
 			t.Error("it answers again, and nobody noticed")
 		}
 	})

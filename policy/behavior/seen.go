@@ -6,8 +6,8 @@ import (
 	"sallyport/policy"
 )
 
-// trace is one network that a person connected from, and when they last did.
-type trace struct {
+// visitTrace is one network that a person connected from, and when they last did.
+type visitTrace struct {
 	net     uint64 // hash of the prefix; 0: none that counts
 	at      moment
 	asn     uint32
@@ -18,11 +18,11 @@ type trace struct {
 // maxTraces bounds the networks of one person that a day is counted over.
 const maxTraces = 64
 
-// note adds a trace to those of the last day. At the bound one makes room that no count
+// addVisitTrace adds a trace to those of the last day. At the bound one makes room that no count
 // would miss: a person who is turned away is noted too, and must not get in by coming
 // from so many networks that the country or the provider of the person whose session they
 // have is forgotten.
-func note(list []trace, t trace) []trace {
+func addVisitTrace(list []visitTrace, t visitTrace) []visitTrace {
 	for i := range list {
 		l := &list[i]
 		if l.net == t.net && l.asn == t.asn && l.country == t.country && l.six == t.six {
@@ -42,8 +42,8 @@ func note(list []trace, t trace) []trace {
 // spare is the trace that says least, of the list and of t, which stands at its end: of
 // the country that has most of them, one in an autonomous system that has another there,
 // and the oldest of those.
-func spare(list []trace, t trace) int {
-	at := func(i int) *trace {
+func spare(list []visitTrace, t visitTrace) int {
+	at := func(i int) *visitTrace {
 		if i < len(list) {
 			return &list[i]
 		}
@@ -72,7 +72,7 @@ func spare(list []trace, t trace) int {
 
 // count fills in the numbers of policy.Seen, over the traces of the last day and the
 // one that is being made.
-func count(recent []trace, here trace, s *policy.Seen) {
+func count(recent []visitTrace, here visitTrace, s *policy.Seen) {
 	var c, lately, asns, nets set
 	for i := -1; i < len(recent); i++ {
 		t := here
@@ -113,7 +113,7 @@ func (s *set) add(v uint64) {
 // placed is the country that a trace counts for. Databases often put the IPv6 networks of
 // a provider into another country than its IPv4 networks, and browsers use both at once:
 // in an autonomous system that was used by IPv4 that day, IPv6 is where IPv4 was last.
-func placed(recent []trace, here, t trace) country {
+func placed(recent []visitTrace, here, t visitTrace) country {
 	if !t.six || t.asn == 0 || t.country == 0 {
 		return t.country
 	}

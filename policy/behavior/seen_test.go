@@ -60,12 +60,12 @@ func TestSeenNumbers(t *testing.T) {
 // What the memory has not dropped yet is judged by its time all the same.
 func TestTracesOfTheDayBefore(t *testing.T) {
 	now, old, lately := momentOf(noon), momentOf(noon.Add(-25*time.Hour)), momentOf(noon.Add(-time.Minute))
-	recent := []trace{
+	recent := []visitTrace{
 		{net: 1, at: old, asn: 3320, country: countryOf("DE")},
 		{net: 2, at: lately, asn: 3320, country: countryOf("NL"), six: true},
 	}
 	var s policy.Seen
-	count(recent, trace{net: 3, at: now, asn: 3209, country: countryOf("DE")}, &s)
+	count(recent, visitTrace{net: 3, at: now, asn: 3209, country: countryOf("DE")}, &s)
 	if want := (policy.Seen{Countries1h: 2, Countries24h: 2, ASNs24h: 2, Prefixes24h: 2}); s != want {
 		t.Errorf("got %+v, want %+v", s, want)
 	}

@@ -4,18 +4,18 @@ import (
 	"sync"
 )
 
-// crowd is who was let through at one address, or on one device. Nearly all are a
+// sharers is who was let through at one address, or on one device. Nearly all are a
 // single person, who takes no memory beyond the entry itself.
-type crowd struct {
+type sharers struct {
 	one  kept[uint64]
 	more *[]kept[uint64]
 }
 
-// maxCrowd bounds the people that are told apart: that many are one fact with more.
-const maxCrowd = 250
+// maxSharers bounds the people that are told apart: that many are one fact with more.
+const maxSharers = 250
 
-// people counts those of the last 30 days, me included; me is 0 for none.
-func (c crowd) people(me uint64, now moment) (n int64) {
+// count counts those of the last 30 days, me included; me is 0 for none.
+func (c sharers) count(me uint64, now moment) (n int64) {
 	counts := func(k kept[uint64]) bool { return k.what != 0 && k.what != me && k.last.within(month, now) }
 	if me != 0 {
 		n++
@@ -35,7 +35,7 @@ func (c crowd) people(me uint64, now moment) (n int64) {
 }
 
 // add notes that a person was let through.
-func (c crowd) add(who uint64, at moment) crowd {
+func (c sharers) add(who uint64, at moment) sharers {
 	switch {
 	case c.one.what == who:
 		c.one.last = max(c.one.last, at)
@@ -44,13 +44,13 @@ func (c crowd) add(who uint64, at moment) crowd {
 	case c.more == nil:
 		c.more = &[]kept[uint64]{{who, at}}
 	default:
-		*c.more = keep(*c.more, who, at, maxCrowd-1)
+		*c.more = keep(*c.more, who, at, maxSharers-1)
 	}
 	return c
 }
 
-// expire drops people not seen for 30 days; the zero crowd has none left.
-func (c crowd) expire(now moment) crowd {
+// expire drops people not seen for 30 days; the zero sharers has none left.
+func (c sharers) expire(now moment) sharers {
 	if c.more != nil {
 		if *c.more = expire(*c.more, month, now); *c.more == nil {
 			c.more = nil
@@ -72,7 +72,7 @@ func (c crowd) expire(now moment) crowd {
 }
 
 // last is when any person of it was seen.
-func (c crowd) last() moment {
+func (c sharers) last() moment {
 	m := c.one.last
 	if c.more != nil {
 		for _, k := range *c.more {
@@ -82,34 +82,34 @@ func (c crowd) last() moment {
 	return m
 }
 
-// crowds are the crowds of all addresses, or of all devices, by hash.
-type crowds struct {
+// sharerTable are the crowds of all addresses, or of all devices, by hash.
+type sharerTable struct {
 	limit int // per part
 	parts [parts]struct {
 		sync.RWMutex
-		m map[uint64]crowd
+		m map[uint64]sharers
 	}
 }
 
-func newCrowds(limit int) *crowds {
-	c := &crowds{limit: max(limit/parts, 1)}
+func newSharerTable(limit int) *sharerTable {
+	c := &sharerTable{limit: max(limit/parts, 1)}
 	for i := range c.parts {
-		c.parts[i].m = map[uint64]crowd{}
+		c.parts[i].m = map[uint64]sharers{}
 	}
 	return c
 }
 
-func (c *crowds) people(where, me uint64, now moment) int64 {
+func (c *sharerTable) count(where, me uint64, now moment) int64 {
 	p := &c.parts[where>>8%parts]
 	p.RLock()
 	defer p.RUnlock()
-	return p.m[where].people(me, now)
+	return p.m[where].count(me, now)
 }
 
 // add notes that a person was let through there. At the bound, the place makes room that
 // was not used for longest of a few picked at random, as Go's maps are walked from
 // anywhere.
-func (c *crowds) add(where, who uint64, at moment) {
+func (c *sharerTable) add(where, who uint64, at moment) {
 	p := &c.parts[where>>8%parts]
 	p.Lock()
 	defer p.Unlock()
@@ -130,7 +130,7 @@ func (c *crowds) add(where, who uint64, at moment) {
 	p.m[where] = there.add(who, at)
 }
 
-func (c *crowds) expire(now moment) {
+func (c *sharerTable) expire(now moment) {
 	for i := range c.parts {
 		p := &c.parts[i]
 		p.Lock()
@@ -145,7 +145,7 @@ func (c *crowds) expire(now moment) {
 	}
 }
 
-func (c *crowds) len() (n int) {
+func (c *sharerTable) len() (n int) {
 	for i := range c.parts {
 		c.parts[i].RLock()
 		n += len(c.parts[i].m)

@@ -106,39 +106,39 @@ func TestBlockedPeopleAreNotAtAnAddress(t *testing.T) {
 func TestCrowdExpires(t *testing.T) {
 	now := momentOf(noon)
 	old := now - moment(31*24*3600)
-	var c crowd
+	var c sharers
 	for i, at := range []moment{old, now, old, now - 60} {
 		c = c.add(uint64(i+1), at)
 	}
-	if n := c.people(0, now); n != 2 {
+	if n := c.count(0, now); n != 2 {
 		t.Errorf("%d people", n)
 	}
 	c = c.expire(now)
-	if c.one.what != 2 || len(*c.more) != 1 || c.people(0, now) != 2 || c.people(2, now) != 2 || c.people(1, now) != 3 {
+	if c.one.what != 2 || len(*c.more) != 1 || c.count(0, now) != 2 || c.count(2, now) != 2 || c.count(1, now) != 3 {
 		t.Errorf("%+v", c)
 	}
-	if c = c.expire(now + moment(31*24*3600)); c != (crowd{}) {
+	if c = c.expire(now + moment(31*24*3600)); c != (sharers{}) {
 		t.Errorf("somebody is left: %+v", c)
 	}
 }
 
 func TestCrowdsAreBounded(t *testing.T) {
 	now := momentOf(noon)
-	var c crowd
+	var c sharers
 	for i := range uint64(5000) {
 		c = c.add(i+1, now)
 	}
-	if n := c.people(0, now); n != maxCrowd {
+	if n := c.count(0, now); n != maxSharers {
 		t.Errorf("%d people are told apart", n)
 	}
-	many := newCrowds(parts * 4)
+	many := newSharerTable(parts * 4)
 	for i := range uint64(100_000) {
 		many.add(i<<8, 1, now-moment(100_000-i))
 	}
 	if n := many.parts[0].m; len(n) > 4 || many.len() > 4*parts {
 		t.Errorf("%d places, %d in all", len(n), many.len())
 	}
-	if many.people(99_999<<8, 0, now) != 1 {
+	if many.count(99_999<<8, 0, now) != 1 {
 		t.Error("the newest place made room for itself")
 	}
 }

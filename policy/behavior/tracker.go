@@ -85,7 +85,7 @@ type Tracker struct {
 	cfg     Config
 	nets    *networks
 	people  *memory
-	at, on  *crowds // at an address, on a device
+	at, on  *sharerTable // at an address, on a device
 	clocks  clocks
 	queue   *queue
 	wanted  chan authn.Subject // partial people to be read
@@ -124,13 +124,13 @@ func New(cfg Config) (*Tracker, error) {
 	}
 	world()
 	return &Tracker{
-		cfg: cfg, nets: nets, people: newMemory(cfg.People), at: newCrowds(perPerson * cfg.People), on: newCrowds(perPerson * cfg.People),
+		cfg: cfg, nets: nets, people: newMemory(cfg.People), at: newSharerTable(perPerson * cfg.People), on: newSharerTable(perPerson * cfg.People),
 		queue: newQueue(cfg.Queue), wanted: make(chan authn.Subject, 1024), nothing: new(person),
 	}, nil
 }
 
-// Known reports whether history is loaded, and was readable and writable lately.
-func (t *Tracker) Known() bool {
+// HistoryKnown reports whether history is loaded, and was readable and writable lately.
+func (t *Tracker) HistoryKnown() bool {
 	if t.cfg.Store == nil {
 		return true
 	}
@@ -146,19 +146,19 @@ func (t *Tracker) Assess(v Visit) Assessment {
 	if v.Zone != "" {
 		a.Browser = t.clocks.at(v.At).browser(v.Zone, t.nets.clock(v.Place))
 	}
-	if !t.Known() {
+	if !t.HistoryKnown() {
 		return a
 	}
 	now, me, device := momentOf(v.At), t.people.ref(v.Subject), t.people.text(v.Device)
 	where := t.nets.places(&v.Place)
 	if where.host != 0 {
-		a.Address = policy.Address{Known: true, People30d: t.at.people(where.host, me, now)}
+		a.Address = policy.Address{Known: true, People30d: t.at.count(where.host, me, now)}
 		if where.site != 0 { // what was kept before there were sites counts by its /64
-			a.Address.People30d = max(a.Address.People30d, t.at.people(where.site, me, now))
+			a.Address.People30d = max(a.Address.People30d, t.at.count(where.site, me, now))
 		}
 	}
 	if device != 0 {
-		a.Device = policy.Device{Known: true, People30d: t.on.people(device, me, now)}
+		a.Device = policy.Device{Known: true, People30d: t.on.count(device, me, now)}
 	}
 	if me == 0 {
 		return a
@@ -174,10 +174,10 @@ func (t *Tracker) Assess(v Visit) Assessment {
 		t.want(v.Subject)
 		return a
 	}
-	here := trace{net: where.net, at: now, asn: v.Place.ASN, country: countryOf(v.Place.Country), six: v.Place.Addr.Is6()}
+	here := visitTrace{net: where.net, at: now, asn: v.Place.ASN, country: countryOf(v.Place.Country), six: v.Place.Addr.Is6()}
 	a.Seen = p.compare(here, device)
 	if t.nets.travels(&v.Place) {
-		a.Travel = travel(p.here, stopAt(v.Place.Point, v.At))
+		a.Travel = travel(p.here, waypointAt(v.Place.Point, v.At))
 	}
 	a.Activity = policy.Activity{Known: true, LongestBreak48h: ring * bucketLen}
 	if p.active != nil {
@@ -188,7 +188,7 @@ func (t *Tracker) Assess(v Visit) Assessment {
 }
 
 // compare is policy.Seen.
-func (p *person) compare(here trace, device uint64) policy.Seen {
+func (p *person) compare(here visitTrace, device uint64) policy.Seen {
 	s := policy.Seen{Known: true}
 	count(p.recent, here, &s)
 	s.NewCountry = here.country != 0 && !holds(p.countries, here.country)
@@ -214,7 +214,7 @@ func (t *Tracker) Record(v Visit, action policy.Action) {
 	where := t.nets.places(&v.Place)
 	s.Host, s.Site, s.Network = where.host, where.site, where.net
 	if t.nets.travels(&v.Place) {
-		s.Point = stopAt(v.Place.Point, v.At).point()
+		s.Point = waypointAt(v.Place.Point, v.At).point()
 	}
 	if t.cfg.RawAddresses > 0 {
 		s.Addr = v.Place.Addr
@@ -250,7 +250,7 @@ func (t *Tracker) remember(s *Sighting, now moment, row uint64) (fresh bool) {
 	me, device, at := t.people.ref(s.Subject), t.people.text(s.Device), momentOf(s.At)
 	part := t.people.part(me)
 	part.Lock()
-	p := t.people.person(part, s.Subject)
+	p := t.people.personOf(part, s.Subject)
 	p.see(s, device, t.people.text(s.Session), now)
 	fresh = row != 0 && !p.queued(row, at)
 	part.Unlock()
@@ -290,7 +290,7 @@ func (t *Tracker) active(part *part, s authn.Subject, n bucket, own bool) {
 	part.Lock()
 	defer part.Unlock()
 	now := momentOf(t.cfg.Now())
-	p := t.people.person(part, s)
+	p := t.people.personOf(part, s)
 	p.last = max(p.last, moment(n)*moment(bucketLen/time.Second))
 	if p.active == nil {
 		p.active = &buckets{last: n, unsaved: n}

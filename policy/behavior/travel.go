@@ -16,43 +16,43 @@ const (
 	shortestKm = 50
 )
 
-// stop is a point at which a person was let through. Coordinates are in 1/10,000 of a
+// waypoint is a point at which a person was let through. Coordinates are in 1/10,000 of a
 // degree, 11 m, so that what comes back from a store is what was put into it.
-type stop struct {
+type waypoint struct {
 	at       int64 // microseconds since 1970
 	lat, lon int32
 	radius   uint16 // km
 	known    bool
 }
 
-// stopAt is p in the form in which it is remembered. Coordinates that are none are
+// waypointAt is p in the form in which it is remembered. Coordinates that are none are
 // not known: 0,0 for "missing" has sent people to the Gulf of Guinea and back.
-func stopAt(p Point, t time.Time) stop {
+func waypointAt(p Point, t time.Time) waypoint {
 	if !p.Known || !(math.Abs(p.Lat) <= 90 && math.Abs(p.Lon) <= 180) { // NaN is not <= 90
-		return stop{}
+		return waypoint{}
 	}
 	radius := p.RadiusKm
 	if !(radius > 0) {
 		radius = vagueKm
 	}
-	return stop{
+	return waypoint{
 		at: t.UnixMicro(), known: true, radius: uint16(min(math.Ceil(radius), 20_038)),
 		lat: int32(math.Round(p.Lat * 1e4)), lon: int32(math.Round(p.Lon * 1e4)),
 	}
 }
 
 // point is the inverse of stopAt.
-func (s stop) point() Point {
+func (s waypoint) point() Point {
 	if !s.known {
 		return Point{}
 	}
 	return Point{Lat: float64(s.lat) / 1e4, Lon: float64(s.lon) / 1e4, RadiusKm: float64(s.radius), Known: true}
 }
 
-// travel is the way between two stops, over the exact time between them. There is none if
+// travel is the way between two waypoints, over the exact time between them. There is none if
 // either is not known, if the first lies in the future, or if it is more than two days
 // ago.
-func travel(from, to stop) policy.Travel {
+func travel(from, to waypoint) policy.Travel {
 	elapsed := time.Duration(to.at-from.at) * time.Microsecond
 	if !from.known || !to.known || elapsed < 0 || elapsed > journeyMax {
 		return policy.Travel{}
@@ -67,7 +67,7 @@ func travel(from, to stop) policy.Travel {
 }
 
 // distance is the great-circle distance in kilometres (haversine formula).
-func distance(a, b stop) float64 {
+func distance(a, b waypoint) float64 {
 	const rad = math.Pi / 180 / 1e4
 	sinLat := math.Sin(float64(b.lat-a.lat) * rad / 2)
 	sinLon := math.Sin(float64(b.lon-a.lon) * rad / 2)

@@ -47,7 +47,7 @@ func TestTravel(t *testing.T) {
 		"to the other end of the world": {Point{Lat: 90, RadiusKm: 1, Known: true}, Point{Lat: -90, RadiusKm: 1, Known: true}, 10 * time.Hour, true, 20013.1, 2001.3},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := travel(stopAt(c.from, noon), stopAt(c.to, noon.Add(c.after)))
+			got := travel(waypointAt(c.from, noon), waypointAt(c.to, noon.Add(c.after)))
 			near := func(want, got float64) bool { return math.Abs(got-want) <= 0.002*want }
 			if got.Known != c.known || !near(c.km, got.DistanceKM) || !near(c.kmh, got.SpeedKMH) {
 				t.Errorf("got %+v, want %v, %.1f km, %.1f km/h", got, c.known, c.km, c.kmh)
@@ -69,7 +69,7 @@ func TestTravelIsAlwaysANumber(t *testing.T) {
 	}
 	for range 20_000 {
 		a, b := Point{value(), value(), value(), r.IntN(8) > 0}, Point{value(), value(), value(), r.IntN(8) > 0}
-		got := travel(stopAt(a, noon), stopAt(b, noon.Add(time.Duration(r.Int64N(int64(60*time.Hour)))-6*time.Hour)))
+		got := travel(waypointAt(a, noon), waypointAt(b, noon.Add(time.Duration(r.Int64N(int64(60*time.Hour)))-6*time.Hour)))
 		for _, x := range []float64{got.DistanceKM, got.SpeedKMH} {
 			if math.IsNaN(x) || math.IsInf(x, 0) || x < 0 {
 				t.Fatalf("%+v to %+v: %+v", a, b, got)

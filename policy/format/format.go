@@ -197,13 +197,13 @@ var fileKeys = append(file.TestFileKeys[:1:1], file.PolicyKeys...)
 func (f *formatter) file(root *yaml.Node) []string {
 	entries, tail := f.entries(root, 0, len(f.lines), 0)
 	var head []string
-	if lead := entries[0].lead; len(lead) > 0 && fileKeys.Place(entries[0].key) > 0 {
+	if lead := entries[0].lead; len(lead) > 0 && fileKeys.Rank(entries[0].key) > 0 {
 		// The comment above everything stays there, whichever key comes first.
 		if i := lastEmpty(lead); i >= 0 {
 			head, entries[0].lead = lead[:i], lead[i+1:]
 		}
 	}
-	slices.SortStableFunc(entries, func(a, b block) int { return fileKeys.Place(a.key) - fileKeys.Place(b.key) })
+	slices.SortStableFunc(entries, func(a, b block) int { return fileKeys.Rank(a.key) - fileKeys.Rank(b.key) })
 	out := aside(head, 0, true)
 	if len(out) > 0 {
 		out = append(out, "")

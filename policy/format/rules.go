@@ -82,7 +82,7 @@ func (f *formatter) item(n *yaml.Node, b block, keys file.Object) (lead, body []
 	f.lines[first] = strings.Repeat(" ", column) + string([]rune(whole)[column:])
 	entries, tail := f.entries(n, first, first+len(b.body), column)
 	f.lines[first] = whole
-	slices.SortStableFunc(entries, func(a, b block) int { return keys.Place(a.key) - keys.Place(b.key) })
+	slices.SortStableFunc(entries, func(a, b block) int { return keys.Rank(a.key) - keys.Rank(b.key) })
 	for i, e := range entries {
 		if comments := aside(e.lead, 4, false); i > 0 {
 			body = append(body, comments...)
@@ -116,10 +116,10 @@ func flowInOrder(text string, n *yaml.Node, keys file.Object) string {
 		}
 		pieces = append(pieces, piece{n.Content[i].Value, strings.TrimRight(string(runes[start:next]), ", \t")})
 	}
-	if slices.IsSortedFunc(pieces, func(a, b piece) int { return keys.Place(a.key) - keys.Place(b.key) }) {
+	if slices.IsSortedFunc(pieces, func(a, b piece) int { return keys.Rank(a.key) - keys.Rank(b.key) }) {
 		return text
 	}
-	slices.SortStableFunc(pieces, func(a, b piece) int { return keys.Place(a.key) - keys.Place(b.key) })
+	slices.SortStableFunc(pieces, func(a, b piece) int { return keys.Rank(a.key) - keys.Rank(b.key) })
 	var all []string
 	for _, p := range pieces {
 		all = append(all, p.text)

@@ -149,7 +149,7 @@ func (w *Watcher) ask(ctx context.Context, since *Snapshot, alone bool, fresh []
 // use swaps in what was read of some sources.
 func (w *Watcher) use(fresh []*holding) error {
 	for _, h := range fresh {
-		w.take(h)
+		w.install(h)
 	}
 	if err := w.swap(); err != nil {
 		return err

@@ -108,7 +108,7 @@ func fromCity(c *geoip2.City) record {
 	for _, s := range c.Subdivisions {
 		rec.addSubdivision(s.ISOCode)
 	}
-	rec.place(c.Location)
+	rec.setLocation(c.Location)
 	return rec
 }
 
@@ -122,7 +122,7 @@ func fromEnterprise(e *geoip2.Enterprise) record {
 	for _, s := range e.Subdivisions {
 		rec.addSubdivision(s.ISOCode)
 	}
-	rec.place(e.Location)
+	rec.setLocation(e.Location)
 	switch strings.ToLower(t.UserType) {
 	case "hosting":
 		rec.signals |= Hosting
@@ -174,7 +174,7 @@ func (r *record) addSubdivision(code string) {
 	r.subdivisions = append(r.subdivisions, r.country+"-"+strings.ToUpper(code))
 }
 
-func (r *record) place(l geoip2.Location) {
+func (r *record) setLocation(l geoip2.Location) {
 	r.timeZone = l.TimeZone
 	if l.HasCoordinates() {
 		r.location = point(*l.Latitude, *l.Longitude, int(l.AccuracyRadius))

@@ -64,7 +64,7 @@ func Open(c Config) (*Watcher, error) {
 	_, errs := w.attempt(context.Background(), everything)
 	for _, h := range w.held { // there are no people yet that a guard could protect
 		if h.next != nil {
-			w.take(h)
+			w.install(h)
 		}
 	}
 	if err := w.swap(); err != nil {
@@ -203,8 +203,8 @@ func (w *Watcher) fail(h *holding, err error) {
 	h.err = err.Error()
 }
 
-// take makes what was read the data in use.
-func (w *Watcher) take(h *holding) {
+// install makes what was read the data in use.
+func (w *Watcher) install(h *holding) {
 	log := w.config.Logger.With("source", h.spec.name, "file", h.spec.file)
 	data := h.next
 	if h.data != nil && data.built.Before(h.data.built) {

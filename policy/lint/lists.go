@@ -36,7 +36,7 @@ func (l *linter) lists() {
 				Message: fmt.Sprintf("no rule uses lists.%s: what it lists has no effect", name), Fix: "a rule over it, or no such list"})
 		}
 	}
-	in := map[string]place{} // where an entry is already
+	in := map[string]entryPosition{} // where an entry is already
 	for _, name := range names {
 		l.repeated(name, lists[name], in)
 	}
@@ -57,19 +57,19 @@ func (l *linter) lists() {
 	}
 }
 
-type place struct {
+type entryPosition struct {
 	list string
 	line int
 }
 
 // repeated finds entries that stand in this list twice, and the first one that another
 // list has too.
-func (l *linter) repeated(name string, list *file.List, in map[string]place) {
+func (l *linter) repeated(name string, list *file.List, in map[string]entryPosition) {
 	said := map[string]bool{}
 	for _, n := range list.Entries {
 		switch before, ok := in[n.Value]; {
 		case !ok:
-			in[n.Value] = place{name, n.Line}
+			in[n.Value] = entryPosition{name, n.Line}
 		case before.list == name:
 			l.node(n, Finding{Code: "repeated-entry", Severity: Note,
 				Message: fmt.Sprintf("%s is in lists.%s already, in line %d", n.Value, name, before.line), Fix: "it once"})

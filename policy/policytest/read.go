@@ -35,8 +35,8 @@ func Read(d *file.Document, rules []string, words *vocabulary.Vocabulary) []Test
 	return out
 }
 
-// note records a mistake if there is one.
-func (r *reader) note(n *file.Node, d *file.Diagnostic) {
+// addDiagnostic records a mistake if there is one.
+func (r *reader) addDiagnostic(n *file.Node, d *file.Diagnostic) {
 	if d != nil {
 		r.At(n, *d)
 	}
@@ -102,7 +102,7 @@ func (r *reader) derive(values map[string]*file.Node, f *policy.Facts) {
 
 // fact reads one value of a test's given.
 func (r *reader) fact(fact expr.Fact, n *file.Node, to reflect.Value) {
-	check := func(n *file.Node) { r.note(n, r.words.Check(fact.Name, n.Value)) }
+	check := func(n *file.Node) { r.addDiagnostic(n, r.words.Check(fact.Name, n.Value)) }
 	wrong := func(expected string) {
 		r.At(n, file.Diagnostic{Message: fmt.Sprintf("%s cannot be %q", fact.Name, n.Value), Expected: expected})
 	}

@@ -63,9 +63,9 @@ func (c *computation) eval(n *expr.Node) any {
 	}
 	switch n.Op { // what one side can settle
 	case expr.And:
-		return settle(args, false)
+		return kleene(args, false)
 	case expr.Or:
-		return settle(args, true)
+		return kleene(args, true)
 	}
 	for _, a := range args {
 		if a == nil {
@@ -92,8 +92,8 @@ func (c *computation) eval(n *expr.Node) any {
 	return ordered(n.Op, args[0], args[1])
 }
 
-// settle is `and` (by false) or `or` (by true) of conditions that may not be known.
-func settle(args []any, by bool) any {
+// kleene is `and` (by false) or `or` (by true) of conditions that may not be known.
+func kleene(args []any, by bool) any {
 	if args[0] == by || args[1] == by {
 		return by
 	}

@@ -90,7 +90,7 @@ func (t *Tally) Add(user string, f *policy.Facts, n int64, before, after policy.
 	t.Judged += n
 	t.Before[before.Action] += n
 	t.After[after.Action] += n
-	p := t.person(user)
+	p := t.personOf(user)
 	if p != nil {
 		p.Judged += n
 		p.Groups = f.User.Groups
@@ -124,7 +124,7 @@ func (t *Tally) AddAsked(user string, n int64, before, after policy.Decision) {
 	if !after.Looser(&before) {
 		return
 	}
-	if p := t.person(user); p != nil {
+	if p := t.personOf(user); p != nil {
 		p.AskedLess += n
 		gone := slices.DeleteFunc(slices.Clone(before.Rules), func(r string) bool { return slices.Contains(after.Rules, r) })
 		if len(gone) == 0 { // the same rules, which ask for less
@@ -152,7 +152,7 @@ func (t *Tally) begin() {
 	}
 }
 
-func (t *Tally) person(user string) *Person {
+func (t *Tally) personOf(user string) *Person {
 	p := t.people[user]
 	if p == nil && len(t.people) >= maxPeople {
 		t.others = true
@@ -199,7 +199,7 @@ func (t *Tally) Merge(o *Tally) {
 		t.Rules[rule].merge(*c)
 	}
 	for user, q := range o.people {
-		p := t.person(user)
+		p := t.personOf(user)
 		if p == nil {
 			continue
 		}

@@ -39,7 +39,7 @@ func Set(p *policy.Policy, f *policy.Facts, name, value string) error {
 	}
 	switch name {
 	case "ip.address":
-		place(&f.IP)
+		deriveFromAddress(&f.IP)
 	case "request.path":
 		f.Request.PathFolded = "" // it follows when it is asked for
 	}
@@ -168,8 +168,8 @@ func listFrom(value string) (list []string, err error) {
 	return strings.Split(value, ","), nil
 }
 
-// place derives from the address what follows from it.
-func place(ip *policy.IP) {
+// deriveFromAddress derives from the address what follows from it.
+func deriveFromAddress(ip *policy.IP) {
 	addr, err := netip.ParseAddr(ip.Address)
 	if err != nil {
 		return

@@ -25,14 +25,14 @@ func (l *Log) Record(ctx context.Context, rec Record) (incident string, err erro
 		return rec.Incident, l.write(ctx, rec)
 	}
 	k := refusalOf(&rec, l.cfg.Translators)
-	if incident, known, err := l.repeats.again(&k); known || err != nil {
+	if incident, known, err := l.repeats.count(&k); known || err != nil {
 		return incident, err
 	}
-	paid, over := l.budget.take(c, rates[c], &rec, l.cfg.Now())
+	paid, over := l.budget.pay(c, rates[c], &rec, l.cfg.Now())
 	t := terms{slow: true, ends: true, brief: c != verified, paid: paid}
 	if over != nil {
 		k = overOf(&rec, *over)
-		if incident, known, err := l.repeats.again(&k); known || err != nil {
+		if incident, known, err := l.repeats.count(&k); known || err != nil {
 			return incident, err
 		}
 		rec.Detail = maps.Clone(rec.Detail)
@@ -77,7 +77,7 @@ func summary(r Record, over *bucketKey) ([]byte, error) {
 
 // write makes rec a line. It does not look at the budget.
 func (l *Log) write(ctx context.Context, rec Record) error {
-	if s := l.sick.Load(); s != nil {
+	if s := l.fault.Load(); s != nil {
 		return s.err
 	}
 	b, err := encode(&rec)
@@ -99,38 +99,38 @@ func (l *Log) write(ctx context.Context, rec Record) error {
 	}
 }
 
-// Repeat counts one more allow of a run whose first record is on disk, and
+// Count counts one more allow of a run whose first record is on disk, and
 // reports whether there is one; if not, the caller makes the record and calls
-// Allow. It is the hot path: no allocation, no I/O, no lock but that of
+// AppendRun. It is the hot path: no allocation, no I/O, no lock but that of
 // a 64th of all runs. The error means what it means for Append.
-func (l *Log) Repeat(k Same) (bool, error) {
-	_, known, err := l.repeats.again(&k)
+func (l *Log) Count(k RunKey) (bool, error) {
+	_, known, err := l.repeats.count(&k)
 	return known, err
 }
 
-// Allow records that a request was let through. The first of a run is on disk when it
+// AppendRun records that a request was let through. The first of a run is on disk when it
 // returns; the rest are counted, and written once a minute. What may change something is
 // a run of its own for each method and path, of which a session may have so many, and
 // then gets ErrManyCalls. An allow without a session is never one of a run.
-func (l *Log) Allow(ctx context.Context, rec Record) error {
+func (l *Log) AppendRun(ctx context.Context, rec Record) error {
 	if rec.Session == "" {
 		return l.write(ctx, rec)
 	}
-	k := SameAs(&rec)
-	if known, err := l.Repeat(k); known || err != nil {
+	k := RunKeyOf(&rec)
+	if known, err := l.Count(k); known || err != nil {
 		return err
 	}
-	return l.allowFirst(ctx, k, rec)
+	return l.appendFirst(ctx, k, rec)
 }
 
-// allowFirst is apart from Allow so that a repeat allocates nothing.
-func (l *Log) allowFirst(ctx context.Context, k Same, rec Record) error {
+// appendFirst is apart from AppendRun so that a repeat allocates nothing.
+func (l *Log) appendFirst(ctx context.Context, k RunKey, rec Record) error {
 	rs, c := l.budget.visits, class("visit")
 	t := terms{}
 	if k.Method != "" || rec.Detail["rpc_methods"] != "" || rec.Detail["upgrade"] != "" {
 		rs, c, t.ends = l.budget.calls, "call", true
 	}
-	paid, over := l.budget.take(c, rs, &rec, l.cfg.Now())
+	paid, over := l.budget.pay(c, rs, &rec, l.cfg.Now())
 	if over != nil {
 		return ErrManyCalls
 	}

@@ -142,13 +142,13 @@ func newBudget(callsPerMinute int, t ipv4in6.Translators) *budget {
 	}
 }
 
-// take pays for one line from every bucket of rs, or from none. over is the
+// pay pays for one line from every bucket of rs, or from none. over is the
 // narrowest bucket that is empty.
-func (b *budget) take(c class, rs []rate, r *Record, now time.Time) (paid []*bucket, over *bucketKey) {
+func (b *budget) pay(c class, rs []rate, r *Record, now time.Time) (paid []*bucket, over *bucketKey) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for i := range rs {
-		key, ok := keyOf(c, rs[i].scope, r, b.translators)
+		key, ok := bucketKeyOf(c, rs[i].scope, r, b.translators)
 		if !ok {
 			continue
 		}
@@ -197,8 +197,8 @@ func (b *budget) get(key bucketKey, r *rate, now time.Time) *bucket {
 	return k
 }
 
-// keyOf is the bucket of a scope that a record is paid from; false if there is none.
-func keyOf(c class, s scope, r *Record, t ipv4in6.Translators) (bucketKey, bool) {
+// bucketKeyOf is the bucket of a scope that a record is paid from; false if there is none.
+func bucketKeyOf(c class, s scope, r *Record, t ipv4in6.Translators) (bucketKey, bool) {
 	key := bucketKey{class: c, scope: s}
 	switch s {
 	case byCode:

@@ -284,8 +284,8 @@ func TestAttackBudgetMemoryIsBounded(t *testing.T) {
 	l, _, c := budgetLog(t)
 	for i := range 3 * maxBuckets {
 		rec := Record{Session: fmt.Sprint(i), IP: netip.AddrFrom4([4]byte{byte(i >> 16), byte(i >> 8), byte(i), 1}).String()}
-		l.budget.take(nobody, rates[nobody][:2], &rec, c.now())
-		l.budget.take(signedIn, rates[signedIn][:2], &rec, c.now())
+		l.budget.pay(nobody, rates[nobody][:2], &rec, c.now())
+		l.budget.pay(signedIn, rates[signedIn][:2], &rec, c.now())
 	}
 	for scope, m := range l.budget.buckets {
 		if len(m) > maxBuckets {
@@ -364,7 +364,7 @@ func TestAttackChangesFillTheLog(t *testing.T) {
 	change := func(session string, i int) error {
 		rec := allowed(session)
 		rec.User, rec.Method, rec.Path = session, "POST", fmt.Sprint("/", i)
-		return l.Allow(t.Context(), rec)
+		return l.AppendRun(t.Context(), rec)
 	}
 	refused := 0
 	for i := range 2000 {
@@ -385,7 +385,7 @@ func TestAttackChangesFillTheLog(t *testing.T) {
 	}
 	read := allowed("s1")
 	read.User = "s1"
-	if err := l.Allow(t.Context(), read); err != nil {
+	if err := l.AppendRun(t.Context(), read); err != nil {
 		t.Errorf("what is only read: %v", err)
 	}
 	c.add(time.Second)
@@ -400,7 +400,7 @@ func TestAttackAllowsFromChangingAddressesFillTheLog(t *testing.T) {
 	for i := range 2000 {
 		rec := allowed("s1")
 		rec.IP, rec.Method = fmt.Sprintf("2001:db8::%x", i), "GET"
-		if err := l.Allow(t.Context(), rec); err != nil && err != ErrManyCalls {
+		if err := l.AppendRun(t.Context(), rec); err != nil && err != ErrManyCalls {
 			t.Fatal(err)
 		}
 	}
@@ -418,15 +418,15 @@ func TestBudgetsBehindTranslator(t *testing.T) {
 		"2001:db8:65::1":           {"2001:db8:65::/64", "2001:db8:65::/48"},
 	} {
 		r := &Record{IP: a, Action: "block"}
-		client, _ := keyOf(nobody, byClient, r, translators)
-		network, _ := keyOf(nobody, byNetwork, r, translators)
+		client, _ := bucketKeyOf(nobody, byClient, r, translators)
+		network, _ := bucketKeyOf(nobody, byNetwork, r, translators)
 		if client.text != want[0] || network.text != want[1] || refusalOf(r, translators).IP != want[0] {
 			t.Errorf("%s: %q, %q", a, client.text, network.text)
 		}
 	}
 	l := newBudget(300, translators)
 	take := func(a string) bool {
-		_, over := l.take(nobody, rates[nobody], &Record{IP: a}, time.Unix(0, 0))
+		_, over := l.pay(nobody, rates[nobody], &Record{IP: a}, time.Unix(0, 0))
 		return over == nil
 	}
 	for range 100 {
@@ -444,7 +444,7 @@ func TestOneToolSpendsNoOtherToolsChanges(t *testing.T) {
 	change := func(route string, i int) error {
 		rec := allowed("s1")
 		rec.User, rec.Method, rec.Route, rec.Path = "alice@example.com", "POST", route, fmt.Sprint("/", i)
-		return l.Allow(t.Context(), rec)
+		return l.AppendRun(t.Context(), rec)
 	}
 	refused := 0
 	for i := range 2000 {

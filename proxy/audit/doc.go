@@ -17,7 +17,7 @@
 // [Log.Record] returns nil when the record is on disk (fsync; concurrent callers share
 // one), or counted. Records that strangers cause, and refusals, have a budget, by
 // session, address, network and in total: it applies to every event that is not always a
-// line. [Log.Allow] does the same for allowed requests, in runs of identical allows.
+// line. [Log.AppendRun] does the same for allowed requests, in runs of identical allows.
 // Counts of allows are written once a minute, of refusals every ten, and all at Close, so
 // that a crash can lose at most that much counting, never the first of a run. Any error
 // means that there is no record, and that the caller must not act as if there were: the
@@ -57,6 +57,6 @@
 //	Append, 2 callers              4,000 records/s
 //	Append, 16 callers            20,000 records/s
 //	Append, 256 callers           75,000 records/s
-//	Allow, repeated                   65 ns, 0 allocations (Repeat 55 ns)
+//	AppendRun, repeated               65 ns, 0 allocations (Count 55 ns)
 //	Verify                     1,000,000 lines/s (680 MB/s)
 package audit

@@ -110,7 +110,7 @@ func TestAttackAuditSinkDown(t *testing.T) {
 				l := mustOpen(t, cfg)
 				appendN(t, l, 3)
 				allow := Record{Event: "access", Session: "s1", Action: "allow"}
-				if err := l.Allow(t.Context(), allow); err != nil {
+				if err := l.AppendRun(t.Context(), allow); err != nil {
 					t.Fatal(err)
 				}
 				d.set(done, op)
@@ -128,7 +128,7 @@ func TestAttackAuditSinkDown(t *testing.T) {
 				if err := l.Health(); err != nil {
 					t.Fatal(err)
 				}
-				if err := l.Allow(t.Context(), allow); err != nil {
+				if err := l.AppendRun(t.Context(), allow); err != nil {
 					t.Fatal(err)
 				}
 				appendN(t, l, 2)
@@ -160,10 +160,10 @@ func refused(t *testing.T, l *Log, allow Record) {
 			t.Fatalf("append: %v", err)
 		}
 	}
-	if err := l.Allow(t.Context(), allow); !errors.Is(err, errDisk) {
+	if err := l.AppendRun(t.Context(), allow); !errors.Is(err, errDisk) {
 		t.Fatalf("repeated allow: %v", err)
 	}
-	if _, err := l.Repeat(SameAs(&allow)); !errors.Is(err, errDisk) {
+	if _, err := l.Count(RunKeyOf(&allow)); !errors.Is(err, errDisk) {
 		t.Fatalf("repeat: %v", err)
 	}
 	if err := l.Health(); !errors.Is(err, errDisk) {

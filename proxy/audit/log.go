@@ -51,9 +51,9 @@ type Config struct {
 }
 
 const (
-	maxQueue  = 8192    // records that may wait for the disk
-	maxBatch  = 1 << 20 // bytes written with one fsync, one line more or less
-	lookAfter = time.Second
+	maxQueue    = 8192    // records that may wait for the disk
+	maxBatch    = 1 << 20 // bytes written with one fsync, one line more or less
+	repairEvery = time.Second
 )
 
 // Log is an open audit log. It has one writer, which owns the files; all other goroutines
@@ -65,11 +65,11 @@ type Log struct {
 	budget   *budget
 	keeper   *keeper
 
-	// sick is why records cannot be written; nil if they can. Only the writer clears it,
+	// fault is why records cannot be written; nil if they can. Only the writer clears it,
 	// after it has repaired the file and written to it.
-	sick     atomic.Pointer[sickness]
-	unsigned atomic.Pointer[sickness] // why the last checkpoint could not be written
-	last     atomic.Pointer[[]byte]   // last checkpoint
+	fault    atomic.Pointer[fault]
+	unsigned atomic.Pointer[fault]  // why the last checkpoint could not be written
+	last     atomic.Pointer[[]byte] // last checkpoint
 	size     atomic.Int64
 
 	mu     sync.Mutex
@@ -84,7 +84,7 @@ type Log struct {
 	result error // of Close
 }
 
-type sickness struct {
+type fault struct {
 	err   error
 	since time.Time
 }
@@ -179,7 +179,7 @@ func (l *Log) enqueue(counts bool, entries ...*entry) error {
 	}
 	// Checked under the lock that the writer drains the queue with: an entry that is
 	// accepted is either written or gets an error.
-	if s := l.sick.Load(); s != nil {
+	if s := l.fault.Load(); s != nil {
 		return s.err
 	}
 	if !counts && len(l.queue)+len(entries) > maxQueue {
@@ -201,7 +201,7 @@ func (l *Log) Health() error {
 	if closed {
 		return ErrClosed
 	}
-	if s := l.sick.Load(); s != nil {
+	if s := l.fault.Load(); s != nil {
 		return fmt.Errorf("since %s: %w", s.since.UTC().Format(time.RFC3339), s.err)
 	}
 	if s := l.unsigned.Load(); s != nil {

@@ -168,20 +168,20 @@ func LastLines(log string, n int) iter.Seq2[Line, error] {
 	}
 }
 
-// place is where in a file to begin.
-type place struct {
+// filePosition is where in a file to begin.
+type filePosition struct {
 	file   string
 	offset int64
 }
 
 // lastLines finds where the last n lines begin, going back through rotated files,
 // but not through compressed ones, which cannot be read from the end.
-func lastLines(log string, n int) ([]place, error) {
+func lastLines(log string, n int) ([]filePosition, error) {
 	files, err := Segments(log)
 	if err != nil {
 		return nil, err
 	}
-	var out []place
+	var out []filePosition
 	for _, path := range slices.Backward(files) {
 		if path != log && n <= 0 {
 			break
@@ -197,7 +197,7 @@ func lastLines(log string, n int) ([]place, error) {
 			return nil, err
 		}
 		n -= found
-		out = append(out, place{path, offset})
+		out = append(out, filePosition{path, offset})
 	}
 	slices.Reverse(out)
 	return out, nil
@@ -250,7 +250,7 @@ func (t *tail) close() {
 	}
 }
 
-func (t *tail) open(p place) bool {
+func (t *tail) open(p filePosition) bool {
 	t.close()
 	f, err := os.Open(p.file)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -319,7 +319,7 @@ func (t *tail) follow(ctx context.Context, log string) {
 		if !t.read() {
 			return
 		}
-		if renamed && !t.open(place{file: log}) {
+		if renamed && !t.open(filePosition{file: log}) {
 			return
 		}
 	}

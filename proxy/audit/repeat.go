@@ -31,7 +31,7 @@ type shard struct {
 
 // run is one run. Guarded by its shard's lock, but for ready and err.
 type run struct {
-	key  Same
+	key  RunKey
 	sum  uint64
 	body []byte // of its counts
 	// incident is the first record's; a person who is refused again is told the same one.
@@ -39,7 +39,7 @@ type run struct {
 	terms
 	began, wrote time.Time
 	count        int64 // since wrote
-	place        *list.Element
+	element      *list.Element
 	// live is set when the first record is on disk. Until then nothing is counted:
 	// callers wait on ready, and read err after it.
 	live  bool
@@ -73,7 +73,7 @@ func newRepeats(l *Log, limit int) *repeats {
 
 // of hashes k, one string at a time, which is several times faster than a map with
 // a key of strings, and finds its shard.
-func (r *repeats) of(k *Same) (uint64, *shard) {
+func (r *repeats) of(k *RunKey) (uint64, *shard) {
 	h := maphash.String(r.seed, k.Session)
 	for _, part := range [...]string{k.IP, k.Route, k.Policy, k.Decision} {
 		h = h*0x9e3779b97f4a7c15 + maphash.String(r.seed, part)
@@ -85,9 +85,9 @@ func (r *repeats) of(k *Same) (uint64, *shard) {
 	return h, &r.shard[h>>32%shards]
 }
 
-// again counts one more of the run k if its first record is on disk, and returns that
+// count counts one more of the run k if its first record is on disk, and returns that
 // record's incident. The error means what it means for Append.
-func (r *repeats) again(k *Same) (incident string, known bool, err error) {
+func (r *repeats) count(k *RunKey) (incident string, known bool, err error) {
 	sum, s := r.of(k)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -95,7 +95,7 @@ func (r *repeats) again(k *Same) (incident string, known bool, err error) {
 	if s.closed {
 		return "", false, ErrClosed
 	}
-	if sick := r.log.sick.Load(); sick != nil {
+	if sick := r.log.fault.Load(); sick != nil {
 		return "", false, sick.err
 	}
 	if e := s.runs[sum]; e != nil && e.live && e.key == *k {
@@ -107,14 +107,14 @@ func (r *repeats) again(k *Same) (incident string, known bool, err error) {
 
 // first makes rec the first record of the run k, or one more of it if another request was
 // faster, and returns the incident of the first.
-func (r *repeats) first(ctx context.Context, k Same, rec Record, t terms) (incident string, err error) {
+func (r *repeats) first(ctx context.Context, k RunKey, rec Record, t terms) (incident string, err error) {
 	sum, s := r.of(&k)
 	for {
 		s.mu.Lock()
 		e := s.runs[sum]
 		if e == nil {
 			e = &run{key: k, sum: sum, incident: rec.Incident, terms: t, ready: make(chan struct{})}
-			e.place = s.order.PushBack(e)
+			e.element = s.order.PushBack(e)
 			s.runs[sum] = e
 			s.mu.Unlock()
 			return rec.Incident, r.lead(s, e, rec)
@@ -131,7 +131,7 @@ func (r *repeats) first(ctx context.Context, k Same, rec Record, t terms) (incid
 		if e.err != nil {
 			return "", e.err
 		}
-		if incident, known, err := r.again(&k); known || err != nil {
+		if incident, known, err := r.count(&k); known || err != nil {
 			return incident, err
 		} // else it was evicted in between: begin again
 	}
@@ -197,12 +197,12 @@ func (r *repeats) restore(s *shard, e *run, n int64) {
 		return
 	}
 	e.count += n
-	e.place = s.order.PushFront(e)
+	e.element = s.order.PushFront(e)
 	s.runs[e.sum] = e
 }
 
 func (r *repeats) drop(s *shard, e *run) {
-	s.order.Remove(e.place)
+	s.order.Remove(e.element)
 	delete(s.runs, e.sum)
 }
 
@@ -269,7 +269,7 @@ func (r *repeats) sweepShard(s *shard, now time.Time, closing bool) {
 		if e.count == 0 || over {
 			r.drop(s, e)
 		} else {
-			s.order.MoveToBack(e.place)
+			s.order.MoveToBack(e.element)
 		}
 		if e.count == 0 {
 			continue

@@ -24,7 +24,7 @@ func allowed(session string) Record {
 
 func mustAllow(t testing.TB, l *Log, rec Record) {
 	t.Helper()
-	if err := l.Allow(context.Background(), rec); err != nil {
+	if err := l.AppendRun(context.Background(), rec); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -94,7 +94,7 @@ func TestRepeatsAreWrittenByThemselves(t *testing.T) {
 	cfg.Now, cfg.RepeatEvery = time.Now, time.Millisecond
 	l := mustOpen(t, cfg)
 	mustAllow(t, l, allowed("s1"))
-	known, err := l.Repeat(SameAs(new(allowed("s1"))))
+	known, err := l.Count(RunKeyOf(new(allowed("s1"))))
 	if !known || err != nil {
 		t.Fatal(known, err)
 	}
@@ -151,13 +151,13 @@ func TestRepeatWaitsForTheFirst(t *testing.T) {
 	var passed atomic.Int64
 	for range 50 {
 		done.Go(func() {
-			if l.Allow(context.Background(), allowed("s1")) == nil {
+			if l.AppendRun(context.Background(), allowed("s1")) == nil {
 				passed.Add(1)
 			}
 		})
 	}
 	await(t, func() bool { return d.syncs.Load() > 0 })
-	if known, err := l.Repeat(SameAs(new(allowed("s1")))); known || err != nil {
+	if known, err := l.Count(RunKeyOf(new(allowed("s1")))); known || err != nil {
 		t.Errorf("repeat of what is not on disk: %v %v", known, err)
 	}
 	if passed.Load() > 0 {
@@ -165,7 +165,7 @@ func TestRepeatWaitsForTheFirst(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := l.Allow(ctx, allowed("s1")); !errors.Is(err, context.Canceled) {
+	if err := l.AppendRun(ctx, allowed("s1")); !errors.Is(err, context.Canceled) {
 		t.Errorf("allow with an ended context: %v", err)
 	}
 	release()
@@ -245,7 +245,7 @@ func TestNoCountIsLostAtClose(t *testing.T) {
 	for g := range 8 {
 		done.Go(func() {
 			for {
-				if err := l.Allow(context.Background(), allowed(fmt.Sprint("s", g%3))); err != nil {
+				if err := l.AppendRun(context.Background(), allowed(fmt.Sprint("s", g%3))); err != nil {
 					if !errors.Is(err, ErrClosed) {
 						t.Error(err)
 					}
@@ -271,11 +271,11 @@ func TestRepeatDoesNotAllocate(t *testing.T) {
 	l := mustOpen(t, testConfig(t))
 	rec := allowed("s1")
 	mustAllow(t, l, rec)
-	k := SameAs(&rec)
-	if n := testing.AllocsPerRun(100, func() { _, _ = l.Repeat(k) }); n > 0 {
+	k := RunKeyOf(&rec)
+	if n := testing.AllocsPerRun(100, func() { _, _ = l.Count(k) }); n > 0 {
 		t.Errorf("Repeat: %v allocations", n)
 	}
-	if n := testing.AllocsPerRun(100, func() { _ = l.Allow(context.Background(), rec) }); n > 0 {
+	if n := testing.AllocsPerRun(100, func() { _ = l.AppendRun(context.Background(), rec) }); n > 0 {
 		t.Errorf("Allow: %v allocations", n)
 	}
 }
@@ -285,10 +285,10 @@ func BenchmarkAllowRepeat(b *testing.B) {
 	rec := allowed("0123456789abcdef")
 	mustAllow(b, l, rec)
 	b.Run("Repeat", func(b *testing.B) {
-		k := SameAs(&rec)
+		k := RunKeyOf(&rec)
 		b.ReportAllocs()
 		for b.Loop() {
-			if known, err := l.Repeat(k); !known || err != nil {
+			if known, err := l.Count(k); !known || err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -296,7 +296,7 @@ func BenchmarkAllowRepeat(b *testing.B) {
 	b.Run("Allow", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if err := l.Allow(context.Background(), rec); err != nil {
+			if err := l.AppendRun(context.Background(), rec); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -306,15 +306,15 @@ func BenchmarkAllowRepeat(b *testing.B) {
 // An allow that a policy in shadow would not have given is a run of its own, and so is
 // each verdict and reason that it would have had.
 func TestShadowIsPartOfARun(t *testing.T) {
-	seen := map[Same]int{}
+	seen := map[RunKey]int{}
 	for i, s := range []*Shadow{nil, {Policy: "p", Action: "block", Rules: []string{"a"}}, {Policy: "p", Action: "block", Rules: []string{"b"}}, {Policy: "p", Action: "step_up", Rules: []string{"a"}}, {Policy: "q", Action: "block", Rules: []string{"a"}}} {
-		k := SameAs(&Record{Event: "access", Session: "s", Action: "allow", Shadow: s})
+		k := RunKeyOf(&Record{Event: "access", Session: "s", Action: "allow", Shadow: s})
 		if other, known := seen[k]; known {
 			t.Errorf("%d and %d are one run", other, i)
 		}
 		seen[k] = i
 	}
-	if k := SameAs(&Record{Event: "access", Session: "s", Action: "allow"}); k.Decision != "allow" {
+	if k := RunKeyOf(&Record{Event: "access", Session: "s", Action: "allow"}); k.Decision != "allow" {
 		t.Errorf("without a shadow: %q", k.Decision)
 	}
 }

@@ -87,7 +87,7 @@ func (s *scan) run() error {
 		}
 	}
 	s.atEnd()
-	return s.judge()
+	return s.checkAgainstSignature()
 }
 
 // begin finds out which record the first line should be, and the tree before it.

@@ -31,13 +31,13 @@ func (w *writer) begin(cut cutTail) error {
 	}
 	w.cfg.Logger.Warn("audit log repaired: an unfinished tail was cut off",
 		"file", cut.file, "bytes", cut.bytes, "records", w.store.tree.n)
-	return w.note(EventRepaired, map[string]string{
+	return w.appendOwn(EventRepaired, map[string]string{
 		"file": cut.file, "bytes": strconv.FormatInt(cut.bytes, 10),
 	})
 }
 
-// note writes a record of the log's own.
-func (w *writer) note(event string, detail map[string]string) error {
+// appendOwn writes a record of the log's own.
+func (w *writer) appendOwn(event string, detail map[string]string) error {
 	b, err := encode(&Record{Event: event, Detail: detail})
 	if err != nil {
 		return err
@@ -50,20 +50,20 @@ func (w *writer) note(event string, detail map[string]string) error {
 }
 
 func (w *writer) run(stop <-chan struct{}) {
-	look := time.NewTicker(lookAfter)
-	defer look.Stop()
+	poll := time.NewTicker(repairEvery)
+	defer poll.Stop()
 	sign := time.NewTicker(w.cfg.CheckpointEvery)
 	defer sign.Stop()
 	for {
 		select {
 		case <-w.wake:
 			w.drain()
-		case <-look.C:
-			w.look()
+		case <-poll.C:
+			w.poll()
 		case <-sign.C:
 			w.checkpoint(false)
 		case answer := <-w.Log.reopen:
-			w.look()
+			w.poll()
 			answer <- w.healthOf()
 		case <-stop:
 			w.drain()
@@ -74,7 +74,7 @@ func (w *writer) run(stop <-chan struct{}) {
 }
 
 func (w *writer) healthOf() error {
-	if s := w.sick.Load(); s != nil {
+	if s := w.fault.Load(); s != nil {
 		return s.err
 	}
 	return nil
@@ -84,7 +84,7 @@ func (w *writer) healthOf() error {
 // fills up (group commit).
 func (w *writer) drain() {
 	for {
-		batch := w.take()
+		batch := w.nextBatch()
 		if len(batch) == 0 {
 			return
 		}
@@ -101,7 +101,7 @@ func (w *writer) drain() {
 	}
 }
 
-func (w *writer) take() []*entry {
+func (w *writer) nextBatch() []*entry {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	n, bytes := 0, 0
@@ -116,10 +116,10 @@ func (w *writer) take() []*entry {
 	return batch
 }
 
-// fail makes the log refuse records until look has repaired it.
+// fail makes the log refuse records until poll has repaired it.
 func (w *writer) fail(err error) error {
 	err = cannotWrite(err)
-	w.sick.Store(&sickness{err: err, since: w.cfg.Now()})
+	w.fault.Store(&fault{err: err, since: w.cfg.Now()})
 	w.cfg.Logger.Error("audit log cannot be written; requests are refused until it can", "error", err)
 	return err
 }
@@ -133,11 +133,11 @@ func cannotWrite(err error) error {
 	return fmt.Errorf("audit log cannot be written: %w", err)
 }
 
-// look follows a renamed file, and tries to repair a failed log: it cuts the file back to
+// poll follows a renamed file, and tries to repair a failed log: it cuts the file back to
 // its last durable record, and writes a record to prove that it works. Until that record
 // is on disk no other is accepted.
-func (w *writer) look() {
-	s := w.sick.Load()
+func (w *writer) poll() {
+	s := w.fault.Load()
 	if s == nil {
 		if err := w.store.follow(); err != nil {
 			_ = w.fail(err)
@@ -147,28 +147,28 @@ func (w *writer) look() {
 	}
 	err := w.store.repair()
 	if err == nil {
-		err = w.note(EventRecovered, map[string]string{
+		err = w.appendOwn(EventRecovered, map[string]string{
 			"since": s.since.UTC().Format(time.RFC3339), "error": s.err.Error(),
 		})
 	}
 	if err != nil {
 		err = cannotWrite(err)
-		w.sick.Store(&sickness{err: err, since: s.since})
+		w.fault.Store(&fault{err: err, since: s.since})
 		return
 	}
 	w.cfg.Logger.Info("audit log can be written again", "since", s.since)
-	w.sick.Store(nil)
+	w.fault.Store(nil)
 }
 
 // checkpoint signs the log if it has grown. Records stay durable without it, so a
 // failure is reported by Health and tried again, and does not stop requests.
 func (w *writer) checkpoint(closing bool) {
-	if w.sick.Load() != nil || !closing && w.store.signed == w.store.tree.n {
+	if w.fault.Load() != nil || !closing && w.store.signed == w.store.tree.n {
 		return
 	}
 	if err := w.store.sign(closing); err != nil {
 		if w.unsigned.Load() == nil {
-			w.unsigned.Store(&sickness{err: err, since: w.cfg.Now()})
+			w.unsigned.Store(&fault{err: err, since: w.cfg.Now()})
 		}
 		w.cfg.Logger.Error("audit checkpoint cannot be written", "error", err)
 		return

@@ -229,12 +229,12 @@ func (a *ACME) GetCertificate(h *tls.ClientHelloInfo) (*tls.Certificate, error) 
 		return nil, last
 	}
 	cert, err := a.manager.GetCertificate(&hello)
-	return cert, a.note(hello.ServerName, host, cert, err)
+	return cert, a.recordResult(hello.ServerName, host, cert, err)
 }
 
 const firstRetry, lastRetry = 70 * time.Second, time.Hour // autocert itself repeats its last error for a minute
 
-func (a *ACME) note(name string, host *acmeHost, cert *tls.Certificate, err error) error {
+func (a *ACME) recordResult(name string, host *acmeHost, cert *tls.Certificate, err error) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if err == nil {

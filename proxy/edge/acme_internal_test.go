@@ -37,10 +37,10 @@ func TestAttackACMEBacksOff(t *testing.T) {
 	var waits []time.Duration
 	for range 8 { // each failure waits longer than the one before, up to an hour
 		now = host.next
-		if err := a.note("app.example", host, nil, refused); err == nil {
+		if err := a.recordResult("app.example", host, nil, refused); err == nil {
 			t.Fatal("no error")
 		}
-		a.note("app.example", host, nil, refused) // the same attempt, seen by another handshake
+		a.recordResult("app.example", host, nil, refused) // the same attempt, seen by another handshake
 		waits = append(waits, host.next.Sub(now))
 	}
 	if waits[0] != firstRetry || waits[1] != 2*firstRetry || waits[7] != lastRetry || host.failures != 8 {

@@ -95,8 +95,8 @@ func announced(env func(string) string, pid int) (int, []string, error) {
 	return n, names, nil
 }
 
-// take removes and returns the socket of that name, or the only one if it has no name.
-func (in *Inherited) take(name string) net.Listener {
+// claim removes and returns the socket of that name, or the only one if it has no name.
+func (in *Inherited) claim(name string) net.Listener {
 	if in == nil {
 		return nil
 	}

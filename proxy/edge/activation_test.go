@@ -58,7 +58,7 @@ func TestInheritedByName(t *testing.T) {
 	}
 	a, b := listen(), listen()
 	in := &Inherited{open: []inherited{{"ops", a}, {"data", b}}}
-	if in.take("data") != b || in.take("data") != nil {
+	if in.claim("data") != b || in.claim("data") != nil {
 		t.Error("not by name, or twice")
 	}
 	if err := in.Unused(); err == nil || !strings.Contains(err.Error(), `"ops"`) {
@@ -69,10 +69,10 @@ func TestInheritedByName(t *testing.T) {
 		t.Error("not closed")
 	}
 	single := &Inherited{open: []inherited{{"", a}}}
-	if single.take("data") != a {
+	if single.claim("data") != a {
 		t.Error("the only socket needs no name")
 	}
-	if (*Inherited)(nil).take("data") != nil {
+	if (*Inherited)(nil).claim("data") != nil {
 		t.Error("nothing was inherited")
 	}
 }

@@ -79,14 +79,14 @@ func (c *conn) Write(p []byte) (int, error) {
 }
 
 func (c *conn) Read(p []byte) (int, error) {
-	c.admit.Do(c.take)
+	c.admit.Do(c.admitClient)
 	if c.refused != nil {
 		return 0, c.refused
 	}
 	return c.Conn.Read(p)
 }
 
-func (c *conn) take() {
+func (c *conn) admitClient() {
 	addr, ok := addrOf(c.Conn.RemoteAddr())
 	if !ok {
 		return // a Unix socket, or a client that the load balancer does not name
@@ -97,7 +97,7 @@ func (c *conn) take() {
 		}
 	}
 	key := c.server.config.Limits.Translators.Key(addr)
-	if !c.server.clients.take(key, c.server.config.Limits.ConnectionsPerClient) {
+	if !c.server.clients.acquire(key, c.server.config.Limits.ConnectionsPerClient) {
 		c.server.counts.refusedClients.Add(1)
 		c.server.config.Exceeded("connections_per_client")
 		c.refused = errTooManyFromClient
@@ -111,7 +111,7 @@ func (c *conn) Close() error {
 	c.closed.Do(func() {
 		c.admit.Do(func() { c.refused = net.ErrClosed }) // a later Read must not count
 		if c.client.IsValid() {
-			c.server.clients.put(c.client)
+			c.server.clients.release(c.client)
 		}
 		c.server.counts.open.Add(-1)
 	})
@@ -152,7 +152,7 @@ func newClientCounts() *clientCounts {
 	return c
 }
 
-func (c *clientCounts) take(key netip.Prefix, limit int) bool {
+func (c *clientCounts) acquire(key netip.Prefix, limit int) bool {
 	s := &c.shards[maphash.Comparable(c.seed, key)%uint64(len(c.shards))]
 	s.Lock()
 	defer s.Unlock()
@@ -163,7 +163,7 @@ func (c *clientCounts) take(key netip.Prefix, limit int) bool {
 	return true
 }
 
-func (c *clientCounts) put(key netip.Prefix) {
+func (c *clientCounts) release(key netip.Prefix) {
 	s := &c.shards[maphash.Comparable(c.seed, key)%uint64(len(c.shards))]
 	s.Lock()
 	defer s.Unlock()

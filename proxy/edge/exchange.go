@@ -40,7 +40,7 @@ type exchange struct {
 
 	hijacked  bool
 	streaming bool
-	place     place
+	slot      slot
 }
 
 // deadlines is implemented by net/http's ResponseWriters below [http.ResponseController].
@@ -206,7 +206,7 @@ func (x *exchange) Stream() {
 	}
 	x.streaming = true
 	x.server.streams.Add(1)
-	if !x.place.toStream() {
+	if !x.slot.toStream() {
 		x.server.config.Exceeded("streams")
 	}
 	if x.body != nil {
@@ -216,7 +216,7 @@ func (x *exchange) Stream() {
 
 func (x *exchange) admit(r *http.Request) bool {
 	var ok bool
-	x.place, ok = x.server.config.Shed.enter(r)
+	x.slot, ok = x.server.config.Shed.enter(r)
 	return ok
 }
 
@@ -244,7 +244,7 @@ func (x *exchange) finish() {
 
 // leave releases what x holds of the server.
 func (x *exchange) leave() {
-	x.place.leave()
+	x.slot.leave()
 	if x.streaming {
 		x.server.streams.Add(-1)
 	}
@@ -274,7 +274,7 @@ func Detach(w http.ResponseWriter) (over func()) {
 // and not because of the number of requests.
 func ShortOfMemory(w http.ResponseWriter) bool {
 	x := exchangeOf(w)
-	return x != nil && x.place.short
+	return x != nil && x.slot.short
 }
 
 // LargeHeader reports whether the request behind w was refused because its header has too

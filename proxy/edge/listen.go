@@ -35,7 +35,7 @@ const peerTimeout = 2 * time.Minute
 // It does not support restarts with a second socket of SO_REUSEPORT: when the predecessor
 // closes its socket, the kernel resets the connections in that socket's queue.
 func Listen(ctx context.Context, c ListenConfig) (net.Listener, error) {
-	l := c.Inherited.take(c.Name)
+	l := c.Inherited.claim(c.Name)
 	if l == nil {
 		network, address := "tcp", c.Address
 		if path, ok := strings.CutPrefix(c.Address, "unix:"); ok {

@@ -21,14 +21,14 @@ type ShedConfig struct {
 	// RetryAfter is sent to a refused client.
 	RetryAfter time.Duration
 	// Memory, if set, returns which part of the memory limit is in use, as [LiveMemory]
-	// does. From MemoryHigh (0.85) up, only requests that are Known are admitted; from
+	// does. From MemoryHigh (0.85) up, only requests that are Verified are admitted; from
 	// MemoryFull (0.95) up, no request and no connection is: new and unverified clients
 	// are shed first.
 	Memory                 func() float64
 	MemoryHigh, MemoryFull float64
-	// Known reports whether a request comes from a person with a verified session. It is
+	// Verified reports whether a request comes from a person with a verified session. It is
 	// called only when memory is short. Nil: no request does.
-	Known func(*http.Request) bool
+	Verified func(*http.Request) bool
 }
 
 // The states of memory.
@@ -88,29 +88,29 @@ func (s *Shedder) Run(ctx context.Context) {
 	}
 }
 
-// place is what a request holds in a Shedder. The zero place holds nothing.
-type place struct {
+// slot is what a request holds in a Shedder. The zero place holds nothing.
+type slot struct {
 	in     *Shedder
 	stream bool
 	short  bool // refused because memory is short
 }
 
-func (s *Shedder) enter(r *http.Request) (p place, ok bool) {
+func (s *Shedder) enter(r *http.Request) (p slot, ok bool) {
 	if s == nil {
-		return place{}, true
+		return slot{}, true
 	}
-	if m := s.memory.Load(); m == full || m == short && (s.config.Known == nil || !s.config.Known(r)) {
+	if m := s.memory.Load(); m == full || m == short && (s.config.Verified == nil || !s.config.Verified(r)) {
 		s.shedMemory.Add(1)
-		return place{short: true}, false
+		return slot{short: true}, false
 	}
-	if s.take() || s.wait(r.Context()) {
-		return place{in: s}, true
+	if s.acquire() || s.wait(r.Context()) {
+		return slot{in: s}, true
 	}
 	s.shedFull.Add(1)
-	return place{}, false
+	return slot{}, false
 }
 
-func (s *Shedder) take() bool { return addBelow(&s.requests, int64(s.config.Requests)) }
+func (s *Shedder) acquire() bool { return addBelow(&s.requests, int64(s.config.Requests)) }
 
 // addBelow adds one unless that is more than limit.
 func addBelow(v *atomic.Int64, limit int64) bool {
@@ -135,7 +135,7 @@ func (s *Shedder) wait(ctx context.Context) bool {
 	for {
 		// After queued was raised: a goroutine that returned its place before that did
 		// not see us, and the place is free; one that returns it later wakes us.
-		if s.take() {
+		if s.acquire() {
 			return true
 		}
 		select {
@@ -160,7 +160,7 @@ func (s *Shedder) freed() {
 
 // toStream reports whether the request could move to a place among the streams, if it
 // needs one.
-func (p *place) toStream() bool {
+func (p *slot) toStream() bool {
 	if p.in == nil || p.stream {
 		return true
 	}
@@ -172,7 +172,7 @@ func (p *place) toStream() bool {
 	return true
 }
 
-func (p *place) leave() {
+func (p *slot) leave() {
 	switch {
 	case p.in == nil:
 	case p.stream:

@@ -12,7 +12,7 @@ import (
 // connections too.
 func TestStrangersAreShedBeforePeopleWhoAreIn(t *testing.T) {
 	used := 0.0
-	s, err := NewShedder(ShedConfig{Requests: 1, Streams: 1, QueueFor: time.Second, RetryAfter: time.Second, Memory: func() float64 { return used }, Known: func(r *http.Request) bool { return r.Header.Get("Cookie") != "" }})
+	s, err := NewShedder(ShedConfig{Requests: 1, Streams: 1, QueueFor: time.Second, RetryAfter: time.Second, Memory: func() float64 { return used }, Verified: func(r *http.Request) bool { return r.Header.Get("Cookie") != "" }})
 	if err != nil {
 		t.Fatal(err)
 	}

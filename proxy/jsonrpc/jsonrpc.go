@@ -185,13 +185,13 @@ func (p *parser) call(req *Request) *Error {
 	if has&hasMethod == 0 {
 		return &Error{Method, start, `a call without "method"`}
 	}
-	c.Method = p.note(req, method)
+	c.Method = p.addMethod(req, method)
 	req.Calls = append(req.Calls, c)
 	return nil
 }
 
-// note adds a method to req.Methods if it is new there, and returns its name.
-func (p *parser) note(req *Request, method []byte) string {
+// addMethod adds a method to req.Methods if it is new there, and returns its name.
+func (p *parser) addMethod(req *Request, method []byte) string {
 	const few = 16
 	if p.seen == nil {
 		for _, m := range req.Methods {

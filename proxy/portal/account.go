@@ -20,19 +20,19 @@ import (
 
 // accountPage shows people their passkeys and sessions. It needs a verified session,
 // because its content is useful to an intruder.
-func (p *Portal) accountPage(w http.ResponseWriter, r *http.Request, v Visit) error {
+func (p *Portal) accountPage(w http.ResponseWriter, r *http.Request, v PageRequest) error {
 	j, err := p.judged(r, v, policy.PurposeSignIn)
 	if err != nil {
 		return err
 	}
-	trip := journey{to: returnTo{p.origin, Prefix + "account"}}
+	rs := returnState{to: returnTo{p.origin, Prefix + "account"}}
 	switch {
 	case j.Session.Level() != authn.Verified:
-		redirect(w, trip.page("sign-in"))
+		redirect(w, rs.page("sign-in"))
 		return nil
 	case !j.Facts.Session.VerifiedHere: // a stolen session cookie must not show the account
-		trip.causes = []policy.Cause{policy.CauseNetwork}
-		redirect(w, trip.page("step-up"))
+		rs.causes = []policy.Cause{policy.CauseNetwork}
+		redirect(w, rs.page("step-up"))
 		return nil
 	}
 	passkeys, err := p.cfg.Passkeys.List(r.Context(), j.Session.Person.Subject)
@@ -64,7 +64,7 @@ func (p *Portal) accountPage(w http.ResponseWriter, r *http.Request, v Visit) er
 		if now.After(s.ExpiresAt) {
 			continue
 		}
-		page.Sessions = append(page.Sessions, sessionView{ID: s.ID, Created: moment(s.CreatedAt), Seen: moment(s.LastSeenAt), Expires: moment(s.ExpiresAt), Current: s.ID == j.Session.ID})
+		page.Sessions = append(page.Sessions, sessionView{ID: s.ID, Created: timeText(s.CreatedAt), Seen: timeText(s.LastSeenAt), Expires: timeText(s.ExpiresAt), Current: s.ID == j.Session.ID})
 	}
 	p.cfg.Pages.render(w, http.StatusOK, "account", page)
 	return nil
@@ -77,7 +77,7 @@ var notices = map[string]string{
 }
 
 // accountChange removes a passkey or ends a session, of the person's own.
-func (p *Portal) accountChange(w http.ResponseWriter, r *http.Request, v Visit) error {
+func (p *Portal) accountChange(w http.ResponseWriter, r *http.Request, v PageRequest) error {
 	j, err := p.judged(r, v, policy.PurposeSignIn)
 	if err != nil {
 		return err
@@ -85,9 +85,9 @@ func (p *Portal) accountChange(w http.ResponseWriter, r *http.Request, v Visit) 
 	if err := readForm(w, r); err != nil {
 		return err
 	}
-	trip := journey{to: returnTo{p.origin, Prefix + "account"}, causes: []policy.Cause{policy.CauseSession}}
+	rs := returnState{to: returnTo{p.origin, Prefix + "account"}, causes: []policy.Cause{policy.CauseSession}}
 	if !p.atHand(j) {
-		seeOther(w, trip.page("step-up"))
+		seeOther(w, rs.page("step-up"))
 		return nil
 	}
 	switch r.PostFormValue("do") {
@@ -99,7 +99,7 @@ func (p *Portal) accountChange(w http.ResponseWriter, r *http.Request, v Visit) 
 	return errNoSuchThing
 }
 
-func (p *Portal) removePasskey(w http.ResponseWriter, r *http.Request, v Visit, j Judgement) error {
+func (p *Portal) removePasskey(w http.ResponseWriter, r *http.Request, v PageRequest, j Judgement) error {
 	id, err := base64.RawURLEncoding.DecodeString(r.PostFormValue("credential"))
 	if err != nil {
 		return errNoSuchThing
@@ -166,7 +166,7 @@ func (p *Portal) removedOwn(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func (p *Portal) endSession(w http.ResponseWriter, r *http.Request, v Visit, j Judgement) error {
+func (p *Portal) endSession(w http.ResponseWriter, r *http.Request, v PageRequest, j Judgement) error {
 	id := r.PostFormValue("session")
 	if id == "" {
 		return errNoSuchThing
@@ -189,7 +189,7 @@ func (p *Portal) endSession(w http.ResponseWriter, r *http.Request, v Visit, j J
 var errNoSuchThing = &Refusal{Status: http.StatusNotFound, Code: "not_found", Title: "That is not there any more", Text: []string{"Reload your account page to see what is."}, Link: Link{URL: Prefix + "account", Text: "Back to your account"}}
 
 // signOutPage asks first, so that a link on another page cannot sign people out.
-func (p *Portal) signOutPage(w http.ResponseWriter, r *http.Request, v Visit) error {
+func (p *Portal) signOutPage(w http.ResponseWriter, r *http.Request, v PageRequest) error {
 	j, err := v.Judge(policy.PurposeSignIn)
 	if err != nil {
 		return err
@@ -206,7 +206,7 @@ func (p *Portal) signOutPage(w http.ResponseWriter, r *http.Request, v Visit) er
 	return nil
 }
 
-func (p *Portal) signOut(w http.ResponseWriter, r *http.Request, v Visit) error {
+func (p *Portal) signOut(w http.ResponseWriter, r *http.Request, v PageRequest) error {
 	j, err := v.Judge(policy.PurposeSignIn)
 	if err != nil {
 		return err
@@ -317,12 +317,12 @@ type whoami struct {
 // stepUpDue answers a tool's page that asks whether the person has to verify to go on.
 // That page could as well request its own address and get a 401. No other origin's page
 // learns how long the answer takes, or how long it is.
-func stepUpDue(r *http.Request, v Visit, s *authn.Session) bool {
+func stepUpDue(r *http.Request, v PageRequest, s *authn.Session) bool {
 	page, site := r.URL.Query().Get("page"), r.Header.Get("Sec-Fetch-Site")
 	return page != "" && s.Level() == authn.Verified && (site == "" || site == "same-origin") && v.StepUpDue(page)
 }
 
-func (p *Portal) whoami(w http.ResponseWriter, r *http.Request, v Visit) error {
+func (p *Portal) whoami(w http.ResponseWriter, r *http.Request, v PageRequest) error {
 	j, err := v.Judge(policy.PurposeSignIn)
 	if err != nil {
 		return err
@@ -360,7 +360,7 @@ func day(t time.Time) string {
 	return t.UTC().Format("2 January 2006")
 }
 
-func moment(t time.Time) string { return t.UTC().Format("2 Jan 2006 15:04 MST") }
+func timeText(t time.Time) string { return t.UTC().Format("2 Jan 2006 15:04 MST") }
 
 func kind(c authn.Credential) string {
 	switch c.Class {
@@ -410,7 +410,7 @@ func passkeyNames(list []passkey.Record) []string {
 	}
 	for i, others := range alike(names) {
 		if others.of > 1 {
-			names[i] += ", added " + moment(list[i].CreatedAt)
+			names[i] += ", added " + timeText(list[i].CreatedAt)
 		}
 	}
 	for i, others := range alike(names) {

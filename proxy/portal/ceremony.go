@@ -118,16 +118,16 @@ func sessionGone(back, incident string) *Refusal {
 		Link: Link{URL: Prefix + "sign-in?" + url.Values{"return_to": {back}}.Encode(), Text: "Sign in", Action: "sign-in"}}
 }
 
-func (p *Portal) stepUpPage(w http.ResponseWriter, r *http.Request, v Visit) error {
+func (p *Portal) stepUpPage(w http.ResponseWriter, r *http.Request, v PageRequest) error {
 	q := r.URL.Query()
-	trip, err := p.journey(q.Get("return_to"), q.Get("bind"), q.Get("why"))
+	rs, err := p.parseReturnState(q.Get("return_to"), q.Get("bind"), q.Get("why"))
 	if err != nil {
 		return err
 	}
-	if yes, err := p.answered(r, v, trip); err != nil {
+	if yes, err := p.answered(r, v, rs); err != nil {
 		return err
 	} else if yes {
-		redirect(w, p.next(trip))
+		redirect(w, p.next(rs))
 		return nil
 	}
 	j, err := p.judged(r, v, policy.PurposeStepUp)
@@ -135,7 +135,7 @@ func (p *Portal) stepUpPage(w http.ResponseWriter, r *http.Request, v Visit) err
 		return err
 	}
 	if j.Session.Level() == authn.None {
-		redirect(w, trip.page("sign-in"))
+		redirect(w, rs.page("sign-in"))
 		return nil
 	}
 	passkeys, err := p.cfg.Passkeys.List(r.Context(), j.Session.Person.Subject)
@@ -148,7 +148,7 @@ func (p *Portal) stepUpPage(w http.ResponseWriter, r *http.Request, v Visit) err
 		return p.passkeyBlocked(r, v, j)
 	}
 	p.keepDevice(w, r)
-	causes := trip.causes
+	causes := rs.causes
 	if len(causes) == 0 && j.Session.Level() == authn.SignedIn {
 		causes = []policy.Cause{policy.CauseUnverified}
 	}
@@ -161,7 +161,7 @@ func (p *Portal) stepUpPage(w http.ResponseWriter, r *http.Request, v Visit) err
 		Title: title, Email: string(j.Session.Person.Email), Script: true,
 		Text:   text,
 		Action: "verify", Button: button,
-		Begin: Prefix + "step-up/begin", Finish: Prefix + "step-up/finish", ReturnTo: trip.to.String(), Bind: trip.bind,
+		Begin: Prefix + "step-up/begin", Finish: Prefix + "step-up/finish", ReturnTo: rs.to.String(), Bind: rs.bind,
 		StepsTitle: "It does not work",
 		Steps: []string{
 			"Use the device or security key on which you set up your passkey.",
@@ -169,7 +169,7 @@ func (p *Portal) stepUpPage(w http.ResponseWriter, r *http.Request, v Visit) err
 			"If you have lost the device, ask your security team for a new enrolment ticket.",
 		},
 		More:     []Link{{URL: Prefix + "sign-out", Text: "Not you? Sign out"}},
-		OnTheWay: trip.to.origin != p.origin,
+		OnTheWay: rs.to.origin != p.origin,
 	})
 	return nil
 }
@@ -185,7 +185,7 @@ func usable(list []passkey.Record) (n int) {
 
 // noPasskey answers a person without a passkey and without a ticket. It says what to do,
 // and grants nothing.
-func (p *Portal) noPasskey(r *http.Request, v Visit, j Judgement) error {
+func (p *Portal) noPasskey(r *http.Request, v PageRequest, j Judgement) error {
 	if err := v.Record(r.Context(), "no_passkey", j, nil); err != nil {
 		return err
 	}
@@ -202,7 +202,7 @@ func (p *Portal) noPasskey(r *http.Request, v Visit, j Judgement) error {
 
 // passkeyBlocked answers a person whose passkeys are all blocked, because one behaved
 // like a copy or because the security team blocked it.
-func (p *Portal) passkeyBlocked(r *http.Request, v Visit, j Judgement) error {
+func (p *Portal) passkeyBlocked(r *http.Request, v PageRequest, j Judgement) error {
 	if err := v.Record(r.Context(), "step_up_failed", j, map[string]string{"code": passkey.CodeCredentialBlocked}); err != nil {
 		return err
 	}
@@ -214,7 +214,7 @@ func (p *Portal) passkeyBlocked(r *http.Request, v Visit, j Judgement) error {
 	}
 }
 
-func (p *Portal) stepUpBegin(w http.ResponseWriter, r *http.Request, v Visit) error {
+func (p *Portal) stepUpBegin(w http.ResponseWriter, r *http.Request, v PageRequest) error {
 	if _, err := readCeremony(w, r); err != nil {
 		return err
 	}
@@ -236,12 +236,12 @@ func (p *Portal) stepUpBegin(w http.ResponseWriter, r *http.Request, v Visit) er
 	return nil
 }
 
-func (p *Portal) stepUpFinish(w http.ResponseWriter, r *http.Request, v Visit) error {
+func (p *Portal) stepUpFinish(w http.ResponseWriter, r *http.Request, v PageRequest) error {
 	c, err := readCeremony(w, r)
 	if err != nil {
 		return err
 	}
-	trip, err := p.journey(c.ReturnTo, c.Bind, "")
+	rs, err := p.parseReturnState(c.ReturnTo, c.Bind, "")
 	if err != nil {
 		return err
 	}
@@ -249,7 +249,7 @@ func (p *Portal) stepUpFinish(w http.ResponseWriter, r *http.Request, v Visit) e
 	if err != nil {
 		return err
 	}
-	if err := p.needSession(j, trip.to.String()); err != nil {
+	if err := p.needSession(j, rs.to.String()); err != nil {
 		return err
 	}
 	cred, err := p.cfg.Passkeys.FinishAssertion(r.Context(), j.Session, c.Ceremony, c.Credential)
@@ -263,7 +263,7 @@ func (p *Portal) stepUpFinish(w http.ResponseWriter, r *http.Request, v Visit) e
 		if err := v.Record(r.Context(), "step_up_failed", j, map[string]string{"code": passkey.CodeOvertaken}); err != nil {
 			return err
 		}
-		return sessionGone(trip.to.String(), j.Incident)
+		return sessionGone(rs.to.String(), j.Incident)
 	}
 	if err != nil {
 		return err
@@ -273,13 +273,13 @@ func (p *Portal) stepUpFinish(w http.ResponseWriter, r *http.Request, v Visit) e
 	if err := v.Record(r.Context(), "step_up", j, detail); err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, ceremonyDone{p.next(trip)})
+	writeJSON(w, http.StatusOK, ceremonyDone{p.next(rs)})
 	return nil
 }
 
 // ceremonyFailed records why the authenticator's answer was refused, and shows the person
 // the passkey package's advice.
-func (p *Portal) ceremonyFailed(r *http.Request, v Visit, j Judgement, event string, err error) error {
+func (p *Portal) ceremonyFailed(r *http.Request, v PageRequest, j Judgement, event string, err error) error {
 	var bad *passkey.Error
 	if !errors.As(err, &bad) {
 		return err

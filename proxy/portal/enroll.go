@@ -16,7 +16,7 @@ import (
 
 // enrollPage offers a passkey to a person who brings a ticket, and a further one to a
 // person who has just used one they have.
-func (p *Portal) enrollPage(w http.ResponseWriter, r *http.Request, v Visit) error {
+func (p *Portal) enrollPage(w http.ResponseWriter, r *http.Request, v PageRequest) error {
 	q := r.URL.Query()
 	ticket := p.ticketOf(r)
 	if _, err := p.target(q.Get("return_to")); err != nil {
@@ -68,7 +68,7 @@ func (p *Portal) enrollPage(w http.ResponseWriter, r *http.Request, v Visit) err
 // ticketUseless answers a ticket that cannot be used. Its owner has a passkey and needs
 // no ticket: they came back by the back button, a second tab or a bookmark, or the answer
 // to their enrolment was lost. Each new ticket would cost them an identity check.
-func (p *Portal) ticketUseless(w http.ResponseWriter, r *http.Request, v Visit, j Judgement, err error) error {
+func (p *Portal) ticketUseless(w http.ResponseWriter, r *http.Request, v PageRequest, j Judgement, err error) error {
 	var text string
 	recorded := false
 	switch {
@@ -98,7 +98,7 @@ func (p *Portal) ticketUseless(w http.ResponseWriter, r *http.Request, v Visit, 
 
 // another answers a person who has not verified themselves and brings no ticket. If they
 // have a passkey, they can go on by using it.
-func (p *Portal) another(w http.ResponseWriter, r *http.Request, v Visit, j Judgement, why string) error {
+func (p *Portal) another(w http.ResponseWriter, r *http.Request, v PageRequest, j Judgement, why string) error {
 	passkeys, err := p.cfg.Passkeys.List(r.Context(), j.Session.Person.Subject)
 	switch {
 	case err != nil:
@@ -127,7 +127,7 @@ func (p *Portal) another(w http.ResponseWriter, r *http.Request, v Visit, j Judg
 // verifyToAdd is the address that asks for verification and then leads to the page for a
 // further passkey.
 func (p *Portal) verifyToAdd() string {
-	return journey{to: returnTo{p.origin, Prefix + "enroll"}, causes: []policy.Cause{policy.CauseSession}}.page("step-up")
+	return returnState{to: returnTo{p.origin, Prefix + "enroll"}, causes: []policy.Cause{policy.CauseSession}}.page("step-up")
 }
 
 // agedBy is j as it will be after d.
@@ -142,7 +142,7 @@ func isEnrollPage(path string) bool {
 
 // ticketRefused shows strangers one page, so that a guessed or stolen ticket tells them
 // nothing; the enroll package decides who learns more. The audit log has the reason.
-func (p *Portal) ticketRefused(r *http.Request, v Visit, j Judgement, err error) error {
+func (p *Portal) ticketRefused(r *http.Request, v PageRequest, j Judgement, err error) error {
 	bad, ok := errors.AsType[*enroll.Error](err)
 	if !ok {
 		return err
@@ -167,7 +167,7 @@ func (p *Portal) ticketRefused(r *http.Request, v Visit, j Judgement, err error)
 // also needs a fresh assertion made here, which is checked at begin, so that an attacker
 // with a stolen cookie stops there. The confirmation by another passkey is the real
 // protection.
-func (p *Portal) mayEnroll(r *http.Request, v Visit, secret string) (j Judgement, ticket enroll.Ticket, err error) {
+func (p *Portal) mayEnroll(r *http.Request, v PageRequest, secret string) (j Judgement, ticket enroll.Ticket, err error) {
 	if j, err = p.judged(r, v, policy.PurposeEnroll); err != nil {
 		return j, ticket, err
 	}
@@ -193,7 +193,7 @@ func (p *Portal) verifyFirst(j Judgement) error {
 		Link: Link{URL: p.verifyToAdd(), Text: "Verify, then add another", Action: "verify"}}
 }
 
-func (p *Portal) enrollBegin(w http.ResponseWriter, r *http.Request, v Visit) error {
+func (p *Portal) enrollBegin(w http.ResponseWriter, r *http.Request, v PageRequest) error {
 	c, err := readCeremony(w, r)
 	if err != nil {
 		return err
@@ -215,18 +215,18 @@ func (p *Portal) enrollBegin(w http.ResponseWriter, r *http.Request, v Visit) er
 
 // enrollFinish stores the passkey of a ticket. A further passkey is kept aside until
 // another passkey of the person confirms it.
-func (p *Portal) enrollFinish(w http.ResponseWriter, r *http.Request, v Visit) error {
+func (p *Portal) enrollFinish(w http.ResponseWriter, r *http.Request, v PageRequest) error {
 	c, err := readCeremony(w, r)
 	if err != nil {
 		return err
 	}
-	trip, err := p.journey(c.ReturnTo, "", "") // before any state is spent on a request that must fail
+	rs, err := p.parseReturnState(c.ReturnTo, "", "") // before any state is spent on a request that must fail
 	if err != nil {
 		return err
 	}
 	j, ticket, err := p.mayEnroll(r, v, c.Ticket)
 	if bad, ok := errors.AsType[*Refusal](err); ok && bad.Code == codeEnrolled {
-		return p.enrolledBefore(w, r, j, trip, c, bad)
+		return p.enrolledBefore(w, r, j, rs, c, bad)
 	}
 	if err != nil {
 		return err
@@ -256,21 +256,21 @@ func (p *Portal) enrollFinish(w http.ResponseWriter, r *http.Request, v Visit) e
 	if err := p.recorded(r, v, j, detail, redeem); err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, ceremonyDone{signInWithIt(trip)})
+	writeJSON(w, http.StatusOK, ceremonyDone{signInWithIt(rs)})
 	return nil
 }
 
 // signInWithIt is the page after an enrolment. The baseline is an assertion in this
 // session: a registration does not prove possession of the key (see authn/README.md).
-func signInWithIt(trip journey) string {
-	trip.causes = []policy.Cause{policy.CauseUnverified}
-	return trip.page("step-up") + "&made=1"
+func signInWithIt(rs returnState) string {
+	rs.causes = []policy.Cause{policy.CauseUnverified}
+	return rs.page("step-up") + "&made=1"
 }
 
 // enrolledBefore answers an enrolment that is finished a second time because its answer
 // was lost. If that very passkey is stored, it repeats the answer, and grants nothing:
 // the person has to use the passkey next.
-func (p *Portal) enrolledBefore(w http.ResponseWriter, r *http.Request, j Judgement, trip journey, c ceremonyRequest, refusal *Refusal) error {
+func (p *Portal) enrolledBefore(w http.ResponseWriter, r *http.Request, j Judgement, rs returnState, c ceremonyRequest, refusal *Refusal) error {
 	has, err := p.cfg.Passkeys.Has(r.Context(), j.Session.Person.Subject, passkey.IDOf(c.Credential))
 	switch {
 	case err != nil:
@@ -279,12 +279,12 @@ func (p *Portal) enrolledBefore(w http.ResponseWriter, r *http.Request, j Judgem
 		return refusal
 	}
 	p.dropTicket(w, r)
-	writeJSON(w, http.StatusOK, ceremonyDone{signInWithIt(trip)})
+	writeJSON(w, http.StatusOK, ceremonyDone{signInWithIt(rs)})
 	return nil
 }
 
 // confirmBegin starts the confirmation of a further passkey, a second time if necessary.
-func (p *Portal) confirmBegin(w http.ResponseWriter, r *http.Request, v Visit) error {
+func (p *Portal) confirmBegin(w http.ResponseWriter, r *http.Request, v PageRequest) error {
 	c, err := readCeremony(w, r)
 	if err != nil {
 		return err
@@ -315,7 +315,7 @@ func (p *Portal) confirmBegin(w http.ResponseWriter, r *http.Request, v Visit) e
 
 // confirmFinish stores a further passkey that another passkey of the person has
 // confirmed. It is no step-up: the session stays as it is.
-func (p *Portal) confirmFinish(w http.ResponseWriter, r *http.Request, v Visit) error {
+func (p *Portal) confirmFinish(w http.ResponseWriter, r *http.Request, v PageRequest) error {
 	c, err := readCeremony(w, r)
 	if err != nil {
 		return err
@@ -343,7 +343,7 @@ func (p *Portal) confirmFinish(w http.ResponseWriter, r *http.Request, v Visit) 
 	return nil
 }
 
-func enrolDetail(v Visit, c ceremonyRequest, rec passkey.Record) map[string]string {
+func enrolDetail(v PageRequest, c ceremonyRequest, rec passkey.Record) map[string]string {
 	browser := v.Browser()
 	browser.TimeZone = timeZone(c.TimeZone)
 	return withBrowser(map[string]string{"credential": credentialHandle(rec.Credential), "class": rec.Class.String(), "aaguid": rec.AAGUID}, browser)
@@ -352,7 +352,7 @@ func enrolDetail(v Visit, c ceremonyRequest, rec passkey.Record) map[string]stri
 // recorded stores a passkey between two records. The first is written ahead: an enrolment
 // that cannot be audited does not happen, and one that fails between store and log still
 // has a record.
-func (p *Portal) recorded(r *http.Request, v Visit, j Judgement, detail map[string]string, store func() error) error {
+func (p *Portal) recorded(r *http.Request, v PageRequest, j Judgement, detail map[string]string, store func() error) error {
 	if err := v.Record(r.Context(), "enroll_verified", j, detail); err != nil {
 		return err
 	}

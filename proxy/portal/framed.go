@@ -42,7 +42,7 @@ func BesideFrame(page string, causes []policy.Cause) string { return Over(page, 
 const goBack = Prefix + "go-back"
 
 // goBackPage ends a proof in a tab next to another one: it tells the person to go back.
-func (p *Portal) goBackPage(w http.ResponseWriter, _ *http.Request, _ Visit) error {
+func (p *Portal) goBackPage(w http.ResponseWriter, _ *http.Request, _ PageRequest) error {
 	p.cfg.Pages.render(w, http.StatusOK, "message", view{Title: "Now go back", Module: "back.js",
 		Text: []string{"Go back to the tab that you came from: it goes on there. You can close this tab."}})
 	return nil

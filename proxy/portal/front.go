@@ -36,9 +36,9 @@ func (p *Portal) Foreign(r *http.Request, origin string) bool {
 	return p.csrf.Check(r) != nil
 }
 
-// Begun reports whether the browser has the cookie of the sign-in that a callback
+// HasFlowCookie reports whether the browser has the cookie of the sign-in that a callback
 // answers.
-func (p *Portal) Begun(r *http.Request) bool {
+func (p *Portal) HasFlowCookie(r *http.Request) bool {
 	binding, _ := p.flowSecrets(r, r.URL.Query().Get("state"))
 	return binding != ""
 }

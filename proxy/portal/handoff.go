@@ -29,34 +29,34 @@ import (
 // next is where the browser goes once the target's conditions are met: to the hand-off
 // page if the target is on another host whose cookie took part (bind), otherwise to the
 // target itself. A target host without a session sends the browser back here.
-func (p *Portal) next(trip journey) string {
-	if trip.to.origin == p.origin || trip.bind == "" {
-		return trip.to.String()
+func (p *Portal) next(rs returnState) string {
+	if rs.to.origin == p.origin || rs.bind == "" {
+		return rs.to.String()
 	}
-	return p.origin + journey{to: trip.to, bind: trip.bind}.page("handoff")
+	return p.origin + returnState{to: rs.to, bind: rs.bind}.page("handoff")
 }
 
 // crossing is a hand-off that a browser requests.
 type crossing struct {
 	judgement Judgement
-	begun     session.Begun
+	begun     session.Bind
 	near      bool // begun from this network, or from this provider's
 }
 
 // crossing judges a hand-off. If elsewhere is not "", the person has to go there instead.
-func (p *Portal) crossing(r *http.Request, v Visit, trip journey) (c crossing, elsewhere string, err error) {
-	if trip.to.origin == p.origin || trip.bind == "" {
-		return c, trip.to.String(), nil
+func (p *Portal) crossing(r *http.Request, v PageRequest, rs returnState) (c crossing, elsewhere string, err error) {
+	if rs.to.origin == p.origin || rs.bind == "" {
+		return c, rs.to.String(), nil
 	}
-	c.begun, err = p.cfg.Sessions.OpenBind(r.Context(), trip.bind)
+	c.begun, err = p.cfg.Sessions.OpenBind(r.Context(), rs.bind)
 	switch {
 	case errors.Is(err, session.ErrBindExpired): // the tool's host starts again
-		return c, trip.to.String(), nil
+		return c, rs.to.String(), nil
 	case errors.Is(err, session.ErrHandoff):
 		return c, "", errBadBind
 	case err != nil:
 		return c, "", err
-	case c.begun.Host != hostOf(trip.to.origin):
+	case c.begun.Host != hostOf(rs.to.origin):
 		return c, "", errBadBind
 	}
 	c.near = v.Near(c.begun.Addr, v.Addr())
@@ -66,9 +66,9 @@ func (p *Portal) crossing(r *http.Request, v Visit, trip journey) (c crossing, e
 	j := &c.judgement
 	switch {
 	case j.Session.Level() == authn.None:
-		return c, trip.page("sign-in"), nil
+		return c, rs.page("sign-in"), nil
 	case j.Session.Level() != authn.Verified:
-		return c, trip.page("step-up"), nil
+		return c, rs.page("step-up"), nil
 	case j.Decision.Action == policy.Block:
 		if err := v.Record(r.Context(), "handoff_refused", *j, p.about(v, c, "policy")); err != nil {
 			return c, "", err
@@ -76,8 +76,8 @@ func (p *Portal) crossing(r *http.Request, v Visit, trip journey) (c crossing, e
 		f := Blocked(j.Decision, string(j.Session.Person.Email), j.Incident)
 		return c, "", &f
 	case j.Decision.Action == policy.StepUp:
-		trip.causes = j.Decision.Causes
-		return c, trip.page("step-up"), nil
+		rs.causes = j.Decision.Causes
+		return c, rs.page("step-up"), nil
 	}
 	return c, "", nil
 }
@@ -87,15 +87,15 @@ func (p *Portal) crossing(r *http.Request, v Visit, trip journey) (c crossing, e
 // step-up: the host judges again with that proof, and asks if it is not enough. By then
 // it has this proof, so this happens once. If the hand-off itself would need a step-up or
 // the person's consent, the step-up comes first.
-func (p *Portal) answered(r *http.Request, v Visit, trip journey) (bool, error) {
-	if trip.to.origin == p.origin || trip.bind == "" {
+func (p *Portal) answered(r *http.Request, v PageRequest, rs returnState) (bool, error) {
+	if rs.to.origin == p.origin || rs.bind == "" {
 		return false, nil
 	}
-	begun, err := p.cfg.Sessions.OpenBind(r.Context(), trip.bind)
+	begun, err := p.cfg.Sessions.OpenBind(r.Context(), rs.bind)
 	if errors.Is(err, session.ErrBindExpired) || errors.Is(err, session.ErrHandoff) {
 		return false, nil // the hand-off says so
 	}
-	if err != nil || begun.Host != hostOf(trip.to.origin) || begun.Has.Session == "" || !v.Near(begun.Addr, v.Addr()) {
+	if err != nil || begun.Host != hostOf(rs.to.origin) || begun.Has.Session == "" || !v.Near(begun.Addr, v.Addr()) {
 		return false, err
 	}
 	j, err := v.JudgeHandoff(begun.Host, begun.Addr)
@@ -106,7 +106,7 @@ var errBadBind = &Refusal{Status: 400, Code: "bad_bind", Title: "That link is no
 	Text: []string{"It does not belong to a sign-in that was started here. Open the tool you want directly."}, Link: YourTools}
 
 // about is the detail of an event about a hand-off.
-func (p *Portal) about(v Visit, c crossing, reason string) map[string]string {
+func (p *Portal) about(v PageRequest, c crossing, reason string) map[string]string {
 	detail := map[string]string{"host": c.begun.Host}
 	if reason != "" {
 		detail["reason"] = reason
@@ -115,7 +115,7 @@ func (p *Portal) about(v Visit, c crossing, reason string) map[string]string {
 	return detail
 }
 
-func began(detail map[string]string, v Visit, addr netip.Addr) {
+func began(detail map[string]string, v PageRequest, addr netip.Addr) {
 	if !addr.IsValid() {
 		return
 	}
@@ -128,17 +128,17 @@ func began(detail map[string]string, v Visit, addr netip.Addr) {
 
 // handoffPage hands a person with a verified session over to a tool's host. It asks first
 // if the tool was opened from another network than the person's.
-func (p *Portal) handoffPage(w http.ResponseWriter, r *http.Request, v Visit) error {
+func (p *Portal) handoffPage(w http.ResponseWriter, r *http.Request, v PageRequest) error {
 	if !wholeWindow(r) { // for browsers without Fetch metadata, headers prevent frames, and the page holds no secret
 		return &Refusal{Status: http.StatusForbidden, Code: "not_top_level", Title: "That cannot be done inside another page",
 			Text: []string{"Open the tool in a window of its own."}, Link: YourTools}
 	}
 	q := r.URL.Query()
-	trip, err := p.journey(q.Get("return_to"), q.Get("bind"), "")
+	rs, err := p.parseReturnState(q.Get("return_to"), q.Get("bind"), "")
 	if err != nil {
 		return err
 	}
-	c, elsewhere, err := p.crossing(r, v, trip)
+	c, elsewhere, err := p.crossing(r, v, rs)
 	if err != nil {
 		return err
 	}
@@ -149,8 +149,8 @@ func (p *Portal) handoffPage(w http.ResponseWriter, r *http.Request, v Visit) er
 	host := c.begun.Host
 	page := view{
 		Title: "Taking you to " + host, Email: string(c.judgement.Session.Person.Email), Module: "handoff.js", Button: "Continue",
-		Begin: Prefix + "handoff", Finish: trip.to.origin + Prefix + "callback", ReturnTo: trip.to.String(), Bind: trip.bind,
-		Reach: trip.to.origin, Auto: c.near, OnTheWay: c.near,
+		Begin: Prefix + "handoff", Finish: rs.to.origin + Prefix + "callback", ReturnTo: rs.to.String(), Bind: rs.bind,
+		Reach: rs.to.origin, Auto: c.near, OnTheWay: c.near,
 		StepsTitle: "It does not work",
 		Steps: []string{"Allow cookies for " + host + ", and switch off extensions that change requests.",
 			"If your browser asks whether this site may connect to devices on your network, allow it.", "If it goes on, tell your security team."},
@@ -169,7 +169,7 @@ func (p *Portal) handoffPage(w http.ResponseWriter, r *http.Request, v Visit) er
 	return nil
 }
 
-func (p *Portal) placeView(v Visit, addr netip.Addr) *placeView {
+func (p *Portal) placeView(v PageRequest, addr netip.Addr) *placeView {
 	n := v.Locate(addr)
 	place := &placeView{Address: addr.String(), Provider: n.Org}
 	if n.Country != "ZZ" {
@@ -194,16 +194,16 @@ type handoffCode struct {
 
 // handoffMake makes a code, for our own page only: [Portal.Serve] has refused other
 // origins, and no form can send this content type.
-func (p *Portal) handoffMake(w http.ResponseWriter, r *http.Request, v Visit) error {
+func (p *Portal) handoffMake(w http.ResponseWriter, r *http.Request, v PageRequest) error {
 	var in handoffRequest
 	if err := decodeJSON(w, r, maxForm, &in); err != nil {
 		return err
 	}
-	trip, err := p.journey(in.ReturnTo, in.Bind, "")
+	rs, err := p.parseReturnState(in.ReturnTo, in.Bind, "")
 	if err != nil {
 		return err
 	}
-	c, elsewhere, err := p.crossing(r, v, trip)
+	c, elsewhere, err := p.crossing(r, v, rs)
 	switch {
 	case err != nil:
 		return err
@@ -211,19 +211,19 @@ func (p *Portal) handoffMake(w http.ResponseWriter, r *http.Request, v Visit) er
 		writeJSON(w, http.StatusOK, handoffCode{Next: elsewhere})
 		return nil
 	case !c.near && !in.Confirmed: // the person has changed network since the page was made
-		writeJSON(w, http.StatusOK, handoffCode{Next: journey{to: trip.to, bind: trip.bind}.page("handoff")})
+		writeJSON(w, http.StatusOK, handoffCode{Next: returnState{to: rs.to, bind: rs.bind}.page("handoff")})
 		return nil
 	case !c.near:
 		if err := v.Record(r.Context(), "handoff_confirmed", c.judgement, p.about(v, c, "")); err != nil {
 			return err
 		}
 	}
-	code, err := p.cfg.Sessions.Handoff(r.Context(), c.judgement.Session, c.begun, v.Addr(), trip.to.path)
+	code, err := p.cfg.Sessions.Handoff(r.Context(), c.judgement.Session, c.begun, v.Addr(), rs.to.path)
 	if err != nil {
 		return err
 	}
 	answer := handoffCode{Code: code, How: "fetch"}
-	if p.CrossSite(trip.to.origin) {
+	if p.CrossSite(rs.to.origin) {
 		answer.How = "form"
 	}
 	writeJSON(w, http.StatusOK, answer)
@@ -232,15 +232,15 @@ func (p *Portal) handoffMake(w http.ResponseWriter, r *http.Request, v Visit) er
 
 // handoffDenied answers a person who says that they did not open the tool. No code was
 // made.
-func (p *Portal) handoffDenied(w http.ResponseWriter, r *http.Request, v Visit) error {
+func (p *Portal) handoffDenied(w http.ResponseWriter, r *http.Request, v PageRequest) error {
 	if err := readForm(w, r); err != nil {
 		return err
 	}
-	trip, err := p.journey(r.PostFormValue("return_to"), r.PostFormValue("bind"), "")
+	rs, err := p.parseReturnState(r.PostFormValue("return_to"), r.PostFormValue("bind"), "")
 	if err != nil {
 		return err
 	}
-	begun, err := p.cfg.Sessions.OpenBind(r.Context(), trip.bind)
+	begun, err := p.cfg.Sessions.OpenBind(r.Context(), rs.bind)
 	if err != nil && !errors.Is(err, session.ErrBindExpired) {
 		return errBadBind
 	}
@@ -271,7 +271,7 @@ func (p *Portal) handoffDenied(w http.ResponseWriter, r *http.Request, v Visit) 
 
 // handoff takes over the session from the sign-in host, on a tool's host. The code works
 // once, here, and only in the browser that was sent for it.
-func (p *Portal) handoff(w http.ResponseWriter, r *http.Request, v Visit) error {
+func (p *Portal) handoff(w http.ResponseWriter, r *http.Request, v PageRequest) error {
 	j, err := p.judged(r, v, policy.PurposeSignIn)
 	if err != nil {
 		return err
@@ -307,7 +307,7 @@ func (p *Portal) handoff(w http.ResponseWriter, r *http.Request, v Visit) error 
 // That page is of the tool's origin, and a link that it follows by itself is the tool's
 // own: it carries the SameSite=Strict cookies, and "same-origin" in Fetch metadata. So
 // the page waits for a press if another page may have chosen the address.
-func (p *Portal) arrived(w http.ResponseWriter, r *http.Request, v Visit, path string, linked bool) {
+func (p *Portal) arrived(w http.ResponseWriter, r *http.Request, v PageRequest, path string, linked bool) {
 	to := v.Origin() + path
 	if KindOf(r) != Page { // the page of the sign-in host navigates: the tool sees a link of another origin
 		writeJSON(w, http.StatusOK, handoffCode{Next: to})
@@ -327,7 +327,7 @@ func (p *Portal) arrived(w http.ResponseWriter, r *http.Request, v Visit, path s
 // and "you could not be signed in" would be wrong. The restart comes first, because the
 // session may be too old for the target, which would then loop. A leaked code is a
 // high-risk event.
-func (p *Portal) handoffFailed(w http.ResponseWriter, r *http.Request, v Visit, j Judgement, bad *session.HandoffError) error {
+func (p *Portal) handoffFailed(w http.ResponseWriter, r *http.Request, v PageRequest, j Judgement, bad *session.HandoffError) error {
 	lost := bad.Code == session.CodeNoNonce || bad.Code == session.CodeExpired
 	if bad.Code == session.CodeSpent && j.Session.Level() != authn.None {
 		p.arrived(w, r, v, bad.ReturnTo, bad.Linked)
@@ -367,14 +367,14 @@ func (p *Portal) handoffFailed(w http.ResponseWriter, r *http.Request, v Visit, 
 // alreadyIn reports whether the browser has a session on this host that was handed to it.
 // A session that was handed to a browser of another family may be planted, and the gate
 // would send it back here at once.
-func alreadyIn(j Judgement, v Visit) bool {
+func alreadyIn(j Judgement, v PageRequest) bool {
 	handedTo := j.Session.Verification.Browser.HandedTo
 	return j.Session.Level() == authn.Verified && (handedTo == "" || handedTo == v.Browser().Family)
 }
 
 // handoffLink answers an address with a code in the URL (from earlier versions), and a
 // callback that a person opens by hand.
-func (p *Portal) handoffLink(http.ResponseWriter, *http.Request, Visit) error {
+func (p *Portal) handoffLink(http.ResponseWriter, *http.Request, PageRequest) error {
 	return &Refusal{Status: 400, Code: "handoff_failed", Title: "That sign-in link does not work any more",
 		Text: []string{"Signing in does not use such links. Open the tool again: you will be signed in on the way."},
 		Link: Link{URL: "/", Text: "Open the tool again"}}
@@ -396,20 +396,20 @@ func (p *Portal) fromSignInHost(w http.ResponseWriter, r *http.Request) bool {
 
 // overToSignOut serves sign-out on a tool's host. It ends nothing, because a script of
 // the tool can post here. The sign-in host asks first.
-func (p *Portal) overToSignOut(w http.ResponseWriter, _ *http.Request, _ Visit) error {
+func (p *Portal) overToSignOut(w http.ResponseWriter, _ *http.Request, _ PageRequest) error {
 	seeOther(w, p.origin+Prefix+"sign-out")
 	return nil
 }
 
 // send redirects a browser to a page of the sign-in host. On any other host it also
 // starts a hand-off, so that the person comes back with a session there.
-func (p *Portal) send(w http.ResponseWriter, r *http.Request, v Visit, page, back string, causes []policy.Cause, again bool) error {
-	j := journey{to: returnTo{v.Origin(), back}, causes: causes}
+func (p *Portal) send(w http.ResponseWriter, r *http.Request, v PageRequest, page, back string, causes []policy.Cause, again bool) error {
+	j := returnState{to: returnTo{v.Origin(), back}, causes: causes}
 	if v.Origin() == p.origin {
 		redirect(w, j.page(page))
 		return nil
 	}
-	begin := session.Beginning{Host: hostOf(v.Origin()), Addr: v.Addr(), CrossSite: p.CrossSite(v.Origin()), Again: again, Proofs: v.Unanswered(), Linked: Linked(r, v.Origin())}
+	begin := session.HandoffRequest{Host: hostOf(v.Origin()), Addr: v.Addr(), CrossSite: p.CrossSite(v.Origin()), Again: again, Proofs: v.Unanswered(), Linked: Linked(r, v.Origin())}
 	if page == "step-up" {
 		begin.Has = v.Proof()
 	}

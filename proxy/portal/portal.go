@@ -48,9 +48,9 @@ type Judgement struct {
 	Incident string // for every refusal and failure of this request
 }
 
-// Visit is one request to these pages, with the gate's canonical facts. It can be judged
+// PageRequest is one request to these pages, with the gate's canonical facts. It can be judged
 // and recorded.
-type Visit interface {
+type PageRequest interface {
 	// Origin is the canonical origin asked for, such as "https://app.example.com".
 	Origin() string
 	// Path is the canonical path.
@@ -94,7 +94,7 @@ type Config struct {
 	Sessions *session.Manager
 	Provider *signin.Provider
 	Passkeys *passkey.RelyingParty
-	Tickets  *enroll.Desk
+	Tickets  *enroll.Issuer
 	Pages    *Pages
 	// HandoffByPost hands every session over by a form, as to another site.
 	HandoffByPost bool
@@ -138,10 +138,10 @@ func New(c Config) (*Portal, error) {
 
 // handler is one page. Serve renders the error that it returns, if any: Serve is the one
 // place that turns errors into answers.
-type handler func(w http.ResponseWriter, r *http.Request, v Visit) error
+type handler func(w http.ResponseWriter, r *http.Request, v PageRequest) error
 
 // Serve answers a request below Prefix.
-func (p *Portal) Serve(w http.ResponseWriter, r *http.Request, v Visit) {
+func (p *Portal) Serve(w http.ResponseWriter, r *http.Request, v PageRequest) {
 	if p.cfg.Pages.ServeAsset(w, r, v.Path()) {
 		return
 	}
@@ -166,7 +166,7 @@ func (p *Portal) Serve(w http.ResponseWriter, r *http.Request, v Visit) {
 
 // sameOrigin refuses a request that another origin makes a browser send. Back-channel
 // logout is the one call that comes from a server, without a browser's cookies or origin.
-func (p *Portal) sameOrigin(w http.ResponseWriter, r *http.Request, v Visit) error {
+func (p *Portal) sameOrigin(w http.ResponseWriter, r *http.Request, v PageRequest) error {
 	if v.Path() == Prefix+"backchannel-logout" {
 		return nil
 	}
@@ -262,7 +262,7 @@ func (f *Refusal) Error() string { return f.Code }
 
 // fail turns an error into an answer. An error that is no Refusal is a fault of ours: the
 // person gets a plain 503, and the log gets the cause.
-func (p *Portal) fail(w http.ResponseWriter, r *http.Request, v Visit, err error) {
+func (p *Portal) fail(w http.ResponseWriter, r *http.Request, v PageRequest, err error) {
 	// A refusal grants nothing, so it must not deliver a session that was already set.
 	w.Header().Del("Set-Cookie")
 	var refusal *Refusal
@@ -321,7 +321,7 @@ func ReadIncident(text string) (string, bool) {
 var incidentAlphabet = base32.NewEncoding("0123456789ABCDEFGHJKMNPQRSTVWXYZ").WithPadding(base32.NoPadding) // Crockford's
 
 // judged asks the policy about a purpose, and turns a block into a recorded refusal.
-func (p *Portal) judged(r *http.Request, v Visit, purpose string) (Judgement, error) {
+func (p *Portal) judged(r *http.Request, v PageRequest, purpose string) (Judgement, error) {
 	j, err := v.Judge(purpose)
 	if err != nil {
 		return j, err
@@ -375,32 +375,32 @@ func validBind(s string) bool {
 
 const maxBind = 1024
 
-// journey is where a person is heading, as every page of a sign-in carries it.
-type journey struct {
+// returnState is where a person is heading, as every page of a sign-in carries it.
+type returnState struct {
 	to     returnTo
 	bind   string
 	causes []policy.Cause
 }
 
-func (p *Portal) journey(returnTo, bind, why string) (journey, error) {
+func (p *Portal) parseReturnState(returnTo, bind, why string) (returnState, error) {
 	to, err := p.target(returnTo)
 	if err != nil {
-		return journey{}, err
+		return returnState{}, err
 	}
 	if !validBind(bind) {
-		return journey{}, &Refusal{Status: 400, Code: "bad_request", Title: "That link is not right", Text: []string{"Open the tool you want directly."}, Link: YourTools}
+		return returnState{}, &Refusal{Status: 400, Code: "bad_request", Title: "That link is not right", Text: []string{"Open the tool you want directly."}, Link: YourTools}
 	}
-	return journey{to, bind, parseCauses(why)}, nil
+	return returnState{to, bind, parseCauses(why)}, nil
 }
 
-// page is the address of a page of the sign-in host that continues the journey.
-func (j journey) page(name string) string {
-	q := url.Values{"return_to": {j.to.String()}}
-	if j.bind != "" {
-		q.Set("bind", j.bind)
+// page is the address of a page of the sign-in host that keeps the return state.
+func (rs returnState) page(name string) string {
+	q := url.Values{"return_to": {rs.to.String()}}
+	if rs.bind != "" {
+		q.Set("bind", rs.bind)
 	}
-	if len(j.causes) > 0 {
-		q.Set("why", joinCauses(j.causes))
+	if len(rs.causes) > 0 {
+		q.Set("why", joinCauses(rs.causes))
 	}
 	return Prefix + name + "?" + q.Encode()
 }

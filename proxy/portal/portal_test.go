@@ -165,7 +165,7 @@ func TestReadIncident(t *testing.T) {
 // What waits in the store opens with this browser's key and no other, and is what
 // went in.
 func TestFlowSeal(t *testing.T) {
-	key, want := newFlowKey(), flow{ReturnTo: "https://app.corp.com/x", Bind: "b"}
+	key, want := newFlowKey(), sealedState{ReturnTo: "https://app.corp.com/x", Bind: "b"}
 	sealed, err := key.seal(want)
 	if err != nil || strings.Contains(string(sealed), "corp") {
 		t.Fatalf("%v %q", err, sealed)
@@ -174,7 +174,7 @@ func TestFlowSeal(t *testing.T) {
 		t.Errorf("%v %v", got, err)
 	}
 	for _, k := range []flowKey{"", newFlowKey(), key[1:]} {
-		if got, err := k.open(sealed); err == nil || got != (flow{}) {
+		if got, err := k.open(sealed); err == nil || got != (sealedState{}) {
 			t.Errorf("opens with %q", k)
 		}
 	}

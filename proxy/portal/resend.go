@@ -41,7 +41,7 @@ func (p *Pages) RefuseForm(w http.ResponseWriter, f Refusal, kept bool, fields [
 
 // sendAgainPage ends a proof in a tab next to a form: it tells the person to send the
 // form again.
-func (p *Portal) sendAgainPage(w http.ResponseWriter, _ *http.Request, _ Visit) error {
+func (p *Portal) sendAgainPage(w http.ResponseWriter, _ *http.Request, _ PageRequest) error {
 	p.cfg.Pages.render(w, http.StatusOK, "message", view{Title: "Now send your form", Module: "back.js",
 		Text: []string{"Go back to the tab with your form and press “Send the form again”. You can close this tab."}})
 	return nil

@@ -17,15 +17,15 @@ import (
 
 // Send is how the gate sends a person to the sign-in host: page is "sign-in" or
 // "step-up", back is where they were going.
-func (p *Portal) Send(w http.ResponseWriter, r *http.Request, v Visit, page, back string, causes []policy.Cause) {
+func (p *Portal) Send(w http.ResponseWriter, r *http.Request, v PageRequest, page, back string, causes []policy.Cause) {
 	if err := p.send(w, r, v, page, back, causes, false); err != nil {
 		p.fail(w, r, v, err)
 	}
 }
 
 // PageURL is the absolute address of a page for clients that cannot be redirected.
-func (p *Portal) PageURL(v Visit, page, back string) string {
-	return p.origin + journey{to: returnTo{v.Origin(), back}}.page(page)
+func (p *Portal) PageURL(v PageRequest, page, back string) string {
+	return p.origin + returnState{to: returnTo{v.Origin(), back}}.page(page)
 }
 
 // BesideForm is the address on a tool's own host where people prove themselves in a tab
@@ -46,7 +46,7 @@ func Over(page, back string, causes []policy.Cause) string {
 
 // overToSignInHost redirects sign-in, step-up, enroll and account on the other hosts.
 func (p *Portal) overToSignInHost(page string) handler {
-	return func(w http.ResponseWriter, r *http.Request, v Visit) error {
+	return func(w http.ResponseWriter, r *http.Request, v PageRequest) error {
 		if page == "enroll" || page == "account" {
 			to := p.origin + Prefix + page
 			if ticket := r.URL.Query().Get("ticket"); ticket != "" && page == "enroll" {
@@ -69,9 +69,9 @@ func (p *Portal) overToSignInHost(page string) handler {
 
 // signInPage takes people as far as their session allows: on to their target, to
 // the passkey page, or to the provider.
-func (p *Portal) signInPage(w http.ResponseWriter, r *http.Request, v Visit) error {
+func (p *Portal) signInPage(w http.ResponseWriter, r *http.Request, v PageRequest) error {
 	q := r.URL.Query()
-	trip, err := p.journey(q.Get("return_to"), q.Get("bind"), q.Get("why"))
+	rs, err := p.parseReturnState(q.Get("return_to"), q.Get("bind"), q.Get("why"))
 	if err != nil {
 		return err
 	}
@@ -81,15 +81,15 @@ func (p *Portal) signInPage(w http.ResponseWriter, r *http.Request, v Visit) err
 	}
 	switch j.Session.Level() {
 	case authn.Verified:
-		redirect(w, p.next(trip))
+		redirect(w, p.next(rs))
 		return nil
 	case authn.SignedIn:
-		redirect(w, trip.page("step-up"))
+		redirect(w, rs.page("step-up"))
 		return nil
 	}
 	if p.Goes(r) {
 		_, err := r.Cookie(p.chooseCookie(false).Name)
-		return p.toProvider(w, r, j.Facts.IP.Addr, trip, err == nil)
+		return p.toProvider(w, r, j.Facts.IP.Addr, rs, err == nil)
 	}
 	p.keepDevice(w, r)
 	// A link, not a form: browsers apply form-action to all redirects after a form, and
@@ -97,16 +97,16 @@ func (p *Portal) signInPage(w http.ResponseWriter, r *http.Request, v Visit) err
 	p.cfg.Pages.render(w, http.StatusOK, "message", view{
 		Title: "Sign in",
 		Text:  []string{"Sign in with your company account. After that you confirm with your passkey that it is you, or create it if you were sent a link for that."},
-		Link:  Link{URL: trip.page("sign-in") + "&go=1", Text: "Continue with your company account", Action: "sign-in"}, Module: "signin.js",
-		OnTheWay: trip.to.origin != p.origin,
+		Link:  Link{URL: rs.page("sign-in") + "&go=1", Text: "Continue with your company account", Action: "sign-in"}, Module: "signin.js",
+		OnTheWay: rs.to.origin != p.origin,
 	})
 	return nil
 }
 
 // toProvider starts a sign-in. choose makes the provider ask which account it is for.
-func (p *Portal) toProvider(w http.ResponseWriter, r *http.Request, client netip.Addr, trip journey, choose bool) error {
+func (p *Portal) toProvider(w http.ResponseWriter, r *http.Request, client netip.Addr, rs returnState, choose bool) error {
 	key := newFlowKey()
-	payload, err := key.seal(flow{ReturnTo: trip.to.String(), Bind: trip.bind})
+	payload, err := key.seal(sealedState{ReturnTo: rs.to.String(), Bind: rs.bind})
 	if err != nil {
 		return err
 	}
@@ -116,7 +116,7 @@ func (p *Portal) toProvider(w http.ResponseWriter, r *http.Request, client netip
 	}
 	f, err := p.cfg.Provider.Begin(r.Context(), client, payload, prompt...)
 	if bad, ok := errors.AsType[*signin.Error](err); ok && errors.Is(err, signin.ErrUnavailable) {
-		return p.providerDown(trip, bad)
+		return p.providerDown(rs, bad)
 	}
 	if err != nil {
 		return err
@@ -134,7 +134,7 @@ func (p *Portal) toProvider(w http.ResponseWriter, r *http.Request, client netip
 // notBegun refuses a callback without the cookie of its sign-in: that of another browser,
 // or an invented one. It asks neither the provider nor the store, so that another
 // browser's sign-in is not used up.
-func (p *Portal) notBegun(r *http.Request, v Visit, j Judgement, noState bool) error {
+func (p *Portal) notBegun(r *http.Request, v PageRequest, j Judgement, noState bool) error {
 	code := signin.CodeStateOtherBrowser
 	if noState {
 		code = signin.CodeStateMissing
@@ -144,26 +144,26 @@ func (p *Portal) notBegun(r *http.Request, v Visit, j Judgement, noState bool) e
 	}
 	return &Refusal{Status: http.StatusForbidden, Code: "sign_in_failed", Title: "Signing in did not work", Incident: j.Incident, Ended: true,
 		Text: []string{"This sign-in was not begun in this browser, it took more than a quarter of an hour, or the browser keeps no cookies."},
-		Link: Link{URL: journey{to: returnTo{p.origin, Prefix + "account"}}.page("sign-in"), Text: "Start again", Action: "sign-in"}}
+		Link: Link{URL: returnState{to: returnTo{p.origin, Prefix + "account"}}.page("sign-in"), Text: "Start again", Action: "sign-in"}}
 }
 
 // callback is where the provider sends people back.
-func (p *Portal) callback(w http.ResponseWriter, r *http.Request, v Visit) error {
+func (p *Portal) callback(w http.ResponseWriter, r *http.Request, v PageRequest) error {
 	j, err := p.judged(r, v, policy.PurposeSignIn)
 	if err != nil {
 		return err
 	}
 	q := r.URL.Query()
-	if !p.Begun(r) && j.Session.Level() != authn.None && KindOf(r) == Page {
+	if !p.HasFlowCookie(r) && j.Session.Level() != authn.None && KindOf(r) == Page {
 		// The back button, a bookmark, or a tab whose sign-in was done in another one:
 		// nothing failed. The query is not read, so that it decides nothing: the tab
 		// knows its target.
-		to := journey{to: returnTo{p.origin, Prefix + "account"}}.page("sign-in")
+		to := returnState{to: returnTo{p.origin, Prefix + "account"}}.page("sign-in")
 		p.cfg.Pages.render(w, http.StatusOK, "message", view{Title: "Taking you on", Module: "resume.js", Resume: "on", Refresh: to, OnTheWay: true,
 			Link: Link{URL: to, Text: "Go on"}})
 		return nil
 	}
-	if !p.Begun(r) {
+	if !p.HasFlowCookie(r) {
 		return p.notBegun(r, v, j, q.Get("state") == "")
 	}
 	binding, key := p.flowSecrets(r, q.Get("state"))
@@ -173,14 +173,14 @@ func (p *Portal) callback(w http.ResponseWriter, r *http.Request, v Visit) error
 		// A double click at the provider. The first request signs in, or is about to;
 		// this one gives no session, and follows it. If the browser has dropped the first
 		// answer, the sign-in page starts the same journey again.
-		redirect(w, p.signedIn(p.begun(key, bad.Payload)))
+		redirect(w, p.signedIn(p.returnStateOf(key, bad.Payload)))
 		return nil
 	}
 	if err != nil {
 		if bad, ok := errors.AsType[*signin.Error](err); ok && p.cannotAsk(r, bad) {
 			p.cfg.Logger.Warn("the provider refuses a sign-in that asks which account it is for (prompt=select_account), as the one after a sign-out does: once more without", "error", bad)
 			http.SetCookie(w, p.chooseCookie(false))
-			return p.toProvider(w, r, j.Facts.IP.Addr, p.begun(key, bad.Payload), false)
+			return p.toProvider(w, r, j.Facts.IP.Addr, p.returnStateOf(key, bad.Payload), false)
 		}
 		return p.signInFailed(r, v, j, key, err)
 	}
@@ -188,7 +188,7 @@ func (p *Portal) callback(w http.ResponseWriter, r *http.Request, v Visit) error
 	if err != nil {
 		return err
 	}
-	trip, err := p.journey(f.ReturnTo, f.Bind, "")
+	rs, err := p.parseReturnState(f.ReturnTo, f.Bind, "")
 	if err != nil {
 		return err
 	}
@@ -220,36 +220,36 @@ func (p *Portal) callback(w http.ResponseWriter, r *http.Request, v Visit) error
 			return err
 		}
 	}
-	redirect(w, p.signedIn(trip))
+	redirect(w, p.signedIn(rs))
 	return nil
 }
 
 // signedIn is where a journey continues after the provider: at the passkey, or at the
 // page that creates one.
-func (p *Portal) signedIn(trip journey) string {
-	if trip.to.origin == p.origin && isEnrollPage(trip.to.path) {
-		return trip.to.path
+func (p *Portal) signedIn(rs returnState) string {
+	if rs.to.origin == p.origin && isEnrollPage(rs.to.path) {
+		return rs.to.path
 	}
-	return trip.page("step-up")
+	return rs.page("step-up")
 }
 
 // providerDown answers when the person cannot be identified, because the provider, or the
 // store of sign-ins under way, does not answer.
-func (p *Portal) providerDown(trip journey, bad *signin.Error) error {
+func (p *Portal) providerDown(rs returnState, bad *signin.Error) error {
 	incident := NewIncident()
 	p.cfg.Logger.Error("sign-in is unavailable", "code", bad.Code, "incident", incident, "error", bad)
 	return &Refusal{Status: http.StatusServiceUnavailable, Code: bad.Code, Title: "Signing in is not possible right now", Incident: incident,
-		Text: []string{bad.Public}, Link: Link{URL: trip.page("sign-in"), Text: "Try again", Action: "sign-in"}}
+		Text: []string{bad.Public}, Link: Link{URL: rs.page("sign-in"), Text: "Try again", Action: "sign-in"}}
 }
 
-func (p *Portal) signInFailed(r *http.Request, v Visit, j Judgement, key flowKey, err error) error {
+func (p *Portal) signInFailed(r *http.Request, v PageRequest, j Judgement, key flowKey, err error) error {
 	bad, ok := errors.AsType[*signin.Error](err)
 	if !ok {
 		return err
 	}
-	trip := p.begun(key, bad.Payload)
+	rs := p.returnStateOf(key, bad.Payload)
 	if errors.Is(err, signin.ErrUnavailable) {
-		return p.providerDown(trip, bad)
+		return p.providerDown(rs, bad)
 	}
 	// Records the person that the signed token names. Without it, the record of a person
 	// who is locked out could not be found.
@@ -262,7 +262,7 @@ func (p *Portal) signInFailed(r *http.Request, v Visit, j Judgement, key flowKey
 	}
 	p.cfg.Logger.Warn("sign-in failed", "code", bad.Code, "subject", bad.Subject, "incident", j.Incident, "error", err)
 	return &Refusal{Status: http.StatusForbidden, Code: "sign_in_failed", Title: "Signing in did not work", Text: []string{bad.Public}, Incident: j.Incident,
-		Ended: bad.Code == signin.CodeStateUnknown, Link: Link{URL: trip.page("sign-in"), Text: "Start again", Action: "sign-in"}}
+		Ended: bad.Code == signin.CodeStateUnknown, Link: Link{URL: rs.page("sign-in"), Text: "Start again", Action: "sign-in"}}
 }
 
 // noticed adds the oddities of a provider's answer to the detail of a record.
@@ -303,7 +303,7 @@ func (p *Portal) chooseCookie(set bool) *http.Cookie {
 
 // backchannelLogout implements OpenID Connect Back-Channel Logout 1.0: the provider
 // reports that a person, or one of their sessions, has signed out.
-func (p *Portal) backchannelLogout(w http.ResponseWriter, r *http.Request, v Visit) error {
+func (p *Portal) backchannelLogout(w http.ResponseWriter, r *http.Request, v PageRequest) error {
 	SecurityHeaders(w.Header())
 	j, err := v.Judge(policy.PurposeSignIn)
 	if err != nil {
@@ -353,7 +353,7 @@ func (p *Portal) endFor(ctx context.Context, out signin.Logout) (int, error) {
 	return p.cfg.Sessions.Revoke(ctx, session.Filter{Subject: out.Subject})
 }
 
-func (p *Portal) logoutRefused(w http.ResponseWriter, r *http.Request, v Visit, j Judgement, err error) error {
+func (p *Portal) logoutRefused(w http.ResponseWriter, r *http.Request, v PageRequest, j Judgement, err error) error {
 	bad, ok := errors.AsType[*signin.Error](err)
 	if !ok || errors.Is(err, signin.ErrUnavailable) {
 		return err

@@ -37,7 +37,7 @@ const maxStopped = 1 << 10
 // ceremonyStopped records that a browser did not complete a ceremony, which otherwise
 // only the person would see. The auditor limits how much of the log these records may
 // fill.
-func (p *Portal) ceremonyStopped(w http.ResponseWriter, r *http.Request, v Visit) error {
+func (p *Portal) ceremonyStopped(w http.ResponseWriter, r *http.Request, v PageRequest) error {
 	var c stoppedRequest
 	if err := decodeJSON(w, r, maxStopped, &c); err != nil {
 		return err
@@ -50,8 +50,8 @@ func (p *Portal) ceremonyStopped(w http.ResponseWriter, r *http.Request, v Visit
 		return err
 	}
 	detail := map[string]string{
-		"error": known(stopErrors, c.Error), "phase": known(stopPhases, c.Phase),
-		"page": known(stopPages, c.Page), "authenticator": known(stopAuthenticators, c.Authenticator),
+		"error": knownOrOther(stopErrors, c.Error), "phase": knownOrOther(stopPhases, c.Phase),
+		"page": knownOrOther(stopPages, c.Page), "authenticator": knownOrOther(stopAuthenticators, c.Authenticator),
 	}
 	if err := v.Record(r.Context(), "ceremony_stopped", j, detail); err != nil {
 		return err
@@ -64,7 +64,7 @@ func (p *Portal) ceremonyStopped(w http.ResponseWriter, r *http.Request, v Visit
 	return nil
 }
 
-func known(words []string, word string) string {
+func knownOrOther(words []string, word string) string {
 	switch {
 	case word == "":
 		return "unknown"

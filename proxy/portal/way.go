@@ -41,7 +41,7 @@ func (p *Pages) KeepWay(w http.ResponseWriter, r *http.Request, f Refusal, way W
 }
 
 // wayPage leads from the sign-in to the address that the tab has kept.
-func (p *Portal) wayPage(w http.ResponseWriter, r *http.Request, v Visit) error {
+func (p *Portal) wayPage(w http.ResponseWriter, r *http.Request, v PageRequest) error {
 	to, err := parseReturnTo(r.URL.Query().Get("to"), v.Origin(), p.origins)
 	if err != nil || to.origin != v.Origin() {
 		return errBadReturnTo

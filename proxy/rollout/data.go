@@ -63,7 +63,7 @@ func (d *Data) admit(ctx context.Context, c ipintel.Change) error {
 	before := *d.config.Gate.Current()
 	next := before
 	before.Intel, next.Intel = c.Since, c.Next
-	report := d.manager.judge(ctx, d.manager.now, &before, &next)
+	report := d.manager.compare(ctx, d.manager.now, &before, &next)
 	if err := ctx.Err(); err != nil {
 		return err // judged by a part of what there is
 	}

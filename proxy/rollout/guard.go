@@ -51,13 +51,13 @@ type Person struct {
 	blocked    bool
 }
 
-// judge evaluates, with a snapshot that is not in force, the live sessions and the
+// compare evaluates, with a snapshot that is not in force, the live sessions and the
 // decisions recorded in the last days, and compares with `before`: a block that `before`
 // gives as well is not new, even if the record says otherwise. The snapshots differ in
 // their policy or in their IP data. A person is newly blocked if anything that they do,
 // or did, would be. A demand for a kind of passkey that they do not use counts as a
 // block, because a person without such a passkey cannot get in any more.
-func (m *Manager) judge(ctx context.Context, c Configuration, before, next *proxy.Snapshot) Report {
+func (m *Manager) compare(ctx context.Context, c Configuration, before, next *proxy.Snapshot) Report {
 	live := m.config.Gate.Compare(before, next)
 	r := Report{Sessions: live.Judged}
 	people, looser := map[string]*Person{}, map[string]*Person{}
@@ -105,7 +105,7 @@ func (m *Manager) judge(ctx context.Context, c Configuration, before, next *prox
 	for _, user := range slices.Sorted(maps.Keys(looser)) {
 		r.Allowed = append(r.Allowed, *looser[user])
 	}
-	r.judge(c.Guard, before.Policy == next.Policy)
+	r.applyGuard(c.Guard, before.Policy == next.Policy)
 	r.Blocked = r.Blocked[:min(len(r.Blocked), guardPeople)]
 	r.Allowed = r.Allowed[:min(len(r.Allowed), guardPeople)]
 	return r
@@ -134,12 +134,12 @@ func (m *Manager) judgeRecords(ctx context.Context, c Configuration, before, nex
 	return result.People()
 }
 
-// judge decides whether that affects too many people, or a person who must not be locked
+// applyGuard decides whether that affects too many people, or a person who must not be locked
 // out. data means a change of IP data alone. There, one of several people may be
 // affected, because that is the purpose of lists (an exit node that became known):
 // otherwise a company of three would refuse every list that names one, and continue with
 // old ones.
-func (r *Report) judge(g Guard, data bool) {
+func (r *Report) applyGuard(g Guard, data bool) {
 	var glass []string
 	for _, p := range r.Blocked {
 		if p.BreakGlass {

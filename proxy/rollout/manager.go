@@ -229,7 +229,7 @@ func (m *Manager) admit(ctx context.Context, c Configuration, next *proxy.Snapsh
 	if next.Policy.Hash() == now.Policy.Hash() {
 		return "", report, nil
 	}
-	report = m.judge(ctx, c, now, next)
+	report = m.compare(ctx, c, now, next)
 	switch {
 	case report.Refused != "" && !o.Force:
 		return "", report, &LockOut{report}

@@ -17,8 +17,8 @@ type hold struct {
 	closed bool
 }
 
-// take reserves n bytes.
-func (h *hold) take(n int) bool {
+// reserve reserves n bytes.
+func (h *hold) reserve(n int) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed || !h.s.reg.cfg.Inspected.Take(h.s.info.Session, h.s.info.Person, n) {

@@ -336,7 +336,7 @@ func (i *inspector) room(b *[]byte, n int) bool {
 		return true
 	}
 	size := max(need, min(2*cap(*b), i.limit), 32)
-	if !i.hold.take(size - cap(*b)) {
+	if !i.hold.reserve(size - cap(*b)) {
 		return false
 	}
 	*b = append(make([]byte, 0, size), *b...)

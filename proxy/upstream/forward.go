@@ -71,11 +71,11 @@ type ForwardRequest struct {
 	RootWorker bool
 
 	// Detach, if set, is called when the connection (HTTP/1.1) has switched protocols and
-	// the client has its answer. Forward then returns; carry, which must be called once
+	// the client has its answer. Forward then returns; serve, which must be called once
 	// and on any goroutine, returns when the connection has ended. A handler that returns
 	// meanwhile leaves net/http's memory behind, and must see to it that the request's
 	// context does not end with it.
-	Detach func(carry func())
+	Detach func(serve func())
 }
 
 // Forwarder sends requests to upstreams. It is safe for concurrent use, keeps

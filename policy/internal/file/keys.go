@@ -25,8 +25,8 @@ func (o Object) Names() (names []string) {
 	return names
 }
 
-// Place returns where a key stands in the canonical order; unknown ones come last.
-func (o Object) Place(name string) int {
+// Rank returns where a key stands in the canonical order; unknown ones come last.
+func (o Object) Rank(name string) int {
 	if i := slices.Index(o.Names(), name); i >= 0 {
 		return i
 	}

@@ -44,7 +44,7 @@ func (o Object) schema() Schema {
 }
 
 func testSchema(given Schema) Schema {
-	given["description"] = TestKeys[TestKeys.Place("given")].doc
+	given["description"] = TestKeys[TestKeys.Rank("given")].doc
 	o := TestKeys.schema()
 	o["properties"].(Schema)["given"] = given
 	return o

@@ -87,7 +87,7 @@ func New(ctx context.Context, c *config.Config, o Options) (*App, error) {
 func (a *App) Close(ctx context.Context) error { return a.teardown.run(ctx) }
 
 // Tickets mints and redeems the enrolment tickets of this installation.
-func (a *App) Tickets() *enroll.Desk { return a.front.tickets }
+func (a *App) Tickets() *enroll.Issuer { return a.front.tickets }
 
 // PolicyHash returns the hash of the policy in force.
 func (a *App) PolicyHash() string { return a.front.gate.Current().Policy.Hash() }

@@ -19,7 +19,7 @@ import (
 type front struct {
 	gate     *proxy.Gate
 	upstream *upstream.Forwarder
-	tickets  *enroll.Desk
+	tickets  *enroll.Issuer
 	tools    *tools
 	limits   limitLog
 }

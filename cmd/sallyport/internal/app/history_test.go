@@ -18,7 +18,7 @@ func (d *deployment) recall() {
 	ctx, stop := context.WithCancel(d.t.Context())
 	done := make(chan error, 1)
 	go func() { done <- d.behavior.Run(ctx) }()
-	for deadline := time.Now().Add(10 * time.Second); !d.behavior.Known(); <-time.After(time.Millisecond) { // no event tells
+	for deadline := time.Now().Add(10 * time.Second); !d.behavior.HistoryKnown(); <-time.After(time.Millisecond) { // no event tells
 		if time.Now().After(deadline) {
 			d.t.Fatal("history is not read")
 		}

@@ -50,7 +50,7 @@ func (a *App) newTraffic(ctx context.Context) (t *traffic, err error) {
 	}
 	t.shed, err = edge.NewShedder(edge.ShedConfig{
 		Requests: c.Limits.Requests, Queued: c.Limits.Requests / 4, QueueFor: 500 * time.Millisecond, Streams: c.Limits.Streams, RetryAfter: 5 * time.Second,
-		Memory: edge.LiveMemory(0), Known: func(r *http.Request) bool { return a.front.gate.Known(r) },
+		Memory: edge.LiveMemory(0), Verified: func(r *http.Request) bool { return a.front.gate.Verified(r) },
 	})
 	return t, err
 }

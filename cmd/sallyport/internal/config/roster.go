@@ -54,7 +54,7 @@ func ParseRoster(file string, source []byte) (Roster, error) {
 	p.rows.Comment, p.rows.TrimLeadingSpace = '#', true
 	roster := Roster{}
 	if p.header() {
-		p.people(roster)
+		p.parseRows(roster)
 	}
 	if err := p.err(); err != nil {
 		return nil, err
@@ -95,7 +95,7 @@ func (p *rosterParser) header() bool {
 	return p.found == nil
 }
 
-func (p *rosterParser) people(into Roster) {
+func (p *rosterParser) parseRows(into Roster) {
 	for {
 		row, err := p.rows.Read()
 		switch {
@@ -109,7 +109,7 @@ func (p *rosterParser) people(into Roster) {
 		case p.dropped > 0:
 			return // hopeless: more of it would only cost time
 		default:
-			p.person(row, into)
+			p.parseRow(row, into)
 		}
 	}
 }
@@ -140,7 +140,7 @@ func (p *rosterParser) character(line, column int) int {
 	return utf8.RuneCountInString(p.lines[line-1][:column-1]) + 1
 }
 
-func (p *rosterParser) person(row []string, into Roster) {
+func (p *rosterParser) parseRow(row []string, into Roster) {
 	field := func(name string) (string, int) {
 		i, ok := p.columns[name]
 		if !ok {

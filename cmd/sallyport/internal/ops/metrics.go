@@ -108,7 +108,7 @@ func (o *ops) Collect(out chan<- prometheus.Metric) {
 		counter(descLogLost, float64(o.Lines.Lost()))
 	}
 	collectHistory(o.History.Stats(), gauge, counter)
-	gauge(descHealthy, up(o.History.Known()), "history")
+	gauge(descHealthy, up(o.History.HistoryKnown()), "history")
 	gauge(descHealthy, up(o.pingStore(context.Background()) == nil), "store")
 	gauge(descHealthy, up(o.Audit.Health() == nil), "audit")
 	gauge(descHealthy, up(o.logHealth() == nil), "log")

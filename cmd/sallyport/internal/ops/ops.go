@@ -46,7 +46,7 @@ type Config struct {
 		Size() int64
 	}
 	History interface {
-		Known() bool
+		HistoryKnown() bool
 		Stats() behavior.Stats
 	}
 	Intel interface {

@@ -97,7 +97,7 @@ func (o *ops) readyz(w http.ResponseWriter, r *http.Request) {
 
 // historyUnknown is why rules see seen.known == false, if they do.
 func (o *ops) historyUnknown() error {
-	if o.History.Known() {
+	if o.History.HistoryKnown() {
 		return nil
 	}
 	return errors.New("what was seen before cannot be read, or not be written; rules see seen.known == false")

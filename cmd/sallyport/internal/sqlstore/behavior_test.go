@@ -119,7 +119,7 @@ func TestATrackerOnAFile(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- tr.Run(ctx) }()
-		for !tr.Known() {
+		for !tr.HistoryKnown() {
 			select {
 			case err := <-done:
 				t.Fatal("Run ended:", err)

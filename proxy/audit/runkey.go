@@ -14,8 +14,8 @@ import (
 	"sallyport/policy/ipv4in6"
 )
 
-// Same identifies a run: requests with the same value are one line with a count.
-type Same struct {
+// RunKey identifies a run: requests with the same value are one line with a count.
+type RunKey struct {
 	Session string
 	IP      string
 	Route   string
@@ -42,7 +42,7 @@ func Safe(method string) bool {
 // maxKey is how much of a path a run remembers as it is.
 const maxKey = 256
 
-// KeyPath is a path as it stands in Same: a long one is told apart by its digest,
+// KeyPath is a path as it stands in RunKey: a long one is told apart by its digest,
 // so that padding makes no two of them one, and runs stay small.
 func KeyPath(path string) string {
 	if len(path) <= maxKey {
@@ -52,9 +52,9 @@ func KeyPath(path string) string {
 	return path[:maxKey/2] + hex.EncodeToString(sum[:])
 }
 
-// SameAs is the run that an allow belongs to, as Allow sees it.
-func SameAs(rec *Record) Same {
-	k := Same{Session: rec.Session, IP: rec.IP, Route: rec.Route, Policy: rec.Policy, Decision: decisionOf(rec)}
+// RunKeyOf is the run that an allow belongs to, as AppendRun sees it.
+func RunKeyOf(rec *Record) RunKey {
+	k := RunKey{Session: rec.Session, IP: rec.IP, Route: rec.Route, Policy: rec.Policy, Decision: decisionOf(rec)}
 	if rec.Method != "" && !Safe(rec.Method) || rec.Detail["upgrade"] != "" || rec.Detail["rpc_methods"] != "" {
 		k.Method, k.Path = rec.Method, KeyPath(rec.Path)
 		if to := rec.Detail["destination"]; to != "" {
@@ -66,8 +66,8 @@ func SameAs(rec *Record) Same {
 
 // refusalOf is the run of a refusal, with all that it says. Strangers have as many
 // of these as the budget pays for.
-func refusalOf(rec *Record, t ipv4in6.Translators) Same {
-	return Same{
+func refusalOf(rec *Record, t ipv4in6.Translators) RunKey {
+	return RunKey{
 		Session: rec.Session, IP: networkOf(rec, t, 32, 64), Route: rec.Route, Policy: rec.Policy,
 		Decision: decisionOf(rec), Method: cmp.Or(rec.Method, "-"), Path: KeyPath(rec.Path),
 	}
@@ -81,9 +81,9 @@ func refusalOf(rec *Record, t ipv4in6.Translators) Same {
 // every bucket is empty. That is bounded: kinds, codes and reasons are ours, and a known
 // person has lost a password or a code. A finer place than the country (an address, a
 // network) is not in the key, because an attacker can rent any number of those.
-func overOf(rec *Record, key bucketKey) Same {
+func overOf(rec *Record, key bucketKey) RunKey {
 	if key.class == highRisk || key.class == unverifiedRisk {
-		k := Same{
+		k := RunKey{
 			Decision: fmt.Sprintf("over %s %q %q %q %q %q", key.class, rec.Event, rec.Action, rec.Detail["code"], rec.Detail["reason"], rec.Country),
 			IP:       personOf(rec),
 		}
@@ -92,7 +92,7 @@ func overOf(rec *Record, key bucketKey) Same {
 		}
 		return k
 	}
-	return Same{Decision: fmt.Sprintf("over %s %s %q %q", key.class, key.scope, rec.Event, rec.Action), IP: key.text}
+	return RunKey{Decision: fmt.Sprintf("over %s %s %q %q", key.class, key.scope, rec.Event, rec.Action), IP: key.text}
 }
 
 func decisionOf(rec *Record) string {

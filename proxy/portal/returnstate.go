@@ -16,8 +16,8 @@ import (
 	"sallyport/authn/signin"
 )
 
-// flow is our state of a sign-in while the person is at the OpenID provider.
-type flow struct {
+// sealedState is our state of a sign-in while the person is at the OpenID provider.
+type sealedState struct {
 	ReturnTo string `json:"return_to"`
 	Bind     string `json:"bind,omitempty"`
 }
@@ -38,7 +38,7 @@ func (k flowKey) aead() (cipher.AEAD, error) {
 	return cipher.NewGCMWithRandomNonce(block)
 }
 
-func (k flowKey) seal(f flow) ([]byte, error) {
+func (k flowKey) seal(f sealedState) ([]byte, error) {
 	plain, err := json.Marshal(f)
 	if err != nil {
 		return nil, err
@@ -50,7 +50,7 @@ func (k flowKey) seal(f flow) ([]byte, error) {
 	return a.Seal(nil, nil, plain, nil), nil
 }
 
-func (k flowKey) open(sealed []byte) (f flow, err error) {
+func (k flowKey) open(sealed []byte) (f sealedState, err error) {
 	a, err := k.aead()
 	if err != nil {
 		return f, err
@@ -62,15 +62,15 @@ func (k flowKey) open(sealed []byte) (f flow, err error) {
 	return f, json.Unmarshal(plain, &f)
 }
 
-// begun is the journey of a sign-in that failed, so that it can start again. If it is
+// returnStateOf is the return state of a sign-in that failed, so that it can start again. If it is
 // unknown or no longer valid, it leads to the account page.
-func (p *Portal) begun(key flowKey, sealed []byte) journey {
+func (p *Portal) returnStateOf(key flowKey, sealed []byte) returnState {
 	if f, err := key.open(sealed); err == nil {
-		if trip, err := p.journey(f.ReturnTo, f.Bind, ""); err == nil {
-			return trip
+		if rs, err := p.parseReturnState(f.ReturnTo, f.Bind, ""); err == nil {
+			return rs
 		}
 	}
-	return journey{to: returnTo{p.origin, Prefix + "account"}}
+	return returnState{to: returnTo{p.origin, Prefix + "account"}}
 }
 
 const flowCookiePrefix = "sallyport-flow-"

@@ -8,7 +8,7 @@ import (
 )
 
 func TestFamilyIsBrowserAndSystem(t *testing.T) {
-	f, err := newFamilies()
+	f, err := newUAFamilies()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +37,7 @@ func TestFamilyIsBrowserAndSystem(t *testing.T) {
 }
 
 func TestFamiliesAreBounded(t *testing.T) {
-	f, err := newFamilies()
+	f, err := newUAFamilies()
 	if err != nil {
 		t.Fatal(err)
 	}

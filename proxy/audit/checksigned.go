@@ -5,17 +5,17 @@ import (
 	"slices"
 )
 
-// judge compares the findings with the signature.
-func (s *scan) judge() error {
-	s.judgeSaved()
+// checkAgainstSignature compares the findings with the signature.
+func (s *scan) checkAgainstSignature() error {
+	s.checkSaved()
 	if s.signed == nil {
 		return nil
 	}
-	return s.judgeSigned()
+	return s.checkSigned()
 }
 
-// judgeSaved: the log must still begin with what a checkpoint kept elsewhere covers.
-func (s *scan) judgeSaved() {
+// checkSaved: the log must still begin with what a checkpoint kept elsewhere covers.
+func (s *scan) checkSaved() {
 	for _, m := range s.saved {
 		switch {
 		case m.seen && !m.fits:
@@ -26,7 +26,7 @@ func (s *scan) judgeSaved() {
 	}
 }
 
-func (s *scan) judgeSigned() error {
+func (s *scan) checkSigned() error {
 	n := s.signed.size
 	if s.blind {
 		s.problem(Problem{Kind: BadHashes, Seq: s.base, Message: fmt.Sprintf("the records before seq %d are neither in the files given nor in the hash file, so the lines cannot be held against the signature", s.base)})

@@ -28,9 +28,9 @@ import (
 	"sallyport/proxy/rollout"
 )
 
-// known explains what is there already, instead of a request that is made up: the live
+// explainRecorded explains what is there already, instead of a request that is made up: the live
 // session --session, or the recorded decision --incident.
-func (p policyExplainCmd) known(ctx context.Context, g *globals, std stdio) error {
+func (p policyExplainCmd) explainRecorded(ctx context.Context, g *globals, std stdio) error {
 	if p.Session != "" && p.Incident != "" {
 		return errors.New("policy explain: give either --session or --incident")
 	}
@@ -51,13 +51,13 @@ func (p policyExplainCmd) known(ctx context.Context, g *globals, std stdio) erro
 	}
 	now = keyedAsHere(ctx, g, std, now)
 	if p.Session != "" {
-		return p.knownSession(ctx, g, std, c, intel, now)
+		return p.explainSession(ctx, g, std, c, intel, now)
 	}
-	return p.knownIncident(ctx, g, std, c, intel, now)
+	return p.explainIncident(ctx, g, std, c, intel, now)
 }
 
-// knownExplanation is what --json prints.
-type knownExplanation struct {
+// recordedExplanation is what --json prints.
+type recordedExplanation struct {
 	Recorded *recordedView       `json:"recorded,omitempty"`
 	Notes    []string            `json:"notes,omitempty"`
 	Policy   string              `json:"policy"` // hash of the present one
@@ -76,7 +76,7 @@ type recordedView struct {
 	Policy  string    `json:"policy"`
 }
 
-func (k knownExplanation) print(std stdio, asJSON bool) error {
+func (k recordedExplanation) print(std stdio, asJSON bool) error {
 	if asJSON {
 		return printJSON(std.out, k)
 	}
@@ -98,9 +98,9 @@ func (k knownExplanation) print(std stdio, asJSON bool) error {
 	return nil
 }
 
-// knownSession judges a live session as of now: who they are and what they proved comes
+// explainSession judges a live session as of now: who they are and what they proved comes
 // from the store, where they last were from the audit log.
-func (p policyExplainCmd) knownSession(ctx context.Context, g *globals, std stdio, c *config.Config, intel *ipintel.Snapshot, now *policy.Policy) error {
+func (p policyExplainCmd) explainSession(ctx context.Context, g *globals, std stdio, c *config.Config, intel *ipintel.Snapshot, now *policy.Policy) error {
 	return withSessions(ctx, g, func(_ *config.Config, db *sqlstore.DB, m *session.Manager) error {
 		records, err := m.List(ctx, session.Filter{ID: p.Session})
 		if err != nil {
@@ -125,7 +125,7 @@ func (p policyExplainCmd) knownSession(ctx context.Context, g *globals, std stdi
 		if p.Set != nil {
 			notes = append(notes, setNote)
 		}
-		return knownExplanation{Notes: notes, Policy: now.Hash(), Now: now.Explain(f)}.print(std, p.JSON)
+		return recordedExplanation{Notes: notes, Policy: now.Hash(), Now: now.Explain(f)}.print(std, p.JSON)
 	})
 }
 
@@ -222,8 +222,8 @@ func matching(lines iter.Seq2[audit.Line, error], key, value string) iter.Seq[au
 	}
 }
 
-// knownIncident explains a recorded decision with the facts as they were recorded.
-func (p policyExplainCmd) knownIncident(ctx context.Context, g *globals, std stdio, c *config.Config, intel *ipintel.Snapshot, now *policy.Policy) error {
+// explainIncident explains a recorded decision with the facts as they were recorded.
+func (p policyExplainCmd) explainIncident(ctx context.Context, g *globals, std stdio, c *config.Config, intel *ipintel.Snapshot, now *policy.Policy) error {
 	files, err := audit.Segments(c.AuditFile)
 	if err != nil {
 		return err
@@ -261,7 +261,7 @@ func (p policyExplainCmd) knownIncident(ctx context.Context, g *globals, std std
 	if err := p.change(now, &changed); err != nil {
 		return err
 	}
-	k := knownExplanation{Policy: now.Hash(), Now: now.Explain(&changed), Recorded: &recordedView{r.Seq, r.Time, r.Event, r.User, r.Action, r.Rules, r.Reasons, r.Policy}}
+	k := recordedExplanation{Policy: now.Hash(), Now: now.Explain(&changed), Recorded: &recordedView{r.Seq, r.Time, r.Event, r.User, r.Action, r.Rules, r.Reasons, r.Policy}}
 	k.Notes = append(k.Notes, "the facts are those that were recorded; whether the log is intact says `sallyport audit verify`")
 	if !slices.Contains(rollout.JudgedEvents, r.Event) && r.Event != "message" {
 		k.Notes = append(k.Notes, "the event is no decision of the policy: it has the facts of the one before it, and a reason of its own: "+

@@ -8,9 +8,9 @@ import (
 	"sallyport/proxy/upstream"
 )
 
-// Known reports whether a request comes with a verified session. Such requests are shed
+// Verified reports whether a request comes with a verified session. Such requests are shed
 // last when memory is short. An error counts as no session.
-func (g *Gate) Known(r *http.Request) bool {
+func (g *Gate) Verified(r *http.Request) bool {
 	from := g.current.Load().Clients.Origin(r)
 	target, err := upstream.CanonicaliseBehindProxy(r, from.Scheme)
 	// What a route may allow (upstream.PathForms) is refused here, with its target.

@@ -8,10 +8,10 @@ import (
 	"github.com/mileusna/useragent"
 )
 
-// families names the browser and the system of a User-Agent without versions, which
+// uaFamilies names the browser and the system of a User-Agent without versions, which
 // browser updates change. Clients can invent any number of values, so the length that is
 // read, the length that is kept and the number of entries are bounded.
-type families struct {
+type uaFamilies struct {
 	known *otter.Cache[string, string]
 }
 
@@ -21,13 +21,13 @@ const (
 	familyUnknown = "unknown" // not "": that is an assertion of which no browser was noted
 )
 
-func newFamilies() (families, error) {
+func newUAFamilies() (uaFamilies, error) {
 	known, err := otter.New(&otter.Options[string, string]{MaximumSize: familyEntries})
-	return families{known}, err
+	return uaFamilies{known}, err
 }
 
 // of is "Chrome on Linux", "curl", or "unknown"; never empty.
-func (f families) of(userAgent string) string {
+func (f uaFamilies) of(userAgent string) string {
 	userAgent = cut(userAgent, 512)
 	if name, ok := f.known.GetIfPresent(userAgent); ok {
 		return name
