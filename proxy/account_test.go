@@ -13,10 +13,10 @@ import (
 
 	"sallyport/authn/authntest"
 	"sallyport/authn/passkey"
-	"sallyport/authn/session"
 	"sallyport/authn/signin"
 	"sallyport/proxy"
 	"sallyport/proxy/portal"
+	"sallyport/proxy/proxytest"
 )
 
 const account = login + "/.sallyport/account"
@@ -40,7 +40,7 @@ func TestWhoami(t *testing.T) {
 	}
 	g.must(json.Unmarshal([]byte(a.body), &who))
 	if who.User != "alice@example.test" || who.Subject != "alice" || who.Level != "verified" || who.Session == "" || who.IP != home || who.Country != "ZZ" ||
-		!slices.Equal(who.Groups, []string{"treasury"}) || who.SessionAge != 120 || who.VerifiedAge == nil || *who.VerifiedAge != 120 || !who.Expires.Equal(epoch.Add(session.DefaultMaxAge)) {
+		!slices.Equal(who.Groups, []string{"treasury"}) || who.SessionAge != 120 || who.VerifiedAge == nil || *who.VerifiedAge != 120 || !who.Expires.Equal(epoch.Add(proxytest.SessionMaxAge)) {
 		t.Errorf("%s", a.body)
 	}
 	if strings.Contains(a.body, b.session(treasury)) {

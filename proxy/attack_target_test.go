@@ -13,11 +13,11 @@ import (
 	"strings"
 	"testing"
 
+	"sallyport/policy"
 	"sallyport/policy/ipintel"
 	"sallyport/proxy"
 	"sallyport/proxy/audit"
-
-	"sallyport/policy"
+	"sallyport/proxy/proxytest"
 )
 
 // raw sends a request line and headers as an attacker would write them.
@@ -156,7 +156,7 @@ func TestAttackReservedPaths(t *testing.T) {
 // What strangers write stays inside its field, in the audit log and in ours.
 func TestAttackLogInjection(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "audit.jsonl")
-	log, err := audit.Open(audit.Config{File: file, Key: bytes.Repeat([]byte{7}, 32)})
+	log, err := audit.Open(audit.Config{CallsPerMinute: proxytest.ChangesPerMinute, File: file, Key: bytes.Repeat([]byte{7}, 32)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"sallyport/policy/behavior"
 	"sallyport/policy/ipintel"
 	"sallyport/proxy"
+	"sallyport/proxy/proxytest"
 )
 
 const (
@@ -100,7 +101,7 @@ func behaving(t testing.TB, rules string, changes ...func(*plan)) (*rig, *observ
 		p.intel = placesIntel(t)
 		before := p.change
 		p.change = func(c *proxy.Config) {
-			tracker, err := behavior.New(behavior.Config{Now: c.Now, Key: make([]byte, 32)})
+			tracker, err := behavior.New(behavior.Config{Retention: proxytest.BehaviorRetention, Household: proxytest.BehaviorHousehold, Now: c.Now, Key: make([]byte, 32)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -438,7 +439,7 @@ func TestMemoSeesTheBrowserOfAnAssertion(t *testing.T) {
 		p.policy = "version: 1\nrules:\n  - {name: clock, when: 'browser.timezone_offset_diff >= duration(\"3h\")', then: block}\n  - {name: junior, when: user.started_days < 90, then: block}\n"
 		p.change = func(c *proxy.Config) {
 			var err error
-			if w.Tracker, err = behavior.New(behavior.Config{Now: c.Now, Key: make([]byte, 32)}); err != nil {
+			if w.Tracker, err = behavior.New(behavior.Config{Retention: proxytest.BehaviorRetention, Household: proxytest.BehaviorHousehold, Now: c.Now, Key: make([]byte, 32)}); err != nil {
 				t.Fatal(err)
 			}
 			c.Behavior = w

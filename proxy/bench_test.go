@@ -230,7 +230,7 @@ func BenchmarkRequest(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	log, err := audit.Open(audit.Config{File: filepath.Join(b.TempDir(), "audit.jsonl"), Key: make([]byte, 32)})
+	log, err := audit.Open(audit.Config{CallsPerMinute: proxytest.ChangesPerMinute, File: filepath.Join(b.TempDir(), "audit.jsonl"), Key: make([]byte, 32)})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -190,7 +190,7 @@ func withLog(t *testing.T, callsPerMinute ...int) (change func(*plan), written f
 			if before != nil {
 				before(c)
 			}
-			cfg := audit.Config{File: file, Key: bytes.Repeat([]byte{7}, 32), Now: c.Now}
+			cfg := audit.Config{CallsPerMinute: proxytest.ChangesPerMinute, File: file, Key: bytes.Repeat([]byte{7}, 32), Now: c.Now}
 			for _, n := range callsPerMinute {
 				cfg.CallsPerMinute = n
 			}
@@ -339,7 +339,7 @@ func newRig(t testing.TB, changes ...func(*plan)) *rig {
 		Now: now,
 	})
 	var err error
-	g.sessions, err = session.New(t.Context(), session.Config{Store: g.mem, Keys: g.mem, Codes: g.mem, Secure: true, Complete: g.complete, MaxPerPerson: p.perPerson, Now: now, Logger: logger})
+	g.sessions, err = session.New(t.Context(), session.Config{Store: g.mem, Keys: g.mem, Codes: g.mem, MaxAge: proxytest.SessionMaxAge, IdleTimeout: proxytest.SessionIdleTimeout, Secure: true, Complete: g.complete, MaxPerPerson: p.perPerson, Now: now, Logger: logger})
 	g.must(err)
 	g.provider, err = signin.New(signin.Config{Issuer: g.idp.Issuer(), ClientID: "sallyport", ClientSecret: "a secret of the client",
 		RedirectURL: login + "/.sallyport/callback", Flows: g.mem, Now: now, Logger: logger})

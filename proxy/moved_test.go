@@ -158,7 +158,7 @@ func TestStreamsSeeBehaviour(t *testing.T) {
 		p.options = map[string]proxy.RouteOptions{"treasury": {RPC: true}}
 		p.change = func(c *proxy.Config) {
 			var err error
-			if w.Tracker, err = behavior.New(behavior.Config{Now: c.Now, Key: make([]byte, 32)}); err != nil {
+			if w.Tracker, err = behavior.New(behavior.Config{Retention: proxytest.BehaviorRetention, Household: proxytest.BehaviorHousehold, Now: c.Now, Key: make([]byte, 32)}); err != nil {
 				t.Fatal(err)
 			}
 			c.Behavior = w
@@ -222,7 +222,7 @@ func TestStreamsEndWhenTheirVerdictTurns(t *testing.T) {
 					p.policy = "version: 1\nrules:\n" + c.rule
 					p.change = func(c *proxy.Config) {
 						var err error
-						if w.Tracker, err = behavior.New(behavior.Config{Now: c.Now, Key: make([]byte, 32)}); err != nil {
+						if w.Tracker, err = behavior.New(behavior.Config{Retention: proxytest.BehaviorRetention, Household: proxytest.BehaviorHousehold, Now: c.Now, Key: make([]byte, 32)}); err != nil {
 							t.Fatal(err)
 						}
 						c.Behavior = w

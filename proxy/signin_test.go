@@ -16,6 +16,7 @@ import (
 	"sallyport/authn/signin"
 	"sallyport/proxy"
 	"sallyport/proxy/portal"
+	"sallyport/proxy/proxytest"
 )
 
 // toProvider goes as far as the provider's door and returns the answer that leads
@@ -308,7 +309,7 @@ func TestAttackRevokedCookie(t *testing.T) {
 func TestSessionsEndByThemselves(t *testing.T) {
 	g := newRig(t)
 	b := g.enrolled("alice", home)
-	g.clock.Add(session.DefaultIdleTimeout + time.Second)
+	g.clock.Add(proxytest.SessionIdleTimeout + time.Second)
 	if a := b.do(b.request("GET", treasury+"/", "")); a.StatusCode != 401 {
 		t.Errorf("idle for too long: %d", a.StatusCode)
 	}

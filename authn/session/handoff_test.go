@@ -328,7 +328,7 @@ func TestRedeemForASessionThatRanOut(t *testing.T) {
 	b := e.browser()
 	b.signIn(signInHost, alice())
 	for range 20 {
-		e.pass(session.DefaultMaxAge/20 - time.Second)
+		e.pass(maxAge/20 - time.Second)
 		b.must(signInHost)
 	}
 	code := b.begin()

@@ -14,7 +14,7 @@ func TestAbsoluteLifetime(t *testing.T) {
 			e := newEnv(t)
 			b := e.browser()
 			s := b.signIn(signInHost, alice())
-			if want := epoch.Add(session.DefaultMaxAge); !s.ExpiresAt.Equal(want) {
+			if want := epoch.Add(maxAge); !s.ExpiresAt.Equal(want) {
 				t.Fatalf("expires at %v", s.ExpiresAt)
 			}
 			pass := e.clock.Add
@@ -45,10 +45,10 @@ func TestIdleTimeout(t *testing.T) {
 	b := e.browser()
 	b.signIn(signInHost, alice())
 	for range 3 {
-		e.pass(session.DefaultIdleTimeout - 2*time.Second)
+		e.pass(maxIdle - 2*time.Second)
 		b.must(signInHost)
 	}
-	e.pass(session.DefaultIdleTimeout)
+	e.pass(maxIdle)
 	b.refused(signInHost)
 }
 
@@ -80,7 +80,7 @@ func TestShortenedMaxAge(t *testing.T) {
 
 func TestAttackClockSetBack(t *testing.T) {
 	t.Run("does not revive what ran out", func(t *testing.T) {
-		for name, d := range map[string]time.Duration{"idle": session.DefaultIdleTimeout, "expired": session.DefaultMaxAge} {
+		for name, d := range map[string]time.Duration{"idle": maxIdle, "expired": maxAge} {
 			e := newEnv(t)
 			b := e.browser()
 			b.signIn(signInHost, alice())

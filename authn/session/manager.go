@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,11 +30,8 @@ var (
 	ErrReturnTo = errors.New("return address refused")
 )
 
-// Defaults and bounds.
 const (
-	DefaultMaxAge      = 10 * time.Hour
-	DefaultIdleTimeout = time.Hour
-	DefaultCacheSize   = 1 << 17
+	cacheSize = 1 << 17 // cookies held in memory, where the configuration has no other number
 
 	pollEvery  = 250 * time.Millisecond
 	blindAfter = 5 * time.Second
@@ -50,8 +48,8 @@ type Config struct {
 	Keys  authn.KeyStore
 	Codes Once // hand-off codes
 
-	MaxAge      time.Duration // absolute lifetime from sign-in; 0 is DefaultMaxAge
-	IdleTimeout time.Duration // 0 is DefaultIdleTimeout
+	MaxAge      time.Duration // absolute lifetime from sign-in; required
+	IdleTimeout time.Duration // required
 	Secure      bool          // people reach us by https: "__Host-" cookies with Secure
 	// MaxPerPerson is how many sessions a person may have at once; 0: without limit. One
 	// more ends another: first those that were never verified, then the oldest. An
@@ -64,7 +62,7 @@ type Config struct {
 	// says falls back to the provider's word. When its answers change, call
 	// [Manager.Recompleted].
 	Complete  func(authn.Person) authn.Person
-	CacheSize int // cookies held in memory; 0 is DefaultCacheSize
+	CacheSize int // cookies held in memory; 0 is 131,072
 
 	Now    func() time.Time // nil is time.Now
 	Logger *slog.Logger     // nil is silence
@@ -105,8 +103,10 @@ func New(ctx context.Context, c Config) (*Manager, error) {
 	switch {
 	case c.Store == nil, c.Keys == nil, c.Codes == nil:
 		return nil, errors.New("session: Store, Keys and Codes are required")
-	case c.MaxAge < 0, c.IdleTimeout < 0, c.CacheSize < 0, c.MaxPerPerson < 0:
-		return nil, errors.New("session: MaxAge, IdleTimeout, CacheSize and MaxPerPerson must not be negative")
+	case c.MaxAge <= 0, c.IdleTimeout <= 0:
+		return nil, fmt.Errorf("session: MaxAge is %s and IdleTimeout %s, and both must be positive", c.MaxAge, c.IdleTimeout)
+	case c.CacheSize < 0, c.MaxPerPerson < 0:
+		return nil, errors.New("session: CacheSize and MaxPerPerson must not be negative")
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -120,9 +120,9 @@ func New(ctx context.Context, c Config) (*Manager, error) {
 	m := &Manager{
 		store: c.Store, codes: c.Codes, log: c.Logger, complete: c.Complete, perPerson: c.MaxPerPerson,
 		clock:  newClock(c.Now),
-		cache:  newCache(orDefault(c.CacheSize, DefaultCacheSize)),
-		maxAge: orDefault(c.MaxAge, DefaultMaxAge),
-		idle:   orDefault(c.IdleTimeout, DefaultIdleTimeout),
+		cache:  newCache(cmp.Or(c.CacheSize, cacheSize)),
+		maxAge: c.MaxAge,
+		idle:   c.IdleTimeout,
 		cookie: HostCookie(c.Secure, "sallyport"), handoffCookie: HostCookie(c.Secure, "sallyport-handoff-"), deviceCookie: HostCookie(c.Secure, "sallyport-device"),
 		// No Domain: the cookie stays with the host that set it. No Max-Age: it
 		// is forgotten with the browser, and the server decides anyway.
@@ -139,14 +139,6 @@ func New(ctx context.Context, c Config) (*Manager, error) {
 		return nil, fmt.Errorf("session changes: %w", err)
 	}
 	return m, nil
-}
-
-func orDefault[T comparable](v, otherwise T) T {
-	var zero T
-	if v == zero {
-		return otherwise
-	}
-	return v
 }
 
 // CookieName is the name of the session cookie; it must never reach an upstream.

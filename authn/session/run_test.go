@@ -70,7 +70,7 @@ func TestRun(t *testing.T) {
 			t.Fatal("the new key did not arrive")
 		}
 
-		<-time.After(session.DefaultIdleTimeout + 2*time.Minute)
+		<-time.After(maxIdle + 2*time.Minute)
 		recs, err := e.mem.ListSessions(t.Context(), session.Filter{})
 		e.ok(err)
 		if len(recs) != 0 {

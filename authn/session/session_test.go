@@ -64,11 +64,14 @@ func newEnv(t testing.TB) *env {
 	return e
 }
 
+// maxAge and maxIdle are the lifetimes of the sessions of these tests.
+const maxAge, maxIdle = 10 * time.Hour, time.Hour
+
 // process starts a further process on the same store.
 func (e *env) process(change func(*session.Config)) *session.Manager {
 	e.Helper()
 	c := session.Config{
-		Store: e.mem, Keys: e.mem, Codes: e.mem, Secure: true, Now: e.clock.Now,
+		Store: e.mem, Keys: e.mem, Codes: e.mem, MaxAge: maxAge, IdleTimeout: maxIdle, Secure: true, Now: e.clock.Now,
 		Logger: slog.New(slog.NewTextHandler(io.MultiWriter(e.log), &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	if change != nil {
@@ -284,10 +287,12 @@ func TestSealedTokenIsNotStored(t *testing.T) {
 func TestNewRefusesHalfAConfiguration(t *testing.T) {
 	mem := authntest.NewMemory()
 	for name, c := range map[string]session.Config{
-		"no store":     {Keys: mem, Codes: mem},
-		"no keys":      {Store: mem, Codes: mem},
-		"no codes":     {Store: mem, Keys: mem},
-		"negative age": {Store: mem, Keys: mem, Codes: mem, MaxAge: -1},
+		"no store":     {Keys: mem, Codes: mem, MaxAge: maxAge, IdleTimeout: maxIdle},
+		"no keys":      {Store: mem, Codes: mem, MaxAge: maxAge, IdleTimeout: maxIdle},
+		"no codes":     {Store: mem, Keys: mem, MaxAge: maxAge, IdleTimeout: maxIdle},
+		"negative age": {Store: mem, Keys: mem, Codes: mem, MaxAge: -1, IdleTimeout: maxIdle},
+		"no age":       {Store: mem, Keys: mem, Codes: mem, IdleTimeout: maxIdle},
+		"no idle time": {Store: mem, Keys: mem, Codes: mem, MaxAge: maxAge},
 	} {
 		if _, err := session.New(context.Background(), c); err == nil {
 			t.Errorf("%s: accepted", name)
@@ -296,7 +301,7 @@ func TestNewRefusesHalfAConfiguration(t *testing.T) {
 	for _, method := range []string{"Keys", "AddFirstKey", "SessionChanges"} {
 		mem := authntest.NewMemory()
 		mem.Fail(authntest.NotStored, method)
-		if _, err := session.New(t.Context(), session.Config{Store: mem, Keys: mem, Codes: mem}); !errors.Is(err, authntest.ErrFault) {
+		if _, err := session.New(t.Context(), session.Config{Store: mem, Keys: mem, Codes: mem, MaxAge: maxAge, IdleTimeout: maxIdle}); !errors.Is(err, authntest.ErrFault) {
 			t.Errorf("%s down: %v", method, err)
 		}
 	}

@@ -25,7 +25,7 @@ func somebody(id string) authn.Subject {
 // newTracker is one without a store, at noon.
 func newTracker(t testing.TB, change ...func(*Config)) *Tracker {
 	t.Helper()
-	cfg := Config{Key: bytes.Repeat([]byte{7}, 32), Now: func() time.Time { return noon }}
+	cfg := Config{Retention: 400 * day, Household: 56, Key: bytes.Repeat([]byte{7}, 32), Now: func() time.Time { return noon }}
 	for _, f := range change {
 		f(&cfg)
 	}

@@ -16,25 +16,27 @@ func TestConfigIsChecked(t *testing.T) {
 		cfg  Config
 		says string
 	}{
-		"no key":             {Config{}, "key"},
-		"short key":          {Config{Key: key[1:]}, "key"},
-		"ASN 0 is mobile":    {Config{Key: key, MobileASNs: []uint32{0}}, "autonomous system"},
-		"ASN 0 is satellite": {Config{Key: key, SatelliteASNs: []uint32{0}}, "autonomous system"},
-		"no office":          {Config{Key: key, Offices: []netip.Prefix{{}}}, "office"},
-		"mapped office":      {Config{Key: key, Offices: []netip.Prefix{netip.MustParsePrefix("::ffff:192.0.2.0/120")}}, "office"},
-		"retention":          {Config{Key: key, Retention: 29 * day}, "30 days"},
-		"addresses":          {Config{Key: key, Retention: 40 * day, RawAddresses: 41 * day}, "addresses"},
-		"negative addresses": {Config{Key: key, RawAddresses: -1}, "addresses"},
-		"household":          {Config{Key: key, Household: 40}, "household"},
-		"no people":          {Config{Key: key, People: -1}, "room"},
-		"no queue":           {Config{Key: key, Queue: 1}, "room"},
+		"no key":             {Config{Retention: month, Household: 56}, "key"},
+		"short key":          {Config{Key: key[1:], Retention: month, Household: 56}, "key"},
+		"ASN 0 is mobile":    {Config{Key: key, Retention: month, Household: 56, MobileASNs: []uint32{0}}, "autonomous system"},
+		"ASN 0 is satellite": {Config{Key: key, Retention: month, Household: 56, SatelliteASNs: []uint32{0}}, "autonomous system"},
+		"no office":          {Config{Key: key, Retention: month, Household: 56, Offices: []netip.Prefix{{}}}, "office"},
+		"mapped office":      {Config{Key: key, Retention: month, Household: 56, Offices: []netip.Prefix{netip.MustParsePrefix("::ffff:192.0.2.0/120")}}, "office"},
+		"retention":          {Config{Key: key, Household: 56, Retention: 29 * day}, "30 days"},
+		"addresses":          {Config{Key: key, Household: 56, Retention: 40 * day, RawAddresses: 41 * day}, "addresses"},
+		"negative addresses": {Config{Key: key, Retention: month, Household: 56, RawAddresses: -1}, "addresses"},
+		"household":          {Config{Key: key, Retention: month, Household: 40}, "household"},
+		"no retention":       {Config{Key: key, Household: 56}, "30 days"},
+		"no household":       {Config{Key: key, Retention: month}, "household"},
+		"no people":          {Config{Key: key, Retention: month, Household: 56, People: -1}, "room"},
+		"no queue":           {Config{Key: key, Retention: month, Household: 56, Queue: 1}, "room"},
 	} {
 		if _, err := New(c.cfg); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := New(Config{Key: key}); err != nil {
-		t.Errorf("nothing but a key: %v", err)
+	if _, err := New(Config{Key: key, Retention: month, Household: 56}); err != nil {
+		t.Errorf("no more than is required: %v", err)
 	}
 }
 
@@ -42,7 +44,7 @@ func TestConfigIsChecked(t *testing.T) {
 // every process gives an address the same name.
 func TestNamesOfNetworks(t *testing.T) {
 	names := func(key byte, addr string) (host, net uint64) {
-		n, err := newNetworks(&Config{Key: bytes.Repeat([]byte{key}, 32)})
+		n, err := newNetworks(&Config{Household: 56, Key: bytes.Repeat([]byte{key}, 32)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -17,6 +17,7 @@ import (
 	"sallyport/policy"
 	"sallyport/policy/behavior"
 	"sallyport/policy/behavior/behaviortest"
+	"sallyport/proxy/proxytest"
 )
 
 var key = bytes.Repeat([]byte{7}, 32)
@@ -48,7 +49,7 @@ func (l *lockedBuffer) String() string {
 func run(t *testing.T, store behavior.Store, change ...func(*behavior.Config)) *process {
 	t.Helper()
 	p := &process{}
-	cfg := behavior.Config{Store: store, Key: key, RawAddresses: 30 * 24 * time.Hour, Logger: slog.New(slog.NewTextHandler(&p.log, nil))}
+	cfg := behavior.Config{Retention: proxytest.BehaviorRetention, Household: proxytest.BehaviorHousehold, Store: store, Key: key, RawAddresses: 30 * 24 * time.Hour, Logger: slog.New(slog.NewTextHandler(&p.log, nil))}
 	for _, f := range change {
 		f(&cfg)
 	}
@@ -541,7 +542,7 @@ func TestNobodyIsRemembered(t *testing.T) {
 
 func TestConcurrentUse(t *testing.T) {
 	store := behaviortest.NewMemory()
-	tr, err := behavior.New(behavior.Config{Store: store, Key: key, People: 512, Queue: 64})
+	tr, err := behavior.New(behavior.Config{Retention: proxytest.BehaviorRetention, Household: proxytest.BehaviorHousehold, Store: store, Key: key, People: 512, Queue: 64})
 	if err != nil {
 		t.Fatal(err)
 	}

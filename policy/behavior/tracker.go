@@ -14,7 +14,7 @@ import (
 	"sallyport/policy/ipv4in6"
 )
 
-// Config is what a Tracker is made of. Zero fields have the defaults that are named.
+// Config is what a Tracker is made of. Other fields that are zero have the defaults that are named.
 type Config struct {
 	// Store keeps history. Nil: there is none beyond the memory, and what the memory holds
 	// is all there ever was (for tests of policies and for simulations).
@@ -32,11 +32,11 @@ type Config struct {
 	// Translators put IPv4 clients under these prefixes: a household there is the address
 	// inside.
 	Translators ipv4in6.Translators
-	// Household is how many bits the IPv6 network of one household has, 48 to 64; 56.
+	// Household is how many bits the IPv6 network of one household has, 48 to 64; required.
 	// Providers hand out a /56, and with it 256 networks that one home can put its people
 	// into.
 	Household int
-	// Retention is how long places and devices stay a person's own; 400 days. Not below 30.
+	// Retention is how long places and devices stay a person's own, not below 30 days; required.
 	Retention time.Duration
 	// RawAddresses is how long addresses are stored as such. 0: never.
 	RawAddresses time.Duration
@@ -54,12 +54,6 @@ func (c *Config) defaults() error {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
-	}
-	if c.Retention == 0 {
-		c.Retention = 400 * day
-	}
-	if c.Household == 0 {
-		c.Household = 56
 	}
 	if c.People == 0 {
 		c.People = 100_000

@@ -8,10 +8,17 @@ import (
 	"sallyport/policy/behavior"
 )
 
+// retention is longer than the year that the company lives, and household is what its
+// people's providers hand out.
+const (
+	retention = 400 * 24 * time.Hour
+	household = 56
+)
+
 // newHistory is the production engine without a store: what it holds in memory is all
 // there ever was.
 func newHistory(now func() time.Time, people []*person) (history, error) {
-	c := behavior.Config{Now: now, People: 4*len(people) + 1000, Key: bytes.Repeat([]byte("a made-up company"), 2)}
+	c := behavior.Config{Now: now, Retention: retention, Household: household, People: 4*len(people) + 1000, Key: bytes.Repeat([]byte("a made-up company"), 2)}
 	for _, p := range people {
 		if p.office != nil {
 			c.Offices = append(c.Offices, netip.PrefixFrom(p.office.place.Addr, 32))

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 // child appends from several goroutines and says which records were acknowledged,
 // until it is killed.
 func child(file string) {
-	l, err := Open(Config{File: file, Key: testSeed, CheckpointEvery: 3 * time.Millisecond})
+	l, err := Open(Config{CallsPerMinute: 300, File: file, Key: testSeed, CheckpointEvery: 3 * time.Millisecond})
 	if err != nil {
 		fmt.Println("open:", err)
 		os.Exit(1)

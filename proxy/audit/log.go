@@ -36,7 +36,7 @@ type Config struct {
 	// address inside.
 	Translators ipv4in6.Translators
 
-	CallsPerMinute int // different calls and changes of one session that are let through; default 300
+	CallsPerMinute int // different calls and changes of one session that are let through; required
 
 	// OnCheckpoint, if set, gets every signed checkpoint, to be kept on another
 	// machine. It is called by the writer and must return at once.
@@ -114,7 +114,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.MaxRepeats = 16384
 	}
 	if c.CallsPerMinute <= 0 {
-		c.CallsPerMinute = 300
+		return c, fmt.Errorf("audit log: CallsPerMinute is %d, and must be positive", c.CallsPerMinute)
 	}
 	if c.Now == nil {
 		c.Now = time.Now

@@ -15,7 +15,7 @@ var testTime = time.Date(2026, 5, 16, 9, 30, 0, 0, time.UTC)
 
 func testConfig(t testing.TB) Config {
 	t.Helper()
-	return Config{
+	return Config{CallsPerMinute: 300,
 		File: filepath.Join(t.TempDir(), "audit.jsonl"), Key: testSeed,
 		CheckpointEvery: time.Hour, RepeatEvery: time.Minute,
 		Now:  func() time.Time { return testTime },

@@ -151,7 +151,7 @@ func FuzzRead(f *testing.F) {
 		if r, err := Verify([]string{path}, key, VerifyOptions{}); err == nil && r.OK() {
 			t.Fatal("intact")
 		}
-		if l, err := Open(Config{File: path, Key: testSeed, disk: quickDisk()}); err == nil {
+		if l, err := Open(Config{CallsPerMinute: 300, File: path, Key: testSeed, disk: quickDisk()}); err == nil {
 			l.Close()
 			if len(data) > 0 {
 				t.Fatal("opened")
@@ -313,7 +313,10 @@ func TestKeys(t *testing.T) {
 	if _, err := Open(cfg); !errors.Is(err, ErrTampered) || !strings.Contains(err.Error(), "does not fit the key") {
 		t.Errorf("open with another key: %v", err)
 	}
-	if _, err := Open(Config{Key: a}); err == nil {
+	if _, err := Open(Config{File: filepath.Join(t.TempDir(), "a"), Key: a}); err == nil || !strings.Contains(err.Error(), "CallsPerMinute is 0") {
+		t.Errorf("no budget: %v", err)
+	}
+	if _, err := Open(Config{CallsPerMinute: 300, Key: a}); err == nil {
 		t.Error("opened without a file")
 	}
 }

@@ -12,6 +12,16 @@ import (
 	"sallyport/proxy/upstream"
 )
 
+// The lifetimes of a session, the budget of changes and what is remembered of behaviour,
+// in an empty configuration.
+const (
+	SessionMaxAge      = 10 * time.Hour
+	SessionIdleTimeout = time.Hour
+	ChangesPerMinute   = 300
+	BehaviorRetention  = 400 * 24 * time.Hour
+	BehaviorHousehold  = 56
+)
+
 // Edge returns c with the limits of an empty configuration where c has none.
 func Edge(c edge.Config) edge.Config {
 	l := &c.Limits

@@ -16,6 +16,7 @@ import (
 	"sallyport/policy/ipintel"
 	"sallyport/policy/rehearse"
 	"sallyport/proxy/audit"
+	"sallyport/proxy/proxytest"
 )
 
 // recordedFacts are those of somebody at work.
@@ -41,7 +42,7 @@ func writeLog(t testing.TB, n int, change func(i int, r *audit.Record)) (file, k
 		t.Fatal(err)
 	}
 	file = filepath.Join(t.TempDir(), "audit.jsonl")
-	l, err := audit.Open(audit.Config{File: file, Key: seed})
+	l, err := audit.Open(audit.Config{CallsPerMinute: proxytest.ChangesPerMinute, File: file, Key: seed})
 	if err != nil {
 		t.Fatal(err)
 	}

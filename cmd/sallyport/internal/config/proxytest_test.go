@@ -28,6 +28,18 @@ func TestProxyIsTestedWithTheDefaults(t *testing.T) {
 			t.Errorf("limits.%s is %d by default, and %d in tests", name, n.product, n.test)
 		}
 	}
+	d := defaults()
+	for name, same := range map[string]bool{
+		"session.max_age":           d.Session.MaxAge == proxytest.SessionMaxAge,
+		"session.idle_timeout":      d.Session.IdleTimeout == proxytest.SessionIdleTimeout,
+		"limits.changes_per_minute": d.Limits.ChangesPerMinute == proxytest.ChangesPerMinute,
+		"behavior.retention":        d.Behavior.Retention == proxytest.BehaviorRetention,
+		"behavior.household":        d.Behavior.Household == proxytest.BehaviorHousehold,
+	} {
+		if !same {
+			t.Errorf("%s is not the same by default and in tests", name)
+		}
+	}
 	f := fileRoute{Health: &fileHealth{Path: "/"}}.withDefaults()
 	want := upstream.RouteConfig{
 		Timeouts: upstream.Timeouts{Connect: f.ConnectTimeout, ResponseHeader: f.ResponseTimeout, Idle: f.IdleTimeout, Total: f.TotalTimeout, Wait: f.WaitTimeout},

@@ -17,6 +17,7 @@ import (
 	"sallyport/policy"
 	"sallyport/policy/behavior"
 	"sallyport/policy/behavior/behaviortest"
+	"sallyport/proxy/proxytest"
 )
 
 // Two handles on one file, as two processes hold them.
@@ -112,7 +113,7 @@ func TestTidyGoesOnAfterABatch(t *testing.T) {
 func TestATrackerOnAFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s.db")
 	start := func() (tr *behavior.Tracker, stop func()) {
-		tr, err := behavior.New(behavior.Config{Store: open(t, path), Key: make([]byte, 32), RawAddresses: time.Hour, Now: func() time.Time { return epoch }})
+		tr, err := behavior.New(behavior.Config{Retention: proxytest.BehaviorRetention, Household: proxytest.BehaviorHousehold, Store: open(t, path), Key: make([]byte, 32), RawAddresses: time.Hour, Now: func() time.Time { return epoch }})
 		if err != nil {
 			t.Fatal(err)
 		}

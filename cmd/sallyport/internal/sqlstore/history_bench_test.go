@@ -13,6 +13,7 @@ import (
 
 	"sallyport/authn"
 	"sallyport/policy/behavior"
+	"sallyport/proxy/proxytest"
 )
 
 // settledYear writes what a year leaves of n people, as hourly tidying has left it: of each 10 places of
@@ -119,7 +120,7 @@ func benchmarkHistory(b *testing.B, people int) {
 		before := heap()
 		b.StartTimer()
 		s := startup{d, make(chan time.Duration, 1), make(chan struct{})}
-		t, err := behavior.New(behavior.Config{Store: s, Key: make([]byte, 32), RawAddresses: 30 * 24 * time.Hour, People: max(people, 1000),
+		t, err := behavior.New(behavior.Config{Retention: proxytest.BehaviorRetention, Household: proxytest.BehaviorHousehold, Store: s, Key: make([]byte, 32), RawAddresses: 30 * 24 * time.Hour, People: max(people, 1000),
 			Now: func() time.Time { return epoch.Add(16 * time.Hour) }, Logger: slog.New(s)})
 		if err != nil {
 			b.Fatal(err)
