@@ -103,7 +103,7 @@ func (s *Snapshot) findAbsent() {
 // about private ones.
 func (s *Snapshot) missingAt(a netip.Addr) []string {
 	switch {
-	case !a.IsValid() || isPrivate(a):
+	case !a.IsValid() || ipv4in6.Private(a):
 		return s.missing
 	case a.Is4() || ipv4in6.Client(a).Is4():
 		return s.missingIn[ipv4]

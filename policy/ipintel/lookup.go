@@ -31,7 +31,7 @@ func (s *Snapshot) join(a netip.Addr) Network {
 	}
 	inner := s.inner(a)
 	n := s.said(a, inner...)
-	n.Private = isPrivate(a)
+	n.Private = ipv4in6.Private(a)
 	if len(inner) == 0 {
 		return n
 	}
@@ -77,7 +77,7 @@ func (s *Snapshot) said(a netip.Addr, inner ...netip.Addr) Network {
 // about private ones.
 func (s *Snapshot) ask(m member, a netip.Addr, inner []netip.Addr) (rec record, found bool, err error) {
 	one := func(a netip.Addr) {
-		if err != nil || m.spec.database && isPrivate(a) {
+		if err != nil || m.spec.database && ipv4in6.Private(a) {
 			return
 		}
 		var said record

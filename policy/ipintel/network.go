@@ -18,7 +18,7 @@ type Network struct {
 	// Addr is the address that was asked for, unmapped and without a zone. The zero Addr
 	// if it was not valid.
 	Addr netip.Addr `json:"ip"`
-	// Private is what policy.Private says. No database is asked about those; lists are.
+	// Private is what ipv4in6.Private says. No database is asked about those; lists are.
 	// What an address carries makes it neither private nor public: a 6to4 address is on
 	// the Internet, whichever network it names.
 	Private bool `json:"private"`
@@ -117,9 +117,6 @@ func (s *Snapshot) inner(a netip.Addr) []netip.Addr {
 	}
 	return list
 }
-
-// isPrivate is the `private` class of rules. It is a fact of its own and exempts nothing.
-func isPrivate(a netip.Addr) bool { return policy.Private(a) }
 
 // countryCode gives a clean ISO 3166-1 alpha-2 code, or "" for anything else.
 // The regional codes of old data files (EU, AP, A1, A2, O1) are no country.

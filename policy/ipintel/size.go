@@ -6,6 +6,8 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+
+	"sallyport/policy/ipv4in6"
 )
 
 // cover is how much of the public addresses a set of networks holds: IPv4 addresses, and
@@ -17,8 +19,7 @@ type cover struct{ v4, v6 float64 }
 // out: of all unicast addresses, a list of the whole inhabited Internet would be a
 // hundredth.
 var (
-	public4 = without(netip.MustParsePrefix("0.0.0.0/0"), "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
-		"192.0.0.0/24", "192.0.2.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/3")
+	public4 = without(netip.MustParsePrefix("0.0.0.0/0"), ipv4in6.NotPublic4())
 	public6 = spans("2001:200::/23", "2001:400::/22", "2001:800::/21", "2001:1000::/20", "2001:2000::/19", "2001:4000::/19", "2001:8000::/17", "2003::/18",
 		"2400::/11", "2600::/12", "2610::/23", "2620::/23", "2630::/12", "2800::/12", "2a00::/11", "2c00::/12")
 	allPublic = cover{v4: total(public4), v6: total(public6)}
@@ -56,10 +57,11 @@ func spans(list ...string) (all []span) {
 }
 
 // without gives the gaps between networks, which are in order, within a larger one.
-func without(of netip.Prefix, list ...string) (all []span) {
+func without(of netip.Prefix, list []netip.Prefix) (all []span) {
 	whole := spanOf(of)
 	at := whole.from
-	for _, s := range spans(list...) {
+	for _, p := range list {
+		s := spanOf(p)
 		all = append(all, span{at, s.from})
 		at = s.end
 	}

@@ -1,5 +1,6 @@
 // Package ipv4in6 finds IPv4 addresses inside IPv6 addresses, in every form that is
-// published, and says who counts as one client among such addresses.
+// published, says who counts as one client among such addresses, and which addresses are
+// private.
 //
 // The machine behind 2002:cb00:7109:: is the one behind 203.0.113.9. What is known of one
 // holds for the other: an exit node must not become unlisted by calling through its 6to4
@@ -27,8 +28,6 @@ var (
 	sixToFour  = netip.MustParsePrefix("2002::/16")       // RFC 3056
 	teredo     = netip.MustParsePrefix("2001::/32")       // RFC 4380
 	oldTeredo  = netip.MustParsePrefix("3ffe:831f::/32")  // its prefix before that
-	cgnat      = netip.MustParsePrefix("100.64.0.0/10")
-	thisHost   = netip.MustParsePrefix("0.0.0.0/8")
 )
 
 // Canonical is the one form in which addresses are compared: a mapped one
@@ -210,9 +209,4 @@ func Key(a netip.Addr) netip.Prefix {
 // one another.
 func shared(a netip.Addr) bool {
 	return compatible.Contains(a) || translated.Contains(a) || nat64.Contains(a) || localNAT64.Contains(a) || teredo.Contains(a) || oldTeredo.Contains(a)
-}
-
-// public reports whether an IPv4 address can belong to a host on the Internet.
-func public(a netip.Addr) bool {
-	return a.IsGlobalUnicast() && !a.IsPrivate() && !cgnat.Contains(a) && !thisHost.Contains(a)
 }

@@ -14,6 +14,7 @@ import (
 	"sallyport/policy/internal/expr"
 	"sallyport/policy/internal/file"
 	"sallyport/policy/internal/vocabulary"
+	"sallyport/policy/ipv4in6"
 )
 
 // reader reads the tests of one file.
@@ -93,7 +94,7 @@ func (r *reader) derive(values map[string]*file.Node, f *policy.Facts) {
 		f.IP.Version = 6
 	}
 	if values["ip.private"] == nil && values["ip.address"] != nil {
-		f.IP.Private = policy.Private(addr)
+		f.IP.Private = ipv4in6.Private(addr)
 	}
 	if values["ip.private"] == nil && values["ip.address"] == nil {
 		f.IP.Private = f.IP.Internal // what is ours is private

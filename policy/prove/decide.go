@@ -12,6 +12,7 @@ import (
 
 	"sallyport/policy"
 	"sallyport/policy/internal/expr"
+	"sallyport/policy/ipv4in6"
 )
 
 // decide fills in what is known of invariant i.
@@ -289,7 +290,7 @@ func (s *solver) consistent(f *policy.Facts) bool {
 	c, addr, access := f.Credential, f.IP.Addr, f.Request.Purpose == policy.PurposeAccess
 	eligible := c.Class == "synced" || c.Class == "attested" && c.BackupEligible
 	return (f.Session.Level == "verified") == (c.Class != "none") && c.BackupEligible == eligible && (!c.BackedUp || c.BackupEligible) &&
-		(!addr.IsValid() || (f.IP.Version == 4) == addr.Is4()) && policy.Private(addr) == f.IP.Private && (f.IP.Private || !f.IP.Internal) &&
+		(!addr.IsValid() || (f.IP.Version == 4) == addr.Is4()) && ipv4in6.Private(addr) == f.IP.Private && (f.IP.Private || !f.IP.Internal) &&
 		(access || f.Request.Route == "") && (len(s.m.Routes) == 0 || !access || f.Request.Route != "")
 }
 
@@ -338,7 +339,7 @@ func (s *solver) testEntry(v policy.Invariant, f *policy.Facts) string {
 		if reflect.DeepEqual(value.Interface(), usual.Interface()) && !level && !(fact.Name == "ip.version" || fact.Name == "ip.private") {
 			continue
 		}
-		if fact.Name == "ip.version" && value.Int() == 4 || fact.Name == "ip.private" && value.Bool() == policy.Private(f.IP.Addr) || fact.Name == "request.path_folded" || fact.Name == "ip.version" && f.IP.Addr.Is6() {
+		if fact.Name == "ip.version" && value.Int() == 4 || fact.Name == "ip.private" && value.Bool() == ipv4in6.Private(f.IP.Addr) || fact.Name == "request.path_folded" || fact.Name == "ip.version" && f.IP.Addr.Is6() {
 			continue // as it follows from the address
 		}
 		groups[fact.Group] = append(groups[fact.Group], fact.Field+": "+spell(value.Interface()))

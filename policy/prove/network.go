@@ -7,8 +7,8 @@ import (
 
 	"github.com/go-air/gini/z"
 
-	"sallyport/policy"
 	"sallyport/policy/internal/expr"
+	"sallyport/policy/ipv4in6"
 )
 
 // network is ip.address, with the networks that it is looked for in, and what follows
@@ -33,7 +33,7 @@ const (
 )
 
 var privateNetworks = func() (out []string) {
-	for _, p := range policy.PrivateNetworks() {
+	for _, p := range ipv4in6.PrivateNetworks() {
 		out = append(out, p.String())
 	}
 	return out

@@ -21,6 +21,7 @@ import (
 	"sallyport/policy"
 	"sallyport/policy/internal/expr"
 	"sallyport/policy/internal/vocabulary"
+	"sallyport/policy/ipv4in6"
 )
 
 // Set changes one fact, named as in a rule ("seen.new_country"), to a value in the
@@ -178,7 +179,7 @@ func deriveFromAddress(ip *policy.IP) {
 	if addr.Is6() {
 		ip.Version = 6
 	}
-	ip.Private = policy.Private(addr)
+	ip.Private = ipv4in6.Private(addr)
 	ip.Internal = ip.Internal && ip.Private
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sallyport/policy"
+	"sallyport/policy/ipv4in6"
 	"sallyport/proxy/clientip"
 )
 
@@ -181,7 +182,7 @@ func (b *builder) internal() {
 		case err != nil:
 			b.at(key, fmt.Sprintf("%q is not an address or a network", s), "a CIDR such as 10.20.0.0/16")
 			continue
-		case !slices.ContainsFunc(policy.PrivateNetworks(), func(n netip.Prefix) bool { return n.Bits() <= p.Bits() && n.Contains(p.Addr()) }):
+		case !slices.ContainsFunc(ipv4in6.PrivateNetworks(), func(n netip.Prefix) bool { return n.Bits() <= p.Bits() && n.Contains(p.Addr()) }):
 			b.at(key, fmt.Sprintf("%s is not a private network", s), "private networks only; public ones are for a list in the policy, with ip.within(lists.NAME)")
 			continue
 		case p.Bits() == p.Addr().BitLen() && !strings.Contains(s, "/") && p.Addr().AsSlice()[len(p.Addr().AsSlice())-1] == 0:
