@@ -118,11 +118,15 @@ func TestCounterExample(t *testing.T) {
 	}
 }
 
-// The invariants of the reference are proven.
+// The invariants of the reference and of the README are proven.
 func TestReadmeInvariants(t *testing.T) {
-	readme, err := os.ReadFile("../reference.md")
-	if err != nil {
-		t.Fatal(err)
+	var readme []byte
+	for _, name := range []string{"../reference.md", "../README.md"} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		readme = append(readme, text...)
 	}
 	n := 0
 	for _, m := range regexp.MustCompile("(?s)```yaml\n(version: 1.*?)```").FindAllStringSubmatch(string(readme), -1) {
@@ -135,8 +139,33 @@ func TestReadmeInvariants(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if n != 3 {
+	if n != 4 {
 		t.Errorf("%d invariants", n)
+	}
+}
+
+// What the README says of changes to its invariant is so.
+func TestReadmeSaysWhatRefutes(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source := regexp.MustCompile("(?s)```yaml\n(version: 1[^`]*?invariants:.*?)```").FindStringSubmatch(string(readme))[1]
+	when := regexp.MustCompile(`when: ip\.vpn &&.*`).FindString(source)
+	for _, c := range []struct {
+		from, to string
+		want     Status
+	}{
+		{"", "", Proven}, {when, "when: ip.vpn", Refuted}, {"percent: 100", "percent: 50", Refuted}, {"percent: 100", "percent: 0", Refuted},
+		{when, "when: ip.asn > 5 && ip.asn < 5", Vacuous},
+	} {
+		p, err := policy.Compile(policy.Config{Name: "README.md", Source: []byte(strings.Replace(source, c.from, c.to, 1))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := Check(p)[0]; r.Status != c.want {
+			t.Errorf("%q: %s, want %s: %s", c.to, r.Status, c.want, r.Reason)
+		}
 	}
 }
 
