@@ -95,7 +95,7 @@ type Person struct {
 type Level int
 
 const (
-	None     Level = iota // nobody: no valid session
+	None     Level = iota // no valid session
 	SignedIn              // signed in at the OpenID provider
 	Verified              // and proven by a user-verified passkey assertion in this session
 )
@@ -168,8 +168,8 @@ type Verification struct {
 	Browser    Browser    `json:"browser,omitzero"` // what it was made with
 }
 
-// Browser is what is known of the browser that an assertion was made with. Only
-// Device is proven; the rest is what the client says of itself.
+// Browser describes the browser that an assertion was made with. Only Device is proven;
+// the rest is the client's own statement.
 type Browser struct {
 	Device   string `json:"device,omitempty"`    // the device cookie's public handle; "" without one
 	Family   string `json:"family,omitempty"`    // User-Agent without versions

@@ -3,9 +3,9 @@ package authn
 import "net/netip"
 
 // Bound is how many one-time records of a purpose a store keeps of those that strangers
-// can make. Beyond it the oldest make room: of the group first, and in all, of whichever
-// part of the network (Wide) has most, so that who fills the store loses their own
-// records and not other people's.
+// can make. Beyond it the oldest make room: of the group first, and in total, of the part
+// of the network (Wide) that has most, so that a client that fills the store loses its
+// own records and not other people's.
 type Bound struct {
 	Group    string // who makes it: a network, a session
 	Wide     string // the larger network, or the person, that the group is part of

@@ -57,7 +57,7 @@ func (p *Policy) NewBatch(lacking []string) *Batch {
 	return b
 }
 
-// Unjudged are the rules that read what is lacking, in file order.
+// Unjudged are the rules that read a missing fact, in file order.
 func (b *Batch) Unjudged() (names []string) {
 	for _, i := range b.unknown {
 		names = append(names, b.policy.rules[i].name)
@@ -103,7 +103,7 @@ func inFileOrder(a, b []match) []match {
 // partial is [Policy.Partial] over the rules that can be judged, from memory if it was
 // asked before.
 func (b *Batch) partial(f *Facts) Partial {
-	if len(f.IP.Readings) > 0 { // of which there are few: they are in no key
+	if len(f.IP.Readings) > 0 { // there are few of these, so no key has them
 		return b.judged(f)
 	}
 	b.key = b.key[:0]

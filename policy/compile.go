@@ -50,7 +50,7 @@ type rule struct {
 	reverify     *reverify // nil: maxAge
 	require      []string
 	report       bool
-	enforce      *enforcement // nil: for everybody
+	enforce      *enforcement // nil: for all people
 	reads        Reads
 	causes       []Cause
 }
@@ -112,8 +112,8 @@ func (p *Policy) Rules() []RuleInfo {
 // it, so that the outcome is the same everywhere.
 type DrawKey [32]byte
 
-// Keyed returns the policy with what it draws drawn by key. One that Compile returns
-// draws by the zero key.
+// Keyed returns the policy with its random choices drawn with key. Compile returns one
+// with the zero key.
 func (p *Policy) Keyed(key DrawKey) *Policy {
 	q := *p
 	q.draws = key
@@ -155,8 +155,8 @@ func Compile(c Config) (*Policy, error) {
 	return p, d.Err()
 }
 
-// CompileDocument is [Compile] for a file that is read already. It adds what is wrong to
-// the document, and then returns no policy. Its error is about everything but the
+// CompileDocument is [Compile] for a file that is read already. It adds mistakes to the
+// document, and then returns no policy. Its error is about everything except the
 // document.
 func CompileDocument(c Config, d *file.Document) (*Policy, error) {
 	var pinned *file.Document
@@ -185,8 +185,8 @@ func CompileDocument(c Config, d *file.Document) (*Policy, error) {
 // second.
 const maxCost = 10_000_000
 
-// actions by the names that the file has for them. A rule with a score has none, and does
-// nothing by itself.
+// actions by their names in the file. A rule with a score has none, and does nothing by
+// itself.
 var actions = map[string]Action{file.Block: Block, file.StepUp: StepUp, file.Allow: Allow, "": Allow}
 
 // builder turns a document into a policy.
@@ -270,7 +270,7 @@ func (b *builder) rule(p *Policy, r *file.Rule) rule {
 	return out
 }
 
-// expression compiles a condition, and checks what it compares facts with.
+// expression compiles a condition, and checks the values that it compares facts with.
 func (b *builder) expression(p *Policy, n *file.Node) *expr.Program {
 	if n == nil {
 		return nil

@@ -29,7 +29,7 @@ type key struct {
 type purpose uint8
 
 const (
-	access purpose = iota // what is not recognised is judged most strictly
+	access purpose = iota // an unknown purpose is judged most strictly
 	signIn
 	enroll
 	stepUp
@@ -57,8 +57,8 @@ type match struct {
 // Decide judges one request, whole. It reads f and nothing else, and does not change it.
 func (p *Policy) Decide(f *Facts) Decision { return p.Finish(f, p.Partial(f)) }
 
-// Partial evaluates the rules that read nothing of the request but its route and
-// purpose, and the route's grant.
+// Partial evaluates the rules that read of the request only its route and purpose, and
+// the route's grant.
 func (p *Policy) Partial(f *Facts) Partial {
 	s := Partial{policy: p, key: keyOf(f), missing: len(f.IP.DataMissing) > 0}
 	s.refused = p.refuses(f, s.key)
@@ -148,8 +148,8 @@ func (r *rule) notApplicable(k key) string {
 	return ""
 }
 
-// matches evaluates the rule. What cannot be evaluated matches: an error must not be
-// a way past a rule. The error is then part of the reason.
+// matches evaluates the rule. If the evaluation fails, the rule matches: an error must
+// not be a way past a rule. The error is then part of the reason.
 func (r *rule) matches(scope *scope) (bool, error) {
 	when, err := r.when.Eval(scope)
 	if err != nil {

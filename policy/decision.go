@@ -39,12 +39,12 @@ func (a *Action) UnmarshalText(b []byte) error {
 	return fmt.Errorf("%q is not an action (block, step_up, allow)", b)
 }
 
-// Cause is what kind of thing a decision rests on, derived from what the rules that
-// matched read. It is all of the policy that a refused person is told.
+// Cause is the kind of fact that a decision rests on, derived from the facts that the
+// matched rules read. A refused person learns nothing else of the policy.
 type Cause string
 
 const (
-	CauseSignIn     Cause = "sign_in"    // nobody is signed in
+	CauseSignIn     Cause = "sign_in"    // no one is signed in
 	CauseUnverified Cause = "unverified" // signed in, no passkey assertion yet in this session
 	CauseGrant      Cause = "grant"      // the route's allow does not name this person
 	CauseNetwork    Cause = "network"    // reads ip.* or address.*
@@ -60,8 +60,8 @@ const (
 // Decision is a verdict and why. The zero value blocks.
 type Decision struct {
 	Action Action `json:"action"`
-	// Rules names the enforced rules that matched and were not satisfied, in file
-	// order; "baseline.*" for what is not removable.
+	// Rules names the enforced rules that matched and were not satisfied, in file order;
+	// "baseline.*" for the fixed rules.
 	Rules []string `json:"rules,omitempty"`
 	// Reasons are those rules' `reason` texts (for the audit log and the security team).
 	Reasons []string `json:"reasons,omitempty"`

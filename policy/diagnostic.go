@@ -2,9 +2,9 @@ package policy
 
 import "sallyport/policy/internal/file"
 
-// Diagnostic is one mistake in a policy file, said so that its author can mend it without
-// reading this program: file, line and column (1-based, in characters), message, what was
-// expected, what may have been meant, and an excerpt with a caret.
+// Diagnostic is one mistake in a policy file, with all that its author needs to fix it:
+// file, line and column (1-based, in characters), message, expected value, suggestion,
+// and an excerpt with a caret.
 type Diagnostic = file.Diagnostic
 
 // Diagnostics is every mistake found in one policy file, in file order. [Compile] returns

@@ -42,7 +42,7 @@ type RuleOutcome struct {
 	Line    int           `json:"line,omitempty"`
 	Outcome Outcome       `json:"outcome"`
 	Why     string        `json:"why,omitempty"`
-	Action  Action        `json:"action"` // what it is for; allow with a score
+	Action  Action        `json:"action"` // the rule's action; allow with a score
 	Score   int           `json:"score,omitempty"`
 	MaxAge  time.Duration `json:"max_age,omitempty"`
 	Require []string      `json:"require,omitempty"`
@@ -135,7 +135,7 @@ func (p *Policy) explainRule(r *rule, k key, scope *scope, other *readings, f *F
 	}
 	matched, in, err := p.evaluateReadings(r, f, scope, other)
 	whenProgram, unlessProgram := r.when, r.unless
-	if in.path != "" { // what is shown is the reading in which it matched
+	if in.path != "" { // the facts shown are the reading in which it matched
 		whenProgram, unlessProgram = r.folded.when, r.folded.unless
 	}
 	if in.scope != nil {

@@ -45,8 +45,8 @@ type IP struct {
 	// Org is the name of the autonomous system or ISP.
 	Org string `cel:"org" json:"org,omitempty"`
 	// Private is true for loopback, RFC 1918, unique local, site-local, link-local and
-	// carrier-grade NAT (100.64.0.0/10) addresses. That makes it nobody's: exempt with
-	// ip.internal.
+	// carrier-grade NAT (100.64.0.0/10) addresses. Private alone does not make an address
+	// ours: exempt with ip.internal.
 	Private bool `cel:"private" json:"private,omitempty"`
 	// Internal is true for private addresses that `internal_networks` in sallyport.yaml
 	// says are ours, but for those of `trusted_proxies`.
@@ -157,11 +157,11 @@ type Credential struct {
 }
 
 // Seen is how this person's recent connections compare with those before. Connections
-// that were blocked count towards the numbers, and never become somebody's normal place;
-// nor do addresses that are called VPN, hosting, Tor, proxy or relay.
+// that were blocked count towards the numbers, and never become a normal place; nor do
+// addresses that are called VPN, hosting, Tor, proxy or relay.
 type Seen struct {
 	// Known is false when the history cannot be read or written for more than 5 minutes,
-	// or is not loaded yet (or nobody is signed in). All else here is then zero.
+	// is not loaded yet, or no person is signed in. All else here is then zero.
 	Known bool `cel:"known" json:"known,omitempty"`
 	// Countries1h is how many countries the person connected from in the last hour, this
 	// request included. An ASN that was also used by IPv4 adds none for IPv6; unknown
@@ -228,7 +228,7 @@ type Device struct {
 // Activity is when this person was at work: what they did themselves (navigations, with a
 // session that a passkey was used in), not what a page does by itself.
 type Activity struct {
-	// Known is false when the history cannot be read (or nobody is signed in).
+	// Known is false when the history cannot be read (or no person is signed in).
 	Known bool `cel:"known" json:"known,omitempty"`
 	// ActiveHours24h is how many of the last 24 hours, counted back from now, had
 	// activity in them.
@@ -238,8 +238,8 @@ type Activity struct {
 	LongestBreak48h time.Duration `cel:"longest_break_48h" json:"longest_break_48h,omitempty"`
 }
 
-// Browser is what the browser said of itself when the passkey was last used. Whoever
-// controls the browser controls this.
+// Browser is what the browser said about itself when the passkey was last used. Its user
+// can forge all of it.
 type Browser struct {
 	// TimezoneKnown is false when the browser named no time zone, or that of the address
 	// is not known.
@@ -250,9 +250,10 @@ type Browser struct {
 	TimezoneOffsetDiff time.Duration `cel:"timezone_offset_diff" json:"timezone_offset_diff,omitempty"`
 }
 
-// Handoff is where the session of the sign-in host is about to be taken, and who asks for
-// it: somebody opened a tool, was sent to the sign-in host, and is to be sent back with a
-// session. It is judged before that happens, with request.purpose "sign_in".
+// Handoff is the host that the session of the sign-in host is about to go to, and the
+// address that asks for it: a person opened a tool, was sent to the sign-in host, and is
+// to be sent back with a session. It is judged before that happens, with request.purpose
+// "sign_in".
 type Handoff struct {
 	// Known is true while the sign-in host is asked for a hand-off. All else here is zero
 	// otherwise.
@@ -294,7 +295,8 @@ type Request struct {
 	// PathFolded is Path as tools read it that do not care about case: see Paths in the
 	// policy reference. Rules over either are asked about both.
 	PathFolded string `cel:"path_folded" json:"path_folded,omitempty"`
-	// UserAgent is the User-Agent header, cut at 512 bytes. Anybody can send anything here.
+	// UserAgent is the User-Agent header, cut at 512 bytes. Clients can send any text
+	// here.
 	UserAgent string `cel:"user_agent" json:"user_agent,omitempty"`
 	// WebSocket is true for a WebSocket handshake.
 	WebSocket bool `cel:"websocket" json:"websocket,omitempty"`

@@ -70,8 +70,8 @@ var factTraits = map[string]groupTraits{
 // change.
 var perRequest = []string{"session.ua_changed", "session.tls_changed"}
 
-// causeOrder is the order in which a refused person is told: first what to do about it,
-// then what is most likely news to them.
+// causeOrder is the order in which a refused person sees the causes: first what to do,
+// then the cause that they are least likely to know.
 var causeOrder = []Cause{CauseSignIn, CauseUnverified, CauseGrant, CauseNetwork, CauseHistory, CauseDevice, CauseCredential,
 	CauseSession, CausePerson, CauseRequest, CauseTime}
 

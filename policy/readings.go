@@ -7,15 +7,15 @@ import (
 	"sallyport/policy/internal/fold"
 )
 
-// Tools differ in which paths they take for one: Express serves /Admin under /admin,
-// Windows /admin. as well, Rails /admin.json. A rule over a path is therefore asked up to
-// three times: about the path as it is written, as it is folded, and as it is folded
-// without its suffix. It matches if it matches in one of them, whole, with its `unless`:
-// rules only ever tighten, so the verdict is at least as strict as in each reading. Where
-// the path is folded already and has no suffix, all three are one, and cost nothing.
+// Tools differ in which paths they treat as equal: Express serves /Admin under /admin,
+// Windows /admin. as well, Rails /admin.json. A rule over a path is therefore evaluated
+// up to three times: on the path as it is written, folded, and folded without its suffix.
+// It matches if it matches in one of them, as a whole, with its `unless`: rules only ever
+// tighten, so the verdict is at least as strict as in each reading. If the path is folded
+// already and has no suffix, all three are one, and cost nothing.
 //
 // The constants that a path is compared with are folded for the second and third, so that
-// it does not matter how the author spells them.
+// the author's spelling does not matter.
 
 var pathFolding = &expr.Folding{Facts: []string{"request.path", "request.path_folded"}, Whole: fold.Path, Part: fold.Text}
 
@@ -61,10 +61,10 @@ func (r *foldedRule) matches(scope *scope) (bool, error) {
 // by one address among those that the client's address carries. The zero value is as
 // written.
 type reading struct {
-	path, address string // what is read otherwise; "": as written
+	path, address string // the changed reading; "": as written
 	scope         *scope
 	facts         *Facts
-	inner         readings // of an address: the paths of the request once more
+	inner         readings // of an address: the readings of the request's path as well
 }
 
 // readings are the other ways to read a request, made when the first rule asks for them.

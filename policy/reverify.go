@@ -79,9 +79,8 @@ func (r *Reads) reverify(schema *expr.Schema, a *reverify) {
 	}
 }
 
-// asserted is when the passkey was last used, to the second: what is derived from two
-// readings of one clock must not differ by the nanoseconds that a store or a log rounds
-// off.
+// asserted is when the passkey was last used, to the second: two values derived from one
+// clock must not differ by the nanoseconds that a store or a log rounds off.
 func asserted(f *Facts) time.Time {
 	return f.Time.Now.Add(-f.Session.VerifiedAge).Round(time.Second)
 }

@@ -56,9 +56,10 @@ type standing struct {
 
 // verdict weighs the baseline and the rules that matched. The strictest wins.
 //
-// Package prove states the same semantics as a circuit (prove/verdict.go). Its counter-examples
-// are judged here again; its proofs rest on the copy. A change here must be made there too, and
-// in internal/reference, which says it a third time, slowly: its tests compare all three.
+// Package prove states the same semantics as a circuit (prove/verdict.go). Its
+// counter-examples are judged here again; its proofs rest on the copy. A change here must
+// be made there too, and in internal/reference, which says it a third time, slowly: its
+// tests compare all three.
 func (p *Policy) verdict(f *Facts, s Partial, matches []match) Decision {
 	j := judgement{policy: p, facts: f, key: s.key}
 	j.baseline(s)
@@ -231,8 +232,8 @@ func (j *judgement) report(r *rule, score int, q question) {
 	j.reported = append(j.reported, Reported{Rule: r.name, Action: action, Score: r.score})
 }
 
-// decision puts together what stands. Everything that stands is named; what the person
-// is told, and asked for, comes from what decided.
+// decision combines all that stands. It names all of it; the person sees, and is asked
+// for, only what decided.
 func (j *judgement) decision() Decision {
 	d := Decision{Action: Allow, Reported: j.reported}
 	for _, s := range j.standing {

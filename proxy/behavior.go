@@ -71,9 +71,9 @@ func (n *network) facts(now time.Time) policy.IP {
 	return f
 }
 
-// behaviorPlace is the network in the terms of package behavior. A private address that is not
-// ours is an ordinary place there, so that the history still reports changes to and from
-// it.
+// behaviorPlace is the network in the terms of package behavior. A private address that
+// is not ours is an ordinary place there, so that the history still reports changes to
+// and from it.
 func (n *network) behaviorPlace() behavior.Place {
 	return behavior.Place{
 		Addr: n.Addr, Country: n.Country, ASN: n.ASN, Org: n.Org, TimeZone: n.TimeZone,
@@ -150,8 +150,8 @@ type throttleKey struct {
 	action  policy.Action
 }
 
-// recordThrottle holds the time at which each key was last remembered. Losing an entry costs one
-// extra sighting.
+// recordThrottle holds the time at which each key was last remembered. Losing an entry
+// costs one extra sighting.
 type recordThrottle struct {
 	last *otter.Cache[throttleKey, *atomic.Int64]
 }
@@ -161,14 +161,15 @@ func newRecordThrottle() (recordThrottle, error) {
 	return recordThrottle{last}, err
 }
 
-// allow reports whether k is to be remembered now. Of several callers at the same time, one
-// gets true.
+// allow reports whether k is to be remembered now. Of several callers at the same time,
+// one gets true.
 func (n recordThrottle) allow(k throttleKey, now time.Time) bool {
 	last, _ := n.last.SetIfAbsent(k, new(atomic.Int64))
 	return allowOnce(last, now)
 }
 
-// allowOnce lets one visit through in noteEvery, and the first after the clock was set back.
+// allowOnce lets one visit through in noteEvery, and the first after the clock was set
+// back.
 func allowOnce(last *atomic.Int64, now time.Time) bool {
 	was := last.Load()
 	if since := now.UnixNano() - was; was != 0 && since >= 0 && since < int64(recordEvery) {
@@ -177,9 +178,9 @@ func allowOnce(last *atomic.Int64, now time.Time) bool {
 	return last.CompareAndSwap(was, now.UnixNano())
 }
 
-// recordVisit passes a judged request to behaviour after its verdict, at most once a minute for
-// each session, address and action. A memo keeps that time, so that all other requests
-// cost two loads.
+// recordVisit passes a judged request to behaviour after its verdict, at most once a
+// minute for each session, address and action. A memo keeps that time, so that all other
+// requests cost two loads.
 //
 // Sallyport's own pages forward nothing. An allow there means only that the proof was
 // asked for, and is remembered as that. Otherwise a look at the passkey page would make a

@@ -182,7 +182,7 @@ type Verdict struct {
 	Target   upstream.Target
 	Client   netip.Addr      // address of the client; not valid: it cannot be determined
 	Route    *upstream.Route // nil: no route, or one of Sallyport's own pages
-	Session  authn.Session   // zero: nobody
+	Session  authn.Session   // zero: not signed in
 	Facts    policy.Facts
 
 	snapshot    *Snapshot

@@ -387,7 +387,7 @@ func (g *Gate) elsewhere(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	f := portal.Refusal{Status: http.StatusMisdirectedRequest, Code: "unknown_host", Title: "Nothing is served under this name",
 		Text: []string{"This address is not set up here. Check it for a typing mistake."}}
 	if secure := "https://" + v.Target.Host; v.Target.Scheme == "http" && g.serves(v.snapshot, secure) {
-		g.cfg.Logger.Warn("plain http for a host that is served over https; a proxy in front that ends TLS has to be in trusted_proxies and to say X-Forwarded-Proto", "host", v.Target.Host, "peer", r.RemoteAddr)
+		g.cfg.Logger.Warn("plain http for a host that is served over https", "hint", "list a proxy that ends TLS in trusted_proxies, and let it send X-Forwarded-Proto", "host", v.Target.Host, "peer", r.RemoteAddr)
 		f.Code, f.Title = "https_required", "This address needs https"
 		f.Text = []string{"It is only served over an encrypted connection."}
 		f.Link = portal.Link{URL: secure + v.Target.RawPath, Text: "Open it over https"}

@@ -34,7 +34,7 @@ func (g *Gate) planted(r *http.Request, v *Verdict) bool {
 // not.
 func (g *Gate) handAgain(w http.ResponseWriter, r *http.Request, v *Verdict) {
 	portal.SecurityHeaders(w.Header())
-	g.cfg.Logger.Info("a session is in another browser than it was handed to; it is handed over again",
+	g.cfg.Logger.Info("a session is in another browser than it was handed to",
 		"session", v.Session.ID, "host", v.Target.Host, "handed_to", v.Session.Verification.Browser.HandedTo)
 	if portal.KindOf(r) == portal.Framed {
 		g.askBeside(w, r, v, "sign-in", portal.Refusal{Status: http.StatusUnauthorized, Code: "not_signed_in", Title: "We need to check your sign-in"})
@@ -56,7 +56,7 @@ func (g *Gate) listens(r *http.Request, v *Verdict) bool {
 }
 
 func (g *Gate) noWorker(w http.ResponseWriter, r *http.Request, v *Verdict) {
-	g.cfg.Logger.Warn("a service worker over the whole host is refused: it could read what signs people in; move its script into a folder, or see routes[].root_service_worker",
+	g.cfg.Logger.Warn("a service worker over the whole host is refused", "hint", "it could read sign-in codes: move its script into a folder, or set routes[].root_service_worker",
 		"route", v.Route.Name, "host", v.Target.Host, "path", v.Target.Path)
 	g.refuse(w, r, v, portal.Refusal{Status: http.StatusForbidden, Code: "service_worker_refused", Title: "A service worker cannot have this scope",
 		Text: []string{"A service worker over this whole address could read what signs people in. Put its script into a folder."}})

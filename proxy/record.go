@@ -76,8 +76,8 @@ func (g *Gate) record(r *http.Request, v *Verdict, event, incident string) audit
 	return rec
 }
 
-// recordRefusal records that a request is refused, and returns the incident for the answer.
-// If the record cannot be written, it answers 503 itself and ok is false.
+// recordRefusal records that a request is refused, and returns the incident for the
+// answer. If the record cannot be written, it answers 503 itself and ok is false.
 func (g *Gate) recordRefusal(w http.ResponseWriter, r *http.Request, v *Verdict, rec audit.Record) (incident string, ok bool) {
 	incident, err := g.appendRefusal(r.Context(), rec)
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"sallyport/proxy/upstream"
 )
 
-// Verified reports whether a request comes with a verified session. Such requests are shed
-// last when memory is short. An error counts as no session.
+// Verified reports whether a request comes with a verified session. Such requests are
+// shed last when memory is short. An error counts as no session.
 func (g *Gate) Verified(r *http.Request) bool {
 	from := g.current.Load().Clients.Origin(r)
 	target, err := upstream.CanonicaliseBehindProxy(r, from.Scheme)

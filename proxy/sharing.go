@@ -67,6 +67,6 @@ func (s *sharing) add(n network, who authn.Subject, now time.Time) {
 	}
 	if s.warned.IsZero() || now.Sub(s.warned) >= sharingEvery {
 		s.warned = now
-		s.logger.Warn("several people come from one private address; a proxy in front may not name its clients", "ip", n.Addr, "internal", n.internal)
+		s.logger.Warn("several people come from one private address", "hint", "a proxy in front may not name its clients", "ip", n.Addr, "internal", n.internal)
 	}
 }

@@ -16,8 +16,8 @@ import (
 	"sallyport/proxy/upstream"
 )
 
-// admission is what an open stream was allowed on; it is judged again from this. Everything
-// stays as it was, except the person and what is unusual by now.
+// admission is what an open stream was allowed on; it is judged again from this.
+// Everything stays as it was, except the person and what is unusual by now.
 type admission struct {
 	facts   policy.Facts
 	session authn.Session
@@ -50,10 +50,10 @@ func (j *admission) learn(k *personAt) {
 	}
 }
 
-// reevaluate judges a stream as of now: another policy, other IP data, other groups, an older
-// proof. The proof stays the one that the stream was opened with: a stream on a stolen
-// cookie gains nothing from its owner's next assertion. methods are those that the stream
-// calls now.
+// reevaluate judges a stream as of now: another policy, other IP data, other groups, an
+// older proof. The proof stays the one that the stream was opened with: a stream on a
+// stolen cookie gains nothing from its owner's next assertion. methods are those that the
+// stream calls now.
 func (g *Gate) reevaluate(j *admission, s *Snapshot, methods []string, now time.Time) (policy.Facts, policy.Decision) {
 	f, who := j.facts, j.session
 	if k := j.person.Load(); k != nil {
@@ -101,9 +101,9 @@ func (g *Gate) open(ctx context.Context, v *Verdict) *streams.Stream {
 	return s
 }
 
-// detachContext returns a context whose end the caller controls after keep is called; until
-// then it ends with ctx. net/http ends a request's context when its handler returns, and
-// a connection that has switched protocols lives on after that.
+// detachContext returns a context whose end the caller controls after keep is called;
+// until then it ends with ctx. net/http ends a request's context when its handler
+// returns, and a connection that has switched protocols lives on after that.
 func detachContext(ctx context.Context) (own context.Context, keep func() bool) {
 	own, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	return own, context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })

@@ -160,7 +160,7 @@ func (m *Memory) RevokeSessions(ctx context.Context, f session.Filter) (ids []st
 		if err := checkFilter(f); err != nil {
 			return err
 		}
-		if f.RefreshedBefore.IsZero() { // in whatever location
+		if f.RefreshedBefore.IsZero() { // in any location
 			f.RefreshedBefore = time.Time{}
 		}
 		if f == (session.Filter{}) {

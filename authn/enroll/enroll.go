@@ -76,16 +76,15 @@ func New(c Config) *Issuer {
 
 // MintRequest says what ticket to make.
 type MintRequest struct {
-	Email   authn.Email   // whom it is for
+	Email   authn.Email   // of the person it is for
 	Expires time.Duration // 0: DefaultExpiry; at most MaxExpiry
 	Note    string        // why, for the list: "video interview 12 Nov"
 	By      string        // who mints it
 	// NewAccount says that the address was given to another account than the one
 	// that has passkeys under it: a new employee of the same name, another provider.
 	NewAccount bool
-	// OnMint, if given, is called with the ticket just before it is stored; an error
-	// of it ends the minting. It is where the making is written down: no ticket
-	// exists of which there is no record.
+	// OnMint, if given, is called with the ticket just before it is stored; its error
+	// stops the minting. It writes the record: no ticket exists without a record.
 	OnMint func(context.Context, Ticket) error
 }
 

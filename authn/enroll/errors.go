@@ -20,8 +20,8 @@ var (
 	ErrWrongPerson  = &Error{Code: "ticket_wrong_person", Public: adviceStranger}
 	ErrOtherAccount = &Error{Code: "ticket_other_account", Public: adviceStranger}
 	ErrSpent        = &Error{Code: "ticket_spent", Public: "This enrolment link was used already. If that was you, sign in and use your passkey. If not, tell your security team at once."}
-	// ErrSpentByYou is the ErrSpent of the person who redeemed the ticket: their own link,
-	// opened once more. It is no sign of anything.
+	// ErrSpentByYou is the ErrSpent of the person who redeemed the ticket: they opened
+	// their own link again. It is no alarm.
 	ErrSpentByYou       = &Error{Code: "ticket_spent", Public: "You have created your passkey with this link already.", kind: ErrSpent}
 	ErrExpired          = &Error{Code: "ticket_expired", Public: "This enrolment link has expired. Ask your security team for a new one."}
 	ErrRevoked          = &Error{Code: "ticket_revoked", Public: "This enrolment link was withdrawn. Ask your security team for a new one."}

@@ -2,7 +2,7 @@ package enroll
 
 import "time"
 
-// State is what has become of a ticket. The zero value is not open.
+// State is the state of a ticket. The zero value is not open.
 type State int
 
 const (
@@ -25,8 +25,7 @@ func (s State) String() string {
 	}
 }
 
-// State tells what t is worth at the given time. What was done to a ticket
-// outranks what time did to it.
+// State is the state of t at the given time. A change to the ticket outranks its expiry.
 func (t Ticket) State(now time.Time) State {
 	switch {
 	case !t.RevokedAt.IsZero():

@@ -7,11 +7,11 @@ import (
 	"github.com/go-webauthn/webauthn/protocol"
 )
 
-// answer is what is read of a browser's answer, and nothing else. Safari and password
-// managers add members, and fill those of the specification with shapes of their own
-// (`appid: false`, `publicKey: null`, transports of tomorrow). None of that is signed and
-// no check rests on it, so it is left out before the library, which has a type for each
-// member, can refuse a person for it.
+// answer is the part of a browser's answer that is read. Safari and password managers add
+// members, and fill those of the specification with other values (`appid: false`,
+// `publicKey: null`, unknown transports). None of that is signed and no check uses it, so
+// it is removed before the library, which has a type for each member, can refuse a person
+// for it.
 type answer struct {
 	ID         json.RawMessage `json:"id,omitempty"`
 	RawID      json.RawMessage `json:"rawId,omitempty"`
@@ -27,8 +27,8 @@ type answer struct {
 	} `json:"response"`
 }
 
-// readAnswer takes from body what is read for the ceremony. Members that are read and are
-// not what they should be are left for the library to refuse.
+// readAnswer takes from body the members that the ceremony needs. The library refuses
+// those that have another type.
 func readAnswer(ceremony protocol.CeremonyType, body []byte) ([]byte, error) {
 	// The hints have a shape of their own, so that theirs cannot fail the rest.
 	var a answer

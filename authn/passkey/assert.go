@@ -16,8 +16,8 @@ import (
 	"sallyport/authn"
 )
 
-// challenge is what is kept of an assertion under way. It embeds the library's part, so
-// that one that was begun before an update is still understood.
+// challenge is the stored state of an assertion under way. It embeds the library's part,
+// so that an assertion begun before an update is still understood.
 type challenge struct {
 	webauthn.SessionData
 	// SignCounts are those that the asked passkeys had when the ceremony began, in the

@@ -92,8 +92,8 @@ func (rp *RelyingParty) FinishRegistration(ctx context.Context, s authn.Session,
 	return newRecord(s.Person.Subject, credential, rp.now())
 }
 
-// registrationCode names what is left for the library to refuse after our own
-// checks: the attestation statement, or else ids that do not belong together.
+// registrationCode names the mistakes that our own checks leave to the library: in the
+// attestation statement, or ids that do not belong together.
 func registrationCode(err error) string {
 	var e *protocol.Error
 	if errors.As(err, &e) {

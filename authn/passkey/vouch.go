@@ -38,8 +38,8 @@ type proposed struct {
 	Expires time.Time
 }
 
-// vouch is an assertion that was begun for a proposal. The challenge is not in it: it is
-// worked out again from what it commits to.
+// vouch is an assertion that was begun for a proposal. It does not hold the challenge,
+// which is computed again from the values that it commits to.
 type vouch struct {
 	Proposal string
 	Nonce    []byte

@@ -17,7 +17,7 @@ func (m *Manager) Revoke(ctx context.Context, f Filter) (int, error) {
 	}
 	ids, err := m.store.RevokeSessions(ctx, f)
 	if err != nil {
-		// It may have happened all the same: what is remembered is worth nothing.
+		// The write may have happened all the same: the cached state is invalid.
 		if f.ID != "" {
 			m.changed(f.ID)
 		} else {

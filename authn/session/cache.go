@@ -123,8 +123,8 @@ func (c *cache) put(epoch uint64, k cacheKey, s authn.Session, kept, seen int64)
 	p.m[k] = &entry{live: l, sess: s}
 }
 
-// attach returns the session's live, or nil if any session changed since epoch:
-// then what was loaded may be the state before that change.
+// attach returns the session's live, or nil if any session changed since epoch: then the
+// loaded state may be older than that change.
 func (c *cache) attach(epoch uint64, id string, kept int64) *live {
 	p := &c.lives[c.part(id)]
 	p.Lock()

@@ -116,8 +116,8 @@ type HandoffRequest struct {
 	CrossSite bool
 	// Again: the browser came back without its nonce before.
 	Again bool
-	// Proofs is how many assertions in a row this host has asked for, none of which
-	// answered.
+	// Proofs is how many assertions in a row this host has asked for without being
+	// satisfied.
 	Proofs int
 	// Linked: another origin's page may have chosen where the person is going. The app
 	// host must not go there by itself: that would make it a link of its own, with its

@@ -76,8 +76,8 @@ func (m *Manager) find(ctx context.Context, sealed, host string) (Record, Token,
 	return rec, tok, m.refuseDead(ctx, rec)
 }
 
-// refuseDead returns why rec has ended, or nil. What has run out is deleted, so
-// that it stays dead if the clock is set back.
+// refuseDead returns why rec has ended, or nil. An expired session is deleted, so that it
+// stays dead if the clock is set back.
 func (m *Manager) refuseDead(ctx context.Context, rec Record) error {
 	seen := rec.LastSeenAt
 	if own := time.UnixMicro(m.cache.lastSeen(rec.ID)); own.After(seen) {
@@ -95,14 +95,13 @@ func (m *Manager) refuseDead(ctx context.Context, rec Record) error {
 		reason = errExpired
 	}
 	if _, err := m.Revoke(ctx, Filter{ID: rec.ID}); err != nil {
-		m.log.Warn("a session that ran out could not be deleted; it is refused all the same", "session", rec.ID, "error", err)
+		m.log.Warn("an expired session cannot be deleted", "session", rec.ID, "error", err)
 	}
 	return reason
 }
 
-// blind reports whether this process has not learnt of revocations for so long
-// that the cache must not be believed. A last poll in the future is a clock set
-// back: blind too.
+// blind reports whether this process has not learnt of revocations for so long that the
+// cache must not be used. A last poll in the future means a clock set back: blind too.
 func (m *Manager) blind(now time.Time) bool {
 	last := m.polled.Load()
 	if last == nil {

@@ -97,8 +97,8 @@ type Manager struct {
 
 var _ sessions.Store = (*Manager)(nil)
 
-// New returns a Manager with its keys loaded; the first process on an empty
-// store makes them. Call [Manager.Run] for everything that happens in time.
+// New returns a Manager with its keys loaded; the first process on an empty store makes
+// them. Call [Manager.Run] for the periodic work.
 func New(ctx context.Context, c Config) (*Manager, error) {
 	switch {
 	case c.Store == nil, c.Keys == nil, c.Codes == nil:

@@ -9,9 +9,9 @@ import (
 // maxReturnTo keeps a redirect within what browsers and proxies pass on.
 const maxReturnTo = 4096
 
-// returnPath reduces a return-to address to a path with its query on host: what
-// comes out can be sent as a Location and leads nowhere else. It accepts a path
-// that starts with one slash, or an http(s) URL whose host is exactly host.
+// returnPath reduces a return-to address to a path with its query on host: the result can
+// be sent as a Location and leads nowhere else. It accepts a path that starts with one
+// slash, or an http(s) URL whose host is exactly host.
 func returnPath(s, host string) (string, error) {
 	if len(s) > maxReturnTo {
 		return "", fmt.Errorf("%w: longer than %d bytes", ErrReturnTo, maxReturnTo)

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// Run does what happens in time, until ctx ends: it learns of changes made by
-// other processes, flushes last-seen times, rereads the keys and deletes what
-// has run out. Without it every Load asks the store. Close follows it.
+// Run does the periodic work until ctx ends: it learns of changes made by other
+// processes, flushes last-seen times, rereads the keys and deletes expired records.
+// Without it every Load asks the store. Close follows it.
 func (m *Manager) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { m.watch(ctx) })
@@ -44,7 +44,7 @@ func (m *Manager) watch(ctx context.Context) {
 		}
 		switch {
 		case err != nil && !failing:
-			m.log.Error("changes to sessions cannot be read; the cache is bypassed after 5 s", "error", err)
+			m.log.Error("changes to sessions cannot be read", "error", err)
 		case err == nil && failing:
 			m.log.Info("changes to sessions can be read again")
 		}
@@ -102,7 +102,7 @@ func (m *Manager) tend(ctx context.Context) {
 			doing, err = "purge", m.purge(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
-			m.log.Warn("sessions could not be tended; it is tried again", "task", doing, "error", err)
+			m.log.Warn("session maintenance failed", "task", doing, "error", err)
 		}
 	}
 }

@@ -17,8 +17,8 @@ type NewSession struct {
 	ProviderSession string // sid claim
 	IDToken         string // kept, sealed, for id_token_hint
 	RefreshToken    string // kept, sealed; empty if the provider gives none
-	// Displaced, if set, is told which sessions of the same person ended for this one
-	// (Config.MaxPerPerson).
+	// Displaced, if set, is called with the sessions of the same person that ended for
+	// this one (Config.MaxPerPerson).
 	Displaced func(ids []string)
 }
 

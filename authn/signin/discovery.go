@@ -16,7 +16,7 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// metadata is what one discovery found: immutable, swapped as a whole.
+// metadata is the result of one discovery: immutable, swapped as a whole.
 type metadata struct {
 	raw        []byte // the document, to see whether a later one differs
 	oauth      oauth2.Config
@@ -94,7 +94,7 @@ func (p *Provider) Discover(ctx context.Context) error {
 	}
 	p.known.Store(m)
 	if !m.offline && slices.Contains(p.cfg.Scopes, "offline_access") {
-		p.log.Warn("the OpenID provider does not list the scope offline_access and may refuse it", "advice", refreshAdvice(m))
+		p.log.Warn("the OpenID provider does not list the scope offline_access", "hint", refreshAdvice(m))
 	}
 	p.log.Info("OpenID provider discovered", "changed", old != nil, "client_auth", m.clientAuth, "algorithms", m.algorithms,
 		"userinfo", m.userinfo != "", "end_session", m.endSession != "", "iss_parameter", m.issParam)

@@ -40,7 +40,7 @@ type Notice struct {
 	Text string // names the setting that changes it; holds no token
 }
 
-// groups returns the person's groups, and what is odd about how they were told.
+// groups returns the person's groups, and the oddities of the claims that name them.
 func (p *Provider) groups(ctx context.Context, id, info claimSet, accessToken string) ([]string, []Notice, error) {
 	claim := p.cfg.GroupsClaim
 	from := firstOf(id, info, claim)

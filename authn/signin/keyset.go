@@ -40,8 +40,8 @@ func (k *readableKeys) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// filter returns the set without the keys that cannot be read. What is no key set at all
-// is left to the caller to refuse.
+// filter returns the set without unreadable keys. A body that is no key set is returned
+// unchanged, and the caller refuses it.
 func (k *readableKeys) filter(body []byte) []byte {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`

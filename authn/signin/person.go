@@ -10,8 +10,8 @@ import (
 	"sallyport/authn"
 )
 
-// answer is what one visit to the token endpoint bought. claims and registered
-// are those of the ID token; both are empty after a refresh that sent none.
+// answer is the result of one request to the token endpoint. claims and registered are
+// those of the ID token; both are empty after a refresh that sent none.
 type answer struct {
 	claims     claimSet
 	registered registered
@@ -172,7 +172,7 @@ func distinct(values []string) []string {
 	return out
 }
 
-// displayName is for eyes only. What cannot be printed is dropped: direction
+// displayName is for display only. Unprintable characters are dropped: direction
 // overrides make "gpj.exe" read "exe.jpg", in a console too.
 func displayName(id, info claimSet) string {
 	const limit = 100

@@ -195,7 +195,7 @@ func (a auditTailCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	if !a.Follow {
 		return nil
 	}
-	// What was written meanwhile is at its end.
+	// Lines written meanwhile are at its end.
 	return a.print(ctx, std, audit.Tail(ctx, c.AuditFile, math.MaxInt, true), func(r audit.Record) bool { return r.Seq > seen && wanted(r) })
 }
 

@@ -105,7 +105,7 @@ func count(n int, one, many string) string {
 	return fmt.Sprintf("%d %s", n, many)
 }
 
-// sourceMistakes puts what is wrong with an IP source beside the line that names it.
+// sourceMistakes adds the mistakes of an IP source at the line that names it.
 func sourceMistakes(c *config.Config, intel *ipintel.Snapshot) (found []error) {
 	for i, s := range intel.Sources() { // databases first, then lists, as configured
 		if s.Err == "" {

@@ -34,8 +34,8 @@ func configured(g *globals, std stdio) (*config.Config, *ipintel.Snapshot, error
 	return c, intel, err
 }
 
-// loadIntelAnyway is loadIntel for commands that go on without what is not loaded, and
-// say so.
+// loadIntelAnyway is loadIntel for commands that continue without sources that cannot be
+// loaded, with a warning.
 func loadIntelAnyway(c *config.Config, std stdio) (*ipintel.Snapshot, error) {
 	snapshot, failed, err := loadIntel(c)
 	for _, f := range failed {

@@ -37,8 +37,8 @@ type sourceLine struct {
 	SHA256   string     `json:"sha256,omitempty"`
 	File     string     `json:"file"`
 	Error    string     `json:"error,omitempty"`
-	// Refused is why the running proxy does not use what the file holds, and RefusedSince
-	// since when it keeps what it had. Both come from the audit log.
+	// Refused is why the running proxy does not use the file's content, and RefusedSince
+	// since when it keeps the old content. Both come from the audit log.
 	Refused      string     `json:"refused,omitempty"`
 	RefusedSince *time.Time `json:"refused_since,omitempty"`
 }

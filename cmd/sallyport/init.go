@@ -89,7 +89,7 @@ func starterFiles(target string) (files []newFile, err error) {
 	return append(files, newFile{filepath.Join(dir, "secrets", "oidc"), []byte(secretPlaceholder + "\n"), 0o600}), err
 }
 
-// writeAll writes all files, none of which may be there, or leaves things as they were.
+// writeAll writes all files, none of which may exist, or changes nothing.
 func writeAll(files []newFile) (err error) {
 	var inTheWay []error
 	for _, f := range files {
@@ -129,7 +129,7 @@ func writeAll(files []newFile) (err error) {
 	return nil
 }
 
-// makeFolders is os.MkdirAll that says what it made.
+// makeFolders is os.MkdirAll that returns the folders it made.
 func makeFolders(dir string) (made []string, err error) {
 	if _, err := os.Stat(dir); err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return nil, err

@@ -10,10 +10,10 @@ import (
 	"strings"
 )
 
-// limitMemory tells the runtime how much memory there is, if GOMEMLIMIT does not: nine
-// tenths of what the control group of this process may use. Without a limit the collector
-// lets garbage grow to the size of what is in use, which a container does not survive;
-// and near the limit, strangers are turned away before people who are in.
+// limitMemory sets the runtime's memory limit if GOMEMLIMIT does not: nine tenths of the
+// limit of this process's control group. Without a limit the collector lets garbage grow
+// to the size of the live heap, which a container does not survive. Near the limit,
+// strangers are refused before signed-in people.
 func limitMemory(logger *slog.Logger) {
 	limit, from := debug.SetMemoryLimit(-1), "GOMEMLIMIT"
 	if limit == math.MaxInt64 && os.Getenv("GOMEMLIMIT") == "" {
@@ -23,14 +23,14 @@ func limitMemory(logger *slog.Logger) {
 		}
 	}
 	if limit == math.MaxInt64 {
-		logger.Info("no memory limit is known (GOMEMLIMIT, control group): nobody is turned away when memory is short")
+		logger.Info("no memory limit is known", "hint", "set GOMEMLIMIT or a control group limit, so that requests are shed when memory is short")
 		return
 	}
 	logger.Info("memory limit", "bytes", limit, "from", from)
 }
 
-// groupLimit is the least memory limit of the control groups that this process is in;
-// root is "/". What is not there or cannot be read limits nothing.
+// groupLimit is the least memory limit of the control groups of this process; root is
+// "/". A file that is missing or unreadable means no limit.
 func groupLimit(root string) (least int64, ok bool) {
 	own, err := os.ReadFile(filepath.Join(root, "proc/self/cgroup"))
 	if err != nil {

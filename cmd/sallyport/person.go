@@ -12,8 +12,8 @@ import (
 	"sallyport/cmd/sallyport/internal/sqlstore"
 )
 
-// storedPerson is a person as the store knows them: by issuer and subject, with every address
-// they were seen under, the newest first.
+// storedPerson is a person as the store knows them: by issuer and subject, with every
+// address they were seen under, the newest first.
 type storedPerson struct {
 	Subject authn.Subject
 	Emails  []authn.Email
@@ -33,7 +33,7 @@ func find(ctx context.Context, db *sqlstore.DB, text string) (found []storedPers
 	if err != nil {
 		return nil, err
 	}
-	email, _ := authn.ParseEmail(text) // what is no address is a subject
+	email, _ := authn.ParseEmail(text) // text that is no address is a subject
 	issuer, id, whole := cutSubject(text)
 	for _, k := range peopleOf(addresses) {
 		switch {

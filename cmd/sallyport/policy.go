@@ -66,7 +66,7 @@ func (p policyExplainCmd) Run(ctx context.Context, g *globals, std stdio) error 
 	if err != nil {
 		return err
 	}
-	compiled, err := load.Tested(policyConfig(c, intel)) // its invariants may be what is being looked into
+	compiled, err := load.Tested(policyConfig(c, intel)) // its invariants may be the subject of the question
 	if err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func (p policyExplainCmd) alone(what string) error {
 	for _, f := range []struct {
 		name  string
 		given bool
-		asks  bool // it is about the request, of which a session says nothing
+		asks  bool // it is about the request, of which a session has no facts
 	}{
 		{"--user", p.User != "", false}, {"--groups", p.Groups != nil, false}, {"--countries", p.Countries != nil, false},
 		{"--elsewhere", p.Elsewhere, false}, {"--verified-age", p.VerifiedAge != time.Minute, false}, {"--facts", p.Facts != "", false},

@@ -28,8 +28,8 @@ import (
 	"sallyport/proxy/rollout"
 )
 
-// explainRecorded explains what is there already, instead of a request that is made up: the live
-// session --session, or the recorded decision --incident.
+// explainRecorded explains what is there already, instead of a request that is made up:
+// the live session --session, or the recorded decision --incident.
 func (p policyExplainCmd) explainRecorded(ctx context.Context, g *globals, std stdio) error {
 	if p.Session != "" && p.Incident != "" {
 		return errors.New("policy explain: give either --session or --incident")

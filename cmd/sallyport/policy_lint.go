@@ -60,7 +60,7 @@ func loadForPolicy(g *globals, file string) (*config.Config, *ipintel.Snapshot, 
 		}
 		c.PolicyFile = file
 	}
-	intel, _, err := loadIntel(c) // sources that are not loaded still say what they would provide
+	intel, _, err := loadIntel(c) // sources that are not loaded still say which facts they provide
 	return c, intel, err
 }
 
@@ -73,7 +73,8 @@ func lintConfigured(c *config.Config, intel *ipintel.Snapshot) ([]lint.Finding, 
 	return lint.Check(lint.Config{Policy: policyConfig(c, intel), Tests: tests, NoSource: noSource(c)})
 }
 
-// noSource names the facts that nothing in this configuration provides, with what would.
+// noSource names the facts that nothing in this configuration provides, with the source
+// that would.
 func noSource(c *config.Config) map[string]string {
 	none := map[string]string{}
 	add := func(there bool, source string, facts ...string) {
@@ -95,8 +96,7 @@ func noSource(c *config.Config) map[string]string {
 	return none
 }
 
-// printWarnings is what check says of the policy: what is very likely a mistake, in a
-// line each.
+// printWarnings prints the likely mistakes of the policy, one a line.
 func printWarnings(w io.Writer, found []lint.Finding) {
 	for _, f := range found {
 		if f.Severity == lint.Warning {

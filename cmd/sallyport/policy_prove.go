@@ -14,8 +14,8 @@ type policyProveCmd struct {
 	JSON bool `name:"json" help:"One JSON object a line, with the facts of a counter-example."`
 }
 
-// Run says of each invariant whether it holds for every request; it answers no unless all
-// do. A policy whose tests fail is judged all the same.
+// Run reports for each invariant whether it holds for every request; its answer is no
+// unless all do. A policy whose tests fail is judged all the same.
 func (p policyProveCmd) Run(g *globals, std stdio) error {
 	c, err := config.Load(g.Config)
 	if err != nil {

@@ -39,7 +39,7 @@ func (s serveCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	signal.Ignore(syscall.SIGPIPE)
 	options := &slog.HandlerOptions{Level: s.LogLevel}
 	lines := observe.NewLines(std.err, time.Now, func(w io.Writer, lost int64) {
-		slog.New(slog.NewJSONHandler(w, options)).Error("lines of the log were lost: standard error was not read", "lines", lost)
+		slog.New(slog.NewJSONHandler(w, options)).Error("log lines were lost: standard error was not read", "lines", lost)
 	})
 	logger := slog.New(slog.NewJSONHandler(lines, options))
 	slog.SetDefault(logger) // net/http.Transport logs by package log
@@ -63,7 +63,7 @@ func (s serveCmd) serve(ctx context.Context, g *globals, lines *observe.Lines, l
 	defer inherited.Close()
 	notify, err := edge.NewNotifier()
 	if err != nil {
-		logger.Warn("service manager cannot be told how the service is", "error", err)
+		logger.Warn("cannot report to the service manager", "error", err)
 	}
 	c, err := config.Load(g.Config)
 	if err != nil {
@@ -90,7 +90,7 @@ func (s serveCmd) serve(ctx context.Context, g *globals, lines *observe.Lines, l
 		return errors.Join(err, a.Close(ctx))
 	}
 	for _, risk := range c.Risks() {
-		logger.Warn("configuration gives away more than most mean to", "file", risk.File, "line", risk.Line, "what", risk.Message, "better", risk.Expected)
+		logger.Warn("the configuration has a risk", "file", risk.File, "line", risk.Line, "what", risk.Message, "better", risk.Expected)
 	}
 	logger.Info("serving", "version", version(), "address", listeners.Data.Addr().String(), "ops", listeners.Ops.Addr().String(),
 		"external_url", c.ExternalURL.String(), "routes", len(c.Routes), "policy", a.PolicyHash(), "audit_key", a.AuditKey())

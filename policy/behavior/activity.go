@@ -19,8 +19,8 @@ type bucket uint32
 
 func bucketOf(m moment) bucket { return bucket(m / moment(bucketLen/time.Second)) }
 
-// buckets says in which five minutes of the last 48 hours a person did something: a
-// ring of bits, of which those of last-575 to last mean something and the others are 0.
+// buckets records in which five minutes of the last 48 hours a person was active: a ring
+// of bits, of which those of last-575 to last have a meaning and the others are 0.
 type buckets struct {
 	bits    [words]uint64
 	last    bucket
@@ -31,8 +31,8 @@ func (b *buckets) has(n bucket) bool {
 	return n <= b.last && b.last-n < ring && b.bits[n%ring/64]>>(n%64)&1 != 0
 }
 
-// set notes activity. What is too old for the ring is let go; but a ring that lies two
-// days or more in the future was made by a clock that was wrong, and starts anew.
+// set records activity. A time too old for the ring is dropped; if the ring lies two days
+// or more in the future, a wrong clock made it, and it starts anew.
 func (b *buckets) set(n bucket, now bucket) {
 	switch {
 	case n > b.last:

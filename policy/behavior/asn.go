@@ -1,8 +1,8 @@
 package behavior
 
-// satelliteASNs are the networks of satellite operators, whose addresses are where the
-// ground station is or where the company is registered, a continent away from the
-// dish, the ship or the aeroplane. More can be configured.
+// satelliteASNs are the networks of satellite operators. Their addresses locate the
+// ground station or the company, which may be a continent away from the dish, the ship or
+// the aeroplane. More can be configured.
 var satelliteASNs = []uint32{
 	14593,                                   // SpaceX Starlink
 	800,                                     // OneWeb
@@ -19,10 +19,10 @@ var satelliteASNs = []uint32{
 	11167, 64294, 132011, 394603, 400110, // Gogo, Panasonic Avionics, Anuvu (aeroplanes)
 }
 
-// mobileASNs are networks that serve mobile phones and next to nothing else, and put
-// thousands of them behind one address. Carriers whose mobile and fixed lines share an
-// autonomous system (Deutsche Telekom, Orange, China Mobile, ...) are not here, as
-// leaving out their homes would be worse. More can be configured.
+// mobileASNs are networks that serve almost only mobile phones, and put thousands of them
+// behind one address. Carriers whose mobile and fixed lines share an autonomous system
+// (Deutsche Telekom, Orange, China Mobile, ...) are not listed, because ignoring the
+// homes of their customers would be worse. More can be configured.
 var mobileASNs = []uint32{
 	6167, 22394, 20057, 21928, 398378, // US: Verizon Wireless, AT&T Mobility, T-Mobile, Boost
 	36522,                              // CA: Bell Mobility

@@ -8,8 +8,7 @@ import (
 	"sallyport/policy"
 )
 
-// Place is a network address and what is known about it, as the caller's IP
-// intelligence says.
+// Place is a network address with the caller's IP intelligence about it.
 type Place struct {
 	Addr     netip.Addr // canonical: unmapped, without a zone
 	Country  string     // ISO 3166-1 alpha-2; "ZZ" when not known

@@ -6,10 +6,10 @@
 // A [Tracker] keeps what these questions need of each person in memory, one or two
 // kilobytes, and answers from there: [Tracker.Assess] asks no store and takes no lock
 // that all requests share. [Tracker.Record] remembers a visit once it is judged, and
-// [Tracker.Active] that somebody did something themselves; both only queue what is to be
-// written. [Tracker.Run] loads history, writes, learns of what other processes saw, and
-// forgets. Every signal is a pure function of what is remembered and of the time, in a
-// file of its own.
+// [Tracker.Active] that a person was active; both only queue what is to be written.
+// [Tracker.Run] loads history, writes, learns of what other processes saw, and forgets.
+// Every signal is a pure function of what is remembered and of the time, in a file of its
+// own.
 //
 // # What it is not
 //
@@ -18,9 +18,9 @@
 //
 // # How it fails
 //
-// History that is not loaded, or that has not been readable or writable for [Lease], is
-// the fact that nothing is known (policy.Seen.Known and its like are false), never a
-// clean past. What cannot be written waits in a bounded queue; when that is full the
+// If history is not loaded, or could not be read or written for [Lease], it is unknown,
+// and the facts say so (policy.Seen.Known and its like are false), never a
+// clean past. Unwritten rows wait in a bounded queue; when that is full the
 // oldest rows are merged into younger ones of the same person, place and device, and if
 // there is none to merge with, dropped and counted ([Stats]). A crash loses what was
 // queued in the last seconds; a clean end of Run loses nothing that the store accepts

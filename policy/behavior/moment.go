@@ -34,8 +34,8 @@ type kept[T comparable] struct {
 	last moment
 }
 
-// keep notes that what was seen at a moment. Of more than limit things the one that was
-// not seen for longest is forgotten, which may be this one.
+// keep records that what was seen at a moment. If there are more than limit things, the
+// one not seen for the longest time is dropped, which may be this one.
 func keep[T comparable](list []kept[T], what T, at moment, limit int) []kept[T] {
 	for i := range list {
 		if list[i].what == what {
@@ -67,7 +67,7 @@ func holds[T comparable](list []kept[T], what T) bool {
 	return false
 }
 
-// expire drops what was not seen for d, and the memory with it.
+// expire drops things not seen for d, and frees their memory.
 func expire[T comparable](list []kept[T], d time.Duration, now moment) []kept[T] {
 	n := len(list)
 	list = slices.DeleteFunc(list, func(k kept[T]) bool { return !k.last.within(d, now) })

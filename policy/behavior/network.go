@@ -61,15 +61,15 @@ func (n *networks) office(a netip.Addr) bool {
 	return false
 }
 
-// spot is what an address is called in what is kept. Each is 0 where it means nothing.
+// spot holds the stored names of an address. Each is 0 if it has no meaning.
 type spot struct {
 	host uint64 // of one client: an address, or an IPv6 /64. 0 where people come and go by the nature of the place
 	site uint64 // of the household that an IPv6 host belongs to; 0 for IPv4
 	net  uint64 // of its network, /24 or /48. 0 where moving between networks means nothing
 }
 
-// places names an address. One that only carries an IPv4 address is that one: the
-// household is the same.
+// places names an address. An address that only carries an IPv4 address counts as that
+// one: it is the same household.
 func (n *networks) places(p *Place) (s spot) {
 	a := n.translators.Client(p.Addr)
 	if !a.IsValid() || p.Private || n.office(a) || n.office(p.Addr) {
@@ -115,8 +115,8 @@ func (n *networks) travels(p *Place) bool {
 	return !p.Flagged && !p.Private && !n.shared[p.ASN] && !n.office(p.Addr) && !n.office(n.translators.Client(p.Addr))
 }
 
-// clock is the place whose time a person has who is there: of a carrier's exit the
-// country is known and not the city, of a satellite's neither.
+// clock is the place whose time zone applies to a person there: for a carrier's exit the
+// country is known and not the city, for a satellite neither.
 func (n *networks) clock(p Place) Place {
 	switch {
 	case n.satellite[p.ASN]:

@@ -12,7 +12,7 @@ import (
 // parts is how many locks the memory is spread over.
 const parts = 256
 
-// Bounds of what is kept of one person; the oldest makes room.
+// Bounds of the history of one person; the oldest entry makes room.
 const (
 	maxCountries = 64
 	maxASNs      = 128
@@ -85,7 +85,7 @@ func (p *person) queued(row uint64, at moment) bool {
 	return false
 }
 
-// expire drops what no signal asks for any more, and reports whether nothing is left.
+// expire drops entries that no signal needs any more, and reports whether none is left.
 func (p *person) expire(c *Config, now moment) bool {
 	p.countries = expire(p.countries, c.Retention, now)
 	p.asns = expire(p.asns, c.Retention, now)
@@ -116,7 +116,7 @@ type part struct {
 	evicted bool
 }
 
-// memory is what is kept of all people.
+// memory holds the history of all people.
 type memory struct {
 	seed  maphash.Seed
 	limit int64

@@ -21,8 +21,7 @@ const (
 	rereadFrom = 24 * time.Hour   // away for longer than this: what was condensed meanwhile was missed
 )
 
-// Farewell is how long Run goes on trying to write what is queued once its context has
-// ended.
+// Farewell is how long Run tries to write queued rows after its context has ended.
 const Farewell = 15 * time.Second
 
 // Run loads history, and then writes, reads what other processes wrote, and forgets what
@@ -76,7 +75,7 @@ func (t *Tracker) step(ctx context.Context, before bool) (ok bool) {
 	switch {
 	case ctx.Err() != nil:
 	case errs != nil && before:
-		t.cfg.Logger.Error("history cannot be read or written; after a while it counts as unknown", "lease", Lease.String(), "error", errs)
+		t.cfg.Logger.Error("history cannot be read or written", "lease", Lease.String(), "error", errs)
 	case errs == nil && !before:
 		t.cfg.Logger.Info("history can be read and written again")
 	}
@@ -143,8 +142,8 @@ func (t *Tracker) soil(rows []Activity) {
 	}
 }
 
-// poll reads what was written since the last time, by this process too: taking a
-// sighting up twice changes nothing.
+// poll reads rows written since the last time, also those of this process: adding a
+// sighting twice changes nothing.
 func (t *Tracker) poll(ctx context.Context) error {
 	var err error
 	if now := t.cfg.Now(); t.polled.IsZero() || now.Sub(t.polled) > rereadFrom {
@@ -161,8 +160,8 @@ func (t *Tracker) poll(ctx context.Context) error {
 	return nil
 }
 
-// load reads everything. The numbered rows come first: what is condensed meanwhile is
-// then read twice, and not missed.
+// load reads everything, numbered rows first: a row that is condensed meanwhile is then
+// read twice, and not missed.
 func (t *Tracker) load(ctx context.Context) error {
 	begin := time.Now()
 	t.seq = 0
@@ -199,7 +198,7 @@ func (t *Tracker) catchUp(ctx context.Context) error {
 			t.cfg.Logger.Warn("history was put back to an earlier state")
 		}
 		t.takeUp(b)
-		done := last <= t.seq // a page can be empty: what was on it has other numbers now
+		done := last <= t.seq // a page can be empty: its rows were renumbered
 		t.seq = last
 		if done {
 			return nil
@@ -240,7 +239,7 @@ func (t *Tracker) reread(ctx context.Context, s authn.Subject) {
 	})
 	if err != nil {
 		t.reads.Add(1)
-		t.cfg.Logger.Warn("a person's history could not be read; their next request tries again", "error", err)
+		t.cfg.Logger.Warn("a person's history cannot be read", "error", err)
 		return
 	}
 	t.takeUp(b)
@@ -270,11 +269,12 @@ func (t *Tracker) tidy(ctx context.Context) {
 	l := Limits{Forget: now.Add(-t.cfg.Retention), Addrs: now.Add(-t.cfg.RawAddresses), Hosts: now.Add(-month), Condense: now.Add(-condensed)}
 	err := t.call(ctx, loadFor, func(ctx context.Context) error { return t.cfg.Store.TidyBehavior(ctx, l) })
 	if err != nil && ctx.Err() == nil {
-		t.cfg.Logger.Warn("history could not be tidied; it is tried again in an hour", "error", err)
+		t.cfg.Logger.Warn("history cannot be pruned", "error", err)
 	}
 }
 
-// farewell writes what is queued, trying again until the store gives in or time is up.
+// farewell writes the queued rows, and retries until the store accepts them or time is
+// up.
 func (t *Tracker) farewell(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, Farewell)
 	defer cancel()

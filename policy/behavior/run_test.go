@@ -513,7 +513,7 @@ func TestPeopleBeyondTheBound(t *testing.T) {
 			}
 		}
 		synctest.Wait()
-		if !strings.Contains(p.log.String(), "a person's history could not be read") {
+		if !strings.Contains(p.log.String(), "a person's history cannot be read") {
 			t.Error("nobody is told")
 		}
 		store.Fail(0)

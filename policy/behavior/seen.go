@@ -18,10 +18,10 @@ type visitTrace struct {
 // maxTraces bounds the networks of one person that a day is counted over.
 const maxTraces = 64
 
-// addVisitTrace adds a trace to those of the last day. At the bound one makes room that no count
-// would miss: a person who is turned away is noted too, and must not get in by coming
-// from so many networks that the country or the provider of the person whose session they
-// have is forgotten.
+// addVisitTrace adds a trace to those of the last day. At the bound one makes room that
+// no count would miss: a person who is turned away is noted too, and must not get in by
+// coming from so many networks that the country or the provider of the person whose
+// session they have is forgotten.
 func addVisitTrace(list []visitTrace, t visitTrace) []visitTrace {
 	for i := range list {
 		l := &list[i]

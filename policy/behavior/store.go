@@ -24,7 +24,7 @@ type Sighting struct {
 	Country string // "ZZ" when not known
 	ASN     uint32
 	Six     bool // IPv6
-	Flagged bool // nobody's normal place
+	Flagged bool // not a normal place
 	Allowed bool // let through
 	// Point is not known where no journey begins or ends. Degrees are to four digits,
 	// the radius is whole kilometres.
@@ -63,15 +63,15 @@ type Store interface {
 	// AppendBehavior stores b in one transaction. The bits of an hour that is there are
 	// joined with the new ones, under a new number. Durable when it returns.
 	AppendBehavior(ctx context.Context, b Batch) error
-	// BehaviorSince returns what is numbered above `after`, oldest first, at most limit
-	// sightings and limit hours, and the number to go on from. Nothing with a lower number
-	// appears later. Condensed rows have no number and are not among them.
+	// BehaviorSince returns rows numbered above `after`, oldest first, at most limit
+	// sightings and limit hours, and the number to continue from. No row with a lower
+	// number appears later. Condensed rows have no number and are not among them.
 	BehaviorSince(ctx context.Context, after int64, limit int) (b Batch, last int64, err error)
 	// BehaviorPlaces calls each with every condensed row, until one fails.
 	BehaviorPlaces(ctx context.Context, each func(Sighting) error) error
 	// BehaviorOf returns everything there is about one person.
 	BehaviorOf(ctx context.Context, s authn.Subject) (Batch, error)
-	// TidyBehavior applies l. What it condenses is found in BehaviorPlaces before it is gone
+	// TidyBehavior applies l. A condensed row is in BehaviorPlaces before it disappears
 	// from BehaviorSince.
 	TidyBehavior(ctx context.Context, l Limits) error
 }

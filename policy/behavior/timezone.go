@@ -14,9 +14,8 @@ import (
 //go:embed zones.txt
 var zonesText string
 
-// atlas is every zone by its name, and the names of each country's zones. A browser that
-// names a zone that is not here has named none: nothing is looked for on disk on its
-// behalf.
+// atlas is every zone by its name, and the names of each country's zones. A zone that is
+// not in it counts as not named: no file is read for a browser's text.
 type atlas struct {
 	zones     map[string]*time.Location
 	countries map[country][]string
@@ -80,8 +79,8 @@ func offsetsAt(t time.Time) *offsets {
 	return o
 }
 
-// browser compares offsets, never names: many zones have the same time. An address whose
-// zone is not known has that of its country's zones that is nearest to the browser's.
+// browser compares offsets, never names: many zones have the same time. If the zone of an
+// address is unknown, the zone of its country that is nearest to the browser's is used.
 func (o *offsets) browser(zone string, place Place) policy.Browser {
 	mine, ok := o.zones[zone]
 	if !ok {

@@ -14,7 +14,8 @@ import (
 	"sallyport/policy/ipv4in6"
 )
 
-// Config is what a Tracker is made of. Other fields that are zero have the defaults that are named.
+// Config is what a Tracker is made of. Other fields that are zero have the defaults that
+// are named.
 type Config struct {
 	// Store keeps history. Nil: there is none beyond the memory, and what the memory holds
 	// is all there ever was (for tests of policies and for simulations).
@@ -36,7 +37,8 @@ type Config struct {
 	// Providers hand out a /56, and with it 256 networks that one home can put its people
 	// into.
 	Household int
-	// Retention is how long places and devices stay a person's own, not below 30 days; required.
+	// Retention is how long places and devices stay a person's own, not below 30 days;
+	// required.
 	Retention time.Duration
 	// RawAddresses is how long addresses are stored as such. 0: never.
 	RawAddresses time.Duration
@@ -132,7 +134,7 @@ func (t *Tracker) HistoryKnown() bool {
 	return t.read.holds(now) && t.write.holds(now)
 }
 
-// Assess compares a visit with what was seen before. It remembers nothing of it.
+// Assess compares a visit with the history. It does not record the visit.
 func (t *Tracker) Assess(v Visit) Assessment {
 	v.Place.Addr = ipv4in6.Canonical(v.Place.Addr)
 	session := t.people.text(v.Session)
@@ -147,7 +149,7 @@ func (t *Tracker) Assess(v Visit) Assessment {
 	where := t.nets.places(&v.Place)
 	if where.host != 0 {
 		a.Address = policy.Address{Known: true, People30d: t.at.count(where.host, me, now)}
-		if where.site != 0 { // what was kept before there were sites counts by its /64
+		if where.site != 0 { // rows from before there were sites count by their /64
 			a.Address.People30d = max(a.Address.People30d, t.at.count(where.site, me, now))
 		}
 	}
@@ -238,7 +240,7 @@ func (t *Tracker) row(s *Sighting, a netip.Addr) uint64 {
 // remember takes a sighting up, and reports whether a row like it was not queued in these
 // five minutes. row is 0 for one that comes from the store.
 func (t *Tracker) remember(s *Sighting, now moment, row uint64) (fresh bool) {
-	if t.nets.shared[s.ASN] { // a row of before the network was known for what it is
+	if t.nets.shared[s.ASN] { // a row from before the network was known as shared
 		s.Point = Point{}
 	}
 	me, device, at := t.people.ref(s.Subject), t.people.text(s.Device), momentOf(s.At)

@@ -49,9 +49,9 @@ func (s waypoint) point() Point {
 	return Point{Lat: float64(s.lat) / 1e4, Lon: float64(s.lon) / 1e4, RadiusKm: float64(s.radius), Known: true}
 }
 
-// travel is the way between two waypoints, over the exact time between them. There is none if
-// either is not known, if the first lies in the future, or if it is more than two days
-// ago.
+// travel is the way between two waypoints, over the exact time between them. There is
+// none if either is not known, if the first lies in the future, or if it is more than two
+// days ago.
 func travel(from, to waypoint) policy.Travel {
 	elapsed := time.Duration(to.at-from.at) * time.Microsecond
 	if !from.known || !to.known || elapsed < 0 || elapsed > journeyMax {

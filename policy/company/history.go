@@ -15,8 +15,7 @@ const (
 	household = 56
 )
 
-// newHistory is the production engine without a store: what it holds in memory is all
-// there ever was.
+// newHistory is the production engine without a store: it holds all history in memory.
 func newHistory(now func() time.Time, people []*person) (history, error) {
 	c := behavior.Config{Now: now, Retention: retention, Household: household, People: 4*len(people) + 1000, Key: bytes.Repeat([]byte("a made-up company"), 2)}
 	for _, p := range people {

@@ -157,7 +157,7 @@ func (w *world) vpn(at city) network {
 	case p < w.model.VPNListed+w.model.VPNSeenAsHosting:
 		n.ip.Hosting, n.ip.Lists = true, []string{"hosting"}
 	default:
-		return n // nobody knows
+		return n // unknown
 	}
 	n.place.Flagged = true
 	return n

@@ -73,8 +73,8 @@ type Group struct {
 	visits int
 }
 
-// Rule is what one rule did: on how many person-days it had a say (or would have had, in
-// report mode), and to how many people.
+// Rule is the effect of one rule: on how many person-days it took part in the verdict (or
+// would have, in report mode), and for how many people.
 type Rule struct {
 	Name          string         `json:"name"`
 	Report        bool           `json:"report,omitempty"`

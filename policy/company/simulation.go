@@ -19,7 +19,7 @@ type Config struct {
 	Model  Model // zero is DefaultModel
 	// Routes are visited in turn; empty is one without a name.
 	Routes []string
-	// Progress is told after every day. May be nil.
+	// Progress is called after every day. It may be nil.
 	Progress func(day, days int)
 }
 

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Text writes the report for a terminal: who was met, and what each rule did.
+// Text writes the report for a terminal: the people met, and the effect of each rule.
 func (r *Report) Text(to io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d days, seed %d, policy %.12s\n\n", r.Days, r.Seed, r.Policy)

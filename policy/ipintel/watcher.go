@@ -212,7 +212,7 @@ func (w *Watcher) install(h *holding) {
 	}
 	for _, note := range data.notes {
 		if h.data == nil || !slices.Contains(h.data.notes, note) {
-			log.Warn("IP data: "+note, "type", data.kind)
+			log.Warn("IP data is questionable", "note", note, "type", data.kind)
 		}
 	}
 	log.Info("IP data loaded", "type", data.kind, "networks", data.networks, "built", data.built, "sha256", data.sha256)

@@ -125,7 +125,7 @@ func (p *prover) collectEnforcement(e *policy.Enforcement) {
 	}
 }
 
-// enforced is the literal that a rule is enforced for the person, whatever is drawn: a
+// enforced is the literal that a rule is enforced for the person, for every draw: a
 // percentage below 100 may leave any person out.
 func (p *prover) enforced(r *policy.ModelRule) z.Lit {
 	e := r.Enforce

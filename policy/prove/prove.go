@@ -1,13 +1,13 @@
-// Package prove says of a policy's invariants whether they hold: for all requests, not
-// for those that somebody thought of.
+// Package prove decides whether the invariants of a policy hold: for all requests, and
+// not only for those of its tests.
 //
-// Every condition of the rules is taken apart into its atoms (`ip.vpn`, `ip.asn in
-// lists.x`, `session.age > duration("8h")`). What atoms over the same fact have to do
-// with one another is stated exactly where it is known ([theory]: numbers with intervals,
-// texts with sets, addresses with networks, lists with their entries); the verdict is
-// written down as a circuit over the atoms, and a SAT solver looks for a request that
-// breaks the claim. An atom that is not understood is left free: it may be true or false
-// whatever the others are. That can only add requests, so:
+// It splits every condition of the rules into its atoms (`ip.vpn`, `ip.asn in lists.x`,
+// `session.age > duration("8h")`). The relations between atoms over the same fact are
+// stated exactly if they are known ([theory]: numbers with intervals, texts with sets,
+// addresses with networks, lists with their entries); the verdict is written as a circuit
+// over the atoms, and a SAT solver looks for a request that breaks the claim. An atom
+// that is not understood is left free: it may be true or false, independent of the
+// others. That can only add requests, so:
 //
 //   - nothing found: there is no such request, and the invariant is [Proven];
 //   - something found: values are put in for every fact and the production evaluator
@@ -24,7 +24,7 @@
 // path in another spelling would break is undecided, not refuted.
 //
 // What is taken as given: facts have values that facts.go says they can have; the `allow`
-// of routes names everybody; and what a condition cannot be evaluated for counts as
+// of routes names every person; and what a condition cannot be evaluated for counts as
 // matching, as in production. Facts so large that evaluating a rule on them is given up
 // make it match, which is only stricter.
 //

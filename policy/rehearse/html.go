@@ -38,7 +38,7 @@ func (r *Replay) HTML(w io.Writer, title string, notes []string) error {
 
 func columns(b ByAction) []int64 { return []int64{b[policy.Allow], b[policy.StepUp], b[policy.Block]} }
 
-// bar is one part of a day in the chart: what was blocked or stepped up.
+// bar is one part of a day in the chart: blocks or step-ups.
 type bar struct {
 	Class      string // "block" or "step"; "was" as recorded
 	X, Y, W, H float64
@@ -63,8 +63,8 @@ const (
 	chartDays   = 120 // the last ones
 )
 
-// chart draws for each day, side by side, what was blocked and stepped up as recorded
-// and by the candidate.
+// chart draws for each day, side by side, the recorded blocks and step-ups and those of
+// the candidate.
 func (r *Replay) chart() *chart {
 	days := slices.Sorted(maps.Keys(r.Days))
 	days = days[max(0, len(days)-chartDays):]

@@ -61,7 +61,7 @@ func Lacking(facts []byte, version int, names []string) (lacking []string, err e
 	return lacking, nil
 }
 
-// wasCut reports whether a text, or a list, is not the whole of what it was.
+// wasCut reports whether a text or a list was shortened when it was recorded.
 func wasCut(value json.RawMessage) bool {
 	var text string
 	var list []string

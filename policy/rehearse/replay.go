@@ -14,11 +14,11 @@ import (
 // concurrent use; several share the work and are merged.
 type Replay struct {
 	candidate *policy.Policy
-	present   *policy.Policy // nil: compared with what was recorded
+	present   *policy.Policy // nil: compare with the recorded decisions
 	batches   map[string]*pair
 
-	// Asked says to compare, too, what would be asked of people whose assertion answers
-	// nothing. It needs a present policy, and takes twice the time.
+	// Asked makes the replay also compare what would be asked of people without a useful
+	// assertion. It needs a present policy, and takes twice the time.
 	Asked bool `json:"-"`
 
 	Tally
@@ -39,7 +39,7 @@ type Replay struct {
 	examples map[string][]*Recorded // by rule
 }
 
-// Day is what was decided on a day, and what would have been.
+// Day is the recorded and the new decisions of a day.
 type Day struct {
 	Before ByAction `json:"before"`
 	After  ByAction `json:"after"`
@@ -54,8 +54,8 @@ const (
 	maxDays         = 4000
 )
 
-// New compares a candidate with what was recorded; with a present policy, with what
-// that one says now of what was recorded.
+// New compares a candidate with the recorded decisions, or, with a present policy, with
+// what that policy decides now about the same records.
 func New(candidate, present *policy.Policy) *Replay {
 	return &Replay{candidate: candidate, present: present, batches: map[string]*pair{},
 		Lacking: map[string]int64{}, Unjudged: map[string]int64{}, Days: map[string]*Day{}, examples: map[string][]*Recorded{}}

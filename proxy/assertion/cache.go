@@ -33,7 +33,7 @@ type cacheKey struct {
 	causes   uint16
 }
 
-// entry is a signed assertion, and what it says besides what its key does.
+// entry is a signed assertion, with the claims that its key does not have.
 type entry struct {
 	token      string
 	made       time.Time
@@ -41,7 +41,7 @@ type entry struct {
 	person     authn.Person
 	authTime   time.Time
 	class      authn.Class
-	refreshing atomic.Bool // somebody is replacing it
+	refreshing atomic.Bool // a goroutine is replacing it
 }
 
 type cache = otter.Cache[cacheKey, *entry]

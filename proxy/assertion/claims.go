@@ -34,7 +34,7 @@ type Claims struct {
 	ID        string `json:"jti"`
 }
 
-// ClaimsOf says what is to be said of s to a route, which d let it reach.
+// ClaimsOf makes the claims about s for a route, which d let it reach.
 func ClaimsOf(s *authn.Session, route string, d *policy.Decision) Claims {
 	class := s.Verification.Credential.Class
 	c := Claims{

@@ -99,8 +99,8 @@ func arrange(all []*key, lead time.Duration, now time.Time) (*ring, error) {
 	if len(all) == 0 {
 		return nil, errors.New("there is no key")
 	}
-	// The newest that is old enough. If none is, nobody can have cached a set without the
-	// oldest: it is the first there ever was, or the former ones were revoked.
+	// The newest that is old enough. If none is, no cache can hold a set without the
+	// oldest: it is the first key, or those before it were revoked.
 	at := len(all) - 1
 	for i, k := range all {
 		if now.Sub(k.created) >= lead {

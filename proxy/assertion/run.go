@@ -27,7 +27,7 @@ func (s *Signer) Run(ctx context.Context) {
 			}
 		}
 		if err != nil && ctx.Err() == nil && !errors.Is(err, ErrRotating) {
-			s.cfg.Logger.Warn("assertion keys could not be tended; it is tried again", "error", err)
+			s.cfg.Logger.Warn("cannot maintain assertion keys", "error", err)
 		}
 	}
 }

@@ -28,7 +28,7 @@ const (
 var (
 	// ErrRotating, from Rotate: the newest key has not begun to sign.
 	ErrRotating = errors.New("a rotation is under way")
-	// ErrUnverified, from Sign and For: there is nobody to vouch for.
+	// ErrUnverified, from Sign and For: there is no person to vouch for.
 	ErrUnverified = errors.New("no assertion without a verified session")
 )
 

@@ -110,7 +110,7 @@ func (k *keeper) run() {
 		err := k.cfg.Anchor.KeepCheckpoint(ctx, msg)
 		cancel()
 		if err != nil && !failing {
-			k.cfg.Logger.Error("the store does not keep audit checkpoints; a log that is put back behind the last one it has would not be noticed", "error", err)
+			k.cfg.Logger.Error("cannot store the audit checkpoint", "hint", "a log restored to an older state may go unnoticed", "error", err)
 		}
 		failing = err != nil
 	}

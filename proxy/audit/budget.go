@@ -197,7 +197,8 @@ func (b *budget) get(key bucketKey, r *rate, now time.Time) *bucket {
 	return k
 }
 
-// bucketKeyOf is the bucket of a scope that a record is paid from; false if there is none.
+// bucketKeyOf is the bucket of a scope that a record is paid from; false if there is
+// none.
 func bucketKeyOf(c class, s scope, r *Record, t ipv4in6.Translators) (bucketKey, bool) {
 	key := bucketKey{class: c, scope: s}
 	switch s {

@@ -200,7 +200,7 @@ func (s *store) compareEmpty(check *scan) (*scan, error) {
 		return s.rebuild(check.signed.checkpoint, Problem{Message: "the hash file does not match the signed checkpoint"}, check.stored)
 	}
 	if n > check.signed.size {
-		s.logger.Warn("audit log: the newest records are not beside the log; going on behind them",
+		s.logger.Warn("audit log: the newest records are not beside the log",
 			"file", s.path, "from", check.signed.size, "to", n-1)
 	}
 	for i := check.signed.size; i < n; i++ {

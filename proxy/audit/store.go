@@ -98,7 +98,7 @@ func (s *store) follow() error {
 	case !os.SameFile(at, open):
 		return s.rotate()
 	case at.Size() == 0 && s.size > 0:
-		s.logger.Warn("audit log was emptied in place; records may be lost (rotate by renaming, without copytruncate)", "file", s.path)
+		s.logger.Warn("audit log was emptied in place", "hint", "records may be lost: rotate by renaming, without copytruncate", "file", s.path)
 		return s.rotate()
 	case at.Size() < s.size:
 		return fmt.Errorf("%w: %s was cut short: it has %d bytes, %d were written", ErrTampered, s.path, at.Size(), s.size)

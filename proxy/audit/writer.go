@@ -120,7 +120,7 @@ func (w *writer) nextBatch() []*entry {
 func (w *writer) fail(err error) error {
 	err = cannotWrite(err)
 	w.fault.Store(&fault{err: err, since: w.cfg.Now()})
-	w.cfg.Logger.Error("audit log cannot be written; requests are refused until it can", "error", err)
+	w.cfg.Logger.Error("audit log cannot be written", "error", err)
 	return err
 }
 

@@ -56,13 +56,13 @@ const (
 	maxHeaderBytes = 8192 // all lines of the forwarding header together
 )
 
-// Config says who is believed.
+// Config says which peers and headers are believed.
 type Config struct {
 	// Trusted are the networks of our own proxies. Empty: no header is believed. Every
 	// host in here can claim any client address.
 	Trusted []netip.Prefix
-	// TrustUnix believes peers on a Unix socket, which have no address: access
-	// to the socket file is then what is trusted.
+	// TrustUnix believes peers on a Unix socket, which have no address: access to the
+	// socket file is what is trusted then.
 	TrustUnix bool
 	// Header is the one that is read.
 	Header Header

@@ -39,7 +39,7 @@ func newNotifier(env func(string) string, pid int) (*Notifier, error) {
 		return &Notifier{}, fmt.Errorf("edge: NOTIFY_SOCKET %q is neither a path nor an abstract name", n.socket)
 	}
 	if of := env("WATCHDOG_PID"); of != "" && of != strconv.Itoa(pid) {
-		return n, nil // somebody else is watched
+		return n, nil // another process is watched
 	}
 	if usec := env("WATCHDOG_USEC"); usec != "" {
 		v, err := strconv.ParseInt(usec, 10, 64)

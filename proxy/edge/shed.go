@@ -35,7 +35,7 @@ type ShedConfig struct {
 const (
 	ample int32 = iota
 	short       // strangers wait
-	full        // everybody does
+	full        // all requests do
 )
 
 // Shedder refuses work before the server is overloaded. It takes no lock while there is

@@ -6,7 +6,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Limits bound what is read. A zero field is its default.
+// Limits bound the messages. A zero field is its default.
 type Limits struct {
 	// Version1 takes JSON-RPC 1.0 too, as bitcoind and its clients speak it: "jsonrpc"
 	// may be missing or "1.0", and "id" may be any value. All else is as strict.

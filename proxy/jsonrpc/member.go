@@ -32,8 +32,8 @@ func (p *parser) member() (int, *Error) {
 	return member, nil
 }
 
-// odd says what is wrong with a key. It is for the person who looks for the client
-// that sends such things; all of them are refused alike.
+// odd describes the mistake in a key, for the person who looks for the client that sends
+// it; all of them are refused alike.
 func odd(key []byte, plain bool) string {
 	if !plain {
 		return "a member whose name is written with escapes"

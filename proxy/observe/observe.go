@@ -196,8 +196,8 @@ func (o *Observer) log(e *Event) {
 		slog.Float64("ms", float64(e.Total.Microseconds())/1000), slog.String("incident", e.Incident))
 }
 
-// Writer is an http.ResponseWriter that remembers what was answered. Everything else
-// (flushing, hijacking, deadlines) reaches the server's own writer through Unwrap.
+// Writer is an http.ResponseWriter that remembers the answer. Everything else (flushing,
+// hijacking, deadlines) reaches the server's own writer through Unwrap.
 type Writer struct {
 	http.ResponseWriter
 	Status int
@@ -244,7 +244,8 @@ func Means(w http.ResponseWriter, status int) {
 	}
 }
 
-// Answered is the status that went out, or what it stands for: 200 when nothing was said.
+// Answered is the status that was sent, or that the answer stands for: 200 if none was
+// set.
 func (w *Writer) Answered() int {
 	if w.Status == 0 {
 		return http.StatusOK

@@ -42,14 +42,14 @@ const Prefix = "/.sallyport/"
 
 // Judgement is what the gate established about a request to these pages.
 type Judgement struct {
-	Session  authn.Session // zero: nobody
+	Session  authn.Session // zero: not signed in
 	Facts    policy.Facts
 	Decision policy.Decision
 	Incident string // for every refusal and failure of this request
 }
 
-// PageRequest is one request to these pages, with the gate's canonical facts. It can be judged
-// and recorded.
+// PageRequest is one request to these pages, with the gate's canonical facts. It can be
+// judged and recorded.
 type PageRequest interface {
 	// Origin is the canonical origin asked for, such as "https://app.example.com".
 	Origin() string

@@ -178,7 +178,7 @@ func (p *Portal) callback(w http.ResponseWriter, r *http.Request, v PageRequest)
 	}
 	if err != nil {
 		if bad, ok := errors.AsType[*signin.Error](err); ok && p.cannotAsk(r, bad) {
-			p.cfg.Logger.Warn("the provider refuses a sign-in that asks which account it is for (prompt=select_account), as the one after a sign-out does: once more without", "error", bad)
+			p.cfg.Logger.Warn("the provider refuses prompt=select_account", "error", bad)
 			http.SetCookie(w, p.chooseCookie(false))
 			return p.toProvider(w, r, j.Facts.IP.Addr, p.returnStateOf(key, bad.Payload), false)
 		}
@@ -203,14 +203,14 @@ func (p *Portal) callback(w http.ResponseWriter, r *http.Request, v PageRequest)
 	}
 	if result.RefreshToken == "" {
 		p.unrefreshed.Do(func() {
-			p.cfg.Logger.Warn("the OpenID provider gives no refresh token: a disabled account or a removed group is noticed only when the session ends", "advice", p.cfg.Provider.RefreshAdvice())
+			p.cfg.Logger.Warn("the OpenID provider gives no refresh token", "hint", p.cfg.Provider.RefreshAdvice())
 		})
 	}
 	j.Session = s
 	http.SetCookie(w, p.chooseCookie(false))
 	p.forgetSignedOut(w, r)
 	for _, n := range result.Notices {
-		p.cfg.Logger.Warn("sign-in with an answer of the provider that is not as expected", "notice", n.Code, "text", n.Text, "user", s.Person.Email)
+		p.cfg.Logger.Warn("unexpected answer of the OpenID provider", "notice", n.Code, "text", n.Text, "user", s.Person.Email)
 	}
 	if err := v.Record(r.Context(), "sign_in", j, noticed(result.Notices, nil)); err != nil {
 		return err
@@ -342,7 +342,7 @@ func (p *Portal) backchannelLogout(w http.ResponseWriter, r *http.Request, v Pag
 // sessions end: a person that the provider signed out must not stay signed in.
 func (p *Portal) endFor(ctx context.Context, out signin.Logout) (int, error) {
 	if out.ProviderSession == "" && out.Subject.ID == "" {
-		return 0, errors.New("the logout token names neither a session nor a person") // must not become a filter that matches everybody
+		return 0, errors.New("the logout token names neither a session nor a person") // an empty filter would match everyone
 	}
 	if out.ProviderSession != "" {
 		n, err := p.cfg.Sessions.Revoke(ctx, session.Filter{ProviderIssuer: out.Subject.Issuer, ProviderSession: out.ProviderSession})

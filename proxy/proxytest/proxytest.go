@@ -77,8 +77,8 @@ func NewTable(routes []upstream.RouteConfig) (*upstream.Table, error) {
 	return upstream.NewTable(filled)
 }
 
-// NewForwarder is [upstream.NewForwarder] with the limit of an empty configuration where c
-// has none.
+// NewForwarder is [upstream.NewForwarder] with the limit of an empty configuration where
+// c has none.
 func NewForwarder(c upstream.Config) *upstream.Forwarder {
 	c.MaxRequestHeader = cmp.Or(c.MaxRequestHeader, 32<<10)
 	f, err := upstream.NewForwarder(c)

@@ -59,9 +59,9 @@ func (d *Data) spend(source, sha256 string) (by string, ok bool) {
 	return by, ok
 }
 
-// approveRequested approves what `data apply --force` found. Of what is in use already
-// there is nothing to take: the operator stands by it, and what comes next is compared
-// with it.
+// approveRequested approves the content that `data apply --force` found. Content that is
+// in use already is not loaded again: the operator approves it, and later content is
+// compared with it.
 func (d *Data) approveRequested(ctx context.Context, r DataRequest) {
 	for _, s := range d.watcher.Current().Sources() {
 		switch sha256, asked := r.Sources[s.Name]; {
@@ -112,9 +112,9 @@ func (d *Data) standBy(ctx context.Context, s ipintel.Source, by string) {
 	}
 }
 
-// settingOf is what the configuration says of a source: who gives its name another file,
-// or another meaning, does not want it compared with what was there. The type of a
-// database is not part of it: the file says that.
+// settingOf is the configuration of a source: after a change of its file or meaning, its
+// content must not be compared with the old one. The type of a database is not part of
+// it, because the file says that.
 func settingOf(s ipintel.Source) string {
 	if s.Kind == "database" {
 		return s.Kind + " " + s.File

@@ -53,10 +53,10 @@ func (l *DataLockOut) Error() string {
 
 func (l *DataLockOut) Unwrap() error { return ipintel.ErrRefused }
 
-// admit judges a change of IP data as a change of policy is judged: by the sessions that
-// are alive and by what was recorded. It holds the manager's lock, so that no policy
-// comes into force between the judgement and the change; the watcher's own lock is held
-// already, and is always taken first.
+// admit judges a change of IP data like a change of policy: by the live sessions and by
+// recorded decisions. It holds the manager's lock, so that no policy comes into force
+// between the judgement and the change; the watcher's own lock is held already, and is
+// always taken first.
 func (d *Data) admit(ctx context.Context, c ipintel.Change) error {
 	d.manager.mu.Lock()
 	defer d.manager.mu.Unlock()
@@ -65,7 +65,7 @@ func (d *Data) admit(ctx context.Context, c ipintel.Change) error {
 	before.Intel, next.Intel = c.Since, c.Next
 	report := d.manager.compare(ctx, d.manager.now, &before, &next)
 	if err := ctx.Err(); err != nil {
-		return err // judged by a part of what there is
+		return err // judged by a part of the records
 	}
 	d.mu.Lock()
 	d.report = &report
@@ -99,8 +99,8 @@ func (d *Data) admit(ctx context.Context, c ipintel.Change) error {
 	return nil
 }
 
-// refuse makes it known that data was refused. What was in use stays. Of several sources
-// that were judged together nothing is said yet: each of them is judged once more.
+// refuse reports that data was refused. The data in use stays. If several sources were
+// judged together, nothing is reported yet: each of them is judged again alone.
 func (d *Data) refuse(ctx context.Context, c ipintel.Change, report Report) error {
 	no := &DataLockOut{report}
 	if !c.Alone {
@@ -119,7 +119,7 @@ func (d *Data) refuseUnlike(ctx context.Context, s ipintel.Source, why error) {
 
 func (d *Data) recordRefusal(ctx context.Context, detail map[string]string, report Report) {
 	d.refused.Add(1)
-	d.config.Logger.Error("IP data refused; what was in use stays", "sources", detail["sources"], "reason", report.Refused, "newly_blocked", usersOf(report.Blocked), "newly_allowed", usersOf(report.Allowed))
+	d.config.Logger.Error("IP data refused", "sources", detail["sources"], "reason", report.Refused, "newly_blocked", usersOf(report.Blocked), "newly_allowed", usersOf(report.Allowed))
 	if err := d.config.Audit.Append(ctx, audit.Record{Time: time.Now(), Event: "data_refused", Action: "refused", Policy: d.config.Gate.Current().Policy.Hash(), Detail: detail}); err != nil {
 		d.config.Logger.Error("the refusal of IP data could not be recorded", "error", err)
 	}
@@ -167,9 +167,9 @@ func (d *Data) Refused() (list []ipintel.Source) {
 	return list
 }
 
-// Start has all IP data judged that is read from now on. It records what the start took
-// as it is, if that was refused while the proxy ran, or is far from what was last
-// approved: a restart is a way round the guard, and must show.
+// Start makes the guard judge all IP data that is read from now on. It records data that
+// the start took although it was refused while the proxy ran, or is far from the last
+// approved data: a restart bypasses the guard, and must be visible.
 func (d *Data) Start(ctx context.Context) error {
 	drift, err := d.loadBaselines(ctx)
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 
 const (
 	RecentLines = 100_000          // of the audit log: what the guard and explain look at
-	guardFor    = 20 * time.Second // for reading them; what was read until then counts
+	guardFor    = 20 * time.Second // for reading them; records read until then count
 	guardPeople = 1000             // in a report
 )
 
@@ -38,7 +38,7 @@ type Report struct {
 	Blocked   []Person  `json:"newly_blocked"`     // those of them that something would be blocked for which is not now
 	Allowed   []Person  `json:"newly_allowed"`     // those who would get through, or be asked less, where they are not now
 	Refused   string    `json:"refused,omitempty"` // why the change is refused; "": it is not
-	because   []Person  // of Blocked or Allowed, what it is refused for
+	because   []Person  // of Blocked or Allowed, those that cause the refusal
 }
 
 // Person is a person affected by a candidate.
@@ -111,7 +111,7 @@ func (m *Manager) compare(ctx context.Context, c Configuration, before, next *pr
 	return r
 }
 
-// judgeRecords judges what was recorded.
+// judgeRecords judges the recorded decisions.
 func (m *Manager) judgeRecords(ctx context.Context, c Configuration, before, next *proxy.Snapshot, r *Report) []rehearse.Person {
 	since := time.Now().AddDate(0, 0, -c.Guard.Days)
 	ctx, cancel := context.WithTimeout(ctx, guardFor)
@@ -134,8 +134,8 @@ func (m *Manager) judgeRecords(ctx context.Context, c Configuration, before, nex
 	return result.People()
 }
 
-// applyGuard decides whether that affects too many people, or a person who must not be locked
-// out. data means a change of IP data alone. There, one of several people may be
+// applyGuard decides whether that affects too many people, or a person who must not be
+// locked out. data means a change of IP data alone. There, one of several people may be
 // affected, because that is the purpose of lists (an exit node that became known):
 // otherwise a company of three would refuse every list that names one, and continue with
 // old ones.

@@ -28,7 +28,8 @@ type Gate interface {
 	Compare(before, after *proxy.Snapshot) *rehearse.Tally
 }
 
-// Auditor keeps records. *audit.Log is one. What it cannot keep does not come into force.
+// Auditor keeps records. *audit.Log is one. A change that it cannot record does not come
+// into force.
 type Auditor interface {
 	Append(ctx context.Context, r audit.Record) error
 }
@@ -80,7 +81,7 @@ type Config struct {
 	Logger    *slog.Logger
 }
 
-// Configuration is what comes into force together.
+// Configuration is everything that comes into force together.
 type Configuration struct {
 	Policies Policies
 	Guard    Guard
@@ -91,8 +92,9 @@ type Configuration struct {
 	Done    func(context.Context) // when it is in force
 }
 
-// Candidate makes what shall be in force of what is. It is called when no other change is
-// under way; its error ends the attempt, and is no refusal of a policy.
+// Candidate makes the new configuration from the one in force. It is called when no other
+// change is under way; its error ends the attempt, and does not count as a refused
+// policy.
 type Candidate func(now Configuration) (Configuration, error)
 
 // WithPolicy is a candidate that differs in the text of the enforced policy alone.
@@ -136,7 +138,7 @@ func New(c Config, now Configuration) *Manager {
 	return &Manager{config: c, now: inForce(now), files: now.Policies.digest()}
 }
 
-// inForce is a configuration without what is done once.
+// inForce is a configuration without the steps that are done once.
 func inForce(c Configuration) Configuration {
 	c.Prepare, c.Change, c.Done = nil, nil, nil
 	return c
@@ -241,10 +243,11 @@ func (m *Manager) admit(ctx context.Context, c Configuration, next *proxy.Snapsh
 	return "applied", report, nil
 }
 
-// record comes before the swap: what cannot be recorded does not come into force.
+// record comes before the swap: a change that cannot be recorded does not come into
+// force.
 func (m *Manager) record(ctx context.Context, c Configuration, p *policy.Policy, outcome string, o Origin, r Report) error {
 	if outcome == "" {
-		m.pending.Store(false) // what was refused is not wanted any more
+		m.pending.Store(false) // a refused change is not pending any more
 		return nil
 	}
 	detail := map[string]string{"policy": p.Hash(), "before": m.config.Gate.Current().Policy.Hash()}
@@ -303,7 +306,7 @@ func (m *Manager) Start(ctx context.Context) error {
 			break
 		}
 		if _, known := detail["against"]; !known && v.Hash == p.Hash() { // a restart is a way round the guard, and must show
-			m.config.Logger.Warn("this start brings a policy into force that was refused while the proxy ran", "policy", p.Hash(), "refused", v.At, "why", v.Detail)
+			m.config.Logger.Warn("this start takes a policy that was refused while the proxy ran", "policy", p.Hash(), "refused", v.At, "why", v.Detail)
 			detail["against"] = v.Detail
 		}
 	}
@@ -321,8 +324,8 @@ func (m *Manager) Files() []string {
 	return list
 }
 
-// ReloadFiles brings the policy files into force if they are not as they were when they
-// were last looked at: what they held then is in force or was refused.
+// ReloadFiles brings the policy files into force if they have changed since they were
+// last read: that content is in force or was refused.
 func (m *Manager) ReloadFiles(ctx context.Context) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

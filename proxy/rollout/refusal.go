@@ -17,13 +17,13 @@ type Refusal struct {
 }
 
 // refusedIn reads from the audit log which content was refused and has not come into use
-// since, by "name=hash", and since when sources, by name, keep what they had. The newest
-// word counts.
+// since, by "name=hash", and since when sources, by name, keep their old content. The
+// newest record counts.
 func refusedIn(log string) (refused map[string]Refusal, since map[string]time.Time) {
 	refused, since = map[string]Refusal{}, map[string]time.Time{}
 	for line, err := range audit.LastLines(log, RecentLines) {
 		if err != nil || !strings.Contains(string(line.Raw), `"data_`) || line.Decode() != nil {
-			continue // what is broken there is for `audit verify` to say
+			continue // `audit verify` reports a broken line
 		}
 		for _, s := range strings.Fields(line.Record.Detail["sources"]) {
 			name := s[:max(0, strings.LastIndexByte(s, '='))]
@@ -42,7 +42,7 @@ func refusedIn(log string) (refused map[string]Refusal, since map[string]time.Ti
 	return refused, since
 }
 
-// RefusedNow are the refusals of what the files hold at this moment, by source.
+// RefusedNow are the refusals of the present content of the files, by source.
 func RefusedNow(log string, intel *ipintel.Snapshot) map[string]Refusal {
 	all, _ := refusedIn(log)
 	now := map[string]Refusal{}

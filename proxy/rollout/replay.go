@@ -46,8 +46,8 @@ var (
 	errNoFacts    = errors.New("no facts")
 )
 
-// readRecord reads a decision from a line of the audit log. It is most of what replay
-// does, hence the faster library; that one is also stricter: a name that is there
+// readRecord reads a decision from a line of the audit log. It is most of the work of a
+// replay, so it uses the faster library, which is also stricter: a name that appears
 // twice, or in other letters, is not taken for the fact.
 func readRecord(raw []byte, names []string) (*rehearse.Recorded, error) {
 	var l recordLine
@@ -152,8 +152,8 @@ func (r Replay) Run(ctx context.Context) (*Result, error) {
 	return out, errors.Join(err, context.Cause(ctx))
 }
 
-// lookingUp replaces what was recorded of an address by what data says of it. What was
-// recorded by comparing two addresses stays: where the passkey was used is not in the
+// lookingUp replaces the recorded facts of an address by those of the given data. Facts
+// from comparing two addresses stay: the address where the passkey was used is not in the
 // record.
 func lookingUp(in *ipintel.Snapshot, now time.Time) func(*policy.Facts) {
 	return func(f *policy.Facts) {

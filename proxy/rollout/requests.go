@@ -67,7 +67,7 @@ func (m *Manager) AnswerRequest(ctx context.Context) error {
 	}
 	report, err := m.Apply(ctx, WithPolicy([]byte(r.Source)), Origin{Kind: "command", By: r.By, Force: r.Forced, Rollback: r.Rollback})
 	if err != nil {
-		m.config.Logger.Error("a policy was refused; what ran goes on", "by", r.By, "error", err)
+		m.config.Logger.Error("policy refused", "by", r.By, "error", err)
 		return answer(RequestRefused, Answer{err.Error(), report})
 	}
 	return answer(RequestApplied, Answer{Report: report})

@@ -29,7 +29,7 @@ func Attach(res *http.Response) error {
 	media, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";")
 	media = strings.ToLower(strings.TrimSpace(media))
 	open := res.ContentLength < 0
-	// What is compressed cannot be added to.
+	// Nothing can be appended to a compressed body.
 	plain := open && len(res.Header["Content-Encoding"]) == 0
 	switch {
 	case media == "text/event-stream" && plain:

@@ -13,7 +13,7 @@ type framing interface {
 	// next passes over b up to and including the end of the unit that ends first in it, or
 	// over all of b, and returns how much that is.
 	next(b []byte) int
-	// boundary reports whether what was passed over ends where a unit ends.
+	// boundary reports whether the bytes so far end at the end of a unit.
 	boundary() bool
 	// end returns what to send last, at a boundary, and the trailers to send after the body.
 	end(Reason) ([]byte, http.Header)
@@ -32,7 +32,7 @@ type body struct {
 	order   *Cut
 	reading bool   // from src
 	broken  bool   // do not wait for a boundary any longer
-	ending  []byte // what is left of the last words
+	ending  []byte // the rest of the last words
 	ended   bool   // the last words are in ending, or were said
 }
 
@@ -101,9 +101,9 @@ func (b *body) last(p []byte) (int, error) {
 	return 0, io.EOF
 }
 
-// setTrailer has the answer end with these trailers. The announced ones stay, without
-// values, so that a forwarder that compares what was announced with what came sees
-// that something else came.
+// setTrailer makes the answer end with these trailers. The announced ones stay, without
+// values, so that a forwarder that compares announced and received trailers sees the
+// difference.
 func (b *body) setTrailer(h http.Header) {
 	if h == nil {
 		return

@@ -43,9 +43,8 @@ func NewBudget(session, total int64) *Budget {
 	return b
 }
 
-// Take reserves n bytes for a session and the person whose it is, before they are
-// allocated. What is taken has to be given back, with the same arguments. The person ""
-// is bounded by session only.
+// Take reserves n bytes for a session and its person, before they are allocated. Return
+// them with the same arguments. The person "" is bounded by session only.
 func (b *Budget) Take(session, person string, n int) bool {
 	if b == nil || b.parts[0].held == nil {
 		return true
@@ -89,7 +88,7 @@ func (b *Budget) release(h holder, n int64) {
 	}
 }
 
-// add adds to what is used in all, unless that were too much.
+// add adds to the total, unless that would exceed it.
 func (b *Budget) add(n int64) bool {
 	for {
 		used := b.used.Load()

@@ -23,7 +23,7 @@ type conn struct {
 	out    frames
 	queue  []byte // whole messages of ours, for the next end of a message
 	ending []byte // the close frame, for the next end of a frame; nil: no order
-	over   bool   // nothing is written any more
+	over   bool   // writes have ended
 	said   bool   // the client was sent a close frame
 
 	// rmu must never be waited for while holding wmu: only the inspector takes both, rmu
@@ -135,11 +135,11 @@ func (c *conn) Read(p []byte) (int, error) {
 	c.s.mu.Lock()
 	all := c.s.peers
 	c.s.mu.Unlock()
-	all.wait() // a client that hangs up at once must not have its connections taken down before others are told
+	all.wait() // closing the connections of clients that hang up at once must not delay telling others
 	return 0, c.reason()
 }
 
-// receive reads what may go on to the upstream.
+// receive reads data that may go on to the upstream.
 func (c *conn) receive(p []byte) (int, error) {
 	if c.inspector != nil && c.websocket() {
 		return c.inspector.read(c, p)
@@ -163,7 +163,7 @@ func (c *conn) raw(p []byte) (n int, err error) {
 }
 
 // drain reads until the client has answered the close frame, left, or the read deadline
-// is over. What it says must go nowhere.
+// is over. The data is discarded.
 func (c *conn) drain(p []byte) {
 	if len(p) == 0 {
 		p = make([]byte, 512)
@@ -263,7 +263,8 @@ func (c *conn) CloseWrite() error {
 
 func (c *conn) ReadFrom(r io.Reader) (int64, error) { return pump(c.Write, r.Read, true) }
 
-// WriteTo has no large buffer for what is inspected: that is read to where it is held.
+// WriteTo has no large buffer for inspected connections: their data is read into the
+// message buffer.
 func (c *conn) WriteTo(w io.Writer) (int64, error) { return pump(w.Write, c.Read, c.inspector == nil) }
 
 const smallBuffer = 2 << 10

@@ -15,7 +15,7 @@ type frames struct {
 	left    uint64
 	message bool // a message was begun and not ended
 	closed  bool // a close frame has passed
-	lost    bool // a length that cannot be: nothing is known any more
+	lost    bool // an impossible length: the position in the stream is unknown from here on
 }
 
 const headDone = 4

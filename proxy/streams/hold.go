@@ -28,8 +28,8 @@ func (h *hold) reserve(n int) bool {
 	return true
 }
 
-// clock says whether a message is under way, before the client is waited for. One that
-// takes too long ends the stream: what is held for it is not there for others.
+// clock records, before waiting for the client, whether a message is under way. A message
+// that takes too long ends the stream, because its memory is not available to others.
 func (h *hold) clock(runs bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -42,8 +42,8 @@ func (h *hold) clock(runs bool) {
 }
 
 // handOver is clock for a message that was passed: from now on the upstream is waited
-// for, until release. One that does not read holds the memory as well as a client that
-// does not write.
+// for, until release. An upstream that does not read keeps the memory in use like a
+// client that does not write.
 func (h *hold) handOver() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -73,8 +73,7 @@ func (h *hold) release() {
 	h.stop()
 }
 
-// giveBack returns what was taken of the budget. The message goes on, and so does its
-// clock.
+// giveBack returns the reserved budget. The message goes on, and so does its clock.
 func (h *hold) giveBack() {
 	h.mu.Lock()
 	defer h.mu.Unlock()

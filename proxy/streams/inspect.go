@@ -31,13 +31,13 @@ type Oversize interface {
 	// Write takes the next piece of what the message says, which is valid until it
 	// returns. It must not hold all of them: nothing of it is in the budget.
 	io.Writer
-	// Reply is called at the end of the message, once. What it returns, if anything, goes
+	// Reply is called once, at the end of the message. A result that is not empty goes
 	// back to the client as a text message.
 	Reply() []byte
 }
 
-// What is borne of messages that are too large: each costs the client as much as a good
-// one, and us no memory.
+// Bounds of messages that are too large: each costs the client as much as a good one, and
+// us no memory.
 const (
 	oversizeFactor = 16 // of the limit: how long one may be
 	oversizeInRow  = 16 // how many there may be with no message in between that fits
@@ -50,9 +50,9 @@ func (i *inspector) slack() int { return 4<<10 + i.limit/64 }
 // batch is up to how many bytes small messages are sent on together.
 const batch = smallBuffer
 
-// inspector takes the client's side of a connection apart into messages. There is one
-// copy of what a message says: it is unmasked where it lies, and masked again where it
-// lies when it goes on.
+// inspector splits the client's side of a connection into messages. It holds one copy of
+// a message: it unmasks it in place, and masks it again in place when the message goes
+// on.
 type inspector struct {
 	judge    func([]byte) ([]byte, bool)
 	oversize func() Oversize
@@ -101,7 +101,7 @@ func (i *inspector) read(c *conn, p []byte) (int, error) {
 			return 0, i.err
 		}
 		if why, ok := i.more(c, p); !ok {
-			// What is left of it is drained like anything after an order.
+			// The rest is drained like all data after an order.
 			i.drop()
 			i.rest, i.out, i.err = nil, nil, io.ErrUnexpectedEOF
 			c.s.cut(&Cut{Reason: why, At: c.s.reg.cfg.Now()})
@@ -114,8 +114,8 @@ func (i *inspector) read(c *conn, p []byte) (int, error) {
 	}
 }
 
-// more reads from the client and takes apart what came. It fails with what is wrong with
-// it.
+// more reads from the client and parses it. It fails with the reason of an invalid
+// message.
 func (i *inspector) more(c *conn, p []byte) (Reason, bool) {
 	if len(i.rest) > 0 {
 		b := i.rest

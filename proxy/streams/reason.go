@@ -24,7 +24,7 @@ const (
 	NotTaken                // a message that was inspected and passed: the upstream did not read it in time
 )
 
-// reasons has, for each Reason: its name, what a WebSocket client is told (RFC 6455
+// reasons has, for each Reason: its name, the text for a WebSocket client (RFC 6455
 // allows 123 bytes), and the codes for WebSocket and gRPC.
 var reasons = [...]struct {
 	name, text      string

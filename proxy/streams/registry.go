@@ -17,15 +17,15 @@ type Config struct {
 	// Linger is how long a WebSocket client may take to answer the close frame. Nothing it
 	// sends goes anywhere. Default 1 s.
 	Linger time.Duration
-	// Observe, if set, is told how long after the order a stream was closed: for a
-	// WebSocket, when the close frame was written; otherwise when the handler was done.
-	// It must not block.
+	// Observe, if set, is called with the time from the order until the stream was
+	// closed: for a WebSocket, when the close frame was written; otherwise when the
+	// handler was done. It must not block.
 	Observe func(Kind, Reason, time.Duration)
 	Now     func() time.Time
-	// Inspected bounds what is held of messages that are inspected; nil: nothing does.
+	// Inspected bounds the memory of inspected messages; nil: no bound.
 	Inspected *Budget
 	// MessageTime is how long a client may take for a message that is inspected, from its
-	// first byte to its last, and then an upstream to read it; 0: as long as they like.
+	// first byte to its last, and then an upstream to read it; 0: without limit.
 	MessageTime time.Duration
 }
 

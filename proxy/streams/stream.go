@@ -23,7 +23,7 @@ type Stream struct {
 
 	mu       sync.Mutex // guards what follows; no other lock is taken under it
 	closed   bool
-	severed  bool // sever has run: what is attached later comes too late
+	severed  bool // sever has run: a later attach comes too late
 	ended    bool // Observe was called, or need not be
 	ender    ender
 	w        writer
@@ -45,7 +45,7 @@ type ender interface {
 	breakOff()
 	// quick says that cut does not block.
 	quick() bool
-	// idle says that nothing is being written to the client.
+	// idle reports that no write to the client is under way.
 	idle() bool
 }
 
@@ -188,8 +188,8 @@ func (s *Stream) sever(all *peers) {
 	}
 }
 
-// patience is until when the client may take what is written to it: not long if it holds
-// up a write already; otherwise long enough for a machine that is short of processors.
+// patience is until when the client may take pending data: a short time if it blocks a
+// write already; otherwise long enough for a machine that is short of processors.
 func (r *Registry) patience(idle bool) time.Time {
 	if idle {
 		return time.Now().Add(max(r.cfg.Linger, 2*r.cfg.Grace))
@@ -216,7 +216,7 @@ func (s *Stream) end(e ender, c *Cut, all *peers) {
 	}
 }
 
-// breakOff is for what has not ended in time.
+// breakOff ends a stream that has not ended in time.
 func (s *Stream) breakOff() {
 	s.mu.Lock()
 	closed, end := s.closed, s.ender
@@ -252,8 +252,8 @@ func (s *Stream) observe() {
 	}
 }
 
-// attach sets what ends the stream from now on. It fails with the order if there is one
-// that was carried out already: the caller then breaks off what it was about to begin.
+// attach sets how the stream is ended from now on. It fails with the order if one was
+// carried out already: the caller then stops what it was about to begin.
 func (s *Stream) attach(e ender) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

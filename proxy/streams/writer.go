@@ -48,7 +48,7 @@ func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	w.s.wrote.Store(true)
-	// What the client sent ahead of the answer is the beginning of what it says.
+	// Data that the client sent ahead of the answer is the beginning of its stream.
 	early, _ := brw.Reader.Peek(brw.Reader.Buffered())
 	c := newConn(w.s, raw, bytes.Clone(early))
 	if err := w.s.attach(c); err != nil {
@@ -64,7 +64,7 @@ func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return c, bufio.NewReadWriter(bufio.NewReaderSize(c, 16), bufio.NewWriterSize(c, 1024)), nil
 }
 
-// hijacked is what is left of a ResponseWriter: its header.
+// hijacked is the rest of a ResponseWriter: its header.
 type hijacked http.Header
 
 func (h hijacked) Header() http.Header       { return http.Header(h) }

@@ -69,11 +69,11 @@ func New(ctx context.Context, c Config) (*Tracer, error) {
 	return &Tracer{provider, provider.Tracer("sallyport"), c.Logger}, nil
 }
 
-// closeFor is how long a collector that does not answer may hold up the end: what else is
-// to be written then matters more.
+// closeFor is how long a collector that does not answer may delay the end: other writes
+// matter more then.
 const closeFor = 2 * time.Second
 
-// Close delivers what is finished. It does not fail: what is lost is in the log.
+// Close delivers the finished spans. It does not fail: losses are in the log.
 func (t *Tracer) Close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, closeFor)
 	defer cancel()
@@ -117,12 +117,12 @@ func (t *Tracer) Begin(r *http.Request, trusted bool, arrived time.Time) *Reques
 		ctx = contexts.Extract(ctx, propagation.HeaderCarrier(r.Header))
 	}
 	q := &Request{tracer: t.tracer}
-	// What it is called is known once it was judged.
+	// The name of the span is known once the request was judged.
 	q.ctx, q.span = t.tracer.Start(ctx, "request", api.WithTimestamp(arrived), api.WithSpanKind(api.SpanKindServer))
 	return q
 }
 
-// Judged tells when the verdict was there, and what it is.
+// Judged records the time of the verdict, and the verdict.
 func (q *Request) Judged(arrived, decided time.Time, action string) {
 	if q == nil || !q.span.IsRecording() {
 		return

@@ -23,7 +23,8 @@ var (
 	ErrHeadersRefused = errors.New("the upstream answered 431: it takes no request headers of this size")
 
 	errReserved = errors.New("the path is reserved for Sallyport's own pages")
-	// ErrHeaderTooLarge, given to OnError, is a request header beyond Config.MaxRequestHeader.
+	// ErrHeaderTooLarge, given to OnError, is a request header beyond
+	// Config.MaxRequestHeader.
 	ErrHeaderTooLarge = errors.New("request headers are too large")
 	errBodyTooLarge   = errors.New("request body is too large")
 	errUpgradeBody    = fmt.Errorf("%w for a request that switches protocols", errBodyTooLarge)

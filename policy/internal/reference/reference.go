@@ -1,12 +1,13 @@
 // Package reference judges requests as policy/reference.md says it, for tests.
 //
-// It is a second opinion. It was written from the reference alone, and shares with the evaluator
-// only the types of facts and verdicts: it neither reads a policy file nor compiles a condition,
-// and it does nothing to be fast. Tests compare with it what package policy decides and what
-// package prove claims; a difference is a mistake in one of the three, or in the reference.
+// It is a second opinion. It was written from the reference alone, and shares with the
+// evaluator only the types of facts and verdicts: it neither reads a policy file nor
+// compiles a condition, and it does nothing to be fast. Tests compare with it what
+// package policy decides and what package prove claims; a difference is a mistake in one
+// of the three, or in the reference.
 //
-// What it is not: a specification. It leaves out other spellings of paths and addresses, and it
-// takes what is drawn by a key as given ([Draws]).
+// What it is not: a specification. It leaves out other spellings of paths and addresses,
+// and it takes what is drawn by a key as given ([Draws]).
 package reference
 
 import (
@@ -79,7 +80,8 @@ type Case struct {
 	Policy *Policy
 	Facts  *policy.Facts
 	Draws  Draws
-	// Session: it is judged between its requests, so that rules over the request are not asked.
+	// Session: it is judged between its requests, so that rules over the request are not
+	// asked.
 	Session bool
 	// Unanswered: it is judged as for a person whose assertion answers nothing.
 	Unanswered bool
@@ -242,7 +244,8 @@ func (h Hours) hold(minute int) bool {
 	return false
 }
 
-// told is the age that the person is told: with `every`, one below which the rule never asks.
+// told is the age that the person is told: with `every`, one below which the rule never
+// asks.
 func (r Rule) told() time.Duration {
 	if r.Every > 0 {
 		return r.Every - r.Jitter

@@ -10,8 +10,8 @@ import (
 	"sallyport/policy"
 )
 
-// Dimension is a part of a request that takes one value after another, and the conditions that
-// are about it.
+// Dimension is a part of a request that takes one value after another, and the conditions
+// that are about it.
 type Dimension struct {
 	Values     []func(*policy.Facts)
 	Conditions []Condition
@@ -144,7 +144,7 @@ func Passkey() Dimension {
 	}}
 }
 
-// Person is whom a rule may be enforced for.
+// Person is that a rule may be enforced for.
 func Person() Dimension {
 	set := func(f *policy.Facts, id string) { f.User.Subject, f.User.Email = id, id+"@example.com" }
 	return Dimension{values(set, "ann", "ben", "eve"), []Condition{
@@ -215,8 +215,8 @@ func History() []Dimension {
 	}
 }
 
-// Clock is the moment and the person's time zone: nights, edges of hours, half hours, and the days
-// on which clocks are put forward and back.
+// Clock is the moment and the person's time zone: nights, edges of hours, half hours, and
+// the days on which clocks are put forward and back.
 func Clock() []Dimension {
 	at := func(text string) time.Time { t, _ := time.Parse(time.RFC3339, text); return t }
 	hour := func(f *policy.Facts) (int, bool) { now, ok := local(f); return now.Hour(), ok }

@@ -170,7 +170,7 @@ func (c *conn) converse(r *Request) (*http.Response, error) {
 			return nil, errSwitched
 		case interim == maxInterim:
 			return nil, errEndless
-		case res.StatusCode != http.StatusContinue && r.Interim != nil: // 100: nobody asked
+		case res.StatusCode != http.StatusContinue && r.Interim != nil: // 100 was not asked for
 			r.Interim(res)
 		}
 	}

@@ -52,7 +52,7 @@ type App struct {
 	teardown teardown
 }
 
-// teardown is what has to be undone at the end, in reverse order.
+// teardown is the steps to undo at the end, in reverse order.
 type teardown []step
 
 type step struct {
@@ -179,9 +179,9 @@ func (a *App) background(ctx context.Context) (wait func()) {
 		a.identity.sessions.Run,
 		a.identity.provider.Run,
 		a.intel.Run,
-		func(ctx context.Context) { // writes what is left after ctx has ended
+		func(ctx context.Context) { // writes the rest after ctx has ended
 			if err := a.behavior.Run(ctx); err != nil {
-				a.options.Logger.Error("some of what was seen last is lost", "error", err)
+				a.options.Logger.Error("the newest history is lost", "error", err)
 			}
 		},
 		newRefresher(a.identity, a.audit, a.config.OIDC.RefreshInterval, a.options.Logger).run,

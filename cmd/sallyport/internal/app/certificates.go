@@ -66,7 +66,7 @@ func (k *certificates) watched() (list []fileset) {
 	return list
 }
 
-// reload reads the files again; what is wrong keeps what it had.
+// reload reads the files again; a file with a mistake keeps its old content.
 func (k *certificates) reload() error {
 	var errs []error
 	for _, f := range k.watched() {
@@ -94,7 +94,7 @@ func (k *certificates) watch(ctx context.Context) {
 		},
 		Changed: func() {
 			if err := k.reload(); err != nil {
-				k.logger.Error("reload refused; what was loaded before stays in use", "error", err)
+				k.logger.Error("reload refused", "error", err)
 			}
 		},
 	})

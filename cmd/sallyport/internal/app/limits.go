@@ -63,7 +63,7 @@ func (f *front) overLimit(w http.ResponseWriter, r *http.Request, status int, me
 	f.gate.Refuse(w, r, page)
 }
 
-// streamCut is told of streams that were ended by an order.
+// streamCut counts streams that were ended by an order.
 func (l limitLog) streamCut(_ streams.Kind, why streams.Reason, took time.Duration) {
 	l.observer.Closed.Observe(took.Seconds())
 	switch why {
@@ -76,7 +76,7 @@ func (l limitLog) streamCut(_ streams.Kind, why streams.Reason, took time.Durati
 	}
 }
 
-// ofRoute is told of what the forwarder refuses, or ends, for a limit.
+// ofRoute counts requests that the forwarder refuses, or ends, for a limit.
 func (l limitLog) ofRoute(x *upstream.Limit) {
 	l.observer.ExceedBy(x.Key, x.Route.Name, func() {
 		l.logger.LogAttrs(context.Background(), slog.LevelWarn, "limit exceeded", x.Attrs()...)

@@ -35,8 +35,8 @@ const (
 	outboxFirst = 5 * time.Second // how long the start waits for the events that are there
 )
 
-// first puts what operators did while the server was down into the audit log, before the
-// first request is served. What cannot be moved now is tried again by run.
+// first moves the operator events from the time when the server was down to the audit
+// log, before the first request is served. run retries those that fail.
 func (o *outbox) first(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, outboxFirst)
 	defer cancel()
@@ -56,7 +56,7 @@ func (o *outbox) run(ctx context.Context) {
 			return
 		}
 		if err != nil && !failing {
-			o.logger.Error("what operators did is not in the audit log yet; it is tried again every second", "error", err)
+			o.logger.Error("cannot move operator events to the audit log", "error", err)
 		}
 		failing = err != nil
 		select {

@@ -130,7 +130,7 @@ const unreadableFor = 3
 // in any form we take: who the person is now is not known, and not for lack of an
 // answer. A mistake at the provider has the time of a few intervals to be put right.
 func (f *refresher) unreadable(ctx context.Context, s session.Refreshable, err error) error {
-	f.logger.Error("a person's claims cannot be read any more; unless the provider puts that right, their session ends",
+	f.logger.Error("a person's claims cannot be read", "hint", "their session ends unless the provider corrects the claims",
 		"session", s.ID, "subject", s.Subject.ID, "confirmed", s.ConfirmedAt, "ends_after", (unreadableFor * f.every).String(), "error", err)
 	if f.now().Sub(s.ConfirmedAt) < unreadableFor*f.every {
 		return nil

@@ -27,7 +27,7 @@ type reloader struct {
 	data     *rollout.Data
 	counts   reloads
 
-	started      *config.Config // what waits for a restart is told by it
+	started      *config.Config // the configuration that keys waiting for a restart are compared with
 	audit        *audit.Log
 	intel        *ipintel.Watcher
 	certificates *certificates
@@ -57,7 +57,7 @@ func (a *App) newReloader(c rollout.Config) *reloader {
 	return r
 }
 
-// start records what comes into force at the start.
+// start records the policy in force at the start.
 func (r *reloader) start(ctx context.Context) error {
 	if err := r.policies.Start(ctx); err != nil {
 		return err
@@ -71,7 +71,7 @@ func (r *reloader) onSIGHUP(ctx context.Context) {
 	r.counts.lastRefused.Store(err != nil)
 	if err != nil {
 		r.counts.refused.Add(1)
-		r.logger.Error("reload refused; what ran goes on", "error", err)
+		r.logger.Error("reload refused", "error", err)
 		return
 	}
 	r.counts.applied.Add(1)
@@ -120,7 +120,7 @@ func (r *reloader) candidate(rollout.Configuration) (next rollout.Configuration,
 			r.roster.use(ctx, c.Roster)
 			r.front.tools.use(c.Routes)
 			if waiting := needRestart(r.started, c); len(waiting) > 0 {
-				r.logger.Warn("changed in the configuration, but not in force before a restart", "keys", waiting)
+				r.logger.Warn("configuration changes wait for a restart", "keys", waiting)
 			}
 			r.logger.Info("reloaded", "policy", r.front.gate.Current().Policy.Hash(), "routes", len(c.Routes), "roster", len(c.Roster))
 		},
@@ -155,7 +155,7 @@ func (r *reloader) watchPolicy(ctx context.Context) {
 		What: "policy", Logger: r.logger, Files: r.policies.Files,
 		Changed: func() {
 			if err := r.policies.ReloadFiles(ctx); err != nil {
-				r.logger.Error("reload refused; what was loaded before stays in use", "error", err)
+				r.logger.Error("reload refused", "error", err)
 			}
 		},
 	})

@@ -97,7 +97,7 @@ func TestGuardJudgesIPData(t *testing.T) {
 				return
 			}
 			if !strings.Contains(err.Error(), c.refused) || !strings.Contains(err.Error(), "data apply --force") || events[len(events)-1] != "data_refused" ||
-				!strings.Contains(log, `"level":"ERROR","msg":"IP data refused; what was in use stays"`) {
+				!strings.Contains(log, `"level":"ERROR","msg":"IP data refused"`) {
 				t.Errorf("%v; audit: %v", err, events)
 			}
 			if m := d.metrics(); !strings.Contains(m, `sallyport_ip_data_refused{source="vpn-exits"} 1`) || !strings.Contains(m, `sallyport_ip_data_changes_total{outcome="refused"} 1`) {

@@ -57,7 +57,7 @@ func (h *roster) use(ctx context.Context, r config.Roster) {
 func (h *roster) recompleted(ctx context.Context, changed func(authn.Person) bool) bool {
 	n, err := h.sessions.Recompleted(ctx, changed)
 	if err != nil {
-		h.logger.Error("the roster has changed, but not all open streams were judged by it; it is tried again", "error", err)
+		h.logger.Error("cannot judge all open streams by the new roster", "error", err)
 		return false
 	}
 	if n > 0 {

@@ -32,7 +32,7 @@ func (a *App) Serve(ctx context.Context, l Listeners, reload <-chan os.Signal) e
 	failed := servers.start()
 	if a.options.Notify != nil {
 		if err := a.options.Notify.Ready("serving"); err != nil {
-			a.options.Logger.Warn("service manager cannot be told how the service is", "error", err)
+			a.options.Logger.Warn("cannot report to the service manager", "error", err)
 		}
 		go a.options.Notify.Watch(work, func() bool { return a.audit.Health() == nil })
 		defer func() { _ = a.options.Notify.Stopping() }()
@@ -63,8 +63,8 @@ func (a *App) Serve(ctx context.Context, l Listeners, reload <-chan os.Signal) e
 	return errors.Join(err, a.closeInTime(ctx))
 }
 
-// closeInTime closes within a time of its own: what is still to be written must not fail
-// because the drain took long.
+// closeInTime closes within a time of its own: the last writes must not fail because the
+// drain took long.
 func (a *App) closeInTime(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeFor)
 	defer cancel()

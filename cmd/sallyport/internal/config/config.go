@@ -117,8 +117,8 @@ type Session struct {
 	HandoffByPost       bool // sessions reach every host by a form, not by fetch
 }
 
-// Behavior is what is remembered of people's visits, and which networks mean no one
-// place.
+// Behavior says which history is kept of people's visits, and which networks are no
+// single place.
 type Behavior struct {
 	Retention    time.Duration
 	RawAddresses time.Duration // 0: addresses are never stored
@@ -128,7 +128,7 @@ type Behavior struct {
 	Household                 int // bits of the IPv6 network that one household has
 }
 
-// Limits bound what one request may cost.
+// Limits bound the cost of one request.
 type Limits struct {
 	Header int   // bytes, the request line included
 	URL    int   // bytes of the request target; at most Header
@@ -209,7 +209,7 @@ func Parse(name, dir string, source []byte) (*Config, error) {
 	f := defaults()
 	r.parse(source, &f)
 	if err := r.err(); err != nil {
-		return nil, err // what was not read must not be judged
+		return nil, err // data that was not read must not be judged
 	}
 	b := builder{reader: r, dir: dir, f: f, c: &Config{File: name, source: r}}
 	b.build()
@@ -231,7 +231,7 @@ func (c *Config) Mistake(path, message, expected string) error {
 	return m.err()
 }
 
-// Clients says who is believed about addresses, and which of them are ours.
+// Clients says which peers are believed about addresses, and which addresses are ours.
 func (c *Config) Clients() clientip.Config {
 	return clientip.Config{Trusted: c.TrustedProxies, Header: c.Forwarding, Internal: c.Internal}
 }

@@ -19,7 +19,7 @@ func (b *builder) oidc() {
 		switch {
 		case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || strings.ContainsAny(o.Issuer, "?#"):
 			b.at("oidc.issuer", fmt.Sprintf("%q is not an issuer URL", o.Issuer), "https://..., without user name, query or fragment")
-		case strings.Contains(u.Path, "/.well-known/"): // what consoles of providers show for copying; discovery would add it once more
+		case strings.Contains(u.Path, "/.well-known/"): // consoles of providers show it for copying; discovery would append it a second time
 			b.at("oidc.issuer", "this is the address of a discovery document", `what the document says after "issuer", usually the part before /.well-known`)
 		case u.Scheme == "http" && !localName(u.Hostname()):
 			b.at("oidc.issuer", "the provider's answers would travel unprotected", "an https issuer (plain http works for a loopback issuer only)")
@@ -51,7 +51,7 @@ func (b *builder) oidc() {
 	b.c.OIDC.AuthorizationParams, b.c.OIDC.RefreshInterval = o.AuthorizationParams, o.RefreshInterval
 }
 
-// claims says where in the provider's answers what is known of a person stands.
+// claims reads where the provider's answers have the facts about a person.
 func (b *builder) claims() {
 	o, c := b.f.OIDC, &b.c.OIDC
 	for key, path := range map[string]string{"oidc.email_claim": o.EmailClaim, "oidc.groups_claim": o.GroupsClaim, "oidc.countries_claim": o.CountriesClaim} {

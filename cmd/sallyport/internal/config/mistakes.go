@@ -8,7 +8,7 @@ import (
 	"sallyport/policy"
 )
 
-// mistakes collects what is wrong with one file, each with its place.
+// mistakes collects the mistakes of one file, each with its place.
 type mistakes struct {
 	file    string
 	lines   []string

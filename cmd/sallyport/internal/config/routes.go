@@ -65,8 +65,8 @@ func (b *builder) preserveHost(key string, given bool, to []*url.URL) bool {
 	return !slices.ContainsFunc(to, func(u *url.URL) bool { return u.Scheme != "http" && u.Scheme != "h2c" && u.Scheme != "unix" })
 }
 
-// sentGroups is what a tool is told of a person's groups: the ones that its own allow
-// names unless said otherwise.
+// sentGroups is which of a person's groups a tool gets: those that its own allow names
+// unless configured otherwise.
 func (b *builder) sentGroups(key string, list, allowed []string) proxy.SentGroups {
 	const expected = "named (the default: those in allow), all, none, or a list of names that are sent besides those in allow"
 	if len(list) == 1 {
@@ -87,9 +87,9 @@ func (b *builder) sentGroups(key string, list, allowed []string) proxy.SentGroup
 	return proxy.SentGroups{Named: append(slices.Clone(allowed), list...)}
 }
 
-// conflicts finds the routes that the table of routes refuses: two for one place,
-// or one that no request can reach. The table says what is wrong; here it is
-// found out with which route it begins.
+// conflicts finds the routes that the table of routes refuses: two for one place, or one
+// that no request can reach. The table says which mistake it is; this finds the first
+// route that causes it.
 func (b *builder) conflicts() {
 	if _, err := b.c.RouteTable(); err == nil {
 		return

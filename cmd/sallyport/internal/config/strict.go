@@ -204,7 +204,7 @@ func (r *reader) mapping(path string, n *yaml.Node, v reflect.Value) {
 			r.node(key, "a key has to be a plain word", "one of "+strings.Join(names, ", "), "")
 			continue
 		}
-		if !ok && r.full() { // to look for what was meant, thousands of times, takes its time
+		if !ok && r.full() { // searching for suggestions thousands of times is slow
 			r.dropped++
 			continue
 		}

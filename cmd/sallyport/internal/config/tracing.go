@@ -62,7 +62,7 @@ func (b *builder) headers(key, file string) map[string]string {
 		name, value, ok := strings.Cut(line, ":")
 		value = strings.TrimSpace(value)
 		if !ok || !httpguts.ValidHeaderFieldName(name) || value == "" || !httpguts.ValidHeaderFieldValue(value) {
-			b.at(key, fmt.Sprintf("line %d of %s is not a header", i+1, b.path(file)), what) // not what it says: it may be a secret
+			b.at(key, fmt.Sprintf("line %d of %s is not a header", i+1, b.path(file)), what) // not its content: it may be a secret
 			return nil
 		}
 		m[name] = value

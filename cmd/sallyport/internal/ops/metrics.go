@@ -122,7 +122,7 @@ var (
 	descHistoryErrors  = prometheus.NewDesc("sallyport_history_errors_total", "Times that history could not be read or written.", []string{"operation"}, nil)
 )
 
-// collectHistory reports what is remembered of people's visits.
+// collectHistory reports the size of people's history.
 func collectHistory(s behavior.Stats, gauge, counter func(d *prometheus.Desc, v float64, labels ...string)) {
 	gauge(descHistoryKept, float64(s.People), "people")
 	gauge(descHistoryKept, float64(s.Addresses), "addresses")

@@ -62,7 +62,7 @@ func (o *ops) serving() error {
 	return nil
 }
 
-// logHealth says what is wrong with the reader of the log.
+// logHealth reports problems of the reader of the log.
 func (o *ops) logHealth() error {
 	if o.Lines == nil {
 		return nil
@@ -70,14 +70,14 @@ func (o *ops) logHealth() error {
 	return o.Lines.Health()
 }
 
-// pingStore gives up before the client does.
+// pingStore ends before the client gives up.
 func (o *ops) pingStore(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	return o.Store.Ping(ctx)
 }
 
-// countSessions gives up as pingStore does.
+// countSessions ends before the client gives up.
 func (o *ops) countSessions(ctx context.Context) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()

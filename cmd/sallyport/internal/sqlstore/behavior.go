@@ -156,8 +156,8 @@ func (d *DB) BehaviorPlaces(ctx context.Context, each func(behavior.Sighting) er
 	return d.wrap("read places", rows.Err())
 }
 
-// BehaviorOf implements [behavior.Store]. Sightings are read first: what is condensed
-// meanwhile is then found twice, and not missed.
+// BehaviorOf implements [behavior.Store]. Sightings are read first: a row that is
+// condensed meanwhile is then found twice, and not missed.
 func (d *DB) BehaviorOf(ctx context.Context, s authn.Subject) (b behavior.Batch, err error) {
 	const doing, of = "read a person's behaviour", ` where subject_issuer = $1 and subject_id = $2`
 	rows, err := d.read.QueryContext(ctx, `select `+sightingColumns+` from behavior_sightings`+of, s.Issuer, s.ID)

@@ -147,7 +147,7 @@ func fewDescriptors() bool {
 	return false
 }
 
-// wrap names the file and what was being done to it.
+// wrap adds the file and the operation to an error.
 func (d *DB) wrap(doing string, err error) error {
 	if err == nil {
 		return nil

@@ -69,7 +69,7 @@ func (d *DB) migrate(ctx context.Context) error {
 	return nil
 }
 
-// schemaReady says whether nothing is left to do, and refuses what is not ours.
+// schemaReady reports whether the schema is up to date, and refuses a foreign file.
 func (d *DB) schemaReady(ctx context.Context, db *sql.DB, newest int64) (bool, error) {
 	var mode string
 	if err := db.QueryRowContext(ctx, `pragma journal_mode`).Scan(&mode); err != nil {

@@ -67,8 +67,8 @@ func Open(ctx context.Context, dsn string, o Options) (*DB, error) {
 	return d, nil
 }
 
-// parseDSN never repeats what it was given beyond the scheme: the DSN of a
-// database server holds a password.
+// parseDSN never repeats its input beyond the scheme: the DSN of a database server holds
+// a password.
 func parseDSN(dsn string) (string, error) {
 	scheme, path, ok := strings.Cut(dsn, ":")
 	switch {

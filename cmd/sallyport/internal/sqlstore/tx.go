@@ -11,8 +11,8 @@ import (
 	"sallyport/authn"
 )
 
-// tx is one write transaction. SQLite takes the write lock when it begins, so
-// that what is read inside still holds when it commits.
+// tx is one write transaction. SQLite takes the write lock when it begins, so that
+// everything read inside still holds when it commits.
 type tx struct {
 	ctx context.Context
 	*sql.Tx
