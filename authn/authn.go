@@ -8,6 +8,9 @@
 //
 // Deny is the zero value throughout: the zero [Level] is no person, the zero [Class] is
 // no credential, the zero [Session] is no session.
+//
+// It fails by denying, and with an error: [ParseEmail] and [ParseClass] refuse what they
+// do not know, and never return a value that they have repaired.
 package authn
 
 import (

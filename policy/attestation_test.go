@@ -11,7 +11,7 @@ func TestRequirementThatNobodyCanMeet(t *testing.T) {
 		return []byte("version: 1\nrules:\n  - {name: vault, when: request.method == \"POST\", then: step_up, require: [attested]" + mode + "}\n")
 	}
 	_, err := Compile(Config{Name: "policy.yaml", Source: source(""), NoAttestation: true})
-	if err == nil || !strings.Contains(err.Error(), "policy.yaml:3:") || !strings.Contains(err.Error(), "nobody could meet it") {
+	if err == nil || !strings.Contains(err.Error(), "policy.yaml:3:") || !strings.Contains(err.Error(), "no one could meet it") {
 		t.Errorf("got %v", err)
 	}
 	for name, c := range map[string]Config{

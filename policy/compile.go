@@ -259,12 +259,12 @@ func (b *builder) rule(p *Policy, r *file.Rule) rule {
 		out.causes = []Cause{CauseSession}
 	}
 	if b.config.NoAttestation && !out.report && slices.Contains(out.require, file.Attested) {
-		b.At(r.Node, Diagnostic{Message: fmt.Sprintf("%s requires an attested passkey, and nothing judges attestation yet: nobody could meet it", r.Name),
+		b.At(r.Node, Diagnostic{Message: fmt.Sprintf("%s requires an attested passkey, and nothing judges attestation yet: no one could meet it", r.Name),
 			Expected: "require: [" + file.DeviceBound + "], or mode: report"})
 	}
 	// The policy that locks out all people, including those who must repair it.
 	if out.when != nil && len(out.reads.Facts) == 0 && out.action == Block && !out.report && len(out.routes) == 0 {
-		b.At(r.When, Diagnostic{Message: fmt.Sprintf("%s depends on nothing: it blocks everybody, or nobody", r.Name),
+		b.At(r.When, Diagnostic{Message: fmt.Sprintf("%s depends on nothing: it blocks every person, or none", r.Name),
 			Expected: "a condition on a fact, routes that it is limited to, or mode: report"})
 	}
 	return out

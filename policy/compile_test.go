@@ -54,7 +54,7 @@ func TestDiagnostics(t *testing.T) {
 		{"invariant with two claims", "version: 1\n" + ok + "invariants: [{when: ip.vpn, never: allow, always: block}]\n", "3:51", "either never or always", ""},
 		{"invariant without a condition", "version: 1\n" + ok + "invariants: [{never: allow}]\n", "3:14", "has no condition", "when"},
 		{"invariant that is never blocked", "version: 1\n" + ok + "invariants: [{never: block, when: ip.vpn}]\n", "3:22", `never cannot be "block"`, "allow"},
-		{"invariant that lets in", "version: 1\n" + ok + "invariants: [{always: allow, when: ip.vpn}]\n", "3:23", "cannot promise to let somebody in", "always: block"},
+		{"invariant that lets in", "version: 1\n" + ok + "invariants: [{always: allow, when: ip.vpn}]\n", "3:23", "cannot promise to let a person in", "always: block"},
 		{"invariant with a wrong fact", "version: 1\n" + ok + "invariants: [{always: block, when: ip.vnp}]\n", "3:39", "no fact ip.vnp", "ip.vpn"},
 		{"invariant with another key", "version: 1\n" + ok + "invariants: [{always: block, when: ip.vpn, unless: ip.tor}]\n", "3:44", `no key "unless"`, ""},
 		{"two invariants of a name", "version: 1\n" + ok + "invariants: [{name: x, always: block, when: ip.vpn}, {name: x, always: block, when: ip.tor}]\n", "3:61", "another invariant", "its own"},

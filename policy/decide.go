@@ -137,7 +137,7 @@ func (p *Policy) evaluate(f *Facts, k key, rules []int, to []match) (matches []m
 func (r *rule) notApplicable(k key) string {
 	switch {
 	case k.level < r.reads.from && r.reads.from == levelSignedIn:
-		return "nobody is signed in"
+		return "no one is signed in"
 	case k.level < r.reads.from:
 		return "no passkey was used in this session"
 	case r.routes != nil && k.purpose != access:

@@ -31,7 +31,7 @@ func TestExplain(t *testing.T) {
 		{facts(vpn, elsewhere), "anonymised", OutcomeMatched, "from another address"},
 		{facts(vpn, nobody, purposed(PurposeSignIn)), "anonymised", OutcomeNoEffect, "about to prove"},
 		{facts(synced, func(f *Facts) { f.Request.Path = "/sign" }), "bound", OutcomeMatched, "not device_bound"},
-		{facts(nobody), "third-country", OutcomeNotApplicable, "nobody is signed in"},
+		{facts(nobody), "third-country", OutcomeNotApplicable, "no one is signed in"},
 		{facts(signedIn), "synced-key", OutcomeNotApplicable, "no passkey"},
 		{facts(), "treasury-only", OutcomeNotApplicable, "other routes"},
 		{facts(route("treasury"), purposed(PurposeEnroll)), "treasury-only", OutcomeNotApplicable, "not a request for one"},

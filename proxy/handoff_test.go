@@ -301,7 +301,7 @@ func TestHandoffBegunOnAnotherNetwork(t *testing.T) {
 	if h := recs[1].Facts.Handoff; !h.Known || h.Host != "treasury.example.test" || h.Country != "KP" || h.ASN != 131279 || h.SameNetwork || h.SameProvider {
 		t.Errorf("facts %+v", h)
 	}
-	if a := b.submit(login+"/.sallyport/handoff/not-me", url.Values{"return_to": {f.returnTo}, "bind": {f.bind}}); a.StatusCode != 200 || !strings.Contains(a.body, "Nobody was let in") {
+	if a := b.submit(login+"/.sallyport/handoff/not-me", url.Values{"return_to": {f.returnTo}, "bind": {f.bind}}); a.StatusCode != 200 || !strings.Contains(a.body, "No one was let in") {
 		t.Errorf("%d %s", a.StatusCode, a.body)
 	}
 	if got := g.ledger.refusals(); !slices.Equal(got, []string{"not_me!"}) {

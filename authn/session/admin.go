@@ -36,7 +36,7 @@ func (f Filter) check() error {
 	switch {
 	case f.ID == "" && f.Subject.IsZero() && f.Email == "" && f.ProviderIssuer == "" &&
 		f.ProviderSession == "" && f.RefreshedBefore.IsZero():
-		return errors.New("session: an empty filter would revoke everybody")
+		return errors.New("session: an empty filter would revoke all sessions")
 	case (f.ProviderIssuer == "") != (f.ProviderSession == ""):
 		return errors.New("session: a provider's session is named by issuer and sid, not by one of them")
 	case (f.Subject.Issuer == "") != (f.Subject.ID == ""):

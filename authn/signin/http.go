@@ -131,7 +131,7 @@ func checkIssuer(issuer string) error {
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.User != nil:
 		return fmt.Errorf("issuer %q must not have a query, a fragment or user information", issuer)
 	case !secureOrLoopback(u):
-		return fmt.Errorf("issuer %q must be https: over plain http anybody on the path could sign in as anybody", issuer)
+		return fmt.Errorf("issuer %q must be https: over plain http an attacker on the path could sign in as any person", issuer)
 	}
 	return nil
 }

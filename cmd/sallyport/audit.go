@@ -31,7 +31,7 @@ type auditCmd struct {
 	Verify     auditVerifyCmd     `cmd:"" help:"Find changed, dropped, inserted or reordered lines."`
 	Tail       auditTailCmd       `cmd:"" help:"Show the latest records."`
 	Key        auditKeyCmd        `cmd:"" help:"Print the public key that checkpoints are signed with."`
-	Prove      auditProveCmd      `cmd:"" help:"Prove one record to somebody who does not have the log."`
+	Prove      auditProveCmd      `cmd:"" help:"Prove one record to a reader who does not have the log."`
 	CheckProof auditCheckProofCmd `cmd:"" name:"check-proof" help:"Check such a proof. Needs no configuration."`
 }
 
@@ -56,7 +56,7 @@ func (auditKeyCmd) Run(ctx context.Context, g *globals, std stdio) error {
 
 type auditVerifyCmd struct {
 	Files []string `arg:"" optional:"" help:"Log files, oldest first or not; default: the configured log with its rotated files."`
-	Key   string   `placeholder:"KEY" help:"Public key, as \"audit key\" printed it when the log was begun. Without it the key is taken from the store, which whoever can change the log may be able to change too."`
+	Key   string   `placeholder:"KEY" help:"Public key, as \"audit key\" printed it when the log was begun. Without it the key is taken from the store, which an attacker who can change the log may be able to change too."`
 	From  int64    `default:"0" help:"The first record that the files must hold; -1: wherever they begin."`
 	Saved []string `placeholder:"FILE" help:"Checkpoints that were kept elsewhere: finds a log that was cut off and signed again."`
 	JSON  bool     `name:"json" help:"The report as JSON."`
@@ -336,7 +336,7 @@ func (a auditProveCmd) Run(g *globals, std stdio) error {
 
 type auditCheckProofCmd struct {
 	Proof string `arg:"" type:"existingfile" help:"The file that \"audit prove\" wrote."`
-	Key   string `required:"" placeholder:"KEY" help:"The log's public key, from somebody you trust."`
+	Key   string `required:"" placeholder:"KEY" help:"The log's public key, from a source that you trust."`
 }
 
 func (a auditCheckProofCmd) Run(std stdio) error {

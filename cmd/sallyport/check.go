@@ -143,7 +143,7 @@ const starterOffices = "  offices: [203.0.113.0/24]     # networks of your own, 
 func notes(c *config.Config) (list []string) {
 	list = c.HostNotes()
 	if c.OIDC.ClientSecret == secretPlaceholder {
-		list = append(list, "oidc.client_secret_file: "+c.OIDC.ClientSecretFile+" still holds the placeholder; nobody can sign in before the client secret is there")
+		list = append(list, "oidc.client_secret_file: "+c.OIDC.ClientSecretFile+" still holds the placeholder; sign-in fails before the client secret is there")
 	}
 	for n, line := range strings.Split(string(c.PolicySource), "\n") {
 		if line == starterOffices {
@@ -160,7 +160,7 @@ func notes(c *config.Config) (list []string) {
 	}
 	for _, name := range secrets {
 		if info, err := os.Stat(name); err == nil && info.Mode().Perm()&0o007 != 0 {
-			list = append(list, fmt.Sprintf("everybody on this machine can read %s (mode %04o): chmod o= %[1]s", name, info.Mode().Perm()))
+			list = append(list, fmt.Sprintf("every user of this machine can read %s (mode %04o): chmod o= %[1]s", name, info.Mode().Perm()))
 		}
 	}
 	return list

@@ -18,7 +18,7 @@ import (
 type dataApplyCmd struct {
 	Sources []string `arg:"" optional:"" placeholder:"SOURCE" help:"Sources that are meant, by name (default: all)."`
 
-	Force  bool          `help:"What the files hold now is meant, whoever it locks out and however much larger or smaller it is."`
+	Force  bool          `help:"Use the files as they are, even if that locks people out or if they are much larger or smaller."`
 	Reason string        `placeholder:"TEXT" help:"Why, for the audit log."`
 	Wait   time.Duration `default:"30s" help:"For how long to wait for the running proxy to take it up (default 30s)."`
 }

@@ -107,7 +107,7 @@ func listPeople(ctx context.Context, db *sqlstore.DB, m *session.Manager) ([]per
 }
 
 type peopleShowCmd struct {
-	User string `arg:"" placeholder:"PERSON" help:"Whom to show: an address that they have or had, or their subject."`
+	User string `arg:"" placeholder:"PERSON" help:"Person to show: an address that they have or had, or their subject."`
 	JSON bool   `name:"json" help:"As one JSON object."`
 }
 
@@ -139,7 +139,7 @@ func (p peopleShowCmd) Run(ctx context.Context, g *globals, std stdio) error {
 			return err
 		}
 		if len(details) == 0 {
-			fmt.Fprintf(std.err, "Nobody with the address or subject %s has a session, a passkey or a ticket.\n", plain(p.User))
+			fmt.Fprintf(std.err, "No person with the address or subject %s has a session, a passkey or a ticket.\n", plain(p.User))
 			return errNo
 		}
 		if p.JSON {

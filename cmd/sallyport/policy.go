@@ -34,11 +34,11 @@ type policyCmd struct {
 	Schema   policySchemaCmd   `cmd:"" help:"Print the JSON Schema of policy files, for editors."`
 	Prove    policyProveCmd    `cmd:"" help:"Prove the invariants of the policy file, or show a request that breaks them."`
 	Replay   policyReplayCmd   `cmd:"" help:"Judge recorded decisions again with a candidate, and count what would change."`
-	Simulate policySimulateCmd `cmd:"" help:"Live a made-up company's year under the policy: whom it asks and blocks, rightly and wrongly."`
+	Simulate policySimulateCmd `cmd:"" help:"Simulate a company's year under the policy: how often it asks and blocks, rightly and wrongly."`
 }
 
 type policyExplainCmd struct {
-	User        string        `placeholder:"EMAIL" help:"Who; without it nobody is signed in."`
+	User        string        `placeholder:"EMAIL" help:"The person; without it no person is signed in."`
 	Groups      []string      `placeholder:"GROUP" help:"Their groups."`
 	Countries   []string      `placeholder:"CC" help:"Their declared work countries; default: the roster's."`
 	IP          string        `placeholder:"ADDRESS" help:"Where from; required without --facts, --session and --incident."`

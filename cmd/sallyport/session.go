@@ -112,7 +112,7 @@ func (s sessionRevokeCmd) Run(ctx context.Context, g *globals, std stdio) error 
 				return fmt.Errorf("session revoke: %w", err)
 			}
 			if k == nil {
-				fmt.Fprintf(std.err, "There was no such session: nobody was seen here as %s.\n", plain(s.User))
+				fmt.Fprintf(std.err, "There was no such session: no person is known here as %s.\n", plain(s.User))
 				return errNo
 			}
 			sayFormer(std.err, s.User, k)

@@ -119,7 +119,7 @@ func TestCheckNotes(t *testing.T) {
 			t.Fatal(err)
 		}
 		status, stdout, _ := command(t, "check", "--config", config)
-		remedy := fmt.Sprintf("everybody on this machine can read %s (mode %04o): chmod o= %[1]s\n", secret, mode)
+		remedy := fmt.Sprintf("every user of this machine can read %s (mode %04o): chmod o= %[1]s\n", secret, mode)
 		if open := strings.Contains(stdout, remedy); status != 0 || open != (mode&7 != 0) || strings.Contains(stdout, "placeholder") {
 			t.Errorf("a secret that %s: status %d\n%s", name, status, stdout)
 		}

@@ -69,7 +69,7 @@ func operator() string {
 }
 
 type ticketCreateCmd struct {
-	User    string        `required:"" placeholder:"EMAIL" help:"Whom the ticket is for: the address their OpenID provider knows them by."`
+	User    string        `required:"" placeholder:"EMAIL" help:"Person that the ticket is for: the address that their OpenID provider knows them by."`
 	Expires time.Duration `default:"24h" help:"How long it is good for (default 24h)."`
 	Note    string        `placeholder:"TEXT" help:"How you checked who they are, such as \"video interview 12 Nov\"."`
 

@@ -36,7 +36,7 @@ func TestDidYouJustOpen(t *testing.T) {
 	}
 	b.review("asked")
 	b.press("button.wide")
-	b.shows("Nobody was let in")
+	b.shows("No one was let in")
 	b.review("denied")
 	if got := strings.Join(s.refused(), " "); got != "not_me!" {
 		t.Errorf("recorded as %q", got)

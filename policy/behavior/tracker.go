@@ -71,7 +71,7 @@ func (c *Config) defaults() error {
 	case c.Household < 48 || c.Household > 64:
 		return errors.New("behavior: a household has an IPv6 network of 48 to 64 bits")
 	case c.People < 0 || c.Queue < looks:
-		return errors.New("behavior: there is no room to remember anybody")
+		return errors.New("behavior: there is no room to remember people")
 	}
 	return nil
 }

@@ -26,4 +26,7 @@
 //
 // It uses package policy and package policy/behavior only. Package policy/rehearse judges
 // what a real proxy recorded; this package needs no record.
+//
+// It fails with an error for a configuration that cannot be simulated, and when the
+// context ends; there is no partial report.
 package company

@@ -8,6 +8,9 @@
 //
 // It does not read the files. Whether something has changed, and whether it is complete
 // and right, is for the owner of the files to say, who keeps what was in force otherwise.
+//
+// It does not fail: if a folder cannot be watched, it logs a warning and only polls, so
+// that a change is noticed later.
 package filewatch
 
 import (

@@ -12,6 +12,9 @@
 // 6bed4, and NAT64 under a prefix of one's own; [Under] reads the last, where the prefix
 // is configured. An interface identifier that is ISATAP's is chosen by the client, who
 // can write any address there: it may tighten a decision, and must never be an excuse.
+//
+// It does not fail: an address without an inner one, or no address at all, is returned
+// as it is.
 package ipv4in6
 
 import (

@@ -96,7 +96,7 @@ func (l *linter) exempt() {
 		for _, x := range literals(p.program.Tree(), false) {
 			if fact, public := x.holds(nil); fact == "ip.private" && public != p.unless {
 				l.in(p.rule, p.node, x.Offset, Finding{Code: "private-exempt", Severity: Warning,
-					Message: fmt.Sprintf("%s says nothing about private addresses, whoever they belong to: behind a proxy that does not name its clients, everybody has one", l.rules[p.rule].Name),
+					Message: fmt.Sprintf("%s says nothing about private addresses, ours or not: behind a proxy that does not name its clients, every person has one", l.rules[p.rule].Name),
 					Fix:     "ip.internal instead of ip.private, and internal_networks in sallyport.yaml"})
 			}
 		}
@@ -175,7 +175,7 @@ func (l *linter) sources() {
 	})
 	if first >= 0 && l.reader(func(f string) bool { return f == "ip.data_age_hours" }) < 0 {
 		l.rule(first, Finding{Code: "data-age-unconsidered", Severity: Note,
-			Message: "there are rules about IP data, and none looks at how old that data is (ip.data_age_hours): when updates stop, nobody notices",
+			Message: "there are rules about IP data, and none looks at how old that data is (ip.data_age_hours): when updates stop, no rule notices",
 			Fix:     "a rule with when: ip.data_age_hours > 24 * 14, and then: step_up"})
 	}
 	words := l.policy.Vocabulary()

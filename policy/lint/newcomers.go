@@ -34,9 +34,9 @@ func (l *linter) newcomers() {
 			continue
 		}
 		f := Finding{Code: "newcomer-refused", Severity: Warning, Fix: `request.purpose != "enroll" && in front; or seen.first_days > 0 &&, for those who were let through before`,
-			Message: fmt.Sprintf("%s matches for everybody who is new, also while they enrol: who has no passkey yet cannot answer it, and never gets one", name)}
+			Message: fmt.Sprintf("%s matches for every new person, also while they enrol: without a passkey they cannot answer it, and never get one", name)}
 		if now.Action == policy.Block {
-			f.Message = fmt.Sprintf("%s matches for everybody who is new, also while they enrol: they are blocked, and never get a passkey", name)
+			f.Message = fmt.Sprintf("%s matches for every new person, also while they enrol: they are blocked, and never get a passkey", name)
 		}
 		l.rule(i, f)
 	}

@@ -116,7 +116,7 @@ func clean(source, s string, a netip.Addr) (netip.Addr, error) {
 	}
 	a = a.Unmap()
 	if a.IsUnspecified() || a.IsMulticast() {
-		return netip.Addr{}, unreadable(source, s, "not an address that anybody can call from")
+		return netip.Addr{}, unreadable(source, s, "not an address that a client can have")
 	}
 	return a, nil
 }

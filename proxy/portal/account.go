@@ -331,7 +331,7 @@ func (p *Portal) whoami(w http.ResponseWriter, r *http.Request, v PageRequest) e
 	if s.Level() == authn.None {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 		writeJSON(w, http.StatusUnauthorized, map[string]string{
-			"error": "not_signed_in", "message": "Nobody is signed in.", "level": s.Level().String(),
+			"error": "not_signed_in", "message": "No one is signed in.", "level": s.Level().String(),
 			"sign_in": p.origin + Prefix + "sign-in?" + url.Values{"return_to": {v.Origin() + "/"}}.Encode(),
 		})
 		return nil

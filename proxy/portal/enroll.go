@@ -57,7 +57,7 @@ func (p *Portal) enrollPage(w http.ResponseWriter, r *http.Request, v PageReques
 	}
 	if ticket == "" {
 		page.Title = "Add a passkey"
-		page.Text = []string{"This takes two steps, so that nobody but you can add one: first create the new passkey, then confirm it with a passkey you already have."}
+		page.Text = []string{"This takes two steps, so that only you can add one: first create the new passkey, then confirm it with a passkey you already have."}
 		page.Confirm = Prefix + "enroll/confirm"
 		page.Steps = []string{"For the first step: a screen lock on this device (fingerprint, face or PIN), or a security key with a PIN.", "For the second: the device or security key that holds a passkey of yours. For a passkey on your phone, choose “use a phone or tablet” in the prompt."}
 	}

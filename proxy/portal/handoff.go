@@ -158,7 +158,7 @@ func (p *Portal) handoffPage(w http.ResponseWriter, r *http.Request, v PageReque
 	if !c.near {
 		page.Title = "Did you just open " + host + "?"
 		page.Text = []string{"It was opened from another network than the one you are on now. That can be: a phone that changes between Wi-Fi and mobile, or a VPN for some addresses only.",
-			"It can also be somebody else who wants to get in as you. If you did not open it yourself, or somebody sent you this link, press “That was not me”: with “Yes”, they get in."}
+			"It can also be another person who wants to get in as you. If you did not open it yourself, or got this link from another person, press “That was not me”: with “Yes”, they get in."}
 		page.Began, page.Here = p.placeView(v, c.begun.Addr), p.placeView(v, v.Addr())
 		page.Deny = Prefix + "handoff/not-me"
 		if err := v.Record(r.Context(), "handoff_asked", c.judgement, p.about(v, c, "")); err != nil {
@@ -261,7 +261,7 @@ func (p *Portal) handoffDenied(w http.ResponseWriter, r *http.Request, v PageReq
 		return err
 	}
 	p.cfg.Pages.render(w, http.StatusOK, "message", view{
-		Title: "Nobody was let in", Email: string(j.Session.Person.Email), Incident: j.Incident,
+		Title: "No one was let in", Email: string(j.Session.Person.Email), Incident: j.Incident,
 		Text:  []string{"Your sign-in was not handed over, and your security team can see what happened."},
 		Steps: []string{"Tell your security team, and give them the reference below.", "Close the page that brought you here."},
 		Link:  YourTools,

@@ -292,7 +292,7 @@ func (p *Portal) fail(w http.ResponseWriter, r *http.Request, v PageRequest, err
 func Unavailable(incident string) Refusal {
 	return Refusal{
 		Status: http.StatusServiceUnavailable, Code: "unavailable", Title: "Sign-in is not working right now", Incident: incident,
-		Text:  []string{"Something on our side is not available, so nobody can be let in for the moment. Nothing you did was lost."},
+		Text:  []string{"Something on our side is not available, so no one can be let in at the moment. Nothing you did was lost."},
 		Steps: []string{"Wait a minute, then reload this page.", "If it goes on, tell your operations team and give them the reference below."},
 	}
 }

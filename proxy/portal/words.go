@@ -81,7 +81,7 @@ func joinCauses(causes []policy.Cause) string {
 func NoAddress(incident string) Refusal {
 	return Refusal{
 		Status: 403, Code: "blocked", Title: "You cannot get in at the moment", Incident: incident,
-		Text:  []string{"We cannot see where you are connecting from. As a rule this is a fault on our side, and everybody has it."},
+		Text:  []string{"We cannot see where you are connecting from. Usually this is a fault on our side that affects all people."},
 		Steps: []string{"If you use a proxy, switch it off and reload this page.", "If that does not help, send the reference below to your IT team. It tells them what to repair."},
 	}
 }

@@ -179,7 +179,7 @@ func (r Report) Text() string {
 
 func (r Report) blockedText(b *strings.Builder) {
 	if len(r.Blocked) == 0 {
-		b.WriteString("Nobody would be newly blocked.\n")
+		b.WriteString("No one would be newly blocked.\n")
 		return
 	}
 	fmt.Fprintf(b, "Newly blocked, now or for something they did: %d\n", len(r.Blocked))

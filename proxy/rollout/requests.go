@@ -63,7 +63,7 @@ func (m *Manager) AnswerRequest(ctx context.Context) error {
 	}
 	if age := time.Since(r.At); age > MaxWait {
 		m.config.Logger.Warn("request for another policy is too old", "by", r.By, "at", r.At, "age", age.Round(time.Second).String())
-		return answer(RequestRefused, Answer{Error: "nobody took it up in time"})
+		return answer(RequestRefused, Answer{Error: "no proxy answered in time"})
 	}
 	report, err := m.Apply(ctx, WithPolicy([]byte(r.Source)), Origin{Kind: "command", By: r.By, Force: r.Forced, Rollback: r.Rollback})
 	if err != nil {

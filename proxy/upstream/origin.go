@@ -21,7 +21,7 @@ func (r *Route) setOrigins(c RouteConfig) error {
 		case err != nil:
 			errs = append(errs, fmt.Errorf("allowed_origins: %w", err))
 		case strings.HasPrefix(origin, "http://") && r.Scheme == "https":
-			errs = append(errs, fmt.Errorf("allowed_origins: %q: anybody on the way can write pages of an http origin, and this route is https", raw))
+			errs = append(errs, fmt.Errorf("allowed_origins: %q: an attacker on the network can write pages of an http origin, and this route is https", raw))
 		case slices.Contains(r.allowedOrigins, origin):
 			errs = append(errs, fmt.Errorf("allowed_origins: %q is there twice", raw))
 		}

@@ -160,7 +160,7 @@ func newRoute(c RouteConfig) (*Route, error) {
 	for _, u := range c.Upgrades {
 		// An h2c tunnel carries further requests past every check made here.
 		if strings.EqualFold(u, "h2c") || strings.HasPrefix(strings.ToLower(u), "http/") {
-			errs = append(errs, fmt.Errorf("upgrades: %q would tunnel requests that nobody judges", u))
+			errs = append(errs, fmt.Errorf("upgrades: %q would tunnel requests that are not judged", u))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {

@@ -40,7 +40,7 @@ func (s *Source) claim(entry *Node, name string, never, always *Node) (neverIs, 
 	case never != nil:
 		return s.action(never, "never", Allow), ""
 	case always != nil && always.Value == Allow:
-		s.At(always, Diagnostic{Message: "a policy cannot promise to let somebody in: rules only narrow what a route's `allow` grants", Expected: "always: step_up or always: block"})
+		s.At(always, Diagnostic{Message: "a policy cannot promise to let a person in: rules only narrow what a route's `allow` grants", Expected: "always: step_up or always: block"})
 	case always != nil:
 		return "", s.action(always, "always", StepUp, Block)
 	default:

@@ -164,7 +164,7 @@ var TestFileKeys = Object{
 
 var TestKeys = Object{
 	{"name", "What the test shows; unique.", textOf("A sentence."), true},
-	{"given", "Facts; what is not given is somebody verified whom nothing speaks against.", anyValue, false},
+	{"given", "Facts; the others are those of an ordinary, verified person.", anyValue, false},
 	{"expect", "The verdict.", func() Schema { return ExpectKeys.schema() }, true},
 }
 

@@ -163,7 +163,7 @@ func (s *Source) readReverify(f map[string]*Node) *Reverify {
 		}
 	}
 	if a.Every > math.MaxInt64/4 {
-		s.At(every, Diagnostic{Message: "every is longer than anybody's session", Expected: "such as 4h"})
+		s.At(every, Diagnostic{Message: "every is longer than any session", Expected: "such as 4h"})
 	}
 	if n := f["hours"]; n != nil {
 		a.Hours = s.readHours(n)
@@ -191,7 +191,7 @@ func (s *Source) readEnforcement(n *Node) *Enforcement {
 	}
 	out := &Enforcement{}
 	if len(f) == 0 {
-		s.At(n, Diagnostic{Message: "enforce does not say for whom", Expected: "enforce: {percent: 10}, or enforce: {groups: [security]}"})
+		s.At(n, Diagnostic{Message: "enforce does not name people", Expected: "enforce: {percent: 10}, or enforce: {groups: [security]}"})
 	}
 	if v := f["percent"]; v != nil {
 		out.Percent, _ = s.Number(v, "percent", 0, 100)

@@ -16,7 +16,7 @@ func TestsSchema(given Schema) ([]byte, error) {
 
 // PinnedSchema returns that of a file of invariants that every policy has to fulfil.
 func PinnedSchema() ([]byte, error) {
-	return pinnedKeys.document("Invariants of Sallyport policies", "What has to hold whatever the policy says. Reference: policy/reference.md.", Schema{"invariant": invariantSchema()})
+	return pinnedKeys.document("Invariants of Sallyport policies", "What has to hold for every policy. Reference: policy/reference.md.", Schema{"invariant": invariantSchema()})
 }
 
 func (o Object) document(title, description string, defs Schema) ([]byte, error) {

@@ -1,4 +1,7 @@
 // Package policygen makes random policies for tests.
+//
+// It is no part of the product. The same source of randomness gives the same rules, so
+// that a failing test can be repeated.
 package policygen
 
 import (

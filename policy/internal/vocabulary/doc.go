@@ -7,4 +7,7 @@
 // values that tests and `policy explain --set` give to facts.
 //
 // It knows names and values and no types: package policy has the facts themselves.
+//
+// It fails with a diagnostic that suggests the nearest value. If the source of a value
+// is not configured, it cannot judge the value, and accepts it.
 package vocabulary

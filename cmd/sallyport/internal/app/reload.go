@@ -204,7 +204,7 @@ func needRestart(was, is *config.Config) (keys []string) {
 		}
 	}
 	if hosts != nil {
-		keys = append(keys, fmt.Sprintf("routes (nobody is sent back to %s after signing in)", strings.Join(hosts, ", ")))
+		keys = append(keys, fmt.Sprintf("routes (no one is sent back to %s after signing in)", strings.Join(hosts, ", ")))
 	}
 	return keys
 }

@@ -200,7 +200,7 @@ func TestWhatWaitsForARestartIsNamed(t *testing.T) {
 	if d.reloader.counts.applied.Load() != 1 {
 		t.Fatal("refused")
 	}
-	for _, key := range []string{"listen", "ops_listen", "oidc", "session", "store", "audit.file", "contact", "proxy_protocol", "limits", "webauthn", "ip_data.lists", "routes (nobody is sent back to http://money.localhost:8080"} {
+	for _, key := range []string{"listen", "ops_listen", "oidc", "session", "store", "audit.file", "contact", "proxy_protocol", "limits", "webauthn", "ip_data.lists", "routes (no one is sent back to http://money.localhost:8080"} {
 		if !strings.Contains(d.log.String(), `"`+key) {
 			t.Errorf("%s is not named", key)
 		}

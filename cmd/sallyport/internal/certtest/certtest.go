@@ -1,4 +1,7 @@
 // Package certtest makes certificates for tests.
+//
+// It is no part of the product: the keys are made anew for each call, and no authority
+// signs them. A failure ends the test.
 package certtest
 
 import (

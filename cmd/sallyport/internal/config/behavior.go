@@ -31,7 +31,7 @@ func (b *builder) behavior() {
 			continue
 		}
 		if least := map[bool]int{true: 8, false: 16}[p.Addr().Is4()]; p.Bits() < least {
-			b.at(key, fmt.Sprintf("%s is a large part of the Internet, and nobody would be noticed there", s), "the addresses that an office has on the Internet, such as 203.0.113.0/28")
+			b.at(key, fmt.Sprintf("%s is a large part of the Internet, where no account sharing would be noticed", s), "the addresses that an office has on the Internet, such as 203.0.113.0/28")
 			continue
 		}
 		b.c.Behavior.Offices = append(b.c.Behavior.Offices, p.Masked())

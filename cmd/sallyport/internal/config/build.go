@@ -146,11 +146,11 @@ func (b *builder) peers() {
 			continue
 		}
 		if _, err := clientip.New(clientip.Config{Trusted: []netip.Prefix{p}}); err != nil {
-			b.at(key, err.Error(), "the networks of your own proxies only: whoever is in them can claim any address")
+			b.at(key, err.Error(), "the networks of your own proxies only: every host in them can claim any address")
 			continue
 		}
 		if least := map[bool]int{true: 8, false: 16}[p.Addr().Is4()]; p.Bits() < least {
-			b.at(key, fmt.Sprintf("%s is a large part of the Internet, and whoever is in it can claim any address", s), "the addresses of your own proxies, such as 10.0.0.5")
+			b.at(key, fmt.Sprintf("%s is a large part of the Internet, and every host in it can claim any address", s), "the addresses of your own proxies, such as 10.0.0.5")
 			continue
 		}
 		b.c.TrustedProxies = append(b.c.TrustedProxies, p)
@@ -168,7 +168,7 @@ func (b *builder) peers() {
 	}
 	b.c.ProxyProtocol = b.f.ProxyProtocol
 	if b.f.ProxyProtocol && len(b.f.TrustedProxies) == 0 {
-		b.at("proxy_protocol", "nobody is trusted to send the PROXY protocol", "trusted_proxies with the addresses of the load balancers")
+		b.at("proxy_protocol", "no peer is trusted to send the PROXY protocol", "trusted_proxies with the addresses of the load balancers")
 	}
 }
 
@@ -192,7 +192,7 @@ func (b *builder) internal() {
 			b.suggest(key, fmt.Sprintf("%s is an address and the size of its network", s), "the network, or the address alone", p.Masked().String())
 			continue
 		case slices.ContainsFunc(b.c.TrustedProxies, func(t netip.Prefix) bool { return t.Bits() <= p.Bits() && t.Contains(p.Addr()) }):
-			b.at(key, fmt.Sprintf("%s is in trusted_proxies, and the address of a proxy is nobody's", s), "the networks that people are in, and trusted_proxies with the proxies alone")
+			b.at(key, fmt.Sprintf("%s is in trusted_proxies, and the address of a proxy is not a person's", s), "the networks that people are in, and trusted_proxies with the proxies alone")
 			continue
 		}
 		b.c.Internal = append(b.c.Internal, p.Masked())

@@ -47,7 +47,7 @@ func TestCrossOriginMistakes(t *testing.T) {
 		{"a pattern", `"chrome-extension://abc"`, `"https://*.example.com"`, "names more than one origin"},
 		{"a path", `"chrome-extension://abc"`, "https://dash.example.com/x", "more than an origin has"},
 		{"a host", `"chrome-extension://abc"`, "dash.example.com", "is not an origin"},
-		{"plain http", `"chrome-extension://abc"`, "http://dash.example.com", "anybody on the way"},
+		{"plain http", `"chrome-extension://abc"`, "http://dash.example.com", "an attacker on the network"},
 		{"twice", `"chrome-extension://abc"`, "https://dash.example.com", "there twice"},
 		{"a text", `[https://DASH.example.com:443, "chrome-extension://abc"]`, "{a: b}", "a list"},
 		{"a form's path, relative", "/saml/acs", "saml/acs", "sallyport.yaml:12:24: routes[0].cross_site_posts[0]: \"saml/acs\" is not one whole path"},

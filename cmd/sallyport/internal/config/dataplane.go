@@ -186,7 +186,7 @@ func (b *builder) crossOrigin(key string, f fileRoute, r *Route) {
 			b.suggest(k, err.Error(), "https://HOST of the page that may act on this tool", originMeant(raw))
 			continue
 		case strings.HasPrefix(origin, "http://") && r.From.Scheme == "https":
-			b.suggest(k, fmt.Sprintf("anybody on the way can write the pages of %s", raw), "an https origin", strings.Replace(origin, "http:", "https:", 1))
+			b.suggest(k, fmt.Sprintf("an attacker on the network can write the pages of %s", raw), "an https origin", strings.Replace(origin, "http:", "https:", 1))
 		case seen[origin]:
 			b.at(k, fmt.Sprintf("%s is there twice", origin), "each origin once")
 		}

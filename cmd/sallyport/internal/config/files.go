@@ -157,7 +157,7 @@ func (b *builder) policyInvariants() {
 	if source, ok := b.read(key, b.f.PolicyInvariants, what, maxPolicy); ok {
 		b.c.PolicyInvariants = &policy.Pinned{Name: b.path(b.f.PolicyInvariants), Source: source}
 		if b.c.PolicyInvariants.Name == b.c.PolicyFile {
-			b.at(key, "that is the policy itself: whoever changes it changes both", what+", which belongs to another user than the policy")
+			b.at(key, "that is the policy itself: an insider who changes it changes both", what+", which belongs to another user than the policy")
 		}
 	}
 }

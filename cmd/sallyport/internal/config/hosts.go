@@ -149,7 +149,7 @@ func (c *Config) HostNotes() (notes []string) {
 				"a host that is not below it may not", r.Name, host, signIn, signIn)
 		}
 		if r.Wildcard() {
-			note("route %s is for every host of %s: scripts of one can set cookies for all of them, unless the domain is on the public suffix list, and a DNS record of somebody else's below it is taken for one of these hosts",
+			note("route %s is for every host of %s: scripts of one can set cookies for all of them, unless the domain is on the public suffix list, and a foreign DNS record below it is taken for one of these hosts",
 				r.Name, r.From.Hostname()[len("*."):])
 		}
 		for _, other := range tools[:i] {

@@ -42,7 +42,7 @@ func (b *builder) oidc() {
 		case signin.ReservedParam(name):
 			b.at(key, name+" is set by Sallyport: a sign-in rests on it", "what your provider wants beyond the standard, such as access_type, prompt, domain_hint or hd")
 		case name == "prompt" && slices.Contains(strings.Fields(value), "none"):
-			b.at(key, "with prompt=none nobody can sign in who is not signed in at the provider already", "consent, login or select_account")
+			b.at(key, "with prompt=none people cannot sign in unless they are signed in at the provider already", "consent, login or select_account")
 		case value == "":
 			b.at(key, "the parameter is empty", "its value, or leave it out")
 		}
@@ -62,7 +62,7 @@ func (b *builder) claims() {
 	switch o.EmailVerified {
 	case "claim":
 		if o.EmailClaim != "email" {
-			b.at("oidc.email_claim", fmt.Sprintf("the claim email_verified says nothing about %s, so that nobody could sign in", o.EmailClaim),
+			b.at("oidc.email_claim", fmt.Sprintf("the claim email_verified says nothing about %s, so that no one could sign in", o.EmailClaim),
 				"oidc.email_verified: issuer beside it, if your company checks every address of this issuer; or email")
 		}
 	case "issuer":
@@ -170,7 +170,7 @@ func (b *builder) session() {
 			"auto (the default), or post where browsers do not let the sign-in page fetch from the tools' hosts", closest(s.Handoff, []string{"auto", "post"}))
 	}
 	if s.MaxPerPerson < 1 || s.MaxPerPerson > 10_000 {
-		b.at("session.max_per_person", fmt.Sprintf("%d is out of range", s.MaxPerPerson), "1 to 10000; everybody needs one for each browser they use")
+		b.at("session.max_per_person", fmt.Sprintf("%d is out of range", s.MaxPerPerson), "1 to 10000; a person needs one for each browser that they use")
 	}
 	b.c.Session = Session{MaxPerPerson: int(s.MaxPerPerson), MaxAge: s.MaxAge, IdleTimeout: s.IdleTimeout, HandoffByPost: s.Handoff == "post"}
 }

@@ -40,7 +40,7 @@ func (c *Config) Risks() policy.Diagnostics {
 		warn("ops_listen", message, "a loopback address, or a firewall that lets your monitoring alone through"+map[bool]string{true: ", and pprof: false"}[c.Pprof])
 	}
 	if c.OIDC.EmailsVerified {
-		warn("oidc.email_verified", "every address that "+c.OIDC.Issuer+" sends counts as verified: if its people may write their own address, each of them can be anybody",
+		warn("oidc.email_verified", "every address that "+c.OIDC.Issuer+" sends counts as verified: if its people may write their own address, each of them can be any other person",
 			"claim, or an issuer whose addresses your company alone sets")
 	}
 	if host := c.ExternalURL.Hostname(); c.WebAuthn.RPID != host {
@@ -77,14 +77,14 @@ func (c *Config) crossOriginRisks(i int, r Route, warn func(path, message, expec
 		switch {
 		case err != nil: // refused before
 		case u.Scheme != "http" && u.Scheme != "https":
-			warn(k, fmt.Sprintf("whoever publishes %s, and each update of it, acts on %s as the person", origin, r.Name), "a program whose updates your company controls")
+			warn(k, fmt.Sprintf("the publisher of %s, with each update of it, acts on %s as the person", origin, r.Name), "a program whose updates your company controls")
 		case origin == r.From.Scheme+"://"+r.From.Host:
 			warn(k, fmt.Sprintf("%s is the route's own origin, which needs no permission", origin), "leave it out")
 		case c.protects(origin):
 		case siteOf(u.Hostname()) != siteOf(c.ExternalURL.Hostname()) && siteOf(u.Hostname()) != siteOf(r.From.Hostname()):
-			warn(k, fmt.Sprintf("%s is not of your company's site: whoever controls it acts on %s as the person", u.Host, r.Name), "an origin of yours; for the provider's form posts, leave it if the provider is trusted with that")
+			warn(k, fmt.Sprintf("%s is not of your company's site: its owner acts on %s as the person", u.Host, r.Name), "an origin of yours; for the provider's form posts, leave it if the provider is trusted with that")
 		case u.Scheme == "http" && !localName(u.Hostname()):
-			warn(k, fmt.Sprintf("anybody on the way can write the pages of %s", origin), "an https origin")
+			warn(k, fmt.Sprintf("an attacker on the network can write the pages of %s", origin), "an https origin")
 		}
 	}
 	if r.Embeddable {

@@ -44,7 +44,7 @@ routes: [{name: app, from: https://app.corp.test, to: http://127.0.0.1:3000, all
 
 		"another host of the site as an origin":     {"allow:", "allowed_origins: https://dash.corp.test, allow:", ""},
 		"an origin of another site":                 {"allow:", "allowed_origins: https://dash.other.test, allow:", "routes[0].allowed_origins[0]: dash.other.test is not of your company's site"},
-		"an extension":                              {"allow:", "allowed_origins: 'chrome-extension://abc', allow:", "whoever publishes chrome-extension://abc"},
+		"an extension":                              {"allow:", "allowed_origins: 'chrome-extension://abc', allow:", "the publisher of chrome-extension://abc"},
 		"its own origin":                            {"allow:", "allowed_origins: https://app.corp.test, allow:", "the route's own origin"},
 		"a tool that may be framed":                 {"allow:", "embeddable: true, allow:", "routes[0].embeddable: every tool of this site may show app in a frame"},
 		"a tool that may not":                       {"allow:", "embeddable: false, allow:", ""},
@@ -84,7 +84,7 @@ routes: [{name: app, from: https://app.corp.test, to: http://127.0.0.1:3000, all
 `
 	dir := folder(t)
 	for name, c := range map[string]struct{ from, to, want string }{
-		"the sign-in host":       {"access.corp.test", "access.example.com", "x.yaml:1:15: external_url: access.example.com is a name for documentation"},
+		"the sign-in host":       {"access.corp.test", "access.example.com", "x.yaml:1:15: external_url: access.example.com is a name reserved for documentation"},
 		"the provider":           {"login.corp.test", "login.EXAMPLE.com", "x.yaml:3:16: oidc.issuer: login.EXAMPLE.com is a name"},
 		"a provider of example":  {"login.corp.test", "idp.example", "oidc.issuer: idp.example is a name"},
 		"the client":             {"client_id: c", "client_id: " + config.StarterClientID, "x.yaml:3:52: oidc.client_id: "},

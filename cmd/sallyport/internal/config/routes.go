@@ -170,7 +170,7 @@ func (b *builder) allow(key, route string, a *fileAllow) policy.Grant {
 		return policy.Grant{}
 	}
 	if a.Everyone == (len(a.Groups)+len(a.Emails)+len(a.Domains) > 0) {
-		message := "allow names nobody"
+		message := "allow names no one"
 		if a.Everyone {
 			message = "everyone and a narrower list contradict each other"
 		}

@@ -17,7 +17,7 @@ func (c *Config) untouched(warn func(path, message, expected string)) {
 	host := func(key string, u *url.URL, expected string) {
 		switch name := u.Hostname(); {
 		case forDocumentation(name):
-			warn(key, fmt.Sprintf("%s is a name for documentation (RFC 2606), which is nobody's", name), expected)
+			warn(key, fmt.Sprintf("%s is a name reserved for documentation (RFC 2606)", name), expected)
 		case localName(name):
 			warn(key, fmt.Sprintf("%s is this machine for every browser: people elsewhere cannot open it", u.Host), expected+"; for a trial on this machine, leave it")
 		}
@@ -34,12 +34,12 @@ func (c *Config) untouched(warn func(path, message, expected string)) {
 		host(key+".from", r.From, "https and a host name of the tool's own")
 		for j, e := range r.Allow.Emails {
 			if _, domain, _ := strings.Cut(e, "@"); forDocumentation(domain) {
-				warn(fmt.Sprintf("%s.allow.emails[%d]", key, j), fmt.Sprintf("%s is an address for documentation (RFC 2606), which is nobody's", e), "addresses of your people")
+				warn(fmt.Sprintf("%s.allow.emails[%d]", key, j), fmt.Sprintf("%s is an address reserved for documentation (RFC 2606)", e), "addresses of your people")
 			}
 		}
 		for j, d := range r.Allow.Domains {
 			if forDocumentation(d) {
-				warn(fmt.Sprintf("%s.allow.domains[%d]", key, j), fmt.Sprintf("%s is a name for documentation (RFC 2606), which is nobody's", d), "the domain of your people's addresses")
+				warn(fmt.Sprintf("%s.allow.domains[%d]", key, j), fmt.Sprintf("%s is a name reserved for documentation (RFC 2606)", d), "the domain of your people's addresses")
 			}
 		}
 	}

@@ -6,6 +6,9 @@
 // real product, from a configuration file, behind a front proxy of its own: the
 // front writes the chosen address into X-Forwarded-For, as a company's load balancer
 // would, and puts the control bar on top of the pages that come back.
+//
+// It fails like the product: a file that cannot be written or a port that is taken ends
+// `sallyport demo` with an error, and a proxy that does not answer is 502.
 package demo
 
 import (

@@ -1,6 +1,9 @@
 // Package ops is the operators' port: health, readiness, metrics, the state of routes. It
 // reads the product's state through small interfaces when it is asked; nothing is counted
 // here. It is served on a port of its own, never through the data port.
+//
+// It fails by saying so: a part that does not answer makes the readiness check 503 and
+// names the part. It changes nothing, and no request of a person depends on it.
 package ops
 
 import (

@@ -1,5 +1,8 @@
 // Package sitetest is a small deployment for tests: a configuration, a policy, people,
 // and lists of addresses. The ports are the variables PORT, OPS and IDP.
+//
+// It is no part of the product, and starts nothing: the caller writes the files,
+// replaces the variables and runs the program.
 package sitetest
 
 import (

@@ -53,7 +53,7 @@ func privateFile(path string, log *slog.Logger) (fs.FileInfo, error) {
 		log.Warn("store was readable by others, now it is not", "file", path, "mode", mode.String())
 	}
 	if in, err := os.Stat(dir); err == nil && in.Mode().Perm()&0o002 != 0 && in.Mode()&fs.ModeSticky == 0 {
-		return nil, fmt.Errorf("store: anybody can replace %s: its folder is writable by all (%s): chmod o-w %s", path, in.Mode().Perm(), dir)
+		return nil, fmt.Errorf("store: every user can replace %s: its folder is writable by all (%s): chmod o-w %s", path, in.Mode().Perm(), dir)
 	}
 	return info, nil
 }
