@@ -24,6 +24,9 @@
 // What it is not: a forecast. The figures are made up; believe the kinds of mistakes, and
 // take their number from your own log. The same seed gives the same year.
 //
+// It is a command of the product, not an example: before there is a log to replay, it is the
+// only way to see what a policy costs, and a roll-out begins with it.
+//
 // It uses package policy and package policy/behavior only. Package policy/rehearse judges
 // what a real proxy recorded; this package needs no record.
 //
