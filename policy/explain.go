@@ -11,17 +11,19 @@ import (
 
 // Explanation is a decision with everything it rests on.
 type Explanation struct {
-	Decision Decision      `json:"decision"`
-	Facts    []FactValue   `json:"facts"` // all of them, in the order of facts.go
-	Baseline []RuleOutcome `json:"baseline"`
-	Rules    []RuleOutcome `json:"rules"` // in file order
+	Decision Decision `json:"decision"`
+	// Facts is what was judged, in the shape of the audit log.
+	Facts *Facts `json:"facts"`
+	// Unknown says of facts, by name, why their value is not known. The caller sets it.
+	Unknown  map[string]string `json:"unknown,omitempty"`
+	Baseline []RuleOutcome     `json:"baseline"`
+	Rules    []RuleOutcome     `json:"rules"` // in file order
+
+	values []factValue // all facts, in the order of facts.go
 }
 
-// FactValue is a fact and its value, spelled as an expression would.
-type FactValue struct {
-	Name  string `json:"name"`
-	Value string `json:"value"`
-}
+// factValue is a fact and its value, spelled as an expression would.
+type factValue struct{ name, value string }
 
 // Outcome is how a rule came out.
 type Outcome string
@@ -54,7 +56,7 @@ type RuleOutcome struct {
 	Unless  string        `json:"unless,omitempty"`
 	// Conditions are the parts of when and unless, with their values.
 	Conditions []Condition `json:"conditions,omitempty"`
-	Facts      []FactValue `json:"facts,omitempty"` // the facts that the rule reads
+	Reads      []string    `json:"reads,omitempty"` // names of the facts that the rule reads
 }
 
 // Condition is a part of an expression, and how it came out.
@@ -69,8 +71,9 @@ type Condition struct {
 func (p *Policy) Explain(f *Facts) Explanation {
 	e := Explanation{Decision: p.Decide(f)}
 	f = p.complete(f)
+	e.Facts = f
 	for _, fact := range p.schema.Facts() {
-		e.Facts = append(e.Facts, FactValue{fact.Name, p.schema.Format(f, fact)})
+		e.values = append(e.values, factValue{fact.Name, p.schema.Format(f, fact)})
 	}
 	s := p.Partial(f)
 	e.Baseline = p.explainBaseline(f, s, e.Decision)
@@ -125,10 +128,7 @@ func (p *Policy) explainRule(r *rule, k key, scope *scope, other *readings, f *F
 	if r.unless != nil {
 		out.Unless = r.unless.Text()
 	}
-	for _, name := range r.reads.Facts {
-		fact, _ := p.schema.Lookup(name)
-		out.Facts = append(out.Facts, FactValue{name, p.schema.Format(f, fact)})
-	}
+	out.Reads = r.reads.Facts
 	if why := r.notApplicable(k); why != "" {
 		out.Outcome, out.Why = OutcomeNotApplicable, why
 		return out
@@ -224,8 +224,8 @@ func (e Explanation) Text() string {
 		line("reported", r.Rule+" (would "+r.Action.String()+")")
 	}
 	b.WriteString("\nfacts\n")
-	for _, f := range e.Facts {
-		fmt.Fprintf(&b, "  %-26s %s\n", f.Name, f.Value)
+	for _, f := range e.values {
+		fmt.Fprintf(&b, "  %-26s %s%s\n", f.name, f.value, e.unknown(f.name))
 	}
 	b.WriteString("\nbaseline\n")
 	for _, r := range e.Baseline {
@@ -233,12 +233,20 @@ func (e Explanation) Text() string {
 	}
 	b.WriteString("\nrules\n")
 	for _, r := range e.Rules {
-		r.write(&b)
+		e.write(&b, r)
 	}
 	return b.String()
 }
 
-func (r RuleOutcome) write(b *strings.Builder) {
+// unknown is what stands beside the value of a fact that is not known.
+func (e Explanation) unknown(fact string) string {
+	if why := e.Unknown[fact]; why != "" {
+		return "   (" + Printable(why) + ")"
+	}
+	return ""
+}
+
+func (e Explanation) write(b *strings.Builder, r RuleOutcome) {
 	does := r.Action.String()
 	switch {
 	case r.Score > 0:
@@ -269,7 +277,10 @@ func (r RuleOutcome) write(b *strings.Builder) {
 	if r.Outcome == OutcomeNotApplicable {
 		return
 	}
-	for _, f := range r.Facts {
-		fmt.Fprintf(b, "    %-7s %s = %s\n", "", f.Name, f.Value)
+	for _, f := range e.values {
+		if !slices.Contains(r.Reads, f.name) {
+			continue
+		}
+		fmt.Fprintf(b, "    %-7s %s = %s%s\n", "", f.name, f.value, e.unknown(f.name))
 	}
 }

@@ -22,7 +22,7 @@ func (e Explanation) Brief() string {
 	for _, r := range e.Rules {
 		switch r.Outcome {
 		case OutcomeMatched, OutcomeSatisfied, OutcomeReported, OutcomeExcepted:
-			r.write(&b)
+			e.write(&b, r)
 		}
 	}
 	return b.String()

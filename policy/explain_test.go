@@ -2,6 +2,7 @@ package policy
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"unicode"
@@ -65,10 +66,38 @@ func TestExplanationText(t *testing.T) {
 			t.Errorf("without %q:\n%s", want, text)
 		}
 	}
-	b, err := json.Marshal(p.Explain(facts(vpn)))
-	var back Explanation
-	if err != nil || json.Unmarshal(b, &back) != nil || back.Text() != p.Explain(facts(vpn)).Text() {
-		t.Errorf("does not survive JSON: %v", err)
+}
+
+// The facts of an explanation are spelled as in the audit log.
+func TestExplanationJSON(t *testing.T) {
+	p := mustCompile(t, "rules:\n  - {name: anonymised, when: ip.vpn, then: step_up}\n")
+	given := facts(vpn)
+	b, err := json.Marshal(p.Explain(given))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Facts json.RawMessage
+		Rules []struct{ Reads []string }
+	}
+	if err := json.Unmarshal(b, &got); err != nil {
+		t.Fatal(err)
+	}
+	want, err := json.Marshal(given)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got.Facts) != string(want) || len(got.Rules) != 1 || !slices.Equal(got.Rules[0].Reads, []string{"ip.vpn"}) {
+		t.Errorf("got %s, want the facts %s", b, want)
+	}
+}
+
+// A fact that the caller does not know says so, where it is listed and where a rule reads it.
+func TestExplanationUnknown(t *testing.T) {
+	e := mustCompile(t, "rules:\n  - {name: newcomer, when: user.started_days < 90, then: step_up}\n").Explain(facts())
+	e.Unknown = map[string]string{"user.started_days": "no roster"}
+	if n := strings.Count(e.Text(), "   (no roster)\n"); n != 2 {
+		t.Errorf("%d times, want 2:\n%s", n, e.Text())
 	}
 }
 

@@ -1,15 +1,21 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"sallyport/authn"
+	"sallyport/authn/passkey"
+	"sallyport/authn/session"
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/cmd/sallyport/internal/sqlstore"
+	"sallyport/policy"
 )
 
 // storedPerson is a person as the store knows them: by issuer and subject, with every
@@ -98,23 +104,80 @@ func personText(text string) error {
 	return err
 }
 
-// nowKnownAs is the address that the person named by text has now, for commands that need
-// no store. Without a store, or where text names no person, it is text itself.
-func nowKnownAs(ctx context.Context, g *globals, std stdio, text string) (string, error) {
-	if text == "" {
-		return "", nil
+// person is someone as serve would see them at their next sign-in, as far as that is known.
+type person struct {
+	authn.Person
+	passkey authn.Credential
+	unknown map[string]string // fact: why it is not known
+}
+
+// findPerson resolves a person for commands that judge made-up requests: subject, groups and name
+// from their latest session, their latest passkey, and without a store what text says.
+func findPerson(ctx context.Context, g *globals, std stdio, text string) (who person, err error) {
+	who.unknown = map[string]string{}
+	for _, name := range []string{"user.groups", "user.name", "user.subject"} {
+		who.unknown[name] = "the store does not know this person: they have not signed in yet"
 	}
-	var named *storedPerson
-	var several error
-	if err := withExistingStore(ctx, g, func(_ *config.Config, db *sqlstore.DB) error {
+	who.passkey = authn.Credential{Class: authn.ClassUnattested, AttestationFormat: "none", CreatedAt: time.Now().AddDate(0, 0, -30)}
+	const assumed = "no passkey of the person is known; this one is made up"
+	for _, fact := range policy.FactSchema().Facts() {
+		if fact.Group == "credential" {
+			who.unknown[fact.Name] = assumed
+		}
+	}
+	email, mistake := userFlag(text)
+	who.Email = email
+	var ambiguous error
+	unread := withSessions(ctx, g, func(_ *config.Config, db *sqlstore.DB, m *session.Manager) error {
 		found, err := find(ctx, db, text)
-		named, several = only(found, text)
-		return err
-	}); err != nil || several != nil || named == nil {
-		return text, several
+		if err != nil {
+			return err
+		}
+		k, err := only(found, text)
+		if err != nil || k == nil {
+			ambiguous = err
+			return nil
+		}
+		sayFormer(std.err, text, k)
+		mistake = nil
+		return who.read(ctx, db, m, k)
+	})
+	if unread != nil && len(who.unknown) > 0 {
+		first, _, _ := strings.Cut(unread.Error(), "\n")
+		who.unknown["user.subject"] = "the store cannot be read: " + first
 	}
-	sayFormer(std.err, text, named)
-	return string(named.Emails[0]), nil
+	return who, cmp.Or(ambiguous, mistake)
+}
+
+// read takes over what the store knows of k.
+func (p *person) read(ctx context.Context, db *sqlstore.DB, m *session.Manager, k *storedPerson) error {
+	p.Subject = k.Subject
+	if len(k.Emails) > 0 {
+		p.Email = k.Emails[0]
+	}
+	delete(p.unknown, "user.subject")
+	records, err := m.List(ctx, session.Filter{Subject: k.Subject})
+	if err != nil {
+		return err
+	}
+	if len(records) == 0 {
+		p.unknown["user.groups"], p.unknown["user.name"] = "no live session says it; --groups and --set do", "no live session says it; --set does"
+	} else {
+		latest := slices.MaxFunc(records, func(a, b session.Record) int { return a.CreatedAt.Compare(b.CreatedAt) })
+		p.Person = latest.Person
+		delete(p.unknown, "user.groups")
+		delete(p.unknown, "user.name")
+	}
+	credentials, err := db.Credentials(ctx, k.Subject)
+	if err != nil {
+		return err
+	}
+	credentials = slices.DeleteFunc(credentials, func(c passkey.Record) bool { return c.Blocked != "" })
+	if len(credentials) > 0 {
+		p.passkey = slices.MaxFunc(credentials, func(a, b passkey.Record) int { return a.LastUsedAt.Compare(b.LastUsedAt) }).Credential
+		maps.DeleteFunc(p.unknown, func(name, _ string) bool { return strings.HasPrefix(name, "credential.") })
+	}
+	return nil
 }
 
 // sayFormer tells the present address of a person who was named by a former one.

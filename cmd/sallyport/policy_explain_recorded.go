@@ -28,34 +28,6 @@ import (
 	"sallyport/proxy/rollout"
 )
 
-// explainRecorded explains what is there already, instead of a request that is made up:
-// the live session --session, or the recorded decision --incident.
-func (p policyExplainCmd) explainRecorded(ctx context.Context, g *globals, std stdio) error {
-	if p.Session != "" && p.Incident != "" {
-		return errors.New("policy explain: give either --session or --incident")
-	}
-	what := "--session"
-	if p.Incident != "" {
-		what = "--incident"
-	}
-	if err := p.alone(what); err != nil {
-		return err
-	}
-	c, intel, err := configured(g, std)
-	if err != nil {
-		return err
-	}
-	now, err := load.Tested(policyConfig(c, intel)) // its invariants may be what is being looked into
-	if err != nil {
-		return err
-	}
-	now = keyedAsHere(ctx, g, std, now)
-	if p.Session != "" {
-		return p.explainSession(ctx, g, std, c, intel, now)
-	}
-	return p.explainIncident(ctx, g, std, c, intel, now)
-}
-
 // recordedExplanation is what --json prints.
 type recordedExplanation struct {
 	Recorded *recordedView       `json:"recorded,omitempty"`
@@ -76,8 +48,8 @@ type recordedView struct {
 	Policy  string    `json:"policy"`
 }
 
-func (k recordedExplanation) print(std stdio, asJSON bool) error {
-	if asJSON {
+func (k recordedExplanation) print(std stdio, p policyExplainCmd) error {
+	if p.JSON {
 		return printJSON(std.out, k)
 	}
 	if r := k.Recorded; r != nil {
@@ -94,13 +66,18 @@ func (k recordedExplanation) print(std stdio, asJSON bool) error {
 		fmt.Fprint(std.out, "\nby the policy of then: ", k.Then.Brief())
 	}
 	fmt.Fprintf(std.out, "\nby the present policy %.12s: ", k.Policy)
-	fmt.Fprint(std.out, k.Now.Text())
+	if p.Brief {
+		fmt.Fprint(std.out, k.Now.Brief())
+	} else {
+		fmt.Fprint(std.out, k.Now.Text())
+	}
 	return nil
 }
 
 // explainSession judges a live session as of now: who they are and what they proved comes
 // from the store, where they last were from the audit log.
-func (p policyExplainCmd) explainSession(ctx context.Context, g *globals, std stdio, c *config.Config, intel *ipintel.Snapshot, now *policy.Policy) error {
+func (p policyExplainCmd) explainSession(ctx context.Context, g *globals, std stdio, q *question) error {
+	c, intel, now := q.config, q.intel, q.policy
 	return withSessions(ctx, g, func(_ *config.Config, db *sqlstore.DB, m *session.Manager) error {
 		records, err := m.List(ctx, session.Filter{ID: p.Session})
 		if err != nil {
@@ -119,13 +96,13 @@ func (p policyExplainCmd) explainSession(ctx context.Context, g *globals, std st
 		if err != nil {
 			return err
 		}
-		if err := p.change(now, f); err != nil {
+		if err := p.change(now, f, nil); err != nil {
 			return err
 		}
 		if p.Set != nil {
 			notes = append(notes, setNote)
 		}
-		return recordedExplanation{Notes: notes, Policy: now.Hash(), Now: now.Explain(f)}.print(std, p.JSON)
+		return recordedExplanation{Notes: notes, Policy: now.Hash(), Now: now.Explain(f)}.print(std, p)
 	})
 }
 
@@ -223,7 +200,8 @@ func matching(lines iter.Seq2[audit.Line, error], key, value string) iter.Seq[au
 }
 
 // explainIncident explains a recorded decision with the facts as they were recorded.
-func (p policyExplainCmd) explainIncident(ctx context.Context, g *globals, std stdio, c *config.Config, intel *ipintel.Snapshot, now *policy.Policy) error {
+func (p policyExplainCmd) explainIncident(ctx context.Context, g *globals, std stdio, q *question) error {
+	c, intel, now := q.config, q.intel, q.policy
 	files, err := audit.Segments(c.AuditFile)
 	if err != nil {
 		return err
@@ -258,7 +236,7 @@ func (p policyExplainCmd) explainIncident(ctx context.Context, g *globals, std s
 		return errNo
 	}
 	r, changed := line.Record, *line.Record.Facts
-	if err := p.change(now, &changed); err != nil {
+	if err := p.change(now, &changed, nil); err != nil {
 		return err
 	}
 	k := recordedExplanation{Policy: now.Hash(), Now: now.Explain(&changed), Recorded: &recordedView{r.Seq, r.Time, r.Event, r.User, r.Action, r.Rules, r.Reasons, r.Policy}}
@@ -278,7 +256,7 @@ func (p policyExplainCmd) explainIncident(ctx context.Context, g *globals, std s
 	if r.Policy != now.Hash() {
 		k.Then = p.policyOfThen(ctx, g, std, c, intel, r, &k.Notes)
 	}
-	return k.print(std, p.JSON)
+	return k.print(std, p)
 }
 
 func lackingOf(raw []byte, version int, names []string) []string {

@@ -17,7 +17,7 @@ type policyLintCmd struct {
 
 // Run answers no if there are warnings; notes alone are no reason to fail a build.
 func (p policyLintCmd) Run(g *globals, std stdio) error {
-	c, intel, err := loadForPolicy(g, p.File)
+	c, intel, err := loadForPolicy(g, std, p.File)
 	if err != nil {
 		return err
 	}
@@ -47,9 +47,9 @@ func (p policyLintCmd) Run(g *globals, std stdio) error {
 	return nil
 }
 
-// loadForPolicy reads the configuration for a command about the policy, or about another
-// policy file in its place.
-func loadForPolicy(g *globals, file string) (*config.Config, *ipintel.Snapshot, error) {
+// loadForPolicy reads the configuration for a command about the policy, or about another policy file in
+// its place.
+func loadForPolicy(g *globals, std stdio, file string) (*config.Config, *ipintel.Snapshot, error) {
 	c, err := config.Load(g.Config)
 	if err != nil {
 		return nil, nil, err
@@ -60,7 +60,7 @@ func loadForPolicy(g *globals, file string) (*config.Config, *ipintel.Snapshot, 
 		}
 		c.PolicyFile = file
 	}
-	intel, _, err := loadIntel(c) // sources that are not loaded still say which facts they provide
+	intel, err := loadIntelAnyway(c, std) // a source that is not loaded still says what it would provide
 	return c, intel, err
 }
 

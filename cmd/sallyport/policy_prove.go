@@ -4,24 +4,20 @@ import (
 	"fmt"
 	"strings"
 
-	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/policy"
 	"sallyport/policy/load"
 	"sallyport/policy/prove"
 )
 
 type policyProveCmd struct {
-	JSON bool `name:"json" help:"One JSON object a line, with the facts of a counter-example."`
+	File string `arg:"" optional:"" placeholder:"FILE" help:"Policy file, such as a candidate (default: the configured one)."`
+	JSON bool   `name:"json" help:"One JSON object a line, with the facts of a counter-example."`
 }
 
 // Run reports for each invariant whether it holds for every request; its answer is no
 // unless all do. A policy whose tests fail is judged all the same.
 func (p policyProveCmd) Run(g *globals, std stdio) error {
-	c, err := config.Load(g.Config)
-	if err != nil {
-		return err
-	}
-	intel, _, err := loadIntel(c)
+	c, intel, err := loadForPolicy(g, std, p.File)
 	if err != nil {
 		return err
 	}

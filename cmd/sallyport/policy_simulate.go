@@ -10,6 +10,7 @@ import (
 )
 
 type policySimulateCmd struct {
+	File     string `arg:"" optional:"" placeholder:"FILE" help:"Policy file, such as a candidate (default: the configured one)."`
 	Seed     uint64 `default:"1" help:"The same seed gives the same year."`
 	Days     int    `default:"365" help:"How long, 1 to 3660."`
 	People   int    `default:"250" help:"How many belong here, 1 to 5000."`
@@ -25,7 +26,7 @@ func (p policySimulateCmd) Run(ctx context.Context, g *globals, std stdio) error
 	if p.Days < 1 || p.Days > 3660 || p.People < 1 || p.People > 5000 {
 		return fmt.Errorf("--days is 1 to 3660, --people 1 to 5000")
 	}
-	c, intel, err := configured(g, std)
+	c, intel, err := loadForPolicy(g, std, p.File)
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ func (p policyTestCmd) Run(g *globals, std stdio) error {
 	if p.MinCoverage < 0 || p.MinCoverage > 100 {
 		return errors.New("--min-coverage: a percentage from 0 to 100")
 	}
-	c, intel, err := loadForPolicy(g, p.File)
+	c, intel, err := loadForPolicy(g, std, p.File)
 	if err != nil {
 		return err
 	}

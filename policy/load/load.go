@@ -64,6 +64,12 @@ func (l *Loaded) Test(files ...policytest.File) (policytest.Report, error) {
 	return policytest.Run(l.Policy, l.tests, files...)
 }
 
+// Given returns the facts of the test with a name, in the file or in files beside it. The error
+// lists the tests if none has the name.
+func (l *Loaded) Given(name string, files ...policytest.File) (*policy.Facts, error) {
+	return policytest.Given(l.Policy, l.tests, name, files...)
+}
+
 // pass returns an error, policy.Diagnostics, if a test of the file fails.
 func (l *Loaded) pass() error {
 	report, err := l.Test()

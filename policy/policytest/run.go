@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"sallyport/policy"
+	"sallyport/policy/internal/expr"
 )
 
 // Test is one entry of `tests:`, ready to run.
@@ -131,4 +132,28 @@ func Run(p *policy.Policy, own []Test, files ...File) (Report, error) {
 		cover(report.Coverage, p, tests)
 	}
 	return report, errors.Join(wrong...)
+}
+
+// Given returns the facts of the test with a name. The error is policy.Diagnostics of files that
+// are wrong, or says which test was meant.
+func Given(p *policy.Policy, own []Test, name string, files ...File) (*policy.Facts, error) {
+	all := slices.Clone(own)
+	for _, f := range files {
+		tests, err := f.read(p)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, tests...)
+	}
+	names := make([]string, len(all))
+	for i, t := range all {
+		if t.name == name {
+			return &t.given, nil
+		}
+		names[i] = t.name
+	}
+	if near := expr.Nearest(name, names); near != "" {
+		return nil, fmt.Errorf("there is no test %q; did you mean %q?", name, near)
+	}
+	return nil, fmt.Errorf("there is no test %q among the %d of the policy: `sallyport policy test` lists them", name, len(all))
 }

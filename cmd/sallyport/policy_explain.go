@@ -1,0 +1,345 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"sallyport/authn"
+	"sallyport/cmd/sallyport/internal/config"
+	"sallyport/policy"
+	"sallyport/policy/ipintel"
+	"sallyport/policy/load"
+	"sallyport/policy/whatif"
+	"sallyport/proxy"
+	"sallyport/proxy/clientip"
+)
+
+type policyExplainCmd struct {
+	File string `arg:"" optional:"" placeholder:"FILE" help:"Policy file, such as a candidate (default: the configured one)."`
+
+	User        string        `placeholder:"PERSON" help:"Who: an address that they have or had, or their subject. Without it no person is signed in."`
+	Groups      []string      `placeholder:"GROUP" help:"Their groups; default: those of their latest session."`
+	Countries   []string      `placeholder:"CC" help:"Their declared work countries; default: the roster's."`
+	IP          string        `placeholder:"ADDRESS" help:"Where from; required without --facts, --session and --incident."`
+	Route       string        `placeholder:"NAME" help:"Which route (default: the only one)."`
+	Method      string        `default:"GET" help:"HTTP method."`
+	Path        string        `placeholder:"PATH" help:"Path, without the query (default: where the route begins)."`
+	Purpose     string        `default:"access" enum:"access,sign_in,enroll,step_up" help:"access, sign_in, enroll or step_up."`
+	VerifiedAge time.Duration `default:"1m" help:"How long ago they proved themselves; negative: not yet."`
+	Elsewhere   bool          `help:"They proved themselves from another address."`
+	At          time.Time     `placeholder:"TIME" help:"When (RFC 3339; default now)."`
+	Set         []string      `sep:"none" placeholder:"FACT=VALUE" help:"Any fact, after all others, as in --set seen.new_country=true; may be given again."`
+	Facts       string        `placeholder:"FILE" help:"All facts: their JSON, or a record of the audit log; - reads standard input."`
+	Brief       bool          `help:"Only the verdict, and the rules that matched."`
+	JSON        bool          `name:"json" help:"As JSON; facts are as in the audit log."`
+
+	Test     string `placeholder:"NAME" help:"Instead of a made-up request: what this test of the policy gives."`
+	Session  string `placeholder:"ID" help:"Instead of a made-up request: this live session, where it was last seen."`
+	Incident string `placeholder:"ID" help:"Instead of a made-up request: what was recorded under this incident."`
+}
+
+// Run judges a made-up request with the production evaluator and shows everything. Whether the
+// tests of the policy pass does not matter: a test that fails is a reason to ask.
+func (p policyExplainCmd) Run(ctx context.Context, g *globals, std stdio) error {
+	q, err := p.question(ctx, g, std)
+	if err != nil {
+		return err
+	}
+	switch {
+	case p.Session != "":
+		return p.explainSession(ctx, g, std, q)
+	case p.Incident != "":
+		return p.explainIncident(ctx, g, std, q)
+	case p.Test != "":
+		return p.test(q, std)
+	}
+	facts, unknown, err := p.given(ctx, g, std, q)
+	if err != nil {
+		return err
+	}
+	if err := p.change(q.policy, facts, unknown); err != nil {
+		return err
+	}
+	if unknown["user.subject"] != "" && q.policy.Draws() {
+		fmt.Fprintln(std.err, "warning: whom a percentage of the policy takes depends on the subject, which is not known")
+	}
+	return p.print(std, q.policy.Explain(facts), unknown)
+}
+
+// question is what an explanation is made from.
+type question struct {
+	config *config.Config
+	intel  *ipintel.Snapshot
+	loaded *load.Loaded
+	policy *policy.Policy // draws as the proxy of this store does
+}
+
+// question checks the flags and loads the policy.
+func (p policyExplainCmd) question(ctx context.Context, g *globals, std stdio) (*question, error) {
+	var instead []string
+	for _, f := range []struct{ name, value string }{{"--session", p.Session}, {"--incident", p.Incident}, {"--test", p.Test}, {"--facts", p.Facts}} {
+		if f.value != "" {
+			instead = append(instead, f.name)
+		}
+	}
+	switch len(instead) {
+	case 0:
+	case 1:
+		if err := p.alone(instead[0]); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, fmt.Errorf("policy explain: give either %s", strings.Join(instead, " or "))
+	}
+	c, intel, err := loadForPolicy(g, std, p.File)
+	if err != nil {
+		return nil, err
+	}
+	loaded, err := load.Read(policyConfig(c, intel))
+	if err != nil {
+		return nil, err
+	}
+	if report, err := loaded.Test(); err == nil && report.Failed() > 0 && p.Test == "" {
+		fmt.Fprintf(std.err, "warning: tests of the policy fail (%d), so it cannot come into force: `sallyport policy test`\n", report.Failed())
+	}
+	return &question{c, intel, loaded, keyedAsHere(ctx, g, std, loaded.Policy)}, nil
+}
+
+// print writes an explanation, with why facts are not known beside them.
+func (p policyExplainCmd) print(std stdio, e policy.Explanation, unknown map[string]string) error {
+	e.Unknown = unknown
+	if p.JSON {
+		return printJSON(std.out, e)
+	}
+	text := e.Text()
+	if p.Brief {
+		text = e.Brief()
+	}
+	_, err := io.WriteString(std.out, text)
+	return err
+}
+
+// test explains what a test of the policy, or of a file of tests beside it, gives.
+func (p policyExplainCmd) test(q *question, std stdio) error {
+	files, err := testFiles(q.config.PolicyFile)
+	if err != nil {
+		return err
+	}
+	given, err := q.loaded.Given(p.Test, files...)
+	if err != nil {
+		return fmt.Errorf("--test: %w", err)
+	}
+	if err := p.change(q.loaded.Policy, given, nil); err != nil {
+		return err
+	}
+	return p.print(std, q.loaded.Policy.Ungranted().Explain(given), nil)
+}
+
+// change applies --set. What it sets is no longer unknown.
+func (p policyExplainCmd) change(compiled *policy.Policy, facts *policy.Facts, unknown map[string]string) error {
+	for _, s := range p.Set {
+		name, value, ok := strings.Cut(s, "=")
+		if !ok {
+			return fmt.Errorf("--set: %q is not FACT=VALUE", s)
+		}
+		if err := whatif.Set(compiled, facts, name, value); err != nil {
+			return fmt.Errorf("--set: %w", err)
+		}
+		delete(unknown, name)
+	}
+	return nil
+}
+
+// alone refuses flags that have no effect beside the one that selects what is explained:
+// them believes in an answer to another question. what is "--facts", "--session" or "--incident".
+func (p policyExplainCmd) alone(what string) error {
+	var idle []string
+	for _, f := range []struct {
+		name  string
+		given bool
+		asks  bool // it is about the request, of which a session says nothing
+	}{
+		{"--user", p.User != "", false}, {"--groups", p.Groups != nil, false}, {"--countries", p.Countries != nil, false},
+		{"--elsewhere", p.Elsewhere, false}, {"--verified-age", p.VerifiedAge != time.Minute, false}, {"--facts", p.Facts != "", false},
+		{"--ip", p.IP != "", true}, {"--route", p.Route != "", true}, {"--method", p.Method != "GET", true}, {"--path", p.Path != "", true},
+		{"--purpose", p.Purpose != policy.PurposeAccess, true}, {"--at", !p.At.IsZero(), true},
+	} {
+		if f.given && f.name != what && !(f.asks && what == "--session") {
+			idle = append(idle, f.name)
+		}
+	}
+	if idle == nil {
+		return nil
+	}
+	return fmt.Errorf("beside %s this has no effect: %s; change single facts with --set", what, strings.Join(idle, ", "))
+}
+
+// given are the facts of a file, or those that the other flags describe, and why some are not known.
+func (p policyExplainCmd) given(ctx context.Context, g *globals, std stdio, q *question) (*policy.Facts, map[string]string, error) {
+	if p.Facts == "" {
+		if p.IP == "" {
+			return nil, nil, errors.New("say where the request comes from with --ip ADDRESS; or explain what is there already with --session ID, --incident ID, --test NAME or --facts FILE")
+		}
+		return p.facts(ctx, g, std, q.config, q.intel)
+	}
+	in := std.in
+	if p.Facts != "-" {
+		f, err := os.Open(p.Facts)
+		if err != nil {
+			return nil, nil, err
+		}
+		defer f.Close()
+		in = f
+	}
+	text, err := io.ReadAll(io.LimitReader(in, maxFacts))
+	if err != nil {
+		return nil, nil, err
+	}
+	facts, err := whatif.ReadFacts(text)
+	if err != nil {
+		return nil, nil, fmt.Errorf("--facts %s: %w", p.Facts, err)
+	}
+	return facts, nil, nil
+}
+
+// maxFacts bounds one record.
+const maxFacts = 1 << 20
+
+// ipFacts is what the gate would know of an address.
+func ipFacts(c *config.Config, intel *ipintel.Snapshot, addr netip.Addr, now time.Time) (policy.IP, error) {
+	clients, err := clientip.New(c.Clients())
+	if err != nil {
+		return policy.IP{}, err
+	}
+	ip := intel.Lookup(addr).Facts(now)
+	ip.SetInternal(ip.Private && clients.Internal(addr))
+	return ip, nil
+}
+
+func (p policyExplainCmd) facts(ctx context.Context, g *globals, std stdio, c *config.Config, intel *ipintel.Snapshot) (*policy.Facts, map[string]string, error) {
+	addr, err := netip.ParseAddr(p.IP)
+	if err != nil || addr.Zone() != "" {
+		return nil, nil, fmt.Errorf("--ip: %q is not an IP address", p.IP)
+	}
+	addr = addr.Unmap()
+	now := p.At
+	if now.IsZero() {
+		now = time.Now()
+	}
+	f := &policy.Facts{Time: policy.Time{Now: now}}
+	if f.IP, err = ipFacts(c, intel, addr, now); err != nil {
+		return nil, nil, err
+	}
+	f.Request = policy.Request{Purpose: p.Purpose, Method: strings.ToUpper(p.Method), Path: cmp.Or(p.Path, "/")}
+	if p.Purpose == policy.PurposeAccess {
+		route, err := p.route(c)
+		if err != nil {
+			return nil, nil, err
+		}
+		f.Request.Route, f.Request.Host = route.Name, route.Host()
+		if f.Request.Path, err = p.path(c, route); err != nil {
+			return nil, nil, err
+		}
+	} else {
+		f.Request.Host = c.ExternalURL.Hostname()
+	}
+	unknown := map[string]string{"request.user_agent": notReal}
+	for _, fact := range policy.FactSchema().Facts() {
+		switch fact.Group {
+		case "tls":
+			unknown[fact.Name] = notReal
+		case "seen", "travel", "address", "device", "activity", "browser", "handoff":
+			if p.User != "" {
+				unknown[fact.Name] = "not looked up: a real request is compared with the person's history"
+			}
+		}
+	}
+	if p.User == "" {
+		f.Session.Level = authn.None.String()
+		return f, unknown, nil
+	}
+	who, err := findPerson(ctx, g, std, p.User)
+	if err != nil {
+		return nil, nil, fmt.Errorf("--user: %w", err)
+	}
+	who.Person = c.Roster.Complete(who.Person)
+	who.Subject.Issuer = cmp.Or(who.Subject.Issuer, c.OIDC.Issuer)
+	if p.Groups != nil {
+		who.Groups = p.Groups
+		delete(who.unknown, "user.groups")
+	}
+	if len(p.Countries) > 0 {
+		who.Countries = p.Countries
+	}
+	p.session(f, who, addr, now)
+	for _, name := range []string{"session.concurrent", "session.country_changed", "session.asn_changed", "session.ua_changed", "session.tls_changed"} {
+		unknown[name] = "the session is made up; --set says it"
+	}
+	maps.Copy(unknown, who.unknown)
+	return f, unknown, nil
+}
+
+const notReal = "the request is made up; --set says it"
+
+// session fills in what is known of a person who has just signed in, and proved themselves as the
+// flags say.
+func (p policyExplainCmd) session(f *policy.Facts, who person, addr netip.Addr, now time.Time) {
+	subject := who.Subject.ID
+	who.Subject.ID = cmp.Or(subject, "not known") // without one, there is no session
+	s := authn.Session{ID: "explain", Person: who.Person, CreatedAt: now.Add(-max(p.VerifiedAge, 0))}
+	if p.VerifiedAge >= 0 {
+		s.Verification = authn.Verification{At: now.Add(-p.VerifiedAge), Addr: addr, Credential: who.passkey}
+		if p.Elsewhere {
+			s.Verification.Addr = netip.Addr{}
+		}
+	}
+	proxy.SessionFacts(f, s, addr, now)
+	f.User.Subject = subject
+}
+
+func (p policyExplainCmd) route(c *config.Config) (config.Route, error) {
+	if p.Route == "" && len(c.Routes) == 1 {
+		return c.Routes[0], nil
+	}
+	for _, r := range c.Routes {
+		if r.Name == p.Route {
+			return r, nil
+		}
+	}
+	if p.Route == "" {
+		return config.Route{}, errors.New("--route: there are several routes: " + strings.Join(c.RouteNames(), ", "))
+	}
+	return config.Route{}, fmt.Errorf("--route: there is no route %q; there are %s", p.Route, strings.Join(c.RouteNames(), ", "))
+}
+
+// path is the path asked for, which has to be one that the route serves, and no other one.
+func (p policyExplainCmd) path(c *config.Config, r config.Route) (string, error) {
+	path := cmp.Or(p.Path, r.From.Path)
+	if strings.ContainsAny(path, "?#") {
+		return "", errors.New("--path: give the path without the query: no rule sees it")
+	}
+	prefix := strings.TrimSuffix(r.From.Path, "/")
+	if !below(path, prefix) {
+		return "", fmt.Errorf("--path: the route %s serves %s/ and what is below; %q is not there", r.Name, prefix, path)
+	}
+	for _, other := range c.Routes {
+		if at := strings.TrimSuffix(other.From.Path, "/"); other.From.Host == r.From.Host && len(at) > len(prefix) && below(path, at) {
+			return "", fmt.Errorf("--path: of the routes %s and %s, it is %[2]s that serves %[3]q", r.Name, other.Name, path)
+		}
+	}
+	return path, nil
+}
+
+// below reports whether a path is a folder, or in it. The folder has no slash at its end.
+func below(path, folder string) bool {
+	rest, ok := strings.CutPrefix(path, folder)
+	return ok && strings.HasPrefix(path, "/") && (rest == "" || rest[0] == '/')
+}
