@@ -182,7 +182,8 @@ func (p policyExplainCmd) alone(what string) error {
 	return fmt.Errorf("beside %s this has no effect: %s; change single facts with --set", what, strings.Join(idle, ", "))
 }
 
-// given are the facts of a file, or those that the other flags describe, and why some are not known.
+// given returns the facts of a file, or those that the other flags describe, and why some
+// are not known.
 func (p policyExplainCmd) given(ctx context.Context, g *globals, std stdio, q *question) (*policy.Facts, map[string]string, error) {
 	if p.Facts == "" {
 		if p.IP == "" {

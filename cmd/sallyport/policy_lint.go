@@ -47,8 +47,8 @@ func (p policyLintCmd) Run(g *globals, std stdio) error {
 	return nil
 }
 
-// loadForPolicy reads the configuration for a command about the policy, or about another policy file in
-// its place.
+// loadForPolicy reads the configuration for a command about the policy, or about another
+// policy file in its place.
 func loadForPolicy(g *globals, std stdio, file string) (*config.Config, *ipintel.Snapshot, error) {
 	c, err := config.Load(g.Config)
 	if err != nil {

@@ -40,7 +40,7 @@ func cmdRecord(ts *testscript.TestScript, neg bool, args []string) {
 	ctx, dir := context.Background(), ts.MkAbs(args[0])
 	db, err := sqlstore.Open(ctx, "sqlite:"+filepath.Join(dir, "sallyport.db"), sqlstore.Options{})
 	ts.Check(err)
-	l, err := app.OpenAudit(ctx, &config.Config{AuditFile: filepath.Join(dir, "audit.jsonl")}, db, nil)
+	l, err := app.OpenAudit(ctx, &config.Config{AuditFile: filepath.Join(dir, "audit.jsonl"), Limits: config.DefaultLimits()}, db, nil)
 	ts.Check(err)
 	at := time.Now().Add(-time.Hour)
 	f := &policy.Facts{
