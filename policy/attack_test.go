@@ -54,9 +54,9 @@ func TestAttackNoRuleGrantsAccess(t *testing.T) {
 	p := mustCompile(t, "lists: {offices: [192.0.2.0/24]}\nrules: [{name: abroad, when: ip.vpn, unless: ip.within(lists.offices), then: block}]",
 		func(c *Config) { c.Grants = map[string]Grant{"treasury": {Groups: []string{"treasury"}}} })
 	if d := p.Decide(facts(nobody, route("treasury"))); d.Action != StepUp {
-		t.Errorf("nobody in the office: %s", describe(d))
+		t.Errorf("nobody in the office: %+v", d)
 	}
 	if d := p.Decide(facts(route("treasury"))); d.Action != Block {
-		t.Errorf("a stranger in the office: %s", describe(d))
+		t.Errorf("a stranger in the office: %+v", d)
 	}
 }

@@ -103,14 +103,14 @@ func TestDecideSessionLeavesTheRequestOut(t *testing.T) {
 	p := mustCompile(t, "rules:\n  - {name: writes, when: request.method != \"GET\", then: block}\n  - {name: vpn, when: ip.vpn, then: step_up}\n")
 	f := facts(vpn, elsewhere, func(f *Facts) { f.Request.Method = "" })
 	if d := p.DecideSession(f, Partial{}); d.Action != StepUp || !slices.Equal(d.Rules, []string{"vpn"}) {
-		t.Error(describe(d))
+		t.Errorf("%+v", d)
 	}
 	if d := p.Decide(f); d.Action != Block {
-		t.Error(describe(d))
+		t.Errorf("%+v", d)
 	}
 	other := mustCompile(t, "rules:\n  - {name: vpn, when: ip.vpn, then: block}\n")
 	if d := p.DecideSession(f, other.Partial(f)); d.Action != StepUp {
-		t.Errorf("another policy's memory was believed: %s", describe(d))
+		t.Errorf("another policy's memory was believed: %+v", d)
 	}
 }
 

@@ -254,7 +254,7 @@ func TestLargeListsAreFast(t *testing.T) {
 	}
 	p := mustCompile(t, "lists: {many: ["+b.String()+"]}\nrules: [{name: a, when: 'ip.address in lists.many', then: block}, {name: b, when: ip.within(lists.many), then: block}]")
 	if d := p.Decide(facts(func(f *Facts) { f.IP.Address = "10.0.2.1" })); len(d.Rules) != 1 { // Addr still says 192.0.2.1
-		t.Error(describe(d))
+		t.Errorf("%+v", d)
 	}
 }
 

@@ -2,7 +2,6 @@ package policy
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -10,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"sallyport/policy/internal/policygen"
 )
@@ -57,6 +58,19 @@ func missing(f *Facts)               { f.IP.DataMissing = []string{"country.mmdb
 
 const judgePolicy = policygen.Many
 
+// Decisions that several cases share.
+var (
+	allowed         = Decision{Action: Allow}
+	asksSignIn      = Decision{Action: StepUp, Rules: []string{"baseline.sign-in"}, Causes: []Cause{CauseSignIn}}
+	asksVerify      = Decision{Action: StepUp, Rules: []string{"baseline.verify"}, Causes: []Cause{CauseUnverified}}
+	asksAnonymised  = Decision{Action: StepUp, Rules: []string{"anonymised"}, Causes: []Cause{CauseNetwork}, MaxAge: 5 * time.Minute, Reasons: []string{"anonymised network"}}
+	asksTor         = Decision{Action: StepUp, Rules: []string{"tor-score"}, Causes: []Cause{CauseNetwork}, MaxAge: 10 * time.Minute, Score: 60}
+	asksIPData      = Decision{Action: StepUp, Rules: []string{"baseline.ip-data"}, Causes: []Cause{CauseNetwork}, MaxAge: 15 * time.Minute}
+	blocksGrant     = Decision{Action: Block, Rules: []string{"baseline.grant"}, Causes: []Cause{CauseGrant}}
+	blocksEmbargoed = Decision{Action: Block, Rules: []string{"embargoed"}, Causes: []Cause{CauseNetwork}, Reasons: []string{"embargoed country"}}
+	blocksScore     = Decision{Action: Block, Rules: []string{"tor-score", "relay-score"}, Causes: []Cause{CauseNetwork}, Score: 110}
+)
+
 func TestDecide(t *testing.T) {
 	p := mustCompile(t, judgePolicy, func(c *Config) {
 		c.Grants = map[string]Grant{"treasury": {Groups: []string{"treasury"}, Emails: []string{"someone@example.com"}}, "wiki": {Everyone: true}, "broken": {Everyone: true}}
@@ -65,117 +79,105 @@ func TestDecide(t *testing.T) {
 	tests := []struct {
 		name    string
 		changes []change
-		want    string // action rules causes, and what else there is
+		want    Decision
 	}{
-		{"nothing speaks against", nil, "allow"},
-		{"nobody", []change{nobody}, "step_up [baseline.sign-in] [sign_in]"},
-		{"the zero facts", []change{func(f *Facts) { *f = Facts{} }}, "step_up [baseline.sign-in] [sign_in]"},
-		{"not verified", []change{signedIn}, "step_up [baseline.verify] [unverified]"},
-		{"an unknown level is nobody", []change{func(f *Facts) { f.Session.Level = "admin" }}, "step_up [baseline.sign-in] [sign_in]"},
-		{"an unknown purpose is access", []change{signedIn, purposed("other")}, "step_up [baseline.verify] [unverified]"},
-		{"block beats sign-in", []change{nobody, country("KP")}, "block [baseline.sign-in embargoed] [network] reasons[embargoed country]"},
-		{"signing in needs nobody", []change{nobody, purposed(PurposeSignIn)}, "allow"},
-		{"enrolling needs somebody", []change{nobody, purposed(PurposeEnroll)}, "step_up [baseline.sign-in] [sign_in]"},
-		{"enrolling", []change{signedIn, purposed(PurposeEnroll)}, "allow"},
-		{"stepping up", []change{signedIn, purposed(PurposeStepUp)}, "allow"},
+		{"nothing speaks against", nil, allowed},
+		{"nobody", []change{nobody}, asksSignIn},
+		{"the zero facts", []change{func(f *Facts) { *f = Facts{} }}, asksSignIn},
+		{"not verified", []change{signedIn}, asksVerify},
+		{"an unknown level is nobody", []change{func(f *Facts) { f.Session.Level = "admin" }}, asksSignIn},
+		{"an unknown purpose is access", []change{signedIn, purposed("other")}, asksVerify},
+		{"block beats sign-in", []change{nobody, country("KP")}, Decision{
+			Action: Block, Rules: []string{"baseline.sign-in", "embargoed"}, Causes: []Cause{CauseNetwork},
+			Reasons: []string{"embargoed country"}}},
+		{"signing in needs nobody", []change{nobody, purposed(PurposeSignIn)}, allowed},
+		{"enrolling needs somebody", []change{nobody, purposed(PurposeEnroll)}, asksSignIn},
+		{"enrolling", []change{signedIn, purposed(PurposeEnroll)}, allowed},
+		{"stepping up", []change{signedIn, purposed(PurposeStepUp)}, allowed},
 
-		{"satisfied step-up", []change{vpn}, "allow"},
-		{"too old", []change{vpn, stale}, "step_up [anonymised] [network] max5m0s reasons[anonymised network]"},
-		{"exactly as old as allowed", []change{vpn, func(f *Facts) { f.Session.VerifiedAge = 5 * time.Minute }}, "allow"},
-		{"a moment older", []change{vpn, func(f *Facts) { f.Session.VerifiedAge = 5*time.Minute + 1 }}, "step_up [anonymised] [network] max5m0s reasons[anonymised network]"},
-		{"asserted at home, now on a VPN", []change{vpn, elsewhere}, "step_up [anonymised] [network] max5m0s reasons[anonymised network]"},
-		{"a clock a little ahead", []change{vpn, func(f *Facts) { f.Session.VerifiedAge = -time.Second }}, "allow"},
-		{"an assertion from the future", []change{vpn, func(f *Facts) { f.Session.VerifiedAge = -time.Hour }}, "step_up [anonymised] [network] max5m0s reasons[anonymised network]"},
-		{"a step-up question and nobody", []change{vpn, nobody}, "step_up [baseline.sign-in anonymised] [sign_in network] max5m0s reasons[anonymised network]"},
-		{"signing in through a VPN", []change{vpn, nobody, purposed(PurposeSignIn)}, "allow"},
-		{"stepping up through a VPN", []change{vpn, stale, purposed(PurposeStepUp)}, "allow"},
-		{"enrolling through a VPN stands", []change{vpn, signedIn, purposed(PurposeEnroll)}, "step_up [anonymised] [network] max5m0s reasons[anonymised network]"},
-		{"signing in from an embargoed country", []change{country("KP"), nobody, purposed(PurposeSignIn)}, "block [embargoed] [network] reasons[embargoed country]"},
-		{"enrolling from an embargoed country", []change{country("KP"), signedIn, purposed(PurposeEnroll)}, "block [embargoed] [network] reasons[embargoed country]"},
+		{"satisfied step-up", []change{vpn}, allowed},
+		{"too old", []change{vpn, stale}, asksAnonymised},
+		{"exactly as old as allowed", []change{vpn, func(f *Facts) { f.Session.VerifiedAge = 5 * time.Minute }}, allowed},
+		{"a moment older", []change{vpn, func(f *Facts) { f.Session.VerifiedAge = 5*time.Minute + 1 }}, asksAnonymised},
+		{"asserted at home, now on a VPN", []change{vpn, elsewhere}, asksAnonymised},
+		{"a clock a little ahead", []change{vpn, func(f *Facts) { f.Session.VerifiedAge = -time.Second }}, allowed},
+		{"an assertion from the future", []change{vpn, func(f *Facts) { f.Session.VerifiedAge = -time.Hour }}, asksAnonymised},
+		{"a step-up question and nobody", []change{vpn, nobody}, Decision{
+			Action: StepUp, Rules: []string{"baseline.sign-in", "anonymised"},
+			Causes: []Cause{CauseSignIn, CauseNetwork}, MaxAge: 5 * time.Minute,
+			Reasons: []string{"anonymised network"}}},
+		{"signing in through a VPN", []change{vpn, nobody, purposed(PurposeSignIn)}, allowed},
+		{"stepping up through a VPN", []change{vpn, stale, purposed(PurposeStepUp)}, allowed},
+		{"enrolling through a VPN stands", []change{vpn, signedIn, purposed(PurposeEnroll)}, asksAnonymised},
+		{"signing in from an embargoed country", []change{country("KP"), nobody, purposed(PurposeSignIn)}, blocksEmbargoed},
+		{"enrolling from an embargoed country", []change{country("KP"), signedIn, purposed(PurposeEnroll)}, blocksEmbargoed},
 
-		{"device bound", []change{func(f *Facts) { f.Request.Path = "/sign/1" }}, "allow"},
-		{"device bound, elsewhere: not about the network", []change{elsewhere, func(f *Facts) { f.Request.Path = "/sign/1" }}, "allow"},
-		{"a synced key is not device bound", []change{synced, func(f *Facts) { f.Request.Path = "/sign/1" }}, "step_up [bound] [credential request] max15m0s require[device_bound]"},
-		{"an unattested key is not attested", []change{func(f *Facts) { f.Request.Path = "/root" }}, "step_up [proven] [credential request] max1m0s require[attested]"},
-		{"attested", []change{func(f *Facts) { f.Request.Path = "/root"; f.Credential.Class = "attested" }}, "allow"},
-		{"credential rules wait for a credential", []change{signedIn, func(f *Facts) { f.Credential.Class = "synced" }}, "step_up [baseline.verify] [unverified]"},
+		{"device bound", []change{func(f *Facts) { f.Request.Path = "/sign/1" }}, allowed},
+		{"device bound, elsewhere: not about the network", []change{elsewhere, func(f *Facts) { f.Request.Path = "/sign/1" }}, allowed},
+		{"a synced key is not device bound", []change{synced, func(f *Facts) { f.Request.Path = "/sign/1" }}, Decision{
+			Action: StepUp, Rules: []string{"bound"}, Causes: []Cause{CauseCredential, CauseRequest},
+			MaxAge: 15 * time.Minute, Require: []string{"device_bound"}}},
+		{"an unattested key is not attested", []change{func(f *Facts) { f.Request.Path = "/root" }}, Decision{
+			Action: StepUp, Rules: []string{"proven"}, Causes: []Cause{CauseCredential, CauseRequest},
+			MaxAge: time.Minute, Require: []string{"attested"}}},
+		{"attested", []change{func(f *Facts) { f.Request.Path = "/root"; f.Credential.Class = "attested" }}, allowed},
+		{"credential rules wait for a credential", []change{signedIn, func(f *Facts) { f.Credential.Class = "synced" }}, asksVerify},
 		{"the shortest age counts", []change{vpn, stale, func(f *Facts) { f.Request.Path = "/root" }},
-			"step_up [anonymised proven] [network credential request] max1m0s require[attested] reasons[anonymised network]"},
+			Decision{Action: StepUp, Rules: []string{"anonymised", "proven"},
+				Causes: []Cause{CauseNetwork, CauseCredential, CauseRequest}, MaxAge: time.Minute,
+				Require: []string{"attested"}, Reasons: []string{"anonymised network"}}},
 
-		{"granted", []change{route("treasury")}, "allow"},
-		{"granted to everyone", []change{route("wiki")}, "allow"},
-		{"not granted", []change{route("treasury"), func(f *Facts) { f.User.Email = "other@example.com"; f.User.Groups = []string{"ops"} }}, "block [baseline.grant] [grant]"},
-		{"a route without a grant", []change{route("unheard-of")}, "block [baseline.grant] [grant]"},
-		{"no grant of nobody", []change{route("unheard-of"), nobody}, "step_up [baseline.sign-in] [sign_in]"},
-		{"no grant needed to step up", []change{route("unheard-of"), purposed(PurposeStepUp)}, "allow"},
-		{"limited to its route", []change{route("treasury"), func(f *Facts) { f.IP.Hosting = true }}, "block [treasury-only] [network]"},
-		{"not on another", []change{route("wiki"), func(f *Facts) { f.IP.Hosting = true }}, "allow"},
-		{"not for another purpose", []change{route("treasury"), purposed(PurposeStepUp), func(f *Facts) { f.IP.Hosting = true }}, "allow"},
+		{"granted", []change{route("treasury")}, allowed},
+		{"granted to everyone", []change{route("wiki")}, allowed},
+		{"not granted", []change{route("treasury"), func(f *Facts) { f.User.Email = "other@example.com"; f.User.Groups = []string{"ops"} }}, blocksGrant},
+		{"a route without a grant", []change{route("unheard-of")}, blocksGrant},
+		{"no grant of nobody", []change{route("unheard-of"), nobody}, asksSignIn},
+		{"no grant needed to step up", []change{route("unheard-of"), purposed(PurposeStepUp)}, allowed},
+		{"limited to its route", []change{route("treasury"), func(f *Facts) { f.IP.Hosting = true }}, Decision{
+			Action: Block, Rules: []string{"treasury-only"}, Causes: []Cause{CauseNetwork}}},
+		{"not on another", []change{route("wiki"), func(f *Facts) { f.IP.Hosting = true }}, allowed},
+		{"not for another purpose", []change{route("treasury"), purposed(PurposeStepUp), func(f *Facts) { f.IP.Hosting = true }}, allowed},
 
-		{"rules over the user do not judge nobody", []change{nobody, func(f *Facts) { f.User.Countries = []string{"SE"}; f.IP.Country = "NO" }}, "step_up [baseline.sign-in] [sign_in]"},
-		{"third country", []change{country("NO"), func(f *Facts) { f.User.Countries = []string{"SE"} }}, "block [third-country] [network person]"},
-		{"unless", []change{func(f *Facts) { f.User.Email = "x@example.com"; f.User.Groups = []string{"ops"} }}, "allow"},
-		{"no unless", []change{func(f *Facts) { f.User.Email = "x@example.com" }}, "block [nobodys-group] [person]"},
+		{"rules over the user do not judge nobody", []change{nobody, func(f *Facts) { f.User.Countries = []string{"SE"}; f.IP.Country = "NO" }}, asksSignIn},
+		{"third country", []change{country("NO"), func(f *Facts) { f.User.Countries = []string{"SE"} }}, Decision{
+			Action: Block, Rules: []string{"third-country"}, Causes: []Cause{CauseNetwork, CausePerson}}},
+		{"unless", []change{func(f *Facts) { f.User.Email = "x@example.com"; f.User.Groups = []string{"ops"} }}, allowed},
+		{"no unless", []change{func(f *Facts) { f.User.Email = "x@example.com" }}, Decision{
+			Action: Block, Rules: []string{"nobodys-group"}, Causes: []Cause{CausePerson}}},
 
-		{"a score that asks", []change{tor, stale}, "step_up [tor-score] [network] max10m0s score60"},
-		{"a score that is answered", []change{tor}, "allow score60"},
-		{"a score answered elsewhere", []change{tor, elsewhere}, "step_up [tor-score] [network] max10m0s score60"},
-		{"a score that blocks", []change{tor, func(f *Facts) { f.IP.Relay = true }}, "block [tor-score relay-score] [network] score110"},
-		{"a score while signing in", []change{tor, nobody, purposed(PurposeSignIn)}, "allow score60"},
-		{"a blocking score while signing in", []change{tor, nobody, purposed(PurposeSignIn), func(f *Facts) { f.IP.Relay = true }}, "block [tor-score relay-score] [network] score110"},
+		{"a score that asks", []change{tor, stale}, asksTor},
+		{"a score that is answered", []change{tor}, Decision{Action: Allow, Score: 60}},
+		{"a score answered elsewhere", []change{tor, elsewhere}, asksTor},
+		{"a score that blocks", []change{tor, func(f *Facts) { f.IP.Relay = true }}, blocksScore},
+		{"a score while signing in", []change{tor, nobody, purposed(PurposeSignIn)}, Decision{Action: Allow, Score: 60}},
+		{"a blocking score while signing in", []change{tor, nobody, purposed(PurposeSignIn), func(f *Facts) { f.IP.Relay = true }}, blocksScore},
 
-		{"report changes nothing", []change{func(f *Facts) { f.IP.ASN = 64500 }}, "allow reported[watch:block watch-score:allow40]"},
+		{"report changes nothing", []change{func(f *Facts) { f.IP.ASN = 64500 }}, Decision{
+			Action:   Allow,
+			Reported: []Reported{{Rule: "watch", Action: Block}, {Rule: "watch-score", Action: Allow, Score: 40}}}},
 		{"report says what it would have done", []change{tor, stale, func(f *Facts) { f.IP.ASN = 64500 }},
-			"step_up [tor-score] [network] max10m0s score60 reported[watch:block watch-step:step_up watch-score:block40]"},
+			Decision{Action: StepUp, Rules: []string{"tor-score"}, Causes: []Cause{CauseNetwork},
+				MaxAge: 10 * time.Minute, Score: 60,
+				Reported: []Reported{{Rule: "watch", Action: Block}, {Rule: "watch-step", Action: StepUp}, {Rule: "watch-score", Action: Block, Score: 40}}}},
 
-		{"missing data asks", []change{missing, stale}, "step_up [baseline.ip-data] [network] max15m0s"},
-		{"missing data answered", []change{missing}, "allow"},
-		{"missing data answered elsewhere", []change{missing, elsewhere}, "step_up [baseline.ip-data] [network] max15m0s"},
-		{"missing data while signing in", []change{missing, nobody, purposed(PurposeSignIn)}, "allow"},
+		{"missing data asks", []change{missing, stale}, asksIPData},
+		{"missing data answered", []change{missing}, allowed},
+		{"missing data answered elsewhere", []change{missing, elsewhere}, asksIPData},
+		{"missing data while signing in", []change{missing, nobody, purposed(PurposeSignIn)}, allowed},
 
 		{"an error matches", []change{func(f *Facts) { f.IP.Private = true }},
-			"block [unless-error] [network person] reasons[(unless-error could not be evaluated, so it counts as matching: index out of bounds: 7)]"},
-		{"no error while the rule does not apply", []change{route("wiki")}, "allow"},
+			Decision{Action: Block, Rules: []string{"unless-error"}, Causes: []Cause{CauseNetwork, CausePerson},
+				Reasons: []string{"(unless-error could not be evaluated, so it counts as matching: index out of bounds: 7)"}}},
+		{"no error while the rule does not apply", []change{route("wiki")}, allowed},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			f := facts(tt.changes...)
-			if got := describe(p.Decide(f)); got != tt.want {
-				t.Errorf("got  %s\nwant %s\n%s", got, tt.want, p.Explain(f).Text())
+			if diff := cmp.Diff(tt.want, p.Decide(f)); diff != "" {
+				t.Errorf("(-want +got):\n%s\n%s", diff, p.Explain(f).Text())
 			}
 		})
 	}
-}
-
-func describe(d Decision) string {
-	s := d.Action.String()
-	if len(d.Rules) > 0 {
-		s += fmt.Sprintf(" %v %v", d.Rules, d.Causes)
-	}
-	if d.MaxAge > 0 {
-		s += " max" + d.MaxAge.String()
-	}
-	if len(d.Require) > 0 {
-		s += fmt.Sprintf(" require%v", d.Require)
-	}
-	if d.Score > 0 {
-		s += fmt.Sprintf(" score%d", d.Score)
-	}
-	if len(d.Reasons) > 0 {
-		s += fmt.Sprintf(" reasons%v", d.Reasons)
-	}
-	if len(d.Reported) > 0 {
-		var parts []string
-		for _, r := range d.Reported {
-			part := r.Rule + ":" + r.Action.String()
-			if r.Score > 0 {
-				part += fmt.Sprint(r.Score)
-			}
-			parts = append(parts, part)
-		}
-		s += fmt.Sprintf(" reported%v", parts)
-	}
-	return s
 }
 
 func TestZeroValuesBlock(t *testing.T) {
@@ -188,18 +190,21 @@ func TestZeroValuesBlock(t *testing.T) {
 	// The zero Partial is not taken for "nothing matched".
 	p := mustCompile(t, judgePolicy)
 	if d := p.Finish(facts(country("KP")), Partial{}); d.Action != Block {
-		t.Errorf("the zero Partial gave %s", describe(d))
+		t.Errorf("the zero Partial gave %+v", d)
 	}
 }
 
 func TestMissingDataSetting(t *testing.T) {
 	rules := "rules: [{name: a, when: ip.vpn, then: block}]\n"
-	for setting, want := range map[string]string{
-		"": "step_up [baseline.ip-data] [network] max15m0s", "missing_data: step_up\n": "step_up [baseline.ip-data] [network] max15m0s",
-		"missing_data: block\n": "block [baseline.ip-data] [network]", "missing_data: allow\n": "allow",
+	for setting, want := range map[string]Decision{
+		"":                        asksIPData,
+		"missing_data: step_up\n": asksIPData,
+		"missing_data: block\n":   {Action: Block, Rules: []string{"baseline.ip-data"}, Causes: []Cause{CauseNetwork}},
+		"missing_data: allow\n":   allowed,
 	} {
-		if got := describe(mustCompile(t, setting+rules).Decide(facts(missing, stale))); got != want {
-			t.Errorf("%q: %s, want %s", setting, got, want)
+		got := mustCompile(t, setting+rules).Decide(facts(missing, stale))
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", setting, diff)
 		}
 	}
 }
@@ -210,14 +215,14 @@ func TestFinishDoesNotTrustAForeignPartial(t *testing.T) {
 	lax := mustCompile(t, "rules: [{name: a, when: ip.tor, then: block}]")
 	f := facts(vpn)
 	if d := strict.Finish(f, lax.Partial(f)); d.Action != Block {
-		t.Errorf("after a reload the old policy's memory decided: %s", describe(d))
+		t.Errorf("after a reload the old policy's memory decided: %+v", d)
 	}
 	routed := mustCompile(t, "rules: [{name: a, when: ip.vpn, routes: [vault], then: block}]")
 	if d := routed.Finish(facts(vpn, route("vault")), routed.Partial(facts(vpn, route("wiki")))); d.Action != Block {
-		t.Errorf("the memory of another route decided: %s", describe(d))
+		t.Errorf("the memory of another route decided: %+v", d)
 	}
 	if d := routed.Finish(facts(nobody), routed.Partial(facts())); d.Action != StepUp {
-		t.Errorf("the memory of a signed-in session decided for nobody: %s", describe(d))
+		t.Errorf("the memory of a signed-in session decided for nobody: %+v", d)
 	}
 }
 
@@ -266,16 +271,16 @@ func TestWithinReadsRecordedFacts(t *testing.T) {
 			t.Fatal(err)
 		}
 		if d := p.Decide(&recorded); d.Action != want {
-			t.Errorf("%s recorded: %s", address, describe(d))
+			t.Errorf("%s recorded: %+v", address, d)
 		}
 		f.IP.Addr = netip.MustParseAddr(address)
 		if d := p.Decide(f); d.Action != want {
-			t.Errorf("%s: %s", address, describe(d))
+			t.Errorf("%s: %+v", address, d)
 		}
 	}
 	// Without any address the rule cannot be evaluated, and matches.
 	if d := p.Decide(facts(func(f *Facts) { f.IP.Address, f.IP.Addr = "", netip.Addr{} })); d.Action != Block || !strings.Contains(strings.Join(d.Reasons, ""), "without a client address") {
-		t.Errorf("no address: %s", describe(d))
+		t.Errorf("no address: %+v", d)
 	}
 }
 
@@ -288,15 +293,15 @@ rules:
 	at := func(zone string) *Facts {
 		return facts(stale, func(f *Facts) { f.Time.Now = time.Date(2026, 6, 1, 23, 30, 0, 0, time.UTC); f.User.TimeZone = zone })
 	}
-	if got := describe(p.Decide(at(""))); got != "block [zurich] [time]" {
-		t.Error(got)
-	}
-	if got := describe(p.Decide(at("America/New_York"))); got != "block [zurich own-zone] [time]" {
-		t.Error(got)
+	for zone, rules := range map[string][]string{"": {"zurich"}, "America/New_York": {"zurich", "own-zone"}} {
+		want := Decision{Action: Block, Rules: rules, Causes: []Cause{CauseTime}}
+		if diff := cmp.Diff(want, p.Decide(at(zone))); diff != "" {
+			t.Errorf("zone %q (-want +got):\n%s", zone, diff)
+		}
 	}
 	for _, zone := range []string{"Local", "Mars/Olympus", "../../etc/passwd"} {
 		if got := p.Decide(at(zone)); !slices.Contains(got.Rules, "own-zone") || len(got.Reasons) == 0 {
-			t.Errorf("%s: an unknown zone did not count as a match: %s", zone, describe(got))
+			t.Errorf("%s: an unknown zone did not count as a match: %+v", zone, got)
 		}
 	}
 }
@@ -312,7 +317,7 @@ func TestDecideConcurrently(t *testing.T) {
 					f, want = facts(country("KP")), Block
 				}
 				if got := p.Decide(f); got.Action != want {
-					t.Errorf("got %s", describe(got))
+					t.Errorf("got %+v", got)
 					return
 				}
 				p.Explain(f)

@@ -5,6 +5,9 @@ import (
 	"math"
 	"reflect"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func person(id string, groups ...string) func(*Facts) {
@@ -28,13 +31,13 @@ func TestPropertyShareIsStableAndGrows(t *testing.T) {
 				blocked[id] = true
 			case d.Action == Allow && reflect.DeepEqual(d.Reported, []Reported{{Rule: "vpn", Action: Block}}):
 			default:
-				t.Fatalf("%s: neither enforced nor reported: %s", id, describe(d))
+				t.Fatalf("%s: neither enforced nor reported: %+v", id, d)
 			}
 			if was[id] && !blocked[id] {
 				t.Fatalf("%s is out again at %d %%", id, percent)
 			}
 			if again := q.Decide(f); again.Action != d.Action {
-				t.Fatalf("%s: %s, and after an edit elsewhere %s", id, describe(d), describe(again))
+				t.Fatalf("%s: %+v, and after an edit elsewhere %+v", id, d, again)
 			}
 		}
 		if got := 100 * float64(len(blocked)) / people; math.Abs(got-float64(percent)) > 1.5 {
@@ -54,16 +57,22 @@ rules:
 	for _, tt := range []struct {
 		name    string
 		changes []func(*Facts)
-		want    string
+		want    Decision
 	}{
-		{"a member", []func(*Facts){vpn, person("a", "x", "ops")}, "block [vpn] [network]"},
-		{"somebody else", []func(*Facts){vpn, person("a", "x")}, "allow reported[vpn:block]"},
-		{"nobody", []func(*Facts){vpn, nobody, purposed(PurposeSignIn)}, "allow reported[vpn:block]"},
-		{"a score of a member", []func(*Facts){stale, func(f *Facts) { f.IP.Relay = true }, person("a", "ops")}, "step_up [relay] [network] max15m0s score50"},
-		{"a score of somebody else", []func(*Facts){stale, func(f *Facts) { f.IP.Relay = true }, person("a")}, "allow reported[relay:step_up50]"},
+		{"a member", []func(*Facts){vpn, person("a", "x", "ops")}, Decision{
+			Action: Block, Rules: []string{"vpn"}, Causes: []Cause{CauseNetwork}}},
+		{"somebody else", []func(*Facts){vpn, person("a", "x")}, Decision{
+			Action: Allow, Reported: []Reported{{Rule: "vpn", Action: Block}}}},
+		{"nobody", []func(*Facts){vpn, nobody, purposed(PurposeSignIn)}, Decision{
+			Action: Allow, Reported: []Reported{{Rule: "vpn", Action: Block}}}},
+		{"a score of a member", []func(*Facts){stale, func(f *Facts) { f.IP.Relay = true }, person("a", "ops")}, Decision{
+			Action: StepUp, Rules: []string{"relay"}, Causes: []Cause{CauseNetwork}, MaxAge: 15 * time.Minute,
+			Score: 50}},
+		{"a score of somebody else", []func(*Facts){stale, func(f *Facts) { f.IP.Relay = true }, person("a")}, Decision{
+			Action: Allow, Reported: []Reported{{Rule: "relay", Action: StepUp, Score: 50}}}},
 	} {
-		if got := describe(p.Decide(facts(tt.changes...))); got != tt.want {
-			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		if diff := cmp.Diff(tt.want, p.Decide(facts(tt.changes...))); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
 		}
 	}
 	e := p.Explain(facts(vpn, person("a")))
@@ -82,8 +91,9 @@ rules:
   - {name: wiki, when: 'request.route == "wiki"', score: 30, mode: report}
 `)
 	f := facts(route("wiki"), func(f *Facts) { f.IP.Relay, f.Session.VerifiedAge, f.Session.VerifiedHere = true, 0, false })
-	if got, want := describe(p.Decide(f)), "allow score30 reported[wiki:step_up30]"; got != want {
-		t.Errorf("%s, want %s", got, want)
+	want := Decision{Action: Allow, Score: 30, Reported: []Reported{{Rule: "wiki", Action: StepUp, Score: 30}}}
+	if diff := cmp.Diff(want, p.Decide(f)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

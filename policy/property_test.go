@@ -3,11 +3,12 @@ package policy
 import (
 	"math/rand/v2"
 	"net/netip"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"sallyport/policy/internal/policygen"
 )
@@ -57,13 +58,13 @@ func TestPropertyDecideIsFinishOfPartial(t *testing.T) {
 		for range factsEach {
 			f := randomFacts(r)
 			want := p.Decide(f)
-			if got := p.Finish(f, p.Partial(f)); !reflect.DeepEqual(got, want) {
-				t.Fatalf("%s, then %s", describe(want), describe(got))
+			if diff := cmp.Diff(want, p.Finish(f, p.Partial(f))); diff != "" {
+				t.Fatalf("(-Decide +Finish):\n%s", diff)
 			}
 			other := *f
 			other.Request = Request{Purpose: f.Request.Purpose, Route: f.Request.Route, Method: "PUT", Path: "/other", UserAgent: "x"}
-			if got := p.Finish(f, p.Partial(&other)); !reflect.DeepEqual(got, want) {
-				t.Fatalf("%s, remembered from another request %s", describe(want), describe(got))
+			if diff := cmp.Diff(want, p.Finish(f, p.Partial(&other))); diff != "" {
+				t.Fatalf("(-Decide +Finish with the Partial of another request):\n%s", diff)
 			}
 		}
 	}
@@ -85,8 +86,8 @@ func TestPropertyOrderChangesNothing(t *testing.T) {
 		q := policyOf(t, rules)
 		for range factsEach {
 			f := randomFacts(r)
-			if a, b := sorted(p.Decide(f)), sorted(q.Decide(f)); !reflect.DeepEqual(a, b) {
-				t.Fatalf("%s, and in another order %s", describe(a), describe(b))
+			if diff := cmp.Diff(sorted(p.Decide(f)), sorted(q.Decide(f))); diff != "" {
+				t.Fatalf("(-in order +shuffled):\n%s", diff)
 			}
 		}
 	}
@@ -102,11 +103,11 @@ func TestPropertyAnotherRuleNeverLoosens(t *testing.T) {
 			f := randomFacts(r)
 			a, b := p.Decide(f), q.Decide(f)
 			if b.Action > a.Action || b.Action == StepUp && a.Action == StepUp && a.MaxAge > 0 && (b.MaxAge == 0 || b.MaxAge > a.MaxAge) {
-				t.Fatalf("%s, and with %s: %s", describe(a), rules[len(rules)-1], describe(b))
+				t.Fatalf("%+v, and with %s: %+v", a, rules[len(rules)-1], b)
 			}
 			for _, want := range a.Require {
 				if b.Action == StepUp && !slices.Contains(b.Require, want) {
-					t.Fatalf("%s, and with %s: %s", describe(a), rules[len(rules)-1], describe(b))
+					t.Fatalf("%+v, and with %s: %+v", a, rules[len(rules)-1], b)
 				}
 			}
 		}
@@ -131,8 +132,8 @@ func TestPropertyFalseChangesNothing(t *testing.T) {
 		p, q := policyOf(t, rules), policyOf(t, with)
 		for range factsEach {
 			f := randomFacts(r)
-			if a, b := p.Decide(f), q.Decide(f); !reflect.DeepEqual(a, b) {
-				t.Fatalf("%s, and with what is never so %s\n%s", describe(a), describe(b), strings.Join(with, "\n"))
+			if diff := cmp.Diff(p.Decide(f), q.Decide(f)); diff != "" {
+				t.Fatalf("(-without +with the false conditions):\n%s\n%s", diff, strings.Join(with, "\n"))
 			}
 		}
 	}
@@ -157,7 +158,7 @@ func TestPropertySteppingUpSatisfies(t *testing.T) {
 			}
 			// Facts that were unknown before may speak against the person now; a question must not remain.
 			if d := p.Decide(&after); d.Action == StepUp {
-				t.Fatalf("%s, and after stepping up %s", describe(p.Decide(f)), describe(d))
+				t.Fatalf("%+v, and after stepping up %+v", p.Decide(f), d)
 			}
 		}
 	}
@@ -171,8 +172,8 @@ func TestPropertyExplanationAgrees(t *testing.T) {
 		for range 20 {
 			f := randomFacts(r)
 			e := p.Explain(f)
-			if want := p.Decide(f); !reflect.DeepEqual(e.Decision, want) {
-				t.Fatalf("%s, explained as %s", describe(want), describe(e.Decision))
+			if diff := cmp.Diff(p.Decide(f), e.Decision); diff != "" {
+				t.Fatalf("(-decided +explained):\n%s", diff)
 			}
 			var matched, reported []string
 			for _, o := range append(slices.Clone(e.Baseline), e.Rules...) {

@@ -76,7 +76,7 @@ func TestPropertyAgainIsMonotone(t *testing.T) {
 			}
 		}
 		if d := p.Decide(since(at.Add(8*time.Hour), 0, route("vault"))); d.Action != Allow {
-			t.Fatalf("a new assertion is no answer: %s", describe(d))
+			t.Fatalf("a new assertion is no answer: %+v", d)
 		}
 	}
 }
@@ -117,7 +117,7 @@ rules:
 	} {
 		f := since(c.now.Add(-time.Hour), time.Hour, c.with)
 		if d := p.Decide(f); d.Action != c.want {
-			t.Errorf("%s: %s", name, describe(d))
+			t.Errorf("%s: %+v", name, d)
 		}
 	}
 }
@@ -162,11 +162,11 @@ func TestAgainHours(t *testing.T) {
 		{"another key is asked for at any age", "UTC", "signer", noon, time.Minute, Allow},
 	} {
 		if d := p.Decide(since(tt.now.Add(-tt.age), tt.age, route(tt.route), zone(tt.zone))); d.Action != tt.want {
-			t.Errorf("%s: %s", tt.name, describe(d))
+			t.Errorf("%s: %+v", tt.name, d)
 		}
 	}
 	if d := p.Decide(since(noon, time.Minute, route("signer"), synced)); d.Action != StepUp {
-		t.Errorf("a synced key: %s", describe(d))
+		t.Errorf("a synced key: %+v", d)
 	}
 	// What is asked for is what everybody who is asked exceeds: it says nothing of the draw.
 	if d := p.Decide(since(noon, 9*time.Hour, route("vault"))); d.MaxAge != 2*time.Hour {
@@ -178,7 +178,7 @@ func TestAgainHours(t *testing.T) {
 func TestAgainAround(t *testing.T) {
 	p := mustCompile(t, "rules: [{name: a, when: 'true', then: step_up, every: 4h, jitter: 2h, hours: \"09:00-18:00\"}]")
 	if d := p.Decide(facts(signedIn, purposed(PurposeEnroll))); d.Action != Allow {
-		t.Errorf("enrolling: %s", describe(d))
+		t.Errorf("enrolling: %+v", d)
 	}
 	if !p.Partial(facts()).ClockBound() {
 		t.Error("it is not bound to the clock")

@@ -144,7 +144,7 @@ func Passkey() Dimension {
 	}}
 }
 
-// Person is that a rule may be enforced for.
+// Person is the person that a rule may be enforced for.
 func Person() Dimension {
 	set := func(f *policy.Facts, id string) { f.User.Subject, f.User.Email = id, id+"@example.com" }
 	return Dimension{values(set, "ann", "ben", "eve"), []Condition{
