@@ -88,8 +88,8 @@ func TestRecordedFactsAreWhatWasJudged(t *testing.T) {
 			t.Fatalf("%+v %v", r, err)
 		}
 		want := recordedFacts(i)
-		if got, want := p.Explain(&r.Facts).Facts, p.Explain(want).Facts; fmt.Sprint(got) != fmt.Sprint(want) {
-			t.Errorf("read  %v\nwrote %v", got, want)
+		if got, want := p.Explain(&r.Facts).Text(), p.Explain(want).Text(); got != want {
+			t.Errorf("read\n%s\nwrote\n%s", got, want)
 		}
 		i++
 	}
