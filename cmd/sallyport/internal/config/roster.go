@@ -44,7 +44,8 @@ func (r Roster) Complete(p authn.Person) authn.Person {
 	return p
 }
 
-// ParseRoster reads CSV (RFC 4180) with a header line; the column email is required;
+// ParseRoster reads CSV (RFC 4180) with a header line, whose fields commas separate, or
+// semicolons, as spreadsheets write in many countries; the column email is required;
 // countries (several separated by spaces or semicolons), timezone and started (a date,
 // such as 2026-03-01) are optional. The error is a policy.Diagnostics with every mistake,
 // and then there is no roster: half of one would be wrong about the other half.
@@ -52,6 +53,9 @@ func ParseRoster(file string, source []byte) (Roster, error) {
 	source = bytes.TrimPrefix(source, []byte("\xef\xbb\xbf"))
 	p := rosterParser{mistakes: newMistakes(file, source), rows: csv.NewReader(bytes.NewReader(source)), zones: map[string]bool{"": true}}
 	p.rows.Comment, p.rows.TrimLeadingSpace = '#', true
+	if header := headerLine(p.lines); strings.Contains(header, ";") && !strings.Contains(header, ",") {
+		p.rows.Comma = ';'
+	}
 	roster := Roster{}
 	if p.header() {
 		p.parseRows(roster)
@@ -60,6 +64,16 @@ func ParseRoster(file string, source []byte) (Roster, error) {
 		return nil, err
 	}
 	return roster, nil
+}
+
+// headerLine is the first line that is neither empty nor a comment.
+func headerLine(lines []string) string {
+	for _, line := range lines {
+		if strings.TrimSpace(line) != "" && line[0] != '#' {
+			return line
+		}
+	}
+	return ""
 }
 
 var rosterColumns = []string{"email", "countries", "timezone", "started"}
@@ -72,6 +86,10 @@ type rosterParser struct {
 }
 
 func (p *rosterParser) header() bool {
+	if len(p.lines) > 0 && !utf8.ValidString(headerLine(p.lines)) {
+		p.add(1, 1, "the roster is not in UTF-8", "UTF-8: spreadsheets call it CSV UTF-8", "")
+		return false
+	}
 	header, err := p.rows.Read()
 	if err != nil {
 		p.broken(err, "the header line email,countries,timezone")

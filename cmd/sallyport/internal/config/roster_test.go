@@ -29,6 +29,18 @@ func TestRoster(t *testing.T) {
 	}
 }
 
+// Excel writes what its language separates lists by.
+func TestRosterWithSemicolons(t *testing.T) {
+	roster, err := config.ParseRoster("people.csv", []byte("\xef\xbb\xbf# people; places, zones\r\n\r\nEmail;Countries;Timezone\r\nalice@example.com;\"US;DE\";\r\nbob@example.com;at, ch;Europe/Vienna\r\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := config.Roster{"alice@example.com": {Countries: []string{"US", "DE"}}, "bob@example.com": {Countries: []string{"AT", "CH"}, TimeZone: "Europe/Vienna"}}
+	if d := cmp.Diff(want, roster); d != "" {
+		t.Error(d)
+	}
+}
+
 func TestRosterMistakes(t *testing.T) {
 	for _, m := range []struct {
 		name, text           string
@@ -42,6 +54,8 @@ func TestRosterMistakes(t *testing.T) {
 		{"unknown column", "email,country\n", 1, 7, `no column "country"`, "", "", ""},
 		{"misspelt column", "emial,countries\n", 1, 1, `no column "emial"`, "", "email", "email is missing"},
 		{"column twice", "email,email\n", 1, 7, "twice", "", "", ""},
+		{"UTF-16", "\xff\xfee\x00m\x00a\x00i\x00l\x00\n\x00", 1, 1, "not in UTF-8", "CSV UTF-8", "", ""},
+		{"countries apart by what separates fields", "email;countries;timezone\na@example.com;US;DE;UTC\n", 2, 1, "there are 4 fields", "3, as in the header", "", ""},
 		{"no email column", "countries\nUS\n", 1, 1, "the column email is missing", "", "", ""},
 		{"email", "email\nalice\n", 2, 1, "not an e-mail address", "", "", ""},
 		{"email empty", "email,countries\n,US\n", 2, 1, "not an e-mail address", "", "", ""},
