@@ -18,10 +18,11 @@ import (
 // value.
 
 var (
-	days  = regexp.MustCompile(`^(\d{1,5}) *(?:d|days?)$`)
-	units = regexp.MustCompile(`^(\d{1,9}) *(s|m|h)(?:ecs?|econds?|ins?|inutes?|rs?|ours?)?$`)
-	sizes = regexp.MustCompile(`^(\d{1,9}) *([kKmMgG])i?[bB]?$`)
-	share = regexp.MustCompile(`^(\d{1,3}) *(%|percent)?$`)
+	days   = regexp.MustCompile(`^(\d{1,5}) *(?:d|days?)$`)
+	units  = regexp.MustCompile(`^(\d{1,9}) *(s|m|h)(?:ecs?|econds?|ins?|inutes?|rs?|ours?)?$`)
+	sizes  = regexp.MustCompile(`^(\d{1,9}) *([kKmMgG])i?[bB]?$`)
+	floats = regexp.MustCompile(`^\d{1,20}(?:\.\d{1,20})?(?:[eE]\+?\d{1,2})?$`)
+	share  = regexp.MustCompile(`^(\d{1,3}) *(%|percent)?$`)
 )
 
 // durationMeant reads "2d" and "10 minutes".
@@ -36,8 +37,15 @@ func durationMeant(text string) string {
 	return ""
 }
 
-// bytesMeant reads "64MiB", where bytes are counted. MB, said of memory, means the same.
-func bytesMeant(unit, text string) string {
+// numberMeant reads "1e+06", which is how Helm renders 1000000, and, where bytes are
+// counted, "64MiB". MB, said of memory, means the same.
+func numberMeant(unit, text string) string {
+	if floats.MatchString(text) {
+		n, err := strconv.ParseFloat(text, 64)
+		if whole := int64(n); err == nil && n < 1<<53 && float64(whole) == n {
+			return strconv.FormatInt(whole, 10)
+		}
+	}
 	m := sizes.FindStringSubmatch(text)
 	if unit == "" || m == nil {
 		return ""

@@ -325,7 +325,7 @@ func (r *reader) scalar(path string, n *yaml.Node, v reflect.Value, env bool) {
 			if strings.Contains(path, "_bytes") {
 				unit = " of bytes"
 			}
-			r.suggest(path, fmt.Sprintf("%s is %s", label(path), kindOf(n)), "a whole number"+unit+", zero or more", bytesMeant(unit, text))
+			r.suggest(path, fmt.Sprintf("%s is %s", label(path), kindOf(n)), "a whole number"+unit+", zero or more", numberMeant(unit, text))
 			return
 		}
 		v.SetInt(i)

@@ -60,14 +60,14 @@ var wrong = []struct {
 		"http://m.svc/": "m.svc", "m.svc:9090": "m.svc", "'*.svc'": "svc", "m.svc/": "m.svc", "10.0.0.1": "", "0": "", "-1": "", "0x7f": "", "m..svc": "", "''": "", "m svc": "", "true": "", "'[::1]'": "",
 	}},
 	{"limits: {inspected_bytes: ", "limits.inspected_bytes", map[string]string{
-		"64MiB": "67108864", "64 MB": "67108864", "8k": "8192", "0": "", "-1": "", "[67108864]": "", "1e9": "", "99999999999999999999": "", "60s": "", "50%": "",
+		"64MiB": "67108864", "64 MB": "67108864", "8k": "8192", "0": "", "-1": "", "[67108864]": "", "1e9": "1000000000", "6.7108864e+07": "67108864", "1.5": "", "1e99": "", "1e-3": "", "99999999999999999999": "", "60s": "", "50%": "",
 	}},
 	{"limits: {inspected_bytes_per_session: ", "limits.inspected_bytes_per_session", map[string]string{"8MiB": "8388608", "0": "", "-1": "", "1048576": "", "1GiB": "1073741824", "100000000": ""}},
 	{"limits: {message_time: ", "limits.message_time", map[string]string{"60": "", "1 minute": "1m", "2d": "48h", "0": "", "-1s": "", "2h": "", "[1m]": "", "100%": "", "1MiB": ""}},
 	{"limits: {url_bytes: ", "limits.url_bytes", map[string]string{"20kB": "20480", "16 KiB": "16384", "0": "", "-1": "", "40000": "", "[8192]": "", "none": ""}},
 	{"limits: {header_lines: ", "limits.header_lines", map[string]string{"0": "", "-1": "", "5000": "", "many": "", "[128]": ""}},
 	{"limits: {message_bytes: ", "limits.message_bytes", map[string]string{"2MiB": "2097152", "0": "", "-1": "", "1024": "", "1000000000": "", "[1]": ""}},
-	{"limits: {batch_calls: ", "limits.batch_calls", map[string]string{"0": "", "-1": "", "10001": "", "all": "", "[100]": "", "1.5": ""}},
+	{"limits: {batch_calls: ", "limits.batch_calls", map[string]string{"0": "", "-1": "", "10001": "", "all": "", "[100]": "", "1.5": "", "1e+03": "1000", "1000.0": "1000"}},
 	{"limits: {changes_per_minute: ", "limits.changes_per_minute", map[string]string{"0": "", "-1": "", "300/min": "", "1.5": "", "none": "", "[300]": "", "5m": "", "99999999": ""}},
 	{"behavior: {household: ", "behavior.household", map[string]string{"/56": "", "0": "", "-1": "", "24": "", "128": "", "56 bits": "", "[56]": "", "56%": ""}},
 
