@@ -26,7 +26,7 @@ func (b *builder) behavior() {
 	for i, s := range f.Offices {
 		key := fmt.Sprintf("behavior.offices[%d]", i)
 		p, err := parseNetwork(s)
-		if err != nil || p.Addr().Is4In6() {
+		if err != nil {
 			b.at(key, fmt.Sprintf("%q is not an address or a network", s), "the addresses that an office has on the Internet, such as 203.0.113.0/28")
 			continue
 		}

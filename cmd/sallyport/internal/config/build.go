@@ -129,12 +129,20 @@ func localName(host string) bool {
 	return host == "localhost" || strings.HasSuffix(host, ".localhost") || err == nil && ip.IsLoopback()
 }
 
-// parseNetwork reads a CIDR, or an address for a network of one.
+// parseNetwork reads a CIDR, or an address for a network of one. An IPv4 network that is
+// written as IPv6 (::ffff:10.0.0.0/104) is the IPv4 network: clients are never mapped.
 func parseNetwork(s string) (netip.Prefix, error) {
-	if a, err := netip.ParseAddr(s); err == nil {
-		return netip.PrefixFrom(a, a.BitLen()), nil
+	p, err := netip.ParsePrefix(s)
+	if a, notAddress := netip.ParseAddr(s); notAddress == nil {
+		p, err = netip.PrefixFrom(a, a.BitLen()), nil
 	}
-	return netip.ParsePrefix(s)
+	if err != nil || !p.Addr().Is4In6() {
+		return p, err
+	}
+	if p.Bits() < 96 {
+		return netip.Prefix{}, fmt.Errorf("%s is larger than all of IPv4", s)
+	}
+	return netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96), nil
 }
 
 func (b *builder) peers() {

@@ -92,6 +92,7 @@ func TestBehavior(t *testing.T) {
 		"behavior: {}":                                         {Household: 56, Retention: days(400), RawAddresses: days(30)},
 		"behavior: {raw_addresses: 0s}":                        {Household: 56, Retention: days(400)},
 		"behavior: {retention: 720h}":                          {Household: 56, Retention: days(30), RawAddresses: days(30)},
+		"behavior: {offices: ['::ffff:203.0.113.0/120']}":      {Household: 56, Retention: days(400), RawAddresses: days(30), Offices: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}},
 		"behavior: {offices: [203.0.113.9/28, '2001:db8::1']}": {Household: 56, Retention: days(400), RawAddresses: days(30), Offices: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/28"), netip.MustParsePrefix("2001:db8::1/128")}},
 		"behavior: {mobile_asns: [64500, as64501]}":            {Household: 56, Retention: days(400), RawAddresses: days(30), MobileASNs: []uint32{64500, 64501}},
 		"behavior: {household: 64}":                            {Household: 64, Retention: days(400), RawAddresses: days(30)},

@@ -28,8 +28,8 @@ func (c *Config) Risks() policy.Diagnostics {
 	}
 	c.untouched(warn)
 	for i, p := range c.TrustedProxies {
-		if least := map[bool]int{true: 24, false: 120}[p.Addr().Is4()]; p.Bits() < least && !p.Addr().IsLoopback() {
-			warn(fmt.Sprintf("trusted_proxies[%d]", i), fmt.Sprintf("every machine in %s can claim any client address", p), "the addresses of your proxies alone")
+		if least := map[bool]int{true: 24, false: 120}[p.Addr().Is4()]; (p.Bits() < least || p != p.Masked()) && !p.Addr().IsLoopback() {
+			warn(fmt.Sprintf("trusted_proxies[%d]", i), fmt.Sprintf("every machine in %s can claim any client address", p.Masked()), "the addresses of your proxies alone")
 		}
 	}
 	if host, _, err := net.SplitHostPort(c.OpsListen); err == nil && !localName(host) {

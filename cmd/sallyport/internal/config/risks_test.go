@@ -25,6 +25,8 @@ routes: [{name: app, from: https://app.corp.test, to: http://127.0.0.1:3000, all
 		"one proxy of each kind":       {"10.0.0.5", "10.0.0.5, 10.1.0.0/24, 'fd00::/120', 127.0.0.0/8, '::1'", ""},
 		"a wide IPv4 network":          {"10.0.0.5", "10.0.0.0/23", "x.yaml:2:19: trusted_proxies[0]: every machine in 10.0.0.0/23"},
 		"a wide IPv6 network":          {"10.0.0.5", "'fd00::/119'", "x.yaml:2:19: trusted_proxies[0]: every machine in fd00::/119"},
+		"a wide network, mapped":       {"10.0.0.5", "'::ffff:10.0.0.0/119'", "x.yaml:2:19: trusted_proxies[0]: every machine in 10.0.0.0/23"},
+		"a network for its machine":    {"10.0.0.5", "10.0.0.5/24", "x.yaml:2:19: trusted_proxies[0]: every machine in 10.0.0.0/24"},
 		"the ops port on loopback":     {"policy: p", "ops_listen: localhost:9090\npolicy: p", ""},
 		"the ops port for everybody":   {"policy: p", "ops_listen: :9090\npolicy: p", "x.yaml:4:13: ops_listen: :9090 is reachable from other machines"},
 		"the ops port on an address":   {"policy: p", "ops_listen: 10.0.0.9:9090\npolicy: p", "10.0.0.9:9090 is reachable"},
