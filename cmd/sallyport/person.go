@@ -111,21 +111,22 @@ type person struct {
 	unknown map[string]string // fact: why it is not known
 }
 
-// findPerson resolves a person for commands that judge made-up requests: subject, groups and name
-// from their latest session, their latest passkey, and without a store what text says.
-func findPerson(ctx context.Context, g *globals, std stdio, text string) (who person, err error) {
+// findPerson resolves a person for commands that judge made-up requests: subject, groups
+// and name from their latest session, their latest passkey, and without a store what text
+// says. A passkey that is made up is 30 days old at the moment that is judged.
+func findPerson(ctx context.Context, g *globals, std stdio, text string, now time.Time) (who person, err error) {
 	who.unknown = map[string]string{}
 	for _, name := range []string{"user.groups", "user.name", "user.subject"} {
 		who.unknown[name] = "the store does not know this person: they have not signed in yet"
 	}
-	who.passkey = authn.Credential{Class: authn.ClassUnattested, AttestationFormat: "none", CreatedAt: time.Now().AddDate(0, 0, -30)}
+	who.passkey = authn.Credential{Class: authn.ClassUnattested, AttestationFormat: "none", CreatedAt: now.Add(-30 * 24 * time.Hour)}
 	const assumed = "no passkey of the person is known; this one is made up"
 	for _, fact := range policy.FactSchema().Facts() {
 		if fact.Group == "credential" {
 			who.unknown[fact.Name] = assumed
 		}
 	}
-	email, mistake := userFlag(text)
+	email, mistake := authn.ParseEmail(text)
 	who.Email = email
 	var ambiguous error
 	unread := withSessions(ctx, g, func(_ *config.Config, db *sqlstore.DB, m *session.Manager) error {

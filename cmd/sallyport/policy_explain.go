@@ -267,7 +267,7 @@ func (p policyExplainCmd) facts(ctx context.Context, g *globals, std stdio, c *c
 		f.Session.Level = authn.None.String()
 		return f, unknown, nil
 	}
-	who, err := findPerson(ctx, g, std, p.User)
+	who, err := findPerson(ctx, g, std, p.User, now)
 	if err != nil {
 		return nil, nil, fmt.Errorf("--user: %w", err)
 	}

@@ -80,18 +80,6 @@ func (s sessionListCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	})
 }
 
-// userFlag reads --user; "" is the flag that was not given.
-func userFlag(text string) (authn.Email, error) {
-	if text == "" {
-		return "", nil
-	}
-	email, err := authn.ParseEmail(text)
-	if err != nil {
-		return "", fmt.Errorf("--user: %w", err)
-	}
-	return email, nil
-}
-
 type sessionRevokeCmd struct {
 	ID   string `arg:"" optional:"" help:"One session, by its id from the list."`
 	User string `placeholder:"PERSON" help:"Every session of this person: an address that they have or had, or their subject."`
