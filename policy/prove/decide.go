@@ -131,8 +131,14 @@ func (s *solver) meant(v policy.Invariant, f *policy.Facts) bool {
 // constants in these atoms and a little around them, until they break the invariant.
 func (s *solver) search(v policy.Invariant, from policy.Facts, free map[*atom]bool) (policy.Facts, bool) {
 	f := &from
-	if s.breaks(v, f) || s.redraw(v, f) {
-		return from, true
+	folded := from // for a condition on the folded path alone
+	if p := f.Request.PathFolded; p != "" && policy.FoldPath(p) == p {
+		folded.Request.Path = p
+	}
+	for _, try := range []*policy.Facts{f, &folded} {
+		if s.derive(try); s.breaks(v, try) || s.redraw(v, try) {
+			return *try, true
+		}
 	}
 	for round := range 3 {
 		changed := false
@@ -143,12 +149,14 @@ func (s *solver) search(v policy.Invariant, from policy.Facts, free map[*atom]bo
 					continue
 				}
 				field := s.m.Schema.Field(f, fact)
-				before := reflect.ValueOf(field.Interface())
-				for _, value := range guesses(fact, before.Interface(), a.node.Constants) {
+				before := *f
+				for _, value := range guesses(fact, field.Interface(), a.node.Constants) {
 					if text, ok := value.(string); ok && s.m.Words.Check(name, text) != nil {
 						continue // it would be no request
 					}
-					field.Set(reflect.ValueOf(value))
+					if field.Set(reflect.ValueOf(value)); name == "request.path_folded" {
+						f.Request.Path = f.Request.PathFolded
+					}
 					s.derive(f)
 					if s.breaks(v, f) {
 						return from, true
@@ -157,8 +165,7 @@ func (s *solver) search(v policy.Invariant, from policy.Facts, free map[*atom]bo
 						changed = true
 						break // keep it, and look at the others
 					}
-					field.Set(before)
-					s.derive(f)
+					*f = before
 				}
 			}
 		}
@@ -173,9 +180,6 @@ func (s *solver) search(v policy.Invariant, from policy.Facts, free map[*atom]bo
 func (s *solver) derive(f *policy.Facts) {
 	if addr, err := netip.ParseAddr(f.IP.Address); err == nil {
 		f.IP.Addr = addr
-	}
-	if p := f.Request.PathFolded; f.Request.Path == "/" && p != "" && policy.FoldPath(p) == p {
-		f.Request.Path = p // only the folded one is spoken of
 	}
 	f.Request.PathFolded = policy.FoldPath(f.Request.Path)
 }

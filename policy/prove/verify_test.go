@@ -180,3 +180,25 @@ func TestCounterExampleIsConsistent(t *testing.T) {
 		t.Errorf("%s %+v", r.Status, r.Facts)
 	}
 }
+
+// The folded path follows from the path in a counter-example. No request has the path "/"
+// and the folded path "/admin".
+func TestCounterExampleFoldsThePath(t *testing.T) {
+	const rules = "rules: [{name: admin, when: 'request.path.startsWith(\"/Admin\")', then: block}, {name: vpn, when: ip.vpn, then: step_up}]"
+	for claim, refuted := range map[string]bool{
+		`always: block, when: 'request.path_folded == "/admin"'`:                         false,
+		`always: block, when: 'request.path_folded.startsWith("/admin")'`:                false,
+		`always: block, when: 'request.path_folded.startsWith("/Admin")'`:                false, // never holds
+		`always: block, when: 'request.path_folded == "/adm"'`:                           true,
+		`always: block, when: 'request.path_folded.endsWith("/adm")'`:                    true,
+		`always: block, when: 'request.path == "/x/Y" && request.path_folded == "/x/y"'`: true,
+	} {
+		r := one(t, rules, claim)
+		if (r.Status == Refuted) != refuted || r.Status == Proven {
+			t.Errorf("%s: %s %+v", claim, r.Status, r.Facts)
+		}
+		if r.Facts != nil && (r.Facts.Request.PathFolded != policy.FoldPath(r.Facts.Request.Path) || !strings.Contains(r.Test, "path: ")) {
+			t.Errorf("%s: path %q, folded %q, and the test\n%s", claim, r.Facts.Request.Path, r.Facts.Request.PathFolded, r.Test)
+		}
+	}
+}
