@@ -22,7 +22,7 @@ import (
 const account = login + "/.sallyport/account"
 
 func TestWhoami(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	if a := g.browser(home).fetch("GET", treasury+"/.sallyport/whoami", nil); a.StatusCode != 401 || a.Header.Get("WWW-Authenticate") == "" ||
 		!strings.Contains(a.body, `"sign_in":"`+login+`/.sallyport/sign-in?return_to=https%3A%2F%2Ftreasury.example.test%2F"`) {
 		t.Errorf("nobody: %d %s", a.StatusCode, a.body)
@@ -51,7 +51,7 @@ func TestWhoami(t *testing.T) {
 // A page of a tool learns that the person has to verify to go on there, and nothing else: no other origin's page, no
 // stranger, and nothing about what would be blocked. Asking is no access.
 func TestWhoamiTellsOfADueStepUp(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	b.get(wiki + "/wiki")
 	due := func(who *browser, to, site string) bool {
@@ -63,7 +63,7 @@ func TestWhoamiTellsOfADueStepUp(t *testing.T) {
 		t.Error("due right after a verification")
 	}
 	away := b.clone(vpn)
-	g.ledger.reset()
+	g.audit.reset()
 	for name, c := range map[string]struct {
 		who      *browser
 		to, site string
@@ -93,7 +93,7 @@ func TestWhoamiTellsOfADueStepUp(t *testing.T) {
 			t.Errorf("opened by a page that is %s: %d %s", site, a.StatusCode, a.body)
 		}
 	}
-	if got := g.ledger.events(); len(got) != 0 {
+	if got := g.audit.events(); len(got) != 0 {
 		t.Errorf("events %q", got)
 	}
 	blocked := b.clone(hosting)
@@ -104,7 +104,7 @@ func TestWhoamiTellsOfADueStepUp(t *testing.T) {
 
 // The account page needs a passkey used from where the person is.
 func TestAccountPage(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	a := b.get(account)
 	if a.StatusCode != 200 || !strings.Contains(a.body, "this browser") || !strings.Contains(a.body, "used for this session") || strings.Contains(a.body, "remove-passkey") {
@@ -125,7 +125,7 @@ func TestAccountPage(t *testing.T) {
 
 // Two passkeys made on one computer have one name. Their buttons have two.
 func TestAccountTellsPasskeysApart(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.browser(home).enroll("alice")
 	b.key, _ = b.adds()
 	labels := regexp.MustCompile(`Remove<span class="sr">([^<]*)<`).FindAllStringSubmatch(b.get(account).body, -1)
@@ -135,16 +135,16 @@ func TestAccountTellsPasskeysApart(t *testing.T) {
 }
 
 func TestRemovePasskey(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.browser(home).enroll("alice")
 	first := base64.RawURLEncoding.EncodeToString(b.key.Credentials()[0])
 	remove := url.Values{"do": {"remove-passkey"}, "credential": {first}}
-	g.ledger.reset()
+	g.audit.reset()
 	if a := b.submit(account, remove); a.StatusCode != 409 || g.credentials("alice") != 1 {
 		t.Errorf("the last one: %d", a.StatusCode)
 	}
 	b.key, _ = b.adds()
-	g.ledger.reset()
+	g.audit.reset()
 
 	b.addr = cafe
 	if a := b.submit(account, remove); a.StatusCode != 303 || !strings.Contains(a.location(), "/step-up?") {
@@ -156,22 +156,22 @@ func TestRemovePasskey(t *testing.T) {
 		t.Errorf("stale: %d", a.StatusCode)
 	}
 	b.pressAndGo(b.get(login + "/.sallyport/step-up"))
-	g.ledger.reset()
+	g.audit.reset()
 
 	bob := g.enrolled("bob", home)
 	if a := bob.submit(account, remove); a.StatusCode != 404 || g.credentials("alice") != 2 {
 		t.Errorf("somebody else's: %d", a.StatusCode)
 	}
-	g.ledger.fail("passkey_remove")
+	g.audit.fail("passkey_remove")
 	if a := b.submit(account, remove); a.StatusCode != 503 || g.credentials("alice") != 2 {
 		t.Errorf("unaudited: %d", a.StatusCode)
 	}
-	g.ledger.fail()
-	g.ledger.reset()
+	g.audit.fail()
+	g.audit.reset()
 	if a := b.submit(account, remove); a.StatusCode != 303 || a.location() != "/.sallyport/account?removed=1" || g.credentials("alice") != 1 {
 		t.Errorf("%d %q", a.StatusCode, a.location())
 	}
-	if got := g.ledger.events(); !slices.Equal(got, []string{"passkey_remove", "passkey_removed"}) {
+	if got := g.audit.events(); !slices.Equal(got, []string{"passkey_remove", "passkey_removed"}) {
 		t.Errorf("events %q", got)
 	}
 	if a := b.submit(account, remove); a.StatusCode != 404 {
@@ -185,7 +185,7 @@ func TestRemovePasskey(t *testing.T) {
 }
 
 func TestEndAnotherSession(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	other := g.browser(home)
 	other.key = b.key
@@ -196,23 +196,23 @@ func TestEndAnotherSession(t *testing.T) {
 		g.must(json.Unmarshal([]byte(who.fetch("GET", login+"/.sallyport/whoami", nil).body), &w))
 		return w.Session
 	}
-	g.ledger.reset()
+	g.audit.reset()
 	if a := bob.submit(account, url.Values{"do": {"end-session"}, "session": {id(other)}}); a.StatusCode != 404 || other.level() != "verified" {
 		t.Errorf("somebody else's: %d", a.StatusCode)
 	}
-	if got := g.ledger.events(); len(got) != 0 {
+	if got := g.audit.events(); len(got) != 0 {
 		t.Errorf("events %q", got)
 	}
 	if a := b.submit(account, url.Values{"do": {"end-session"}, "session": {id(other)}}); a.StatusCode != 303 || other.level() != "none" || b.level() != "verified" {
 		t.Errorf("%d, %s", a.StatusCode, other.level())
 	}
-	if got := g.ledger.events(); !slices.Equal(got, []string{"session_ended"}) {
+	if got := g.audit.events(); !slices.Equal(got, []string{"session_ended"}) {
 		t.Errorf("events %q", got)
 	}
 }
 
 // logout posts a logout token, as the provider's server does: no cookies, no origin.
-func (g *rig) logout(token string) answer {
+func (g *harness) logout(token string) answer {
 	g.Helper()
 	b := g.browser(hosting) // providers live in data centres
 	r := b.request("POST", login+"/.sallyport/backchannel-logout", url.Values{"logout_token": {token}}.Encode())
@@ -220,7 +220,7 @@ func (g *rig) logout(token string) answer {
 	return b.do(r)
 }
 
-func (g *rig) logoutToken(sub, sid string) string {
+func (g *harness) logoutToken(sub, sid string) string {
 	g.Helper()
 	token, err := g.idp.LogoutToken("sallyport", sub, sid, nil)
 	g.must(err)
@@ -228,9 +228,9 @@ func (g *rig) logoutToken(sub, sid string) string {
 }
 
 func TestBackchannelLogout(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	alice, bob := g.enrolled("alice", home), g.enrolled("bob", home)
-	g.ledger.reset()
+	g.audit.reset()
 	token := g.logoutToken("alice", "")
 	if a := g.logout(token); a.StatusCode != 200 || a.Header.Get("Cache-Control") != "no-store" {
 		t.Fatalf("%d %s", a.StatusCode, a.body)
@@ -238,7 +238,7 @@ func TestBackchannelLogout(t *testing.T) {
 	if alice.level() != "none" || bob.level() != "verified" {
 		t.Errorf("alice %s, bob %s", alice.level(), bob.level())
 	}
-	if recs := g.ledger.take(); len(recs) != 1 || recs[0].Event != "backchannel_logout" || recs[0].Detail["subject"] != "alice" || recs[0].Detail["sessions"] != "1" {
+	if recs := g.audit.take(); len(recs) != 1 || recs[0].Event != "backchannel_logout" || recs[0].Detail["subject"] != "alice" || recs[0].Detail["sessions"] != "1" {
 		t.Errorf("records %s", jsonText(recs))
 	}
 	if a := g.logout(token); a.StatusCode != 400 {
@@ -249,7 +249,7 @@ func TestBackchannelLogout(t *testing.T) {
 			t.Errorf("%.20q: %d", bad, a.StatusCode)
 		}
 	}
-	for _, r := range g.ledger.take() {
+	for _, r := range g.audit.take() {
 		if r.Event != "backchannel_logout_refused" || r.Detail["code"] == "" {
 			t.Errorf("record %s", jsonText(r))
 		}
@@ -260,7 +260,7 @@ func TestBackchannelLogout(t *testing.T) {
 }
 
 // idToken is a token of the provider that is not a logout token.
-func (g *rig) idToken(sub string) string {
+func (g *harness) idToken(sub string) string {
 	g.Helper()
 	now := g.clock.Now().Unix()
 	token, err := g.idp.Sign("JWT", map[string]any{"iss": g.idp.Issuer(), "sub": sub, "aud": "sallyport", "iat": now, "exp": now + 60, "nonce": "n", "jti": "j"})
@@ -271,19 +271,19 @@ func (g *rig) idToken(sub string) string {
 // A logout that could not be carried out, or not recorded, is heard when the provider
 // delivers it again.
 func TestBackchannelLogoutIsHeardAgain(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	alice := g.enrolled("alice", home)
 	token := g.logoutToken("alice", "")
 	g.mem.FailNext("RevokeSessions", authntest.NotStored)
 	if a := g.logout(token); a.StatusCode != 503 || alice.level() != "verified" {
 		t.Errorf("the store down: %d, alice %s", a.StatusCode, alice.level())
 	}
-	g.ledger.fail("backchannel_logout")
+	g.audit.fail("backchannel_logout")
 	if a := g.logout(token); a.StatusCode != 503 {
 		t.Errorf("the audit log down: %d", a.StatusCode)
 	}
-	g.ledger.fail()
-	g.ledger.reset()
+	g.audit.fail()
+	g.audit.reset()
 	if a := g.logout(token); a.StatusCode != 200 || alice.level() != "none" {
 		t.Errorf("delivered again: %d, alice %s", a.StatusCode, alice.level())
 	}
@@ -295,7 +295,7 @@ func TestBackchannelLogoutIsHeardAgain(t *testing.T) {
 
 // A provider that does not exist yet ends nobody's session.
 func TestBackchannelLogoutBeforeDiscovery(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	alice := g.enrolled("alice", home)
 	token := g.logoutToken("alice", "")
 	p, err := signin.New(signin.Config{Issuer: g.idp.Issuer(), ClientID: "sallyport", RedirectURL: login + "/.sallyport/callback", Flows: g.mem, Now: g.clock.Now})
@@ -311,13 +311,13 @@ func TestBackchannelLogoutBeforeDiscovery(t *testing.T) {
 
 // An audit log that is down does not keep people signed in.
 func TestSignOutWithoutAudit(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
-	g.ledger.fail("sign_out")
+	g.audit.fail("sign_out")
 	if a := b.submit(login+"/.sallyport/sign-out", nil); a.StatusCode != 503 {
 		t.Errorf("%d", a.StatusCode)
 	}
-	g.ledger.fail()
+	g.audit.fail()
 	if b.level() != "none" {
 		t.Errorf("level %s", b.level())
 	}
@@ -328,7 +328,7 @@ func TestSignOutWithoutAudit(t *testing.T) {
 
 // Whoever hangs up in time does not keep an event out of the log.
 func TestEventsOfThoseWhoHangUp(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	b.level() // and so the session is known without asking the store
 	ctx, hangUp := context.WithCancel(t.Context())
@@ -336,14 +336,14 @@ func TestEventsOfThoseWhoHangUp(t *testing.T) {
 	r := b.request("POST", login+"/.sallyport/sign-out", "").WithContext(ctx)
 	r.Header.Set("Sec-Fetch-Site", "cross-site")
 	b.do(r)
-	if got := g.ledger.events(); !slices.Equal(got, []string{"cross_site_refused"}) {
+	if got := g.audit.events(); !slices.Equal(got, []string{"cross_site_refused"}) {
 		t.Errorf("events %q", got)
 	}
 }
 
 // Leaving is possible from where entering is not.
 func TestSignOutFromABlockedNetwork(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	b.addr = hosting
 	if a := b.get(login + "/.sallyport/sign-out"); a.StatusCode != 200 {
@@ -360,7 +360,7 @@ func TestSignOutFromABlockedNetwork(t *testing.T) {
 
 // Every page is closed to scripts, frames and caches of others.
 func TestPagesAreClosed(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	for _, to := range []string{login + "/.sallyport/sign-out", account, login + "/.sallyport/step-up", login + "/.sallyport/enroll", login + "/.sallyport/nothing", treasury + "/.sallyport/whoami"} {
 		a := b.get(to)

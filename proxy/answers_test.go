@@ -14,7 +14,7 @@ import (
 // What a browser fetches before the person goes there begins nothing: no cookie, no way to the sign-in host. On
 // a click, the browser asks again.
 func TestNothingIsBegunAhead(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	for name, who := range map[string]*browser{"sign-in": g.browser(home), "step-up": b.clone(vpn)} {
 		for _, purpose := range []string{"Sec-Purpose", "Purpose"} {
@@ -35,7 +35,7 @@ func TestNothingIsBegunAhead(t *testing.T) {
 // A window that a tool's page opened stays in its hands on the whole way to the tool and back. Where a press of a button
 // gives something away, it does not.
 func TestWindowOfATool(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	const kept, cut = "unsafe-none", "same-origin"
 	opener := func(name, want string, a answer) answer {
 		t.Helper()
@@ -92,7 +92,7 @@ func (b *browser) in(method, to, site, mode, dest string) *http.Request {
 
 // A frame gets a page that has nothing in it but a link that opens a tab, for the pages of this site.
 func TestQuestionInAFrame(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	routes, err := proxytest.NewTable([]upstream.RouteConfig{
 		{Name: "treasury", From: treasury, To: []string{"http://10.0.0.1:3000"}},
@@ -151,7 +151,7 @@ func TestQuestionInAFrame(t *testing.T) {
 
 // A stranger who asks for one tool as a frame would does not learn which others there are.
 func TestAttackStrangerLearnsTheTools(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	routes, err := proxytest.NewTable([]upstream.RouteConfig{
 		{Name: "treasury", From: treasury, To: []string{"http://10.0.0.1:3000"}},
 		{Name: "wiki", From: wiki, To: []string{"http://10.0.0.2:3000"}, Embeddable: true},
@@ -171,7 +171,7 @@ func TestAttackStrangerLearnsTheTools(t *testing.T) {
 
 // The tab in which the person verified for a frame tells the tool's other tabs, and nothing else.
 func TestGoBack(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	if a := b.get(treasury + "/.sallyport/go-back"); a.StatusCode != 200 || !strings.Contains(a.body, "back.js") || strings.Contains(a.body, "alice") {
 		t.Errorf("%d %s", a.StatusCode, a.body)
@@ -188,7 +188,7 @@ func TestGoBack(t *testing.T) {
 
 // The script for the pages of tools is the same for everybody, on every host of ours, and for the pages of that host alone.
 func TestSessionScript(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	stranger := g.browser(home)
 	for _, origin := range []string{treasury, wiki, login} {
 		a := stranger.do(stranger.in("GET", origin+"/.sallyport/session.js", "same-origin", "no-cors", "script"))

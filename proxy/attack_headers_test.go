@@ -14,7 +14,7 @@ import (
 
 // Whatever a client says about itself, an upstream hears only us.
 func TestAttackForgedHeaders(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	r := b.request("GET", treasury+"/", "")
 	for name, values := range map[string][]string{
@@ -49,14 +49,14 @@ func TestAttackForgedHeaders(t *testing.T) {
 			t.Errorf("%s is %q, want %q", name, got.Get(name), value)
 		}
 	}
-	if rec := g.ledger.take(); rec[len(rec)-1].IP != home {
+	if rec := g.audit.take(); rec[len(rec)-1].IP != home {
 		t.Errorf("judged as %s", rec[len(rec)-1].IP)
 	}
 }
 
 // The session cookie is the person. It stays with us.
 func TestOwnCookiesStayHere(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	b.cookies["treasury.example.test"]["theme"] = "dark"
 	if a := b.get(treasury + "/"); a.StatusCode != 200 {
@@ -69,7 +69,7 @@ func TestOwnCookiesStayHere(t *testing.T) {
 
 // A health checker's name opens nothing.
 func TestAttackUserAgentsAreNobody(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	for _, agent := range []string{"kube-probe/1.33", "GoogleHC/1.0", "ELB-HealthChecker/2.0", "Consul Health Check", ""} {
 		for _, path := range []string{"/", "/healthz", "/ping", "/ready", "/robots.txt", "/favicon.ico"} {
 			r := g.browser(home).request("GET", treasury+path, "")
@@ -86,7 +86,7 @@ func TestAttackUserAgentsAreNobody(t *testing.T) {
 
 // No spelling of a cookie but the genuine one is a session.
 func TestAttackMalformedCookies(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	name, good := g.sessions.CookieName(), b.session(treasury)
 	flipped := []byte(good)
@@ -118,7 +118,7 @@ func TestAttackMalformedCookies(t *testing.T) {
 
 // Without trusted proxies nothing that a header says moves the client.
 func TestAttackNobodyIsTrusted(t *testing.T) {
-	g, who := crowd(t)
+	g, who := newCrowdHarness(t)
 	who.by["alice"] = somebody("alice", home, "treasury")
 	for _, h := range []http.Header{
 		{"X-Forwarded-For": {hosting}}, {"X-Forwarded-For": {"10.0.0.1, " + hosting}}, {"X-Forwarded-For": {"unknown"}}, {"X-Forwarded-For": {strings.Repeat("1.1.1.1,", 10_000)}},
@@ -138,7 +138,7 @@ func TestAttackNobodyIsTrusted(t *testing.T) {
 
 // An address that cannot be told is blocked, with a record, wherever it asks.
 func TestAttackUnresolvableAddress(t *testing.T) {
-	g := newRig(t, func(p *plan) { p.clients = clientip.Config{Trusted: prefixes("10.0.0.0/8")} })
+	g := newHarness(t, func(p *setup) { p.clients = clientip.Config{Trusted: prefixes("10.0.0.0/8")} })
 	for _, chain := range []string{"1.2.3.4, evil, 10.0.0.1", "unknown", "1.2.3.4, 10.0.0.300", "203.0.113.7, fe80::1%eth0", "203.0.113.7,"} {
 		for _, to := range []string{treasury + "/", treasury + "/.sallyport/whoami", login + "/.sallyport/sign-in", login + "/.sallyport/sign-out", wiki + "/nothing"} {
 			b := g.browser("10.0.0.1")
@@ -150,7 +150,7 @@ func TestAttackUnresolvableAddress(t *testing.T) {
 				t.Errorf("%s by %q got %d %s", to, chain, a.StatusCode, a.body)
 				continue
 			}
-			recs := g.ledger.take()
+			recs := g.audit.take()
 			if len(recs) != 1 || recs[0].Action != "block" || recs[0].Rules[0] != "baseline.client-address" || !strings.Contains(a.body, recs[0].Incident) || recs[0].Detail["peer"] != "10.0.0.1:4711" {
 				t.Errorf("%s by %q has the records %s", to, chain, jsonText(recs))
 			}
@@ -180,7 +180,7 @@ func TestAttackUnresolvableAddress(t *testing.T) {
 
 // Private is a property to be judged, not a reason to skip the judgement.
 func TestAttackPrivateAddressesAreJudged(t *testing.T) {
-	g, who := crowd(t, func(p *plan) {
+	g, who := newCrowdHarness(t, func(p *setup) {
 		p.policy = "version: 1\nrules:\n  - {name: inside, when: ip.private, then: block}\n"
 	})
 	who.by["alice"] = somebody("alice", home, "treasury")
@@ -203,7 +203,7 @@ func TestAttackPrivateAddressesAreJudged(t *testing.T) {
 
 // Private is a kind of address; ours is what the configuration says is ours.
 func TestAttackPrivateAddressThatIsNotOurs(t *testing.T) {
-	g, who := crowd(t, func(p *plan) {
+	g, who := newCrowdHarness(t, func(p *setup) {
 		p.policy = "version: 1\nrules:\n  - {name: unknown, when: 'ip.country == \"ZZ\" && !ip.internal', then: block}\n"
 		p.clients.Internal = []netip.Prefix{netip.MustParsePrefix("10.20.0.0/16")}
 	})
@@ -218,7 +218,7 @@ func TestAttackPrivateAddressThatIsNotOurs(t *testing.T) {
 
 // Several people at one private address are the sign of a proxy that names nobody: it is said, once.
 func TestSeveralPeopleAtOnePrivateAddressAreNoticed(t *testing.T) {
-	g, who := crowd(t)
+	g, who := newCrowdHarness(t)
 	who.by["alice"], who.by["bob"] = somebody("alice", home, "treasury"), somebody("bob", home, "treasury")
 	const warning = "several people come from one private address"
 	for range 3 {

@@ -13,7 +13,7 @@ import (
 // A tool is told some of a person's groups. Its script, in the person's browser, can ask our own page on
 // its host for the rest.
 func TestAttackToolReadsTheOtherGroups(t *testing.T) {
-	g := newRig(t, func(p *plan) {
+	g := newHarness(t, func(p *setup) {
 		p.options = map[string]proxy.RouteOptions{"treasury": {Groups: proxy.SentGroups{Named: []string{"treasury"}}}, "wiki": {Groups: proxy.SentGroups{All: true}}}
 	})
 	person, _ := g.idp.Person("alice")
@@ -34,7 +34,7 @@ func TestAttackToolReadsTheOtherGroups(t *testing.T) {
 // gone. A person who removes nothing, again and again, must not fill the disk with such lines.
 func TestAttackRemovalsOfNothingFillTheLog(t *testing.T) {
 	change, written := withLog(t)
-	g := newRig(t, change)
+	g := newHarness(t, change)
 	b := g.browser(home).enroll("alice")
 	b64 := base64.RawURLEncoding.EncodeToString
 	written()

@@ -39,7 +39,7 @@ func (b *browser) raw(text string) answer {
 // What could be read in two ways is refused, and recorded; everything else is
 // forwarded exactly as it was judged.
 func TestAttackAmbiguousPaths(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	for _, target := range []string{
 		"//admin", "/x//admin", "/./admin", "/x/../admin", "/%2e%2e/admin", "/x/%2E%2e/admin", "/a/..;/admin", "/a;x/admin", "/%2fadmin", "/x%2Fadmin", "/%5cadmin", "/\\admin",
@@ -53,7 +53,7 @@ func TestAttackAmbiguousPaths(t *testing.T) {
 	if n := len(g.tool.requests()); n != 0 {
 		t.Fatalf("%d of them reached the tool", n)
 	}
-	for _, r := range g.ledger.take() {
+	for _, r := range g.audit.take() {
 		if r.Event != "bad_request" || r.Incident == "" || r.Detail["reason"] == "" || r.IP != home {
 			t.Errorf("record %s", jsonText(r))
 		}
@@ -63,7 +63,7 @@ func TestAttackAmbiguousPaths(t *testing.T) {
 	} {
 		a := b.raw("GET " + target + " HTTP/1.1\r\nHost: treasury.example.test\r\n\r\n")
 		got := g.tool.requests()
-		recs := g.ledger.take()
+		recs := g.audit.take()
 		switch {
 		case path == "refused" && a.StatusCode == 400 && len(got) == 0, path == "blocked" && a.StatusCode == 403 && len(got) == 0:
 		case a.StatusCode == 200 && len(got) == 1 && got[0].URL.RequestURI() == path:
@@ -79,7 +79,7 @@ func TestAttackAmbiguousPaths(t *testing.T) {
 
 // One name for one host, and no other.
 func TestAttackHostSpellings(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	for host, status := range map[string]int{
 		"treasury.example.test": 200, "TREASURY.example.TEST": 200, "treasury.example.test.": 200, "treasury.example.test:443": 200,
@@ -110,7 +110,7 @@ func TestAttackHostSpellings(t *testing.T) {
 // A host that is served over https is not served over http, whatever the port says:
 // no tool, no page, no session. The answer says where it is, and does not redirect.
 func TestPlainHTTPIsNotServed(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	for _, to := range []string{"treasury.example.test/", "treasury.example.test/.sallyport/whoami", "treasury.example.test/.sallyport/sign-in", "login.example.test/.sallyport/sign-in", "wiki.example.test/wiki", "login.example.test/app"} {
 		a := b.get("http://" + to)
@@ -129,7 +129,7 @@ func TestPlainHTTPIsNotServed(t *testing.T) {
 // Nothing of ours but the pages is on the data port, and no route reaches the
 // reserved folder.
 func TestAttackReservedPaths(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	for _, path := range []string{"/metrics", "/debug/pprof/", "/healthz", "/readyz", "/.sallyport/metrics", "/.sallyport/debug/pprof/", "/.sallyport/admin", "/.sallyport/", "/.sallyport", "/.sallyport/assets/", "/.sallyport/callback/x", "/%2esallyport/x"} {
 		for _, host := range []string{login, treasury} {
@@ -160,7 +160,7 @@ func TestAttackLogInjection(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := newRig(t, func(p *plan) { p.change = func(c *proxy.Config) { c.Audit = log } })
+	g := newHarness(t, func(p *setup) { p.change = func(c *proxy.Config) { c.Audit = log } })
 	const evil = "x\r\n{\"event\":\"access\",\"action\":\"allow\"}\u2028\x1b[2J\x00\",\"user\":\"admin"
 	b := g.browser(hosting)
 	for _, edit := range []func(*http.Request){
@@ -222,7 +222,7 @@ func TestAttackMissingAndStaleData(t *testing.T) {
 		{"stale, and no rule about it", testPolicy, nil, cafe, policy.Allow},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			g, who := crowd(t, func(p *plan) {
+			g, who := newCrowdHarness(t, func(p *setup) {
 				p.policy = c.policy
 				if c.intel != nil {
 					p.intel = *c.intel

@@ -21,7 +21,7 @@ const (
 	amsterdam = "203.0.113.200"
 )
 
-// placesIntel adds to the rig's lists where the addresses of these tests are.
+// placesIntel adds to the harness's lists where the addresses of these tests are.
 func placesIntel(t testing.TB) ipintel.Config {
 	t.Helper()
 	c := testIntel(t)
@@ -92,11 +92,11 @@ func (w *observed) take() (asked []behavior.Visit, told []record, active []time.
 	return asked, told, active
 }
 
-// behaving is a rig with a history, and a policy of the given rules.
-func behaving(t testing.TB, rules string, changes ...func(*plan)) (*rig, *observed) {
+// behaving is a harness with a history, and a policy of the given rules.
+func behaving(t testing.TB, rules string, changes ...func(*setup)) (*harness, *observed) {
 	t.Helper()
 	w := &observed{}
-	g := newRig(t, append(changes, func(p *plan) {
+	g := newHarness(t, append(changes, func(p *setup) {
 		p.policy = "version: 1\nrules:\n" + rules
 		p.intel = placesIntel(t)
 		before := p.change
@@ -157,10 +157,10 @@ func TestNewPlaceIsAskedOnce(t *testing.T) {
 }
 
 // last are the facts of the last record of an event.
-func (g *rig) last(event string) policy.Facts {
+func (g *harness) last(event string) policy.Facts {
 	g.Helper()
 	var v proxy.Verdict
-	r := g.ledger.all()
+	r := g.audit.all()
 	for i := len(r) - 1; i >= 0; i-- {
 		if r[i].Event == event {
 			return *r[i].Facts
@@ -185,7 +185,7 @@ func TestAnAllowedVisitIsNotNewAnyMore(t *testing.T) {
 	}
 	// An upstream's refusal or our own failure lets nobody through.
 	b.addr = amsterdam
-	g.ledger.fail("access")
+	g.audit.fail("access")
 	if a := b.get(treasury + "/"); a.StatusCode != 503 {
 		t.Fatalf("%d", a.StatusCode)
 	}
@@ -355,7 +355,7 @@ func TestLostHistoryIsAFact(t *testing.T) {
 
 // Without behaviour nothing is known, and everything else goes on.
 func TestWithoutBehaviour(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	if a := b.get(treasury + "/"); a.StatusCode != 200 {
 		t.Fatalf("%d", a.StatusCode)
@@ -368,7 +368,7 @@ func TestWithoutBehaviour(t *testing.T) {
 // A session is compared with the place of its proof in the data of now; what is not known
 // never differs.
 func TestSessionThatMoved(t *testing.T) {
-	g, who := crowd(t, func(p *plan) { p.intel = placesIntel(t) })
+	g, who := newCrowdHarness(t, func(p *setup) { p.intel = placesIntel(t) })
 	for _, c := range []struct {
 		proven, now  string
 		country, asn bool
@@ -403,7 +403,7 @@ func TestAnotherBrowserIsAFactOfTheRequest(t *testing.T) {
 		updated = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/157.0.0.0 Safari/537.36"
 		firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 	)
-	g, who := crowd(t, func(p *plan) {
+	g, who := newCrowdHarness(t, func(p *setup) {
 		p.policy = "version: 1\nrules:\n  - {name: other-browser, when: session.ua_changed, then: step_up, max_age: 1h}\n"
 	})
 	s := somebody("alice", home, "treasury")
@@ -434,7 +434,7 @@ func TestAnotherBrowserIsAFactOfTheRequest(t *testing.T) {
 // The browser of an assertion is part of what the memo is for.
 func TestMemoSeesTheBrowserOfAnAssertion(t *testing.T) {
 	w := &observed{}
-	g, who := crowd(t, func(p *plan) {
+	g, who := newCrowdHarness(t, func(p *setup) {
 		p.intel = placesIntel(t)
 		p.policy = "version: 1\nrules:\n  - {name: clock, when: 'browser.timezone_offset_diff >= duration(\"3h\")', then: block}\n  - {name: junior, when: user.started_days < 90, then: block}\n"
 		p.change = func(c *proxy.Config) {

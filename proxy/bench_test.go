@@ -68,8 +68,8 @@ func benchIntel(b *testing.B) ipintel.Config {
 
 // benchRig has a clock without a lock, and an audit log that costs nothing: that has
 // benchmarks of its own.
-func benchRig(b *testing.B, source string) *rig {
-	return newRig(b, func(p *plan) {
+func benchRig(b *testing.B, source string) *harness {
+	return newHarness(b, func(p *setup) {
 		p.policy, p.intel = source, benchIntel(b)
 		p.now = func() time.Time { return epoch }
 		p.clients = clientip.Config{Trusted: prefixes("10.0.0.0/8")}
@@ -95,7 +95,7 @@ func browserRequest(b *browser) *http.Request {
 // A judgement that is known already must cost next to nothing: it is on the way of
 // every request.
 func TestCheckDoesNotAllocate(t *testing.T) {
-	g := newRig(t, func(p *plan) {
+	g := newHarness(t, func(p *setup) {
 		p.now = func() time.Time { return epoch }
 		p.policy = "version: 1\nrules:\n  - {name: tor, when: ip.tor, then: block}\n"
 	})
@@ -157,7 +157,7 @@ func cpuOf(b *testing.B) func() {
 }
 
 // benchBrowser is alice, known at the treasury.
-func (g *rig) benchBrowser() *browser {
+func (g *harness) benchBrowser() *browser {
 	g.Helper()
 	b := g.browser("203.0.113.7").viaProxy().enroll("alice")
 	if a := b.follow(treasury + "/"); a.StatusCode != 200 {
@@ -235,7 +235,7 @@ func BenchmarkRequest(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer log.Close()
-	g := newRig(b, func(p *plan) {
+	g := newHarness(b, func(p *setup) {
 		p.policy, p.intel = benchPolicy(100, true), benchIntel(b)
 		p.now = func() time.Time { return epoch }
 		p.clients = clientip.Config{Trusted: prefixes("10.0.0.0/8", "127.0.0.1/32")}

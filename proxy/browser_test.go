@@ -20,7 +20,7 @@ import (
 // authenticator. It holds the server to what browsers insist on.
 type browser struct {
 	addrs map[string]string // by host, where it is not addr
-	*rig
+	*harness
 	addr    string
 	cookies map[string]map[string]string // host, name
 	key     *authntest.Authenticator
@@ -34,8 +34,8 @@ func (b *browser) viaProxy() *browser {
 	return b
 }
 
-func (g *rig) browser(addr string) *browser {
-	return &browser{rig: g, addr: addr, cookies: map[string]map[string]string{}, key: authntest.NewAuthenticator(login), agent: "Mozilla/5.0 (X11; Linux x86_64)"}
+func (g *harness) browser(addr string) *browser {
+	return &browser{harness: g, addr: addr, cookies: map[string]map[string]string{}, key: authntest.NewAuthenticator(login), agent: "Mozilla/5.0 (X11; Linux x86_64)"}
 }
 
 // answer is a response, read.
@@ -445,7 +445,7 @@ func (b *browser) enroll(sub string) *browser {
 }
 
 // enrolled is somebody's browser with a verified session on every host.
-func (g *rig) enrolled(sub, addr string) *browser {
+func (g *harness) enrolled(sub, addr string) *browser {
 	g.Helper()
 	b := g.browser(addr).enroll(sub)
 	for _, tool := range []string{treasury + "/", wiki + "/wiki", desk + "/app"} {
@@ -453,14 +453,14 @@ func (g *rig) enrolled(sub, addr string) *browser {
 			g.Fatalf("%s cannot open %s: %d %s", sub, tool, a.StatusCode, a.body)
 		}
 	}
-	g.ledger.reset()
+	g.audit.reset()
 	g.tool.requests()
 	return b
 }
 
 // clone is a thief's copy of the cookies.
 func (b *browser) clone(addr string) *browser {
-	c := b.rig.browser(addr)
+	c := b.harness.browser(addr)
 	for host, list := range b.cookies {
 		c.cookies[host] = map[string]string{}
 		for name, value := range list {

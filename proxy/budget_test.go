@@ -13,7 +13,7 @@ var reference = regexp.MustCompile(`[0-9A-HJKMNP-TV-Z]{5}-[0-9A-HJKMNP-TV-Z]{5}`
 // reference that a page shows is in the log.
 func TestAttackPagesFillTheLog(t *testing.T) {
 	change, written := withLog(t)
-	g := newRig(t, change)
+	g := newHarness(t, change)
 	told, lines := map[string]bool{}, 0
 	for _, page := range []string{"sign-in?", "step-up?", "enroll?", "account?", "callback?state=made-up", "callback?code=x&state="} {
 		for i := range 300 {
@@ -38,7 +38,7 @@ func TestAttackPagesFillTheLog(t *testing.T) {
 // request beforehand hides nothing, and neither does a method that we do not know.
 func TestChangesAreInTheLog(t *testing.T) {
 	change, written := withLog(t)
-	g := newRig(t, change)
+	g := newHarness(t, change)
 	alice := g.enrolled("alice", home)
 	alice.do(alice.request("GET", treasury+"/harmless", ""))
 	written()
@@ -61,7 +61,7 @@ func TestChangesAreInTheLog(t *testing.T) {
 // A tool that posts the same thing all day (a dashboard's queries) is one line and a count.
 func TestADashboardIsOneLine(t *testing.T) {
 	change, written := withLog(t)
-	g := newRig(t, change)
+	g := newHarness(t, change)
 	alice := g.enrolled("alice", home)
 	written()
 	for range 3000 {
@@ -77,7 +77,7 @@ func TestADashboardIsOneLine(t *testing.T) {
 // A whole office begins to sign in from one address while strangers begin as much as they can from
 // everywhere: nobody in the office has to begin again.
 func TestAttackUnfinishedSignInsPushNobodyOut(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	office := make([]*browser, 100)
 	at := make([]answer, len(office))
 	for i := range office {

@@ -47,11 +47,11 @@ func somebody(name string, from string, groups ...string) authn.Session {
 	}
 }
 
-// crowd is a rig whose sessions the test makes up.
-func crowd(t testing.TB, changes ...func(*plan)) (*rig, *people) {
+// newCrowdHarness returns a harness whose sessions the test makes up.
+func newCrowdHarness(t testing.TB, changes ...func(*setup)) (*harness, *people) {
 	t.Helper()
 	who := &people{by: map[string]authn.Session{}}
-	g := newRig(t, append(changes, func(p *plan) {
+	g := newHarness(t, append(changes, func(p *setup) {
 		before := p.change
 		p.change = func(c *proxy.Config) {
 			who.Manager = c.Sessions.(*session.Manager)
@@ -65,7 +65,7 @@ func crowd(t testing.TB, changes ...func(*plan)) (*rig, *people) {
 }
 
 // ask makes the request of somebody from an address.
-func (g *rig) ask(who, from, method, to string) *http.Request {
+func (g *harness) ask(who, from, method, to string) *http.Request {
 	g.Helper()
 	r := g.browser(from).request(method, to, "")
 	if who != "" {
@@ -74,7 +74,7 @@ func (g *rig) ask(who, from, method, to string) *http.Request {
 	return r
 }
 
-func (g *rig) check(who, from, method, to string) *proxy.Verdict {
+func (g *harness) check(who, from, method, to string) *proxy.Verdict {
 	g.Helper()
 	var v proxy.Verdict
 	if err := g.gate.Check(g.ask(who, from, method, to), &v); err != nil {
@@ -91,7 +91,7 @@ func TestZeroVerdictBlocks(t *testing.T) {
 }
 
 func TestCheckVerdicts(t *testing.T) {
-	g, who := crowd(t)
+	g, who := newCrowdHarness(t)
 	signedIn := somebody("dora", home, "treasury")
 	signedIn.Verification = authn.Verification{}
 	who.by["alice"], who.by["carol"], who.by["dora"] = somebody("alice", home, "treasury"), somebody("carol", home, "press"), signedIn
@@ -131,8 +131,8 @@ func TestCheckVerdicts(t *testing.T) {
 // Whatever cannot be judged leaves a verdict that blocks, also in a Verdict that
 // was used before.
 func TestCheckErrors(t *testing.T) {
-	behindProxy := func(p *plan) { p.clients = clientip.Config{Trusted: prefixes("10.0.0.0/8")} }
-	g, who := crowd(t, behindProxy)
+	behindProxy := func(p *setup) { p.clients = clientip.Config{Trusted: prefixes("10.0.0.0/8")} }
+	g, who := newCrowdHarness(t, behindProxy)
 	who.by["alice"] = somebody("alice", home, "treasury")
 	status := func(want int) func(error) bool {
 		return func(err error) bool {
@@ -187,7 +187,7 @@ func TestCheckErrors(t *testing.T) {
 // A verification holds for the address it was made from: the same IPv4 address, the
 // same /64 of IPv6.
 func TestVerifiedHere(t *testing.T) {
-	g, who := crowd(t)
+	g, who := newCrowdHarness(t)
 	for _, c := range []struct {
 		verified, now string
 		want          bool
@@ -216,7 +216,7 @@ func TestVerifiedHere(t *testing.T) {
 
 // A clock that was set back makes nothing fresh.
 func TestClockSetBack(t *testing.T) {
-	g, who := crowd(t)
+	g, who := newCrowdHarness(t)
 	s := somebody("alice", vpn, "treasury")
 	who.by["alice"] = s
 	if v := g.check("alice", vpn, "GET", treasury+"/"); v.Decision.Action != policy.Allow {
@@ -233,7 +233,7 @@ func TestClockSetBack(t *testing.T) {
 }
 
 func TestNewRefusesHalfAGate(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	full := g.config
 	for name, cut := range map[string]func(*proxy.Config){
 		"snapshot":  func(c *proxy.Config) { c.Snapshot = nil },
@@ -261,7 +261,7 @@ func TestNewRefusesHalfAGate(t *testing.T) {
 // The configuration refuses it, and so does whatever else would put a gate together.
 func TestNoGateWithAToolOnTheSignInHost(t *testing.T) {
 	for _, from := range []string{login, login + "/app", login + ":8443", "http://login.example.test", "https://LOGIN.example.test./"} {
-		full := newRig(t).config
+		full := newHarness(t).config
 		routes, err := proxytest.NewTable([]upstream.RouteConfig{
 			{Name: "treasury", From: treasury, To: []string{"http://10.0.0.1"}}, {Name: "tool", From: from, To: []string{"http://10.0.0.2"}},
 		})

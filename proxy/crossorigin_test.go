@@ -15,10 +15,10 @@ import (
 	"sallyport/proxy/upstream"
 )
 
-// neighbours is a rig in which alice has treasury and wiki open. Pages of partner may use
+// neighbours is a harness in which alice has treasury and wiki open. Pages of partner may use
 // treasury, and wiki may be embedded.
-func neighbours(t testing.TB, changes ...func(*plan)) *rig {
-	g, who := crowd(t, changes...)
+func neighbours(t testing.TB, changes ...func(*setup)) *harness {
+	g, who := newCrowdHarness(t, changes...)
 	who.by["alice"] = somebody("alice", home, "treasury")
 	routes, err := proxytest.NewTable([]upstream.RouteConfig{
 		{Name: "treasury", From: treasury, To: []string{"http://10.0.0.1:3000"}, AllowedOrigins: []string{partner, "chrome-extension://abcdef"}},
@@ -37,7 +37,7 @@ type sent struct {
 	more                         map[string]string
 }
 
-func (s sent) by(g *rig, who string) *http.Request {
+func (s sent) by(g *harness, who string) *http.Request {
 	r := g.ask(who, home, s.method, s.to)
 	if s.metadata != "" {
 		for i, v := range strings.Split(s.metadata, "/") {
@@ -117,7 +117,7 @@ func TestOtherOriginsCannotActAsThePerson(t *testing.T) {
 			if got := g.tool.requests(); a.StatusCode != 403 || len(got) != 0 {
 				t.Errorf("%d, and the tool got %d requests", a.StatusCode, len(got))
 			}
-			recs := g.ledger.take()
+			recs := g.audit.take()
 			if len(recs) != 1 || recs[0].Event != "cross_site_refused" || recs[0].Action != "block" || recs[0].User != "alice@example.test" ||
 				recs[0].Route == "" || recs[0].Method != s.method || recs[0].Path == "" || recs[0].Detail["origin"] != s.origin || recs[0].Incident == "" {
 				t.Errorf("recorded %s", jsonText(recs))
@@ -206,7 +206,7 @@ func TestOtherOriginsRequestsAreBoundedInTheRecord(t *testing.T) {
 // Nothing is let through that could not be recorded, and nothing refused is recorded as let through.
 func TestOtherOriginsRequestThatCannotBeRecordedIs503(t *testing.T) {
 	g := neighbours(t)
-	g.ledger.fail("cross_site_refused")
+	g.audit.fail("cross_site_refused")
 	if a := g.browser(home).do(sent{"POST", treasury + "/pay", "same-site/cors/empty", wiki, nil}.by(g, "alice")); a.StatusCode != 503 || len(g.tool.requests()) != 0 {
 		t.Error(a.StatusCode)
 	}

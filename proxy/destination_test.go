@@ -15,7 +15,7 @@ import (
 // COPY and MOVE write to a path that is not in the request line: it is judged like the one that is, and
 // leads to no other route.
 func TestAttackDestinationPastARule(t *testing.T) {
-	g, who := crowd(t)
+	g, who := newCrowdHarness(t)
 	who.by["alice"] = somebody("alice", home, "treasury")
 	const tool = "http://10.0.0.1:3000"
 	routes, err := proxytest.NewTable([]upstream.RouteConfig{
@@ -86,10 +86,10 @@ rules: [{name: keys, when: 'request.path.startsWith("/keys")', then: block}]
 
 // The tool is told the path alone, and the log has where each copy went.
 func TestDestinationOfACopy(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	b.get(treasury + "/")
-	g.ledger.take()
+	g.audit.take()
 	var got []string
 	for _, to := range []string{"/b%20c", "/d", "/d"} {
 		r := b.request("COPY", treasury+"/a", "")
@@ -102,7 +102,7 @@ func TestDestinationOfACopy(t *testing.T) {
 			t.Errorf("the tool was told %q, want %q", last.Header["Destination"], to)
 		}
 	}
-	for _, r := range g.ledger.take() {
+	for _, r := range g.audit.take() {
 		got = append(got, r.Path+" "+r.Detail["destination"])
 	}
 	if len(got) != 2 || got[0] != "/a /b%20c" || got[1] != "/a /d" {

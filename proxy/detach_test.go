@@ -29,7 +29,7 @@ func TestWebSocketIsReportedWhenItEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := newLive(t, func(p *plan) { p.change = func(c *proxy.Config) { c.Observe = observer } })
+	l := newLive(t, func(p *setup) { p.change = func(c *proxy.Config) { c.Observe = observer } })
 	alice := l.enrolled("alice", home)
 	for len(log) > 0 {
 		<-log

@@ -52,7 +52,7 @@ func TestAnAssertionRemembersItsBrowser(t *testing.T) {
 	if device == "" || got.Device != device || got.TimeZone != "Europe/Zurich" || got.Family != "unknown" || got.JA4 != "" {
 		t.Errorf("%+v, device %q", got, device)
 	}
-	for _, r := range g.ledger.all() {
+	for _, r := range g.audit.all() {
 		if r.Event == "step_up" && (r.Detail["device"] != device || r.Detail["time_zone"] != "Europe/Zurich") {
 			t.Errorf("recorded %v", r.Detail)
 		}
@@ -123,7 +123,7 @@ func TestPagesLookAtTheDeviceOfTheRequest(t *testing.T) {
 }
 
 // mustAllow opens the treasury, and returns the facts of that.
-func (g *rig) mustAllow(b *browser) policy.Facts {
+func (g *harness) mustAllow(b *browser) policy.Facts {
 	g.Helper()
 	g.clock.Add(2 * time.Minute)
 	var v proxy.Verdict
@@ -152,7 +152,7 @@ func TestDeviceSecretGoesNowhere(t *testing.T) {
 	}
 	b.addr = zurich
 	b.pressAndGo(b.follow(treasury + "/"))
-	records := jsonText(g.ledger.all())
+	records := jsonText(g.audit.all())
 	if strings.Contains(records, cookie) || strings.Contains(g.log.String(), cookie) {
 		t.Error("the cookie is in a record or in the log")
 	}

@@ -17,16 +17,16 @@ import (
 // A person who has a passkey is never sent for another ticket: each costs an identity check.
 // Back button, second tab, bookmark and lost answer lead to "verify, then add another".
 func TestEnrolPageOfAPersonWithAPasskey(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	key := g.enrolledKey("alice")
-	used := func(g *rig) string { // the link that she enrols with in this test
+	used := func(g *harness) string { // the link that she enrols with in this test
 		secret := g.ticket("alice@example.test")
 		b := g.browser(home)
 		b.pressAndGo(b.signIn(login+"/.sallyport/enroll?ticket="+secret, "alice"))
 		return secret
 	}
-	gone := func(spoil func(enroll.Ticket)) func(g *rig) string {
-		return func(g *rig) string {
+	gone := func(spoil func(enroll.Ticket)) func(g *harness) string {
+		return func(g *harness) string {
 			ticket, secret, err := g.issuer.Mint(t.Context(), enroll.MintRequest{Email: "alice@example.test", By: "security", Expires: time.Minute})
 			g.must(err)
 			spoil(ticket)
@@ -34,11 +34,11 @@ func TestEnrolPageOfAPersonWithAPasskey(t *testing.T) {
 		}
 	}
 	for name, c := range map[string]struct {
-		secret func(g *rig) string
+		secret func(g *harness) string
 		text   string
 		events []string
 	}{
-		"no link":             {func(*rig) string { return "" }, "You need no new link", nil},
+		"no link":             {func(*harness) string { return "" }, "You need no new link", nil},
 		"the link she used":   {used, "the link has done its work", nil},
 		"a link that expired": {gone(func(enroll.Ticket) { g.clock.Add(2 * time.Minute) }), "you do not need it", []string{"ticket_refused"}},
 		"a link taken back":   {gone(func(t enroll.Ticket) { g.must(g.issuer.Revoke(g.Context(), t.ID)) }), "you do not need it", []string{"ticket_refused"}},
@@ -51,13 +51,13 @@ func TestEnrolPageOfAPersonWithAPasskey(t *testing.T) {
 			b := g.browser(home)
 			b.key = key
 			b.signIn(login+"/.sallyport/account", "alice")
-			g.ledger.reset()
+			g.audit.reset()
 			page := b.follow(to)
 			if page.StatusCode != 200 || !strings.Contains(page.body, "You have a passkey already") || !strings.Contains(page.body, c.text) ||
 				strings.Count(page.body, `class="button"`) != 1 || strings.Contains(page.body, "security team") || strings.Contains(page.body, "data-begin") {
 				t.Fatalf("%d %s", page.StatusCode, page.body)
 			}
-			if got := g.ledger.events(); !slices.Equal(got, c.events) {
+			if got := g.audit.events(); !slices.Equal(got, c.events) {
 				t.Errorf("events %q", got)
 			}
 			if b.ticketCookieOf() != "" {
@@ -90,7 +90,7 @@ func (a answer) action(b *browser) string {
 
 // Another person who spent the link is another matter, and so is a passkey that was blocked.
 func TestEnrolPageOfAPersonWithoutAUsablePasskey(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	key := g.enrolledKey("alice")
 	g.must(g.mem.BlockCredential(t.Context(), authn.Subject{Issuer: g.idp.Issuer(), ID: "alice"}, key.Credentials()[0], "reported stolen"))
 	b := g.browser(home)
@@ -106,21 +106,21 @@ func TestEnrolPageOfAPersonWithoutAUsablePasskey(t *testing.T) {
 // The answer to an enrolment is lost on its way. Sent again, it is answered as it was; it
 // gives no session, and stores nothing a second time.
 func TestLostAnswerToAnEnrolment(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.browser(home)
 	form := b.signIn(login+"/.sallyport/enroll?ticket="+g.ticket("alice@example.test"), "alice").ceremony(b)
 	o, _ := b.begin(form)
 	credential, err := b.key.Create(o.Options)
 	g.must(err)
 	first := b.finish(form, o, credential)
-	g.ledger.reset()
+	g.audit.reset()
 	for range 2 {
 		again := b.finish(form, o, credential)
 		if again.StatusCode != 200 || again.body != first.body || g.credentials("alice") != 1 || b.level() != "signed_in" {
 			t.Fatalf("%d %s, %d passkeys, level %s", again.StatusCode, again.body, g.credentials("alice"), b.level())
 		}
 	}
-	if got := g.ledger.events(); len(got) != 0 {
+	if got := g.audit.events(); len(got) != 0 {
 		t.Errorf("events %q", got)
 	}
 	var done struct{ Next string }
@@ -151,7 +151,7 @@ func TestLostAnswerToAnEnrolment(t *testing.T) {
 
 // The same for the confirmation of a further passkey.
 func TestLostAnswerToAConfirmation(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	added, a := b.proposed()
 	proposal := a.proposalOf(b)
@@ -176,7 +176,7 @@ func TestLostAnswerToAConfirmation(t *testing.T) {
 
 // A page for a further passkey that was left open leads on to verifying oneself.
 func TestAddPageLeftOpen(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	form := b.get(login + "/.sallyport/enroll").ceremony(b)
 	g.clock.Add(6 * time.Minute)

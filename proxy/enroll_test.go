@@ -14,7 +14,7 @@ import (
 )
 
 // credentials is how many passkeys somebody has.
-func (g *rig) credentials(sub string) int {
+func (g *harness) credentials(sub string) int {
 	g.Helper()
 	list, err := g.mem.Credentials(g.Context(), authn.Subject{Issuer: g.idp.Issuer(), ID: sub})
 	g.must(err)
@@ -35,13 +35,13 @@ func (b *browser) level() string {
 
 // Without a passkey and without a ticket the road ends at a page that says what to do.
 func TestNoPasskeyNoTicket(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.browser(home)
 	page := b.signIn(treasury+"/", "alice")
 	if page.StatusCode != 403 || !strings.Contains(page.body, "Ask your security team for an enrolment ticket") {
 		t.Fatalf("%d %s", page.StatusCode, page.body)
 	}
-	if got := g.ledger.events(); !slices.Equal(got, []string{"sign_in", "no_passkey"}) {
+	if got := g.audit.events(); !slices.Equal(got, []string{"sign_in", "no_passkey"}) {
 		t.Errorf("events %q", got)
 	}
 	for _, page := range []string{"enroll", "step-up", "account"} {
@@ -62,14 +62,14 @@ func TestNoPasskeyNoTicket(t *testing.T) {
 // Whatever is wrong with a ticket, it enrols nobody, before the ceremony and after.
 func TestAttackTicketsThatEnrolNobody(t *testing.T) {
 	for name, c := range map[string]struct {
-		spoil func(g *rig, id string)
+		spoil func(g *harness, id string)
 		code  string
 	}{
-		"revoked": {func(g *rig, id string) { g.must(g.issuer.Revoke(g.Context(), id)) }, "ticket_revoked"},
-		"expired": {func(g *rig, _ string) { g.clock.Add(2 * time.Minute) }, "ticket_expired"},
+		"revoked": {func(g *harness, id string) { g.must(g.issuer.Revoke(g.Context(), id)) }, "ticket_revoked"},
+		"expired": {func(g *harness, _ string) { g.clock.Add(2 * time.Minute) }, "ticket_expired"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := newRig(t)
+			g := newHarness(t)
 			b := g.browser(home)
 			ticket, secret, err := g.issuer.Mint(t.Context(), enroll.MintRequest{Email: "alice@example.test", By: "security", Expires: time.Minute})
 			g.must(err)
@@ -78,7 +78,7 @@ func TestAttackTicketsThatEnrolNobody(t *testing.T) {
 			o, _ := b.begin(form)
 			credential, err := b.key.Create(o.Options)
 			g.must(err)
-			g.ledger.reset()
+			g.audit.reset()
 			c.spoil(g, ticket.ID) // between begin and finish
 			if a := b.finish(form, o, credential); a.StatusCode != 403 || a.code() != "ticket_refused" {
 				t.Errorf("finish: %d %s", a.StatusCode, a.body)
@@ -89,7 +89,7 @@ func TestAttackTicketsThatEnrolNobody(t *testing.T) {
 			if a := b.get(login + "/.sallyport/enroll?ticket=" + secret); a.StatusCode != 403 {
 				t.Errorf("page: %d", a.StatusCode)
 			}
-			for _, r := range g.ledger.take() {
+			for _, r := range g.audit.take() {
 				if r.Event != "ticket_refused" || r.Detail["code"] != c.code {
 					t.Errorf("record %s", jsonText(r))
 				}
@@ -103,7 +103,7 @@ func TestAttackTicketsThatEnrolNobody(t *testing.T) {
 
 // One ticket, one passkey; also for a person who has two windows open.
 func TestAttackOneTicketOnePasskey(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.browser(home)
 	secret := g.ticket("alice@example.test")
 	page := b.signIn(login+"/.sallyport/enroll?ticket="+secret, "alice")
@@ -127,7 +127,7 @@ func TestAttackOneTicketOnePasskey(t *testing.T) {
 
 // A ticket in the wrong hands looks the same whatever it is worth.
 func TestAttackStrangersLearnNothing(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	open := g.ticket("alice@example.test")
 	spent := g.ticket("bob@example.test")
 	bob := g.browser(home)
@@ -171,7 +171,7 @@ func neutral(a answer, secret string) string {
 
 // Nobody enrols from a VPN, ticket or not; nor from a data centre.
 func TestEnrollingFromAVPN(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	secret := g.ticket("alice@example.test")
 	b := g.browser(home)
 	page := b.signIn(login+"/.sallyport/enroll?ticket="+secret, "alice")
@@ -179,7 +179,7 @@ func TestEnrollingFromAVPN(t *testing.T) {
 	o, _ := b.begin(form)
 	credential, err := b.key.Create(o.Options)
 	g.must(err)
-	g.ledger.reset()
+	g.audit.reset()
 	for _, from := range []string{vpn, hosting} {
 		b.addr = from
 		if a := b.get(page.at); a.StatusCode != 403 || !strings.Contains(a.body, "You cannot enrol a passkey from here") {
@@ -191,7 +191,7 @@ func TestEnrollingFromAVPN(t *testing.T) {
 		if a := b.finish(form, o, credential); a.StatusCode != 403 {
 			t.Errorf("finish from %s: %d", from, a.StatusCode)
 		}
-		for _, r := range g.ledger.take() {
+		for _, r := range g.audit.take() {
 			if r.Event != "enroll_refused" || r.IP != from || len(r.Rules) == 0 {
 				t.Errorf("record %s", jsonText(r))
 			}
@@ -210,18 +210,18 @@ func TestEnrollingFromAVPN(t *testing.T) {
 // known from its beginning.
 func TestAuditDownWhileEnrolling(t *testing.T) {
 	for event, stored := range map[string]int{"enroll_verified": 0, "enroll": 1} {
-		g := newRig(t)
+		g := newHarness(t)
 		b := g.browser(home)
 		page := b.signIn(login+"/.sallyport/enroll?ticket="+g.ticket("alice@example.test"), "alice")
-		g.ledger.reset()
-		g.ledger.fail(event)
+		g.audit.reset()
+		g.audit.fail(event)
 		if a := b.press(page); a.StatusCode != 503 || strings.Contains(a.body, "next") {
 			t.Errorf("without %s: %d %s", event, a.StatusCode, a.body)
 		}
 		if n := g.credentials("alice"); n != stored {
 			t.Errorf("without %s: %d passkeys", event, n)
 		}
-		if got := g.ledger.events(); stored == 1 && !slices.Equal(got, []string{"enroll_verified"}) {
+		if got := g.audit.events(); stored == 1 && !slices.Equal(got, []string{"enroll_verified"}) {
 			t.Errorf("a passkey that the log does not know: %q", got)
 		}
 	}
@@ -230,7 +230,7 @@ func TestAuditDownWhileEnrolling(t *testing.T) {
 // The store's outages leave a ticket and its passkey together.
 func TestStoreDownWhileEnrolling(t *testing.T) {
 	for _, fault := range []authntest.Fault{authntest.NotStored, authntest.Stored} {
-		g := newRig(t)
+		g := newHarness(t)
 		b := g.browser(home)
 		secret := g.ticket("alice@example.test")
 		page := b.signIn(login+"/.sallyport/enroll?ticket="+secret, "alice")
@@ -247,7 +247,7 @@ func TestStoreDownWhileEnrolling(t *testing.T) {
 
 // Where to go afterwards is looked at before a ticket is spent.
 func TestEnrollingChecksWhereToGoFirst(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.browser(home)
 	page := b.signIn(login+"/.sallyport/enroll?ticket="+g.ticket("alice@example.test"), "alice")
 	c := page.ceremony(b)
@@ -266,7 +266,7 @@ func TestEnrollingChecksWhereToGoFirst(t *testing.T) {
 
 // The tool behind an address that needs nothing of ours but a passkey.
 func TestEnrollReturnsToTheAccount(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.browser(home)
 	page := b.signIn(login+"/.sallyport/enroll?"+url.Values{"ticket": {g.ticket("alice@example.test")}}.Encode(), "alice")
 	next := b.pressAndGo(page)

@@ -14,7 +14,7 @@ import (
 // One tool behind two routes, of which one is for few: a spelling that the tool does not care about
 // does not lead past the allow of that one.
 func TestAttackRouteSpelledPastItsAllow(t *testing.T) {
-	g, who := crowd(t)
+	g, who := newCrowdHarness(t)
 	who.by["alice"], who.by["root"] = somebody("alice", home, "treasury"), somebody("root", home, "treasury", "admins")
 	const tool = "http://10.0.0.1:3000"
 	set := func(exact, rpc bool) {

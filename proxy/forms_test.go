@@ -18,14 +18,14 @@ import (
 const acs = treasury + "/saml/acs"
 
 // federated is neighbours, with a path of treasury that takes forms of other sites.
-func federated(t testing.TB, changes ...func(*plan)) *rig {
-	return neighbours(t, append(changes, func(p *plan) {
+func federated(t testing.TB, changes ...func(*setup)) *harness {
+	return neighbours(t, append(changes, func(p *setup) {
 		p.options = map[string]proxy.RouteOptions{"treasury": {CrossSitePosts: []string{"/saml/acs"}}}
 	})...)
 }
 
 // form is a request with a body, urlencoded unless more says otherwise.
-func (s sent) form(g *rig, who, body string) *http.Request {
+func (s sent) form(g *harness, who, body string) *http.Request {
 	r := s.by(g, who)
 	r.Body, r.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
 	if r.Header.Get("Content-Type") == "" {
@@ -76,7 +76,7 @@ func TestFormOfAnotherSiteIsSentAgain(t *testing.T) {
 			if h.Get("Referrer-Policy") != "strict-origin" || h.Get("Cross-Origin-Opener-Policy") != "unsafe-none" || strings.Contains(a.body, " action=") {
 				t.Errorf("headers %v\n%s", h, a.body)
 			}
-			if len(g.tool.requests()) != 0 || len(g.ledger.take()) != 0 {
+			if len(g.tool.requests()) != 0 || len(g.audit.take()) != 0 {
 				t.Error("the tool was asked, or something was recorded")
 			}
 			if strings.Contains(g.log.String(), "SAMLResponse") || strings.Contains(g.log.String(), "PD94") {
@@ -340,7 +340,7 @@ func TestFormThatNeedsAProof(t *testing.T) {
 
 // The whole way: a form, a sign-in in another tab, and the form again.
 func TestFormIsSentAfterSigningInBesideIt(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.browser(home).enroll("alice")
 	post := func(body string) answer {
 		r := b.request("POST", treasury+"/pay", body)

@@ -15,7 +15,7 @@ import (
 // A further passkey is made first, and stored once a passkey that the person has signed
 // for exactly it. The log says which one that was.
 func TestFurtherPasskeys(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	page := b.get(login + "/.sallyport/enroll")
 	for _, want := range []string{"Create the new passkey", "Confirm it with a passkey you already have", `data-action="enroll"`, `data-confirm="/.sallyport/enroll/confirm"`} {
@@ -24,7 +24,7 @@ func TestFurtherPasskeys(t *testing.T) {
 		}
 	}
 	added, a := b.proposed()
-	if got := g.ledger.events(); len(got) != 0 || g.credentials("alice") != 1 {
+	if got := g.audit.events(); len(got) != 0 || g.credentials("alice") != 1 {
 		t.Errorf("before it is confirmed: %d passkeys, events %q", g.credentials("alice"), got)
 	}
 	a = b.confirms(a.proposalOf(b), b.key)
@@ -34,7 +34,7 @@ func TestFurtherPasskeys(t *testing.T) {
 	if a := b.get(login + "/.sallyport/account?added=1"); !strings.Contains(a.body, "The passkey was added") || !strings.Contains(a.body, "My key") {
 		t.Errorf("%d %s", a.StatusCode, a.body)
 	}
-	records := g.ledger.take()
+	records := g.audit.take()
 	if len(records) != 2 || records[0].Event != "enroll_verified" || records[1].Event != "enroll" {
 		t.Fatalf("records %s", jsonText(records))
 	}
@@ -59,7 +59,7 @@ func TestFurtherPasskeys(t *testing.T) {
 // propose a passkey, and nothing that it has signs for it. It does not get the person's
 // assertion for a step-up to count, nor its own key to vouch for itself.
 func TestAttackScriptAddsAPasskeyOfItsOwn(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	evil := authntest.NewAuthenticator(login)
 	evil.Attestation = "none"
@@ -137,14 +137,14 @@ func TestAttackScriptAddsAPasskeyOfItsOwn(t *testing.T) {
 	if n := g.credentials("alice"); n != 1 {
 		t.Errorf("%d passkeys", n)
 	}
-	if got := g.ledger.events(); slices.Contains(got, "enroll") || slices.Contains(got, "enroll_verified") || !slices.Contains(got, "enroll_failed") {
+	if got := g.audit.events(); slices.Contains(got, "enroll") || slices.Contains(got, "enroll_verified") || !slices.Contains(got, "enroll_failed") {
 		t.Errorf("events %q", got)
 	}
 }
 
 // The confirmation raises no session, and is no session's business but its own.
 func TestConfirmationIsNoStepUp(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	_, a := b.proposed()
 	proposal := a.proposalOf(b)
@@ -176,7 +176,7 @@ func TestConfirmationIsNoStepUp(t *testing.T) {
 // To begin takes an assertion that is fresh and was made here. What was begun can be brought
 // to an end: a slow person, or one whose network changes, loses nothing.
 func TestFurtherPasskeyBeginsFresh(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	form := b.get(login + "/.sallyport/enroll").ceremony(b)
 	o, _ := b.begin(form)
@@ -216,7 +216,7 @@ func TestFurtherPasskeyBeginsFresh(t *testing.T) {
 // A confirmation that is refused or cancelled can be tried again, without making the
 // passkey again; one that was audited in vain is not stored.
 func TestConfirmationCanBeTriedAgain(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	_, a := b.proposed()
 	proposal := a.proposalOf(b)
@@ -235,17 +235,17 @@ func TestConfirmationCanBeTriedAgain(t *testing.T) {
 	for i, event := range []string{"enroll_verified", "enroll"} {
 		stored := 2 + i
 		b.pressAndGo(b.get(login + "/.sallyport/step-up"))
-		g.ledger.fail(event)
+		g.audit.fail(event)
 		if _, a := b.adds(); a.StatusCode != 503 || strings.Contains(a.body, "next") || g.credentials("alice") != stored {
 			t.Errorf("without %s: %d %s, %d passkeys", event, a.StatusCode, a.body, g.credentials("alice"))
 		}
-		g.ledger.fail()
+		g.audit.fail()
 	}
 }
 
 // An authenticator that is there already, or one too many, is a refusal and no outage.
 func TestPasskeyRefusalsAreNotOutages(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	for range passkey.MaxCredentials - 1 {
 		if _, a := b.adds(); a.StatusCode != 200 {

@@ -34,9 +34,9 @@ func TestCallsAreRefusedInTheirOwnTerms(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := newRig(t, func(p *plan) { p.change = func(c *proxy.Config) { c.Observe = observer } })
+	g := newHarness(t, func(p *setup) { p.change = func(c *proxy.Config) { c.Observe = observer } })
 	b := g.enrolled("alice", home)
-	g.ledger.take()
+	g.audit.take()
 	for _, c := range []struct {
 		name      string
 		by        *browser
@@ -60,7 +60,7 @@ func TestCallsAreRefusedInTheirOwnTerms(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			g.tool.requests()
-			g.ledger.take()
+			g.audit.take()
 			if c.before != nil {
 				c.before()
 			}
@@ -77,7 +77,7 @@ func TestCallsAreRefusedInTheirOwnTerms(t *testing.T) {
 				t.Errorf("%d calls reached the tool", n)
 			}
 			if c.recorded {
-				if rec := g.ledger.take(); len(rec) != 1 || rec[0].Incident == "" || !strings.Contains(h.Get("Grpc-Message"), "(reference "+rec[0].Incident+")") {
+				if rec := g.audit.take(); len(rec) != 1 || rec[0].Incident == "" || !strings.Contains(h.Get("Grpc-Message"), "(reference "+rec[0].Incident+")") {
 					t.Errorf("%q does not name the record %s", h.Get("Grpc-Message"), jsonText(rec))
 				}
 			}
@@ -96,7 +96,7 @@ func TestCallsAreRefusedInTheirOwnTerms(t *testing.T) {
 // A forward-auth sub-request of nginx has the headers of the call that it is about. Its answer
 // must not let anybody in.
 func TestSubRequestOfACallIsNot200(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	for _, proto := range []int{1, 2} {
 		for _, method := range []string{"GET", "POST"} {
 			r := g.browser(home).request(method, treasury+"/", "")

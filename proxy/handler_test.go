@@ -19,7 +19,7 @@ import (
 // A session that moves to a blocked network is stopped at its next request, and
 // goes on where it left off.
 func TestEveryRequestIsJudged(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	for range 2 {
 		b.addr = home
@@ -35,7 +35,7 @@ func TestEveryRequestIsJudged(t *testing.T) {
 		t.Fatalf("%d requests reached the tool, want 2", n)
 	}
 	var actions []string
-	for _, r := range g.ledger.take() {
+	for _, r := range g.audit.take() {
 		actions = append(actions, r.Action)
 	}
 	if got := strings.Join(actions, " "); got != "allow block block" { // the second allow is counted on the first
@@ -45,17 +45,17 @@ func TestEveryRequestIsJudged(t *testing.T) {
 
 // What a refused request gets, as a page and as JSON.
 func TestRefusals(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	b.addr = hosting
 	page := b.get(treasury + "/")
-	rec := g.ledger.take()[0]
+	rec := g.audit.take()[0]
 	if page.StatusCode != 403 || !strings.Contains(page.Header.Get("Content-Type"), "text/html") || rec.Incident == "" || !strings.Contains(page.body, rec.Incident) {
 		t.Errorf("%d %s", page.StatusCode, page.body)
 	}
 	r := b.request("GET", treasury+"/", "")
 	script := b.do(r)
-	rec = g.ledger.take()[0]
+	rec = g.audit.take()[0]
 	if script.StatusCode != 403 || script.code() != "blocked" || !strings.Contains(script.body, rec.Incident) {
 		t.Errorf("%d %s", script.StatusCode, script.body)
 	}
@@ -97,7 +97,7 @@ func TestRefusals(t *testing.T) {
 
 // Without the session store, and without the audit log, nothing gets through.
 func TestAttackStoreDown(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	g.clock.Add(10 * time.Second) // longer than memory is believed without news
 	g.mem.Fail(authntest.NotStored)
@@ -120,25 +120,25 @@ func TestAttackStoreDown(t *testing.T) {
 }
 
 func TestAttackAuditDown(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	open := func(from string) answer {
 		b.addr = from
 		return b.get(treasury + "/")
 	}
-	g.ledger.fail("*")
+	g.audit.fail("*")
 	for name, from := range map[string]string{"an allow": home, "a block": hosting, "a step-up": vpn} {
 		if a := open(from); a.StatusCode != 503 || a.Header.Get("Retry-After") == "" {
 			t.Errorf("%s that cannot be recorded got %d", name, a.StatusCode)
 		}
 	}
 	// Counted repeats are no way round it.
-	g.ledger.fail()
+	g.audit.fail()
 	if a := open(home); a.StatusCode != 200 {
 		t.Fatal(a.StatusCode)
 	}
 	g.tool.requests()
-	g.ledger.fail("*")
+	g.audit.fail("*")
 	if a := open(home); a.StatusCode != 503 || a.Header.Get("Retry-After") == "" {
 		t.Errorf("a repeat that cannot be counted got %d", a.StatusCode)
 	}
@@ -159,7 +159,7 @@ func TestAttackAuditDown(t *testing.T) {
 // A bug is a 500 for one request, with a reference that the log has too.
 func TestPanicIsA500(t *testing.T) {
 	var sessions *panicking
-	g := newRig(t, func(p *plan) {
+	g := newHarness(t, func(p *setup) {
 		p.change = func(c *proxy.Config) {
 			sessions = &panicking{Sessions: c.Sessions}
 			c.Sessions = sessions
@@ -212,7 +212,7 @@ func panics(f func()) (cause any) {
 // An answer that may have begun is broken off: an error page in the middle of it
 // would be taken for a part of it.
 func TestPanicInAnAnswerBreaksIt(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	g.tool.answer = func(*http.Request) (*http.Response, error) {
 		return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(&halfway{})}, nil
@@ -242,7 +242,7 @@ func (h *halfway) Read(p []byte) (int, error) {
 
 // A tool that does not answer is a page that says so, and no session is lost over it.
 func TestUpstreamErrors(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	for status, err := range map[int]error{502: errors.New("connection refused"), 504: context.DeadlineExceeded} {
 		g.tool.answer = func(*http.Request) (*http.Response, error) { return nil, err }
@@ -283,7 +283,7 @@ func TestToolThatIsDownInAFrame(t *testing.T) {
 
 // The reserved folder is one and the same for the gate, the pages and the forwarder.
 func TestOnePrefix(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	if a := b.get(treasury + portal.Prefix + "whoami"); a.StatusCode != 200 || !strings.Contains(a.body, `"level":"verified"`) {
 		t.Errorf("%d %s", a.StatusCode, a.body)
@@ -291,7 +291,7 @@ func TestOnePrefix(t *testing.T) {
 }
 
 func TestFrontDoor(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	if a := g.browser(home).get(login + "/"); a.StatusCode != 302 || a.location() != "/.sallyport/account" {
 		t.Errorf("%d %q", a.StatusCode, a.location())
 	}

@@ -31,7 +31,7 @@ func (b *browser) atHandoff(to string) answer {
 }
 
 // refusals are the reasons of refused hand-offs since the last call, "!" behind those of high risk.
-func (l *ledger) refusals() (why []string) {
+func (l *auditLog) refusals() (why []string) {
 	for _, r := range l.take() {
 		if r.Event == "handoff_refused" {
 			why = append(why, r.Detail["reason"]+map[string]string{"high": "!"}[r.Detail["risk"]])
@@ -42,11 +42,11 @@ func (l *ledger) refusals() (why []string) {
 
 // A code works once, in the browser that began, on its host, from its network.
 func TestStolenHandoffCodeIsRefusedAndRecorded(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	alice := g.browser(home).enroll("alice")
 	mallory := g.browser(home)
 	mallory.get(treasury + "/") // has a nonce of their own
-	g.ledger.reset()
+	g.audit.reset()
 	const callback = "/.sallyport/callback"
 	for name, c := range map[string]struct {
 		show func(code string) answer
@@ -61,7 +61,7 @@ func TestStolenHandoffCodeIsRefusedAndRecorded(t *testing.T) {
 		"a browser here that lost its nonce": {func(code string) answer { return g.browser(home).show(treasury+callback, code) }, "no_nonce", true},
 	} {
 		code, _ := alice.code(treasury + "/")
-		g.ledger.reset()
+		g.audit.reset()
 		a := c.show(code)
 		if restart := c.why == "no_nonce"; !restart && a.StatusCode != 400 || restart && !strings.Contains(a.body, "again=1") {
 			t.Errorf("%s: %d %s", name, a.StatusCode, a.body)
@@ -69,7 +69,7 @@ func TestStolenHandoffCodeIsRefusedAndRecorded(t *testing.T) {
 		for _, k := range a.Cookies() {
 			t.Errorf("%s: sets %s", name, k)
 		}
-		if got := g.ledger.refusals(); !slices.Equal(got, []string{c.why}) {
+		if got := g.audit.refusals(); !slices.Equal(got, []string{c.why}) {
 			t.Errorf("%s: recorded as %q, want %q", name, got, c.why)
 		}
 		if a := alice.show(treasury+callback, code); (a.StatusCode == 200 && alice.session(treasury) != "") != c.owes {
@@ -78,7 +78,7 @@ func TestStolenHandoffCodeIsRefusedAndRecorded(t *testing.T) {
 		delete(alice.cookies["treasury.example.test"], g.sessions.CookieName())
 	}
 	code, _ := alice.code(treasury + "/")
-	g.ledger.fail("handoff")
+	g.audit.fail("handoff")
 	if a := alice.show(treasury+callback, code); a.StatusCode != 503 || alice.session(treasury) != "" {
 		t.Errorf("a hand-off that cannot be recorded: %d", a.StatusCode)
 	}
@@ -86,7 +86,7 @@ func TestStolenHandoffCodeIsRefusedAndRecorded(t *testing.T) {
 
 // The alarm about a code concerns its owner, not the person that shows it, and each code is another one.
 func TestLeakedHandoffCodeNamesItsOwner(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	alice := g.browser(home).enroll("alice")
 	mallory := g.browser(home)
 	mallory.get(treasury + "/") // has a nonce of their own
@@ -94,9 +94,9 @@ func TestLeakedHandoffCodeNamesItsOwner(t *testing.T) {
 	for range 2 {
 		code, _ := alice.code(treasury + "/")
 		for range 2 {
-			g.ledger.reset()
+			g.audit.reset()
 			mallory.show(treasury+"/.sallyport/callback", code)
-			recs := g.ledger.take()
+			recs := g.audit.take()
 			if len(recs) != 1 || recs[0].User != "" || recs[0].Detail["owner"] != "alice@example.test" || recs[0].Detail["handoff"] == "" || strings.Contains(code, recs[0].Detail["handoff"]) {
 				t.Fatalf("recorded %s", jsonText(recs))
 			}
@@ -111,7 +111,7 @@ func TestLeakedHandoffCodeNamesItsOwner(t *testing.T) {
 // "That was not me" is an alarm of a verified session. A thief who has the password alone can post it
 // as often as they like, and that is none.
 func TestAttackPasswordAloneRaisesNoAlarmOfThePerson(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	alice := g.browser(home).enroll("alice")
 	thief := g.browser(cafe)
 	thief.signIn(treasury+"/", "alice")
@@ -121,9 +121,9 @@ func TestAttackPasswordAloneRaisesNoAlarmOfThePerson(t *testing.T) {
 		b    *browser
 		want string
 	}{"the person": {alice, "not_me!"}, "a thief": {thief, "not_me"}} {
-		g.ledger.reset()
+		g.audit.reset()
 		a := c.b.submit(login+"/.sallyport/handoff/not-me", url.Values{"return_to": {treasury + "/"}, "bind": {begun.Query().Get("bind")}})
-		if got := g.ledger.refusals(); a.StatusCode != 200 || !slices.Equal(got, []string{c.want}) {
+		if got := g.audit.refusals(); a.StatusCode != 200 || !slices.Equal(got, []string{c.want}) {
 			t.Errorf("%s: %d, recorded as %q, want %q", who, a.StatusCode, got, c.want)
 		}
 	}
@@ -132,12 +132,12 @@ func TestAttackPasswordAloneRaisesNoAlarmOfThePerson(t *testing.T) {
 // An attacker's own bind, opened in the victim's browser, leads to a code that only the
 // attacker's browser could use, which never sees it.
 func TestHandoffForTheAttackersOwnNonce(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	victim := g.enrolled("alice", home)
 	for name, addr := range map[string]string{"on the victim's network": home, "from elsewhere": cafe} {
 		attacker := g.browser(addr)
 		begun := attacker.get(treasury + "/").location()
-		g.ledger.reset()
+		g.audit.reset()
 		page := victim.atHandoff(begun)
 		f := page.handoff(victim)
 		if page.isHandoff() != (addr == home) {
@@ -151,7 +151,7 @@ func TestHandoffForTheAttackersOwnNonce(t *testing.T) {
 		if a := victim.show(f.to, made.Code); a.StatusCode != 400 {
 			t.Errorf("%s: %d", name, a.StatusCode)
 		}
-		if got := g.ledger.refusals(); !slices.Equal(got, []string{"other_browser!"}) {
+		if got := g.audit.refusals(); !slices.Equal(got, []string{"other_browser!"}) {
 			t.Errorf("%s: %q", name, got)
 		}
 		if a := attacker.show(f.to, made.Code); a.StatusCode != 400 || attacker.session(treasury) != "" {
@@ -162,7 +162,7 @@ func TestHandoffForTheAttackersOwnNonce(t *testing.T) {
 
 // Only a top-level document gets the page, and only our own page gets a code.
 func TestHandoffIsOnlyForOurOwnTopLevelPage(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.browser(home).enroll("alice")
 	page := b.atHandoff(treasury + "/")
 	f := page.handoff(b)
@@ -218,7 +218,7 @@ func TestHandoffIsOnlyForOurOwnTopLevelPage(t *testing.T) {
 
 // A bind that no host of ours has sealed, or that is another host's, gets no code.
 func TestForgedBindGetsNoCode(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.browser(home).enroll("alice")
 	f := b.atHandoff(treasury + "/").handoff(b)
 	other := "A"
@@ -244,7 +244,7 @@ func TestForgedBindGetsNoCode(t *testing.T) {
 }
 
 // carriers gives two addresses to one provider, and one to another.
-func carriers(t *testing.T) func(*plan) {
+func carriers(t *testing.T) func(*setup) {
 	file := filepath.Join(t.TempDir(), "carriers.csv")
 	if err := os.WriteFile(file, []byte("network,country,asn,org\n203.0.113.0/25,CH,3303,Line\n2001:db8:1::/48,CH,3303,Line\n203.0.113.128/25,KP,131279,Star\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -252,7 +252,7 @@ func carriers(t *testing.T) func(*plan) {
 	if err := os.Chtimes(file, epoch, epoch.Add(-time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	return func(p *plan) {
+	return func(p *setup) {
 		p.intel.Lists = append(p.intel.Lists, ipintel.List{Name: "carriers", File: file, Format: "csv", Stated: true})
 	}
 }
@@ -260,18 +260,18 @@ func carriers(t *testing.T) func(*plan) {
 // One line has an IPv4 and an IPv6 address: that is nobody's business. Where the tool was
 // opened somewhere else, the person is asked, policies are, and both are recorded.
 func TestHandoffBegunOnAnotherNetwork(t *testing.T) {
-	g := newRig(t, carriers(t))
+	g := newHarness(t, carriers(t))
 	b := g.browser(home).enroll("alice")
 	begin := func(addr string) answer {
 		b.addr = addr
 		to := b.get(treasury + "/").location()
 		b.addr = home
-		g.ledger.reset()
+		g.audit.reset()
 		return b.atHandoff(to)
 	}
 	for _, near := range []string{home, homeIPv6, cafe} {
 		page := begin(near)
-		if !page.isHandoff() || len(g.ledger.take()) != 0 {
+		if !page.isHandoff() || len(g.audit.take()) != 0 {
 			t.Errorf("from %s: %s", near, page.body)
 		}
 		made, _ := b.makeCode(page.handoff(b), false)
@@ -294,7 +294,7 @@ func TestHandoffBegunOnAnotherNetwork(t *testing.T) {
 	if made, _ := b.makeCode(f, true); made.Code == "" {
 		t.Error("no code after a yes")
 	}
-	recs := g.ledger.take()
+	recs := g.audit.take()
 	if len(recs) != 2 || recs[0].Event != "handoff_asked" || recs[1].Event != "handoff_confirmed" || recs[1].Detail["began_ip"] != far || recs[1].Detail["began_country"] != "KP" || recs[1].Detail["began_asn"] != "131279" {
 		t.Errorf("recorded %s", jsonText(recs))
 	}
@@ -304,7 +304,7 @@ func TestHandoffBegunOnAnotherNetwork(t *testing.T) {
 	if a := b.submit(login+"/.sallyport/handoff/not-me", url.Values{"return_to": {f.returnTo}, "bind": {f.bind}}); a.StatusCode != 200 || !strings.Contains(a.body, "No one was let in") {
 		t.Errorf("%d %s", a.StatusCode, a.body)
 	}
-	if got := g.ledger.refusals(); !slices.Equal(got, []string{"not_me!"}) {
+	if got := g.audit.refusals(); !slices.Equal(got, []string{"not_me!"}) {
 		t.Errorf("%q", got)
 	}
 	g.use(testPolicy + `  - {name: begun-elsewhere, when: 'handoff.known && !handoff.same_provider && handoff.country == "KP"', then: block}` + "\n")
@@ -314,7 +314,7 @@ func TestHandoffBegunOnAnotherNetwork(t *testing.T) {
 	if made, a := b.makeCode(f, true); made.Code != "" || a.StatusCode != 403 {
 		t.Errorf("a policy that forbids it: %d %s", a.StatusCode, a.body)
 	}
-	if got := g.ledger.refusals(); !slices.Equal(got, []string{"policy", "policy"}) {
+	if got := g.audit.refusals(); !slices.Equal(got, []string{"policy", "policy"}) {
 		t.Errorf("%q", got)
 	}
 }
@@ -326,7 +326,7 @@ func (b *browser) loseNonces(host string) {
 
 // A browser that keeps no cookies is sent round once, and is then told.
 func TestLostNonceStartsAgainOnce(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.browser(home).enroll("alice")
 	to := treasury + "/books?q=1"
 	for round := range 2 {
@@ -353,20 +353,20 @@ func TestLostNonceStartsAgainOnce(t *testing.T) {
 func TestLostHandoffGoesOnWithALiveSession(t *testing.T) {
 	const chrome = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"
 	const to = treasury + "/books?q=1"
-	lose := func(_ *rig, b *browser) { b.loseNonces("treasury.example.test") }
+	lose := func(_ *harness, b *browser) { b.loseNonces("treasury.example.test") }
 	for name, c := range map[string]struct {
-		lose  func(g *rig, b *browser)
+		lose  func(g *harness, b *browser)
 		alive bool
 		agent string
 		goes  bool
 	}{
 		"no nonce":             {lose, true, "", true},
-		"too late":             {func(g *rig, b *browser) { g.clock.Add(61 * time.Second) }, true, "", true},
+		"too late":             {func(g *harness, b *browser) { g.clock.Add(61 * time.Second) }, true, "", true},
 		"no nonce, no session": {lose, false, "", false},
 		"no nonce, planted":    {lose, true, chrome, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := newRig(t)
+			g := newHarness(t)
 			b := g.enrolled("alice", home)
 			if !c.alive {
 				delete(b.cookies["treasury.example.test"], g.sessions.CookieName())
@@ -397,7 +397,7 @@ func TestLostHandoffGoesOnWithALiveSession(t *testing.T) {
 
 // A page that posts twice, or is shown again, gets where it was going.
 func TestHandoffTwiceFromItsOwner(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.browser(home).enroll("alice")
 	code, f := b.code(treasury + "/books")
 	for range 2 {
@@ -405,7 +405,7 @@ func TestHandoffTwiceFromItsOwner(t *testing.T) {
 			t.Errorf("%d %s", a.StatusCode, a.body)
 		}
 	}
-	if got := g.ledger.refusals(); len(got) != 0 {
+	if got := g.audit.refusals(); len(got) != 0 {
 		t.Errorf("recorded as %q", got)
 	}
 	// The back button: the page is asked again, and makes another code.
@@ -418,7 +418,7 @@ func TestHandoffTwiceFromItsOwner(t *testing.T) {
 // A session that is in another browser than it was handed to may have been planted by a
 // script: opening a page goes through the sign-in host, where the person is themselves.
 func TestPlantedSessionIsReplaced(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	mallory := g.enrolled("bob", home)
 	victim := g.enrolled("alice", home)
 	victim.agent = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.0 Safari/605.1.15"
@@ -460,7 +460,7 @@ func TestServiceWorkerOverTheHandoff(t *testing.T) {
 		r.Header.Set("Sec-Fetch-Dest", "serviceworker")
 		return b.do(r)
 	}
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	if a := script(b, "/sw.js"); a.StatusCode != 200 {
 		t.Errorf("of the same site: %d", a.StatusCode)
@@ -493,7 +493,7 @@ func TestServiceWorkerOverTheHandoff(t *testing.T) {
 
 // Whatever we answer ourselves, on every host, cannot be framed, sniffed or opened by others.
 func TestEveryAnswerOfOursHasTheSecurityHeaders(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	stranger, b := g.browser(home), g.enrolled("alice", home)
 	blocked := g.browser(hosting)
 	plain := stranger.request("GET", treasury+"/a%2f..%2fb", "")

@@ -81,25 +81,25 @@ func (c *clock) Add(d time.Duration) {
 	c.t = c.t.Add(d)
 }
 
-// ledger is an audit log in memory. It keeps the contract of proxy.Auditor, and
+// auditLog is the audit log in memory. It keeps the contract of proxy.Auditor, and
 // fails for the events named in down ("*" for all).
-type ledger struct {
+type auditLog struct {
 	mu      sync.Mutex
 	records []audit.Record
 	runs    map[audit.RunKey]int
 	down    map[string]bool
 }
 
-var errLedger = errors.New("no space left on device")
+var errAuditLog = errors.New("no space left on device")
 
-func (l *ledger) Append(ctx context.Context, r audit.Record) error {
+func (l *auditLog) Append(ctx context.Context, r audit.Record) error {
 	if err := ctx.Err(); err != nil {
 		return err // the real one may have written it, and says so with an error as well
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.down["*"] || l.down[r.Event] {
-		return errLedger
+		return errAuditLog
 	}
 	if r.Action == "allow" && (strings.HasSuffix(r.Event, "_failed") || strings.HasSuffix(r.Event, "_refused")) {
 		panic(r.Event + " is on record as allowed")
@@ -108,11 +108,11 @@ func (l *ledger) Append(ctx context.Context, r audit.Record) error {
 	return nil
 }
 
-func (l *ledger) Count(k audit.RunKey) (bool, error) {
+func (l *auditLog) Count(k audit.RunKey) (bool, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.down["*"] || l.down["access"] {
-		return false, errLedger
+		return false, errAuditLog
 	}
 	if l.runs[k] == 0 {
 		return false, nil
@@ -122,17 +122,17 @@ func (l *ledger) Count(k audit.RunKey) (bool, error) {
 }
 
 // Record has no budget: tests of what that does use the real log.
-func (l *ledger) Record(ctx context.Context, r audit.Record) (string, error) {
+func (l *auditLog) Record(ctx context.Context, r audit.Record) (string, error) {
 	return r.Incident, l.Append(ctx, r)
 }
 
-func (l *ledger) all() []audit.Record {
+func (l *auditLog) all() []audit.Record {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Clone(l.records)
 }
 
-func (l *ledger) AppendRun(ctx context.Context, r audit.Record) error {
+func (l *auditLog) AppendRun(ctx context.Context, r audit.Record) error {
 	if known, err := l.Count(audit.RunKeyOf(&r)); known || err != nil {
 		return err
 	}
@@ -146,7 +146,7 @@ func (l *ledger) AppendRun(ctx context.Context, r audit.Record) error {
 }
 
 // fail makes the log refuse the named events; none heals it.
-func (l *ledger) fail(events ...string) {
+func (l *auditLog) fail(events ...string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.down = map[string]bool{}
@@ -156,7 +156,7 @@ func (l *ledger) fail(events ...string) {
 }
 
 // events are the names of all records since the last call.
-func (l *ledger) events() []string {
+func (l *auditLog) events() []string {
 	var names []string
 	for _, r := range l.take() {
 		names = append(names, r.Event)
@@ -164,7 +164,7 @@ func (l *ledger) events() []string {
 	return names
 }
 
-func (l *ledger) take() []audit.Record {
+func (l *auditLog) take() []audit.Record {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	rs := l.records
@@ -173,18 +173,18 @@ func (l *ledger) take() []audit.Record {
 }
 
 // reset forgets everything, the runs of allows as well.
-func (l *ledger) reset() {
+func (l *auditLog) reset() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.records, l.runs = nil, map[audit.RunKey]int{}
 }
 
-// withLog gives a rig the real audit log, whose budget is by the rig's clock. The function returns
+// withLog gives a harness the real audit log, whose budget is by the harness's clock. The function returns
 // what has been written since it was last called.
-func withLog(t *testing.T, callsPerMinute ...int) (change func(*plan), written func() []audit.Record) {
+func withLog(t *testing.T, callsPerMinute ...int) (change func(*setup), written func() []audit.Record) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "audit.jsonl")
-	change = func(p *plan) {
+	change = func(p *setup) {
 		before := p.change
 		p.change = func(c *proxy.Config) {
 			if before != nil {
@@ -269,13 +269,13 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// rig is the whole product in memory, with a real OpenID provider on loopback.
-type rig struct {
+// harness is the whole product in memory, with a real OpenID provider on loopback.
+type harness struct {
 	testing.TB
 	clock    *clock
 	mem      *authntest.Memory
 	idp      *authntest.IdP
-	ledger   *ledger
+	audit    *auditLog
 	tool     *tool
 	log      *lockedBuffer
 	sessions *session.Manager
@@ -290,15 +290,15 @@ type rig struct {
 	roster   atomic.Pointer[func(authn.Person) authn.Person] // nil: completes nobody
 }
 
-// plan is what a test changes before the rig is built.
-type plan struct {
+// setup is what a test changes before the harness is built.
+type setup struct {
 	policy    string
 	clients   clientip.Config
 	intel     ipintel.Config
 	change    func(*proxy.Config)
 	pages     func(*portal.Config)
 	perPerson int              // session.Config.MaxPerPerson
-	now       func() time.Time // instead of the rig's clock
+	now       func() time.Time // instead of the harness's clock
 	inspected *streams.Budget  // of a real tool's streams
 	tool      string           // URL of a real tool behind every route, whose streams can be cut
 	options   map[string]proxy.RouteOptions
@@ -306,7 +306,7 @@ type plan struct {
 }
 
 // complete is what the roster says of people besides what the provider does.
-func (g *rig) complete(p authn.Person) authn.Person {
+func (g *harness) complete(p authn.Person) authn.Person {
 	if f := g.roster.Load(); f != nil {
 		return (*f)(p)
 	}
@@ -317,14 +317,14 @@ func grants() map[string]policy.Grant {
 	return map[string]policy.Grant{"treasury": {Groups: []string{"treasury"}}, "wiki": {Everyone: true}, "desk": {Everyone: true}}
 }
 
-func newRig(t testing.TB, changes ...func(*plan)) *rig {
+func newHarness(t testing.TB, changes ...func(*setup)) *harness {
 	t.Helper()
-	p := plan{policy: testPolicy, intel: testIntel(t)}
+	p := setup{policy: testPolicy, intel: testIntel(t)}
 	for _, change := range changes {
 		change(&p)
 	}
-	g := &rig{TB: t, clock: &clock{t: epoch}, mem: authntest.NewMemory(), tool: &tool{}, log: &lockedBuffer{},
-		ledger: &ledger{runs: map[audit.RunKey]int{}, down: map[string]bool{}}}
+	g := &harness{TB: t, clock: &clock{t: epoch}, mem: authntest.NewMemory(), tool: &tool{}, log: &lockedBuffer{},
+		audit: &auditLog{runs: map[audit.RunKey]int{}, down: map[string]bool{}}}
 	logger, now := slog.New(slog.NewJSONHandler(g.log, nil)), g.clock.Now
 	if p.now != nil {
 		now = p.now
@@ -360,7 +360,7 @@ func newRig(t testing.TB, changes ...func(*plan)) *rig {
 	g.portal, err = portal.New(g.pageCfg)
 	g.must(err)
 	c := proxy.Config{
-		Snapshot: g.snapshot(p), Sessions: g.sessions, Audit: g.ledger, Portal: g.portal, Pages: g.pages, SignIn: login, Now: now, Logger: logger,
+		Snapshot: g.snapshot(p), Sessions: g.sessions, Audit: g.audit, Portal: g.portal, Pages: g.pages, SignIn: login, Now: now, Logger: logger,
 		Forwarder: proxytest.NewForwarder(upstream.Config{
 			Cookies: []string{g.sessions.CookieName(), g.sessions.HandoffCookiePrefix() + "*", g.sessions.DeviceCookieName()}, OnError: proxy.UpstreamError(g.pages), Logger: logger,
 			Transport: func(*upstream.Route) http.RoundTripper { return g.tool },
@@ -391,7 +391,7 @@ func newRig(t testing.TB, changes ...func(*plan)) *rig {
 }
 
 // restart builds the gate and the portal anew, with another configuration. The stores stay.
-func (g *rig) restart(change func(*proxy.Config, *portal.Config)) {
+func (g *harness) restart(change func(*proxy.Config, *portal.Config)) {
 	g.Helper()
 	c, err := g.config, error(nil)
 	c.Snapshot = g.gate.Current()
@@ -405,14 +405,14 @@ func (g *rig) restart(change func(*proxy.Config, *portal.Config)) {
 	g.sessions.OnEnd(g.gate.SessionChanged)
 }
 
-func (g *rig) must(err error) {
+func (g *harness) must(err error) {
 	g.Helper()
 	if err != nil {
 		g.Fatal(err)
 	}
 }
 
-func (g *rig) snapshot(p plan) *proxy.Snapshot {
+func (g *harness) snapshot(p setup) *proxy.Snapshot {
 	g.Helper()
 	to := func(otherwise string) []string {
 		if p.tool != "" {
@@ -439,7 +439,7 @@ func (g *rig) snapshot(p plan) *proxy.Snapshot {
 	return &proxy.Snapshot{Routes: routes, Clients: clients, Policy: g.compile(p.policy, grants()), Intel: intel, Options: p.options}
 }
 
-func (g *rig) compile(source string, grants map[string]policy.Grant) *policy.Policy {
+func (g *harness) compile(source string, grants map[string]policy.Grant) *policy.Policy {
 	g.Helper()
 	p, err := policy.Compile(policy.Config{Name: "policy.yaml", Source: []byte(source), Routes: []string{"treasury", "wiki", "desk"}, Grants: grants})
 	g.must(err)
@@ -465,7 +465,7 @@ func testIntel(t testing.TB) ipintel.Config {
 }
 
 // ticket mints an enrolment ticket and returns its secret.
-func (g *rig) ticket(email authn.Email) string {
+func (g *harness) ticket(email authn.Email) string {
 	g.Helper()
 	_, secret, err := g.issuer.Mint(g.Context(), enroll.MintRequest{Email: email, By: "security"})
 	g.must(err)
@@ -473,7 +473,7 @@ func (g *rig) ticket(email authn.Email) string {
 }
 
 // use swaps in another policy, as a reload does.
-func (g *rig) use(source string) {
+func (g *harness) use(source string) {
 	g.Helper()
 	p := g.compile(source, grants())
 	g.gate.Update(func(s proxy.Snapshot) proxy.Snapshot { s.Policy = p; return s })

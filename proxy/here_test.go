@@ -5,7 +5,7 @@ import "testing"
 // In these networks one /64 holds everybody who comes by IPv4: a proof made by
 // one of them says nothing of another.
 func TestVerifiedHereOfTranslatedAddresses(t *testing.T) {
-	g, who := crowd(t)
+	g, who := newCrowdHarness(t)
 	for _, c := range [][2]string{
 		{"64:ff9b::203.0.113.7", "64:ff9b::203.0.113.99"},                 // NAT64, SIIT
 		{"64:ff9b:1:2::203.0.113.7", "64:ff9b:1:2::203.0.113.99"},         // the same, local

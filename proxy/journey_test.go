@@ -8,7 +8,7 @@ import (
 
 // The whole way of a newcomer: ticket, sign-in, passkey, step-up, hand-off, tool.
 func TestFromTicketToTool(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.browser(home)
 	if a := b.get(treasury + "/books?year=2026"); a.StatusCode != 302 || !strings.HasPrefix(a.location(), login+"/.sallyport/sign-in?") {
 		t.Fatalf("a stranger got %d %q", a.StatusCode, a.location())
@@ -18,14 +18,14 @@ func TestFromTicketToTool(t *testing.T) {
 		t.Fatalf("%d requests reached the tool before anybody asked for it", len(got))
 	}
 	want := []string{"sign_in", "enroll_verified", "enroll", "step_up"}
-	if got := g.ledger.events(); !slices.Equal(got, want) {
+	if got := g.audit.events(); !slices.Equal(got, want) {
 		t.Fatalf("events %q, want %q", got, want)
 	}
 	a := b.follow(treasury + "/books?year=2026")
 	if a.StatusCode != 200 || a.body != "the tool" || a.at != treasury+"/books?year=2026" {
 		t.Fatalf("got %d at %s: %s", a.StatusCode, a.at, a.body)
 	}
-	if got := g.ledger.events(); !slices.Equal(got, []string{"handoff", "access"}) {
+	if got := g.audit.events(); !slices.Equal(got, []string{"handoff", "access"}) {
 		t.Fatalf("events %q", got)
 	}
 	r := g.tool.requests()[0]

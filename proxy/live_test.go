@@ -17,10 +17,10 @@ import (
 	"sallyport/proxy/clientip"
 )
 
-// live is a rig on real connections: a real tool, and the gate behind a proxy on
+// live is a harness on real connections: a real tool, and the gate behind a proxy on
 // loopback that ends TLS.
 type live struct {
-	*rig
+	*harness
 	front   string
 	handler http.Handler // nil: the gate; or what a test puts around it before it sends
 	peers   chan *peer
@@ -43,13 +43,13 @@ type call struct {
 
 const patience = 5 * time.Second // for what has to happen; what takes longer has not
 
-func newLive(t testing.TB, changes ...func(*plan)) *live {
+func newLive(t testing.TB, changes ...func(*setup)) *live {
 	t.Helper()
 	l := &live{peers: make(chan *peer, 10), calls: make(chan call, 100)}
 	tool := httptest.NewServer(l)
 	t.Cleanup(tool.Close)
 	t.Cleanup(tool.CloseClientConnections)
-	l.rig = newRig(t, append([]func(*plan){func(p *plan) {
+	l.harness = newHarness(t, append([]func(*setup){func(p *setup) {
 		p.tool = tool.URL
 		p.clients = clientip.Config{Trusted: prefixes("127.0.0.1/32")}
 	}}, changes...)...)

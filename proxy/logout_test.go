@@ -11,9 +11,9 @@ import (
 // A logout token may name a session that we know nothing of (providers need not
 // put the sid into ID tokens). The person that it names is out all the same.
 func TestAttackLogoutOfAnUnknownSession(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	alice, bob := g.enrolled("alice", home), g.enrolled("bob", home)
-	g.ledger.reset()
+	g.audit.reset()
 	if a := g.logout(g.logoutToken("", "a-session-we-never-saw")); a.StatusCode != 200 || alice.level() != "verified" || bob.level() != "verified" {
 		t.Fatalf("a sid alone that is nobody's: %d, %s, %s", a.StatusCode, alice.level(), bob.level())
 	}
@@ -23,7 +23,7 @@ func TestAttackLogoutOfAnUnknownSession(t *testing.T) {
 	if bob.level() != "verified" {
 		t.Error("bob was signed out")
 	}
-	recs := g.ledger.take()
+	recs := g.audit.take()
 	if last := recs[len(recs)-1]; last.Detail["sessions"] != "1" {
 		t.Errorf("recorded %v", last.Detail)
 	}
@@ -31,7 +31,7 @@ func TestAttackLogoutOfAnUnknownSession(t *testing.T) {
 
 // A token with a sid that is known ends that session and no other of the person.
 func TestLogoutOfOneSession(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	one := g.enrolled("alice", home)
 	two := g.browser(home)
 	two.key = one.key
@@ -51,7 +51,7 @@ func TestLogoutOfOneSession(t *testing.T) {
 
 // Without a refresh token nobody is asked again about the person. That is said once.
 func TestProviderWithoutRefreshTokens(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	signIn := func(want int) {
 		t.Helper()
 		g.browser(home).signIn(login+"/.sallyport/account", "alice")

@@ -24,7 +24,7 @@ func expect(t *testing.T, v *proxy.Verdict, want policy.Action) {
 
 // What the provider says about a person counts from the next request on.
 func TestMemoSeesARefreshedPerson(t *testing.T) {
-	g, who := crowd(t)
+	g, who := newCrowdHarness(t)
 	change := func(edit func(*authn.Person)) func() {
 		return func() {
 			s := somebody("alice", home, "treasury")
@@ -47,7 +47,7 @@ func TestMemoSeesARefreshedPerson(t *testing.T) {
 }
 
 func TestMemoSeesEveryFactOfAPerson(t *testing.T) {
-	g, who := crowd(t, func(p *plan) {
+	g, who := newCrowdHarness(t, func(p *setup) {
 		p.policy = "version: 1\nrules:\n" +
 			"  - {name: a, when: user.name == \"X\", then: block}\n  - {name: b, when: user.time_zone == \"UTC\", then: block}\n" +
 			"  - {name: c, when: '\"KP\" in user.countries', then: block}\n  - {name: d, when: user.email == \"x@example.test\", then: block}\n" +
@@ -74,7 +74,7 @@ func TestMemoSeesEveryFactOfAPerson(t *testing.T) {
 }
 
 func TestMemoSeesASwap(t *testing.T) {
-	g, who := crowd(t)
+	g, who := newCrowdHarness(t)
 	who.by["alice"] = somebody("alice", home, "treasury")
 	expect(t, g.check("alice", home, "GET", treasury+"/"), policy.Allow)
 	g.use("version: 1\nrules:\n  - {name: closed, when: 'ip.country == \"ZZ\"', then: block}\n")
@@ -94,7 +94,7 @@ func TestMemoSeesASwap(t *testing.T) {
 
 // A rule over the clock is asked again after a second, without anything else changing.
 func TestMemoOfTheClockLastsASecond(t *testing.T) {
-	g, who := crowd(t)
+	g, who := newCrowdHarness(t)
 	s := somebody("alice", home, "treasury")
 	s.CreatedAt = epoch
 	who.by["alice"] = s
@@ -108,7 +108,7 @@ func TestMemoOfTheClockLastsASecond(t *testing.T) {
 
 // Freshness is never remembered.
 func TestMemoDoesNotHoldFreshness(t *testing.T) {
-	g, who := crowd(t, func(p *plan) {
+	g, who := newCrowdHarness(t, func(p *setup) {
 		p.policy = "version: 1\nrules:\n  - {name: anonymised, when: ip.vpn, then: step_up, max_age: 5m}\n"
 	})
 	who.by["alice"] = somebody("alice", vpn, "treasury")
@@ -119,7 +119,7 @@ func TestMemoDoesNotHoldFreshness(t *testing.T) {
 }
 
 func TestMemoIsOfOneAddress(t *testing.T) {
-	g, who := crowd(t)
+	g, who := newCrowdHarness(t)
 	who.by["alice"] = somebody("alice", home, "treasury")
 	for range 2 {
 		expect(t, g.check("alice", home, "GET", treasury+"/"), policy.Allow)
@@ -129,7 +129,7 @@ func TestMemoIsOfOneAddress(t *testing.T) {
 }
 
 func TestMemoIsOfOneRoute(t *testing.T) {
-	g, who := crowd(t)
+	g, who := newCrowdHarness(t)
 	who.by["carol"] = somebody("carol", home, "press")
 	for range 2 {
 		expect(t, g.check("carol", home, "GET", wiki+"/wiki"), policy.Allow)
@@ -139,7 +139,7 @@ func TestMemoIsOfOneRoute(t *testing.T) {
 
 // Strangers would push out the people who work here.
 func TestMemoForgetsStrangers(t *testing.T) {
-	g, who := crowd(t)
+	g, who := newCrowdHarness(t)
 	for i := range 300 {
 		expect(t, g.check("", fmt.Sprintf("203.0.113.%d", i%250+1), "GET", treasury+"/"), policy.StepUp)
 	}
@@ -157,7 +157,7 @@ func TestMemoForgetsStrangers(t *testing.T) {
 // Two people whose parts of the key run together, or are even the same, are never
 // taken for one another.
 func TestAttackIdentityIsNotShared(t *testing.T) {
-	g, who := crowd(t)
+	g, who := newCrowdHarness(t)
 	session := func(id, host, name string, groups ...string) authn.Session {
 		s := somebody(name, home, groups...)
 		s.ID, s.Host = id, host
@@ -190,7 +190,7 @@ func TestAttackIdentityIsNotShared(t *testing.T) {
 // Many people at once, through one gate, under reloads: everybody is judged as
 // themselves.
 func TestAttackIdentityMixedUpUnderLoad(t *testing.T) {
-	g, who := crowd(t)
+	g, who := newCrowdHarness(t)
 	const n = 20
 	for i := range n {
 		group := "treasury"
@@ -225,8 +225,8 @@ func TestAttackIdentityMixedUpUnderLoad(t *testing.T) {
 
 // Two reloads at once do not lose each other's part.
 func TestUpdatesDoNotLoseEachOther(t *testing.T) {
-	g, _ := crowd(t)
-	other, _ := crowd(t)
+	g, _ := newCrowdHarness(t)
+	other, _ := newCrowdHarness(t)
 	want := other.gate.Current()
 	var all sync.WaitGroup
 	all.Go(func() {

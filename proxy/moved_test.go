@@ -33,7 +33,7 @@ import (
 // each request, over HTTP/1.1 and HTTP/2, and a question that only a proof with that
 // client answers.
 func TestAnotherTLSClient(t *testing.T) {
-	g, who := crowd(t, func(p *plan) {
+	g, who := newCrowdHarness(t, func(p *setup) {
 		p.policy = "version: 1\nrules:\n  - {name: other-client, when: session.tls_changed, then: step_up, max_age: 1h}\n"
 	})
 	front := serveTLS(t, g.gate)
@@ -58,7 +58,7 @@ func TestAnotherTLSClient(t *testing.T) {
 		if (res.StatusCode == 401) != f.Session.TLSChanged {
 			t.Errorf("%d for %+v", res.StatusCode, f.Session)
 		}
-		g.ledger.reset()
+		g.audit.reset()
 		return f
 	}
 	s := somebody("alice", "127.0.0.1", "treasury")
@@ -150,7 +150,7 @@ func serveTLS(t *testing.T, h http.Handler) (addr string) {
 // a minute ago, the place of the proof, the browser.
 func TestStreamsSeeBehaviour(t *testing.T) {
 	w := &observed{}
-	l := newLive(t, func(p *plan) {
+	l := newLive(t, func(p *setup) {
 		p.intel = placesIntel(t)
 		p.policy = "version: 1\nrules:\n" +
 			"  - {name: hopping, when: 'seen.countries_1h >= 2 && \"eth_sendRawTransaction\" in request.rpc_methods', then: block}\n" +
@@ -181,7 +181,7 @@ func TestStreamsSeeBehaviour(t *testing.T) {
 		t.Errorf("asked %d times within a minute", len(asked))
 	}
 	l.clock.Add(61 * time.Second)
-	l.ledger.reset()
+	l.audit.reset()
 	s.message(money)
 	if e := s.refused(); e.Error.Data.Error != "blocked" {
 		t.Errorf("%+v", e)
@@ -193,7 +193,7 @@ func TestStreamsSeeBehaviour(t *testing.T) {
 	if asked, told, _ := w.take(); len(asked) != 1 || asked[0].Place.Country != "US" || len(told) != 0 {
 		t.Errorf("asked %+v, told %+v", asked, told)
 	}
-	if r := l.ledger.all(); len(r) == 0 || r[0].Event != "message" || r[0].Facts.Seen.Countries1h != 2 || !r[0].Facts.Device.Known {
+	if r := l.audit.all(); len(r) == 0 || r[0].Event != "message" || r[0].Facts.Seen.Countries1h != 2 || !r[0].Facts.Device.Known {
 		t.Errorf("recorded %s", jsonText(r))
 	}
 	s.alive()
@@ -217,7 +217,7 @@ func TestStreamsEndWhenTheirVerdictTurns(t *testing.T) {
 		for _, kind := range []string{"sse", "ws"} {
 			t.Run(name+" "+kind, func(t *testing.T) {
 				w := &observed{}
-				l := newLive(t, func(p *plan) {
+				l := newLive(t, func(p *setup) {
 					p.intel = placesIntel(t)
 					p.policy = "version: 1\nrules:\n" + c.rule
 					p.change = func(c *proxy.Config) {

@@ -122,7 +122,7 @@ func TestLogoutsHaveABudgetOfTheirOwn(t *testing.T) {
 
 // TestSignInsUnderWayAreFew: their cookies do not grow beyond what a request header may have, and the newest of them ends well.
 func TestSignInsUnderWayAreFew(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.browser(home)
 	var last answer
 	for range 40 {
@@ -144,7 +144,7 @@ func TestSignInsUnderWayAreFew(t *testing.T) {
 
 // TestAttackOnePersonWithManySessions: the oldest ends, the others are told nothing, and it is recorded.
 func TestAttackOnePersonWithManySessions(t *testing.T) {
-	g := newRig(t, func(p *plan) { p.perPerson = 3 })
+	g := newHarness(t, func(p *setup) { p.perPerson = 3 })
 	alice := g.enrolled("alice", home) // verified
 	var others []*browser
 	for range 4 {
@@ -166,7 +166,7 @@ func TestAttackOnePersonWithManySessions(t *testing.T) {
 		t.Errorf("others: %s", got)
 	}
 	n := 0
-	for _, r := range g.ledger.take() {
+	for _, r := range g.audit.take() {
 		if r.Event == "session_ended" && r.Detail["reason"] == "too_many_sessions" && r.Detail["session"] != "" {
 			n++
 		}
@@ -179,13 +179,13 @@ func TestAttackOnePersonWithManySessions(t *testing.T) {
 // TestCallbackOfAnotherBrowserSpendsNothing: neither the provider nor the store hears of a callback that this browser did not begin, and
 // the one whose it is can go on.
 func TestCallbackOfAnotherBrowserSpendsNothing(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	owner, other := g.browser(home), g.browser(cafe)
 	callback := owner.provider(owner.toProvider(treasury+"/"), "alice")
 	if a := other.get(callback); a.StatusCode != http.StatusForbidden || other.session(login) != "" {
 		t.Fatalf("%d %s", a.StatusCode, a.body)
 	}
-	recs := g.ledger.take()
+	recs := g.audit.take()
 	if len(recs) != 1 || recs[0].Event != "sign_in_failed" || recs[0].Detail["code"] != "state_other_browser" {
 		t.Errorf("records %s", jsonText(recs))
 	}

@@ -25,9 +25,9 @@ func (b *browser) opens(status int) {
 
 // Whoever copied a passkey is out, with every session that it or any other
 // passkey of the person raised, when the answer that noticed it leaves. Nothing
-// polls in this rig: what the process remembers would last for ever.
+// polls in this harness: what the process remembers would last for ever.
 func TestAttackCopiedPasskeyEndsEverySession(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	bob := g.enrolled("bob", home)
 	thief := b.clone(cafe)
@@ -35,7 +35,7 @@ func TestAttackCopiedPasskeyEndsEverySession(t *testing.T) {
 	elsewhere := g.browser(home)
 	elsewhere.key = b.key
 	elsewhere.pressAndGo(elsewhere.signIn(treasury+"/", "alice"))
-	g.ledger.reset()
+	g.audit.reset()
 
 	// The copy's count is behind by now.
 	page := thief.get(login + "/.sallyport/step-up")
@@ -58,7 +58,7 @@ func TestAttackCopiedPasskeyEndsEverySession(t *testing.T) {
 
 // A refusal that blocks nothing signs nobody out.
 func TestRiskWithoutBlockKeepsTheSession(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	b.key.Lie.Origin = "https://login.example.test.evil"
 	a := b.press(b.get(login + "/.sallyport/step-up"))
@@ -70,7 +70,7 @@ func TestRiskWithoutBlockKeepsTheSession(t *testing.T) {
 
 // Removing a passkey ends the sessions that it raised, the person's own included.
 func TestRemovedPasskeyEndsItsSessions(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	first := b.key.Credentials()[0]
 	thief := b.clone(home)
@@ -83,7 +83,7 @@ func TestRemovedPasskeyEndsItsSessions(t *testing.T) {
 	}
 
 	remove := url.Values{"do": {"remove-passkey"}, "credential": {base64.RawURLEncoding.EncodeToString(first)}}
-	g.ledger.reset()
+	g.audit.reset()
 	if a := phone.submit(login+"/.sallyport/account", remove); a.StatusCode != 303 || !strings.HasSuffix(a.location(), "?removed=1") {
 		t.Fatalf("got %d %s", a.StatusCode, a.body)
 	}

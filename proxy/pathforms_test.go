@@ -31,7 +31,7 @@ rules:
 // tool is sent; or that it was sent nothing.
 func allowing(t *testing.T, forms upstream.PathForms, want map[string]string) {
 	t.Helper()
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	for _, exact := range []bool{false, true} {
 		const tool = "http://10.0.0.1:3000"
@@ -46,10 +46,10 @@ func allowing(t *testing.T, forms upstream.PathForms, want map[string]string) {
 			return s
 		})
 		for target, forwarded := range want {
-			g.ledger.take()
+			g.audit.take()
 			a := b.raw("GET " + target + " HTTP/1.1\r\nHost: treasury.example.test\r\n\r\n")
 			got := g.tool.requests()
-			recs := g.ledger.take()
+			recs := g.audit.take()
 			switch {
 			case forwarded == refusedPath && a.StatusCode == 400 && len(got) == 0, forwarded == blockedPath && a.StatusCode == 403 && len(got) == 0:
 			case a.StatusCode == 200 && len(got) == 1 && got[0].URL.RequestURI() == forwarded:
@@ -163,7 +163,7 @@ func TestAttackAllowedFormsTogether(t *testing.T) {
 // A person learns that it is the address, and which part of it; a program gets the same as JSON. The setting that would
 // allow it is for the operator, who finds it in the audit log by the reference.
 func TestPathsThatAreRefusedSayWhy(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	for target, want := range map[string][2]string{
 		"/group%2Fproject":        {"an encoded slash (%2F)", "paths: {allow: [encoded_slash]}"},
 		"/job/a%252Fb":            {"a doubly encoded slash (%252F)", "paths: {allow: [twice_encoded_slash]}"},
@@ -173,7 +173,7 @@ func TestPathsThatAreRefusedSayWhy(t *testing.T) {
 		"/a;b/c":                  {"a semicolon or a number sign before the last segment", ""},
 		"/<script>alert(1)%00//x": {"a control character", ""},
 	} {
-		g.ledger.reset()
+		g.audit.reset()
 		page := g.browser(home).get(treasury + target)
 		r := g.browser(home).request("GET", treasury+target, "")
 		program := g.browser(home).do(r)
@@ -186,7 +186,7 @@ func TestPathsThatAreRefusedSayWhy(t *testing.T) {
 			strings.Contains(page.body, "alert(1)") || page.Header.Get("Content-Security-Policy") == "" {
 			t.Errorf("%s, for people: %d %s", target, page.StatusCode, page.body)
 		}
-		for _, rec := range g.ledger.take() {
+		for _, rec := range g.audit.take() {
 			if rec.Event != "bad_request" || !strings.Contains(rec.Detail["reason"], want[0]) || rec.Detail["setting"] != want[1] || rec.Incident == "" {
 				t.Errorf("%s, for the operator: %s", target, jsonText(rec))
 			}
@@ -199,7 +199,7 @@ func TestPathsThatAreRefusedSayWhy(t *testing.T) {
 
 // Signing in leads back to the very address that was asked for.
 func TestSignInLeadsBackToAllowedForms(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	routes, err := proxytest.NewTable([]upstream.RouteConfig{{Name: "treasury", From: treasury, To: []string{"http://10.0.0.1:3000"}, Forms: upstream.EncodedSlash | upstream.DoubleSlash | upstream.Semicolon}})
 	g.must(err)
 	g.gate.Update(func(s proxy.Snapshot) proxy.Snapshot { s.Routes = routes; return s })
@@ -217,7 +217,7 @@ func TestSignInLeadsBackToAllowedForms(t *testing.T) {
 
 // When memory is short, a person is no stranger because of the path.
 func TestKnownWhateverTheFormOfThePath(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	for _, target := range []string{"/", "/a%2Fb", "/a//b"} {
 		if !g.gate.Verified(b.request("GET", treasury+target, "")) {

@@ -51,7 +51,7 @@ func TestPersonMayPauseAnUpload(t *testing.T) {
 func TestPauseThatIsTooLongIsAnswered(t *testing.T) {
 	for name, u := range uploads {
 		t.Run(name, func(t *testing.T) {
-			l := newLive(t, func(p *plan) { p.idle = 150 * time.Millisecond })
+			l := newLive(t, func(p *setup) { p.idle = 150 * time.Millisecond })
 			server, err := proxytest.NewServer(edge.Config{Handler: l.gate, Pace: strangers})
 			l.must(err)
 			l.handler = server

@@ -42,15 +42,15 @@ type scripted struct {
 	to     string // treasury + "/x"
 	who    string // alice
 	change func(*proxy.Config)
-	before func(*rig, *http.Request)
-	tool   func(*rig, *http.Request) (*http.Response, error)
+	before func(*harness, *http.Request)
+	tool   func(*harness, *http.Request) (*http.Response, error)
 	front  *edge.Config // the server in front refuses it
 }
 
 // Every answer that is ours and not the tool's, on a route: a script of an allowed origin reads what happened and when
 // to come back, and a script of any other origin reads nothing, though its request may meet the same answer.
 func TestScriptsOfAllowedOriginsReadEveryAnswerOfOurs(t *testing.T) {
-	rpc := func(g *rig, r *http.Request, body io.Reader) {
+	rpc := func(g *harness, r *http.Request, body io.Reader) {
 		g.gate.Update(func(s proxy.Snapshot) proxy.Snapshot {
 			s.Options = map[string]proxy.RouteOptions{"treasury": {RPC: true}}
 			return s
@@ -59,14 +59,14 @@ func TestScriptsOfAllowedOriginsReadEveryAnswerOfOurs(t *testing.T) {
 			r.Body, r.ContentLength = io.NopCloser(body), -1
 		}
 	}
-	saying := func(err error) func(*rig, *http.Request) (*http.Response, error) {
-		return func(*rig, *http.Request) (*http.Response, error) { return nil, err }
+	saying := func(err error) func(*harness, *http.Request) (*http.Response, error) {
+		return func(*harness, *http.Request) (*http.Response, error) { return nil, err }
 	}
 	withStreams := func(s *streams.Config, each int) func(*proxy.Config) {
 		return func(c *proxy.Config) { s.Now = c.Now; c.Streams, c.SessionStreams = streams.New(*s), each }
 	}
-	cutting := func(why streams.Reason) func(*rig, *http.Request) (*http.Response, error) {
-		return func(g *rig, r *http.Request) (*http.Response, error) {
+	cutting := func(why streams.Reason) func(*harness, *http.Request) (*http.Response, error) {
+		return func(g *harness, r *http.Request) (*http.Response, error) {
 			g.config.Streams.CutAll(why)
 			<-r.Context().Done()
 			return nil, r.Context().Err()
@@ -82,22 +82,22 @@ func TestScriptsOfAllowedOriginsReadEveryAnswerOfOurs(t *testing.T) {
 
 	for name, c := range map[string]scripted{
 		"nobody is signed in":     {status: 401, who: "nobody"},
-		"step up":                 {status: 401, before: func(g *rig, r *http.Request) { g.clock.Add(20 * time.Minute); r.RemoteAddr = vpn + ":1" }},
+		"step up":                 {status: 401, before: func(g *harness, r *http.Request) { g.clock.Add(20 * time.Minute); r.RemoteAddr = vpn + ":1" }},
 		"blocked":                 {status: 403, to: treasury + "/admin"},
 		"no grant":                {status: 403, who: "carol"},
-		"malformed metadata":      {status: 403, before: func(_ *rig, r *http.Request) { r.Header.Set("Sec-Fetch-Site", "nearby") }},
+		"malformed metadata":      {status: 403, before: func(_ *harness, r *http.Request) { r.Header.Set("Sec-Fetch-Site", "nearby") }},
 		"a path of another route": {status: 400, method: "POST", to: treasury + "/App"},
-		"a service worker": {status: 403, to: treasury + "/sw.js", before: func(g *rig, r *http.Request) {
+		"a service worker": {status: 403, to: treasury + "/sw.js", before: func(g *harness, r *http.Request) {
 			g.restart(func(_ *proxy.Config, c *portal.Config) { c.HandoffByPost = true })
 			r.Header.Set("Service-Worker", "script")
 		}},
-		"no record of a refusal": {status: 503, to: treasury + "/admin", before: func(g *rig, _ *http.Request) { g.ledger.fail("*") }},
-		"no record of an allow":  {status: 503, before: func(g *rig, _ *http.Request) { g.ledger.fail("*") }},
+		"no record of a refusal": {status: 503, to: treasury + "/admin", before: func(g *harness, _ *http.Request) { g.audit.fail("*") }},
+		"no record of an allow":  {status: 503, before: func(g *harness, _ *http.Request) { g.audit.fail("*") }},
 		"too many changes":       {status: 429, method: "POST", change: func(c *proxy.Config) { c.Audit = crowdedLedger{c.Audit} }},
 		"no session store":       {status: 503, change: func(c *proxy.Config) { c.Sessions.(*people).err = errors.New("locked") }},
 		"no assertion":           {status: 503, change: func(c *proxy.Config) { c.Assertions = unsigned{c.Assertions} }},
 		"a bug":                  {status: 500, change: func(c *proxy.Config) { c.Sessions = buggy{c.Sessions} }},
-		"too much is open": {status: 429, change: withStreams(&streams.Config{}, 1), before: func(g *rig, r *http.Request) {
+		"too much is open": {status: 429, change: withStreams(&streams.Config{}, 1), before: func(g *harness, r *http.Request) {
 			g.config.Streams.Open(r.Context(), g.config.Streams.Epoch(), streams.Info{Session: "session-of-alice"})
 		}},
 		"the session ended meanwhile": {status: 401, change: withStreams(&streams.Config{}, 0), tool: cutting(streams.Ended)},
@@ -105,14 +105,14 @@ func TestScriptsOfAllowedOriginsReadEveryAnswerOfOurs(t *testing.T) {
 		"restart":                     {status: 503, change: withStreams(&streams.Config{}, 0), tool: cutting(streams.Shutdown)},
 		"a node that does not read":   {status: 504, change: withStreams(&streams.Config{}, 0), tool: cutting(streams.NotTaken)},
 
-		"a malformed call": {status: 400, method: "POST", before: func(g *rig, r *http.Request) { rpc(g, r, strings.NewReader("[]")) }},
-		"no call":          {status: 405, before: func(g *rig, r *http.Request) { rpc(g, r, nil) }},
-		"a call too large": {status: 413, method: "POST", before: func(g *rig, r *http.Request) { rpc(g, r, strings.NewReader(strings.Repeat(" ", 2<<20))) }},
-		"a slow call": {status: 408, method: "POST", before: func(g *rig, r *http.Request) {
+		"a malformed call": {status: 400, method: "POST", before: func(g *harness, r *http.Request) { rpc(g, r, strings.NewReader("[]")) }},
+		"no call":          {status: 405, before: func(g *harness, r *http.Request) { rpc(g, r, nil) }},
+		"a call too large": {status: 413, method: "POST", before: func(g *harness, r *http.Request) { rpc(g, r, strings.NewReader(strings.Repeat(" ", 2<<20))) }},
+		"a slow call": {status: 408, method: "POST", before: func(g *harness, r *http.Request) {
 			rpc(g, r, iotest.TimeoutReader(iotest.OneByteReader(strings.NewReader(number))))
 		}},
-		"no room for a call": {status: 429, method: "POST", change: withStreams(&streams.Config{Inspected: streams.NewBudget(1, 1)}, 0), before: func(g *rig, r *http.Request) { rpc(g, r, strings.NewReader(number)) }},
-		"a WebSocket over HTTP/2": {status: 501, before: func(g *rig, r *http.Request) {
+		"no room for a call": {status: 429, method: "POST", change: withStreams(&streams.Config{Inspected: streams.NewBudget(1, 1)}, 0), before: func(g *harness, r *http.Request) { rpc(g, r, strings.NewReader(number)) }},
+		"a WebSocket over HTTP/2": {status: 501, before: func(g *harness, r *http.Request) {
 			rpc(g, r, nil)
 			for name, v := range webSocket {
 				r.Header.Set(name, v)
@@ -120,16 +120,19 @@ func TestScriptsOfAllowedOriginsReadEveryAnswerOfOurs(t *testing.T) {
 			r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/2.0", 2, 0
 		}},
 
-		"a body too large":  {status: 413, method: "POST", before: func(_ *rig, r *http.Request) { r.ContentLength = 2 << 30 }},
-		"headers too large": {status: 431, before: func(_ *rig, r *http.Request) { r.Header.Set("X-Long", strings.Repeat("x", 70<<10)) }},
-		"a body that breaks": {status: 400, method: "POST", before: func(_ *rig, r *http.Request) {
+		"a body too large":  {status: 413, method: "POST", before: func(_ *harness, r *http.Request) { r.ContentLength = 2 << 30 }},
+		"headers too large": {status: 431, before: func(_ *harness, r *http.Request) { r.Header.Set("X-Long", strings.Repeat("x", 70<<10)) }},
+		"a body that breaks": {status: 400, method: "POST", before: func(_ *harness, r *http.Request) {
 			r.Body, r.ContentLength = io.NopCloser(iotest.ErrReader(io.ErrUnexpectedEOF)), 10
-		}, tool: func(_ *rig, r *http.Request) (*http.Response, error) { _, err := io.ReadAll(r.Body); return nil, err }},
+		}, tool: func(_ *harness, r *http.Request) (*http.Response, error) {
+			_, err := io.ReadAll(r.Body)
+			return nil, err
+		}},
 		"the tool is down":   {status: 502, tool: saying(errors.New("connection refused"))},
 		"no tool":            {status: 503, tool: saying(upstream.ErrNoUpstream)},
 		"the tool is silent": {status: 504, tool: saying(context.DeadlineExceeded)},
-		"a gRPC-Web call":    {status: 401, who: "nobody", method: "POST", before: func(_ *rig, r *http.Request) { r.Header.Set("Content-Type", "application/grpc-web+proto") }},
-		"a message is no 101": {status: 502, tool: func(_ *rig, r *http.Request) (*http.Response, error) {
+		"a gRPC-Web call":    {status: 401, who: "nobody", method: "POST", before: func(_ *harness, r *http.Request) { r.Header.Set("Content-Type", "application/grpc-web+proto") }},
+		"a message is no 101": {status: 502, tool: func(_ *harness, r *http.Request) (*http.Response, error) {
 			return &http.Response{StatusCode: 101, Header: http.Header{}, Body: http.NoBody, Request: r}, nil
 		}},
 
@@ -160,7 +163,7 @@ func TestScriptsOfAllowedOriginsReadEveryAnswerOfOurs(t *testing.T) {
 
 // ask has a script of an origin ask.
 func (c scripted) ask(t *testing.T, origin string) answer {
-	g := neighbours(t, func(p *plan) { p.change = c.change })
+	g := neighbours(t, func(p *setup) { p.change = c.change })
 	routes, err := proxytest.NewTable([]upstream.RouteConfig{
 		{Name: "treasury", From: treasury, To: []string{"http://10.0.0.1:3000"}, AllowedOrigins: []string{partner, "chrome-extension://abcdef"}},
 		{Name: "wiki", From: treasury + "/app", To: []string{"http://10.0.0.1:3000"}, AllowedOrigins: []string{partner, "chrome-extension://abcdef"}},

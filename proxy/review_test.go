@@ -23,7 +23,7 @@ const vpnAsks = "version: 1\nrules:\n  - {name: vpn-asks, when: ip.vpn, then: st
 // A new policy says at once, and in the log, what it changes for the sessions that are
 // alive, by what happens to them and by the rules that bring it about.
 func TestNewPolicyJudgesLiveSessions(t *testing.T) {
-	g, who := crowd(t, func(p *plan) { p.policy = vpnAsks })
+	g, who := newCrowdHarness(t, func(p *setup) { p.policy = vpnAsks })
 	who.by["alice"], who.by["bob"] = somebody("alice", home, "treasury"), somebody("bob", vpn, "treasury")
 	g.check("alice", home, "GET", treasury+"/")
 	g.check("bob", vpn, "GET", treasury+"/")
@@ -49,7 +49,7 @@ func TestNewPolicyJudgesLiveSessions(t *testing.T) {
 
 // New IP data is news about people who were let in before.
 func TestNewIPDataJudgesLiveSessions(t *testing.T) {
-	g, who := crowd(t, func(p *plan) { p.policy = vpnBlocks })
+	g, who := newCrowdHarness(t, func(p *setup) { p.policy = vpnBlocks })
 	who.by["alice"] = somebody("alice", home, "treasury")
 	g.check("alice", home, "GET", treasury+"/")
 	c := testIntel(t)
@@ -68,7 +68,7 @@ func TestNewIPDataJudgesLiveSessions(t *testing.T) {
 
 // Rehearsing changes nothing: not the policy, nor what is remembered.
 func TestRehearsingChangesNothing(t *testing.T) {
-	g, who := crowd(t, func(p *plan) { p.policy = vpnAsks })
+	g, who := newCrowdHarness(t, func(p *setup) { p.policy = vpnAsks })
 	who.by["bob"] = somebody("bob", vpn, "treasury")
 	g.check("bob", vpn, "GET", treasury+"/")
 	before := g.gate.Current()
@@ -87,7 +87,7 @@ func TestRehearsingChangesNothing(t *testing.T) {
 
 // Sessions that are over are not judged, and not kept in memory either.
 func TestSessionsThatAreOverAreNotJudged(t *testing.T) {
-	g, who := crowd(t, func(p *plan) {
+	g, who := newCrowdHarness(t, func(p *setup) {
 		p.change = func(c *proxy.Config) { c.IdleTimeout = time.Hour }
 	})
 	idle, short := somebody("idle", home, "treasury"), somebody("short", home, "treasury")
@@ -159,7 +159,7 @@ func eventually(t *testing.T, done func() bool) {
 //	go test ./proxy -run '^$' -bench Review -benchmem
 func BenchmarkReview(b *testing.B) {
 	const n = 100_000
-	g, who := crowd(b, func(p *plan) { p.policy, p.intel = benchPolicy(20, false), benchIntel(b) })
+	g, who := newCrowdHarness(b, func(p *setup) { p.policy, p.intel = benchPolicy(20, false), benchIntel(b) })
 	data := *g.gate.Current()
 	again, _ := ipintel.Load(benchIntel(b))
 	var before, after runtime.MemStats

@@ -12,7 +12,7 @@ import (
 // what a request took is given back when it is over.
 func TestRPCBodiesAreWithinTheBudget(t *testing.T) {
 	budget := streams.NewBudget(1500, 0)
-	l, alice := newNode(t, func(p *plan) { p.inspected = budget })
+	l, alice := newNode(t, func(p *setup) { p.inspected = budget })
 	large := strings.Replace(number, "[]", `["`+strings.Repeat("x", 2000)+`"]`, 1)
 	for range 3 {
 		if a := l.post(alice, large); a.StatusCode != 429 || !strings.Contains(string(a.body), "no_room") {

@@ -23,10 +23,10 @@ func (unread) Close() error { return nil }
 
 // node is neighbours with a JSON-RPC node behind treasury, a budget in which no message has room, and a
 // policy with rules about the request itself.
-func node(t testing.TB, uri bool) (*rig, *streams.Budget) {
+func node(t testing.TB, uri bool) (*harness, *streams.Budget) {
 	t.Helper()
 	budget := streams.NewBudget(1, 1)
-	g := neighbours(t, func(p *plan) {
+	g := neighbours(t, func(p *setup) {
 		p.policy = rpcPolicy + "  - {name: no-deletes, when: 'request.method == \"DELETE\"', then: block}\n" +
 			"  - {name: admin-paths, when: 'request.path.startsWith(\"/admin\")', then: block}\n" +
 			"  - {name: sockets, when: request.websocket, then: block}\n" +
@@ -77,7 +77,7 @@ func TestAttackForeignPageAccusesThePerson(t *testing.T) {
 				if a.StatusCode/100 != 4 || len(g.tool.requests()) != 0 || budget.Refused() != 0 {
 					t.Errorf("%d; there was no room %d times", a.StatusCode, budget.Refused())
 				}
-				recs := g.ledger.take()
+				recs := g.audit.take()
 				if len(recs) != 1 || recs[0].Event != "cross_site_refused" || recs[0].Action != "block" || recs[0].Detail["site"] != r.Header.Get("Sec-Fetch-Site") {
 					t.Errorf("recorded %s", jsonText(recs))
 				}
@@ -109,7 +109,7 @@ func TestWhatIsThePersonsOwnIsRecordedAsSuch(t *testing.T) {
 				r.Body, r.ContentLength = io.NopCloser(strings.NewReader("[]")), 2
 			}
 			a := g.browser(c.from).do(r)
-			recs := g.ledger.take()
+			recs := g.audit.take()
 			if a.StatusCode/100 != 4 || len(recs) != 1 || recs[0].Event != c.event || recs[0].Action != "block" {
 				t.Errorf("%d, recorded %s", a.StatusCode, jsonText(recs))
 			}
@@ -147,7 +147,7 @@ func TestAttackLinkCallsAMethod(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g, _ := node(t, true)
 			a := g.browser(home).do(c.by(g, "alice"))
-			recs := g.ledger.take()
+			recs := g.audit.take()
 			if got := len(g.tool.requests()); a.StatusCode != c.status || got != 1 && c.status == 200 || got != 0 && c.status != 200 || len(recs) != 1 || recs[0].Event != c.event {
 				t.Fatalf("%d, the node got %d; recorded %s\n%s", a.StatusCode, got, jsonText(recs), a.body)
 			}

@@ -14,12 +14,12 @@ import (
 	"sallyport/proxy/streams"
 )
 
-// holding is a rig with a JSON-RPC node that holds every request until its context or hold ends, and the
+// holding is a harness with a JSON-RPC node that holds every request until its context or hold ends, and the
 // sessions of alice (three) and bob.
-func holding(t *testing.T, c streams.Config, hold <-chan struct{}, read bool) (*rig, chan struct{}) {
+func holding(t *testing.T, c streams.Config, hold <-chan struct{}, read bool) (*harness, chan struct{}) {
 	t.Helper()
 	reached := make(chan struct{}, 10)
-	g, who := crowd(t, func(p *plan) {
+	g, who := newCrowdHarness(t, func(p *setup) {
 		p.options = map[string]proxy.RouteOptions{"treasury": {RPC: true}}
 		p.change = func(p *proxy.Config) { c.Now = p.Now; p.Streams = streams.New(c) }
 	})
@@ -43,7 +43,7 @@ func holding(t *testing.T, c streams.Config, hold <-chan struct{}, read bool) (*
 	return g, reached
 }
 
-func (g *rig) call(who, body string) answer {
+func (g *harness) call(who, body string) answer {
 	ctx, cancel := context.WithTimeout(g.Context(), patience) // a node that is not let go of would hold the test
 	defer cancel()
 	r := g.ask(who, home, "POST", treasury+"/").WithContext(ctx)
@@ -80,7 +80,7 @@ func TestInspectedBytesOfOnePersonAreBounded(t *testing.T) {
 // The same holds for messages inside WebSockets.
 func TestInspectedMessagesOfOnePersonAreBounded(t *testing.T) {
 	budget := streams.NewBudget(500, 0)
-	l, alice := newNode(t, func(p *plan) { p.inspected = budget })
+	l, alice := newNode(t, func(p *setup) { p.inspected = budget })
 	browsers := []*browser{alice}
 	for range 2 {
 		b := l.browser(home)

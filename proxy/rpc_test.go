@@ -36,9 +36,9 @@ const (
 	isAdmin = `{"jsonrpc":"2.0","id":9,"method":"admin_peers"}`
 )
 
-func newNode(t *testing.T, changes ...func(*plan)) (*live, *browser) {
+func newNode(t *testing.T, changes ...func(*setup)) (*live, *browser) {
 	t.Helper()
-	l := newLive(t, append(changes, func(p *plan) {
+	l := newLive(t, append(changes, func(p *setup) {
 		p.policy = rpcPolicy
 		p.options = map[string]proxy.RouteOptions{"treasury": {RPC: true}}
 	})...)
@@ -65,7 +65,7 @@ func TestRPCOverHTTP(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			l, alice := newNode(t)
 			for _, want := range []int{c.fresh, c.old} {
-				l.ledger.reset()
+				l.audit.reset()
 				a := l.post(alice, c.body)
 				calls := l.forwarded()
 				if a.StatusCode != want {
@@ -81,7 +81,7 @@ func TestRPCOverHTTP(t *testing.T) {
 				if got := a.Header.Get("WWW-Authenticate"); want == 401 && (!strings.Contains(got, `error="insufficient_user_authentication"`) || !strings.Contains(got, "max_age=120")) {
 					t.Errorf("challenge %q", got)
 				}
-				recs := l.ledger.take()
+				recs := l.audit.take()
 				if c.body != "" && (len(recs) != 1 || !strings.Contains(recs[0].Detail["rpc_methods"], "_")) {
 					t.Errorf("recorded %s", jsonText(recs))
 				}
@@ -162,7 +162,7 @@ func TestAttackRPCWithoutAMessage(t *testing.T) {
 		{"a compressed message", "POST /", number, []string{"Content-Encoding: gzip"}, 400, "encoding"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			l.ledger.reset()
+			l.audit.reset()
 			body := c.body
 			if len(c.lines) > 0 && strings.HasPrefix(c.lines[0], "Transfer") {
 				body = "" // send() writes what ends it
@@ -172,7 +172,7 @@ func TestAttackRPCWithoutAMessage(t *testing.T) {
 			if calls := l.forwarded(); got.res.StatusCode != c.status || len(calls) != 0 {
 				t.Errorf("%d, and the node got %+v", got.res.StatusCode, calls)
 			}
-			if recs := l.ledger.take(); len(recs) != 1 || recs[0].Event != "bad_request" || recs[0].Detail["reason"] != c.code {
+			if recs := l.audit.take(); len(recs) != 1 || recs[0].Event != "bad_request" || recs[0].Detail["reason"] != c.code {
 				t.Errorf("recorded %s", jsonText(recs))
 			}
 		})
@@ -211,7 +211,7 @@ func TestAttackRPCMethodInThePath(t *testing.T) {
 // rpc_uri lets requests without a message through, judged by what their path names; rpc_paths
 // says which paths name nothing.
 func TestRPCByURIWhereTheRouteSaysSo(t *testing.T) {
-	l := newLive(t, func(p *plan) {
+	l := newLive(t, func(p *setup) {
 		p.policy = rpcPolicy
 		p.options = map[string]proxy.RouteOptions{"treasury": {RPC: true, RPCURI: true, RPCPaths: []string{"/ext/admin_here"}}}
 	})
@@ -289,7 +289,7 @@ func TestRPCInsideAWebSocket(t *testing.T) {
 		s.arrives(m)
 	}
 	l.clock.Add(3 * time.Minute)
-	l.ledger.reset()
+	l.audit.reset()
 	for _, c := range []struct {
 		message, id, code string
 		rpcCode, maxAge   int
@@ -304,7 +304,7 @@ func TestRPCInsideAWebSocket(t *testing.T) {
 		if string(e.ID) != c.id || e.Error.Data.Error != c.code || e.Error.Code != c.rpcCode || e.Error.Data.MaxAge != c.maxAge {
 			t.Errorf("%s: %+v", c.message, e)
 		}
-		recs := l.ledger.take()
+		recs := l.audit.take()
 		if len(recs) != 1 || recs[0].Incident != e.Error.Data.Incident || recs[0].Event != "message" || recs[0].Session == "" {
 			t.Errorf("%s: recorded %s", c.message, jsonText(recs))
 		}
@@ -312,7 +312,7 @@ func TestRPCInsideAWebSocket(t *testing.T) {
 		s.message(number)
 		s.arrives(number)
 		s.alive()
-		l.ledger.reset()
+		l.audit.reset()
 	}
 }
 
@@ -392,7 +392,7 @@ func TestAttackRPCNamesFillTheLog(t *testing.T) {
 
 // Without a register of streams nothing inside a WebSocket can be judged: there is none.
 func TestRPCWithoutStreams(t *testing.T) {
-	l := newLive(t, func(p *plan) {
+	l := newLive(t, func(p *setup) {
 		p.policy = rpcPolicy
 		p.options = map[string]proxy.RouteOptions{"treasury": {RPC: true}}
 		p.change = func(c *proxy.Config) { c.Streams = nil }
@@ -444,7 +444,7 @@ func TestSizeOfAMessage(t *testing.T) {
 		{2 << 20, 1600 << 10, 200}, {2 << 20, 3 << 20, 413},
 		{64 << 10, 1 << 19, 413},
 	} {
-		l := newLive(t, func(p *plan) {
+		l := newLive(t, func(p *setup) {
 			p.policy = rpcPolicy
 			p.options = map[string]proxy.RouteOptions{"treasury": {RPC: true, RPCBytes: c.limit}}
 		})
@@ -468,7 +468,7 @@ func TestMessageThatIsTooLargeInsideAWebSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := newLive(t, func(p *plan) {
+	l := newLive(t, func(p *setup) {
 		p.policy = rpcPolicy
 		p.options = map[string]proxy.RouteOptions{"treasury": {RPC: true, RPCBytes: 1000, RPCBytesKey: "body_bytes of route treasury"}}
 		p.change = func(c *proxy.Config) { c.Observe = observer }
@@ -476,7 +476,7 @@ func TestMessageThatIsTooLargeInsideAWebSocket(t *testing.T) {
 	s := l.open(l.enrolled("alice", home), "ws")
 	params := `"params":["` + strings.Repeat("x", 2000) + `"]`
 	front, back := `{"jsonrpc":"2.0","id":"a","method":"eth_call",`+params+`}`, `{"method":"eth_call",`+params+`,"id":7,"jsonrpc":"2.0"}`
-	l.ledger.reset()
+	l.audit.reset()
 	for _, c := range []struct {
 		message, id string
 		fragments   bool
@@ -493,13 +493,13 @@ func TestMessageThatIsTooLargeInsideAWebSocket(t *testing.T) {
 			!strings.Contains(text, "1000 bytes, which is body_bytes of route treasury") {
 			t.Errorf("%.60s: %s", c.message, text)
 		}
-		if recs := l.ledger.take(); len(recs) != 1 || recs[0].Event != "message" || recs[0].Incident != e.Error.Data.Incident {
+		if recs := l.audit.take(); len(recs) != 1 || recs[0].Event != "message" || recs[0].Incident != e.Error.Data.Incident {
 			t.Errorf("recorded %s", jsonText(recs))
 		}
 		s.message(number)
 		s.arrives(number)
 		s.alive()
-		l.ledger.reset()
+		l.audit.reset()
 	}
 	if n := counted(t, registry, "sallyport_limit_exceeded_total", "message_bytes"); n != 6 {
 		t.Errorf("counted %v", n)

@@ -32,7 +32,7 @@ func TestToolsAreToldTheirGroupsOnly(t *testing.T) {
 		"named of no more": {proxy.SentGroups{Named: many}, many[:2], 2, 2, "treasury,staff"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := newRig(t, func(p *plan) { p.options = map[string]proxy.RouteOptions{"treasury": {Groups: c.sent}} })
+			g := newHarness(t, func(p *setup) { p.options = map[string]proxy.RouteOptions{"treasury": {Groups: c.sent}} })
 			person, _ := g.idp.Person("alice")
 			person.Groups = c.has
 			g.idp.SetPerson(person)
@@ -56,7 +56,7 @@ func TestToolsAreToldTheirGroupsOnly(t *testing.T) {
 
 // An upstream's 431 comes without a word, and reloading does not help.
 func TestToolThatTakesNoSuchHeaders(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	g.tool.answer = func(r *http.Request) (*http.Response, error) {
 		return &http.Response{StatusCode: http.StatusRequestHeaderFieldsTooLarge, Header: http.Header{}, Body: http.NoBody, Request: r}, nil

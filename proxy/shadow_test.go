@@ -14,7 +14,7 @@ import (
 )
 
 // withShadow puts a policy beside the one in force.
-func (g *rig) withShadow(source string) {
+func (g *harness) withShadow(source string) {
 	g.Helper()
 	p := g.compile(source, grants())
 	g.gate.Update(func(s proxy.Snapshot) proxy.Snapshot { s.Shadow = p; return s })
@@ -28,7 +28,7 @@ func TestShadowStandsInTheRecord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, who := crowd(t, func(p *plan) {
+	g, who := newCrowdHarness(t, func(p *setup) {
 		p.policy = vpnAsks
 		p.change = func(c *proxy.Config) { c.Observe = o }
 	})
@@ -40,7 +40,7 @@ func TestShadowStandsInTheRecord(t *testing.T) {
 	get("/a")
 	get("/a")
 	get("/w")
-	records := g.ledger.take()
+	records := g.audit.take()
 	if len(records) != 2 { // the second is a repeat of the first; the third has another reason
 		t.Fatalf("%d records", len(records))
 	}
@@ -56,7 +56,7 @@ func TestShadowStandsInTheRecord(t *testing.T) {
 	// One that agrees leaves no trace but in the metric.
 	g.withShadow(vpnAsks)
 	get("/b")
-	if r := g.ledger.take(); len(r) != 1 || r[0].Shadow != nil {
+	if r := g.audit.take(); len(r) != 1 || r[0].Shadow != nil {
 		t.Errorf("%+v", r)
 	}
 	if n := counted(t, registry, "sallyport_policy_shadow_total", "allow", "allow"); n != 1 {
@@ -86,12 +86,12 @@ func counted(t *testing.T, r *prometheus.Registry, name string, labels ...string
 
 // What happens on our own pages, and to strangers, is compared as well.
 func TestShadowOnPagesAndForStrangers(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	g.withShadow("version: 1\nrules:\n  - {name: no-sign-in, when: 'request.purpose == \"sign_in\"', then: block}\n")
 	g.browser(home).enroll("alice")
 	g.gate.ServeHTTP(httptest.NewRecorder(), g.ask("", hosting, "GET", treasury+"/"))
 	seen := map[string]string{}
-	for _, r := range g.ledger.take() {
+	for _, r := range g.audit.take() {
 		if r.Shadow != nil {
 			seen[r.Event+" "+r.Action] = r.Shadow.Action
 		}
@@ -103,20 +103,20 @@ func TestShadowOnPagesAndForStrangers(t *testing.T) {
 
 // A policy in shadow that reads a clock is asked again as often as one in force.
 func TestShadowFollowsTheClock(t *testing.T) {
-	g, who := crowd(t, func(p *plan) { p.policy = vpnAsks })
+	g, who := newCrowdHarness(t, func(p *setup) { p.policy = vpnAsks })
 	who.by["alice"] = somebody("alice", home, "treasury")
 	g.withShadow("version: 1\nrules: [{name: late, when: 'time.hour(\"UTC\") >= 0 && session.age > duration(\"70s\")', then: block}]\n")
 	g.gate.ServeHTTP(httptest.NewRecorder(), g.ask("alice", home, "GET", treasury+"/"))
 	g.clock.Add(30e9)
 	g.gate.ServeHTTP(httptest.NewRecorder(), g.ask("alice", home, "GET", treasury+"/"))
-	if r := g.ledger.take(); len(r) != 2 || r[0].Shadow != nil || r[1].Shadow == nil {
+	if r := g.audit.take(); len(r) != 2 || r[0].Shadow != nil || r[1].Shadow == nil {
 		t.Errorf("%+v", r)
 	}
 }
 
 // A shadow costs no allocation.
 func TestShadowDoesNotAllocate(t *testing.T) {
-	g := newRig(t, func(p *plan) { p.policy = vpnAsks })
+	g := newHarness(t, func(p *setup) { p.policy = vpnAsks })
 	g.withShadow(strings.Replace(vpnAsks, "ip.vpn", "ip.tor", 1))
 	b := g.enrolled("alice", home)
 	r := b.request("GET", treasury+"/", "")

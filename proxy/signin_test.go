@@ -33,7 +33,7 @@ func (b *browser) toProvider(returnTo string) answer {
 // A cookie that was there before is never the session that comes out, and is
 // worth nothing afterwards.
 func TestAttackSessionFixation(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	attacker := g.browser(home).enroll("bob")
 	planted := attacker.session(login)
 
@@ -75,7 +75,7 @@ func (b *browser) submitSignIn() answer {
 }
 
 // enrolledKey enrols somebody in another browser and returns their authenticator.
-func (g *rig) enrolledKey(sub string) *authntest.Authenticator {
+func (g *harness) enrolledKey(sub string) *authntest.Authenticator {
 	g.Helper()
 	return g.browser(home).enroll(sub).key
 }
@@ -83,7 +83,7 @@ func (g *rig) enrolledKey(sub string) *authntest.Authenticator {
 // Signing out ends the session on all hosts, and takes a confirmation on the sign-in host:
 // a tool's host only leads there.
 func TestSignOutEndsEverythingAfterAConfirmation(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	thief := b.clone(home)
 	for _, host := range []string{treasury, wiki} {
@@ -111,7 +111,7 @@ func TestSignOutEndsEverythingAfterAConfirmation(t *testing.T) {
 	if a := b.get(treasury + "/"); a.StatusCode != 200 {
 		t.Fatal("looking at the page signed out")
 	}
-	g.ledger.reset()
+	g.audit.reset()
 	// What was posted is answered with a GET, which the back button and a reload repeat.
 	if a := b.submit(login+"/.sallyport/sign-out", nil); a.StatusCode != 303 || a.location() != "/.sallyport/sign-out" {
 		t.Fatalf("%d %s", a.StatusCode, a.location())
@@ -128,7 +128,7 @@ func TestSignOutEndsEverythingAfterAConfirmation(t *testing.T) {
 	if a := b.get(login + "/.sallyport/sign-out"); strings.Contains(a.body, there) {
 		t.Errorf("and then: %s", a.body)
 	}
-	if got := g.ledger.events(); !slices.Equal(got, []string{"sign_out"}) {
+	if got := g.audit.events(); !slices.Equal(got, []string{"sign_out"}) {
 		t.Errorf("events %q", got)
 	}
 	if b.session(login) != "" {
@@ -148,7 +148,7 @@ func TestSignOutEndsEverythingAfterAConfirmation(t *testing.T) {
 // A provider that still knows the last person signs them in again unasked: after a
 // sign-out it is to ask who it is, until somebody is signed in.
 func TestNextSignInAfterSignOutAsksWho(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	prompt := func() string {
 		to, err := url.Parse(b.toProvider(treasury + "/").location())
@@ -173,7 +173,7 @@ func TestNextSignInAfterSignOutAsksWho(t *testing.T) {
 // A provider that cannot ask which account a sign-in is for refuses it. Without more ado it is asked again without that, once;
 // a person who cancels there is asked the next time.
 func TestSignInAfterSignOutAtAProviderThatCannotAsk(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	if a := b.submit(login+"/.sallyport/sign-out", nil); a.StatusCode != 303 {
 		t.Fatal(a.StatusCode)
@@ -213,7 +213,7 @@ var resumes = regexp.MustCompile(`href="([^"]*)"(?: data-action="sign-in")? data
 // The back button leads to the provider's answer once more; so does a bookmark of it. Who is
 // signed in goes on, and nothing is recorded as failed.
 func TestBackToTheCallbackWhileSignedIn(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.browser(home)
 	b.key = g.enrolledKey("carol")
 	back := b.provider(b.toProvider(treasury+"/"), "carol")
@@ -224,7 +224,7 @@ func TestBackToTheCallbackWhileSignedIn(t *testing.T) {
 			b.pressAndGo(page)
 		}
 		for _, to := range []string{back, login + "/.sallyport/callback", login + "/.sallyport/callback?state=made-up&code=x", login + "/.sallyport/callback?error=access_denied&state=x"} {
-			g.ledger.reset()
+			g.audit.reset()
 			on := resumes.FindStringSubmatch(b.get(to).body)
 			if on == nil || !strings.HasPrefix(on[1], "/.sallyport/sign-in?") || on[2] != "on" {
 				t.Fatalf("%s, %s: %q", name, to, on)
@@ -232,7 +232,7 @@ func TestBackToTheCallbackWhileSignedIn(t *testing.T) {
 			if a := b.follow(login + html.UnescapeString(on[1])); a.StatusCode != 200 || !strings.Contains(a.at, level) {
 				t.Errorf("%s, %s: ends at %s with %d", name, to, a.at, a.StatusCode)
 			}
-			if got := g.ledger.events(); slices.Contains(got, "sign_in_failed") {
+			if got := g.audit.events(); slices.Contains(got, "sign_in_failed") {
 				t.Errorf("%s, %s: events %q", name, to, got)
 			}
 		}
@@ -246,7 +246,7 @@ func TestBackToTheCallbackWhileSignedIn(t *testing.T) {
 // A sign-in that is over, with its cookie or without, gives nothing and begins nothing: the page has its tab begin again, if the tab
 // knows of one. What the provider refused is not asked for again.
 func TestEndedSignInIsBegunAgainByItsTab(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	callback := func(b *browser) string { return b.provider(b.toProvider(treasury+"/books?q=1"), "alice") }
 	for name, tc := range map[string]struct {
 		end  func(b *browser)
@@ -282,20 +282,20 @@ func TestEndedSignInIsBegunAgainByItsTab(t *testing.T) {
 
 // What is odd about a provider's answer is in the record of the sign-in.
 func TestSignInRecordHasTheProvidersQuirks(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	g.idp.Reshape(func(c map[string]any) { delete(c, "groups") })
 	b := g.browser(home)
 	a := b.toProvider(treasury + "/")
-	g.ledger.reset()
+	g.audit.reset()
 	b.get(b.provider(a, "alice"))
-	if recs := g.ledger.take(); len(recs) != 1 || recs[0].Event != "sign_in" || recs[0].Detail["notices"] != signin.NoticeGroupsAbsent {
+	if recs := g.audit.take(); len(recs) != 1 || recs[0].Event != "sign_in" || recs[0].Detail["notices"] != signin.NoticeGroupsAbsent {
 		t.Errorf("records %s", jsonText(recs))
 	}
 }
 
 // Revoked by somebody else, at the next request.
 func TestAttackRevokedCookie(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	if n, err := g.sessions.Revoke(t.Context(), session.Filter{Email: "alice@example.test"}); err != nil || n == 0 {
 		t.Fatal(n, err)
@@ -307,7 +307,7 @@ func TestAttackRevokedCookie(t *testing.T) {
 }
 
 func TestSessionsEndByThemselves(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	g.clock.Add(proxytest.SessionIdleTimeout + time.Second)
 	if a := b.do(b.request("GET", treasury+"/", "")); a.StatusCode != 401 {
@@ -317,7 +317,7 @@ func TestSessionsEndByThemselves(t *testing.T) {
 
 // Nobody is sent to a host that is not ours, at any step.
 func TestAttackReturnTo(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	for _, evil := range []string{
 		"//evil.test", "/\\evil.test", "\t//evil.test", "https:evil.test", "https://treasury.example.test.evil.test/", "https://treasury.example.test@evil.test/",
@@ -367,7 +367,7 @@ func TestAttackRefusedSignIns(t *testing.T) {
 		{authntest.FaultMixUpIss, signin.CodeIssuerParameter},
 	} {
 		t.Run(string(c.fault), func(t *testing.T) {
-			g := newRig(t)
+			g := newHarness(t)
 			b := g.browser(home)
 			a := b.toProvider(treasury + "/books")
 			g.idp.SetFaults(c.fault)
@@ -375,7 +375,7 @@ func TestAttackRefusedSignIns(t *testing.T) {
 			if page.StatusCode != 403 || b.session(login) != "" {
 				t.Fatalf("%d, session %q", page.StatusCode, b.session(login))
 			}
-			recs := g.ledger.take()
+			recs := g.audit.take()
 			// A token with a good signature says whom it was about; a forged one is believed in nothing.
 			subject := map[string]string{signin.CodeTokenNonce: "alice", signin.CodeEmailUnverified: "alice"}[c.code]
 			if d := recs[0].Detail; d["issuer"] != g.idp.Issuer() || d["subject"] != subject || d["why"] == "" {
@@ -393,7 +393,7 @@ func TestAttackRefusedSignIns(t *testing.T) {
 
 // The state is for one browser, and for one time.
 func TestAttackStateIsBoundAndSpent(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	attacker, victim := g.browser(cafe), g.browser(home)
 	callback := attacker.provider(attacker.toProvider("/.sallyport/account"), "bob")
 	if a := victim.get(callback); a.StatusCode != 403 || victim.session(login) != "" {
@@ -430,7 +430,7 @@ func TestAttackStateIsBoundAndSpent(t *testing.T) {
 // A double click at the provider sends the browser back twice. The second, whose browser has not seen the first one's
 // answer, goes on where that went. It gets no session, and what comes later or from elsewhere does not get as far.
 func TestDoubleCallbackGoesOn(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	ticket := "/.sallyport/enroll?ticket=" + g.ticket("alice@example.test")
 	for _, to := range []string{treasury + "/books?q=1", login + ticket} {
 		b := g.browser(home)
@@ -448,14 +448,14 @@ func TestDoubleCallbackGoesOn(t *testing.T) {
 		if first.StatusCode != 302 || b.session(login) == "" {
 			t.Fatalf("%s: %d %s", to, first.StatusCode, first.body)
 		}
-		g.ledger.reset()
+		g.audit.reset()
 		if a := elsewhere.get(callback); a.StatusCode != 403 || elsewhere.session(login) != "" {
 			t.Errorf("%s, another binding, after the first: %d", to, a.StatusCode)
 		}
-		g.ledger.reset()
+		g.audit.reset()
 		a := second.get(callback)
-		if a.StatusCode != 302 || a.location() != first.location() || second.session(login) != "" || len(g.ledger.events()) != 0 {
-			t.Errorf("%s, the second: %d to %q, not %q; %q", to, a.StatusCode, a.location(), first.location(), g.ledger.events())
+		if a.StatusCode != 302 || a.location() != first.location() || second.session(login) != "" || len(g.audit.events()) != 0 {
+			t.Errorf("%s, the second: %d to %q, not %q; %q", to, a.StatusCode, a.location(), first.location(), g.audit.events())
 		}
 		if a := late.get(callback); a.StatusCode != 403 || late.session(login) != "" {
 			t.Errorf("%s, a third: %d", to, a.StatusCode)
@@ -493,7 +493,7 @@ func race(b *browser, requests []*http.Request, won func(answer) bool) int {
 
 // A provider that does not answer is 503, never a failed sign-in, and says so.
 func TestAttackProviderDown(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.browser(home)
 	callback := b.provider(b.toProvider(treasury+"/books"), "alice")
 	g.idp.SetFaults(authntest.FaultDown)
@@ -501,7 +501,7 @@ func TestAttackProviderDown(t *testing.T) {
 	if page.StatusCode != 503 || page.Header.Get("Retry-After") == "" || b.session(login) != "" || !strings.Contains(page.body, "treasury.example.test%2Fbooks") {
 		t.Errorf("%d %s", page.StatusCode, page.body)
 	}
-	if got := g.ledger.events(); len(got) != 0 {
+	if got := g.audit.events(); len(got) != 0 {
 		t.Errorf("an outage is recorded as %q", got)
 	}
 	g.idp.SetFaults()
@@ -523,7 +523,7 @@ func TestAttackProviderDown(t *testing.T) {
 
 // The flow cookie lives as long as the flow.
 func TestFlowCookieLastsAsLongAsTheFlow(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	a := g.browser(home).toProvider("/.sallyport/account")
 	for _, c := range a.Cookies() {
 		if want := int(signin.FlowLifetime / time.Second); strings.HasPrefix(c.Name, "__Host-Http-sallyport-flow-") && c.MaxAge != want {
@@ -535,7 +535,7 @@ func TestFlowCookieLastsAsLongAsTheFlow(t *testing.T) {
 // While a sign-in is on its way the store does not know where it leads: that may be
 // an enrolment ticket.
 func TestStoreDoesNotLearnTheTicket(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.browser(home)
 	secret := g.ticket("alice@example.test")
 	kept := &peeking{Memory: g.mem}
@@ -551,7 +551,7 @@ func TestStoreDoesNotLearnTheTicket(t *testing.T) {
 
 // An app host's page of the sign-in host leads there.
 func TestPagesOfAppHosts(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.browser(home)
 	for page, want := range map[string]string{
 		"account": login + "/.sallyport/account", "enroll": login + "/.sallyport/enroll", "enroll?ticket=abc": login + "/.sallyport/enroll?ticket=abc",

@@ -21,7 +21,7 @@ func (b *browser) script(to string, edit ...func(*http.Request)) answer {
 
 // A person who does not get through gets a worker that does nothing in the place of the tool's.
 func TestWorkerOfAToolStandsDown(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	alice := g.enrolled("alice", home)
 	alice.follow(treasury + "/")
 	stood := func(a answer) bool {
@@ -32,7 +32,7 @@ func TestWorkerOfAToolStandsDown(t *testing.T) {
 		t.Errorf("with a session: %d %s", a.StatusCode, a.body)
 	}
 	g.tool.requests()
-	g.ledger.reset()
+	g.audit.reset()
 	for name, tc := range map[string]struct {
 		b     *browser
 		path  string
@@ -47,7 +47,7 @@ func TestWorkerOfAToolStandsDown(t *testing.T) {
 		if a := tc.b.script(treasury + tc.path); !stood(a) {
 			t.Errorf("%s: %d %v %s", name, a.StatusCode, a.Header, a.body)
 		}
-		if got := strings.Join(g.ledger.events(), " "); got != tc.event {
+		if got := strings.Join(g.audit.events(), " "); got != tc.event {
 			t.Errorf("%s: recorded %q, want %q", name, got, tc.event)
 		}
 	}
@@ -62,7 +62,7 @@ func TestWorkerOfAToolStandsDown(t *testing.T) {
 
 // What takes a 200 for a yes, or is no browser, is told no.
 func TestAttackStandInIsNoYes(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	stranger := g.browser(home)
 	set := func(name, value string) func(*http.Request) {
 		return func(r *http.Request) { r.Header.Set(name, value) }
@@ -85,7 +85,7 @@ func TestAttackStandInIsNoYes(t *testing.T) {
 		}
 	}
 	// A failure of our own is no reason to take a tool's worker away, which may have a page for it.
-	g.ledger.fail("*")
+	g.audit.fail("*")
 	if a := g.browser(hosting).script(treasury + "/sw.js"); a.StatusCode != 503 {
 		t.Errorf("without the audit log: %d", a.StatusCode)
 	}

@@ -16,7 +16,7 @@ import (
 // A person who goes behind a VPN is asked why and who they are, proves it there, and
 // gets where they were going, with a token whose freshness is of this host.
 func TestStepUpFromAVPN(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	b.addr = vpn
 	page := b.follow(treasury + "/books?q=1")
@@ -31,7 +31,7 @@ func TestStepUpFromAVPN(t *testing.T) {
 	if b.session(login) == before {
 		t.Error("the assertion did not change the cookie")
 	}
-	if got := g.ledger.events(); !slices.Equal(got, []string{"access", "step_up", "handoff", "access"}) {
+	if got := g.audit.events(); !slices.Equal(got, []string{"access", "step_up", "handoff", "access"}) {
 		t.Errorf("events %q", got)
 	}
 	// The wiki's cookie has not earned it: it asks, and gets it without another touch.
@@ -46,7 +46,7 @@ func TestStepUpFromAVPN(t *testing.T) {
 
 // At the level of HTTP: an assertion without user verification raises nothing.
 func TestAttackNoUserVerification(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	before := b.session(login)
 	b.key.Lie.Unverified = true
@@ -54,7 +54,7 @@ func TestAttackNoUserVerification(t *testing.T) {
 	if a.StatusCode != 403 || a.code() != passkey.CodeUserVerificationMissing || b.session(login) != before {
 		t.Errorf("%d %s", a.StatusCode, a.body)
 	}
-	recs := g.ledger.take()
+	recs := g.audit.take()
 	if len(recs) != 1 || recs[0].Event != "step_up_failed" || recs[0].Detail["code"] != passkey.CodeUserVerificationMissing || recs[0].Detail["risk"] != "" || !strings.Contains(a.body, recs[0].Incident) {
 		t.Errorf("records %s", jsonText(recs))
 	}
@@ -62,7 +62,7 @@ func TestAttackNoUserVerification(t *testing.T) {
 
 // At the level of HTTP: somebody else's passkey in my session.
 func TestAttackAnotherPersonsPasskey(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	bob := g.enrolledKey("bob")
 	b := g.enrolled("alice", home)
 	c := b.get(login + "/.sallyport/step-up").ceremony(b)
@@ -77,12 +77,12 @@ func TestAttackAnotherPersonsPasskey(t *testing.T) {
 
 // Between signing in and the passkey nothing is open, on any host.
 func TestAttackBetweenSignInAndPasskey(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	key := g.enrolledKey("alice")
 	b := g.browser(home)
 	b.key = key
 	page := b.signIn(treasury+"/", "alice")
-	g.ledger.reset()
+	g.audit.reset()
 	if b.level() != "signed_in" {
 		t.Fatalf("level %s", b.level())
 	}
@@ -115,7 +115,7 @@ func TestAttackBetweenSignInAndPasskey(t *testing.T) {
 
 // Empty, malformed and foreign posts to every ceremony step.
 func TestAttackEmptyPosts(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	before := b.session(login)
 	for _, step := range []string{"step-up/begin", "step-up/finish", "enroll/begin", "enroll/finish"} {
@@ -162,7 +162,7 @@ func TestAttackEmptyPosts(t *testing.T) {
 
 // One challenge, one answer; of two finishes at once one wins.
 func TestAttackDoubleFinish(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	c := b.get(login + "/.sallyport/step-up").ceremony(b)
 	finish := func(key *authntest.Authenticator) *http.Request {
@@ -182,7 +182,7 @@ func TestAttackDoubleFinish(t *testing.T) {
 }
 
 // bodyOf reads a request's body and puts it back.
-func bodyOf(g *rig, r *http.Request) string {
+func bodyOf(g *harness, r *http.Request) string {
 	g.Helper()
 	var v json.RawMessage
 	g.must(json.NewDecoder(r.Body).Decode(&v))
@@ -193,7 +193,7 @@ func bodyOf(g *rig, r *http.Request) string {
 // Two challenges, answered at once with two passkeys: one new cookie, and the
 // other answer says what happened.
 func TestAttackTwoPasskeysAtOnce(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	first := b.key
 	second, a := b.adds()
@@ -209,7 +209,7 @@ func TestAttackTwoPasskeysAtOnce(t *testing.T) {
 		g.must(err)
 		bodies = append(bodies, `{"ceremony":"`+o.Ceremony+`","credential":`+string(credential)+`}`)
 	}
-	g.ledger.reset()
+	g.audit.reset()
 	// The second one verifies its answer, and only then finds the first one's new cookie.
 	once := false
 	g.mem.OnCall("ReplaceToken", func() {
@@ -229,14 +229,14 @@ func TestAttackTwoPasskeysAtOnce(t *testing.T) {
 	if a.StatusCode != 401 || a.code() != "not_signed_in" {
 		t.Errorf("the second: %d %s", a.StatusCode, a.body)
 	}
-	if got := g.ledger.events(); !slices.Equal(got, []string{"step_up", "step_up_failed"}) {
+	if got := g.audit.events(); !slices.Equal(got, []string{"step_up", "step_up_failed"}) {
 		t.Errorf("events %q", got)
 	}
 }
 
 // Cross-site requests change nothing, even where the browser sends cookies along.
 func TestCrossSitePostsAreRefused(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	for _, to := range []string{login + "/.sallyport/step-up/begin", login + "/.sallyport/enroll/finish", login + "/.sallyport/account", login + "/.sallyport/sign-out", treasury + "/.sallyport/sign-out"} {
 		for name, header := range map[string]http.Header{
@@ -255,7 +255,7 @@ func TestCrossSitePostsAreRefused(t *testing.T) {
 			if a.StatusCode != 403 || a.code() != "cross_origin" {
 				t.Errorf("%s to %s: %d %s", name, to, a.StatusCode, a.body)
 			}
-			if recs := g.ledger.take(); len(recs) != 1 || recs[0].Event != "cross_site_refused" || recs[0].User != "alice@example.test" {
+			if recs := g.audit.take(); len(recs) != 1 || recs[0].Event != "cross_site_refused" || recs[0].User != "alice@example.test" {
 				t.Errorf("%s to %s: records %s", name, to, jsonText(recs))
 			}
 		}
@@ -267,19 +267,19 @@ func TestCrossSitePostsAreRefused(t *testing.T) {
 
 // A step-up that cannot be recorded raises nothing.
 func TestAuditDownWhileSteppingUp(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	page := b.get(login + "/.sallyport/step-up")
-	g.ledger.fail("step_up")
+	g.audit.fail("step_up")
 	if a := b.press(page); a.StatusCode != 503 || len(a.Cookies()) != 0 || strings.Contains(a.body, "next") {
 		t.Errorf("%d %s", a.StatusCode, a.body)
 	}
 }
 
 func TestAuditDownWhileSigningIn(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.browser(home)
-	g.ledger.fail("sign_in")
+	g.audit.fail("sign_in")
 	if a := b.get(b.provider(b.toProvider("/.sallyport/account"), "alice")); a.StatusCode != 503 || b.session(login) != "" {
 		t.Errorf("%d, session %q", a.StatusCode, b.session(login))
 	}
@@ -289,7 +289,7 @@ func TestAuditDownWhileSigningIn(t *testing.T) {
 func TestStoreDownWhileSteppingUp(t *testing.T) {
 	for _, method := range []string{"Take", "Credentials", "RecordUse", "ReplaceToken"} {
 		for _, fault := range []authntest.Fault{authntest.NotStored, authntest.Stored} {
-			g := newRig(t)
+			g := newHarness(t)
 			b := g.enrolled("alice", home)
 			c := b.get(login + "/.sallyport/step-up").ceremony(b)
 			o, _ := b.begin(c)
@@ -305,7 +305,7 @@ func TestStoreDownWhileSteppingUp(t *testing.T) {
 
 // A passkey that behaved like a copy is blocked, and its owner is told whom to ask.
 func TestBlockedPasskey(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	g.must(g.mem.BlockCredential(t.Context(), authn.Subject{Issuer: g.idp.Issuer(), ID: "alice"}, b.key.Credentials()[0], "sign count went back"))
 	page := b.signIn(treasury+"/", "alice") // blocking it has ended the session

@@ -11,7 +11,7 @@ import (
 // What a browser did not go through with is in the log and in a metric, in words of ours.
 func TestStoppedCeremonies(t *testing.T) {
 	counted := map[string]int{}
-	g := newRig(t, func(p *plan) {
+	g := newHarness(t, func(p *setup) {
 		p.pages = func(c *portal.Config) { c.Stopped = func(phase, name string) { counted[phase+" "+name]++ } }
 	})
 	b := g.enrolled("alice", home)
@@ -29,7 +29,7 @@ func TestStoppedCeremonies(t *testing.T) {
 		if a := b.fetch("POST", to, c.sent); a.StatusCode != 204 || a.body != "" {
 			t.Errorf("%v: %d %s", c.sent, a.StatusCode, a.body)
 		}
-		recs := g.ledger.take()
+		recs := g.audit.take()
 		if len(recs) != 1 || recs[0].Event != "ceremony_stopped" || !maps.Equal(recs[0].Detail, c.want) || recs[0].User != "alice@example.test" {
 			t.Errorf("%v: %s", c.sent, jsonText(recs))
 		}
@@ -46,7 +46,7 @@ func TestStoppedCeremonies(t *testing.T) {
 	if a := g.browser(home).fetch("POST", to, map[string]any{"error": "NotAllowedError"}); a.StatusCode != 401 {
 		t.Errorf("of nobody: %d", a.StatusCode)
 	}
-	if recs := g.ledger.take(); len(recs) != 0 {
+	if recs := g.audit.take(); len(recs) != 0 {
 		t.Errorf("records %s", jsonText(recs))
 	}
 }
@@ -54,7 +54,7 @@ func TestStoppedCeremonies(t *testing.T) {
 // Reports fill no more of the log than its budget lets a person have.
 func TestAttackFloodOfStoppedCeremonies(t *testing.T) {
 	change, written := withLog(t)
-	g := newRig(t, change)
+	g := newHarness(t, change)
 	b := g.browser(home).enroll("alice")
 	written()
 	for range 400 {

@@ -100,7 +100,7 @@ func TestStreamsEndWithWhatLetThemIn(t *testing.T) {
 // A person whose declared country changes in the roster is judged by it where they are connected already.
 func TestRosterChangeCutsOpenStreams(t *testing.T) {
 	for _, kind := range []string{"sse", "ws"} {
-		l := newLive(t, func(p *plan) {
+		l := newLive(t, func(p *setup) {
 			p.policy = "version: 1\nrules:\n  - {name: declared, when: '\"FR\" in user.countries', then: block}\n"
 		})
 		hers, his := l.open(l.enrolled("alice", home), kind), l.open(l.enrolled("bob", cafe), kind)
@@ -143,7 +143,7 @@ func TestStepUpElsewhereCutsNothing(t *testing.T) {
 func TestStaleStreams(t *testing.T) {
 	for _, stale := range []bool{true, false} {
 		for _, kind := range []string{"sse", "ws"} {
-			l := newLive(t, func(p *plan) {
+			l := newLive(t, func(p *setup) {
 				p.policy = freshPolicy
 				p.options = map[string]proxy.RouteOptions{"treasury": {CutStale: stale}}
 			})
@@ -166,7 +166,7 @@ func TestStaleStreams(t *testing.T) {
 
 // A stolen cookie's stream gains nothing from its owner's next assertion.
 func TestStreamKeepsItsOwnProof(t *testing.T) {
-	l := newLive(t, func(p *plan) {
+	l := newLive(t, func(p *setup) {
 		p.policy = freshPolicy
 		p.options = map[string]proxy.RouteOptions{"treasury": {CutStale: true}}
 	})
@@ -198,7 +198,7 @@ func (w *watched) Count(k audit.RunKey) (bool, error) {
 func newWatched(t *testing.T) (*live, *browser, *watched) {
 	t.Helper()
 	w := &watched{}
-	l := newLive(t, func(p *plan) {
+	l := newLive(t, func(p *setup) {
 		p.change = func(c *proxy.Config) { w.Auditor, c.Audit = c.Audit, w }
 	})
 	return l, l.enrolled("alice", home), w
@@ -240,7 +240,7 @@ func TestAttackOneSessionOpensEverythingAtOnce(t *testing.T) {
 	const places, burst = 2, 8     // the tool holds no more
 	var asked, judged atomic.Int64 // the last that is asked before a place is taken is the clock
 	asserted, all := make(chan struct{}), make(chan struct{})
-	l := newLive(t, func(p *plan) {
+	l := newLive(t, func(p *setup) {
 		p.change = func(c *proxy.Config) {
 			c.SessionStreams = places
 			now := c.Now
@@ -302,7 +302,7 @@ func receive[T any](t *testing.T, from <-chan T) (v T) {
 
 // One session cannot take every stream there is; another one is served all the same.
 func TestAttackOneSessionOpensEverything(t *testing.T) {
-	l := newLive(t, func(p *plan) { p.change = func(c *proxy.Config) { c.SessionStreams = 2 } })
+	l := newLive(t, func(p *setup) { p.change = func(c *proxy.Config) { c.SessionStreams = 2 } })
 	alice, bob := l.enrolled("alice", home), l.enrolled("bob", home)
 	first := l.open(alice, "ws")
 	l.open(alice, "sse")

@@ -19,7 +19,7 @@ func (b *browser) ticketCookieOf() string {
 // The secret of a ticket waits for the end of the sign-in in the browser, and is in
 // no address on the way.
 func TestTicketWaitsInACookie(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.browser(home)
 	secret := g.ticket("alice@example.test")
 	to := login + "/.sallyport/enroll?ticket=" + secret
@@ -42,7 +42,7 @@ func TestTicketWaitsInACookie(t *testing.T) {
 	if b.ticketCookieOf() != "" {
 		t.Error("a spent ticket is kept")
 	}
-	for _, r := range g.ledger.take() {
+	for _, r := range g.audit.take() {
 		if strings.Contains(jsonText(r), secret) {
 			t.Errorf("the audit log holds the secret: %+v", r)
 		}
@@ -53,13 +53,13 @@ func TestTicketWaitsInACookie(t *testing.T) {
 }
 
 func TestRefusedTicketIsDropped(t *testing.T) {
-	for name, ticket := range map[string]func(*rig) string{
-		"somebody else's": func(g *rig) string { return g.ticket("bob@example.test") },
-		"no ticket":       func(*rig) string { return "guess" },
-		"malformed":       func(*rig) string { return "%22%3B%20Domain%3Dexample.test" },
-		"endless":         func(*rig) string { return strings.Repeat("a", 4000) },
+	for name, ticket := range map[string]func(*harness) string{
+		"somebody else's": func(g *harness) string { return g.ticket("bob@example.test") },
+		"no ticket":       func(*harness) string { return "guess" },
+		"malformed":       func(*harness) string { return "%22%3B%20Domain%3Dexample.test" },
+		"endless":         func(*harness) string { return strings.Repeat("a", 4000) },
 	} {
-		g := newRig(t)
+		g := newHarness(t)
 		b := g.browser(home)
 		a := b.signIn(login+"/.sallyport/enroll?ticket="+ticket(g), "alice")
 		if a.StatusCode != 403 || !strings.Contains(a.body, "does not work for you") {
@@ -73,13 +73,13 @@ func TestRefusedTicketIsDropped(t *testing.T) {
 
 // Who made the ticket, and which one it was, stands with the enrolment.
 func TestEnrolmentNamesItsTicket(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	ticket, secret, err := g.issuer.Mint(t.Context(), enroll.MintRequest{Email: "alice@example.test", By: "mallory-of-it"})
 	g.must(err)
 	b := g.browser(home)
 	b.pressAndGo(b.signIn(login+"/.sallyport/enroll?ticket="+secret, "alice"))
 	seen := 0
-	for _, r := range g.ledger.take() {
+	for _, r := range g.audit.take() {
 		if r.Event != "enroll" && r.Event != "enroll_verified" {
 			continue
 		}

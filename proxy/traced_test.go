@@ -40,7 +40,7 @@ func TestRequestsAreTraced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := newRig(t, func(p *plan) {
+	g := newHarness(t, func(p *setup) {
 		p.clients = clientip.Config{Trusted: prefixes("10.0.0.0/8"), Header: clientip.XForwardedFor}
 		p.change = func(c *proxy.Config) { c.Trace, c.Observe = tracer, observer }
 	})
@@ -80,7 +80,7 @@ func TestRequestsAreTraced(t *testing.T) {
 
 // Without a tracer, what a client says of its trace reaches the tool as it is.
 func TestUntracedContextPasses(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.enrolled("alice", home)
 	r := b.request("GET", treasury+"/", "")
 	r.Header.Set("Traceparent", "theirs")

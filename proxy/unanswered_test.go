@@ -19,7 +19,7 @@ func TestProofIsGoodWhereItWasAskedFor(t *testing.T) {
 		"the same, as usual": {home, home},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := newRig(t, carriers(t), func(p *plan) { p.policy = proofFromHere })
+			g := newHarness(t, carriers(t), func(p *setup) { p.policy = proofFromHere })
 			b := g.browser(c.signIn).enroll("alice")
 			b.addrs = map[string]string{"treasury.example.test": c.tool}
 			g.clock.Add(time.Minute) // the assertion of the enrolment was for nothing of this
@@ -44,7 +44,7 @@ func TestProofIsGoodWhereItWasAskedFor(t *testing.T) {
 
 // An assertion from before the tool asked proves nothing of where the tool was opened.
 func TestProofFromBeforeTheQuestion(t *testing.T) {
-	g := newRig(t, carriers(t), func(p *plan) { p.policy = proofFromHere })
+	g := newHarness(t, carriers(t), func(p *setup) { p.policy = proofFromHere })
 	b := g.browser(home).enroll("alice")
 	b.addrs = map[string]string{"wiki.example.test": homeIPv6, "treasury.example.test": homeIPv6}
 	g.clock.Add(time.Minute)
@@ -57,7 +57,7 @@ func TestProofFromBeforeTheQuestion(t *testing.T) {
 
 // One question after another, each of which is answered, is no loop, however fast they come.
 func TestQuestionsThatAreAnswered(t *testing.T) {
-	g := newRig(t, carriers(t), func(p *plan) { p.policy = proofFromHere })
+	g := newHarness(t, carriers(t), func(p *setup) { p.policy = proofFromHere })
 	b := g.browser(home).enroll("alice")
 	g.clock.Add(time.Minute)
 	for i, place := range []string{homeIPv6, cafe, homeIPv6, cafe} {
@@ -81,7 +81,7 @@ func TestLoopOfProofsEnds(t *testing.T) {
 		"request": {`request.path == "/never"`, "security team"},
 	} {
 		t.Run(cause, func(t *testing.T) {
-			g := newRig(t, carriers(t))
+			g := newHarness(t, carriers(t))
 			b := g.browser(home).enroll("alice")
 			g.use(testPolicy + "  - {name: never-content, when: '" + c.when + "', then: step_up, max_age: 1s}\n")
 			g.clock.Add(time.Minute)
@@ -95,7 +95,7 @@ func TestLoopOfProofsEnds(t *testing.T) {
 				a := b.press(page)
 				b.must(json.Unmarshal([]byte(a.body), &done))
 				g.clock.Add(2 * time.Second) // too old already
-				g.ledger.reset()
+				g.audit.reset()
 				page = b.follow(absolute(page.at, done.Next))
 				if proof == 0 {
 					to = page.at
@@ -104,7 +104,7 @@ func TestLoopOfProofsEnds(t *testing.T) {
 				if page.StatusCode != 403 || !strings.Contains(page.body, "would not help") || !strings.Contains(page.body, c.says) {
 					t.Fatalf("after two: %d %s", page.StatusCode, page.body)
 				}
-				recs := g.ledger.take()
+				recs := g.audit.take()
 				if last := recs[len(recs)-1]; last.Action != "step_up" || !strings.Contains(page.body, last.Incident) {
 					t.Errorf("recorded %s", jsonText(recs))
 				}
@@ -121,7 +121,7 @@ func TestLoopOfProofsEnds(t *testing.T) {
 // A proof that was given for one tool answers the question of another, without a second press: the other tool's host only
 // has not heard of it yet. Where it is not enough, the other tool asks, once.
 func TestProofForOneToolAnswersAnother(t *testing.T) {
-	g := newRig(t, carriers(t))
+	g := newHarness(t, carriers(t))
 	b := g.enrolled("alice", home)
 	for _, to := range []string{treasury + "/books", wiki + "/wiki", desk + "/app"} {
 		if a := b.follow(to); a.StatusCode != 200 {

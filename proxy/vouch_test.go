@@ -19,7 +19,7 @@ import (
 // What a tool is told can be checked by it, with keys that anybody can fetch, and
 // nobody but the gate can say it.
 func TestAssertionsReachTheTool(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	signer, err := assertion.New(t.Context(), assertion.Config{Keys: g.mem, Issuer: login, Now: g.clock.Now, Logger: g.config.Logger})
 	g.must(err)
 	g.restart(func(c *proxy.Config, _ *portal.Config) { c.Assertions = signer })
@@ -64,7 +64,7 @@ func TestAssertionsReachTheTool(t *testing.T) {
 
 // Without assertions nobody's pass through either.
 func TestAttackForgedAssertion(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	alice := g.enrolled("alice", home)
 	r := alice.request("GET", treasury+"/", "")
 	r.Header.Set("X-Sallyport-Assertion", "forged")
@@ -91,9 +91,9 @@ func (l limits) Allow(client netip.Addr, who *authn.Session) (bool, time.Duratio
 
 func (l limits) AllowLogout(client netip.Addr) (bool, time.Duration) { return l.logouts.Allow(client) }
 
-func newLimited(t *testing.T, burst int) *rig {
+func newLimited(t *testing.T, burst int) *harness {
 	t.Helper()
-	return newRig(t, func(p *plan) {
+	return newHarness(t, func(p *setup) {
 		p.change = func(c *proxy.Config) {
 			each := edge.LimiterConfig{Every: 10 * time.Second, Burst: burst, Now: c.Now}
 			clients, err := edge.NewAddressLimiter(each)
@@ -160,7 +160,7 @@ func TestCeremoniesOfOneAccountAreLimited(t *testing.T) {
 // told an incident that is found.
 func TestStrangersWhoKnock(t *testing.T) {
 	change, written := withLog(t)
-	g := newRig(t, change)
+	g := newHarness(t, change)
 	written()
 	incidents := map[string]bool{}
 	for i := range 500 {
@@ -193,7 +193,7 @@ func TestStrangersWhoKnock(t *testing.T) {
 // loop. Each path that is tried is a line, until there are more than people try.
 func TestAttackSessionFillsTheLog(t *testing.T) {
 	change, written := withLog(t)
-	g := newRig(t, change)
+	g := newHarness(t, change)
 	alice := g.enrolled("alice", home)
 	alice.addr = hosting
 	written()
@@ -244,7 +244,7 @@ func TestAttackSessionFillsTheLog(t *testing.T) {
 // The same with requests that are wrong in themselves.
 func TestStrangersWhoSendNonsense(t *testing.T) {
 	change, written := withLog(t)
-	g := newRig(t, change)
+	g := newHarness(t, change)
 	for i := range 200 {
 		b := g.browser(cafe)
 		r := b.request("GET", fmt.Sprintf("%s/a/../%d", treasury, i), "")

@@ -17,7 +17,7 @@ var kept = regexp.MustCompile(`<a class="button" href="([^"]*)" data-way="(keep|
 // A browser whose address is too long to be a part of another one keeps it, whatever it needs: it goes on with a short way
 // back, and without script to the page without its query.
 func TestLongAddressStaysInTheBrowser(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	alice := g.enrolled("alice", home)
 	alice.follow(treasury + "/")
 	other := alice.clone(home)
@@ -73,7 +73,7 @@ func TestLongAddressStaysInTheBrowser(t *testing.T) {
 
 // The page on the way back leads nowhere but to its own host.
 func TestAttackWayBackToAnotherHost(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.browser(home)
 	for _, to := range []string{"", "//evil.example", "/\\evil.example", "https://evil.example/", wiki + "/wiki", login + "/", "javascript:alert(1)", "data:text/html,x", "/\t/evil.example",
 		"/.sallyport/sign-in?return_to=/transfer", "/.sallyport/way?to=/transfer", "/%2Esallyport/sign-in?return_to=/transfer",
@@ -90,7 +90,7 @@ func TestAttackWayBackToAnotherHost(t *testing.T) {
 
 // Strangers who ask for long addresses without end cost the server nothing that stays.
 func TestAttackLongAddressesWithoutEnd(t *testing.T) {
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.browser(home)
 	before := g.mem.Calls("Put")
 	for i := range 200 {
@@ -128,7 +128,7 @@ func TestAttackLinkBecomesTheToolsOwn(t *testing.T) {
 		"an old browser, the start page": {nil, "/", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := newRig(t)
+			g := newHarness(t)
 			b := g.browser(home).enroll("alice")
 			open := func(to string) answer {
 				r := b.request("GET", treasury+to, "")
@@ -166,7 +166,7 @@ func TestAttackLinkBecomesTheToolsOwn(t *testing.T) {
 		})
 	}
 	// Who lost the cookie begins again, which must not make it the tool's own either.
-	g := newRig(t)
+	g := newHarness(t)
 	b := g.browser(home).enroll("alice")
 	r := b.request("GET", treasury+"/transfer?to=x", "")
 	for k, v := range map[string]string{"Accept": "text/html", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"} {

@@ -30,10 +30,10 @@ func (a *audiences) For(_ *authn.Session, audience string, _ *policy.Decision) (
 
 func (a *audiences) ServeHTTP(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }
 
-// previews is a rig with a route for every host of a domain, and one for a host of it that others use.
-func previews(t *testing.T) (*rig, *audiences) {
+// previews is a harness with a route for every host of a domain, and one for a host of it that others use.
+func previews(t *testing.T) (*harness, *audiences) {
 	told := &audiences{}
-	g := newRig(t, func(p *plan) {
+	g := newHarness(t, func(p *setup) {
 		p.change = func(c *proxy.Config) {
 			c.Assertions = told
 		}
@@ -121,7 +121,7 @@ func TestHostsOfAWildcardAreJudgedByThemselves(t *testing.T) {
 		}
 	}
 	hosts := map[string]bool{}
-	for _, r := range g.ledger.all() {
+	for _, r := range g.audit.all() {
 		if r.Event == "access" {
 			if !strings.HasSuffix(r.Host, ".apps.example.test") || r.Route != "previews" && r.Route != "admin" {
 				t.Errorf("record of %s on %s", r.Route, r.Host)
@@ -157,8 +157,8 @@ func TestAttackWildcardOverTheSignInHost(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		g := newRig(t)
-		c := proxy.Config{Snapshot: g.gate.Current(), Sessions: g.sessions, Audit: g.ledger, Portal: g.portal, Pages: g.pages, Forwarder: proxytest.NewForwarder(upstream.Config{}), SignIn: login, Now: g.clock.Now, Logger: g.config.Logger}
+		g := newHarness(t)
+		c := proxy.Config{Snapshot: g.gate.Current(), Sessions: g.sessions, Audit: g.audit, Portal: g.portal, Pages: g.pages, Forwarder: proxytest.NewForwarder(upstream.Config{}), SignIn: login, Now: g.clock.Now, Logger: g.config.Logger}
 		s := *c.Snapshot
 		s.Routes = routes
 		c.Snapshot = &s

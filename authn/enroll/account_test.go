@@ -20,7 +20,7 @@ func namesake(name string) authn.Person {
 // An e-mail address that was given to somebody else, or that another account of
 // the provider came by, does not bring a ticket along.
 func TestAttackAddressOfAnotherAccount(t *testing.T) {
-	w := newWorld(t)
+	w := newHarness(t)
 	_, first := w.mint("alice")
 	if err := w.Redeem(t.Context(), first, person("alice"), w.passkeyOf("alice")); err != nil {
 		t.Fatal(err)
@@ -55,7 +55,7 @@ func TestAttackAddressOfAnotherAccount(t *testing.T) {
 
 // Both ask at once; the store's transaction lets one account have the address.
 func TestAttackAddressTakenMeanwhile(t *testing.T) {
-	w := newWorld(t)
+	w := newHarness(t)
 	_, one := w.mint("alice")
 	_, two := w.mint("alice")
 	heir, record := namesake("alice"), w.passkeyOf("new-alice")
@@ -72,7 +72,7 @@ func TestAttackAddressTakenMeanwhile(t *testing.T) {
 }
 
 func TestStoreDownWhileLookingForTheOtherAccount(t *testing.T) {
-	w := newWorld(t)
+	w := newHarness(t)
 	_, secret := w.mint("alice")
 	w.store.FailNext("OtherAccount", authntest.NotStored)
 	if _, err := w.Check(t.Context(), secret, person("alice")); !errors.Is(err, authntest.ErrFault) {
@@ -82,7 +82,7 @@ func TestStoreDownWhileLookingForTheOtherAccount(t *testing.T) {
 
 // The making of a ticket is written down before there is one.
 func TestOnMintComesFirst(t *testing.T) {
-	w := newWorld(t)
+	w := newHarness(t)
 	var noted enroll.Ticket
 	r := enroll.MintRequest{Email: person("alice").Email, By: "root", OnMint: func(ctx context.Context, k enroll.Ticket) error {
 		if list, err := w.List(ctx, ""); err != nil || len(list) != 0 {

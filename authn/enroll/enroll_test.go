@@ -16,9 +16,9 @@ import (
 	"sallyport/authn/passkey"
 )
 
-// world is a desk over a store in memory, with a clock to turn, and a relying
+// harness is an issuer over a store in memory, with a clock to turn, and a relying
 // party that makes the passkeys.
-type world struct {
+type harness struct {
 	*enroll.Issuer
 	rp    *passkey.RelyingParty
 	t     *testing.T
@@ -26,9 +26,9 @@ type world struct {
 	now   time.Time
 }
 
-func newWorld(t *testing.T) *world {
+func newHarness(t *testing.T) *harness {
 	t.Helper()
-	w := &world{t: t, store: authntest.NewMemory(), now: time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)}
+	w := &harness{t: t, store: authntest.NewMemory(), now: time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)}
 	now := func() time.Time { return w.now }
 	w.Issuer = enroll.New(enroll.Config{Store: w.store, Now: now})
 	var err error
@@ -51,7 +51,7 @@ func person(name string) authn.Person {
 	return authn.Person{Subject: authn.Subject{Issuer: "https://idp.example", ID: name}, Email: authn.Email(name + "@corp.example"), Name: name}
 }
 
-func (w *world) mint(name string) (enroll.Ticket, string) {
+func (w *harness) mint(name string) (enroll.Ticket, string) {
 	w.t.Helper()
 	t, secret, err := w.Mint(w.t.Context(), enroll.MintRequest{Email: person(name).Email, Note: "video interview 12 Nov", By: "root"})
 	if err != nil {
@@ -61,7 +61,7 @@ func (w *world) mint(name string) (enroll.Ticket, string) {
 }
 
 // passkeyOf runs a registration ceremony.
-func (w *world) passkeyOf(name string) passkey.Record {
+func (w *harness) passkeyOf(name string) passkey.Record {
 	w.t.Helper()
 	s := authn.Session{ID: name + "-1", Person: person(name)}
 	c, err := w.rp.BeginRegistration(w.t.Context(), s)
@@ -79,7 +79,7 @@ func (w *world) passkeyOf(name string) passkey.Record {
 	return r
 }
 
-func (w *world) passkeys(name string) int {
+func (w *harness) passkeys(name string) int {
 	w.t.Helper()
 	records, err := w.store.Credentials(context.WithoutCancel(w.t.Context()), person(name).Subject)
 	if err != nil {
@@ -89,7 +89,7 @@ func (w *world) passkeys(name string) int {
 }
 
 func TestTicketLife(t *testing.T) {
-	w := newWorld(t)
+	w := newHarness(t)
 	ticket, secret := w.mint("alice")
 	if ticket.Email != "alice@corp.example" || ticket.Note != "video interview 12 Nov" || ticket.CreatedBy != "root" ||
 		!ticket.CreatedAt.Equal(w.now) || !ticket.ExpiresAt.Equal(w.now.Add(24*time.Hour)) || ticket.State(w.now) != enroll.Open {
@@ -134,13 +134,13 @@ func TestMint(t *testing.T) {
 		{"a note with an escape", enroll.MintRequest{Email: "alice@corp.example", By: "root", Note: "\x1b[2J"}, false},
 		{"a long note", enroll.MintRequest{Email: "alice@corp.example", By: "root", Note: strings.Repeat("x", 201)}, false},
 	} {
-		w := newWorld(t)
+		w := newHarness(t)
 		_, secret, err := w.Mint(t.Context(), tt.r)
 		if (err == nil) != tt.ok || (secret != "") != tt.ok {
 			t.Errorf("%s: %q, %v", tt.name, secret, err)
 		}
 	}
-	w := newWorld(t)
+	w := newHarness(t)
 	ticket, secret, err := w.Mint(t.Context(), enroll.MintRequest{Email: "Alice@Corp.Example", By: "root"})
 	if err != nil || ticket.Email != "alice@corp.example" {
 		t.Errorf("%+v, %v", ticket, err)
@@ -152,7 +152,7 @@ func TestMint(t *testing.T) {
 
 // The store must hold nothing that could be redeemed, and no two secrets are alike.
 func TestSecretIsNotStored(t *testing.T) {
-	w := newWorld(t)
+	w := newHarness(t)
 	seen := map[string]bool{}
 	for range 100 {
 		ticket, secret := w.mint("alice")
@@ -170,7 +170,7 @@ func TestSecretIsNotStored(t *testing.T) {
 }
 
 // refusedAndUnchanged makes one attempt to redeem, that must come to nothing.
-func refusedAndUnchanged(t *testing.T, w *world, want error, name string, secret string, r passkey.Record) {
+func refusedAndUnchanged(t *testing.T, w *harness, want error, name string, secret string, r passkey.Record) {
 	t.Helper()
 	before := w.passkeys(name)
 	if err := w.Redeem(t.Context(), secret, person(name), r); !errors.Is(err, want) {
@@ -182,7 +182,7 @@ func refusedAndUnchanged(t *testing.T, w *world, want error, name string, secret
 }
 
 func TestAttackTicketReused(t *testing.T) {
-	w := newWorld(t)
+	w := newHarness(t)
 	_, secret := w.mint("alice")
 	if err := w.Redeem(t.Context(), secret, person("alice"), w.passkeyOf("alice")); err != nil {
 		t.Fatal(err)
@@ -194,7 +194,7 @@ func TestAttackTicketReused(t *testing.T) {
 }
 
 func TestAttackTicketOfSomebodyElse(t *testing.T) {
-	w := newWorld(t)
+	w := newHarness(t)
 	_, secret := w.mint("alice")
 	if _, err := w.Check(t.Context(), secret, person("mallory")); !errors.Is(err, enroll.ErrWrongPerson) {
 		t.Errorf("check: %v", err)
@@ -214,7 +214,7 @@ func TestAttackTicketOfSomebodyElse(t *testing.T) {
 }
 
 func TestAttackTicketExpired(t *testing.T) {
-	w := newWorld(t)
+	w := newHarness(t)
 	_, secret := w.mint("alice")
 	r := w.passkeyOf("alice")
 	w.now = w.now.Add(24 * time.Hour)
@@ -225,7 +225,7 @@ func TestAttackTicketExpired(t *testing.T) {
 }
 
 func TestAttackSecondPasskeyThroughOneTicket(t *testing.T) {
-	w := newWorld(t)
+	w := newHarness(t)
 	_, secret := w.mint("alice")
 	first, second := w.passkeyOf("alice"), w.passkeyOf("alice") // both ceremonies are under way
 	if err := w.Redeem(t.Context(), secret, person("alice"), first); err != nil {
@@ -237,7 +237,7 @@ func TestAttackSecondPasskeyThroughOneTicket(t *testing.T) {
 // Revoked after the desk has looked, before the store has written: the
 // narrowest place in between.
 func TestAttackRevokedInBetween(t *testing.T) {
-	w := newWorld(t)
+	w := newHarness(t)
 	ticket, secret := w.mint("alice")
 	if _, err := w.Check(t.Context(), secret, person("alice")); err != nil {
 		t.Fatal(err)
@@ -254,7 +254,7 @@ func TestAttackRevokedInBetween(t *testing.T) {
 }
 
 func TestAttackRaceOfTwoRedemptions(t *testing.T) {
-	w := newWorld(t)
+	w := newHarness(t)
 	_, secret := w.mint("alice")
 	records := make([]passkey.Record, 8)
 	for i := range records {
@@ -288,7 +288,7 @@ func (lax) RedeemTicket(context.Context, enroll.Digest, authn.Email, time.Time, 
 
 // The store's transaction decides; the desk does not rely on it alone.
 func TestAttackDeskChecksToo(t *testing.T) {
-	w := newWorld(t)
+	w := newHarness(t)
 	desk := enroll.New(enroll.Config{Store: lax{w.store}, Now: func() time.Time { return w.now }})
 	ticket, secret := w.mint("alice")
 	if err := desk.Redeem(t.Context(), secret, person("mallory"), w.passkeyOf("mallory")); !errors.Is(err, enroll.ErrWrongPerson) {
@@ -304,7 +304,7 @@ func TestAttackDeskChecksToo(t *testing.T) {
 
 // A stranger learns the same from every ticket, in every state, and from none.
 func TestStrangersLearnNothing(t *testing.T) {
-	w := newWorld(t)
+	w := newHarness(t)
 	mallory := person("mallory")
 	_, open := w.mint("alice")
 	revoked, secretOfRevoked := w.mint("alice")
@@ -338,7 +338,7 @@ func TestStrangersLearnNothing(t *testing.T) {
 // One ticket has one spelling: the last character of a secret has unused bits,
 // and decoders skip line ends.
 func TestSecretHasOneSpelling(t *testing.T) {
-	w := newWorld(t)
+	w := newHarness(t)
 	_, secret := w.mint("alice")
 	const alphabet = "0123456789abcdefghjkmnpqrstvwxyz"
 	for _, c := range alphabet {
@@ -358,7 +358,7 @@ func TestSecretHasOneSpelling(t *testing.T) {
 // When the store fails the desk says so, and both or neither have happened.
 func TestStoreDown(t *testing.T) {
 	for _, fault := range []authntest.Fault{authntest.NotStored, authntest.Stored} {
-		w := newWorld(t)
+		w := newHarness(t)
 		ticket, secret := w.mint("alice")
 		r := w.passkeyOf("alice")
 		w.store.FailNext("RedeemTicket", fault)

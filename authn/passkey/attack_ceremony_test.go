@@ -11,7 +11,7 @@ import (
 )
 
 func TestAttackUserNotVerified(t *testing.T) {
-	w, alice := newWorld(t), session("alice", "1")
+	w, alice := newHarness(t), session("alice", "1")
 	a := authntest.NewAuthenticator(origin)
 
 	a.Lie.Unverified = true
@@ -30,7 +30,7 @@ func TestAttackUserNotVerified(t *testing.T) {
 }
 
 func TestAttackUserNotPresent(t *testing.T) {
-	w, alice := newWorld(t), session("alice", "1")
+	w, alice := newHarness(t), session("alice", "1")
 	a := authntest.NewAuthenticator(origin)
 	a.Lie.Absent = true
 	_, err := w.tryRegister(alice, a)
@@ -45,14 +45,14 @@ func TestAttackUserNotPresent(t *testing.T) {
 
 // finishers run a ceremony of either kind up to the answer, and finish it.
 var finishers = map[string]struct {
-	answer func(*world, authn.Session, *authntest.Authenticator) (passkey.Ceremony, []byte)
-	finish func(*world, authn.Session, string, []byte) error
+	answer func(*harness, authn.Session, *authntest.Authenticator) (passkey.Ceremony, []byte)
+	finish func(*harness, authn.Session, string, []byte) error
 }{
-	"registration": {(*world).created, func(w *world, s authn.Session, id string, body []byte) error {
+	"registration": {(*harness).created, func(w *harness, s authn.Session, id string, body []byte) error {
 		_, err := w.FinishRegistration(w.t.Context(), s, id, body)
 		return err
 	}},
-	"assertion": {(*world).asserted, func(w *world, s authn.Session, id string, body []byte) error {
+	"assertion": {(*harness).asserted, func(w *harness, s authn.Session, id string, body []byte) error {
 		_, err := w.FinishAssertion(w.t.Context(), s, id, body)
 		return err
 	}},
@@ -62,67 +62,67 @@ func TestAttackChallengeOfAnother(t *testing.T) {
 	for name, f := range finishers {
 		for _, tt := range []struct {
 			name   string
-			attack func(t *testing.T, w *world, alice authn.Session, a *authntest.Authenticator)
+			attack func(t *testing.T, w *harness, alice authn.Session, a *authntest.Authenticator)
 		}{
-			{"chosen by the client", func(t *testing.T, w *world, alice authn.Session, a *authntest.Authenticator) {
+			{"chosen by the client", func(t *testing.T, w *harness, alice authn.Session, a *authntest.Authenticator) {
 				a.Lie.Challenge = make([]byte, 32)
 				c, body := f.answer(w, alice, a)
 				refused(t, f.finish(w, alice, c.ID, body), passkey.CodeChallengeMismatch, true)
 			}},
-			{"of another ceremony of the same session", func(t *testing.T, w *world, alice authn.Session, a *authntest.Authenticator) {
+			{"of another ceremony of the same session", func(t *testing.T, w *harness, alice authn.Session, a *authntest.Authenticator) {
 				_, body := f.answer(w, alice, a)
 				a.Lie.IgnoreExcluded = true
 				c, _ := f.answer(w, alice, a)
 				refused(t, f.finish(w, alice, c.ID, body), passkey.CodeChallengeMismatch, true)
 			}},
-			{"used before", func(t *testing.T, w *world, alice authn.Session, a *authntest.Authenticator) {
+			{"used before", func(t *testing.T, w *harness, alice authn.Session, a *authntest.Authenticator) {
 				c, body := f.answer(w, alice, a)
 				if err := f.finish(w, alice, c.ID, body); err != nil {
 					t.Fatal(err)
 				}
 				refused(t, f.finish(w, alice, c.ID, body), passkey.CodeChallengeUnknown, false)
 			}},
-			{"used up by a bad answer", func(t *testing.T, w *world, alice authn.Session, a *authntest.Authenticator) {
+			{"used up by a bad answer", func(t *testing.T, w *harness, alice authn.Session, a *authntest.Authenticator) {
 				c, body := f.answer(w, alice, a)
 				refused(t, f.finish(w, alice, c.ID, []byte(`{}`)), passkey.CodeResponseMalformed, false)
 				refused(t, f.finish(w, alice, c.ID, body), passkey.CodeChallengeUnknown, false)
 			}},
-			{"of another session of the same person", func(t *testing.T, w *world, alice authn.Session, a *authntest.Authenticator) {
+			{"of another session of the same person", func(t *testing.T, w *harness, alice authn.Session, a *authntest.Authenticator) {
 				c, body := f.answer(w, alice, a)
 				refused(t, f.finish(w, session("alice", "2"), c.ID, body), passkey.CodeChallengeUnknown, false)
 				if err := f.finish(w, alice, c.ID, body); err != nil {
 					t.Errorf("the stranger's attempt spoilt the ceremony: %v", err)
 				}
 			}},
-			{"of another person", func(t *testing.T, w *world, alice authn.Session, a *authntest.Authenticator) {
+			{"of another person", func(t *testing.T, w *harness, alice authn.Session, a *authntest.Authenticator) {
 				c, body := f.answer(w, alice, a)
 				mallory := alice // even under the same session id
 				mallory.Person = person("mallory")
 				refused(t, f.finish(w, mallory, c.ID, body), passkey.CodeChallengeUnknown, false)
 			}},
-			{"of nobody", func(t *testing.T, w *world, alice authn.Session, a *authntest.Authenticator) {
+			{"of nobody", func(t *testing.T, w *harness, alice authn.Session, a *authntest.Authenticator) {
 				c, body := f.answer(w, alice, a)
 				refused(t, f.finish(w, authn.Session{}, c.ID, body), passkey.CodeNotSignedIn, false)
 			}},
-			{"expired", func(t *testing.T, w *world, alice authn.Session, a *authntest.Authenticator) {
+			{"expired", func(t *testing.T, w *harness, alice authn.Session, a *authntest.Authenticator) {
 				c, body := f.answer(w, alice, a)
 				w.now = w.now.Add(5 * time.Minute)
 				refused(t, f.finish(w, alice, c.ID, body), passkey.CodeChallengeUnknown, false)
 			}},
-			{"invented", func(t *testing.T, w *world, alice authn.Session, a *authntest.Authenticator) {
+			{"invented", func(t *testing.T, w *harness, alice authn.Session, a *authntest.Authenticator) {
 				_, body := f.answer(w, alice, a)
 				for _, id := range []string{"", "x", strings.Repeat("A", 43)} {
 					refused(t, f.finish(w, alice, id, body), passkey.CodeChallengeUnknown, false)
 				}
 			}},
-			{"signed for the other ceremony", func(t *testing.T, w *world, alice authn.Session, a *authntest.Authenticator) {
+			{"signed for the other ceremony", func(t *testing.T, w *harness, alice authn.Session, a *authntest.Authenticator) {
 				a.Lie.Type = map[string]string{"registration": "webauthn.get", "assertion": "webauthn.create"}[name]
 				c, body := f.answer(w, alice, a)
 				refused(t, f.finish(w, alice, c.ID, body), passkey.CodeWrongCeremony, true)
 			}},
 		} {
 			t.Run(name+"/"+tt.name, func(t *testing.T) {
-				w, alice := newWorld(t), session("alice", "1")
+				w, alice := newHarness(t), session("alice", "1")
 				w.t = t
 				a := authntest.NewAuthenticator(origin)
 				if name == "assertion" {
@@ -135,7 +135,7 @@ func TestAttackChallengeOfAnother(t *testing.T) {
 }
 
 func TestAttackCeremonyOfOtherPurpose(t *testing.T) {
-	w, alice := newWorld(t), session("alice", "1")
+	w, alice := newHarness(t), session("alice", "1")
 	a := authntest.NewAuthenticator(origin)
 	w.register(alice, a)
 	c, body := w.asserted(alice, a)
@@ -148,7 +148,7 @@ func TestAttackCeremonyOfOtherPurpose(t *testing.T) {
 
 func TestAttackAlgorithmNotOffered(t *testing.T) {
 	for _, attestation := range []string{"none", "packed", "x5c"} {
-		w, alice := newWorld(t), session("alice", "1")
+		w, alice := newHarness(t), session("alice", "1")
 		a := authntest.NewAuthenticator(origin)
 		a.Algorithm, a.Attestation = authntest.ES384, attestation
 		_, err := w.tryRegister(alice, a)
@@ -174,7 +174,7 @@ func TestAttackUnprovenIsNotAttested(t *testing.T) {
 		{"synced", func(a *authntest.Authenticator) { a.BackupEligible, a.Attestation = true, "x5c" }, authn.ClassSynced, "packed", "basic_full", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			w, alice := newWorld(t), session("alice", "1")
+			w, alice := newHarness(t), session("alice", "1")
 			a := authntest.NewAuthenticator(origin)
 			tt.set(a)
 			r := w.register(alice, a)
@@ -193,7 +193,7 @@ func TestAttackUnprovenIsNotAttested(t *testing.T) {
 
 func TestAttackFalseStatement(t *testing.T) {
 	for _, attestation := range []string{"packed", "x5c"} {
-		w, alice := newWorld(t), session("alice", "1")
+		w, alice := newHarness(t), session("alice", "1")
 		a := authntest.NewAuthenticator(origin)
 		a.Attestation = attestation
 		a.Lie.TamperedSig = true
@@ -203,7 +203,7 @@ func TestAttackFalseStatement(t *testing.T) {
 }
 
 func TestAttackCredentialOfSomebodyElse(t *testing.T) {
-	w, alice, bob := newWorld(t), session("alice", "1"), session("bob", "1")
+	w, alice, bob := newHarness(t), session("alice", "1"), session("bob", "1")
 	a := authntest.NewAuthenticator(origin) // a shared machine
 	bobs := w.register(bob, a)
 	a.Lie.IgnoreExcluded = true
@@ -215,7 +215,7 @@ func TestAttackCredentialOfSomebodyElse(t *testing.T) {
 }
 
 func TestAttackUserHandleOfSomebodyElse(t *testing.T) {
-	w, alice := newWorld(t), session("alice", "1")
+	w, alice := newHarness(t), session("alice", "1")
 	a := authntest.NewAuthenticator(origin)
 	w.register(alice, a)
 	a.Lie.UserHandle = []byte("somebody else")
@@ -226,7 +226,7 @@ func TestAttackUserHandleOfSomebodyElse(t *testing.T) {
 // A record of one person must not be stored for another, whatever the caller
 // mixes up.
 func TestAttackRecordOfSomebodyElse(t *testing.T) {
-	w, alice, bob := newWorld(t), session("alice", "1"), session("bob", "1")
+	w, alice, bob := newHarness(t), session("alice", "1"), session("bob", "1")
 	a := authntest.NewAuthenticator(origin)
 	w.register(alice, a)
 	alice = w.verified(alice, a)
@@ -239,7 +239,7 @@ func TestAttackRecordOfSomebodyElse(t *testing.T) {
 }
 
 func TestAttackBlockedOrRemovedMeanwhile(t *testing.T) {
-	w, alice := newWorld(t), session("alice", "1")
+	w, alice := newHarness(t), session("alice", "1")
 	a, b := authntest.NewAuthenticator(origin), authntest.NewAuthenticator(origin)
 	first, second := w.register(alice, a), w.register(alice, b)
 

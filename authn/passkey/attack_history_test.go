@@ -26,7 +26,7 @@ func TestAttackCopiedPasskey(t *testing.T) {
 		{"backed up without being eligible", nil, func(a *authntest.Authenticator) { a.BackedUp = true }, passkey.CodeBackupFlagChanged},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			w, alice := newWorld(t), session("alice", "1")
+			w, alice := newHarness(t), session("alice", "1")
 			a := authntest.NewAuthenticator(origin)
 			if tt.before != nil {
 				tt.before(a)
@@ -54,7 +54,7 @@ func TestAttackCopiedPasskey(t *testing.T) {
 // The block must hold even if the attacker hangs up, and if the store fails the
 // answer is still no.
 func TestAttackBlockIsDurable(t *testing.T) {
-	w, alice := newWorld(t), session("alice", "1")
+	w, alice := newHarness(t), session("alice", "1")
 	a := authntest.NewAuthenticator(origin)
 	r := w.register(alice, a)
 	w.mustAssert(alice, a)
@@ -72,7 +72,7 @@ func TestAttackBlockIsDurable(t *testing.T) {
 }
 
 func TestAttackBlockFails(t *testing.T) {
-	w, alice := newWorld(t), session("alice", "1")
+	w, alice := newHarness(t), session("alice", "1")
 	a := authntest.NewAuthenticator(origin)
 	w.register(alice, a)
 	clone := a.Clone()
@@ -88,7 +88,7 @@ func TestAttackBlockFails(t *testing.T) {
 // Blocking is a weapon in the hands of whoever can cause it: only what the
 // authenticator signed may.
 func TestAttackForgedHistoryBlocksNothing(t *testing.T) {
-	w, alice := newWorld(t), session("alice", "1")
+	w, alice := newHarness(t), session("alice", "1")
 	a := authntest.NewAuthenticator(origin)
 	r := w.register(alice, a)
 	w.mustAssert(alice, a)
@@ -128,7 +128,7 @@ func TestAttackForeignOriginOrFrame(t *testing.T) {
 			{"relying party above", passkey.CodeRelyingPartyMismatch, authntest.Lies{RPID: "example"}},
 		} {
 			t.Run(name+"/"+tt.name, func(t *testing.T) {
-				w, alice := newWorld(t), session("alice", "1")
+				w, alice := newHarness(t), session("alice", "1")
 				a := authntest.NewAuthenticator(origin)
 				if name == "assertion" {
 					w.register(alice, a)
@@ -142,7 +142,7 @@ func TestAttackForeignOriginOrFrame(t *testing.T) {
 }
 
 func TestAttackRegistrationBackedUpWithoutEligibility(t *testing.T) {
-	w, alice := newWorld(t), session("alice", "1")
+	w, alice := newHarness(t), session("alice", "1")
 	a := authntest.NewAuthenticator(origin)
 	a.BackedUp = true
 	_, err := w.tryRegister(alice, a)
@@ -152,7 +152,7 @@ func TestAttackRegistrationBackedUpWithoutEligibility(t *testing.T) {
 func TestAttackRaceOfTwoFinishes(t *testing.T) {
 	for name, f := range finishers {
 		t.Run(name, func(t *testing.T) {
-			w, alice := newWorld(t), session("alice", "1")
+			w, alice := newHarness(t), session("alice", "1")
 			a := authntest.NewAuthenticator(origin)
 			a.Uncounted = true // a count would tell the second one from the first
 			if name == "assertion" {
@@ -184,7 +184,7 @@ func TestAttackRaceOfTwoFinishes(t *testing.T) {
 // with a count that is no longer compared with the right one, and is no reason to
 // block either.
 func TestAttackRaceOfTwoCeremonies(t *testing.T) {
-	w, alice := newWorld(t), session("alice", "1")
+	w, alice := newHarness(t), session("alice", "1")
 	a := authntest.NewAuthenticator(origin)
 	r := w.register(alice, a)
 	c1, body1 := w.asserted(alice, a)
@@ -212,7 +212,7 @@ func TestAttackEmptyPost(t *testing.T) {
 	for name, f := range finishers {
 		t.Run(name, func(t *testing.T) {
 			for _, body := range []string{"", "null", "{}", "[]", `""`, "0", `{"id":"AA","rawId":"AA","type":"public-key"}`, `{"id":"AA","rawId":"AA","type":"public-key","response":{}}`} {
-				w, alice := newWorld(t), session("alice", "1")
+				w, alice := newHarness(t), session("alice", "1")
 				a := authntest.NewAuthenticator(origin)
 				if name == "assertion" {
 					w.register(alice, a)
@@ -227,7 +227,7 @@ func TestAttackEmptyPost(t *testing.T) {
 func TestAttackOversizedAnswer(t *testing.T) {
 	for name, f := range finishers {
 		t.Run(name, func(t *testing.T) {
-			w, alice := newWorld(t), session("alice", "1")
+			w, alice := newHarness(t), session("alice", "1")
 			a := authntest.NewAuthenticator(origin)
 			if name == "assertion" {
 				w.register(alice, a)

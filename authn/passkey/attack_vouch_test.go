@@ -16,9 +16,9 @@ import (
 )
 
 // couple is Alice in a session that her laptop's passkey has just verified.
-func couple(t *testing.T) (w *world, alice authn.Session, laptop *authntest.Authenticator) {
+func couple(t *testing.T) (w *harness, alice authn.Session, laptop *authntest.Authenticator) {
 	t.Helper()
-	w, alice, laptop = newWorld(t), session("alice", "1"), authntest.NewAuthenticator(origin)
+	w, alice, laptop = newHarness(t), session("alice", "1"), authntest.NewAuthenticator(origin)
 	w.register(alice, laptop)
 	return w, w.verified(alice, laptop), laptop
 }
@@ -29,54 +29,54 @@ func TestAttackVouchingWithAnotherSignature(t *testing.T) {
 	for _, tt := range []struct {
 		name, code string
 		risk       bool
-		attack     func(w *world, alice authn.Session, laptop *authntest.Authenticator, proposal string) (ceremony string, body []byte)
+		attack     func(w *harness, alice authn.Session, laptop *authntest.Authenticator, proposal string) (ceremony string, body []byte)
 	}{
-		{"over the challenge of another key", passkey.CodeChallengeMismatch, true, func(w *world, alice authn.Session, laptop *authntest.Authenticator, proposal string) (string, []byte) {
+		{"over the challenge of another key", passkey.CodeChallengeMismatch, true, func(w *harness, alice authn.Session, laptop *authntest.Authenticator, proposal string) (string, []byte) {
 			other, _ := w.proposed(alice, authntest.NewAuthenticator(origin))
 			_, body := w.vouching(alice, other, laptop)
 			c, _ := w.vouching(alice, proposal, laptop)
 			return c.ID, body
 		}},
-		{"over the challenge of the same key, begun before", passkey.CodeChallengeMismatch, true, func(w *world, alice authn.Session, laptop *authntest.Authenticator, proposal string) (string, []byte) {
+		{"over the challenge of the same key, begun before", passkey.CodeChallengeMismatch, true, func(w *harness, alice authn.Session, laptop *authntest.Authenticator, proposal string) (string, []byte) {
 			_, body := w.vouching(alice, proposal, laptop)
 			c, _ := w.vouching(alice, proposal, laptop)
 			return c.ID, body
 		}},
-		{"for a step-up, handed in as one for the key", passkey.CodeChallengeMismatch, true, func(w *world, alice authn.Session, laptop *authntest.Authenticator, proposal string) (string, []byte) {
+		{"for a step-up, handed in as one for the key", passkey.CodeChallengeMismatch, true, func(w *harness, alice authn.Session, laptop *authntest.Authenticator, proposal string) (string, []byte) {
 			_, body := w.asserted(alice, laptop)
 			c, _ := w.vouching(alice, proposal, laptop)
 			return c.ID, body
 		}},
-		{"for a step-up, under the step-up's ceremony", passkey.CodeChallengeUnknown, false, func(w *world, alice authn.Session, laptop *authntest.Authenticator, _ string) (string, []byte) {
+		{"for a step-up, under the step-up's ceremony", passkey.CodeChallengeUnknown, false, func(w *harness, alice authn.Session, laptop *authntest.Authenticator, _ string) (string, []byte) {
 			c, body := w.asserted(alice, laptop)
 			return c.ID, body
 		}},
-		{"of a registration", passkey.CodeWrongCeremony, true, func(w *world, alice authn.Session, laptop *authntest.Authenticator, proposal string) (string, []byte) {
+		{"of a registration", passkey.CodeWrongCeremony, true, func(w *harness, alice authn.Session, laptop *authntest.Authenticator, proposal string) (string, []byte) {
 			laptop.Lie.Type = "webauthn.create"
 			c, body := w.vouching(alice, proposal, laptop)
 			return c.ID, body
 		}},
-		{"over a challenge of the client's", passkey.CodeChallengeMismatch, true, func(w *world, alice authn.Session, laptop *authntest.Authenticator, proposal string) (string, []byte) {
+		{"over a challenge of the client's", passkey.CodeChallengeMismatch, true, func(w *harness, alice authn.Session, laptop *authntest.Authenticator, proposal string) (string, []byte) {
 			laptop.Lie.Challenge = make([]byte, 32)
 			c, body := w.vouching(alice, proposal, laptop)
 			return c.ID, body
 		}},
-		{"that was tampered with", passkey.CodeSignatureInvalid, true, func(w *world, alice authn.Session, laptop *authntest.Authenticator, proposal string) (string, []byte) {
+		{"that was tampered with", passkey.CodeSignatureInvalid, true, func(w *harness, alice authn.Session, laptop *authntest.Authenticator, proposal string) (string, []byte) {
 			laptop.Lie.TamperedSig = true
 			c, body := w.vouching(alice, proposal, laptop)
 			return c.ID, body
 		}},
-		{"without user verification", passkey.CodeUserVerificationMissing, false, func(w *world, alice authn.Session, laptop *authntest.Authenticator, proposal string) (string, []byte) {
+		{"without user verification", passkey.CodeUserVerificationMissing, false, func(w *harness, alice authn.Session, laptop *authntest.Authenticator, proposal string) (string, []byte) {
 			laptop.Lie.Unverified = true
 			c, body := w.vouching(alice, proposal, laptop)
 			return c.ID, body
 		}},
-		{"made on a tool's page", passkey.CodeOriginMismatch, true, func(w *world, alice authn.Session, laptop *authntest.Authenticator, proposal string) (string, []byte) {
+		{"made on a tool's page", passkey.CodeOriginMismatch, true, func(w *harness, alice authn.Session, laptop *authntest.Authenticator, proposal string) (string, []byte) {
 			laptop.Lie.Origin = "https://tool.corp.example"
 			c, body := w.vouching(alice, proposal, laptop)
 			return c.ID, body
 		}},
-		{"of a copied passkey", passkey.CodeCounterRegressed, true, func(w *world, alice authn.Session, laptop *authntest.Authenticator, proposal string) (string, []byte) {
+		{"of a copied passkey", passkey.CodeCounterRegressed, true, func(w *harness, alice authn.Session, laptop *authntest.Authenticator, proposal string) (string, []byte) {
 			laptop.Count--
 			c, body := w.vouching(alice, proposal, laptop)
 			return c.ID, body
@@ -283,19 +283,19 @@ func TestOneOfTwoVouchingsWins(t *testing.T) {
 // has answered, and not while the new one is being stored.
 func TestAttackBlockedPasskeyVouches(t *testing.T) {
 	for name, end := range map[string]struct {
-		do   func(w *world, r passkey.Record) error
+		do   func(w *harness, r passkey.Record) error
 		code string
 	}{
-		"blocked": {func(w *world, r passkey.Record) error {
+		"blocked": {func(w *harness, r passkey.Record) error {
 			return w.store.BlockCredential(context.Background(), r.Subject, r.ID, "reported stolen")
 		}, passkey.CodeCredentialBlocked},
-		"removed": {func(w *world, r passkey.Record) error {
+		"removed": {func(w *harness, r passkey.Record) error {
 			return w.store.RemoveCredential(context.Background(), r.Subject, r.ID)
 		}, passkey.CodeCredentialGone},
 	} {
 		t.Run(name, func(t *testing.T) {
-			start := func() (*world, authn.Session, *authntest.Authenticator, passkey.Record, string, passkey.Record) {
-				w, alice, a := newWorld(t), session("alice", "1"), authntest.NewAuthenticator(origin)
+			start := func() (*harness, authn.Session, *authntest.Authenticator, passkey.Record, string, passkey.Record) {
+				w, alice, a := newHarness(t), session("alice", "1"), authntest.NewAuthenticator(origin)
 				first := w.register(alice, a)
 				w.register(alice, authntest.NewAuthenticator(origin)) // the last one cannot be removed
 				alice = w.verified(alice, a)

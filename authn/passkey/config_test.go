@@ -10,7 +10,7 @@ import (
 )
 
 func TestManage(t *testing.T) {
-	w, alice := newWorld(t), session("alice", "1")
+	w, alice := newHarness(t), session("alice", "1")
 	first := w.register(alice, authntest.NewAuthenticator(origin))
 	ctx, s := t.Context(), first.Subject
 	for _, name := range []string{"", "  ", strings.Repeat("x", 65), "line\nbreak", "turned\u202eround", "\xff", "\x1b[31m"} {

@@ -23,7 +23,7 @@ type answerOf struct {
 func TestSignCountsThatTimeBrings(t *testing.T) {
 	for _, order := range [][]int{{0, 1, 2}, {1, 0, 2}, {2, 1, 0}, {0, 2, 1}, {1, 2, 0}, {2, 0, 1}} {
 		t.Run(fmt.Sprint(order), func(t *testing.T) {
-			w, alice, laptop := newWorld(t), session("alice", "1"), session("alice", "2")
+			w, alice, laptop := newHarness(t), session("alice", "1"), session("alice", "2")
 			key := authntest.NewAuthenticator(origin)
 			r := w.register(alice, key)
 			w.mustAssert(alice, key)
@@ -71,7 +71,7 @@ func TestAttackCountsOfACopy(t *testing.T) {
 	} {
 		for _, vouching := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, vouching %t", tt.name, vouching), func(t *testing.T) {
-				w, alice := newWorld(t), session("alice", "1")
+				w, alice := newHarness(t), session("alice", "1")
 				key := authntest.NewAuthenticator(origin)
 				r := w.register(alice, key)
 				alice = w.verified(alice, key)
@@ -108,7 +108,7 @@ func TestAttackCountsOfACopy(t *testing.T) {
 // At once: of honest answers the one with the highest count always gets through, and
 // nothing is blocked.
 func TestSignCountsAtOnce(t *testing.T) {
-	w, alice := newWorld(t), session("alice", "1")
+	w, alice := newHarness(t), session("alice", "1")
 	key := authntest.NewAuthenticator(origin)
 	r := w.register(alice, key)
 	for range 20 {
@@ -137,7 +137,7 @@ func TestSignCountsAtOnce(t *testing.T) {
 // The owner and a copy with one count, at once: each is judged by the count that the other
 // has stored meanwhile.
 func TestAttackCopyAtTheSameMoment(t *testing.T) {
-	w, alice := newWorld(t), session("alice", "1")
+	w, alice := newHarness(t), session("alice", "1")
 	key := authntest.NewAuthenticator(origin)
 	r := w.register(alice, key)
 	thief := key.Clone()

@@ -15,7 +15,7 @@ import (
 )
 
 func TestPasskeyLife(t *testing.T) {
-	w, alice := newWorld(t), session("alice", "1")
+	w, alice := newHarness(t), session("alice", "1")
 	a := authntest.NewAuthenticator(origin)
 	a.BackupEligible = true
 
@@ -52,7 +52,7 @@ func TestPasskeyLife(t *testing.T) {
 }
 
 func TestSeveralPasskeys(t *testing.T) {
-	w, alice := newWorld(t), session("alice", "1")
+	w, alice := newHarness(t), session("alice", "1")
 	laptop, key := authntest.NewAuthenticator(origin), authntest.NewAuthenticator(origin)
 	key.Attachment, key.Transports = "cross-platform", []string{"usb", "nfc"}
 	w.register(alice, laptop)
@@ -87,7 +87,7 @@ func TestSeveralPasskeys(t *testing.T) {
 // Somebody whose passkey was blocked may make a new one on the same device, with
 // a new ticket.
 func TestBlockedPasskeyIsNotExcluded(t *testing.T) {
-	w, alice := newWorld(t), session("alice", "1")
+	w, alice := newHarness(t), session("alice", "1")
 	a := authntest.NewAuthenticator(origin)
 	r := w.register(alice, a)
 	if err := w.store.BlockCredential(t.Context(), r.Subject, r.ID, "reported stolen"); err != nil {
@@ -100,7 +100,7 @@ func TestBlockedPasskeyIsNotExcluded(t *testing.T) {
 }
 
 func TestTooManyPasskeys(t *testing.T) {
-	w, alice := newWorld(t), session("alice", "1")
+	w, alice := newHarness(t), session("alice", "1")
 	for range passkey.MaxCredentials {
 		w.register(alice, authntest.NewAuthenticator(origin))
 	}
@@ -112,7 +112,7 @@ func TestAlgorithmsAndAttestations(t *testing.T) {
 	for _, alg := range []int{authntest.ES256, authntest.EdDSA, authntest.RS256} {
 		for _, attestation := range []string{"none", "packed", "x5c"} {
 			t.Run(fmt.Sprint(alg, attestation), func(t *testing.T) {
-				w, alice := newWorld(t), session("alice", "1")
+				w, alice := newHarness(t), session("alice", "1")
 				w.t = t
 				a := authntest.NewAuthenticator(origin)
 				a.Algorithm, a.Attestation = alg, attestation
@@ -124,7 +124,7 @@ func TestAlgorithmsAndAttestations(t *testing.T) {
 }
 
 func TestAuthenticatorsThatDoLess(t *testing.T) {
-	w, alice := newWorld(t), session("alice", "1")
+	w, alice := newHarness(t), session("alice", "1")
 	a := authntest.NewAuthenticator(origin)
 	a.Uncounted, a.NonResident = true, true
 	w.register(alice, a)
@@ -134,7 +134,7 @@ func TestAuthenticatorsThatDoLess(t *testing.T) {
 }
 
 func TestCreationOptions(t *testing.T) {
-	w, alice := newWorld(t), session("alice", "1")
+	w, alice := newHarness(t), session("alice", "1")
 	first := w.register(alice, authntest.NewAuthenticator(origin))
 	c, err := w.BeginRegistration(t.Context(), alice)
 	if err != nil {
@@ -173,7 +173,7 @@ func TestCreationOptions(t *testing.T) {
 }
 
 func TestRequestOptions(t *testing.T) {
-	w, alice := newWorld(t), session("alice", "1")
+	w, alice := newHarness(t), session("alice", "1")
 	first := w.register(alice, authntest.NewAuthenticator(origin))
 	w.register(session("bob", "1"), authntest.NewAuthenticator(origin))
 	c, err := w.BeginAssertion(t.Context(), alice)
@@ -201,7 +201,7 @@ func TestRequestOptions(t *testing.T) {
 
 // The whole attestation is kept as it came, for whoever judges it later.
 func TestAttestationIsKeptVerbatim(t *testing.T) {
-	w, alice := newWorld(t), session("alice", "1")
+	w, alice := newHarness(t), session("alice", "1")
 	a := authntest.NewAuthenticator(origin)
 	a.Attestation = "x5c"
 	c, body := w.created(alice, a)
@@ -255,7 +255,7 @@ func TestUnreadMembersAreIgnored(t *testing.T) {
 	for name, f := range finishers {
 		for _, e := range edits {
 			for _, v := range anything {
-				w, alice := newWorld(t), session("alice", "1")
+				w, alice := newHarness(t), session("alice", "1")
 				a := authntest.NewAuthenticator(origin)
 				if name == "assertion" {
 					w.register(alice, a)
@@ -283,7 +283,7 @@ func TestUnreadMembersAreIgnored(t *testing.T) {
 
 // A password manager's answer has the least that there can be.
 func TestNoExtensionIsRequested(t *testing.T) {
-	w, alice := newWorld(t), session("alice", "1")
+	w, alice := newHarness(t), session("alice", "1")
 	c, err := w.BeginRegistration(t.Context(), alice)
 	if err != nil {
 		t.Fatal(err)
@@ -295,7 +295,7 @@ func TestNoExtensionIsRequested(t *testing.T) {
 }
 
 func TestTransportsAreCleaned(t *testing.T) {
-	w, alice := newWorld(t), session("alice", "1")
+	w, alice := newHarness(t), session("alice", "1")
 	a := authntest.NewAuthenticator(origin)
 	a.Transports = []string{"usb", "usb", "<script>", "", "line\nbreak", strings.Repeat("x", 33), "smart-card"}
 	r := w.register(alice, a)
@@ -308,7 +308,7 @@ func TestTransportsAreCleaned(t *testing.T) {
 }
 
 func TestNobodyHasNoCeremony(t *testing.T) {
-	w := newWorld(t)
+	w := newHarness(t)
 	_, err := w.BeginRegistration(t.Context(), authn.Session{})
 	refused(t, err, passkey.CodeNotSignedIn, false)
 	_, err = w.BeginAssertion(t.Context(), authn.Session{})
@@ -329,7 +329,7 @@ func TestStoreDown(t *testing.T) {
 				continue
 			}
 			t.Run(name+"/"+method, func(t *testing.T) {
-				w, alice := newWorld(t), session("alice", "1")
+				w, alice := newHarness(t), session("alice", "1")
 				a := authntest.NewAuthenticator(origin)
 				if name == "assertion" {
 					w.register(alice, a)
@@ -367,7 +367,7 @@ func TestStoreDown(t *testing.T) {
 
 // A row whose parts contradict each other proves nothing.
 func TestDamagedRecord(t *testing.T) {
-	w, alice := newWorld(t), session("alice", "1")
+	w, alice := newHarness(t), session("alice", "1")
 	a := authntest.NewAuthenticator(origin)
 	r, err := w.tryRegister(alice, a)
 	if err != nil {
@@ -389,7 +389,7 @@ func TestDamagedRecord(t *testing.T) {
 // The row's sign count is the one that stores compare and swap: an older copy of
 // it must not make a copied key look good.
 func TestRowDecidesOnSignCount(t *testing.T) {
-	w, alice := newWorld(t), session("alice", "1")
+	w, alice := newHarness(t), session("alice", "1")
 	a := authntest.NewAuthenticator(origin)
 	r, err := w.tryRegister(alice, a)
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 )
 
 func TestAttackCookieSetBeforeSignIn(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	mallory := e.browser()
 	planted := mallory.signIn(signInHost, bob())
 
@@ -36,7 +36,7 @@ func TestAttackCookieSetBeforeSignIn(t *testing.T) {
 }
 
 func TestAttackNewTokenAtEachAssertion(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	s := b.signIn(signInHost, alice())
 	seen := map[string]bool{}
@@ -55,7 +55,7 @@ func TestAttackNewTokenAtEachAssertion(t *testing.T) {
 
 // Somebody who copied the cookie before the assertion gains nothing from it.
 func TestAttackFreshnessStaysWithItsToken(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	b.signIn(signInHost, alice())
 	s, _ := b.cross(signInHost, appHost, "/")
@@ -77,7 +77,7 @@ func TestAttackFreshnessStaysWithItsToken(t *testing.T) {
 }
 
 func TestAttackSignedOutCookieIsDead(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	b.signIn(signInHost, alice())
 	b.cross(signInHost, appHost, "/")
@@ -97,7 +97,7 @@ func TestAttackSignedOutCookieIsDead(t *testing.T) {
 }
 
 func TestAttackRevokedElsewhere(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	s := b.signIn(signInHost, alice())
 	b.must(signInHost)
@@ -117,7 +117,7 @@ func TestAttackRevokedElsewhere(t *testing.T) {
 }
 
 func TestAttackTamperedCookie(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	b.signIn(signInHost, alice())
 	good := b.cookie(signInHost)
@@ -171,7 +171,7 @@ func TestAttackTamperedCookie(t *testing.T) {
 // encoding/base64 skips line breaks. Where the sealed bytes end in a zero, that
 // would make a second spelling of a cookie.
 func TestAttackSecondSpelling(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	for {
 		value := e.m.Seal(e.m.CookieName(), [32]byte{1})
 		raw, err := base64.RawURLEncoding.DecodeString(value)
@@ -190,7 +190,7 @@ func TestAttackSecondSpelling(t *testing.T) {
 }
 
 func TestAttackDuplicateCookie(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	b.signIn(signInHost, alice())
 	name, good := e.m.CookieName(), b.cookie(signInHost)
@@ -220,7 +220,7 @@ func TestAttackDuplicateCookie(t *testing.T) {
 
 // Garbage must not become load on the database.
 func TestAttackGarbageDoesNotReachTheStore(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser().with(signInHost, strings.Repeat("A", session.SealedLen))
 	keys := e.mem.Calls("Keys")
 	for range 100 {
@@ -235,7 +235,7 @@ func TestAttackGarbageDoesNotReachTheStore(t *testing.T) {
 }
 
 func TestAttackTokenOfAnotherHost(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	b.signIn(signInHost, alice())
 	stolen := b.with(appHost, b.cookie(signInHost))
@@ -316,7 +316,7 @@ func TestAttackReturnTo(t *testing.T) {
 			}
 		}
 	}
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	b.signIn(signInHost, alice())
 	begun, err := e.m.OpenBind(t.Context(), b.beginOn(appHost))
@@ -328,10 +328,10 @@ func TestAttackReturnTo(t *testing.T) {
 
 // A group that is taken away is gone with the refresh that says so, everywhere.
 func TestAttackRemovedGroupAndDisabledUser(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	s := b.signInWith(signInHost, session.NewSession{Person: alice(), RefreshToken: "rt-1"})
-	elsewhere := &browser{env: e, m: e.process(nil), jar: b.jar}
+	elsewhere := &browser{harness: e, m: e.process(nil), jar: b.jar}
 	b.must(signInHost)
 	elsewhere.must(signInHost)
 
@@ -363,7 +363,7 @@ func TestAttackRemovedGroupAndDisabledUser(t *testing.T) {
 }
 
 func TestAttackRefreshForAnotherSubjectEndsTheSession(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	s := b.signInWith(signInHost, session.NewSession{Person: alice(), RefreshToken: "rt-1"})
 	b.must(signInHost)
@@ -373,7 +373,7 @@ func TestAttackRefreshForAnotherSubjectEndsTheSession(t *testing.T) {
 
 // Two people whose identifiers run together, and two cookies, stay apart.
 func TestAttackNoSharedIdentity(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	people := []authn.Person{
 		{Subject: authn.Subject{Issuer: "a", ID: "bc"}}, {Subject: authn.Subject{Issuer: "ab", ID: "c"}},
 	}
@@ -419,7 +419,7 @@ func (l liar) LoadSession(context.Context, session.Digest) (session.Record, sess
 
 // A store that mixes rows up must not hand one person's session to another.
 func TestAttackStoreAnswersForAnother(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	b.signIn(signInHost, alice())
 	raw, err := e.m.Decode(b.cookie(signInHost))
@@ -442,7 +442,7 @@ func TestAttackStoreAnswersForAnother(t *testing.T) {
 }
 
 func TestAttackRaceOfTwoFinishes(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	s := b.signIn(signInHost, alice())
 	b.must(signInHost)
@@ -477,7 +477,7 @@ func TestAttackRaceOfTwoFinishes(t *testing.T) {
 
 // Two finishes that both read the session before either writes.
 func TestAttackSecondFinishInBetween(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	s := b.signIn(signInHost, alice())
 	r := b.request(signInHost)
@@ -502,7 +502,7 @@ func TestAttackSecondFinishInBetween(t *testing.T) {
 }
 
 func TestAttackAssertionForAnotherSession(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b, other := e.browser(), e.browser()
 	b.signIn(signInHost, alice())
 	theirs := other.signIn(signInHost, bob())
@@ -528,7 +528,7 @@ func TestAttackAssertionForAnotherSession(t *testing.T) {
 }
 
 func TestAttackStoreDownIsNotNoSession(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	s := b.signIn(signInHost, alice())
 	bind := b.beginOn(appHost)
@@ -579,7 +579,7 @@ func TestAttackStoreDownIsNotNoSession(t *testing.T) {
 }
 
 // A cookie that no known key opens may be sealed with a key made elsewhere.
-func garbage(e *env) error {
+func garbage(e *harness) error {
 	_, err := e.browser().with(signInHost, strings.Repeat("A", session.SealedLen)).load(signInHost)
 	_, again := e.browser().with(signInHost, strings.Repeat("B", session.SealedLen)).load(signInHost)
 	return errors.Join(err, again)
@@ -588,22 +588,22 @@ func garbage(e *env) error {
 // A write that happened although its answer was lost: the old state must not be
 // answered from memory.
 func TestAttackLostAnswerIsNotTheOldState(t *testing.T) {
-	for name, call := range map[string]func(e *env, b *browser, s authn.Session) error{
-		"ReplaceToken, verifying": func(e *env, b *browser, s authn.Session) error {
+	for name, call := range map[string]func(e *harness, b *browser, s authn.Session) error{
+		"ReplaceToken, verifying": func(e *harness, b *browser, s authn.Session) error {
 			_, err := e.m.Verify(httptest.NewRecorder(), b.request(signInHost), s, e.verification())
 			return err
 		},
-		"RevokeSessions, by e-mail": func(e *env, _ *browser, _ authn.Session) error {
+		"RevokeSessions, by e-mail": func(e *harness, _ *browser, _ authn.Session) error {
 			_, err := e.m.Revoke(e.Context(), session.Filter{Email: "alice@example.test"})
 			return err
 		},
-		"RevokeSessions, signing out": func(e *env, b *browser, s authn.Session) error {
+		"RevokeSessions, signing out": func(e *harness, b *browser, s authn.Session) error {
 			_, err := e.m.SignOut(httptest.NewRecorder(), b.request(signInHost), s)
 			return err
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := newEnv(t)
+			e := newHarness(t)
 			b := e.browser()
 			s := b.signIn(signInHost, alice())
 			b.must(signInHost)

@@ -12,7 +12,7 @@ import (
 
 // A cache hit must not allocate: it is on the way of every request.
 func TestLoadDoesNotAllocate(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	b.verify(b.signIn(signInHost, alice()))
 	r := b.request(signInHost)
@@ -37,14 +37,14 @@ func TestLoadDoesNotAllocate(t *testing.T) {
 }
 
 // benchEnv has a clock without a lock of its own.
-func benchEnv(b *testing.B) *env {
-	e := newEnv(b)
+func benchEnv(b *testing.B) *harness {
+	e := newHarness(b)
 	e.m = e.process(func(c *session.Config) { c.Now = func() time.Time { return epoch } })
 	return e
 }
 
 // requests are signed-in requests of n sessions.
-func requests(b *testing.B, e *env, n int) []*http.Request {
+func requests(b *testing.B, e *harness, n int) []*http.Request {
 	rs := make([]*http.Request, n)
 	for i := range rs {
 		p := alice()
@@ -92,7 +92,7 @@ func BenchmarkLoadHitParallel(b *testing.B) {
 }
 
 func BenchmarkLoadMiss(b *testing.B) {
-	e := newEnv(b)
+	e := newHarness(b)
 	r := requests(b, e, 1)[0]
 	e.clock.Add(session.BlindAfter + time.Second)
 	b.ReportAllocs()
@@ -105,7 +105,7 @@ func BenchmarkLoadMiss(b *testing.B) {
 
 // What the flush of 100,000 cached sessions costs when none was touched.
 func BenchmarkFlush100k(b *testing.B) {
-	e := newEnv(b)
+	e := newHarness(b)
 	requests(b, e, 100_000)
 	if err := e.m.Flush(b.Context()); err != nil {
 		b.Fatal(err)

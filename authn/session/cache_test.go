@@ -14,7 +14,7 @@ import (
 )
 
 func TestCacheSparesTheStore(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	b.signIn(signInHost, alice())
 	before := e.mem.Calls("LoadSession")
@@ -29,7 +29,7 @@ func TestCacheSparesTheStore(t *testing.T) {
 // A short outage of the store is not noticed by people at work; a longer one
 // must be, for nobody can be revoked during it.
 func TestBlindProcessAsksTheStore(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	b.signIn(signInHost, alice())
 	b.must(signInHost)
@@ -62,13 +62,13 @@ func TestBlindProcessAsksTheStore(t *testing.T) {
 // What was revoked during blindness stays revoked, also when the change log does
 // not reach back that far.
 func TestBlindnessForgetsTheCache(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	b.signIn(signInHost, alice())
 	b.must(signInHost)
 	mute := &muteChanges{Store: e.mem}
 	m := e.process(func(c *session.Config) { c.Store = mute })
-	there := &browser{env: e, m: m, jar: b.jar}
+	there := &browser{harness: e, m: m, jar: b.jar}
 	there.must(signInHost)
 	mute.broken = true
 	e.clock.Add(time.Minute)
@@ -101,7 +101,7 @@ func (s *muteChanges) SessionChanges(ctx context.Context, after int64) ([]string
 
 // The reader's position is gone (a restored database): it starts afresh.
 func TestPollRecoversFromALostPosition(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	s := b.signIn(signInHost, alice())
 	b.verify(s) // the change log has moved on
@@ -136,7 +136,7 @@ func (s *movedStore) SessionChanges(ctx context.Context, after int64) ([]string,
 // A load that read the store before a revocation must not put the dead session
 // into the cache after it.
 func TestAttackRevokedWhileLoading(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	s := b.signIn(signInHost, alice())
 	slow := &afterLoad{Store: e.mem}
@@ -146,7 +146,7 @@ func TestAttackRevokedWhileLoading(t *testing.T) {
 		_, err := m.Revoke(t.Context(), session.Filter{ID: s.ID})
 		e.ok(err)
 	}
-	there := &browser{env: e, m: m, jar: b.jar}
+	there := &browser{harness: e, m: m, jar: b.jar}
 	there.must(signInHost) // this request was there first
 	there.refused(signInHost)
 }
@@ -165,7 +165,7 @@ func (s *afterLoad) LoadSession(ctx context.Context, d session.Digest) (session.
 }
 
 func TestCacheIsBounded(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	e.m = e.process(func(c *session.Config) { c.CacheSize = 256 })
 	var bs []*browser
 	for i := range 1000 {
@@ -204,7 +204,7 @@ func TestCacheIsBounded(t *testing.T) {
 }
 
 func TestTouchesAreBatched(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	s := b.signIn(signInHost, alice())
 	for range 20 {
@@ -252,7 +252,7 @@ func TestTouchesAreBatched(t *testing.T) {
 }
 
 func TestConcurrentUse(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	e.m = e.process(func(c *session.Config) { c.CacheSize = 64 })
 	var wg sync.WaitGroup
 	for i := range 6 {

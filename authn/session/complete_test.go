@@ -13,7 +13,7 @@ import (
 // TestCompletedPeopleAreNeverStored: what is known of people besides the provider's word is added when a session is
 // read, for whoever reads it, and a change holds for cached sessions too.
 func TestCompletedPeopleAreNeverStored(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	var zone atomic.Pointer[string]
 	set := func(z string) { zone.Store(&z) }
 	set("Europe/Berlin")

@@ -23,7 +23,7 @@ func (b *browser) device() string {
 func (b *browser) deviceCookie() string { return b.jar[signInHost][b.m.DeviceCookieName()] }
 
 func TestDeviceIsKnownAgain(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b, other := e.browser(), e.browser()
 	if got := e.m.Device(b.request(signInHost)); got != "" {
 		t.Fatalf("nobody is device %q", got)
@@ -58,7 +58,7 @@ func TestDeviceIsKnownAgain(t *testing.T) {
 // A device that comes by once in a while is known for good; one that stays away for a
 // year is not, whatever its browser still sends.
 func TestDeviceIsKnownForAYear(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	first := b.device()
 	for range 4 {
@@ -80,7 +80,7 @@ func TestDeviceIsKnownForAYear(t *testing.T) {
 // Rotating keys once a month keeps devices known for a year, whether they come by or
 // not; here in another process than the one that rotates.
 func TestDeviceOutlivesRotations(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	away, regular, other := e.browser(), e.browser(), e.process(nil)
 	first, second := away.device(), regular.device()
 	for month := range 15 {
@@ -106,12 +106,12 @@ func TestDeviceOutlivesRotations(t *testing.T) {
 
 // A cookie that we did not seal as a device's is no device, and refuses nobody either.
 func TestDeviceCannotBeForged(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	b.device()
 	b.signIn(signInHost, alice())
 	good, name := b.deviceCookie(), e.m.DeviceCookieName()
-	foreign := newEnv(t).browser() // of another installation
+	foreign := newHarness(t).browser() // of another installation
 	foreign.device()
 	flipped := []byte(good)
 	flipped[20] ^= 1
@@ -144,7 +144,7 @@ func TestDeviceCannotBeForged(t *testing.T) {
 
 // A device that was known before the cookies' prefix changed stays known, and gets the new name.
 func TestDeviceIsKnownByItsOldName(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	const before = "__Host-sallyport-device"
 	r := httptest.NewRequest("GET", "https://"+signInHost+"/", nil)
 	r.AddCookie(&http.Cookie{Name: before, Value: e.m.SealDevice(before, epoch)})
@@ -163,7 +163,7 @@ func TestDeviceIsKnownByItsOldName(t *testing.T) {
 
 // Without Secure (http on localhost) it has the plain name, like the session cookie.
 func TestDeviceCookieOverHTTP(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	m := e.process(func(c *session.Config) { c.Secure = false })
 	w := httptest.NewRecorder()
 	e.ok(m.KeepDevice(w, httptest.NewRequest("GET", "http://localhost/", nil)))
@@ -176,7 +176,7 @@ func TestDeviceCookieOverHTTP(t *testing.T) {
 
 // An outage of the store makes nobody known or unknown whose key is in memory.
 func TestDeviceWhileTheStoreIsDown(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	first := b.device()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -194,7 +194,7 @@ func TestDeviceWhileTheStoreIsDown(t *testing.T) {
 
 // Whatever the Cookie header says, the only device is the one that was issued.
 func FuzzDeviceCookie(f *testing.F) {
-	e := newEnv(f)
+	e := newHarness(f)
 	b := e.browser()
 	handle := b.device()
 	name, good := e.m.DeviceCookieName(), b.deviceCookie()

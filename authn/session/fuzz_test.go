@@ -14,7 +14,7 @@ import (
 
 // Whatever the Cookie header says, only the one cookie that was issued gets in.
 func FuzzCookie(f *testing.F) {
-	e := newEnv(f)
+	e := newHarness(f)
 	b := e.browser()
 	b.signIn(signInHost, alice())
 	name, good := e.m.CookieName(), b.cookie(signInHost)
@@ -46,7 +46,7 @@ func FuzzCookie(f *testing.F) {
 
 // Decode accepts only what Encode gives: one spelling per token.
 func FuzzDecodeCookie(f *testing.F) {
-	e := newEnv(f)
+	e := newHarness(f)
 	good := e.m.Seal(e.m.CookieName(), [32]byte{1, 2, 3})
 	raw, _ := base64.RawURLEncoding.DecodeString(good)
 	f.Add(good)

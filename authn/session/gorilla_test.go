@@ -31,7 +31,7 @@ func (b *browser) save(host string, g *sessions.Session) {
 
 // The store in gorilla's shape does what the typed methods do.
 func TestGorillaStore(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	g := b.gorilla(signInHost)
 	if !g.IsNew || g.ID != "" || len(g.Values) != 0 {
@@ -70,7 +70,7 @@ func TestGorillaStore(t *testing.T) {
 }
 
 func TestGorillaStoreRefuses(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	r := b.request(signInHost)
 	if g, err := e.m.New(r, "other"); err == nil || g == nil {

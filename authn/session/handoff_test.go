@@ -16,7 +16,7 @@ import (
 )
 
 func TestHandoff(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	s := b.verify(b.signIn(signInHost, alice()))
 	got, path := b.cross(signInHost, appHost, "https://"+appHost+"/ledger?page=2")
@@ -110,7 +110,7 @@ func why(err error) string {
 	return bad.Code
 }
 
-func (e *env) because(err error, want string) {
+func (e *harness) because(err error, want string) {
 	e.Helper()
 	if got := why(err); got != want {
 		e.Fatalf("refused because of %q, want %q", got, want)
@@ -119,7 +119,7 @@ func (e *env) because(err error, want string) {
 
 // What a code that is shown where it does not belong is worth afterwards, and what it is called.
 func TestStolenHandoffCode(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	b.signIn(signInHost, alice())
 	thief := e.browser()
@@ -199,7 +199,7 @@ func TestStolenHandoffCode(t *testing.T) {
 
 // A bind is a statement of our own hosts: what is made up, or too old, gets no code.
 func TestForgedBind(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	b.signIn(signInHost, alice())
 	bind := b.beginOn(appHost)
@@ -230,7 +230,7 @@ func TestForgedBind(t *testing.T) {
 
 // The browser that came back without its nonce is known by its next code.
 func TestRestartedHandoffIsMarked(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	b.signIn(signInHost, alice())
 	code := b.code(b.beginOn(appHost, func(g *session.HandoffRequest) { g.Again = true }), "/deep?x=1")
@@ -242,7 +242,7 @@ func TestRestartedHandoffIsMarked(t *testing.T) {
 
 // Where another page may have chosen the address, everything that the app host learns of it says so.
 func TestLinkedHandoffIsMarked(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	b.signIn(signInHost, alice())
 	for _, linked := range []bool{false, true} {
@@ -264,7 +264,7 @@ func TestLinkedHandoffIsMarked(t *testing.T) {
 
 // The nonce comes along with a form that another site posts, and nothing else does.
 func TestNonceAcrossSites(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	for name, c := range map[string]struct {
 		secure bool
 		want   []string // Set-Cookie, less name, value and age
@@ -297,7 +297,7 @@ func TestNonceAcrossSites(t *testing.T) {
 }
 
 func TestHandoffExpiresWithTheClockSetBack(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	b.signIn(signInHost, alice())
 	code := b.begin()
@@ -313,7 +313,7 @@ func (k keeper) Take(ctx context.Context, purpose string, key [32]byte, _ time.T
 }
 
 func TestHandoffExpiresWhateverTheStoreSays(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	e.m = e.process(func(c *session.Config) { c.Codes = keeper{e.mem} })
 	b := e.browser()
 	b.signIn(signInHost, alice())
@@ -324,7 +324,7 @@ func TestHandoffExpiresWhateverTheStoreSays(t *testing.T) {
 
 // The session runs out while the code is on its way.
 func TestRedeemForASessionThatRanOut(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	b.signIn(signInHost, alice())
 	for range 20 {
@@ -338,7 +338,7 @@ func TestRedeemForASessionThatRanOut(t *testing.T) {
 }
 
 func TestHandoffRaceHasOneWinner(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	b.signIn(signInHost, alice())
 	code := b.begin()
@@ -366,7 +366,7 @@ func TestHandoffRaceHasOneWinner(t *testing.T) {
 
 // Tabs that are opened together share the nonce, and each gets in.
 func TestHandoffInParallelTabs(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	b.signIn(signInHost, alice())
 	one, two := b.begin(), b.begin()
@@ -380,7 +380,7 @@ func TestHandoffInParallelTabs(t *testing.T) {
 
 // Another session's cookie on the app host goes when a new one comes.
 func TestRedeemEndsThePreviousSessionOfTheHost(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	mallory := e.browser()
 	mallory.signIn(signInHost, bob())
 	mallory.cross(signInHost, appHost, "/")
@@ -395,7 +395,7 @@ func TestRedeemEndsThePreviousSessionOfTheHost(t *testing.T) {
 }
 
 func TestBadNonceIsReplaced(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	for _, planted := range []string{"x", strings.Repeat("A", 42) + "B", strings.Repeat("A", 44), strings.Repeat("!", 43)} {
 		b := e.browser()
 		b.jar[appHost] = map[string]string{e.m.HandoffCookiePrefix() + "AAAAAAAA": planted}
@@ -408,7 +408,7 @@ func TestBadNonceIsReplaced(t *testing.T) {
 
 // Tabs that a browser restores ask before any of them has an answer, and the answers come in any order.
 func TestTabsBeginTogether(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	b.signIn(signInHost, alice())
 	var binds []string
@@ -441,7 +441,7 @@ func TestTabsBeginTogether(t *testing.T) {
 
 // What a browser can make the proxy look at is bounded.
 func TestNoncesAreBounded(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	b.signIn(signInHost, alice())
 	var cookies []string

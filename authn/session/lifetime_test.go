@@ -11,7 +11,7 @@ import (
 func TestAbsoluteLifetime(t *testing.T) {
 	for name, cached := range map[string]bool{"cached": true, "stored": false} {
 		t.Run(name, func(t *testing.T) {
-			e := newEnv(t)
+			e := newHarness(t)
 			b := e.browser()
 			s := b.signIn(signInHost, alice())
 			if want := epoch.Add(maxAge); !s.ExpiresAt.Equal(want) {
@@ -41,7 +41,7 @@ func TestAbsoluteLifetime(t *testing.T) {
 }
 
 func TestIdleTimeout(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	b.signIn(signInHost, alice())
 	for range 3 {
@@ -54,10 +54,10 @@ func TestIdleTimeout(t *testing.T) {
 
 // A cookie that is used in one process is not idle in another.
 func TestIdleIsJudgedAcrossProcesses(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	b.signIn(signInHost, alice())
-	there := &browser{env: e, m: e.process(nil), jar: b.jar}
+	there := &browser{harness: e, m: e.process(nil), jar: b.jar}
 	there.must(signInHost)
 	for range 4 {
 		e.pass(30 * time.Minute)
@@ -70,18 +70,18 @@ func TestIdleIsJudgedAcrossProcesses(t *testing.T) {
 
 // A shortened max_age holds for sessions that were made before it.
 func TestShortenedMaxAge(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	b.signIn(signInHost, alice())
 	e.clock.Add(31 * time.Minute)
-	short := &browser{env: e, m: e.process(func(c *session.Config) { c.MaxAge = 30 * time.Minute }), jar: b.jar}
+	short := &browser{harness: e, m: e.process(func(c *session.Config) { c.MaxAge = 30 * time.Minute }), jar: b.jar}
 	short.refused(signInHost)
 }
 
 func TestAttackClockSetBack(t *testing.T) {
 	t.Run("does not revive what ran out", func(t *testing.T) {
 		for name, d := range map[string]time.Duration{"idle": maxIdle, "expired": maxAge} {
-			e := newEnv(t)
+			e := newHarness(t)
 			b := e.browser()
 			b.signIn(signInHost, alice())
 			e.pass(d)
@@ -93,7 +93,7 @@ func TestAttackClockSetBack(t *testing.T) {
 		}
 	})
 	t.Run("does not give time", func(t *testing.T) {
-		e := newEnv(t)
+		e := newHarness(t)
 		b := e.browser()
 		b.signIn(signInHost, alice())
 		e.pass(30 * time.Minute)
@@ -107,7 +107,7 @@ func TestAttackClockSetBack(t *testing.T) {
 		b.must(signInHost)
 	})
 	t.Run("the cache is not believed", func(t *testing.T) {
-		e := newEnv(t)
+		e := newHarness(t)
 		if e.m.Blind(epoch) || !e.m.Blind(epoch.Add(-time.Minute)) || !e.m.Blind(epoch.Add(6*time.Second)) {
 			t.Error("blindness")
 		}
@@ -129,7 +129,7 @@ func TestAttackClockSetBack(t *testing.T) {
 }
 
 func TestPurgeKeepsTheLiving(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b, idle, lunch := e.browser(), e.browser(), e.browser()
 	b.signIn(signInHost, alice())
 	idle.signIn(signInHost, bob())

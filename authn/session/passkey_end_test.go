@@ -11,7 +11,7 @@ import (
 )
 
 // enrolled stores alice's passkeys.
-func (e *env) enrolled(ids ...string) {
+func (e *harness) enrolled(ids ...string) {
 	e.Helper()
 	for _, id := range ids {
 		e.ok(e.mem.AddCredential(e.Context(), passkey.Record{Subject: alice().Subject, PublicKey: []byte{1},
@@ -22,14 +22,14 @@ func (e *env) enrolled(ids ...string) {
 // A passkey is removed or blocked by way of its own store, behind the manager's
 // back: no cookie is answered from memory after Sync.
 func TestAttackSyncForgetsAtOnce(t *testing.T) {
-	for name, end := range map[string]func(*env) error{
-		"removed": func(e *env) error { return e.mem.RemoveCredential(e.Context(), alice().Subject, []byte("cred")) },
-		"blocked": func(e *env) error {
+	for name, end := range map[string]func(*harness) error{
+		"removed": func(e *harness) error { return e.mem.RemoveCredential(e.Context(), alice().Subject, []byte("cred")) },
+		"blocked": func(e *harness) error {
 			return e.mem.BlockCredential(e.Context(), alice().Subject, []byte("spare"), "copied")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := newEnv(t)
+			e := newHarness(t)
 			e.enrolled("cred", "spare")
 			b := e.browser()
 			b.verify(b.signIn(signInHost, alice()))
@@ -49,7 +49,7 @@ func TestAttackSyncForgetsAtOnce(t *testing.T) {
 
 // A store that does not tell what changed costs the cache, not the revocation.
 func TestSyncFailsClosed(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	e.enrolled("cred", "spare")
 	b := e.browser()
 	b.verify(b.signIn(signInHost, alice()))
@@ -63,7 +63,7 @@ func TestSyncFailsClosed(t *testing.T) {
 // The assertion was checked, then its passkey was removed, then the session is to
 // be raised, here or by a hand-off that was under way.
 func TestAttackLateVerification(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	e.enrolled("cred", "spare", "third")
 	b := e.browser()
 	s := b.signIn(signInHost, alice())

@@ -12,7 +12,7 @@ import (
 
 // TestSessionsOfOnePersonAreBounded: one more ends another at once, on this process; other people's stay.
 func TestSessionsOfOnePersonAreBounded(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	e.m = e.process(func(c *session.Config) { c.MaxPerPerson = 2 })
 	other := e.browser()
 	other.signIn(signInHost, bob())

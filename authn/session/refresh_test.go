@@ -14,7 +14,7 @@ import (
 )
 
 func TestProviderTokensAreSealed(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	s := b.signInWith(signInHost, session.NewSession{Person: alice(), IDToken: "id-token-secret", RefreshToken: "refresh-secret"})
 	recs, err := e.mem.ListSessions(t.Context(), session.Filter{})
@@ -44,7 +44,7 @@ func TestProviderTokensAreSealed(t *testing.T) {
 }
 
 func TestKeysAreSeparateByUse(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	cookie, err := e.mem.Keys(t.Context(), "cookie")
 	e.ok(err)
 	secret, err := e.mem.Keys(t.Context(), "session-secret")
@@ -55,7 +55,7 @@ func TestKeysAreSeparateByUse(t *testing.T) {
 }
 
 func TestKeyRotation(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b, other := e.browser(), e.process(nil)
 	b.signInWith(signInHost, session.NewSession{Person: alice(), RefreshToken: "rt"})
 	old := b.cookie(signInHost)
@@ -83,7 +83,7 @@ func TestKeyRotation(t *testing.T) {
 		}
 	}
 	late := e.process(nil)
-	(&browser{env: e, m: late, jar: b.jar}).refused(signInHost)
+	(&browser{harness: e, m: late, jar: b.jar}).refused(signInHost)
 	// Its refresh token is lost with the key: nobody could notice a disabled
 	// account any more, so the session ends.
 	if due, err := e.m.DueForRefresh(t.Context(), e.clock.Now()); err != nil || len(due) != 0 {
@@ -98,7 +98,7 @@ func TestKeyRotation(t *testing.T) {
 
 // A store that keeps more keys than it was told to does not lengthen the ring.
 func TestRingHoldsThreeKeys(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	b.signIn(signInHost, alice())
 	for i := range 3 {
@@ -125,7 +125,7 @@ func TestUnusableKeysAreRefused(t *testing.T) {
 }
 
 func TestRefreshKeepsOrReplacesTheToken(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	s := b.signInWith(signInHost, session.NewSession{Person: alice(), RefreshToken: "rt-1"})
 	e.browser().signIn(signInHost, bob()) // has no refresh token
@@ -148,7 +148,7 @@ func TestRefreshKeepsOrReplacesTheToken(t *testing.T) {
 }
 
 func TestRevokeRefusesHalfAFilter(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	b.signInWith(signInHost, session.NewSession{Person: alice(), ProviderSession: "sid"})
 	calls := e.mem.Calls("RevokeSessions")
@@ -173,7 +173,7 @@ func TestRevokeRefusesHalfAFilter(t *testing.T) {
 }
 
 func TestNoSecretsInErrorsAndLogs(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	s := b.signInWith(signInHost, session.NewSession{Person: alice(), IDToken: "id-secret", RefreshToken: "rt-secret"})
 	code := b.begin()

@@ -13,7 +13,7 @@ import (
 // The bubble's clock stands in for the real one: waiting takes no time.
 func TestRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := newEnv(t)
+		e := newHarness(t)
 		live := func(c *session.Config) { c.Now = time.Now }
 		e.m = e.process(live)
 		other := e.process(live)
@@ -84,7 +84,7 @@ func TestRun(t *testing.T) {
 // A poll that hangs is given up before the process would go blind over it.
 func TestHangingPoll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := newEnv(t)
+		e := newHarness(t)
 		hang := &hangingChanges{Store: e.mem}
 		e.m = e.process(func(c *session.Config) { c.Store, c.Now = hang, time.Now })
 		ctx, stop := context.WithCancel(t.Context())

@@ -43,8 +43,8 @@ func (c *testClock) Add(d time.Duration) {
 	c.t = c.t.Add(d)
 }
 
-// env is one or more processes on one store.
-type env struct {
+// harness is one or more processes on one store.
+type harness struct {
 	testing.TB
 	mem   *authntest.Memory
 	clock *testClock
@@ -52,9 +52,9 @@ type env struct {
 	log   *strings.Builder
 }
 
-func newEnv(t testing.TB) *env {
+func newHarness(t testing.TB) *harness {
 	t.Helper()
-	e := &env{TB: t, mem: authntest.NewMemory(), clock: &testClock{t: epoch}, log: &strings.Builder{}}
+	e := &harness{TB: t, mem: authntest.NewMemory(), clock: &testClock{t: epoch}, log: &strings.Builder{}}
 	e.m = e.process(nil)
 	t.Cleanup(func() {
 		if v := e.mem.Violations(); len(v) > 0 {
@@ -68,7 +68,7 @@ func newEnv(t testing.TB) *env {
 const maxAge, maxIdle = 10 * time.Hour, time.Hour
 
 // process starts a further process on the same store.
-func (e *env) process(change func(*session.Config)) *session.Manager {
+func (e *harness) process(change func(*session.Config)) *session.Manager {
 	e.Helper()
 	c := session.Config{
 		Store: e.mem, Keys: e.mem, Codes: e.mem, MaxAge: maxAge, IdleTimeout: maxIdle, Secure: true, Now: e.clock.Now,
@@ -84,14 +84,14 @@ func (e *env) process(change func(*session.Config)) *session.Manager {
 	return m
 }
 
-func (e *env) ok(err error) {
+func (e *harness) ok(err error) {
 	e.Helper()
 	if err != nil {
 		e.Fatal(err)
 	}
 }
 
-func (e *env) is(err, want error) {
+func (e *harness) is(err, want error) {
 	e.Helper()
 	if !errors.Is(err, want) {
 		e.Fatalf("error = %v, want %v", err, want)
@@ -100,7 +100,7 @@ func (e *env) is(err, want error) {
 
 // pass moves the clock, and polls often enough on the way for the cache to stay
 // in use.
-func (e *env) pass(d time.Duration) {
+func (e *harness) pass(d time.Duration) {
 	e.Helper()
 	for d > 0 {
 		step := min(d, session.BlindAfter)
@@ -121,7 +121,7 @@ func bob() authn.Person {
 	return authn.Person{Subject: authn.Subject{Issuer: "https://idp.example.test", ID: "bob-1"}, Email: "bob@example.test"}
 }
 
-func (e *env) verification() authn.Verification {
+func (e *harness) verification() authn.Verification {
 	return authn.Verification{
 		At: e.clock.Now(), Addr: netip.MustParseAddr("192.0.2.7"),
 		Credential: authn.Credential{ID: []byte("cred"), Class: authn.ClassSynced},
@@ -131,13 +131,13 @@ func (e *env) verification() authn.Verification {
 
 // browser keeps cookies the way browsers do: per host.
 type browser struct {
-	*env
+	*harness
 	m   *session.Manager
 	jar map[string]map[string]string
 }
 
-func (e *env) browser() *browser {
-	return &browser{env: e, m: e.m, jar: map[string]map[string]string{}}
+func (e *harness) browser() *browser {
+	return &browser{harness: e, m: e.m, jar: map[string]map[string]string{}}
 }
 
 func (b *browser) request(host string) *http.Request {
@@ -173,7 +173,7 @@ func (b *browser) cookie(host string) string { return b.jar[host][b.m.CookieName
 
 // with is a browser that holds one session cookie of somebody's.
 func (b *browser) with(host, value string) *browser {
-	return &browser{env: b.env, m: b.m, jar: map[string]map[string]string{host: {b.m.CookieName(): value}}}
+	return &browser{harness: b.harness, m: b.m, jar: map[string]map[string]string{host: {b.m.CookieName(): value}}}
 }
 
 func (b *browser) load(host string) (authn.Session, error) { return b.m.Load(b.request(host), host) }
@@ -230,7 +230,7 @@ func (b *browser) cross(from, to, returnTo string) (authn.Session, string) {
 }
 
 func TestSessionLife(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	b.refused(signInHost)
 
@@ -255,7 +255,7 @@ func TestSessionLife(t *testing.T) {
 }
 
 func TestCookieOnPlainHTTP(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	m := e.process(func(c *session.Config) { c.Secure = false })
 	w := httptest.NewRecorder()
 	_, err := m.SignIn(w, httptest.NewRequest("GET", "http://localhost:8080/", nil), "localhost:8080", session.NewSession{Person: alice()})
@@ -274,7 +274,7 @@ func TestCookieOnPlainHTTP(t *testing.T) {
 }
 
 func TestSealedTokenIsNotStored(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	b := e.browser()
 	b.signIn(signInHost, alice())
 	raw, err := b.m.Decode(b.cookie(signInHost))
@@ -308,7 +308,7 @@ func TestNewRefusesHalfAConfiguration(t *testing.T) {
 }
 
 func TestSignInNeedsASubject(t *testing.T) {
-	e := newEnv(t)
+	e := newHarness(t)
 	for _, p := range []authn.Person{{}, {Subject: authn.Subject{ID: "x"}}, {Subject: authn.Subject{Issuer: "x"}}} {
 		w := httptest.NewRecorder()
 		if _, err := e.m.SignIn(w, e.browser().request(signInHost), signInHost, session.NewSession{Person: p}); err == nil || w.Header().Get("Set-Cookie") != "" {

@@ -12,7 +12,7 @@ import (
 // TestAttackDisabledAtTheProvider measures that a change at the provider is seen by the very next
 // refresh, and that it is told apart from an outage.
 func TestAttackDisabledAtTheProvider(t *testing.T) {
-	gone := func(t *testing.T, r *rig, token, code string) {
+	gone := func(t *testing.T, r *harness, token, code string) {
 		t.Helper()
 		res, err := r.rp.Refresh(t.Context(), subject(r), token)
 		wantCode(t, res, err, code)
@@ -21,13 +21,13 @@ func TestAttackDisabledAtTheProvider(t *testing.T) {
 		}
 	}
 	t.Run("DisabledAccount", func(t *testing.T) {
-		r := newRig(t)
+		r := newHarness(t)
 		res := r.mustSignIn("alice-1")
 		r.idp.Disable("alice-1")
 		gone(t, r, res.RefreshToken, signin.CodeRefreshRejected)
 	})
 	t.Run("RemovedGroup", func(t *testing.T) {
-		r := newRig(t)
+		r := newHarness(t)
 		res := r.mustSignIn("alice-1")
 		person := alice()
 		person.Groups = []string{"staff"}
@@ -41,19 +41,19 @@ func TestAttackDisabledAtTheProvider(t *testing.T) {
 		}
 	})
 	t.Run("RefreshTokenOfAnotherPerson", func(t *testing.T) {
-		r := newRig(t)
+		r := newHarness(t)
 		res := r.mustSignIn("alice-1")
 		r.idp.SetFaults(authntest.FaultRefreshAsOther)
 		gone(t, r, res.RefreshToken, signin.CodeSubjectChanged)
 	})
 	t.Run("UserinfoOfAnotherPerson", func(t *testing.T) {
-		r := newRig(t)
+		r := newHarness(t)
 		res := r.mustSignIn("alice-1")
 		r.idp.SetFaults(authntest.FaultNoRefreshFacts, authntest.FaultUserinfoSub)
 		gone(t, r, res.RefreshToken, signin.CodeUserinfoSubject)
 	})
 	t.Run("EmailNoLongerVerified", func(t *testing.T) {
-		r := newRig(t)
+		r := newHarness(t)
 		res := r.mustSignIn("alice-1")
 		person := alice()
 		person.Verified = false
@@ -61,7 +61,7 @@ func TestAttackDisabledAtTheProvider(t *testing.T) {
 		gone(t, r, res.RefreshToken, signin.CodeEmailUnverified)
 	})
 	t.Run("SessionOfAFormerProvider", func(t *testing.T) {
-		r := newRig(t)
+		r := newHarness(t)
 		res := r.mustSignIn("alice-1")
 		other := subject(r)
 		other.Issuer = "https://former.example"
@@ -77,7 +77,7 @@ func TestAttackDisabledAtTheProvider(t *testing.T) {
 		"AnExpiredTokenIsNotGone":     authntest.FaultExpired,
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
+			r := newHarness(t)
 			res := r.mustSignIn("alice-1")
 			r.idp.SetFaults(fault)
 			_, err := r.rp.Refresh(t.Context(), subject(r), res.RefreshToken)
@@ -116,7 +116,7 @@ func TestAttackForgedLogoutToken(t *testing.T) {
 		"SubHomoglyph":     {func(c map[string]any) { c["sub"] = "\u0430lice" }, signin.CodeTokenSubject},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
+			r := newHarness(t)
 			raw, err := r.idp.LogoutToken(clientID, "alice-1", "s-1", c.edit)
 			if err != nil {
 				t.Fatal(err)
@@ -128,7 +128,7 @@ func TestAttackForgedLogoutToken(t *testing.T) {
 		})
 	}
 	t.Run("ReplayedJti", func(t *testing.T) {
-		r := newRig(t)
+		r := newHarness(t)
 		raw, _ := r.idp.LogoutToken(clientID, "alice-1", "s-1", nil)
 		if _, err := r.rp.VerifyLogoutToken(t.Context(), raw); err != nil {
 			t.Fatal(err)
@@ -138,7 +138,7 @@ func TestAttackForgedLogoutToken(t *testing.T) {
 		}
 	})
 	t.Run("ReplayedByAnotherProcess", func(t *testing.T) {
-		r := newRig(t)
+		r := newHarness(t)
 		raw, _ := r.idp.LogoutToken(clientID, "alice-1", "s-1", nil)
 		if _, err := r.rp.VerifyLogoutToken(t.Context(), raw); err != nil {
 			t.Fatal(err)
@@ -154,7 +154,7 @@ func TestAttackForgedLogoutToken(t *testing.T) {
 		wantLogoutRefused(t, r, raw, signin.CodeLogoutReplay)
 	})
 	t.Run("ReplayWhenItIsNoLongerRemembered", func(t *testing.T) {
-		r := newRig(t)
+		r := newHarness(t)
 		raw, _ := r.idp.LogoutToken(clientID, "alice-1", "s-1", func(c map[string]any) { c["exp"] = c["iat"].(int64) + 1e6 })
 		if _, err := r.rp.VerifyLogoutToken(t.Context(), raw); err != nil {
 			t.Fatal(err)
@@ -163,23 +163,23 @@ func TestAttackForgedLogoutToken(t *testing.T) {
 		wantLogoutRefused(t, r, raw, signin.CodeTokenStale)
 	})
 	t.Run("IDTokenAsLogoutToken", func(t *testing.T) {
-		r := newRig(t)
+		r := newHarness(t)
 		wantLogoutRefused(t, r, r.mustSignIn("alice-1").IDToken, signin.CodeLogoutEvent)
 	})
 	t.Run("AnotherTypeOfToken", func(t *testing.T) {
-		r := newRig(t)
+		r := newHarness(t)
 		raw, _ := r.idp.Sign("secevent+jwt", map[string]any{"iss": r.idp.Issuer()})
 		wantLogoutRefused(t, r, raw, signin.CodeTokenType)
 	})
 	t.Run("Garbage", func(t *testing.T) {
-		r := newRig(t)
+		r := newHarness(t)
 		wantLogoutRefused(t, r, "", signin.CodeTokenMissing)
 		wantLogoutRefused(t, r, "a.b.c", signin.CodeTokenMalformed)
 		wantLogoutRefused(t, r, string(make([]byte, 1<<20)), signin.CodeTokenMalformed)
 	})
 }
 
-func wantLogoutRefused(t *testing.T, r *rig, raw, code string) {
+func wantLogoutRefused(t *testing.T, r *harness, raw, code string) {
 	t.Helper()
 	out, err := r.rp.VerifyLogoutToken(t.Context(), raw)
 	wantCode(t, signin.Result{}, err, code)

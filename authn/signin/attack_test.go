@@ -46,7 +46,7 @@ func TestAttackForgedIDToken(t *testing.T) {
 		"IssParameterStripped":     {authntest.FaultNoIss, signin.CodeIssuerParamMissing},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
+			r := newHarness(t)
 			r.idp.SetFaults(c.fault)
 			res, err := r.signIn("alice-1")
 			wantCode(t, res, err, c.code)
@@ -65,7 +65,7 @@ func TestAttackForgedIDToken(t *testing.T) {
 		"UserinfoRedirectIsNotFollowed": {authntest.FaultRedirect, signin.CodeUnavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, func(ic *authntest.IdPConfig, _ *signin.Config) { ic.MinimalIDToken = true })
+			r := newHarness(t, func(ic *authntest.IdPConfig, _ *signin.Config) { ic.MinimalIDToken = true })
 			if c.fault == authntest.FaultUserinfoEmail {
 				r.idp.EditIDToken(func(claims map[string]any) { claims["email"] = "alice@example.com" })
 			}
@@ -79,7 +79,7 @@ func TestAttackForgedIDToken(t *testing.T) {
 
 // TestAttackStateOfAnotherSignIn covers what the browser brings back.
 func TestAttackStateOfAnotherSignIn(t *testing.T) {
-	finish := func(t *testing.T, r *rig, q url.Values, binding, code string) *signin.Error {
+	finish := func(t *testing.T, r *harness, q url.Values, binding, code string) *signin.Error {
 		t.Helper()
 		res, err := r.rp.Finish(t.Context(), q, binding)
 		wantCode(t, res, err, code)
@@ -88,19 +88,19 @@ func TestAttackStateOfAnotherSignIn(t *testing.T) {
 		return e
 	}
 	t.Run("StateWrong", func(t *testing.T) {
-		r := newRig(t)
+		r := newHarness(t)
 		q, binding := r.begin("alice-1")
 		q.Set("state", "A"+q.Get("state")[1:]+"x")
 		finish(t, r, q, binding, signin.CodeStateUnknown)
 	})
 	t.Run("StateMissing", func(t *testing.T) {
-		r := newRig(t)
+		r := newHarness(t)
 		q, binding := r.begin("alice-1")
 		q.Del("state")
 		finish(t, r, q, binding, signin.CodeStateMissing)
 	})
 	t.Run("StateOfAnotherBrowser", func(t *testing.T) { // login CSRF
-		r := newRig(t)
+		r := newHarness(t)
 		q, owner := r.begin("alice-1")
 		_, victim := r.begin("alice-1")
 		if e := finish(t, r, q, victim, signin.CodeStateUnknown); e.Payload != nil {
@@ -111,12 +111,12 @@ func TestAttackStateOfAnotherSignIn(t *testing.T) {
 		}
 	})
 	t.Run("NoBindingCookie", func(t *testing.T) {
-		r := newRig(t)
+		r := newHarness(t)
 		q, _ := r.begin("alice-1")
 		finish(t, r, q, "", signin.CodeStateOtherBrowser)
 	})
 	t.Run("StateUsedTwice", func(t *testing.T) { // and the provider would take the code again
-		r := newRig(t)
+		r := newHarness(t)
 		r.idp.SetFaults(authntest.FaultCodeReplay)
 		q, binding := r.begin("alice-1")
 		if _, err := r.rp.Finish(t.Context(), q, binding); err != nil {
@@ -132,7 +132,7 @@ func TestAttackStateOfAnotherSignIn(t *testing.T) {
 		finish(t, r, q, binding, signin.CodeStateUnknown)
 	})
 	t.Run("StateUsedTwiceMuchLater", func(t *testing.T) {
-		r := newRig(t)
+		r := newHarness(t)
 		q, binding := r.begin("alice-1")
 		if _, err := r.rp.Finish(t.Context(), q, binding); err != nil {
 			t.Fatal(err)
@@ -141,14 +141,14 @@ func TestAttackStateOfAnotherSignIn(t *testing.T) {
 		finish(t, r, q, binding, signin.CodeStateUnknown)
 	})
 	t.Run("StateSpentByARefusal", func(t *testing.T) {
-		r := newRig(t)
+		r := newHarness(t)
 		q, binding := r.begin("alice-1")
 		q.Set("error", "access_denied")
 		finish(t, r, q, binding, signin.CodeAccessDenied)
 		finish(t, r, q, binding, signin.CodeStateUnknown)
 	})
 	t.Run("StateNotSpentWithoutACookie", func(t *testing.T) {
-		r := newRig(t)
+		r := newHarness(t)
 		q, binding := r.begin("alice-1")
 		finish(t, r, q, "", signin.CodeStateOtherBrowser)
 		if _, err := r.rp.Finish(t.Context(), q, binding); err != nil {
@@ -156,20 +156,20 @@ func TestAttackStateOfAnotherSignIn(t *testing.T) {
 		}
 	})
 	t.Run("StateExpired", func(t *testing.T) {
-		r := newRig(t)
+		r := newHarness(t)
 		q, binding := r.begin("alice-1")
 		r.clock.advance(signin.FlowLifetime)
 		finish(t, r, q, binding, signin.CodeStateUnknown)
 	})
 	t.Run("CodeReplayedInAnotherFlow", func(t *testing.T) {
-		r := newRig(t)
+		r := newHarness(t)
 		stolen, _ := r.begin("alice-1")
 		q, binding := r.begin("alice-1")
 		q.Set("code", stolen.Get("code")) // PKCE: the verifier is another flow's
 		finish(t, r, q, binding, signin.CodeCodeRejected)
 	})
 	t.Run("NonceReusedFromAnotherFlow", func(t *testing.T) {
-		r := newRig(t)
+		r := newHarness(t)
 		var nonce any
 		r.idp.EditIDToken(func(c map[string]any) { nonce = c["nonce"] })
 		r.mustSignIn("alice-1")
@@ -179,20 +179,20 @@ func TestAttackStateOfAnotherSignIn(t *testing.T) {
 	})
 	for _, name := range []string{"state", "code", "iss", "error"} {
 		t.Run("Repeated_"+name, func(t *testing.T) {
-			r := newRig(t)
+			r := newHarness(t)
 			q, binding := r.begin("alice-1")
 			q[name] = []string{q.Get(name), "x"}
 			finish(t, r, q, binding, signin.CodeParameterRepeated)
 		})
 	}
 	t.Run("ErrorFromAnotherIssuer", func(t *testing.T) {
-		r := newRig(t)
+		r := newHarness(t)
 		q, binding := r.begin("alice-1")
 		q = url.Values{"state": q["state"], "error": {"access_denied"}, "iss": {"https://elsewhere.example"}}
 		finish(t, r, q, binding, signin.CodeIssuerParameter)
 	})
 	t.Run("NeitherCodeNorError", func(t *testing.T) {
-		r := newRig(t)
+		r := newHarness(t)
 		q, binding := r.begin("alice-1")
 		q.Del("code")
 		if e := finish(t, r, q, binding, signin.CodeCodeMissing); string(e.Payload) != "payload" {
@@ -200,8 +200,8 @@ func TestAttackStateOfAnotherSignIn(t *testing.T) {
 		}
 	})
 	t.Run("FlowOfAnotherProvider", func(t *testing.T) { // the configuration changed in between
-		r := newRig(t)
-		other := newRig(t, func(_ *authntest.IdPConfig, c *signin.Config) { c.Flows = r.store })
+		r := newHarness(t)
+		other := newHarness(t, func(_ *authntest.IdPConfig, c *signin.Config) { c.Flows = r.store })
 		q, binding := r.begin("alice-1")
 		finish(t, other, q, binding, signin.CodeStateUnknown)
 	})
@@ -209,7 +209,7 @@ func TestAttackStateOfAnotherSignIn(t *testing.T) {
 
 // TestAttackRaceOfTwoCallbacks has two finishes of one flow race, many times over.
 func TestAttackRaceOfTwoCallbacks(t *testing.T) {
-	r := newRig(t)
+	r := newHarness(t)
 	r.idp.SetFaults(authntest.FaultCodeReplay) // only our state stands between
 	for range 10 {
 		q, binding := r.begin("alice-1")
@@ -282,7 +282,7 @@ func TestAttackEmailSpellings(t *testing.T) {
 		"OtherCaseOfTheSubject": {map[string]any{"sub": nil, "SUB": "alice-1"}, signin.CodeTokenSubject},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
+			r := newHarness(t)
 			r.idp.EditIDToken(func(claims map[string]any) {
 				for k, v := range c.claims {
 					claims[k] = v

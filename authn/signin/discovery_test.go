@@ -140,7 +140,7 @@ func TestRunEnds(t *testing.T) {
 // Keys rotate without anybody telling us; and when even a fetch finds no fitting
 // key, the metadata is looked at again.
 func TestKeysRotate(t *testing.T) {
-	r := newRig(t)
+	r := newHarness(t)
 	for range 3 {
 		r.mustSignIn("alice-1")
 		if err := r.idp.RotateKeys(); err != nil {
@@ -187,7 +187,7 @@ func TestDiscoveryRefuses(t *testing.T) {
 		"an answer that never comes": {authntest.FaultSlow, "no answer in time"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, func(_ *authntest.IdPConfig, c *signin.Config) {
+			r := newHarness(t, func(_ *authntest.IdPConfig, c *signin.Config) {
 				c.HTTPClient = &http.Client{Timeout: 300 * time.Millisecond}
 			})
 			fresh, err := signin.New(r.cfg)
@@ -210,7 +210,7 @@ func TestDiscoveryRefuses(t *testing.T) {
 func TestEveryCallIsBounded(t *testing.T) {
 	for _, fault := range []authntest.IdPFault{authntest.FaultHuge, authntest.FaultSlow, authntest.FaultRedirect} {
 		t.Run(string(fault), func(t *testing.T) {
-			r := newRig(t, func(_ *authntest.IdPConfig, c *signin.Config) {
+			r := newHarness(t, func(_ *authntest.IdPConfig, c *signin.Config) {
 				c.HTTPClient = &http.Client{Timeout: 300 * time.Millisecond}
 			})
 			res := r.mustSignIn("alice-1")

@@ -70,7 +70,7 @@ func TestEndpointAnswers(t *testing.T) {
 	} {
 		t.Run(strings.TrimSpace(c.suffix[1:]+" "+http.StatusText(c.status)+" "+c.body), func(t *testing.T) {
 			script := &scripted{base: http.DefaultTransport, suffix: c.suffix, body: c.body}
-			r := newRig(t, func(ic *authntest.IdPConfig, sc *signin.Config) {
+			r := newHarness(t, func(ic *authntest.IdPConfig, sc *signin.Config) {
 				ic.MinimalIDToken = true
 				sc.HTTPClient = &http.Client{Transport: script}
 			})

@@ -15,7 +15,7 @@ import (
 )
 
 func TestSignIn(t *testing.T) {
-	r := newRig(t)
+	r := newHarness(t)
 	res := r.mustSignIn("alice-1")
 	p := res.Person
 	switch {
@@ -37,7 +37,7 @@ func TestSignIn(t *testing.T) {
 }
 
 func TestBeginAsksForWhatItMust(t *testing.T) {
-	r := newRig(t, func(_ *authntest.IdPConfig, c *signin.Config) { c.Scopes = []string{"email", "groups"} })
+	r := newHarness(t, func(_ *authntest.IdPConfig, c *signin.Config) { c.Scopes = []string{"email", "groups"} })
 	seen := map[string]bool{}
 	for range 2 {
 		f, err := r.rp.Begin(t.Context(), netip.Addr{}, nil)
@@ -90,7 +90,7 @@ func TestSignInVariants(t *testing.T) {
 			if c.opt != nil {
 				opts = append(opts, c.opt)
 			}
-			r := newRig(t, opts...)
+			r := newHarness(t, opts...)
 			r.idp.SetFaults(c.faults...)
 			res := r.mustSignIn("alice-1")
 			p := res.Person
@@ -116,7 +116,7 @@ func TestClaimShapes(t *testing.T) {
 		"empty":           {[]string{}, "", nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
+			r := newHarness(t)
 			r.idp.EditIDToken(func(claims map[string]any) { claims["groups"], claims["country"] = c.groups, c.country })
 			p := r.mustSignIn("alice-1").Person
 			if !slices.Equal(p.Groups, c.wantGroups) || !slices.Equal(p.Countries, c.wantCountries) {
@@ -125,14 +125,14 @@ func TestClaimShapes(t *testing.T) {
 		})
 	}
 	t.Run("countries are not asked for", func(t *testing.T) {
-		r := newRig(t, func(_ *authntest.IdPConfig, c *signin.Config) { c.CountriesClaim = "" })
+		r := newHarness(t, func(_ *authntest.IdPConfig, c *signin.Config) { c.CountriesClaim = "" })
 		r.idp.EditIDToken(func(claims map[string]any) { claims["country"] = 7 })
 		if p := r.mustSignIn("alice-1").Person; p.Countries != nil {
 			t.Errorf("countries %q", p.Countries)
 		}
 	})
 	t.Run("a name loses what cannot be seen", func(t *testing.T) {
-		r := newRig(t)
+		r := newHarness(t)
 		for claim, want := range map[string]string{" Al\u202eice\u200b ": "Alice", strings.Repeat("é", 200): strings.Repeat("é", 100), "\x07": ""} {
 			r.idp.EditIDToken(func(claims map[string]any) { claims["name"] = claim })
 			if p := r.mustSignIn("alice-1").Person; p.Name != want {
@@ -143,7 +143,7 @@ func TestClaimShapes(t *testing.T) {
 }
 
 func TestTheProviderSaysNo(t *testing.T) {
-	r := newRig(t)
+	r := newHarness(t)
 	r.idp.Disable("alice-1")
 	res, err := r.signIn("alice-1")
 	wantCode(t, res, err, signin.CodeAccessDenied)
@@ -151,7 +151,7 @@ func TestTheProviderSaysNo(t *testing.T) {
 	if errors.As(err, &e); string(e.Payload) != "payload" {
 		t.Errorf("payload %q: the page cannot offer to try again", e.Payload)
 	}
-	r = newRig(t)
+	r = newHarness(t)
 	r.idp.SetFaults(authntest.FaultInvalidClient)
 	res, err = r.signIn("alice-1")
 	wantCode(t, res, err, signin.CodeClientRejected)
@@ -174,7 +174,7 @@ func TestOutages(t *testing.T) {
 		}
 	}
 	t.Run("store at begin", func(t *testing.T) {
-		r := newRig(t)
+		r := newHarness(t)
 		for _, f := range []authntest.Fault{authntest.NotStored, authntest.Stored} {
 			r.store.FailNext("Put", f)
 			flow, err := r.rp.Begin(t.Context(), netip.Addr{}, nil)
@@ -185,7 +185,7 @@ func TestOutages(t *testing.T) {
 		}
 	})
 	t.Run("store at finish", func(t *testing.T) {
-		r := newRig(t)
+		r := newHarness(t)
 		q, binding := r.begin("alice-1")
 		r.store.FailNext("Take", authntest.NotStored)
 		res, err := r.rp.Finish(t.Context(), q, binding)
@@ -201,21 +201,21 @@ func TestOutages(t *testing.T) {
 		wantCode(t, res, err, signin.CodeStateUnknown)
 	})
 	t.Run("provider at finish", func(t *testing.T) {
-		r := newRig(t)
+		r := newHarness(t)
 		q, binding := r.begin("alice-1")
 		r.idp.SetFaults(authntest.FaultDown)
 		res, err := r.rp.Finish(t.Context(), q, binding)
 		unavailable(t, res, err, signin.CodeUnavailable)
 	})
 	t.Run("keys at finish", func(t *testing.T) {
-		r := newRig(t)
+		r := newHarness(t)
 		q, binding := r.begin("alice-1")
 		r.idp.SetFaults(authntest.FaultKeysDown)
 		res, err := r.rp.Finish(t.Context(), q, binding)
 		unavailable(t, res, err, signin.CodeUnavailable)
 	})
 	t.Run("the browser gave up", func(t *testing.T) {
-		r := newRig(t)
+		r := newHarness(t)
 		q, binding := r.begin("alice-1")
 		ctx, cancel := context.WithCancel(t.Context())
 		r.store.OnCall("Take", cancel)
@@ -225,7 +225,7 @@ func TestOutages(t *testing.T) {
 		}
 	})
 	t.Run("before discovery", func(t *testing.T) {
-		r := newRig(t)
+		r := newHarness(t)
 		q, binding := r.begin("alice-1")
 		fresh, err := signin.New(r.cfg)
 		if err != nil {
@@ -252,14 +252,14 @@ func TestOutages(t *testing.T) {
 }
 
 func TestPayloadIsBounded(t *testing.T) {
-	r := newRig(t)
+	r := newHarness(t)
 	if _, err := r.rp.Begin(t.Context(), netip.Addr{}, make([]byte, 16<<10+1)); err == nil {
 		t.Error("accepted")
 	}
 }
 
 func TestClockSkewIsTolerated(t *testing.T) {
-	r := newRig(t)
+	r := newHarness(t)
 	r.idp.EditIDToken(func(c map[string]any) {
 		c["iat"] = r.clock.now().Add(time.Minute).Unix() // the provider runs ahead
 		c["exp"] = float64(r.clock.now().Unix()) - 60.5  // or we do

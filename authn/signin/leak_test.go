@@ -38,7 +38,7 @@ func TestNothingSecretIsWritten(t *testing.T) {
 		t.Run("fault="+string(fault), func(t *testing.T) {
 			var out bytes.Buffer
 			wire := &recorder{base: http.DefaultTransport}
-			r := newRig(t, func(ic *authntest.IdPConfig, c *signin.Config) {
+			r := newHarness(t, func(ic *authntest.IdPConfig, c *signin.Config) {
 				ic.MinimalIDToken = true
 				c.HTTPClient = &http.Client{Transport: wire}
 				c.Logger = slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))

@@ -11,7 +11,7 @@ import (
 )
 
 func TestEndSessionURL(t *testing.T) {
-	r := newRig(t)
+	r := newHarness(t)
 	to, ok := r.rp.EndSessionURL("the-id-token", "alice@example.com", "http://localhost:8080/.sallyport/signed-out", "s1")
 	if !ok {
 		t.Fatal("no end-session URL")
@@ -36,7 +36,7 @@ func TestLogoutToken(t *testing.T) {
 		"person and session": {"alice-1", "s-1"}, "person": {"alice-1", ""}, "session": {"", "s-1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
+			r := newHarness(t)
 			raw, err := r.idp.LogoutToken(clientID, c.sub, c.sid, nil)
 			if err != nil {
 				t.Fatal(err)
@@ -54,7 +54,7 @@ func TestLogoutToken(t *testing.T) {
 
 // A logout whose sessions could not be ended must be heard when it is repeated.
 func TestForgetLogout(t *testing.T) {
-	r := newRig(t)
+	r := newHarness(t)
 	raw, _ := r.idp.LogoutToken(clientID, "alice-1", "", nil)
 	out, err := r.rp.VerifyLogoutToken(t.Context(), raw)
 	if err != nil {
@@ -71,7 +71,7 @@ func TestForgetLogout(t *testing.T) {
 }
 
 func TestLogoutWhileTheStoreIsDown(t *testing.T) {
-	r := newRig(t)
+	r := newHarness(t)
 	raw, _ := r.idp.LogoutToken(clientID, "alice-1", "", nil)
 	r.store.Fail(authntest.NotStored, "Put", "Take")
 	_, err := r.rp.VerifyLogoutToken(t.Context(), raw)
@@ -90,7 +90,7 @@ func TestLogoutWhileTheStoreIsDown(t *testing.T) {
 // limit, nor use up what sign-ins need.
 func TestStrangersCannotFloodTheProvider(t *testing.T) {
 	fetches := &counter{}
-	r := newRig(t, func(_ *authntest.IdPConfig, c *signin.Config) { c.HTTPClient = fetches.client("/jwks") })
+	r := newHarness(t, func(_ *authntest.IdPConfig, c *signin.Config) { c.HTTPClient = fetches.client("/jwks") })
 	stranger := authntest.StartIdP(t, authntest.IdPConfig{Issuer: r.idp.Issuer(), Now: r.clock.now})
 	for range 100 {
 		raw, err := stranger.LogoutToken(clientID, "alice-1", "", nil)

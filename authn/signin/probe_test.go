@@ -21,7 +21,7 @@ func TestProbe(t *testing.T) {
 		"nobody answers":  {func(c *signin.Config) { c.Issuer = "http://127.0.0.1:1" }, signin.CodeUnavailable},
 		"another address": {func(c *signin.Config) { c.Issuer += "/realm" }, signin.CodeUnavailable},
 	} {
-		r := newRig(t)
+		r := newHarness(t)
 		cfg := r.cfg
 		c.edit(&cfg)
 		p, err := signin.New(cfg)
@@ -38,7 +38,7 @@ func TestProbe(t *testing.T) {
 
 // A provider that calls itself otherwise is no outage: the text says what to write.
 func TestProbeOfAnIssuerWithASlash(t *testing.T) {
-	r := newRig(t)
+	r := newHarness(t)
 	cfg := r.cfg
 	cfg.Issuer += "/"
 	p, err := signin.New(cfg)

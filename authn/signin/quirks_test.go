@@ -68,7 +68,7 @@ func TestWhoVouchesForTheAddress(t *testing.T) {
 		"another claim is missing": {without("email_verified"), "upn", true, signin.CodeEmailMissing, "oidc.email_claim", "", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, func(_ *authntest.IdPConfig, cfg *signin.Config) {
+			r := newHarness(t, func(_ *authntest.IdPConfig, cfg *signin.Config) {
 				cfg.EmailClaim, cfg.EmailsVerified = c.claim, c.trust
 			})
 			r.idp.Reshape(c.shape)
@@ -87,7 +87,7 @@ func TestWhoVouchesForTheAddress(t *testing.T) {
 		})
 	}
 	t.Run("email_verified says nothing about another claim", func(t *testing.T) {
-		r := newRig(t)
+		r := newHarness(t)
 		r.cfg.EmailClaim = "upn"
 		if _, err := signin.New(r.cfg); err == nil {
 			t.Error("accepted")
@@ -136,7 +136,7 @@ func TestGroupsAsProvidersWriteThem(t *testing.T) {
 					cfg.GroupsClaim = c.claim
 				}
 			})
-			r := newRig(t, options...)
+			r := newHarness(t, options...)
 			r.idp.Reshape(c.shape)
 			if c.fault != "" {
 				r.idp.SetFaults(c.fault)
@@ -152,7 +152,7 @@ func TestGroupsAsProvidersWriteThem(t *testing.T) {
 
 // An outage of the groups endpoint must not take anybody's groups away.
 func TestGroupsEndpointDown(t *testing.T) {
-	r := newRig(t, func(_ *authntest.IdPConfig, c *signin.Config) { c.GroupsEndpoint = "http://127.0.0.1:1/none" })
+	r := newHarness(t, func(_ *authntest.IdPConfig, c *signin.Config) { c.GroupsEndpoint = "http://127.0.0.1:1/none" })
 	r.idp.Reshape(func(c map[string]any) { delete(c, "groups"); c["hasgroups"] = true })
 	res, err := r.signIn("alice-1")
 	wantCode(t, res, err, signin.CodeUnavailable)
@@ -163,7 +163,7 @@ func TestGroupsEndpointThatSaysNothing(t *testing.T) {
 	for _, answer := range []string{`{}`, `null`, `{"value":null}`, `{"groups":["ops"]}`, `[]`, ``, `{"value":{}}`} {
 		graph := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, answer) }))
 		defer graph.Close()
-		r := newRig(t, func(_ *authntest.IdPConfig, c *signin.Config) { c.GroupsEndpoint = graph.URL })
+		r := newHarness(t, func(_ *authntest.IdPConfig, c *signin.Config) { c.GroupsEndpoint = graph.URL })
 		r.idp.Reshape(func(c map[string]any) { delete(c, "groups"); c["hasgroups"] = true })
 		res, err := r.signIn("alice-1")
 		wantCode(t, res, err, signin.CodeClaimMalformed)
@@ -207,7 +207,7 @@ func TestClientAuthentication(t *testing.T) {
 		"private key":                  {[]string{"private_key_jwt"}, signin.AuthPrivateKey, "", key, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, func(ic *authntest.IdPConfig, cfg *signin.Config) {
+			r := newHarness(t, func(ic *authntest.IdPConfig, cfg *signin.Config) {
 				ic.ClientAuth, ic.Clients[0].Secret = c.at, c.secret
 				if c.key != nil {
 					ic.Clients[0].Key = private.Public()
@@ -254,7 +254,7 @@ const secp256k1 = `{"kty":"EC","crv":"secp256k1","kid":"k1-odd","use":"sig","x":
 // RFC 7517 section 5: a key that no token names is no reason to refuse the others.
 func TestKeysThatCannotBeRead(t *testing.T) {
 	var log strings.Builder
-	r := newRig(t, func(_ *authntest.IdPConfig, c *signin.Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+	r := newHarness(t, func(_ *authntest.IdPConfig, c *signin.Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 	for _, jwk := range []string{secp256k1, `{"kty":"RSA","kid":"no-modulus"}`, `{"kty":"AKP","alg":"ML-DSA-44","kid":"pq","pub":"AAAA"}`, `7`} {
 		r.idp.PublishKey(jwk)
 	}
@@ -275,7 +275,7 @@ func TestKeysThatCannotBeRead(t *testing.T) {
 }
 
 func TestAuthorizationParameters(t *testing.T) {
-	r := newRig(t, func(_ *authntest.IdPConfig, c *signin.Config) {
+	r := newHarness(t, func(_ *authntest.IdPConfig, c *signin.Config) {
 		c.AuthorizationParams = map[string]string{"access_type": "offline", "prompt": "consent"}
 	})
 	for _, c := range []struct {
@@ -310,7 +310,7 @@ func TestAuthorizationErrors(t *testing.T) {
 		{"access_denied", "", signin.CodeAccessDenied, "cancelled"},
 		{"invalid_scope", "unknown scope offline_access\x1b[2J", signin.CodeProviderError, ""},
 	} {
-		r := newRig(t)
+		r := newHarness(t)
 		r.idp.RefuseAuthorize(c.code, c.description)
 		res, err := r.signIn("alice-1")
 		wantCode(t, res, err, c.want)
@@ -326,7 +326,7 @@ func TestAuthorizationErrors(t *testing.T) {
 
 // A provider's clock that is behind ours is a clock, not an attack.
 func TestProviderClockBehind(t *testing.T) {
-	r := newRig(t)
+	r := newHarness(t)
 	r.idp.EditIDToken(func(c map[string]any) {
 		c["iat"] = r.clock.now().Add(-3 * time.Minute).Unix()
 		c["exp"] = r.clock.now().Add(2 * time.Minute).Unix()
@@ -340,7 +340,7 @@ func TestProviderClockBehind(t *testing.T) {
 }
 
 func TestLogoutTokenWithoutExpiry(t *testing.T) {
-	r := newRig(t)
+	r := newHarness(t)
 	raw, err := r.idp.LogoutToken(clientID, "alice-1", "s-1", without("exp"))
 	if err != nil {
 		t.Fatal(err)

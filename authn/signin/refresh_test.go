@@ -9,7 +9,7 @@ import (
 )
 
 func TestRefresh(t *testing.T) {
-	r := newRig(t)
+	r := newHarness(t)
 	first := r.mustSignIn("alice-1")
 	r.clock.advance(30 * time.Minute)
 	second, err := r.rp.Refresh(t.Context(), subject(r), first.RefreshToken)
@@ -29,7 +29,7 @@ func TestRefresh(t *testing.T) {
 }
 
 func TestRefreshWithoutIDToken(t *testing.T) {
-	r := newRig(t)
+	r := newHarness(t)
 	res := r.mustSignIn("alice-1")
 	r.idp.SetFaults(authntest.FaultNoRefreshFacts)
 	again, err := r.rp.Refresh(t.Context(), subject(r), res.RefreshToken)
@@ -45,7 +45,7 @@ func TestRefreshWithoutIDToken(t *testing.T) {
 }
 
 func TestRefreshKeepsTheTokenThatIsNotReplaced(t *testing.T) {
-	r := newRig(t)
+	r := newHarness(t)
 	res := r.mustSignIn("alice-1")
 	r.idp.SetFaults(authntest.FaultNoRefreshToken)
 	again, err := r.rp.Refresh(t.Context(), subject(r), res.RefreshToken)
@@ -58,14 +58,14 @@ func TestRefreshKeepsTheTokenThatIsNotReplaced(t *testing.T) {
 }
 
 func TestRefreshWithoutToken(t *testing.T) {
-	r := newRig(t)
+	r := newHarness(t)
 	if _, err := r.rp.Refresh(t.Context(), subject(r), ""); err == nil {
 		t.Error("accepted")
 	}
 }
 
 func TestRefreshAcceptsNoTokenOfAnEarlierAnswer(t *testing.T) {
-	r := newRig(t)
+	r := newHarness(t)
 	res := r.mustSignIn("alice-1")
 	r.clock.advance(30 * time.Minute)
 	r.idp.SetFaults(authntest.FaultIssuedEarlier)

@@ -92,8 +92,8 @@ func (s *service) StreamingOutputCall(in *pb.StreamingOutputCallRequest, out pb.
 	}
 }
 
-// rig is a client, Sallyport's forwarder, and a grpc-go server.
-type rig struct {
+// harness is a client, Sallyport's forwarder, and a grpc-go server.
+type harness struct {
 	t      *testing.T
 	svc    *service
 	server *grpc.Server
@@ -106,9 +106,9 @@ type rig struct {
 // kinds are the ways to reach a gRPC upstream.
 var kinds = []string{"h2c", "unix+h2c", "https"}
 
-func newRig(t *testing.T, kind string, change func(*upstream.RouteConfig)) *rig {
+func newHarness(t *testing.T, kind string, change func(*upstream.RouteConfig)) *harness {
 	t.Helper()
-	g := &rig{t: t, svc: newService()}
+	g := &harness{t: t, svc: newService()}
 	g.front = httptest.NewUnstartedServer(nil)
 	g.front.EnableHTTP2 = true
 	g.front.StartTLS()
@@ -152,7 +152,7 @@ func newRig(t *testing.T, kind string, change func(*upstream.RouteConfig)) *rig 
 	return g
 }
 
-func (g *rig) serve(w http.ResponseWriter, r *http.Request) {
+func (g *harness) serve(w http.ResponseWriter, r *http.Request) {
 	target, err := upstream.CanonicaliseBehindProxy(r, "https")
 	var bad *upstream.BadRequest
 	if errors.As(err, &bad) {
@@ -168,7 +168,7 @@ func (g *rig) serve(w http.ResponseWriter, r *http.Request) {
 		Identity: upstream.Identity{User: "u-17", Email: "alice@example.com"}})
 }
 
-func (g *rig) dial() {
+func (g *harness) dial() {
 	pool := x509.NewCertPool()
 	pool.AddCert(g.front.Certificate())
 	creds := credentials.NewTLS(&tls.Config{RootCAs: pool, ServerName: "example.com"})
@@ -181,7 +181,7 @@ func (g *rig) dial() {
 	g.t.Cleanup(func() { g.client.Close() })
 }
 
-func (g *rig) service() pb.TestServiceClient { return pb.NewTestServiceClient(g.client) }
+func (g *harness) service() pb.TestServiceClient { return pb.NewTestServiceClient(g.client) }
 
 func ctx(t *testing.T, pairs ...string) context.Context {
 	c, cancel := context.WithTimeout(context.Background(), 30*time.Second)
@@ -194,7 +194,7 @@ func ctx(t *testing.T, pairs ...string) context.Context {
 func TestInterop(t *testing.T) {
 	type call func(context.Context, pb.TestServiceClient, ...grpc.CallOption)
 	for _, kind := range kinds {
-		g := newRig(t, kind, nil)
+		g := newHarness(t, kind, nil)
 		for name, do := range map[string]call{
 			"empty_unary": interop.DoEmptyUnaryCall, "large_unary": interop.DoLargeUnaryCall,
 			"client_streaming": interop.DoClientStreaming, "server_streaming": interop.DoServerStreaming,
@@ -224,7 +224,7 @@ func TestInterop(t *testing.T) {
 
 func TestErrorDetails(t *testing.T) {
 	for _, kind := range kinds {
-		_, err := newRig(t, kind, nil).service().EmptyCall(ctx(t, "x-test", "details"), &pb.Empty{})
+		_, err := newHarness(t, kind, nil).service().EmptyCall(ctx(t, "x-test", "details"), &pb.Empty{})
 		st := status.Convert(err)
 		if st.Code() != codes.FailedPrecondition || st.Message() != "not today: \t¡ñ, 100%" || len(st.Details()) != 2 {
 			t.Errorf("%s: %v %v", kind, err, st.Details())
@@ -235,7 +235,7 @@ func TestErrorDetails(t *testing.T) {
 func TestDeadlineReachesTheServer(t *testing.T) {
 	c, cancel := context.WithTimeout(ctx(t, "x-test", "deadline"), 200*time.Millisecond)
 	defer cancel()
-	_, err := newRig(t, "h2c", nil).service().EmptyCall(c, &pb.Empty{})
+	_, err := newHarness(t, "h2c", nil).service().EmptyCall(c, &pb.Empty{})
 	if status.Code(err) != codes.DeadlineExceeded {
 		t.Error(err)
 	}
@@ -245,7 +245,7 @@ func TestDeadlineReachesTheServer(t *testing.T) {
 // waits. That is the deadline too, before the answer and in the middle of it.
 func TestServerIsFirstAtTheDeadline(t *testing.T) {
 	for _, kind := range kinds {
-		g := newRig(t, kind, nil)
+		g := newHarness(t, kind, nil)
 		inner := g.front.Config.Handler
 		g.front.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			r.Header.Set("Grpc-Timeout", "50m")
@@ -277,7 +277,7 @@ func TestServerIsFirstAtTheDeadline(t *testing.T) {
 // then, and not when it speaks next.
 func TestServerEndsFirst(t *testing.T) {
 	for _, kind := range kinds {
-		g := newRig(t, kind, nil)
+		g := newHarness(t, kind, nil)
 		stream, err := g.service().FullDuplexCall(ctx(t))
 		if err != nil {
 			t.Fatal(err)
@@ -295,7 +295,7 @@ func TestServerEndsFirst(t *testing.T) {
 // What the gate refuses has its HTTP status beside gRPC's. A client believes gRPC's, and has
 // the reason, the reference and the challenge.
 func TestRefusals(t *testing.T) {
-	g := newRig(t, "h2c", nil)
+	g := newHarness(t, "h2c", nil)
 	for httpStatus, want := range map[int]codes.Code{401: codes.Unauthenticated, 403: codes.PermissionDenied, 429: codes.ResourceExhausted, 503: codes.Unavailable, 504: codes.DeadlineExceeded, 413: codes.ResourceExhausted} {
 		g.front.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("WWW-Authenticate", "Bearer")
@@ -317,7 +317,7 @@ func TestRefusals(t *testing.T) {
 }
 
 func TestCancelReachesTheServer(t *testing.T) {
-	g := newRig(t, "h2c", nil)
+	g := newHarness(t, "h2c", nil)
 	c, cancel := context.WithCancel(ctx(t, "x-test", "cancel"))
 	done := make(chan error, 1)
 	go func() {
@@ -334,7 +334,7 @@ func TestCancelReachesTheServer(t *testing.T) {
 
 func TestLargeMessages(t *testing.T) {
 	for _, kind := range kinds {
-		g := newRig(t, kind, nil)
+		g := newHarness(t, kind, nil)
 		body := bytes.Repeat([]byte("0123456789abcdef"), 1<<20) // 16 MiB
 		res, err := g.service().UnaryCall(ctx(t), &pb.SimpleRequest{ResponseSize: int32(len(body)), Payload: &pb.Payload{Body: body}})
 		if err != nil || len(res.Payload.Body) != len(body) {
@@ -345,7 +345,7 @@ func TestLargeMessages(t *testing.T) {
 
 // Identity arrives as metadata; what the client claims and our cookie do not.
 func TestIdentityAsMetadata(t *testing.T) {
-	g := newRig(t, "h2c", nil)
+	g := newHarness(t, "h2c", nil)
 	if _, err := g.service().EmptyCall(ctx(t, "x-sallyport-user", "evil", "x_sallyport_email", "evil", "cookie", "__Host-sallyport=secret; a=1", "data-bin", "\x00\xff"), &pb.Empty{}); err != nil {
 		t.Fatal(err)
 	}
@@ -358,7 +358,7 @@ func TestIdentityAsMetadata(t *testing.T) {
 // A client that does not read stops the server from sending: what is in between
 // holds windows, not the stream.
 func TestBackPressure(t *testing.T) {
-	g := newRig(t, "h2c", nil)
+	g := newHarness(t, "h2c", nil)
 	c, cancel := context.WithCancel(ctx(t))
 	defer cancel()
 	stream, err := g.service().StreamingOutputCall(c, &pb.StreamingOutputCallRequest{})
@@ -396,7 +396,7 @@ func TestBackPressure(t *testing.T) {
 
 // A server that is not there is UNAVAILABLE, and back when it is.
 func TestUnavailable(t *testing.T) {
-	g := newRig(t, "h2c", nil)
+	g := newHarness(t, "h2c", nil)
 	g.server.Stop()
 	if _, err := g.service().EmptyCall(ctx(t), &pb.Empty{}); status.Code(err) != codes.Unavailable {
 		t.Error(err)
@@ -408,7 +408,7 @@ func TestUnavailable(t *testing.T) {
 
 // A server that drains (GOAWAY) finishes what it has.
 func TestGracefulStop(t *testing.T) {
-	g := newRig(t, "h2c", nil)
+	g := newHarness(t, "h2c", nil)
 	stream, err := g.service().FullDuplexCall(ctx(t))
 	if err != nil {
 		t.Fatal(err)

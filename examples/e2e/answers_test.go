@@ -63,7 +63,7 @@ func TestWindowOfATool(t *testing.T) {
 	for _, e := range []entry{overTLS, overHTTP} {
 		t.Run(e.name, func(t *testing.T) {
 			t.Parallel()
-			s := newStackAt(t, e)
+			s := newHarnessAt(t, e)
 			s.page("/app", `<h1>App</h1><script>onmessage = e => window.told = e.data</script>`)
 			s.page("/oauth/start", `<h1>Granted</h1><script>opener.postMessage("granted", location.origin)</script>`)
 			b := newBrowser(t, home)
@@ -89,7 +89,7 @@ func TestWindowOfATool(t *testing.T) {
 func TestAttackOpenerOfOurPages(t *testing.T) {
 	t.Parallel()
 	evil := newTool(t)
-	s := newStack(t, withTool("evil", evil))
+	s := newHarness(t, withTool("evil", evil))
 	evil.page("/", `<h1>Evil</h1><script>
 		const reads = ["document", "location.href", "origin", "name", "history.length", "sessionStorage", "navigator", "eval"];
 		const steal = (w) => reads.filter((path) => {

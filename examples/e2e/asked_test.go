@@ -21,7 +21,7 @@ func (b *browser) scripts(on bool) {
 // phone that changed networks.
 func TestDidYouJustOpen(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newHarness(t)
 	b := newBrowser(t, home)
 	b.enrol(s.ticket(alice.Email), alice.Sub)
 
@@ -66,7 +66,7 @@ func TestDidYouJustOpen(t *testing.T) {
 // network is in the way of.
 func TestPagesOfAHandoffOnTheWay(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newHarness(t)
 	b := newBrowser(t, home)
 	b.enrol(s.ticket(alice.Email), alice.Sub)
 	b.hostile = true // the console has what fails here

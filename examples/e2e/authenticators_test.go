@@ -14,7 +14,7 @@ func (b *browser) before(js string) {
 }
 
 // stopped is what the log says of the last ceremony that the browser did not go through with.
-func (s *stack) stopped() (detail map[string]any) {
+func (s *harness) stopped() (detail map[string]any) {
 	s.t.Helper()
 	for _, r := range s.audit() {
 		if d, ok := r["detail"].(map[string]any); ok && r["event"] == "ceremony_stopped" {
@@ -42,7 +42,7 @@ func TestBrowsersWithoutJSON(t *testing.T) {
 		"outputs unasked": `{ const real = PublicKeyCredential.prototype.toJSON; PublicKeyCredential.prototype.toJSON = function () { return {...real.call(this), clientExtensionResults: {appid: false, prf: []}, authenticatorAttachment: "hybrid", extra: [1]} } }`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newStack(t)
+			s := newHarness(t)
 			b := newBrowser(t, home)
 			b.before(js)
 			b.enrol(s.ticket(alice.Email), alice.Sub)
@@ -54,7 +54,7 @@ func TestBrowsersWithoutJSON(t *testing.T) {
 // to do, none is the engine's, and the log has its name.
 func TestWhatStopsACeremony(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newHarness(t)
 	b := newBrowser(t, home)
 	b.open(s.ticket(alice.Email))
 	b.signIn(alice.Sub)
@@ -104,7 +104,7 @@ func TestWhatStopsACeremony(t *testing.T) {
 // TestBrowsersWithoutPasskeys: a browser inside an app, and an old one.
 func TestBrowsersWithoutPasskeys(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newHarness(t)
 	for name, c := range map[string]struct{ js, shown, logged string }{
 		"in-app": {`delete window.PublicKeyCredential; Object.defineProperty(navigator, "userAgent", {get: () => "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148 [LinkedInApp]"})`, "Open the page in your browser", "in_app_browser"},
 		"old":    {`delete window.PublicKeyCredential`, "too old, or they are switched off", "no_webauthn"},
@@ -124,7 +124,7 @@ func TestBrowsersWithoutPasskeys(t *testing.T) {
 // on the way is sent again without another touch.
 func TestOptionsAreThereBeforeThePress(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newHarness(t)
 	b := newBrowser(t, home)
 	b.before(`{ const real = fetch; window.begins = 0; window.lose = 0;
 		window.fetch = async (url, o) => {

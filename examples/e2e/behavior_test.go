@@ -21,7 +21,7 @@ const (
 	losAngeles = "192.0.2.10"   // US, and no data centre
 )
 
-// withPolicy replaces the policy of a stack.
+// withPolicy replaces the policy of a harness.
 func withPolicy(t *testing.T, policy string) func(string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "policy.yaml")
@@ -40,7 +40,7 @@ func unguarded(cfg string) string {
 	return strings.Replace(cfg, "policy: policy.yaml", "policy: policy.yaml\npolicy_guard: {max_newly_blocked: 100%}", 1)
 }
 
-// withCities adds a database that knows where the places of the stack are.
+// withCities adds a database that knows where the places of the harness are.
 func withCities(t *testing.T) func(string) string {
 	t.Helper()
 	tree, err := mmdbwriter.New(mmdbwriter.Options{DatabaseType: "GeoLite2-City", BuildEpoch: time.Now().Add(-time.Hour).Unix(),
@@ -88,7 +88,7 @@ func writeFile(t *testing.T, name string, data []byte) {
 }
 
 // last returns the facts of the newest access record with an action and, if not "", a rule.
-func (s *stack) last(action, rule string) map[string]map[string]any {
+func (s *harness) last(action, rule string) map[string]map[string]any {
 	s.t.Helper()
 	for _, r := range slices.Backward(s.audit()) {
 		rules, _ := r["rules"].([]any)
@@ -106,7 +106,7 @@ func (s *stack) last(action, rule string) map[string]map[string]any {
 }
 
 // use puts another policy in force.
-func (s *stack) use(policy string) {
+func (s *harness) use(policy string) {
 	s.t.Helper()
 	const done = `"msg":"reloaded"`
 	before := strings.Count(s.log.String(), done)
@@ -130,7 +130,7 @@ func (b *browser) asks(url string) {
 // Nobody is in New York and, a few seconds later, in Amsterdam.
 func TestImpossibleTravelStepsUp(t *testing.T) {
 	t.Parallel()
-	s := newStack(t, withCities(t), withPolicy(t, `
+	s := newHarness(t, withCities(t), withPolicy(t, `
 version: 1
 rules:
   - name: impossible-travel
@@ -179,7 +179,7 @@ version: 1
 rules:
   - {name: shared-device, routes: [treasury], when: device.people_30d >= 2, then: step_up, max_age: 2s}
 `
-	s := newStack(t, everyone, unguarded)
+	s := newHarness(t, everyone, unguarded)
 	s.use(policy)
 	b := newBrowser(t, home)
 	b.enrol(s.ticket("alice@example.com"), alice.Sub)
@@ -216,7 +216,7 @@ version: 1
 rules:
   - {name: other-clock, routes: [treasury], when: 'browser.timezone_offset_diff >= duration("3h")', then: step_up, max_age: 2s}
 `
-	s := newStack(t, unguarded)
+	s := newHarness(t, unguarded)
 	s.use(policy)
 	b := newBrowser(t, home)
 	zone := func(name string) {

@@ -12,7 +12,7 @@ import (
 // an attempt (limits.ceremonies_per_minute), and after an enrolment be refused.
 func TestCeremonyIsAskedForOnce(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newHarness(t)
 	b := newBrowser(t, home)
 	b.enrol(s.ticket(alice.Email), alice.Sub)
 	b.open(s.treasury + "/")
@@ -29,7 +29,7 @@ func TestCeremonyIsAskedForOnce(t *testing.T) {
 // they are led to the sign-in.
 func TestCopiedPasskeyIsExplained(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newHarness(t)
 	b := newBrowser(t, home)
 	b.hostile = true // the browser complains about the 403
 	b.enrol(s.ticket(alice.Email), alice.Sub)

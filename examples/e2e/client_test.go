@@ -21,13 +21,13 @@ import (
 // and able to do what a browser does not.
 type client struct {
 	t    *testing.T
-	s    *stack
+	s    *harness
 	http *http.Client
 	from string // the address it connects from
 	keys *authntest.Authenticator
 }
 
-func newClient(t *testing.T, s *stack, from string) *client {
+func newClient(t *testing.T, s *harness, from string) *client {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	if err != nil {

@@ -64,7 +64,7 @@ func TestCookiesAreForOneHostOnly(t *testing.T) {
 	for _, e := range entries {
 		t.Run(e.name, func(t *testing.T) {
 			t.Parallel()
-			s := newStackAt(t, e)
+			s := newHarnessAt(t, e)
 			b := newBrowser(t, home)
 			b.enrol(s.ticket(alice.Email), alice.Sub)
 			b.open(s.treasury + "/")
@@ -130,7 +130,7 @@ func TestToolCannotSetOurCookies(t *testing.T) {
 
 func toolCannotSetOurCookies(t *testing.T, open func(t *testing.T, from string) *browser) {
 	evil := newTool(t)
-	s := newStack(t, withTool("evil", evil))
+	s := newHarness(t, withTool("evil", evil))
 	b := open(t, home)
 	b.hostile = true
 	b.enrol(s.ticket(alice.Email), alice.Sub)

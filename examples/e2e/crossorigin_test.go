@@ -39,7 +39,7 @@ func TestAttackToolActsOnAnotherTool(t *testing.T) {
 
 func toolActsOnAnotherTool(t *testing.T, e entry, open func(t *testing.T, from string) *browser) {
 	evil := newTool(t)
-	s := newStackAt(t, e, withTool("evil", evil))
+	s := newHarnessAt(t, e, withTool("evil", evil))
 	evil.page("/", fmt.Sprintf(`<h1>Evil</h1><script>
 				window.there = %q;
 				window.element = (name, attribute, path) => new Promise(done => {
@@ -101,7 +101,7 @@ func TestAttackToolCommandsTheBrowser(t *testing.T) {
 
 func toolCommandsTheBrowser(t *testing.T, open func(t *testing.T, from string) *browser) {
 	evil := newTool(t)
-	s := newStack(t, withTool("evil", evil))
+	s := newHarness(t, withTool("evil", evil))
 	b := open(t, home)
 	b.hostile = true
 	b.enrol(s.ticket(alice.Email), alice.Sub)

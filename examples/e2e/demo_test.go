@@ -112,7 +112,7 @@ func TestDemoIsForThisMachineOnly(t *testing.T) {
 // TestServeHasNothingOfTheDemo: what the demo adds is nowhere in the product.
 func TestServeHasNothingOfTheDemo(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newHarness(t)
 	c := newClient(t, s, home)
 	for _, path := range []string{"/demo/bar.css", "/demo/place", "/authorize", "/.well-known/openid-configuration", "/token"} {
 		if a := c.api(s.base + path); a.status != http.StatusNotFound {

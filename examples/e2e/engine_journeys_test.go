@@ -18,7 +18,7 @@ func TestCookiesAsEnginesKeepThem(t *testing.T) {
 	for _, e := range engines[1:] { // of Chromium, TestCookiesAreForOneHostOnly reads the answers themselves
 		t.Run(e.name, func(t *testing.T) {
 			t.Parallel()
-			s := newStack(t)
+			s := newHarness(t)
 			b := e.open(t, home)
 			b.enrol(s.ticket(alice.Email), alice.Sub)
 			kept := func(want ...string) {
@@ -58,7 +58,7 @@ func TestCookiesAsEnginesKeepThem(t *testing.T) {
 // from the history its driver (2.50) answers no further command, whether its own Back or the page's history.back() led there.
 func TestBackButton(t *testing.T) {
 	inEngines(t, engines[:2], func(t *testing.T, open func(t *testing.T, from string) *browser) {
-		s := newStack(t)
+		s := newHarness(t)
 		b := open(t, home)
 		b.enrol(s.ticket(alice.Email), alice.Sub)
 		b.open(s.treasury + "/balances")
@@ -85,7 +85,7 @@ func TestBackButton(t *testing.T) {
 // tool and to another. All arrive where they were, nobody is warned of a thief, and a further tab finds the session that is there.
 func TestTabsTogether(t *testing.T) {
 	inEveryEngine(t, func(t *testing.T, open func(t *testing.T, from string) *browser) {
-		s := newStack(t, withTool("other", newTool(t)))
+		s := newHarness(t, withTool("other", newTool(t)))
 		b := open(t, home)
 		b.enrol(s.ticket(alice.Email), alice.Sub)
 		tabs, to := []*browser{b}, []string{s.treasury + "/one", s.treasury + "/two", s.treasury + "/three", s.origin("other") + "/four"}
@@ -114,7 +114,7 @@ func TestTabsTogether(t *testing.T) {
 // TestDownload: a file of a tool arrives as it is, and the page that offers it stays.
 func TestDownload(t *testing.T) {
 	inEveryEngine(t, func(t *testing.T, open func(t *testing.T, from string) *browser) {
-		s := newStack(t)
+		s := newHarness(t)
 		const content = "day,amount\n1,25\n"
 		s.page("/reports", `<h1>Reports</h1><a download href="/report.csv">report</a>`)
 		s.file("/report.csv", "text/csv", content, "Content-Disposition", `attachment; filename="report.csv"`)
@@ -147,7 +147,7 @@ func TestDownload(t *testing.T) {
 // TestEngineWithoutPasskeys: WebKitGTK has no WebAuthn, which the page says, and what to do.
 func TestEngineWithoutPasskeys(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newHarness(t)
 	b := newWebKit(t, home)
 	b.open(s.ticket(alice.Email))
 	b.signIn(alice.Sub)
@@ -168,7 +168,7 @@ func TestEngineWithoutPasskeys(t *testing.T) {
 // their key. The page waits meanwhile, and says so; either answer enrols, and Cancel cancels.
 func TestFirefoxAsksAboutAttestation(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newHarness(t)
 	b := newFirefox(t, home)
 	const prompt = "webauthn-prompt-register-direct"
 	prefer := func(always string) {

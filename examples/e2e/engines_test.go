@@ -360,7 +360,7 @@ func TestCookiesThatAreNotKept(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			s := newStackAt(t, ownTLS, func(cfg string) string {
+			s := newHarnessAt(t, ownTLS, func(cfg string) string {
 				return strings.Replace(cfg, "session: {", "session: {handoff: "+c.handoff+", ", 1)
 			})
 			b := newWebKit(t, home)

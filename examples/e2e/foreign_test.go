@@ -34,7 +34,7 @@ func TestForeignProvider(t *testing.T) {
 		t.Fatalf("the provider did not start: %v", err)
 	}
 
-	s := startStack(t, overTLS, port, "http://localhost:"+idpPort)
+	s := startHarness(t, overTLS, port, "http://localhost:"+idpPort)
 	b := newBrowser(t, home)
 	b.foreign = "http://localhost:" + idpPort
 	b.open(s.ticket("carol@example.test"))

@@ -40,7 +40,7 @@ func TestFormOfAnotherSite(t *testing.T) {
 		t.Run(e.name, func(t *testing.T) {
 			t.Parallel()
 			app := newTool(t)
-			s := newStackAt(t, e, withTool("app", app, "    cross_site_posts: [/saml/acs]"))
+			s := newHarnessAt(t, e, withTool("app", app, "    cross_site_posts: [/saml/acs]"))
 			const fields = "SAMLResponse=PD94%2Bbg%3D%3D%0D%0Ax&RelayState=%2Fx%3Fa%26b&submit=%22%3E%3Cscript%3E&action=%C3%A9&SAMLResponse=2"
 			app.handle("/saml/acs", func(w http.ResponseWriter, r *http.Request) {
 				http.Redirect(w, r, s.treasury+"/landed", http.StatusSeeOther)
@@ -104,7 +104,7 @@ func TestFormWaitsForAProof(t *testing.T) {
 }
 
 func formWaitsForAProof(t *testing.T, e entry, open func(t *testing.T, from string) *browser) {
-	s := newStackAt(t, e)
+	s := newHarnessAt(t, e)
 	s.page("/new", "<h1>New payment</h1>")
 	b := open(t, home)
 	b.enrol(s.ticket(alice.Email), alice.Sub)
@@ -148,7 +148,7 @@ func formWaitsForAProof(t *testing.T, e entry, open func(t *testing.T, from stri
 }
 
 // sentTo are the requests of a path that reached the treasury.
-func (s *stack) sentTo(path string) []*http.Request {
+func (s *harness) sentTo(path string) []*http.Request {
 	return slices.DeleteFunc(s.requests(), func(r *http.Request) bool { return r.URL.Path != path })
 }
 

@@ -12,7 +12,7 @@ func TestFragmentSurvivesTheWayIn(t *testing.T) {
 }
 
 func fragmentSurvivesTheWayIn(t *testing.T, open func(t *testing.T, from string) *browser) {
-	s := newStack(t)
+	s := newHarness(t)
 	s.page("/app", "<h1>A tool of one page</h1>")
 	b := open(t, home)
 	b.enrol(s.ticket(alice.Email), alice.Sub)
@@ -66,7 +66,7 @@ func TestLongAddressSurvivesTheWayIn(t *testing.T) {
 	for _, e := range []entry{overTLS, overHTTP} {
 		t.Run(e.name, func(t *testing.T) {
 			t.Parallel()
-			s := newStackAt(t, e)
+			s := newHarnessAt(t, e)
 			s.page("/app", "<h1>A tool of one page</h1>")
 			b := newBrowser(t, home)
 			b.enrol(s.ticket(alice.Email), alice.Sub)
@@ -117,7 +117,7 @@ func TestAttackLinkBecomesTheToolsOwn(t *testing.T) {
 		t.Run(e.name, func(t *testing.T) {
 			t.Parallel()
 			app := newTool(t)
-			s := newStackAt(t, e, withTool("app", app))
+			s := newHarnessAt(t, e, withTool("app", app))
 			app.page("/transfer", "<h1>Transferred</h1>")
 			asked := func() (sites []string) {
 				for _, r := range app.requests() {

@@ -88,7 +88,7 @@ func (b *browser) reviewFrame(name string) {
 func TestQuestionInAFrame(t *testing.T) {
 	t.Parallel()
 	board, wiki := newTool(t), newTool(t)
-	s := newStack(t, withTool("board", board), withTool("wiki", wiki, "    embeddable: true"))
+	s := newHarness(t, withTool("board", board), withTool("wiki", wiki, "    embeddable: true"))
 	show := `(() => { const f = document.createElement("iframe"); f.title = "Widget"; f.height = 420; f.src = ` + quote(s.origin("wiki")+"/widget?a=1") + `; document.body.append(f); return true })()`
 	board.page("/", "<h1>Board</h1>")
 	wiki.page("/widget", "<h1>Widget</h1>", "Content-Security-Policy", "frame-ancestors "+s.origin("board"))
@@ -139,7 +139,7 @@ func TestQuestionInAFrame(t *testing.T) {
 func TestAttackFrameOfTheQuestion(t *testing.T) {
 	t.Parallel()
 	evil, wiki := newTool(t), newTool(t)
-	s := newStack(t, withTool("evil", evil), withTool("wiki", wiki, "    embeddable: true"))
+	s := newHarness(t, withTool("evil", evil), withTool("wiki", wiki, "    embeddable: true"))
 	outside := newTool(t) // not behind the product
 	b := newBrowser(t, home)
 	b.hostile, b.foreign = true, outside.URL

@@ -22,7 +22,7 @@ func (b *browser) secondKey() webauthn.AuthenticatorID {
 // confirmation, and confirms it with the one of her laptop without creating it again.
 func TestFurtherPasskeyInABrowser(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newHarness(t)
 	b := newBrowser(t, home)
 	b.enrol(s.ticket("alice@example.com"), alice.Sub)
 	b.press(`a[href$="/.sallyport/enroll"]`)
@@ -58,7 +58,7 @@ func TestFurtherPasskeyInABrowser(t *testing.T) {
 }
 
 // enrolments is the detail of every passkey that the log says was stored.
-func (s *stack) enrolments() (list []map[string]any) {
+func (s *harness) enrolments() (list []map[string]any) {
 	s.t.Helper()
 	for _, r := range s.audit() {
 		if detail, ok := r["detail"].(map[string]any); ok && r["event"] == "enroll" {
@@ -74,7 +74,7 @@ func (s *stack) enrolments() (list []map[string]any) {
 // of its own can confirm.
 func TestAttackScriptInTheSignInOriginAddsNoPasskey(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newHarness(t)
 	b := newBrowser(t, home)
 	b.enrol(s.ticket("alice@example.com"), alice.Sub)
 	evil := authntest.NewAuthenticator(s.base)

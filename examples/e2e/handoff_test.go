@@ -11,7 +11,7 @@ import (
 )
 
 // refused returns the reasons of refused hand-offs, "!" behind those of high risk.
-func (s *stack) refused() (why []string) {
+func (s *harness) refused() (why []string) {
 	s.t.Helper()
 	for _, r := range s.audit() {
 		if r["event"] != "handoff_refused" {
@@ -38,7 +38,7 @@ func (c *client) forget(origin, name string) {
 }
 
 // forget deletes a cookie of a browser. But for Chromium, it has to be at that origin.
-func (b *browser) forget(s *stack, origin, name string) {
+func (b *browser) forget(s *harness, origin, name string) {
 	b.t.Helper()
 	if w, ok := b.engine.(*drivenWindow); ok {
 		if err := w.do("WebDriver:DeleteCookie", map[string]any{"name": s.cookieName(name)}, nil); err != nil {
@@ -56,7 +56,7 @@ func TestHandoffCodeIsBoundToTheBrowser(t *testing.T) {
 	for _, e := range []entry{overTLS, overHTTP} {
 		t.Run(e.name, func(t *testing.T) {
 			t.Parallel()
-			s := newStackAt(t, e)
+			s := newHarnessAt(t, e)
 			victim := newClient(t, s, home)
 			victim.getIn(alice)
 			begin := func() handoff {
@@ -106,7 +106,7 @@ func TestNothingOfAToolsOriginSeesTheCode(t *testing.T) {
 }
 
 func nothingOfAToolsOriginSeesTheCode(t *testing.T, open func(t *testing.T, from string) *browser) {
-	s := newStack(t)
+	s := newHarness(t)
 	attacker := newClient(t, s, home)
 	begun := attacker.navigate(s.treasury + "/").location // with the attacker's nonce
 	s.tool.file("/sw.js", "text/javascript", `
@@ -191,7 +191,7 @@ func TestServiceWorkerOverTheHostIsRefusedAcrossSites(t *testing.T) {
 }
 
 func serviceWorkerOverTheHostIsRefused(t *testing.T, open func(t *testing.T, from string) *browser) {
-	s := newStackAt(t, overHTTP)
+	s := newHarnessAt(t, overHTTP)
 	for _, path := range []string{"/sw.js", "/app/sw.js"} {
 		s.tool.file(path, "text/javascript", `self.addEventListener("fetch", () => {});`)
 	}
@@ -222,7 +222,7 @@ func TestScriptCannotPlantASession(t *testing.T) {
 }
 
 func scriptCannotPlantASession(t *testing.T, open func(t *testing.T, from string) *browser) {
-	s := newStack(t)
+	s := newHarness(t)
 	mallory := newClient(t, s, home)
 	mallory.getIn(alice)
 	b := open(t, home)

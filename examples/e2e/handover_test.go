@@ -38,7 +38,7 @@ func socketFor(t *testing.T, origin string) *os.File {
 func TestDrainFinishesWhatIsSlow(t *testing.T) {
 	t.Parallel()
 	slow := newSlowTool(t)
-	s := newStack(t, func(cfg string) string { return strings.Replace(cfg, "    to: ", "    to: "+slow.URL+" # ", 1) })
+	s := newHarness(t, func(cfg string) string { return strings.Replace(cfg, "    to: ", "    to: "+slow.URL+" # ", 1) })
 	c := newClient(t, s, home)
 	ticket := s.ticket(alice.Email)
 	c.signIn(ticket, alice.Sub)
@@ -109,7 +109,7 @@ func newSlowTool(t *testing.T) *slowTool {
 // be repeated all get their answer, at worst a moment later.
 func TestRestartLosesNoRequest(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newHarness(t)
 	c := newClient(t, s, home)
 	c.getIn(alice)
 	s.stop(syscall.SIGTERM)

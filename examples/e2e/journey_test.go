@@ -10,14 +10,14 @@ import (
 func TestFromTicketToBlock(t *testing.T) {
 	t.Parallel()
 	for _, e := range entries {
-		t.Run(e.name, func(t *testing.T) { t.Parallel(); fromTicketToBlock(t, newStackAt(t, e), newBrowser(t, home)) })
+		t.Run(e.name, func(t *testing.T) { t.Parallel(); fromTicketToBlock(t, newHarnessAt(t, e), newBrowser(t, home)) })
 	}
 	for _, e := range engines[1:] {
-		t.Run("https, in "+e.name, func(t *testing.T) { t.Parallel(); fromTicketToBlock(t, newStack(t), e.open(t, home)) })
+		t.Run("https, in "+e.name, func(t *testing.T) { t.Parallel(); fromTicketToBlock(t, newHarness(t), e.open(t, home)) })
 	}
 }
 
-func fromTicketToBlock(t *testing.T, s *stack, b *browser) {
+func fromTicketToBlock(t *testing.T, s *harness, b *browser) {
 	ticket := s.ticket("alice@example.com")
 
 	b.open(s.treasury + "/")
@@ -61,7 +61,7 @@ func fromTicketToBlock(t *testing.T, s *stack, b *browser) {
 // find its way: to a person, nothing happened.
 func TestOneConnectionForTwoHosts(t *testing.T) {
 	t.Parallel()
-	s := newStack(t, func(cfg string) string {
+	s := newHarness(t, func(cfg string) string {
 		return strings.Replace(cfg, "trusted_proxies: [127.0.0.0/8]\nproxy_protocol: true\n", "", 1)
 	})
 	balanced.Delete(s.port)

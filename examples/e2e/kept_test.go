@@ -9,7 +9,7 @@ import (
 // is over, for whatever reason, that is not how one of our own pages shows who was here.
 func TestBackAfterTheEnd(t *testing.T) {
 	inEngines(t, engines[:2], func(t *testing.T, open func(t *testing.T, from string) *browser) {
-		s := newStack(t)
+		s := newHarness(t)
 		s.page("/over", "<h1>Over here</h1>")
 		b := open(t, home)
 		b.enrol(s.ticket(alice.Email), alice.Sub)

@@ -21,7 +21,7 @@ import (
 func TestKilledDuringEnrolment(t *testing.T) {
 	t.Parallel()
 	const rounds = 25
-	s := newStack(t)
+	s := newHarness(t)
 	seed := uint64(time.Now().UnixNano())
 	random := rand.New(rand.NewPCG(seed, seed))
 	var acknowledged, stored, nothing int
@@ -99,7 +99,7 @@ func TestKilledDuringEnrolment(t *testing.T) {
 type ticketState struct{ ID, State string }
 
 // newest is the newest ticket, as the command line tells.
-func newest(t *testing.T, s *stack) (k ticketState) {
+func newest(t *testing.T, s *harness) (k ticketState) {
 	t.Helper()
 	line, _, _ := strings.Cut(s.run("ticket", "list", "--json"), "\n")
 	if err := json.Unmarshal([]byte(line), &k); err != nil {
@@ -109,7 +109,7 @@ func newest(t *testing.T, s *stack) (k ticketState) {
 }
 
 // hasKey reports whether somebody has a passkey.
-func hasKey(t *testing.T, s *stack, email string, id []byte) bool {
+func hasKey(t *testing.T, s *harness, email string, id []byte) bool {
 	t.Helper()
 	var p struct{ Keys []struct{ ID string } }
 	if err := json.Unmarshal([]byte(s.run("people", "show", "--json", email)), &p); err != nil {
@@ -124,7 +124,7 @@ func hasKey(t *testing.T, s *stack, email string, id []byte) bool {
 }
 
 // mentions reports whether the audit log has an event about a passkey.
-func mentions(s *stack, event string, id []byte) bool {
+func mentions(s *harness, event string, id []byte) bool {
 	s.t.Helper()
 	handle := base64.RawURLEncoding.EncodeToString(id)
 	for _, r := range s.audit() {

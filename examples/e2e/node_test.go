@@ -149,7 +149,7 @@ func (c *client) prove() {
 func TestRealNode(t *testing.T) {
 	t.Parallel()
 	node := startChain(t)
-	s := newStack(t, func(cfg string) string {
+	s := newHarness(t, func(cfg string) string {
 		_, from, _ := strings.Cut(cfg, "    from: ")
 		from, _, _ = strings.Cut(from, "\n")
 		return cfg + "  - name: node\n    from: " + from + "/rpc\n    to: " + node.URL + "\n    allow: {groups: [treasury]}\n    rpc: jsonrpc\n"

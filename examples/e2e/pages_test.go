@@ -20,7 +20,7 @@ import (
 // are kept, for people to look at.
 func TestPages(t *testing.T) {
 	t.Parallel()
-	s := newStack(t, func(cfg string) string {
+	s := newHarness(t, func(cfg string) string {
 		cfg = strings.Replace(cfg, "oidc:", "contact: security@example.com\noidc:", 1)
 		return cfg
 	}, withRoute("broken", "http://127.0.0.1:1", "    allow: {everyone: true}"))
@@ -130,7 +130,7 @@ func TestPages(t *testing.T) {
 func TestPagesWhenThingsAreDown(t *testing.T) {
 	t.Parallel()
 	b := newBrowser(t, home)
-	s := startStack(t, overTLS, freePort(t), nowhere)
+	s := startHarness(t, overTLS, freePort(t), nowhere)
 	if code, body := s.opsPage("/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "openid_provider") {
 		t.Errorf("readyz without a provider: %d %s", code, body)
 	}
@@ -140,7 +140,7 @@ func TestPagesWhenThingsAreDown(t *testing.T) {
 	b.review("provider-down")
 
 	// A folder where the audit log should be: nothing can be recorded, so nothing is allowed.
-	s = newStack(t)
+	s = newHarness(t)
 	b.enrol(s.ticket(alice.Email), alice.Sub)
 	log := filepath.Join(s.dir, "state", "audit.jsonl")
 	if err := errors.Join(os.Rename(log, log+".1"), os.Mkdir(log, 0o700)); err != nil {

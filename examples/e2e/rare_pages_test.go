@@ -11,7 +11,7 @@ import (
 // TestRarePages looks at the pages that few people ever meet.
 func TestRarePages(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newHarness(t)
 	b := newBrowser(t, home)
 	b.enrol(s.ticket(alice.Email), alice.Sub)
 
@@ -64,7 +64,7 @@ func TestRarePages(t *testing.T) {
 // TestPageOfPlainHTTP looks at what is said over http where https is served.
 func TestPageOfPlainHTTP(t *testing.T) {
 	t.Parallel()
-	s := newStackAt(t, behindTLS)
+	s := newHarnessAt(t, behindTLS)
 	plain := freePort(t)
 	startFront(t, overHTTP, plain, s.listen, "access."+company+":"+s.port)
 	b := newBrowser(t, home)

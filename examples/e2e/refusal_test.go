@@ -9,7 +9,7 @@ import (
 
 func TestRefusesWithoutUserVerification(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newHarness(t)
 	b := newBrowser(t, home)
 	ticket := s.ticket("alice@example.com")
 
@@ -49,7 +49,7 @@ func TestRefusesWithoutUserVerification(t *testing.T) {
 
 func TestTicketWorksOnceAndForOnePerson(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newHarness(t)
 	ticket := s.ticket("alice@example.com")
 
 	b := newBrowser(t, home)
@@ -73,7 +73,7 @@ func TestTicketWorksOnceAndForOnePerson(t *testing.T) {
 
 func TestWithoutTicketThereIsNoWayIn(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newHarness(t)
 	b := newBrowser(t, home)
 	b.open(s.treasury + "/")
 	b.signIn(alice.Sub)
@@ -90,7 +90,7 @@ func TestWithoutTicketThereIsNoWayIn(t *testing.T) {
 
 func TestSomebodyWhomTheRouteDoesNotName(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newHarness(t)
 	b := newBrowser(t, home)
 	b.enrol(s.ticket("bob@example.com"), bob.Sub)
 	b.open(s.treasury + "/")
@@ -102,7 +102,7 @@ func TestSomebodyWhomTheRouteDoesNotName(t *testing.T) {
 
 func TestSignOutEndsEverySession(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newHarness(t)
 	b := newBrowser(t, home)
 	b.enrol(s.ticket("alice@example.com"), alice.Sub)
 	b.open(s.treasury + "/")
@@ -119,7 +119,7 @@ func TestSignOutEndsEverySession(t *testing.T) {
 func TestSessionEndsByItself(t *testing.T) {
 	t.Parallel()
 	const life = 12 * time.Second
-	s := newStack(t, func(cfg string) string {
+	s := newHarness(t, func(cfg string) string {
 		return strings.Replace(cfg, "session: {max_age: 10h, idle_timeout: 1h}", "session: {max_age: 12s, idle_timeout: 12s}", 1)
 	})
 	b := newBrowser(t, home)
@@ -140,7 +140,7 @@ func TestSessionEndsByItself(t *testing.T) {
 
 func TestRestartKeepsSessionsAndPasskeys(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newHarness(t)
 	b := newBrowser(t, home)
 	b.enrol(s.ticket("alice@example.com"), alice.Sub)
 	b.open(s.treasury + "/")
@@ -164,7 +164,7 @@ func TestRestartKeepsSessionsAndPasskeys(t *testing.T) {
 
 func TestRevokedSessionStopsAtOnce(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newHarness(t)
 	b := newBrowser(t, home)
 	b.enrol(s.ticket("alice@example.com"), alice.Sub)
 	b.open(s.treasury + "/")

@@ -22,7 +22,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 }
 
 // opsPage reads a page of the operator's port.
-func (s *stack) opsPage(path string) (int, string) {
+func (s *harness) opsPage(path string) (int, string) {
 	s.t.Helper()
 	res, err := http.Get(s.ops + path)
 	if err != nil {
@@ -37,7 +37,7 @@ func (s *stack) opsPage(path string) (int, string) {
 }
 
 // metric returns the line of a metric, without its name.
-func (s *stack) metric(name string) string {
+func (s *harness) metric(name string) string {
 	s.t.Helper()
 	_, page := s.opsPage("/metrics")
 	for line := range strings.Lines(page) {
@@ -52,7 +52,7 @@ func (s *stack) metric(name string) string {
 // and a broken one changes nothing but is told of.
 func TestListsAreReloadedAsTheyChange(t *testing.T) {
 	t.Parallel()
-	s := newStack(t, unguarded) // the list blocks everybody there is
+	s := newHarness(t, unguarded) // the list blocks everybody there is
 	c := newClient(t, s, home)
 	c.getIn(alice)
 	status := func() int { return c.api(s.treasury + "/").status }
@@ -101,7 +101,7 @@ func TestListsAreReloadedAsTheyChange(t *testing.T) {
 // TestAttackBrokenReload: a policy that is wrong in any way leaves the old one in force.
 func TestAttackBrokenReload(t *testing.T) {
 	t.Parallel()
-	s := newStack(t, unguarded) // the good policy blocks everybody there is
+	s := newHarness(t, unguarded) // the good policy blocks everybody there is
 	c := newClient(t, s, home)
 	c.getIn(alice)
 	hangup := func(policy, want string) {

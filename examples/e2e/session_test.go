@@ -12,7 +12,7 @@ import (
 // had before, it gets something new, and the old value is worth nothing.
 func TestAttackSessionFixation(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newHarness(t)
 	c := newClient(t, s, home)
 	base, err := url.Parse(s.base)
 	if err != nil {
@@ -62,7 +62,7 @@ func TestAttackSessionFixation(t *testing.T) {
 // TestAttackCookieAfterSignOut keeps copies of both cookies, and tries them after.
 func TestAttackCookieAfterSignOut(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newHarness(t)
 	c := newClient(t, s, home)
 	c.getIn(alice)
 	copies := map[string]string{s.base: c.cookie(s.base), s.treasury: c.cookie(s.treasury)}
@@ -99,7 +99,7 @@ func TestAttackCookieAfterSignOut(t *testing.T) {
 // TestAttackSignOutFromAnotherSite: a page elsewhere cannot sign people out.
 func TestAttackSignOutFromAnotherSite(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newHarness(t)
 	c := newClient(t, s, home)
 	c.getIn(alice)
 	for _, headers := range []map[string]string{{"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "https://evil.example"}, {"Origin": "null"}} {
@@ -121,7 +121,7 @@ func TestAttackSignOutFromAnotherSite(t *testing.T) {
 // on the sign-in host, nor the other way round.
 func TestCookieBelongsToOneHost(t *testing.T) {
 	t.Parallel()
-	s := newStack(t, withTool("other", newTool(t)))
+	s := newHarness(t, withTool("other", newTool(t)))
 	other := s.origin("other")
 	c := newClient(t, s, home)
 	c.getIn(alice)
@@ -144,7 +144,7 @@ func baseOf(cfg string) string {
 
 func TestWhoamiAndChallenges(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newHarness(t)
 	c := newClient(t, s, home)
 	fields := func(a answer) (m map[string]any) {
 		t.Helper()
@@ -205,7 +205,7 @@ func TestWhoamiAndChallenges(t *testing.T) {
 // operator's port only, and that port serves nothing else.
 func TestAttackOperationsFromTheDataPort(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newHarness(t)
 	c := newClient(t, s, home)
 	paths := []string{"/metrics", "/healthz", "/readyz", "/debug/pprof/", "/debug/pprof/heap", "/debug/vars"}
 	for _, p := range paths {

@@ -23,7 +23,7 @@ func TestSignedOutTab(t *testing.T) {
 	for _, e := range []entry{overTLS, overHTTP} {
 		t.Run(e.name, func(t *testing.T) {
 			t.Parallel()
-			s := newStackAt(t, e)
+			s := newHarnessAt(t, e)
 			strict := []string{"Content-Security-Policy", "default-src 'none'; img-src data:; script-src 'self'; connect-src 'self'; base-uri 'none'; require-trusted-types-for 'script'; trusted-types 'none'"}
 			s.page("/app", `<h1>App</h1><script src="/.sallyport/session.js"></script><script src="/app.js"></script>`, strict...)
 			s.file("/app.js", "text/javascript", `

@@ -75,7 +75,7 @@ func noise() io.Reader { return io.LimitReader(rand.NewChaCha8([32]byte{7}), noi
 
 func TestWebSocketPassesThrough(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newHarness(t)
 	c := newClient(t, s, home)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -115,7 +115,7 @@ func TestWebSocketPassesThrough(t *testing.T) {
 // TestEventsArriveOneByOne: nothing holds an event back until the next.
 func TestEventsArriveOneByOne(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newHarness(t)
 	c := newClient(t, s, home)
 	c.getIn(alice)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -156,7 +156,7 @@ func TestEventsArriveOneByOne(t *testing.T) {
 
 func TestLargeBodiesPassThrough(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newHarness(t)
 	c := newClient(t, s, home)
 	c.getIn(alice)
 	sum := sha256.New()

@@ -12,7 +12,7 @@ import (
 // them, and each arrives where it was going.
 func TestTabsRestoredTogether(t *testing.T) {
 	t.Parallel()
-	s := newStack(t, withTool("other", newTool(t)))
+	s := newHarness(t, withTool("other", newTool(t)))
 	s.page("/app", "<h1>A tool of one page</h1>")
 	b := newBrowser(t, home)
 	b.enrol(s.ticket(alice.Email), alice.Sub)
@@ -48,7 +48,7 @@ func TestTabsRestoredTogether(t *testing.T) {
 }
 
 // endFlows has a browser forget the sign-ins that it has begun, as it does a quarter of an hour later, and when there are many.
-func (b *browser) endFlows(s *stack) {
+func (b *browser) endFlows(s *harness) {
 	b.t.Helper()
 	for _, c := range call(b, network.GetCookies, network.GetCookiesParams{URLs: []string{s.base + "/"}}).Cookies {
 		if strings.HasPrefix(c.Name, s.cookieName("sallyport-flow-")) {
@@ -61,7 +61,7 @@ func (b *browser) endFlows(s *stack) {
 // were going; and where another tab has signed them in meanwhile, leads there.
 func TestProvidersPageOverLunch(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newHarness(t)
 	s.page("/app", "<h1>A tool of one page</h1>")
 	b := newBrowser(t, home)
 	b.enrol(s.ticket(alice.Email), alice.Sub)
@@ -98,7 +98,7 @@ func TestProvidersPageOverLunch(t *testing.T) {
 // no sign-in, whether the tab has been through one, or stands where the person has not pressed yet.
 func TestAttackForgedCallbackBeginsNoSignIn(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newHarness(t)
 	b := newBrowser(t, home)
 	b.enrol(s.ticket(alice.Email), alice.Sub)
 	b.open(s.base + "/.sallyport/sign-out")
@@ -138,7 +138,7 @@ func TestAttackForgedCallbackBeginsNoSignIn(t *testing.T) {
 // stand at one go on when another has answered it.
 func TestBackLeadsOverAnAnsweredQuestion(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newHarness(t)
 	s.page("/before", "<h1>Before</h1>")
 	s.page("/after", "<h1>After</h1>")
 	b := newBrowser(t, home)

@@ -50,13 +50,13 @@ func newTool(t *testing.T) *tool {
 	return k
 }
 
-// withTool adds a route to a stack that leads everybody who is signed in to a tool. More
+// withTool adds a route to a harness that leads everybody who is signed in to a tool. More
 // lines of the route are indented as the configuration is.
 func withTool(name string, k *tool, more ...string) func(string) string {
 	return withRoute(name, k.URL, append([]string{"    allow: {everyone: true}"}, more...)...)
 }
 
-// withRoute adds a route to a stack, under a host of its own.
+// withRoute adds a route to a harness, under a host of its own.
 func withRoute(name, to string, more ...string) func(string) string {
 	return func(cfg string) string {
 		from := strings.Replace(treasuryOf(cfg), "//treasury.", "//"+name+".", 1)
@@ -64,7 +64,7 @@ func withRoute(name, to string, more ...string) func(string) string {
 	}
 }
 
-// treasuryOf is the origin of the treasury in the configuration of a stack.
+// treasuryOf is the origin of the treasury in the configuration of a harness.
 func treasuryOf(cfg string) string {
 	_, rest, _ := strings.Cut(cfg, "  - name: treasury\n    from: ")
 	origin, _, _ := strings.Cut(rest, "\n")

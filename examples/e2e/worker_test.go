@@ -30,7 +30,7 @@ func TestWorkerOfAToolLocksNobodyOut(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			s := newStack(t, func(cfg string) string { return cfg + "    root_service_worker: true\n" })
+			s := newHarness(t, func(cfg string) string { return cfg + "    root_service_worker: true\n" })
 			s.page("/app/page", "<h1>A page of the tool</h1>")
 			s.tool.file(tc.at, "text/javascript", tc.script, "Service-Worker-Allowed", "/")
 			b := newBrowser(t, home)
@@ -83,7 +83,7 @@ func TestWorkerOfAToolLocksNobodyOut(t *testing.T) {
 // a fresh session. With one that answers ours too, they do not get there: see proxy/README.md.
 func TestWorkerThatLeavesOurPagesAlone(t *testing.T) {
 	t.Parallel()
-	s := newStack(t, withPolicy(t, `
+	s := newHarness(t, withPolicy(t, `
 version: 1
 rules:
   - {name: approvals, when: 'request.path == "/approve" && ip.vpn', then: step_up, max_age: 15m, reason: approving from a VPN}
@@ -118,7 +118,7 @@ rules:
 // behind a sign-in. The page that asks for it reads that, instead of getting a worker that does nothing.
 func TestModuleWorkerIsToldNo(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newHarness(t)
 	s.tool.file("/sw.js", "text/javascript", shell)
 	b := newBrowser(t, home)
 	b.hostile = true
@@ -133,7 +133,7 @@ func TestModuleWorkerIsToldNo(t *testing.T) {
 // TestPageOfTheBrowsersCache: a tool that has its pages kept for a year. One reload, and the person is at the sign-in.
 func TestPageOfTheBrowsersCache(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
+	s := newHarness(t)
 	s.tool.page("/kept", "<h1>Kept</h1>", "Cache-Control", "max-age=31536000, immutable")
 	b := newBrowser(t, home)
 	b.enrol(s.ticket(alice.Email), alice.Sub)

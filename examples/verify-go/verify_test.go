@@ -27,8 +27,8 @@ import (
 
 const issuer = "https://sallyport.example.com"
 
-// world is Sallyport's side: a real signer and its key set.
-type world struct {
+// harness is Sallyport's side: a real signer and its key set.
+type harness struct {
 	*assertion.Signer
 	store   *authntest.Memory
 	now     time.Time
@@ -37,9 +37,9 @@ type world struct {
 	down    atomic.Bool
 }
 
-func newWorld(t *testing.T) *world {
+func newHarness(t *testing.T) *harness {
 	t.Helper()
-	w := &world{store: authntest.NewMemory(), now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)}
+	w := &harness{store: authntest.NewMemory(), now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)}
 	var err error
 	w.Signer, err = assertion.New(t.Context(), assertion.Config{
 		Keys: w.store, Issuer: issuer, Now: func() time.Time { return w.now }})
@@ -58,7 +58,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-func (w *world) token(t *testing.T, route string) string {
+func (w *harness) token(t *testing.T, route string) string {
 	t.Helper()
 	s := &authn.Session{
 		ID: "s-1", Host: "h", AuthTime: w.now,
@@ -72,12 +72,12 @@ func (w *world) token(t *testing.T, route string) string {
 	return token
 }
 
-func (w *world) verifier() *Verifier {
+func (w *harness) verifier() *Verifier {
 	return &Verifier{Issuer: issuer, Audience: "tool", Keys: &KeySet{URL: w.server.URL}, Now: func() time.Time { return w.now }}
 }
 
 func TestVerify(t *testing.T) {
-	w := newWorld(t)
+	w := newHarness(t)
 	c, err := w.verifier().Verify(t.Context(), w.token(t, "tool"))
 	if err != nil {
 		t.Fatal(err)
@@ -89,7 +89,7 @@ func TestVerify(t *testing.T) {
 
 // Whatever is done to an assertion, it is refused.
 func TestAttackForgedAssertion(t *testing.T) {
-	w := newWorld(t)
+	w := newHarness(t)
 	good := w.token(t, "tool")
 	p := strings.Split(good, ".")
 	decode := func(s string) string {
@@ -171,7 +171,7 @@ func TestAttackForgedAssertion(t *testing.T) {
 		"a stranger without a kid":     sign(jose.ES256, stranger, ""),
 		"another e-mail":               p[0] + "." + swap(p[1], "alice", "admin") + "." + p[2],
 		"another tool's":               w.token(t, "other"),
-		"another installation's":       newWorld(t).token(t, "tool"),
+		"another installation's":       newHarness(t).token(t, "tool"),
 	} {
 		if c, err := w.verifier().Verify(t.Context(), token); err == nil {
 			t.Errorf("%s: accepted for %s", name, c.Email)
@@ -192,7 +192,7 @@ func TestAttackForgedAssertion(t *testing.T) {
 }
 
 func TestKeysAreCached(t *testing.T) {
-	w := newWorld(t)
+	w := newHarness(t)
 	v := w.verifier()
 	verify := func(token string) error {
 		_, err := v.Verify(context.Background(), token)
@@ -207,7 +207,7 @@ func TestKeysAreCached(t *testing.T) {
 		t.Errorf("%d fetches for ten requests", n)
 	}
 	// Key ids that do not exist do not make it fetch each time.
-	other := newWorld(t)
+	other := newHarness(t)
 	for range 10 {
 		w.now = w.now.Add(time.Second)
 		verify(other.token(t, "tool"))
@@ -249,7 +249,7 @@ func TestKeysAreCached(t *testing.T) {
 }
 
 func TestServer(t *testing.T) {
-	w := newWorld(t)
+	w := newHarness(t)
 	s := httptest.NewServer(w.verifier().Require(http.HandlerFunc(hello)))
 	defer s.Close()
 	get := func(assertions ...string) (int, string) {

@@ -24,9 +24,9 @@ import (
 // site is a server that gets its certificates from a, with the redirect listener
 // that answers HTTP-01.
 type site struct {
-	*rig
+	*harness
 	acme   *edge.ACME
-	http   *rig
+	http   *harness
 	folder string
 	log    *journal
 }
@@ -61,10 +61,10 @@ func newSite(t testing.TB, a *authority, change func(*edge.ACMEConfig), auth *ed
 		t.Fatal(err)
 	}
 	if slices.Contains(a.offers, "http-01") {
-		s.http = start(t, edge.Config{Handler: must(edge.Redirect(edge.RedirectConfig{Hosts: c.Hosts, ACME: s.acme}))})
+		s.http = newHarness(t, edge.Config{Handler: must(edge.Redirect(edge.RedirectConfig{Hosts: c.Hosts, ACME: s.acme}))})
 		a.httpAddr = func() string { return s.http.addr }
 	}
-	s.rig = start(t, edge.Config{TLS: must(edge.NewTLS(edge.TLSConfig{ACME: s.acme, ClientAuth: auth})), Handler: tell})
+	s.harness = newHarness(t, edge.Config{TLS: must(edge.NewTLS(edge.TLSConfig{ACME: s.acme, ClientAuth: auth})), Handler: tell})
 	s.pki = a.pki
 	a.tlsAddr = func() string { return s.addr }
 	return s
@@ -241,7 +241,7 @@ func TestACMEFailuresAreClearAndRare(t *testing.T) {
 	a := newAuthority(t, "http-01")
 	now := newClock()
 	s := newSite(t, a, func(c *edge.ACMEConfig) { c.Now = now.now }, nil)
-	wrong := start(t, edge.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "another server") })})
+	wrong := newHarness(t, edge.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "another server") })})
 	a.httpAddr = func() string { return wrong.addr }
 	for range 5 {
 		if _, err := s.handshake("app.example", &tls.Config{}); err == nil {

@@ -11,7 +11,7 @@ import (
 )
 
 // serverName makes a handshake for host and returns the serial number it was shown.
-func (g *rig) shown(host string) string {
+func (g *harness) shown(host string) string {
 	g.t.Helper()
 	c, err := tls.Dial("tcp", g.addr, &tls.Config{InsecureSkipVerify: true, ServerName: host})
 	if err != nil {
@@ -36,7 +36,7 @@ func TestCertificateByServerName(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := start(t, edge.Config{TLS: conf})
+	g := newHarness(t, edge.Config{TLS: conf})
 	for host, want := range map[string]string{
 		"a.example": "2", "A.EXAMPLE": "2", "b.example": "3", "y.b.example": "3", "x.b.example": "4", // the own name before the wildcard
 		"deep.y.b.example": "2", "other.example": "2", "": "2",
@@ -55,7 +55,7 @@ func TestReloadKeepsWhatWorks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := start(t, edge.Config{TLS: must(edge.NewTLS(edge.TLSConfig{Certificates: certs}))})
+	g := newHarness(t, edge.Config{TLS: must(edge.NewTLS(edge.TLSConfig{Certificates: certs}))})
 	good, _ := os.ReadFile(cert)
 	goodKey, _ := os.ReadFile(key)
 	expired := p.leaf("a.example")
@@ -117,7 +117,7 @@ func TestStartWithExpiredCertificate(t *testing.T) {
 
 // Old protocols and weak suites are not spoken.
 func TestTLSFloor(t *testing.T) {
-	g := startTLS(t, edge.Config{})
+	g := newTLSHarness(t, edge.Config{})
 	for name, c := range map[string]*tls.Config{
 		"TLS 1.1": {MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11},
 		"CBC":     {MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, tls.TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA}},

@@ -21,7 +21,7 @@ import (
 func itoa(n int64) string { return strconv.FormatInt(n, 10) }
 
 // mutual serves with client certificates and answers what it learned.
-func mutual(t *testing.T, clients *pki, mode edge.ClientCertMode, allowed ...string) (*rig, *edge.ClientAuth, string) {
+func mutual(t *testing.T, clients *pki, mode edge.ClientCertMode, allowed ...string) (*harness, *edge.ClientAuth, string) {
 	t.Helper()
 	ca := clients.caFile()
 	auth, err := edge.NewClientAuth(edge.ClientAuthConfig{CAFile: ca, Mode: mode, AllowedSANs: allowed})
@@ -31,14 +31,14 @@ func mutual(t *testing.T, clients *pki, mode edge.ClientCertMode, allowed ...str
 	p := newPKI(t)
 	cert, key := p.files(p.leaf("app.example"))
 	certs := must(edge.NewCertificates(edge.CertConfig{Pairs: []edge.CertPair{{CertFile: cert, KeyFile: key}}}))
-	g := start(t, edge.Config{TLS: must(edge.NewTLS(edge.TLSConfig{Certificates: certs, ClientAuth: auth})),
+	g := newHarness(t, edge.Config{TLS: must(edge.NewTLS(edge.TLSConfig{Certificates: certs, ClientAuth: auth})),
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { json.NewEncoder(w).Encode(edge.ClientCertOf(r)) })})
 	g.pki = p
 	return g, auth, ca
 }
 
 // ask makes one request over a connection of its own.
-func (g *rig) ask(c *tls.Config) (edge.ClientCert, bool, error) {
+func (g *harness) ask(c *tls.Config) (edge.ClientCert, bool, error) {
 	g.t.Helper()
 	c.RootCAs, c.ServerName = g.pki.pool, "app.example"
 	conn, err := tls.Dial("tcp", g.addr, c)
@@ -194,7 +194,7 @@ func TestUnverifiedCertificateIsNone(t *testing.T) {
 
 // A TLS connection made for one host is no key to another.
 func TestAttackServerNameAndHost(t *testing.T) {
-	g := startTLS(t, edge.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	g := newTLSHarness(t, edge.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, err := upstream.Canonicalise(r, "https"); err != nil {
 			w.WriteHeader(err.(*upstream.BadRequest).Status)
 		}
@@ -217,7 +217,7 @@ func TestRedirect(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := start(t, edge.Config{Handler: h})
+	g := newHarness(t, edge.Config{Handler: h})
 	for line, want := range map[string]string{
 		"GET / HTTP/1.1\r\nHost: app.example":                           "308 https://app.example:8443/",
 		"HEAD /a?b=c%0d%0aX:y HTTP/1.1\r\nHost: APP.example:80":         "308 https://app.example:8443/a?b=c%0d%0aX:y",
@@ -261,7 +261,7 @@ func TestRedirect(t *testing.T) {
 // FuzzRedirect: whatever a client asks for, it is sent to a host of ours or nowhere.
 func FuzzRedirect(f *testing.F) {
 	h := must(edge.Redirect(edge.RedirectConfig{Hosts: []string{"app.example"}}))
-	g := start(f, edge.Config{Handler: h, Pace: quick})
+	g := newHarness(f, edge.Config{Handler: h, Pace: quick})
 	f.Add("app.example", "/")
 	f.Add("app.example:80", "//evil.example")
 	f.Add("app.example@evil.example", "/x")
@@ -289,9 +289,9 @@ func TestHSTS(t *testing.T) {
 	scheme := func(r *http.Request) string { return r.Header.Get("Said") }
 	h := edge.HSTS(edge.HSTSConfig{MaxAge: 365 * 24 * time.Hour, IncludeSubdomains: true, Preload: true, Scheme: scheme}, http.NotFoundHandler())
 	const want = "max-age=31536000; includeSubDomains; preload"
-	tlsRig, plain := startTLS(t, edge.Config{Handler: h}), start(t, edge.Config{Handler: h})
+	tlsRig, plain := newTLSHarness(t, edge.Config{Handler: h}), newHarness(t, edge.Config{Handler: h})
 	for i, c := range []struct {
-		g    *rig
+		g    *harness
 		said string
 		want string
 	}{{tlsRig, "", want}, {plain, "", ""}, {plain, "https", want}, {plain, "http", ""}} {
@@ -304,7 +304,7 @@ func TestHSTS(t *testing.T) {
 			t.Errorf("%d: %q", i, got)
 		}
 	}
-	off := start(t, edge.Config{Handler: edge.HSTS(edge.HSTSConfig{Scheme: scheme}, http.NotFoundHandler())})
+	off := newHarness(t, edge.Config{Handler: edge.HSTS(edge.HSTSConfig{Scheme: scheme}, http.NotFoundHandler())})
 	_, br := off.send("GET / HTTP/1.1\r\nHost: app.example\r\nSaid: https\r\n\r\n")
 	if res, err := http.ReadResponse(br, nil); err != nil || res.Header.Get("Strict-Transport-Security") != "" {
 		t.Error(err, res)

@@ -21,7 +21,7 @@ import (
 func TestDrain(t *testing.T) {
 	b := newBusy()
 	told := make(chan struct{})
-	g := start(t, edge.Config{Handler: b, Linger: 200 * time.Millisecond, OnDrain: func(context.Context) { close(told) }})
+	g := newHarness(t, edge.Config{Handler: b, Linger: 200 * time.Millisecond, OnDrain: func(context.Context) { close(told) }})
 	const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 	_, inFlight := g.send(get)
 	<-b.begun
@@ -69,7 +69,7 @@ func TestDrain(t *testing.T) {
 
 func TestDrainHTTP2(t *testing.T) {
 	b := newBusy()
-	g := startTLS(t, edge.Config{Handler: b, Linger: 50 * time.Millisecond})
+	g := newTLSHarness(t, edge.Config{Handler: b, Linger: 50 * time.Millisecond})
 	f := g.framer()
 	f.get(1)
 	<-b.begun
@@ -95,7 +95,7 @@ func TestDrainHTTP2(t *testing.T) {
 // A WebSocket is told through OnDrain, and waited for.
 func TestDrainTellsStreams(t *testing.T) {
 	bye := make(chan struct{})
-	g := start(t, edge.Config{Linger: time.Millisecond, OnDrain: func(context.Context) { close(bye) },
+	g := newHarness(t, edge.Config{Linger: time.Millisecond, OnDrain: func(context.Context) { close(bye) },
 		Handler: websocket.Handler(func(c *websocket.Conn) { io.WriteString(c, "hi"); <-bye; io.WriteString(c, "bye") })})
 	c, err := websocket.Dial("ws://"+g.addr+"/", "", "http://a/")
 	if err != nil {
@@ -114,7 +114,7 @@ func TestDrainTellsStreams(t *testing.T) {
 // waits for it, and Close closes it.
 func TestDetachedConnections(t *testing.T) {
 	detached := make(chan func(), 2)
-	g := start(t, edge.Config{Linger: time.Millisecond, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	g := newHarness(t, edge.Config{Linger: time.Millisecond, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		conn, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			t.Error(err)
@@ -147,7 +147,7 @@ func TestDetachedConnections(t *testing.T) {
 func TestDrainHasAnEnd(t *testing.T) {
 	t.Run("a request", func(t *testing.T) {
 		b := newBusy()
-		g := start(t, edge.Config{Handler: b, Linger: time.Millisecond})
+		g := newHarness(t, edge.Config{Handler: b, Linger: time.Millisecond})
 		defer close(b.release)
 		_, br := g.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 		<-b.begun
@@ -161,7 +161,7 @@ func TestDrainHasAnEnd(t *testing.T) {
 		}
 	})
 	t.Run("a WebSocket", func(t *testing.T) {
-		g := start(t, edge.Config{Linger: time.Millisecond, Handler: websocket.Handler(func(c *websocket.Conn) { io.WriteString(c, "hi"); io.Copy(c, c) })})
+		g := newHarness(t, edge.Config{Linger: time.Millisecond, Handler: websocket.Handler(func(c *websocket.Conn) { io.WriteString(c, "hi"); io.Copy(c, c) })})
 		c, err := websocket.Dial("ws://"+g.addr+"/", "", "http://a/")
 		if err != nil {
 			t.Fatal(err)
@@ -177,7 +177,7 @@ func TestDrainHasAnEnd(t *testing.T) {
 }
 
 func TestDrainTwiceAndServeAfterwards(t *testing.T) {
-	g := start(t, edge.Config{Linger: time.Millisecond})
+	g := newHarness(t, edge.Config{Linger: time.Millisecond})
 	if err := errors.Join(g.Drain(t.Context()), g.Drain(t.Context())); err != nil {
 		t.Error(err)
 	}

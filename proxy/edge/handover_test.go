@@ -157,7 +157,7 @@ func TestHandover(t *testing.T) {
 			var load sync.WaitGroup
 			for worker := range 16 {
 				load.Go(func() {
-					g := &rig{t: t, addr: addr, pki: p}
+					g := &harness{t: t, addr: addr, pki: p}
 					client := g.client(proto)
 					tr := client.Transport.(*http.Transport)
 					tr.TLSClientConfig = &tls.Config{RootCAs: p.pool}

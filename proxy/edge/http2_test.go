@@ -22,7 +22,7 @@ const http2InitialWindow = http2.SettingInitialWindowSize
 // framer speaks HTTP/2 frame by frame, which no client library would.
 type framer struct {
 	*http2.Framer
-	g    *rig
+	g    *harness
 	conn net.Conn
 	mu   sync.Mutex
 	buf  bytes.Buffer
@@ -30,7 +30,7 @@ type framer struct {
 }
 
 // framer opens a connection and has exchanged the preface.
-func (g *rig) framer() *framer {
+func (g *harness) framer() *framer {
 	g.t.Helper()
 	c := g.dial("h2")
 	if _, err := io.WriteString(c, http2.ClientPreface); err != nil {
@@ -110,7 +110,7 @@ func (f *framer) wantEnd() http2.ErrCode {
 }
 
 // serves checks that another client is not affected.
-func (g *rig) serves() {
+func (g *harness) serves() {
 	g.t.Helper()
 	begun := time.Now()
 	res, err := g.client("h2").Get("https://app.example/")
@@ -129,7 +129,7 @@ func TestAttackRapidReset(t *testing.T) {
 	release := make(chan struct{})
 	var mu sync.Mutex
 	running, most := 0, 0
-	g := startTLS(t, edge.Config{Limits: edge.Limits{StreamsPerConnection: 10}, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	g := newTLSHarness(t, edge.Config{Limits: edge.Limits{StreamsPerConnection: 10}, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/" && r.Header.Get("Attack") == "" {
 			return
 		}
@@ -164,7 +164,7 @@ func TestAttackRapidReset(t *testing.T) {
 
 // CONTINUATION frames without end. The header must not grow beyond its limit.
 func TestAttackContinuationFlood(t *testing.T) {
-	g := startTLS(t, edge.Config{Limits: edge.Limits{HeaderBytes: 16 << 10}})
+	g := newTLSHarness(t, edge.Config{Limits: edge.Limits{HeaderBytes: 16 << 10}})
 	f := g.framer()
 	f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: f.block(":method", "GET", ":scheme", "https", ":authority", "app.example", ":path", "/")})
 	sent, long := make(chan int, 1), strings.Repeat("{", 4000)
@@ -199,7 +199,7 @@ func TestAttackHTTP2Floods(t *testing.T) {
 		"windows":    func(f *framer) error { return f.WriteWindowUpdate(0, 1) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := startTLS(t, edge.Config{Limits: edge.Limits{HeaderTimeout: time.Second}, Pace: quick})
+			g := newTLSHarness(t, edge.Config{Limits: edge.Limits{HeaderTimeout: time.Second}, Pace: quick})
 			f := g.framer()
 			f.conn.SetDeadline(time.Now().Add(2 * time.Second))
 			f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, EndHeaders: true,
@@ -217,7 +217,7 @@ func TestAttackHTTP2Floods(t *testing.T) {
 // What HTTP/2 can carry and HTTP/1 must not see.
 func TestAttackHTTP2Shapes(t *testing.T) {
 	reached := make(chan *http.Request, 1)
-	g := startTLS(t, edge.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { reached <- r })})
+	g := newTLSHarness(t, edge.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { reached <- r })})
 	base := []string{":method", "GET", ":scheme", "https", ":authority", "app.example"}
 	for name, fields := range map[string][]string{
 		"line feed in a value":          append(base, ":path", "/", "x", "a\r\nx-sallyport-user: evil"),
@@ -296,7 +296,7 @@ func (f *framer) status(id uint32) string {
 func TestStreamsOfAConnection(t *testing.T) {
 	begun, release := make(chan struct{}, 2), make(chan struct{})
 	exceeded := make(chan string, 10)
-	g := startTLS(t, edge.Config{Limits: edge.Limits{StreamsPerConnection: 2}, Exceeded: func(limit string) { exceeded <- limit },
+	g := newTLSHarness(t, edge.Config{Limits: edge.Limits{StreamsPerConnection: 2}, Exceeded: func(limit string) { exceeded <- limit },
 		Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { begun <- struct{}{}; <-release })})
 	defer close(release)
 	f := g.framer()

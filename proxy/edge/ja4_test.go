@@ -127,7 +127,7 @@ func (f *fingerprints) last() edge.Fingerprint {
 // connection's hello.
 func TestFingerprintOfRequests(t *testing.T) {
 	seen := &fingerprints{}
-	g := startTLS(t, edge.Config{Handler: seen})
+	g := newTLSHarness(t, edge.Config{Handler: seen})
 	get := func(c *tls.Config, http2 bool) edge.Fingerprint {
 		t.Helper()
 		protocols := new(http.Protocols)
@@ -167,7 +167,7 @@ func TestFingerprintOfRequests(t *testing.T) {
 func TestFingerprintOfCurl(t *testing.T) {
 	curl := tool(t, "curl")
 	seen := &fingerprints{}
-	g := startTLS(t, edge.Config{Handler: seen})
+	g := newTLSHarness(t, edge.Config{Handler: seen})
 	for range 2 {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		out, err := exec.CommandContext(ctx, curl, "-sk", "https://"+g.addr+"/").CombinedOutput()
@@ -195,7 +195,7 @@ func TestFingerprintOfChromium(t *testing.T) {
 	seen := &fingerprints{}
 	var kinds sync.Map // path and protocol
 	done := make(chan struct{}, 1)
-	g := startTLS(t, edge.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	g := newTLSHarness(t, edge.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		kinds.Store(r.URL.Path+" "+r.Proto, true)
 		switch r.URL.Path {
 		case "/":

@@ -41,8 +41,8 @@ var aTool = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 })
 
 // servers are one with and one without TLS.
-func servers(t *testing.T, c edge.Config) map[string]*rig {
-	return map[string]*rig{"plain": start(t, c), "TLS": startTLS(t, c)}
+func servers(t *testing.T, c edge.Config) map[string]*harness {
+	return map[string]*harness{"plain": newHarness(t, c), "TLS": newTLSHarness(t, c)}
 }
 
 // net/http refuses some requests before any handler is asked. Those answers too may not be framed or
@@ -98,7 +98,7 @@ func TestAnswersThatNetHTTPWritesMayNotBeFramed(t *testing.T) {
 
 // The answer to plain http on a TLS port is written below TLS.
 func TestPlainHTTPOnATLSPortMayNotBeFramed(t *testing.T) {
-	g := startTLS(t, edge.Config{Handler: aTool})
+	g := newTLSHarness(t, edge.Config{Handler: aTool})
 	conn, err := net.Dial("tcp", g.addr)
 	if err != nil {
 		t.Fatal(err)
@@ -118,7 +118,7 @@ func TestPlainHTTPOnATLSPortMayNotBeFramed(t *testing.T) {
 
 // The same over HTTP/2, where answers of tools and of net/http share a connection and its compression.
 func TestAnswersThatNetHTTPWritesMayNotBeFramedHTTP2(t *testing.T) {
-	g := startTLS(t, edge.Config{Handler: aTool})
+	g := newTLSHarness(t, edge.Config{Handler: aTool})
 	f := g.framer()
 	f.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	long := strings.Repeat("a", 9_000)
@@ -171,7 +171,7 @@ func TestAnswersThatNetHTTPWritesMayNotBeFramedHTTP2(t *testing.T) {
 
 // Adding to some header blocks breaks no answer of others: many at once, of all sizes.
 func TestHTTP2AnswersOfToolsAreLeftAlone(t *testing.T) {
-	g := startTLS(t, edge.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	g := newTLSHarness(t, edge.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		edge.Forwarded(w)
 		w.Header().Set("Trailer", "X-End")
 		var n int

@@ -24,7 +24,7 @@ var quick = edge.Pace{Patience: 300 * time.Millisecond, MinRate: 10_000}
 
 // Slowloris. A header must come within its time, however it trickles.
 func TestAttackSlowHeader(t *testing.T) {
-	g := start(t, edge.Config{Limits: edge.Limits{HeaderTimeout: 300 * time.Millisecond}})
+	g := newHarness(t, edge.Config{Limits: edge.Limits{HeaderTimeout: 300 * time.Millisecond}})
 	c := g.dial()
 	begun := time.Now()
 	for line := 0; ; line++ {
@@ -44,7 +44,7 @@ func TestAttackSlowBody(t *testing.T) {
 	for name, head := range map[string]string{"announced": "Content-Length: 100000\r\n", "chunked": "Transfer-Encoding: chunked\r\n"} {
 		t.Run(name, func(t *testing.T) {
 			failed := make(chan error, 1)
-			g := start(t, edge.Config{Pace: quick, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			g := newHarness(t, edge.Config{Pace: quick, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				_, err := io.Copy(io.Discard, r.Body)
 				failed <- err
 			})})
@@ -91,7 +91,7 @@ func TestAttackSlowBodyNobodyReads(t *testing.T) {
 		"header sent early": func(w http.ResponseWriter, r *http.Request) { http.NewResponseController(w).Flush() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := start(t, edge.Config{Pace: quick, Handler: handler})
+			g := newHarness(t, edge.Config{Pace: quick, Handler: handler})
 			c, _ := g.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nx")
 			defer trickle(c, "x")()
 			eventually(t, "the connection is closed", func() bool { return g.Stats().OpenConnections == 0 })
@@ -101,7 +101,7 @@ func TestAttackSlowBodyNobodyReads(t *testing.T) {
 
 func TestAttackSlowBodyHTTP2(t *testing.T) {
 	failed := make(chan error, 1)
-	g := startTLS(t, edge.Config{Pace: quick, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	g := newTLSHarness(t, edge.Config{Pace: quick, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, err := io.Copy(io.Discard, r.Body)
 		failed <- err
 	})})
@@ -135,7 +135,7 @@ func TestAttackSlowReader(t *testing.T) {
 	}
 	t.Run("HTTP/1", func(t *testing.T) {
 		h, failed := writes(1000)
-		g := start(t, edge.Config{Pace: quick, Handler: h})
+		g := newHarness(t, edge.Config{Pace: quick, Handler: h})
 		g.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 		if err := <-failed; !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("got %v", err)
@@ -143,7 +143,7 @@ func TestAttackSlowReader(t *testing.T) {
 	})
 	t.Run("HTTP/2, window shut", func(t *testing.T) {
 		h, failed := writes(10)
-		g := startTLS(t, edge.Config{Pace: quick, Handler: h})
+		g := newTLSHarness(t, edge.Config{Pace: quick, Handler: h})
 		f := g.framer()
 		f.settings(http2InitialWindow, 0)
 		f.get(1)
@@ -153,7 +153,7 @@ func TestAttackSlowReader(t *testing.T) {
 		eventually(t, "the request is over", func() bool { return g.Stats().Requests == 0 })
 	})
 	t.Run("HTTP/2, window shut for a small answer", func(t *testing.T) {
-		g := startTLS(t, edge.Config{Pace: quick})
+		g := newTLSHarness(t, edge.Config{Pace: quick})
 		f := g.framer()
 		f.settings(http2InitialWindow, 0)
 		f.get(1)
@@ -167,7 +167,7 @@ func TestSlowHandlersAreNotSlowClients(t *testing.T) {
 	for _, proto := range []string{"http/1.1", "h2"} {
 		t.Run(proto, func(t *testing.T) {
 			body := bytes.Repeat([]byte("x"), 300<<10)
-			g := startTLS(t, edge.Config{Pace: quick, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			g := newTLSHarness(t, edge.Config{Pace: quick, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				n, buf := 0, make([]byte, 100<<10)
 				for {
 					k, err := io.ReadFull(r.Body, buf)
@@ -202,7 +202,7 @@ func TestSlowHandlersAreNotSlowClients(t *testing.T) {
 // rest of the body, had nobody read it, is taken back.
 func TestEarlyAnswerGoesOnReading(t *testing.T) {
 	got := make(chan error, 1)
-	g := start(t, edge.Config{Pace: quick, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	g := newHarness(t, edge.Config{Pace: quick, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		rc := http.NewResponseController(w)
 		got <- errors.Join(rc.EnableFullDuplex(), rc.Flush())
 		_, err := io.Copy(io.Discard, r.Body)
@@ -224,7 +224,7 @@ func TestEarlyAnswerGoesOnReading(t *testing.T) {
 // An answer to a request whose body nobody reads, such as a tool's 413, reaches a client that is still
 // sending: the connection ends with a FIN, and not with a reset that overtakes the answer.
 func TestAnswerBeforeTheBodyIsNotCutOff(t *testing.T) {
-	g := start(t, edge.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	g := newHarness(t, edge.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Connection", "close")
 		http.Error(w, "too large", http.StatusRequestEntityTooLarge)
 	})})
@@ -240,7 +240,7 @@ func TestAnswerBeforeTheBodyIsNotCutOff(t *testing.T) {
 func TestRefusalOfABodyThatWaitsForItsGo(t *testing.T) {
 	for name, size := range map[string]int{"short": 10, "longer than net/http's buffer": 10000} {
 		t.Run(name, func(t *testing.T) {
-			g := start(t, edge.Config{Pace: edge.Pace{Patience: time.Hour}, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			g := newHarness(t, edge.Config{Pace: edge.Pace{Patience: time.Hour}, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				w.WriteHeader(http.StatusUnauthorized)
 				io.WriteString(w, strings.Repeat("n", size))
 			})})
@@ -262,7 +262,7 @@ func TestQuietEventsLive(t *testing.T) {
 	for _, proto := range []string{"http/1.1", "h2"} {
 		t.Run(proto, func(t *testing.T) {
 			next := make(chan struct{})
-			g := startTLS(t, edge.Config{Pace: quick, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			g := newTLSHarness(t, edge.Config{Pace: quick, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("Content-Type", "text/event-stream")
 				for range next {
 					io.WriteString(w, "data: x\n\n")
@@ -295,7 +295,7 @@ func TestQuietEventsLive(t *testing.T) {
 
 // A call whose client streams may be silent, once the request has been judged.
 func TestQuietClientStreamLives(t *testing.T) {
-	g := startTLS(t, edge.Config{Pace: quick, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	g := newTLSHarness(t, edge.Config{Pace: quick, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		edge.Stream(&wrapped{w}) // through the wrappers of others
 		n, err := io.Copy(io.Discard, r.Body)
 		fmt.Fprint(w, n, err)
@@ -323,7 +323,7 @@ func (w *wrapped) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // A hijacked connection has no deadline of ours left on it, and is a stream.
 func TestQuietWebSocketLives(t *testing.T) {
-	g := start(t, edge.Config{Pace: quick, Handler: websocket.Handler(func(c *websocket.Conn) { io.Copy(c, c) })})
+	g := newHarness(t, edge.Config{Pace: quick, Handler: websocket.Handler(func(c *websocket.Conn) { io.Copy(c, c) })})
 	c, err := websocket.Dial("ws://"+g.addr+"/", "", "http://a/")
 	if err != nil {
 		t.Fatal(err)
@@ -346,7 +346,7 @@ func TestQuietWebSocketLives(t *testing.T) {
 
 // Keep-alive: a slow request leaves no deadline for the next.
 func TestDeadlinesDoNotLeak(t *testing.T) {
-	g := start(t, edge.Config{Pace: quick})
+	g := newHarness(t, edge.Config{Pace: quick})
 	c, br := g.send("")
 	for range 3 {
 		io.WriteString(c, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
@@ -365,7 +365,7 @@ func TestAdmittedMayPause(t *testing.T) {
 	for _, proto := range []string{"http/1.1", "h2"} {
 		t.Run(proto, func(t *testing.T) {
 			failed := make(chan error, 1)
-			g := startTLS(t, edge.Config{Pace: quick, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			g := newTLSHarness(t, edge.Config{Pace: quick, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				edge.Admit(&wrapped{w}, 3*quick.Patience)
 				n, err := io.Copy(io.Discard, r.Body)
 				if n != 2 {

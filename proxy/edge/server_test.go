@@ -24,8 +24,8 @@ import (
 	"sallyport/proxy/proxytest"
 )
 
-// rig is a server built by this package.
-type rig struct {
+// harness is a server built by this package.
+type harness struct {
 	*edge.Server
 	t    testing.TB
 	addr string
@@ -33,8 +33,8 @@ type rig struct {
 	tls  bool
 }
 
-// start serves c on a loopback port until the test ends.
-func start(t testing.TB, c edge.Config, wrap ...func(net.Listener) net.Listener) *rig {
+// newHarness serves c on a loopback port until the test ends.
+func newHarness(t testing.TB, c edge.Config, wrap ...func(net.Listener) net.Listener) *harness {
 	t.Helper()
 	if c.Handler == nil {
 		c.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, "%s %s", r.Method, r.URL.Path) })
@@ -59,11 +59,11 @@ func start(t testing.TB, c edge.Config, wrap ...func(net.Listener) net.Listener)
 			t.Errorf("Serve returned %v", err)
 		}
 	})
-	return &rig{Server: s, t: t, addr: addr, tls: c.TLS != nil}
+	return &harness{Server: s, t: t, addr: addr, tls: c.TLS != nil}
 }
 
-// startTLS is start with a certificate for app.example.
-func startTLS(t testing.TB, c edge.Config) *rig {
+// newTLSHarness is start with a certificate for app.example.
+func newTLSHarness(t testing.TB, c edge.Config) *harness {
 	t.Helper()
 	p := newPKI(t)
 	cert, key := p.files(p.leaf("app.example"))
@@ -74,13 +74,13 @@ func startTLS(t testing.TB, c edge.Config) *rig {
 	if c.TLS, err = edge.NewTLS(edge.TLSConfig{Certificates: certs}); err != nil {
 		t.Fatal(err)
 	}
-	g := start(t, c)
+	g := newHarness(t, c)
 	g.pki = p
 	return g
 }
 
 // dial opens a connection, in TLS with the given protocol if the server speaks it.
-func (g *rig) dial(proto ...string) net.Conn {
+func (g *harness) dial(proto ...string) net.Conn {
 	g.t.Helper()
 	c, err := net.Dial("tcp", g.addr)
 	if err != nil {
@@ -100,7 +100,7 @@ func (g *rig) dial(proto ...string) net.Conn {
 
 // send writes raw bytes and returns what to read the answers from. A server may
 // hang up before it has read them all: that is what a refusal looks like.
-func (g *rig) send(raw string) (net.Conn, *bufio.Reader) {
+func (g *harness) send(raw string) (net.Conn, *bufio.Reader) {
 	g.t.Helper()
 	c := g.dial()
 	if _, err := io.WriteString(c, raw); err != nil && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
@@ -109,7 +109,7 @@ func (g *rig) send(raw string) (net.Conn, *bufio.Reader) {
 	return c, bufio.NewReader(c)
 }
 
-func (g *rig) client(proto string) *http.Client {
+func (g *harness) client(proto string) *http.Client {
 	p := new(http.Protocols)
 	p.SetHTTP1(proto == "http/1.1")
 	p.SetHTTP2(proto == "h2")
@@ -171,7 +171,7 @@ func TestConfigIsChecked(t *testing.T) {
 }
 
 func TestProtocols(t *testing.T) {
-	g := startTLS(t, edge.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Proto) })})
+	g := newTLSHarness(t, edge.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Proto) })})
 	for _, proto := range []string{"http/1.1", "h2"} {
 		res, err := g.client(proto).Get("https://app.example/")
 		if err != nil {
@@ -188,7 +188,7 @@ func TestProtocols(t *testing.T) {
 func TestAttackOversizedRequests(t *testing.T) {
 	limits := edge.Limits{HeaderBytes: 16 << 10, Headers: 50, URLBytes: 2000}
 	reached := 0
-	g := startTLS(t, edge.Config{Limits: limits, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached++ })})
+	g := newTLSHarness(t, edge.Config{Limits: limits, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached++ })})
 	for _, proto := range []string{"http/1.1", "h2"} {
 		for name, c := range map[string]struct {
 			path   string
@@ -254,7 +254,7 @@ func TestLargeHeaders(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var exceeded atomic.Int64
 			var ours, large atomic.Bool
-			g := startTLS(t, edge.Config{
+			g := newTLSHarness(t, edge.Config{
 				Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}),
 				Exceeded: func(limit string) {
 					if limit != "header_bytes" {
@@ -338,7 +338,7 @@ func (f *framer) answer(fields ...string) (status string) {
 
 // Nothing but the handler answers on the data port.
 func TestAttackNothingBesideTheHandler(t *testing.T) {
-	g := start(t, edge.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(418) })})
+	g := newHarness(t, edge.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(418) })})
 	for _, line := range []string{"GET /debug/pprof/ HTTP/1.1", "GET /metrics HTTP/1.1", "GET /debug/vars HTTP/1.1", "OPTIONS * HTTP/1.1"} {
 		_, br := g.send(line + "\r\nHost: app.example\r\n\r\n")
 		if got := status(t, br); got != 418 {
@@ -349,7 +349,7 @@ func TestAttackNothingBesideTheHandler(t *testing.T) {
 
 func TestConnectionLimits(t *testing.T) {
 	t.Run("in total", func(t *testing.T) {
-		g := start(t, edge.Config{Limits: edge.Limits{Connections: 2}})
+		g := newHarness(t, edge.Config{Limits: edge.Limits{Connections: 2}})
 		a, b := g.dial(), g.dial()
 		eventually(t, "two connections", func() bool { return g.Stats().OpenConnections == 2 })
 		c := g.dial()
@@ -366,7 +366,7 @@ func TestConnectionLimits(t *testing.T) {
 		}
 	})
 	t.Run("of one client", func(t *testing.T) {
-		g := start(t, edge.Config{Limits: edge.Limits{ConnectionsPerClient: 2}})
+		g := newHarness(t, edge.Config{Limits: edge.Limits{ConnectionsPerClient: 2}})
 		keep := [2]net.Conn{}
 		for i := range keep {
 			c, br := g.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -385,7 +385,7 @@ func TestConnectionLimits(t *testing.T) {
 		}
 	})
 	t.Run("a proxy in front is not one client", func(t *testing.T) {
-		g := start(t, edge.Config{Limits: edge.Limits{ConnectionsPerClient: 1, Exempt: []prefix{parsePrefix("127.0.0.0/8")}}})
+		g := newHarness(t, edge.Config{Limits: edge.Limits{ConnectionsPerClient: 1, Exempt: []prefix{parsePrefix("127.0.0.0/8")}}})
 		for range 3 {
 			_, br := g.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 			if got := status(t, br); got != 200 {
@@ -409,7 +409,7 @@ func TestConnectionLimitBehindProxyProtocol(t *testing.T) {
 	}
 	go s.Serve(ln)
 	t.Cleanup(func() { s.Close() })
-	g := &rig{Server: s, t: t, addr: ln.Addr().String()}
+	g := &harness{Server: s, t: t, addr: ln.Addr().String()}
 	g.dial() // says nothing
 	ask := func(from string) (net.Conn, string) {
 		to := "TCP4 " + from + " 127.0.0.1"

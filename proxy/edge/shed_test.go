@@ -29,7 +29,7 @@ func (b *busy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	<-b.release
 }
 
-func (g *rig) statusOf(path string) (int, string) {
+func (g *harness) statusOf(path string) (int, string) {
 	res, err := g.client("http/1.1").Get("http://" + g.addr + path)
 	if err != nil {
 		g.t.Error(err)
@@ -42,8 +42,8 @@ func (g *rig) statusOf(path string) (int, string) {
 func TestShedding(t *testing.T) {
 	shed := must(proxytest.NewShedder(edge.ShedConfig{Requests: 2, Streams: 1, RetryAfter: 7 * time.Second}))
 	b := newBusy()
-	g := start(t, edge.Config{Handler: b, Shed: shed})
-	ops := start(t, edge.Config{}) // its own server, without a shedder
+	g := newHarness(t, edge.Config{Handler: b, Shed: shed})
+	ops := newHarness(t, edge.Config{}) // its own server, without a shedder
 	var wg sync.WaitGroup
 	for range 2 {
 		wg.Go(func() { g.statusOf("/") })
@@ -77,7 +77,7 @@ func TestShedding(t *testing.T) {
 func TestStreamsBeyondTheirLimitCountAsRequests(t *testing.T) {
 	shed := must(proxytest.NewShedder(edge.ShedConfig{Requests: 2, Streams: 1}))
 	b := newBusy()
-	g := start(t, edge.Config{Handler: b, Shed: shed})
+	g := newHarness(t, edge.Config{Handler: b, Shed: shed})
 	var wg sync.WaitGroup
 	for range 3 {
 		wg.Go(func() { g.statusOf("/events") })
@@ -94,7 +94,7 @@ func TestStreamsBeyondTheirLimitCountAsRequests(t *testing.T) {
 func TestQueue(t *testing.T) {
 	shed := must(proxytest.NewShedder(edge.ShedConfig{Requests: 1, Queued: 1, QueueFor: time.Minute}))
 	b := newBusy()
-	g := start(t, edge.Config{Handler: b, Shed: shed})
+	g := newHarness(t, edge.Config{Handler: b, Shed: shed})
 	var wg sync.WaitGroup
 	wg.Go(func() { g.statusOf("/") })
 	<-b.begun
@@ -116,7 +116,7 @@ func TestQueue(t *testing.T) {
 func TestQueueEnds(t *testing.T) {
 	shed := must(proxytest.NewShedder(edge.ShedConfig{Requests: 1, Queued: 10, QueueFor: 20 * time.Millisecond}))
 	b := newBusy()
-	g := start(t, edge.Config{Handler: b, Shed: shed})
+	g := newHarness(t, edge.Config{Handler: b, Shed: shed})
 	var wg sync.WaitGroup
 	wg.Go(func() { g.statusOf("/") })
 	<-b.begun
@@ -175,7 +175,7 @@ func TestAttackMemoryPressure(t *testing.T) {
 	var use atomic.Int64
 	shed := must(proxytest.NewShedder(edge.ShedConfig{Memory: func() float64 { return float64(use.Load()) / 100 }}))
 	go shed.Run(t.Context())
-	g := start(t, edge.Config{Shed: shed})
+	g := newHarness(t, edge.Config{Shed: shed})
 	use.Store(90)
 	eventually(t, "noticed", func() bool { return shed.Stats().MemoryFull })
 	if code, after := g.statusOf("/"); code != 503 || after == "" {
@@ -221,7 +221,7 @@ func TestShedConfigIsChecked(t *testing.T) {
 // A panic gives the place back.
 func TestPanicGivesThePlaceBack(t *testing.T) {
 	shed := must(proxytest.NewShedder(edge.ShedConfig{Requests: 1}))
-	g := start(t, edge.Config{Shed: shed, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) })})
+	g := newHarness(t, edge.Config{Shed: shed, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) })})
 	for range 3 {
 		_, br := g.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 		if _, err := br.ReadByte(); err != io.EOF {

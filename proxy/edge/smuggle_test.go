@@ -81,7 +81,7 @@ func TestAttackSmuggling(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			rec := &recorder{}
-			g := start(t, edge.Config{Handler: rec, Pace: quick})
+			g := newHarness(t, edge.Config{Handler: rec, Pace: quick})
 			conn, br := g.send(c.raw)
 			conn.(*net.TCPConn).CloseWrite()
 			answers := 0
@@ -106,7 +106,7 @@ func TestAttackSmuggling(t *testing.T) {
 // What is framed plainly keeps its connection, or every upload would cost a handshake.
 func TestPlainFramingKeepsTheConnection(t *testing.T) {
 	rec := &recorder{}
-	g := start(t, edge.Config{Handler: rec})
+	g := newHarness(t, edge.Config{Handler: rec})
 	const plain = "POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcGET /b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 	_, br := g.send(plain)
 	if a, b := status(t, br), status(t, br); a != 200 || b != 200 || rec.paths() != "POST /a abc|GET /b " {
@@ -122,7 +122,7 @@ func FuzzFraming(f *testing.F) {
 	f.Add("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcPOST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1;x\r\na\r\n0\r\n\r\n")
 	ended, after := false, false
 	var mu sync.Mutex
-	g := start(f, edge.Config{Pace: quick, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	g := newHarness(f, edge.Config{Pace: quick, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		after = after || ended
 		ended = ended || r.ProtoMinor == 0 || len(r.TransferEncoding) > 0

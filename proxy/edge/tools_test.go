@@ -43,7 +43,7 @@ var h2specKnown = []string{
 
 func TestH2spec(t *testing.T) {
 	h2spec := tool(t, "h2spec")
-	g := startTLS(t, edge.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	g := newTLSHarness(t, edge.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
 		io.WriteString(w, "hello")
 	})})
@@ -82,7 +82,7 @@ func TestSlowHTTPTest(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			big := strings.Repeat("x", 4<<20)
-			g := start(t, edge.Config{Pace: edge.Pace{Patience: time.Second, MinRate: 1000},
+			g := newHarness(t, edge.Config{Pace: edge.Pace{Patience: time.Second, MinRate: 1000},
 				Limits: edge.Limits{HeaderTimeout: time.Second, Connections: 400, ConnectionsPerClient: 400},
 				Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					if _, err := io.Copy(io.Discard, r.Body); err == nil {

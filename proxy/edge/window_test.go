@@ -18,7 +18,7 @@ import (
 func TestStalledUploadsLeaveRoom(t *testing.T) {
 	const uploads = 10
 	stalled, release := make(chan struct{}, uploads), make(chan struct{})
-	g := startTLS(t, edge.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	g := newTLSHarness(t, edge.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/stall" {
 			stalled <- struct{}{}
 			<-release
@@ -76,7 +76,7 @@ func (m *mark) Read([]byte) (int, error) { m.read <- struct{}{}; return 0, io.EO
 func TestHeldWindowIsNotTheClientsTime(t *testing.T) {
 	const uploads = 20 // of 256 KiB: more than the connection has room for
 	release, entered, judged := make(chan struct{}), make(chan *http.Request, 1), make(chan error, 1)
-	g := startTLS(t, edge.Config{Pace: quick, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	g := newTLSHarness(t, edge.Config{Pace: quick, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/stall" {
 			edge.Admit(w, time.Hour)
 			<-release

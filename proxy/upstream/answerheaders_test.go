@@ -100,7 +100,7 @@ func TestAnswerCannotCommandBrowserOrFrontProxy(t *testing.T) {
 	}
 }
 
-func (g *rig) answerOf(h http.Header) http.Header {
+func (g *harness) answerOf(h http.Header) http.Header {
 	g.t.Helper()
 	return g.do("GET", "/", nil, h).Header
 }
@@ -123,7 +123,7 @@ func TestClearSiteDataOfOneToolEndsNoSession(t *testing.T) {
 		`"clientHints","cache"`:         `"cache"`,
 		`cookies`:                       "",
 	} {
-		if got := newRig(t, options{upstream: saying(http.Header{"Clear-Site-Data": {in}})}).answerOf(nil).Get("Clear-Site-Data"); got != want {
+		if got := newHarness(t, options{upstream: saying(http.Header{"Clear-Site-Data": {in}})}).answerOf(nil).Get("Clear-Site-Data"); got != want {
 			t.Errorf("%s: %q, want %q", in, got, want)
 		}
 	}
@@ -147,7 +147,7 @@ func TestToolsCookiesStayOnTheirHost(t *testing.T) {
 			}
 		}
 	}
-	g := newRig(t, options{route: upstream.RouteConfig{CookieDomain: ".App.Example"},
+	g := newHarness(t, options{route: upstream.RouteConfig{CookieDomain: ".App.Example"},
 		upstream: saying(http.Header{"Set-Cookie": {"a=1; Domain=app.example", "b=1; Domain=example", "__Secure-sallyport=x; Domain=app.example"}})})
 	if got := g.answerOf(nil).Values("Set-Cookie"); !slices.Equal(got, []string{"a=1; Domain=app.example", "b=1"}) {
 		t.Errorf("with cookie_domain: %q", got)
@@ -204,7 +204,7 @@ func TestAnswersArePrivateWhateverTheStatus(t *testing.T) {
 			}
 		}
 	}
-	call := newRig(t, options{upstream: saying(http.Header{"Content-Type": {"application/grpc"}, "Grpc-Status": {"0"}})}).answerOf(nil)
+	call := newHarness(t, options{upstream: saying(http.Header{"Content-Type": {"application/grpc"}, "Grpc-Status": {"0"}})}).answerOf(nil)
 	if call.Get("Cache-Control") != "" || call.Get("Grpc-Status") != "0" {
 		t.Errorf("a call: %v", call)
 	}
@@ -224,7 +224,7 @@ func TestAnswersMayNotBeFramedByOthers(t *testing.T) {
 		"another policy":    {http.Header{"Content-Security-Policy": {"default-src 'self'"}}, false, "SAMEORIGIN"},
 		"a policy, 2 lines": {http.Header{"Content-Security-Policy": {"default-src 'self'", "frame-ancestors 'none'"}}, false, ""},
 	} {
-		g := newRig(t, options{route: upstream.RouteConfig{Embeddable: c.embeddable}, upstream: saying(c.h)})
+		g := newHarness(t, options{route: upstream.RouteConfig{Embeddable: c.embeddable}, upstream: saying(c.h)})
 		if got := g.answerOf(nil).Get("X-Frame-Options"); got != c.want {
 			t.Errorf("%s: %q", name, got)
 		}

@@ -64,7 +64,7 @@ func TestKillUpstreamUnderLoad(t *testing.T) {
 	})
 	a, b := newKillable(t, h), newKillable(t, h)
 	var served, lost atomic.Int64
-	g := newRig(t, options{
+	g := newHarness(t, options{
 		route: upstream.RouteConfig{To: []string{a.url(), b.url()}},
 		failed: func(r *http.Request, err error) {
 			if r.Method != "POST" && !upstream.DiedNew(err) && lost.Add(1) == 1 {
@@ -131,7 +131,7 @@ func TestKillUpstreamUnderLoad(t *testing.T) {
 
 func TestConnectionLimit(t *testing.T) {
 	entered, leave := make(chan struct{}), make(chan struct{})
-	g := newRig(t, options{
+	g := newHarness(t, options{
 		route: upstream.RouteConfig{MaxConns: 2, Timeouts: upstream.Timeouts{Wait: 50 * time.Millisecond}},
 		upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/held" {
@@ -163,7 +163,7 @@ func TestConnectionLimit(t *testing.T) {
 // A request that waits is let in by the one that ends.
 func TestConnectionLimitWakes(t *testing.T) {
 	entered, leave := make(chan struct{}, 9), make(chan struct{})
-	g := newRig(t, options{
+	g := newHarness(t, options{
 		route: upstream.RouteConfig{MaxConns: 1, Timeouts: upstream.Timeouts{Wait: 20 * time.Second}},
 		upstream: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 			entered <- struct{}{}

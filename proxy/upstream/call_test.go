@@ -61,7 +61,7 @@ func TestCallsFailInTheirOwnTerms(t *testing.T) {
 				serveOn(t, ln, c.h, onlyH2C, nil)
 				c.route.To = []string{"h2c://" + ln.Addr().String()}
 			}
-			g := newRig(t, options{route: c.route, tls: true, plain: true})
+			g := newHarness(t, options{route: c.route, tls: true, plain: true})
 			header := http.Header{"Content-Type": {"application/grpc"}, "Te": {"trailers"}}
 			if c.web {
 				header.Set("Content-Type", "application/grpc-web+proto")
@@ -100,7 +100,7 @@ func TestOthersFailAsBefore(t *testing.T) {
 		panic(http.ErrAbortHandler)
 	}), onlyH2C, nil)
 	for _, front := range []bool{false, true} {
-		g := newRig(t, options{route: to("h2c://" + ln.Addr().String()), tls: front, plain: true})
+		g := newHarness(t, options{route: to("h2c://" + ln.Addr().String()), tls: front, plain: true})
 		for _, c := range []struct {
 			method string
 			header http.Header
@@ -133,7 +133,7 @@ func TestAnswerEndsBeforeTheRequest(t *testing.T) {
 			w.Header().Set("X-Sum", "1")
 		}), map[string]func(*http.Protocols){"http": onlyH1, "h2c": onlyH2C}[to], nil)
 		for _, front := range []bool{false, true} {
-			g := newRig(t, options{route: upstream.RouteConfig{To: []string{to + "://" + ln.Addr().String()}}, tls: front})
+			g := newHarness(t, options{route: upstream.RouteConfig{To: []string{to + "://" + ln.Addr().String()}}, tls: front})
 			more, say := io.Pipe()
 			defer say.Close()
 			go io.WriteString(say, "four")

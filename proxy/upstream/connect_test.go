@@ -47,7 +47,7 @@ type h2Stream struct {
 	enabled bool
 }
 
-func (g *rig) h2Open(t *testing.T, fields [][2]string) *h2Stream {
+func (g *harness) h2Open(t *testing.T, fields [][2]string) *h2Stream {
 	conn, err := tls.Dial("tcp", g.front.Listener.Addr().String(), &tls.Config{InsecureSkipVerify: true, ServerName: "app.example", NextProtos: []string{"h2"}})
 	if err != nil {
 		t.Fatal(err)
@@ -109,7 +109,7 @@ func TestWebSocketOverHTTP2(t *testing.T) {
 		return
 	}
 	var judged []string
-	g := newRig(t, options{tls: true, upstream: http.HandlerFunc(webSocketServer)})
+	g := newHarness(t, options{tls: true, upstream: http.HandlerFunc(webSocketServer)})
 	inner := g.front.Config.Handler
 	g.front.Config.Handler = upstream.WebSockets(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		judged = append(judged, r.Method+" "+r.RequestURI)
@@ -146,7 +146,7 @@ func TestWebSocketOverHTTP2(t *testing.T) {
 		}
 	}
 	last := g.last()
-	last.Header.Set("X-Forwarded-Proto", "http") // what assertIdentity expects of the other rigs
+	last.Header.Set("X-Forwarded-Proto", "http") // what assertIdentity expects of the other harnesses
 	assertIdentity(t, last.Header)
 	if len(judged) != 1 || judged[0] != "GET /ws?x=1" || last.Method != "GET" || last.Header["Cookie"] != nil || last.Header.Get("Sec-Websocket-Protocol") != "chat" {
 		t.Errorf("%q %+v", judged, last)

@@ -54,7 +54,7 @@ func TestEarlyAnswerIsPassedOn(t *testing.T) {
 			"chunked":   func() io.Reader { return io.MultiReader(strings.NewReader(strings.Repeat("x", 1<<20))) },
 		} {
 			t.Run(fmt.Sprintf("%d %s reset %v", status, size, reset), func(t *testing.T) {
-				g := newRig(t, options{route: upstream.RouteConfig{To: []string{hasty(t, text, reset)}}})
+				g := newHarness(t, options{route: upstream.RouteConfig{To: []string{hasty(t, text, reset)}}})
 				wrong := map[string]int{}
 				for range tries {
 					res, got := g.upload(body())
@@ -72,7 +72,7 @@ func TestEarlyAnswerIsPassedOn(t *testing.T) {
 
 // upload posts a body and reads the answer, whatever becomes of the body: Go's own client
 // would give up with the first write that fails.
-func (g *rig) upload(body io.Reader) (*http.Response, []byte) {
+func (g *harness) upload(body io.Reader) (*http.Response, []byte) {
 	g.t.Helper()
 	c, err := net.Dial("tcp", g.front.Listener.Addr().String())
 	if err != nil {

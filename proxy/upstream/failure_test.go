@@ -81,7 +81,7 @@ func TestUpstreamFailures(t *testing.T) {
 		"nowhere to go":          {options{config: nowhere}, 503},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := newRig(t, c.o)
+			g := newHarness(t, c.o)
 			res := g.do("GET", "/", nil, nil)
 			if res.StatusCode != c.want || !slices.Equal(g.failures(), []int{c.want}) {
 				t.Errorf("got %d, OnError saw %v, want %d", res.StatusCode, g.failures(), c.want)
@@ -105,7 +105,7 @@ func (dialTimeout) Temporary() bool { return true }
 
 // A body that is too large is refused, whether it says so or not.
 func TestAttackBodyLimit(t *testing.T) {
-	g := newRig(t, options{route: upstream.RouteConfig{MaxBody: 1000}})
+	g := newHarness(t, options{route: upstream.RouteConfig{MaxBody: 1000}})
 	post := func(n int, sized bool) int {
 		var body io.Reader = bytes.NewReader(make([]byte, n))
 		if !sized {
@@ -127,7 +127,7 @@ func TestAttackBodyLimit(t *testing.T) {
 			t.Errorf("%d bytes went upstream", len(s.Body))
 		}
 	}
-	unlimited := newRig(t, options{route: upstream.RouteConfig{MaxBody: -1}})
+	unlimited := newHarness(t, options{route: upstream.RouteConfig{MaxBody: -1}})
 	if res := unlimited.do("POST", "/", bytes.NewReader(make([]byte, 1<<20)), nil); res.StatusCode != 200 || len(unlimited.last().Body) != 1<<20 {
 		t.Error(res.Status)
 	}
@@ -135,7 +135,7 @@ func TestAttackBodyLimit(t *testing.T) {
 
 // A body that announces itself as too large costs the upstream nothing.
 func TestAttackAnnouncedBody(t *testing.T) {
-	g := newRig(t, options{route: upstream.RouteConfig{MaxBody: 10}, config: upstream.Config{Transport: func(*upstream.Route) http.RoundTripper {
+	g := newHarness(t, options{route: upstream.RouteConfig{MaxBody: 10}, config: upstream.Config{Transport: func(*upstream.Route) http.RoundTripper {
 		return roundTrip(func(*http.Request) (*http.Response, error) {
 			t.Error("the upstream was called")
 			return nil, errors.New("unexpected")
@@ -148,7 +148,7 @@ func TestAttackAnnouncedBody(t *testing.T) {
 
 // Headers are bounded in sum.
 func TestAttackHeaderLimit(t *testing.T) {
-	g := newRig(t, options{config: upstream.Config{MaxRequestHeader: 4096}})
+	g := newHarness(t, options{config: upstream.Config{MaxRequestHeader: 4096}})
 	for _, h := range []http.Header{
 		{"X-Long": {strings.Repeat("x", 5000)}},
 		{"Cookie": {"a=" + strings.Repeat("x", 5000)}},
@@ -168,7 +168,7 @@ func TestAttackHeaderLimit(t *testing.T) {
 
 // A body that breaks off is the client's failure, not the upstream's.
 func TestClientBodyBreaksOff(t *testing.T) {
-	g := newRig(t, options{})
+	g := newHarness(t, options{})
 	if status := g.rawStatus("POST / HTTP/1.1\r\nHost: app.example\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhe\r\nzz\r\n"); status != 400 {
 		t.Error(status)
 	}
@@ -180,7 +180,7 @@ func TestClientBodyBreaksOff(t *testing.T) {
 // A client that leaves is no error, before the answer or in the middle of it.
 func TestClientGoneIsQuiet(t *testing.T) {
 	arrived, left := make(chan bool, 2), make(chan error, 2)
-	g := newRig(t, options{upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	g := newHarness(t, options{upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/streaming" {
 			io.WriteString(w, "begin")
 			http.NewResponseController(w).Flush()
@@ -255,7 +255,7 @@ func (h hijackable) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // A caller that cuts a stream, and says why, is no upstream failure either.
 func TestCutStreamIsQuiet(t *testing.T) {
 	started := make(chan context.CancelCauseFunc, 1)
-	g := newRig(t, options{upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	g := newHarness(t, options{upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, "begin")
 		http.NewResponseController(w).Flush()
 		<-r.Context().Done()
@@ -299,7 +299,7 @@ func TestUpstreamBreaksOff(t *testing.T) {
 		})},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := newRig(t, o)
+			g := newHarness(t, o)
 			res := g.do("GET", "/", nil, nil)
 			body, err := io.ReadAll(res.Body)
 			if err == nil || string(body) != "begin" {
@@ -315,7 +315,7 @@ func TestUpstreamBreaksOff(t *testing.T) {
 
 // An upstream cannot imitate our own pages.
 func TestReservedPrefixIsNotForwarded(t *testing.T) {
-	g := newRig(t, options{})
+	g := newHarness(t, options{})
 	for _, path := range []string{"/.sallyport/sign-in", "/.sallyport", "/%2esallyport/x", "/.sallyport/"} {
 		if res := g.do("GET", path, nil, nil); res.StatusCode != 404 {
 			t.Errorf("%s: %d", path, res.StatusCode)

@@ -20,7 +20,7 @@ import (
 	"sallyport/proxy/upstream"
 )
 
-// alice is whom every request of a rig is forwarded for.
+// alice is the person that every request of a harness is forwarded for.
 var alice = upstream.Identity{User: "u-17", Email: "alice@example.com", Groups: []string{"treasury", "ops"}}
 
 // seen is what an upstream received.
@@ -30,9 +30,9 @@ type seen struct {
 	Body              string
 }
 
-// rig is a client's view of a forwarder: a real server in front, and upstreams
+// harness is a client's view of a forwarder: a real server in front, and upstreams
 // that remember what they were sent.
-type rig struct {
+type harness struct {
 	t     testing.TB
 	front *httptest.Server
 	state func() upstream.UpstreamState // of the first
@@ -45,7 +45,7 @@ type rig struct {
 
 type options struct {
 	config   upstream.Config
-	route    upstream.RouteConfig // To is set by the rig if empty
+	route    upstream.RouteConfig // To is set by the harness if empty
 	upstream http.Handler         // after recording; nil answers "ok"
 	identity *upstream.Identity
 	tls      bool                             // TLS and HTTP/2 in front
@@ -54,9 +54,9 @@ type options struct {
 	plain    bool                             // failures are answered as without a Config.OnError
 }
 
-func newRig(t testing.TB, o options) *rig {
+func newHarness(t testing.TB, o options) *harness {
 	t.Helper()
-	g := &rig{t: t}
+	g := &harness{t: t}
 	if o.route.To == nil {
 		up := httptest.NewServer(g.record(o.upstream))
 		t.Cleanup(up.Close)
@@ -114,7 +114,7 @@ func newRig(t testing.TB, o options) *rig {
 	return g
 }
 
-type lockedWriter struct{ g *rig }
+type lockedWriter struct{ g *harness }
 
 func (w lockedWriter) Write(p []byte) (int, error) {
 	w.g.mu.Lock()
@@ -122,7 +122,7 @@ func (w lockedWriter) Write(p []byte) (int, error) {
 	return w.g.log.Write(p)
 }
 
-func (g *rig) record(next http.Handler) http.Handler {
+func (g *harness) record(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s := seen{Method: r.Method, URI: r.RequestURI, Host: r.Host, Header: r.Header.Clone()}
 		if next == nil {
@@ -141,13 +141,13 @@ func (g *rig) record(next http.Handler) http.Handler {
 }
 
 // requests returns what upstreams have received so far.
-func (g *rig) requests() []seen {
+func (g *harness) requests() []seen {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return append([]seen(nil), g.seen...)
 }
 
-func (g *rig) last() seen {
+func (g *harness) last() seen {
 	g.t.Helper()
 	all := g.requests()
 	if len(all) == 0 {
@@ -156,20 +156,20 @@ func (g *rig) last() seen {
 	return all[len(all)-1]
 }
 
-func (g *rig) logged() string {
+func (g *harness) logged() string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.log.String()
 }
 
-func (g *rig) failures() []int {
+func (g *harness) failures() []int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return append([]int(nil), g.errors...)
 }
 
 // do sends a request for path with an ordinary client.
-func (g *rig) do(method, path string, body io.Reader, header http.Header) *http.Response {
+func (g *harness) do(method, path string, body io.Reader, header http.Header) *http.Response {
 	g.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	g.t.Cleanup(cancel)
@@ -190,7 +190,7 @@ func (g *rig) do(method, path string, body io.Reader, header http.Header) *http.
 }
 
 // raw opens a connection, sends text as it is, and returns it for reading.
-func (g *rig) raw(text string) (net.Conn, *bufio.Reader) {
+func (g *harness) raw(text string) (net.Conn, *bufio.Reader) {
 	g.t.Helper()
 	conn, err := net.Dial("tcp", g.front.Listener.Addr().String())
 	if err != nil {
@@ -206,7 +206,7 @@ func (g *rig) raw(text string) (net.Conn, *bufio.Reader) {
 
 // rawStatus sends text as it is and returns the status of the first answer, 0 if
 // the connection was closed without one.
-func (g *rig) rawStatus(text string) int {
+func (g *harness) rawStatus(text string) int {
 	g.t.Helper()
 	conn, br := g.raw(text)
 	defer conn.Close()

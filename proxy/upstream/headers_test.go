@@ -48,7 +48,7 @@ func assertIdentity(t *testing.T, h http.Header) {
 
 // Every spelling of an identity header, sent as a client library would not.
 func TestAttackIdentityHeaderSpellings(t *testing.T) {
-	g := newRig(t, options{config: upstream.Config{StripHeaders: []string{"X-Legacy-User"}}})
+	g := newHarness(t, options{config: upstream.Config{StripHeaders: []string{"X-Legacy-User"}}})
 	for _, name := range []string{
 		"X-Sallyport-User", "x-sallyport-user", "X-SALLYPORT-USER", "x-SaLLyPort-eMail", "X_Sallyport_User", "x_sallyport-groups",
 		"X.Sallyport.User", "X-Sallyport_Email", "X~Sallyport~User", "X-Sallyport-Assertion", "x_sallyport_assertion", "X-Sallyport-Anything",
@@ -106,7 +106,7 @@ func TestAttackNonCanonicalKeys(t *testing.T) {
 
 // Credentials for the upstream itself are not ours to take.
 func TestUpstreamCredentialsPass(t *testing.T) {
-	g := newRig(t, options{})
+	g := newHarness(t, options{})
 	want := http.Header{"Authorization": {"Bearer x"}, "X-Auth-Token": {"t"}, "X-User-Id": {"7"}, "X-Api-Key": {"k"}, "X-Csrf-Token": {"c"}, "X-Requested-With": {"XMLHttpRequest"}, "Origin": {"http://app.example"}}
 	g.do("POST", "/", nil, want)
 	for name := range want {
@@ -118,7 +118,7 @@ func TestUpstreamCredentialsPass(t *testing.T) {
 
 // A client cannot have our headers removed by calling them hop-by-hop.
 func TestAttackIdentityHeaderCalledHopByHop(t *testing.T) {
-	g := newRig(t, options{})
+	g := newHarness(t, options{})
 	all := "X-Sallyport-User, X-Sallyport-Email, X-Sallyport-Groups, X-Forwarded-For, X-Forwarded-Host, X-Forwarded-Proto, X-Real-Ip, Host, Cookie"
 	for _, lines := range []string{
 		"Connection: " + all,
@@ -147,7 +147,7 @@ func TestAttackIdentityHeaderCalledHopByHop(t *testing.T) {
 // What the request is about is said by the request line, and upstream
 // hears nothing else.
 func TestAttackForwardingHeaders(t *testing.T) {
-	g := newRig(t, options{})
+	g := newHarness(t, options{})
 	var lines strings.Builder
 	names := []string{
 		"X-Forwarded-Uri", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Prefix", "X-Forwarded-Port", "X-Forwarded-Method", "X-Forwarded-For",
@@ -177,7 +177,7 @@ func TestAttackForwardingHeaders(t *testing.T) {
 
 // A method that nobody judged is not executed upstream.
 func TestAttackMethodOverride(t *testing.T) {
-	g := newRig(t, options{})
+	g := newHarness(t, options{})
 	g.do("POST", "/", nil, http.Header{"X-Http-Method-Override": {"DELETE"}, "X-HTTP-Method": {"DELETE"}, "X-Method-Override": {"DELETE"}, "X_http_method_override": {"DELETE"}})
 	last := g.last()
 	for name, v := range last.Header {
@@ -204,7 +204,7 @@ func TestAttackMethodOverride(t *testing.T) {
 func TestAttackHostileIdentityValues(t *testing.T) {
 	id := upstream.Identity{User: "a\r\nX-Sallyport-Groups: admin", Email: "é@x",
 		Groups: []string{"staff,admin", "", " ops ", "50%", "Domain Admins", "\x00", "пул", "a%2Cb"}}
-	g := newRig(t, options{identity: &id})
+	g := newHarness(t, options{identity: &id})
 	if res := g.do("GET", "/", nil, nil); res.StatusCode != 200 {
 		t.Fatal(res.Status)
 	}
@@ -226,7 +226,7 @@ func TestAttackHostileIdentityValues(t *testing.T) {
 	if want := []string{"staff,admin", " ops ", "50%", "Domain Admins", "\x00", "пул", "a%2Cb"}; !slices.Equal(back, want) {
 		t.Errorf("groups came back as %q", back)
 	}
-	none := newRig(t, options{identity: &upstream.Identity{}})
+	none := newHarness(t, options{identity: &upstream.Identity{}})
 	none.do("GET", "/", nil, http.Header{"X-Sallyport-User": {"evil"}})
 	for name := range none.last().Header {
 		if strings.HasPrefix(name, "X-Sallyport-") {
@@ -236,7 +236,7 @@ func TestAttackHostileIdentityValues(t *testing.T) {
 }
 
 func TestAssertionIsForwarded(t *testing.T) {
-	g := newRig(t, options{identity: &upstream.Identity{User: "u", Assertion: "e30.e30.x"}})
+	g := newHarness(t, options{identity: &upstream.Identity{User: "u", Assertion: "e30.e30.x"}})
 	g.do("GET", "/", nil, http.Header{"X-Sallyport-Assertion": {"evil"}})
 	if got := g.last().Header["X-Sallyport-Assertion"]; !slices.Equal(got, []string{"e30.e30.x"}) {
 		t.Error(got)
@@ -244,7 +244,7 @@ func TestAssertionIsForwarded(t *testing.T) {
 }
 
 func TestOwnCookiesStayHere(t *testing.T) {
-	g := newRig(t, options{})
+	g := newHarness(t, options{})
 	for in, want := range map[string][]string{
 		"a=1":                                            {"a=1"},
 		`a="x,y"; b=;c; ;d=e=f;  g`:                      {`a="x,y"; b=;c; ;d=e=f;  g`},
@@ -280,7 +280,7 @@ func TestAttackUpstreamSetsOurCookie(t *testing.T) {
 		"a=1; Path=/", "__Host-sallyport=evil; Path=/; Secure", "__host-Sallyport=evil", " sallyport = evil; Domain=example",
 		"=__Host-sallyport=evil", "sallyport", "__Host-sallyport-handoff=evil", "__Host-Http-sallyport=evil", "__Http-sallyport=evil", "=plain", "b=__Host-sallyport=x",
 	}
-	g := newRig(t, options{upstream: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	g := newHarness(t, options{upstream: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header()["Set-Cookie"] = set
 		w.Header().Set("Link", "</x>; rel=preload")
 		w.WriteHeader(http.StatusEarlyHints)

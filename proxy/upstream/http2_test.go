@@ -23,7 +23,7 @@ type h2 struct {
 
 // h2Status sends q and returns the status, or 0 if the stream or the connection
 // was reset.
-func (g *rig) h2Status(q h2) int {
+func (g *harness) h2Status(q h2) int {
 	g.t.Helper()
 	conn, err := tls.Dial("tcp", g.front.Listener.Addr().String(), &tls.Config{InsecureSkipVerify: true, ServerName: "app.example", NextProtos: []string{"h2"}})
 	if err != nil {
@@ -86,7 +86,7 @@ func get(changes ...[2]string) h2 {
 // HTTP/2 fields hold what HTTP/1 cannot say; none of it reaches the
 // HTTP/1 request that is made of them.
 func TestAttackPseudoHeaderInjection(t *testing.T) {
-	g := newRig(t, options{tls: true})
+	g := newHarness(t, options{tls: true})
 	for _, f := range [][2]string{
 		{":path", "/a b"}, {":path", "/ HTTP/1.1\r\nX-Sallyport-User: evil\r\n\r\n"}, {":path", "/\nX: y"}, {":path", "/\x00"},
 		{":path", "http://app.example/"}, {":path", "//app.example/"}, {":path", "*"}, {":path", ""}, {":path", "a"}, {":path", "/%2e%2e/"}, {":path", "/#x"},
@@ -126,7 +126,7 @@ func TestAttackPseudoHeaderInjection(t *testing.T) {
 
 // Identity headers over HTTP/2: names arrive in lower case, and cookies in pieces.
 func TestAttackIdentityHeadersOverHTTP2(t *testing.T) {
-	g := newRig(t, options{tls: true})
+	g := newHarness(t, options{tls: true})
 	q := get([2]string{":path", "/caf%c3%a9?x=1"}, [2]string{"x-sallyport-user", "evil"}, [2]string{"x_sallyport_user", "evil"}, [2]string{"x-forwarded-for", "evil"},
 		[2]string{"cookie", "a=1"}, [2]string{"cookie", "__Host-sallyport=secret"}, [2]string{"cookie", "b=2"}, [2]string{"te", "trailers"})
 	q.trailers = [][2]string{{"x-sallyport-user", "evil"}}
@@ -144,6 +144,6 @@ func TestAttackIdentityHeadersOverHTTP2(t *testing.T) {
 	if last.Header.Get("X-Forwarded-Proto") != "https" {
 		t.Error(last.Header)
 	}
-	last.Header.Set("X-Forwarded-Proto", "http") // what assertIdentity expects of the other rigs
+	last.Header.Set("X-Forwarded-Proto", "http") // what assertIdentity expects of the other harnesses
 	assertIdentity(t, last.Header)
 }

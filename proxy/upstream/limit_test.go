@@ -68,7 +68,7 @@ func TestLimitsOfARoute(t *testing.T) {
 			t.Run(name+" "+way, func(t *testing.T) {
 				told := &limits{}
 				c.config.To = []string{w.to}
-				g := newRig(t, options{route: c.config, config: upstream.Config{OnLimit: told.add}})
+				g := newHarness(t, options{route: c.config, config: upstream.Config{OnLimit: told.add}})
 				res := g.do("POST", c.path, w.body(), nil)
 				if res.StatusCode != c.status {
 					t.Errorf("status %d, want %d", res.StatusCode, c.status)

@@ -95,7 +95,7 @@ func TestProtocols(t *testing.T) {
 			}
 			for _, front := range []bool{false, true} {
 				o.tls = front
-				g := newRig(t, o)
+				g := newHarness(t, o)
 				var proto string
 				h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					proto = r.Proto
@@ -147,7 +147,7 @@ func TestLargeUploadInConstantMemory(t *testing.T) {
 			n, _ := io.Copy(io.Discard, r.Body)
 			fmt.Fprint(w, n)
 		}), map[string]func(*http.Protocols){"http": onlyH1, "h2c": onlyH2C}[to], nil)
-		g := newRig(t, options{route: upstream.RouteConfig{To: []string{to + "://" + ln.Addr().String()}, MaxBody: -1}})
+		g := newHarness(t, options{route: upstream.RouteConfig{To: []string{to + "://" + ln.Addr().String()}, MaxBody: -1}})
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		res := g.do("POST", "/", io.LimitReader(zeros{}, size), nil)
@@ -169,7 +169,7 @@ func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 func TestBackPressure(t *testing.T) {
 	const much = 64 << 20
 	written := make(chan int64, 1)
-	g := newRig(t, options{upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	g := newHarness(t, options{upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		n, _ := io.Copy(w, io.LimitReader(zeros{}, much)) // fails when the client leaves
 		written <- n
 	})})
@@ -197,7 +197,7 @@ func TestAnswerBeforeTheEndOfTheRequest(t *testing.T) {
 		"no upstream":  {route: to(dead)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := newRig(t, o)
+			g := newHarness(t, o)
 			for range 30 {
 				conn, br := g.raw("POST / HTTP/1.1\r\nHost: app.example\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")
 				res, err := http.ReadResponse(br, nil)
@@ -235,7 +235,7 @@ func answerEarly(t *testing.T) string {
 
 // HTTP/1.1 in, full duplex: each side speaks before the other has finished.
 func TestDuplexOverHTTP1(t *testing.T) {
-	g := newRig(t, options{upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	g := newHarness(t, options{upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		rc := http.NewResponseController(w)
 		rc.EnableFullDuplex()
 		rc.Flush()
@@ -270,7 +270,7 @@ func TestDuplexOverHTTP1(t *testing.T) {
 // 100-continue is between client and upstream: the upstream can turn a body down
 // before it is sent.
 func TestExpectContinue(t *testing.T) {
-	g := newRig(t, options{upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	g := newHarness(t, options{upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/refuse" {
 			w.WriteHeader(417)
 			return
@@ -307,7 +307,7 @@ func TestExpectContinue(t *testing.T) {
 // The hints for one request are nothing that another one sees.
 func TestAttackHintsOfAnotherRequest(t *testing.T) {
 	waiting, release := make(chan struct{}), make(chan struct{})
-	g := newRig(t, options{upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	g := newHarness(t, options{upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/slow" {
 			close(waiting)
 			<-release
@@ -349,7 +349,7 @@ func TestInformationalAnswers(t *testing.T) {
 		if long {
 			o.config.Transport = func(*upstream.Route) http.RoundTripper { return new(http.Transport) }
 		}
-		g := newRig(t, o)
+		g := newHarness(t, o)
 		inner := g.front.Config.Handler
 		g.front.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("X-Edge", "1")
@@ -394,7 +394,7 @@ func TestTotalTimeout(t *testing.T) {
 		if long {
 			o.config.Transport = func(*upstream.Route) http.RoundTripper { return new(http.Transport) }
 		}
-		g := newRig(t, o)
+		g := newHarness(t, o)
 		if res := g.do("GET", "/", nil, nil); res.StatusCode != 504 {
 			t.Error(res.Status)
 		}
@@ -426,7 +426,7 @@ func TestAttackResponseHeaderLimit(t *testing.T) {
 			serveOn(t, ln, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("X-Big", strings.Repeat("x", size))
 			}), proto, nil)
-			g := newRig(t, options{route: upstream.RouteConfig{To: []string{scheme + ln.Addr().String()}, MaxResponseHeader: 16 << 10}})
+			g := newHarness(t, options{route: upstream.RouteConfig{To: []string{scheme + ln.Addr().String()}, MaxResponseHeader: 16 << 10}})
 			want := 200
 			if size > 16<<10 {
 				want = 502

@@ -40,7 +40,7 @@ func TestRetryOnlyWhatIsIdempotent(t *testing.T) {
 				if long { // an https upstream on the route rules the short way out
 					o.route.To = append(o.route.To, strings.Replace(closedPort(t), "http:", "https:", 1))
 				}
-				g := newRig(t, o)
+				g := newHarness(t, o)
 				failed := false
 				for range len(o.route.To) { // in turn: each is tried first once
 					var body io.Reader
@@ -146,7 +146,7 @@ func TestReusedConnectionThatDies(t *testing.T) {
 			if long {
 				o.config.Transport = func(*upstream.Route) http.RoundTripper { return http.DefaultTransport }
 			}
-			g := newRig(t, o)
+			g := newHarness(t, o)
 			text(t, g.do("GET", "/first", nil, nil))
 			res := g.do(c.method, "/second", nil, c.header)
 			text(t, res)
@@ -175,7 +175,7 @@ func TestRequestThatWasSentIsNotSentElsewhere(t *testing.T) {
 			if long {
 				o.config.Transport = func(*upstream.Route) http.RoundTripper { return new(http.Transport) }
 			}
-			if res := newRig(t, o).do(method, "/", nil, nil); res.StatusCode != 502 || had.Load() != 1 {
+			if res := newHarness(t, o).do(method, "/", nil, nil); res.StatusCode != 502 || had.Load() != 1 {
 				t.Errorf("%s, long way %v: %s, sent %d times", method, long, res.Status, had.Load())
 			}
 			a.Close()
@@ -239,7 +239,7 @@ func TestAttackUnsolicitedAnswer(t *testing.T) {
 			}()
 		}
 	}()
-	g := newRig(t, options{route: to("http://" + ln.Addr().String())})
+	g := newHarness(t, options{route: to("http://" + ln.Addr().String())})
 	for range 5 {
 		for _, path := range []string{"/late", "/plain", "/at-once", "/plain"} {
 			if got := text(t, g.do("GET", path, nil, nil)); got != "good" {

@@ -16,13 +16,13 @@ import (
 	"sallyport/proxy/upstream"
 )
 
-// bothWays returns a rig that takes the short way and one that goes through
+// bothWays returns a harness that takes the short way and one that goes through
 // httputil.ReverseProxy, before the same kind of upstream.
-func bothWays(t testing.TB, h http.Handler) [2]*rig {
+func bothWays(t testing.TB, h http.Handler) [2]*harness {
 	transport := &http.Transport{DisableCompression: true} // one: each keeps connections of its own
 	t.Cleanup(transport.CloseIdleConnections)
 	long := upstream.Config{Transport: func(*upstream.Route) http.RoundTripper { return transport }}
-	return [2]*rig{newRig(t, options{upstream: h}), newRig(t, options{upstream: h, config: long})}
+	return [2]*harness{newHarness(t, options{upstream: h}), newHarness(t, options{upstream: h, config: long})}
 }
 
 func asHeader(h http.Header) string {
@@ -164,7 +164,7 @@ func TestBothWaysAnswerTheSame(t *testing.T) {
 // A body that was promised and does not come is the client's failure, and costs
 // the upstream nothing.
 func TestShortBodyIsTheClientsFailure(t *testing.T) {
-	g := newRig(t, options{})
+	g := newHarness(t, options{})
 	conn, br := g.raw("POST / HTTP/1.1\r\nHost: app.example\r\nContent-Length: 10\r\n\r\nhalf")
 	conn.(*net.TCPConn).CloseWrite()
 	if res, err := http.ReadResponse(br, nil); err == nil && res.StatusCode != 400 {
@@ -179,7 +179,7 @@ func TestShortBodyIsTheClientsFailure(t *testing.T) {
 // A client that leaves takes its exchange with it.
 func TestClientThatLeavesEndsTheExchange(t *testing.T) {
 	entered, left := make(chan struct{}), make(chan struct{})
-	g := newRig(t, options{upstream: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	g := newHarness(t, options{upstream: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		close(entered)
 		<-r.Context().Done()
 		close(left)

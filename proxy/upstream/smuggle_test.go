@@ -45,9 +45,9 @@ func (w *wiretap) sent() string {
 	return w.bytes.String()
 }
 
-// tapped is a rig in front of a wiretap. judged are the targets of the requests
+// tapped is a harness in front of a wiretap. judged are the targets of the requests
 // that the front saw, in order.
-func tapped(t *testing.T) (g *rig, tap *wiretap, judged func() []string) {
+func tapped(t *testing.T) (g *harness, tap *wiretap, judged func() []string) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -57,7 +57,7 @@ func tapped(t *testing.T) (g *rig, tap *wiretap, judged func() []string) {
 	up := httptest.NewUnstartedServer(nil)
 	up.Listener.Close()
 	up.Listener = tap
-	g = newRig(t, options{route: upstream.RouteConfig{To: []string{"http://" + ln.Addr().String()}}})
+	g = newHarness(t, options{route: upstream.RouteConfig{To: []string{"http://" + ln.Addr().String()}}})
 	up.Config.Handler = g.record(nil)
 	up.Start()
 	t.Cleanup(up.Close)
@@ -145,7 +145,7 @@ func TestAttackSmuggling(t *testing.T) {
 
 // Request lines and hosts that a client library would not send.
 func TestAttackRequestLines(t *testing.T) {
-	g := newRig(t, options{})
+	g := newHarness(t, options{})
 	for _, text := range []string{
 		"CONNECT app.example:443 HTTP/1.1\r\nHost: app.example:443\r\n\r\n",
 		"CONNECT / HTTP/1.1\r\nHost: app.example\r\n\r\n",

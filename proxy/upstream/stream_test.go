@@ -46,7 +46,7 @@ const webSocketHandshake = "GET /ws HTTP/1.1\r\nHost: app.example\r\nConnection:
 	"Sec-WebSocket-Key: x\r\nSec-WebSocket-Version: 13\r\nX-Sallyport-User: evil\r\nCookie: sallyport=secret; a=1\r\n\r\n"
 
 func TestWebSocketPassesThrough(t *testing.T) {
-	g := newRig(t, options{upstream: http.HandlerFunc(echoUpgrade)})
+	g := newHarness(t, options{upstream: http.HandlerFunc(echoUpgrade)})
 	conn, br := g.raw(webSocketHandshake)
 	res, err := http.ReadResponse(br, nil)
 	if err != nil || res.StatusCode != 101 || res.Header.Get("Upgrade") != "websocket" || res.Header["Set-Cookie"] != nil {
@@ -68,7 +68,7 @@ func TestWebSocketPassesThrough(t *testing.T) {
 
 // An h2c tunnel would carry requests that nobody judges.
 func TestAttackUnlistedUpgrade(t *testing.T) {
-	g := newRig(t, options{upstream: http.HandlerFunc(echoUpgrade)})
+	g := newHarness(t, options{upstream: http.HandlerFunc(echoUpgrade)})
 	for _, offer := range []string{"h2c", "H2C", "websocket, h2c", "TLS/1.0", "h2c\r\nUpgrade: websocket"} {
 		_, br := g.raw("GET /up HTTP/1.1\r\nHost: app.example\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: " + offer + "\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\n")
 		res, err := http.ReadResponse(br, nil)
@@ -82,7 +82,7 @@ func TestAttackUnlistedUpgrade(t *testing.T) {
 			}
 		}
 	}
-	spdy := newRig(t, options{upstream: http.HandlerFunc(echoUpgrade), route: upstream.RouteConfig{Upgrades: []string{"SPDY/3.1"}}})
+	spdy := newHarness(t, options{upstream: http.HandlerFunc(echoUpgrade), route: upstream.RouteConfig{Upgrades: []string{"SPDY/3.1"}}})
 	if status := spdy.rawStatus("GET /up HTTP/1.1\r\nHost: app.example\r\nConnection: Upgrade\r\nUpgrade: spdy/3.1\r\n\r\n"); status != 101 {
 		t.Errorf("a listed protocol: %d", status)
 	}
@@ -90,7 +90,7 @@ func TestAttackUnlistedUpgrade(t *testing.T) {
 
 // An upstream cannot switch a client that did not ask.
 func TestAttackUnaskedUpgrade(t *testing.T) {
-	g := newRig(t, options{upstream: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	g := newHarness(t, options{upstream: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		conn, _, _ := http.NewResponseController(w).Hijack()
 		io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
 		conn.Close()
@@ -103,7 +103,7 @@ func TestAttackUnaskedUpgrade(t *testing.T) {
 // Ending the context is how a caller cuts a stream, WebSockets included.
 func TestContextCutsUpgradedConnection(t *testing.T) {
 	started := make(chan context.CancelCauseFunc, 1)
-	g := newRig(t, options{upstream: http.HandlerFunc(echoUpgrade)})
+	g := newHarness(t, options{upstream: http.HandlerFunc(echoUpgrade)})
 	inner := g.front.Config.Handler
 	g.front.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithCancelCause(r.Context())
@@ -122,7 +122,7 @@ func TestContextCutsUpgradedConnection(t *testing.T) {
 
 func TestEventStreamIsNotBuffered(t *testing.T) {
 	next := make(chan string)
-	g := newRig(t, options{upstream: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	g := newHarness(t, options{upstream: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		http.NewResponseController(w).Flush()
 		for s := range next {
@@ -143,7 +143,7 @@ func TestEventStreamIsNotBuffered(t *testing.T) {
 
 // A request body is forwarded as it comes, and so is the answer to it.
 func TestRequestStreams(t *testing.T) {
-	g := newRig(t, options{tls: true, upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	g := newHarness(t, options{tls: true, upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		rc := http.NewResponseController(w)
 		rc.EnableFullDuplex()
 		br := bufio.NewReader(r.Body)
@@ -182,7 +182,7 @@ func TestRequestStreams(t *testing.T) {
 
 func TestLargeBodiesBothWays(t *testing.T) {
 	var got atomic.Int64
-	g := newRig(t, options{upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	g := newHarness(t, options{upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		got.Store(int64(len(body)))
 		w.Write(body)
@@ -196,7 +196,7 @@ func TestLargeBodiesBothWays(t *testing.T) {
 }
 
 func TestEncodingsAreLeftAlone(t *testing.T) {
-	g := newRig(t, options{upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	g := newHarness(t, options{upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Encoding", "gzip")
 		io.WriteString(w, "not gzip at all")
 	})})
@@ -212,7 +212,7 @@ func TestEncodingsAreLeftAlone(t *testing.T) {
 
 func TestResponseTrailersPass(t *testing.T) {
 	for _, tls := range []bool{false, true} {
-		g := newRig(t, options{tls: tls, upstream: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		g := newHarness(t, options{tls: tls, upstream: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Trailer", "Grpc-Status")
 			io.WriteString(w, "x")
 			w.Header().Set("Grpc-Status", "0")
@@ -231,7 +231,7 @@ func TestResponseTrailersPass(t *testing.T) {
 
 // Headers that come after everything was judged do not go upstream.
 func TestAttackRequestTrailers(t *testing.T) {
-	g := newRig(t, options{})
+	g := newHarness(t, options{})
 	status := g.rawStatus("POST / HTTP/1.1\r\nHost: app.example\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sallyport-User, X-Other\r\nConnection: close\r\n\r\n" +
 		"2\r\nhi\r\n0\r\nX-Sallyport-User: evil\r\nX-Other: evil\r\nX_Sallyport_Groups: evil\r\n\r\n")
 	if status != 200 {
@@ -246,7 +246,7 @@ func TestAttackRequestTrailers(t *testing.T) {
 
 func TestConnectionsAreReused(t *testing.T) {
 	peers := make(map[string]bool)
-	g := newRig(t, options{upstream: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { peers[r.RemoteAddr] = true })})
+	g := newHarness(t, options{upstream: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { peers[r.RemoteAddr] = true })})
 	for range 20 {
 		text(t, g.do("GET", "/", nil, nil))
 	}
@@ -277,8 +277,8 @@ func TestAttackConnectionSignedInByAnother(t *testing.T) {
 		t.Fatal(err)
 	}
 	both := bothWays(t, iis)
-	overTLS := newRig(t, options{route: upstream.RouteConfig{To: []string{secure.URL}, TLS: upstream.TLSConfig{CAFile: ca}}})
-	for name, g := range map[string]*rig{"short way": both[0], "long way": both[1], "HTTP/2": overTLS} {
+	overTLS := newHarness(t, options{route: upstream.RouteConfig{To: []string{secure.URL}, TLS: upstream.TLSConfig{CAFile: ca}}})
+	for name, g := range map[string]*harness{"short way": both[0], "long way": both[1], "HTTP/2": overTLS} {
 		for _, credentials := range []string{"Negotiate YII", "negotiate  YII", "NTLM TlRMTVNTUAAD", " ntlm TlRMTVNTUAAD", "Kerberos\tYII"} {
 			for _, body := range []string{"", "a body"} {
 				text(t, g.do("POST", "/", strings.NewReader(""), nil)) // a kept connection
@@ -296,7 +296,7 @@ func TestAttackConnectionSignedInByAnother(t *testing.T) {
 }
 
 func TestRouteHost(t *testing.T) {
-	g := newRig(t, options{route: upstream.RouteConfig{Host: "Inner.example:8000"}})
+	g := newHarness(t, options{route: upstream.RouteConfig{Host: "Inner.example:8000"}})
 	g.do("GET", "/", nil, nil)
 	if last := g.last(); last.Host != "Inner.example:8000" || last.Header.Get("X-Forwarded-Host") != "app.example" {
 		t.Errorf("%+v", last)
@@ -315,7 +315,7 @@ func TestOnResponse(t *testing.T) {
 		}
 		return nil
 	}
-	g := newRig(t, options{config: upstream.Config{OnResponse: hook}, upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	g := newHarness(t, options{config: upstream.Config{OnResponse: hook}, upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/refuse" {
 			w.Header().Set("X-Refuse", "1")
 		}
@@ -333,7 +333,7 @@ func TestOnResponse(t *testing.T) {
 func TestIdleUpgradedConnectionIsClosed(t *testing.T) {
 	t.Parallel()
 	const idle = 2 * time.Second // longer than a busy machine keeps one answer waiting
-	g := newRig(t, options{upstream: http.HandlerFunc(echoUpgrade), route: upstream.RouteConfig{Timeouts: upstream.Timeouts{Idle: idle}}})
+	g := newHarness(t, options{upstream: http.HandlerFunc(echoUpgrade), route: upstream.RouteConfig{Timeouts: upstream.Timeouts{Idle: idle}}})
 	conn, br := g.raw(webSocketHandshake)
 	if res, err := http.ReadResponse(br, nil); err != nil || res.StatusCode != 101 {
 		t.Fatal(res, err)

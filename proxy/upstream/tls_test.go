@@ -126,7 +126,7 @@ func TestUpstreamTLS(t *testing.T) {
 		"TLS 1.1":                      {oldest, upstream.TLSConfig{CAFile: ours.caFile}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := newRig(t, options{route: upstream.RouteConfig{To: []string{newTLSUpstream(t, c.server)}, TLS: c.tls}})
+			g := newHarness(t, options{route: upstream.RouteConfig{To: []string{newTLSUpstream(t, c.server)}, TLS: c.tls}})
 			res := g.do("GET", "/", nil, nil)
 			got := text(t, res)
 			if res.StatusCode != 200 {

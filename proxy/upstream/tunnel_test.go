@@ -15,7 +15,7 @@ import (
 // ended it holds its place at the upstream.
 func TestDetachedConnection(t *testing.T) {
 	carries, returned := make(chan func(), 1), make(chan struct{})
-	g := newRig(t, options{upstream: http.HandlerFunc(echoUpgrade), detach: func(carry func()) { carries <- carry }})
+	g := newHarness(t, options{upstream: http.HandlerFunc(echoUpgrade), detach: func(carry func()) { carries <- carry }})
 	inner := g.front.Config.Handler
 	g.front.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer close(returned)
@@ -51,7 +51,7 @@ func TestDetachedConnection(t *testing.T) {
 
 // What inspects a connection runs on it. If it panics, that is the end of this connection and of no other.
 func TestPanicOnAConnection(t *testing.T) {
-	g := newRig(t, options{upstream: http.HandlerFunc(echoUpgrade), config: upstream.Config{
+	g := newHarness(t, options{upstream: http.HandlerFunc(echoUpgrade), config: upstream.Config{
 		OnResponse: func(fr *upstream.ForwardRequest, res *http.Response) error {
 			if fr.Target.RawQuery == "broken" {
 				res.Body = broken{res.Body.(io.ReadWriteCloser)}
@@ -96,7 +96,7 @@ func (broken) Write([]byte) (int, error) { panic("a bug") }
 // else's, and nobody may still read a body from it.
 func TestBodyOfAHandshake(t *testing.T) {
 	bodies := make(chan string, 2)
-	g := newRig(t, options{upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	g := newHarness(t, options{upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.RawQuery == "wait" {
 			body, _ := io.ReadAll(r.Body)
 			bodies <- string(body)

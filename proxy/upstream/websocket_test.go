@@ -86,7 +86,7 @@ func webSocketFrames(masked bool) map[string][]byte {
 func upgraded(t *testing.T, idle time.Duration) (client io.ReadWriteCloser, server net.Conn, header http.Header) {
 	t.Helper()
 	conns := make(chan net.Conn, 1)
-	g := newRig(t, options{route: upstream.RouteConfig{Timeouts: upstream.Timeouts{Idle: idle}}, upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	g := newHarness(t, options{route: upstream.RouteConfig{Timeouts: upstream.Timeouts{Idle: idle}}, upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		conn, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			t.Error(err)

@@ -25,8 +25,8 @@ var (
 // requests is how many requests a random world has at most.
 const requests = 700
 
-// rig compares one policy, as the evaluator and the prover have it, with the reference.
-type rig struct {
+// harness compares one policy, as the evaluator and the prover have it, with the reference.
+type harness struct {
 	t        testing.TB
 	ref      *reference.Policy
 	source   string
@@ -39,28 +39,28 @@ type rig struct {
 	places   *places
 }
 
-// newRig compiles the policy; nil: it is one of the few that are refused, such as one that blocks
+// newHarness compiles the policy; nil: it is one of the few that are refused, such as one that blocks
 // every person.
-func newRig(t testing.TB, ref *reference.Policy, key policy.DrawKey, in *places) *rig {
+func newHarness(t testing.TB, ref *reference.Policy, key policy.DrawKey, in *places) *harness {
 	source := ref.Source()
 	p, err := policy.Compile(policy.Config{Name: "policy.yaml", Source: []byte(source), Routes: []string{"wiki", "vault"}, Grants: ref.Grants})
 	if err != nil {
 		return nil
 	}
-	r := &rig{t: t, ref: ref, source: source, compiled: p, keyed: p.Keyed(key), key: key, places: in}
+	r := &harness{t: t, ref: ref, source: source, compiled: p, keyed: p.Keyed(key), key: key, places: in}
 	r.asked, r.batch = r.keyed.Unanswered(), r.keyed.NewBatch(nil)
 	r.jitter = slices.ContainsFunc(ref.Rules, func(r reference.Rule) bool { return r.Jitter > 0 })
 	return r
 }
 
-func (r *rig) fatal(f *policy.Facts, format string, args ...any) {
+func (r *harness) fatal(f *policy.Facts, format string, args ...any) {
 	r.t.Helper()
 	r.t.Fatalf("%s\n%s\n%+v", fmt.Sprintf(format, args...), r.source, *f)
 }
 
 // draws are what the policy draws for a request: places are measured, and explanations say when a
 // rule asks again.
-func (r *rig) draws(p *policy.Policy, key policy.DrawKey, f *policy.Facts) reference.Draws {
+func (r *harness) draws(p *policy.Policy, key policy.DrawKey, f *policy.Facts) reference.Draws {
 	d := reference.Draws{Place: func(rule string) int { return r.places.of(r.t, key, rule, f.User) }}
 	if !r.jitter || f.Session.Level != "verified" {
 		return d
@@ -95,7 +95,7 @@ func same(a, b reference.Verdict) bool {
 }
 
 // judge compares every way to evaluate one request.
-func (r *rig) judge(f *policy.Facts) reference.Case {
+func (r *harness) judge(f *policy.Facts) reference.Case {
 	r.t.Helper()
 	c := reference.Case{Policy: r.ref, Facts: f, Draws: r.draws(r.keyed, r.key, f)}
 	want := c.Judge()
@@ -122,7 +122,7 @@ func (r *rig) judge(f *policy.Facts) reference.Case {
 
 // kept is a Partial that was made of another request of the same session at the same address; of an
 // earlier one, unless it says that it is bound to the clock.
-func (r *rig) kept(f *policy.Facts) policy.Partial {
+func (r *harness) kept(f *policy.Facts) policy.Partial {
 	other := *f
 	other.Request.Method, other.TLS.ClientCert, other.Session.UAChanged = "PUT", !f.TLS.ClientCert, !f.Session.UAChanged
 	earlier := other
@@ -135,7 +135,7 @@ func (r *rig) kept(f *policy.Facts) policy.Partial {
 }
 
 // check compares the policy with the reference in a whole world: what is decided, and what is proven.
-func (r *rig) check(w reference.World, counts map[string]int) {
+func (r *harness) check(w reference.World, counts map[string]int) {
 	r.t.Helper()
 	idle, err := prove.Idle(r.compiled)
 	if err != nil {
@@ -178,7 +178,7 @@ func (r *rig) check(w reference.World, counts map[string]int) {
 }
 
 // refuted checks a counter-example: evaluator and reference agree on it.
-func (r *rig) refuted(v reference.Invariant, res prove.Result) {
+func (r *harness) refuted(v reference.Invariant, res prove.Result) {
 	r.t.Helper()
 	judge := r.compiled.Ungranted()
 	c := reference.Case{Policy: r.ref, Facts: res.Facts, Draws: r.draws(r.compiled, policy.DrawKey{}, res.Facts)}
@@ -248,12 +248,12 @@ func TestRandomPolicies(t *testing.T) {
 		counts["worlds"]++
 		r := rand.New(rand.NewPCG(*seed, uint64(n)))
 		w := reference.RandomWorld(r)
-		rig := newRig(t, reference.Random(r, w), policy.DrawKey{byte(n % 3)}, in)
-		if rig == nil {
+		h := newHarness(t, reference.Random(r, w), policy.DrawKey{byte(n % 3)}, in)
+		if h == nil {
 			continue
 		}
 		counts["policies"]++
-		rig.check(w.Thin(r, requests), counts)
+		h.check(w.Thin(r, requests), counts)
 	}
 	if all := counts["proven"] + counts["refuted"] + counts["undecided"] + counts["vacuous"]; counts["proven"] < all/20 || counts["refuted"] < all/4 || counts["undecided"] > all/4 || counts["policies"] < counts["worlds"]/2 {
 		t.Errorf("of little worth: %v", counts)
@@ -279,11 +279,11 @@ func TestEveryRule(t *testing.T) {
 					p.Invariants = append(p.Invariants, reference.Invariant{Claim: claim, When: when}, reference.Invariant{Claim: claim, When: reference.And(vpn, when)})
 				}
 			}
-			rig := newRig(t, p, policy.DrawKey{1}, in)
-			if rig == nil {
+			h := newHarness(t, p, policy.DrawKey{1}, in)
+			if h == nil {
 				t.Fatal(p.Source())
 			}
-			rig.check(world.Thin(r, 250), counts)
+			h.check(world.Thin(r, 250), counts)
 		}
 	}
 	t.Log(counts)

@@ -35,8 +35,8 @@ func (l *log) String() string {
 	return l.b.String()
 }
 
-// deployment is the product in this process, on the files of site.
-type deployment struct {
+// harness is the product in this process, on the files of site.
+type harness struct {
 	*App
 	t   *testing.T
 	dir string
@@ -45,11 +45,11 @@ type deployment struct {
 	class authn.Class // of the passkeys of those who are alive; zero: unattested
 }
 
-// newDeployment writes the files of site, changed as edits say (file, old, new), and
+// newHarness writes the files of site, changed as edits say (file, old, new), and
 // builds the product. It listens on nothing.
-func newDeployment(t *testing.T, edits ...[3]string) *deployment {
+func newHarness(t *testing.T, edits ...[3]string) *harness {
 	t.Helper()
-	d := &deployment{t: t, dir: t.TempDir(), log: &log{}}
+	d := &harness{t: t, dir: t.TempDir(), log: &log{}}
 	for name, port := range map[string]string{"PORT": "8080", "OPS": "9090", "IDP": "9"} {
 		t.Setenv(name, port)
 	}
@@ -75,7 +75,7 @@ func newDeployment(t *testing.T, edits ...[3]string) *deployment {
 	return d
 }
 
-func (d *deployment) write(name, content string) {
+func (d *harness) write(name, content string) {
 	d.t.Helper()
 	file := filepath.Join(d.dir, name)
 	if err := os.WriteFile(file+".new", []byte(content), 0o600); err != nil {
@@ -86,7 +86,7 @@ func (d *deployment) write(name, content string) {
 	}
 }
 
-func (d *deployment) edit(name, old, with string) {
+func (d *harness) edit(name, old, with string) {
 	d.t.Helper()
 	text, err := os.ReadFile(filepath.Join(d.dir, name))
 	if err != nil {
@@ -99,7 +99,7 @@ func (d *deployment) edit(name, old, with string) {
 }
 
 // closeApp ends a product that serve did not end.
-func (d *deployment) closeApp() {
+func (d *harness) closeApp() {
 	d.t.Helper()
 	if err := d.App.Close(d.t.Context()); err != nil {
 		d.t.Error(err)
@@ -115,7 +115,7 @@ func TestRefusedStartClosesWhatItOpened(t *testing.T) {
 		"store":  {"sallyport.yaml", "policy: policy.yaml", "policy: policy.yaml\nstore: sqlite:vpn.txt"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := newDeployment(t)
+			d := newHarness(t)
 			d.closeApp()
 			d.edit(e[0], e[1], e[2])
 			c, err := config.Load(filepath.Join(d.dir, "sallyport.yaml"))

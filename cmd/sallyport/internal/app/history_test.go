@@ -13,7 +13,7 @@ import (
 )
 
 // recall has history read, as Run does beside the requests.
-func (d *deployment) recall() {
+func (d *harness) recall() {
 	d.t.Helper()
 	ctx, stop := context.WithCancel(d.t.Context())
 	done := make(chan error, 1)
@@ -34,12 +34,12 @@ func (d *deployment) recall() {
 func TestWhatWasSeenOutlivesARestart(t *testing.T) {
 	v := behavior.Visit{Subject: authn.Subject{Issuer: "https://idp.test", ID: "alice"}, At: time.Now(), Device: "a laptop", Session: "s1",
 		Place: behavior.Place{Addr: netip.MustParseAddr("203.0.113.7"), Country: "CH", ASN: 64500}}
-	r := newDeployment(t).run()
+	r := newHarness(t).run()
 	r.behavior.Record(v, policy.Allow)
 	r.behavior.Active(v.Subject, v.At)
 	r.end()
 
-	d := newDeployment(t, [3]string{"sallyport.yaml", "policy: policy.yaml", "policy: policy.yaml\nstore: sqlite:" + r.dir + "/state/sallyport.db\naudit: {file: " + r.dir + "/state/audit.jsonl}"})
+	d := newHarness(t, [3]string{"sallyport.yaml", "policy: policy.yaml", "policy: policy.yaml\nstore: sqlite:" + r.dir + "/state/sallyport.db\naudit: {file: " + r.dir + "/state/audit.jsonl}"})
 	defer d.closeApp()
 	if a := d.behavior.Assess(v); a.Seen.Known {
 		t.Error("history is known before it was read")

@@ -17,7 +17,7 @@ import (
 	"sallyport/proxy/streams"
 )
 
-// limited is a deployment that serves a verified person, and a tool that holds what is asked of it.
+// limited is a harness that serves a verified person, and a tool that holds what is asked of it.
 type limited struct {
 	*running
 	held    chan struct{}           // one for each request that the tool holds
@@ -67,7 +67,7 @@ func newLimitedRoute(t *testing.T, limits, route string, edits ...[3]string) *li
 	if limits == "" {
 		limits = "{}"
 	}
-	d := newDeployment(t, append(edits, [3]string{"sallyport.yaml", "policy: policy.yaml", "policy: policy.yaml\nlimits: " + limits},
+	d := newHarness(t, append(edits, [3]string{"sallyport.yaml", "policy: policy.yaml", "policy: policy.yaml\nlimits: " + limits},
 		[3]string{"sallyport.yaml", "to: http://127.0.0.1:3000", route})...)
 	d.drain = 100 * time.Millisecond
 	l.cookies = map[string]*http.Cookie{}
@@ -344,7 +344,7 @@ func silentTLS(t *testing.T) string {
 
 // TestStreamsThatALimitEnds: those that are ended for a limit count as what is refused for it.
 func TestStreamsThatALimitEnds(t *testing.T) {
-	d := newDeployment(t)
+	d := newHarness(t)
 	defer d.closeApp()
 	for why, label := range map[streams.Reason]string{streams.TooLarge: "message_bytes", streams.TooMuch: "inspected_bytes", streams.Slow: "message_time", streams.Revoked: ""} {
 		d.traffic.limits.streamCut(streams.WebSocket, why, 0)

@@ -17,14 +17,14 @@ import (
 )
 
 // ops asks the operator's port.
-func (d *deployment) askOps(path string) *httptest.ResponseRecorder {
+func (d *harness) askOps(path string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	ops.New(d.opsConfig()).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://127.0.0.1"+path, nil))
 	return w
 }
 
 // failing asks /readyz and returns the conditions that fail.
-func (d *deployment) failing() (names []string) {
+func (d *harness) failing() (names []string) {
 	d.t.Helper()
 	w := d.askOps("/readyz")
 	var answer struct {
@@ -54,16 +54,16 @@ func (d *deployment) failing() (names []string) {
 func TestReadiness(t *testing.T) {
 	idp := authntest.StartIdP(t, authntest.IdPConfig{})
 	known := [3]string{"sallyport.yaml", "http://127.0.0.1:${IDP}", idp.Issuer()}
-	ready := func(t *testing.T, edits ...[3]string) *deployment {
+	ready := func(t *testing.T, edits ...[3]string) *harness {
 		t.Helper()
-		d := newDeployment(t, append(edits, known)...)
+		d := newHarness(t, append(edits, known)...)
 		if err := d.identity.provider.Discover(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		d.recall()
 		return d
 	}
-	expect := func(t *testing.T, d *deployment, want string) {
+	expect := func(t *testing.T, d *harness, want string) {
 		t.Helper()
 		if got := strings.Join(d.failing(), " "); got != want {
 			t.Errorf("fails for %q, want %q", got, want)
@@ -75,7 +75,7 @@ func TestReadiness(t *testing.T) {
 		expect(t, d, "")
 	})
 	t.Run("openid_provider", func(t *testing.T) {
-		d := newDeployment(t, known)
+		d := newHarness(t, known)
 		defer d.closeApp()
 		expect(t, d, "openid_provider history")
 	})
@@ -128,7 +128,7 @@ func TestReadiness(t *testing.T) {
 }
 
 func TestMetrics(t *testing.T) {
-	d := newDeployment(t)
+	d := newHarness(t)
 	defer d.closeApp()
 	w := d.askOps("/metrics")
 	problems, err := promlint.New(strings.NewReader(w.Body.String())).Lint()
@@ -174,7 +174,7 @@ func TestMetrics(t *testing.T) {
 }
 
 func TestOpsPortServesNothingElse(t *testing.T) {
-	d := newDeployment(t)
+	d := newHarness(t)
 	defer d.closeApp()
 	for _, path := range []string{"/", "/wiki", "/.sallyport/whoami", "/debug/pprof/"} {
 		if w := d.askOps(path); w.Code != http.StatusNotFound {
@@ -184,7 +184,7 @@ func TestOpsPortServesNothingElse(t *testing.T) {
 }
 
 func TestOpsServerHasTheGuard(t *testing.T) {
-	d := newDeployment(t)
+	d := newHarness(t)
 	defer d.closeApp()
 	for _, path := range []string{"/metrics", "/healthz", "/readyz", "/routes", "/debug/pprof/"} {
 		w := httptest.NewRecorder()

@@ -30,7 +30,7 @@ func dueBy(t *testing.T, p *policy.Policy) time.Time {
 // TestServingDrawsByTheKeyOfTheStore: whatever way a policy comes into force, it draws by a key that is in the
 // store and nowhere else.
 func TestServingDrawsByTheKeyOfTheStore(t *testing.T) {
-	d := newDeployment(t, [3]string{"policy.yaml", site["policy.yaml"], againPolicy})
+	d := newHarness(t, [3]string{"policy.yaml", site["policy.yaml"], againPolicy})
 	defer d.closeApp()
 	guess, _, err := d.config.Policies().Compile(d.intel.Current())
 	if err != nil {

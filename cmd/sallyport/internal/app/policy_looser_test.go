@@ -43,7 +43,7 @@ rules:
 		{"none may be", "policy_guard: {max_newly_allowed: 0%}\n", replace("max_age: 5m", "max_age: 8h"), []string{"bob@example.com  vpn  (asked less)"}, "1 of 3 people"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			d := newDeployment(t, [3]string{"sallyport.yaml", "policy: policy.yaml", c.guard + "policy: policy.yaml"}, [3]string{"policy.yaml", site["policy.yaml"], strict})
+			d := newHarness(t, [3]string{"sallyport.yaml", "policy: policy.yaml", c.guard + "policy: policy.yaml"}, [3]string{"policy.yaml", site["policy.yaml"], strict})
 			defer d.closeApp()
 			for user, ip := range map[string]policy.IP{
 				"kim@example.com": {Address: "175.45.176.1", Country: "KP"},
@@ -86,7 +86,7 @@ rules:
 }
 
 // lastDetail is the detail of the last record of an event.
-func (d *deployment) lastDetail(event string) (detail map[string]string) {
+func (d *harness) lastDetail(event string) (detail map[string]string) {
 	d.t.Helper()
 	for line, err := range audit.Read(d.config.AuditFile) {
 		if err != nil {
@@ -123,7 +123,7 @@ rules:
 			if err := os.WriteFile(file, []byte(pinned), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			d := newDeployment(t, [3]string{"sallyport.yaml", "policy: policy.yaml", "policy_invariants: " + file + "\npolicy: policy.yaml"},
+			d := newHarness(t, [3]string{"sallyport.yaml", "policy: policy.yaml", "policy_invariants: " + file + "\npolicy: policy.yaml"},
 				[3]string{"policy.yaml", site["policy.yaml"], kept})
 			defer d.closeApp()
 			source := []byte(candidate)

@@ -25,7 +25,7 @@ func TestFailingReloadKeepsEverything(t *testing.T) {
 		"secret":        {"secret", "a-client-secret", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := newDeployment(t)
+			d := newHarness(t)
 			defer d.closeApp()
 			before, tools := *d.front.gate.Current(), d.front.tools.routes.Load()
 			// Right changes everywhere, and one that is wrong.
@@ -53,7 +53,7 @@ func TestFailingReloadKeepsEverything(t *testing.T) {
 }
 
 func TestReloadAppliesEverythingTogether(t *testing.T) {
-	d := newDeployment(t)
+	d := newHarness(t)
 	defer d.closeApp()
 	before := *d.front.gate.Current()
 	d.edit("policy.yaml", "max_age: 5m", "max_age: 6m")
@@ -83,7 +83,7 @@ func TestReloadAppliesEverythingTogether(t *testing.T) {
 // and grants. At no moment may the grants of one file be held against the routes of the
 // other, which would let everybody into the treasury.
 func TestSwappedRouteNamesNeverOpenATool(t *testing.T) {
-	d := newDeployment(t)
+	d := newHarness(t)
 	defer d.closeApp()
 	swap := strings.NewReplacer("name: treasury", "name: wiki", "name: wiki", "name: treasury")
 	stop, checked := make(chan struct{}), make(chan int)
@@ -114,7 +114,7 @@ func TestSwappedRouteNamesNeverOpenATool(t *testing.T) {
 }
 
 // checkGrants wants somebody without groups on the wiki's host, and on no other.
-func checkGrants(t *testing.T, d *deployment) {
+func checkGrants(t *testing.T, d *harness) {
 	s := d.front.gate.Current()
 	for _, r := range s.Routes.Routes() {
 		f := &policy.Facts{
@@ -131,7 +131,7 @@ func checkGrants(t *testing.T, d *deployment) {
 // TestReloadDoesNotBringBackOldIPData: IP data changes while the configuration is read
 // again. When both are done, the newest data is in force.
 func TestReloadDoesNotBringBackOldIPData(t *testing.T) {
-	d := newDeployment(t)
+	d := newHarness(t)
 	defer d.closeApp()
 	for i := range 30 {
 		var both sync.WaitGroup
@@ -152,7 +152,7 @@ func TestReloadDoesNotBringBackOldIPData(t *testing.T) {
 // TestSwapAfterReadingIsKept is the same, with the order given: the reload has read the
 // IP data before it changes, and puts its own things in force after.
 func TestSwapAfterReadingIsKept(t *testing.T) {
-	d := newDeployment(t)
+	d := newHarness(t)
 	defer d.closeApp()
 	old := d.intel.Current()
 	d.write("vpn.txt", "203.0.113.1\n")
@@ -168,7 +168,7 @@ func TestSwapAfterReadingIsKept(t *testing.T) {
 // TestIPDataGoesOnWithoutTheConfiguration: a refused reload is no reason to do without
 // fresh IP data, nor is a broken source a reason to refuse the policy.
 func TestIPDataGoesOnWithoutTheConfiguration(t *testing.T) {
-	d := newDeployment(t)
+	d := newHarness(t)
 	defer d.closeApp()
 	before := d.front.gate.Current().Intel
 	d.edit("policy.yaml", "when: ip.vpn", "when: ip.vnp")
@@ -188,7 +188,7 @@ func TestIPDataGoesOnWithoutTheConfiguration(t *testing.T) {
 }
 
 func TestWhatWaitsForARestartIsNamed(t *testing.T) {
-	d := newDeployment(t)
+	d := newHarness(t)
 	defer d.closeApp()
 	d.edit("sallyport.yaml", "listen: 127.0.0.1:${PORT}", "listen: 127.0.0.1:8081")
 	d.edit("sallyport.yaml", "127.0.0.1:${OPS}", "127.0.0.1:9091")
@@ -214,7 +214,7 @@ func TestWhatWaitsForARestartIsNamed(t *testing.T) {
 
 // TestHangupReopensTheAuditLog: what logrotate relies on.
 func TestHangupReopensTheAuditLog(t *testing.T) {
-	d := newDeployment(t)
+	d := newHarness(t)
 	defer d.closeApp()
 	file := filepath.Join(d.dir, "state", "audit.jsonl")
 	if err := os.Rename(file, file+".1"); err != nil {

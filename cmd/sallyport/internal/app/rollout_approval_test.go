@@ -21,7 +21,7 @@ func networks(n int) string {
 }
 
 // hashOf is the hash of what the file of vpn-exits holds now.
-func (d *deployment) hashOf() string {
+func (d *harness) hashOf() string {
 	d.t.Helper()
 	snapshot, failed := ipintel.Load(d.config.IPData)
 	if snapshot == nil {
@@ -31,7 +31,7 @@ func (d *deployment) hashOf() string {
 }
 
 // ask asks as `data apply --force` does, and has it answered.
-func (d *deployment) ask(at time.Time, sources map[string]string) {
+func (d *harness) ask(at time.Time, sources map[string]string) {
 	d.t.Helper()
 	if _, err := d.store.AddDataRequest(d.t.Context(), rollout.DataRequest{At: at, By: "root", Forced: true, Sources: sources}); err != nil {
 		d.t.Fatal(err)
@@ -42,34 +42,34 @@ func (d *deployment) ask(at time.Time, sources map[string]string) {
 }
 
 // inUse is how many networks of vpn-exits are in use.
-func (d *deployment) inUse() int { return d.intel.Current().Sources()[1].Networks }
+func (d *harness) inUse() int { return d.intel.Current().Sources()[1].Networks }
 
 // An approval is for one content of one source, once, for an hour.
 func TestApprovalCountsOnce(t *testing.T) {
 	now := time.Now()
 	for name, c := range map[string]struct {
-		approve func(d *deployment, hash string)
+		approve func(d *harness, hash string)
 		taken   bool
 	}{
-		"this content of this source":  {func(d *deployment, h string) { d.reloader.data.Approve("vpn-exits", h, "root", now.Add(time.Hour)) }, true},
-		"this content, another source": {func(d *deployment, h string) { d.reloader.data.Approve("places", h, "root", now.Add(time.Hour)) }, false},
-		"other content of this source": {func(d *deployment, h string) {
+		"this content of this source":  {func(d *harness, h string) { d.reloader.data.Approve("vpn-exits", h, "root", now.Add(time.Hour)) }, true},
+		"this content, another source": {func(d *harness, h string) { d.reloader.data.Approve("places", h, "root", now.Add(time.Hour)) }, false},
+		"other content of this source": {func(d *harness, h string) {
 			d.reloader.data.Approve("vpn-exits", strings.Repeat("0", 64), "root", now.Add(time.Hour))
 		}, false},
-		"the time is over": {func(d *deployment, h string) { d.reloader.data.Approve("vpn-exits", h, "root", now.Add(-time.Second)) }, false},
-		"other content was approved since": {func(d *deployment, h string) {
+		"the time is over": {func(d *harness, h string) { d.reloader.data.Approve("vpn-exits", h, "root", now.Add(-time.Second)) }, false},
+		"other content was approved since": {func(d *harness, h string) {
 			d.reloader.data.Approve("vpn-exits", h, "root", now.Add(time.Hour))
 			d.reloader.data.Approve("vpn-exits", strings.Repeat("0", 64), "root", now.Add(time.Hour))
 		}, false},
-		"asked for": {func(d *deployment, h string) {
+		"asked for": {func(d *harness, h string) {
 			d.ask(now, map[string]string{"vpn-exits": h})
 		}, true},
-		"asked for an hour ago": {func(d *deployment, h string) {
+		"asked for an hour ago": {func(d *harness, h string) {
 			d.ask(now.Add(-time.Hour), map[string]string{"vpn-exits": h})
 		}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := newDeployment(t)
+			d := newHarness(t)
 			defer d.closeApp()
 			d.write("vpn.txt", networks(150)) // of two
 			c.approve(d, d.hashOf())
@@ -109,7 +109,7 @@ func TestApprovalCountsOnce(t *testing.T) {
 // A list that grows by less than tenfold every day is refused when it is tenfold what an operator last stood by. A
 // restart takes it, says so, and changes nothing about that.
 func TestSlowBoilAcrossRestarts(t *testing.T) {
-	d := newDeployment(t)
+	d := newHarness(t)
 	restart := func() {
 		t.Helper()
 		d.closeApp()

@@ -24,7 +24,7 @@ func guardKeys(keys string) [3]string {
 }
 
 // recordAt has a decision of somebody at an address in the audit log.
-func (d *deployment) recordAt(user, addr string, groups ...string) {
+func (d *harness) recordAt(user, addr string, groups ...string) {
 	d.t.Helper()
 	f := &policy.Facts{IP: policy.IP{Address: addr, Country: "US"}, User: policy.User{Email: user, Groups: groups}, Session: policy.Session{ID: user, Level: "verified", VerifiedHere: true},
 		Request: policy.Request{Purpose: "access", Route: "wiki"}, Time: policy.Time{Now: time.Now().Add(-time.Hour)}}
@@ -33,7 +33,7 @@ func (d *deployment) recordAt(user, addr string, groups ...string) {
 	}
 }
 
-func (d *deployment) isVPN(addr string) bool {
+func (d *harness) isVPN(addr string) bool {
 	return d.front.gate.Current().Intel.Lookup(netip.MustParseAddr(addr)).Facts(time.Now()).VPN
 }
 
@@ -44,36 +44,36 @@ func TestGuardJudgesIPData(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		edit    [3]string
-		setup   func(*deployment)
+		setup   func(*harness)
 		refused string // part of why; "": it comes into use
 		blocked []string
 	}{
-		{"nobody is there yet", guardKeys("days: 7"), func(*deployment) {}, "", nil},
-		{"a live session", guardKeys("days: 0"), func(d *deployment) { d.alive("alice@example.com", "198.51.100.7", "treasury") }, "1 of 1 people", []string{"alice@example.com"}},
-		{"what was recorded", guardKeys("days: 7"), func(d *deployment) {
+		{"nobody is there yet", guardKeys("days: 7"), func(*harness) {}, "", nil},
+		{"a live session", guardKeys("days: 0"), func(d *harness) { d.alive("alice@example.com", "198.51.100.7", "treasury") }, "1 of 1 people", []string{"alice@example.com"}},
+		{"what was recorded", guardKeys("days: 7"), func(d *harness) {
 			d.recordAt("bob@example.com", "198.51.100.8")
 			d.recordAt("carol@example.com", "198.51.100.9")
 			d.recordAt("dave@example.com", "198.51.100.200")
 		}, "2 of 3 people", []string{"bob@example.com", "carol@example.com"}},
-		{"the break-glass group", guardKeys("max_newly_blocked: 100%, break_glass_group: security"), func(d *deployment) { d.recordAt("sam@example.com", "198.51.100.8", "security") },
+		{"the break-glass group", guardKeys("max_newly_blocked: 100%, break_glass_group: security"), func(d *harness) { d.recordAt("sam@example.com", "198.51.100.8", "security") },
 			"sam@example.com of the break-glass group security", []string{"sam@example.com"}},
-		{"one of three is what lists are for", guardKeys("days: 7"), func(d *deployment) {
+		{"one of three is what lists are for", guardKeys("days: 7"), func(d *harness) {
 			d.recordAt("mallory@example.com", "198.51.100.8")
 			d.recordAt("bob@example.com", "198.51.100.200")
 			d.recordAt("carol@example.com", "198.51.100.201")
 		}, "", []string{"mallory@example.com"}},
-		{"not if nobody may be", guardKeys("max_newly_blocked: 0%"), func(d *deployment) {
+		{"not if nobody may be", guardKeys("max_newly_blocked: 0%"), func(d *harness) {
 			d.recordAt("mallory@example.com", "198.51.100.8")
 			d.recordAt("bob@example.com", "198.51.100.200")
 		}, "1 of 2 people", []string{"mallory@example.com"}},
-		{"blocked already is no news", guardKeys("days: 7"), func(d *deployment) {
+		{"blocked already is no news", guardKeys("days: 7"), func(d *harness) {
 			d.recordAt("kim@example.com", "198.51.100.66")
 			d.recordAt("bob@example.com", "198.51.100.200")
 		}, "", nil},
-		{"never refuses", guardKeys("max_newly_blocked: 100%"), func(d *deployment) { d.recordAt("bob@example.com", "198.51.100.8") }, "", []string{"bob@example.com"}},
+		{"never refuses", guardKeys("max_newly_blocked: 100%"), func(d *harness) { d.recordAt("bob@example.com", "198.51.100.8") }, "", []string{"bob@example.com"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			d := newDeployment(t, c.edit, vpnBlocks)
+			d := newHarness(t, c.edit, vpnBlocks)
 			defer d.closeApp()
 			c.setup(d)
 			d.write("vpn.txt", own)
@@ -112,7 +112,7 @@ func TestGuardJudgesIPData(t *testing.T) {
 }
 
 // forced approves what the files hold, as `data apply --force` asks for.
-func (d *deployment) forced(t *testing.T) {
+func (d *harness) forced(t *testing.T) {
 	t.Helper()
 	c, err := config.Load(d.config.File)
 	if err != nil {
@@ -154,7 +154,7 @@ func (d *deployment) forced(t *testing.T) {
 
 // What was approved is content, not a file name: whatever takes its place is judged.
 func TestApprovalIsForOneContent(t *testing.T) {
-	d := newDeployment(t, guardKeys("days: 0"), vpnBlocks)
+	d := newHarness(t, guardKeys("days: 0"), vpnBlocks)
 	defer d.closeApp()
 	d.alive("alice@example.com", "198.51.100.7", "treasury")
 	d.write("vpn.txt", "203.0.113.64/27\n198.51.100.66\n198.51.100.7\n")
@@ -178,7 +178,7 @@ func TestOneBadListDoesNotKeepTheOthersOut(t *testing.T) {
 	edit := [3]string{"sallyport.yaml", "    - {name: vpn-exits, signal: vpn, file: vpn.txt}", "    - {name: vpn-exits, signal: vpn, file: vpn.txt}\n    - {name: more, signal: vpn, file: more.txt}"}
 	site["more.txt"] = "203.0.113.9\n"
 	defer delete(site, "more.txt")
-	d := newDeployment(t, guardKeys("days: 0, max_newly_blocked: 50%"), vpnBlocks, edit)
+	d := newHarness(t, guardKeys("days: 0, max_newly_blocked: 50%"), vpnBlocks, edit)
 	defer d.closeApp()
 	for i := range 4 {
 		d.alive(fmt.Sprintf("p%d@example.com", i), fmt.Sprintf("198.51.100.%d", 10+i), "treasury")
@@ -197,7 +197,7 @@ func TestOneBadListDoesNotKeepTheOthersOut(t *testing.T) {
 
 // A refused file is not judged again every minute; a restart takes it, and says so.
 func TestStartSaysThatItsDataWasRefused(t *testing.T) {
-	d := newDeployment(t, guardKeys("days: 0"), vpnBlocks)
+	d := newHarness(t, guardKeys("days: 0"), vpnBlocks)
 	d.alive("alice@example.com", "198.51.100.7", "treasury")
 	d.write("vpn.txt", "203.0.113.64/27\n198.51.100.66\n198.51.100.7\n")
 	if err := d.intel.Reload(t.Context()); err == nil {
@@ -223,7 +223,7 @@ func TestStartSaysThatItsDataWasRefused(t *testing.T) {
 
 // What cannot be recorded does not happen, and a judgement that was cut short is none.
 func TestDataIsRecordedBeforeItIsUsed(t *testing.T) {
-	d := newDeployment(t)
+	d := newHarness(t)
 	d.write("vpn.txt", "203.0.113.64/27\n198.51.100.66\n203.0.113.7\n")
 	stopped, stop := context.WithCancel(t.Context())
 	stop()

@@ -37,10 +37,10 @@ func TestAttackPolicyThatMustNotComeIntoForce(t *testing.T) {
 		"its own tests": strings.Replace(site["policy.yaml"], "{action: allow}", "{action: block}", 1),
 		"lock-out":      lockout,
 	} {
-		for way, come := range map[string]func(*deployment){
-			"file":   func(d *deployment) { _ = d.reloader.policies.ReloadFiles(context.Background()) },
-			"signal": func(d *deployment) { d.reloader.onSIGHUP(context.Background()) },
-			"command": func(d *deployment) {
+		for way, come := range map[string]func(*harness){
+			"file":   func(d *harness) { _ = d.reloader.policies.ReloadFiles(context.Background()) },
+			"signal": func(d *harness) { d.reloader.onSIGHUP(context.Background()) },
+			"command": func(d *harness) {
 				if _, err := d.store.AddPolicyRequest(context.Background(), rollout.Request{At: time.Now(), By: "root", Source: source}); err != nil {
 					d.t.Fatal(err)
 				}
@@ -53,7 +53,7 @@ func TestAttackPolicyThatMustNotComeIntoForce(t *testing.T) {
 				if source == "-" && way != "file" {
 					t.Skip("the configuration as a whole is refused, or there is nothing to send")
 				}
-				d := newDeployment(t)
+				d := newHarness(t)
 				defer d.closeApp()
 				d.alive("alice@example.com", "198.51.100.7", "treasury")
 				before := d.front.gate.Current().Policy
@@ -92,7 +92,7 @@ func TestAttackPolicyThatMustNotComeIntoForce(t *testing.T) {
 }
 
 // alive has a person use a route, in a session that the gate then knows.
-func (d *deployment) alive(email, from string, groups ...string) {
+func (d *harness) alive(email, from string, groups ...string) {
 	d.t.Helper()
 	r := httptest.NewRequest("GET", "/", nil)
 	r.RemoteAddr, r.Host = "127.0.0.1:1234", treasuryHost
@@ -108,7 +108,7 @@ const treasuryHost = "treasury.localhost:8080"
 
 // verified signs a person in on a host, with a passkey that was used just now, and
 // returns the cookie of the session.
-func (d *deployment) verified(host, email, from string, groups ...string) *http.Cookie {
+func (d *harness) verified(host, email, from string, groups ...string) *http.Cookie {
 	d.t.Helper()
 	sessions, r, w := d.identity.sessions, httptest.NewRequest("GET", "/", nil), httptest.NewRecorder()
 	s, err := sessions.SignIn(w, r, host, session.NewSession{AuthTime: time.Now(),
@@ -125,13 +125,13 @@ func (d *deployment) verified(host, email, from string, groups ...string) *http.
 	return w.Result().Cookies()[0]
 }
 
-func (d *deployment) metrics() string {
+func (d *harness) metrics() string {
 	w := httptest.NewRecorder()
 	ops.New(d.opsConfig()).ServeHTTP(w, httptest.NewRequest("GET", "http://localhost/metrics", nil))
 	return w.Body.String()
 }
 
-func (d *deployment) versions() []rollout.Version {
+func (d *harness) versions() []rollout.Version {
 	d.t.Helper()
 	v, err := d.store.PolicyVersions(d.t.Context(), 100)
 	if err != nil {
@@ -141,7 +141,7 @@ func (d *deployment) versions() []rollout.Version {
 }
 
 // events are those of the audit log, in order.
-func (d *deployment) events() (list []string) {
+func (d *harness) events() (list []string) {
 	d.t.Helper()
 	for line, err := range audit.Read(d.config.AuditFile) {
 		if err != nil {
@@ -160,7 +160,7 @@ func TestLockOutGuard(t *testing.T) {
 	guard := func(keys string) [3]string {
 		return [3]string{"sallyport.yaml", "policy: policy.yaml", "policy: policy.yaml\npolicy_guard: {" + keys + "}"}
 	}
-	record := func(d *deployment, user string, country string, age time.Duration, groups ...string) {
+	record := func(d *harness, user string, country string, age time.Duration, groups ...string) {
 		d.t.Helper()
 		f := &policy.Facts{IP: policy.IP{Address: "192.0.2.1", Country: country}, User: policy.User{Email: user, Groups: groups}, Session: policy.Session{ID: user, Level: "verified", VerifiedHere: true},
 			Request: policy.Request{Purpose: "access", Route: "wiki"}, Time: policy.Time{Now: time.Now().Add(-age)}}
@@ -172,32 +172,32 @@ func TestLockOutGuard(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		edit    [3]string
-		setup   func(*deployment)
+		setup   func(*harness)
 		refused string // part of why
 		blocked []string
 		people  int
 	}{
-		{"nobody is there", guard("days: 7"), func(*deployment) {}, "", nil, 0},
-		{"somebody's session", guard("days: 0"), func(d *deployment) { d.alive("alice@example.com", "198.51.100.7", "treasury") }, "1 of 1 people (100%", []string{"alice@example.com"}, 1},
-		{"few enough", guard("max_newly_blocked: 50%"), func(d *deployment) {
+		{"nobody is there", guard("days: 7"), func(*harness) {}, "", nil, 0},
+		{"somebody's session", guard("days: 0"), func(d *harness) { d.alive("alice@example.com", "198.51.100.7", "treasury") }, "1 of 1 people (100%", []string{"alice@example.com"}, 1},
+		{"few enough", guard("max_newly_blocked: 50%"), func(d *harness) {
 			d.alive("alice@example.com", "198.51.100.7", "treasury")
 			record(d, "bob@example.com", "DE", time.Hour)
 		}, "", []string{"alice@example.com"}, 2},
-		{"one too many", guard("max_newly_blocked: 49%"), func(d *deployment) {
+		{"one too many", guard("max_newly_blocked: 49%"), func(d *harness) {
 			d.alive("alice@example.com", "198.51.100.7", "treasury")
 			record(d, "bob@example.com", "DE", time.Hour)
 		}, "50%", []string{"alice@example.com"}, 2},
-		{"what was recorded counts", guard("days: 2"), func(d *deployment) { record(d, "carol@example.com", "US", 47*time.Hour) }, "1 of 1", []string{"carol@example.com"}, 1},
-		{"not for ever", guard("days: 2"), func(d *deployment) { record(d, "carol@example.com", "US", 3*day) }, "", nil, 0},
-		{"what is blocked now is no news", guard("days: 2"), func(d *deployment) {
+		{"what was recorded counts", guard("days: 2"), func(d *harness) { record(d, "carol@example.com", "US", 47*time.Hour) }, "1 of 1", []string{"carol@example.com"}, 1},
+		{"not for ever", guard("days: 2"), func(d *harness) { record(d, "carol@example.com", "US", 3*day) }, "", nil, 0},
+		{"what is blocked now is no news", guard("days: 2"), func(d *harness) {
 			record(d, "kim@example.com", "KP", time.Hour)
 			record(d, "bob@example.com", "DE", time.Hour)
 		}, "", nil, 2},
-		{"the break-glass group", guard("max_newly_blocked: 100%, break_glass_group: security"), func(d *deployment) { record(d, "sam@example.com", "US", time.Hour, "security") }, "sam@example.com of the break-glass group security", []string{"sam@example.com"}, 1},
-		{"never refuses", guard("max_newly_blocked: 100%"), func(d *deployment) { record(d, "sam@example.com", "US", time.Hour, "security") }, "", []string{"sam@example.com"}, 1},
+		{"the break-glass group", guard("max_newly_blocked: 100%, break_glass_group: security"), func(d *harness) { record(d, "sam@example.com", "US", time.Hour, "security") }, "sam@example.com of the break-glass group security", []string{"sam@example.com"}, 1},
+		{"never refuses", guard("max_newly_blocked: 100%"), func(d *harness) { record(d, "sam@example.com", "US", time.Hour, "security") }, "", []string{"sam@example.com"}, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			d := newDeployment(t, c.edit)
+			d := newHarness(t, c.edit)
 			defer d.closeApp()
 			c.setup(d)
 			source := []byte(usBlocked)
@@ -236,7 +236,7 @@ func TestLockOutGuardKnowsPasskeys(t *testing.T) {
 		class  authn.Class
 		locked bool
 	}{{authn.ClassSynced, true}, {authn.ClassUnattested, false}} {
-		d := newDeployment(t)
+		d := newHarness(t)
 		defer d.closeApp()
 		d.class = c.class
 		d.alive("alice@example.com", "198.51.100.7", "treasury")
@@ -254,7 +254,7 @@ func TestLockOutGuardKnowsPasskeys(t *testing.T) {
 // What is asked for while the file is still the old one is not undone by a look at the
 // file, and the file that then follows is no news.
 func TestFileFollowsTheCommand(t *testing.T) {
-	d := newDeployment(t)
+	d := newHarness(t)
 	defer d.closeApp()
 	wanted := strings.Replace(site["policy.yaml"], "max_age: 5m", "max_age: 6m", 1)
 	if _, err := d.store.AddPolicyRequest(t.Context(), rollout.Request{At: time.Now(), By: "root", Source: wanted}); err != nil {
@@ -278,7 +278,7 @@ func TestFileFollowsTheCommand(t *testing.T) {
 
 // What cannot be recorded does not come into force.
 func TestPolicyIsRecordedBeforeItIsInForce(t *testing.T) {
-	d := newDeployment(t)
+	d := newHarness(t)
 	before := d.front.gate.Current().Policy
 	if err := d.audit.Close(); err != nil {
 		t.Fatal(err)
@@ -292,7 +292,7 @@ func TestPolicyIsRecordedBeforeItIsInForce(t *testing.T) {
 
 // A start records what it brings into force, once, and says if that was refused before.
 func TestStartRecordsItsPolicy(t *testing.T) {
-	d := newDeployment(t)
+	d := newHarness(t)
 	if v := d.versions(); len(v) != 1 || v[0].Outcome != "applied" || v[0].Origin != "start" {
 		t.Fatalf("%+v", v)
 	}
@@ -305,7 +305,7 @@ func TestStartRecordsItsPolicy(t *testing.T) {
 // A restart takes the file as it is, and with it a policy that the guard had refused. That it did
 // stands in the records, whatever else was refused in between.
 func TestStartSaysThatItsPolicyWasRefused(t *testing.T) {
-	d := newDeployment(t)
+	d := newHarness(t)
 	defer d.closeApp()
 	d.alive("alice@example.com", "198.51.100.7", "treasury")
 	for _, source := range []string{usBlocked, "version: 2"} {
@@ -334,7 +334,7 @@ func TestStartSaysThatItsPolicyWasRefused(t *testing.T) {
 // The policy in shadow is read again like the other, by file and by signal; one that is
 // wrong leaves both as they were.
 func TestShadowIsReloaded(t *testing.T) {
-	d := newDeployment(t)
+	d := newHarness(t)
 	defer d.closeApp()
 	d.write("shadow.yaml", usBlocked)
 	d.edit("sallyport.yaml", "policy: policy.yaml", "policy: policy.yaml\npolicy_shadow: shadow.yaml")
@@ -373,7 +373,7 @@ func TestNobodyWaitsForAnOldRequest(t *testing.T) {
 		"old":      {rollout.MaxWait + time.Second, rollout.RequestRefused},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := newDeployment(t)
+			d := newHarness(t)
 			defer d.closeApp()
 			before := d.front.gate.Current().Policy.Hash()
 			seq, err := d.store.AddPolicyRequest(t.Context(), rollout.Request{At: time.Now().Add(-c.age), By: "root", Source: next, Forced: true})

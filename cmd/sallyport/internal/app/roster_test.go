@@ -12,7 +12,7 @@ import (
 // TestRosterReloadReachesLiveSessions: without a refresh token, and without signing in again, people are who
 // the roster says they are as soon as it is reloaded; and who the provider says, when their row is gone.
 func TestRosterReloadReachesLiveSessions(t *testing.T) {
-	d := newDeployment(t)
+	d := newHarness(t)
 	defer d.closeApp()
 	r := httptest.NewRequest("GET", "http://localhost:8080/", nil)
 	w := httptest.NewRecorder()

@@ -24,7 +24,7 @@ import (
 
 // visitor is a browser at the gate of a product in this process, and a shell beside it.
 type visitor struct {
-	*deployment
+	*harness
 	db      *sqlstore.DB // of commands
 	cookies map[string]string
 }
@@ -72,7 +72,7 @@ func (v *visitor) goes(target string) string {
 	return w.Header().Get("Location")
 }
 
-// holds reports whether any file of the deployment's state holds text: the database,
+// holds reports whether any file of the harness's state holds text: the database,
 // its log of writes, the audit log.
 func (v *visitor) holds(text string) (files []string) {
 	v.t.Helper()
@@ -107,7 +107,7 @@ func newVisitor(t *testing.T) (*visitor, *authntest.IdP) {
 	server.Listener = l
 	server.Start()
 	t.Cleanup(func() { server.Close(); idp.Close() })
-	v.deployment = newDeployment(t, [3]string{"sallyport.yaml", "http://127.0.0.1:${IDP}", issuer})
+	v.harness = newHarness(t, [3]string{"sallyport.yaml", "http://127.0.0.1:${IDP}", issuer})
 	t.Cleanup(v.closeApp)
 	v.db, err = sqlstore.Open(t.Context(), v.config.Store, sqlstore.Options{})
 	v.ok(err)

@@ -17,16 +17,16 @@ import (
 	"sallyport/cmd/sallyport/internal/certtest"
 )
 
-// running is a deployment that serves.
+// running is a harness that serves.
 type running struct {
-	*deployment
+	*harness
 	data, opsURL string // address; URL
 	hup          chan os.Signal
 	stop         context.CancelFunc
 	done         chan error
 }
 
-func (d *deployment) run() *running {
+func (d *harness) run() *running {
 	d.t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	d.config.Listen = "127.0.0.1:0"
@@ -38,7 +38,7 @@ func (d *deployment) run() *running {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	r := &running{deployment: d, data: data.Addr().String(), opsURL: "http://" + ops.Addr().String(), hup: make(chan os.Signal), stop: stop, done: make(chan error, 1)}
+	r := &running{harness: d, data: data.Addr().String(), opsURL: "http://" + ops.Addr().String(), hup: make(chan os.Signal), stop: stop, done: make(chan error, 1)}
 	go func() { r.done <- r.Serve(ctx, Listeners{Data: data, Ops: ops}, r.hup) }()
 	d.t.Cleanup(stop)
 	return r
@@ -72,7 +72,7 @@ func (r *running) half() net.Conn {
 // TestStopDrains: the order to stop ends readiness at once, takes no more connections,
 // and lets the request in flight finish.
 func TestStopDrains(t *testing.T) {
-	r := newDeployment(t).run()
+	r := newHarness(t).run()
 	c := r.half()
 	r.stop()
 	for deadline := time.Now().Add(10 * time.Second); !r.stopping.Load(); {
@@ -99,7 +99,7 @@ func TestStopDrains(t *testing.T) {
 // TestStopDoesNotWaitForEver: a client that never finishes is cut off, and that is no
 // reason to fail: what the stores hold is still written.
 func TestStopDoesNotWaitForEver(t *testing.T) {
-	d := newDeployment(t)
+	d := newHarness(t)
 	d.drain = 50 * time.Millisecond
 	r := d.run()
 	c := r.half()
@@ -113,7 +113,7 @@ func TestStopDoesNotWaitForEver(t *testing.T) {
 }
 
 func TestFailingListenerEndsServing(t *testing.T) {
-	d := newDeployment(t)
+	d := newHarness(t)
 	d.config.Listen = "127.0.0.1:0"
 	data, err := net.Listen("tcp", d.config.Listen)
 	if err != nil {
@@ -167,7 +167,7 @@ func TestTLS(t *testing.T) {
 	}
 	certs := t.TempDir()
 	writePair(t, writePairIn(certs), 1, "access.example.com", "wiki.example.com")
-	d := newDeployment(t,
+	d := newHarness(t,
 		[3]string{"sallyport.yaml", "external_url: http://localhost:${PORT}", "external_url: https://access.example.com\ntls: {cert_file: " + certs + "/tls.crt, key_file: " + certs + "/tls.key}"},
 		[3]string{"sallyport.yaml", "http://treasury.localhost:8080", "https://treasury.example.com"},
 		[3]string{"sallyport.yaml", "http://wiki.localhost:8080", "https://wiki.example.com"},

@@ -59,7 +59,7 @@ func missing(t *testing.T, what string) {
 }
 
 // Addresses the tests connect from, as a load balancer in front would say. Those of
-// RFC 5737 are given a meaning by the lists of the stack.
+// RFC 5737 are given a meaning by the lists of the harness.
 const (
 	home      = "198.51.100.23" // US
 	vpnExit   = "203.0.113.66"
@@ -67,8 +67,8 @@ const (
 	pyongyang = "175.45.176.10"
 )
 
-// stack is one running product with everything around it.
-type stack struct {
+// harness is one running product with everything around it.
+type harness struct {
 	*tool    // behind the route "treasury"
 	t        *testing.T
 	dir      string
@@ -112,14 +112,14 @@ const clientSecret = "an-e2e-client-secret-of-some-length"
 var alice = authntest.IdPPerson{Sub: "1001", Email: "alice@example.com", Name: "Alice", Groups: []string{"treasury"}, Countries: []string{"US"}, Verified: true}
 var bob = authntest.IdPPerson{Sub: "1002", Email: "bob@example.com", Name: "Bob", Groups: []string{"engineering"}, Countries: []string{"DE"}, Verified: true}
 
-// newStack starts the product with the in-process OpenID provider, reached over https.
-func newStack(t *testing.T, edit ...func(string) string) *stack {
+// newHarness starts the product with the in-process OpenID provider, reached over https.
+func newHarness(t *testing.T, edit ...func(string) string) *harness {
 	t.Helper()
-	return newStackAt(t, overTLS, edit...)
+	return newHarnessAt(t, overTLS, edit...)
 }
 
-// newStackAt is newStack for people who reach the product in another way.
-func newStackAt(t *testing.T, e entry, edit ...func(string) string) *stack {
+// newHarnessAt is newStack for people who reach the product in another way.
+func newHarnessAt(t *testing.T, e entry, edit ...func(string) string) *harness {
 	t.Helper()
 	port := freePort(t)
 	base := e.origin("", port)
@@ -127,18 +127,18 @@ func newStackAt(t *testing.T, e entry, edit ...func(string) string) *stack {
 		Clients: []authntest.IdPClient{{ID: "sallyport", Secret: clientSecret, RedirectURIs: []string{base + "/.sallyport/callback"}, PostLogoutRedirectURIs: []string{base + "/.sallyport/sign-out"}}},
 		People:  []authntest.IdPPerson{alice, bob},
 	})
-	s := startStack(t, e, port, idp.Issuer(), edit...)
+	s := startHarness(t, e, port, idp.Issuer(), edit...)
 	s.idp = idp
 	return s
 }
 
-// nowhere is where nothing listens: the issuer of a stack whose provider is down.
+// nowhere is where nothing listens: the issuer of a harness whose provider is down.
 const nowhere = "http://127.0.0.1:1"
 
-// startStack writes a configuration for an issuer and starts the product on it.
-func startStack(t *testing.T, e entry, port, issuer string, edit ...func(string) string) *stack {
+// startHarness writes a configuration for an issuer and starts the product on it.
+func startHarness(t *testing.T, e entry, port, issuer string, edit ...func(string) string) *harness {
 	t.Helper()
-	s := &stack{t: t, probe: "/readyz", dir: t.TempDir(), entry: e, port: port, listen: port, base: e.origin("", port), treasury: e.origin("treasury", port), tool: newTool(t)}
+	s := &harness{t: t, probe: "/readyz", dir: t.TempDir(), entry: e, port: port, listen: port, base: e.origin("", port), treasury: e.origin("treasury", port), tool: newTool(t)}
 	if issuer == nowhere {
 		s.probe = "/healthz"
 	}
@@ -209,33 +209,33 @@ tests:
 	return s
 }
 
-// origin is where another tool of the stack is reached.
-func (s *stack) origin(tool string) string { return s.entry.origin(tool, s.port) }
+// origin is where another tool of the harness is reached.
+func (s *harness) origin(tool string) string { return s.entry.origin(tool, s.port) }
 
 // elsewhere is the sign-in host under another name.
-func (s *stack) elsewhere(host string) string {
+func (s *harness) elsewhere(host string) string {
 	scheme, _, _ := strings.Cut(s.base, ":")
 	return scheme + "://" + host + ":" + s.port
 }
 
 // cookieName is what a cookie of ours is called: the name of the session's is "sallyport".
-func (s *stack) cookieName(name string) string { return s.entry.cookiePrefix() + name }
+func (s *harness) cookieName(name string) string { return s.entry.cookiePrefix() + name }
 
-func (s *stack) write(name, content string) {
+func (s *harness) write(name, content string) {
 	s.t.Helper()
 	if err := os.WriteFile(filepath.Join(s.dir, name), []byte(content), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
 }
 
-func (s *stack) remove(name string) {
+func (s *harness) remove(name string) {
 	s.t.Helper()
 	if err := os.Remove(filepath.Join(s.dir, name)); err != nil {
 		s.t.Fatal(err)
 	}
 }
 
-func (s *stack) start() {
+func (s *harness) start() {
 	s.t.Helper()
 	if s.log == nil {
 		s.log = new(output)
@@ -275,13 +275,13 @@ func (s *stack) start() {
 }
 
 // stop sends a signal and waits for the end.
-func (s *stack) stop(sig os.Signal) {
+func (s *harness) stop(sig os.Signal) {
 	_ = s.cmd.Process.Signal(sig)
 	<-s.exited
 }
 
 // run calls the product's command line, and returns what it printed.
-func (s *stack) run(args ...string) string {
+func (s *harness) run(args ...string) string {
 	s.t.Helper()
 	cmd := exec.Command(binary, args...)
 	cmd.Dir = s.dir
@@ -293,14 +293,14 @@ func (s *stack) run(args ...string) string {
 }
 
 // ticket mints an enrolment ticket and returns its URL.
-func (s *stack) ticket(email string) string {
+func (s *harness) ticket(email string) string {
 	s.t.Helper()
 	lines := strings.Split(strings.TrimSpace(s.run("ticket", "create", "--user", email, "--note", "e2e")), "\n")
 	return lines[len(lines)-1]
 }
 
 // audit returns the records of the audit log.
-func (s *stack) audit() []map[string]any {
+func (s *harness) audit() []map[string]any {
 	s.t.Helper()
 	data, err := os.ReadFile(filepath.Join(s.dir, "state", "audit.jsonl"))
 	if err != nil {
@@ -320,7 +320,7 @@ func (s *stack) audit() []map[string]any {
 }
 
 // recorded reports whether the audit log has an event with an action.
-func (s *stack) recorded(event, action string) bool {
+func (s *harness) recorded(event, action string) bool {
 	s.t.Helper()
 	for _, r := range s.audit() {
 		if r["event"] == event && r["action"] == action {

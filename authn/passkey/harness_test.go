@@ -17,17 +17,17 @@ const (
 	origin = "https://login.corp.example"
 )
 
-// world is a relying party over a store in memory, with a clock to turn.
-type world struct {
+// harness is a relying party over a store in memory, with a clock to turn.
+type harness struct {
 	*passkey.RelyingParty
 	t     *testing.T
 	store *authntest.Memory
 	now   time.Time
 }
 
-func newWorld(t *testing.T) *world {
+func newHarness(t *testing.T) *harness {
 	t.Helper()
-	w := &world{t: t, store: authntest.NewMemory(), now: time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)}
+	w := &harness{t: t, store: authntest.NewMemory(), now: time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)}
 	rp, err := passkey.New(passkey.Config{
 		RPID: rpID, RPName: "Corp", Origins: []string{origin, "https://corp.example"},
 		Store: w.store, Ceremonies: w.store, Now: func() time.Time { return w.now },
@@ -58,7 +58,7 @@ func session(name, browser string) authn.Session {
 }
 
 // register makes and stores a passkey.
-func (w *world) register(s authn.Session, a *authntest.Authenticator) passkey.Record {
+func (w *harness) register(s authn.Session, a *authntest.Authenticator) passkey.Record {
 	w.t.Helper()
 	r, err := w.tryRegister(s, a)
 	if err != nil {
@@ -70,14 +70,14 @@ func (w *world) register(s authn.Session, a *authntest.Authenticator) passkey.Re
 	return r
 }
 
-func (w *world) tryRegister(s authn.Session, a *authntest.Authenticator) (passkey.Record, error) {
+func (w *harness) tryRegister(s authn.Session, a *authntest.Authenticator) (passkey.Record, error) {
 	w.t.Helper()
 	c, body := w.created(s, a)
 	return w.FinishRegistration(w.t.Context(), s, c.ID, body)
 }
 
 // created begins a registration and has the browser answer it.
-func (w *world) created(s authn.Session, a *authntest.Authenticator) (passkey.Ceremony, []byte) {
+func (w *harness) created(s authn.Session, a *authntest.Authenticator) (passkey.Ceremony, []byte) {
 	w.t.Helper()
 	c, err := w.BeginRegistration(w.t.Context(), s)
 	if err != nil {
@@ -91,7 +91,7 @@ func (w *world) created(s authn.Session, a *authntest.Authenticator) (passkey.Ce
 }
 
 // proposed makes a further passkey, and leaves it to be vouched for.
-func (w *world) proposed(s authn.Session, a *authntest.Authenticator) (string, passkey.Record) {
+func (w *harness) proposed(s authn.Session, a *authntest.Authenticator) (string, passkey.Record) {
 	w.t.Helper()
 	r, err := w.tryRegister(s, a)
 	if err != nil {
@@ -105,7 +105,7 @@ func (w *world) proposed(s authn.Session, a *authntest.Authenticator) (string, p
 }
 
 // vouching begins to vouch for a proposal and has the browser answer.
-func (w *world) vouching(s authn.Session, proposal string, a *authntest.Authenticator) (passkey.Ceremony, []byte) {
+func (w *harness) vouching(s authn.Session, proposal string, a *authntest.Authenticator) (passkey.Ceremony, []byte) {
 	w.t.Helper()
 	c, err := w.BeginVouching(w.t.Context(), s, proposal)
 	if err != nil {
@@ -119,14 +119,14 @@ func (w *world) vouching(s authn.Session, proposal string, a *authntest.Authenti
 }
 
 // verified is s after an assertion with a.
-func (w *world) verified(s authn.Session, a *authntest.Authenticator) authn.Session {
+func (w *harness) verified(s authn.Session, a *authntest.Authenticator) authn.Session {
 	w.t.Helper()
 	s.Verification = authn.Verification{At: w.now, Credential: w.mustAssert(s, a)}
 	return s
 }
 
 // has reports whether a passkey is stored.
-func (w *world) has(r passkey.Record) bool {
+func (w *harness) has(r passkey.Record) bool {
 	w.t.Helper()
 	records, err := w.List(context.WithoutCancel(w.t.Context()), r.Subject)
 	if err != nil {
@@ -136,7 +136,7 @@ func (w *world) has(r passkey.Record) bool {
 }
 
 // asserted begins an assertion and has the browser answer it.
-func (w *world) asserted(s authn.Session, a *authntest.Authenticator) (passkey.Ceremony, []byte) {
+func (w *harness) asserted(s authn.Session, a *authntest.Authenticator) (passkey.Ceremony, []byte) {
 	w.t.Helper()
 	c, err := w.BeginAssertion(w.t.Context(), s)
 	if err != nil {
@@ -149,13 +149,13 @@ func (w *world) asserted(s authn.Session, a *authntest.Authenticator) (passkey.C
 	return c, body
 }
 
-func (w *world) assert(s authn.Session, a *authntest.Authenticator) (authn.Credential, error) {
+func (w *harness) assert(s authn.Session, a *authntest.Authenticator) (authn.Credential, error) {
 	w.t.Helper()
 	c, body := w.asserted(s, a)
 	return w.FinishAssertion(w.t.Context(), s, c.ID, body)
 }
 
-func (w *world) mustAssert(s authn.Session, a *authntest.Authenticator) authn.Credential {
+func (w *harness) mustAssert(s authn.Session, a *authntest.Authenticator) authn.Credential {
 	w.t.Helper()
 	c, err := w.assert(s, a)
 	if err != nil {
@@ -165,7 +165,7 @@ func (w *world) mustAssert(s authn.Session, a *authntest.Authenticator) authn.Cr
 }
 
 // stored is the credential as the store has it now.
-func (w *world) stored(r passkey.Record) passkey.Record {
+func (w *harness) stored(r passkey.Record) passkey.Record {
 	w.t.Helper()
 	records, err := w.store.Credentials(context.WithoutCancel(w.t.Context()), r.Subject)
 	if err != nil {

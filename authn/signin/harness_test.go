@@ -39,8 +39,8 @@ func (c *clock) advance(d time.Duration) {
 	c.t = c.t.Add(d)
 }
 
-// rig is a provider, a relying party that knows it, and what stands between.
-type rig struct {
+// harness is a provider, a relying party that knows it, and what stands between.
+type harness struct {
 	t     *testing.T
 	idp   *authntest.IdP
 	rp    *signin.Provider
@@ -56,9 +56,9 @@ func alice() authntest.IdPPerson {
 		Groups: []string{"treasury", "staff"}, Countries: []string{"us", "CA"}}
 }
 
-func newRig(t *testing.T, opts ...option) *rig {
+func newHarness(t *testing.T, opts ...option) *harness {
 	t.Helper()
-	r := &rig{t: t, store: authntest.NewMemory(), clock: &clock{t: time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)}}
+	r := &harness{t: t, store: authntest.NewMemory(), clock: &clock{t: time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)}}
 	ic := authntest.IdPConfig{
 		Clients: []authntest.IdPClient{{ID: clientID, Secret: secret, RedirectURIs: []string{redirectURL}}},
 		People:  []authntest.IdPPerson{alice()}, Now: r.clock.now,
@@ -90,7 +90,7 @@ func newRig(t *testing.T, opts ...option) *rig {
 }
 
 // begin starts a flow and lets the person answer; it returns the callback's query.
-func (r *rig) begin(sub string) (url.Values, string) {
+func (r *harness) begin(sub string) (url.Values, string) {
 	r.t.Helper()
 	f, err := r.rp.Begin(r.t.Context(), netip.Addr{}, []byte("payload"))
 	if err != nil {
@@ -103,13 +103,13 @@ func (r *rig) begin(sub string) (url.Values, string) {
 	return back.Query(), f.Binding
 }
 
-func (r *rig) signIn(sub string) (signin.Result, error) {
+func (r *harness) signIn(sub string) (signin.Result, error) {
 	r.t.Helper()
 	q, binding := r.begin(sub)
 	return r.rp.Finish(r.t.Context(), q, binding)
 }
 
-func (r *rig) mustSignIn(sub string) signin.Result {
+func (r *harness) mustSignIn(sub string) signin.Result {
 	r.t.Helper()
 	res, err := r.signIn(sub)
 	if err != nil {
@@ -149,4 +149,4 @@ func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
 	return w.Result(), nil
 }
 
-func subject(r *rig) authn.Subject { return authn.Subject{Issuer: r.idp.Issuer(), ID: "alice-1"} }
+func subject(r *harness) authn.Subject { return authn.Subject{Issuer: r.idp.Issuer(), ID: "alice-1"} }
