@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -72,8 +73,10 @@ func (p *Policy) Explain(f *Facts) Explanation {
 	e := Explanation{Decision: p.Decide(f)}
 	f = p.complete(f)
 	e.Facts = f
+	shown := *f
+	shown.Request.PathFolded = cmp.Or(f.Request.PathFolded, FoldPath(f.Request.Path)) // also if no rule reads it
 	for _, fact := range p.schema.Facts() {
-		e.values = append(e.values, factValue{fact.Name, p.schema.Format(f, fact)})
+		e.values = append(e.values, factValue{fact.Name, p.schema.Format(&shown, fact)})
 	}
 	s := p.Partial(f)
 	e.Baseline = p.explainBaseline(f, s, e.Decision)

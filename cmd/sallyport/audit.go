@@ -138,7 +138,7 @@ func (a auditTailCmd) Run(ctx context.Context, g *globals, std stdio) error {
 		return err
 	}
 	if !a.Follow && !hasAudit(c.AuditFile) {
-		return fmt.Errorf("there is no audit log %s yet: the first `serve` makes it", c.AuditFile)
+		return noAudit(c.AuditFile)
 	}
 	wanted, err := a.wanted(ctx, g)
 	if err != nil {
@@ -267,6 +267,10 @@ func hasAudit(file string) bool {
 		_, err = os.Stat(file)
 	}
 	return !errors.Is(err, fs.ErrNotExist) // any other error is for who reads it to tell
+}
+
+func noAudit(file string) error {
+	return fmt.Errorf("there is no audit log %s yet: the first `serve` makes it", file)
 }
 
 const shownPath = 200 // letters of a path on a line for people; --json has all that the log has

@@ -116,9 +116,7 @@ type person struct {
 // says. A passkey that is made up is 30 days old at the moment that is judged.
 func findPerson(ctx context.Context, g *globals, std stdio, text string, now time.Time) (who person, err error) {
 	who.unknown = map[string]string{}
-	for _, name := range []string{"user.groups", "user.name", "user.subject"} {
-		who.unknown[name] = "the store does not know this person: they have not signed in yet"
-	}
+	who.unread("the store does not know this person: they have not signed in yet")
 	who.passkey = authn.Credential{Class: authn.ClassUnattested, AttestationFormat: "none", CreatedAt: now.Add(-30 * 24 * time.Hour)}
 	const assumed = "no passkey of the person is known; this one is made up"
 	for _, fact := range policy.FactSchema().Facts() {
@@ -129,7 +127,7 @@ func findPerson(ctx context.Context, g *globals, std stdio, text string, now tim
 	email, mistake := authn.ParseEmail(text)
 	who.Email = email
 	var ambiguous error
-	unread := withSessions(ctx, g, func(_ *config.Config, db *sqlstore.DB, m *session.Manager) error {
+	failed := withSessions(ctx, g, func(_ *config.Config, db *sqlstore.DB, m *session.Manager) error {
 		found, err := find(ctx, db, text)
 		if err != nil {
 			return err
@@ -143,11 +141,18 @@ func findPerson(ctx context.Context, g *globals, std stdio, text string, now tim
 		mistake = nil
 		return who.read(ctx, db, m, k)
 	})
-	if unread != nil && len(who.unknown) > 0 {
-		first, _, _ := strings.Cut(unread.Error(), "\n")
-		who.unknown["user.subject"] = "the store cannot be read: " + first
+	if failed != nil {
+		first, _, _ := strings.Cut(failed.Error(), "\n")
+		who.unread("the store cannot be read: " + first)
 	}
 	return who, cmp.Or(ambiguous, mistake)
+}
+
+// unread notes why what only the store knows of a person is not known.
+func (p *person) unread(why string) {
+	for _, name := range []string{"user.groups", "user.name", "user.subject"} {
+		p.unknown[name] = why
+	}
 }
 
 // read takes over what the store knows of k.

@@ -69,7 +69,7 @@ func (p policyExplainCmd) Run(ctx context.Context, g *globals, std stdio) error 
 		return err
 	}
 	if unknown["user.subject"] != "" && q.policy.Draws() {
-		fmt.Fprintln(std.err, "warning: whom a percentage of the policy takes depends on the subject, which is not known")
+		fmt.Fprintln(std.err, "warning: a percentage of the policy selects people by their subject, which is not known here")
 	}
 	return p.print(std, q.policy.Explain(facts), unknown)
 }
@@ -108,7 +108,11 @@ func (p policyExplainCmd) question(ctx context.Context, g *globals, std stdio) (
 		return nil, err
 	}
 	if report, err := loaded.Test(); err == nil && report.Failed() > 0 && p.Test == "" {
-		fmt.Fprintf(std.err, "warning: tests of the policy fail (%d), so it cannot come into force: `sallyport policy test`\n", report.Failed())
+		command := "sallyport policy test"
+		if p.File != "" {
+			command += " " + plain(p.File)
+		}
+		fmt.Fprintf(std.err, "warning: tests of the policy fail (%d), so it cannot come into force: `%s`\n", report.Failed(), command)
 	}
 	return &question{c, intel, loaded, keyedAsHere(ctx, g, std, loaded.Policy)}, nil
 }
@@ -158,8 +162,9 @@ func (p policyExplainCmd) change(compiled *policy.Policy, facts *policy.Facts, u
 	return nil
 }
 
-// alone refuses flags that have no effect beside the one that selects what is explained:
-// them believes in an answer to another question. what is "--facts", "--session" or "--incident".
+// alone refuses flags that have no effect beside the one that selects what is explained, since
+// an operator who gives them would take the answer for that to another question. what is
+// "--facts", "--session", "--incident" or "--test".
 func (p policyExplainCmd) alone(what string) error {
 	var idle []string
 	for _, f := range []struct {
@@ -189,7 +194,7 @@ func (p policyExplainCmd) given(ctx context.Context, g *globals, std stdio, q *q
 		if p.IP == "" {
 			return nil, nil, errors.New("say where the request comes from with --ip ADDRESS; or explain what is there already with --session ID, --incident ID, --test NAME or --facts FILE")
 		}
-		return p.facts(ctx, g, std, q.config, q.intel)
+		return p.facts(ctx, g, std, q)
 	}
 	in := std.in
 	if p.Facts != "-" {
@@ -225,7 +230,8 @@ func ipFacts(c *config.Config, intel *ipintel.Snapshot, addr netip.Addr, now tim
 	return ip, nil
 }
 
-func (p policyExplainCmd) facts(ctx context.Context, g *globals, std stdio, c *config.Config, intel *ipintel.Snapshot) (*policy.Facts, map[string]string, error) {
+func (p policyExplainCmd) facts(ctx context.Context, g *globals, std stdio, q *question) (*policy.Facts, map[string]string, error) {
+	c, intel := q.config, q.intel
 	addr, err := netip.ParseAddr(p.IP)
 	if err != nil || addr.Zone() != "" {
 		return nil, nil, fmt.Errorf("--ip: %q is not an IP address", p.IP)
@@ -277,15 +283,34 @@ func (p policyExplainCmd) facts(ctx context.Context, g *globals, std stdio, c *c
 		who.Groups = p.Groups
 		delete(who.unknown, "user.groups")
 	}
-	if len(p.Countries) > 0 {
-		who.Countries = p.Countries
-	}
 	p.session(f, who, addr, now)
+	if len(p.Countries) > 0 {
+		if err := whatif.Set(q.policy, f, "user.countries", strings.Join(p.Countries, ",")); err != nil {
+			return nil, nil, fmt.Errorf("--countries: %w", err)
+		}
+	}
 	for _, name := range []string{"session.concurrent", "session.country_changed", "session.asn_changed", "session.ua_changed", "session.tls_changed"} {
 		unknown[name] = "the session is made up; --set says it"
 	}
 	maps.Copy(unknown, who.unknown)
+	notInRoster(unknown, f.User)
+	if p.VerifiedAge < 0 {
+		maps.DeleteFunc(unknown, func(name, _ string) bool { return strings.HasPrefix(name, "credential.") })
+	}
 	return f, unknown, nil
+}
+
+// notInRoster says of facts that the roster would tell why they are empty.
+func notInRoster(unknown map[string]string, u policy.User) {
+	if len(u.Countries) == 0 {
+		unknown["user.countries"] = "neither the roster nor a live session says it; --countries does"
+	}
+	if u.TimeZone == "" {
+		unknown["user.time_zone"] = "the roster does not say it; --set does"
+	}
+	if u.StartedDays < 0 {
+		unknown["user.started_days"] = "the roster does not say it; --set does"
+	}
 }
 
 const notReal = "the request is made up; --set says it"

@@ -202,6 +202,9 @@ func matching(lines iter.Seq2[audit.Line, error], key, value string) iter.Seq[au
 // explainIncident explains a recorded decision with the facts as they were recorded.
 func (p policyExplainCmd) explainIncident(ctx context.Context, g *globals, std stdio, q *question) error {
 	c, intel, now := q.config, q.intel, q.policy
+	if !hasAudit(c.AuditFile) {
+		return noAudit(c.AuditFile)
+	}
 	files, err := audit.Segments(c.AuditFile)
 	if err != nil {
 		return err
