@@ -245,6 +245,8 @@ func TestProblems(t *testing.T) {
 		{`ip.country === "x"`, 12, "not an operator", "=="},
 		{`ip.country =~ "x"`, 12, "not an operator", `fact.matches("^...$")`},
 		{`ip.country == “x”`, 15, "typographic", `" or '`},
+		{"ip.vpn\u00a0|| ip.tor", 7, "U+00A0", "a space"},
+		{"ip.vpn \u200b|| ip.tor", 8, "U+200B", "a space"},
 		{`(ip.vpn`, 1, "never closed", ""},
 		{`ip.vpn)`, 7, "not opened", ""},
 		{`ip.country == "x`, 15, "never closed", ""},

@@ -1,6 +1,7 @@
 package expr
 
 import (
+	"fmt"
 	"strings"
 	"unicode"
 
@@ -58,6 +59,8 @@ func commonMistakes(text []rune) []Problem {
 			i = end
 		case strings.ContainsRune("“”„‘’", c):
 			add(i, "typographic quotes do not quote text", "\" or '")
+		case c > unicode.MaxASCII && unicode.In(c, unicode.Z, unicode.Cf):
+			add(i, fmt.Sprintf("%U looks like a space or like nothing, and does not belong here", c), "a space")
 		case unicode.IsLetter(c) || c == '_':
 			j := i
 			for j < len(text) && (unicode.IsLetter(text[j]) || unicode.IsDigit(text[j]) || text[j] == '_') {
