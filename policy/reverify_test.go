@@ -214,7 +214,7 @@ func TestAgainMistakes(t *testing.T) {
 		"then: step_up, enforce: {groups: []}":                   "there is no group",
 		"then: step_up, enforce: {percent: 10}, mode: report":    "either mode or enforce",
 		"then: step_up, enforce: {percent: 10, group: [a]}":      `no key "group"`,
-		"then: step_up, every: 4h, jitter: 2h, hours: [1]":       "hours cannot be",
+		"then: step_up, every: 4h, jitter: 2h, hours: [1]":       "hours has to be one span",
 		"then: step_up, every: 4h, jitter: soon":                 "jitter has to be a duration",
 		"then: step_up, enforce: {percent: 5, groups: [[a, b]]}": "has to be text",
 	} {

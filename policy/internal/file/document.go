@@ -309,6 +309,9 @@ func (s *Source) action(n *Node, what string, allowed ...string) string {
 	}
 	d := Diagnostic{Message: fmt.Sprintf("%s cannot be %q", what, n.Value), Expected: strings.Join(allowed, ", "),
 		Suggestion: expr.Nearest(n.Value, allowed)}
+	if n.Kind != yaml.ScalarNode {
+		d.Message, d.Suggestion = what+" has to be one word", ""
+	}
 	if n.Value == Allow {
 		// A rule that lets people in by where they are, without a look at who they are.
 		d.Message = "a rule cannot allow: rules only narrow what a route's `allow` grants"

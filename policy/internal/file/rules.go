@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -174,7 +175,11 @@ func (s *Source) readReverify(f map[string]*Node) *Reverify {
 func (s *Source) readHours(n *Node) *Hours {
 	m := hoursPattern.FindStringSubmatch(n.Value)
 	if n.Kind != yaml.ScalarNode || m == nil || m[1] == m[3] && m[2] == m[4] {
-		s.At(n, Diagnostic{Message: fmt.Sprintf("hours cannot be %q", n.Value), Expected: `such as "09:00-18:00", or "22:00-06:00" past midnight`})
+		d := Diagnostic{Message: fmt.Sprintf("hours cannot be %q", n.Value), Expected: `such as "09:00-18:00", or "22:00-06:00" past midnight`, Suggestion: hoursMeant(n.Value)}
+		if n.Kind != yaml.ScalarNode {
+			d.Message = "hours has to be one span of time"
+		}
+		s.At(n, d)
 		return nil
 	}
 	var at [4]int
@@ -208,4 +213,18 @@ func (s *Source) readEnforcement(n *Node) *Enforcement {
 		}
 	}
 	return out
+}
+
+// hoursMeant reads "9:00 - 18:00" and "09:00–24:00"; "" if several things may be meant.
+func hoursMeant(text string) string {
+	from, to, _ := strings.Cut(strings.NewReplacer(" ", "", "–", "-", "24:00", "00:00").Replace(text), "-")
+	for _, t := range []*string{&from, &to} {
+		if len(*t) == len("9:00") {
+			*t = "0" + *t
+		}
+	}
+	if meant := from + "-" + to; from != to && hoursPattern.MatchString(meant) {
+		return strconv.Quote(meant)
+	}
+	return ""
 }

@@ -3,6 +3,7 @@ package file
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -72,7 +73,7 @@ func (s *Source) addLoadError(err error) {
 		// "no rules".
 		d = Diagnostic{Message: "the policy is empty", Expected: "version: 1, and rules"}
 	case strings.Contains(message, "expected single document"):
-		d = Diagnostic{Message: "the file holds more than one YAML document", Expected: "one; remove the line with ---"}
+		line, d = s.secondDocument(), Diagnostic{Message: "the file holds more than one YAML document", Expected: "one; remove the line with ---"}
 	case strings.Contains(message, "cannot start any token"):
 		d.Expected = "spaces rather than tabs in front; quotes around text that begins with a special character such as ! @ ` % &"
 	case strings.Contains(message, "did not find expected key"):
@@ -82,6 +83,19 @@ func (s *Source) addLoadError(err error) {
 		d.Expected = `quotes around a text with ": " in it`
 	}
 	s.Add(line, column, d)
+}
+
+// secondDocument is the line where one begins.
+func (s *Source) secondDocument() int {
+	begun := false
+	for i, text := range s.lines {
+		if begun && (strings.HasPrefix(text, "---") || strings.HasPrefix(text, "...")) {
+			return i + 1
+		}
+		text = strings.TrimSpace(text)
+		begun = begun || text != "" && text[0] != '#'
+	}
+	return 1
 }
 
 // refuseIndirection refuses anchors, aliases, merge keys and tags: a policy says what it
@@ -235,7 +249,16 @@ func (s *Source) Text(n *Node, what string) (string, bool) {
 func (s *Source) Number(n *Node, what string, least, most int) (int, bool) {
 	var v int
 	if n.Kind != yaml.ScalarNode || n.Tag != "!!int" || n.Decode(&v) != nil || v < least || v > most {
-		s.At(n, Diagnostic{Message: what + " has to be a whole number", Expected: fmt.Sprintf("%d to %d", least, most)})
+		d := Diagnostic{Message: what + " has to be a whole number", Expected: fmt.Sprintf("%d to %d", least, most)}
+		if least == most {
+			d.Expected = strconv.Itoa(least)
+		}
+		// "10%", "1" in quotes, and 1e+01, which is how Helm renders large numbers
+		x, err := strconv.ParseFloat(strings.TrimSuffix(n.Value, "%"), 64)
+		if err == nil && x == math.Trunc(x) && x >= float64(least) && x <= float64(most) {
+			d.Suggestion = strconv.Itoa(int(x))
+		}
+		s.At(n, d)
 		return 0, false
 	}
 	return v, true
