@@ -21,6 +21,7 @@ import (
 
 	"sallyport/authn"
 	"sallyport/authn/authntest"
+	"sallyport/authn/clocktest"
 	"sallyport/authn/enroll"
 	"sallyport/authn/passkey"
 	"sallyport/authn/session"
@@ -62,24 +63,6 @@ rules:
 `
 
 var epoch = time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)
-
-// clock is the injected clock.
-type clock struct {
-	mu sync.Mutex
-	t  time.Time
-}
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.t
-}
-
-func (c *clock) Add(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.t = c.t.Add(d)
-}
 
 // auditLog is the audit log in memory. It keeps the contract of proxy.Auditor, and
 // fails for the events named in down ("*" for all).
@@ -272,7 +255,7 @@ func (l *lockedBuffer) String() string {
 // harness is the whole product in memory, with a real OpenID provider on loopback.
 type harness struct {
 	testing.TB
-	clock    *clock
+	clock    *clocktest.Clock
 	mem      *authntest.Memory
 	idp      *authntest.IdP
 	audit    *auditLog
@@ -323,7 +306,7 @@ func newHarness(t testing.TB, changes ...func(*setup)) *harness {
 	for _, change := range changes {
 		change(&p)
 	}
-	g := &harness{TB: t, clock: &clock{t: epoch}, mem: authntest.NewMemory(), tool: &tool{}, log: &lockedBuffer{},
+	g := &harness{TB: t, clock: clocktest.At(epoch), mem: authntest.NewMemory(), tool: &tool{}, log: &lockedBuffer{},
 		audit: &auditLog{runs: map[audit.RunKey]int{}, down: map[string]bool{}}}
 	logger, now := slog.New(slog.NewJSONHandler(g.log, nil)), g.clock.Now
 	if p.now != nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"sallyport/authn"
+	"sallyport/authn/clocktest"
 	"sallyport/authn/session"
 	"sallyport/policy/ipintel"
 	"sallyport/policy/rehearse"
@@ -132,24 +133,14 @@ func TestLiveSessionsFollowTheirPeople(t *testing.T) {
 		p.Groups = []string{"treasury", "press"}
 		l.must(l.sessions.Refreshed(t.Context(), rec.ID, p, ""))
 	}
-	eventually(t, func() bool { return rehearsed(press).Blocked > 0 })
+	clocktest.Eventually(t, "the rehearsal blocks", func() bool { return rehearsed(press).Blocked > 0 })
 	b.get(login + "/.sallyport/sign-out")
 	for _, rec := range records {
 		if _, err := l.sessions.Revoke(t.Context(), session.Filter{ID: rec.ID}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, func() bool { return rehearsed(press).Judged == 0 })
-}
-
-// eventually waits for what another goroutine does.
-func eventually(t *testing.T, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !done(); runtime.Gosched() {
-		if time.Now().After(deadline) {
-			t.Fatal("it never happened")
-		}
-	}
+	clocktest.Eventually(t, "the rehearsal has no session", func() bool { return rehearsed(press).Judged == 0 })
 }
 
 // BenchmarkReview is a new policy of 20 rules over 100,000 live sessions of as many

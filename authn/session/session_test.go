@@ -9,12 +9,12 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"sallyport/authn"
 	"sallyport/authn/authntest"
+	"sallyport/authn/clocktest"
 	"sallyport/authn/session"
 )
 
@@ -25,36 +25,18 @@ const (
 
 var epoch = time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)
 
-// testClock is the injected clock.
-type testClock struct {
-	mu sync.Mutex
-	t  time.Time
-}
-
-func (c *testClock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.t
-}
-
-func (c *testClock) Add(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.t = c.t.Add(d)
-}
-
 // harness is one or more processes on one store.
 type harness struct {
 	testing.TB
 	mem   *authntest.Memory
-	clock *testClock
+	clock *clocktest.Clock
 	m     *session.Manager
 	log   *strings.Builder
 }
 
 func newHarness(t testing.TB) *harness {
 	t.Helper()
-	e := &harness{TB: t, mem: authntest.NewMemory(), clock: &testClock{t: epoch}, log: &strings.Builder{}}
+	e := &harness{TB: t, mem: authntest.NewMemory(), clock: clocktest.At(epoch), log: &strings.Builder{}}
 	e.m = e.process(nil)
 	t.Cleanup(func() {
 		if v := e.mem.Violations(); len(v) > 0 {

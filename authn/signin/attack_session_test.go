@@ -159,7 +159,7 @@ func TestAttackForgedLogoutToken(t *testing.T) {
 		if _, err := r.rp.VerifyLogoutToken(t.Context(), raw); err != nil {
 			t.Fatal(err)
 		}
-		r.clock.advance(13 * time.Minute)
+		r.clock.Add(13 * time.Minute)
 		wantLogoutRefused(t, r, raw, signin.CodeTokenStale)
 	})
 	t.Run("IDTokenAsLogoutToken", func(t *testing.T) {

@@ -137,7 +137,7 @@ func TestAttackStateOfAnotherSignIn(t *testing.T) {
 		if _, err := r.rp.Finish(t.Context(), q, binding); err != nil {
 			t.Fatal(err)
 		}
-		r.clock.advance(time.Minute)
+		r.clock.Add(time.Minute)
 		finish(t, r, q, binding, signin.CodeStateUnknown)
 	})
 	t.Run("StateSpentByARefusal", func(t *testing.T) {
@@ -158,7 +158,7 @@ func TestAttackStateOfAnotherSignIn(t *testing.T) {
 	t.Run("StateExpired", func(t *testing.T) {
 		r := newHarness(t)
 		q, binding := r.begin("alice-1")
-		r.clock.advance(signin.FlowLifetime)
+		r.clock.Add(signin.FlowLifetime)
 		finish(t, r, q, binding, signin.CodeStateUnknown)
 	})
 	t.Run("CodeReplayedInAnotherFlow", func(t *testing.T) {

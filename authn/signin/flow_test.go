@@ -29,7 +29,7 @@ func TestSignIn(t *testing.T) {
 		t.Errorf("countries %q", p.Countries)
 	case string(res.Payload) != "payload":
 		t.Errorf("payload %q", res.Payload)
-	case !res.AuthTime.Equal(r.clock.now()):
+	case !res.AuthTime.Equal(r.clock.Now()):
 		t.Errorf("auth time %s", res.AuthTime)
 	case res.ProviderSession == "" || res.IDToken == "" || res.RefreshToken == "":
 		t.Errorf("sid %q, tokens missing", res.ProviderSession)
@@ -261,8 +261,8 @@ func TestPayloadIsBounded(t *testing.T) {
 func TestClockSkewIsTolerated(t *testing.T) {
 	r := newHarness(t)
 	r.idp.EditIDToken(func(c map[string]any) {
-		c["iat"] = r.clock.now().Add(time.Minute).Unix() // the provider runs ahead
-		c["exp"] = float64(r.clock.now().Unix()) - 60.5  // or we do
+		c["iat"] = r.clock.Now().Add(time.Minute).Unix() // the provider runs ahead
+		c["exp"] = float64(r.clock.Now().Unix()) - 60.5  // or we do
 	})
 	r.mustSignIn("alice-1")
 }

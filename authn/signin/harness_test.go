@@ -6,12 +6,12 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
-	"sync"
 	"testing"
 	"time"
 
 	"sallyport/authn"
 	"sallyport/authn/authntest"
+	"sallyport/authn/clocktest"
 	"sallyport/authn/signin"
 )
 
@@ -21,31 +21,13 @@ const (
 	redirectURL = "http://localhost:8080/.sallyport/callback"
 )
 
-// clock is a time that a test moves.
-type clock struct {
-	mu sync.Mutex
-	t  time.Time
-}
-
-func (c *clock) now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.t
-}
-
-func (c *clock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.t = c.t.Add(d)
-}
-
 // harness is a provider, a relying party that knows it, and what stands between.
 type harness struct {
 	t     *testing.T
 	idp   *authntest.IdP
 	rp    *signin.Provider
 	store *authntest.Memory
-	clock *clock
+	clock *clocktest.Clock
 	cfg   signin.Config
 }
 
@@ -58,13 +40,13 @@ func alice() authntest.IdPPerson {
 
 func newHarness(t *testing.T, opts ...option) *harness {
 	t.Helper()
-	r := &harness{t: t, store: authntest.NewMemory(), clock: &clock{t: time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)}}
+	r := &harness{t: t, store: authntest.NewMemory(), clock: clocktest.At(time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC))}
 	ic := authntest.IdPConfig{
 		Clients: []authntest.IdPClient{{ID: clientID, Secret: secret, RedirectURIs: []string{redirectURL}}},
-		People:  []authntest.IdPPerson{alice()}, Now: r.clock.now,
+		People:  []authntest.IdPPerson{alice()}, Now: r.clock.Now,
 	}
 	r.cfg = signin.Config{ClientID: clientID, ClientSecret: secret, RedirectURL: redirectURL, CountriesClaim: "country",
-		Flows: r.store, Now: r.clock.now}
+		Flows: r.store, Now: r.clock.Now}
 	for _, o := range opts {
 		o(&ic, &r.cfg)
 	}

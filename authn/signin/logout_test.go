@@ -45,7 +45,7 @@ func TestLogoutToken(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if out.Subject.Issuer != r.idp.Issuer() || out.Subject.ID != c.sub || out.ProviderSession != c.sid || !out.IssuedAt.Equal(r.clock.now()) {
+			if out.Subject.Issuer != r.idp.Issuer() || out.Subject.ID != c.sub || out.ProviderSession != c.sid || !out.IssuedAt.Equal(r.clock.Now()) {
 				t.Errorf("%+v", out)
 			}
 		})
@@ -91,7 +91,7 @@ func TestLogoutWhileTheStoreIsDown(t *testing.T) {
 func TestStrangersCannotFloodTheProvider(t *testing.T) {
 	fetches := &counter{}
 	r := newHarness(t, func(_ *authntest.IdPConfig, c *signin.Config) { c.HTTPClient = fetches.client("/jwks") })
-	stranger := authntest.StartIdP(t, authntest.IdPConfig{Issuer: r.idp.Issuer(), Now: r.clock.now})
+	stranger := authntest.StartIdP(t, authntest.IdPConfig{Issuer: r.idp.Issuer(), Now: r.clock.Now})
 	for range 100 {
 		raw, err := stranger.LogoutToken(clientID, "alice-1", "", nil)
 		if err != nil {

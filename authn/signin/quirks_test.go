@@ -328,8 +328,8 @@ func TestAuthorizationErrors(t *testing.T) {
 func TestProviderClockBehind(t *testing.T) {
 	r := newHarness(t)
 	r.idp.EditIDToken(func(c map[string]any) {
-		c["iat"] = r.clock.now().Add(-3 * time.Minute).Unix()
-		c["exp"] = r.clock.now().Add(2 * time.Minute).Unix()
+		c["iat"] = r.clock.Now().Add(-3 * time.Minute).Unix()
+		c["exp"] = r.clock.Now().Add(2 * time.Minute).Unix()
 	})
 	res, err := r.signIn("alice-1")
 	wantCode(t, res, err, signin.CodeProviderClock)
@@ -354,10 +354,10 @@ func TestLogoutTokenWithoutExpiry(t *testing.T) {
 	if !errors.As(err, &e) || e.Code != signin.CodeLogoutReplay {
 		t.Error("a second delivery:", err)
 	}
-	r.clock.advance(10 * time.Minute)
+	r.clock.Add(10 * time.Minute)
 	if raw, err = r.idp.LogoutToken(clientID, "alice-1", "s-1", func(c map[string]any) {
 		delete(c, "exp")
-		c["iat"] = r.clock.now().Add(-10 * time.Minute).Unix()
+		c["iat"] = r.clock.Now().Add(-10 * time.Minute).Unix()
 	}); err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 func TestRefresh(t *testing.T) {
 	r := newHarness(t)
 	first := r.mustSignIn("alice-1")
-	r.clock.advance(30 * time.Minute)
+	r.clock.Add(30 * time.Minute)
 	second, err := r.rp.Refresh(t.Context(), subject(r), first.RefreshToken)
 	if err != nil {
 		t.Fatal(err)
@@ -67,7 +67,7 @@ func TestRefreshWithoutToken(t *testing.T) {
 func TestRefreshAcceptsNoTokenOfAnEarlierAnswer(t *testing.T) {
 	r := newHarness(t)
 	res := r.mustSignIn("alice-1")
-	r.clock.advance(30 * time.Minute)
+	r.clock.Add(30 * time.Minute)
 	r.idp.SetFaults(authntest.FaultIssuedEarlier)
 	again, err := r.rp.Refresh(t.Context(), subject(r), res.RefreshToken)
 	wantCode(t, again, err, signin.CodeTokenStale)

@@ -18,6 +18,7 @@ import (
 
 	"sallyport/authn"
 	"sallyport/authn/authntest"
+	"sallyport/authn/clocktest"
 	"sallyport/policy"
 	"sallyport/proxy/assertion"
 )
@@ -26,25 +27,7 @@ const issuer = "https://sallyport.example.com"
 
 var start = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
-// clock is a clock that tests move.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) Add(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
-func newSigner(t testing.TB, mem *authntest.Memory, c *clock, change ...func(*assertion.Config)) *assertion.Signer {
+func newSigner(t testing.TB, mem *authntest.Memory, c *clocktest.Clock, change ...func(*assertion.Config)) *assertion.Signer {
 	t.Helper()
 	cfg := assertion.Config{Keys: mem, Issuer: issuer, Now: c.Now}
 	for _, f := range change {
@@ -78,7 +61,7 @@ func verify(t testing.TB, s *assertion.Signer, token, route string, now time.Tim
 }
 
 func TestClaims(t *testing.T) {
-	c := &clock{now: start}
+	c := clocktest.At(start)
 	s := newSigner(t, authntest.NewMemory(), c)
 	d := &policy.Decision{Action: policy.Allow, Score: 20, Causes: []policy.Cause{policy.CauseNetwork, policy.CauseTime}}
 	token, err := s.For(alice(), "treasury", d)
@@ -127,7 +110,7 @@ func TestMethodsAreWhatIsKnown(t *testing.T) {
 }
 
 func TestNothingIsSignedForTheUnverified(t *testing.T) {
-	s := newSigner(t, authntest.NewMemory(), &clock{now: start})
+	s := newSigner(t, authntest.NewMemory(), clocktest.At(start))
 	signedIn := alice()
 	signedIn.Verification = authn.Verification{}
 	for name, sess := range map[string]*authn.Session{"nobody": {}, "signed in only": signedIn} {
@@ -146,7 +129,7 @@ func TestNothingIsSignedForTheUnverified(t *testing.T) {
 }
 
 func TestCache(t *testing.T) {
-	c := &clock{now: start}
+	c := clocktest.At(start)
 	s := newSigner(t, authntest.NewMemory(), c)
 	sess := alice()
 	get := func(sess *authn.Session, route string, d *policy.Decision) string {
@@ -216,7 +199,7 @@ func TestCache(t *testing.T) {
 
 // Two people whose parts run together alike never share an assertion.
 func TestAttackCacheKeyCollision(t *testing.T) {
-	s := newSigner(t, authntest.NewMemory(), &clock{now: start})
+	s := newSigner(t, authntest.NewMemory(), clocktest.At(start))
 	seen := map[string]string{}
 	for _, p := range [][3]string{{"a", "bc", "d"}, {"ab", "c", "d"}, {"a", "b", "cd"}, {"abc", "", "d"}, {"", "abc", "d"}, {"a", "bcd", ""}} {
 		sess := alice()
@@ -243,7 +226,7 @@ func TestAttackCacheKeyCollision(t *testing.T) {
 
 // At half life one request pays for the new signature, not all of them.
 func TestRefreshIsPaidOnce(t *testing.T) {
-	c := &clock{now: start}
+	c := clocktest.At(start)
 	s := newSigner(t, authntest.NewMemory(), c)
 	sess := alice()
 	old, err := s.For(sess, "r", allow())
@@ -282,7 +265,7 @@ func TestRefreshIsPaidOnce(t *testing.T) {
 }
 
 func TestJWKS(t *testing.T) {
-	mem, c := authntest.NewMemory(), &clock{now: start}
+	mem, c := authntest.NewMemory(), clocktest.At(start)
 	s := newSigner(t, mem, c, func(c *assertion.Config) { c.JWKSMaxAge = 10 * time.Minute })
 	if got := string(s.JWKS()); strings.Contains(got, `"d"`) || !strings.Contains(got, `"alg":"ES256"`) || !strings.Contains(got, `"use":"sig"`) {
 		t.Fatalf("key set %s", got)

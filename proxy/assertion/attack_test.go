@@ -14,6 +14,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"sallyport/authn/authntest"
+	"sallyport/authn/clocktest"
 	"sallyport/proxy/assertion"
 )
 
@@ -118,7 +119,7 @@ func sign(t testing.TB, alg jose.SignatureAlgorithm, k any, typ, kid string, pay
 // Whatever else our key may ever sign is not an assertion.
 func TestAttackTypeConfusion(t *testing.T) {
 	mem := authntest.NewMemory()
-	s := newSigner(t, mem, &clock{now: start})
+	s := newSigner(t, mem, clocktest.At(start))
 	token, err := s.For(alice(), "r", allow())
 	if err != nil {
 		t.Fatal(err)
@@ -145,7 +146,7 @@ func TestAttackTypeConfusion(t *testing.T) {
 }
 
 func TestAttackForgedAssertion(t *testing.T) {
-	c := &clock{now: start}
+	c := clocktest.At(start)
 	s := newSigner(t, authntest.NewMemory(), c)
 	token, err := s.For(alice(), "r", allow())
 	if err != nil {

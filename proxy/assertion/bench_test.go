@@ -4,11 +4,12 @@ import (
 	"testing"
 
 	"sallyport/authn/authntest"
+	"sallyport/authn/clocktest"
 	"sallyport/proxy/assertion"
 )
 
 func BenchmarkFor(b *testing.B) {
-	s := newSigner(b, authntest.NewMemory(), &clock{now: start})
+	s := newSigner(b, authntest.NewMemory(), clocktest.At(start))
 	sess, d := alice(), allow()
 	b.Run("hit", func(b *testing.B) {
 		b.ReportAllocs()
@@ -26,7 +27,7 @@ func BenchmarkFor(b *testing.B) {
 }
 
 func TestHitAllocatesNothing(t *testing.T) {
-	s := newSigner(t, authntest.NewMemory(), &clock{now: start})
+	s := newSigner(t, authntest.NewMemory(), clocktest.At(start))
 	sess, d := alice(), allow()
 	if _, err := s.For(sess, "treasury", d); err != nil {
 		t.Fatal(err)

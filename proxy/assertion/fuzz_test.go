@@ -4,12 +4,13 @@ import (
 	"testing"
 
 	"sallyport/authn/authntest"
+	"sallyport/authn/clocktest"
 	"sallyport/proxy/assertion"
 )
 
 // There is one text that verifies.
 func FuzzVerify(f *testing.F) {
-	s := newSigner(f, authntest.NewMemory(), &clock{now: start})
+	s := newSigner(f, authntest.NewMemory(), clocktest.At(start))
 	token, err := s.For(alice(), "r", allow())
 	if err != nil {
 		f.Fatal(err)

@@ -15,6 +15,7 @@ import (
 
 	"sallyport/authn"
 	"sallyport/authn/authntest"
+	"sallyport/authn/clocktest"
 	"sallyport/proxy/assertion"
 )
 
@@ -50,7 +51,7 @@ func (v *verifier) check(t *testing.T, s *assertion.Signer, token string, now ti
 // A rotation is not noticed by any verifier that caches the set as told, whichever process it
 // fetched from and whichever signed.
 func TestRotationOverlaps(t *testing.T) {
-	mem, c := authntest.NewMemory(), &clock{now: start}
+	mem, c := authntest.NewMemory(), clocktest.At(start)
 	a, b := newSigner(t, mem, c), newSigner(t, mem, c)
 	// Verifiers that fetched at every possible moment, from each of the two.
 	var verifiers []*verifier
@@ -101,7 +102,7 @@ func TestRotationOverlaps(t *testing.T) {
 }
 
 func TestNewKeyIsPublishedBeforeItSigns(t *testing.T) {
-	mem, c := authntest.NewMemory(), &clock{now: start}
+	mem, c := authntest.NewMemory(), clocktest.At(start)
 	s := newSigner(t, mem, c)
 	sign := func() string {
 		t.Helper()
@@ -140,7 +141,7 @@ func TestNewKeyIsPublishedBeforeItSigns(t *testing.T) {
 }
 
 func TestRevokeTakesEffectAtOnce(t *testing.T) {
-	mem, c := authntest.NewMemory(), &clock{now: start}
+	mem, c := authntest.NewMemory(), clocktest.At(start)
 	s, other := newSigner(t, mem, c), newSigner(t, mem, c)
 	leaked, err := s.For(alice(), "r", allow())
 	if err != nil {
@@ -168,7 +169,7 @@ func TestRevokeTakesEffectAtOnce(t *testing.T) {
 }
 
 func TestProcessesThatStartTogetherShareTheFirstKey(t *testing.T) {
-	mem, c := authntest.NewMemory(), &clock{now: start}
+	mem, c := authntest.NewMemory(), clocktest.At(start)
 	var wg sync.WaitGroup
 	sets := make([]string, 8)
 	for i := range sets {
@@ -190,7 +191,7 @@ func TestProcessesThatStartTogetherShareTheFirstKey(t *testing.T) {
 }
 
 func TestStoreFaults(t *testing.T) {
-	mem, c := authntest.NewMemory(), &clock{now: start}
+	mem, c := authntest.NewMemory(), clocktest.At(start)
 	mem.Fail(authntest.NotStored, "Keys")
 	if _, err := assertion.New(t.Context(), assertion.Config{Keys: mem, Issuer: issuer, Now: c.Now}); !errors.Is(err, authntest.ErrFault) {
 		t.Errorf("New without a store: %v", err)

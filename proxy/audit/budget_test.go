@@ -9,16 +9,17 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/authn/clocktest"
 	"sallyport/policy"
 	"sallyport/policy/ipv4in6"
 )
 
 // budgetLog is a log whose counts are written when the test says so.
-func budgetLog(t testing.TB) (*Log, Config, *clock) {
+func budgetLog(t testing.TB) (*Log, Config, *clocktest.Clock) {
 	t.Helper()
-	c := new(clock)
+	c := clocktest.At(testTime)
 	cfg := testConfig(t)
-	cfg.Now = c.now
+	cfg.Now = c.Now
 	return mustOpen(t, cfg), cfg, c
 }
 
@@ -32,13 +33,13 @@ func mustRecord(t testing.TB, l *Log, rec Record) string {
 }
 
 // hour lets time go by as it would, and returns by how much the file grew.
-func hour(t testing.TB, l *Log, cfg Config, c *clock, each func(minute int)) int64 {
+func hour(t testing.TB, l *Log, cfg Config, c *clocktest.Clock, each func(minute int)) int64 {
 	t.Helper()
 	before := sizeOf(t, cfg)
 	for minute := range 60 {
 		each(minute)
-		c.add(time.Minute)
-		l.repeats.sweep(c.now(), false)
+		c.Add(time.Minute)
+		l.repeats.sweep(c.Now(), false)
 	}
 	return sizeOf(t, cfg) - before
 }
@@ -125,8 +126,8 @@ func TestNothingIsLostOverTheBudget(t *testing.T) {
 		rec := Record{Event: "sign_in_refused", IP: fmt.Sprintf("2001:db8:1:%x::1", i), Action: "block", Path: "/.sallyport/sign-in", Incident: fmt.Sprint("I-", i)}
 		told[mustRecord(t, l, rec)] = true
 	}
-	c.add(10 * time.Minute)
-	l.repeats.sweep(c.now(), false)
+	c.Add(10 * time.Minute)
+	l.repeats.sweep(c.Now(), false)
 	var sum int64
 	counted := false
 	for line := range Read(cfg.File) {
@@ -248,8 +249,8 @@ func TestCountOfAlarmsHasItsReason(t *testing.T) {
 		mustRecord(t, l, Record{Event: "handoff_refused", IP: fmt.Sprintf("2001:db8:%x::1", i), Action: "block",
 			Detail: map[string]string{"risk": "high", "reason": "other_host", "owner": "alice@example.com", "handoff": fmt.Sprint(i), "host": "x"}})
 	}
-	c.add(10 * time.Minute)
-	l.repeats.sweep(c.now(), false)
+	c.Add(10 * time.Minute)
+	l.repeats.sweep(c.Now(), false)
 	n := 0
 	for line := range Read(cfg.File) {
 		if r := line.Record; r.Count > 0 {
@@ -284,8 +285,8 @@ func TestAttackBudgetMemoryIsBounded(t *testing.T) {
 	l, _, c := budgetLog(t)
 	for i := range 3 * maxBuckets {
 		rec := Record{Session: fmt.Sprint(i), IP: netip.AddrFrom4([4]byte{byte(i >> 16), byte(i >> 8), byte(i), 1}).String()}
-		l.budget.pay(nobody, rates[nobody][:2], &rec, c.now())
-		l.budget.pay(signedIn, rates[signedIn][:2], &rec, c.now())
+		l.budget.pay(nobody, rates[nobody][:2], &rec, c.Now())
+		l.budget.pay(signedIn, rates[signedIn][:2], &rec, c.Now())
 	}
 	for scope, m := range l.budget.buckets {
 		if len(m) > maxBuckets {
@@ -388,7 +389,7 @@ func TestAttackChangesFillTheLog(t *testing.T) {
 	if err := l.AppendRun(t.Context(), read); err != nil {
 		t.Errorf("what is only read: %v", err)
 	}
-	c.add(time.Second)
+	c.Add(time.Second)
 	if err := change("s1", 9999); err != nil {
 		t.Errorf("a second later: %v", err)
 	}

@@ -9,14 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/authn/clocktest"
 	"sallyport/policy"
 )
-
-// clock is a time that tests move.
-type clock struct{ at atomic.Int64 }
-
-func (c *clock) now() time.Time      { return testTime.Add(time.Duration(c.at.Load())) }
-func (c *clock) add(d time.Duration) { c.at.Add(int64(d)) }
 
 func allowed(session string) Record {
 	return Record{Event: "access", Session: session, User: "alice@example.com", IP: "203.0.113.7", Route: "treasury", Action: "allow", Policy: "p1"}
@@ -50,31 +45,31 @@ func wantCounts(t testing.TB, cfg Config, want ...int64) {
 }
 
 func TestRepeatedAllows(t *testing.T) {
-	var c clock
+	c := clocktest.At(testTime)
 	cfg := testConfig(t)
-	cfg.Now = c.now
+	cfg.Now = c.Now
 	l := mustOpen(t, cfg)
 	for range 5 {
 		mustAllow(t, l, allowed("s1"))
 	}
 	wantCounts(t, cfg, 0) // the first, at once
-	l.repeats.sweep(c.now(), false)
+	l.repeats.sweep(c.Now(), false)
 	wantCounts(t, cfg, 0)
-	c.add(time.Minute)
-	l.repeats.sweep(c.now(), false)
+	c.Add(time.Minute)
+	l.repeats.sweep(c.Now(), false)
 	wantCounts(t, cfg, 0, 4)
 	for range 3 {
 		mustAllow(t, l, allowed("s1"))
 	}
-	c.add(59 * time.Second)
-	l.repeats.sweep(c.now(), false)
+	c.Add(59 * time.Second)
+	l.repeats.sweep(c.Now(), false)
 	wantCounts(t, cfg, 0, 4)
-	c.add(time.Second)
-	l.repeats.sweep(c.now(), false)
+	c.Add(time.Second)
+	l.repeats.sweep(c.Now(), false)
 	wantCounts(t, cfg, 0, 4, 3)
 	// A minute without any: the run is over, and the next is a first again.
-	c.add(time.Minute)
-	l.repeats.sweep(c.now(), false)
+	c.Add(time.Minute)
+	l.repeats.sweep(c.Now(), false)
 	mustAllow(t, l, allowed("s1"))
 	wantCounts(t, cfg, 0, 4, 3, 0)
 	mustAllow(t, l, allowed("s1"))
@@ -216,16 +211,16 @@ func TestRepeatMemoryIsBounded(t *testing.T) {
 // Counts that cannot be written are kept for later.
 func TestCountsSurviveAFailingDisk(t *testing.T) {
 	for _, done := range []bool{false, true} {
-		var c clock
+		c := clocktest.At(testTime)
 		cfg, d := faultyConfig(t)
-		cfg.Now = c.now
+		cfg.Now = c.Now
 		l := mustOpen(t, cfg)
 		for range 4 {
 			mustAllow(t, l, allowed("s1"))
 		}
-		c.add(time.Minute)
+		c.Add(time.Minute)
 		d.set(done, "write.jsonl")
-		l.repeats.sweep(c.now(), false)
+		l.repeats.sweep(c.Now(), false)
 		d.set(false)
 		if err := l.Reopen(); err != nil {
 			t.Fatal(err)

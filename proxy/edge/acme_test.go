@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/authn/clocktest"
 	"sallyport/proxy/edge"
 )
 
@@ -88,7 +89,9 @@ func lingering(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { eventually(t, "the folder is gone", func() bool { return os.RemoveAll(folder) == nil }) })
+	t.Cleanup(func() {
+		clocktest.Eventually(t, "the folder is gone", func() bool { return os.RemoveAll(folder) == nil })
+	})
 	return folder
 }
 
@@ -186,7 +189,7 @@ func TestACMERenews(t *testing.T) {
 	if c, err := s.handshake("app.example", &tls.Config{}); err != nil || c.SerialNumber.Int64() != 100 {
 		t.Fatalf("%v, %v", c, err)
 	}
-	eventually(t, "the new certificate is shown", func() bool {
+	clocktest.Eventually(t, "the new certificate is shown", func() bool {
 		c, err := s.handshake("app.example", &tls.Config{})
 		return err == nil && c.SerialNumber.Int64() == 101
 	})
@@ -239,8 +242,8 @@ func TestAttackACMEOneCertificatePerHost(t *testing.T) {
 // what an authority puts up with.
 func TestACMEFailuresAreClearAndRare(t *testing.T) {
 	a := newAuthority(t, "http-01")
-	now := newClock()
-	s := newSite(t, a, func(c *edge.ACMEConfig) { c.Now = now.now }, nil)
+	now := clocktest.At(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+	s := newSite(t, a, func(c *edge.ACMEConfig) { c.Now = now.Now }, nil)
 	wrong := newHarness(t, edge.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "another server") })})
 	a.httpAddr = func() string { return wrong.addr }
 	for range 5 {
@@ -256,7 +259,7 @@ func TestACMEFailuresAreClearAndRare(t *testing.T) {
 	if before > 3 { // autocert tries each challenge with an order of its own
 		t.Errorf("%d orders for five handshakes", before)
 	}
-	now.move(69 * time.Second)
+	now.Add(69 * time.Second)
 	s.handshake("app.example", &tls.Config{})
 	if after, _, _ := a.seen(); after != before || s.acme.Status()[0].Failures != 1 {
 		t.Errorf("%d orders, %d before", after, before)
@@ -270,7 +273,7 @@ func TestACMEUnreachable(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { s.acme.Run(ctx); close(done) }()
-	eventually(t, "the failure shows", func() bool { return s.acme.Status()[0].Err != "" })
+	clocktest.Eventually(t, "the failure shows", func() bool { return s.acme.Status()[0].Err != "" })
 	cancel()
 	<-done
 	if !strings.Contains(s.log.String(), "cannot be reached") {
@@ -283,7 +286,7 @@ func TestACMERunObtains(t *testing.T) {
 	a := newAuthority(t, "tls-alpn-01")
 	s := newSite(t, a, nil, nil)
 	go s.acme.Run(t.Context())
-	eventually(t, "both hosts have one", func() bool { _, issued, _ := a.seen(); return len(issued) == 2 })
+	clocktest.Eventually(t, "both hosts have one", func() bool { _, issued, _ := a.seen(); return len(issued) == 2 })
 }
 
 // The authority has no client certificate, and needs none; nobody else gets past
@@ -293,7 +296,7 @@ func TestACMEBesideClientCertificates(t *testing.T) {
 	auth := must(edge.NewClientAuth(edge.ClientAuthConfig{CAFile: clients.caFile()}))
 	s := newSite(t, a, nil, auth)
 	go s.acme.Run(t.Context())
-	eventually(t, "issued", func() bool { _, issued, _ := a.seen(); return len(issued) == 2 })
+	clocktest.Eventually(t, "issued", func() bool { _, issued, _ := a.seen(); return len(issued) == 2 })
 	if _, _, err := s.ask(with(clients.pair(clients.leaf("agent.example")))); err != nil {
 		t.Errorf("with a certificate: %v", err)
 	}

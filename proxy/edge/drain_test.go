@@ -13,6 +13,7 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/websocket"
 
+	"sallyport/authn/clocktest"
 	"sallyport/proxy/edge"
 )
 
@@ -75,7 +76,7 @@ func TestDrainHTTP2(t *testing.T) {
 	<-b.begun
 	drained := make(chan error, 1)
 	go func() { drained <- g.Drain(t.Context()) }()
-	eventually(t, "draining", func() bool { _, err := net.Dial("tcp", g.addr); return err != nil })
+	clocktest.Eventually(t, "draining", func() bool { _, err := net.Dial("tcp", g.addr); return err != nil })
 	b.release <- struct{}{}
 	answered, told := false, false
 	f.until(func(fr http2.Frame) bool {
@@ -130,7 +131,7 @@ func TestDetachedConnections(t *testing.T) {
 	}
 	drained := make(chan error, 1)
 	go func() { drained <- g.Drain(t.Context()) }()
-	eventually(t, "draining", func() bool { _, err := net.Dial("tcp", g.addr); return err != nil })
+	clocktest.Eventually(t, "draining", func() bool { _, err := net.Dial("tcp", g.addr); return err != nil })
 	end()
 	if err := <-drained; err != nil {
 		t.Error(err)
@@ -172,7 +173,7 @@ func TestDrainHasAnEnd(t *testing.T) {
 		if err := g.Drain(ctx); !errors.Is(err, edge.ErrCutOff) {
 			t.Errorf("got %v", err)
 		}
-		eventually(t, "the connection is closed", func() bool { return g.Stats().OpenConnections == 0 })
+		clocktest.Eventually(t, "the connection is closed", func() bool { return g.Stats().OpenConnections == 0 })
 	})
 }
 

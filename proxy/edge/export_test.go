@@ -5,9 +5,6 @@ import (
 	"time"
 )
 
-// Until is for tests that wait for another goroutine.
-var Until = until
-
 // MatchSAN is the comparison of allowed names.
 var MatchSAN = matchSAN
 

@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/authn/clocktest"
 	"sallyport/proxy/edge"
 	"sallyport/proxy/proxytest"
 )
@@ -179,7 +180,7 @@ func TestHandover(t *testing.T) {
 				if err := old.Wait(); err != nil {
 					t.Errorf("the old service: %v: %s", err, out)
 				}
-				eventually(t, "the new one serves", func() bool { return served[next].Load() > 300 })
+				clocktest.Eventually(t, "the new one serves", func() bool { return served[next].Load() > 300 })
 				old, out = cmd, nextOut
 			}
 			cancel()

@@ -8,20 +8,14 @@ import (
 	"time"
 
 	"sallyport/authn"
+	"sallyport/authn/clocktest"
 	"sallyport/policy/ipv4in6"
 	"sallyport/proxy/edge"
 )
 
-// clock is a time that stands until it is moved.
-type clock struct{ at time.Time }
-
-func newClock() *clock                { return &clock{time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)} }
-func (c *clock) now() time.Time       { return c.at }
-func (c *clock) move(d time.Duration) { c.at = c.at.Add(d) }
-
 func TestLimiter(t *testing.T) {
-	c := newClock()
-	l := must(edge.NewLimiter[string](edge.LimiterConfig{Every: 10 * time.Second, Burst: 3, Now: c.now}))
+	c := clocktest.At(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+	l := must(edge.NewLimiter[string](edge.LimiterConfig{Every: 10 * time.Second, Burst: 3, Now: c.Now}))
 	for range 3 {
 		if ok, _ := l.Allow("a"); !ok {
 			t.Fatal("refused within the burst")
@@ -34,11 +28,11 @@ func TestLimiter(t *testing.T) {
 	if ok, _ := l.Allow("b"); !ok {
 		t.Error("another key was refused")
 	}
-	c.move(4 * time.Second)
+	c.Add(4 * time.Second)
 	if ok, after := l.Allow("a"); ok || after != 6*time.Second {
 		t.Errorf("too early: %v, %s", ok, after)
 	}
-	c.move(after - 4*time.Second)
+	c.Add(after - 4*time.Second)
 	if ok, _ := l.Allow("a"); !ok {
 		t.Error("refused after Retry-After")
 	}
@@ -134,7 +128,7 @@ func TestAttackSprayIsBounded(t *testing.T) {
 			}
 		}
 	}
-	eventually(t, "the cache has shrunk", func() bool { return l.Size() <= 2*4096 })
+	clocktest.Eventually(t, "the cache has shrunk", func() bool { return l.Size() <= 2*4096 })
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 16<<20 {

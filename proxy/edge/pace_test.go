@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/net/websocket"
 
+	"sallyport/authn/clocktest"
 	"sallyport/proxy/edge"
 )
 
@@ -36,7 +37,7 @@ func TestAttackSlowHeader(t *testing.T) {
 		}
 		time.Sleep(20 * time.Millisecond) // the attacker's rhythm
 	}
-	eventually(t, "the connection is gone", func() bool { return g.Stats().OpenConnections == 0 })
+	clocktest.Eventually(t, "the connection is gone", func() bool { return g.Stats().OpenConnections == 0 })
 }
 
 // R U Dead Yet. A body must keep the pace; the handler's read fails.
@@ -94,7 +95,7 @@ func TestAttackSlowBodyNobodyReads(t *testing.T) {
 			g := newHarness(t, edge.Config{Pace: quick, Handler: handler})
 			c, _ := g.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nx")
 			defer trickle(c, "x")()
-			eventually(t, "the connection is closed", func() bool { return g.Stats().OpenConnections == 0 })
+			clocktest.Eventually(t, "the connection is closed", func() bool { return g.Stats().OpenConnections == 0 })
 		})
 	}
 }
@@ -150,7 +151,7 @@ func TestAttackSlowReader(t *testing.T) {
 		if err := <-failed; err == nil {
 			t.Error("the answer went into a window of zero")
 		}
-		eventually(t, "the request is over", func() bool { return g.Stats().Requests == 0 })
+		clocktest.Eventually(t, "the request is over", func() bool { return g.Stats().Requests == 0 })
 	})
 	t.Run("HTTP/2, window shut for a small answer", func(t *testing.T) {
 		g := newTLSHarness(t, edge.Config{Pace: quick})
@@ -341,7 +342,7 @@ func TestQuietWebSocketLives(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	c.Close()
-	eventually(t, "the stream is over", func() bool { return g.Stats().Streams == 0 })
+	clocktest.Eventually(t, "the stream is over", func() bool { return g.Stats().Streams == 0 })
 }
 
 // Keep-alive: a slow request leaves no deadline for the next.

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
+	"sallyport/authn/clocktest"
 	"sallyport/proxy/edge"
 	"sallyport/proxy/proxytest"
 )
@@ -131,16 +132,6 @@ func status(t testing.TB, br *bufio.Reader) int {
 	}
 	io.Copy(io.Discard, res.Body)
 	return res.StatusCode
-}
-
-// eventually waits for what another goroutine is about to do.
-func eventually(t testing.TB, what string, done func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	if !edge.Until(ctx, done) {
-		t.Fatalf("never happened: %s", what)
-	}
 }
 
 func TestConfigIsChecked(t *testing.T) {
@@ -351,7 +342,7 @@ func TestConnectionLimits(t *testing.T) {
 	t.Run("in total", func(t *testing.T) {
 		g := newHarness(t, edge.Config{Limits: edge.Limits{Connections: 2}})
 		a, b := g.dial(), g.dial()
-		eventually(t, "two connections", func() bool { return g.Stats().OpenConnections == 2 })
+		clocktest.Eventually(t, "two connections", func() bool { return g.Stats().OpenConnections == 2 })
 		c := g.dial()
 		io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n") // which may fail already
 		if _, err := c.Read(make([]byte, 1)); err == nil || g.Stats().RefusedTotal != 1 {
@@ -359,7 +350,7 @@ func TestConnectionLimits(t *testing.T) {
 		}
 		a.Close()
 		b.Close()
-		eventually(t, "places are free again", func() bool { return g.Stats().OpenConnections == 0 })
+		clocktest.Eventually(t, "places are free again", func() bool { return g.Stats().OpenConnections == 0 })
 		_, br := g.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 		if got := status(t, br); got != 200 {
 			t.Errorf("got %d", got)
@@ -378,7 +369,7 @@ func TestConnectionLimits(t *testing.T) {
 			t.Error("a third connection of one client was served")
 		}
 		keep[0].Close()
-		eventually(t, "the place is free", func() bool { return g.Stats().OpenConnections == 1 })
+		clocktest.Eventually(t, "the place is free", func() bool { return g.Stats().OpenConnections == 1 })
 		_, br = g.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 		if got := status(t, br); got != 200 {
 			t.Errorf("got %d", got)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/authn/clocktest"
 	"sallyport/proxy/edge"
 	"sallyport/proxy/proxytest"
 )
@@ -56,7 +57,7 @@ func TestShedding(t *testing.T) {
 		t.Errorf("the ops listener: %d", code)
 	}
 	b.release <- struct{}{}
-	eventually(t, "a place is free", func() bool { return shed.Stats().Requests == 1 })
+	clocktest.Eventually(t, "a place is free", func() bool { return shed.Stats().Requests == 1 })
 
 	// A stream has a place of its own as soon as it is one.
 	wg.Go(func() { g.statusOf("/events") })
@@ -71,7 +72,7 @@ func TestShedding(t *testing.T) {
 	b.release <- struct{}{}
 	close(b.release)
 	wg.Wait()
-	eventually(t, "all places are free", func() bool { return shed.Stats().Streams == 0 && shed.Stats().Requests == 0 })
+	clocktest.Eventually(t, "all places are free", func() bool { return shed.Stats().Streams == 0 && shed.Stats().Requests == 0 })
 }
 
 func TestStreamsBeyondTheirLimitCountAsRequests(t *testing.T) {
@@ -88,7 +89,7 @@ func TestStreamsBeyondTheirLimitCountAsRequests(t *testing.T) {
 	}
 	close(b.release)
 	wg.Wait()
-	eventually(t, "all places are free", func() bool { return shed.Stats().Streams == 0 && shed.Stats().Requests == 0 })
+	clocktest.Eventually(t, "all places are free", func() bool { return shed.Stats().Streams == 0 && shed.Stats().Requests == 0 })
 }
 
 func TestQueue(t *testing.T) {
@@ -103,7 +104,7 @@ func TestQueue(t *testing.T) {
 			t.Errorf("the one in the queue got %d", code)
 		}
 	})
-	eventually(t, "one waits", func() bool { return shed.Stats().Queued == 1 })
+	clocktest.Eventually(t, "one waits", func() bool { return shed.Stats().Queued == 1 })
 	if code, _ := g.statusOf("/"); code != 503 {
 		t.Errorf("beyond the queue: %d", code)
 	}
@@ -177,12 +178,12 @@ func TestAttackMemoryPressure(t *testing.T) {
 	go shed.Run(t.Context())
 	g := newHarness(t, edge.Config{Shed: shed})
 	use.Store(90)
-	eventually(t, "noticed", func() bool { return shed.Stats().MemoryFull })
+	clocktest.Eventually(t, "noticed", func() bool { return shed.Stats().MemoryFull })
 	if code, after := g.statusOf("/"); code != 503 || after == "" {
 		t.Errorf("got %d, %q", code, after)
 	}
 	use.Store(50)
-	eventually(t, "over", func() bool { return !shed.Stats().MemoryFull })
+	clocktest.Eventually(t, "over", func() bool { return !shed.Stats().MemoryFull })
 	if code, _ := g.statusOf("/"); code != 200 {
 		t.Errorf("got %d", code)
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/authn/clocktest"
 	"sallyport/proxy/edge"
 )
 
@@ -142,7 +143,7 @@ func FuzzFraming(f *testing.F) {
 		io.WriteString(c, raw)
 		c.(*net.TCPConn).CloseWrite()
 		io.Copy(io.Discard, bufio.NewReader(c))
-		eventually(t, "the connection is closed", func() bool { return g.Stats().OpenConnections == 0 })
+		clocktest.Eventually(t, "the connection is closed", func() bool { return g.Stats().OpenConnections == 0 })
 		mu.Lock()
 		defer mu.Unlock()
 		if after {

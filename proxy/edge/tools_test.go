@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/authn/clocktest"
 	"sallyport/proxy/edge"
 )
 
@@ -108,7 +109,7 @@ func TestSlowHTTPTest(t *testing.T) {
 			if yes != len(all) {
 				t.Errorf("the service was not available:\n%s", text)
 			}
-			eventually(t, "the attack is over", func() bool { return g.Stats().OpenConnections == 0 })
+			clocktest.Eventually(t, "the attack is over", func() bool { return g.Stats().OpenConnections == 0 })
 			if code, _ := g.statusOf("/"); code != 200 {
 				t.Errorf("afterwards: %d", code)
 			}

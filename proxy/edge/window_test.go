@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/authn/clocktest"
 	"sallyport/proxy/edge"
 )
 
@@ -104,7 +105,7 @@ func TestHeldWindowIsNotTheClientsTime(t *testing.T) {
 	for range uploads {
 		go post("/stall", io.MultiReader(strings.NewReader(strings.Repeat("x", 300<<10)), &neverEnding{ctx}))
 	}
-	eventually(t, "the window is empty", func() bool { return edge.WindowHeld(r) > 0 })
+	clocktest.Eventually(t, "the window is empty", func() bool { return edge.WindowHeld(r) > 0 })
 	go func() {
 		rest.Write([]byte("x"))
 		rest.Close()

@@ -12,21 +12,11 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/authn/clocktest"
 	"sallyport/proxy/observe"
 )
 
 func report(w io.Writer, lost int64) { fmt.Fprintf(w, "lost %d\n", lost) }
-
-// eventually is for what the goroutine of Lines does in its own time.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); {
-		if time.Now().After(deadline) {
-			t.Fatal("not after ten seconds: " + what)
-		}
-		<-time.After(time.Millisecond)
-	}
-}
 
 // TestLinesDoNotWaitForTheirReader: a pipe that is full holds nothing up; what did not fit
 // is counted; once the pipe is read, a line says how many.
@@ -50,7 +40,7 @@ func TestLinesDoNotWaitForTheirReader(t *testing.T) {
 		t.Errorf("%d of %d lines are lost: the queue holds 10485", lost, sent)
 	}
 	now.Add(60)
-	eventually(t, "Health names the reader", func() bool {
+	clocktest.Eventually(t, "Health names the reader", func() bool {
 		err := l.Health()
 		return err != nil && strings.Contains(err.Error(), "not been read for 1m0s")
 	})
@@ -105,7 +95,7 @@ func TestLinesOutliveAFailure(t *testing.T) {
 		l := observe.NewLines(f, time.Now, report)
 		log := slog.New(slog.NewTextHandler(l, nil))
 		log.Info("first")
-		eventually(t, "the loss is counted", func() bool { return l.Lost() == 1 })
+		clocktest.Eventually(t, "the loss is counted", func() bool { return l.Lost() == 1 })
 		if err := l.Health(); err == nil || !strings.Contains(err.Error(), "no space left") {
 			t.Error(err)
 		}

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"sallyport/authn/clocktest"
 )
 
 // inspecting is a gate that lets every message of up to limit bytes through, and its upstreams.
@@ -20,16 +22,6 @@ func inspecting(t testing.TB, c Config, limit int) (*gate, chan net.Conn) {
 	})
 	g.opened, g.seen, g.refused = make(chan *Stream, 1000), make(chan observed, 1000), make(chan Reason, 1000)
 	return g, conns
-}
-
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); {
-		if time.Now().After(end) {
-			t.Fatal("never: " + what)
-		}
-		<-time.After(time.Millisecond)
-	}
 }
 
 // TestUnfinishedMessagesOfOneSessionAreBounded: many WebSockets, each with a message that lacks its last byte, hold what the
@@ -61,7 +53,7 @@ func TestUnfinishedMessagesOfOneSessionAreBounded(t *testing.T) {
 			for _, c := range clients {
 				writing.Go(func() { c.Write(message[:len(message)-1]) })
 			}
-			eventually(t, "most are refused", func() bool {
+			clocktest.Eventually(t, "most are refused", func() bool {
 				if used := budget.Used(); used > session {
 					t.Fatalf("%d bytes are taken", used)
 				}
@@ -76,7 +68,7 @@ func TestUnfinishedMessagesOfOneSessionAreBounded(t *testing.T) {
 				c.Close()
 			}
 			writing.Wait()
-			eventually(t, "everything is given back", func() bool { return budget.Used() == 0 })
+			clocktest.Eventually(t, "everything is given back", func() bool { return budget.Used() == 0 })
 		})
 	}
 }
@@ -157,7 +149,7 @@ func TestMessageThatTheToolDoesNotReadEndsTheStream(t *testing.T) {
 	if o := receive(t, "end", g.seen); o.kind != WebSocket || o.why != NotTaken {
 		t.Errorf("observed %+v", o)
 	}
-	eventually(t, "everything is given back", func() bool { return budget.Used() == 0 })
+	clocktest.Eventually(t, "everything is given back", func() bool { return budget.Used() == 0 })
 	small := frame(0x81, []byte("hello"), mask)
 	read.Write(small)
 	expect(t, up, small)

@@ -7,33 +7,17 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"sallyport/authn/clocktest"
 )
 
-// fakeClock is a clock that only moves when told.
-type fakeClock struct {
-	mu sync.Mutex
-	t  time.Time
-}
-
-func (c *fakeClock) now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.t
-}
-
-func (c *fakeClock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.t = c.t.Add(d)
-}
-
-func testPool(t *testing.T, clock *fakeClock, to ...string) *pool {
+func testPool(t *testing.T, clock *clocktest.Clock, to ...string) *pool {
 	t.Helper()
 	tb, err := NewTable([]RouteConfig{limited(RouteConfig{Name: "a", From: "http://a.example", To: to, MaxConns: 100})})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return forwarder(t, clock.now).poolOf(tb.routes[0])
+	return forwarder(t, clock.Now).poolOf(tb.routes[0])
 }
 
 func mustPick(t *testing.T, p *pool, not *backend) *backend {
@@ -49,20 +33,20 @@ var errTest = errors.New("connection refused")
 
 func TestEjectionGrowsAndEnds(t *testing.T) {
 	ctx := context.Background()
-	clock := &fakeClock{t: time.Unix(1e9, 0)}
+	clock := clocktest.At(time.Unix(1e9, 0))
 	p := testPool(t, clock, "http://x:1", "http://x:2")
 	bad, good := p.backends[0], p.backends[1]
 	for range ejectAfter - 1 {
 		bad.report(ctx, errTest)
 	}
-	if ok, _ := bad.usable(clock.now().UnixNano()); !ok {
+	if ok, _ := bad.usable(clock.Now().UnixNano()); !ok {
 		t.Fatal("ejected early")
 	}
 	bad.report(ctx, nil)
 	for range ejectAfter - 1 {
 		bad.report(ctx, errTest)
 	}
-	if ok, _ := bad.usable(clock.now().UnixNano()); !ok {
+	if ok, _ := bad.usable(clock.Now().UnixNano()); !ok {
 		t.Fatal("failures that are not in a row add up")
 	}
 	for range 50 { // they all find out at once
@@ -70,10 +54,10 @@ func TestEjectionGrowsAndEnds(t *testing.T) {
 	}
 	for _, want := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60, 60} {
 		want *= time.Second
-		if got := time.Unix(0, bad.ejectedUntil.Load()).Sub(clock.now()); got != want {
+		if got := time.Unix(0, bad.ejectedUntil.Load()).Sub(clock.Now()); got != want {
 			t.Fatalf("ejected for %s, want %s", got, want)
 		}
-		clock.advance(want - 1)
+		clock.Add(want - 1)
 		for range 4 {
 			if b := mustPick(t, p, nil); b != good {
 				t.Fatal("an ejected upstream was picked")
@@ -81,7 +65,7 @@ func TestEjectionGrowsAndEnds(t *testing.T) {
 				b.release()
 			}
 		}
-		clock.advance(1)
+		clock.Add(1)
 		trial := mustPick(t, p, nil) // nothing is outstanding there
 		if trial != bad {
 			t.Fatal("no trial")
@@ -96,24 +80,24 @@ func TestEjectionGrowsAndEnds(t *testing.T) {
 		trial.report(ctx, errTest)
 		trial.release()
 	}
-	clock.advance(time.Minute)
+	clock.Add(time.Minute)
 	trial := mustPick(t, p, nil)
 	trial.report(ctx, nil)
-	if ok, pending := bad.usable(clock.now().UnixNano()); trial != bad || !ok || pending || bad.ejections.Load() != 0 {
+	if ok, pending := bad.usable(clock.Now().UnixNano()); trial != bad || !ok || pending || bad.ejections.Load() != 0 {
 		t.Error("a trial that succeeds ends the ejection")
 	}
 }
 
 func TestLastUpstreamIsNotEjected(t *testing.T) {
 	ctx := context.Background()
-	clock := &fakeClock{t: time.Unix(1e9, 0)}
+	clock := clocktest.At(time.Unix(1e9, 0))
 	for _, to := range [][]string{{"http://x:1"}, {"http://x:1", "http://x:2"}} {
 		p := testPool(t, clock, to...)
 		for _, b := range p.backends {
 			for range ejectAfter {
 				b.report(ctx, errTest)
 			}
-			clock.advance(100 * time.Millisecond)
+			clock.Add(100 * time.Millisecond)
 		}
 		if b := mustPick(t, p, nil); b != p.backends[0] {
 			t.Error("not the one whose time is up first")
@@ -125,7 +109,7 @@ func TestLastUpstreamIsNotEjected(t *testing.T) {
 func TestClientsFailuresDoNotEject(t *testing.T) {
 	gone, cancel := context.WithCancel(context.Background())
 	cancel()
-	p := testPool(t, &fakeClock{}, "http://x:1", "http://x:2")
+	p := testPool(t, clocktest.At(time.Time{}), "http://x:1", "http://x:2")
 	for range 10 {
 		p.backends[0].report(gone, context.Canceled)
 		p.backends[0].report(context.Background(), errClientBody)
@@ -137,7 +121,7 @@ func TestClientsFailuresDoNotEject(t *testing.T) {
 }
 
 func TestLeastOutstandingIsPicked(t *testing.T) {
-	clock := &fakeClock{t: time.Unix(1e9, 0)}
+	clock := clocktest.At(time.Unix(1e9, 0))
 	p := testPool(t, clock, "http://x:1", "http://x:2", "http://x:3")
 	p.backends[0].outstanding.Store(5)
 	p.backends[1].outstanding.Store(2)
@@ -157,7 +141,7 @@ func TestLeastOutstandingIsPicked(t *testing.T) {
 // Of many upstreams two are drawn: the load still stays level, and those that
 // may not be used are not.
 func TestManyUpstreams(t *testing.T) {
-	clock := &fakeClock{t: time.Unix(1e9, 0)}
+	clock := clocktest.At(time.Unix(1e9, 0))
 	var to []string
 	for i := range 40 {
 		to = append(to, "http://x:"+string(rune('1'+i%9))+string(rune('0'+i/9)))
