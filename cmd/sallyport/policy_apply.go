@@ -98,6 +98,10 @@ func applyPolicy(ctx context.Context, g *globals, std stdio, r rollout.Request, 
 		if err := file.commit(); err != nil {
 			return fmt.Errorf("the policy is in force until the next restart, but %s still has the old one: %w", c.PolicyFile, err)
 		}
+		if answer.Report.Unchanged {
+			fmt.Fprintf(std.out, "Policy %s is in %s.\n", hex.EncodeToString(sum[:])[:12], c.PolicyFile)
+			return nil
+		}
 		fmt.Fprintf(std.out, "Policy %s is in force, and in %s; the one before is in %s.\n", hex.EncodeToString(sum[:])[:12], c.PolicyFile, file.backup())
 		return nil
 	})

@@ -26,6 +26,7 @@ type replacement struct {
 	was    []byte
 	info   fs.FileInfo
 	temp   string // the new file until commit, then ""
+	copied string // the copy of the old file until commit, then ""; "" without one
 }
 
 // openReplaced opens the file that is to be replaced and reads it. A link as the last
@@ -77,19 +78,19 @@ func readUnlinked(folder *os.Root, name string) (fs.FileInfo, []byte, error) {
 	return info, content, err
 }
 
-// prepareFile writes the new content beside the old file, with its mode and owner, and,
-// as FILE.bak, the old content.
+// prepareFile writes the new content and a copy of the old beside the old file, with its
+// mode and owner. Commit makes the copy FILE.bak; a change that is refused leaves the
+// FILE.bak of the change before. The same content leaves both files as they are.
 func prepareFile(path, content string) (*replacement, error) {
 	f, err := openReplaced(path)
 	if err != nil {
 		return nil, err
 	}
-	if f.temp, err = f.writeBeside([]byte(content)); err != nil {
-		return nil, errors.Join(err, f.close())
+	if string(f.was) == content {
+		return f, nil
 	}
-	copied, err := f.writeBeside(f.was)
-	if err == nil {
-		err = f.rename(copied, f.name+".bak")
+	if f.temp, err = f.writeBeside([]byte(content)); err == nil {
+		f.copied, err = f.writeBeside(f.was)
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.close())
@@ -141,18 +142,31 @@ func (f *replacement) rename(written, name string) error {
 	return err
 }
 
-// commit puts the new file in the old one's place.
+// commit puts the new file in the old one's place, and the copy of the old beside it.
 func (f *replacement) commit() error {
-	err := f.rename(f.temp, f.name)
-	f.temp = ""
-	return err
+	for _, w := range []struct {
+		written *string
+		name    string
+	}{{&f.copied, f.name + ".bak"}, {&f.temp, f.name}} {
+		written := *w.written
+		if written == "" {
+			continue
+		}
+		*w.written = ""
+		if err := f.rename(written, w.name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// close takes the new file away if it was not committed.
+// close takes away what was not committed.
 func (f *replacement) close() error {
 	var err error
-	if f.temp != "" {
-		err = f.folder.Remove(f.temp)
+	for _, written := range []string{f.temp, f.copied} {
+		if written != "" {
+			err = errors.Join(err, f.folder.Remove(written))
+		}
 	}
 	return errors.Join(err, f.folder.Close())
 }

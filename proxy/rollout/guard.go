@@ -30,14 +30,15 @@ type Guard struct {
 
 // Report is who a policy, or IP data, would lock out, and what that is known from.
 type Report struct {
-	Sessions  int64     `json:"sessions"`          // live ones that were judged
-	Decisions int64     `json:"decisions"`         // recorded ones that were
-	Since     time.Time `json:"since,omitzero"`    // when the oldest of them was made
-	Note      string    `json:"note,omitempty"`    // why there are not more of them
-	People    int       `json:"people"`            // who were judged
-	Blocked   []Person  `json:"newly_blocked"`     // those of them that something would be blocked for which is not now
-	Allowed   []Person  `json:"newly_allowed"`     // those who would get through, or be asked less, where they are not now
-	Refused   string    `json:"refused,omitempty"` // why the change is refused; "": it is not
+	Sessions  int64     `json:"sessions"`            // live ones that were judged
+	Decisions int64     `json:"decisions"`           // recorded ones that were
+	Since     time.Time `json:"since,omitzero"`      // when the oldest of them was made
+	Note      string    `json:"note,omitempty"`      // why there are not more of them
+	People    int       `json:"people"`              // who were judged
+	Blocked   []Person  `json:"newly_blocked"`       // those of them that something would be blocked for which is not now
+	Allowed   []Person  `json:"newly_allowed"`       // those who would get through, or be asked less, where they are not now
+	Refused   string    `json:"refused,omitempty"`   // why the change is refused; "": it is not
+	Unchanged bool      `json:"unchanged,omitempty"` // the candidate is in force already, so nothing was judged
 	because   []Person  // of Blocked or Allowed, those that cause the refusal
 }
 
@@ -163,6 +164,9 @@ func (r *Report) applyGuard(g Guard, data bool) {
 
 // Text is the report for people.
 func (r Report) Text() string {
+	if r.Unchanged {
+		return "This policy is in force already: nothing changes.\n"
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "Judged %d live sessions and %d recorded decisions of %d people", r.Sessions, r.Decisions, r.People)
 	if !r.Since.IsZero() {

@@ -229,7 +229,7 @@ func (m *Manager) compile(c Configuration) (enforced, shadow *policy.Policy, err
 func (m *Manager) admit(ctx context.Context, c Configuration, next *proxy.Snapshot, o Origin) (outcome string, report Report, err error) {
 	now := m.config.Gate.Current()
 	if next.Policy.Hash() == now.Policy.Hash() {
-		return "", report, nil
+		return "", Report{Unchanged: true}, nil
 	}
 	report = m.compare(ctx, c, now, next)
 	switch {
