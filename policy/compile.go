@@ -14,6 +14,7 @@ import (
 	"sallyport/policy/internal/expr"
 	"sallyport/policy/internal/file"
 	"sallyport/policy/internal/vocabulary"
+	"sallyport/policy/strictyaml"
 )
 
 // Policy is a compiled policy. It is immutable and safe for concurrent use.
@@ -294,7 +295,7 @@ func (b *builder) expression(p *Policy, n *file.Node) *expr.Program {
 	b.cost += program.Cost()
 	for _, name := range program.Reads() {
 		if d := b.words.Provided(name); d != nil {
-			b.In(n, max(0, file.RuneIndex(n.Value, name)), *d)
+			b.In(n, max(0, strictyaml.RuneIndex(n.Value, name)), *d)
 		}
 	}
 	for _, c := range program.Comparisons() {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"sallyport/policy/internal/file"
+	"sallyport/policy/strictyaml"
 )
 
 // diagnose compiles a policy that must not compile.
@@ -39,7 +40,7 @@ func TestDiagnostics(t *testing.T) {
 		{"no version", ok, "1:1", "does not say which version", "version: 1"},
 		{"other version", "version: 2\n" + ok, "1:10", "version has to be", "1"},
 		{"unknown key", "version: 1\nrule: []\n" + ok, "2:1", `no key "rule"`, "rules"},
-		{"key given twice", "version: 1\n" + ok + ok, "3:1", "rules is given twice", ""},
+		{"key given twice", "version: 1\n" + ok + ok, "3:1", `"rules" is given twice in the policy`, ""},
 		{"two documents", "version: 1\n" + ok + "---\nversion: 1\n", "3:1", "more than one YAML document", "---"},
 		{"two documents, as Helm writes one", "# Source: a/b.yaml\n---\nversion: 1\n" + ok + "---\n", "5:1", "more than one YAML document", "---"},
 		{"version in quotes", "version: \"1\"\n" + ok, "1:10", "version has to be a whole number", "1"},
@@ -240,7 +241,7 @@ func TestLimits(t *testing.T) {
 		fmt.Fprintf(&loops, "  - {name: r%d, when: 'user.groups.exists(g, g.matches(\"^[a-z]+-admin$\"))', then: block}\n", i)
 	}
 	for name, tt := range map[string]struct{ source, message string }{
-		"bytes":   {"version: 1\n#" + strings.Repeat("x", file.MaxBytes), "bytes"},
+		"bytes":   {"version: 1\n#" + strings.Repeat("x", strictyaml.MaxBytes), "bytes"},
 		"rules":   {"version: 1\nrules:\n" + rules.String(), "more than 2000 rules"},
 		"entries": {"version: 1\nlists: {a: [" + entries.String() + "]}\nrules: [{name: a, when: ip.vpn, then: block}]", "more than 100000 entries"},
 		"cost":    {"version: 1\nrules:\n" + loops.String(), "together take too long"},
@@ -250,7 +251,7 @@ func TestLimits(t *testing.T) {
 		}
 	}
 	d := diagnose(t, "version: 1\nrules:\n"+strings.Repeat("  - {nme: x}\n", 500))
-	if len(d) != file.MaxDiagnostics+1 || !strings.Contains(d[file.MaxDiagnostics].Message, "more mistakes") {
+	if len(d) != strictyaml.MaxDiagnostics+1 || !strings.Contains(d[strictyaml.MaxDiagnostics].Message, "more mistakes") {
 		t.Errorf("%d diagnostics; the last: %v", len(d), d[len(d)-1])
 	}
 }

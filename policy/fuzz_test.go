@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"sallyport/policy/internal/file"
+	"sallyport/policy/strictyaml"
 )
 
 // FuzzCompile: whatever the file, Compile answers in bounded time with a policy or with
@@ -45,7 +45,7 @@ func FuzzCompile(f *testing.F) {
 
 func checkDiagnostics(t *testing.T, source string, err error) {
 	var all Diagnostics
-	if !errors.As(err, &all) || len(all) == 0 || len(all) > file.MaxDiagnostics+1 {
+	if !errors.As(err, &all) || len(all) == 0 || len(all) > strictyaml.MaxDiagnostics+1 {
 		t.Fatalf("not refused with diagnostics: %v", err)
 	}
 	lines := strings.Count(source, "\n") + 2 // one past the end, where something is missing

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sallyport/policy/internal/file"
+	"sallyport/policy/strictyaml"
 )
 
 func TestPinnedFile(t *testing.T) {
@@ -30,7 +31,7 @@ func TestPinnedFile(t *testing.T) {
 		"rules":                           {rules, pinned + "rules: []\n", "pinned.yaml:4:1: "},
 		"a condition that is wrong":       {rules, strings.Replace(pinned, "ip.country in", "ip.land in", 1), "pinned.yaml:3:"},
 		"a country that there is not":     {rules, strings.Replace(pinned, "[KP]", "[XQ]", 1), "pinned.yaml:2:18: "},
-		"too large":                       {rules, pinned + strings.Repeat("#", file.MaxBytes), "bytes"},
+		"too large":                       {rules, pinned + strings.Repeat("#", strictyaml.MaxBytes), "bytes"},
 		"a mistake in the policy as well": {strings.Replace(rules, "then: block", "then: blok", 1), pinned, "policy.yaml:3:"},
 	} {
 		t.Run(name, func(t *testing.T) {

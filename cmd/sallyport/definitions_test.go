@@ -21,6 +21,15 @@ var definitions = []struct {
 		[]string{"policy/ipv4in6"},
 	},
 	{
+		"the bounds of a YAML file, and what is said of one that is none",
+		[]string{"yaml.Load(", "yaml.Unmarshal(", "yaml.NewDecoder(", "yaml.NewLoader(", "yaml.LoadError", "loaderlimits"},
+		[]string{"policy/strictyaml", "policy/format"}, // format lays out what strictyaml has read
+	},
+	{
+		"the edit distance", []string{"[j-1]+1", "[j-1] + 1", "func edits(", "func closest(", "evenshtein"},
+		[]string{"policy/strictyaml"},
+	},
+	{
 		"default limits", []string{"DefaultMaxBody", "DefaultMaxHeader", "DefaultMaxResponseHeader", "DefaultMaxAge      =", "DefaultIdleTimeout"},
 		nil,
 	},

@@ -27,11 +27,7 @@ var errFormat = errors.New("it cannot be formatted without changing what it says
 // has to be what went in. Its error is policy.Diagnostics for what is not YAML.
 func File(name string, text []byte) ([]byte, error) {
 	s := file.NewSource(name, text)
-	if len(text) > file.MaxBytes {
-		s.Add(1, 1, file.Diagnostic{Message: fmt.Sprintf("the policy has %d bytes", len(text)), Expected: fmt.Sprintf("at most %d", file.MaxBytes)})
-		return nil, s.Err()
-	}
-	before := s.Parse(text)
+	before := s.Parse(text, "the policy", "version: 1, and rules")
 	if err := s.Err(); err != nil {
 		return nil, err
 	}
@@ -44,7 +40,7 @@ func File(name string, text []byte) ([]byte, error) {
 		now = next
 	}
 	after := file.NewSource(name, []byte(now))
-	root := after.Parse([]byte(now))
+	root := after.Parse([]byte(now), "the policy", "version: 1, and rules")
 	if root == nil || after.Err() != nil || !same(before, root) || !sameText(string(text), now) || layOut(now) != now {
 		return nil, fmt.Errorf("%s: %w", name, errFormat)
 	}

@@ -9,6 +9,7 @@ import (
 	"sallyport/policy/internal/expr"
 	"sallyport/policy/internal/file"
 	"sallyport/policy/internal/vocabulary"
+	"sallyport/policy/strictyaml"
 )
 
 // part is one expression of a rule.
@@ -157,7 +158,7 @@ func (l *linter) sources() {
 	for _, p := range l.parts() {
 		for _, name := range p.program.Reads() {
 			if source := l.noSource[name]; source != "" {
-				l.in(p.rule, p.node, max(0, file.RuneIndex(p.node.Value, name)), Finding{Code: "fact-without-source", Severity: Warning,
+				l.in(p.rule, p.node, max(0, strictyaml.RuneIndex(p.node.Value, name)), Finding{Code: "fact-without-source", Severity: Warning,
 					Message: fmt.Sprintf("nothing provides %s here: it always has the value for what is not known", name),
 					Fix:     source + ", or no rule over it"})
 			}

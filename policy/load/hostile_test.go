@@ -10,10 +10,10 @@ import (
 
 	"sallyport/policy"
 	"sallyport/policy/format"
-	"sallyport/policy/internal/file"
 	"sallyport/policy/lint"
 	"sallyport/policy/load"
 	"sallyport/policy/policytest"
+	"sallyport/policy/strictyaml"
 )
 
 // bombs are files that mean harm: small ones that want much, and ones as large as may be.
@@ -68,7 +68,7 @@ func TestHostilePolicies(t *testing.T) {
 			began := time.Now()
 			_, err := load.Tested(policy.Config{Name: "p.yaml", Source: []byte(source)})
 			var d policy.Diagnostics
-			if !errors.As(err, &d) || len(d) > file.MaxDiagnostics+1 || len(err.Error()) > 100_000 {
+			if !errors.As(err, &d) || len(d) > strictyaml.MaxDiagnostics+1 || len(err.Error()) > 100_000 {
 				t.Errorf("not refused with a bounded answer: %.300v", err)
 			}
 			if _, err := lint.Check(lint.Config{Policy: policy.Config{Source: []byte(source)}}); err == nil {
@@ -79,7 +79,7 @@ func TestHostilePolicies(t *testing.T) {
 				t.Error("it is taken for a file of tests")
 			}
 			_ = tests.About()
-			if text, err := format.File("p.yaml", []byte(source)); err == nil && len(text) > file.MaxBytes+len(source) {
+			if text, err := format.File("p.yaml", []byte(source)); err == nil && len(text) > strictyaml.MaxBytes+len(source) {
 				t.Errorf("formatted to %d bytes", len(text))
 			}
 			runtime.ReadMemStats(&after)

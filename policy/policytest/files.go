@@ -18,11 +18,8 @@ type File struct {
 
 // About returns what the file says with `policy:`, or "" if it does not say.
 func (f File) About() string {
-	if len(f.Source) > file.MaxBytes {
-		return ""
-	}
 	// As nodes: decoding into a struct compares each key with each other.
-	root := file.NewSource(f.Name, f.Source).Parse(f.Source)
+	root := file.NewSource(f.Name, f.Source).Parse(f.Source, "the file of tests", "tests: with at least one")
 	if root == nil || root.Kind != yaml.MappingNode {
 		return "" // Run says what is wrong with it
 	}

@@ -9,6 +9,7 @@ import (
 	"sallyport/policy"
 	"sallyport/policy/internal/file"
 	"sallyport/policy/internal/policygen"
+	"sallyport/policy/strictyaml"
 )
 
 // compile compiles a policy given without the version line, and reads its tests.
@@ -77,12 +78,12 @@ func TestCoverage(t *testing.T) {
 func TestTestFiles(t *testing.T) {
 	p, own := compile(t, coveragePolicy)
 	for name, tt := range map[string]struct{ source, message string }{
-		"empty":        {"", "the policy is empty"},
+		"empty":        {"", "the file of tests is empty"},
 		"no tests":     {"policy: policy.yaml\n", "the file has no tests"},
 		"unknown key":  {"tests: []\nrules: []\n", `has no key "rules"`},
 		"a mistake":    {"tests: [{name: t, given: {ip: {vnp: true}}, expect: {action: allow}}]", `no key "vnp"`},
 		"unknown rule": {"tests: [{name: t, expect: {action: allow, rules: [movd]}}]", `no rule "movd"`},
-		"too long":     {"#" + strings.Repeat("x", file.MaxBytes), "bytes"},
+		"too long":     {"#" + strings.Repeat("x", strictyaml.MaxBytes), "bytes"},
 	} {
 		_, err := Run(p, own, File{Name: "x_test.yaml", Source: []byte(tt.source)})
 		var d policy.Diagnostics

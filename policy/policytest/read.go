@@ -15,6 +15,7 @@ import (
 	"sallyport/policy/internal/file"
 	"sallyport/policy/internal/vocabulary"
 	"sallyport/policy/ipv4in6"
+	"sallyport/policy/strictyaml"
 )
 
 // reader reads the tests of one file.
@@ -161,7 +162,7 @@ func (r *reader) expect(n *file.Node, t *Test) {
 		out := []string{}
 		for _, e := range r.Items(f[key], key) {
 			if !slices.Contains(r.names, e.Value) {
-				r.At(e, file.Diagnostic{Message: fmt.Sprintf("there is no rule %q", e.Value), Expected: vocabulary.OneOf(r.names), Suggestion: expr.Nearest(e.Value, r.names)})
+				r.At(e, file.Diagnostic{Message: fmt.Sprintf("there is no rule %q", e.Value), Expected: vocabulary.OneOf(r.names), Suggestion: strictyaml.Nearest(e.Value, r.names)})
 			}
 			out = append(out, e.Value)
 		}
@@ -178,7 +179,7 @@ func (r *reader) action(n *file.Node) policy.Action {
 	var a policy.Action
 	if err := a.UnmarshalText([]byte(n.Value)); err != nil || n.Kind != yaml.ScalarNode {
 		known := []string{policy.Allow.String(), policy.StepUp.String(), policy.Block.String()}
-		r.At(n, file.Diagnostic{Message: fmt.Sprintf("there is no action %q", n.Value), Expected: strings.Join(known, ", "), Suggestion: expr.Nearest(n.Value, known)})
+		r.At(n, file.Diagnostic{Message: fmt.Sprintf("there is no action %q", n.Value), Expected: strings.Join(known, ", "), Suggestion: strictyaml.Nearest(n.Value, known)})
 	}
 	return a
 }

@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"sallyport/policy"
-	"sallyport/policy/internal/expr"
+	"sallyport/policy/strictyaml"
 )
 
 // Test is one entry of `tests:`, ready to run.
@@ -152,7 +152,7 @@ func Given(p *policy.Policy, own []Test, name string, files ...File) (*policy.Fa
 		}
 		names[i] = t.name
 	}
-	if near := expr.Nearest(name, names); near != "" {
+	if near := strictyaml.Nearest(name, names); near != "" {
 		return nil, fmt.Errorf("there is no test %q; did you mean %q?", name, near)
 	}
 	return nil, fmt.Errorf("there is no test %q among the %d of the policy: `sallyport policy test` lists them", name, len(all))

@@ -22,6 +22,7 @@ import (
 	"sallyport/policy/internal/expr"
 	"sallyport/policy/internal/vocabulary"
 	"sallyport/policy/ipv4in6"
+	"sallyport/policy/strictyaml"
 )
 
 // Set changes one fact, named as in a rule ("seen.new_country"), to a value in the
@@ -62,7 +63,7 @@ func (s *setter) meant(name string) string {
 		}
 		names = append(names, f.Name)
 	}
-	if near := expr.Nearest(name, names); near != "" {
+	if near := strictyaml.Nearest(name, names); near != "" {
 		return "; did you mean " + near + "?"
 	}
 	group, _, _ := strings.Cut(name, ".")

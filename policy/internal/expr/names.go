@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"sallyport/policy/strictyaml"
+
 	"cel.dev/cel-go/common/ast"
 )
 
@@ -109,10 +111,10 @@ func (n *names) anywhere(name string) string {
 			return l
 		}
 	}
-	if g := Nearest(name, append(slices.Clone(n.env.schema.groups), "lists")); g != "" {
+	if g := strictyaml.Nearest(name, append(slices.Clone(n.env.schema.groups), "lists")); g != "" {
 		return g
 	}
-	if f := Nearest(name, fields); f != "" {
+	if f := strictyaml.Nearest(name, fields); f != "" {
 		return full[slices.Index(fields, f)]
 	}
 	return ""
@@ -163,7 +165,7 @@ func (n *names) visitQualified(e ast.Expr, group, field string) {
 }
 
 func (n *names) nearestMember(group, name string) string {
-	if m := Nearest(name, n.members(group)); m != "" {
+	if m := strictyaml.Nearest(name, n.members(group)); m != "" {
 		return m
 	}
 	// The right field under the wrong group: user.country for ip.country.
@@ -198,7 +200,7 @@ func (n *names) visitCall(e ast.Expr) {
 		n.add(n.find(e.ID(), fn), Problem{Message: fn + "() takes a name for the entry and a condition on it",
 			Expected: "for example user.groups." + fn + `(g, g.startsWith("ops-"))`})
 	case isWord(fn) && !slices.Contains(n.env.names, fn):
-		p := Problem{Message: fmt.Sprintf("unknown function %s()", fn), Suggestion: callOf(Nearest(fn, n.env.names))}
+		p := Problem{Message: fmt.Sprintf("unknown function %s()", fn), Suggestion: callOf(strictyaml.Nearest(fn, n.env.names))}
 		if p.Suggestion == "" {
 			p.Expected = "one of " + list(n.env.names)
 		}
@@ -220,7 +222,7 @@ func (n *names) visitQualifiedCall(e ast.Expr, name string) {
 	for f := range n.env.functions {
 		known = append(known, f)
 	}
-	if p.Suggestion = callOf(Nearest(name, known)); p.Suggestion == "" {
+	if p.Suggestion = callOf(strictyaml.Nearest(name, known)); p.Suggestion == "" {
 		slices.Sort(known)
 		p.Expected = "one of " + list(known)
 	}

@@ -6,8 +6,8 @@
 // schema) and the structure of the file, and neither facts nor expressions; package
 // policy compiles those and adds its mistakes to the same [Source].
 //
-// How it fails: every mistake is collected as a [Diagnostic], at most [MaxDiagnostics] of
-// them, and [Source.Err] returns them in file order. The size, the depth and the number
+// How it fails: every mistake is collected as a [Diagnostic], at most strictyaml.MaxDiagnostics of
+// them, and its Err returns them in file order. The size, the depth and the number
 // of rules, tests and entries are bounded, so that a hostile file is refused in bounded
 // time.
 package file

@@ -1,7 +1,6 @@
 package file
 
 import (
-	"bytes"
 	"fmt"
 	"regexp"
 	"slices"
@@ -11,11 +10,11 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"sallyport/policy/internal/expr"
+	"sallyport/policy/strictyaml"
 )
 
 // Limits on one file.
 const (
-	MaxBytes      = 1 << 20
 	MaxRules      = 2000
 	MaxScore      = 1000
 	maxEntries    = 100_000 // in all lists together
@@ -123,7 +122,7 @@ var listPattern = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
 // mapping. All other mistakes are in the document's Source, where the compiler adds those
 // that it finds.
 func ReadPolicy(name string, text []byte) (*Document, error) {
-	s, root, err := open(name, text, "the policy")
+	s, root, err := open(name, text, "the policy", "version: 1, and rules")
 	if err != nil {
 		return nil, err
 	}
@@ -159,7 +158,7 @@ func ReadPolicy(name string, text []byte) (*Document, error) {
 
 // ReadTests takes a file of tests beside a policy apart, as [ReadPolicy] does a policy.
 func ReadTests(name string, text []byte) (*Document, error) {
-	s, root, err := open(name, text, "the file")
+	s, root, err := open(name, text, "the file of tests", "tests: with at least one")
 	if err != nil {
 		return nil, err
 	}
@@ -179,12 +178,7 @@ func ReadTests(name string, text []byte) (*Document, error) {
 // ReadPinned takes a file of invariants apart that every policy has to fulfil. Here every
 // mistake is an error: nothing adds to it.
 func ReadPinned(name string, text []byte) (*Document, error) {
-	if len(bytes.TrimSpace(text)) == 0 {
-		s := NewSource(name, text)
-		s.Add(1, 1, Diagnostic{Message: "the file of invariants is empty", Expected: "version: 1, and invariants"})
-		return nil, s.Err()
-	}
-	s, root, err := open(name, text, "the file of invariants")
+	s, root, err := open(name, text, "the file of invariants", "version: 1, and invariants")
 	if err != nil {
 		return nil, err
 	}
@@ -213,15 +207,10 @@ func ReadPinned(name string, text []byte) (*Document, error) {
 	return d, nil
 }
 
-// open parses a file. what names it in messages.
-func open(name string, text []byte, what string) (*Source, *Node, error) {
-	if len(text) > MaxBytes {
-		s := NewSource(name, nil)
-		s.Add(1, 1, Diagnostic{Message: fmt.Sprintf("%s has %d bytes", what, len(text)), Expected: fmt.Sprintf("at most %d", MaxBytes)})
-		return nil, nil, s.Err()
-	}
+// open parses a file. what names it in messages, and least is what it needs to have.
+func open(name string, text []byte, what, least string) (*Source, *Node, error) {
 	s := NewSource(name, text)
-	root := s.Parse(text)
+	root := s.Parse(text, what, least)
 	if root == nil {
 		return nil, nil, s.Err()
 	}
@@ -308,7 +297,7 @@ func (s *Source) action(n *Node, what string, allowed ...string) string {
 		return n.Value
 	}
 	d := Diagnostic{Message: fmt.Sprintf("%s cannot be %q", what, n.Value), Expected: strings.Join(allowed, ", "),
-		Suggestion: expr.Nearest(n.Value, allowed)}
+		Suggestion: strictyaml.Nearest(n.Value, allowed)}
 	if n.Kind != yaml.ScalarNode {
 		d.Message, d.Suggestion = what+" has to be one word", ""
 	}

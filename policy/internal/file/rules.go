@@ -8,9 +8,9 @@ import (
 	"strings"
 	"time"
 
-	"go.yaml.in/yaml/v4"
+	"sallyport/policy/strictyaml"
 
-	"sallyport/policy/internal/expr"
+	"go.yaml.in/yaml/v4"
 )
 
 func (s *Source) readRules(d *Document, root, n *Node) {
@@ -74,7 +74,7 @@ func (s *Source) readRule(n *Node) *Rule {
 		r.Report = m.Value == "report"
 		if m.Kind != yaml.ScalarNode || m.Value != "report" && m.Value != "enforce" {
 			s.At(m, Diagnostic{Message: fmt.Sprintf("there is no mode %q", m.Value), Expected: "report or enforce",
-				Suggestion: expr.Nearest(m.Value, []string{"report", "enforce"})})
+				Suggestion: strictyaml.Nearest(m.Value, []string{"report", "enforce"})})
 		}
 	}
 	if v := f["enforce"]; v != nil {
@@ -131,7 +131,7 @@ func (s *Source) readOutcome(r *Rule, f map[string]*Node) {
 			if n.Kind != yaml.ScalarNode || n.Value != DeviceBound && n.Value != Attested {
 				known := []string{DeviceBound, Attested}
 				s.At(n, Diagnostic{Message: fmt.Sprintf("there is no requirement %q", n.Value),
-					Expected: strings.Join(known, ", "), Suggestion: expr.Nearest(n.Value, known)})
+					Expected: strings.Join(known, ", "), Suggestion: strictyaml.Nearest(n.Value, known)})
 				continue
 			}
 			r.Require = append(r.Require, n.Value)

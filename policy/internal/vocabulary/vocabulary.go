@@ -11,8 +11,8 @@ import (
 	"strings"
 	"time"
 
-	"sallyport/policy/internal/expr"
 	"sallyport/policy/internal/file"
+	"sallyport/policy/strictyaml"
 )
 
 // Vocabulary is what one installation can say. Nil for a part of it means that it is not
@@ -130,7 +130,7 @@ func (v *Vocabulary) Route(name string) *file.Diagnostic {
 		return nil
 	}
 	return &file.Diagnostic{Message: fmt.Sprintf("there is no route %q", name), Expected: OneOf(v.routes),
-		Suggestion: expr.Nearest(name, v.routes)}
+		Suggestion: strictyaml.Nearest(name, v.routes)}
 }
 
 // Check says so if the subject (a fact, an entry of it, or a function) can never be
@@ -154,7 +154,7 @@ func (v *Vocabulary) Check(subject, value string) *file.Diagnostic {
 		if v.lists != nil && !v.lists[value] {
 			known := v.Lists()
 			return &file.Diagnostic{Message: fmt.Sprintf("there is no address list %q, so this would never hold", value),
-				Expected: OneOf(known), Suggestion: expr.Nearest(value, known)}
+				Expected: OneOf(known), Suggestion: strictyaml.Nearest(value, known)}
 		}
 	case "user.email":
 		if value != "" && !strings.Contains(value, "@") || value != strings.ToLower(value) {
@@ -198,9 +198,9 @@ func inEnum(subject, value string, enum []string) *file.Diagnostic {
 	if slices.Contains(enum, value) {
 		return nil
 	}
-	near := expr.Nearest(value, enum)
+	near := strictyaml.Nearest(value, enum)
 	if near == "" && len(value) > 3 { // Monday
-		near = expr.Nearest(value[:3], enum)
+		near = strictyaml.Nearest(value[:3], enum)
 	}
 	return &file.Diagnostic{Message: fmt.Sprintf("%s is never %q", subject, value), Expected: OneOf(enum), Suggestion: near}
 }

@@ -25,6 +25,7 @@ import (
 	"sallyport/authn/signin"
 	"sallyport/policy"
 	"sallyport/policy/ipintel"
+	"sallyport/policy/strictyaml"
 	"sallyport/proxy"
 	"sallyport/proxy/clientip"
 	"sallyport/proxy/edge"
@@ -192,7 +193,7 @@ func Load(file string) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	source, err := readFile(abs, maxSource)
+	source, err := readFile(abs, strictyaml.MaxBytes)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("there is no configuration %s: `sallyport init` writes one to start from, and --config FILE names another", abs)
@@ -208,13 +209,13 @@ func Parse(name, dir string, source []byte) (*Config, error) {
 	r := newReader(name, source)
 	f := defaults()
 	r.parse(source, &f)
-	if err := r.err(); err != nil {
+	if err := r.Err(); err != nil {
 		return nil, err // data that was not read must not be judged
 	}
 	b := builder{reader: r, dir: dir, f: f, c: &Config{File: name, source: r}}
 	b.build()
-	if err := r.err(); err != nil {
-		return nil, append(r.found, b.elsewhere...)
+	if err := r.Err(); err != nil {
+		return nil, append(r.Found(), b.elsewhere...)
 	}
 	if b.elsewhere != nil {
 		return nil, b.elsewhere
@@ -226,9 +227,9 @@ func Parse(name, dir string, source []byte) (*Config, error) {
 // a caller that can check more than this package does.
 func (c *Config) Mistake(path, message, expected string) error {
 	n := c.source.place(path)
-	m := mistakes{file: c.source.file, lines: c.source.lines}
-	m.add(n.Line, n.Column, named(path, message), expected, "")
-	return m.err()
+	s := c.source.Another()
+	s.At(n, strictyaml.Diagnostic{Message: named(path, message), Expected: expected})
+	return s.Err()
 }
 
 // Clients says which peers are believed about addresses, and which addresses are ours.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"sallyport/policy/strictyaml"
 	"sallyport/proxy/edge"
 	"sallyport/proxy/upstream"
 )
@@ -110,7 +111,7 @@ func (b *builder) dataPlane(key string, f fileRoute, r *Route) {
 	case "json-rpc-1":
 		r.RPC, r.RPC1 = true, true
 	default:
-		b.suggest(key+".rpc", fmt.Sprintf("there is no RPC protocol %q", f.RPC), "jsonrpc, or json-rpc-1 for bitcoind", closest(f.RPC, []string{"jsonrpc", "json-rpc-1"}))
+		b.suggest(key+".rpc", fmt.Sprintf("there is no RPC protocol %q", f.RPC), "jsonrpc, or json-rpc-1 for bitcoind", strictyaml.Nearest(f.RPC, []string{"jsonrpc", "json-rpc-1"}))
 	}
 	b.rpcWays(key, f, r)
 	b.pathForms(key, f, r)
@@ -141,7 +142,7 @@ func (b *builder) pathForms(key string, f fileRoute, r *Route) {
 		form, err := upstream.ParsePathForm(name)
 		switch {
 		case err != nil:
-			b.suggest(k, err.Error(), strings.Join(names, ", "), closest(name, names))
+			b.suggest(k, err.Error(), strings.Join(names, ", "), strictyaml.Nearest(name, names))
 		case r.PathForms&form != 0:
 			b.at(k, fmt.Sprintf("%s is there twice", name), "each form once")
 		}

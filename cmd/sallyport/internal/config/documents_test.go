@@ -127,7 +127,7 @@ func readBlock(name, text string) (kind string, err error) {
 	default:
 		r, f := newReader(name, []byte(text)), defaults()
 		r.parse([]byte(text), &f)
-		return "configuration", r.err()
+		return "configuration", r.Err()
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"sallyport/policy"
 	"sallyport/policy/ipintel"
 	"sallyport/policy/ipv4in6"
+	"sallyport/policy/strictyaml"
 	"sallyport/proxy/rollout"
 )
 
@@ -103,10 +104,10 @@ func (b *builder) state() {
 		b.c.Store = "sqlite:" + b.path(path)
 	case strings.HasPrefix(b.f.Store, "postgres://") || strings.HasPrefix(b.f.Store, "postgresql://"):
 		b.at("store", "PostgreSQL is not supported by this version", "sqlite:PATH")
-		b.hide() // the DSN may hold a password
+		b.Hide() // the DSN may hold a password
 	default:
 		b.at("store", "that is not a store", "sqlite:PATH")
-		b.hide()
+		b.Hide()
 	}
 	if b.required("audit.file", b.f.Audit.File, "the file that audit records are appended to") {
 		b.c.AuditFile = b.path(b.f.Audit.File)
@@ -238,6 +239,6 @@ var (
 // choice checks a value that may be left out against the ones there are.
 func (b *builder) choice(key, what, value string, known []string, more string) {
 	if value != "" && !slices.Contains(known, value) {
-		b.suggest(key, fmt.Sprintf("there is no %s %q", what, value), strings.Join(known, ", ")+more, closest(value, known))
+		b.suggest(key, fmt.Sprintf("there is no %s %q", what, value), strings.Join(known, ", ")+more, strictyaml.Nearest(value, known))
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/net/publicsuffix"
 
 	"sallyport/authn/signin"
+	"sallyport/policy/strictyaml"
 )
 
 func (b *builder) oidc() {
@@ -167,7 +168,7 @@ func (b *builder) session() {
 	}
 	if s.Handoff != "auto" && s.Handoff != "post" {
 		b.suggest("session.handoff", fmt.Sprintf("%q is not a way to hand a session over", s.Handoff),
-			"auto (the default), or post where browsers do not let the sign-in page fetch from the tools' hosts", closest(s.Handoff, []string{"auto", "post"}))
+			"auto (the default), or post where browsers do not let the sign-in page fetch from the tools' hosts", strictyaml.Nearest(s.Handoff, []string{"auto", "post"}))
 	}
 	if s.MaxPerPerson < 1 || s.MaxPerPerson > 10_000 {
 		b.at("session.max_per_person", fmt.Sprintf("%d is out of range", s.MaxPerPerson), "1 to 10000; a person needs one for each browser that they use")

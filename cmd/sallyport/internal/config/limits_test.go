@@ -3,6 +3,8 @@ package config
 import (
 	"testing"
 
+	"sallyport/policy/strictyaml"
+
 	"go.yaml.in/yaml/v4"
 )
 
@@ -20,14 +22,14 @@ func TestMessageBytesBringTheirBudget(t *testing.T) {
 		"said, and too low": {16 << 20, 64 << 20, 8 << 20, 0, true},
 		"too little in all": {16 << 20, 20 << 20, 8 << 20, 0, false},
 	} {
-		b := &builder{reader: &reader{mistakes: &mistakes{}, places: map[string]*yaml.Node{}}, f: defaults(), c: &Config{}}
+		b := &builder{reader: &reader{Source: strictyaml.NewSource("", nil), places: map[string]*yaml.Node{}}, f: defaults(), c: &Config{}}
 		b.f.Limits.Message, b.f.Limits.Inspected, b.f.Limits.InspectedPerSession = tc.message, tc.inspected, tc.session
 		if tc.given {
 			b.places["limits.inspected_bytes_per_session"] = &yaml.Node{}
 		}
 		b.limits()
-		if refused := len(b.found) > 0; refused != (tc.want == 0) || !refused && b.c.Limits.InspectedPerSession != tc.want {
-			t.Errorf("%s: %d, %v", name, b.c.Limits.InspectedPerSession, b.found)
+		if refused := !b.OK(); refused != (tc.want == 0) || !refused && b.c.Limits.InspectedPerSession != tc.want {
+			t.Errorf("%s: %d, %v", name, b.c.Limits.InspectedPerSession, b.Found())
 		}
 	}
 }

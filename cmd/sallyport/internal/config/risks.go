@@ -12,6 +12,7 @@ import (
 	"golang.org/x/net/publicsuffix"
 
 	"sallyport/policy"
+	"sallyport/policy/strictyaml"
 )
 
 // longSession is the longest session that is not worth a warning: a working day and a
@@ -21,10 +22,9 @@ const longSession = 24 * time.Hour
 // Risks are the settings that work and give away more than most deployments mean to. None
 // is a mistake: an operator may know better. They are in the order of the file.
 func (c *Config) Risks() policy.Diagnostics {
-	m := mistakes{file: c.source.file, lines: c.source.lines}
+	s := c.source.Another()
 	warn := func(path, message, expected string) {
-		n := c.source.place(path)
-		m.add(n.Line, n.Column, named(path, message), expected, "")
+		s.At(c.source.place(path), strictyaml.Diagnostic{Message: named(path, message), Expected: expected})
 	}
 	c.untouched(warn)
 	for i, p := range c.TrustedProxies {
@@ -62,10 +62,7 @@ func (c *Config) Risks() policy.Diagnostics {
 				"one route for each tool, or the same allow on both")
 		}
 	}
-	if found, ok := m.err().(policy.Diagnostics); ok {
-		return found
-	}
-	return nil
+	return s.Found()
 }
 
 // crossOriginRisks are about who else has a say in what a person does in a tool.

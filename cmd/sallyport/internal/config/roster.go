@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"sallyport/authn"
+	"sallyport/policy/strictyaml"
 )
 
 const (
@@ -51,16 +52,16 @@ func (r Roster) Complete(p authn.Person) authn.Person {
 // and then there is no roster: half of one would be wrong about the other half.
 func ParseRoster(file string, source []byte) (Roster, error) {
 	source = bytes.TrimPrefix(source, []byte("\xef\xbb\xbf"))
-	p := rosterParser{mistakes: newMistakes(file, source), rows: csv.NewReader(bytes.NewReader(source)), zones: map[string]bool{"": true}}
+	p := rosterParser{Source: strictyaml.NewSource(file, source), rows: csv.NewReader(bytes.NewReader(source)), zones: map[string]bool{"": true}}
 	p.rows.Comment, p.rows.TrimLeadingSpace = '#', true
-	if header := headerLine(p.lines); strings.Contains(header, ";") && !strings.Contains(header, ",") {
+	if header := headerLine(p.Lines()); strings.Contains(header, ";") && !strings.Contains(header, ",") {
 		p.rows.Comma = ';'
 	}
 	roster := Roster{}
 	if p.header() {
 		p.parseRows(roster)
 	}
-	if err := p.err(); err != nil {
+	if err := p.Err(); err != nil {
 		return nil, err
 	}
 	return roster, nil
@@ -79,15 +80,15 @@ func headerLine(lines []string) string {
 var rosterColumns = []string{"email", "countries", "timezone", "started"}
 
 type rosterParser struct {
-	*mistakes
+	*strictyaml.Source
 	rows    *csv.Reader
 	columns map[string]int
 	zones   map[string]bool // names looked up before, and whether there is such a zone
 }
 
 func (p *rosterParser) header() bool {
-	if len(p.lines) > 0 && !utf8.ValidString(headerLine(p.lines)) {
-		p.add(1, 1, "the roster is not in UTF-8", "UTF-8: spreadsheets call it CSV UTF-8", "")
+	if !utf8.ValidString(headerLine(p.Lines())) {
+		p.Add(1, 1, strictyaml.Diagnostic{Message: "the roster is not in UTF-8", Expected: "UTF-8: spreadsheets call it CSV UTF-8"})
 		return false
 	}
 	header, err := p.rows.Read()
@@ -103,14 +104,14 @@ func (p *rosterParser) header() bool {
 		case twice:
 			p.wrong(i, fmt.Sprintf("the column %q is there twice", name), "each column once", "")
 		case !slices.Contains(rosterColumns, name):
-			p.wrong(i, fmt.Sprintf("a roster has no column %q", name), strings.Join(rosterColumns, ", "), closest(name, rosterColumns))
+			p.wrong(i, fmt.Sprintf("a roster has no column %q", name), strings.Join(rosterColumns, ", "), strictyaml.Nearest(name, rosterColumns))
 		}
 		p.columns[name] = i
 	}
 	if _, ok := p.columns["email"]; !ok {
 		p.wrong(0, "the column email is missing", "email,countries,timezone", "")
 	}
-	return p.found == nil
+	return p.OK()
 }
 
 func (p *rosterParser) parseRows(into Roster) {
@@ -124,7 +125,7 @@ func (p *rosterParser) parseRows(into Roster) {
 		case err != nil:
 			p.broken(err, "CSV: a field with a quote or a comma in it stands in quotes, and a quote in it is doubled")
 			return
-		case p.dropped > 0:
+		case p.Hopeless():
 			return // hopeless: more of it would only cost time
 		default:
 			p.parseRow(row, into)
@@ -141,21 +142,22 @@ func (p *rosterParser) broken(err error, expected string) {
 	if errors.Is(err, io.EOF) {
 		err = errors.New("the roster is empty")
 	}
-	p.add(line, column, err.Error(), expected, "")
+	p.Add(line, column, strictyaml.Diagnostic{Message: err.Error(), Expected: expected})
 }
 
 // wrong notes a mistake in a field of the current row.
 func (p *rosterParser) wrong(field int, message, expected, suggestion string) {
 	line, column := p.rows.FieldPos(field)
-	p.add(line, p.character(line, column), message, expected, suggestion)
+	p.Add(line, p.character(line, column), strictyaml.Diagnostic{Message: message, Expected: expected, Suggestion: suggestion})
 }
 
 // character turns a column in bytes into one in characters.
 func (p *rosterParser) character(line, column int) int {
-	if line < 1 || line > len(p.lines) || column < 1 || column > len(p.lines[line-1]) {
+	text := p.Line(line)
+	if column < 1 || column > len(text) {
 		return column
 	}
-	return utf8.RuneCountInString(p.lines[line-1][:column-1]) + 1
+	return utf8.RuneCountInString(text[:column-1]) + 1
 }
 
 func (p *rosterParser) parseRow(row []string, into Roster) {

@@ -40,7 +40,7 @@ func (b *builder) routes() {
 		r := Route{Name: f.Name, ConnectTimeout: f.ConnectTimeout, ResponseTimeout: f.ResponseTimeout, IdleTimeout: f.IdleTimeout, MaxBody: f.MaxBody}
 		b.dataPlane(key, f, &r)
 		r.From = b.from(key+".from", f.Name, f.From)
-		if f.StripPrefix && (r.From.Path == "/" || r.From.Path == "") && len(b.found) == 0 {
+		if f.StripPrefix && (r.From.Path == "/" || r.From.Path == "") && b.OK() {
 			b.at(key+".strip_prefix", fmt.Sprintf("%s has no path to cut off", f.From), "from with a path, such as https://tools.example.com/grafana; or leave it out")
 		}
 		b.crossOrigin(key, f, &r)
@@ -50,7 +50,7 @@ func (b *builder) routes() {
 		r.Groups = b.sentGroups(key+".groups", f.Groups, r.Allow.Groups)
 		b.c.Routes = append(b.c.Routes, r)
 	}
-	if len(b.found) == 0 {
+	if b.OK() {
 		b.conflicts()
 	}
 }
@@ -96,7 +96,7 @@ func (b *builder) conflicts() {
 	}
 	var good []Route
 	for i, r := range b.c.Routes {
-		if len(b.found) == maxFound {
+		if b.Full() {
 			return
 		}
 		with := append(good[:len(good):len(good)], r)

@@ -11,8 +11,9 @@ import (
 	"strings"
 	"time"
 
+	"sallyport/policy/strictyaml"
+
 	"go.yaml.in/yaml/v4"
-	"go.yaml.in/yaml/v4/plugin/loaderlimits"
 )
 
 // reader turns a YAML tree into structs, strictly, and collects every mistake with its
@@ -20,27 +21,23 @@ import (
 // expanded; anywhere else a ${ is a mistake, so that no author relies on an expansion
 // that does not happen.
 //
-// It is similar to the reader of policy files, and separate on purpose: this one fills
-// structs and expands variables, that one follows expressions into their scalars.
+// It loads and reports as the reader of policy files does, with package strictyaml.
 type reader struct {
-	*mistakes
+	*strictyaml.Source
 	places map[string]*yaml.Node // "routes[0].from" -> where its value stands
 	env    func(string) (string, bool)
 }
 
-const (
-	maxSource = 1 << 20 // bytes, before anything is parsed
-	maxDepth  = 16      // of the YAML tree; the file needs six
-	maxNodes  = 100_000 // keys, values and lists in it; a thousand routes need half of that
-)
+// maxNodes bounds the keys, values and lists of a file; a thousand routes need half of it.
+const maxNodes = 100_000
 
 func newReader(file string, source []byte) *reader {
-	return &reader{mistakes: newMistakes(file, source), places: map[string]*yaml.Node{}, env: os.LookupEnv}
+	return &reader{Source: strictyaml.NewSource(file, source), places: map[string]*yaml.Node{}, env: os.LookupEnv}
 }
 
 // node notes a mistake at a node.
 func (r *reader) node(n *yaml.Node, message, expected, suggestion string) {
-	r.add(n.Line, n.Column, message, expected, suggestion)
+	r.At(n, strictyaml.Diagnostic{Message: message, Expected: expected, Suggestion: suggestion})
 }
 
 // at notes a mistake in the value at a path, or in the nearest thing above it that
@@ -76,24 +73,16 @@ func (r *reader) place(path string) *yaml.Node {
 }
 
 func (r *reader) parse(source []byte, into any) {
-	if len(source) > maxSource {
-		r.add(1, 1, fmt.Sprintf("the file is larger than %d bytes", maxSource), "a configuration", "")
+	root := r.Load(source, strictyaml.Format{What: "the configuration", Empty: "a configuration; `sallyport init` writes one to start from",
+		Key: `keys indented alike, and quotes around "${NAME}" inside [ ] or { }`})
+	if root == nil {
 		return
 	}
-	var doc yaml.Node
-	if err := yaml.Load(source, &doc, yaml.WithPlugin(loaderlimits.New(loaderlimits.DepthValue(maxDepth)))); err != nil {
-		r.notYAML(err)
-		return
-	}
-	if len(doc.Content) != 1 {
-		r.empty()
-		return
-	}
-	if n := beyond(doc.Content[0], maxNodes); n != nil {
+	if n := beyond(root, maxNodes); n != nil {
 		r.node(n, fmt.Sprintf("the file has more than %d keys and values", maxNodes), "a configuration; long address lists in files of their own, under ip_data.lists", "")
 		return
 	}
-	r.value("", doc.Content[0], reflect.ValueOf(into).Elem(), false)
+	r.value("", root, reflect.ValueOf(into).Elem(), false)
 }
 
 // beyond returns the first node behind the first most, in file order, or nil.
@@ -110,52 +99,6 @@ func beyond(n *yaml.Node, most int) *yaml.Node {
 	}
 	count(n)
 	return found
-}
-
-func (r *reader) empty() {
-	r.add(1, 1, "the configuration is empty", "a configuration; `sallyport init` writes one to start from", "")
-}
-
-// notYAML says in the author's words what the parser stumbled over.
-func (r *reader) notYAML(err error) {
-	line, column, message, expected := 1, 1, err.Error(), ""
-	if load, ok := errors.AsType[*yaml.LoadError](err); ok {
-		message = load.Message
-		if load.ContextMsg != "" {
-			message = load.ContextMsg + ": " + message
-		}
-		if load.Mark.Line > 0 {
-			line, column = load.Mark.Line, load.Mark.Column
-		}
-	}
-	switch {
-	case strings.Contains(message, "no documents"):
-		r.empty()
-		return
-	case strings.Contains(message, "expected single document"):
-		r.add(r.separator(), 1, "the file holds more than one YAML document", "one; remove the line with ---", "")
-		return
-	case strings.Contains(message, "cannot start any token"):
-		expected = "spaces rather than tabs in front; quotes around text that begins with a special character"
-	case strings.Contains(message, "mapping values are not allowed"):
-		expected = `keys indented alike, and quotes around a text with ": " in it`
-	case strings.Contains(message, "did not find expected"):
-		expected = `keys indented alike, and quotes around "${NAME}" inside [ ] or { }`
-	}
-	r.add(line, column, "not valid YAML: "+message, expected, "")
-}
-
-// separator is the line where a second document begins.
-func (r *reader) separator() int {
-	begun := false
-	for i, text := range r.lines {
-		if begun && (strings.HasPrefix(text, "---") || strings.HasPrefix(text, "...")) {
-			return i + 1
-		}
-		text = strings.TrimSpace(text)
-		begun = begun || text != "" && text[0] != '#'
-	}
-	return 1
 }
 
 var durationType = reflect.TypeFor[time.Duration]()
@@ -196,30 +139,19 @@ func (r *reader) mapping(path string, n *yaml.Node, v reflect.Value) {
 		r.node(n, fmt.Sprintf("%s is %s", label(path), kindOf(n)), "a mapping with the keys "+strings.Join(names, ", "), "")
 		return
 	}
-	seen := map[string]bool{}
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		key, val := n.Content[i], n.Content[i+1]
+	for key, val := range r.Pairs(n, label(path), "one of "+strings.Join(names, ", ")) {
 		f, ok := fields[key.Value]
-		if key.Kind != yaml.ScalarNode || key.Anchor != "" || key.Style&yaml.TaggedStyle != 0 {
-			r.node(key, "a key has to be a plain word", "one of "+strings.Join(names, ", "), "")
-			continue
-		}
-		if !ok && r.full() { // searching for suggestions thousands of times is slow
-			r.dropped++
+		if !ok && r.Full() { // searching for suggestions thousands of times is slow
+			r.Drop()
 			continue
 		}
 		if !ok {
-			r.node(key, fmt.Sprintf("there is no key %q in %s", key.Value, label(path)), "one of "+strings.Join(names, ", "), closest(key.Value, names))
+			r.node(key, fmt.Sprintf("there is no key %q in %s", key.Value, label(path)), "one of "+strings.Join(names, ", "), strictyaml.Nearest(key.Value, names))
 			if strings.Contains(key.Value, "secret") || strings.Contains(key.Value, "password") {
-				r.hide()
+				r.Hide()
 			}
 			continue
 		}
-		if seen[key.Value] {
-			r.node(key, fmt.Sprintf("%q is given twice in %s", key.Value, label(path)), "each key once", "")
-			continue
-		}
-		seen[key.Value] = true
 		// An empty text would unset what the key is there for, policy_invariants for example.
 		if val.Kind == yaml.ScalarNode && (val.Tag == "!!null" || val.Value == "" && v.Field(f).Kind() == reflect.String) {
 			r.node(val, fmt.Sprintf("%q has no value", key.Value), "a value, or leave the key out", "")
@@ -237,19 +169,14 @@ func (r *reader) pairs(path string, n *yaml.Node, v reflect.Value) {
 		return
 	}
 	v.Set(reflect.MakeMap(v.Type()))
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		key, val := n.Content[i], n.Content[i+1]
-		name := reflect.ValueOf(key.Value)
-		switch {
-		case key.Kind != yaml.ScalarNode || key.Anchor != "" || key.Style&yaml.TaggedStyle != 0 || key.Value == "":
+	for key, val := range r.Pairs(n, label(path), "a name") {
+		if key.Value == "" {
 			r.node(key, "a key has to be a plain word", "a name", "")
-		case v.MapIndex(name).IsValid():
-			r.node(key, fmt.Sprintf("%q is given twice in %s", key.Value, label(path)), "each key once", "")
-		default:
-			item := reflect.New(v.Type().Elem()).Elem()
-			r.value(path+"."+key.Value, val, item, false)
-			v.SetMapIndex(name, item)
+			continue
 		}
+		item := reflect.New(v.Type().Elem()).Elem()
+		r.value(path+"."+key.Value, val, item, false)
+		v.SetMapIndex(reflect.ValueOf(key.Value), item)
 	}
 }
 

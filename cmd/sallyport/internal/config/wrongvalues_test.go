@@ -89,7 +89,7 @@ var wrong = []struct {
 	{"limits: {url_byte: ", `"url_byte" in limits`, map[string]string{"1": "url_bytes"}},
 	{"limits: {message_byte: ", `"message_byte" in limits`, map[string]string{"1": "message_bytes"}},
 	{"limits: {inspected_byte: ", `"inspected_byte" in limits`, map[string]string{"1": "inspected_bytes"}},
-	{"limits: {message_timeout: ", `"message_timeout" in limits`, map[string]string{"1m": ""}},
+	{"limits: {message_timeout: ", `"message_timeout" in limits`, map[string]string{"1m": "message_time"}},
 	{"behavior: {house_hold: ", `"house_hold" in behavior`, map[string]string{"56": "household"}},
 }
 

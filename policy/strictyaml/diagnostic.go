@@ -1,4 +1,4 @@
-package file
+package strictyaml
 
 import (
 	"fmt"
@@ -6,7 +6,7 @@ import (
 	"unicode"
 )
 
-// Diagnostic is one mistake in a policy file, said so that its author can
+// Diagnostic is one mistake in a file, said so that its author can
 // mend it without reading this program.
 type Diagnostic struct {
 	File       string `json:"file,omitempty"`
@@ -35,8 +35,8 @@ func (d Diagnostic) Error() string {
 	return b.String()
 }
 
-// Diagnostics is every mistake found in one policy file, in file order.
-// [Compile] returns it as its error: errors.As finds it.
+// Diagnostics is every mistake found in one file, in file order.
+// Readers return it as their error: errors.As finds it.
 type Diagnostics []Diagnostic
 
 func (d Diagnostics) Error() string {
