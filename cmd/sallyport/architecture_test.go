@@ -27,6 +27,7 @@ var floors = map[string]int{
 	"policy/ipv4in6":                  0,
 	"policy/strictyaml":               0,
 	"proxy/clientip":                  0,
+	"proxy/hostname":                  0,
 	"proxy/grpc":                      0,
 	"authn/passkey":                   1,
 	"authn/session":                   1,

@@ -3,7 +3,7 @@ package portal
 import (
 	"errors"
 	"net/url"
-	"regexp"
+	"sallyport/proxy/hostname"
 	"strings"
 )
 
@@ -75,17 +75,13 @@ func parseReturnTo(raw string, signIn string, origins origins) (returnTo, error)
 // every host with exactly one label there.
 type origins map[string]bool
 
-// label matches what may replace a wildcard: only what a host in the route table can
-// have.
-var label = regexp.MustCompile(`^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$`)
-
 func (o origins) has(origin string) bool {
 	scheme, host, _ := strings.Cut(origin, "://")
 	if o[origin] {
 		return !strings.Contains(host, "*")
 	}
-	first, parent, ok := strings.Cut(host, ".")
-	return ok && label.MatchString(first) && o[scheme+"://*."+parent]
+	parent, ok := hostname.Parent(host)
+	return ok && o[scheme+"://"+hostname.Wildcard+parent]
 }
 
 // canonicalOrigin is the origin of u as RFC 6454 section 6.2 serialises it: lower

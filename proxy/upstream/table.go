@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"sallyport/policy"
+	"sallyport/proxy/hostname"
 )
 
 // Table finds the route of a request. It is immutable and safe for concurrent use.
@@ -171,7 +172,7 @@ func (t *Table) on(target Target) []*Route {
 	if list != nil || len(t.wild) == 0 {
 		return list
 	}
-	parent, ok := parentOf(target.Hostname)
+	parent, ok := hostname.Parent(target.Hostname)
 	if !ok {
 		return nil
 	}

@@ -3,6 +3,7 @@ package upstream
 import (
 	"errors"
 	"net/netip"
+	"sallyport/proxy/hostname"
 	"strings"
 
 	"golang.org/x/net/publicsuffix"
@@ -13,7 +14,7 @@ import (
 // itself: it has cookies, hand-offs and sessions of its own, and neither [Table.Match]
 // nor anything above it takes one for another.
 
-const wildcard = "*."
+const wildcard = hostname.Wildcard
 
 // CanonicalFrom is [CanonicalHost] for a host that may begin with a wildcard.
 func CanonicalFrom(scheme, raw string) (hostname, host string, err error) {
@@ -46,19 +47,8 @@ func (r *Route) Wildcard() bool { return strings.HasPrefix(r.Hostname, wildcard)
 
 // Covers reports whether the route is for a host, as a [Target] has it, unless a route
 // names that host.
-func (r *Route) Covers(hostname string) bool {
-	if !r.Wildcard() {
-		return r.Hostname == hostname
-	}
-	parent, ok := parentOf(hostname)
-	return ok && parent == r.Hostname[len(wildcard):]
-}
-
-// parentOf is a canonical host without its first label. That of an address ends in a
-// number, as no parent of a wildcard does.
-func parentOf(host string) (string, bool) {
-	_, parent, ok := strings.Cut(host, ".")
-	return parent, ok
+func (r *Route) Covers(name string) bool {
+	return hostname.Covers(r.Hostname, name)
 }
 
 // At returns the routes of t's host, longest prefix first, for any path. Routes that name
@@ -73,6 +63,6 @@ func (r *Route) HasOrigin(origin string) bool {
 		return r.Origin() == origin
 	}
 	scheme, host, _ := strings.Cut(origin, "://")
-	parent, ok := parentOf(host)
+	parent, ok := hostname.Parent(host)
 	return ok && scheme+"://"+wildcard+parent == r.Origin()
 }

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/net/publicsuffix"
 
+	"sallyport/proxy/hostname"
 	"sallyport/proxy/upstream"
 )
 
@@ -51,7 +52,7 @@ func (b *builder) from(key, name, raw string) *url.URL {
 		return &url.URL{}
 	}
 	switch {
-	case covers(u.Hostname(), ext.Hostname()) && u.Hostname() != ext.Hostname():
+	case hostname.Covers(u.Hostname(), ext.Hostname()) && u.Hostname() != ext.Hostname():
 		b.at(key, fmt.Sprintf("%s is every host of %s, and people sign in at one of them: %s", u.Hostname(), u.Hostname()[len("*."):], ext.Hostname()),
 			"a domain of their own for these hosts, such as "+u.Scheme+"://*."+name+"."+u.Hostname()[len("*."):])
 	case u.Hostname() == ext.Hostname() && u.Host == ext.Host && u.Scheme == ext.Scheme:
@@ -69,14 +70,6 @@ func (b *builder) from(key, name, raw string) *url.URL {
 	return u
 }
 
-// covers reports whether a host is meant by the one of a route, which may begin with a
-// wildcard.
-func covers(from, host string) bool {
-	parent, wild := strings.CutPrefix(from, "*.")
-	_, above, ok := strings.Cut(host, ".")
-	return from == host || wild && ok && above == parent
-}
-
 // Wildcard reports whether the route is for many hosts.
 func (r *Route) Wildcard() bool { return strings.HasPrefix(r.From.Host, "*.") }
 
@@ -91,7 +84,7 @@ func (r *Route) Host() string {
 
 // Covers reports whether a host, with its port unless that is the scheme's, is one of the
 // route's.
-func (r *Route) Covers(host string) bool { return covers(r.From.Host, host) }
+func (r *Route) Covers(host string) bool { return hostname.Covers(r.From.Host, host) }
 
 // onSignInHost refuses a route on the host of external_url. To a browser, scripts of the
 // tool would be scripts of the sign-in pages: they could enrol passkeys, prove and sign
