@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -208,18 +209,13 @@ func (g *Gate) messageForm(v *Verdict, bad *jsonrpc.Error) {
 // exceeded counts and logs that a request or a message was over a limit. The label of the
 // metric is the key without its section.
 func (g *Gate) exceeded(label, key string, v *Verdict) {
-	say := func() {
-		attrs := []any{"limit", key, "user", string(v.Session.Person.Email), "session", v.Session.ID}
+	g.cfg.Observe.Exceed(g.cfg.Logger, label, "", func() []slog.Attr {
+		attrs := []slog.Attr{slog.String("limit", key), slog.String("user", string(v.Session.Person.Email)), slog.String("session", v.Session.ID)}
 		if v.Route != nil {
-			attrs = append(attrs, "route", v.Route.Name)
+			attrs = append(attrs, slog.String("route", v.Route.Name))
 		}
-		g.cfg.Logger.Warn("limit exceeded", attrs...)
-	}
-	if g.cfg.Observe == nil {
-		say()
-		return
-	}
-	g.cfg.Observe.Exceed(label, say)
+		return attrs
+	})
 }
 
 // oversize answers one message that is too large for the WebSocket it came on.

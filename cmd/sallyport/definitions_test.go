@@ -30,6 +30,18 @@ var definitions = []struct {
 		[]string{"policy/strictyaml"},
 	},
 	{
+		"which hosts a wildcard covers", []string{`strings.Cut(host, ".")`, `, parent, ok := strings.Cut(`, "func parentOf("},
+		[]string{"proxy/hostname"},
+	},
+	{
+		"the log line of a limit", []string{`"limit exceeded",`},
+		[]string{"proxy/observe"},
+	},
+	{
+		"how much of an IPv6 address is one client", []string{".Prefix(64)", ".Prefix(56)", "PrefixFrom(a, 64)", "PrefixFrom(addr, 64)"},
+		nil,
+	},
+	{
 		"default limits", []string{"DefaultMaxBody", "DefaultMaxHeader", "DefaultMaxResponseHeader", "DefaultMaxAge      =", "DefaultIdleTimeout"},
 		nil,
 	},

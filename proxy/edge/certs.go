@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sallyport/proxy/hostname"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -142,8 +143,8 @@ func (s *certState) find(name string) []*tls.Certificate {
 	if own := s.byName[name]; own != nil {
 		return own
 	}
-	if _, rest, ok := strings.Cut(name, "."); ok {
-		return s.byName["*."+rest]
+	if parent, ok := hostname.Parent(name); ok {
+		return s.byName[hostname.Wildcard+parent]
 	}
 	return nil
 }

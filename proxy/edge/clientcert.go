@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"sallyport/proxy/hostname"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -199,8 +200,7 @@ func matchSAN(pattern, san string) bool {
 		return true
 	case strings.HasPrefix(pattern, "dns:*."):
 		host, ok := strings.CutPrefix(san, "dns:")
-		label, rest, dotted := strings.Cut(host, ".")
-		return ok && dotted && label != "" && label != "*" && rest == pattern[len("dns:*."):]
+		return ok && hostname.Covers(pattern[len("dns:"):], host)
 	case strings.HasPrefix(pattern, "uri:") && strings.HasSuffix(pattern, "/*"):
 		below, ok := strings.CutPrefix(san, pattern[:len(pattern)-1])
 		// A path with ".." segments may leave the folder.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sallyport/proxy/hostname"
 	"slices"
 	"strconv"
 	"strings"
@@ -77,9 +78,7 @@ func (h *redirect) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *redirect) known(host string) bool {
-	label, parent, ok := strings.Cut(host, ".")
-	plain := label != "" && strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-_") == ""
-	return slices.Contains(h.hosts, host) && !strings.Contains(host, "*") || ok && plain && slices.Contains(h.hosts, "*."+parent)
+	return slices.ContainsFunc(h.hosts, func(pattern string) bool { return hostname.Covers(pattern, host) })
 }
 
 // hostOnly is a Host header in lower case, without port, trailing dot or brackets.

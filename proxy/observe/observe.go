@@ -54,12 +54,11 @@ type Observer struct {
 	added    prometheus.Histogram
 	total    *prometheus.HistogramVec
 	totals   map[string]prometheus.Observer
-	Closed   prometheus.Histogram   // from the order to cut a stream to its end
-	Limited  *prometheus.CounterVec // by endpoint
-	Exceeded *prometheus.CounterVec // by the key of the limit
-	said     map[string]*rate.Sometimes
-	mu       sync.Mutex                    // guards saidOf
-	saidOf   map[[2]string]*rate.Sometimes // by limit and route
+	Closed   prometheus.Histogram          // from the order to cut a stream to its end
+	Limited  *prometheus.CounterVec        // by endpoint
+	Exceeded *prometheus.CounterVec        // by the key of the limit
+	mu       sync.Mutex                    // guards said
+	said     map[[2]string]*rate.Sometimes // by limit and route
 	Stopped  *prometheus.CounterVec        // ceremonies that a browser did not go through with, by phase and error
 	// Unanswered are the times, by route, that a person was told that proving again would
 	// not help.
@@ -93,8 +92,7 @@ func New(c Config) (*Observer, error) {
 		Shared:     prometheus.NewCounter(prometheus.CounterOpts{Name: "sallyport_shared_private_address_total", Help: "Times that several people came from one private address within a quarter of an hour."}),
 		known:      map[series]prometheus.Counter{},
 		totals:     map[string]prometheus.Observer{},
-		said:       map[string]*rate.Sometimes{},
-		saidOf:     map[[2]string]*rate.Sometimes{},
+		said:       map[[2]string]*rate.Sometimes{},
 	}
 	for _, collector := range []prometheus.Collector{o.requests, o.verdict, o.added, o.total, o.Closed, o.Limited, o.Exceeded, o.Stopped, o.Shared, o.Unanswered} {
 		if err := c.Registry.Register(collector); err != nil {
@@ -112,7 +110,6 @@ func New(c Config) (*Observer, error) {
 	}
 	for _, limit := range limits {
 		o.Exceeded.WithLabelValues(limit)
-		o.said[limit] = &rate.Sometimes{Interval: time.Minute}
 	}
 	for _, route := range append([]string{""}, c.Routes...) {
 		o.totals[route] = o.total.WithLabelValues(route)
@@ -135,25 +132,25 @@ var limits = []string{"url_bytes", "header_lines", "header_bytes", "body_bytes",
 	"batch_calls", "message_form", "form_bytes", "http2_streams", "connect_timeout", "response_timeout", "idle_timeout", "total_timeout",
 	"max_connections", "waiting", "response_header_bytes", "upgrade_bytes"}
 
-// Exceed counts that a limit was exceeded, and calls say, which logs it, at most once a
-// minute for each limit: clients can bring these about as often as they like.
-func (o *Observer) Exceed(limit string, say func()) {
-	o.Exceeded.WithLabelValues(limit).Inc()
-	if s, ok := o.said[limit]; ok {
-		s.Do(say)
+// Exceed counts that a limit was exceeded and logs it, at most once a minute for each limit
+// and route: clients can exceed limits as often as they like, and a route that does it all
+// the time hides no other. route is "" where the limit is of no route. A nil Observer only
+// logs.
+func (o *Observer) Exceed(log *slog.Logger, limit, route string, attrs func() []slog.Attr) {
+	say := func() {
+		log.LogAttrs(context.Background(), slog.LevelWarn, "limit exceeded", attrs()...)
 	}
-}
-
-// ExceedBy is Exceed for a limit of a route: each route's is said at most once a minute,
-// so that one that exceeds it all the time hides no other.
-func (o *Observer) ExceedBy(limit, route string, say func()) {
+	if o == nil {
+		say()
+		return
+	}
 	o.Exceeded.WithLabelValues(limit).Inc()
 	o.mu.Lock()
 	key := [2]string{limit, route}
-	s := o.saidOf[key]
+	s := o.said[key]
 	if s == nil {
 		s = &rate.Sometimes{Interval: time.Minute}
-		o.saidOf[key] = s
+		o.said[key] = s
 	}
 	o.mu.Unlock()
 	s.Do(say)

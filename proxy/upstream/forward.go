@@ -36,8 +36,8 @@ type Config struct {
 	// OnError answers a request that could not be forwarded; nothing has been
 	// written yet. err is for the log, not for the client. nil is a plain text page.
 	OnError func(w http.ResponseWriter, r *http.Request, status int, err error)
-	// OnLimit hears of each exchange that a limit refused or ended; nil is a line of the
-	// log for each. It is called before OnError, and, when the answer has begun, on any
+	// OnLimit hears of each exchange that a limit refused or ended; it may be nil. It is
+	// called before OnError, and, when the answer has begun, on any
 	// goroutine.
 	OnLimit func(*Limit)
 	Logger  *slog.Logger
@@ -121,7 +121,7 @@ func NewForwarder(c Config) (*Forwarder, error) {
 		f.onError = plainError
 	}
 	if f.onLimit == nil {
-		f.onLimit = f.logLimit
+		f.onLimit = func(*Limit) {}
 	}
 	errorLog := slog.NewLogLogger(f.log.Handler(), slog.LevelWarn)
 	f.calls.New = func() any { return newCall(f, errorLog) }

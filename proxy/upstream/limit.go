@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -125,9 +124,4 @@ func asked(r *http.Request, key string) int64 {
 		return int64(headerSize(r))
 	}
 	return 0
-}
-
-// logLimit is OnLimit where there is none.
-func (f *Forwarder) logLimit(l *Limit) {
-	f.log.LogAttrs(context.Background(), slog.LevelWarn, "limit exceeded", l.Attrs()...)
 }

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"context"
 	"log/slog"
 	"net/http"
 	"time"
@@ -37,14 +36,12 @@ var keyless = map[string]string{
 }
 
 // exceeded counts and logs one time.
-func (l limitLog) exceeded(limit string, attrs ...any) {
-	l.observer.Exceed(limit, func() {
-		key, ok := keyless[limit]
-		if !ok {
-			key = "limits." + limit
-		}
-		l.logger.Warn("limit exceeded", append([]any{"limit", key}, attrs...)...)
-	})
+func (l limitLog) exceeded(limit string, attrs ...slog.Attr) {
+	key, ok := keyless[limit]
+	if !ok {
+		key = "limits." + limit
+	}
+	l.observer.Exceed(l.logger, limit, "", func() []slog.Attr { return append([]slog.Attr{slog.String("limit", key)}, attrs...) })
 }
 
 // overLimit answers what the server in front refuses.
@@ -58,7 +55,7 @@ func (f *front) overLimit(w http.ResponseWriter, r *http.Request, status int, me
 		case edge.LargeHeader(w):
 			why.limit, page.Text = "header_bytes", []string{"The request headers are larger than is accepted here. Delete the cookies of this site in your browser, then try again."}
 		}
-		f.limits.exceeded(why.limit, "url_bytes", len(r.RequestURI), "host", r.Host, "peer", r.RemoteAddr)
+		f.limits.exceeded(why.limit, slog.Int("url_bytes", len(r.RequestURI)), slog.String("host", r.Host), slog.String("peer", r.RemoteAddr))
 	}
 	f.gate.Refuse(w, r, page)
 }
@@ -68,17 +65,15 @@ func (l limitLog) streamCut(_ streams.Kind, why streams.Reason, took time.Durati
 	l.observer.Closed.Observe(took.Seconds())
 	switch why {
 	case streams.TooLarge:
-		l.exceeded("message_bytes", "reason", why.String())
+		l.exceeded("message_bytes", slog.String("reason", why.String()))
 	case streams.TooMuch:
-		l.exceeded("inspected_bytes", "reason", why.String())
+		l.exceeded("inspected_bytes", slog.String("reason", why.String()))
 	case streams.Slow, streams.NotTaken:
-		l.exceeded("message_time", "reason", why.String())
+		l.exceeded("message_time", slog.String("reason", why.String()))
 	}
 }
 
 // ofRoute counts requests that the forwarder refuses, or ends, for a limit.
 func (l limitLog) ofRoute(x *upstream.Limit) {
-	l.observer.ExceedBy(x.Key, x.Route.Name, func() {
-		l.logger.LogAttrs(context.Background(), slog.LevelWarn, "limit exceeded", x.Attrs()...)
-	})
+	l.observer.Exceed(l.logger, x.Key, x.Route.Name, x.Attrs)
 }

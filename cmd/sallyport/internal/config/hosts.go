@@ -103,7 +103,7 @@ func (b *builder) ownHost(name string) string {
 		name = "tool"
 	}
 	host, parent := ext.Hostname(), ext.Hostname()
-	if _, above, ok := strings.Cut(host, "."); ok && !localName(host) {
+	if above, ok := hostname.Parent(host); ok && !localName(host) {
 		if suffix, _ := publicsuffix.PublicSuffix(host); above != suffix {
 			parent = above
 		}
