@@ -144,11 +144,11 @@ func New(c Config) (*Gate, error) {
 	if err != nil {
 		return nil, err
 	}
-	notes, err := newRecordThrottle()
+	throttle, err := newRecordThrottle()
 	if err != nil {
 		return nil, err
 	}
-	g := &Gate{cfg: c, verdicts: verdicts, answered: answered, uaFamilies: families, throttle: notes, reviewing: make(chan struct{}, reviewsAtOnce)}
+	g := &Gate{cfg: c, verdicts: verdicts, answered: answered, uaFamilies: families, throttle: throttle, reviewing: make(chan struct{}, reviewsAtOnce)}
 	if g.sharing, err = newSharing(c.Logger, c.Observe); err != nil {
 		return nil, err
 	}

@@ -123,12 +123,15 @@ func (p policyExplainCmd) print(std stdio, e policy.Explanation, unknown map[str
 	if p.JSON {
 		return printJSON(std.out, e)
 	}
-	text := e.Text()
-	if p.Brief {
-		text = e.Brief()
-	}
-	_, err := io.WriteString(std.out, text)
+	_, err := io.WriteString(std.out, p.text(e))
 	return err
+}
+
+func (p policyExplainCmd) text(e policy.Explanation) string {
+	if p.Brief {
+		return e.Brief()
+	}
+	return e.Text()
 }
 
 // test explains what a test of the policy, or of a file of tests beside it, gives.

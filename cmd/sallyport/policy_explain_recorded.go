@@ -66,11 +66,7 @@ func (k recordedExplanation) print(std stdio, p policyExplainCmd) error {
 		fmt.Fprint(std.out, "\nby the policy of then: ", k.Then.Brief())
 	}
 	fmt.Fprintf(std.out, "\nby the present policy %.12s: ", k.Policy)
-	if p.Brief {
-		fmt.Fprint(std.out, k.Now.Brief())
-	} else {
-		fmt.Fprint(std.out, k.Now.Text())
-	}
+	fmt.Fprint(std.out, p.text(k.Now))
 	return nil
 }
 

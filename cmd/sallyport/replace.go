@@ -133,31 +133,26 @@ func (f *replacement) writeBeside(content []byte) (name string, err error) {
 	return name, nil
 }
 
-// rename puts a file that writeBeside made under its name, or takes it away.
-func (f *replacement) rename(written, name string) error {
-	err := f.folder.Rename(written, name)
-	if err != nil {
-		err = errors.Join(err, f.folder.Remove(written))
-	}
-	return err
-}
-
 // commit puts the new file in the old one's place, and the copy of the old beside it.
 func (f *replacement) commit() error {
-	for _, w := range []struct {
-		written *string
-		name    string
-	}{{&f.copied, f.name + ".bak"}, {&f.temp, f.name}} {
-		written := *w.written
-		if written == "" {
-			continue
-		}
-		*w.written = ""
-		if err := f.rename(written, w.name); err != nil {
-			return err
-		}
+	if err := f.put(&f.copied, f.name+".bak"); err != nil {
+		return err
 	}
-	return nil
+	return f.put(&f.temp, f.name)
+}
+
+// put gives a file that writeBeside made its name, or takes it away. Without one there is
+// nothing to do.
+func (f *replacement) put(written *string, name string) error {
+	from := *written
+	if *written = ""; from == "" {
+		return nil
+	}
+	err := f.folder.Rename(from, name)
+	if err != nil {
+		err = errors.Join(err, f.folder.Remove(from))
+	}
+	return err
 }
 
 // close takes away what was not committed.

@@ -50,7 +50,7 @@ func newTool(t *testing.T) *tool {
 	return k
 }
 
-// withTool adds a route to a harness that leads everybody who is signed in to a tool. More
+// withTool adds a route to a harness that leads every signed-in person to a tool. More
 // lines of the route are indented as the configuration is.
 func withTool(name string, k *tool, more ...string) func(string) string {
 	return withRoute(name, k.URL, append([]string{"    allow: {everyone: true}"}, more...)...)

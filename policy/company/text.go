@@ -24,9 +24,9 @@ func (r *Report) Text(to io.Writer) error {
 		"who do not, and how many of these were met at all). Report-only rules: had they been enforced.\n" +
 		"A routine rule reads nothing but ages, the hour and the kind of request: no sign, and not in the policy's rates.\n\n")
 	fmt.Fprintf(&b, "%-30s %-22s %11s  %-22s %-6s\n", "", "false alarms", "", "detection", "met")
-	row := func(name string, x Rates, people int, whom string) {
+	row := func(name string, x Rates, people int, kinds string) {
 		line := fmt.Sprintf("%-30s %s %6.2f%% %4d people  %s %6.2f%% %5.1f%%  %s", name, bar(100*x.FalseAlarms), 100*x.FalseAlarms, people,
-			bar(100*x.Detection), 100*x.Detection, 100*x.Detected, whom)
+			bar(100*x.Detection), 100*x.Detection, 100*x.Detected, kinds)
 		b.WriteString(strings.TrimRight(line, " ") + "\n")
 	}
 	row("the policy", r.Rates, r.Honest.Met, "")
@@ -38,7 +38,7 @@ func (r *Report) Text(to io.Writer) error {
 		case rule.Routine:
 			name += " (routine)"
 		}
-		row(name, rule.Rates, rule.HonestPeople, whom(rule))
+		row(name, rule.Rates, rule.HonestPeople, hostileKinds(rule))
 	}
 	_, err := io.WriteString(to, b.String())
 	return err
@@ -76,8 +76,8 @@ func bar(percent float64) string {
 	return strings.Repeat("█", full) + strings.Repeat(" ", barWidth-full)
 }
 
-// whom names the kinds of hostile accounts that a rule met.
-func whom(r Rule) string {
+// hostileKinds names the kinds of hostile accounts that a rule met.
+func hostileKinds(r Rule) string {
 	var parts []string
 	for k := farmed; k < kinds; k++ {
 		if n := r.HostilePeople[k.String()]; n > 0 {
@@ -97,7 +97,7 @@ func (r *Report) Table() string {
 			name += " (report)"
 		}
 		fmt.Fprintf(&b, "| %s | %.2f %% | %d | %.1f %% | %s |\n", name, percent(rule.HonestDays, r.Honest.Days), rule.HonestPeople,
-			percent(rule.HostileDays, r.Hostile.Days), whom(rule))
+			percent(rule.HostileDays, r.Hostile.Days), hostileKinds(rule))
 	}
 	return b.String()
 }

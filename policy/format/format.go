@@ -27,7 +27,7 @@ var errFormat = errors.New("it cannot be formatted without changing what it says
 // has to be what went in. Its error is policy.Diagnostics for what is not YAML.
 func File(name string, text []byte) ([]byte, error) {
 	s := file.NewSource(name, text)
-	before := s.Parse(text, "the policy", "version: 1, and rules")
+	before := s.Parse(text, file.Policy)
 	if err := s.Err(); err != nil {
 		return nil, err
 	}
@@ -40,7 +40,7 @@ func File(name string, text []byte) ([]byte, error) {
 		now = next
 	}
 	after := file.NewSource(name, []byte(now))
-	root := after.Parse([]byte(now), "the policy", "version: 1, and rules")
+	root := after.Parse([]byte(now), file.Policy)
 	if root == nil || after.Err() != nil || !same(before, root) || !sameText(string(text), now) || layOut(now) != now {
 		return nil, fmt.Errorf("%s: %w", name, errFormat)
 	}

@@ -19,7 +19,7 @@ type File struct {
 // About returns what the file says with `policy:`, or "" if it does not say.
 func (f File) About() string {
 	// As nodes: decoding into a struct compares each key with each other.
-	root := file.NewSource(f.Name, f.Source).Parse(f.Source, "the file of tests", "tests: with at least one")
+	root := file.NewSource(f.Name, f.Source).Parse(f.Source, file.Tests)
 	if root == nil || root.Kind != yaml.MappingNode {
 		return "" // Run says what is wrong with it
 	}

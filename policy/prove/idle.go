@@ -51,7 +51,7 @@ func Idle(p *policy.Policy) ([]IdleRule, error) {
 		case answer == unsatisfiable:
 			s.unreachable(&found, goals[i])
 			idle[i] = true
-		case answer == satisfiable && everybody(&m.Rules[i]):
+		case answer == satisfiable && enforcedForAll(&m.Rules[i]):
 			found.By, answer = s.covered(i, stricter(m.Rules, i, idle))
 			idle[i] = answer == unsatisfiable
 		}
@@ -69,13 +69,13 @@ func Idle(p *policy.Policy) ([]IdleRule, error) {
 
 var errTime = errors.New("looking at all requests took too long")
 
-// everybody reports whether a rule is enforced for every person.
-func everybody(r *policy.ModelRule) bool { return !r.Report && r.Enforce == nil }
+// enforcedForAll reports whether a rule is enforced for every person.
+func enforcedForAll(r *policy.ModelRule) bool { return !r.Report && r.Enforce == nil }
 
 // stricter are the rules, of those that are kept, beside which rule i has no say.
 func stricter(rules []policy.ModelRule, i int, gone []bool) (out []int) {
 	for j, other := range rules {
-		if j != i && !gone[j] && everybody(&other) && atLeastAsStrict(other, rules[i]) {
+		if j != i && !gone[j] && enforcedForAll(&other) && atLeastAsStrict(other, rules[i]) {
 			out = append(out, j)
 		}
 	}

@@ -122,7 +122,7 @@ var listPattern = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
 // mapping. All other mistakes are in the document's Source, where the compiler adds those
 // that it finds.
 func ReadPolicy(name string, text []byte) (*Document, error) {
-	s, root, err := open(name, text, "the policy", "version: 1, and rules")
+	s, root, err := open(name, text, Policy)
 	if err != nil {
 		return nil, err
 	}
@@ -158,7 +158,7 @@ func ReadPolicy(name string, text []byte) (*Document, error) {
 
 // ReadTests takes a file of tests beside a policy apart, as [ReadPolicy] does a policy.
 func ReadTests(name string, text []byte) (*Document, error) {
-	s, root, err := open(name, text, "the file of tests", "tests: with at least one")
+	s, root, err := open(name, text, Tests)
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +178,7 @@ func ReadTests(name string, text []byte) (*Document, error) {
 // ReadPinned takes a file of invariants apart that every policy has to fulfil. Here every
 // mistake is an error: nothing adds to it.
 func ReadPinned(name string, text []byte) (*Document, error) {
-	s, root, err := open(name, text, "the file of invariants", "version: 1, and invariants")
+	s, root, err := open(name, text, Invariants)
 	if err != nil {
 		return nil, err
 	}
@@ -207,10 +207,10 @@ func ReadPinned(name string, text []byte) (*Document, error) {
 	return d, nil
 }
 
-// open parses a file. what names it in messages, and least is what it needs to have.
-func open(name string, text []byte, what, least string) (*Source, *Node, error) {
+// open parses a file.
+func open(name string, text []byte, k Kind) (*Source, *Node, error) {
 	s := NewSource(name, text)
-	root := s.Parse(text, what, least)
+	root := s.Parse(text, k)
 	if root == nil {
 		return nil, nil, s.Err()
 	}

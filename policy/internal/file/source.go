@@ -8,9 +8,9 @@ import (
 	"strings"
 	"time"
 
-	"sallyport/policy/strictyaml"
-
 	"go.yaml.in/yaml/v4"
+
+	"sallyport/policy/strictyaml"
 )
 
 // Source is a policy file being read: the strict YAML source, and how a policy says its
@@ -30,10 +30,18 @@ func NewSource(file string, text []byte) *Source {
 	return &Source{s}
 }
 
-// Parse returns the top-level node, or nil after saying why there is none. what names the
-// file in messages, and least is what it needs to have.
-func (s *Source) Parse(text []byte, what, least string) *Node {
-	root := s.Load(text, strictyaml.Format{What: what, Empty: least,
+// Kind is one kind of file, as messages name it, with what it needs to have.
+type Kind struct{ what, least string }
+
+var (
+	Policy     = Kind{"the policy", "version: 1, and rules"}
+	Tests      = Kind{"the file of tests", "tests: with at least one"}
+	Invariants = Kind{"the file of invariants", "version: 1, and invariants"}
+)
+
+// Parse returns the top-level node, or nil after saying why there is none.
+func (s *Source) Parse(text []byte, k Kind) *Node {
+	root := s.Load(text, strictyaml.Format{What: k.what, Empty: k.least,
 		Key: `quotes around the whole of a value that begins with a quote or a bracket, as in '"ops" in user.groups'; ` +
 			"keys indented alike; no comment inside a value of several lines"})
 	if root != nil {

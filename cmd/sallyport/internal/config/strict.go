@@ -11,9 +11,9 @@ import (
 	"strings"
 	"time"
 
-	"sallyport/policy/strictyaml"
-
 	"go.yaml.in/yaml/v4"
+
+	"sallyport/policy/strictyaml"
 )
 
 // reader turns a YAML tree into structs, strictly, and collects every mistake with its
