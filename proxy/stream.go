@@ -235,11 +235,18 @@ func (g *Gate) reviewSession(id string, look uint64) {
 	})
 }
 
-// interrupted answers a request whose stream was cut before the upstream had answered.
+// interrupted answers a request whose stream was cut before the upstream had answered, with
+// the code that the next request would get.
 func (g *Gate) interrupted(w http.ResponseWriter, r *http.Request, v *Verdict, why streams.Reason) {
-	f := portal.Refusal{Status: http.StatusUnauthorized, Code: why.String(), Title: "Your session has ended", Text: []string{"Sign in again to go on."},
-		Link: portal.Link{URL: g.cfg.Portal.PageURL(&pageRequest{g, r, v}, "sign-in", "/"), Text: "Sign in"}}
+	link := func(page, text string) portal.Link {
+		return portal.Link{URL: g.cfg.Portal.PageURL(&pageRequest{g, r, v}, page, "/"), Text: text}
+	}
+	f := portal.Refusal{Status: http.StatusUnauthorized, Code: "not_signed_in", Title: "Your session has ended", Text: []string{"Sign in again to go on."},
+		Link: link("sign-in", "Sign in")}
 	switch why {
+	case streams.Stale:
+		f = portal.Refusal{Status: http.StatusUnauthorized, Code: "insufficient_user_authentication", Title: "Verify it’s you", StepUp: true,
+			Text: []string{"This tool asks for a fresh verification with your passkey."}, Link: link("step-up", "Verify it’s you")}
 	case streams.Blocked:
 		f = portal.Refusal{Status: http.StatusForbidden, Code: why.String(), Title: "Access is blocked", Text: []string{"What you may open has changed in the meantime."}}
 	case streams.NotTaken:

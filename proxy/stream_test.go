@@ -221,12 +221,22 @@ func TestSessionEndsWhileItsRequestIsJudged(t *testing.T) {
 
 // What is cut before it is answered is told why, in the way of a refusal.
 func TestCutBeforeTheAnswer(t *testing.T) {
-	for why, want := range map[streams.Reason]int{streams.Ended: 401, streams.Blocked: 403, streams.Shutdown: 503} {
+	type answer struct {
+		status int
+		code   string
+	}
+	for why, want := range map[streams.Reason]answer{
+		streams.Ended:    {401, "not_signed_in"},
+		streams.Expired:  {401, "not_signed_in"},
+		streams.Stale:    {401, "insufficient_user_authentication"},
+		streams.Blocked:  {403, "blocked"},
+		streams.Shutdown: {503, "shutdown"},
+	} {
 		l, alice, w := newWatched(t)
 		w.before = func() { l.streams.CutAll(why) }
 		c := l.send(alice, "GET /events", "", "Accept: application/json")
 		text, err := io.ReadAll(c.res.Body)
-		if err != nil || c.res.StatusCode != want || !strings.Contains(string(text), `"`+why.String()+`"`) {
+		if err != nil || c.res.StatusCode != want.status || !strings.Contains(string(text), `"error":"`+want.code+`"`) {
 			t.Errorf("%s: %d %q %v", why, c.res.StatusCode, text, err)
 		}
 		if n := len(l.peers); n != 0 {
