@@ -53,15 +53,11 @@ func (p *prover) failing(r dualRail, e z.Lit) dualRail {
 
 // classify recognises what is understood about an atom; false: nothing.
 func (p *prover) classify(a *atom, n *expr.Node) bool {
+	if v, ok := written(n); ok {
+		a.make = func() dualRail { return p.truth(p.constant(v)) }
+		return true
+	}
 	switch n.Op {
-	case expr.ValueOp:
-		v, ok := n.Value.(bool)
-		m := p.c.F
-		if v {
-			m = p.c.T
-		}
-		a.make = func() dualRail { return p.truth(m) }
-		return ok
 	case expr.FactOp:
 		m := p.flag(n.Name)
 		a.make = func() dualRail { return p.truth(m) }
@@ -74,6 +70,16 @@ func (p *prover) classify(a *atom, n *expr.Node) bool {
 		return p.comparison(a, n) || p.pattern(a, n)
 	}
 	return p.pattern(a, n)
+}
+
+// written is the value of a condition that reads no facts: true, 1 < 2.
+func written(n *expr.Node) (value, ok bool) {
+	none := func(*expr.Node) bool { return false }
+	if len(n.Facts) > 0 || n.Fallible || !computable(n, none) {
+		return false, false
+	}
+	value, ok = (&computation{subject: none}).eval(n).(bool)
+	return value, ok
 }
 
 func (p *prover) comparison(a *atom, n *expr.Node) bool {

@@ -69,7 +69,7 @@ func (c *computation) eval(n *expr.Node) any {
 	}
 	for _, a := range args {
 		if a == nil {
-			return nil
+			return anyText(n)
 		}
 	}
 	switch n.Op {
@@ -90,6 +90,24 @@ func (c *computation) eval(n *expr.Node) any {
 		return method(n.Name, args)
 	}
 	return ordered(n.Op, args[0], args[1])
+}
+
+// anyText is a condition on a text that is not known, where it is the same for any: each
+// begins with "", and none is shorter than nothing. nil: it is not.
+func anyText(n *expr.Node) any {
+	switch {
+	case n.Op == expr.Method && n.Name != "lowerAscii" && n.Name != "matches" && n.Args[1].Value == "":
+		return true
+	case len(n.Args) == 2 && n.Args[0].Op == expr.Size:
+		least, ok := n.Args[1].Value.(int64)
+		switch {
+		case ok && (n.Op == expr.GreaterEqual && least <= 0 || n.Op == expr.Greater && least < 0):
+			return true
+		case ok && (n.Op == expr.Less && least <= 0 || n.Op == expr.LessEqual && least < 0):
+			return false
+		}
+	}
+	return nil
 }
 
 // kleene is `and` (by false) or `or` (by true) of conditions that may not be known.

@@ -28,7 +28,8 @@
 // matching, as in production. Facts so large that evaluating a rule on them is given up
 // make it match, which is only stricter.
 //
-// With the same means [Idle] finds the rules that can do nothing, for `policy lint`.
+// With the same means [Idle] finds the rules that can do nothing, and [Conditions] the
+// parts of conditions that say nothing or other than they seem to, for `policy lint`.
 package prove
 
 import (

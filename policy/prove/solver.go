@@ -31,10 +31,14 @@ type solver struct {
 }
 
 // newSolver builds the circuit of the policy's invariants; or, with goals, of those.
-func newSolver(m *policy.Model, without map[theory]bool, goals func(*prover) []z.Lit) (*solver, error) {
+// collect adds atoms to those of the policy.
+func newSolver(m *policy.Model, without map[theory]bool, goals func(*prover) []z.Lit, collect ...func(*prover)) (*solver, error) {
 	p := newProver(m, without)
 	s := &solver{prover: p, sat: gini.New(), deadline: time.Now().Add(maxTime), patience: maxTime, programs: map[*atom]*expr.Program{}}
 	p.collect()
+	for _, more := range collect {
+		more(p)
+	}
 	if goals == nil {
 		goals = (*prover).invariants
 	}

@@ -1,44 +1,45 @@
-package lint
+package expr
 
 import (
 	"cmp"
 	"slices"
 	"time"
-
-	"sallyport/policy/internal/expr"
 )
 
-// literal is a condition that and, or and not are made of, as it stands in an expression.
-type literal struct {
-	*expr.Node
-	not bool
+// Literal is a condition that and, or and not are made of, as it stands in an expression.
+type Literal struct {
+	*Node
+	Not bool
 }
 
-func literals(n *expr.Node, not bool) []literal {
+// Literals returns the literals of a condition.
+func (n *Node) Literals() []Literal { return literals(n, false) }
+
+func literals(n *Node, not bool) []Literal {
 	switch n.Op {
-	case expr.Not:
+	case Not:
 		return literals(n.Args[0], !not)
-	case expr.And, expr.Or:
+	case And, Or:
 		return append(literals(n.Args[0], not), literals(n.Args[1], not)...)
 	}
-	return []literal{{n, not}}
+	return []Literal{{n, not}}
 }
 
-// holds reports whether what compares one fact with constants holds for a text or, with
+// Holds reports whether what compares one fact with constants holds for a text or, with
 // nil, for the zero of the fact. It names the fact; "": the literal is no such
 // comparison.
-func (x literal) holds(text any) (fact string, yes bool) {
-	op, subject, constant := x.Op, x.Node, &expr.Node{Value: true}
+func (x Literal) Holds(text any) (fact string, yes bool) {
+	op, subject, constant := x.Op, x.Node, &Node{Value: true}
 	switch op {
-	case expr.FactOp:
-		op = expr.Equal
-	case expr.Equal, expr.NotEqual, expr.Less, expr.LessEqual, expr.Greater, expr.GreaterEqual, expr.In:
+	case FactOp:
+		op = Equal
+	case Equal, NotEqual, Less, LessEqual, Greater, GreaterEqual, In:
 		subject, constant = x.Args[0], x.Args[1]
-		if subject.Op == expr.ValueOp && op != expr.In {
+		if subject.Op == ValueOp && op != In {
 			op, subject, constant = op.Flip(), constant, subject
 		}
 	}
-	if subject.Op != expr.FactOp || constant.Value == nil {
+	if subject.Op != FactOp || constant.Value == nil {
 		return "", false
 	}
 	value := text
@@ -49,36 +50,36 @@ func (x literal) holds(text any) (fact string, yes bool) {
 	if !ok {
 		return "", false
 	}
-	return subject.Name, yes != x.not
+	return subject.Name, yes != x.Not
 }
 
-func zero(k expr.Kind) any {
+func zero(k Kind) any {
 	switch k {
-	case expr.Bool:
+	case Bool:
 		return false
-	case expr.Int:
+	case Int:
 		return int64(0)
-	case expr.Double:
+	case Double:
 		return 0.0
-	case expr.Duration:
+	case Duration:
 		return time.Duration(0)
-	case expr.String:
+	case String:
 		return ""
 	}
 	return nil
 }
 
 // compared compares a value with a constant; it reports false if it does not know how.
-func compared(op expr.Op, value, constant any) (yes, ok bool) {
+func compared(op Op, value, constant any) (yes, ok bool) {
 	switch constant := constant.(type) {
 	case []string:
 		v, ok := value.(string)
-		return slices.Contains(constant, v), ok && op == expr.In
+		return slices.Contains(constant, v), ok && op == In
 	case []int64:
 		v, ok := value.(int64)
-		return slices.Contains(constant, v), ok && op == expr.In
+		return slices.Contains(constant, v), ok && op == In
 	case bool:
-		return (value == constant) == (op == expr.Equal), true
+		return (value == constant) == (op == Equal), true
 	case string:
 		v, ok := value.(string)
 		return op.Holds(cmp.Compare(v, constant)), ok
