@@ -56,7 +56,7 @@ func (k checkCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	}
 	fmt.Fprintf(std.out, "%s is right: %s, %s passed, %s, %s in the roster.\n", g.Config, count(len(c.Routes), "route", "routes"),
 		count(loaded.Tests(), "policy test", "policy tests"), count(len(intel.Sources()), "IP source", "IP sources"), count(len(c.Roster), "person", "people"))
-	printWarnings(std.out, suspicious)
+	wrong := printWarnings(std.out, suspicious)
 	for _, risk := range c.Risks() {
 		fmt.Fprintf(std.out, "warning: %s:%d:%d: %s; better: %s\n", risk.File, risk.Line, risk.Column, risk.Message, risk.Expected)
 	}
@@ -68,7 +68,12 @@ func (k checkCmd) Run(ctx context.Context, g *globals, std stdio) error {
 		fmt.Fprintln(std.out, "note:", note)
 	}
 	if k.Online {
-		return askProvider(ctx, c, std)
+		if err := askProvider(ctx, c, std); err != nil {
+			return err
+		}
+	}
+	if wrong {
+		return errNo
 	}
 	return nil
 }

@@ -15,7 +15,8 @@ type policyLintCmd struct {
 	JSON bool   `name:"json" help:"One JSON object a line."`
 }
 
-// Run answers no if there are warnings; notes alone are no reason to fail a build.
+// Run answers no if there are errors or warnings; notes alone are no reason to fail a
+// build.
 func (p policyLintCmd) Run(g *globals, std stdio) error {
 	c, intel, err := loadForPolicy(g, std, p.File)
 	if err != nil {
@@ -25,11 +26,9 @@ func (p policyLintCmd) Run(g *globals, std stdio) error {
 	if err != nil {
 		return err
 	}
-	warnings := 0
+	of := map[lint.Severity]int{}
 	for _, f := range found {
-		if f.Severity == lint.Warning {
-			warnings++
-		}
+		of[f.Severity]++
 	}
 	if p.JSON {
 		if err := list(std.out, true, found, "", nil); err != nil {
@@ -39,9 +38,9 @@ func (p policyLintCmd) Run(g *globals, std stdio) error {
 		for _, f := range found {
 			fmt.Fprintf(std.out, "%s\n\n", f.Text())
 		}
-		fmt.Fprintf(std.out, "%s, %s\n", count(warnings, "warning", "warnings"), count(len(found)-warnings, "note", "notes"))
+		fmt.Fprintf(std.out, "%s, %s, %s\n", count(of[lint.Error], "error", "errors"), count(of[lint.Warning], "warning", "warnings"), count(of[lint.Note], "note", "notes"))
 	}
-	if warnings > 0 {
+	if of[lint.Error]+of[lint.Warning] > 0 {
 		return errNo
 	}
 	return nil
@@ -96,11 +95,14 @@ func noSource(c *config.Config) map[string]string {
 	return none
 }
 
-// printWarnings prints the likely mistakes of the policy, one a line.
-func printWarnings(w io.Writer, found []lint.Finding) {
+// printWarnings prints the likely mistakes of the policy, one a line, and reports whether
+// one of them is an error.
+func printWarnings(w io.Writer, found []lint.Finding) (wrong bool) {
 	for _, f := range found {
-		if f.Severity == lint.Warning {
-			fmt.Fprintf(w, "warning: %s:%d:%d: %s; fix: %s [%s]\n", f.File, f.Line, f.Column, f.Message, f.Fix, f.Code)
+		if f.Severity != lint.Note {
+			fmt.Fprintf(w, "%s: %s:%d:%d: %s; fix: %s [%s]\n", f.Severity, f.File, f.Line, f.Column, f.Message, f.Fix, f.Code)
 		}
+		wrong = wrong || f.Severity == lint.Error
 	}
+	return wrong
 }

@@ -26,6 +26,10 @@ func (p policyProveCmd) Run(g *globals, std stdio) error {
 		return err
 	}
 	results := prove.Check(loaded.Policy)
+	if len(results) == 0 {
+		fmt.Fprint(std.err, noInvariants)
+		return nil
+	}
 	if p.JSON {
 		if err := list(std.out, true, results, "", nil); err != nil {
 			return err
@@ -39,6 +43,16 @@ func (p policyProveCmd) Run(g *globals, std stdio) error {
 	}
 	return nil
 }
+
+// noInvariants says what an invariant is to an author who has none. Nothing is proven then,
+// and nothing is refuted.
+const noInvariants = `there are no invariants, so nothing is proven. One says what holds for every request, whatever rules are added later:
+
+invariants:
+  - name: tor-never-unasked
+    always: step_up              # or always: block, or never: allow
+    when: ip.tor
+`
 
 func unproven(results []prove.Result) (n int) {
 	for _, r := range results {

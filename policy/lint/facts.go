@@ -36,42 +36,28 @@ func (l *linter) reader(is func(fact string) bool) int {
 	return slices.IndexFunc(l.rules, func(r policy.ModelRule) bool { return slices.ContainsFunc(r.Reads.Facts, is) })
 }
 
-// countries finds conditions on the country that hold for the unknown one by accident,
-// and policies in which nothing happens where it is not known.
-func (l *linter) countries() {
+// countriesUnknown finds policies in which nothing happens where the country is not
+// known. Conditions that hold there by accident are findings of their own.
+func (l *linter) countriesUnknown() {
 	first := l.reader(func(f string) bool { return f == "ip.country" })
 	if first < 0 {
 		return
 	}
-	considered := false
 	for _, p := range l.parts() {
-		for _, x := range literals(p.program.Tree(), false) {
-			fact, holds := x.holds("ZZ")
-			isCountry := fact == "ip.country"
+		for _, x := range p.program.Tree().Literals() {
+			if fact, holds := x.Holds("ZZ"); fact == "ip.country" && holds && (!l.mentionsZZ(p.rule) || mentionsZZ(l, p.program) && !p.unless) {
+				return
+			}
 			// The other way to say "anywhere but": ip.country is compared with a list
 			// that is a fact.
-			inFact := fact == "" && x.not && x.Op == expr.In && x.Args[0].Name == "ip.country" && x.Args[0].Op == expr.FactOp
-			if !isCountry && !inFact || isCountry && !holds {
-				continue
+			if x.Not && x.Op == expr.In && x.Args[0].Name == "ip.country" && x.Args[1].Op == expr.FactOp && !l.mentionsZZ(p.rule) {
+				return
 			}
-			if l.mentionsZZ(p.rule) {
-				considered = considered || isCountry && mentionsZZ(l, p.program) && !p.unless
-				continue
-			}
-			considered = true // the finding says what is wrong with it
-			f := Finding{Code: "country-without-zz", Severity: Warning, Fix: `ip.country != "ZZ" && in front, or ip.country == "ZZ" || if that is meant`,
-				Message: fmt.Sprintf("this also holds where the country is not known (\"ZZ\"), and %s does not say whether that is meant", l.rules[p.rule].Name)}
-			if p.unless {
-				f.Message = fmt.Sprintf("%s makes an exception also where the country is not known (\"ZZ\"), and does not say whether that is meant", l.rules[p.rule].Name)
-			}
-			l.in(p.rule, p.node, x.Offset, f)
 		}
 	}
-	if !considered {
-		l.rule(first, Finding{Code: "unknown-country-passes", Severity: Note,
-			Message: `there are rules about the country, and none for requests whose country is not known ("ZZ"): they pass`,
-			Fix:     `a rule with when: ip.country == "ZZ" && !ip.internal, and then: step_up`})
-	}
+	l.rule(first, Finding{Code: "unknown-country-passes", Severity: Note,
+		Message: `there are rules about the country, and none for requests whose country is not known ("ZZ"): they pass`,
+		Fix:     `a rule with when: ip.country == "ZZ" && !ip.internal, and then: step_up`})
 }
 
 // foldedTwice finds rules whose paths are not spelled as they are folded: they mean the
@@ -94,8 +80,8 @@ func (l *linter) exempt() {
 		if slices.Contains(l.rules[p.rule].Reads.Facts, "ip.internal") {
 			continue
 		}
-		for _, x := range literals(p.program.Tree(), false) {
-			if fact, public := x.holds(nil); fact == "ip.private" && public != p.unless {
+		for _, x := range p.program.Tree().Literals() {
+			if fact, public := x.Holds(nil); fact == "ip.private" && public != p.unless {
 				l.in(p.rule, p.node, x.Offset, Finding{Code: "private-exempt", Severity: Warning,
 					Message: fmt.Sprintf("%s says nothing about private addresses, ours or not: behind a proxy that does not name its clients, every person has one", l.rules[p.rule].Name),
 					Fix:     "ip.internal instead of ip.private, and internal_networks in sallyport.yaml"})
@@ -117,31 +103,8 @@ func mentionsZZ(l *linter, p *expr.Program) bool {
 	})
 }
 
-// knowns are the facts that say whether the others of their group are known. Where they
-// are not, those are zero, and a comparison with zero holds.
-var knowns = map[string]string{"seen": "seen.known", "travel": "travel.known", "address": "address.known", "device": "device.known",
-	"activity": "activity.known", "browser": "browser.timezone_known", "handoff": "handoff.known"}
-
-// behaviour finds conditions on a person's history that hold because there is none, and
-// policies in which an unreadable history passes.
-func (l *linter) behaviour() {
-	for _, p := range l.parts() {
-		r := &l.rules[p.rule]
-		for _, x := range literals(p.program.Tree(), false) {
-			name, holds := x.holds(nil)
-			fact, ok := policy.FactSchema().Lookup(name)
-			known := knowns[fact.Group]
-			if !ok || known == "" || name == known || !holds || slices.Contains(r.Reads.Facts, known) {
-				continue
-			}
-			f := Finding{Code: "unknown-holds", Severity: Warning, Fix: known + " && in front",
-				Message: fmt.Sprintf("this also holds where it is not known: %s is zero then, and %s does not look at %s", name, r.Name, known)}
-			if p.unless {
-				f.Message = fmt.Sprintf("%s makes an exception also where %s is not known: it is zero then", r.Name, name)
-			}
-			l.in(p.rule, p.node, x.Offset, f)
-		}
-	}
+// history finds policies in which an unreadable history passes.
+func (l *linter) history() {
 	history := func(f string) bool { return strings.HasPrefix(f, "seen.") || strings.HasPrefix(f, "activity.") }
 	first := l.reader(history)
 	if first < 0 || l.reader(func(f string) bool { return f == "seen.known" || f == "activity.known" }) >= 0 {
@@ -157,7 +120,7 @@ func (l *linter) behaviour() {
 func (l *linter) sources() {
 	for _, p := range l.parts() {
 		for _, name := range p.program.Reads() {
-			if source := l.noSource[name]; source != "" {
+			if source := l.config.NoSource[name]; source != "" {
 				l.in(p.rule, p.node, max(0, strictyaml.RuneIndex(p.node.Value, name)), Finding{Code: "fact-without-source", Severity: Warning,
 					Message: fmt.Sprintf("nothing provides %s here: it always has the value for what is not known", name),
 					Fix:     source + ", or no rule over it"})
@@ -165,8 +128,8 @@ func (l *linter) sources() {
 		}
 	}
 	for i := range l.rules {
-		if a := l.document.Rules[i].Reverify; a != nil && a.Hours != nil && l.noSource["user.time_zone"] != "" {
-			l.rule(i, Finding{Code: "fact-without-source", Severity: Warning, Fix: l.noSource["user.time_zone"] + ", or no hours",
+		if a := l.document.Rules[i].Reverify; a != nil && a.Hours != nil && l.config.NoSource["user.time_zone"] != "" {
+			l.rule(i, Finding{Code: "fact-without-source", Severity: Warning, Fix: l.config.NoSource["user.time_zone"] + ", or no hours",
 				Message: l.rules[i].Name + " has hours, and nothing provides user.time_zone here: it asks at any hour"})
 		}
 	}

@@ -16,11 +16,14 @@ import (
 type Severity int
 
 const (
-	Warning Severity = iota // very likely a mistake
+	Error   Severity = iota // it locks people out
+	Warning                 // very likely a mistake
 	Note                    // worth a thought, and sometimes meant
 )
 
-func (s Severity) String() string { return [...]string{Warning: "warning", Note: "note"}[s] }
+func (s Severity) String() string {
+	return [...]string{Error: "error", Warning: "warning", Note: "note"}[s]
+}
 
 // MarshalText gives Severity its name in JSON.
 func (s Severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
@@ -37,7 +40,10 @@ type Finding struct {
 	Rule     string   `json:"rule,omitempty"`
 	Message  string   `json:"message"` // what it is, and why
 	Fix      string   `json:"fix"`
-	Excerpt  string   `json:"excerpt,omitempty"`
+	// Write is a condition to write instead of the whole one at this place; "": there is no
+	// one answer. It compiles, and does not lead to this finding again.
+	Write   string `json:"write,omitempty"`
+	Excerpt string `json:"excerpt,omitempty"`
 }
 
 // Text returns the finding as text of several lines, as policy.Diagnostic does.
@@ -46,7 +52,11 @@ func (f Finding) Text() string {
 	if f.Excerpt != "" {
 		out += "\n" + f.Excerpt
 	}
-	return out + "\n    fix: " + f.Fix
+	out += "\n    fix: " + f.Fix
+	if f.Write != "" {
+		out += "\n    write: " + f.Write
+	}
+	return out
 }
 
 // Config is what a policy is looked at with.
@@ -60,8 +70,8 @@ type Config struct {
 	NoSource map[string]string
 }
 
-// Check compiles a policy and says what is suspicious about it, in file order. Its error
-// is that of package load; tests may fail.
+// Check compiles a policy and says what is suspicious about it, the most dangerous first.
+// Its error is that of package load; tests may fail.
 func Check(c Config) ([]Finding, error) {
 	loaded, err := load.Read(c.Policy)
 	if err != nil {
@@ -71,36 +81,52 @@ func Check(c Config) ([]Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &linter{policy: loaded.Policy, document: loaded.Document, rules: loaded.Policy.Model().Rules, noSource: c.NoSource, coverage: report.Coverage}
+	l := &linter{policy: loaded.Policy, document: loaded.Document, rules: loaded.Policy.Model().Rules, config: c, coverage: report.Coverage}
+	l.conditions()
 	l.idle(prove.Idle(l.policy))
 	l.vacuous(prove.Check(l.policy))
 	l.untested()
-	l.countries()
+	l.countriesUnknown()
 	l.exempt()
 	l.foldedTwice()
-	l.behaviour()
+	l.history()
 	l.newcomers()
 	l.sources()
 	l.lists()
 	l.reachableThresholds()
 	slices.SortStableFunc(l.found, func(a, b Finding) int {
-		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+		return cmp.Or(cmp.Compare(a.Severity, b.Severity), cmp.Compare(a.danger(), b.danger()),
+			cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
 	return l.found, nil
 }
+
+// byDanger are the codes in the order in which they are shown, within one severity: what
+// locks people out, what protects nothing though it seems to, what decides by accident,
+// and what is only untidy.
+var byDanger = []string{
+	"always-matches", "newcomer-refused", "can-fail",
+	"unreachable-rule", "dead-condition",
+	"private-exempt", "history-unconsidered", "unreachable-threshold", "vacuous-invariant", "fact-without-source", "empty-list",
+	"country-without-zz", "unknown-holds", "idle-exception", "subsumed-rule",
+	"unknown-country-passes", "data-age-unconsidered", "unused-signal", "rules-undecided",
+	"untested-rule", "unused-list", "unfolded-path", "overlapping-lists", "repeated-entry",
+}
+
+func (f Finding) danger() int { return slices.Index(byDanger, f.Code) }
 
 type linter struct {
 	policy   *policy.Policy
 	document *file.Document
 	rules    []policy.ModelRule // beside those of the document
-	noSource map[string]string
+	config   Config
 	coverage []policytest.Coverage
 	found    []Finding
 }
 
 func (l *linter) at(line, column int, f Finding) {
 	f.File, f.Line, f.Column, f.Excerpt = l.document.Name, line, column, l.document.Excerpt(line, column)
-	f.Message, f.Fix = policy.Printable(f.Message), policy.Printable(f.Fix)
+	f.Message, f.Fix, f.Write = policy.Printable(f.Message), policy.Printable(f.Fix), policy.Printable(f.Write)
 	l.found = append(l.found, f)
 }
 
@@ -121,14 +147,27 @@ func (l *linter) in(i int, n *file.Node, offset int, f Finding) {
 }
 
 // untested finds rules that match in no test: an author who breaks one will not notice.
+// It is one finding for all of them.
 func (l *linter) untested() {
+	first, names := -1, []string{}
 	for i, c := range l.coverage {
 		if c.Matched == 0 {
-			l.rule(i, Finding{Code: "untested-rule", Severity: Warning,
-				Message: fmt.Sprintf("%s matches in no test: a mistake in it would not be noticed", c.Rule),
-				Fix:     "a test under `tests:` in which it matches, and says what then happens"})
+			if names = append(names, c.Rule); first < 0 {
+				first = i
+			}
 		}
 	}
+	f := Finding{Code: "untested-rule", Severity: Warning, Fix: "a test under `tests:` in which it matches, and says what then happens"}
+	switch len(names) {
+	case 0:
+		return
+	case 1:
+		f.Message = fmt.Sprintf("%s matches in no test: a mistake in it would not be noticed", names[0])
+	default:
+		f.Message = fmt.Sprintf("%d of %d rules match in no test (%s): a mistake in them would not be noticed", len(names), len(l.rules), shorten(names))
+		f.Fix = "for each a test under `tests:` in which it matches, and says what then happens"
+	}
+	l.rule(first, f)
 }
 
 // reachableThresholds finds sums that no combination of rules reaches. Rules of one route

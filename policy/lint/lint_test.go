@@ -25,7 +25,7 @@ func lintOf(t testing.TB, source string, with ...func(*Config)) []Finding {
 func TestLintFindings(t *testing.T) {
 	block := "rules: [{name: a, when: ip.vpn, then: block}, {name: old, when: ip.data_age_hours > 300, then: block}]\n"
 	tests := []struct{ name, source, code, in string }{
-		{"no test", block, "untested-rule", "a matches in no test"},
+		{"no test", block, "untested-rule", "2 of 2 rules match in no test (a, old)"},
 		{"ZZ by accident", "rules: [{name: a, when: '!(ip.country in [\"US\"])', then: block}]", "country-without-zz", "this also holds"},
 		{"ZZ by accident, against a fact", "rules: [{name: a, when: '!(ip.country in user.countries)', then: block}]", "country-without-zz", "this also holds"},
 		{"ZZ excepted by accident", "rules: [{name: a, when: ip.vpn, unless: 'ip.country != \"KP\"', then: block}]", "country-without-zz", "makes an exception"},
@@ -36,11 +36,11 @@ func TestLintFindings(t *testing.T) {
 		{"private addresses excepted", "rules: [{name: a, when: ip.vpn, unless: ip.private, then: block}]", "private-exempt", "every person has one"},
 		{"a path that is not folded", "rules: [{name: a, when: 'request.path == \"/Admin\"', then: block}]", "unfolded-path", "asked twice"},
 		{"history", "rules: [{name: a, when: seen.countries_1h > 1, then: block}]", "history-unconsidered", "cannot be read"},
-		{"zero holds", "rules: [{name: a, when: 'activity.longest_break_48h < duration(\"6h\")', then: block}]", "unknown-holds", "activity.longest_break_48h is zero then"},
-		{"zero holds, said the other way round", "rules: [{name: a, when: 'duration(\"6h\") >= activity.longest_break_48h', then: block}]", "unknown-holds", "activity.longest_break_48h is zero then"},
-		{"zero holds, not not", "rules: [{name: a, when: '!(ip.vpn || activity.active_hours_24h >= 2 * 3)', then: block}]", "unknown-holds", "activity.active_hours_24h is zero then"},
-		{"zero holds, of a list", "rules: [{name: a, when: 'address.people_30d in [0, 1]', then: block}]", "unknown-holds", "address.people_30d is zero then"},
-		{"zero holds, of a double", "rules: [{name: a, when: 'travel.speed_kmh < 5.5', then: block}]", "unknown-holds", "travel.speed_kmh is zero then"},
+		{"zero holds", "rules: [{name: a, when: 'activity.longest_break_48h < duration(\"6h\")', then: block}]", "unknown-holds", "activity.longest_break_48h is not known (it is zero then)"},
+		{"zero holds, said the other way round", "rules: [{name: a, when: 'duration(\"6h\") >= activity.longest_break_48h', then: block}]", "unknown-holds", "activity.longest_break_48h is not known (it is zero then)"},
+		{"zero holds, not not", "rules: [{name: a, when: '!(ip.vpn || activity.active_hours_24h >= 2 * 3)', then: block}]", "unknown-holds", "activity.active_hours_24h is not known (it is zero then)"},
+		{"zero holds, of a list", "rules: [{name: a, when: 'address.people_30d in [0, 1]', then: block}]", "unknown-holds", "address.people_30d is not known (it is zero then)"},
+		{"zero holds, of a double", "rules: [{name: a, when: 'travel.speed_kmh < 5.5', then: block}]", "unknown-holds", "travel.speed_kmh is not known (it is zero then)"},
 		{"zero excepts", "rules: [{name: a, when: ip.vpn, unless: '!seen.new_device', then: block}]", "unknown-holds", "makes an exception"},
 		{"empty list", "lists: {none: []}\nrules: [{name: a, when: ip.country in lists.none, then: block}]", "empty-list", "lists.none is empty"},
 		{"unused list", "lists: {embargoed: [KP]}\n" + block, "unused-list", "no rule uses lists.embargoed"},

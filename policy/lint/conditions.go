@@ -1,0 +1,281 @@
+package lint
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"sallyport/policy"
+	"sallyport/policy/internal/expr"
+	"sallyport/policy/prove"
+)
+
+// knowns are the facts that say whether the others of their group are known. Where they
+// are not, those are zero, and a comparison with zero holds.
+var knowns = map[string]string{"seen": "seen.known", "travel": "travel.known", "address": "address.known", "device": "device.known",
+	"activity": "activity.known", "browser": "browser.timezone_known", "handoff": "handoff.known"}
+
+// unknowable is what a fact is where it is not known, and how a condition asks for that.
+type unknowable struct {
+	code  string
+	facts prove.Unknown
+	// name of the fact, or of the one that says whether its group is known.
+	name string
+	// guard is a condition that it is known.
+	guard string
+	// blocks: only a rule that blocks is a finding; one that asks is as it should be.
+	blocks bool
+	says   string
+}
+
+// unknowables are what a condition may hold by accident for.
+var unknowables = func() []unknowable {
+	out := []unknowable{
+		{code: "country-without-zz", name: "ip.country", facts: prove.Unknown{"ip.country": "ZZ"}, guard: `ip.country != "ZZ"`, says: `the country is not known ("ZZ")`},
+		{code: "unknown-holds", name: "ip.asn", facts: prove.Unknown{"ip.asn": int64(0)}, guard: "ip.asn != 0", blocks: true, says: "the autonomous system is not known (ip.asn is 0)"},
+		{code: "unknown-holds", name: "ip.subdivisions", facts: prove.Unknown{"ip.subdivisions": []string{}}, guard: "size(ip.subdivisions) > 0", blocks: true, says: "the region is not known (ip.subdivisions is empty)"},
+		{code: "unknown-holds", name: "user.countries", facts: prove.Unknown{"user.countries": []string{}}, guard: "size(user.countries) > 0", blocks: true, says: "a person has declared no country (user.countries is empty)"},
+		{code: "unknown-holds", name: "user.time_zone", facts: prove.Unknown{"user.time_zone": ""}, guard: `user.time_zone != ""`, blocks: true, says: `the time zone is not known (user.time_zone is "")`},
+		{code: "unknown-holds", name: "user.started_days", facts: prove.Unknown{"user.started_days": int64(-1)}, guard: "user.started_days >= 0", blocks: true, says: "the first day is not known (user.started_days is -1)"},
+	}
+	zero := map[expr.Kind]any{expr.Bool: false, expr.Int: int64(0), expr.Double: 0.0, expr.Duration: time.Duration(0), expr.String: ""}
+	for _, group := range policy.FactSchema().Groups() {
+		known := knowns[group]
+		if known == "" {
+			continue
+		}
+		u := unknowable{code: "unknown-holds", name: known, facts: prove.Unknown{}, guard: known}
+		for _, fact := range policy.FactSchema().Facts() {
+			if fact.Group == group {
+				u.facts[fact.Name] = zero[fact.Kind]
+			}
+		}
+		out = append(out, u)
+	}
+	return out
+}()
+
+// conditions reports conditions that say nothing, that cannot be evaluated, or that hold
+// by accident.
+func (l *linter) conditions() {
+	var unknowns []prove.Unknown
+	for _, u := range unknowables {
+		unknowns = append(unknowns, u.facts)
+	}
+	found, err := prove.Conditions(l.policy, unknowns)
+	for _, c := range found {
+		switch c.Remark {
+		case prove.Always:
+			l.always(c)
+		case prove.AlwaysPart, prove.NeverPart, prove.NeverSpares, prove.Spares:
+			l.dead(c)
+		case prove.Fails:
+			l.fails(c)
+		case prove.HoldsUnknown:
+			l.holdsUnknown(c)
+		}
+	}
+	if err != nil {
+		l.at(1, 1, Finding{Code: "rules-undecided", Severity: Note,
+			Message: "there may be conditions that say nothing, and not all could be found: " + err.Error(),
+			Fix:     "fewer rules, or shorter lists in them"})
+	}
+}
+
+// of adds a finding at a part of a condition.
+func (l *linter) of(c prove.Condition, offset int, f Finding) {
+	node := l.document.Rules[c.Rule].When
+	if c.Unless {
+		node = l.document.Rules[c.Rule].Unless
+	}
+	l.in(c.Rule, node, offset, f)
+}
+
+// guarded is the condition that a remark is about with another one in front.
+func (l *linter) guarded(guard string, c prove.Condition) string {
+	program := l.rules[c.Rule].When
+	if c.Unless {
+		program = l.rules[c.Rule].Unless
+	}
+	text := strings.TrimSpace(program.Text())
+	if op := program.Tree().Op; op == expr.Or || op == expr.If {
+		text = "(" + text + ")"
+	}
+	return guard + " && " + text
+}
+
+// always reports a rule that matches for every person. One whose condition is written out
+// as true is meant, and is no finding.
+func (l *linter) always(c prove.Condition) {
+	r := &l.rules[c.Rule]
+	f := Finding{Code: "always-matches", Severity: Warning, Fix: "a condition that does not hold for some requests",
+		Message: fmt.Sprintf("%s matches every request that it is asked about: its condition always holds (%s)", r.Name, strings.Join(c.Facts, ", "))}
+	where := "every person"
+	if r.Routes != nil {
+		where = "every person on " + shorten(r.Routes)
+	}
+	switch {
+	case r.Report:
+		f.Severity = Note
+		f.Message += "; it only reports"
+	case r.Action == policy.Block && r.Enforce == nil:
+		f.Severity = Error
+		f.Message += "; it blocks " + where
+	case r.Action == policy.Block:
+		f.Severity = Error
+		f.Message += "; it blocks every person that it is enforced for"
+	}
+	if r.Action != policy.Block || r.Routes != nil {
+		f.Fix += "; when: true, if all are meant"
+	}
+	if fact, values := otherThan(c.Node); fact != "" {
+		f.Write = fmt.Sprintf("!(%s in [%s])", fact, strings.Join(values, ", "))
+		if fact == "ip.country" {
+			f.Write = `ip.country != "ZZ" && ` + f.Write
+		}
+		f.Fix = "&& instead of ||: what differs from one value of a fact may be the other"
+	}
+	l.of(c, c.Node.Offset, f)
+}
+
+// otherThan recognises a != x || a != y. It returns the fact, and the values as they are
+// written.
+func otherThan(n *expr.Node) (fact string, values []string) {
+	for _, x := range n.Literals() {
+		differs := x.Op == expr.NotEqual && !x.Not || x.Op == expr.Equal && x.Not
+		if !differs || x.Args[0].Op != expr.FactOp || x.Args[1].Op != expr.ValueOp || fact != "" && fact != x.Args[0].Name {
+			return "", nil
+		}
+		fact = x.Args[0].Name
+		switch v := x.Args[1].Value.(type) {
+		case string:
+			values = append(values, strconv.Quote(v))
+		case int64:
+			values = append(values, fmt.Sprint(v))
+		default:
+			return "", nil
+		}
+	}
+	return fact, values
+}
+
+// dead reports parts of conditions that say nothing.
+func (l *linter) dead(c prove.Condition) {
+	name, facts := l.rules[c.Rule].Name, strings.Join(c.Facts, ", ")
+	f := Finding{Code: "dead-condition", Severity: Warning, Fix: "another condition in its place, or none"}
+	switch {
+	case c.Remark == prove.Spares:
+		f.Code, f.Fix = "idle-exception", "another exception, or none"
+		f.Message = fmt.Sprintf("the exception of %s changes nothing: it holds for no request that the condition holds for (%s)", name, facts)
+	case c.Remark == prove.NeverSpares:
+		f.Code, f.Fix = "idle-exception", "another exception, or none"
+		f.Message = fmt.Sprintf("the exception of %s can never hold (%s)", name, facts)
+	case c.Remark == prove.NeverPart:
+		f.Message = fmt.Sprintf("this part of %s can never hold (%s)", name, facts)
+	default:
+		f.Message = fmt.Sprintf("this part of %s holds for every request (%s)", name, facts)
+		if fact, values := otherThan(c.Node); fact != "" && len(values) > 1 {
+			f.Fix = fmt.Sprintf("&& instead of ||, or !(%s in [%s])", fact, strings.Join(values, ", "))
+		}
+	}
+	l.of(c, c.Node.Offset, f)
+}
+
+// fails reports conditions that cannot be evaluated for some request: then the rule
+// matches, and not for what it says.
+func (l *linter) fails(c prove.Condition) {
+	r := &l.rules[c.Rule]
+	f := Finding{Code: "can-fail", Severity: Warning, Fix: "a condition in front, with &&, that it can be evaluated",
+		Message: fmt.Sprintf("this cannot be evaluated for some requests (%s); then %s matches, and blocks", c.Error, r.Name)}
+	if r.Action != policy.Block {
+		f.Severity = Note
+		f.Message = fmt.Sprintf("this cannot be evaluated for some requests (%s); then %s matches", c.Error, r.Name)
+	}
+	if r.Report {
+		f.Severity = Note
+	}
+	if guard := guardOf(c.Node); guard != "" {
+		f.Fix = guard + " in front, with &&"
+		f.Write = l.guarded(guard, c)
+	}
+	l.of(c, c.Node.Offset, f)
+}
+
+// guardOf is a condition under which a part can be evaluated; "": none is known.
+func guardOf(n *expr.Node) string {
+	switch {
+	case n.Op == expr.Opaque && n.Name == "_[_]" && len(n.Args) == 2 && n.Args[0].Op == expr.FactOp:
+		if i, ok := n.Args[1].Value.(int64); ok && i >= 0 {
+			return fmt.Sprintf("size(%s) > %d", n.Args[0].Name, i)
+		}
+	case n.Op == expr.Call && n.Fallible && len(n.Args) == 1 && n.Args[0].Op == expr.FactOp:
+		return n.Args[0].Name + ` != ""`
+	}
+	for _, a := range n.Args {
+		if guard := guardOf(a); guard != "" {
+			return guard
+		}
+	}
+	return ""
+}
+
+// holdsUnknown reports conditions that hold by accident where something is not known.
+func (l *linter) holdsUnknown(c prove.Condition) {
+	u, r := &unknowables[c.Unknown], &l.rules[c.Rule]
+	switch {
+	case u.blocks && (r.Action != policy.Block || r.Report),
+		slices.ContainsFunc(c.Facts, func(name string) bool { return l.config.NoSource[name] != "" }),
+		u.name == "ip.country" && l.mentionsZZ(c.Rule),
+		u.name != "ip.country" && l.considers(c.Rule, u):
+		return
+	}
+	says, asked := u.says, "say whether that is meant"
+	if says == "" {
+		i := slices.IndexFunc(c.Facts, func(name string) bool { _, ok := u.facts[name]; return ok })
+		says, asked = fmt.Sprintf("%s is not known (it is zero then)", c.Facts[i]), "look at "+u.name
+	}
+	f := Finding{Code: u.code, Severity: Warning, Fix: u.guard + " && in front",
+		Write:   l.guarded(u.guard, c),
+		Message: fmt.Sprintf("this also holds where %s, and %s does not %s", says, r.Name, asked)}
+	if u.name == "ip.country" {
+		f.Fix += `, or ip.country == "ZZ" || if that is meant`
+	}
+	if c.Unless {
+		f.Message = fmt.Sprintf("%s makes an exception also where %s, and does not %s", r.Name, says, asked)
+	}
+	l.of(c, c.Node.Offset, f)
+}
+
+// considers reports whether a rule says what it does where something is not known: it
+// reads the fact that says so, or compares with what is then there.
+func (l *linter) considers(i int, u *unknowable) bool {
+	if len(u.facts) > 1 {
+		return slices.Contains(l.rules[i].Reads.Facts, u.name)
+	}
+	for _, p := range []*expr.Program{l.rules[i].When, l.rules[i].Unless} {
+		if p != nil && slices.ContainsFunc(p.Tree().Literals(), func(x expr.Literal) bool { return asks(x.Node, u) }) {
+			return true
+		}
+	}
+	return false
+}
+
+func asks(n *expr.Node, u *unknowable) bool {
+	if !slices.Contains(n.Facts, u.name) {
+		return false
+	}
+	if n.Op == expr.Size {
+		return true
+	}
+	for _, a := range n.Args {
+		if values, ok := a.Value.([]string); ok && len(values) == 0 {
+			return true
+		}
+		if a.Op == expr.ValueOp && (a.Value == u.facts[u.name] || u.name == "user.started_days" && a.Value == int64(0)) || asks(a, u) {
+			return true
+		}
+	}
+	return false
+}
