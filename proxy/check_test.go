@@ -16,6 +16,7 @@ import (
 	"sallyport/proxy"
 	"sallyport/proxy/clientip"
 	"sallyport/proxy/proxytest"
+	"sallyport/proxy/streams"
 	"sallyport/proxy/upstream"
 )
 
@@ -255,6 +256,10 @@ func TestNewRefusesHalfAGate(t *testing.T) {
 		if _, err := proxy.New(c); err == nil || !strings.HasPrefix(err.Error(), "gate: incomplete") {
 			t.Errorf("without %s: %v", name, err)
 		}
+	}
+	full.Streams, full.SessionStreams = newStreams(streams.Config{}), 0
+	if _, err := proxy.New(full); err == nil || !strings.Contains(err.Error(), "SessionStreams") {
+		t.Errorf("without a limit of streams: %v", err)
 	}
 }
 

@@ -52,7 +52,7 @@ type scripted struct {
 func TestScriptsOfAllowedOriginsReadEveryAnswerOfOurs(t *testing.T) {
 	rpc := func(g *harness, r *http.Request, body io.Reader) {
 		g.gate.Update(func(s proxy.Snapshot) proxy.Snapshot {
-			s.Options = map[string]proxy.RouteOptions{"treasury": {RPC: true}}
+			s.Options = map[string]proxy.RouteOptions{"treasury": takesCalls(proxy.RouteOptions{})}
 			return s
 		})
 		if body != nil {
@@ -63,7 +63,7 @@ func TestScriptsOfAllowedOriginsReadEveryAnswerOfOurs(t *testing.T) {
 		return func(*harness, *http.Request) (*http.Response, error) { return nil, err }
 	}
 	withStreams := func(s *streams.Config, each int) func(*proxy.Config) {
-		return func(c *proxy.Config) { s.Now = c.Now; c.Streams, c.SessionStreams = streams.New(*s), each }
+		return func(c *proxy.Config) { s.Now = c.Now; c.Streams, c.SessionStreams = newStreams(*s), each }
 	}
 	cutting := func(why streams.Reason) func(*harness, *http.Request) (*http.Response, error) {
 		return func(g *harness, r *http.Request) (*http.Response, error) {
@@ -100,10 +100,10 @@ func TestScriptsOfAllowedOriginsReadEveryAnswerOfOurs(t *testing.T) {
 		"too much is open": {status: 429, change: withStreams(&streams.Config{}, 1), before: func(g *harness, r *http.Request) {
 			g.config.Streams.Open(r.Context(), g.config.Streams.Epoch(), streams.Info{Session: "session-of-alice"})
 		}},
-		"the session ended meanwhile": {status: 401, change: withStreams(&streams.Config{}, 0), tool: cutting(streams.Ended)},
-		"blocked meanwhile":           {status: 403, change: withStreams(&streams.Config{}, 0), tool: cutting(streams.Blocked)},
-		"restart":                     {status: 503, change: withStreams(&streams.Config{}, 0), tool: cutting(streams.Shutdown)},
-		"a node that does not read":   {status: 504, change: withStreams(&streams.Config{}, 0), tool: cutting(streams.NotTaken)},
+		"the session ended meanwhile": {status: 401, change: withStreams(&streams.Config{}, proxytest.StreamsPerSession), tool: cutting(streams.Ended)},
+		"blocked meanwhile":           {status: 403, change: withStreams(&streams.Config{}, proxytest.StreamsPerSession), tool: cutting(streams.Blocked)},
+		"restart":                     {status: 503, change: withStreams(&streams.Config{}, proxytest.StreamsPerSession), tool: cutting(streams.Shutdown)},
+		"a node that does not read":   {status: 504, change: withStreams(&streams.Config{}, proxytest.StreamsPerSession), tool: cutting(streams.NotTaken)},
 
 		"a malformed call": {status: 400, method: "POST", before: func(g *harness, r *http.Request) { rpc(g, r, strings.NewReader("[]")) }},
 		"no call":          {status: 405, before: func(g *harness, r *http.Request) { rpc(g, r, nil) }},
@@ -111,7 +111,7 @@ func TestScriptsOfAllowedOriginsReadEveryAnswerOfOurs(t *testing.T) {
 		"a slow call": {status: 408, method: "POST", before: func(g *harness, r *http.Request) {
 			rpc(g, r, iotest.TimeoutReader(iotest.OneByteReader(strings.NewReader(number))))
 		}},
-		"no room for a call": {status: 429, method: "POST", change: withStreams(&streams.Config{Inspected: streams.NewBudget(1, 1)}, 0), before: func(g *harness, r *http.Request) { rpc(g, r, strings.NewReader(number)) }},
+		"no room for a call": {status: 429, method: "POST", change: withStreams(&streams.Config{Inspected: streams.NewBudget(1, 1)}, proxytest.StreamsPerSession), before: func(g *harness, r *http.Request) { rpc(g, r, strings.NewReader(number)) }},
 		"a WebSocket over HTTP/2": {status: 501, before: func(g *harness, r *http.Request) {
 			rpc(g, r, nil)
 			for name, v := range webSocket {

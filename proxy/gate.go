@@ -57,9 +57,9 @@ type Snapshot struct {
 type RouteOptions struct {
 	RPC         bool     // requests are JSON-RPC: their methods are facts
 	RPC1        bool     // of version 1.0, as bitcoind takes it
-	RPCBytes    int      // the largest message; 0 is 1 MiB
+	RPCBytes    int      // the largest message; 0 admits none
 	RPCBytesKey string   // what says so in the configuration; "": limits.message_bytes
-	RPCCalls    int      // the largest batch; 0 is 100
+	RPCCalls    int      // the largest batch; 0 admits none
 	RPCURI      bool     // what has no message, or has a query, passes all the same
 	RPCPaths    []string // paths that are endpoints, and no names of methods
 	CutStale    bool     // streams end when the proof they were opened with is too old
@@ -88,7 +88,7 @@ type Config struct {
 	Assertions     Asserter          // nil: upstreams get no signed assertion
 	Streams        *streams.Registry // nil: nothing that is open can be cut
 	Observe        *observe.Observer // nil: no metrics and no access log
-	SessionStreams int               // how much one session may have open at once; 0: as much as there is
+	SessionStreams int               // how much one session may have open at once; required with Streams
 	Limit          Limiter           // nil: ceremonies may be tried as often as one likes
 	Behavior       Behavior          // nil: nothing is remembered, and no history is known
 	Trace          *trace.Tracer     // nil: no traces; wants Observe
@@ -128,6 +128,9 @@ func New(c Config) (*Gate, error) {
 	}
 	if err := apart(c.SignIn, c.Snapshot.Routes); err != nil {
 		return nil, err
+	}
+	if c.Streams != nil && c.SessionStreams <= 0 {
+		return nil, fmt.Errorf("gate: SessionStreams is %d, and must be positive", c.SessionStreams)
 	}
 	if c.Trace != nil && c.Observe == nil {
 		return nil, errors.New("gate: traces without an observer")

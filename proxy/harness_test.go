@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -344,13 +345,14 @@ func newHarness(t testing.TB, changes ...func(*setup)) *harness {
 	g.must(err)
 	c := proxy.Config{
 		Snapshot: g.snapshot(p), Sessions: g.sessions, Audit: g.audit, Portal: g.portal, Pages: g.pages, SignIn: login, Now: now, Logger: logger,
+		SessionStreams: proxytest.StreamsPerSession,
 		Forwarder: proxytest.NewForwarder(upstream.Config{
 			Cookies: []string{g.sessions.CookieName(), g.sessions.HandoffCookiePrefix() + "*", g.sessions.DeviceCookieName()}, OnError: proxy.UpstreamError(g.pages), Logger: logger,
 			Transport: func(*upstream.Route) http.RoundTripper { return g.tool },
 		}),
 	}
 	if p.tool != "" {
-		g.streams = streams.New(streams.Config{Now: now, Inspected: p.inspected})
+		g.streams = newStreams(streams.Config{Now: now, Inspected: p.inspected})
 		c.Streams = g.streams
 		c.Forwarder = proxytest.NewForwarder(upstream.Config{
 			Cookies: []string{g.sessions.CookieName(), g.sessions.HandoffCookiePrefix() + "*", g.sessions.DeviceCookieName()}, OnError: proxy.UpstreamError(g.pages), Logger: logger,
@@ -371,6 +373,26 @@ func newHarness(t testing.TB, changes ...func(*setup)) *harness {
 		}
 	})
 	return g
+}
+
+// newStreams is [streams.New] with the limits of an empty configuration where c has none.
+func newStreams(c streams.Config) *streams.Registry {
+	if c.Inspected == nil {
+		c.Inspected = streams.NewBudget(proxytest.InspectedPerSession, proxytest.Inspected)
+	}
+	c.MessageTime = cmp.Or(c.MessageTime, proxytest.MessageTime)
+	r, err := streams.New(c)
+	if err != nil {
+		panic(err)
+	}
+	return r
+}
+
+// takesCalls returns o for a JSON-RPC route, with the limits of an empty configuration
+// where o has none.
+func takesCalls(o proxy.RouteOptions) proxy.RouteOptions {
+	o.RPC, o.RPCBytes, o.RPCCalls = true, cmp.Or(o.RPCBytes, proxytest.MessageBytes), cmp.Or(o.RPCCalls, proxytest.BatchCalls)
+	return o
 }
 
 // restart builds the gate and the portal anew, with another configuration. The stores stay.

@@ -23,8 +23,10 @@ func TestAttackRouteSpelledPastItsAllow(t *testing.T) {
 			{Name: "desk", From: treasury + "/admin", To: []string{tool}, Exact: exact},
 		})
 		g.must(err)
+		options := takesCalls(proxy.RouteOptions{})
+		options.RPC = rpc
 		g.gate.Update(func(s proxy.Snapshot) proxy.Snapshot {
-			s.Routes, s.Options = routes, map[string]proxy.RouteOptions{"desk": {RPC: rpc}}
+			s.Routes, s.Options = routes, map[string]proxy.RouteOptions{"desk": options}
 			s.Policy = g.compile("version: 1\nrules: [{name: tor, when: ip.tor, then: block}]\n", map[string]policy.Grant{"treasury": {Groups: []string{"treasury"}}, "desk": {Groups: []string{"admins"}}})
 			return s
 		})

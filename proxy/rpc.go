@@ -31,7 +31,7 @@ const (
 
 // rpcLimits hold for HTTP bodies and for WebSocket messages alike.
 func (o *RouteOptions) rpcLimits() jsonrpc.Limits {
-	return jsonrpc.Limits{MaxBytes: cmp.Or(o.RPCBytes, 1<<20), MaxCalls: o.RPCCalls, Version1: o.RPC1}
+	return jsonrpc.Limits{MaxBytes: o.RPCBytes, MaxCalls: o.RPCCalls, Version1: o.RPC1}
 }
 
 // readRPC finds out which methods a request to a JSON-RPC route calls. The body is
@@ -73,7 +73,7 @@ func (g *Gate) readMessage(r *http.Request, v *Verdict, limits jsonrpc.Limits) e
 	if s := v.streams; s != nil {
 		if b, ok := r.Body.(interface {
 			Within(time.Duration) func() bool
-		}); ok && s.MessageTime() > 0 {
+		}); ok {
 			stop := b.Within(s.MessageTime())
 			defer func() {
 				if !stop() {

@@ -5,13 +5,14 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/proxy/proxytest"
 	"sallyport/proxy/streams"
 )
 
 // TestRPCBodiesAreWithinTheBudget: what a session may not hold is refused before it is read, nothing of it reaches the node, and
 // what a request took is given back when it is over.
 func TestRPCBodiesAreWithinTheBudget(t *testing.T) {
-	budget := streams.NewBudget(1500, 0)
+	budget := streams.NewBudget(1500, proxytest.Inspected)
 	l, alice := newNode(t, func(p *setup) { p.inspected = budget })
 	large := strings.Replace(number, "[]", `["`+strings.Repeat("x", 2000)+`"]`, 1)
 	for range 3 {

@@ -31,10 +31,10 @@ func node(t testing.TB, uri bool) (*harness, *streams.Budget) {
 			"  - {name: admin-paths, when: 'request.path.startsWith(\"/admin\")', then: block}\n" +
 			"  - {name: sockets, when: request.websocket, then: block}\n" +
 			"  - {name: hosting, when: ip.hosting, then: block}\n"
-		p.change = func(c *proxy.Config) { c.Streams = streams.New(streams.Config{Now: c.Now, Inspected: budget}) }
+		p.change = func(c *proxy.Config) { c.Streams = newStreams(streams.Config{Now: c.Now, Inspected: budget}) }
 	})
 	g.gate.Update(func(s proxy.Snapshot) proxy.Snapshot {
-		s.Options = map[string]proxy.RouteOptions{"treasury": {RPC: true, RPCURI: uri}}
+		s.Options = map[string]proxy.RouteOptions{"treasury": takesCalls(proxy.RouteOptions{RPCURI: uri})}
 		return s
 	})
 	return g, budget

@@ -11,6 +11,7 @@ import (
 
 	"sallyport/authn"
 	"sallyport/proxy"
+	"sallyport/proxy/proxytest"
 	"sallyport/proxy/streams"
 )
 
@@ -20,8 +21,8 @@ func holding(t *testing.T, c streams.Config, hold <-chan struct{}, read bool) (*
 	t.Helper()
 	reached := make(chan struct{}, 10)
 	g, who := newCrowdHarness(t, func(p *setup) {
-		p.options = map[string]proxy.RouteOptions{"treasury": {RPC: true}}
-		p.change = func(p *proxy.Config) { c.Now = p.Now; p.Streams = streams.New(c) }
+		p.options = map[string]proxy.RouteOptions{"treasury": takesCalls(proxy.RouteOptions{})}
+		p.change = func(p *proxy.Config) { c.Now = p.Now; p.Streams = newStreams(c) }
 	})
 	for _, name := range []string{"alice", "alice2", "alice3", "bob"} {
 		s := somebody(name, home, "treasury")
@@ -54,7 +55,7 @@ func (g *harness) call(who, body string) answer {
 // TestInspectedBytesOfOnePersonAreBounded: a further session is no further share.
 func TestInspectedBytesOfOnePersonAreBounded(t *testing.T) {
 	hold := make(chan struct{})
-	budget := streams.NewBudget(600, 0) // each call takes 513
+	budget := streams.NewBudget(600, proxytest.Inspected) // each call takes 513
 	g, reached := holding(t, streams.Config{Inspected: budget}, hold, true)
 	answers := make(chan answer, 3)
 	for _, who := range []string{"alice", "alice2"} {
@@ -79,7 +80,7 @@ func TestInspectedBytesOfOnePersonAreBounded(t *testing.T) {
 
 // The same holds for messages inside WebSockets.
 func TestInspectedMessagesOfOnePersonAreBounded(t *testing.T) {
-	budget := streams.NewBudget(500, 0)
+	budget := streams.NewBudget(500, proxytest.Inspected)
 	l, alice := newNode(t, func(p *setup) { p.inspected = budget })
 	browsers := []*browser{alice}
 	for range 2 {
@@ -113,7 +114,7 @@ func TestInspectedMessagesOfOnePersonAreBounded(t *testing.T) {
 // that has read it may think for as long as the route allows.
 func TestNodeThatDoesNotReadACall(t *testing.T) {
 	hold := make(chan struct{})
-	budget := streams.NewBudget(0, 0)
+	budget := streams.NewBudget(proxytest.InspectedPerSession, proxytest.Inspected)
 	c := streams.Config{Inspected: budget, MessageTime: 300 * time.Millisecond}
 	thinking, reached := holding(t, c, hold, true)
 	answers := make(chan answer, 1)

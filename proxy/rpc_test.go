@@ -13,6 +13,7 @@ import (
 
 	"sallyport/proxy"
 	"sallyport/proxy/observe"
+	"sallyport/proxy/proxytest"
 )
 
 const rpcPolicy = `
@@ -40,7 +41,7 @@ func newNode(t *testing.T, changes ...func(*setup)) (*live, *browser) {
 	t.Helper()
 	l := newLive(t, append(changes, func(p *setup) {
 		p.policy = rpcPolicy
-		p.options = map[string]proxy.RouteOptions{"treasury": {RPC: true}}
+		p.options = map[string]proxy.RouteOptions{"treasury": takesCalls(proxy.RouteOptions{})}
 	})...)
 	alice := l.enrolled("alice", home)
 	l.forwarded()
@@ -213,7 +214,7 @@ func TestAttackRPCMethodInThePath(t *testing.T) {
 func TestRPCByURIWhereTheRouteSaysSo(t *testing.T) {
 	l := newLive(t, func(p *setup) {
 		p.policy = rpcPolicy
-		p.options = map[string]proxy.RouteOptions{"treasury": {RPC: true, RPCURI: true, RPCPaths: []string{"/ext/admin_here"}}}
+		p.options = map[string]proxy.RouteOptions{"treasury": takesCalls(proxy.RouteOptions{RPCURI: true, RPCPaths: []string{"/ext/admin_here"}})}
 	})
 	alice := l.enrolled("alice", home)
 	for first, want := range map[string]int{
@@ -394,7 +395,7 @@ func TestAttackRPCNamesFillTheLog(t *testing.T) {
 func TestRPCWithoutStreams(t *testing.T) {
 	l := newLive(t, func(p *setup) {
 		p.policy = rpcPolicy
-		p.options = map[string]proxy.RouteOptions{"treasury": {RPC: true}}
+		p.options = map[string]proxy.RouteOptions{"treasury": takesCalls(proxy.RouteOptions{})}
 		p.change = func(c *proxy.Config) { c.Streams = nil }
 	})
 	if c := l.send(l.enrolled("alice", home), "GET /rpc", "", wsHandshake...); c.res.StatusCode == 101 {
@@ -440,13 +441,13 @@ func TestAttackRPCFillsTheLog(t *testing.T) {
 // TestSizeOfAMessage: the route says how large a message may be, and the log which key says so.
 func TestSizeOfAMessage(t *testing.T) {
 	for _, c := range []struct{ limit, size, status int }{
-		{0, 1 << 19, 200}, {0, 1600 << 10, 413}, // a blob transaction
+		{proxytest.MessageBytes, 1 << 19, 200}, {proxytest.MessageBytes, 1600 << 10, 413}, // a blob transaction
 		{2 << 20, 1600 << 10, 200}, {2 << 20, 3 << 20, 413},
 		{64 << 10, 1 << 19, 413},
 	} {
 		l := newLive(t, func(p *setup) {
 			p.policy = rpcPolicy
-			p.options = map[string]proxy.RouteOptions{"treasury": {RPC: true, RPCBytes: c.limit}}
+			p.options = map[string]proxy.RouteOptions{"treasury": takesCalls(proxy.RouteOptions{RPCBytes: c.limit})}
 		})
 		alice := l.enrolled("alice", home)
 		l.forwarded()
@@ -470,7 +471,7 @@ func TestMessageThatIsTooLargeInsideAWebSocket(t *testing.T) {
 	}
 	l := newLive(t, func(p *setup) {
 		p.policy = rpcPolicy
-		p.options = map[string]proxy.RouteOptions{"treasury": {RPC: true, RPCBytes: 1000, RPCBytesKey: "body_bytes of route treasury"}}
+		p.options = map[string]proxy.RouteOptions{"treasury": takesCalls(proxy.RouteOptions{RPCBytes: 1000, RPCBytesKey: "body_bytes of route treasury"})}
 		p.change = func(c *proxy.Config) { c.Observe = observer }
 	})
 	s := l.open(l.enrolled("alice", home), "ws")

@@ -155,7 +155,7 @@ func TestStreamsSeeBehaviour(t *testing.T) {
 		p.policy = "version: 1\nrules:\n" +
 			"  - {name: hopping, when: 'seen.countries_1h >= 2 && \"eth_sendRawTransaction\" in request.rpc_methods', then: block}\n" +
 			"  - {name: moved, when: session.country_changed, then: block}\n"
-		p.options = map[string]proxy.RouteOptions{"treasury": {RPC: true}}
+		p.options = map[string]proxy.RouteOptions{"treasury": takesCalls(proxy.RouteOptions{})}
 		p.change = func(c *proxy.Config) {
 			var err error
 			if w.Tracker, err = behavior.New(behavior.Config{Retention: proxytest.BehaviorRetention, Household: proxytest.BehaviorHousehold, Now: c.Now, Key: make([]byte, 32)}); err != nil {

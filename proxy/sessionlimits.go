@@ -26,7 +26,7 @@ func (g *Gate) Verified(r *http.Request) bool {
 // is called after the stream was opened, because requests that arrive at the same time
 // could not see each other before.
 func (g *Gate) overStreamLimit(w http.ResponseWriter, r *http.Request, v *Verdict) bool {
-	if g.cfg.SessionStreams == 0 || g.cfg.Streams.SessionCount(v.Session.ID) <= g.cfg.SessionStreams {
+	if g.cfg.Streams.SessionCount(v.Session.ID) <= g.cfg.SessionStreams {
 		return false
 	}
 	v.forwarding = false // nothing was

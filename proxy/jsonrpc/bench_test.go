@@ -18,7 +18,7 @@ func BenchmarkParse(b *testing.B) {
 			b.SetBytes(int64(len(body)))
 			b.ReportAllocs()
 			for b.Loop() {
-				Parse(body, Limits{})
+				Parse(body, usual)
 			}
 		})
 	}
@@ -32,7 +32,7 @@ func TestParseAllocations(t *testing.T) {
 		t.Skip("under the race detector, a sync.Pool drops some of what it is given")
 	}
 	body := []byte(call(`"method":"eth_getBalance","params":["0x407d73d8a49eeb85d32cf465507dd71d507100c1","latest"],"id":1`))
-	if n := testing.AllocsPerRun(100, func() { Parse(body, Limits{}) }); n > 2 {
+	if n := testing.AllocsPerRun(100, func() { Parse(body, usual) }); n > 2 {
 		t.Errorf("%v allocations for one call, want at most 2", n)
 	}
 }

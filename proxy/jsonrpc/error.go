@@ -11,7 +11,7 @@ type Code string
 
 const (
 	TooLarge     Code = "too_large"      // body longer than Limits.MaxBytes
-	TooDeep      Code = "too_deep"       // params nested deeper than Limits.MaxDepth
+	TooDeep      Code = "too_deep"       // params nested deeper than 32 levels
 	TooManyCalls Code = "too_many_calls" // batch longer than Limits.MaxCalls
 	Syntax       Code = "syntax"         // not one JSON text
 	Encoding     Code = "encoding"       // not UTF-8, or a header that says so
@@ -25,8 +25,8 @@ const (
 	Params       Code = "params"         // "params" neither object, array nor null
 	ID           Code = "id"             // "id" neither string, number nor null
 
-	MethodTooLong Code = "method_too_long" // "method" longer than Limits.MaxMethod
-	IDTooLong     Code = "id_too_long"     // "id" longer than Limits.MaxID
+	MethodTooLong Code = "method_too_long" // "method" longer than 128 bytes
+	IDTooLong     Code = "id_too_long"     // "id" longer than 256 bytes
 
 	HTTPMethod Code = "http_method" // neither POST nor a WebSocket handshake nor OPTIONS
 	NoBody     Code = "no_body"     // POST without a message

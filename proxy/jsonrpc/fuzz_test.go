@@ -64,7 +64,7 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		before := bytes.Clone(body)
-		req, err := Parse(body, Limits{MaxCalls: 8, MaxDepth: 8})
+		req, err := Parse(body, Limits{MaxBytes: usual.MaxBytes, MaxCalls: 8})
 		if !bytes.Equal(before, body) {
 			t.Fatal("the message was changed")
 		}

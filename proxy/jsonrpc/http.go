@@ -43,7 +43,7 @@ func CheckHeader(h http.Header) error {
 // having read one byte more than allowed. size is what the client announced, or
 // negative; it saves growing and is not believed. The caller bounds the time.
 func Read(r io.Reader, size int64, l Limits) ([]byte, error) {
-	limit := l.orDefault().MaxBytes
+	limit := l.MaxBytes
 	if size > int64(limit) {
 		return nil, &Error{TooLarge, limit, "the message is too long"}
 	}

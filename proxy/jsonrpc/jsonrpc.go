@@ -6,37 +6,23 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Limits bound the messages. A zero field is its default.
+// Limits bound the messages. The zero Limits refuse all of them.
 type Limits struct {
 	// Version1 takes JSON-RPC 1.0 too, as bitcoind and its clients speak it: "jsonrpc"
 	// may be missing or "1.0", and "id" may be any value. All else is as strict.
-	Version1  bool
-	MaxBytes  int // of the whole message; default 1 MiB
-	MaxCalls  int // in a batch; default 100
-	MaxDepth  int // nesting of arrays and objects in params; default 32, at most 64
-	MaxMethod int // bytes of a method name; default 128
-	MaxID     int // bytes of an id as it was written, for it is written back; default 256
+	Version1 bool
+	MaxBytes int // of the whole message
+	MaxCalls int // in a batch
 	// Room, if set, is asked before Read holds n bytes more; false ends with [NoRoom].
 	Room func(n int) bool
 }
 
-// maxDepth bounds MaxDepth: the server behind may recurse.
-const maxDepth = 64
-
-func (l Limits) orDefault() Limits {
-	set := func(v *int, d int) {
-		if *v <= 0 {
-			*v = d
-		}
-	}
-	set(&l.MaxBytes, 1<<20)
-	set(&l.MaxCalls, 100)
-	set(&l.MaxDepth, 32)
-	set(&l.MaxMethod, 128)
-	set(&l.MaxID, 256)
-	l.MaxDepth = min(l.MaxDepth, maxDepth)
-	return l
-}
+// The bounds of the form of a call, which are the same for every server.
+const (
+	maxDepth  = 32  // nesting of arrays and objects in params: the server behind may recurse
+	maxMethod = 128 // bytes of a method name
+	maxID     = 256 // bytes of an id as it was written, because it is written back
+)
 
 // Request is what a message asks for.
 type Request struct {
@@ -62,7 +48,6 @@ type Call struct {
 // error is always an *Error. The Request refers to body, which must not change while it
 // is in use.
 func Parse(body []byte, l Limits) (Request, error) {
-	l = l.orDefault()
 	if len(body) > l.MaxBytes {
 		return Request{}, &Error{TooLarge, l.MaxBytes, "the message is too long"}
 	}

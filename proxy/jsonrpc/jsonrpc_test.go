@@ -11,7 +11,12 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+
+	"sallyport/proxy/proxytest"
 )
+
+// usual are the limits of an empty configuration.
+var usual = Limits{MaxBytes: proxytest.MessageBytes, MaxCalls: proxytest.BatchCalls}
 
 func TestParseAccepts(t *testing.T) {
 	for _, tc := range []struct {
@@ -32,7 +37,7 @@ func TestParseAccepts(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			body := []byte(tc.body)
-			req, err := Parse(body, Limits{})
+			req, err := Parse(body, usual)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -165,7 +170,7 @@ func TestParseRefuses(t *testing.T) {
 		{"a long message", ok + strings.Repeat(" ", 1<<20), TooLarge},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			req, err := Parse([]byte(tc.body), Limits{})
+			req, err := Parse([]byte(tc.body), usual)
 			var e *Error
 			if !errors.As(err, &e) {
 				t.Fatalf("accepted: %+v", req)
@@ -187,17 +192,9 @@ func TestLimits(t *testing.T) {
 	nested := func(n int) []byte {
 		return []byte(call(`"method":"m","params":` + strings.Repeat("[", n) + strings.Repeat("]", n)))
 	}
-	for _, tc := range []struct {
-		limits Limits
-		depth  int
-		ok     bool
-	}{
-		{Limits{}, 32, true}, {Limits{}, 33, false},
-		{Limits{MaxDepth: 2}, 2, true}, {Limits{MaxDepth: 2}, 3, false},
-		{Limits{MaxDepth: 1000}, 64, true}, {Limits{MaxDepth: 1000}, 65, false},
-	} {
-		if _, err := Parse(nested(tc.depth), tc.limits); (err == nil) != tc.ok {
-			t.Errorf("%+v, depth %d: %v", tc.limits, tc.depth, err)
+	for depth, ok := range map[int]bool{32: true, 33: false} {
+		if _, err := Parse(nested(depth), usual); (err == nil) != ok {
+			t.Errorf("depth %d: %v", depth, err)
 		}
 	}
 	body := []byte(call(`"method":"m"`))
@@ -206,6 +203,31 @@ func TestLimits(t *testing.T) {
 	}
 	if _, err := Parse(body, Limits{MaxBytes: len(body) - 1}); err == nil {
 		t.Error("a message longer than the limit was accepted")
+	}
+}
+
+// TestZeroLimitsRefuseEverything: a limit that a caller forgot admits no message and no batch.
+func TestZeroLimitsRefuseEverything(t *testing.T) {
+	one := call(`"method":"m"`)
+	for _, tc := range []struct {
+		body   string
+		limits Limits
+		code   Code
+	}{
+		{one, Limits{}, TooLarge},
+		{one, Limits{MaxCalls: usual.MaxCalls}, TooLarge},
+		{"[" + one + "]", Limits{MaxBytes: usual.MaxBytes}, TooManyCalls},
+	} {
+		var bad *Error
+		if _, err := Parse([]byte(tc.body), tc.limits); !errors.As(err, &bad) || bad.Code != tc.code {
+			t.Errorf("%s within %+v: %v, want %s", tc.body, tc.limits, err, tc.code)
+		}
+	}
+	for _, size := range []int64{-1, int64(len(one))} {
+		var bad *Error
+		if _, err := Read(strings.NewReader(one), size, Limits{}); !errors.As(err, &bad) || bad.Code != TooLarge {
+			t.Errorf("a body announced as %d: %v", size, err)
+		}
 	}
 }
 
@@ -221,7 +243,7 @@ func TestManyMethods(t *testing.T) {
 			want = append(want, fmt.Sprintf("m%d", i))
 		}
 	}
-	req, err := Parse([]byte("["+b.String()[1:]+"]"), Limits{MaxCalls: calls})
+	req, err := Parse([]byte("["+b.String()[1:]+"]"), Limits{MaxBytes: usual.MaxBytes, MaxCalls: calls})
 	if err != nil || !slices.Equal(req.Methods, want) || len(req.Calls) != calls {
 		t.Errorf("%d methods, %d calls, %v", len(req.Methods), len(req.Calls), err)
 	}
@@ -240,7 +262,7 @@ func TestErrorResponse(t *testing.T) {
 		{"a batch of notifications", `[` + call(`"method":"m"`) + `]`, `{"jsonrpc":"2.0","id":null,` + problem},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			req, _ := Parse([]byte(tc.body), Limits{})
+			req, _ := Parse([]byte(tc.body), usual)
 			got := ErrorResponse(req, -32001, `say "please"`, data)
 			if string(got) != tc.want {
 				t.Errorf("got  %s\nwant %s", got, tc.want)

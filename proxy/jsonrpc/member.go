@@ -72,8 +72,8 @@ func (p *parser) method() ([]byte, *Error) {
 		return nil, err
 	case len(name) == 0:
 		return nil, &Error{Method, at, `"method" is empty`}
-	case len(name) > p.limits.MaxMethod:
-		return nil, &Error{MethodTooLong, at, fmt.Sprintf(`"method" is longer than %d bytes`, p.limits.MaxMethod)}
+	case len(name) > maxMethod:
+		return nil, &Error{MethodTooLong, at, fmt.Sprintf(`"method" is longer than %d bytes`, maxMethod)}
 	}
 	for _, c := range name {
 		// A backslash begins an escape: there is one spelling of each name.
@@ -87,7 +87,7 @@ func (p *parser) method() ([]byte, *Error) {
 func (p *parser) params() *Error {
 	switch p.kind() {
 	case jsontext.KindBeginObject, jsontext.KindBeginArray, jsontext.KindNull, jsontext.KindInvalid:
-		return p.skip(p.limits.MaxDepth)
+		return p.skip(maxDepth)
 	}
 	return p.fail(Params, `"params" is neither an object nor an array`)
 }
@@ -100,14 +100,14 @@ func (p *parser) id() ([]byte, *Error) {
 		if !p.limits.Version1 {
 			return nil, p.fail(ID, `"id" is neither a string nor a number`)
 		}
-		depth = p.limits.MaxDepth
+		depth = maxDepth
 	}
 	if err := p.skip(depth); err != nil {
 		return nil, err
 	}
 	id := p.body[at:p.offset():p.offset()]
-	if len(id) > p.limits.MaxID {
-		return nil, &Error{IDTooLong, at, fmt.Sprintf(`"id" is longer than %d bytes`, p.limits.MaxID)}
+	if len(id) > maxID {
+		return nil, &Error{IDTooLong, at, fmt.Sprintf(`"id" is longer than %d bytes`, maxID)}
 	}
 	return id, nil
 }

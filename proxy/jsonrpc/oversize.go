@@ -85,7 +85,7 @@ func (o *Oversize) keep(c byte) {
 	switch {
 	case o.depth == 1 && !o.val && len(o.key) <= len(`"id"`):
 		o.key = append(o.key, c)
-	case o.val && o.isID && len(o.id) <= Limits{}.orDefault().MaxID:
+	case o.val && o.isID && len(o.id) <= maxID:
 		o.id = append(o.id, c)
 	}
 }
@@ -100,7 +100,7 @@ func (o *Oversize) Request(l Limits) Request {
 		return Request{}
 	}
 	call := bytes.Join([][]byte{[]byte(`{"jsonrpc":"2.0","method":"m","id":`), o.id, []byte(`}`)}, nil)
-	req, err := Parse(call, Limits{Version1: l.Version1})
+	req, err := Parse(call, Limits{MaxBytes: len(call), Version1: l.Version1})
 	if err != nil {
 		return Request{}
 	}

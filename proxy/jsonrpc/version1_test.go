@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"sallyport/proxy/jsonrpc"
+	"sallyport/proxy/proxytest"
 )
 
 // TestVersion1: what bitcoind's clients send passes on a route that says so, and on no other;
@@ -27,7 +28,7 @@ func TestVersion1(t *testing.T) {
 		`{"method":"a","id":[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]}`: {jsonrpc.ID, jsonrpc.TooDeep},
 	} {
 		for one, code := range map[bool]jsonrpc.Code{false: want.two, true: want.one} {
-			_, err := jsonrpc.Parse([]byte(message), jsonrpc.Limits{Version1: one})
+			_, err := jsonrpc.Parse([]byte(message), jsonrpc.Limits{MaxBytes: proxytest.MessageBytes, MaxCalls: proxytest.BatchCalls, Version1: one})
 			var got jsonrpc.Code
 			if bad := (*jsonrpc.Error)(nil); errors.As(err, &bad) {
 				got = bad.Code

@@ -1,5 +1,5 @@
 // Package proxytest fills the limits that a test leaves out with the defaults of the
-// product. Packages edge and upstream have none of their own: they refuse a zero. A
+// product. The packages have none of their own: they refuse a zero, or admit nothing. A
 // test beside package config holds the numbers here to those of an empty
 // configuration. Nothing of the product may import this package.
 package proxytest
@@ -12,14 +12,20 @@ import (
 	"sallyport/proxy/upstream"
 )
 
-// The lifetimes of a session, the budget of changes and what is remembered of behaviour,
-// in an empty configuration.
+// What an empty configuration has for packages that take no [edge.Config] and no
+// [upstream.RouteConfig].
 const (
-	SessionMaxAge      = 10 * time.Hour
-	SessionIdleTimeout = time.Hour
-	ChangesPerMinute   = 300
-	BehaviorRetention  = 400 * 24 * time.Hour
-	BehaviorHousehold  = 56
+	SessionMaxAge       = 10 * time.Hour
+	SessionIdleTimeout  = time.Hour
+	ChangesPerMinute    = 300
+	BehaviorRetention   = 400 * 24 * time.Hour
+	BehaviorHousehold   = 56
+	MessageBytes        = 1 << 20
+	MessageTime         = time.Minute
+	BatchCalls          = 100
+	Inspected           = 64 << 20
+	InspectedPerSession = 8 << 20
+	StreamsPerSession   = 512
 )
 
 // Edge returns c with the limits of an empty configuration where c has none.

@@ -15,7 +15,7 @@ import (
 )
 
 func BenchmarkOpenClose(b *testing.B) {
-	r := New(Config{})
+	r := newRegistry(Config{})
 	for i := range 10_000 {
 		defer r.Open(context.Background(), 0, Info{Session: fmt.Sprint(i)}).Close()
 	}
@@ -32,7 +32,7 @@ func BenchmarkOpenClose(b *testing.B) {
 func BenchmarkCut10000(b *testing.B) {
 	for _, sessions := range []int{1, 10_000} {
 		b.Run(fmt.Sprintf("sessions=%d", sessions), func(b *testing.B) {
-			r := New(Config{})
+			r := newRegistry(Config{})
 			for b.Loop() {
 				b.StopTimer()
 				all := make([]*Stream, 10_000)
@@ -137,7 +137,7 @@ func BenchmarkRevokeToClose(b *testing.B) {
 
 // BenchmarkRequest is what a stream adds to a request that is nothing special.
 func BenchmarkRequest(b *testing.B) {
-	r := New(Config{})
+	r := newRegistry(Config{})
 	req := httptest.NewRequest("GET", "/", nil)
 	w := httptest.NewRecorder()
 	b.ReportAllocs()

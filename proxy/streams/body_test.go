@@ -314,7 +314,7 @@ func TestAttachLeavesStrangersAlone(t *testing.T) {
 	if err := Attach(res); err != nil || res.Body != body {
 		t.Errorf("an answer to a request of no stream: %v", err)
 	}
-	r := New(Config{})
+	r := newRegistry(Config{})
 	s := r.Open(t.Context(), r.Epoch(), Info{Session: "s"})
 	defer s.Close()
 	r.Cut("s", Revoked)

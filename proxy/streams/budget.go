@@ -8,8 +8,7 @@ import (
 
 // Budget bounds the bytes that are held of messages which have to be read to their end
 // before any of them may go on: by session, by person, and in all, so that none of them
-// can take it all. The zero Budget, and nil, hold everything. It is safe for concurrent
-// use.
+// can take it all. It is safe for concurrent use.
 type Budget struct {
 	session, person, total int64
 
@@ -33,7 +32,7 @@ type holder struct {
 // shares.
 const sessionsPerPerson = 2
 
-// NewBudget returns a budget of bytes; 0 is no bound. A person may hold what two sessions
+// NewBudget returns a budget of bytes; 0 is no room. A person may hold what two sessions
 // may.
 func NewBudget(session, total int64) *Budget {
 	b := &Budget{session: session, person: sessionsPerPerson * session, total: total, seed: maphash.MakeSeed()}
@@ -46,9 +45,6 @@ func NewBudget(session, total int64) *Budget {
 // Take reserves n bytes for a session and its person, before they are allocated. Return
 // them with the same arguments. The person "" is bounded by session only.
 func (b *Budget) Take(session, person string, n int) bool {
-	if b == nil || b.parts[0].held == nil {
-		return true
-	}
 	s, p, size := holder{name: session}, holder{person, true}, int64(n)
 	switch {
 	case !b.reserve(s, size, b.session):
@@ -66,13 +62,13 @@ func (b *Budget) Take(session, person string, n int) bool {
 	return false
 }
 
-// reserve adds to what h holds, unless that were more than limit; 0 is none.
+// reserve adds to what h holds, unless that were more than limit.
 func (b *Budget) reserve(h holder, n, limit int64) bool {
 	p := &b.parts[maphash.String(b.seed, h.name)%uint64(len(b.parts))]
 	p.Lock()
 	defer p.Unlock()
 	now := p.held[h] + n
-	if limit > 0 && now > limit {
+	if now > limit {
 		return false
 	}
 	p.held[h] = now
@@ -92,7 +88,7 @@ func (b *Budget) release(h holder, n int64) {
 func (b *Budget) add(n int64) bool {
 	for {
 		used := b.used.Load()
-		if b.total > 0 && used+n > b.total {
+		if used+n > b.total {
 			return false
 		}
 		if b.used.CompareAndSwap(used, used+n) {
@@ -103,7 +99,7 @@ func (b *Budget) add(n int64) bool {
 
 // Give returns n bytes that were taken.
 func (b *Budget) Give(session, person string, n int) {
-	if b == nil || n == 0 || b.parts[0].held == nil {
+	if n == 0 {
 		return
 	}
 	b.used.Add(-int64(n))
@@ -114,17 +110,7 @@ func (b *Budget) Give(session, person string, n int) {
 }
 
 // Used is how many bytes are taken now.
-func (b *Budget) Used() int64 {
-	if b == nil {
-		return 0
-	}
-	return b.used.Load()
-}
+func (b *Budget) Used() int64 { return b.used.Load() }
 
 // Refused is how often there was no room.
-func (b *Budget) Refused() uint64 {
-	if b == nil {
-		return 0
-	}
-	return b.refused.Load()
-}
+func (b *Budget) Refused() uint64 { return b.refused.Load() }

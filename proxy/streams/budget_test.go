@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"sallyport/authn/clocktest"
+	"sallyport/proxy/proxytest"
 )
 
 // inspecting is a gate that lets every message of up to limit bytes through, and its upstreams.
@@ -35,7 +36,7 @@ func TestUnfinishedMessagesOfOneSessionAreBounded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			message := bytes.Clone(message)
 			message[0] |= 1 // it begins a message
-			budget := NewBudget(session, 0)
+			budget := NewBudget(session, proxytest.Inspected)
 			g, _ := inspecting(t, Config{Inspected: budget}, size)
 			heap := func() int64 {
 				runtime.GC()
@@ -96,9 +97,10 @@ func TestBudgetOfAllSessions(t *testing.T) {
 	if b.Used() != 0 || !b.Take("a", "", 100) {
 		t.Error("not given back")
 	}
-	var none *Budget
-	if !none.Take("a", "", 1<<40) || !new(Budget).Take("a", "", 1<<40) {
-		t.Error("no budget is no bound")
+	for name, none := range map[string]*Budget{"session": NewBudget(0, 1000), "all": NewBudget(1000, 0)} {
+		if none.Take("a", "alice", 1) {
+			t.Errorf("%s: zero admits a byte", name)
+		}
 	}
 }
 
@@ -132,7 +134,7 @@ func TestBudgetOfAPerson(t *testing.T) {
 // whose message was read lives on.
 func TestMessageThatTheToolDoesNotReadEndsTheStream(t *testing.T) {
 	const size = 8 << 20 // more than sockets hold
-	budget := NewBudget(0, 0)
+	budget := NewBudget(proxytest.Inspected, proxytest.Inspected)
 	g, conns := inspecting(t, Config{MessageTime: 2 * time.Second, Inspected: budget}, size) // the other one is read within it, under the race detector too
 	message := frame(0x82, make([]byte, size), mask)
 	read := dialWS(t, g, "s", "")
@@ -157,7 +159,7 @@ func TestMessageThatTheToolDoesNotReadEndsTheStream(t *testing.T) {
 
 // TestNoRoomIsSaid: the client learns that it may come again, and another session is served.
 func TestNoRoomIsSaid(t *testing.T) {
-	g, conns := inspecting(t, Config{Inspected: NewBudget(1000, 0)}, 1<<20)
+	g, conns := inspecting(t, Config{Inspected: NewBudget(1000, proxytest.Inspected)}, 1<<20)
 	greedy, modest := dialWS(t, g, "s", ""), dialWS(t, g, "other", "")
 	receive(t, "upstream", conns)
 	up := receive(t, "upstream", conns)

@@ -82,7 +82,7 @@ func FuzzFrames(f *testing.F) {
 	head := []byte(switching + "\r\n")
 	f.Fuzz(func(t *testing.T, sent []byte, step, cutAt uint16) {
 		for _, ordered := range []bool{false, true} {
-			r := New(Config{Grace: time.Hour, Linger: time.Nanosecond})
+			r := newRegistry(Config{Grace: time.Hour, Linger: time.Nanosecond})
 			s := r.Open(t.Context(), r.Epoch(), Info{Session: "s", Kind: WebSocket})
 			raw := &script{step: 1}
 			c := newConn(s, raw, nil)
@@ -156,7 +156,7 @@ func FuzzAnswers(f *testing.F) {
 	f.Add(concat(frame(1, []byte("frag"), nil), frame(0x89, nil, nil), frame(0x80, []byte("ment"), nil), frame(0x81, nil, nil)), uint16(3), uint16(2))
 	ours := textFrame([]byte("\x01\x02 an answer that nobody else sends"))
 	f.Fuzz(func(t *testing.T, sent []byte, step, at uint16) {
-		r := New(Config{})
+		r := newRegistry(Config{})
 		s := r.Open(t.Context(), r.Epoch(), Info{Session: "s", Kind: WebSocket})
 		defer s.Close()
 		raw := &script{step: 1}
@@ -198,7 +198,7 @@ func FuzzInspect(f *testing.F) {
 	f.Add(frame(0x81, bytes.Repeat([]byte("e"), 200), mask), uint16(50))
 	f.Add(concat(frame(0x01, make([]byte, 900), mask), frame(0x00, make([]byte, 900), mask), frame(0x80, nil, mask), frame(0x81, []byte("x"), mask)), uint16(400))
 	f.Fuzz(func(t *testing.T, said []byte, step uint16) {
-		r := New(Config{Grace: time.Hour})
+		r := newRegistry(Config{Grace: time.Hour})
 		s := r.Open(t.Context(), r.Epoch(), Info{Session: "s", Kind: WebSocket})
 		defer s.Close()
 		passed := 0
@@ -261,7 +261,7 @@ func FuzzBody(f *testing.F) {
 		for _, fresh := range []func() framing{
 			func() framing { return &eventFraming{} }, func() framing { return &grpcFraming{} }, func() framing { return &grpcFraming{web: true} },
 		} {
-			r := New(Config{Grace: time.Hour})
+			r := newRegistry(Config{Grace: time.Hour})
 			s := r.Open(t.Context(), r.Epoch(), Info{Session: "s"})
 			src := &stepReader{b: sent, step: int(step)%100 + 1}
 			at := int(cutAt) % (len(sent) + 1)

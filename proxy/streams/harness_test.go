@@ -3,6 +3,7 @@ package streams
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"io"
@@ -17,6 +18,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"sallyport/proxy/proxytest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -26,6 +29,19 @@ type observed struct {
 	kind Kind
 	why  Reason
 	took time.Duration
+}
+
+// newRegistry is [New] with the limits of an empty configuration where c has none.
+func newRegistry(c Config) *Registry {
+	if c.Inspected == nil {
+		c.Inspected = NewBudget(proxytest.InspectedPerSession, proxytest.Inspected)
+	}
+	c.MessageTime = cmp.Or(c.MessageTime, proxytest.MessageTime)
+	r, err := New(c)
+	if err != nil {
+		panic(err)
+	}
+	return r
 }
 
 // gate is a proxy whose every request is a stream of the session in its X-Session header.
@@ -50,7 +66,7 @@ func newGate(t testing.TB, cfg Config, upstream http.Handler, h2 bool, before ..
 		g.before = before[0]
 	}
 	cfg.Observe = func(k Kind, r Reason, d time.Duration) { g.seen <- observed{k, r, d} }
-	g.reg = New(cfg)
+	g.reg = newRegistry(cfg)
 	up := httptest.NewUnstartedServer(upstream)
 	up.EnableHTTP2 = h2
 	if h2 {

@@ -53,7 +53,7 @@ func (h *hold) handOver() {
 
 // start and stop are called with mu held.
 func (h *hold) start(why Reason) {
-	if !h.closed && h.s.reg.cfg.MessageTime > 0 {
+	if !h.closed {
 		h.timer = time.AfterFunc(h.s.reg.cfg.MessageTime, func() { h.s.cut(&Cut{Reason: why, At: h.s.reg.cfg.Now()}) })
 	}
 }
@@ -93,7 +93,7 @@ func (h *hold) close() {
 // returns the body to forward: the upstream has [Config.MessageTime] to take all of it,
 // then the stream is cut. The caller calls stop when the request is over.
 func (s *Stream) HandOver(b io.ReadCloser, size int64) (body io.ReadCloser, stop func()) {
-	if s.reg.cfg.MessageTime <= 0 || size <= 0 {
+	if size <= 0 {
 		return b, func() {}
 	}
 	t := time.AfterFunc(s.reg.cfg.MessageTime, func() { s.cut(&Cut{Reason: NotTaken, At: s.reg.cfg.Now()}) })

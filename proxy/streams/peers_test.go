@@ -53,7 +53,7 @@ func (p piped) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // An order may come at the moment at which the connection is taken over. The race detector sees whether
 // they look at the same thing.
 func TestCutWhileHijacking(t *testing.T) {
-	reg := New(Config{})
+	reg := newRegistry(Config{})
 	for range 50 {
 		conn, client := net.Pipe()
 		s := reg.Open(t.Context(), reg.Epoch(), Info{Session: "s1"})

@@ -2,6 +2,7 @@ package streams
 
 import (
 	"context"
+	"fmt"
 	"hash/maphash"
 	"slices"
 	"sync"
@@ -9,7 +10,7 @@ import (
 	"time"
 )
 
-// Config of a Registry. The zero Config works.
+// Config of a Registry. Inspected and MessageTime are required.
 type Config struct {
 	// Grace is how long an upstream has to finish what it is in the middle of; a client
 	// that does not read has twice as long. Default 40 ms: all is over within 100 ms.
@@ -22,10 +23,10 @@ type Config struct {
 	// handler was done. It must not block.
 	Observe func(Kind, Reason, time.Duration)
 	Now     func() time.Time
-	// Inspected bounds the memory of inspected messages; nil: no bound.
+	// Inspected bounds the memory of inspected messages.
 	Inspected *Budget
 	// MessageTime is how long a client may take for a message that is inspected, from its
-	// first byte to its last, and then an upstream to read it; 0: without limit.
+	// first byte to its last, and then an upstream to read it.
 	MessageTime time.Duration
 }
 
@@ -63,7 +64,7 @@ type Registry struct {
 	orders orders
 }
 
-// Inspected is the budget of messages that are inspected, or nil.
+// Inspected is the budget of messages that are inspected.
 func (r *Registry) Inspected() *Budget { return r.cfg.Inspected }
 
 // MessageTime is Config.MessageTime.
@@ -94,7 +95,10 @@ type order struct {
 }
 
 // New returns an empty registry.
-func New(c Config) *Registry {
+func New(c Config) (*Registry, error) {
+	if c.Inspected == nil || c.MessageTime <= 0 {
+		return nil, fmt.Errorf("streams: inspected messages need a budget, and a positive MessageTime, not %s", c.MessageTime)
+	}
 	if c.Grace <= 0 {
 		c.Grace = 40 * time.Millisecond
 	}
@@ -108,7 +112,7 @@ func New(c Config) *Registry {
 	for i := range r.shards {
 		r.shards[i].sessions = map[string]*Stream{}
 	}
-	return r
+	return r, nil
 }
 
 // Epoch returns the present moment. A request is judged after it and opened with it.

@@ -45,7 +45,7 @@ func TestOrders(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := New(Config{})
+				r := newRegistry(Config{})
 				streams := []*Stream{open(t, r, "a", 0), open(t, r, "a", 1), open(t, r, "b", 2)}
 				if n := tc.order(r); n != len(tc.cut) {
 					t.Errorf("%d streams cut, want %d", n, len(tc.cut))
@@ -74,7 +74,7 @@ func TestOrders(t *testing.T) {
 // stream that this request becomes.
 func TestAttackRevokedBetweenJudgementAndOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := New(Config{})
+		r := newRegistry(Config{})
 		judged := r.Epoch()
 		r.Cut("a", Revoked)
 		late := r.Open(t.Context(), judged, Info{Session: "a"})
@@ -115,7 +115,7 @@ func TestAttackRevokedBetweenJudgementAndOpen(t *testing.T) {
 
 func TestMemoryOfOrdersIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := New(Config{})
+		r := newRegistry(Config{})
 		first := r.Epoch()
 		for i := range 3 * rememberOrders {
 			r.Cut(fmt.Sprint(i), Revoked)
@@ -134,7 +134,7 @@ func TestMemoryOfOrdersIsBounded(t *testing.T) {
 func TestUntil(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var took []time.Duration
-		r := New(Config{Observe: func(_ Kind, _ Reason, d time.Duration) { took = append(took, d) }})
+		r := newRegistry(Config{Observe: func(_ Kind, _ Reason, d time.Duration) { took = append(took, d) }})
 		s := open(t, r, "a", nil)
 		s.Until(time.Now().Add(time.Minute), Stale)
 		time.Sleep(time.Minute - 1)
@@ -179,7 +179,7 @@ func TestUntil(t *testing.T) {
 // A deadline that is moved at the moment when it is due is moved.
 func TestUntilIsMovedInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := open(t, New(Config{}), "a", nil)
+		s := open(t, newRegistry(Config{}), "a", nil)
 		due := time.Now().Add(time.Minute)
 		s.Until(due, Stale)
 		s.mu.Lock() // as Until has it
@@ -194,7 +194,7 @@ func TestUntilIsMovedInTime(t *testing.T) {
 }
 
 func TestFromAndParent(t *testing.T) {
-	r := New(Config{})
+	r := newRegistry(Config{})
 	parent, cancel := context.WithCancel(t.Context())
 	s := r.Open(parent, r.Epoch(), Info{Session: "a"})
 	defer s.Close()
@@ -218,7 +218,7 @@ func TestAnsweredIsNotRefused(t *testing.T) {
 		"body": func(w *httptest.ResponseRecorder, s *Stream) { s.Writer(w).Write(nil) },
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			r := New(Config{})
+			r := newRegistry(Config{})
 			s := open(t, r, "a", nil)
 			s.Writer(httptest.NewRecorder()).WriteHeader(103)
 			answer(httptest.NewRecorder(), s)
@@ -233,7 +233,7 @@ func TestAnsweredIsNotRefused(t *testing.T) {
 // A forwarder that aborts because it was cut has not answered; any other panic is its own.
 func TestRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := New(Config{})
+		r := newRegistry(Config{})
 		recovered := func(s *Stream, f func()) (p any, refused bool) {
 			defer func() { p = recover() }()
 			_, refused = s.Run(f)
@@ -264,7 +264,7 @@ func TestRun(t *testing.T) {
 // Streams come and go while orders are given: none is lost, none is left, and no other
 // session's is touched.
 func TestConcurrentOrders(t *testing.T) {
-	r := New(Config{Observe: func(Kind, Reason, time.Duration) {}})
+	r := newRegistry(Config{Observe: func(Kind, Reason, time.Duration) {}})
 	ctx, stop := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	for g := range 8 {
@@ -331,5 +331,18 @@ func TestReasons(t *testing.T) {
 		if r.String() != Ended.String() {
 			t.Errorf("reason %d is %q", int(r), r)
 		}
+	}
+}
+
+// TestRegistryNeedsTheLimitsOfMessages: one that is left out is no message without limit.
+func TestRegistryNeedsTheLimitsOfMessages(t *testing.T) {
+	budget := NewBudget(1, 1)
+	for name, c := range map[string]Config{"nothing": {}, "no budget": {MessageTime: time.Second}, "no time": {Inspected: budget}, "negative": {Inspected: budget, MessageTime: -1}} {
+		if _, err := New(c); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	if _, err := New(Config{Inspected: budget, MessageTime: 1}); err != nil {
+		t.Error(err)
 	}
 }

@@ -44,7 +44,12 @@ func (a *App) newTraffic(ctx context.Context) (t *traffic, err error) {
 		}
 		a.teardown.add("traces", t.tracer.Close)
 	}
-	t.streams = streams.New(streams.Config{Now: time.Now, Inspected: streams.NewBudget(c.Limits.InspectedPerSession, c.Limits.Inspected), MessageTime: c.Limits.MessageTime, Observe: t.limits.streamCut})
+	if t.streams, err = streams.New(streams.Config{
+		Now: time.Now, Observe: t.limits.streamCut,
+		Inspected: streams.NewBudget(c.Limits.InspectedPerSession, c.Limits.Inspected), MessageTime: c.Limits.MessageTime,
+	}); err != nil {
+		return nil, err
+	}
 	if t.signer, err = assertion.New(ctx, assertion.Config{Keys: a.store, Issuer: c.ExternalURL.String(), RotateEvery: 90 * 24 * time.Hour, Now: time.Now, Logger: a.options.Logger}); err != nil {
 		return nil, err
 	}

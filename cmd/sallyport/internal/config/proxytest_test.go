@@ -22,6 +22,9 @@ func TestProxyIsTestedWithTheDefaults(t *testing.T) {
 		"connections":            {server.Connections, l.Connections},
 		"connections_per_client": {server.ConnectionsPerClient, l.ConnectionsPerClient},
 		"requests":               {shed.Requests, l.Requests},
+		"message_bytes":          {proxytest.MessageBytes, l.Message},
+		"batch_calls":            {proxytest.BatchCalls, l.BatchCalls},
+		"streams_per_session":    {proxytest.StreamsPerSession, l.StreamsPerSession},
 		"streams":                {shed.Streams, l.Streams},
 	} {
 		if n.test != n.product || n.test == 0 {
@@ -30,11 +33,14 @@ func TestProxyIsTestedWithTheDefaults(t *testing.T) {
 	}
 	d := defaults()
 	for name, same := range map[string]bool{
-		"session.max_age":           d.Session.MaxAge == proxytest.SessionMaxAge,
-		"session.idle_timeout":      d.Session.IdleTimeout == proxytest.SessionIdleTimeout,
-		"limits.changes_per_minute": d.Limits.ChangesPerMinute == proxytest.ChangesPerMinute,
-		"behavior.retention":        d.Behavior.Retention == proxytest.BehaviorRetention,
-		"behavior.household":        d.Behavior.Household == proxytest.BehaviorHousehold,
+		"session.max_age":                    d.Session.MaxAge == proxytest.SessionMaxAge,
+		"session.idle_timeout":               d.Session.IdleTimeout == proxytest.SessionIdleTimeout,
+		"limits.message_time":                l.MessageTime == proxytest.MessageTime,
+		"limits.inspected_bytes":             l.Inspected == proxytest.Inspected,
+		"limits.inspected_bytes_per_session": l.InspectedPerSession == proxytest.InspectedPerSession,
+		"limits.changes_per_minute":          d.Limits.ChangesPerMinute == proxytest.ChangesPerMinute,
+		"behavior.retention":                 d.Behavior.Retention == proxytest.BehaviorRetention,
+		"behavior.household":                 d.Behavior.Household == proxytest.BehaviorHousehold,
 	} {
 		if !same {
 			t.Errorf("%s is not the same by default and in tests", name)
