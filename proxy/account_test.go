@@ -298,7 +298,7 @@ func TestBackchannelLogoutBeforeDiscovery(t *testing.T) {
 	g := newHarness(t)
 	alice := g.enrolled("alice", home)
 	token := g.logoutToken("alice", "")
-	p, err := signin.New(signin.Config{Issuer: g.idp.Issuer(), ClientID: "sallyport", RedirectURL: login + "/.sallyport/callback", Flows: g.mem, Now: g.clock.Now})
+	p, err := signin.New(proxytest.SignIn(signin.Config{Issuer: g.idp.Issuer(), ClientID: "sallyport", RedirectURL: login + "/.sallyport/callback", Flows: g.mem, Now: g.clock.Now}))
 	g.must(err)
 	g.restart(func(_ *proxy.Config, c *portal.Config) { c.Provider = p })
 	if a := g.logout(token); a.StatusCode != 503 || alice.level() != "verified" {

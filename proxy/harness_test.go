@@ -323,10 +323,10 @@ func newHarness(t testing.TB, changes ...func(*setup)) *harness {
 		Now: now,
 	})
 	var err error
-	g.sessions, err = session.New(t.Context(), session.Config{Store: g.mem, Keys: g.mem, Codes: g.mem, MaxAge: proxytest.SessionMaxAge, IdleTimeout: proxytest.SessionIdleTimeout, Secure: true, Complete: g.complete, MaxPerPerson: p.perPerson, Now: now, Logger: logger})
+	g.sessions, err = session.New(t.Context(), session.Config{Store: g.mem, Keys: g.mem, Codes: g.mem, MaxAge: proxytest.SessionMaxAge, IdleTimeout: proxytest.SessionIdleTimeout, Secure: true, Complete: g.complete, MaxPerPerson: cmp.Or(p.perPerson, proxytest.SessionsPerPerson), Now: now, Logger: logger})
 	g.must(err)
-	g.provider, err = signin.New(signin.Config{Issuer: g.idp.Issuer(), ClientID: "sallyport", ClientSecret: "a secret of the client",
-		RedirectURL: login + "/.sallyport/callback", Flows: g.mem, Now: now, Logger: logger})
+	g.provider, err = signin.New(proxytest.SignIn(signin.Config{Issuer: g.idp.Issuer(), ClientID: "sallyport", ClientSecret: "a secret of the client",
+		RedirectURL: login + "/.sallyport/callback", Flows: g.mem, Now: now, Logger: logger}))
 	g.must(err)
 	g.must(g.provider.Discover(t.Context()))
 	passkeys, err := passkey.New(passkey.Config{RPID: "example.test", RPName: "Sallyport", Origins: []string{login}, Store: g.mem, Ceremonies: g.mem, Now: now, Logger: logger})

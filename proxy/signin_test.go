@@ -539,7 +539,7 @@ func TestStoreDoesNotLearnTheTicket(t *testing.T) {
 	b := g.browser(home)
 	secret := g.ticket("alice@example.test")
 	kept := &peeking{Memory: g.mem}
-	p, err := signin.New(signin.Config{Issuer: g.idp.Issuer(), ClientID: "sallyport", RedirectURL: login + "/.sallyport/callback", Flows: kept, Now: g.clock.Now})
+	p, err := signin.New(proxytest.SignIn(signin.Config{Issuer: g.idp.Issuer(), ClientID: "sallyport", RedirectURL: login + "/.sallyport/callback", Flows: kept, Now: g.clock.Now}))
 	g.must(err)
 	g.must(p.Discover(t.Context()))
 	g.restart(func(_ *proxy.Config, c *portal.Config) { c.Provider = p })

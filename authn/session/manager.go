@@ -51,7 +51,7 @@ type Config struct {
 	MaxAge      time.Duration // absolute lifetime from sign-in; required
 	IdleTimeout time.Duration // required
 	Secure      bool          // people reach us by https: "__Host-" cookies with Secure
-	// MaxPerPerson is how many sessions a person may have at once; 0: without limit. One
+	// MaxPerPerson is how many sessions a person may have at once; required. One
 	// more ends another: first those that were never verified, then the oldest. An
 	// attacker with only the password can end at most one verified session, when their
 	// first one exceeds the limit.
@@ -105,8 +105,10 @@ func New(ctx context.Context, c Config) (*Manager, error) {
 		return nil, errors.New("session: Store, Keys and Codes are required")
 	case c.MaxAge <= 0, c.IdleTimeout <= 0:
 		return nil, fmt.Errorf("session: MaxAge is %s and IdleTimeout %s, and both must be positive", c.MaxAge, c.IdleTimeout)
-	case c.CacheSize < 0, c.MaxPerPerson < 0:
-		return nil, errors.New("session: CacheSize and MaxPerPerson must not be negative")
+	case c.MaxPerPerson <= 0:
+		return nil, fmt.Errorf("session: MaxPerPerson is %d, and must be positive", c.MaxPerPerson)
+	case c.CacheSize < 0:
+		return nil, errors.New("session: CacheSize must not be negative")
 	}
 	if c.Now == nil {
 		c.Now = time.Now

@@ -118,7 +118,7 @@ func TestUnusableKeysAreRefused(t *testing.T) {
 		if _, err := mem.AddFirstKey(t.Context(), k); err != nil {
 			continue // the store is stricter than we are
 		}
-		if _, err := session.New(t.Context(), session.Config{Store: mem, Keys: mem, Codes: mem, MaxAge: maxAge, IdleTimeout: maxIdle}); err == nil {
+		if _, err := session.New(t.Context(), session.Config{Store: mem, Keys: mem, Codes: mem, MaxAge: maxAge, IdleTimeout: maxIdle, MaxPerPerson: perPerson}); err == nil {
 			t.Errorf("%s key accepted", name)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"sallyport/authn/authntest"
 	"sallyport/authn/clocktest"
 	"sallyport/authn/session"
+	"sallyport/proxy/proxytest"
 )
 
 const (
@@ -46,14 +47,18 @@ func newHarness(t testing.TB) *harness {
 	return e
 }
 
-// maxAge and maxIdle are the lifetimes of the sessions of these tests.
-const maxAge, maxIdle = 10 * time.Hour, time.Hour
+// The limits of the sessions of these tests.
+const (
+	maxAge    = proxytest.SessionMaxAge
+	maxIdle   = proxytest.SessionIdleTimeout
+	perPerson = proxytest.SessionsPerPerson
+)
 
 // process starts a further process on the same store.
 func (e *harness) process(change func(*session.Config)) *session.Manager {
 	e.Helper()
 	c := session.Config{
-		Store: e.mem, Keys: e.mem, Codes: e.mem, MaxAge: maxAge, IdleTimeout: maxIdle, Secure: true, Now: e.clock.Now,
+		Store: e.mem, Keys: e.mem, Codes: e.mem, MaxAge: maxAge, IdleTimeout: maxIdle, MaxPerPerson: perPerson, Secure: true, Now: e.clock.Now,
 		Logger: slog.New(slog.NewTextHandler(io.MultiWriter(e.log), &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	if change != nil {
@@ -269,12 +274,13 @@ func TestSealedTokenIsNotStored(t *testing.T) {
 func TestNewRefusesHalfAConfiguration(t *testing.T) {
 	mem := authntest.NewMemory()
 	for name, c := range map[string]session.Config{
-		"no store":     {Keys: mem, Codes: mem, MaxAge: maxAge, IdleTimeout: maxIdle},
-		"no keys":      {Store: mem, Codes: mem, MaxAge: maxAge, IdleTimeout: maxIdle},
-		"no codes":     {Store: mem, Keys: mem, MaxAge: maxAge, IdleTimeout: maxIdle},
-		"negative age": {Store: mem, Keys: mem, Codes: mem, MaxAge: -1, IdleTimeout: maxIdle},
-		"no age":       {Store: mem, Keys: mem, Codes: mem, IdleTimeout: maxIdle},
-		"no idle time": {Store: mem, Keys: mem, Codes: mem, MaxAge: maxAge},
+		"no store":     {Keys: mem, Codes: mem, MaxAge: maxAge, IdleTimeout: maxIdle, MaxPerPerson: perPerson},
+		"no keys":      {Store: mem, Codes: mem, MaxAge: maxAge, IdleTimeout: maxIdle, MaxPerPerson: perPerson},
+		"no codes":     {Store: mem, Keys: mem, MaxAge: maxAge, IdleTimeout: maxIdle, MaxPerPerson: perPerson},
+		"negative age": {Store: mem, Keys: mem, Codes: mem, MaxAge: -1, IdleTimeout: maxIdle, MaxPerPerson: perPerson},
+		"no age":       {Store: mem, Keys: mem, Codes: mem, IdleTimeout: maxIdle, MaxPerPerson: perPerson},
+		"no idle time": {Store: mem, Keys: mem, Codes: mem, MaxAge: maxAge, MaxPerPerson: perPerson},
+		"no limit":     {Store: mem, Keys: mem, Codes: mem, MaxAge: maxAge, IdleTimeout: maxIdle},
 	} {
 		if _, err := session.New(context.Background(), c); err == nil {
 			t.Errorf("%s: accepted", name)
@@ -283,7 +289,7 @@ func TestNewRefusesHalfAConfiguration(t *testing.T) {
 	for _, method := range []string{"Keys", "AddFirstKey", "SessionChanges"} {
 		mem := authntest.NewMemory()
 		mem.Fail(authntest.NotStored, method)
-		if _, err := session.New(t.Context(), session.Config{Store: mem, Keys: mem, Codes: mem, MaxAge: maxAge, IdleTimeout: maxIdle}); !errors.Is(err, authntest.ErrFault) {
+		if _, err := session.New(t.Context(), session.Config{Store: mem, Keys: mem, Codes: mem, MaxAge: maxAge, IdleTimeout: maxIdle, MaxPerPerson: perPerson}); !errors.Is(err, authntest.ErrFault) {
 			t.Errorf("%s down: %v", method, err)
 		}
 	}

@@ -65,9 +65,6 @@ func (m *Manager) signIn(w http.ResponseWriter, r *http.Request, host string, n 
 // trim ends the sessions that the person has too many of, now that there is the one
 // called spare. If it fails, the next sign-in does it.
 func (m *Manager) trim(ctx context.Context, n NewSession, spare string) error {
-	if m.perPerson == 0 {
-		return nil
-	}
 	ids, err := m.store.TrimSessions(ctx, n.Person.Subject, m.perPerson, spare)
 	if err != nil {
 		return unavailable("trimming sessions", err)

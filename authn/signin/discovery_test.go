@@ -13,6 +13,7 @@ import (
 
 	"sallyport/authn/authntest"
 	"sallyport/authn/signin"
+	"sallyport/proxy/proxytest"
 )
 
 // counter counts calls to paths that end in a suffix.
@@ -45,8 +46,8 @@ func inBubble(t *testing.T) (*authntest.IdP, *signin.Provider, *counter) {
 		t.Fatal(err)
 	}
 	calls := &counter{base: direct{idp}, suffix: "/.well-known/openid-configuration"}
-	rp, err := signin.New(signin.Config{Issuer: idp.Issuer(), ClientID: clientID, ClientSecret: secret, RedirectURL: redirectURL,
-		Flows: authntest.NewMemory(), HTTPClient: &http.Client{Transport: calls}})
+	rp, err := signin.New(proxytest.SignIn(signin.Config{Issuer: idp.Issuer(), ClientID: clientID, ClientSecret: secret, RedirectURL: redirectURL,
+		Flows: authntest.NewMemory(), HTTPClient: &http.Client{Transport: calls}}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,7 +228,7 @@ func TestEveryCallIsBounded(t *testing.T) {
 }
 
 func TestNewRefuses(t *testing.T) {
-	good := signin.Config{Issuer: "https://id.example", ClientID: "c", RedirectURL: "https://a.example/cb", Flows: authntest.NewMemory()}
+	good := proxytest.SignIn(signin.Config{Issuer: "https://id.example", ClientID: "c", RedirectURL: "https://a.example/cb", Flows: authntest.NewMemory()})
 	if _, err := signin.New(good); err != nil {
 		t.Fatal(err)
 	}
@@ -241,6 +242,10 @@ func TestNewRefuses(t *testing.T) {
 		"issuer with user":             func(c *signin.Config) { c.Issuer = "https://localhost@id.example" },
 		"issuer of another scheme":     func(c *signin.Config) { c.Issuer = "file:///etc/passwd" },
 		"another scheme to loopback":   func(c *signin.Config) { c.Issuer = "gopher://localhost" },
+		"no scopes":                    func(c *signin.Config) { c.Scopes = nil },
+		"no scope openid":              func(c *signin.Config) { c.Scopes = []string{"email", "profile"} },
+		"no claim of the address":      func(c *signin.Config) { c.EmailClaim, c.EmailsVerified = "", true },
+		"no claim of the groups":       func(c *signin.Config) { c.GroupsClaim = "" },
 		"no client":                    func(c *signin.Config) { c.ClientID = "" },
 		"no store":                     func(c *signin.Config) { c.Flows = nil },
 		"relative redirect":            func(c *signin.Config) { c.RedirectURL = "/cb" },

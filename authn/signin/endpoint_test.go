@@ -9,6 +9,7 @@ import (
 
 	"sallyport/authn/authntest"
 	"sallyport/authn/signin"
+	"sallyport/proxy/proxytest"
 )
 
 // scripted answers one endpoint instead of the provider.
@@ -118,8 +119,8 @@ func TestMetadataIsJudged(t *testing.T) {
 	} {
 		t.Run(extra, func(t *testing.T) {
 			script := &scripted{suffix: "/.well-known/openid-configuration", body: "{" + good + extra + "}", status: 200}
-			rp, err := signin.New(signin.Config{Issuer: "https://id.example", ClientID: "c", ClientSecret: "s", RedirectURL: "https://a.example/cb",
-				Flows: authntest.NewMemory(), HTTPClient: &http.Client{Transport: script}})
+			rp, err := signin.New(proxytest.SignIn(signin.Config{Issuer: "https://id.example", ClientID: "c", ClientSecret: "s", RedirectURL: "https://a.example/cb",
+				Flows: authntest.NewMemory(), HTTPClient: &http.Client{Transport: script}}))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -37,7 +37,7 @@ func TestSignIn(t *testing.T) {
 }
 
 func TestBeginAsksForWhatItMust(t *testing.T) {
-	r := newHarness(t, func(_ *authntest.IdPConfig, c *signin.Config) { c.Scopes = []string{"email", "groups"} })
+	r := newHarness(t, func(_ *authntest.IdPConfig, c *signin.Config) { c.Scopes = []string{"openid", "email", "groups"} })
 	seen := map[string]bool{}
 	for range 2 {
 		f, err := r.rp.Begin(t.Context(), netip.Addr{}, nil)

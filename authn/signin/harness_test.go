@@ -13,6 +13,7 @@ import (
 	"sallyport/authn/authntest"
 	"sallyport/authn/clocktest"
 	"sallyport/authn/signin"
+	"sallyport/proxy/proxytest"
 )
 
 const (
@@ -55,6 +56,7 @@ func newHarness(t *testing.T, opts ...option) *harness {
 	if r.cfg.GroupsEndpoint == "graph" {
 		r.cfg.GroupsEndpoint = r.idp.Issuer() + "/graph/me/getMemberObjects"
 	}
+	r.cfg = proxytest.SignIn(r.cfg)
 	rp, err := signin.New(r.cfg)
 	if err != nil {
 		t.Fatal(err)

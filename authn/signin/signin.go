@@ -1,7 +1,6 @@
 package signin
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,12 +35,12 @@ type Config struct {
 	ClientID     string
 	ClientSecret string   // empty for a public client, which PKCE alone protects
 	RedirectURL  string   // this proxy's callback, as registered at the provider
-	Scopes       []string // "openid" is added if missing; default openid, email, profile
+	Scopes       []string // "openid" is one of them
 
 	// Claims are named, or given as a path: realm_access.roles, emails.0.
-	EmailClaim     string // default "email"
+	EmailClaim     string // required
 	EmailsVerified bool   // the operator states that this issuer verifies every address; a claim that says otherwise wins
-	GroupsClaim    string // default "groups"
+	GroupsClaim    string // required
 	GroupsFormat   GroupsFormat
 	GroupsEndpoint string // Microsoft Graph's getMemberObjects: asked for groups that do not fit into a token; empty: not asked
 	CountriesClaim string // empty: countries do not come from the provider
@@ -116,20 +115,15 @@ func New(cfg Config) (*Provider, error) {
 		return nil, fmt.Errorf("redirect URL %q is not an absolute http(s) URL without fragment", cfg.RedirectURL)
 	case !secureOrLoopback(redirect):
 		return nil, fmt.Errorf("redirect URL %q must be https unless its host is loopback", cfg.RedirectURL)
-	case cfg.EmailClaim != "" && cfg.EmailClaim != "email" && !cfg.EmailsVerified:
+	case !slices.Contains(cfg.Scopes, "openid"):
+		return nil, errors.New("without the scope openid the provider tells nothing about the person")
+	case cfg.EmailClaim == "" || cfg.GroupsClaim == "":
+		return nil, errors.New("no claim for the e-mail address, or none for the groups")
+	case cfg.EmailClaim != "email" && !cfg.EmailsVerified:
 		return nil, fmt.Errorf("email_verified says nothing about the claim %q: the addresses of the issuer must be stated as verified", cfg.EmailClaim)
 	case (cfg.ClientAuth == AuthPrivateKey) != (cfg.ClientKey != nil):
 		return nil, errors.New("private_key_jwt needs a key, and a key needs private_key_jwt")
 	}
-	if len(cfg.Scopes) == 0 {
-		cfg.Scopes = []string{"openid", "email", "profile"}
-	}
-	cfg.Scopes = slices.Clone(cfg.Scopes)
-	if !slices.Contains(cfg.Scopes, "openid") {
-		cfg.Scopes = append([]string{"openid"}, cfg.Scopes...)
-	}
-	cfg.EmailClaim = cmp.Or(cfg.EmailClaim, "email")
-	cfg.GroupsClaim = cmp.Or(cfg.GroupsClaim, "groups")
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}

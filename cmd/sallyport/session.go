@@ -22,7 +22,7 @@ type sessionCmd struct {
 // withSessions runs f with the sessions of an existing store.
 func withSessions(ctx context.Context, g *globals, f func(*config.Config, *sqlstore.DB, *session.Manager) error) error {
 	return withExistingStore(ctx, g, func(c *config.Config, db *sqlstore.DB) error {
-		m, err := session.New(ctx, session.Config{Store: db, Keys: db, Codes: db, MaxAge: c.Session.MaxAge, IdleTimeout: c.Session.IdleTimeout, Secure: c.ExternalURL.Scheme == "https", Complete: c.Roster.Complete})
+		m, err := session.New(ctx, session.Config{Store: db, Keys: db, Codes: db, MaxAge: c.Session.MaxAge, IdleTimeout: c.Session.IdleTimeout, MaxPerPerson: c.Session.MaxPerPerson, Secure: c.ExternalURL.Scheme == "https", Complete: c.Roster.Complete})
 		if err != nil {
 			return err
 		}

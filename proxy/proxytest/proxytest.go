@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"time"
 
+	"sallyport/authn/signin"
 	"sallyport/proxy/edge"
 	"sallyport/proxy/upstream"
 )
@@ -26,7 +27,19 @@ const (
 	Inspected           = 64 << 20
 	InspectedPerSession = 8 << 20
 	StreamsPerSession   = 512
+	SessionsPerPerson   = 20
 )
+
+// SignIn returns c with what an empty configuration asks the provider for, where c does
+// not say.
+func SignIn(c signin.Config) signin.Config {
+	if c.Scopes == nil {
+		c.Scopes = []string{"openid", "email", "profile"}
+	}
+	c.EmailClaim = cmp.Or(c.EmailClaim, "email")
+	c.GroupsClaim = cmp.Or(c.GroupsClaim, "groups")
+	return c
+}
 
 // Edge returns c with the limits of an empty configuration where c has none.
 func Edge(c edge.Config) edge.Config {

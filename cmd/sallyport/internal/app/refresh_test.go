@@ -89,7 +89,7 @@ func newRefreshRig(t *testing.T) *refreshRig {
 	}}
 	mem := authntest.NewMemory()
 	var err error
-	g.sessions, err = session.New(t.Context(), session.Config{Store: mem, Keys: mem, Codes: mem, MaxAge: 10 * time.Hour, IdleTimeout: time.Hour, Now: func() time.Time { return g.now }})
+	g.sessions, err = session.New(t.Context(), session.Config{Store: mem, Keys: mem, Codes: mem, MaxAge: 10 * time.Hour, IdleTimeout: time.Hour, MaxPerPerson: 20, Now: func() time.Time { return g.now }})
 	if err != nil {
 		t.Fatal(err)
 	}

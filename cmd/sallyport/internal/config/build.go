@@ -247,7 +247,7 @@ func (b *builder) limits() {
 	}
 	if l.Message < 64<<10 || l.Message > 64<<20 {
 		b.at("limits.message_bytes", fmt.Sprintf("%d bytes of message is out of range", l.Message), "65536 to 67108864")
-		l.Message = 1 << 20
+		l.Message = defaults().Limits.Message
 	}
 	if l.BatchCalls < 1 || l.BatchCalls > 10_000 {
 		b.at("limits.batch_calls", fmt.Sprintf("%d calls in a batch is out of range", l.BatchCalls), "1 to 10000")

@@ -1,10 +1,13 @@
 package config
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"sallyport/authn/signin"
+	"sallyport/policy/company"
 	"sallyport/proxy/edge"
 	"sallyport/proxy/proxytest"
 	"sallyport/proxy/upstream"
@@ -32,7 +35,12 @@ func TestProxyIsTestedWithTheDefaults(t *testing.T) {
 		}
 	}
 	d := defaults()
+	provider := proxytest.SignIn(signin.Config{})
 	for name, same := range map[string]bool{
+		"oidc.scopes":                        slices.Equal(d.OIDC.Scopes, provider.Scopes),
+		"oidc.email_claim":                   d.OIDC.EmailClaim == provider.EmailClaim,
+		"oidc.groups_claim":                  d.OIDC.GroupsClaim == provider.GroupsClaim,
+		"session.max_per_person":             d.Session.MaxPerPerson == proxytest.SessionsPerPerson,
 		"session.max_age":                    d.Session.MaxAge == proxytest.SessionMaxAge,
 		"session.idle_timeout":               d.Session.IdleTimeout == proxytest.SessionIdleTimeout,
 		"limits.message_time":                l.MessageTime == proxytest.MessageTime,
@@ -44,6 +52,17 @@ func TestProxyIsTestedWithTheDefaults(t *testing.T) {
 	} {
 		if !same {
 			t.Errorf("%s is not the same by default and in tests", name)
+		}
+	}
+	m := company.DefaultModel
+	for name, same := range map[string]bool{
+		"session.max_age":      d.Session.MaxAge == m.SessionMaxAge,
+		"session.idle_timeout": d.Session.IdleTimeout == m.SessionIdle,
+		"behavior.retention":   d.Behavior.Retention == m.Retention,
+		"behavior.household":   d.Behavior.Household == int64(m.Household),
+	} {
+		if !same {
+			t.Errorf("%s is not the same by default and in the made-up company of `policy simulate`", name)
 		}
 	}
 	f := fileRoute{Health: &fileHealth{Path: "/"}}.withDefaults()
