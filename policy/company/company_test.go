@@ -201,9 +201,12 @@ func TestRunIsChecked(t *testing.T) {
 	if _, err := Run(context.Background(), Config{}); err == nil {
 		t.Error("no policy, no error")
 	}
+	if _, err := Run(context.Background(), Config{Policy: strict(t)}); err == nil {
+		t.Error("no days, no error")
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	days := 0
-	_, err := Run(ctx, Config{Policy: strict(t), Model: small(), Progress: func(day, of int) {
+	_, err := Run(ctx, Config{Policy: strict(t), Model: small(), Days: 365, Progress: func(day, of int) {
 		if days++; day == 3 && of == 365 {
 			cancel()
 		}

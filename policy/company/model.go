@@ -1,5 +1,7 @@
 package company
 
+import "time"
+
 // Model is the made-up company in figures. Shares and probabilities are 0 to 1.
 type Model struct {
 	// The people who belong here, and of what kind they are. Who is of no other kind is
@@ -22,6 +24,11 @@ type Model struct {
 
 	// The hostile.
 	Farm, Hoppers, Abroads, Accounts, Shifts, Thefts int
+
+	// What sallyport.yaml says if it says nothing of session and behavior. A test beside
+	// package config holds DefaultModel to it.
+	SessionMaxAge, SessionIdle, Retention time.Duration
+	Household                             int
 }
 
 // DefaultModel is the company of the table in policy/rollout.md.
@@ -33,4 +40,5 @@ var DefaultModel = Model{
 	WrongCountry: 0.01, WrongCity: 0.03, InfectedHome: 0.01, CarrierElsewhere: 0.02, VPNListed: 0.6, VPNSeenAsHosting: 0.25,
 	StolenViaVPN: 0.4, StolenViaHosting: 0.2, StolenLooks: 0.6,
 	Farm: 6, Hoppers: 4, Abroads: 3, Accounts: 3, Shifts: 2, Thefts: 40,
+	SessionMaxAge: 10 * time.Hour, SessionIdle: time.Hour, Retention: 400 * 24 * time.Hour, Household: 56,
 }

@@ -3,6 +3,7 @@ package company
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -15,19 +16,13 @@ import (
 type Config struct {
 	Policy *policy.Policy // judged with the production evaluator; the `allow` of routes is taken as granted
 	Seed   uint64
-	Days   int   // zero is 365
+	Days   int   // 1 or more
 	Model  Model // zero is DefaultModel
 	// Routes are visited in turn; empty is one without a name.
 	Routes []string
 	// Progress is called after every day. It may be nil.
 	Progress func(day, days int)
 }
-
-// Sessions of the model: as sallyport.yaml has them if it says nothing.
-const (
-	sessionMaxAge = 10 * time.Hour
-	sessionIdle   = time.Hour
-)
 
 // history is the production behaviour engine.
 type history interface {
@@ -59,8 +54,8 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	if c.Policy == nil {
 		return nil, errors.New("company: no policy")
 	}
-	if c.Days == 0 {
-		c.Days = 365
+	if c.Days <= 0 {
+		return nil, fmt.Errorf("company: %d days is no time to simulate", c.Days)
 	}
 	if c.Model == (Model{}) {
 		c.Model = DefaultModel
@@ -74,7 +69,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	}
 	s := &simulation{config: c, calendar: cal, sessions: map[string]*session{}, report: newReport(c, cal.people)}
 	s.now = cal.begin
-	if s.history, err = newHistory(func() time.Time { return s.now }, cal.people); err != nil {
+	if s.history, err = newHistory(func() time.Time { return s.now }, c.Model, cal.people); err != nil {
 		return nil, err
 	}
 	for d := range c.Days {
@@ -120,7 +115,7 @@ func (s *simulation) visit(v *visit) {
 func (s *simulation) session(v *visit) *session {
 	key := v.person.email + " " + v.device.handle
 	ses := s.sessions[key]
-	if ses != nil && (v.at.Sub(ses.begun) > sessionMaxAge || v.at.Sub(ses.seen) > sessionIdle) {
+	if ses != nil && (v.at.Sub(ses.begun) > s.config.Model.SessionMaxAge || v.at.Sub(ses.seen) > s.config.Model.SessionIdle) {
 		ses = nil
 	}
 	if v.thief {
