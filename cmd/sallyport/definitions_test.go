@@ -41,10 +41,6 @@ var definitions = []struct {
 		"how much of an IPv6 address is one client", []string{".Prefix(64)", ".Prefix(56)", "PrefixFrom(a, 64)", "PrefixFrom(addr, 64)"},
 		nil,
 	},
-	{
-		"default limits", []string{"DefaultMaxBody", "DefaultMaxHeader", "DefaultMaxResponseHeader", "DefaultMaxAge      =", "DefaultIdleTimeout"},
-		nil,
-	},
 }
 
 func TestDefinitionsStandInOnePlace(t *testing.T) {
