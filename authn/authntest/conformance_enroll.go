@@ -17,7 +17,7 @@ var ticketTests = []storeTest{
 		_, err = t.b.TicketByDigest(t.ctx, digest("guess"))
 		t.is(err, authn.ErrNotFound)
 	}},
-	{"a ticket that names nobody, or exists, is refused", func(t *storeT) {
+	{"a ticket that names no person, or exists, is refused", func(t *storeT) {
 		ticket, d := t.ticket("t1")
 		t.refused(t.a.CreateTicket(t.ctx, ticket, digest("other")))
 		other, _ := sampleTicket("t2")
@@ -41,7 +41,7 @@ var ticketTests = []storeTest{
 		t.is(t.b.RedeemTicket(t.ctx, d, ticket.Email, at, sampleCredential("c2", subject("alice"))), authn.ErrNotFound)
 		t.equal(len(t.credentials("alice")), 1)
 	}},
-	{"an address that was given to somebody else needs a ticket for a new account", testOtherAccount},
+	{"an address that was given to another person needs a ticket for a new account", testOtherAccount},
 	{"a ticket that is not redeemable stores no credential", func(t *storeT) {
 		ticket, d := t.ticket("t1")
 		redeem := func(d enroll.Digest, email authn.Email, at time.Time) error {
@@ -98,7 +98,7 @@ var ticketTests = []storeTest{
 		t.ok(err)
 		t.equal(got.RevokedAt, micro(epoch.Add(time.Minute)))
 	}},
-	{"a list is newest first, everybody's or one person's", func(t *storeT) {
+	{"a list is newest first, of all or of one person", func(t *storeT) {
 		var want []string
 		for i, id := range t.names("t", 3) {
 			ticket, d := sampleTicket(id)

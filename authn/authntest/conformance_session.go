@@ -16,7 +16,7 @@ var sessionTests = []storeTest{
 		t.ok(err)
 		t.equal(gotR, r)
 		t.equal(gotT, tok)
-		_, _, err = t.b.LoadSession(t.ctx, digest("nobody's"))
+		_, _, err = t.b.LoadSession(t.ctx, digest("no session's"))
 		t.is(err, authn.ErrNotFound)
 	}},
 	{"times are UTC, to the microsecond, and zero stays zero", func(t *storeT) {
@@ -54,7 +54,7 @@ var sessionTests = []storeTest{
 		t.refused(t.a.CreateSession(t.ctx, r1, tok1))
 		t.equal(t.alive(tok1.Digest), false)
 	}},
-	{"a session that belongs to nobody is refused", func(t *storeT) {
+	{"a session that belongs to no person is refused", func(t *storeT) {
 		for _, s := range []authn.Subject{{}, {Issuer: "https://idp.example.test"}, {ID: "alice"}} {
 			r, tok := sampleSession("s1", s)
 			t.refused(t.a.CreateSession(t.ctx, r, tok))

@@ -86,7 +86,7 @@ var tokenTests = []storeTest{
 		t.is(t.a.PutToken(t.ctx, sampleToken("x", "s1", "app.example.test")), authn.ErrNotFound)
 		t.equal(t.alive(digest("x")), false)
 	}},
-	{"a revocation leaves no token, whatever else goes on", func(t *storeT) {
+	{"a revocation leaves no token, under concurrent use", func(t *storeT) {
 		_, old := t.create("s1", subject("alice"))
 		t.race(9, func(i int, s Stores) error {
 			switch i % 3 {

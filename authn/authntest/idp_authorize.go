@@ -94,7 +94,7 @@ func (p *IdP) checkAuthorize(q url.Values) (*idpGrant, error) {
 	case refusal != nil:
 		return g, refusal
 	case slices.Contains(strings.Fields(q.Get("prompt")), "none"):
-		return g, &oauthError{"login_required", "nobody is signed in here between visits"}
+		return g, &oauthError{"login_required", "no one is signed in here between visits"}
 	}
 	return g, nil
 }

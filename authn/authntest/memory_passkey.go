@@ -80,7 +80,7 @@ func (m *Memory) addCredential(r passkey.Record) {
 func (m *Memory) checkCredential(r passkey.Record) error {
 	if err := errors.Join(
 		m.must(len(r.ID) > 0, "a credential needs an id"),
-		m.must(whole(r.Subject), "a credential belongs to nobody"),
+		m.must(whole(r.Subject), "a credential belongs to no person"),
 		m.must(len(r.PublicKey) > 0, "a credential needs a public key"),
 		m.must(r.Class != authn.ClassNone, "a credential needs a class"),
 	); err != nil {

@@ -25,7 +25,7 @@ func (m *Memory) CreateSession(ctx context.Context, r session.Record, t session.
 	return m.do(ctx, "CreateSession", func() error {
 		if err := errors.Join(
 			m.must(r.ID != "", "a session needs an id"),
-			m.must(whole(r.Person.Subject), "session %s belongs to nobody", r.ID),
+			m.must(whole(r.Person.Subject), "session %s belongs to no person", r.ID),
 			m.must(r.Person.Email == "" || canonical(r.Person.Email), "session %s: e-mail %q is not canonical", r.ID, r.Person.Email),
 			m.must(t.SessionID == r.ID, "the token of session %s names session %q", r.ID, t.SessionID),
 			m.must(r.ExpiresAt.After(r.CreatedAt), "session %s expires before it begins", r.ID),

@@ -52,6 +52,53 @@ func TestEnglishOfComments(t *testing.T) {
 	})
 }
 
+// Texts for people are sentences: a string of one word is a name or a value.
+func TestEnglishOfTexts(t *testing.T) {
+	eachFile(t, func(path string, fset *token.FileSet, file *ast.File) {
+		ast.Inspect(file, func(n ast.Node) bool {
+			text, ok := n.(*ast.BasicLit)
+			if !ok || text.Kind != token.STRING || !strings.Contains(text.Value, " ") {
+				return true
+			}
+			for _, word := range vagueWords.FindAllString(text.Value, -1) {
+				t.Errorf("%s: the text says %q: name the person or the thing", fset.Position(text.Pos()), word)
+			}
+			return true
+		})
+	})
+}
+
+// Documents, pages, and the comments of configurations and policies.
+func TestEnglishOfDocuments(t *testing.T) {
+	found := map[string]int{}
+	err := filepath.WalkDir(filepath.Join("..", ".."), func(path string, d fs.DirEntry, err error) error {
+		switch kind := filepath.Ext(path); {
+		case err != nil:
+			return err
+		case d.Name() == "node_modules" || d.Name() == "testdata":
+			return filepath.SkipDir
+		case !d.IsDir() && slices.Contains([]string{".md", ".yaml", ".html", ".txt"}, kind):
+			text, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			found[kind]++
+			for i, line := range strings.Split(string(text), "\n") {
+				for _, word := range vagueWords.FindAllString(line, -1) {
+					t.Errorf("%s:%d: the text says %q: name the person or the thing", path, i+1, word)
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found[".md"] < 15 || found[".yaml"] < 25 || found[".html"] < 5 {
+		t.Errorf("found %v documents; the product has more", found)
+	}
+}
+
 // Every package has one doc comment, so that `go doc` reads like a manual page.
 func TestEnglishOfPackages(t *testing.T) {
 	docs, names := map[string]int{}, map[string]string{}

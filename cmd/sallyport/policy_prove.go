@@ -46,7 +46,7 @@ func (p policyProveCmd) Run(g *globals, std stdio) error {
 
 // noInvariants says what an invariant is to an author who has none. Nothing is proven then,
 // and nothing is refuted.
-const noInvariants = `there are no invariants, so nothing is proven. One says what holds for every request, whatever rules are added later:
+const noInvariants = `there are no invariants, so nothing is proven. One says what holds for every request, also after rules are added:
 
 invariants:
   - name: tor-never-unasked

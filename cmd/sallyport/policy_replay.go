@@ -116,7 +116,7 @@ func (p policyReplayCmd) verify(ctx context.Context, g *globals, files []string)
 func (p policyReplayCmd) print(std stdio, candidate *policy.Policy, v audit.Report, r *rollout.Result) error {
 	var notes []string
 	if !v.OK() {
-		notes = append(notes, "UNVERIFIED: the log is not intact. Whoever changed it may have changed these figures.")
+		notes = append(notes, "UNVERIFIED: the log is not intact. A person who changed it may have changed these figures.")
 	}
 	for _, why := range []string{rollout.NoDecision, rollout.NoFacts, rollout.NoRoute, rollout.BeforeSince, rollout.Unreadable} {
 		if n := r.Skipped[why]; n > 0 {

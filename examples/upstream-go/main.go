@@ -38,7 +38,7 @@ func listenLoopback(addr string) (net.Listener, error) {
 		return nil, fmt.Errorf("-listen %q: want ADDRESS:PORT, such as 127.0.0.1:3000", addr)
 	}
 	if !ap.Addr().IsLoopback() {
-		return nil, fmt.Errorf("-listen %s: anybody who reaches this port could claim to be anybody; use a loopback address behind Sallyport", addr)
+		return nil, fmt.Errorf("-listen %s: anyone who reaches this port could pass for any person; use a loopback address behind Sallyport", addr)
 	}
 	return net.Listen("tcp", addr)
 }

@@ -90,7 +90,7 @@ func hostileKinds(r Rule) string {
 // Table is one line of Markdown for each rule that is a signal, for a document.
 func (r *Report) Table() string {
 	var b strings.Builder
-	b.WriteString("| rule | person-days of those who belong here | their people | person-days of those who do not | whom it met |\n|---|---|---|---|---|\n")
+	b.WriteString("| rule | person-days of those who belong here | their people | person-days of those who do not | it met |\n|---|---|---|---|---|\n")
 	for _, rule := range r.Rules {
 		name := "`" + rule.Name + "`"
 		if rule.Report {

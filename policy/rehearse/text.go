@@ -95,7 +95,7 @@ func table(b *strings.Builder, header string, rows func(row func(string, ...any)
 // name is a person for people: printable, and never empty.
 func name(user string) string {
 	if user == "" {
-		return "(nobody)"
+		return "(not signed in)"
 	}
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsGraphic(r) {

@@ -236,7 +236,7 @@ func onePerson(t *storeT) {
 	t.same("sightings", []behavior.Sighting{old, recent}, b.Sightings)
 	t.same("activity", []behavior.Activity{{Subject: Person("p"), Hour: 8, Bits: 5}}, b.Activity)
 	if b, err := t.b.BehaviorOf(t.ctx, Person("nobody")); err != nil || b.Len() != 0 {
-		t.Errorf("of nobody: %+v, %v", b, err)
+		t.Errorf("of an unknown person: %+v, %v", b, err)
 	}
 }
 

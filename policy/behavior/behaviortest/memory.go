@@ -128,7 +128,7 @@ func micro(t time.Time) time.Time { return time.UnixMicro(t.UnixMicro()).UTC() }
 func check(s *behavior.Sighting) error {
 	switch {
 	case s.Subject.Issuer == "" || s.Subject.ID == "":
-		return errors.New("a sighting of nobody")
+		return errors.New("a sighting without a person")
 	case s.First.After(s.At) || s.First.IsZero():
 		return fmt.Errorf("a sighting from %s to %s", s.First, s.At)
 	case s.Addr.Is4In6() || s.Addr.Zone() != "":
