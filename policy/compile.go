@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"sallyport/policy/internal/expr"
 	"sallyport/policy/internal/file"
@@ -280,6 +282,9 @@ func (b *builder) expression(p *Policy, n *file.Node) *expr.Program {
 		b.At(n, Diagnostic{Message: "a condition has to be an expression", Expected: `such as ip.vpn || ip.country in lists.embargoed`})
 		return nil
 	}
+	if b.swallowed(n) {
+		return nil
+	}
 	program, problems := p.env.Compile(n.Value)
 	for _, q := range problems {
 		d := Diagnostic{Message: q.Message, Expected: q.Expected, Suggestion: q.Suggestion}
@@ -311,6 +316,26 @@ func (b *builder) expression(p *Policy, n *file.Node) *expr.Program {
 		}
 	}
 	return program
+}
+
+// swallowed refuses a comment that goes on to the end of a condition because YAML reads
+// its lines as one: what stands on the lines below would be gone, and nothing would say so.
+func (b *builder) swallowed(n *file.Node) bool {
+	for _, c := range expr.Comments(n.Value) {
+		comment := []rune(n.Value)[c.Start:c.End]
+		line, _ := b.Position(n, c.Start)
+		for i, r := range comment {
+			if unicode.IsSpace(r) {
+				continue
+			}
+			if below, _ := b.Position(n, c.Start+i); below > line {
+				b.In(n, c.Start, Diagnostic{Message: fmt.Sprintf("YAML reads these lines as one, so that // makes a comment of all that follows: `%s` is gone", strings.TrimSpace(string(comment[i:]))),
+					Expected: "the comment above the rule, with #; or | in the place of > and of quotes, which keeps the lines"})
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // at1 records a mistake if there is one.

@@ -58,6 +58,14 @@ func TestDiagnostics(t *testing.T) {
 		{"tag on an expression", "version: 1\nrules:\n  - name: a\n    when: !ip.vpn\n    then: block\n", "4:11", "for a tag", `"!ip.vpn"`},
 		{"quoted beginning", "version: 1\nrules:\n  - name: a\n    when: \"ops\" in user.groups\n    then: block\n", "4:17", "not YAML", `'"ops" in user.groups'`},
 		{"too deep", strings.Repeat("[", 100), "", "not YAML", ""},
+		{"a comment in folded lines", "version: 1\nrules:\n  - name: a\n    when: >-\n      ip.tor // exits\n      || ip.vpn\n    then: block\n", "5:14", "`|| ip.vpn` is gone", "above the rule, with #"},
+		{"a comment in folded lines that end there", "version: 1\nrules:\n  - name: a\n    when: >\n      ip.tor\n      || ip.proxy //\n      || ip.vpn\n    then: block\n", "6:19", "`|| ip.vpn` is gone", ""},
+		{"a comment in plain lines", "version: 1\nrules:\n  - name: a\n    when: ip.tor // exits\n      || ip.vpn\n    then: block\n", "4:18", "`|| ip.vpn` is gone", ""},
+		{"a comment in quoted lines", "version: 1\nrules:\n  - name: a\n    when: \"ip.tor // exits\n      || ip.vpn\"\n    then: block\n", "4:19", "`|| ip.vpn` is gone", "|"},
+		{"a comment in the lines of an exception", "version: 1\nrules:\n  - name: a\n    when: ip.vpn\n    unless: >-\n      ip.tor // exits\n      && ip.internal\n    then: block\n", "6:14", "`&& ip.internal` is gone", ""},
+		{"a comment in the lines of an invariant", "version: 1\n" + ok + "invariants:\n  - never: allow\n    when: >-\n      ip.vpn // exits\n      || ip.tor\n", "6:14", "`|| ip.tor` is gone", ""},
+		{"a YAML comment in folded lines", "version: 1\nrules:\n  - name: a\n    when: >-\n      ip.tor\n      # exits\n      || ip.vpn\n    then: block\n", "6:7", "`#` does not begin a comment", "outside of it"},
+		{"a YAML comment in plain lines", "version: 1\nrules:\n  - name: a\n    when: ip.tor ||\n      # exits\n      ip.vpn\n    then: block\n", "6:7", "not YAML", "no comment inside a value"},
 
 		{"invariant without a claim", "version: 1\n" + ok + "invariants: [{when: ip.vpn}]\n", "3:14", "claims nothing", "never: allow"},
 		{"invariant with two claims", "version: 1\n" + ok + "invariants: [{when: ip.vpn, never: allow, always: block}]\n", "3:51", "either never or always", ""},
@@ -271,5 +279,16 @@ func TestHash(t *testing.T) {
 	a, b := mustCompile(t, judgePolicy), mustCompile(t, judgePolicy+"\n")
 	if len(a.Hash()) != 64 || a.Hash() == b.Hash() || a.Name() != "policy.yaml" {
 		t.Errorf("%s %s %s", a.Hash(), b.Hash(), a.Name())
+	}
+}
+
+// A comment that ends with its line, or with the condition, is one.
+func TestCommentsInConditions(t *testing.T) {
+	for _, when := range []string{"|\n      ip.tor // exits\n      || ip.vpn", "|-\n      // exits\n      ip.tor", "ip.tor // exits", "\"ip.tor // exits\"", ">-\n      ip.tor\n      || ip.vpn // exits",
+		">-\n      user.name == \"http://x\"\n      || ip.vpn", ">-\n      ip.tor // exits\n\n      || ip.vpn", "ip.tor # exits"} {
+		source := "version: 1\nrules:\n  - name: a\n    when: " + when + "\n    then: block\n"
+		if _, err := Compile(Config{Name: "p.yaml", Source: []byte(source)}); err != nil {
+			t.Errorf("%s: %v", when, err)
+		}
 	}
 }

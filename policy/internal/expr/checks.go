@@ -44,6 +44,7 @@ type checks struct {
 	read     map[string]bool
 	lists    []string
 	compare  []Comparison
+	texts    []Value
 	problems []Problem
 }
 
@@ -62,6 +63,10 @@ func (c *checks) visit(e ast.Expr) {
 		}
 		if name, ok := strings.CutPrefix(e.AsIdent(), "lists."); ok && !slices.Contains(c.lists, name) {
 			c.lists = append(c.lists, name)
+		}
+	case ast.LiteralKind:
+		if s, ok := e.AsLiteral().(types.String); ok {
+			c.texts = append(c.texts, Value{string(s), c.offset(e)})
 		}
 	case ast.SelectKind:
 		c.visit(e.AsSelect().Operand())

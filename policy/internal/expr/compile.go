@@ -22,6 +22,7 @@ type Program struct {
 	reads   []string
 	lists   []string
 	compare []Comparison
+	texts   []Value
 	cost    uint64
 
 	// limited is the same expression under a cost limit, made when the first oversize
@@ -38,6 +39,9 @@ func (p *Program) Reads() []string { return p.reads }
 
 // Comparisons returns what the facts are compared with, where that is constant.
 func (p *Program) Comparisons() []Comparison { return p.compare }
+
+// Texts returns the texts that are written out in the expression, in its order.
+func (p *Program) Texts() []Value { return p.texts }
 
 // Lists returns the names of the constant lists that the expression uses.
 func (p *Program) Lists() []string { return p.lists }
@@ -97,7 +101,7 @@ func (e *Env) compile(text string, change func(*ast.AST)) (*Program, []Problem) 
 }
 
 func (e *Env) plan(text string, checked *cel.Ast, c *checks) (*Program, []Problem) {
-	p := &Program{env: e, text: text, ast: checked, calls: c.calls, lists: c.lists, compare: c.compare}
+	p := &Program{env: e, text: text, ast: checked, calls: c.calls, lists: c.lists, compare: c.compare, texts: c.texts}
 	for _, f := range e.schema.facts {
 		if c.read[f.Name] {
 			p.reads = append(p.reads, f.Name)

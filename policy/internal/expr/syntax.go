@@ -71,6 +71,11 @@ func commonMistakes(text []rune) []Problem {
 				add(i, "`"+word+"` is not an operator here", s)
 			}
 			i = j - 1
+		case c == '/' && at(i+1) == '/':
+			i = skipped(text, i) - 1
+		case c == '#':
+			out = append(out, Problem{Offset: i, Message: "`#` does not begin a comment inside a condition", Expected: "comments outside of it, on lines of their own"})
+			return out
 		case c == '=' && at(i+1) == '=' && at(i+2) == '=':
 			add(i, "`===` is not an operator here", "==")
 			i += 2
