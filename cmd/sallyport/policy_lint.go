@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/policy/ipintel"
@@ -69,7 +70,25 @@ func lintConfigured(c *config.Config, intel *ipintel.Snapshot) ([]lint.Finding, 
 	if err != nil {
 		return nil, err
 	}
-	return lint.Check(lint.Config{Policy: policyConfig(c, intel), Tests: tests, NoSource: noSource(c)})
+	return lint.Check(lint.Config{Policy: policyConfig(c, intel), Tests: tests, NoSource: noSource(c),
+		Routes: lintRoutes(c), People: people(c)})
+}
+
+func lintRoutes(c *config.Config) map[string]lint.Route {
+	out := map[string]lint.Route{}
+	for _, r := range c.Routes {
+		out[r.Name] = lint.Route{RPC: r.RPC, PathForms: r.PathForms.Names()}
+	}
+	return out
+}
+
+// people are the addresses in the roster; nil without one.
+func people(c *config.Config) (out []string) {
+	for email := range c.Roster {
+		out = append(out, string(email))
+	}
+	slices.Sort(out)
+	return out
 }
 
 // noSource names the facts that nothing in this configuration provides, with the source

@@ -68,6 +68,16 @@ type Config struct {
 	// "user.time_zone": "roster in sallyport.yaml". Rules over them see only the value
 	// for "not known".
 	NoSource map[string]string
+	// Routes are the configured ones, by name. Nil: not known.
+	Routes map[string]Route
+	// People are the addresses in the roster. Nil: there is none.
+	People []string
+}
+
+// Route is what a condition about the requests of a route depends on.
+type Route struct {
+	RPC       bool     // its requests are JSON-RPC
+	PathForms []string // what its paths may have that is refused elsewhere: "double_slash"
 }
 
 // Check compiles a policy and says what is suspicious about it, the most dangerous first.
@@ -90,6 +100,11 @@ func Check(c Config) ([]Finding, error) {
 	l.exempt()
 	l.foldedTwice()
 	l.history()
+	l.names()
+	l.rpc()
+	l.paths()
+	l.characters()
+	l.brackets()
 	l.newcomers()
 	l.sources()
 	l.lists()
@@ -106,9 +121,9 @@ func Check(c Config) ([]Finding, error) {
 // and what is only untidy.
 var byDanger = []string{
 	"always-matches", "newcomer-refused", "can-fail",
-	"unreachable-rule", "dead-condition",
+	"unreachable-rule", "dead-condition", "invisible-character", "rpc-route", "rpc-method", "impossible-path", "unknown-email", "unknown-group", "whole-list",
 	"private-exempt", "history-unconsidered", "unreachable-threshold", "vacuous-invariant", "fact-without-source", "empty-list",
-	"country-without-zz", "unknown-holds", "idle-exception", "subsumed-rule",
+	"country-without-zz", "unknown-holds", "ambiguous-brackets", "commented-out", "idle-exception", "subsumed-rule",
 	"unknown-country-passes", "data-age-unconsidered", "unused-signal", "rules-undecided",
 	"untested-rule", "unused-list", "unfolded-path", "overlapping-lists", "repeated-entry",
 }
