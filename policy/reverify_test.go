@@ -208,7 +208,7 @@ func TestAgainMistakes(t *testing.T) {
 		"then: step_up, every: 4h, hours: '9-18'":                `hours cannot be "9-18"`,
 		"then: step_up, every: 4h, hours: '09:00-24:00'":         "hours cannot be",
 		"then: step_up, every: 4h, hours: '09:00-09:00'":         "hours cannot be",
-		"then: step_up, enforce: {percent: 101}":                 "percent has to be a whole number",
+		"then: step_up, enforce: {percent: 101}":                 "percent cannot be 101",
 		"then: step_up, enforce: {}":                             "does not name people",
 		"then: step_up, enforce: 10%":                            "has to be a mapping",
 		"then: step_up, enforce: {groups: []}":                   "there is no group",

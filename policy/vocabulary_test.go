@@ -39,7 +39,7 @@ func TestComparisonsThatNeverHold(t *testing.T) {
 		{`user.time_zone == "America/New York"`, "never", "America/New_York"},
 		{`user.time_zone in ["Europe/Zurich", "CEST"]`, `never "CEST"`, "IANA"},
 		{`user.time_zone.startsWith("europe/")`, "never begins with", "Europe/"},
-		{`time.hour("europe/zurich") < 6`, `did you mean "Europe/Zurich"`, ""},
+		{`time.hour("europe/zurich") < 6`, "there is no time zone", "Europe/Zurich"},
 
 		{`request.method in ["POST", "put"]`, `never "put"`, "PUT"},
 		{`request.method.startsWith("p")`, "never begins with", "P"},
@@ -54,9 +54,9 @@ func TestComparisonsThatNeverHold(t *testing.T) {
 		{`session.level.startsWith("Ver")`, "never begins with", "ver"},
 		{`request.route.startsWith("pay")`, "never begins with", "one of"},
 
-		{`ip.asn == "AS123"`, "cannot compare int with string", "123"},
-		{`"123" != string(ip.asn) && ip.asn == 'as9009' && ip.vpn`, "cannot compare int with string", "9009"},
-		{`ip.asn in ["AS1", "AS2"]`, "cannot look for int", "[1, 2]"},
+		{`ip.asn == "AS123"`, "cannot compare ip.asn (a whole number)", "123"},
+		{`"123" != string(ip.asn) && ip.asn == 'as9009' && ip.vpn`, "cannot compare ip.asn (a whole number)", "9009"},
+		{`ip.asn in ["AS1", "AS2"]`, "cannot look for ip.asn (a whole number)", "[1, 2]"},
 
 		{`time.hour("UTC") >= 24`, "never at least 24", "0 to 23"},
 		{`23 < time.hour("UTC")`, "never more than 23", "0 to 23"},
@@ -65,7 +65,7 @@ func TestComparisonsThatNeverHold(t *testing.T) {
 		{`time.now < timestamp("2026-02-30T00:00:00Z")`, "not a timestamp", "RFC 3339"},
 		{`time.now < timestamp("2026-02-28T25:00:00Z")`, "no such day or hour", "RFC 3339"},
 		{`time.now < timestamp("2026-12-31")`, "not a timestamp", "RFC 3339"},
-		{`time.now < "2026-12-31"`, "cannot compare timestamp with string", "timestamp("},
+		{`time.now < "2026-12-31"`, "cannot compare time.now (a point in time)", `timestamp("2026-12-31T00:00:00Z")`},
 
 		{`ip.country in []`, "nothing is ever in an empty list", "entries"},
 		{`!(ip.asn in [])`, "nothing is ever in an empty list", "entries"},

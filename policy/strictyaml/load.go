@@ -3,7 +3,9 @@ package strictyaml
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
 	"go.yaml.in/yaml/v4/plugin/loaderlimits"
@@ -61,6 +63,10 @@ func (s *Source) notYAML(err error, f Format) {
 		}
 	}
 	d := Diagnostic{Message: "this is not YAML: " + message}
+	if at, col, better := s.unquoted(line); better != nil {
+		s.Add(at, col, *better)
+		return
+	}
 	switch {
 	case strings.Contains(message, "no documents"):
 		s.empty(f)
@@ -76,6 +82,41 @@ func (s *Source) notYAML(err error, f Format) {
 		d.Expected = f.Key
 	}
 	s.Add(line, column, d)
+}
+
+// A line with a key and a value; one whose key has no space behind its colon.
+var (
+	keyed   = regexp.MustCompile(`^(\s*(?:- )?\s*([a-z_]+):\s+)(\S.*?)\s*$`)
+	noSpace = regexp.MustCompile(`^(\s*(?:- )?\s*)([a-z_]+):([^\s/].*?)\s*$`)
+)
+
+// unquoted finds, in the line where the parser stopped or in the one before it, what it most
+// often stumbles over: a value that needs quotes around all of it, or no space behind a
+// colon.
+func (s *Source) unquoted(line int) (at, column int, d *Diagnostic) {
+	for _, at := range []int{line, line - 1} {
+		text := s.Line(at)
+		if len(text) > 1000 || strings.HasPrefix(strings.TrimSpace(text), "#") {
+			continue
+		}
+		if m := keyed.FindStringSubmatch(text); m != nil && strings.IndexByte("!\"'%@`&*", m[3][0]) >= 0 && needsQuotes(m[3]) {
+			return at, utf8.RuneCountInString(m[1]) + 1, &Diagnostic{
+				Message:  fmt.Sprintf("a value that begins with %c needs quotes around all of it", m[3][0]),
+				Expected: fmt.Sprintf("%s: and the value in single quotes; a quote inside is written twice", m[2]), Suggestion: SingleQuoted(m[3])}
+		}
+		if m := noSpace.FindStringSubmatch(text); m != nil {
+			return at, utf8.RuneCountInString(m[1]) + 1, &Diagnostic{
+				Message: fmt.Sprintf("there is no space behind `%s:`", m[2]), Expected: "a space between a key and its value", Suggestion: m[2] + ": " + m[3]}
+		}
+	}
+	return 0, 0, nil
+}
+
+// needsQuotes reports whether a value that begins with a special character is none of what
+// YAML has that character for.
+func needsQuotes(value string) bool {
+	var v yaml.Node
+	return strings.IndexByte("!&*", value[0]) >= 0 || yaml.Load([]byte(value), &v) != nil
 }
 
 // separator is the line where a second document begins.

@@ -25,6 +25,10 @@ type Source struct {
 // Node is a node of the YAML tree, with its position.
 type Node = yaml.Node
 
+// Tagged reports whether a node was given a YAML tag. `! x` has one too, which says
+// nothing, and would otherwise be x without its negation.
+func Tagged(n *Node) bool { return n.Style&yaml.TaggedStyle != 0 || n.Tag == "!" }
+
 // MaxDiagnostics bounds the answer to a hostile or hopeless file.
 const MaxDiagnostics = 50
 
@@ -143,16 +147,16 @@ func (s *Source) Excerpt(line, column int) string {
 // says which keys it may have.
 func (s *Source) Pairs(n *Node, what, expected string) iter.Seq2[*Node, *Node] {
 	return func(yield func(key, value *Node) bool) {
-		seen := map[string]bool{}
+		seen := map[string]int{} // by line
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			key := n.Content[i]
 			switch {
-			case key.Kind != yaml.ScalarNode || key.Anchor != "" || key.Style&yaml.TaggedStyle != 0:
+			case key.Kind != yaml.ScalarNode || key.Anchor != "" || Tagged(key):
 				s.At(key, Diagnostic{Message: "a key has to be a plain word", Expected: expected})
-			case seen[key.Value]:
-				s.At(key, Diagnostic{Message: fmt.Sprintf("%q is given twice in %s", key.Value, what), Expected: "each key once"})
+			case seen[key.Value] > 0:
+				s.At(key, Diagnostic{Message: fmt.Sprintf("%q is given twice in %s", key.Value, what), Expected: fmt.Sprintf("each key once; the first is in line %d", seen[key.Value])})
 			default:
-				seen[key.Value] = true
+				seen[key.Value] = key.Line
 				if !yield(key, n.Content[i+1]) {
 					return
 				}

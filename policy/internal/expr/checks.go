@@ -71,9 +71,7 @@ func (c *checks) visit(e ast.Expr) {
 	case ast.SelectKind:
 		c.visit(e.AsSelect().Operand())
 	case ast.ListKind:
-		for _, x := range e.AsList().Elements() {
-			c.visit(x)
-		}
+		c.visitList(e)
 	case ast.CallKind:
 		c.visitCall(e)
 	case ast.ComprehensionKind:
@@ -85,6 +83,32 @@ func (c *checks) visit(e ast.Expr) {
 			c.visit(x)
 		}
 		c.aliases = c.aliases[:depth]
+	}
+}
+
+// visitList refuses a list of texts and numbers: one of the two kinds is never found in it.
+func (c *checks) visitList(e ast.Expr) {
+	var first Kind
+	for _, x := range e.AsList().Elements() {
+		c.visit(x)
+		kind := Invalid
+		if x.Kind() == ast.LiteralKind {
+			switch x.AsLiteral().(type) {
+			case types.String:
+				kind = String
+			case types.Int:
+				kind = Int
+			case types.Double:
+				kind = Double
+			}
+		}
+		if first == Invalid {
+			first = kind
+		} else if kind != Invalid && kind != first {
+			c.problems = append(c.problems, Problem{Offset: c.offset(x),
+				Message: "the list mixes " + first.String() + " and " + kind.String() + ": nothing equals both", Expected: "entries of one kind"})
+			return
+		}
 	}
 }
 
@@ -268,6 +292,10 @@ func (c *checks) bind(e ast.Expr, f Function, arg ast.Expr) {
 		return
 	}
 	p := Problem{Offset: c.offset(arg), Message: err.Error()}
+	var argument *ArgumentError
+	if errors.As(err, &argument) {
+		p.Message, p.Expected, p.Suggestion = argument.Message, argument.Expected, argument.Suggestion
+	}
 	var entry *EntryError
 	if errors.As(err, &entry) {
 		p.List, p.Entry = constant.List, entry.Entry

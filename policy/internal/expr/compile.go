@@ -61,10 +61,10 @@ func (e *Env) compile(text string, change func(*ast.AST)) (*Program, []Problem) 
 	runes := []rune(text)
 	parsed, issues := e.cel.Parse(text)
 	if issues.Err() != nil {
-		return nil, explainSyntax(runes, issues)
+		return nil, e.explainSyntax(runes, issues)
 	}
 	info := parsed.NativeRep().SourceInfo()
-	n := &names{env: e, text: runes, info: info}
+	n := &names{env: e, text: runes, parsed: parsed.NativeRep(), info: info}
 	n.visit(parsed.NativeRep().Expr())
 	if change != nil && len(n.problems) == 0 {
 		change(parsed.NativeRep())
@@ -72,7 +72,7 @@ func (e *Env) compile(text string, change func(*ast.AST)) (*Program, []Problem) 
 	checked, issues := e.cel.Check(parsed)
 	problems := n.problems
 	if issues.Err() != nil {
-		problems = append(problems, explainTypes(runes, info, issues)...)
+		problems = append(problems, e.explainTypes(runes, parsed.NativeRep(), issues)...)
 		if len(problems) == 0 { // an undeclared name that names did not see: never let it pass
 			problems = append(problems, Problem{Message: issues.Errors()[0].Message})
 		}

@@ -88,6 +88,21 @@ type Constant struct {
 	Ints    []int64
 }
 
+// ArgumentError is what a function has against its argument, with what was expected and
+// what may have been meant where that is known.
+type ArgumentError struct{ Message, Expected, Suggestion string }
+
+func (e *ArgumentError) Error() string {
+	text := e.Message
+	if e.Expected != "" {
+		text += " (" + e.Expected + ")"
+	}
+	if e.Suggestion != "" {
+		text += "; did you mean " + e.Suggestion + "?"
+	}
+	return text
+}
+
 // EntryError says which entry of a constant list is at fault.
 type EntryError struct {
 	Entry int

@@ -5,8 +5,12 @@ import (
 	"regexp"
 	"strings"
 
+	"sallyport/policy/strictyaml"
+
 	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common"
 	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/operators"
 )
 
 var (
@@ -18,50 +22,126 @@ var (
 
 // explainTypes turns the type checker's errors into problems. Unknown names are left
 // out: [names] has reported those, and better.
-func explainTypes(text []rune, info *ast.SourceInfo, issues *cel.Issues) []Problem {
+func (e *Env) explainTypes(text []rune, parsed *ast.AST, issues *cel.Issues) []Problem {
 	var out []Problem
-	for _, e := range issues.Errors() {
-		if strings.HasPrefix(e.Message, "undeclared reference") {
+	m, info := &meaning{e, parsed}, parsed.SourceInfo()
+	for _, issue := range issues.Errors() {
+		if strings.HasPrefix(issue.Message, "undeclared reference") {
 			continue
 		}
-		p := explainType(e.Message)
-		p.Offset = offsetAt(text, e.Location.Line(), e.Location.Column())
-		if mismatchMessage.MatchString(e.Message) || rangeMessage.MatchString(e.Message) {
+		p := m.explain(issue)
+		p.Offset = offsetAt(text, issue.Location.Line(), issue.Location.Column())
+		if mismatchMessage.MatchString(issue.Message) || rangeMessage.MatchString(issue.Message) {
 			p.Offset = startOfName(text, p.Offset)
 		}
-		if m := overloadMessage.FindStringSubmatch(e.Message); m != nil && isWord(m[1]) {
-			p.Offset = findWord(text, info, e.ExprID, m[1][strings.LastIndexByte(m[1], '.')+1:])
-		}
-		if p.Suggestion == "" && strings.Contains(p.Message, "int") {
-			p.Suggestion = asNumber(text, p.Offset)
+		if o := overloadMessage.FindStringSubmatch(issue.Message); o != nil && isWord(o[1]) {
+			p.Offset = findWord(text, info, issue.ExprID, o[1][strings.LastIndexByte(o[1], '.')+1:])
 		}
 		out = append(out, p)
 	}
 	return out
 }
 
-// textNumber is a number that is written as text, or an autonomous system as people write
-// it: "9009", "AS9009".
-var textNumber = regexp.MustCompile(`["'](?i:AS)?([0-9]{1,18})["']`)
+// explain says what is wrong with a call, in the words of its operands where they are
+// known.
+func (m *meaning) explain(issue *common.Error) Problem {
+	call := m.node(issue.ExprID)
+	if o := overloadMessage.FindStringSubmatch(issue.Message); o != nil && call != nil && call.Kind() == ast.CallKind {
+		if p := m.operands(call, o[1], o[2]); p.Message != "" {
+			return p
+		}
+	}
+	if o := selectionMessage.FindStringSubmatch(issue.Message); o != nil && call != nil && call.Kind() == ast.SelectKind {
+		return m.field(call, o[1])
+	}
+	if o := mismatchMessage.FindStringSubmatch(issue.Message); o != nil && call != nil && o[1] == "bool" {
+		return m.condition(call, o[2])
+	}
+	switch {
+	case strings.Contains(issue.Message, "invalid duration argument"):
+		p := Problem{Message: "this is not a duration", Expected: `hours, minutes and seconds, such as "8h" or "1h30m"`}
+		switch text := m.argument(call); {
+		case strictyaml.DurationMeant(text) != "":
+			p.Suggestion = fmt.Sprintf("duration(%q)", strictyaml.DurationMeant(text))
+		case text != "" && strings.Trim(text, " 0123456789") == "":
+			p.Expected = fmt.Sprintf(`a number with its unit: duration("%[1]ss"), duration("%[1]sm") or duration("%[1]sh")`, strings.TrimSpace(text))
+		}
+		return p
+	case strings.Contains(issue.Message, "invalid timestamp argument"):
+		p := Problem{Message: "this is not a timestamp, or no such day or hour exists", Expected: `RFC 3339, such as "2026-01-31T09:00:00Z"`}
+		if t, ok := moment(m.argument(call)); ok {
+			p.Suggestion = fmt.Sprintf("timestamp(%q)", t)
+		}
+		return p
+	}
+	return explainType(issue.Message)
+}
 
-// asNumber returns the numbers that the comparison at offset has as texts, without
-// quotes; "": it has none.
-func asNumber(text []rune, offset int) string {
-	before, after := string(text[:offset]), string(text[offset:])
-	after, _, _ = strings.Cut(after, "&&")
-	after, _, _ = strings.Cut(after, "||")
-	found := textNumber.FindAllStringSubmatch(after, 20)
-	if at := max(strings.LastIndex(before, "&&"), strings.LastIndex(before, "||")); found == nil {
-		found = textNumber.FindAllStringSubmatch(before[max(at, 0):], 20)
+// argument is the text that a function is called with, or the text itself.
+func (m *meaning) argument(e ast.NavigableExpr) string {
+	var literal ast.Expr = e
+	if e != nil && e.Kind() == ast.CallKind && len(e.AsCall().Args()) == 1 {
+		literal = e.AsCall().Args()[0]
 	}
-	var numbers []string
-	for _, m := range found {
-		numbers = append(numbers, m[1])
+	if e == nil || literal.Kind() != ast.LiteralKind {
+		return ""
 	}
-	if len(numbers) > 1 {
-		return "[" + strings.Join(numbers, ", ") + "]"
+	text, _ := literal.AsLiteral().Value().(string)
+	return text
+}
+
+// operands says why the operands of a call do not fit.
+func (m *meaning) operands(call ast.NavigableExpr, fn, signature string) Problem {
+	args := call.AsCall().Args()
+	if call.AsCall().IsMemberFunction() {
+		target, with, _ := strings.Cut(signature, ".(")
+		if len(args) != 1 {
+			return Problem{}
+		}
+		tt, ta := target, strings.TrimSuffix(with, ")")
+		p := Problem{Message: fmt.Sprintf("%s() does not go with %s and %s", fn, m.described(call.AsCall().Target(), tt), m.described(args[0], ta))}
+		p.Suggestion, p.Expected = m.member(fn, call.AsCall().Target(), args[0], tt, ta)
+		return p
 	}
-	return strings.Join(numbers, "")
+	kinds := splitTypes(inner(signature))
+	switch {
+	case fn == operators.LogicalNot && len(args) == 1:
+		return Problem{Message: "! negates a condition; this is " + m.described(args[0], inner(signature)),
+			Expected: "brackets around what is negated", Suggestion: m.negated(call)}
+	case len(kinds) != 2 || len(args) != 2:
+		return Problem{}
+	case fn == operators.In:
+		p := Problem{Message: fmt.Sprintf("`in` cannot look for %s in %s", m.described(args[0], kinds[0]), m.described(args[1], kinds[1]))}
+		p.Suggestion, p.Expected = m.within(args[0], args[1], kinds[0], kinds[1])
+		return p
+	}
+	if op, ok := isCompare(fn); ok {
+		p := Problem{Message: fmt.Sprintf("%s cannot compare %s with %s", op, m.described(args[0], kinds[0]), m.described(args[1], kinds[1]))}
+		if p.Suggestion, p.Expected = m.compared(op, args[0], args[1], kinds[0], kinds[1]); p.Expected == "" {
+			p.Expected = "two values of one kind"
+		}
+		return p
+	}
+	return Problem{}
+}
+
+// condition is about a value where a condition has to be.
+func (m *meaning) condition(e ast.NavigableExpr, kind string) Problem {
+	p := Problem{Message: "this is " + m.described(e, kind) + ", where a condition has to be", Expected: "something that is true or false"}
+	if parent, ok := e.Parent(); ok && isOr(parent) {
+		p.Expected, p.Suggestion = "a condition on each side of ||", m.either(parent)
+	} else if ok && parent.Kind() == ast.CallKind && parent.AsCall().FunctionName() == operators.LogicalAnd {
+		p.Expected = "a condition on each side of &&"
+	}
+	return p
+}
+
+// splitTypes splits "int, list(string)" at its commas.
+func splitTypes(signature string) []string {
+	if signature == "" {
+		return nil
+	}
+	return strings.Split(signature, ", ") // no type that a fact has holds a comma
 }
 
 func explainType(message string) Problem {
@@ -80,12 +160,6 @@ func explainType(message string) Problem {
 	if strings.Contains(message, "regex") {
 		return Problem{Message: message, Expected: "a shorter pattern"}
 	}
-	if strings.Contains(message, "invalid duration argument") {
-		return Problem{Message: "this is not a duration", Expected: `hours, minutes and seconds, such as "8h" or "1h30m"`}
-	}
-	if strings.Contains(message, "invalid timestamp argument") {
-		return Problem{Message: "this is not a timestamp, or no such day or hour exists", Expected: `RFC 3339, such as "2026-01-31T09:00:00Z"`}
-	}
 	if strings.Contains(message, "nesting limit") {
 		return Problem{Message: "loops (exists, all, filter, map) are nested too deeply", Expected: "at most one inside another"}
 	}
@@ -94,36 +168,7 @@ func explainType(message string) Problem {
 
 func explainOverload(fn, signature string) Problem {
 	operator := strings.Trim(fn, "_@")
-	types := strings.Split(inner(signature), ", ")
-	two := func() (string, string) {
-		if len(types) == 2 {
-			return types[0], types[1]
-		}
-		return signature, ""
-	}
 	switch fn {
-	case "!_":
-		p := Problem{Message: fmt.Sprintf("! negates a condition; this is %s", article(inner(signature)))}
-		p.Expected = "bool; to negate a comparison put it in brackets: !(a in b)"
-		return p
-	case "_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_":
-		a, b := two()
-		p := Problem{Message: fmt.Sprintf("%s cannot compare %s with %s", operator, a, b), Expected: "two values of one type"}
-		if (a == "duration") != (b == "duration") {
-			p.Suggestion = `duration("8h")`
-		} else if a == "timestamp" || b == "timestamp" {
-			p.Suggestion = `timestamp("2026-01-31T09:00:00Z")`
-		} else if strings.HasPrefix(a, "list(") != strings.HasPrefix(b, "list(") {
-			p.Suggestion = "in"
-		}
-		return p
-	case "@in":
-		a, b := two()
-		p := Problem{Message: fmt.Sprintf("`in` cannot look for %s in %s", a, b), Expected: "a list of " + a}
-		if b == "string" {
-			p.Expected, p.Suggestion = "a list on the right", "contains(), for a part of a text"
-		}
-		return p
 	case "_?_:_":
 		return Problem{Message: "the three parts of ?: do not fit: " + signature,
 			Expected: "a condition, and two values of one type"}

@@ -2,7 +2,9 @@ package expr
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"sallyport/policy/strictyaml"
@@ -16,6 +18,7 @@ import (
 type names struct {
 	env      *Env
 	text     []rune
+	parsed   *ast.AST
 	info     *ast.SourceInfo
 	locals   []string
 	problems []Problem
@@ -93,8 +96,11 @@ func (n *names) visitName(e ast.Expr) {
 			Expected: "one of " + list(n.members(name))})
 		return
 	}
-	n.add(at, Problem{Message: fmt.Sprintf("unknown name %s", name),
-		Expected: "a fact such as ip.country, or lists.NAME", Suggestion: n.anywhere(name)})
+	p := Problem{Message: fmt.Sprintf("unknown name %s", name), Expected: "a fact such as ip.country, or lists.NAME", Suggestion: n.anywhere(name)}
+	if p.Suggestion == "" {
+		p.Expected, p.Suggestion = "a fact such as ip.country, lists.NAME, or quotes around a text", strconv.Quote(name)
+	}
+	n.add(at, p)
 }
 
 // anywhere finds a fact whose last part is the name: the author forgot the group.
@@ -153,7 +159,10 @@ func (n *names) visitQualified(e ast.Expr, group, field string) {
 	p := Problem{Message: fmt.Sprintf("there is no fact %s", name), Suggestion: n.nearestMember(group, name)}
 	if group == "lists" {
 		p.Message = fmt.Sprintf("there is no list %s", name)
-		p.Expected = "a list that is declared under the top-level `lists:`"
+		p.Expected = fmt.Sprintf("a list that is declared at the top level: lists: {%s: [...]}", field)
+		if declared := n.members(group); len(declared) > 0 {
+			p.Expected += "; there are " + list(declared)
+		}
 	}
 	if _, ok := n.env.functions[name]; ok {
 		p = Problem{Message: fmt.Sprintf("%s is a function", name), Expected: name + "(...)"}
@@ -165,8 +174,12 @@ func (n *names) visitQualified(e ast.Expr, group, field string) {
 }
 
 func (n *names) nearestMember(group, name string) string {
-	if m := strictyaml.Nearest(name, n.members(group)); m != "" {
-		return m
+	members, fields := n.members(group), []string(nil)
+	for _, m := range members {
+		fields = append(fields, strings.TrimPrefix(m, group+"."))
+	}
+	if f := strictyaml.Nearest(strings.TrimPrefix(name, group+"."), fields); f != "" {
+		return group + "." + f
 	}
 	// The right field under the wrong group: user.country for ip.country.
 	_, field, _ := strings.Cut(name, ".")
@@ -181,6 +194,9 @@ func (n *names) nearestMember(group, name string) string {
 func (n *names) visitCall(e ast.Expr) {
 	call := e.AsCall()
 	fn := call.FunctionName()
+	if n.visitForeign(e, fn) {
+		return
+	}
 	for _, a := range call.Args() {
 		n.visit(a)
 	}
@@ -207,6 +223,83 @@ func (n *names) visitCall(e ast.Expr) {
 		n.add(n.find(e.ID(), fn), p)
 	}
 }
+
+// foreign are functions of other languages, with what does the same here: the first that
+// compiles. T stands for what the function is called on, and A and B for its arguments.
+var foreign = func() map[string][]string {
+	out := map[string][]string{}
+	for names, meant := range map[string][]string{
+		"includes include has contain indexOf": {"A in T", "T.contains(A)"},
+		"equals eq is":                         {"T == A"},
+		"isEmpty empty":                        {"T == []", `T == ""`},
+		"len length count":                     {"size(T)"},
+		"toLower toLowerCase lower lowercase to_lower casefold": {"T.lowerAscii()"},
+		"any some anyMatch":                     {"T.exists(A, B)"},
+		"every allMatch":                        {"T.all(A, B)"},
+		"none noneMatch":                        {"!T.exists(A, B)"},
+		"match regex regexMatch test isMatch":   {"T.matches(A)"},
+		"hasPrefix beginsWith":                  {"T.startsWith(A)"},
+		"hasSuffix":                             {"T.endsWith(A)"},
+		"getHours getHour hour hours":           {`time.hour("Europe/Zurich")`},
+		"getDay getDayOfWeek dayOfWeek weekday": {`time.weekday("Europe/Zurich")`},
+		"now":                                   {"time.now"},
+		"cidr inCidr in_cidr cidrMatch ipInRange inSubnet": {"ip.within(A)", "ip.within(B)"},
+	} {
+		for name := range strings.FieldsSeq(names) {
+			out[name] = meant
+		}
+	}
+	return out
+}()
+
+// visitForeign says what does the same as a function of another language.
+func (n *names) visitForeign(e ast.Expr, fn string) bool {
+	call := e.AsCall()
+	member := call.IsMemberFunction()
+	meant, known := foreign[fn]
+	if !known || member && call.Target().Kind() == ast.IdentKind && n.isGroup(call.Target().AsIdent()) || fn == "has" && !member {
+		return false
+	}
+	m := &meaning{n.env, n.parsed}
+	operands := call.Args()
+	if member {
+		operands = append([]ast.Expr{call.Target()}, operands...)
+	}
+	texts := map[string]string{}
+	for i, name := range []string{"T", "A", "B"} {
+		if i < len(operands) {
+			if texts[name] = m.operand(operands[i]); name != "T" && strings.Contains(meant[0], "(A, B)") {
+				texts[name] = m.text(operands[i])
+			}
+		}
+	}
+	p := Problem{Message: fmt.Sprintf("unknown function %s()", fn)}
+	for _, template := range meant {
+		complete := true
+		text := placeholders.ReplaceAllStringFunc(template, func(p string) string {
+			if texts[p] == "" {
+				complete = false
+				return "..."
+			}
+			return texts[p]
+		})
+		if _, issues := n.env.cel.Compile(text); complete && issues.Err() == nil {
+			p.Suggestion = text
+			break
+		}
+		if p.Expected == "" {
+			p.Expected = text
+		}
+	}
+	if p.Suggestion != "" {
+		p.Expected = ""
+	}
+	n.add(n.find(e.ID(), fn), p)
+	return true
+}
+
+// placeholders are those of [foreign].
+var placeholders = regexp.MustCompile(`\b[TAB]\b`)
 
 func (n *names) visitQualifiedCall(e ast.Expr, name string) {
 	if _, ok := n.env.functions[name]; ok {

@@ -2,8 +2,10 @@ package expr
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"cel.dev/cel-go/cel"
 )
@@ -14,11 +16,21 @@ var words = map[string]string{
 	"AND": "&&", "OR": "||", "NOT": "!", "IN": "in",
 }
 
+// lookalikes are characters that are written for one of ASCII.
+var lookalikes = map[rune]string{'＝': "=", '！': "!", '＜': "<", '＞': ">", '＆': "&", '｜': "|", '（': "(", '）': ")", '［': "[", '］': "]",
+	'，': ",", '．': ".", '＂': "\"", '＇': "'", '≠': "!=", '≤': "<=", '≥': ">=", '∧': "&&", '∨': "||", '¬': "!"}
+
 // explainSyntax says what is wrong with a text that does not parse. The parser's own
 // messages list token names; the usual mistakes have a better explanation.
-func explainSyntax(text []rune, issues *cel.Issues) []Problem {
+func (e *Env) explainSyntax(text []rune, issues *cel.Issues) []Problem {
+	if p := e.foreignOperator(string(text)); p != nil {
+		return []Problem{*p}
+	}
 	if p := commonMistakes(text); len(p) > 0 {
 		return p
+	}
+	if p := loneOperator(string(text)); p != nil {
+		return []Problem{*p}
 	}
 	first := issues.Errors()[0]
 	message := strings.TrimPrefix(first.Message, "Syntax error: ")
@@ -31,9 +43,145 @@ func explainSyntax(text []rune, issues *cel.Issues) []Problem {
 		return []Problem{{Message: "the expression is too large or too deeply nested: " + message,
 			Expected: "several smaller rules, or a list under `lists:`"}}
 	}
-	return []Problem{{Offset: offsetAt(text, first.Location.Line(), first.Location.Column()),
-		Message: "this does not read as an expression: " + message}}
+	at := offsetAt(text, first.Location.Line(), first.Location.Column())
+	p := Problem{Offset: at, Message: "this does not read as an expression: " + message}
+	switch word := wordAt(text, at); {
+	case strings.Contains(message, "token recognition error") && at < len(text):
+		p.Message = fmt.Sprintf("`%c` does not belong in a condition", text[at])
+		p.Expected = "one condition, without anything around it"
+	case strings.HasPrefix(message, "reserved identifier"):
+		p.Message = "`" + word + "` is a word of another language"
+		p.Expected = "the condition alone; what happens when it holds is said by then:"
+	case at < len(text) && text[at] == ',':
+		p.Message, p.Expected = "a comma does not join conditions", "&& or || between two conditions; [a, b] for a list"
+	case word != "" && at > 0 && (strings.HasPrefix(message, "mismatched input") || strings.HasPrefix(message, "extraneous input")):
+		p.Message, p.Expected = "there is no operator in front of `"+word+"`", "&& or || between two conditions, or == between two values"
+	case at < len(text) && text[at] == '`':
+		p.Message, p.Expected = "backquotes do not quote text", "\" or '"
+	}
+	return []Problem{p}
 }
+
+// wordAt is the word that begins at an offset, or "".
+func wordAt(text []rune, at int) string {
+	end := at
+	for end < len(text) && (unicode.IsLetter(text[end]) || unicode.IsDigit(text[end]) || text[end] == '_' || text[end] == '.') {
+		end++
+	}
+	return string(text[at:end])
+}
+
+// An operand beside an operator of another language: a fact, a call, a text, a number or a
+// list.
+const (
+	operandPattern = `((?:[\w.]+(?:\([^()]*\))?)|"[^"]*"|'[^']*')`
+	valuePattern   = `("[^"]*"|'[^']*'|\[[^\]]*\]|[\w.]+(?:\([^()]*\))?)`
+)
+
+// foreignOperators are comparisons of other languages, with what does the same here, $1 and
+// so on being the operands.
+var foreignOperators = []struct {
+	pattern *regexp.Regexp
+	meant   string
+}{
+	{operator(`(not\s+in)`, valuePattern), "!($1 in $3)"},
+	{operator(`(in)`, `\(([^()]*)\)`), "$1 in [$3]"},
+	{operator(`(between)`, valuePattern+`\s+and\s+`+valuePattern), "$1 >= $3 && $1 <= $4"},
+	{operator(`(not\s+like)`, `["']%([^%"']+)%["']`), `!$1.contains("$3")`},
+	{operator(`(i?like)`, `["']%([^%"']+)%["']`), `$1.contains("$3")`},
+	{operator(`(i?like)`, `["']([^%"']+)%["']`), `$1.startsWith("$3")`},
+	{operator(`(i?like)`, `["']%([^%"']+)["']`), `$1.endsWith("$3")`},
+	{operator(`(i?like)`, valuePattern), "$1 == $3"},
+	{operator(`(contains|includes|has)`, valuePattern), "$3 in $1|$1.contains($3)"},
+	{operator(`(starts_?with|begins_?with)`, valuePattern), "$1.startsWith($3)"},
+	{operator(`(ends_?with)`, valuePattern), "$1.endsWith($3)"},
+	{operator(`(matches|regex|rlike|match)`, valuePattern), "$1.matches($3)"},
+	{operator(`(is\s+not|not\s+equals?|ne)`, `(null|none|nil)`), `$1 != null`},
+	{operator(`(is|equals?|eq)`, `(null|none|nil)`), `$1 == null`},
+	{operator(`(is\s+not|not\s+equals?|ne|neq)`, valuePattern), "$1 != $3"},
+	{operator(`(is|equals?|eq)`, valuePattern), "$1 == $3"},
+	{operator(`(gt|lt|gte|lte|ge|le)`, valuePattern), ""},
+}
+
+// operator is the pattern of an operator between an operand and something else.
+func operator(name, right string) *regexp.Regexp {
+	return regexp.MustCompile(`(?i)` + operandPattern + `\s+` + name + `\s*` + right)
+}
+
+// foreignOperator says what does the same as a comparison of another language. nil: there
+// is none outside of texts.
+func (e *Env) foreignOperator(text string) *Problem {
+	for _, f := range foreignOperators {
+		m := f.pattern.FindStringSubmatchIndex(text)
+		if m == nil || insideText(text, m[4]) {
+			continue
+		}
+		p := &Problem{Offset: utf8.RuneCountInString(text[:m[4]]), Message: "`" + strings.ToLower(text[m[4]:m[5]]) + "` is not an operator here"}
+		if strings.HasSuffix(f.meant, "null") { // what is said of that is right here, too
+			if _, q := e.Compile(string(f.pattern.ExpandString(nil, braced.ReplaceAllString(f.meant, "$${$1}"), text, m))); len(q) == 1 {
+				p.Expected, p.Suggestion = q[0].Expected, q[0].Suggestion
+			}
+			return p
+		}
+		if strings.HasSuffix(f.meant, "in [$3]") {
+			p.Message = "the list of `in` stands in square brackets"
+		}
+		for template := range strings.SplitSeq(f.meant, "|") {
+			meant := string(f.pattern.ExpandString(nil, braced.ReplaceAllString(template, "$${$1}"), text, m))
+			if checked, issues := e.cel.Compile(meant); issues.Err() == nil && checked.OutputType() == cel.BoolType {
+				p.Suggestion = meant
+				return p
+			}
+		}
+		if f.meant != "" {
+			p.Expected = "an operator of CEL: ==, !=, <, <=, >, >=, in; or a function such as contains(), startsWith(), matches()"
+		}
+		return p
+	}
+	return nil
+}
+
+// braced are the references of a template, which regexp wants in braces before a letter.
+var braced = regexp.MustCompile(`\$(\d)`)
+
+// insideText reports whether a byte offset is inside of quotes.
+func insideText(text string, at int) bool {
+	quote := byte(0)
+	for i := 0; i < at; i++ {
+		switch c := text[i]; {
+		case quote != 0 && c == '\\':
+			i++
+		case quote != 0 && c == quote:
+			quote = 0
+		case quote == 0 && (c == '"' || c == '\''):
+			quote = c
+		}
+	}
+	return quote != 0
+}
+
+// loneOperator finds an operator with nothing on one of its sides, or nil.
+func loneOperator(text string) *Problem {
+	at := func(m []int, message string) *Problem {
+		return &Problem{Offset: utf8.RuneCountInString(text[:m[2]]), Message: fmt.Sprintf(message, text[m[2]:m[3]]), Expected: "a condition or a value on each side"}
+	}
+	if m := loneAtEnd.FindStringSubmatchIndex(text); m != nil {
+		return at(m, "there is nothing on the right of %s")
+	}
+	if m := loneAtStart.FindStringSubmatchIndex(text); m != nil {
+		return at(m, "there is nothing on the left of %s")
+	}
+	if m := loneInside.FindStringSubmatchIndex(text); m != nil && !insideText(text, m[2]) {
+		return at(m, "there is nothing on the left of %s")
+	}
+	return nil
+}
+
+var (
+	loneAtEnd   = regexp.MustCompile(`(&&|\|\||[=!<>]=|[<>+*/%!-]|\bin)\s*$`)
+	loneAtStart = regexp.MustCompile(`^\s*(&&|\|\||[=!<>]=|[<>*/%]|in\b)`)
+	loneInside  = regexp.MustCompile(`(?:&&|\|\||[=!<>]=|\()\s*(&&|\|\||==|!=|<=|>=)`)
+)
 
 // commonMistakes finds what people write who know other languages better.
 func commonMistakes(text []rune) []Problem {
@@ -59,6 +207,10 @@ func commonMistakes(text []rune) []Problem {
 			i = end
 		case strings.ContainsRune("“”„‘’", c):
 			add(i, "typographic quotes do not quote text", "\" or '")
+		case strings.ContainsRune("–—−‐‑", c):
+			add(i, fmt.Sprintf("`%c` is a dash and not a minus sign", c), "-")
+		case c > unicode.MaxASCII && lookalikes[c] != "":
+			add(i, fmt.Sprintf("`%c` is not an operator here", c), lookalikes[c])
 		case c > unicode.MaxASCII && unicode.In(c, unicode.Z, unicode.Cf):
 			add(i, fmt.Sprintf("%U looks like a space or like nothing, and does not belong here", c), "a space")
 		case unicode.IsLetter(c) || c == '_':

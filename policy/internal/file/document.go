@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -135,7 +136,7 @@ func ReadPolicy(name string, text []byte) (*Document, error) {
 	if v := top["version"]; v == nil {
 		s.At(root, Diagnostic{Message: "the policy does not say which version of the format it is", Expected: "version: 1"})
 	} else {
-		s.Number(v, "version", 1, 1)
+		s.version(v)
 	}
 	if n := top["lists"]; n != nil {
 		s.readLists(d, n)
@@ -185,7 +186,7 @@ func ReadPinned(name string, text []byte) (*Document, error) {
 	d := newDocument(s)
 	top := s.Fields(root, "the file of invariants", pinnedKeys.Names()...)
 	if v := top["version"]; v != nil {
-		s.Number(v, "version", 1, 1)
+		s.version(v)
 	} else if top != nil {
 		s.At(root, Diagnostic{Message: "the file does not say which version of the format it is", Expected: "version: 1"})
 	}
@@ -240,6 +241,15 @@ func (s *Source) readLists(d *Document, n *Node) {
 	}
 }
 
+// version reads the version of the format.
+func (s *Source) version(n *Node) {
+	if n.Kind == yaml.ScalarNode && n.Tag == "!!int" && n.Value != "1" {
+		s.At(n, Diagnostic{Message: fmt.Sprintf("there is no version %s of the format of this file", n.Value), Expected: "version: 1"})
+		return
+	}
+	s.Number(n, "version", 1, 1)
+}
+
 func (s *Source) readEntry(l *List, list string, n *Node) {
 	var number int64
 	switch {
@@ -257,8 +267,15 @@ func (s *Source) readEntry(l *List, list string, n *Node) {
 		l.Values.Strings = append(l.Values.Strings, text)
 	}
 	if len(l.Values.Ints) > 0 && len(l.Values.Strings) > 0 {
-		s.At(n, Diagnostic{Message: fmt.Sprintf("the list %s mixes text and numbers", list), Expected: "one kind: quotes around every number, if it is text"})
-		l.Values.Ints = nil
+		d := Diagnostic{Message: fmt.Sprintf("the list %s mixes text and numbers", list), Expected: "one kind: quotes around every number, if it is text"}
+		if number, ok := strictyaml.NumberMeant(n.Value); ok && n.Tag == "!!str" {
+			// The rules that use the list are right about it.
+			l.Values.Strings, l.Values.Ints = nil, append(l.Values.Ints, number)
+			d.Suggestion = strconv.FormatInt(number, 10)
+		} else {
+			l.Values.Ints = nil
+		}
+		s.At(n, d)
 	}
 }
 
@@ -296,7 +313,7 @@ func (s *Source) action(n *Node, what string, allowed ...string) string {
 	if n.Kind == yaml.ScalarNode && slices.Contains(allowed, n.Value) {
 		return n.Value
 	}
-	d := Diagnostic{Message: fmt.Sprintf("%s cannot be %q", what, n.Value), Expected: strings.Join(allowed, ", "),
+	d := Diagnostic{Message: fmt.Sprintf("%s cannot be %q", what, n.Value), Expected: strings.Join(allowed, " or "),
 		Suggestion: strictyaml.Nearest(n.Value, allowed)}
 	if n.Kind != yaml.ScalarNode {
 		d.Message, d.Suggestion = what+" has to be one word", ""

@@ -37,6 +37,9 @@ func (s *Source) claim(entry *Node, name string, never, always *Node) (neverIs, 
 	switch {
 	case never != nil && always != nil:
 		s.At(always, Diagnostic{Message: "an invariant has either never or always", Expected: "one of them"})
+	case never != nil && (never.Value == StepUp || never.Value == Block):
+		s.At(never, Diagnostic{Message: fmt.Sprintf("an invariant cannot rule out %s: rules may always tighten", never.Value),
+			Expected: "never: allow, for at least a question; always: " + never.Value + ", if that is what has to happen"})
 	case never != nil:
 		return s.action(never, "never", Allow), ""
 	case always != nil && always.Value == Allow:

@@ -63,7 +63,7 @@ func (s *Source) readRule(n *Node) *Rule {
 		r.Name = name
 		if !wordPattern.MatchString(name) || len(name) > 64 || strings.HasPrefix(name, "baseline") {
 			s.At(r.NameNode, Diagnostic{Message: fmt.Sprintf("%q cannot name a rule", name),
-				Expected: "lower-case letters, digits and -, at most 64; not beginning with baseline"})
+				Expected: "lower-case letters, digits and -, at most 64; not beginning with baseline", Suggestion: slug(name)})
 		}
 	}
 	if r.When == nil {
@@ -110,6 +110,10 @@ func (s *Source) readOutcome(r *Rule, f map[string]*Node) {
 	default:
 		r.Then = "" // by itself
 		// Not negative: a rule that lowers the score could let a person in.
+		if strings.HasPrefix(score.Value, "-") {
+			s.At(score, Diagnostic{Message: "score cannot be negative: rules only tighten", Expected: fmt.Sprintf("1 to %d; unless: for what a rule does not apply to", MaxScore)})
+			break
+		}
 		r.Score, _ = s.Number(score, "score", 1, MaxScore)
 	}
 	r.MaxAge = DefaultMaxAge
@@ -137,6 +141,15 @@ func (s *Source) readOutcome(r *Rule, f map[string]*Node) {
 			r.Require = append(r.Require, n.Value)
 		}
 	}
+}
+
+// slug is a name as a rule may have it, or "".
+func slug(name string) string {
+	words := strings.FieldsFunc(strings.ToLower(name), func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') })
+	if s := strings.Join(words, "-"); wordPattern.MatchString(s) && len(s) <= 64 && !strings.HasPrefix(s, "baseline") {
+		return s
+	}
+	return ""
 }
 
 var hoursPattern = regexp.MustCompile(`^([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)$`)

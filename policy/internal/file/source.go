@@ -57,9 +57,9 @@ func (s *Source) refuseIndirection(n *Node) {
 	case n.Kind == yaml.AliasNode || n.Anchor != "":
 		s.At(n, Diagnostic{Message: "anchors and aliases (& and *) are not used in a policy",
 			Expected: "a list under `lists:`, or quotes if this is an expression that begins with & or *"})
-	case n.Style&yaml.TaggedStyle != 0:
+	case strictyaml.Tagged(n):
 		s.At(n, Diagnostic{Message: fmt.Sprintf("YAML takes %s for a tag, and a policy has none", n.Tag),
-			Expected: "quotes around an expression that begins with !", Suggestion: strconv.Quote(strings.TrimSpace(n.Tag + " " + n.Value))})
+			Expected: "quotes around an expression that begins with !", Suggestion: strictyaml.SingleQuoted(strings.TrimSpace(n.Tag + " " + n.Value))})
 	}
 	for _, c := range n.Content {
 		s.refuseIndirection(c)
@@ -133,6 +133,14 @@ func (s *Source) Number(n *Node, what string, least, most int) (int, bool) {
 		if least == most {
 			d.Expected = strconv.Itoa(least)
 		}
+		switch {
+		case n.Kind == yaml.ScalarNode && n.Tag == "!!int" && v < least:
+			d.Message = fmt.Sprintf("%s cannot be %s: it is too small", what, n.Value)
+		case n.Kind == yaml.ScalarNode && n.Tag == "!!int":
+			d.Message = fmt.Sprintf("%s cannot be %s: it is too large", what, n.Value)
+		case n.Kind == yaml.ScalarNode && n.Tag == "!!str" && n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0:
+			d.Message = fmt.Sprintf("%s is in quotes, which makes it text", what)
+		}
 		// "10%", "1" in quotes, and 1e+01, which is how Helm renders large numbers
 		x, err := strconv.ParseFloat(strings.TrimSuffix(n.Value, "%"), 64)
 		if err == nil && x == math.Trunc(x) && x >= float64(least) && x <= float64(most) {
@@ -148,7 +156,7 @@ func (s *Source) Number(n *Node, what string, least, most int) (int, bool) {
 func (s *Source) Duration(n *Node, what string) (time.Duration, bool) {
 	d, err := time.ParseDuration(n.Value)
 	if n.Kind != yaml.ScalarNode || err != nil {
-		diag := Diagnostic{Message: what + " has to be a duration", Expected: "such as 30s, 5m, 1h30m or 24h"}
+		diag := Diagnostic{Message: what + " has to be a duration", Expected: "such as 30s, 5m, 1h30m or 24h", Suggestion: strictyaml.DurationMeant(n.Value)}
 		if n.Kind == yaml.ScalarNode && n.Tag == "!!int" && n.Value != "0" {
 			diag.Suggestion = n.Value + "s, or " + n.Value + "m"
 		}

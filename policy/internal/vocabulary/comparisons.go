@@ -272,5 +272,5 @@ func beyond(c expr.Comparison, value string) *file.Diagnostic {
 		}
 	}
 	words := map[expr.Op]string{expr.Less: "less than", expr.LessEqual: "at most", expr.Greater: "more than", expr.GreaterEqual: "at least"}
-	return &file.Diagnostic{Message: fmt.Sprintf("%s is never %s %s", c.Subject, words[c.How], value), Expected: "0 to 23"}
+	return &file.Diagnostic{Message: fmt.Sprintf("%s goes from 0 to 23: it is never %s %s", c.Subject, words[c.How], value), Expected: "an hour of the day, 0 to 23"}
 }

@@ -115,6 +115,10 @@ func (v *Vocabulary) Provided(fact string) *file.Diagnostic {
 	d := &file.Diagnostic{Message: fmt.Sprintf("no configured IP source provides %s, so this would never hold", fact),
 		Expected: fmt.Sprintf("a database or a list with `signal: %s` under ip_data in sallyport.yaml", signal)}
 	switch signal {
+	case "subdivisions":
+		d.Expected = "a database under ip_data in sallyport.yaml that knows the subdivisions of countries, or a csv list with the column `subdivision`"
+	case "org":
+		d.Expected = "a database under ip_data in sallyport.yaml that knows the organisations of networks, or a csv list with the column `org`"
 	case "country", "asn", "location":
 		d.Expected = "a database under ip_data in sallyport.yaml that knows the " + signal + " of addresses"
 		if group != "ip" {

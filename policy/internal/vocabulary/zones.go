@@ -2,11 +2,13 @@ package vocabulary
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 	_ "time/tzdata" // a policy means the same on a machine without a zone database
 
+	"sallyport/policy/internal/expr"
 	"sallyport/policy/internal/fold"
 )
 
@@ -40,10 +42,11 @@ func (z *Zones) Load(name string) (*time.Location, error) {
 	if name == "" || name == "Local" {
 		have.err = fmt.Errorf("%q is not a time zone", name)
 	} else if have.location, have.err = time.LoadLocation(name); have.err != nil {
-		have.err = fmt.Errorf("there is no time zone %q (an IANA name such as \"Europe/Zurich\" or \"UTC\")", name)
+		e := &expr.ArgumentError{Message: fmt.Sprintf("there is no time zone %q", name), Expected: `an IANA name such as "Europe/Zurich" or "UTC"`}
 		if near := nearestZone(name); near != "" {
-			have.err = fmt.Errorf("there is no time zone %q; did you mean %q?", name, near)
+			e.Suggestion = strconv.Quote(near)
 		}
+		have.err = e
 	}
 	z.mu.Lock()
 	if len(z.known) < maxZones {

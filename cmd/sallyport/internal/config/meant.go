@@ -1,7 +1,6 @@
 package config
 
 import (
-	"fmt"
 	"net/netip"
 	"net/url"
 	"path"
@@ -18,24 +17,10 @@ import (
 // value.
 
 var (
-	days   = regexp.MustCompile(`^(\d{1,5}) *(?:d|days?)$`)
-	units  = regexp.MustCompile(`^(\d{1,9}) *(s|m|h)(?:ecs?|econds?|ins?|inutes?|rs?|ours?)?$`)
 	sizes  = regexp.MustCompile(`^(\d{1,9}) *([kKmMgG])i?[bB]?$`)
 	floats = regexp.MustCompile(`^\d{1,20}(?:\.\d{1,20})?(?:[eE]\+?\d{1,2})?$`)
 	share  = regexp.MustCompile(`^(\d{1,3}) *(%|percent)?$`)
 )
-
-// durationMeant reads "2d" and "10 minutes".
-func durationMeant(text string) string {
-	if m := days.FindStringSubmatch(text); m != nil {
-		n, _ := strconv.Atoi(m[1]) // digits
-		return fmt.Sprintf("%dh", 24*n)
-	}
-	if m := units.FindStringSubmatch(text); m != nil {
-		return m[1] + m[2]
-	}
-	return ""
-}
 
 // numberMeant reads "1e+06", which is how Helm renders 1000000, and, where bytes are
 // counted, "64MiB". MB, said of memory, means the same.

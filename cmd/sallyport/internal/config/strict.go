@@ -109,7 +109,7 @@ func (r *reader) value(path string, n *yaml.Node, v reflect.Value, env bool) {
 	switch {
 	case n.Kind == yaml.AliasNode || n.Anchor != "":
 		r.node(n, "anchors and aliases are not used in this file", "the value itself", "")
-	case n.Style&yaml.TaggedStyle != 0:
+	case strictyaml.Tagged(n):
 		r.node(n, fmt.Sprintf("YAML takes %s for a tag, and this file has none", n.Tag), "quotes around a text that begins with !", "")
 	case v.Kind() == reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
@@ -218,7 +218,7 @@ func (r *reader) scalar(path string, n *yaml.Node, v reflect.Value, env bool) {
 	case v.Type() == durationType:
 		d, err := time.ParseDuration(text)
 		if err != nil || d < 0 {
-			r.suggest(path, fmt.Sprintf("%q is not a duration", text), "a number with a unit, such as 30s, 10m or 12h", durationMeant(text))
+			r.suggest(path, fmt.Sprintf("%q is not a duration", text), "a number with a unit, such as 30s, 10m or 12h", strictyaml.DurationMeant(text))
 			return
 		}
 		v.SetInt(int64(d))
