@@ -63,7 +63,7 @@ func (s *Source) notYAML(err error, f Format) {
 		}
 	}
 	d := Diagnostic{Message: "this is not YAML: " + message}
-	if at, col, better := s.unquoted(line); better != nil {
+	if at, col, better := s.unquoted(line, message); better != nil {
 		s.Add(at, col, *better)
 		return
 	}
@@ -93,7 +93,7 @@ var (
 // unquoted finds, in the line where the parser stopped or in the one before it, what it most
 // often stumbles over: a value that needs quotes around all of it, or no space behind a
 // colon.
-func (s *Source) unquoted(line int) (at, column int, d *Diagnostic) {
+func (s *Source) unquoted(line int, problem string) (at, column int, d *Diagnostic) {
 	for _, at := range []int{line, line - 1} {
 		text := s.Line(at)
 		if len(text) > 1000 || strings.HasPrefix(strings.TrimSpace(text), "#") {
@@ -102,6 +102,10 @@ func (s *Source) unquoted(line int) (at, column int, d *Diagnostic) {
 		if m := keyed.FindStringSubmatch(text); m != nil && strings.IndexByte("!\"'%@`&*", m[3][0]) >= 0 && needsQuotes(m[3]) {
 			return at, utf8.RuneCountInString(m[1]) + 1, &Diagnostic{
 				Message:  fmt.Sprintf("a value that begins with %c needs quotes around all of it", m[3][0]),
+				Expected: fmt.Sprintf("%s: and the value in single quotes; a quote inside is written twice", m[2]), Suggestion: SingleQuoted(m[3])}
+		}
+		if m := keyed.FindStringSubmatch(text); m != nil && at == line && strings.Contains(m[3], ": ") && strings.Contains(problem, "mapping values") {
+			return at, utf8.RuneCountInString(m[1]) + 1, &Diagnostic{Message: "a value with a colon and a space in it needs quotes around all of it",
 				Expected: fmt.Sprintf("%s: and the value in single quotes; a quote inside is written twice", m[2]), Suggestion: SingleQuoted(m[3])}
 		}
 		if m := noSpace.FindStringSubmatch(text); m != nil {

@@ -17,8 +17,8 @@ import (
 )
 
 // meaning rewrites calls whose operands do not fit together as their author probably meant
-// them. Whatever it offers compiles: a suggestion that leads to another mistake is worse
-// than none.
+// them. What it offers compiles: a suggestion that leads to another mistake is worse than
+// none.
 type meaning struct {
 	env    *Env
 	parsed *ast.AST
@@ -116,7 +116,7 @@ func (m *meaning) compared(op string, a, b ast.Expr, ta, tb string) (meant, expe
 		constant, fact, kind, flipped = a, b, tb, true
 	}
 	if constant.Kind() != ast.LiteralKind {
-		return "", ""
+		return "", "two values of one kind"
 	}
 	if kind == "bool" {
 		yes, known := truth(constant)
@@ -203,6 +203,9 @@ func fit(constant ast.Expr, kind string) (fitting, expected string) {
 		if t, ok := moment(text); ok {
 			return fmt.Sprintf("timestamp(%q)", t), expected
 		}
+	}
+	if expected == "" {
+		return "", "two values of one kind"
 	}
 	return "", expected
 }

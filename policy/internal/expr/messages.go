@@ -117,9 +117,7 @@ func (m *meaning) operands(call ast.NavigableExpr, fn, signature string) Problem
 	}
 	if op, ok := isCompare(fn); ok {
 		p := Problem{Message: fmt.Sprintf("%s cannot compare %s with %s", op, m.described(args[0], kinds[0]), m.described(args[1], kinds[1]))}
-		if p.Suggestion, p.Expected = m.compared(op, args[0], args[1], kinds[0], kinds[1]); p.Expected == "" {
-			p.Expected = "two values of one kind"
-		}
+		p.Suggestion, p.Expected = m.compared(op, args[0], args[1], kinds[0], kinds[1])
 		return p
 	}
 	return Problem{}

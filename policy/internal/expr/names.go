@@ -274,6 +274,7 @@ func (n *names) visitForeign(e ast.Expr, fn string) bool {
 		}
 	}
 	p := Problem{Message: fmt.Sprintf("unknown function %s()", fn)}
+	var incomplete []string
 	for _, template := range meant {
 		complete := true
 		text := placeholders.ReplaceAllStringFunc(template, func(p string) string {
@@ -287,12 +288,10 @@ func (n *names) visitForeign(e ast.Expr, fn string) bool {
 			p.Suggestion = text
 			break
 		}
-		if p.Expected == "" {
-			p.Expected = text
-		}
+		incomplete = append(incomplete, text)
 	}
-	if p.Suggestion != "" {
-		p.Expected = ""
+	if p.Suggestion == "" {
+		p.Expected = incomplete[0]
 	}
 	n.add(n.find(e.ID(), fn), p)
 	return true

@@ -23,7 +23,7 @@ var countryCodes = strings.Fields("AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX 
 	"XK ZZ")
 
 // otherCountryCodes are what people write who do not have ISO's table in front of them.
-var otherCountryCodes = map[string]string{"UK": "GB", "EL": "GR", "DPRK": "KP", "ROK": "KR", "UAE": "AE",
+var otherCountryCodes = map[string]string{"UK": "GB", "XX": "ZZ", "EL": "GR", "DPRK": "KP", "ROK": "KR", "UAE": "AE",
 	"NORTH KOREA": "KP", "SOUTH KOREA": "KR", "IRAN": "IR", "SYRIA": "SY", "CUBA": "CU", "RUSSIA": "RU", "BELARUS": "BY", "CHINA": "CN"}
 
 // regions are what is no country and stands for several, with how to say them.
@@ -50,4 +50,20 @@ func checkCountry(subject, value string) *file.Diagnostic {
 		d.Suggestion = r.String() // alpha-3
 	}
 	return d
+}
+
+// regionNames are the subdivisions that policies are about because they are embargoed, by
+// the names that people have for them.
+var regionNames = map[string]string{"CRIMEA": "UA-43", "SEVASTOPOL": "UA-40", "DONETSK": "UA-14", "LUHANSK": "UA-09", "LUGANSK": "UA-09"}
+
+// subdivisionMeant reads "ua-43", "UA43", "UA_43" and "Crimea".
+func subdivisionMeant(value string) string {
+	upper := strings.ReplaceAll(strings.ToUpper(strings.TrimSpace(value)), "_", "-")
+	if code := regionNames[upper]; code != "" {
+		return code
+	}
+	if len(upper) > 2 && len(upper) <= 5 && slices.Contains(countryCodes, upper[:2]) && !strings.Contains(upper, "-") {
+		return upper[:2] + "-" + upper[2:]
+	}
+	return upper
 }

@@ -148,7 +148,7 @@ func (v *Vocabulary) Check(subject, value string) *file.Diagnostic {
 		return checkCountry(subject, value)
 	case "ip.subdivisions":
 		if !SubdivisionPattern.MatchString(value) {
-			return never(subject, value, `an ISO 3166-2 code such as "UA-43"`, strings.ToUpper(value), SubdivisionPattern.MatchString)
+			return never(subject, value, `an ISO 3166-2 code such as "UA-43"`, subdivisionMeant(value), SubdivisionPattern.MatchString)
 		}
 	case "ip.address":
 		if a, err := netip.ParseAddr(value); err != nil || a.Unmap().String() != value {
