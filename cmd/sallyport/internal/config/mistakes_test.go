@@ -55,6 +55,7 @@ var mistakes = []mistake{
 	{"alias", session, "contact: &c x\nforwarded_header: *c", 7, 10, "anchors and aliases", "", ""},
 	{"anchored key", session, "&k session: {max_age: 8h}", 7, 1, "plain word", "", ""},
 	{"merge key", session, "<<: {}", 7, 1, `no key "<<"`, "", ""},
+	{"empty tag", "client_id: sallyport", "client_id: ! sallyport", 5, 14, "for a tag", "quotes", ""},
 	{"tag", "client_id: sallyport", "client_id: !secret sallyport", 5, 14, "for a tag", "quotes", ""},
 
 	// Keys and types.
