@@ -16,7 +16,7 @@ func TestAttackPatternWithoutAnchors(t *testing.T) {
 	mustCompile(t, `rules: [{name: a, then: block, when: 'user.name.matches("^(a|b)$")'}]`)
 }
 
-// A policy file that is empty, misspelt, or locks everybody out is not loaded.
+// A policy file that is empty, misspelt, or locks everyone out is not loaded.
 func TestAttackEmptyOrMisspeltPolicy(t *testing.T) {
 	rule := "[{name: a, when: ip.vpn, then: block}]"
 	for name, source := range map[string]string{
@@ -39,13 +39,13 @@ func TestAttackEmptyOrMisspeltPolicy(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { diagnose(t, source) })
 	}
-	// What is limited, or only asks, is somebody's intention.
+	// What is limited, or only asks, is a person's intention.
 	mustCompile(t, "rules: [{name: closed, when: true, routes: [treasury], then: block}]")
 	mustCompile(t, "rules: [{name: hourly, when: true, then: step_up, max_age: 1h}]")
 	mustCompile(t, "rules: [{name: what-if, when: true, then: block, mode: report}]")
 }
 
-// Being somewhere is not being somebody. No rule lets anybody in.
+// Being somewhere is not being a known person. No rule lets anyone in.
 func TestAttackNoRuleGrantsAccess(t *testing.T) {
 	d := diagnose(t, "version: 1\nlists: {offices: [192.0.2.0/24]}\nrules: [{name: office, when: ip.within(lists.offices), then: allow}]")
 	if !strings.Contains(d[0].Message, "cannot allow") {

@@ -32,7 +32,7 @@ func TestBatchDecidesAsThePolicyDoes(t *testing.T) {
 	}
 }
 
-// Whatever the facts that are lacking were, the verdict lies between the bounds.
+// For all values of the facts that are lacking, the verdict lies between the bounds.
 func TestBoundsHoldWhateverIsLacking(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	open := 0

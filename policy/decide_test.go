@@ -29,7 +29,7 @@ func mustCompile(t testing.TB, source string, with ...func(*Config)) *Policy {
 	return p
 }
 
-// facts returns somebody verified a minute ago, from here, whom nothing speaks against.
+// facts returns a person verified a minute ago, from here, against whose access nothing speaks.
 func facts(change ...func(*Facts)) *Facts {
 	f := ordinary()
 	f.Session.VerifiedAge, f.Session.VerifiedHere = time.Minute, true

@@ -9,7 +9,7 @@ import (
 const drawnPolicy = reverifyPolicy + `  - {name: tenth, when: ip.vpn, then: block, enforce: {percent: 50}}
 `
 
-// TestDrawsCannotBeWorkedOutWithoutTheKey: somebody with the policy file and all that `whoami` tells them of their session
+// TestDrawsCannotBeWorkedOutWithoutTheKey: a person with the policy file and all that `whoami` tells them of their session
 // knows neither when they are asked again nor whether a percentage includes them.
 func TestDrawsCannotBeWorkedOutWithoutTheKey(t *testing.T) {
 	guess := mustCompile(t, drawnPolicy)

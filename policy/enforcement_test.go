@@ -97,7 +97,7 @@ rules:
 	}
 }
 
-// Somebody who cannot be told apart is not in the share, and people are told apart by issuer and subject.
+// A person who cannot be told apart is not in the share, and people are told apart by issuer and subject.
 func TestShareKnowsPeople(t *testing.T) {
 	s := &enforcement{percent: 100}
 	if s.includes(DrawKey{}, "r", User{}) || !s.includes(DrawKey{}, "r", User{Email: "a@example.com"}) || !s.includes(DrawKey{}, "r", User{Subject: "a"}) {

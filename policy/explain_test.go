@@ -101,7 +101,7 @@ func TestExplanationUnknown(t *testing.T) {
 	}
 }
 
-// What the author of a policy wrote does nothing to the terminal of whoever reads it.
+// What the author of a policy wrote does nothing to the terminal of the person who reads it.
 func TestExplanationTextIsPlain(t *testing.T) {
 	p := mustCompile(t, "rules:\n  - {name: a, when: \"request.user_agent != '\\e[31m' &&\\n true\", then: block, reason: \"\\e]0;title\\a done\\n  allow\"}\n  - {name: b, when: 'int(request.user_agent) > 1', then: block}\n")
 	text := p.Explain(facts(func(f *Facts) { f.Request.UserAgent = "\x1b[2J" })).Text()

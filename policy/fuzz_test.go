@@ -9,7 +9,7 @@ import (
 	"sallyport/policy/strictyaml"
 )
 
-// FuzzCompile: whatever the file, Compile answers in bounded time with a policy or with
+// FuzzCompile: for every file, Compile answers in bounded time with a policy or with
 // diagnostics that point into the file; and a policy judges without panic.
 func FuzzCompile(f *testing.F) {
 	f.Add("version: 1\n" + judgePolicy)

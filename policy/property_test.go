@@ -139,7 +139,7 @@ func TestPropertyFalseChangesNothing(t *testing.T) {
 	}
 }
 
-// Stepping up as asked satisfies the question: nobody is sent round in circles.
+// Stepping up as asked satisfies the question: no one is sent round in circles.
 func TestPropertySteppingUpSatisfies(t *testing.T) {
 	r := rand.New(rand.NewPCG(4, 4))
 	for range policies {

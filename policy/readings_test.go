@@ -109,7 +109,7 @@ rules:
 }
 
 // An address inside the address may tighten a decision, and is no excuse from one: a person who can choose what is inside must
-// not become somebody of the office, of a good country, or of a relay.
+// not become a person of the office, of a good country, or of a relay.
 func TestReadingsOnlyTighten(t *testing.T) {
 	p, err := Compile(Config{Name: "policy.yaml", Source: []byte(`version: 1
 lists: {embargoed: [KP], offices: [203.0.113.0/24]}

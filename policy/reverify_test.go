@@ -16,7 +16,7 @@ rules:
   - {name: bound, when: 'request.route == "signer"', then: step_up, every: 4h, jitter: 1h, require: [device_bound]}
 `
 
-// since returns somebody whose last assertion was made then, and is as old as that now.
+// since returns a person whose last assertion was made then, and is as old as that now.
 func since(at time.Time, age time.Duration, more ...func(*Facts)) *Facts {
 	f := facts(more...)
 	f.Time.Now, f.Session.VerifiedAge = at.Add(age), age
@@ -168,7 +168,7 @@ func TestAgainHours(t *testing.T) {
 	if d := p.Decide(since(noon, time.Minute, route("signer"), synced)); d.Action != StepUp {
 		t.Errorf("a synced key: %+v", d)
 	}
-	// What is asked for is what everybody who is asked exceeds: it says nothing of the draw.
+	// What is asked for is what everyone who is asked exceeds: it says nothing of the draw.
 	if d := p.Decide(since(noon, 9*time.Hour, route("vault"))); d.MaxAge != 2*time.Hour {
 		t.Errorf("max age %s", d.MaxAge)
 	}

@@ -293,7 +293,7 @@ func TestBackchannelLogoutIsHeardAgain(t *testing.T) {
 	}
 }
 
-// A provider that does not exist yet ends nobody's session.
+// A provider that does not exist yet ends no one's session.
 func TestBackchannelLogoutBeforeDiscovery(t *testing.T) {
 	g := newHarness(t)
 	alice := g.enrolled("alice", home)
@@ -326,7 +326,7 @@ func TestSignOutWithoutAudit(t *testing.T) {
 	}
 }
 
-// Whoever hangs up in time does not keep an event out of the log.
+// A client that hangs up in time does not keep an event out of the log.
 func TestEventsOfThoseWhoHangUp(t *testing.T) {
 	g := newHarness(t)
 	b := g.enrolled("alice", home)

@@ -12,7 +12,7 @@ import (
 	"sallyport/proxy/clientip"
 )
 
-// Whatever a client says about itself, an upstream hears only us.
+// Regardless of what a client says about itself, an upstream hears only us.
 func TestAttackForgedHeaders(t *testing.T) {
 	g := newHarness(t)
 	b := g.enrolled("alice", home)
@@ -216,7 +216,7 @@ func TestAttackPrivateAddressThatIsNotOurs(t *testing.T) {
 	}
 }
 
-// Several people at one private address are the sign of a proxy that names nobody: it is said, once.
+// Several people at one private address are the sign of a proxy that names no one: it is said, once.
 func TestSeveralPeopleAtOnePrivateAddressAreNoticed(t *testing.T) {
 	g, who := newCrowdHarness(t)
 	who.by["alice"], who.by["bob"] = somebody("alice", home, "treasury"), somebody("bob", home, "treasury")

@@ -30,7 +30,7 @@ func TestAttackToolReadsTheOtherGroups(t *testing.T) {
 	}
 }
 
-// The record of a removal is a line of the log whatever there is already, because it comes before the passkey is
+// The record of a removal is a line of the log even if there are many already, because it comes before the passkey is
 // gone. A person who removes nothing, again and again, must not fill the disk with such lines.
 func TestAttackRemovalsOfNothingFillTheLog(t *testing.T) {
 	change, written := withLog(t)

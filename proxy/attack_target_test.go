@@ -107,7 +107,7 @@ func TestAttackHostSpellings(t *testing.T) {
 	}
 }
 
-// A host that is served over https is not served over http, whatever the port says:
+// A host that is served over https is not served over http, on any port:
 // no tool, no page, no session. The answer says where it is, and does not redirect.
 func TestPlainHTTPIsNotServed(t *testing.T) {
 	g := newHarness(t)

@@ -117,7 +117,7 @@ func behaving(t testing.TB, rules string, changes ...func(*setup)) (*harness, *o
 // newPlace spares enrolling: to somebody who was never let through, every place is new.
 const newPlace = "  - {name: new-place, when: 'seen.new_country && request.purpose != \"enroll\"', then: step_up, max_age: 5m}\n"
 
-// Somebody who shows up in a country for the first time is asked at once, proves
+// A person who shows up in a country for the first time is asked at once, proves
 // themselves there, and is at home there from then on: not before, and not never.
 func TestNewPlaceIsAskedOnce(t *testing.T) {
 	g, w := behaving(t, newPlace)
@@ -183,7 +183,7 @@ func TestAnAllowedVisitIsNotNewAnyMore(t *testing.T) {
 	if a := b.get(treasury + "/"); a.StatusCode != 200 {
 		t.Errorf("eleven seconds later: %d", a.StatusCode)
 	}
-	// An upstream's refusal or our own failure lets nobody through.
+	// An upstream's refusal or our own failure lets no one through.
 	b.addr = amsterdam
 	g.audit.fail("access")
 	if a := b.get(treasury + "/"); a.StatusCode != 503 {
@@ -224,7 +224,7 @@ func TestPagesAreRememberedAsAsked(t *testing.T) {
 	}
 }
 
-// Behaviour is asked once a minute for what is known, and told once a minute, whatever
+// Behaviour is asked once a minute for what is known, and told once a minute, regardless of which
 // rules read the clock and how many routes there are.
 func TestBehaviourOnceAMinute(t *testing.T) {
 	g, w := behaving(t, newPlace+"  - {name: long-day, when: 'session.age > duration(\"9h\")', then: block}\n")
@@ -395,7 +395,7 @@ func TestSessionThatMoved(t *testing.T) {
 	}
 }
 
-// Another browser than the proof's is a fact of every single request, whatever is
+// Another browser than the proof's is a fact of every single request, regardless of what is
 // remembered; and a question about it is answered with the browser of now.
 func TestAnotherBrowserIsAFactOfTheRequest(t *testing.T) {
 	const (
@@ -464,7 +464,7 @@ func TestMemoSeesTheBrowserOfAnAssertion(t *testing.T) {
 	}
 }
 
-// Check has no side effects: nothing is remembered of a judgement that nobody acted on.
+// Check has no side effects: nothing is remembered of a judgement that no one acted on.
 func TestCheckRemembersNobody(t *testing.T) {
 	g, w := behaving(t, newPlace)
 	b := g.enrolled("alice", home)

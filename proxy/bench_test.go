@@ -183,7 +183,7 @@ func BenchmarkCheckParallel(b *testing.B) {
 	})
 }
 
-// BenchmarkCheckColdAddress is a known session from an address that nobody asked
+// BenchmarkCheckColdAddress is a known session from an address that no one asked
 // about before: the databases and every rule are asked.
 func BenchmarkCheckColdAddress(b *testing.B) {
 	for _, n := range []int{10, 100, 1000} {
@@ -204,7 +204,7 @@ func BenchmarkCheckColdAddress(b *testing.B) {
 	}
 }
 
-// BenchmarkCheckStranger is somebody without a session: nothing is remembered.
+// BenchmarkCheckStranger is a person without a session: nothing is remembered.
 func BenchmarkCheckStranger(b *testing.B) {
 	g := benchRig(b, benchPolicy(100, false))
 	r := browserRequest(g.browser(home))

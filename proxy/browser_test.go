@@ -16,7 +16,7 @@ import (
 	"sallyport/authn/authntest"
 )
 
-// browser is somebody's browser: cookies for each host, an address, and an
+// browser is a person's browser: cookies for each host, an address, and an
 // authenticator. It holds the server to what browsers insist on.
 type browser struct {
 	addrs map[string]string // by host, where it is not addr
@@ -432,7 +432,7 @@ func (b *browser) adds() (*authntest.Authenticator, answer) {
 	return added, b.confirms(a.proposalOf(b), b.key)
 }
 
-// enroll takes somebody without a passkey through a ticket to a verified session
+// enroll takes a person without a passkey through a ticket to a verified session
 // on the sign-in host.
 func (b *browser) enroll(sub string) *browser {
 	b.Helper()
@@ -444,7 +444,7 @@ func (b *browser) enroll(sub string) *browser {
 	return b
 }
 
-// enrolled is somebody's browser with a verified session on every host.
+// enrolled is a person's browser with a verified session on every host.
 func (g *harness) enrolled(sub, addr string) *browser {
 	g.Helper()
 	b := g.browser(addr).enroll(sub)

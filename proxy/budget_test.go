@@ -34,7 +34,7 @@ func TestAttackPagesFillTheLog(t *testing.T) {
 	}
 }
 
-// What somebody let in does is in the log by method and path, before it is forwarded: a harmless
+// What a person let in does is in the log by method and path, before it is forwarded: a harmless
 // request beforehand hides nothing, and neither does a method that we do not know.
 func TestChangesAreInTheLog(t *testing.T) {
 	change, written := withLog(t)
@@ -75,7 +75,7 @@ func TestADashboardIsOneLine(t *testing.T) {
 }
 
 // A whole office begins to sign in from one address while strangers begin as much as they can from
-// everywhere: nobody in the office has to begin again.
+// everywhere: no one in the office has to begin again.
 func TestAttackUnfinishedSignInsPushNobodyOut(t *testing.T) {
 	g := newHarness(t)
 	office := make([]*browser, 100)

@@ -129,7 +129,7 @@ func TestCheckVerdicts(t *testing.T) {
 	}
 }
 
-// Whatever cannot be judged leaves a verdict that blocks, also in a Verdict that
+// A request that cannot be judged leaves a verdict that blocks, also in a Verdict that
 // was used before.
 func TestCheckErrors(t *testing.T) {
 	behindProxy := func(p *setup) { p.clients = clientip.Config{Trusted: prefixes("10.0.0.0/8")} }
@@ -200,7 +200,7 @@ func TestVerifiedHere(t *testing.T) {
 		{homeIPv6, "2001:db8:1:3::7", false},
 		{home, homeIPv6, false},
 		{homeIPv6, home, false},
-		{"::ffff:203.0.113.7", home, false}, // not canonical: nobody stores this
+		{"::ffff:203.0.113.7", home, false}, // not canonical: no one stores this
 	} {
 		who.by["alice"] = somebody("alice", c.verified, "treasury")
 		if v := g.check("alice", c.now, "GET", treasury+"/"); v.Facts.Session.VerifiedHere != c.want {
@@ -263,7 +263,7 @@ func TestNewRefusesHalfAGate(t *testing.T) {
 	}
 }
 
-// The configuration refuses it, and so does whatever else would put a gate together.
+// The configuration refuses it, and so does all other code that would put a gate together.
 func TestNoGateWithAToolOnTheSignInHost(t *testing.T) {
 	for _, from := range []string{login, login + "/app", login + ":8443", "http://login.example.test", "https://LOGIN.example.test./"} {
 		full := newHarness(t).config

@@ -24,7 +24,7 @@ import (
 	"sallyport/proxy/upstream"
 )
 
-// crowded is an audit log in which a session has had more lines than anybody needs.
+// crowded is an audit log in which a session has had more lines than anyone needs.
 type crowdedLedger struct{ proxy.Auditor }
 
 func (crowdedLedger) Count(audit.RunKey) (bool, error)              { return false, nil }

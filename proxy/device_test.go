@@ -74,7 +74,7 @@ func TestAnAssertionRemembersItsBrowser(t *testing.T) {
 	}
 }
 
-// A device is known whoever signs in with it; the second person is a fact about both.
+// A device is known for every person who signs in with it; the second person is a fact about both.
 func TestTwoPeopleOnOneDevice(t *testing.T) {
 	g, _ := behaving(t, "  - {name: shared, when: device.people_30d >= 2, then: block}\n")
 	b := g.enrolled("alice", home)
@@ -104,7 +104,7 @@ func TestTwoPeopleOnOneDevice(t *testing.T) {
 }
 
 // A cookie that was carried off without the device's is at once, on the pages where the
-// passkey is used, that of nobody's device.
+// passkey is used, that of no one's device.
 func TestPagesLookAtTheDeviceOfTheRequest(t *testing.T) {
 	g, _ := behaving(t, "  - {name: no-device, when: 'request.purpose == \"step_up\" && !device.known', then: block}\n")
 	b := g.browser(home)

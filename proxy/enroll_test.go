@@ -13,7 +13,7 @@ import (
 	"sallyport/authn/enroll"
 )
 
-// credentials is how many passkeys somebody has.
+// credentials is how many passkeys a person has.
 func (g *harness) credentials(sub string) int {
 	g.Helper()
 	list, err := g.mem.Credentials(g.Context(), authn.Subject{Issuer: g.idp.Issuer(), ID: sub})
@@ -59,7 +59,7 @@ func TestNoPasskeyNoTicket(t *testing.T) {
 	}
 }
 
-// Whatever is wrong with a ticket, it enrols nobody, before the ceremony and after.
+// A ticket that is wrong in any way enrols no one, before the ceremony and after.
 func TestAttackTicketsThatEnrolNobody(t *testing.T) {
 	for name, c := range map[string]struct {
 		spoil func(g *harness, id string)
@@ -125,7 +125,7 @@ func TestAttackOneTicketOnePasskey(t *testing.T) {
 	}
 }
 
-// A ticket in the wrong hands looks the same whatever it is worth.
+// A ticket in the wrong hands looks the same, valid or not.
 func TestAttackStrangersLearnNothing(t *testing.T) {
 	g := newHarness(t)
 	open := g.ticket("alice@example.test")
@@ -169,7 +169,7 @@ func neutral(a answer, secret string) string {
 	return a.Status + body
 }
 
-// Nobody enrols from a VPN, ticket or not; nor from a data centre.
+// No one enrols from a VPN, ticket or not; nor from a data centre.
 func TestEnrollingFromAVPN(t *testing.T) {
 	g := newHarness(t)
 	secret := g.ticket("alice@example.test")

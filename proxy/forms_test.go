@@ -193,7 +193,7 @@ func TestFormOfAnotherSiteThatCannotBeSentAgain(t *testing.T) {
 	}
 }
 
-// What strangers can have held is bounded, and given back. One network has a share, whatever its connections and, in IPv6, its
+// What strangers can have held is bounded, and given back. One network has a share, regardless of its connections and, in IPv6, its
 // addresses: the others' answers of their providers still pass.
 func TestAttackFormsOfOneNetworkAreInNobodysWay(t *testing.T) {
 	g := federated(t)

@@ -186,7 +186,7 @@ func TestGoBack(t *testing.T) {
 	}
 }
 
-// The script for the pages of tools is the same for everybody, on every host of ours, and for the pages of that host alone.
+// The script for the pages of tools is the same for everyone, on every host of ours, and for the pages of that host alone.
 func TestSessionScript(t *testing.T) {
 	g := newHarness(t)
 	stranger := g.browser(home)

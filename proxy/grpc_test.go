@@ -83,7 +83,7 @@ func TestCallsAreRefusedInTheirOwnTerms(t *testing.T) {
 			}
 		})
 	}
-	// Whatever the answer says, the metric says what it means.
+	// For every answer, the metric says what it means.
 	w := httptest.NewRecorder()
 	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	for _, series := range []string{`{action="allow",route="treasury",status="5xx"} 1`, `{action="error",route="treasury",status="5xx"} 1`} {
@@ -94,7 +94,7 @@ func TestCallsAreRefusedInTheirOwnTerms(t *testing.T) {
 }
 
 // A forward-auth sub-request of nginx has the headers of the call that it is about. Its answer
-// must not let anybody in.
+// must not let anyone in.
 func TestSubRequestOfACallIsNot200(t *testing.T) {
 	g := newHarness(t)
 	for _, proto := range []int{1, 2} {

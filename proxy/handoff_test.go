@@ -16,7 +16,7 @@ import (
 	"sallyport/proxy/portal"
 )
 
-// atHandoff is somebody's browser at a hand-off page for the treasury.
+// atHandoff is a person's browser at a hand-off page for the treasury.
 func (b *browser) atHandoff(to string) answer {
 	b.Helper()
 	for range 5 {
@@ -257,7 +257,7 @@ func carriers(t *testing.T) func(*setup) {
 	}
 }
 
-// One line has an IPv4 and an IPv6 address: that is nobody's business. Where the tool was
+// One line has an IPv4 and an IPv6 address: that is no one's business. Where the tool was
 // opened somewhere else, the person is asked, policies are, and both are recorded.
 func TestHandoffBegunOnAnotherNetwork(t *testing.T) {
 	g := newHarness(t, carriers(t))
@@ -440,7 +440,7 @@ func TestPlantedSessionIsReplaced(t *testing.T) {
 	if a := victim.get(treasury + "/"); a.StatusCode != 200 {
 		t.Errorf("it goes round in circles: %d %q", a.StatusCode, a.location())
 	}
-	// What was handed over a moment ago is left alone, whatever the browser calls itself now.
+	// What was handed over a moment ago is left alone, regardless of what the browser calls itself now.
 	victim.follow(wiki + "/wiki")
 	victim.agent = "Mozilla/5.0 (X11; Linux x86_64)"
 	victim.follow(treasury + "/")
@@ -491,7 +491,7 @@ func TestServiceWorkerOverTheHandoff(t *testing.T) {
 	}
 }
 
-// Whatever we answer ourselves, on every host, cannot be framed, sniffed or opened by others.
+// All that we answer ourselves, on every host, cannot be framed, sniffed or opened by others.
 func TestEveryAnswerOfOursHasTheSecurityHeaders(t *testing.T) {
 	g := newHarness(t)
 	stranger, b := g.browser(home), g.enrolled("alice", home)

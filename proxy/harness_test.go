@@ -45,7 +45,7 @@ const (
 	desk     = "https://desk.example.test"
 
 	home     = "203.0.113.7"
-	cafe     = "203.0.113.99" // another address that nobody knows anything about
+	cafe     = "203.0.113.99" // another address that no one knows anything about
 	vpn      = "198.51.100.20"
 	hosting  = "192.0.2.30"
 	homeIPv6 = "2001:db8:1:2::7"
@@ -271,7 +271,7 @@ type harness struct {
 	config   proxy.Config                                    // of gate
 	pageCfg  portal.Config                                   // of portal
 	streams  *streams.Registry                               // only with a real tool
-	roster   atomic.Pointer[func(authn.Person) authn.Person] // nil: completes nobody
+	roster   atomic.Pointer[func(authn.Person) authn.Person] // nil: completes no one
 }
 
 // setup is what a test changes before the harness is built.
@@ -494,7 +494,7 @@ func prefixes(list ...string) []netip.Prefix {
 	return out
 }
 
-// peeking is a store that somebody reads along with.
+// peeking is a store that a person reads along with.
 type peeking struct {
 	*authntest.Memory
 	seen string

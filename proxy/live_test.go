@@ -101,7 +101,7 @@ func (l *live) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		extra := ""
-		if r.URL.Path == "/deaf" { // it compresses whatever it was offered
+		if r.URL.Path == "/deaf" { // it compresses as it was offered
 			extra = "Sec-WebSocket-Extensions: permessage-deflate\r\n"
 		}
 		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: "+accept(r.Header.Get("Sec-Websocket-Key"))+"\r\n"+extra+"\r\n")

@@ -49,7 +49,7 @@ func TestLogoutOfOneSession(t *testing.T) {
 	}
 }
 
-// Without a refresh token nobody is asked again about the person. That is said once.
+// Without a refresh token no one is asked again about the person. That is said once.
 func TestProviderWithoutRefreshTokens(t *testing.T) {
 	g := newHarness(t)
 	signIn := func(want int) {

@@ -14,7 +14,7 @@ import (
 // kept is the link of a page that keeps its address.
 var kept = regexp.MustCompile(`<a class="button" href="([^"]*)" data-way="(keep|back)"`)
 
-// A browser whose address is too long to be a part of another one keeps it, whatever it needs: it goes on with a short way
+// A browser whose address is too long to be a part of another one keeps it in every case: it goes on with a short way
 // back, and without script to the page without its query.
 func TestLongAddressStaysInTheBrowser(t *testing.T) {
 	g := newHarness(t)

@@ -187,7 +187,7 @@ func TestAttackIdentityIsNotShared(t *testing.T) {
 	}
 }
 
-// Many people at once, through one gate, under reloads: everybody is judged as
+// Many people at once, through one gate, under reloads: everyone is judged as
 // themselves.
 func TestAttackIdentityMixedUpUnderLoad(t *testing.T) {
 	g, who := newCrowdHarness(t)

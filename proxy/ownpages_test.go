@@ -60,8 +60,8 @@ func (b *browser) forge(i int) answer {
 	return b.do(r)
 }
 
-// TestAttackWebPageSpendsTheBudgetOfAnOffice: whatever a page has one person's browser do, a hundred times, it begins nothing and
-// costs nobody's budget: the colleague at the same address signs in.
+// TestAttackWebPageSpendsTheBudgetOfAnOffice: what a page has one person's browser do, a hundred times, begins nothing and
+// costs no one's budget: the colleague at the same address signs in.
 func TestAttackWebPageSpendsTheBudgetOfAnOffice(t *testing.T) {
 	for i, c := range forged {
 		t.Run(c.name, func(t *testing.T) {
@@ -85,7 +85,7 @@ func TestAttackWebPageSpendsTheBudgetOfAnOffice(t *testing.T) {
 	}
 }
 
-// TestAttackForeignRequestsSpendThePersonsBudget: the same with the cookies of somebody who is signed in, as a tool of the same site
+// TestAttackForeignRequestsSpendThePersonsBudget: the same with the cookies of a person who is signed in, as a tool of the same site
 // can have them sent.
 func TestAttackForeignRequestsSpendThePersonsBudget(t *testing.T) {
 	g := newLimited(t, 20)

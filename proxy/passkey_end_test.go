@@ -23,7 +23,7 @@ func (b *browser) opens(status int) {
 	}
 }
 
-// Whoever copied a passkey is out, with every session that it or any other
+// A thief who copied a passkey is out, with every session that it or any other
 // passkey of the person raised, when the answer that noticed it leaves. Nothing
 // polls in this harness: what the process remembers would last for ever.
 func TestAttackCopiedPasskeyEndsEverySession(t *testing.T) {
@@ -56,7 +56,7 @@ func TestAttackCopiedPasskeyEndsEverySession(t *testing.T) {
 	bob.opens(200)
 }
 
-// A refusal that blocks nothing signs nobody out.
+// A refusal that blocks nothing signs no one out.
 func TestRiskWithoutBlockKeepsTheSession(t *testing.T) {
 	g := newHarness(t)
 	b := g.enrolled("alice", home)

@@ -12,7 +12,7 @@ import (
 	"sallyport/proxy/proxytest"
 )
 
-// strangers is a pace for tests that nobody keeps who pauses.
+// strangers is a pace for tests that a client who pauses does not keep.
 var strangers = edge.Pace{Patience: 50 * time.Millisecond, MinRate: 10_000}
 
 // uploads are the beginning of a request with a body, and the rest of it.

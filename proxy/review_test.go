@@ -28,7 +28,7 @@ func TestNewPolicyJudgesLiveSessions(t *testing.T) {
 	who.by["alice"], who.by["bob"] = somebody("alice", home, "treasury"), somebody("bob", vpn, "treasury")
 	g.check("alice", home, "GET", treasury+"/")
 	g.check("bob", vpn, "GET", treasury+"/")
-	g.check("", vpn, "GET", treasury+"/") // nobody has no session
+	g.check("", vpn, "GET", treasury+"/") // without a session
 	g.use(vpnBlocks)
 	r := g.gate.Reviewed()
 	if r.Judged != 2 || r.Counts != (rehearse.Counts{Blocked: 1}) || r.Rules["vpn-ban"] == nil || len(r.Rules) != 1 {
@@ -110,7 +110,7 @@ func TestSessionsThatAreOverAreNotJudged(t *testing.T) {
 	}
 }
 
-// A session that ended is forgotten; a person whom the provider speaks of differently is
+// A session that ended is forgotten; a person that the provider speaks of differently is
 // judged as they are now.
 func TestLiveSessionsFollowTheirPeople(t *testing.T) {
 	l := newLive(t)

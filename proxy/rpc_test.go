@@ -92,7 +92,7 @@ func TestRPCOverHTTP(t *testing.T) {
 	}
 }
 
-// Whatever two parsers read in two ways is refused, with an answer that an RPC client
+// A message that two parsers read in two ways is refused, with an answer that an RPC client
 // understands, and the node sees none of it.
 func TestAttackRPCReadInTwoWays(t *testing.T) {
 	l, alice := newNode(t)
@@ -183,7 +183,7 @@ func TestAttackRPCWithoutAMessage(t *testing.T) {
 	}
 }
 
-// CometBFT and Monero run what the path names, whatever the body says.
+// CometBFT and Monero run what the path names, regardless of the body.
 func TestAttackRPCMethodInThePath(t *testing.T) {
 	l, alice := newNode(t)
 	for _, path := range []string{"/admin_peers", "/admin_peers/", "/v1/admin_peers"} {
@@ -372,7 +372,7 @@ func TestAttackRPCExtensionNobodyOffered(t *testing.T) {
 	}
 }
 
-// Calls that are refused are counted in the end, whatever names the caller makes up.
+// Calls that are refused are counted in the end, even if the caller makes names up.
 func TestAttackRPCNamesFillTheLog(t *testing.T) {
 	change, written := withLog(t)
 	l, alice := newNode(t, change)
@@ -403,7 +403,7 @@ func TestRPCWithoutStreams(t *testing.T) {
 	}
 }
 
-// Each set of methods is a line of the log, and methods are whatever a client says.
+// Each set of methods is a line of the log, and methods are what a client says.
 func TestAttackRPCFillsTheLog(t *testing.T) {
 	change, written := withLog(t, 20)
 	l, alice := newNode(t, change)

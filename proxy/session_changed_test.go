@@ -103,7 +103,7 @@ func familyOfGo(t *testing.T) string {
 	return family
 }
 
-// serveTLS serves a handler at the edge, with a certificate for nobody in particular.
+// serveTLS serves a handler at the edge, with a certificate for no one in particular.
 func serveTLS(t *testing.T, h http.Handler) (addr string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -200,7 +200,7 @@ func TestStreamsSeeBehaviour(t *testing.T) {
 }
 
 // A verdict turns to block by itself as well: the hour comes, or the person is seen elsewhere. What
-// is open then ends within a minute, or who came first would keep what nobody may open any more.
+// is open then ends within a minute, or who came first would keep what no one may open any more.
 func TestStreamsEndWhenTheirVerdictTurns(t *testing.T) {
 	hopping := "  - {name: hopping, when: seen.countries_1h >= 2, then: block}\n"
 	evening := fmt.Sprintf("  - {name: evening, when: 'time.now > timestamp(%q)', then: block}\n", epoch.Add(50*time.Minute).Format(time.RFC3339))

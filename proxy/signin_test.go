@@ -62,7 +62,7 @@ func TestAttackSessionFixation(t *testing.T) {
 	}
 }
 
-// submitSignIn goes to the provider although somebody is signed in already.
+// submitSignIn goes to the provider although a person is signed in already.
 func (b *browser) submitSignIn() answer {
 	b.Helper()
 	kept := b.cookies["login.example.test"]
@@ -74,7 +74,7 @@ func (b *browser) submitSignIn() answer {
 	return a
 }
 
-// enrolledKey enrols somebody in another browser and returns their authenticator.
+// enrolledKey enrols a person in another browser and returns their authenticator.
 func (g *harness) enrolledKey(sub string) *authntest.Authenticator {
 	g.Helper()
 	return g.browser(home).enroll(sub).key
@@ -146,7 +146,7 @@ func TestSignOutEndsEverythingAfterAConfirmation(t *testing.T) {
 }
 
 // A provider that still knows the last person signs them in again unasked: after a
-// sign-out it is to ask who it is, until somebody is signed in.
+// sign-out it is to ask who it is, until a person is signed in.
 func TestNextSignInAfterSignOutAsksWho(t *testing.T) {
 	g := newHarness(t)
 	b := g.enrolled("alice", home)
@@ -293,7 +293,7 @@ func TestSignInRecordHasTheProvidersQuirks(t *testing.T) {
 	}
 }
 
-// Revoked by somebody else, at the next request.
+// Revoked by another person, at the next request.
 func TestAttackRevokedCookie(t *testing.T) {
 	g := newHarness(t)
 	b := g.enrolled("alice", home)
@@ -315,7 +315,7 @@ func TestSessionsEndByThemselves(t *testing.T) {
 	}
 }
 
-// Nobody is sent to a host that is not ours, at any step.
+// No one is sent to a host that is not ours, at any step.
 func TestAttackReturnTo(t *testing.T) {
 	g := newHarness(t)
 	b := g.enrolled("alice", home)
@@ -376,7 +376,7 @@ func TestAttackRefusedSignIns(t *testing.T) {
 				t.Fatalf("%d, session %q", page.StatusCode, b.session(login))
 			}
 			recs := g.audit.take()
-			// A token with a good signature says whom it was about; a forged one is believed in nothing.
+			// A token with a good signature says which person it was about; a forged one is believed in nothing.
 			subject := map[string]string{signin.CodeTokenNonce: "alice", signin.CodeEmailUnverified: "alice"}[c.code]
 			if d := recs[0].Detail; d["issuer"] != g.idp.Issuer() || d["subject"] != subject || d["why"] == "" {
 				t.Errorf("detail %q, want subject %q", d, subject)

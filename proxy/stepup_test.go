@@ -60,7 +60,7 @@ func TestAttackNoUserVerification(t *testing.T) {
 	}
 }
 
-// At the level of HTTP: somebody else's passkey in my session.
+// At the level of HTTP: another person's passkey in my session.
 func TestAttackAnotherPersonsPasskey(t *testing.T) {
 	g := newHarness(t)
 	bob := g.enrolledKey("bob")
@@ -303,7 +303,7 @@ func TestStoreDownWhileSteppingUp(t *testing.T) {
 	}
 }
 
-// A passkey that behaved like a copy is blocked, and its owner is told whom to ask.
+// A passkey that behaved like a copy is blocked, and its owner is told who can help.
 func TestBlockedPasskey(t *testing.T) {
 	g := newHarness(t)
 	b := g.enrolled("alice", home)

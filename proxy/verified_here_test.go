@@ -2,7 +2,7 @@ package proxy_test
 
 import "testing"
 
-// In these networks one /64 holds everybody who comes by IPv4: a proof made by
+// In these networks one /64 holds everyone who comes by IPv4: a proof made by
 // one of them says nothing of another.
 func TestVerifiedHereOfTranslatedAddresses(t *testing.T) {
 	g, who := newCrowdHarness(t)

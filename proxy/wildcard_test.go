@@ -20,7 +20,7 @@ const (
 	other = "https://other.apps.example.test"
 )
 
-// audiences is an asserter that remembers for whom it was asked.
+// audiences is an asserter that remembers which audiences it was asked for.
 type audiences struct{ asked []string }
 
 func (a *audiences) For(_ *authn.Session, audience string, _ *policy.Decision) (string, error) {
@@ -57,7 +57,7 @@ func previews(t *testing.T) (*harness, *audiences) {
 	return g, told
 }
 
-// Whoever writes one preview has nothing of another one: no session, no code, no page, no assertion.
+// The author of one preview has nothing of another one: no session, no code, no page, no assertion.
 func TestAttackHostsOfAWildcardAreApart(t *testing.T) {
 	g, told := previews(t)
 	alice := g.browser(home).enroll("alice")
@@ -102,7 +102,7 @@ func TestAttackHostsOfAWildcardAreApart(t *testing.T) {
 	if got := g.tool.requests(); len(got) != 0 {
 		t.Errorf("%d reached the tool", len(got))
 	}
-	// Tools verify for whom an assertion is.
+	// Tools verify the audience of an assertion.
 	slices.Sort(told.asked)
 	if want := []string{"previews@mine.apps.example.test", "previews@other.apps.example.test"}; !slices.Equal(slices.Compact(told.asked), want) {
 		t.Errorf("assertions for %q, want %q", told.asked, want)

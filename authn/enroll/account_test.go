@@ -17,7 +17,7 @@ func namesake(name string) authn.Person {
 	return p
 }
 
-// An e-mail address that was given to somebody else, or that another account of
+// An e-mail address that was given to another person, or that another account of
 // the provider came by, does not bring a ticket along.
 func TestAttackAddressOfAnotherAccount(t *testing.T) {
 	w := newHarness(t)

@@ -202,7 +202,7 @@ func TestAttackTicketOfSomebodyElse(t *testing.T) {
 	refusedAndUnchanged(t, w, enroll.ErrWrongPerson, "mallory", secret, w.passkeyOf("mallory"))
 	// Signed in as Alice, but with a passkey that another subject made.
 	refusedAndUnchanged(t, w, enroll.ErrWrongPerson, "alice", secret, w.passkeyOf("mallory"))
-	// Nobody at all, and somebody without an address.
+	// No person at all, and one without an address.
 	for _, p := range []authn.Person{{}, {Subject: person("alice").Subject}, {Email: person("alice").Email}} {
 		if err := w.Redeem(t.Context(), secret, p, w.passkeyOf("alice")); !errors.Is(err, enroll.ErrWrongPerson) {
 			t.Errorf("%+v: %v", p, err)

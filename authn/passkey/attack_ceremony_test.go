@@ -223,7 +223,7 @@ func TestAttackUserHandleOfSomebodyElse(t *testing.T) {
 	refused(t, err, passkey.CodeUserHandleMismatch, true)
 }
 
-// A record of one person must not be stored for another, whatever the caller
+// A record of one person must not be stored for another, regardless of what the caller
 // mixes up.
 func TestAttackRecordOfSomebodyElse(t *testing.T) {
 	w, alice, bob := newHarness(t), session("alice", "1"), session("bob", "1")

@@ -85,7 +85,7 @@ func TestAttackBlockFails(t *testing.T) {
 	}
 }
 
-// Blocking is a weapon in the hands of whoever can cause it: only what the
+// Blocking is a weapon in the hands of an attacker who can cause it: only what the
 // authenticator signed may.
 func TestAttackForgedHistoryBlocksNothing(t *testing.T) {
 	w, alice := newHarness(t), session("alice", "1")

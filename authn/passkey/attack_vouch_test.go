@@ -352,7 +352,7 @@ func TestAttackBlockedPasskeyVouches(t *testing.T) {
 	})
 }
 
-// What goes wrong without anybody's fault costs the new passkey nothing: the
+// What goes wrong without anyone's fault costs the new passkey nothing: the
 // confirmation can be tried again.
 func TestVouchingCanBeTriedAgain(t *testing.T) {
 	w, alice, laptop := couple(t)

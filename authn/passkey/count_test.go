@@ -18,7 +18,7 @@ type answerOf struct {
 }
 
 // TestSignCountsThatTimeBrings: one security key in two computers. In which order its
-// answers arrive is the network's doing: whatever it is, nothing is blocked, the highest
+// answers arrive is the network's doing: in every order, nothing is blocked, the highest
 // count is remembered, and the next answer is good.
 func TestSignCountsThatTimeBrings(t *testing.T) {
 	for _, order := range [][]int{{0, 1, 2}, {1, 0, 2}, {2, 1, 0}, {0, 2, 1}, {1, 2, 0}, {2, 0, 1}} {

@@ -40,7 +40,7 @@ func fuzzWorld(f *testing.F) (*passkey.RelyingParty, *authntest.Memory) {
 }
 
 // judge fails unless err is nil or a refusal: hostile bytes are never an outage,
-// nor do they block anybody.
+// nor do they block anyone.
 func judge(t *testing.T, err error) {
 	t.Helper()
 	var e *passkey.Error

@@ -52,7 +52,7 @@ func person(name string) authn.Person {
 	}
 }
 
-// session is somebody signed in, in one of their browsers.
+// session is a person signed in, in one of their browsers.
 func session(name, browser string) authn.Session {
 	return authn.Session{ID: name + "-" + browser, Person: person(name), Host: "login.corp.example"}
 }

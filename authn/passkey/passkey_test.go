@@ -84,7 +84,7 @@ func TestSeveralPasskeys(t *testing.T) {
 	}
 }
 
-// Somebody whose passkey was blocked may make a new one on the same device, with
+// A person whose passkey was blocked may make a new one on the same device, with
 // a new ticket.
 func TestBlockedPasskeyIsNotExcluded(t *testing.T) {
 	w, alice := newHarness(t), session("alice", "1")
@@ -199,7 +199,7 @@ func TestRequestOptions(t *testing.T) {
 	}
 }
 
-// The whole attestation is kept as it came, for whoever judges it later.
+// The whole attestation is kept as it came, for the code that judges it later.
 func TestAttestationIsKeptVerbatim(t *testing.T) {
 	w, alice := newHarness(t), session("alice", "1")
 	a := authntest.NewAuthenticator(origin)
@@ -320,7 +320,7 @@ func TestNobodyHasNoCeremony(t *testing.T) {
 	refused(t, err, passkey.CodeNoCredential, false)
 }
 
-// Whichever store call fails, nothing is proven and nobody is told that they
+// Whichever store call fails, nothing is proven and no one is told that they
 // did something wrong.
 func TestStoreDown(t *testing.T) {
 	for name, f := range finishers {

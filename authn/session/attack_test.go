@@ -53,7 +53,7 @@ func TestAttackNewTokenAtEachAssertion(t *testing.T) {
 	}
 }
 
-// Somebody who copied the cookie before the assertion gains nothing from it.
+// A person who copied the cookie before the assertion gains nothing from it.
 func TestAttackFreshnessStaysWithItsToken(t *testing.T) {
 	e := newHarness(t)
 	b := e.browser()

@@ -27,7 +27,7 @@ func TestCacheSparesTheStore(t *testing.T) {
 }
 
 // A short outage of the store is not noticed by people at work; a longer one
-// must be, for nobody can be revoked during it.
+// must be, for no one can be revoked during it.
 func TestBlindProcessAsksTheStore(t *testing.T) {
 	e := newHarness(t)
 	b := e.browser()

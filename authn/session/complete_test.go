@@ -11,7 +11,7 @@ import (
 )
 
 // TestCompletedPeopleAreNeverStored: what is known of people besides the provider's word is added when a session is
-// read, for whoever reads it, and a change holds for cached sessions too.
+// read, for every reader, and a change holds for cached sessions too.
 func TestCompletedPeopleAreNeverStored(t *testing.T) {
 	e := newHarness(t)
 	var zone atomic.Pointer[string]

@@ -39,7 +39,7 @@ func TestDeviceIsKnownAgain(t *testing.T) {
 	if other.device() == first {
 		t.Error("two browsers are one device")
 	}
-	// Whoever signs in with it, and out again.
+	// A person signs in with it, and out again.
 	s := b.verify(b.signIn(signInHost, alice()))
 	w := httptest.NewRecorder()
 	_, err := e.m.SignOut(w, b.request(signInHost), s)
@@ -56,7 +56,7 @@ func TestDeviceIsKnownAgain(t *testing.T) {
 }
 
 // A device that comes by once in a while is known for good; one that stays away for a
-// year is not, whatever its browser still sends.
+// year is not, even if its browser still sends it.
 func TestDeviceIsKnownForAYear(t *testing.T) {
 	e := newHarness(t)
 	b := e.browser()
@@ -104,7 +104,7 @@ func TestDeviceOutlivesRotations(t *testing.T) {
 	}
 }
 
-// A cookie that we did not seal as a device's is no device, and refuses nobody either.
+// A cookie that we did not seal as a device's is no device, and refuses no one either.
 func TestDeviceCannotBeForged(t *testing.T) {
 	e := newHarness(t)
 	b := e.browser()
@@ -174,7 +174,7 @@ func TestDeviceCookieOverHTTP(t *testing.T) {
 	}
 }
 
-// An outage of the store makes nobody known or unknown whose key is in memory.
+// An outage of the store makes no one known or unknown whose key is in memory.
 func TestDeviceWhileTheStoreIsDown(t *testing.T) {
 	e := newHarness(t)
 	b := e.browser()
@@ -192,7 +192,7 @@ func TestDeviceWhileTheStoreIsDown(t *testing.T) {
 	}
 }
 
-// Whatever the Cookie header says, the only device is the one that was issued.
+// For every Cookie header, the only device is the one that was issued.
 func FuzzDeviceCookie(f *testing.F) {
 	e := newHarness(f)
 	b := e.browser()

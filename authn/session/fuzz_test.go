@@ -12,7 +12,7 @@ import (
 	"sallyport/authn/session"
 )
 
-// Whatever the Cookie header says, only the one cookie that was issued gets in.
+// For every Cookie header, only the one cookie that was issued gets in.
 func FuzzCookie(f *testing.F) {
 	e := newHarness(f)
 	b := e.browser()

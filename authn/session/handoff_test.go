@@ -64,7 +64,7 @@ func (b *browser) nonces(host string) (names []string) {
 	return names
 }
 
-// code makes one on the sign-in host for a bind of whoever began.
+// code makes one on the sign-in host for a bind of the browser that began.
 func (b *browser) code(bind, returnTo string) string {
 	b.Helper()
 	begun, err := b.m.OpenBind(b.Context(), bind)

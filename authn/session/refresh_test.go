@@ -84,7 +84,7 @@ func TestKeyRotation(t *testing.T) {
 	}
 	late := e.process(nil)
 	(&browser{harness: e, m: late, jar: b.jar}).refused(signInHost)
-	// Its refresh token is lost with the key: nobody could notice a disabled
+	// Its refresh token is lost with the key: no one could notice a disabled
 	// account any more, so the session ends.
 	if due, err := e.m.DueForRefresh(t.Context(), e.clock.Now()); err != nil || len(due) != 0 {
 		t.Fatalf("due: %+v, %v", due, err)

@@ -60,7 +60,7 @@ func TestRun(t *testing.T) {
 			t.Fatal("still blind")
 		}
 
-		// A rotation elsewhere is picked up without anybody asking.
+		// A rotation elsewhere is picked up without anyone asking.
 		e.ok(other.RotateKeys(t.Context()))
 		<-time.After(11 * time.Second)
 		fresh := e.browser()

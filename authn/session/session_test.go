@@ -158,7 +158,7 @@ func (b *browser) keep(host string, w *httptest.ResponseRecorder) {
 
 func (b *browser) cookie(host string) string { return b.jar[host][b.m.CookieName()] }
 
-// with is a browser that holds one session cookie of somebody's.
+// with is a browser that holds one session cookie of a person's.
 func (b *browser) with(host, value string) *browser {
 	return &browser{harness: b.harness, m: b.m, jar: map[string]map[string]string{host: {b.m.CookieName(): value}}}
 }

@@ -242,7 +242,7 @@ func TestAttackRaceOfTwoCallbacks(t *testing.T) {
 }
 
 // TestAttackEmailSpellings: spellings of one address are one address, look-alikes are
-// nobody, and the subject, not the address, is who somebody is.
+// no one, and the subject, not the address, is who a person is.
 func TestAttackEmailSpellings(t *testing.T) {
 	for name, c := range map[string]struct {
 		claims map[string]any

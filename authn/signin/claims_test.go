@@ -57,7 +57,7 @@ func TestTooManyValues(t *testing.T) {
 	}
 }
 
-// Whatever the claims are, a person who comes out of them is well formed.
+// For all claims, a person who comes out of them is well formed.
 func FuzzPerson(f *testing.F) {
 	for _, seed := range []string{
 		`{"sub":"a","email":"a@b.c","email_verified":true,"groups":["g"],"country":"US"}`,

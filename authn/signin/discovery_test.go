@@ -87,7 +87,7 @@ func TestTheProviderMayStartLater(t *testing.T) {
 	})
 }
 
-// Somebody who waits at the sign-in page shortens the pause; a crowd does not
+// A person who waits at the sign-in page shortens the pause; a crowd does not
 // turn it into a flood.
 func TestWaitingPeopleHurryDiscovery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -138,7 +138,7 @@ func TestRunEnds(t *testing.T) {
 	})
 }
 
-// Keys rotate without anybody telling us; and when even a fetch finds no fitting
+// Keys rotate without anyone telling us; and when even a fetch finds no fitting
 // key, the metadata is looked at again.
 func TestKeysRotate(t *testing.T) {
 	r := newHarness(t)

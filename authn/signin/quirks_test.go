@@ -150,7 +150,7 @@ func TestGroupsAsProvidersWriteThem(t *testing.T) {
 	}
 }
 
-// An outage of the groups endpoint must not take anybody's groups away.
+// An outage of the groups endpoint must not take anyone's groups away.
 func TestGroupsEndpointDown(t *testing.T) {
 	r := newHarness(t, func(_ *authntest.IdPConfig, c *signin.Config) { c.GroupsEndpoint = "http://127.0.0.1:1/none" })
 	r.idp.Reshape(func(c map[string]any) { delete(c, "groups"); c["hasgroups"] = true })

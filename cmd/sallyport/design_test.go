@@ -68,7 +68,7 @@ func TestPromisedFiles(t *testing.T) {
 		"198.51.100.1":   "allow",
 		"198.51.100.200": "step_up", // a VPN exit, by the database
 		"203.0.112.1":    "step_up", // by the list
-		"203.0.113.9":    "allow",   // an office, whatever the list says
+		"203.0.113.9":    "allow",   // an office, regardless of the list
 	} {
 		status, stdout, stderr := command(t, "policy", "explain", "--config", file, "--user", "a@example.com", "--groups", "treasury", "--route", "treasury", "--ip", ip, "--verified-age", "10m")
 		if first, _, _ := strings.Cut(stdout, "\n"); status != 0 || !strings.HasPrefix(first, want) {

@@ -19,7 +19,7 @@ import (
 	"sallyport/cmd/sallyport/internal/sqlstore"
 )
 
-// shell is somebody with a shell on the server, beside the process that serves.
+// shell is a person with a shell on the server, beside the process that serves.
 type shell struct {
 	t   *testing.T
 	dir string

@@ -28,7 +28,7 @@ func init() {
 }
 
 // record FOLDER EMAIL COUNTRY puts into the audit log of a store, of which no proxy
-// runs, that somebody was let through to the wiki an hour ago; its incident is EMAIL.
+// runs, that a person was let through to the wiki an hour ago; its incident is EMAIL.
 func cmdRecord(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 3 {
 		ts.Fatalf("usage: record FOLDER EMAIL COUNTRY")
@@ -76,5 +76,5 @@ func cmdIncident(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("no incident in %s", args[0])
 	}
 	ts.Setenv("INCIDENT", found[1])
-	ts.Setenv("HEARD", strings.ToLower(strings.ReplaceAll(found[1], "-", " "))) // as somebody writes it down who was told it
+	ts.Setenv("HEARD", strings.ToLower(strings.ReplaceAll(found[1], "-", " "))) // as a person writes it down who was told it
 }

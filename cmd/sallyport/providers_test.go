@@ -15,7 +15,7 @@ import (
 	"sallyport/cmd/sallyport/internal/config"
 )
 
-// TestProviderGuides: the oidc section of each guide is right, and signs people in with whom a
+// TestProviderGuides: the oidc section of each guide is right, and signs people in as a
 // provider of the documented shape describes.
 func TestProviderGuides(t *testing.T) {
 	folder := filepath.Join("..", "..", "examples", "providers")

@@ -117,7 +117,7 @@ func cmdStatus(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // answer [-browser] [-from ADDRESS] [-proto https] [-host NAME] URL STATUS [TEXT] waits until a GET of
-// URL has that status (0: nobody answers) and its body, or its Location, holds TEXT. It
+// URL has that status (0: no one answers) and its body, or its Location, holds TEXT. It
 // writes the body to standard output. ADDRESS is what a proxy in front would say.
 func cmdAnswer(ts *testscript.TestScript, neg bool, args []string) {
 	header := http.Header{}

@@ -43,7 +43,7 @@ func starterFolder(t *testing.T, edits ...[3]string) string {
 }
 
 // TestStarterHintsAreRight: what the starting files suggest in comments is accepted as
-// it stands once somebody follows them.
+// it stands once a person follows them.
 func TestStarterHintsAreRight(t *testing.T) {
 	dir := starterFolder(t,
 		[3]string{"sallyport.yaml", "# trusted_proxies:", "trusted_proxies:"},
@@ -99,7 +99,7 @@ func TestStarterNamesEveryFile(t *testing.T) {
 	}
 }
 
-// TestStarterLintsClean: nobody begins with a policy that is complained about.
+// TestStarterLintsClean: no one begins with a policy that is complained about.
 func TestStarterLintsClean(t *testing.T) {
 	status, stdout, stderr := command(t, "policy", "lint", "--config", filepath.Join(starterFolder(t), "sallyport.yaml"))
 	if status != 0 || stdout != "0 warnings, 0 notes\n" {

@@ -127,7 +127,7 @@ func TestPebble(t *testing.T) {
 				bindings["kid-1"] = base64.RawURLEncoding.EncodeToString(key)
 			}
 			if c.http01 {
-				// Somebody else is at the TLS port: only HTTP-01 can succeed.
+				// Another server is at the TLS port: only HTTP-01 can succeed.
 				other := httptest.NewTLSServer(http.NotFoundHandler())
 				t.Cleanup(other.Close)
 				_, port, _ := net.SplitHostPort(other.Listener.Addr().String())
@@ -178,7 +178,7 @@ func TestPebble(t *testing.T) {
 // What the authority says about a failure reaches the operator.
 func TestPebbleSaysWhy(t *testing.T) {
 	dataListener, _ := listen(t)
-	directory, directoryCA, _ := pebble(t, 1, 1, nil) // nobody is there
+	directory, directoryCA, _ := pebble(t, 1, 1, nil) // no one is there
 	acme, err := edge.NewACME(edge.ACMEConfig{Hosts: []string{"app.example.test"}, AcceptTerms: true, Directory: directory,
 		CAFile: directoryCA, Folder: filepath.Join(t.TempDir(), "acme")})
 	if err != nil {

@@ -89,7 +89,7 @@ func TestWhatStopsACeremony(t *testing.T) {
 	b.shows("gave an answer that cannot be read")
 	eventually(t, "it is in the log", func() bool { return s.stopped()["phase"] == "encode" })
 
-	// A prompt that nobody sees, and Cancel.
+	// A prompt that no one sees, and Cancel.
 	eval[bool](b, `(navigator.credentials.create = (o) => new Promise((_, no) => o.signal.addEventListener("abort", () => no(o.signal.reason))), true)`)
 	b.act("enroll")
 	b.shows("Still waiting for you")

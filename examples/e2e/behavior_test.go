@@ -34,7 +34,7 @@ func everyone(cfg string) string {
 	return strings.Replace(cfg, "allow: {groups: [treasury, staff]}", "allow: {everyone: true}", 1)
 }
 
-// unguarded lets policies come into force that block somebody who is in: with two people, one is
+// unguarded lets policies come into force that block a person who is in: with two people, one is
 // half of the company.
 func unguarded(cfg string) string {
 	return strings.Replace(cfg, "policy: policy.yaml", "policy: policy.yaml\npolicy_guard: {max_newly_blocked: 100%}", 1)
@@ -127,7 +127,7 @@ func (b *browser) asks(url string) {
 	})
 }
 
-// Nobody is in New York and, a few seconds later, in Amsterdam.
+// No person is in New York and, a few seconds later, in Amsterdam.
 func TestImpossibleTravelStepsUp(t *testing.T) {
 	t.Parallel()
 	s := newHarness(t, withCities(t), withPolicy(t, `
@@ -229,7 +229,7 @@ rules:
 	if f := s.last("step_up", "other-clock")["browser"]; f["timezone_known"] != true {
 		t.Errorf("%v", f)
 	}
-	// With the clock of where they are, nobody minds: whatever zone of that country it is.
+	// With the clock of where they are, no one minds, for every zone of that country.
 	zone("America/Denver")
 	b.open(s.treasury + "/?denver")
 	b.act("verify")

@@ -28,7 +28,7 @@ import (
 )
 
 // browser is one tab of a browser, with cookies of its own and a virtual authenticator.
-// Whatever page it shows, nothing may be loaded from elsewhere, and nothing may be complained
+// On every page that it shows, nothing may be loaded from elsewhere, and nothing may be complained
 // about in the console: the end of the test checks.
 //
 // Most tests have a headless Chromium. Its protocol is behind call; what has no use of it, works

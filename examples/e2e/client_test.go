@@ -332,7 +332,7 @@ func (c *client) getIn(p authntest.IdPPerson) {
 	c.open()
 }
 
-// open goes to the treasury as somebody who is signed in, proving themselves on the way.
+// open goes to the treasury as a person who is signed in, proving themselves on the way.
 func (c *client) open() {
 	c.t.Helper()
 	to := c.navigate(c.s.treasury + "/").location

@@ -97,7 +97,7 @@ func TestDemo(t *testing.T) {
 	}
 }
 
-// TestDemoIsForThisMachineOnly: nobody else can reach a provider that believes everybody.
+// TestDemoIsForThisMachineOnly: no one else can reach a provider that believes everyone.
 func TestDemoIsForThisMachineOnly(t *testing.T) {
 	t.Parallel()
 	for _, listen := range []string{"0.0.0.0:0", ":0", "[::]:0", "192.0.2.1:8080", "nonsense"} {

@@ -54,7 +54,7 @@ func TestCookiesAsEnginesKeepThem(t *testing.T) {
 }
 
 // TestBackButton: the back button leads over a hand-off to what was before it, and after a sign-out to no
-// page of the person, whatever an engine keeps of pages. WebKit is left out: on a page that comes
+// page of the person, regardless of what an engine keeps of pages. WebKit is left out: on a page that comes
 // from the history its driver (2.50) answers no further command, whether its own Back or the page's history.back() led there.
 func TestBackButton(t *testing.T) {
 	inEngines(t, engines[:2], func(t *testing.T, open func(t *testing.T, from string) *browser) {
@@ -82,7 +82,7 @@ func TestBackButton(t *testing.T) {
 }
 
 // TestTabsTogether: tabs that are restored together begin a hand-off each before any of them has an answer, to one
-// tool and to another. All arrive where they were, nobody is warned of a thief, and a further tab finds the session that is there.
+// tool and to another. All arrive where they were, no one is warned of a thief, and a further tab finds the session that is there.
 func TestTabsTogether(t *testing.T) {
 	inEveryEngine(t, func(t *testing.T, open func(t *testing.T, from string) *browser) {
 		s := newHarness(t, withTool("other", newTool(t)))

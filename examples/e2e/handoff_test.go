@@ -49,7 +49,7 @@ func (b *browser) forget(s *harness, origin, name string) {
 	call(b, network.DeleteCookies, network.DeleteCookiesParams{Name: s.cookieName(name), URL: origin + "/"})
 }
 
-// TestHandoffCodeIsBoundToTheBrowser: a code that leaks gives nobody else a session, and is
+// TestHandoffCodeIsBoundToTheBrowser: a code that leaks gives no one else a session, and is
 // spent by the attempt, over https and on localhost.
 func TestHandoffCodeIsBoundToTheBrowser(t *testing.T) {
 	t.Parallel()

@@ -333,7 +333,7 @@ func (s *harness) recorded(event, action string) bool {
 // given has the ports that tests have got already.
 var given sync.Map
 
-// freePort is a port for somebody who opens it later. It is below those that the system
+// freePort is a port for a person who opens it later. It is below those that the system
 // gives to outgoing connections, of which there are many here: one could take it meanwhile.
 func freePort(t *testing.T) string {
 	t.Helper()

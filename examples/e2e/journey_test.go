@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestFromTicketToBlock follows a person from the first ticket to a refusal, whatever the
+// TestFromTicketToBlock follows a person from the first ticket to a refusal, regardless of the
 // way in which they reach the product.
 func TestFromTicketToBlock(t *testing.T) {
 	t.Parallel()

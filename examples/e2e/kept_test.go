@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestBackAfterTheEnd: browsers keep a page as it was for the Back button, whatever Cache-Control says. Once the session
-// is over, for whatever reason, that is not how one of our own pages shows who was here.
+// TestBackAfterTheEnd: browsers keep a page as it was for the Back button, regardless of Cache-Control. Once the session
+// is over, for any reason, that is not how one of our own pages shows who was here.
 func TestBackAfterTheEnd(t *testing.T) {
 	inEngines(t, engines[:2], func(t *testing.T, open func(t *testing.T, from string) *browser) {
 		s := newHarness(t)

@@ -15,7 +15,7 @@ import (
 )
 
 // TestKilledDuringEnrolment kills the product around the moment at which a ticket is
-// turned into a passkey, over and over on one state folder. Whatever the moment: the
+// turned into a passkey, over and over on one state folder. At every moment: the
 // ticket is spent exactly if the passkey is there; what was acknowledged is there; and
 // the audit log verifies and knows of both.
 func TestKilledDuringEnrolment(t *testing.T) {
@@ -108,7 +108,7 @@ func newest(t *testing.T, s *harness) (k ticketState) {
 	return k
 }
 
-// hasKey reports whether somebody has a passkey.
+// hasKey reports whether a person has a passkey.
 func hasKey(t *testing.T, s *harness, email string, id []byte) bool {
 	t.Helper()
 	var p struct{ Keys []struct{ ID string } }

@@ -20,7 +20,7 @@ import (
 var balanced sync.Map
 
 // dialFrom connects to this machine as a client at another address would. It reaches
-// every name of the tests, whatever the system's resolver thinks of them.
+// every name of the tests, regardless of what the system's resolver thinks of them.
 func dialFrom(ctx context.Context, from, addr string) (*net.TCPConn, error) {
 	_, port, err := net.SplitHostPort(addr)
 	if err != nil {

@@ -164,7 +164,7 @@ rules:
 	c := newClient(t, s, home)
 	c.getIn(alice)
 
-	// Somebody who has just proved themselves may send.
+	// A person who has just proved themselves may send.
 	var accounts []string
 	if err := json.Unmarshal(c.ask(`{"jsonrpc":"2.0","id":1,"method":"eth_accounts","params":[]}`).Result, &accounts); err != nil || len(accounts) < 2 {
 		t.Fatal(accounts, err)

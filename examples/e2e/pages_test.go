@@ -126,7 +126,7 @@ func TestPages(t *testing.T) {
 }
 
 // TestPagesWhenThingsAreDown looks at the pages for when something is broken, and checks
-// that nobody gets through then.
+// that no one gets through then.
 func TestPagesWhenThingsAreDown(t *testing.T) {
 	t.Parallel()
 	b := newBrowser(t, home)

@@ -127,7 +127,7 @@ func TestSessionEndsByItself(t *testing.T) {
 	signedIn := time.Now()
 	b.open(s.treasury + "/")
 	b.shows("Treasury of alice@example.com")
-	// However busy somebody is, the absolute lifetime ends the session.
+	// However busy a person is, the absolute lifetime ends the session.
 	for time.Since(signedIn) < life+5*time.Second {
 		b.open(s.treasury + "/")
 		if strings.Contains(b.text(), "Sign in with your company account") {

@@ -52,7 +52,7 @@ func (s *harness) metric(name string) string {
 // and a broken one changes nothing but is told of.
 func TestListsAreReloadedAsTheyChange(t *testing.T) {
 	t.Parallel()
-	s := newHarness(t, unguarded) // the list blocks everybody there is
+	s := newHarness(t, unguarded) // the list blocks everyone there is
 	c := newClient(t, s, home)
 	c.getIn(alice)
 	status := func() int { return c.api(s.treasury + "/").status }
@@ -101,7 +101,7 @@ func TestListsAreReloadedAsTheyChange(t *testing.T) {
 // TestAttackBrokenReload: a policy that is wrong in any way leaves the old one in force.
 func TestAttackBrokenReload(t *testing.T) {
 	t.Parallel()
-	s := newHarness(t, unguarded) // the good policy blocks everybody there is
+	s := newHarness(t, unguarded) // the good policy blocks everyone there is
 	c := newClient(t, s, home)
 	c.getIn(alice)
 	hangup := func(policy, want string) {

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestAttackSessionFixation follows the cookie through a sign-in: whatever a browser
-// had before, it gets something new, and the old value is worth nothing.
+// TestAttackSessionFixation follows the cookie through a sign-in: for each value that a browser
+// had before, it gets a new one, and the old value is worth nothing.
 func TestAttackSessionFixation(t *testing.T) {
 	t.Parallel()
 	s := newHarness(t)

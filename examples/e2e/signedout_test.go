@@ -115,7 +115,7 @@ func TestSignedOutTab(t *testing.T) {
 				t.Errorf("and then the page is told %s", got)
 			}
 
-			// Somebody else signs in: the page is still that of the first. And a tool that has its own way to say so.
+			// Another person signs in: the page is still that of the first. And a tool that has its own way to say so.
 			eval[bool](b, `{
 				const real = fetch;
 				window.fetch = (to, how) => to.startsWith("/.sallyport/whoami") ? Promise.resolve(new Response('{"level":"verified","user":"bob@example.com"}')) : real(to, how);

@@ -13,7 +13,7 @@ addEventListener("install", (e) => { skipWaiting(); e.waitUntil(caches.open("she
 addEventListener("activate", (e) => e.waitUntil(clients.claim()));
 addEventListener("fetch", (e) => { if (e.request.mode === "navigate") e.respondWith(caches.match("/shell")); });`
 
-// TestWorkerOfAToolLocksNobodyOut: whatever a tool's worker does with pages, a person whose session has ended is at
+// TestWorkerOfAToolLocksNobodyOut: regardless of what a tool's worker does with pages, a person whose session has ended is at
 // the sign-in after at most one reload, gets back to where they were going, and the tool has its worker again.
 func TestWorkerOfAToolLocksNobodyOut(t *testing.T) {
 	t.Parallel()

@@ -87,7 +87,7 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// Whatever is done to an assertion, it is refused.
+// An assertion that was changed in any way is refused.
 func TestAttackForgedAssertion(t *testing.T) {
 	w := newHarness(t)
 	good := w.token(t, "tool")

@@ -169,7 +169,7 @@ func TestAssessDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// Everybody at once does not wait for one lock: parts are many.
+// All requests at once do not wait for one lock: parts are many.
 func TestPartsAreSpread(t *testing.T) {
 	m := newMemory(1000)
 	seen := map[*part]bool{}

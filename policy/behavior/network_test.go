@@ -40,7 +40,7 @@ func TestConfigIsChecked(t *testing.T) {
 	}
 }
 
-// Without the key nobody can say whether an address is one of those that were kept; with it,
+// Without the key no one can say whether an address is one of those that were kept; with it,
 // every process gives an address the same name.
 func TestNamesOfNetworks(t *testing.T) {
 	names := func(key byte, addr string) (host, net uint64) {

@@ -301,7 +301,7 @@ func (s *slowToLoad) TidyBehavior(ctx context.Context, l behavior.Limits) error 
 	return s.Memory.TidyBehavior(ctx, l)
 }
 
-// Whoever waits for the history does not share the store with what can wait.
+// A request that waits for the history does not share the store with what can wait.
 func TestTidyingWaitsForTheHistory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &slowToLoad{Memory: behaviortest.NewMemory()}
@@ -433,7 +433,7 @@ func TestAnEndWithoutAStoreSaysWhatIsLost(t *testing.T) {
 }
 
 // A full queue never blocks; what it merges is counted and logged, and since when
-// somebody is known survives.
+// a person is known survives.
 func TestAFullQueueIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := behaviortest.NewMemory()
@@ -460,7 +460,7 @@ func TestAFullQueueIsTold(t *testing.T) {
 	})
 }
 
-// Beyond the bound, whoever was not seen for longest is unknown until read again.
+// Beyond the bound, the person who was not seen for longest is unknown until read again.
 func TestPeopleBeyondTheBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := behaviortest.NewMemory()
@@ -499,7 +499,7 @@ func TestPeopleBeyondTheBound(t *testing.T) {
 			t.Errorf("only %d had left the memory", forgotten)
 		}
 		// Their own sighting does not make people known who may have been here before. The seed of
-		// the memory is random: where nobody had to leave a part, new people are new for certain.
+		// the memory is random: where no one had to leave a part, new people are new for certain.
 		store.Fail(behaviortest.NotStored)
 		var stranger behavior.Visit
 		for i := 0; ; i++ {

@@ -111,7 +111,7 @@ func TestNewPlaces(t *testing.T) {
 	if s := tr.Assess(home(0, who("bob"))).Seen; !s.NewCountry || !s.NewDevice {
 		t.Errorf("of somebody else: %+v", s)
 	}
-	// A VPN exit is nobody's home; the device that was let through there is known.
+	// A VPN exit is no one's home; the device that was let through there is known.
 	allow(tr, home(time.Hour, append(abroad, flagged)...))
 	if s := tr.Assess(home(0, abroad...)).Seen; !s.NewCountry || !s.NewASN || s.NewDevice {
 		t.Errorf("after a VPN: %+v", s)
@@ -147,7 +147,7 @@ func TestAHopperIsBounded(t *testing.T) {
 	}
 }
 
-// Whoever has a stolen session and many networks is turned away from each, and noted. That
+// A thief who has a stolen session and many networks is turned away from each, and noted. That
 // must not push out where the session's owner is: the one country left would be the thief's.
 func TestManyNetworksDoNotPushOutACountryOrAProvider(t *testing.T) {
 	for name, c := range map[string]struct {

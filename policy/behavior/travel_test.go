@@ -56,7 +56,7 @@ func TestTravel(t *testing.T) {
 	}
 }
 
-// Whatever is thrown at it: no negative, infinite or undefined number, and nothing at
+// For every input: no negative, infinite or undefined number, and nothing at
 // all without coordinates.
 func TestTravelIsAlwaysANumber(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
@@ -155,7 +155,7 @@ func TestWhereJourneysBegin(t *testing.T) {
 	}
 }
 
-// The laptop at home, and the phone beside it, whose carrier lets it out 1,100 km away: nobody travels.
+// The laptop at home, and the phone beside it, whose carrier lets it out 1,100 km away: no one travels.
 func TestPhoneBesideTheLaptop(t *testing.T) {
 	phone := func(v *Visit) { at("203.0.113.77", "DE", 21928)(v); in(east(1100, 20))(v); device("phone")(v) }
 	tr := newTracker(t)
@@ -183,7 +183,7 @@ func TestStopsOfBeforeACarrierWasKnown(t *testing.T) {
 	}
 }
 
-// Whoever was turned away is not there the next time: a second try would be no journey.
+// A person who was turned away is not there the next time: a second try would be no journey.
 func TestBlockedVisitsAreNoStops(t *testing.T) {
 	for _, action := range []policy.Action{policy.Block, policy.StepUp} {
 		tr := newTracker(t)

@@ -74,7 +74,7 @@ func TestTheSameSeedIsTheSameYear(t *testing.T) {
 	}
 }
 
-// Without rules everybody works: whatever is refused or asked is a rule's doing.
+// Without rules everyone works: all that is refused or asked is a rule's doing.
 func TestNothingHappensByItself(t *testing.T) {
 	r := live(t, Config{Policy: compile(t, "version: 1\nrules: [{name: never, when: 'ip.country == \"AQ\"', then: block}]")})
 	for _, g := range r.Kinds {
@@ -88,11 +88,11 @@ func TestNothingHappensByItself(t *testing.T) {
 }
 
 // Each kind of the hostile shows the sign that it is in the model for, and a rule
-// over that sign meets nobody who has no part in it.
+// over that sign meets no one who has no part in it.
 func TestSignsAreWhereTheyBelong(t *testing.T) {
 	signs := []struct {
 		name, when, kind string
-		clean            bool // nobody who belongs here
+		clean            bool // no one who belongs here
 	}{
 		{"farm", "address.known && address.people_30d >= 4", "laptop farm", false},
 		{"device", "device.known && device.people_30d >= 2", "many accounts, one device", true},

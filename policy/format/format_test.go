@@ -195,7 +195,7 @@ func TestExamplesAreFormatted(t *testing.T) {
 	}
 }
 
-// FuzzFormat: whatever the file, formatting says the same and formatting again changes nothing.
+// FuzzFormat: for every file, formatting says the same and formatting again changes nothing.
 func FuzzFormat(f *testing.F) {
 	for _, s := range []string{unformatted, formatted, manyRules, "a:\n  - b: |2\n     x\n\n    c: d\n", "rules:\n- a: \"x\n   # y\"\n", "- a\n", "rules:\n  - ? a\n    : b\n"} {
 		f.Add(s)

@@ -9,7 +9,7 @@ import (
 	"sallyport/policy"
 )
 
-// forms are the published ones of an IPv4 address, each as somebody can call from it.
+// forms are the published ones of an IPv4 address, each as a person can call from it.
 func forms(v4 netip.Addr) map[string]netip.Addr {
 	b := v4.As4()
 	at := func(prefix string, offset int, b [4]byte) netip.Addr {
@@ -74,7 +74,7 @@ func TestBothPlacesAreReadings(t *testing.T) {
 	}
 }
 
-// Over the real lists: whatever is listed is listed in every form.
+// Over the real lists: all that is listed is listed in every form.
 func TestRealListsInEveryForm(t *testing.T) {
 	snap, errs := Load(realConfig(t))
 	if errs != nil {

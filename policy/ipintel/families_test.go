@@ -83,7 +83,7 @@ func TestSourcesOfOneFamily(t *testing.T) {
 	}
 }
 
-// The operator sees it before anybody is asked about it.
+// The operator sees it before anyone is asked about it.
 func TestSourcesOfOneFamilyAreNamed(t *testing.T) {
 	d := mmdb{kind: "GeoLite2-Country", ip: 4, records: countries(map[string]string{"198.51.100.0/24": "KP"})}
 	list := List{Name: "exits", Signal: "vpn", File: listFile(t, "exits", "198.51.100.0/24\n")}

@@ -83,7 +83,7 @@ func FuzzCSV(f *testing.F) {
 	})
 }
 
-// FuzzDatabase feeds the gates, and whatever passes them the look-ups.
+// FuzzDatabase feeds the gates, and the look-ups with all that passes them.
 func FuzzDatabase(f *testing.F) {
 	for _, d := range []mmdb{
 		{kind: "GeoLite2-City", records: map[string]mmdbtype.DataType{"198.51.100.0/24": m{"country": m{"iso_code": s("UA")}, "subdivisions": mmdbtype.Slice{m{"iso_code": s("43")}}, "location": m{"latitude": mmdbtype.Float64(4)}}}},

@@ -12,7 +12,7 @@ import (
 	"github.com/oschwald/maxminddb-golang/v2"
 )
 
-// What has passed the gates reads the same from its copy, of which no name is left for anybody to open.
+// What has passed the gates reads the same from its copy, of which no name is left for anyone to open.
 func TestOffHeap(t *testing.T) {
 	folder := t.TempDir()
 	t.Setenv("TMPDIR", folder)
@@ -39,7 +39,7 @@ func TestOffHeap(t *testing.T) {
 	}
 }
 
-// The copy has no name even while it is written: whoever is killed then leaves nothing behind.
+// The copy has no name even while it is written: a process that is killed then leaves nothing behind.
 func TestUnnamed(t *testing.T) {
 	folder := t.TempDir()
 	t.Setenv("TMPDIR", folder)

@@ -154,7 +154,7 @@ func TestAttackCorruptDatabases(t *testing.T) {
 }
 
 // withoutTypeGate takes data through the gates behind the type gate, as each kind of
-// database, and then looks up far and wide, whatever the gates said.
+// database, and then looks up far and wide, regardless of what the gates said.
 func withoutTypeGate(t *testing.T, data []byte) {
 	t.Helper()
 	r, err := maxminddb.OpenBytes(bytes.Clone(data))

@@ -78,7 +78,7 @@ func repeat(format string, n int) string {
 	return b.String()
 }
 
-// Whatever spelling of "everybody" a list has, it is refused at the first start, too, and the share is configurable.
+// Each way in which a list can mean all addresses is refused at the first start, too, and the share is configurable.
 func TestListOfTheWholeInternet(t *testing.T) {
 	for name, c := range map[string]struct {
 		data string

@@ -50,7 +50,7 @@ func manyCountries(n int) mmdb {
 	return d
 }
 
-// Whatever replaces a good file, what was there before stays in use, and says that it ages.
+// When any other content replaces a good file, what was there before stays in use, and says that it ages.
 func TestAttackBadReplacementKeepsTheOld(t *testing.T) {
 	good := manyCountries(40)
 	whole := good.bytes(t)

@@ -8,7 +8,7 @@ import (
 
 func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 
-// Every published form of 203.0.113.9 carries it: whatever is known of it holds for each of these.
+// Every published form of 203.0.113.9 carries it: all that is known of it holds for each of these.
 func TestEveryPublishedForm(t *testing.T) {
 	for _, a := range []string{
 		"::203.0.113.9",
@@ -70,7 +70,7 @@ func TestTranslatorPrefixes(t *testing.T) {
 }
 
 // Who counts as one client: no form is a second budget, none merges strangers, and an identifier that the client
-// chooses (ISATAP) is nobody else's.
+// chooses (ISATAP) is no one else's.
 func TestWhoCountsAsOneClient(t *testing.T) {
 	for a, want := range map[string]string{
 		"203.0.113.9":                    "203.0.113.9/32",
@@ -121,7 +121,7 @@ func FuzzInner(f *testing.F) {
 }
 
 // Behind an operator's own translator, each IPv4 address is one client, in every layout of RFC 6052; one that is not
-// public is nobody's elsewhere, and still one client.
+// public is no one's elsewhere, and still one client.
 func TestClientsBehindTranslators(t *testing.T) {
 	var translators Translators
 	for _, p := range []string{"2001:db8:6440::/96", "2001:db8:6400::/40", "2001:db8:6401::/48", "2001:db8:6402::/56", "2001:db8:6403::/64", "2a00:64::/32"} {

@@ -108,7 +108,7 @@ func TestLintKnowsWhatHolds(t *testing.T) {
 	}
 }
 
-// A rule against private addresses, and one that says which of them are ours, exempt nobody by accident.
+// A rule against private addresses, and one that says which of them are ours, exempt no one by accident.
 func TestLintKnowsWhoIsExempt(t *testing.T) {
 	for _, rule := range []string{`when: ip.private`, `when: ip.private && !ip.internal`, `when: ip.vpn && !ip.internal`, `when: ip.vpn, unless: ip.internal`, `when: ip.vpn, unless: '!ip.private'`} {
 		for _, f := range lintOf(t, "rules: [{name: a, "+rule+", then: block}]") {
@@ -119,7 +119,7 @@ func TestLintKnowsWhoIsExempt(t *testing.T) {
 	}
 }
 
-// Somebody new is asked nothing that they cannot answer.
+// A new person is asked nothing that they cannot answer.
 func TestLintNewcomers(t *testing.T) {
 	const guard = ` && request.purpose != "enroll"`
 	for name, c := range map[string]struct{ rules, want string }{

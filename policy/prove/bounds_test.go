@@ -116,7 +116,7 @@ func manyInvariants() string {
 	return b.String()
 }
 
-// FuzzCheck: whatever the policy, it is answered in bounded time, without panic, and a
+// FuzzCheck: every policy is answered in bounded time, without panic, and a
 // counter-example is one.
 func FuzzCheck(f *testing.F) {
 	f.Add(`user.groups.exists(g, g.startsWith("a"))`, `"ab" in user.groups`)

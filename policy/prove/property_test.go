@@ -284,7 +284,7 @@ func randomPolicy(r *rand.Rand, w *world) string {
 	return b.String()
 }
 
-// compilable leaves out the few that are refused, such as a rule that blocks everybody.
+// compilable leaves out the few that are refused, such as a rule that blocks everyone.
 func compilable(source string) *policy.Policy {
 	p, err := policy.Compile(policy.Config{Name: "policy.yaml", Source: []byte("version: 1\n" + source), Routes: []string{"wiki", "vault"}})
 	if err != nil {

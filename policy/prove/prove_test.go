@@ -60,7 +60,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// Whatever is known about facts is needed: without it, something that can be proven no longer is. And
+// All that is known about facts is needed: without it, something that can be proven no longer is. And
 // what is then called proven still is.
 func TestEveryTheoryIsNeeded(t *testing.T) {
 	cases := checkCases()

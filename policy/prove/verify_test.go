@@ -88,7 +88,7 @@ func TestCounterExamplesArePossible(t *testing.T) {
 	}
 }
 
-// A counter-example is somebody whom the route lets in, if that can be; it means the same after JSON.
+// A counter-example is a person that the route lets in, if that can be; it means the same after JSON.
 func TestCounterExample(t *testing.T) {
 	source := "rules: [{name: vpn, when: 'ip.vpn && !(\"x\" in user.groups)', then: block}]\ninvariants: [{always: block, when: 'ip.vpn && request.route == \"vault\"'}]\n"
 	for name, grant := range map[string]policy.Grant{

@@ -26,7 +26,7 @@ func compile(t testing.TB, rules string) *policy.Policy {
 
 var noon = time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
 
-// recorded is an allowed request of somebody at home.
+// recorded is an allowed request of a person at home.
 func recorded(seq int64, user string, change ...func(*Recorded)) *Recorded {
 	r := &Recorded{Seq: seq, Time: noon, User: user, Action: policy.Allow}
 	r.Facts = policy.Facts{
@@ -114,7 +114,7 @@ func TestReplayCounts(t *testing.T) {
 	}
 }
 
-// With a present policy, what it blocks already is no news, whatever was recorded.
+// With a present policy, what it blocks already is no news, regardless of what was recorded.
 func TestReplayComparesWithThePresentPolicy(t *testing.T) {
 	vpn := "  - {name: vpn, when: ip.vpn, then: block}\n"
 	r := New(compile(t, vpn+"  - {name: us, when: 'ip.country == \"US\"', then: block}\n"), compile(t, vpn))

@@ -159,7 +159,7 @@ func TestCache(t *testing.T) {
 		t.Error("an assertion from the future was handed out")
 	}
 
-	// Whatever an assertion says is in the question.
+	// All that an assertion says is in the question.
 	for name, change := range map[string]func(*authn.Session, *policy.Decision) string{
 		"route":        func(*authn.Session, *policy.Decision) string { return "r2" },
 		"session":      func(s *authn.Session, _ *policy.Decision) string { s.ID = "s-2"; return "r" },

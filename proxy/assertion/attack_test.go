@@ -116,7 +116,7 @@ func sign(t testing.TB, alg jose.SignatureAlgorithm, k any, typ, kid string, pay
 	return token
 }
 
-// Whatever else our key may ever sign is not an assertion.
+// Another text that our key may ever sign is not an assertion.
 func TestAttackTypeConfusion(t *testing.T) {
 	mem := authntest.NewMemory()
 	s := newSigner(t, mem, clocktest.At(start))

@@ -73,7 +73,7 @@ func refusal(event, ip string, i int) Record {
 	return rec
 }
 
-// strangersEvents are what is refused to somebody who has no passkey in hand, and one that nobody has
+// strangersEvents are what is refused to a person who has no passkey in hand, and one that no one has
 // thought of yet.
 var strangersEvents = []string{
 	"access", "message", "bad_request", "sign_in_refused", "step_up_refused", "enroll_refused", "ticket_refused", "sign_in_failed", "step_up_failed",
@@ -172,7 +172,7 @@ func TestOneBudgetDoesNotDrownAnother(t *testing.T) {
 	}
 }
 
-// An alarm is a line, whatever an attacker has caused before it.
+// An alarm is a line, regardless of what an attacker has caused before it.
 func TestAttackSpentReserveHidesNoOtherAlarm(t *testing.T) {
 	risk := func(event, key, value, owner, code string) Record {
 		r := Record{Event: event, IP: "198.51.100.7", Country: "CH", Action: "allow", Path: "/", Detail: map[string]string{"risk": "high", key: value}}
@@ -265,7 +265,7 @@ func TestCountOfAlarmsHasItsReason(t *testing.T) {
 	}
 }
 
-// What gives or takes a credential is never counted, whoever does it and however often.
+// What gives or takes a credential is never counted, for any person, however often.
 func TestWhatGivesOrTakesIsAlwaysALine(t *testing.T) {
 	l, _, _ := budgetLog(t)
 	n := int64(0)
@@ -318,7 +318,7 @@ func TestNewRefusedPathsAreLines(t *testing.T) {
 	}
 }
 
-// Each change that somebody makes is a line by its method and path; the same one again is
+// Each change that a person makes is a line by its method and path; the same one again is
 // counted; padding makes no two paths one.
 func TestChangesAreLinesOfTheirOwn(t *testing.T) {
 	l, cfg, _ := budgetLog(t)

@@ -183,7 +183,7 @@ func (c crashed) whole(size int) int64 {
 }
 
 // A power failure can cut lines and hashes anywhere behind their last fsync. With the
-// hashes of a record gone, nobody knows of it but its caller, who was not told yet.
+// hashes of a record gone, no one knows of it but its caller, who was not told yet.
 func TestTornAtEveryByte(t *testing.T) {
 	c := crashState(t)
 	for size := c.ends[5]; size <= len(c.lines); size++ {

@@ -87,7 +87,7 @@ func TestTailLast(t *testing.T) {
 	}
 }
 
-// Follow sees every record once, in order, whatever happens to the file.
+// Follow sees every record once, in order, regardless of what happens to the file.
 func TestTailFollows(t *testing.T) {
 	cfg := testConfig(t)
 	l := mustOpen(t, cfg)

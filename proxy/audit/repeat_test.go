@@ -136,7 +136,7 @@ func TestDifferentAllowsAreWrittenAtOnce(t *testing.T) {
 	}
 }
 
-// While the first is on its way to the disk, nobody passes as its repeat.
+// While the first is on its way to the disk, no one passes as its repeat.
 func TestRepeatWaitsForTheFirst(t *testing.T) {
 	cfg, d := faultyConfig(t)
 	l := mustOpen(t, cfg)

@@ -143,7 +143,7 @@ func checkProblems(t *testing.T, cfg Config, r Report, want []string) {
 func TestAttackTamperedSideFiles(t *testing.T) {
 	otherKey := func(cfg Config) Config { cfg.Key = []byte("another seed that has 32 bytes.."); return cfg }
 	rehash := func(t *testing.T, cfg Config, lines []string) {
-		c := testConfig(t) // hashes that fit the lines, and a checkpoint that nobody signed
+		c := testConfig(t) // hashes that fit the lines, and a checkpoint that no one signed
 		writeLines(t, c.File, lines)
 		s := &scan{files: []string{c.File}, hashes: newHashFile(nil, 0)}
 		var raw []byte

@@ -58,7 +58,7 @@ func check(t *testing.T, r *clientip.Resolver, req *http.Request, want string) {
 	}
 }
 
-// Nobody is trusted by default, so nothing a client writes is read.
+// No peer is trusted by default, so nothing a client writes is read.
 func TestAttackNobodyTrusted(t *testing.T) {
 	for _, h := range []clientip.Header{clientip.XForwardedFor, clientip.Forwarded, clientip.None} {
 		r := resolver(t, h)
@@ -75,7 +75,7 @@ func TestAttackNobodyTrusted(t *testing.T) {
 	}
 }
 
-// The same from a stranger when somebody else is trusted.
+// The same from a stranger when another peer is trusted.
 func TestAttackStrangerBesideTrustedProxy(t *testing.T) {
 	r := resolver(t, clientip.XForwardedFor, "10.0.0.0/8")
 	check(t, r, request("203.0.113.7:999", xff("1.2.3.4")), "203.0.113.7")
@@ -215,7 +215,7 @@ func TestForwarded(t *testing.T) {
 	check(t, r, request(lb, forwarded("for=10.0.0.7, for=10.0.0.2")), "")
 }
 
-// A trusted peer that names no client is nobody's address, and the error says what to set. With
+// A trusted peer that names no client is no one's address, and the error says what to set. With
 // forwarded_header: none the peer is the client: the PROXY protocol has named it.
 func TestAttackTrustedProxyNamesNoClient(t *testing.T) {
 	for name, c := range map[string]struct {

@@ -49,7 +49,7 @@ func agree(t *testing.T, r *clientip.Resolver, req *http.Request) {
 	}
 }
 
-// FuzzTrusted: whatever a trusted peer passes on, the answer is a canonical
+// FuzzTrusted: for all that a trusted peer passes on, the answer is a canonical
 // address or a typed error, and never an address that is not in the header.
 func FuzzTrusted(f *testing.F) {
 	for _, s := range []string{"1.2.3.4", "::ffff:1.2.3.4", "[2001:db8::1%eth0]:1", `for="[2001:db8::1]:80"`, "for=_x, for=1.2.3.4",

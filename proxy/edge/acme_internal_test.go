@@ -18,7 +18,7 @@ func (a *asked) RoundTrip(*http.Request) (*http.Response, error) {
 }
 
 // Until the time has come for the next attempt, handshakes make none. autocert
-// would make one a minute, for as long as somebody connects.
+// would make one a minute, for as long as a client connects.
 func TestAttackACMEBacksOff(t *testing.T) {
 	now := time.Now()
 	a, err := NewACME(ACMEConfig{Hosts: []string{"app.example"}, AcceptTerms: true, Folder: filepath.Join(t.TempDir(), "acme"), Now: func() time.Time { return now }})

@@ -81,7 +81,7 @@ var tell = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 })
 
 // lingering is a folder for files that goroutines of autocert's own, or processes of a
-// browser's, which nobody can wait for, still make and delete while a test ends: t.TempDir would
+// browser's, which no one can wait for, still make and delete while a test ends: t.TempDir would
 // fail it.
 func lingering(t testing.TB) string {
 	t.Helper()
@@ -155,7 +155,7 @@ func TestACMEIssues(t *testing.T) {
 	}
 }
 
-// The keys are for nobody else to read.
+// The keys are for no one else to read.
 func TestACMEFolderIsPrivate(t *testing.T) {
 	a := newAuthority(t, "tls-alpn-01")
 	s := newSite(t, a, nil, nil)
@@ -195,7 +195,7 @@ func TestACMERenews(t *testing.T) {
 	})
 }
 
-// A stranger's ClientHello names whatever it likes, and costs no order.
+// A stranger's ClientHello names any host that it likes, and costs no order.
 func TestAttackACMEUnknownHosts(t *testing.T) {
 	a := newAuthority(t, "tls-alpn-01", "http-01")
 	s := newSite(t, a, nil, nil)
@@ -281,7 +281,7 @@ func TestACMEUnreachable(t *testing.T) {
 	}
 }
 
-// Run obtains what is missing before anybody asks.
+// Run obtains what is missing before anyone asks.
 func TestACMERunObtains(t *testing.T) {
 	a := newAuthority(t, "tls-alpn-01")
 	s := newSite(t, a, nil, nil)
@@ -289,7 +289,7 @@ func TestACMERunObtains(t *testing.T) {
 	clocktest.Eventually(t, "both hosts have one", func() bool { _, issued, _ := a.seen(); return len(issued) == 2 })
 }
 
-// The authority has no client certificate, and needs none; nobody else gets past
+// The authority has no client certificate, and needs none; no one else gets past
 // by speaking its protocol.
 func TestACMEBesideClientCertificates(t *testing.T) {
 	a, clients := newAuthority(t, "tls-alpn-01"), newPKI(t)
@@ -355,7 +355,7 @@ func (memoryCache) Put(_ context.Context, name string, _ []byte) error {
 	return errors.New("the disk is full")
 }
 
-// A certificate that cannot be kept is used, and somebody is told: the next
+// A certificate that cannot be kept is used, and the operator is told: the next
 // start would order it again.
 func TestACMECacheFails(t *testing.T) {
 	a := newAuthority(t, "tls-alpn-01")

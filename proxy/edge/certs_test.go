@@ -96,7 +96,7 @@ func TestReloadKeepsWhatWorks(t *testing.T) {
 	}
 }
 
-// An expired certificate is better than no server, and whatever comes replaces it.
+// An expired certificate is better than no server, and the next one that comes replaces it.
 func TestStartWithExpiredCertificate(t *testing.T) {
 	p := newPKI(t)
 	old := p.leaf("a.example")

@@ -178,7 +178,7 @@ func TestAllowedNames(t *testing.T) {
 	}
 }
 
-// A certificate that nobody verified, and a header that says there is one, are none.
+// A certificate that no one verified, and a header that says there is one, are none.
 func TestUnverifiedCertificateIsNone(t *testing.T) {
 	p := newPKI(t)
 	leaf := must(x509.ParseCertificate(p.pair(p.leaf("a.example")).Certificate[0]))
@@ -258,7 +258,7 @@ func TestRedirect(t *testing.T) {
 	}
 }
 
-// FuzzRedirect: whatever a client asks for, it is sent to a host of ours or nowhere.
+// FuzzRedirect: for every request, a client is sent to a host of ours or nowhere.
 func FuzzRedirect(f *testing.F) {
 	h := must(edge.Redirect(edge.RedirectConfig{Hosts: []string{"app.example"}}))
 	g := newHarness(f, edge.Config{Handler: h, Pace: quick})

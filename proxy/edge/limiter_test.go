@@ -112,7 +112,7 @@ func TestAttackSprayFromOneNetwork(t *testing.T) {
 }
 
 // A million addresses do not take a million entries, and do not push out
-// somebody who is over the limit and goes on trying.
+// a person who is over the limit and goes on trying.
 func TestAttackSprayIsBounded(t *testing.T) {
 	l := must(edge.NewAddressLimiter(edge.LimiterConfig{Every: time.Hour, Burst: 3, Keys: 4096}))
 	abuser := netip.MustParseAddr("192.0.2.1")

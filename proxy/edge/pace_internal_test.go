@@ -126,7 +126,7 @@ func (hijackable) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return conn, nil, nil
 }
 
-// Somebody may still wait for the client when its connection is detached. That it does not keep the
+// A goroutine may still wait for the client when its connection is detached. That it does not keep the
 // pace has no consequence any more: there is nothing of net/http's to act on.
 func TestPaceOfADetachedConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

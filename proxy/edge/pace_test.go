@@ -82,7 +82,7 @@ func trickle(c net.Conn, s string) (stop func()) {
 	return cancel
 }
 
-// The same when nobody reads the body. net/http then reads it itself before
+// The same when no one reads the body. net/http then reads it itself before
 // it answers, and no handler is there to count.
 func TestAttackSlowBodyNobodyReads(t *testing.T) {
 	for name, handler := range map[string]http.HandlerFunc{
@@ -106,7 +106,7 @@ func TestAttackSlowBodyHTTP2(t *testing.T) {
 		_, err := io.Copy(io.Discard, r.Body)
 		failed <- err
 	})})
-	// Whoever says gRPC is not believed before somebody has judged the request.
+	// A client that says gRPC is not believed before the gate has judged the request.
 	req, _ := http.NewRequest("POST", "https://app.example/", &neverEnding{t.Context()})
 	req.Header.Set("Content-Type", "application/grpc")
 	go g.client("h2").Do(req)
@@ -200,7 +200,7 @@ func TestSlowHandlersAreNotSlowClients(t *testing.T) {
 }
 
 // A handler that answers early and goes on reading: the end that was set for the
-// rest of the body, had nobody read it, is taken back.
+// rest of the body, had no one read it, is taken back.
 func TestEarlyAnswerGoesOnReading(t *testing.T) {
 	got := make(chan error, 1)
 	g := newHarness(t, edge.Config{Pace: quick, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -222,7 +222,7 @@ func TestEarlyAnswerGoesOnReading(t *testing.T) {
 	}
 }
 
-// An answer to a request whose body nobody reads, such as a tool's 413, reaches a client that is still
+// An answer to a request whose body no one reads, such as a tool's 413, reaches a client that is still
 // sending: the connection ends with a FIN, and not with a reset that overtakes the answer.
 func TestAnswerBeforeTheBodyIsNotCutOff(t *testing.T) {
 	g := newHarness(t, edge.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -223,7 +223,7 @@ func TestAttackOversizedRequests(t *testing.T) {
 	}
 }
 
-// A header that is too large is counted, whatever comes of it: our own answer, net/http's, or the end of an HTTP/2 connection. One
+// A header that is too large is counted, in each outcome: our own answer, net/http's, or the end of an HTTP/2 connection. One
 // limit means the same in both protocols.
 func TestLargeHeaders(t *testing.T) {
 	for name, c := range map[string]struct {

@@ -33,7 +33,7 @@ func (r *recorder) paths() string {
 	return strings.Join(r.seen, "|")
 }
 
-// Whatever stands behind a request that could be framed in two ways, it is
+// What stands behind a request that could be framed in two ways is
 // never a request of its own.
 func TestAttackSmuggling(t *testing.T) {
 	const smuggled = "GET /smuggled HTTP/1.1\r\nHost: app.example\r\n\r\n"

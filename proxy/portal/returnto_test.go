@@ -158,7 +158,7 @@ func TestBrowserOrigin(t *testing.T) {
 	}
 }
 
-// Whatever is accepted, a browser stays on an origin of ours: with the value as it
+// For every accepted value, a browser stays on an origin of ours: with the value as it
 // was given, with what we make of it, and with the path alone.
 func FuzzReturnTo(f *testing.F) {
 	for _, seed := range []string{"/", "/x?y#z", "https://app.corp.com/a?b", "//evil", "/\\evil", "\t//evil", "https:evil", "https://app.corp.com@evil/", "/%2f/evil", "/..//evil", "https://app.corp.com//evil", "http://dev.localhost:8080", "https://[2001:db8::1]:8443/", "/.sallyport/enroll?ticket=x"} {

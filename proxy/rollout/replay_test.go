@@ -19,7 +19,7 @@ import (
 	"sallyport/proxy/proxytest"
 )
 
-// recordedFacts are those of somebody at work.
+// recordedFacts are those of a person at work.
 func recordedFacts(i int) *policy.Facts {
 	f := &policy.Facts{
 		IP:      policy.IP{Address: fmt.Sprintf("198.51.100.%d", i%250), Version: 4, Country: "US", Subdivisions: []string{"US-NY"}, ASN: 64496, Org: "Example Cable", DataAgeHours: 12},
@@ -98,7 +98,7 @@ func TestRecordedFactsAreWhatWasJudged(t *testing.T) {
 	}
 }
 
-// Lines that are no decision are counted by why, and judged by nobody.
+// Lines that are no decision are counted by why, and judged by no one.
 func TestWhatIsNotJudgedIsCounted(t *testing.T) {
 	file, _ := writeLog(t, 6, func(i int, r *audit.Record) {
 		switch i {

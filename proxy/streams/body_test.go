@@ -187,7 +187,7 @@ func TestDownloadsAreBrokenOff(t *testing.T) {
 	}
 }
 
-// Streams that nobody cuts pass unchanged, with their trailers.
+// Streams that no one cuts pass unchanged, with their trailers.
 func TestBodiesPassUnchanged(t *testing.T) {
 	var events, messages strings.Builder
 	for i := range 2000 {

@@ -72,7 +72,7 @@ func frameEnds(b []byte) (ends []int, msgEnds map[int]bool, lost int) {
 	}
 }
 
-// Whatever the upstream sends, in whatever pieces, and whenever the order comes: the client gets what
+// Regardless of what the upstream sends, in which pieces, and whenever the order comes: the client gets what
 // was sent up to the end of a frame, then a close frame, and nothing else.
 func FuzzFrames(f *testing.F) {
 	f.Add(concat(frame(1, []byte("frag"), nil), frame(0x89, nil, nil), frame(0x80, bytes.Repeat([]byte("x"), 300), nil)), uint16(3), uint16(7))

@@ -78,7 +78,7 @@ func TestInspectedMessages(t *testing.T) {
 			frame(0x82, []byte("evil"), mask), frame(0x81, []byte("mute"), mask), frame(0x81, nil, mask), good))
 		expect(t, client, concat(refused, refused, refused))
 		expect(t, up, concat(frame(0x81, nil, mask), good))
-		// Control frames between fragments pass at once, whatever becomes of the message.
+		// Control frames between fragments pass at once, regardless of what becomes of the message.
 		ping := frame(0x89, []byte("ping"), mask)
 		send(concat(frame(0x01, []byte("ev"), mask), ping, frame(0x80, []byte("il"), mask), frame(0x01, []byte("o"), mask2), ping, frame(0x80, []byte("k"), mask)))
 		expect(t, up, concat(ping, ping, frame(0x01, []byte("o"), mask2), frame(0x80, []byte("k"), mask)))

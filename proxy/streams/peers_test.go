@@ -29,7 +29,7 @@ func TestAllAreToldFirst(t *testing.T) {
 	}
 }
 
-// Whoever cannot be told holds the others up for a moment, and no longer.
+// A client that cannot be told holds the others up for a moment, and no longer.
 func TestPeersDoNotWaitForever(t *testing.T) {
 	p := newPeers(2, time.Millisecond)
 	p.told()

@@ -162,7 +162,7 @@ func TestClientThatDoesNotRead(t *testing.T) {
 }
 
 // Everything passes unchanged: fragments, control frames between them, compressed and empty
-// messages, reserved bits, close codes, in whatever pieces.
+// messages, reserved bits, close codes, in pieces of any size.
 func TestFramesPassUnchanged(t *testing.T) {
 	var all []byte
 	for _, f := range [][]byte{

@@ -186,7 +186,7 @@ func TestAnswersArePrivate(t *testing.T) {
 	}
 }
 
-// It is so whatever the status and method, and not for what no cache stores.
+// It is so for every status and method, and not for what no cache stores.
 func TestAnswersArePrivateWhateverTheStatus(t *testing.T) {
 	for _, status := range []int{200, 204, 206, 301, 302, 304, 307, 401, 403, 404, 410, 500} {
 		for _, method := range []string{"GET", "HEAD"} {

@@ -88,7 +88,7 @@ func TestCallsFailInTheirOwnTerms(t *testing.T) {
 	}
 }
 
-// Whoever is not a gRPC client must not get a 200 for what failed, nor a whole answer for a half one.
+// A client that does not speak gRPC must not get a 200 for what failed, nor a whole answer for a half one.
 func TestOthersFailAsBefore(t *testing.T) {
 	ln := listen(t, "tcp", "127.0.0.1:0")
 	serveOn(t, ln, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -70,7 +70,7 @@ func TestEarlyAnswerIsPassedOn(t *testing.T) {
 	}
 }
 
-// upload posts a body and reads the answer, whatever becomes of the body: Go's own client
+// upload posts a body and reads the answer, regardless of what becomes of the body: Go's own client
 // would give up with the first write that fails.
 func (g *harness) upload(body io.Reader) (*http.Response, []byte) {
 	g.t.Helper()

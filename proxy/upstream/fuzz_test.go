@@ -15,8 +15,8 @@ import (
 	"sallyport/proxy/upstream"
 )
 
-// FuzzForwardedIsMatched is the property the package stands for: whatever
-// target and host a client sends, if it is let through, a real server that
+// FuzzForwardedIsMatched is the property the package stands for: for each
+// target and host that a client sends, if it is let through, a real server that
 // reads the forwarded request sees exactly what was matched, and the canonical
 // form of that is itself. On a route that allows every form of a path, all readings of what is forwarded have
 // one folded form, by which rules are asked.
@@ -136,7 +136,7 @@ func readings(raw string) (all []string) {
 	return all
 }
 
-// FuzzCookies: whatever a Cookie header holds, net/http finds none of ours in
+// FuzzCookies: for every Cookie header, net/http finds none of ours in
 // what goes upstream, and finds every other one unchanged.
 func FuzzCookies(f *testing.F) {
 	for _, s := range []string{"a=1; sallyport=x; b=2", "__Host-sallyport=x", ";;sallyport;", `a="x; sallyport=y"`, " sallyport\t=x;A==;b", "a=1,sallyport=x"} {

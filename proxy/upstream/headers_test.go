@@ -175,7 +175,7 @@ func TestAttackForwardingHeaders(t *testing.T) {
 	}
 }
 
-// A method that nobody judged is not executed upstream.
+// A method that no one judged is not executed upstream.
 func TestAttackMethodOverride(t *testing.T) {
 	g := newHarness(t, options{})
 	g.do("POST", "/", nil, http.Header{"X-Http-Method-Override": {"DELETE"}, "X-HTTP-Method": {"DELETE"}, "X-Method-Override": {"DELETE"}, "X_http_method_override": {"DELETE"}})

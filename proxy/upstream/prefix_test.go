@@ -144,7 +144,7 @@ func TestStrippedPrefixOfAWorkersScope(t *testing.T) {
 	}
 }
 
-// What a COPY or MOVE writes to is told like the path of the request: without the prefix, and once, whatever the client sent.
+// What a COPY or MOVE writes to is told like the path of the request: without the prefix, and once, regardless of what the client sent.
 func TestStrippedPrefixOfADestination(t *testing.T) {
 	for _, way := range []string{"direct", "proxied"} {
 		var saw []string

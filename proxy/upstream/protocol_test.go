@@ -165,7 +165,7 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-// Whoever reads slowly slows the sender down: nothing piles up in between.
+// A client that reads slowly slows the sender down: nothing piles up in between.
 func TestBackPressure(t *testing.T) {
 	const much = 64 << 20
 	written := make(chan int64, 1)

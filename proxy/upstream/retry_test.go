@@ -160,7 +160,7 @@ func TestReusedConnectionThatDies(t *testing.T) {
 }
 
 // A request that an upstream had, and did not answer, goes nowhere else:
-// nobody knows what became of it.
+// no one knows what became of it.
 func TestRequestThatWasSentIsNotSentElsewhere(t *testing.T) {
 	for _, method := range []string{"GET", "PUT", "DELETE", "POST"} {
 		for _, long := range []bool{false, true} {

@@ -66,7 +66,7 @@ func TestWebSocketPassesThrough(t *testing.T) {
 	conn.Close()
 }
 
-// An h2c tunnel would carry requests that nobody judges.
+// An h2c tunnel would carry requests that no one judges.
 func TestAttackUnlistedUpgrade(t *testing.T) {
 	g := newHarness(t, options{upstream: http.HandlerFunc(echoUpgrade)})
 	for _, offer := range []string{"h2c", "H2C", "websocket, h2c", "TLS/1.0", "h2c\r\nUpgrade: websocket"} {
@@ -256,7 +256,7 @@ func TestConnectionsAreReused(t *testing.T) {
 }
 
 // A tool that signs in connections (NTLM, Negotiate) takes everything that follows on one for the same
-// person's. Nobody else's request may be among it.
+// person's. No one else's request may be among it.
 func TestAttackConnectionSignedInByAnother(t *testing.T) {
 	var mu sync.Mutex
 	signedIn := make(map[string]string) // by connection

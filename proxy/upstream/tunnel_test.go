@@ -92,8 +92,8 @@ type broken struct{ io.ReadWriteCloser }
 
 func (broken) Write([]byte) (int, error) { panic("a bug") }
 
-// A request that wants to switch protocols is read to its end first: afterwards its connection is somebody
-// else's, and nobody may still read a body from it.
+// A request that wants to switch protocols is read to its end first: afterwards its connection is another
+// person's, and no one may still read a body from it.
 func TestBodyOfAHandshake(t *testing.T) {
 	bodies := make(chan string, 2)
 	g := newHarness(t, options{upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -115,7 +115,7 @@ func upgraded(t *testing.T, idle time.Duration) (client io.ReadWriteCloser, serv
 	}{br, conn}, server, res.Header
 }
 
-// Frames pass byte for byte in both directions, whatever is in them.
+// Frames pass byte for byte in both directions, with any content.
 func TestWebSocketFramesAreNotTouched(t *testing.T) {
 	client, server, header := upgraded(t, 0)
 	if header.Get("Sec-Websocket-Extensions") != "permessage-deflate; server_no_context_takeover" || header.Get("Sec-Websocket-Protocol") != "chat" || header.Get("Sec-Websocket-Accept") != "y" {

@@ -23,7 +23,7 @@ const context = { ticket: form.dataset.ticket, return_to: form.dataset.returnTo,
 // Options live five minutes on the server. They are asked for before the press, because a
 // slow network would use up the press itself, and again once they are this old.
 const freshFor = 120_000;
-const hintAfter = 8_000; // a prompt that nobody answers has gone unseen
+const hintAfter = 8_000; // a prompt that no one answers has gone unseen
 
 let step = first;
 let proposal = ""; // the passkey that was made and waits to be confirmed
@@ -118,7 +118,7 @@ function ask() {
   return request;
 }
 
-// prepare has options at hand before the press, while somebody looks at the page. It must not
+// prepare has options at hand before the press, while the person looks at the page. It must not
 // run by the clock alone: a page that was left open would keep its session from ending.
 function prepare() {
   if (running || leaving || instead || fresh() || asking || document.visibilityState !== "visible") return;

@@ -26,7 +26,7 @@ export function answered() {
 }
 
 // taken is the address of that page, once; "" if there is none. With waiting, only if no answer was good: then the
-// person began a sign-in here that is not over for them, and nobody can have another one begun in their name.
+// person began a sign-in here that is not over for them, and no one can have another one begun in their name.
 export function taken({ waiting }) {
   return storage((s) => {
     const kept = s.getItem(key) || "";

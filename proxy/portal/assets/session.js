@@ -26,7 +26,7 @@
   let patience = gap; // for a 401 that turns out to be the tool's
   let host = null;
 
-  // ask returns who is signed in, "" for nobody, and whether they have to verify for a path; null for no answer.
+  // ask returns who is signed in, "" for no one, and whether they have to verify for a path; null for no answer.
   async function ask(path) {
     try {
       const response = await fetch(pages + "whoami?page=" + encodeURIComponent(path), { credentials: "same-origin", redirect: "error", cache: "no-store", headers: { Accept: "application/json" } });
@@ -79,7 +79,7 @@
 
   function settle(who) {
     if (!who) {
-      if (out || !person) return; // a page that is shown to everybody, or told before
+      if (out || !person) return; // a page that is shown to everyone, or told before
       out = true;
       stepUp = false;
       tell("sallyport:signed-out", { user: person }, "You are signed out", "What you do on this page is not sent.", "Sign in in a new tab", pages + "sign-in?return_to=" + encodeURIComponent(pages + "go-back"));

@@ -8,7 +8,7 @@ import (
 	"sallyport/authn"
 )
 
-// TestAttackSomebodyElsesBudget: neither an address nor the password of somebody is enough to spend what they have.
+// TestAttackSomebodyElsesBudget: neither an address nor the password of a person is enough to spend what they have.
 func TestAttackSomebodyElsesBudget(t *testing.T) {
 	l, err := newCeremonyLimits(5, nil)
 	if err != nil {

@@ -27,7 +27,7 @@ func dueBy(t *testing.T, p *policy.Policy) time.Time {
 	return time.Time{}
 }
 
-// TestServingDrawsByTheKeyOfTheStore: whatever way a policy comes into force, it draws by a key that is in the
+// TestServingDrawsByTheKeyOfTheStore: a policy that comes into force in any way draws by a key that is in the
 // store and nowhere else.
 func TestServingDrawsByTheKeyOfTheStore(t *testing.T) {
 	d := newHarness(t, [3]string{"policy.yaml", site["policy.yaml"], againPolicy})

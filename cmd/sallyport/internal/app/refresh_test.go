@@ -227,8 +227,8 @@ func TestOneFailingSessionDoesNotStopTheOthers(t *testing.T) {
 	}
 }
 
-// TestSlowAnswersDoNotQueue: the provider answers nobody before it was asked about
-// everybody.
+// TestSlowAnswersDoNotQueue: the provider answers no one before it was asked about
+// everyone.
 func TestSlowAnswersDoNotQueue(t *testing.T) {
 	g := newRefreshRig(t)
 	for i := range atOnce {

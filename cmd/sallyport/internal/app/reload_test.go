@@ -12,7 +12,7 @@ import (
 	"sallyport/policy"
 )
 
-// TestFailingReloadKeepsEverything: whatever file is wrong, not one part of the new
+// TestFailingReloadKeepsEverything: when any file is wrong, not one part of the new
 // configuration comes into force, though the others are right.
 func TestFailingReloadKeepsEverything(t *testing.T) {
 	for name, breaks := range map[string][3]string{
@@ -81,7 +81,7 @@ func TestReloadAppliesEverythingTogether(t *testing.T) {
 
 // TestSwappedRouteNamesNeverOpenATool: two routes swap their names and keep their hosts
 // and grants. At no moment may the grants of one file be held against the routes of the
-// other, which would let everybody into the treasury.
+// other, which would let everyone into the treasury.
 func TestSwappedRouteNamesNeverOpenATool(t *testing.T) {
 	d := newHarness(t)
 	defer d.closeApp()
@@ -113,7 +113,7 @@ func TestSwappedRouteNamesNeverOpenATool(t *testing.T) {
 	}
 }
 
-// checkGrants wants somebody without groups on the wiki's host, and on no other.
+// checkGrants wants a person without groups on the wiki's host, and on no other.
 func checkGrants(t *testing.T, d *harness) {
 	s := d.front.gate.Current()
 	for _, r := range s.Routes.Routes() {

@@ -23,7 +23,7 @@ func guardKeys(keys string) [3]string {
 	return [3]string{"sallyport.yaml", "policy: policy.yaml", "policy: policy.yaml\npolicy_guard: {" + keys + "}"}
 }
 
-// recordAt has a decision of somebody at an address in the audit log.
+// recordAt has a decision of a person at an address in the audit log.
 func (d *harness) recordAt(user, addr string, groups ...string) {
 	d.t.Helper()
 	f := &policy.Facts{IP: policy.IP{Address: addr, Country: "US"}, User: policy.User{Email: user, Groups: groups}, Session: policy.Session{ID: user, Level: "verified", VerifiedHere: true},
@@ -37,7 +37,7 @@ func (d *harness) isVPN(addr string) bool {
 	return d.front.gate.Current().Intel.Lookup(netip.MustParseAddr(addr)).Facts(time.Now()).VPN
 }
 
-// A list that names the company's own networks locks everybody out as a policy would, without anybody
+// A list that names the company's own networks locks everyone out as a policy would, without anyone
 // having touched the policy: it is judged by the same people, live and recorded, and the old list stays.
 func TestGuardJudgesIPData(t *testing.T) {
 	const own = "# exits\n203.0.113.64/27\n198.51.100.66\n198.51.100.0/25\n" // and half of the place that people work from
@@ -152,7 +152,7 @@ func (d *harness) forced(t *testing.T) {
 	}
 }
 
-// What was approved is content, not a file name: whatever takes its place is judged.
+// What was approved is content, not a file name: other content in its place is judged.
 func TestApprovalIsForOneContent(t *testing.T) {
 	d := newHarness(t, guardKeys("days: 0"), vpnBlocks)
 	defer d.closeApp()

@@ -25,7 +25,7 @@ import (
 )
 
 // A policy that is empty, misspelt, fails its own tests, or locks people out does not
-// come into force, whichever way it comes; what ran goes on, and everybody is told.
+// come into force, whichever way it comes; what ran goes on, and everyone is told.
 func TestAttackPolicyThatMustNotComeIntoForce(t *testing.T) {
 	lockout := strings.Replace(site["policy.yaml"], "when: ip.vpn", "when: ip.country == \"US\"", 1)
 	lockout = strings.Replace(strings.Replace(lockout, "then: step_up", "then: block", 1), "    max_age: 5m\n", "", 1)
@@ -155,7 +155,7 @@ func (d *harness) events() (list []string) {
 const usBlocked = "version: 1\nrules:\n  - {name: no-us, when: 'ip.country in [\"US\", \"KP\"]', then: block}\n"
 
 // The guard counts people, by sessions that are alive and by what is recorded, and
-// spares nobody of the break-glass group; with force it only says whom.
+// spares no one of the break-glass group; with force it only names them.
 func TestLockOutGuard(t *testing.T) {
 	guard := func(keys string) [3]string {
 		return [3]string{"sallyport.yaml", "policy: policy.yaml", "policy: policy.yaml\npolicy_guard: {" + keys + "}"}
@@ -229,7 +229,7 @@ func TestLockOutGuard(t *testing.T) {
 	}
 }
 
-// A policy that blocks nobody, and asks everybody for a passkey that they do not have, locks
+// A policy that blocks no one, and asks everyone for a passkey that they do not have, locks
 // them out as well.
 func TestLockOutGuardKnowsPasskeys(t *testing.T) {
 	for _, c := range []struct {
@@ -303,7 +303,7 @@ func TestStartRecordsItsPolicy(t *testing.T) {
 }
 
 // A restart takes the file as it is, and with it a policy that the guard had refused. That it did
-// stands in the records, whatever else was refused in between.
+// stands in the records, even if others were refused in between.
 func TestStartSaysThatItsPolicyWasRefused(t *testing.T) {
 	d := newHarness(t)
 	defer d.closeApp()
@@ -362,7 +362,7 @@ func TestShadowIsReloaded(t *testing.T) {
 	}
 }
 
-// A command that was killed has left its request behind. It is not for whoever starts next.
+// A command that was killed has left its request behind. It is not for the process that starts next.
 func TestNobodyWaitsForAnOldRequest(t *testing.T) {
 	next := strings.Replace(site["policy.yaml"], "max_age: 5m", "max_age: 2m", 1)
 	for name, c := range map[string]struct {

@@ -9,9 +9,9 @@ import (
 	"sallyport/authn/signin"
 )
 
-// TestAttackUnreadableClaims: a provider that sends groups nobody can read says
+// TestAttackUnreadableClaims: a provider that sends groups no one can read says
 // something about the person all the time. For three intervals that may be a mistake
-// that somebody puts right.
+// that a person puts right.
 func TestAttackUnreadableClaims(t *testing.T) {
 	g := newRefreshRig(t)
 	var logged bytes.Buffer

@@ -43,7 +43,7 @@ func FuzzParse(f *testing.F) {
 			checkMistakes(t, err)
 			return
 		}
-		// Whatever is accepted can be put to use, and lets nobody in by accident.
+		// All that is accepted can be put to use, and lets no one in by accident.
 		if _, err := c.RouteTable(); err != nil {
 			t.Errorf("accepted, but: %v", err)
 		}

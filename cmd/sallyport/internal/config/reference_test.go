@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// keys are the names of all keys of a configuration, whatever they are inside of.
+// keys are the names of all keys of a configuration, at every level.
 func keys(t reflect.Type, into map[string]bool) {
 	switch t.Kind() {
 	case reflect.Pointer, reflect.Slice:

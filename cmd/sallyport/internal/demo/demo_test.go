@@ -22,7 +22,7 @@ import (
 var addresses = demo.Addresses{Front: "127.0.0.1:1", Proxy: "127.0.0.1:2", Ops: "127.0.0.1:3", Provider: "127.0.0.1:4", Console: "127.0.0.1:5"}
 
 // TestPlacesAreWhatTheBarSays: what the visitor is told to expect of a place is what the
-// demo's policy and data make of it, for somebody who proved themselves at home.
+// demo's policy and data make of it, for a person who proved themselves at home.
 func TestPlacesAreWhatTheBarSays(t *testing.T) {
 	dir := t.TempDir()
 	file, err := demo.Write(dir, addresses, "http://localhost:1", "http://tool.localhost:1", "secret")

@@ -66,7 +66,7 @@ func BenchmarkReplaceToken(b *testing.B) {
 	}
 }
 
-// What beginning a sign-in costs while strangers keep the store full of flows that nobody finishes.
+// What beginning a sign-in costs while strangers keep the store full of flows that no one finishes.
 func BenchmarkPutBoundedFull(b *testing.B) {
 	d := filled(b, 1)
 	payload := bytes.Repeat([]byte("x"), 7<<10)

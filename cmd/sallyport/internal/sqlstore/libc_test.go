@@ -12,7 +12,7 @@ import (
 
 // modernc.org/sqlite is C translated against one exact version of
 // modernc.org/libc. Another dependency that raises libc gives a program that
-// builds, and that nobody has ever run.
+// builds, and that no one has ever run.
 func TestLibcIsTheOneSQLiteWasMadeWith(t *testing.T) {
 	ours := requires(t, moduleFile(t))
 	out, err := exec.Command("go", "env", "GOMODCACHE").Output()

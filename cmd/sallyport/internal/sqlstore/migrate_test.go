@@ -169,7 +169,7 @@ func TestAddressesOfAFilledStore(t *testing.T) {
 	session("s5", "eve", "", 10, nil) // a provider that says no address
 	ticket("t1", "old@x.test", 30, "i", "ann")
 	ticket("t2", "cid@x.test", 20, "i", "cid")     // whose session is over
-	ticket("t3", "never@x.test", nil, nil, nil)    // not redeemed: nobody was seen under it
+	ticket("t3", "never@x.test", nil, nil, nil)    // not redeemed: no one was seen under it
 	ticket("t4", "new@x.test", 15, "other", "ann") // of another provider, and so another person
 	if err := o.DB.Close(); err != nil {
 		t.Fatal(err)

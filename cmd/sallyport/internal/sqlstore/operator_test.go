@@ -23,7 +23,7 @@ func TestOperatorEvents(t *testing.T) {
 	at := time.Date(2026, 3, 1, 12, 0, 0, 123456789, time.FixedZone("", 3600))
 	want := []OperatorEvent{
 		{1, micro(at), "root", "ticket_create", map[string]string{"ticket": "t1", "note": "video \"call\"\n"}},
-		{2, micro(at.Add(-time.Hour)), "alice", "keys_rotate", nil}, // whatever the clock says
+		{2, micro(at.Add(-time.Hour)), "alice", "keys_rotate", nil}, // regardless of the clock
 	}
 	for _, e := range want {
 		e.Seq = 99
@@ -49,7 +49,7 @@ func TestOperatorEvents(t *testing.T) {
 	}
 	wants(10)
 
-	// A number is never given twice: somebody slow deletes up to 2 once more.
+	// A number is never given twice: a slow process deletes up to 2 once more.
 	if err := cli.AddOperatorEvent(t.Context(), want[0]); err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// nobody is who a child runs as when the tests run as root, to whom no folder
+// nobody is who a child runs as when the tests run as root, for which no folder
 // is read-only.
 const nobody = 65534
 
