@@ -21,8 +21,6 @@ var knowns = map[string]string{"seen": "seen.known", "travel": "travel.known", "
 type unknowable struct {
 	code  string
 	facts prove.Unknown
-	// name of the fact, or of the one that says whether its group is known.
-	name string
 	// guard is a condition that it is known.
 	guard string
 	// blocks: only a rule that blocks is a finding; one that asks is as it should be.
@@ -33,12 +31,12 @@ type unknowable struct {
 // unknowables are what a condition may hold by accident for.
 var unknowables = func() []unknowable {
 	out := []unknowable{
-		{code: "country-without-zz", name: "ip.country", facts: prove.Unknown{"ip.country": "ZZ"}, guard: `ip.country != "ZZ"`, says: `the country is not known ("ZZ")`},
-		{code: "unknown-holds", name: "ip.asn", facts: prove.Unknown{"ip.asn": int64(0)}, guard: "ip.asn != 0", blocks: true, says: "the autonomous system is not known (ip.asn is 0)"},
-		{code: "unknown-holds", name: "ip.subdivisions", facts: prove.Unknown{"ip.subdivisions": []string{}}, guard: "size(ip.subdivisions) > 0", blocks: true, says: "the region is not known (ip.subdivisions is empty)"},
-		{code: "unknown-holds", name: "user.countries", facts: prove.Unknown{"user.countries": []string{}}, guard: "size(user.countries) > 0", blocks: true, says: "a person has declared no country (user.countries is empty)"},
-		{code: "unknown-holds", name: "user.time_zone", facts: prove.Unknown{"user.time_zone": ""}, guard: `user.time_zone != ""`, blocks: true, says: `the time zone is not known (user.time_zone is "")`},
-		{code: "unknown-holds", name: "user.started_days", facts: prove.Unknown{"user.started_days": int64(-1)}, guard: "user.started_days >= 0", blocks: true, says: "the first day is not known (user.started_days is -1)"},
+		{code: "country-without-zz", facts: prove.Unknown{Name: "ip.country", Facts: map[string]any{"ip.country": "ZZ"}}, guard: `ip.country != "ZZ"`, says: `the country is not known ("ZZ")`},
+		{code: "unknown-holds", facts: prove.Unknown{Name: "ip.asn", Facts: map[string]any{"ip.asn": int64(0)}}, guard: "ip.asn != 0", blocks: true, says: "the autonomous system is not known (ip.asn is 0)"},
+		{code: "unknown-holds", facts: prove.Unknown{Name: "ip.subdivisions", Facts: map[string]any{"ip.subdivisions": []string{}}}, guard: "size(ip.subdivisions) > 0", blocks: true, says: "the region is not known (ip.subdivisions is empty)"},
+		{code: "unknown-holds", facts: prove.Unknown{Name: "user.countries", Facts: map[string]any{"user.countries": []string{}}}, guard: "size(user.countries) > 0", blocks: true, says: "a person has declared no country (user.countries is empty)"},
+		{code: "unknown-holds", facts: prove.Unknown{Name: "user.time_zone", Facts: map[string]any{"user.time_zone": ""}}, guard: `user.time_zone != ""`, blocks: true, says: `the time zone is not known (user.time_zone is "")`},
+		{code: "unknown-holds", facts: prove.Unknown{Name: "user.started_days", Facts: map[string]any{"user.started_days": int64(-1)}}, guard: "user.started_days >= 0", blocks: true, says: "the first day is not known (user.started_days is -1)"},
 	}
 	zero := map[expr.Kind]any{expr.Bool: false, expr.Int: int64(0), expr.Double: 0.0, expr.Duration: time.Duration(0), expr.String: ""}
 	for _, group := range policy.FactSchema().Groups() {
@@ -46,10 +44,10 @@ var unknowables = func() []unknowable {
 		if known == "" {
 			continue
 		}
-		u := unknowable{code: "unknown-holds", name: known, facts: prove.Unknown{}, guard: known}
+		u := unknowable{code: "unknown-holds", facts: prove.Unknown{Name: known, Facts: map[string]any{}}, guard: known}
 		for _, fact := range policy.FactSchema().Facts() {
 			if fact.Group == group {
-				u.facts[fact.Name] = zero[fact.Kind]
+				u.facts.Facts[fact.Name] = zero[fact.Kind]
 			}
 		}
 		out = append(out, u)
@@ -95,12 +93,19 @@ func (l *linter) of(c prove.Condition, offset int, f Finding) {
 
 // guarded is the condition that a remark is about with another one in front.
 func (l *linter) guarded(guard string, c prove.Condition) string {
-	program := l.rules[c.Rule].When
 	if c.Unless {
-		program = l.rules[c.Rule].Unless
+		return guarded(guard, l.rules[c.Rule].Unless)
 	}
-	text := strings.TrimSpace(program.Text())
-	if op := program.Tree().Op; op == expr.Or || op == expr.If {
+	return guarded(guard, l.rules[c.Rule].When)
+}
+
+// guarded is a condition with another one in front; "": it has comments.
+func guarded(guard string, program *expr.Program) string {
+	text := expr.OneLine(program.Text())
+	switch op := program.Tree().Op; {
+	case text == "":
+		return ""
+	case op == expr.Or || op == expr.If:
 		text = "(" + text + ")"
 	}
 	return guard + " && " + text
@@ -227,55 +232,22 @@ func (l *linter) holdsUnknown(c prove.Condition) {
 	switch {
 	case u.blocks && (r.Action != policy.Block || r.Report),
 		slices.ContainsFunc(c.Facts, func(name string) bool { return l.config.NoSource[name] != "" }),
-		u.name == "ip.country" && l.mentionsZZ(c.Rule),
-		u.name != "ip.country" && l.considers(c.Rule, u):
+		u.facts.Considers(r):
 		return
 	}
 	says, asked := u.says, "say whether that is meant"
 	if says == "" {
-		i := slices.IndexFunc(c.Facts, func(name string) bool { _, ok := u.facts[name]; return ok })
-		says, asked = fmt.Sprintf("%s is not known (it is zero then)", c.Facts[i]), "look at "+u.name
+		i := slices.IndexFunc(c.Facts, func(name string) bool { _, ok := u.facts.Facts[name]; return ok })
+		says, asked = fmt.Sprintf("%s is not known (it is zero then)", c.Facts[i]), "look at "+u.facts.Name
 	}
 	f := Finding{Code: u.code, Severity: Warning, Fix: u.guard + " && in front",
 		Write:   l.guarded(u.guard, c),
 		Message: fmt.Sprintf("this also holds where %s, and %s does not %s", says, r.Name, asked)}
-	if u.name == "ip.country" {
-		f.Fix += `, or ip.country == "ZZ" || if that is meant`
+	if u.facts.Name == "ip.country" {
+		f.Fix += `; or ip.country == "ZZ" || in front if that is meant, and brackets around the rest`
 	}
 	if c.Unless {
 		f.Message = fmt.Sprintf("%s makes an exception also where %s, and does not %s", r.Name, says, asked)
 	}
 	l.of(c, c.Node.Offset, f)
-}
-
-// considers reports whether a rule says what it does where something is not known: it
-// reads the fact that says so, or compares with what is then there.
-func (l *linter) considers(i int, u *unknowable) bool {
-	if len(u.facts) > 1 {
-		return slices.Contains(l.rules[i].Reads.Facts, u.name)
-	}
-	for _, p := range []*expr.Program{l.rules[i].When, l.rules[i].Unless} {
-		if p != nil && slices.ContainsFunc(p.Tree().Literals(), func(x expr.Literal) bool { return asks(x.Node, u) }) {
-			return true
-		}
-	}
-	return false
-}
-
-func asks(n *expr.Node, u *unknowable) bool {
-	if !slices.Contains(n.Facts, u.name) {
-		return false
-	}
-	if n.Op == expr.Size {
-		return true
-	}
-	for _, a := range n.Args {
-		if values, ok := a.Value.([]string); ok && len(values) == 0 {
-			return true
-		}
-		if a.Op == expr.ValueOp && (a.Value == u.facts[u.name] || u.name == "user.started_days" && a.Value == int64(0)) || asks(a, u) {
-			return true
-		}
-	}
-	return false
 }

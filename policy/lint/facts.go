@@ -63,13 +63,37 @@ func (l *linter) countriesUnknown() {
 // foldedTwice finds rules whose paths are not spelled as they are folded: they mean the
 // same, and cost a second look at each request.
 func (l *linter) foldedTwice() {
+	constants := l.constants("request.path", "request.path_folded")
 	for i := range l.rules {
-		if l.rules[i].Respelled {
-			l.rule(i, Finding{Code: "unfolded-path", Severity: Note,
-				Message: l.rules[i].Name + " compares the path with something that is not folded, so it is asked twice: as it is written, and without regard to case",
-				Fix:     "lower case, and no slash or dot at the end, unless they begin a comparison with startsWith()"})
+		if !l.rules[i].Respelled {
+			continue
+		}
+		f := Finding{Code: "unfolded-path", Severity: Note,
+			Message: l.rules[i].Name + " compares the path with something that is not folded, so it is asked twice: as it is written, and without regard to case",
+			Fix:     "lower case, and no slash or dot at the end, unless they begin a comparison with startsWith()"}
+		var unfolded []constant
+		for _, c := range constants {
+			if c.rule == i && c.folded() != c.value.Text {
+				unfolded = append(unfolded, c)
+			}
+		}
+		if len(unfolded) == 1 {
+			l.compared(unfolded[0], unfolded[0].folded(), f)
+		} else {
+			l.rule(i, f)
 		}
 	}
+}
+
+// folded is the text as it is compared with folded paths.
+func (c *constant) folded() string {
+	switch {
+	case c.Method == "matches":
+		return c.value.Text
+	case c.Method == "" && strings.HasPrefix(c.value.Text, "/"):
+		return policy.FoldPath(c.value.Text)
+	}
+	return strings.ToLower(c.value.Text)
 }
 
 // exempt finds rules that leave private addresses alone. Such an address says nothing of
@@ -83,6 +107,7 @@ func (l *linter) exempt() {
 		for _, x := range p.program.Tree().Literals() {
 			if fact, public := x.Holds(nil); fact == "ip.private" && public != p.unless {
 				l.in(p.rule, p.node, x.Offset, Finding{Code: "private-exempt", Severity: Warning,
+					Write:   strings.ReplaceAll(expr.OneLine(p.program.Text()), "ip.private", "ip.internal"),
 					Message: fmt.Sprintf("%s says nothing about private addresses, ours or not: behind a proxy that does not name its clients, every person has one", l.rules[p.rule].Name),
 					Fix:     "ip.internal instead of ip.private, and internal_networks in sallyport.yaml"})
 			}

@@ -19,6 +19,7 @@ func lintOf(t testing.TB, source string, with ...func(*Config)) []Finding {
 	if err != nil {
 		t.Fatal(err)
 	}
+	checkAdvice(t, c, found)
 	return found
 }
 

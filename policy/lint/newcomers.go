@@ -33,8 +33,12 @@ func (l *linter) newcomers() {
 		if !slices.Contains(now.Rules, name) || slices.Contains(before.Rules, name) {
 			continue
 		}
-		f := Finding{Code: "newcomer-refused", Severity: Warning, Fix: `request.purpose != "enroll" && in front; or seen.first_days > 0 &&, for those who were let through before`,
+		f := Finding{Code: "newcomer-refused", Severity: Warning, Fix: "seen.first_days > 0 && in front, for those who were let through before",
 			Message: fmt.Sprintf("%s matches for every new person, also while they enrol: without a passkey they cannot answer it, and never get one", name)}
+		if !slices.Contains(l.rules[i].Reads.Facts, "request.purpose") {
+			const guard = `request.purpose != "enroll"`
+			f.Fix, f.Write = guard+" && in front; or "+f.Fix, guarded(guard, l.rules[i].When)
+		}
 		if now.Action == policy.Block {
 			f.Message = fmt.Sprintf("%s matches for every new person, also while they enrol: they are blocked, and never get a passkey", name)
 		}

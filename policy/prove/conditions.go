@@ -50,8 +50,54 @@ type Condition struct {
 }
 
 // Unknown is what facts are where they are not known: "seen.known" false, and all else
-// of its group zero.
-type Unknown map[string]any
+// of its group zero; or "ip.country" "ZZ".
+type Unknown struct {
+	Name  string // of the fact that tells
+	Facts map[string]any
+}
+
+// Considers reports whether a rule says what it does where something is not known: it
+// reads the fact of its group that tells, or compares a single one with what it then is.
+func (u Unknown) Considers(r *policy.ModelRule) bool {
+	if len(u.Facts) > 1 {
+		return slices.Contains(r.Reads.Facts, u.Name)
+	}
+	for _, p := range []*expr.Program{r.When, r.Unless} {
+		if p != nil && slices.ContainsFunc(p.Tree().Literals(), func(x expr.Literal) bool { return u.asked(x.Node) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// asked reports whether a condition compares the fact with what it is where it is not
+// known.
+func (u Unknown) asked(n *expr.Node) bool {
+	if !slices.Contains(n.Facts, u.Name) {
+		return false
+	}
+	for _, a := range n.Args {
+		switch v := a.Value.(type) {
+		case []string:
+			text, _ := u.Facts[u.Name].(string)
+			if len(v) == 0 || text != "" && slices.Contains(v, text) {
+				return true
+			}
+		case int64: // of what is counted from 0, but for -1 where it is not known
+			if v == u.Facts[u.Name] || v == 0 {
+				return true
+			}
+		default:
+			if a.Op == expr.ValueOp && v == u.Facts[u.Name] {
+				return true
+			}
+		}
+		if u.asked(a) {
+			return true
+		}
+	}
+	return n.Op == expr.Size
+}
 
 // Conditions looks for parts of conditions that say nothing, or other than they seem to.
 // Every remark is certain: it is proven for all requests, or shown by one that the
@@ -93,23 +139,23 @@ func (p *prover) reads(u Unknown) bool {
 }
 
 func (u Unknown) readBy(r *policy.ModelRule) bool {
-	return slices.ContainsFunc(r.Reads.Facts, func(name string) bool { _, ok := u[name]; return ok })
+	return slices.ContainsFunc(r.Reads.Facts, func(name string) bool { _, ok := u.Facts[name]; return ok })
 }
 
 // unknown returns the atoms that facts are as they are where they are not known.
 func (p *prover) unknown(u Unknown) (atoms []*atom) {
-	for _, name := range slices.Sorted(maps.Keys(u)) {
+	for _, name := range slices.Sorted(maps.Keys(u.Facts)) {
 		fact, ok := p.m.Schema.Lookup(name)
 		if !ok {
 			continue
 		}
 		subject := &expr.Node{Op: expr.FactOp, Name: name, Kind: fact.Kind, Facts: []string{name}}
-		if u[name] == false {
+		if u.Facts[name] == false {
 			atoms = append(atoms, p.atom(subject))
 			continue
 		}
 		atoms = append(atoms, p.atom(&expr.Node{Op: expr.Equal, Kind: expr.Bool, Text: name + " is not known", Facts: subject.Facts,
-			Args: []*expr.Node{subject, {Op: expr.ValueOp, Kind: fact.Kind, Value: u[name]}}}))
+			Args: []*expr.Node{subject, {Op: expr.ValueOp, Kind: fact.Kind, Value: u.Facts[name]}}}))
 	}
 	return atoms
 }
@@ -122,6 +168,7 @@ type questions struct {
 	rules    []asked
 	roots    []z.Lit
 	given    [][]z.Lit // by unknown: that it is not known; nil: no rule reads it
+	blind    [][]bool  // by unknown and rule: it reads that, and does not consider it
 	seen     map[z.Lit]bool
 	out      []Condition
 	late     bool
@@ -171,7 +218,11 @@ func (p *prover) questions(unknowns []Unknown) *questions {
 				given = append(given, m)
 			}
 		}
-		q.given = append(q.given, given)
+		blind := make([]bool, len(p.m.Rules))
+		for j := range p.m.Rules {
+			blind[j] = given != nil && u.readBy(&p.m.Rules[j]) && !u.Considers(&p.m.Rules[j])
+		}
+		q.given, q.blind = append(q.given, given), append(q.blind, blind)
 		q.roots = append(q.roots, given...)
 	}
 	for _, zone := range p.zones { // the roster has no zone that is none
@@ -230,12 +281,15 @@ func (p *prover) holds1(q *questions, out *asked, i int, x expr.Literal, unless 
 		tree = p.trees[p.m.Rules[i].Unless]
 	}
 	for k, u := range q.unknowns {
-		if q.given[k] == nil || !slices.ContainsFunc(x.Facts, func(name string) bool { _, ok := u[name]; return ok }) {
+		if q.given[k] == nil || !slices.ContainsFunc(x.Facts, func(name string) bool { _, ok := u.Facts[name]; return ok }) {
 			continue
 		}
 		lits := []z.Lit{matters(p.lacking(tree, x))}
 		q.roots = append(q.roots, lits[0])
 		for _, j := range stricter(p.m.Rules, i, make([]bool, len(p.m.Rules))) {
+			if q.blind[k][j] { // one that matches there by accident too is no answer
+				continue
+			}
 			lits = append(lits, p.match[j].Not())
 			q.roots = append(q.roots, p.match[j].Not())
 		}
@@ -317,9 +371,9 @@ func (q *questions) rule(i int) {
 	}
 	if len(r.Reads.Facts) > 0 && !q.can(a.applies, q.match[i].Not()) {
 		q.add(Condition{Remark: Always, Rule: i, Node: a.when.node, Facts: q.why(a.applies, a.when)})
-	} else {
-		q.pieces(i, false, a.when)
+		return // what its parts say does not matter
 	}
+	q.pieces(i, false, a.when)
 	switch {
 	case a.unless == nil:
 	case !q.can(a.unless.may):
@@ -448,7 +502,7 @@ func (q *questions) holdsUsually(x holding) bool {
 
 // forget makes facts what they are where they are not known.
 func (q *questions) forget(f *policy.Facts, u Unknown) {
-	for name, value := range u {
+	for name, value := range u.Facts {
 		if fact, ok := q.m.Schema.Lookup(name); ok {
 			field := q.m.Schema.Field(f, fact)
 			field.Set(reflect.ValueOf(value).Convert(field.Type()))

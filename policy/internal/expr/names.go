@@ -174,19 +174,19 @@ func (n *names) visitQualified(e ast.Expr, group, field string) {
 }
 
 func (n *names) nearestMember(group, name string) string {
-	members, fields := n.members(group), []string(nil)
-	for _, m := range members {
-		fields = append(fields, strings.TrimPrefix(m, group+"."))
-	}
-	if f := strictyaml.Nearest(strings.TrimPrefix(name, group+"."), fields); f != "" {
-		return group + "." + f
-	}
 	// The right field under the wrong group: user.country for ip.country.
-	_, field, _ := strings.Cut(name, ".")
+	field := strings.TrimPrefix(name, group+".")
 	for _, f := range n.env.schema.facts {
 		if f.Field == field {
 			return f.Name
 		}
+	}
+	var fields []string
+	for _, m := range n.members(group) {
+		fields = append(fields, strings.TrimPrefix(m, group+"."))
+	}
+	if f := strictyaml.Nearest(field, fields); f != "" {
+		return group + "." + f
 	}
 	return ""
 }
