@@ -257,6 +257,11 @@ func TestNewRefusesHalfAGate(t *testing.T) {
 			t.Errorf("without %s: %v", name, err)
 		}
 	}
+	idle := full
+	idle.IdleTimeout = 0
+	if _, err := proxy.New(idle); err == nil || !strings.Contains(err.Error(), "IdleTimeout") {
+		t.Errorf("without an idle time: %v", err)
+	}
 	full.Streams, full.SessionStreams = newStreams(streams.Config{}), 0
 	if _, err := proxy.New(full); err == nil || !strings.Contains(err.Error(), "SessionStreams") {
 		t.Errorf("without a limit of streams: %v", err)

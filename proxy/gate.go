@@ -85,6 +85,7 @@ type Config struct {
 	Now       func() time.Time
 	Logger    *slog.Logger
 
+	IdleTimeout    time.Duration     // after which a session that is not used is over; required too
 	Assertions     Asserter          // nil: upstreams get no signed assertion
 	Streams        *streams.Registry // nil: nothing that is open can be cut
 	Observe        *observe.Observer // nil: no metrics and no access log
@@ -92,8 +93,6 @@ type Config struct {
 	Limit          Limiter           // nil: ceremonies may be tried as often as one likes
 	Behavior       Behavior          // nil: nothing is remembered, and no history is known
 	Trace          *trace.Tracer     // nil: no traces; wants Observe
-
-	IdleTimeout time.Duration // after which a session that is not used is over; 0: when it expires
 }
 
 // Gate is the product's request handler.
@@ -128,6 +127,9 @@ func New(c Config) (*Gate, error) {
 	}
 	if err := apart(c.SignIn, c.Snapshot.Routes); err != nil {
 		return nil, err
+	}
+	if c.IdleTimeout <= 0 {
+		return nil, fmt.Errorf("gate: IdleTimeout is %s, and must be positive", c.IdleTimeout)
 	}
 	if c.Streams != nil && c.SessionStreams <= 0 {
 		return nil, fmt.Errorf("gate: SessionStreams is %d, and must be positive", c.SessionStreams)

@@ -345,7 +345,7 @@ func newHarness(t testing.TB, changes ...func(*setup)) *harness {
 	g.must(err)
 	c := proxy.Config{
 		Snapshot: g.snapshot(p), Sessions: g.sessions, Audit: g.audit, Portal: g.portal, Pages: g.pages, SignIn: login, Now: now, Logger: logger,
-		SessionStreams: proxytest.StreamsPerSession,
+		IdleTimeout: proxytest.SessionIdleTimeout, SessionStreams: proxytest.StreamsPerSession,
 		Forwarder: proxytest.NewForwarder(upstream.Config{
 			Cookies: []string{g.sessions.CookieName(), g.sessions.HandoffCookiePrefix() + "*", g.sessions.DeviceCookieName()}, OnError: proxy.UpstreamError(g.pages), Logger: logger,
 			Transport: func(*upstream.Route) http.RoundTripper { return g.tool },

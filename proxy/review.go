@@ -31,7 +31,7 @@ func newLive() (*otter.Cache[string, lastSeen], error) {
 // alive reports whether the session can still be in use. Its last use may be up to a
 // minute later than its memo says.
 func (g *Gate) alive(m *memo, now time.Time) bool {
-	return now.Before(m.session.ExpiresAt) && (g.cfg.IdleTimeout <= 0 || now.Sub(m.made) < g.cfg.IdleTimeout+memoAge)
+	return now.Before(m.session.ExpiresAt) && now.Sub(m.made) < g.cfg.IdleTimeout+memoAge
 }
 
 // Rehearse judges every session that was used here and is alive by next, and compares the

@@ -88,9 +88,7 @@ func TestRehearsingChangesNothing(t *testing.T) {
 
 // Sessions that are over are not judged, and not kept in memory either.
 func TestSessionsThatAreOverAreNotJudged(t *testing.T) {
-	g, who := newCrowdHarness(t, func(p *setup) {
-		p.change = func(c *proxy.Config) { c.IdleTimeout = time.Hour }
-	})
+	g, who := newCrowdHarness(t)
 	idle, short := somebody("idle", home, "treasury"), somebody("short", home, "treasury")
 	short.ExpiresAt = epoch.Add(30 * time.Minute)
 	who.by["idle"], who.by["short"] = idle, short

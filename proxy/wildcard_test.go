@@ -158,7 +158,7 @@ func TestAttackWildcardOverTheSignInHost(t *testing.T) {
 			t.Fatal(err)
 		}
 		g := newHarness(t)
-		c := proxy.Config{Snapshot: g.gate.Current(), Sessions: g.sessions, Audit: g.audit, Portal: g.portal, Pages: g.pages, Forwarder: proxytest.NewForwarder(upstream.Config{}), SignIn: login, Now: g.clock.Now, Logger: g.config.Logger}
+		c := g.config
 		s := *c.Snapshot
 		s.Routes = routes
 		c.Snapshot = &s
