@@ -7,5 +7,6 @@
 //
 // How it fails: a [Source] collects every mistake as a [Diagnostic], at most
 // [MaxDiagnostics] of them, and [Source.Err] returns them in file order. Size and depth
-// are bounded before a reader sees the tree.
+// are bounded before a reader sees the tree, and text that reads differently from how it
+// looks is refused before it is parsed ([Source.Legible]).
 package strictyaml

@@ -31,6 +31,9 @@ func (s *Source) Load(text []byte, f Format) *Node {
 		s.Add(1, 1, Diagnostic{Message: fmt.Sprintf("%s has %d bytes", f.What, len(text)), Expected: fmt.Sprintf("at most %d", MaxBytes)})
 		return nil
 	}
+	if !s.Legible() || !s.undirected() {
+		return nil
+	}
 	var doc yaml.Node
 	err := yaml.Load(text, &doc, yaml.WithPlugin(loaderlimits.New(loaderlimits.DepthValue(maxDepth))))
 	switch {
@@ -54,13 +57,20 @@ func (s *Source) empty(f Format) {
 func (s *Source) notYAML(err error, f Format) {
 	line, column, message := 1, 1, err.Error()
 	if load, ok := errors.AsType[*yaml.LoadError](err); ok {
+		mark := load.Mark
 		message = load.Message
 		if load.ContextMsg != "" {
 			message = load.ContextMsg + ": " + message
 		}
-		if load.Mark.Line > 0 {
-			line, column = load.Mark.Line, load.Mark.Column
+		if load.ContextMark.Line > 0 && s.behind(mark) {
+			mark = load.ContextMark // the end of the file says nothing; what is open there begins here
 		}
+		if mark.Line > 0 {
+			line, column = mark.Line, mark.Column
+		}
+	}
+	if s.unclosed(line, column, message) {
+		return
 	}
 	d := Diagnostic{Message: "this is not YAML: " + message}
 	if at, col, better := s.unquoted(line, message); better != nil {
@@ -82,6 +92,46 @@ func (s *Source) notYAML(err error, f Format) {
 		d.Expected = f.Key
 	}
 	s.Add(line, column, d)
+}
+
+// behind reports whether nothing but empty lines follows a place, or a second document.
+func (s *Source) behind(at yaml.Mark) bool {
+	if at.Line < 1 || at.Line > len(s.lines) {
+		return true
+	}
+	rest := []rune(s.lines[at.Line-1])
+	text := string(rest[min(max(0, at.Column-1), len(rest)):])
+	return strings.HasPrefix(text, "---") || strings.HasPrefix(text, "...") ||
+		strings.TrimSpace(text+strings.Join(s.lines[at.Line:], "")) == ""
+}
+
+// A value that begins with a quote which its line does not close.
+var opened = regexp.MustCompile(`^(\s*(?:- )?\s*(?:[a-z_]+:\s+)?)("[^"]*|'[^']*)$`)
+
+// unclosed says where a quote begins that is closed nowhere, or only by the next quote of
+// the file, which was meant to open another text.
+func (s *Source) unclosed(line, column int, problem string) bool {
+	const expected = "the same quote at the end of the text"
+	if strings.Contains(problem, "quoted scalar: found unexpected") {
+		s.Add(line, column, Diagnostic{Message: "the quote that begins here is not closed", Expected: expected})
+		return true
+	}
+	here := []rune(s.Line(line))
+	if column < 2 || column > len(here) || here[column-2] != '"' && here[column-2] != '\'' {
+		return false
+	}
+	for at := line - 1; at > 0 && line-at < 100; at-- {
+		m := opened.FindStringSubmatch(s.Line(at))
+		if m != nil && rune(m[2][0]) == here[column-2] {
+			s.Add(at, utf8.RuneCountInString(m[1])+1, Diagnostic{
+				Message: fmt.Sprintf("the text that begins with this quote ends in line %d, in the middle of it", line), Expected: expected})
+			return true
+		}
+		if strings.Contains(s.Line(at), string(here[column-2])) {
+			return false // that quote closes or opens something else
+		}
+	}
+	return false
 }
 
 // A line with a key and a value; one whose key has no space behind its colon.

@@ -34,7 +34,7 @@ const MaxDiagnostics = 50
 
 // NewSource is a file of that text, which need not be YAML.
 func NewSource(name string, text []byte) *Source {
-	return &Source{Name: name, lines: strings.Split(strings.ReplaceAll(string(text), "\r\n", "\n"), "\n")}
+	return &Source{Name: name, lines: strings.Split(strings.ReplaceAll(strings.TrimPrefix(string(text), byteOrderMark), "\r\n", "\n"), "\n")}
 }
 
 // Another is the same file, with nothing found yet.

@@ -58,7 +58,7 @@ func ParseRoster(file string, source []byte) (Roster, error) {
 		p.rows.Comma = ';'
 	}
 	roster := Roster{}
-	if p.header() {
+	if p.Legible() && p.header() {
 		p.parseRows(roster)
 	}
 	if err := p.Err(); err != nil {
@@ -87,10 +87,6 @@ type rosterParser struct {
 }
 
 func (p *rosterParser) header() bool {
-	if !utf8.ValidString(headerLine(p.Lines())) {
-		p.Add(1, 1, strictyaml.Diagnostic{Message: "the roster is not in UTF-8", Expected: "UTF-8: spreadsheets call it CSV UTF-8"})
-		return false
-	}
 	header, err := p.rows.Read()
 	if err != nil {
 		p.broken(err, "the header line email,countries,timezone")
