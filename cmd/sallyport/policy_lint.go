@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"time"
 
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/policy/ipintel"
@@ -71,7 +72,7 @@ func lintConfigured(c *config.Config, intel *ipintel.Snapshot) ([]lint.Finding, 
 		return nil, err
 	}
 	return lint.Check(lint.Config{Policy: policyConfig(c, intel), Tests: tests, NoSource: noSource(c),
-		Routes: lintRoutes(c), People: people(c)})
+		Routes: lintRoutes(c), People: people(c), Now: time.Now})
 }
 
 func lintRoutes(c *config.Config) map[string]lint.Route {

@@ -58,6 +58,7 @@ var unknowables = func() []unknowable {
 // conditions reports conditions that say nothing, that cannot be evaluated, or that hold
 // by accident.
 func (l *linter) conditions() {
+	l.together()
 	var unknowns []prove.Unknown
 	for _, u := range unknowables {
 		unknowns = append(unknowns, u.facts)
@@ -145,6 +146,31 @@ func (l *linter) always(c prove.Condition) {
 	l.of(c, c.Node.Offset, f)
 }
 
+// together reports rules that block every person between them. One that does alone is
+// [linter.always], or says true.
+func (l *linter) together() {
+	for _, x := range prove.ShutRoutes(l.policy) {
+		names, where := []string{}, ""
+		for _, i := range x.Rules {
+			names = append(names, fmt.Sprintf("%s (line %d)", l.rules[i].Name, l.rules[i].Line))
+		}
+		if x.Route != "" {
+			where = " on " + x.Route
+		}
+		f := Finding{Code: "blocked-together", Severity: Error, Fix: "in one of them a condition that leaves some requests out"}
+		switch len(names) {
+		case 0:
+			f.Message = fmt.Sprintf("every person%s is blocked: for each request the scores add up to %d or more, or a rule blocks", where, l.document.Thresholds.Block)
+			f.Fix = "a higher threshold, or conditions that leave some requests out"
+			l.node(l.document.Thresholds.BlockNode, f)
+		case 1:
+		default:
+			f.Message = fmt.Sprintf("every person%s is blocked: one of these rules matches each request: %s", where, shorten(names))
+			l.rule(x.Rules[0], f)
+		}
+	}
+}
+
 // otherThan recognises a != x || a != y. It returns the fact, and the values as they are
 // written.
 func otherThan(n *expr.Node) (fact string, values []string) {
@@ -162,6 +188,9 @@ func otherThan(n *expr.Node) (fact string, values []string) {
 		default:
 			return "", nil
 		}
+	}
+	if len(values) < 2 {
+		return "", nil
 	}
 	return fact, values
 }
@@ -181,7 +210,7 @@ func (l *linter) dead(c prove.Condition) {
 		f.Message = fmt.Sprintf("this part of %s can never hold (%s)", name, facts)
 	default:
 		f.Message = fmt.Sprintf("this part of %s holds for every request (%s)", name, facts)
-		if fact, values := otherThan(c.Node); fact != "" && len(values) > 1 {
+		if fact, values := otherThan(c.Node); fact != "" {
 			f.Fix = fmt.Sprintf("&& instead of ||, or !(%s in [%s])", fact, strings.Join(values, ", "))
 		}
 	}

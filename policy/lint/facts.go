@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"sallyport/policy"
 	"sallyport/policy/internal/expr"
@@ -126,6 +127,34 @@ func mentionsZZ(l *linter, p *expr.Program) bool {
 		return c.Subject == "ip.country" && c.How == expr.Equal && !c.Lower && (slices.ContainsFunc(c.Values, func(v expr.Value) bool { return v.Text == "ZZ" }) ||
 			list != nil && slices.Contains(list.Values.Strings, "ZZ"))
 	})
+}
+
+// expired finds conditions on a time that has passed.
+func (l *linter) expired() {
+	if l.config.Now == nil {
+		return
+	}
+	now := l.config.Now()
+	for _, p := range l.parts() {
+		for _, x := range p.program.Tree().Literals() {
+			if len(x.Args) != 2 {
+				continue
+			}
+			op, fact, until := x.Op, x.Args[0], x.Args[1]
+			if fact.Op == expr.ValueOp {
+				op, fact, until = x.Op.Flip(), until, fact
+			}
+			at, ok := until.Value.(time.Time)
+			before := op == expr.Less || op == expr.LessEqual
+			after := op == expr.Greater || op == expr.GreaterEqual
+			if !ok || fact.Name != "time.now" || !at.Before(now) || !(before && !x.Not || after && x.Not) {
+				continue
+			}
+			l.in(p.rule, p.node, x.Offset, Finding{Code: "expired-condition", Severity: Warning,
+				Message: fmt.Sprintf("this part of %s held until %s, and never does again", l.rules[p.rule].Name, at.Format(time.RFC3339)),
+				Fix:     "a later time; or without it what is left of the rule"})
+		}
+	}
 }
 
 // history finds policies in which an unreadable history passes.

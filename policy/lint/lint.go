@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"time"
 
 	"sallyport/policy"
 	"sallyport/policy/internal/file"
@@ -72,6 +73,8 @@ type Config struct {
 	Routes map[string]Route
 	// People are the addresses in the roster. Nil: there is none.
 	People []string
+	// Now is the time of the clock. Nil: what has expired is no finding.
+	Now func() time.Time
 }
 
 // Route is what a condition about the requests of a route depends on.
@@ -100,6 +103,7 @@ func Check(c Config) ([]Finding, error) {
 	l.exempt()
 	l.foldedTwice()
 	l.history()
+	l.expired()
 	l.names()
 	l.rpc()
 	l.paths()
@@ -120,8 +124,8 @@ func Check(c Config) ([]Finding, error) {
 // locks people out, what protects nothing though it seems to, what decides by accident,
 // and what is only untidy.
 var byDanger = []string{
-	"always-matches", "newcomer-refused", "can-fail",
-	"unreachable-rule", "dead-condition", "invisible-character", "rpc-route", "rpc-method", "impossible-path", "unknown-email", "unknown-group", "whole-list",
+	"always-matches", "blocked-together", "newcomer-refused", "can-fail",
+	"unreachable-rule", "dead-condition", "expired-condition", "invisible-character", "rpc-route", "rpc-method", "impossible-path", "unknown-email", "unknown-group", "whole-list",
 	"private-exempt", "history-unconsidered", "unreachable-threshold", "vacuous-invariant", "fact-without-source", "empty-list",
 	"country-without-zz", "unknown-holds", "ambiguous-brackets", "commented-out", "idle-exception", "subsumed-rule",
 	"unknown-country-passes", "data-age-unconsidered", "unused-signal", "rules-undecided",

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"sallyport/policy"
 	"sallyport/proxy/upstream"
@@ -17,6 +18,7 @@ func installation(c *Config) {
 	c.Policy.Grants = map[string]policy.Grant{
 		"treasury": {Groups: []string{"treasury", "contractors"}}, "wiki": {Domains: []string{"Partner.example"}}, "node": {Emails: []string{"Bot@example.com"}}, "store": {Groups: []string{"ops"}},
 	}
+	c.Now = func() time.Time { return policy.OrdinaryTime }
 	c.People = []string{"ann@example.com", "mallory@example.com"}
 	c.Routes = map[string]Route{"treasury": {}, "wiki": {}, "node": {RPC: true}, "store": {PathForms: []string{"double_slash", "encoded_slash"}}}
 }
@@ -223,6 +225,17 @@ func TestLintInvisibleCharacters(t *testing.T) {
 		{"a space in the middle", when(`user.name == "Ann Lee"`, "then: block"), ""},
 		{"a space at the end of a beginning", when(`user.name.startsWith("Ann ")`, "then: block"), ""},
 		{"Japanese", when("user.name == \"山田 太郎\"", "then: block"), ""},
+	})
+}
+
+func TestLintExpiredConditions(t *testing.T) {
+	testSaid(t, "expired-condition", []saidCase{
+		{"until last year", when(`ip.vpn && time.now < timestamp("2025-12-31T00:00:00Z")`, "then: block"), "warning"},
+		{"the other way round", when(`timestamp("2025-12-31T00:00:00Z") >= time.now`, "then: block"), "warning"},
+		{"not after", when(`!(time.now > timestamp("2025-12-31T00:00:00Z"))`, "then: block"), "warning"},
+		{"an exception", when(`ip.vpn`, "unless: 'time.now < timestamp(\"2025-12-31T00:00:00Z\")', then: block"), "warning"},
+		{"until next year", when(`time.now < timestamp("2027-01-01T00:00:00Z")`, "then: block"), ""},
+		{"since last year", when(`time.now > timestamp("2025-12-31T00:00:00Z")`, "then: block"), ""},
 	})
 }
 

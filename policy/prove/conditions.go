@@ -127,6 +127,12 @@ func Conditions(p *policy.Policy, unknowns []Unknown) ([]Condition, error) {
 
 // collectUnknowns makes the atoms that facts are not known, for the rules that read them.
 func (p *prover) collectUnknowns(unknowns []Unknown) {
+	for _, name := range []string{"user.email", "user.subject", "user.issuer"} {
+		if p.texts[name] != nil {
+			p.atom(&expr.Node{Op: expr.Equal, Kind: expr.Bool, Text: name + " is empty", Facts: []string{name},
+				Args: []*expr.Node{{Op: expr.FactOp, Name: name, Kind: expr.String, Facts: []string{name}}, {Op: expr.ValueOp, Kind: expr.String, Value: ""}}})
+		}
+	}
 	for i := range unknowns {
 		if p.reads(unknowns[i]) {
 			p.unknown(unknowns[i])
@@ -224,6 +230,11 @@ func (p *prover) questions(unknowns []Unknown) *questions {
 		}
 		q.given, q.blind = append(q.given, given), append(q.blind, blind)
 		q.roots = append(q.roots, given...)
+	}
+	for _, name := range []string{"user.email", "user.subject", "user.issuer"} { // a signed-in person has these
+		if none := p.atoms[name+" is empty"]; none != nil {
+			p.either(p.level["none"].lit(), none.lit().Not())
+		}
 	}
 	for _, zone := range p.zones { // the roster has no zone that is none
 		p.either(zone.text.other.Not(), zone.fails.Not())
