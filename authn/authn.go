@@ -26,6 +26,10 @@ import (
 // missing session, ticket or flow is never confused with a store that is down.
 var ErrNotFound = errors.New("not found")
 
+// ErrBlocked is returned where a session is to be made for a person that an operator has
+// blocked.
+var ErrBlocked = errors.New("the person is blocked")
+
 // Email is an address in canonical form: ASCII, lower case, exactly one "@".
 // Only [ParseEmail] makes one.
 //

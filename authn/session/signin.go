@@ -24,7 +24,8 @@ type NewSession struct {
 
 // SignIn makes a session and sends its cookie for host. Any session that the browser had
 // on this host is ended first: a cookie planted before sign-in (fixation) never becomes
-// the person's, and no forgotten session lives on.
+// the person's, and no forgotten session lives on. For a person that an operator has
+// blocked the error is [authn.ErrBlocked].
 func (m *Manager) SignIn(w http.ResponseWriter, r *http.Request, host string, n NewSession) (authn.Session, error) {
 	g := m.blank()
 	g.Values[KeySignIn], g.Values[keyHost] = n, host
@@ -52,7 +53,10 @@ func (m *Manager) signIn(w http.ResponseWriter, r *http.Request, host string, n 
 	rec.IDToken = m.ring.sealSecret("id_token", rec.ID, n.IDToken)
 	rec.RefreshToken = m.ring.sealSecret("refresh_token", rec.ID, n.RefreshToken)
 	tok := Token{Digest: digest, SessionID: rec.ID, Host: host, CreatedAt: now}
-	if err := m.store.CreateSession(ctx, rec, tok); err != nil {
+	switch err := m.store.CreateSession(ctx, rec, tok); {
+	case errors.Is(err, authn.ErrBlocked):
+		return authn.Session{}, err
+	case err != nil:
 		return authn.Session{}, unavailable("creating a session", err)
 	}
 	if err := m.trim(ctx, n, rec.ID); err != nil {

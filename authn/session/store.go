@@ -50,7 +50,8 @@ type Filter struct {
 // Store is what the Manager needs from a database. Times are kept to the
 // microsecond, in UTC. Every write is durable when the method returns.
 type Store interface {
-	// CreateSession stores r and its first token in one transaction.
+	// CreateSession stores r and its first token in one transaction. It fails with
+	// authn.ErrBlocked, and stores nothing, if the person is blocked.
 	CreateSession(ctx context.Context, r Record, t Token) error
 	// LoadSession returns the session that d belongs to, or authn.ErrNotFound.
 	// It does not judge expiry.
@@ -66,7 +67,8 @@ type Store interface {
 	PutToken(ctx context.Context, t Token) error
 	// TouchSessions moves LastSeenAt forward, never back; unknown ids are ignored.
 	TouchSessions(ctx context.Context, seen map[string]time.Time) error
-	// RefreshSession replaces person, refresh token and RefreshedAt.
+	// RefreshSession replaces person, refresh token and RefreshedAt. If the person is
+	// blocked, which a new address can bring about, the session ends as with RevokeSessions.
 	RefreshSession(ctx context.Context, id string, p authn.Person, refreshToken []byte, at time.Time) error
 	// RevokeSessions deletes the sessions that match f with their tokens, notes
 	// each in the change log in the same transaction, and returns their ids.

@@ -19,6 +19,10 @@ type peopleCmd struct {
 	List peopleListCmd `cmd:"" help:"List the people who have sessions or passkeys."`
 	Show peopleShowCmd `cmd:"" help:"Show one person's passkeys, tickets and sessions."`
 
+	Block   peopleBlockCmd   `cmd:"" help:"Keep a person out, and end their sessions; a running proxy follows within a second."`
+	Unblock peopleUnblockCmd `cmd:"" help:"Take a block back."`
+	Blocked peopleBlockedCmd `cmd:"" help:"List the people who are blocked."`
+
 	RevokePasskey peopleRevokePasskeyCmd `cmd:"" help:"Block a passkey and end all sessions of its owner; a running proxy follows within a second."`
 }
 
@@ -124,6 +128,7 @@ type passkeyLine struct {
 
 type personDetail struct {
 	personLine
+	Blocks  []blockLine   `json:"blocks"`
 	Keys    []passkeyLine `json:"keys"`
 	Live    []sessionLine `json:"live_sessions"`
 	Tickets []ticketLine  `json:"tickets"`
@@ -161,6 +166,10 @@ func personDetails(ctx context.Context, db *sqlstore.DB, m *session.Manager, tex
 	if err != nil {
 		return nil, err
 	}
+	blocks, err := db.BlockedPeople(ctx)
+	if err != nil {
+		return nil, err
+	}
 	email, _ := authn.ParseEmail(text)
 	var details []personDetail
 	for _, l := range lines {
@@ -172,7 +181,7 @@ func personDetails(ctx context.Context, db *sqlstore.DB, m *session.Manager, tex
 		if err != nil {
 			return nil, err
 		}
-		d := personDetail{personLine: l, Tickets: tickets}
+		d := personDetail{personLine: l, Blocks: blockLines(blocksOf(blocks, subject, l.Emails[:min(1, len(l.Emails))])), Tickets: tickets}
 		records, err := m.List(ctx, session.Filter{Subject: subject})
 		if err != nil {
 			return nil, err
@@ -189,10 +198,12 @@ func personDetails(ctx context.Context, db *sqlstore.DB, m *session.Manager, tex
 	}
 	if details == nil && email != "" {
 		tickets, err := ticketsOf(ctx, db, email)
-		if err != nil || tickets == nil {
+		address := []authn.Email{email}
+		blocked := blocksOf(blocks, authn.Subject{}, address)
+		if err != nil || tickets == nil && len(blocked) == 0 {
 			return nil, err
 		}
-		details = []personDetail{{personLine: personLine{Emails: []authn.Email{email}}, Tickets: tickets}}
+		details = []personDetail{{personLine: personLine{Emails: address}, Blocks: blockLines(blocked), Tickets: tickets}}
 	}
 	return details, nil
 }
@@ -213,6 +224,9 @@ func printPerson(w io.Writer, d personDetail) {
 	fmt.Fprintln(w, emails(d.Emails))
 	if d.Subject != "" {
 		fmt.Fprintf(w, "  subject %s at %s\n", plain(d.Subject), plain(d.Issuer))
+	}
+	for _, b := range d.Blocks {
+		fmt.Fprintf(w, "  BLOCKED since %s by %s: %s\n", short(b.At), plain(b.By), plain(b.Why))
 	}
 	fmt.Fprintf(w, "  passkeys: %d\n", len(d.Keys))
 	for _, k := range d.Keys {

@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"sallyport/authn"
 	"sallyport/authn/passkey"
@@ -33,9 +31,9 @@ func (p peopleRevokePasskeyCmd) Run(ctx context.Context, g *globals, std stdio) 
 		return err
 	case len(p.ID) < minPrefix:
 		return fmt.Errorf("people revoke-passkey: %q is too short: give at least %d characters of the passkey's id", p.ID, minPrefix)
-	case p.Reason == "" || utf8.RuneCountInString(p.Reason) > maxReason || !utf8.ValidString(p.Reason) ||
-		strings.ContainsFunc(p.Reason, func(r rune) bool { return !unicode.IsPrint(r) }):
-		return fmt.Errorf("--reason: a reason is one line of at most %d printable characters", maxReason)
+	}
+	if err := reason("--reason", p.Reason); err != nil {
+		return err
 	}
 	return withSessions(ctx, g, func(_ *config.Config, db *sqlstore.DB, m *session.Manager) error {
 		who, err := findOne(ctx, db, p.User)

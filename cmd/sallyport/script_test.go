@@ -259,7 +259,7 @@ func cmdRenamed(ts *testscript.TestScript, neg bool, args []string) {
 
 // session DATABASE ID EMAIL [SUBJECT] stores a session, as signing in would.
 func cmdSession(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 3 && len(args) != 4 {
+	if len(args) != 3 && len(args) != 4 {
 		ts.Fatalf("usage: session DATABASE ID EMAIL [SUBJECT]")
 	}
 	subject := "sub-" + args[1]
@@ -274,6 +274,11 @@ func cmdSession(ts *testscript.TestScript, neg bool, args []string) {
 		ID: args[1], CreatedAt: now, LastSeenAt: now, ExpiresAt: now.Add(time.Hour),
 		Person: authn.Person{Subject: authn.Subject{Issuer: "https://idp", ID: subject}, Email: authn.Email(args[2])},
 	}, session.Token{Digest: sha256.Sum256([]byte(args[1])), SessionID: args[1], Host: "localhost"})
+	if neg && errors.Is(err, authn.ErrBlocked) {
+		err = nil
+	} else if neg {
+		err = fmt.Errorf("a blocked person got a session: %v", err)
+	}
 	ts.Check(errors.Join(err, db.Close()))
 }
 

@@ -92,6 +92,9 @@ func (t ticketCreateCmd) Run(ctx context.Context, g *globals, std stdio) error {
 				sayFormer(std.err, string(email), &k)
 			}
 		}
+		if err := notBlocked(ctx, db, email, people); err != nil {
+			return err
+		}
 		ticket, secret, err := enroll.New(enroll.Config{Store: db}).Mint(ctx, enroll.MintRequest{
 			Email: email, Expires: t.Expires, Note: t.Note, By: operator(), NewAccount: t.NewAccount,
 			OnMint: func(ctx context.Context, k enroll.Ticket) error {

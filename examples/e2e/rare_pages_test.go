@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -46,6 +47,17 @@ func TestRarePages(t *testing.T) {
 	s.run("session", "revoke", "--user", alice.Email)
 	b.shows("Your session has ended")
 	b.review("session-ended")
+
+	// She is blocked: the provider still signs her in, and this ends here.
+	s.run("people", "block", alice.Email, "--why", "case 7")
+	b.open(s.treasury + "/")
+	b.signIn(alice.Sub)
+	b.shows("Your access is blocked")
+	b.review("person-blocked")
+	eventually(t, "the record of her try", func() bool {
+		return strings.Contains(s.run("audit", "tail", "--user", alice.Email, "--event", "sign_in_failed", "--json"), `"code":"person_blocked"`)
+	})
+	s.run("people", "unblock", alice.Email)
 
 	// Her only passkey is blocked, and the minute in which she tried too often is over.
 	key := regexp.MustCompile(`passkeys: +1\n +(\S+)`).FindStringSubmatch(s.run("people", "show", alice.Email))

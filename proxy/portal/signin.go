@@ -198,6 +198,9 @@ func (p *Portal) callback(w http.ResponseWriter, r *http.Request, v PageRequest)
 		IDToken: result.IDToken, RefreshToken: result.RefreshToken,
 		Displaced: func(ids []string) { displaced = ids },
 	})
+	if errors.Is(err, authn.ErrBlocked) {
+		return p.personBlocked(r, v, j, result.Person)
+	}
 	if err != nil {
 		return err
 	}
@@ -263,6 +266,20 @@ func (p *Portal) signInFailed(r *http.Request, v PageRequest, j Judgement, key f
 	p.cfg.Logger.Warn("sign-in failed", "code", bad.Code, "subject", bad.Subject, "incident", j.Incident, "error", err)
 	return &Refusal{Status: http.StatusForbidden, Code: "sign_in_failed", Title: "Signing in did not work", Text: []string{bad.Public}, Incident: j.Incident,
 		Ended: bad.Code == signin.CodeStateUnknown, Link: Link{URL: rs.page("sign-in"), Text: "Start again", Action: "sign-in"}}
+}
+
+// personBlocked answers a person that an operator has blocked, and that the provider still
+// signs in. Why they are blocked is for the operators.
+func (p *Portal) personBlocked(r *http.Request, v PageRequest, j Judgement, who authn.Person) error {
+	j.Session.Person = who // of no session: the record names them
+	detail := map[string]string{"code": "person_blocked", "issuer": who.Subject.Issuer, "subject": who.Subject.ID}
+	if err := v.Record(r.Context(), "sign_in_failed", j, detail); err != nil {
+		return err
+	}
+	p.cfg.Logger.Warn("a person who is blocked tried to sign in", "user", who.Email, "subject", who.Subject.ID, "incident", j.Incident)
+	return &Refusal{Status: http.StatusForbidden, Code: "person_blocked", Title: "Your access is blocked", Incident: j.Incident, Email: string(who.Email),
+		Text:  []string{"Your account may not be used here at the moment. Signing in again does not change that."},
+		Steps: []string{"Talk to your security team, and give them the reference."}}
 }
 
 // noticed adds the oddities of a provider's answer to the detail of a record.

@@ -16,7 +16,7 @@ const sessionColumns = `s.id, s.subject_issuer, s.subject_id, s.email, s.name, s
 
 const loadSession = `select ` + sessionColumns + `,
 	t.host, t.created_at, t.verified_at, t.verified_addr, t.verified_credential, t.verified_browser
-	from session_tokens t join sessions s on s.id = t.session_id where t.digest = $1`
+	from session_tokens t join sessions s on s.id = t.session_id where t.digest = $1 and not ` + blockedSession
 
 // sessionInto lists where sessionColumns are scanned to.
 func sessionInto(r *session.Record) []any {
@@ -53,6 +53,9 @@ func (d *DB) CreateSession(ctx context.Context, r session.Record, t session.Toke
 			r.ID, r.Person.Subject.Issuer, r.Person.Subject.ID, string(r.Person.Email), r.Person.Name, groups, countries, r.Person.TimeZone,
 			micros(r.CreatedAt), micros(r.ExpiresAt), micros(r.LastSeenAt), optional(r.AuthTime), r.ProviderSession,
 			blob(r.IDToken), blob(r.RefreshToken), optional(r.RefreshedAt), optional(r.Person.StartedAt)); err != nil {
+			return err
+		}
+		if err := tx.refuseBlocked(r.ID); err != nil {
 			return err
 		}
 		if err := tx.noteAddress(r.Person.Subject, r.Person.Email, r.CreatedAt); err != nil {
@@ -121,6 +124,10 @@ func (d *DB) RefreshSession(ctx context.Context, id string, p authn.Person, refr
 			return err
 		}
 		if err := tx.noteAddress(p.Subject, p.Email, at); err != nil {
+			return err
+		}
+		// The address may be a blocked one only now.
+		if gone, err := tx.deleteBlocked(); err != nil || slices.Contains(gone, id) {
 			return err
 		}
 		return tx.noteChanges(id)

@@ -1,0 +1,219 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"sallyport/authn"
+	"sallyport/cmd/sallyport/internal/config"
+	"sallyport/cmd/sallyport/internal/sqlstore"
+)
+
+// peopleBlockCmd is the kill switch: for a person who must not get in even if the OpenID
+// provider still signs them in.
+type peopleBlockCmd struct {
+	User string `arg:"" placeholder:"PERSON" help:"Who: an address, known here or not, or their subject."`
+	Why  string `required:"" placeholder:"TEXT" help:"Why, for the record; the person does not see it."`
+}
+
+// reason checks a flag that says why: one line for the audit log.
+func reason(flag, text string) error {
+	if text == "" || utf8.RuneCountInString(text) > maxReason || !utf8.ValidString(text) || slices.ContainsFunc([]rune(text), func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return fmt.Errorf("%s: a reason is one line of at most %d printable characters", flag, maxReason)
+	}
+	return nil
+}
+
+func (p peopleBlockCmd) Run(ctx context.Context, g *globals, std stdio) error {
+	if err := errors.Join(personText(p.User), reason("--why", p.Why)); err != nil {
+		return err
+	}
+	return withExistingStore(ctx, g, func(_ *config.Config, db *sqlstore.DB) error {
+		people, err := toBlock(ctx, db, p.User)
+		if err != nil {
+			return fmt.Errorf("people block: %w", err)
+		}
+		now := time.Now()
+		for i := range people {
+			people[i].Why, people[i].By, people[i].At = p.Why, operator(), now
+			if err := recordOperatorEvent(ctx, db, "people_block", given(map[string]string{"user": string(people[i].Email),
+				"subject": people[i].Subject.ID, "issuer": people[i].Subject.Issuer, "why": p.Why})); err != nil {
+				return err
+			}
+		}
+		ended, err := db.BlockPerson(ctx, people...)
+		if err != nil {
+			return err
+		}
+		for _, b := range people {
+			fmt.Fprintf(std.out, "%s is blocked.\n", blockedName(b))
+		}
+		fmt.Fprintf(std.out, "Ended %d session(s). `sallyport people unblock` takes it back; passkeys stay as they are.\n", len(ended))
+		if people[0].Subject.IsZero() {
+			fmt.Fprintln(std.err, "note: this person has not signed in here yet, so only the address is blocked")
+		}
+		return nil
+	})
+}
+
+// toBlock says what to block for a text: the people whose address it is now; or the one
+// person who had it, with the address that they have now; or an address that is not known
+// here, since a person may have to be kept from ever coming in.
+func toBlock(ctx context.Context, db *sqlstore.DB, text string) ([]sqlstore.BlockedPerson, error) {
+	found, err := find(ctx, db, text)
+	if err != nil {
+		return nil, err
+	}
+	email, noAddress := authn.ParseEmail(text)
+	var out []sqlstore.BlockedPerson
+	for _, k := range found {
+		if k.Emails[0] == email {
+			out = append(out, sqlstore.BlockedPerson{Email: email, Subject: k.Subject})
+		}
+	}
+	if out != nil {
+		return out, nil
+	}
+	k, err := only(found, text)
+	switch {
+	case err != nil:
+		return nil, err
+	case k != nil:
+		out = append(out, sqlstore.BlockedPerson{Email: k.Emails[0], Subject: k.Subject})
+		if noAddress == nil {
+			out = append(out, sqlstore.BlockedPerson{Email: email, Subject: k.Subject})
+		}
+		return out, nil
+	case noAddress == nil:
+		return []sqlstore.BlockedPerson{{Email: email}}, nil
+	}
+	if issuer, id, ok := cutSubject(text); ok {
+		return []sqlstore.BlockedPerson{{Subject: authn.Subject{Issuer: issuer, ID: id}}}, nil
+	}
+	return nil, fmt.Errorf("no person is known here as %s: give their e-mail address, or ISSUER|SUBJECT", plain(text))
+}
+
+// blockedName is who a block is about.
+func blockedName(b sqlstore.BlockedPerson) string {
+	switch {
+	case b.Subject.IsZero():
+		return string(b.Email)
+	case b.Email == "":
+		return plain(b.Subject.Issuer + "|" + b.Subject.ID)
+	}
+	return fmt.Sprintf("%s (%s)", b.Email, plain(b.Subject.ID))
+}
+
+// peopleUnblockCmd takes a block back.
+type peopleUnblockCmd struct {
+	User string `arg:"" placeholder:"PERSON" help:"Who: an address that they have or had, or their subject."`
+	Why  string `placeholder:"TEXT" help:"Why, for the record."`
+}
+
+func (p peopleUnblockCmd) Run(ctx context.Context, g *globals, std stdio) error {
+	if err := personText(p.User); err != nil {
+		return err
+	}
+	if p.Why != "" {
+		if err := reason("--why", p.Why); err != nil {
+			return err
+		}
+	}
+	return withExistingStore(ctx, g, func(_ *config.Config, db *sqlstore.DB) error {
+		all, err := db.BlockedPeople(ctx)
+		if err != nil {
+			return err
+		}
+		found, err := find(ctx, db, p.User)
+		if err != nil {
+			return err
+		}
+		named := slices.DeleteFunc(all, func(b sqlstore.BlockedPerson) bool { return !blockNamed(b, p.User, found) })
+		if len(named) == 0 {
+			fmt.Fprintf(std.err, "No block names %s.\n", plain(p.User))
+			return errNo
+		}
+		for _, b := range named {
+			if err := recordOperatorEvent(ctx, db, "people_unblock", given(map[string]string{"user": string(b.Email),
+				"subject": b.Subject.ID, "issuer": b.Subject.Issuer, "why": p.Why})); err != nil {
+				return err
+			}
+			if _, err := db.UnblockPerson(ctx, b.Email, b.Subject); err != nil {
+				return err
+			}
+			fmt.Fprintf(std.out, "%s is not blocked any more. It was since %s, by %s: %s\n", blockedName(b), short(b.At), plain(b.By), plain(b.Why))
+		}
+		return nil
+	})
+}
+
+// blockNamed reports whether a text, which names the people found, names a block.
+func blockNamed(b sqlstore.BlockedPerson, text string, found []storedPerson) bool {
+	email, _ := authn.ParseEmail(text)
+	issuer, id, whole := cutSubject(text)
+	return email != "" && b.Email == email || b.Subject.ID != "" && b.Subject.ID == text || whole && b.Subject == authn.Subject{Issuer: issuer, ID: id} ||
+		slices.ContainsFunc(found, func(k storedPerson) bool { return k.Subject == b.Subject })
+}
+
+// peopleBlockedCmd lists who is blocked.
+type peopleBlockedCmd struct {
+	JSON bool `name:"json" help:"One JSON object a line."`
+}
+
+type blockLine struct {
+	User    authn.Email `json:"user,omitempty"`
+	Issuer  string      `json:"issuer,omitempty"`
+	Subject string      `json:"subject,omitempty"`
+	Why     string      `json:"why"`
+	By      string      `json:"by"`
+	At      time.Time   `json:"at"`
+}
+
+func (p peopleBlockedCmd) Run(ctx context.Context, g *globals, std stdio) error {
+	return withExistingStore(ctx, g, func(_ *config.Config, db *sqlstore.DB) error {
+		blocks, err := db.BlockedPeople(ctx)
+		if err != nil {
+			return err
+		}
+		return list(std.out, p.JSON, blockLines(blocks), "USER\tSUBJECT\tSINCE\tBY\tWHY", func(w io.Writer, l blockLine) {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", l.User, plain(l.Subject), short(l.At), plain(l.By), plain(l.Why))
+		})
+	})
+}
+
+func blockLines(blocks []sqlstore.BlockedPerson) []blockLine {
+	lines := make([]blockLine, len(blocks))
+	for i, b := range blocks {
+		lines[i] = blockLine{b.Email, b.Subject.Issuer, b.Subject.ID, b.Why, b.By, b.At}
+	}
+	return lines
+}
+
+// blocksOf are those of a person.
+func blocksOf(blocks []sqlstore.BlockedPerson, subject authn.Subject, addresses []authn.Email) []sqlstore.BlockedPerson {
+	return slices.DeleteFunc(slices.Clone(blocks), func(b sqlstore.BlockedPerson) bool {
+		bySubject := !b.Subject.IsZero() && b.Subject == subject
+		return !bySubject && (b.Email == "" || !slices.Contains(addresses, b.Email))
+	})
+}
+
+// notBlocked refuses a ticket for a person who is blocked: they could not use it.
+func notBlocked(ctx context.Context, db *sqlstore.DB, email authn.Email, people []storedPerson) error {
+	all, err := db.BlockedPeople(ctx)
+	if err != nil {
+		return err
+	}
+	people = slices.DeleteFunc(slices.Clone(people), func(k storedPerson) bool { return k.Emails[0] != email })
+	for _, b := range all {
+		if blockNamed(b, string(email), people) {
+			return fmt.Errorf("%s is blocked since %s, by %s: %s; `sallyport people unblock` takes it back", blockedName(b), short(b.At), plain(b.By), plain(b.Why))
+		}
+	}
+	return nil
+}
