@@ -156,6 +156,7 @@ func TestSuggestionsOfMistakesCompile(t *testing.T) {
 		{`request.method == "post"`, `request.method == "POST"`},
 		{`request.host == "https://pay.example.com:8443"`, `request.host == "pay.example.com"`},
 		{`request.path.startsWith("admin")`, `request.path.startsWith("/admin")`},
+		{`request.path == "https://tool.example.com/admin"`, `request.path == "/admin"`},
 		{`user.email == "Ann@Example.com"`, `user.email == "ann@example.com"`},
 		{`user.email.endsWith("@Example.com")`, `user.email.endsWith("@example.com")`},
 		{`user.time_zone == "europe/zurich"`, `user.time_zone == "Europe/Zurich"`},

@@ -35,6 +35,8 @@ var unknowables = func() []unknowable {
 		{code: "unknown-holds", facts: prove.Unknown{Name: "ip.asn", Facts: map[string]any{"ip.asn": int64(0)}}, guard: "ip.asn != 0", blocks: true, says: "the autonomous system is not known (ip.asn is 0)"},
 		{code: "unknown-holds", facts: prove.Unknown{Name: "ip.subdivisions", Facts: map[string]any{"ip.subdivisions": []string{}}}, guard: "size(ip.subdivisions) > 0", blocks: true, says: "the region is not known (ip.subdivisions is empty)"},
 		{code: "unknown-holds", facts: prove.Unknown{Name: "user.countries", Facts: map[string]any{"user.countries": []string{}}}, guard: "size(user.countries) > 0", blocks: true, says: "a person has declared no country (user.countries is empty)"},
+		{code: "unknown-holds", facts: prove.Unknown{Name: "ip.org", Facts: map[string]any{"ip.org": ""}}, guard: `ip.org != ""`, blocks: true, says: `the organisation is not known (ip.org is "")`},
+		{code: "unknown-holds", facts: prove.Unknown{Name: "tls.ja4", Facts: map[string]any{"tls.ja4": ""}}, guard: `tls.ja4 != ""`, blocks: true, says: `the fingerprint is not known (tls.ja4 is "")`},
 		{code: "unknown-holds", facts: prove.Unknown{Name: "user.time_zone", Facts: map[string]any{"user.time_zone": ""}}, guard: `user.time_zone != ""`, blocks: true, says: `the time zone is not known (user.time_zone is "")`},
 		{code: "unknown-holds", facts: prove.Unknown{Name: "user.started_days", Facts: map[string]any{"user.started_days": int64(-1)}}, guard: "user.started_days >= 0", blocks: true, says: "the first day is not known (user.started_days is -1)"},
 	}
@@ -64,7 +66,7 @@ func (l *linter) conditions() {
 		unknowns = append(unknowns, u.facts)
 	}
 	found, err := prove.Conditions(l.policy, unknowns)
-	for _, c := range found {
+	for i, c := range found {
 		switch c.Remark {
 		case prove.Always:
 			l.always(c)
@@ -73,7 +75,9 @@ func (l *linter) conditions() {
 		case prove.Fails:
 			l.fails(c)
 		case prove.HoldsUnknown:
-			l.holdsUnknown(c)
+			if i == 0 || !sameUnknown(found[i-1], c) { // one answer for all parts
+				l.holdsUnknown(c)
+			}
 		}
 	}
 	if err != nil {
@@ -253,6 +257,10 @@ func guardOf(n *expr.Node) string {
 		}
 	}
 	return ""
+}
+
+func sameUnknown(a, b prove.Condition) bool {
+	return a.Remark == b.Remark && a.Rule == b.Rule && a.Unless == b.Unless && a.Unknown == b.Unknown
 }
 
 // holdsUnknown reports conditions that hold by accident where something is not known.

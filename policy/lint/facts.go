@@ -73,14 +73,22 @@ func (l *linter) foldedTwice() {
 			Message: l.rules[i].Name + " compares the path with something that is not folded, so it is asked twice: as it is written, and without regard to case",
 			Fix:     "lower case, and no slash or dot at the end, unless they begin a comparison with startsWith()"}
 		var unfolded []constant
+		impossible := false
 		for _, c := range constants {
-			if c.rule == i && c.folded() != c.value.Text {
-				unfolded = append(unfolded, c)
+			if c.rule != i || c.folded() == c.value.Text {
+				continue
 			}
+			if why, _ := l.impossiblePath(&c); why != "" { // that is what is wrong with it
+				impossible = true
+				continue
+			}
+			unfolded = append(unfolded, c)
 		}
-		if len(unfolded) == 1 {
+		switch {
+		case len(unfolded) == 0 && impossible:
+		case len(unfolded) == 1:
 			l.compared(unfolded[0], unfolded[0].folded(), f)
-		} else {
+		default:
 			l.rule(i, f)
 		}
 	}

@@ -27,7 +27,8 @@ func (l *linter) constants(facts ...string) (out []constant) {
 				continue
 			}
 			for _, v := range c.Values {
-				if said, _ := odd(v.Text); said == "" { // else that is what is wrong with it
+				// Else that is what is wrong with it.
+				if said, _ := odd(v.Text); said == "" && (c.How != expr.Equal || strings.TrimSpace(v.Text) == v.Text) {
 					out = append(out, constant{p, c, v, nil})
 				}
 			}

@@ -52,7 +52,7 @@ func (l *linter) impossiblePath(c *constant) (why, instead string) {
 	if at := strings.IndexByte(text, '?'); at >= 0 {
 		return "the query is no part of it, and no fact", text[:at]
 	}
-	left := text
+	left := inCapitals(text)
 	for _, f := range formOf {
 		if !strings.Contains(left, f.text) {
 			continue
@@ -65,11 +65,14 @@ func (l *linter) impossiblePath(c *constant) (why, instead string) {
 			case "double_slash":
 				return "a request with " + f.called + " in its path is refused", cleaned(c)
 			case "encoded_slash", "twice_encoded_slash":
-				return "a request with " + f.called + " in its path is refused", strings.ReplaceAll(text, f.text, "/")
+				return "a request with " + f.called + " in its path is refused", strings.ReplaceAll(inCapitals(text), f.text, "/")
 			}
 			return "a request with " + f.called + " in its path is refused", text[:strings.Index(text, f.text)]
 		}
 		left = strings.ReplaceAll(left, f.text, "")
+	}
+	if canonical := inCapitals(text); canonical != text && l.config.Routes != nil {
+		return "what is encoded there is in capitals", canonical
 	}
 	for _, e := range escape.FindAllString(left, -1) {
 		if strings.EqualFold(e, "%2f") || strings.EqualFold(e, "%25") {
@@ -80,6 +83,11 @@ func (l *linter) impossiblePath(c *constant) (why, instead string) {
 		}
 	}
 	return "", ""
+}
+
+// inCapitals is a text with encoded slashes as the canonical path has them.
+func inCapitals(text string) string {
+	return strings.NewReplacer("%2f", "%2F", "%252f", "%252F").Replace(text)
 }
 
 // formAllowed reports whether one of the routes that a rule is for allows a form.
@@ -113,15 +121,18 @@ func dotSegment(c *constant) bool {
 	return false
 }
 
-// cleaned is a whole path, or the beginning of one, without empty and dot segments; "":
-// nothing can be meant by the part.
+// cleaned is a whole path without empty and dot segments, or a part of one without empty
+// segments; "": nothing can be meant by the part.
 func cleaned(c *constant) string {
 	text := c.value.Text
-	if c.Method != "" && c.Method != "startsWith" || !strings.HasPrefix(text, "/") {
-		if !dotSegment(c) && c.Method != "" {
-			return strings.ReplaceAll(text, "//", "/")
-		}
+	switch {
+	case c.Method != "" && dotSegment(c):
 		return ""
+	case c.Method != "":
+		for strings.Contains(text, "//") {
+			text = strings.ReplaceAll(text, "//", "/")
+		}
+		return text
 	}
 	out := path.Clean(text)
 	if strings.HasSuffix(text, "/") && out != "/" {

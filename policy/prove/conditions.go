@@ -9,6 +9,7 @@ import (
 
 	"sallyport/policy"
 	"sallyport/policy/internal/expr"
+	"sallyport/policy/internal/vocabulary"
 )
 
 // Remark says what is known of a rule's condition, or of a part of it.
@@ -473,26 +474,53 @@ func (q *questions) evaluate(n *expr.Node, f *policy.Facts) (value, ok bool, err
 }
 
 // confirmFailure returns what the production evaluator says of the request that was
-// found, or "" if it can evaluate it.
+// found, or of one that differs from it in a fact of the part; "": it can evaluate them.
 func (q *questions) confirmFailure(i int, x failing) string {
-	f := q.witness()
-	q.derive(&f)
-	if !q.possible(&f) {
-		return ""
-	}
 	program := q.m.Rules[i].When
 	if x.unless {
 		program = q.m.Rules[i].Unless
 	}
-	if _, err := q.m.Holds(program, &f); err != nil {
+	f := q.witness()
+	if said := q.failure(program, &f); said != "" {
+		return said
+	}
+	for _, name := range x.node.Facts {
+		fact, _ := q.m.Schema.Lookup(name)
+		if fact.Kind == expr.Bool || name == "session.level" || name == "request.purpose" {
+			continue
+		}
+		before := q.m.Schema.Field(&f, fact).Interface()
+		for _, value := range guesses(fact, before, x.node.Constants) {
+			try := f
+			q.m.Schema.Field(&try, fact).Set(reflect.ValueOf(value))
+			if said := q.failure(program, &try); said != "" {
+				return said
+			}
+		}
+	}
+	return ""
+}
+
+// failure returns why a condition cannot be evaluated about a request that can be; "": it
+// can.
+func (q *questions) failure(program *expr.Program, f *policy.Facts) string {
+	if q.derive(f); !q.possible(f) {
+		return ""
+	}
+	if _, err := q.m.Holds(program, f); err != nil {
 		return err.Error()
 	}
 	return ""
 }
 
-// possible reports whether every text of a request is one that its fact can be.
+// possible reports whether every text and number of a request is one that its fact can be.
 func (q *questions) possible(f *policy.Facts) bool {
 	for _, fact := range q.m.Schema.Facts() {
+		if least, most, ok := vocabulary.Range(fact.Name); ok && fact.Kind == expr.Int {
+			if v := q.m.Schema.Field(f, fact).Int(); v < least || v > most {
+				return false
+			}
+		}
 		if fact.Kind == expr.String && fact.Name != "ip.address" && fact.Name != "request.route" {
 			if text := q.m.Schema.Field(f, fact).String(); text != "" && q.m.Words.Check(fact.Name, text) != nil {
 				return false

@@ -188,7 +188,11 @@ func (v *Vocabulary) Check(subject, value string) *file.Diagnostic {
 		}
 	case "request.path", "request.path_folded":
 		if !strings.HasPrefix(value, "/") {
-			return never(subject, value, "a path that begins with /", "/"+value, nil)
+			path := value
+			if _, rest, ok := strings.Cut(value, "://"); ok {
+				_, path, _ = strings.Cut(rest, "/") // behind the host
+			}
+			return never(subject, value, "a path that begins with /", "/"+path, nil)
 		}
 	case "time.hour":
 		if hour, err := strconv.Atoi(value); err != nil || hour < 0 || hour > 23 {
