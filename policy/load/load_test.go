@@ -36,6 +36,10 @@ func TestMistakesInTests(t *testing.T) {
 		{"test with a wrong list", "version: 1\n" + ok + "tests: [{name: t, given: {user: {groups: ops}}, expect: {action: allow}}]", "3:42", "has to be a list", ""},
 		{"test with a wrong time", "version: 1\n" + ok + "tests: [{name: t, given: {time: {now: noon}}, expect: {action: allow}}]", "3:39", "time.now cannot be", "2026"},
 		{"test with a country that is none", "version: 1\n" + ok + "tests: [{name: t, given: {ip: {country: us}}, expect: {action: allow}}]", "3:41", "never", "US"},
+		{"test with no value", "version: 1\n" + ok + "tests: [{name: t, given: {ip: {vpn: null}}, expect: {action: block}}]", "3:37", "ip.vpn cannot be", "bool"},
+		{"test with nothing behind a key", "version: 1\n" + ok + "tests: [{name: t, given: {ip: {asn: }}, expect: {action: block}}]", "3:37", "ip.asn cannot be", "int"},
+		{"test with a number that YAML reads as octal", "version: 1\n" + ok + "tests: [{name: t, given: {ip: {asn: 010}}, expect: {action: block}}]", "3:37", "ip.asn cannot be", "int"},
+		{"test with a tag in front of a value", "version: 1\n" + ok + "tests: [{name: t, given: {ip: {vpn: ! true}}, expect: {action: block}}]", "3:37", "tag", ""},
 		{"test that fails", "version: 1\n" + ok + "tests: [{name: t, given: {ip: {vpn: true}}, expect: {action: allow}}]", "3:16", `the test "t" fails: expected action allow, got block (a)`, ""},
 		{"test with other rules", "version: 1\n" + ok + "tests: [{name: t, given: {ip: {vpn: true}}, expect: {action: block, rules: []}}]", "3:16", "expected rules [], got [a]", ""},
 	} {

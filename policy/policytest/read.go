@@ -137,7 +137,8 @@ func (r *reader) fact(fact expr.Fact, n *file.Node, to reflect.Value) {
 		}
 		to.Set(reflect.ValueOf(list))
 	default:
-		if n.Kind != yaml.ScalarNode || n.Decode(to.Addr().Interface()) != nil {
+		// To YAML, no value at all is a number and a boolean, and 010 is 8.
+		if n.Kind != yaml.ScalarNode || n.Tag == "!!null" || n.Tag == "!!int" && !strictyaml.PlainNumber(n.Value) || n.Decode(to.Addr().Interface()) != nil {
 			wrong(fact.Kind.String())
 			return
 		}

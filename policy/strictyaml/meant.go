@@ -79,6 +79,12 @@ func NumberMeant(text string) (n int64, ok bool) {
 	return n, err == nil
 }
 
+// plainNumber has one meaning: YAML reads 010 as 8, 0x10 as 16 and 1_000 as 1000.
+var plainNumber = regexp.MustCompile(`^-?(?:0|[1-9][0-9]*)$`)
+
+// PlainNumber reports whether text is a whole number in digits without a leading 0.
+func PlainNumber(text string) bool { return plainNumber.MatchString(text) }
+
 // SingleQuoted is text as a YAML scalar in single quotes, in which nothing but a quote
 // needs care: conditions have double quotes and backslashes of their own.
 func SingleQuoted(text string) string {

@@ -30,7 +30,7 @@ const failedChecks = 2
 func (h HealthCheck) check() error {
 	if h.Path == "" {
 		if h != (HealthCheck{}) {
-			return errors.New("health: a check needs a path")
+			return inKey("health.path", errors.New("health: a check needs a path"))
 		}
 		return nil
 	}
@@ -38,11 +38,13 @@ func (h HealthCheck) check() error {
 	path, query, _ := strings.Cut(h.Path, "?")
 	switch {
 	case t.setPath(path) != nil || t.setQuery(query) != nil || t.forms != 0:
-		return fmt.Errorf("health: path %q: not a canonical path", h.Path)
-	case h.Interval < 10*time.Millisecond || h.Timeout <= 0 || h.Timeout > h.Interval:
-		return fmt.Errorf("health: interval %s, timeout %s: the timeout must be positive and no longer than the interval", h.Interval, h.Timeout)
+		return inKey("health.path", fmt.Errorf("health: path %q: not a canonical path", h.Path))
+	case h.Interval < 10*time.Millisecond:
+		return inKey("health.interval", fmt.Errorf("health: interval %s: must be 10ms or more", h.Interval))
+	case h.Timeout <= 0 || h.Timeout > h.Interval:
+		return inKey("health.timeout", fmt.Errorf("health: interval %s, timeout %s: the timeout must be positive and no longer than the interval", h.Interval, h.Timeout))
 	case h.Status != 0 && (h.Status < 200 || h.Status > 599):
-		return fmt.Errorf("health: status %d: must be from 200 to 599", h.Status)
+		return inKey("health.status", fmt.Errorf("health: status %d: must be from 200 to 599", h.Status))
 	}
 	return nil
 }

@@ -15,25 +15,26 @@ import (
 // setOrigins checks which other origins may use the tool from a browser.
 func (r *Route) setOrigins(c RouteConfig) error {
 	var errs []error
-	for _, raw := range c.AllowedOrigins {
+	for i, raw := range c.AllowedOrigins {
+		key := fmt.Sprintf("allowed_origins[%d]", i)
 		origin, err := CanonicalOrigin(raw)
 		switch {
 		case err != nil:
-			errs = append(errs, fmt.Errorf("allowed_origins: %w", err))
+			errs = append(errs, inKey(key, fmt.Errorf("allowed_origins: %w", err)))
 		case strings.HasPrefix(origin, "http://") && r.Scheme == "https":
-			errs = append(errs, fmt.Errorf("allowed_origins: %q: an attacker on the network can write pages of an http origin, and this route is https", raw))
+			errs = append(errs, inKey(key, fmt.Errorf("allowed_origins: %q: an attacker on the network can write pages of an http origin, and this route is https", raw)))
 		case slices.Contains(r.allowedOrigins, origin):
-			errs = append(errs, fmt.Errorf("allowed_origins: %q is there twice", raw))
+			errs = append(errs, inKey(key, fmt.Errorf("allowed_origins: %q is there twice", raw)))
 		}
 		r.allowedOrigins = append(r.allowedOrigins, origin)
 	}
 	r.embeddable = c.Embeddable
 	if c.CookieDomain != "" && r.Wildcard() {
-		errs = append(errs, errors.New("cookie_domain: the hosts of a wildcard share no cookies"))
+		errs = append(errs, inKey("cookie_domain", errors.New("cookie_domain: the hosts of a wildcard share no cookies")))
 	} else if c.CookieDomain != "" {
 		var err error
 		if r.cookieDomain, err = CookieDomain(r.Hostname, c.CookieDomain); err != nil {
-			errs = append(errs, fmt.Errorf("cookie_domain: %w", err))
+			errs = append(errs, inKey("cookie_domain", fmt.Errorf("cookie_domain: %w", err)))
 		}
 	}
 	return errors.Join(errs...)

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/net/http/httpguts"
+
 	"sallyport/policy"
 )
 
@@ -137,6 +139,25 @@ func (r *Route) Idle() time.Duration { return r.timeouts.Idle }
 
 func (r *Route) String() string { return fmt.Sprintf("route %q", r.Name) }
 
+// KeyError is a mistake in one key of a route, as the configuration spells it: "from",
+// "to[1]", "health.timeout".
+type KeyError struct {
+	Key string
+	Err error
+}
+
+func (e *KeyError) Error() string { return e.Err.Error() }
+
+func (e *KeyError) Unwrap() error { return e.Err }
+
+// inKey says where err is, unless it is nil or says so itself.
+func inKey(key string, err error) error {
+	if _, said := errors.AsType[*KeyError](err); said || err == nil {
+		return err
+	}
+	return &KeyError{key, err}
+}
+
 // newRoute checks one route by itself.
 func newRoute(c RouteConfig) (*Route, error) {
 	if c.Name == "" {
@@ -147,20 +168,23 @@ func newRoute(c RouteConfig) (*Route, error) {
 		r.upgrades = []string{"websocket"}
 	}
 	r.maxConns, r.maxResponseHeader = c.MaxConns, c.MaxResponseHeader
-	errs := []error{checkLimits(c), r.setFrom(c.From), r.setTo(c.To), r.setTLS(c.TLS), r.setOrigins(c)}
+	errs := []error{checkLimits(c), inKey("from", r.setFrom(c.From)), r.setTo(c.To), inKey("tls", r.setTLS(c.TLS)), r.setOrigins(c)}
 	r.health = c.Health
 	errs = append(errs, c.Health.check())
 	if c.Host != "" {
 		t := Target{Scheme: "http"}
 		if err := t.setHost(c.Host); err != nil {
-			errs = append(errs, fmt.Errorf("host %q: %w", c.Host, err))
+			errs = append(errs, inKey("to", fmt.Errorf("host %q: %w", c.Host, err)))
 		}
 		r.host = c.Host
 	}
-	for _, u := range c.Upgrades {
+	for i, u := range c.Upgrades {
+		key, name := fmt.Sprintf("upgrades[%d]", i), strings.ToLower(u)
 		// An h2c tunnel carries further requests past every check made here.
-		if strings.EqualFold(u, "h2c") || strings.HasPrefix(strings.ToLower(u), "http/") {
-			errs = append(errs, fmt.Errorf("upgrades: %q would tunnel requests that are not judged", u))
+		if name == "h2c" || strings.HasPrefix(name, "http/") {
+			errs = append(errs, inKey(key, fmt.Errorf("upgrades: %q would tunnel requests that are not judged", u)))
+		} else if protocol, version, versioned := strings.Cut(u, "/"); !httpguts.ValidHeaderFieldName(protocol) || versioned && !httpguts.ValidHeaderFieldName(version) {
+			errs = append(errs, inKey(key, fmt.Errorf("upgrades: %q is not the name of a protocol", u))) // RFC 9110 section 7.8
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -205,15 +229,16 @@ func (r *Route) setFrom(from string) error {
 
 func (r *Route) setTo(to []string) error {
 	if len(to) == 0 {
-		return errors.New("to: at least one upstream is needed")
+		return inKey("to", errors.New("to: at least one upstream is needed"))
 	}
-	for _, s := range to {
+	for i, s := range to {
+		key := fmt.Sprintf("to[%d]", i)
 		e, err := parseEndpoint(s)
 		if err != nil {
-			return fmt.Errorf("to %q: %w", s, err)
+			return inKey(key, fmt.Errorf("to %q: %w", s, err))
 		}
 		if slices.ContainsFunc(r.To, func(o *url.URL) bool { return *o == *e.url }) {
-			return fmt.Errorf("to %q: the same upstream twice", s)
+			return inKey(key, fmt.Errorf("to %q: the same upstream twice", s))
 		}
 		r.To = append(r.To, e.url)
 		r.endpoints = append(r.endpoints, e)

@@ -69,16 +69,16 @@ func (c TLSConfig) load() (*tls.Config, error) {
 	case "1.3":
 		t.MinVersion = tls.VersionTLS13
 	default:
-		return nil, fmt.Errorf("tls: min_version %q: must be 1.2 or 1.3", c.MinVersion)
+		return nil, inKey("tls.min_version", fmt.Errorf("tls: min_version %q: must be 1.2 or 1.3", c.MinVersion))
 	}
 	if c.CAFile != "" {
 		pem, err := os.ReadFile(c.CAFile)
 		if err != nil {
-			return nil, fmt.Errorf("tls: ca_file: %w", err)
+			return nil, inKey("tls.ca_file", fmt.Errorf("tls: ca_file: %w", err))
 		}
 		t.RootCAs = x509.NewCertPool()
 		if !t.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("tls: ca_file %s: holds no certificate", c.CAFile)
+			return nil, inKey("tls.ca_file", fmt.Errorf("tls: ca_file %s: holds no certificate", c.CAFile))
 		}
 	}
 	if (c.CertFile == "") != (c.KeyFile == "") {
@@ -87,7 +87,7 @@ func (c TLSConfig) load() (*tls.Config, error) {
 	if c.CertFile != "" {
 		cert, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
 		if err != nil {
-			return nil, fmt.Errorf("tls: cert_file and key_file: %w", err)
+			return nil, inKey("tls.cert_file", fmt.Errorf("tls: cert_file and key_file: %w", err))
 		}
 		t.Certificates = []tls.Certificate{cert}
 	}

@@ -254,7 +254,7 @@ func (s *Source) readEntry(l *List, list string, n *Node) {
 	var number int64
 	switch {
 	case n.Kind == yaml.ScalarNode && n.Tag == "!!int":
-		if strings.HasPrefix(strings.TrimLeft(n.Value, "+-"), "0") && len(n.Value) > 1 || n.Decode(&number) != nil {
+		if !strictyaml.PlainNumber(n.Value) || n.Decode(&number) != nil {
 			s.At(n, Diagnostic{Message: fmt.Sprintf("%s is not a plain whole number", n.Value), Expected: "digits without a leading 0, or quotes if it is text"})
 			return
 		}

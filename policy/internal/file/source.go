@@ -128,12 +128,15 @@ func (s *Source) Text(n *Node, what string) (string, bool) {
 // Number returns a scalar that is a whole number of at least least.
 func (s *Source) Number(n *Node, what string, least, most int) (int, bool) {
 	var v int
-	if n.Kind != yaml.ScalarNode || n.Tag != "!!int" || n.Decode(&v) != nil || v < least || v > most {
+	if n.Kind != yaml.ScalarNode || n.Tag != "!!int" || !strictyaml.PlainNumber(n.Value) || n.Decode(&v) != nil || v < least || v > most {
 		d := Diagnostic{Message: what + " has to be a whole number", Expected: fmt.Sprintf("%d to %d", least, most)}
 		if least == most {
 			d.Expected = strconv.Itoa(least)
 		}
 		switch {
+		case n.Kind == yaml.ScalarNode && n.Tag == "!!int" && !strictyaml.PlainNumber(n.Value):
+			d.Message = fmt.Sprintf("%s cannot be %s", what, n.Value)
+			d.Expected = "digits without a leading 0: " + d.Expected
 		case n.Kind == yaml.ScalarNode && n.Tag == "!!int" && v < least:
 			d.Message = fmt.Sprintf("%s cannot be %s: it is too small", what, n.Value)
 		case n.Kind == yaml.ScalarNode && n.Tag == "!!int":

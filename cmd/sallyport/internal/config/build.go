@@ -1,7 +1,6 @@
 package config
 
 import (
-	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
@@ -252,6 +251,9 @@ func (b *builder) limits() {
 	if l.BatchCalls < 1 || l.BatchCalls > 10_000 {
 		b.at("limits.batch_calls", fmt.Sprintf("%d calls in a batch is out of range", l.BatchCalls), "1 to 10000")
 	}
+	if l.Body < 1 {
+		b.at("limits.body_bytes", fmt.Sprintf("%d bytes of body is out of range", l.Body), "1 or more; without the key, 1073741824")
+	}
 	for key, n := range map[string]int64{"connections": l.Connections, "connections_per_client": l.ConnectionsPerClient, "requests": l.Requests, "streams": l.Streams, "streams_per_session": l.StreamsPerSession, "ceremonies_per_minute": l.CeremoniesPerMinute, "changes_per_minute": l.ChangesPerMinute} {
 		if n < 1 || n > 10_000_000 {
 			b.at("limits."+key, fmt.Sprintf("%d is out of range", n), "1 to 10000000")
@@ -275,7 +277,7 @@ func (b *builder) limits() {
 	b.c.Limits = Limits{
 		Inspected: l.Inspected, InspectedPerSession: l.InspectedPerSession, MessageTime: l.MessageTime,
 		URL: int(l.URL), Lines: int(l.HeaderLines), Message: int(l.Message), BatchCalls: int(l.BatchCalls),
-		Header: int(l.Header), Body: cmp.Or(l.Body, defaults().Limits.Body), Connections: int(l.Connections), ConnectionsPerClient: int(l.ConnectionsPerClient),
+		Header: int(l.Header), Body: l.Body, Connections: int(l.Connections), ConnectionsPerClient: int(l.ConnectionsPerClient),
 		Requests: int(l.Requests), Streams: int(l.Streams), StreamsPerSession: int(l.StreamsPerSession), CeremoniesPerMinute: int(l.CeremoniesPerMinute),
 		ChangesPerMinute: int(l.ChangesPerMinute),
 	}

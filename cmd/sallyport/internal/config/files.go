@@ -181,7 +181,7 @@ func (b *builder) share(key, text string) float64 {
 	return share
 }
 
-var validShare = regexp.MustCompile(`^\d{1,3}(\.\d{1,6})?%$`)
+var validShare = regexp.MustCompile(`^(0|[1-9]\d{0,2})(\.\d{1,6})?%$`)
 
 // percentage reads "15%" as 0.15.
 func percentage(s string) (share float64, ok bool) {

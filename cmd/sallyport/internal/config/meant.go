@@ -19,7 +19,7 @@ import (
 var (
 	sizes  = regexp.MustCompile(`^(\d{1,9}) *([kKmMgG])i?[bB]?$`)
 	floats = regexp.MustCompile(`^\d{1,20}(?:\.\d{1,20})?(?:[eE]\+?\d{1,2})?$`)
-	share  = regexp.MustCompile(`^(\d{1,3}) *(%|percent)?$`)
+	share  = regexp.MustCompile(`^([1-9]\d{0,2}) *(%|percent)?$`)
 )
 
 // numberMeant reads "1e+06", which is how Helm renders 1000000, and, where bytes are

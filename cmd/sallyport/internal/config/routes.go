@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"regexp"
@@ -35,7 +36,9 @@ func (b *builder) routes() {
 	}
 	names := map[string]bool{}
 	for i, f := range b.f.Routes {
-		f, key := f.withDefaults(), fmt.Sprintf("routes[%d]", i)
+		key := fmt.Sprintf("routes[%d]", i)
+		b.routeLimits(key, f)
+		f = f.withDefaults()
 		b.name(key+".name", "route", f.Name, names)
 		r := Route{Name: f.Name, ConnectTimeout: f.ConnectTimeout, ResponseTimeout: f.ResponseTimeout, IdleTimeout: f.IdleTimeout, MaxBody: f.MaxBody}
 		b.dataPlane(key, f, &r)
@@ -52,6 +55,27 @@ func (b *builder) routes() {
 	}
 	if b.OK() {
 		b.conflicts()
+	}
+}
+
+// routeLimits refuses a limit of 0: it may be meant for "at once" or for "none", and would
+// be the default.
+func (b *builder) routeLimits(key string, f fileRoute) {
+	limits := map[string]int64{
+		"connect_timeout": int64(f.ConnectTimeout), "response_timeout": int64(f.ResponseTimeout), "idle_timeout": int64(f.IdleTimeout),
+		"total_timeout": int64(f.TotalTimeout), "wait_timeout": int64(f.WaitTimeout), "body_bytes": f.MaxBody, "max_connections": f.MaxConnections,
+	}
+	if h := f.Health; h != nil {
+		limits["health.interval"], limits["health.timeout"], limits["health.status"] = int64(h.Interval), int64(h.Timeout), h.Status
+	}
+	for name, n := range limits {
+		if _, given := b.places[key+"."+name]; given && n == 0 {
+			b.at(key+"."+name, "0 is no limit", "more than 0 (1ms not to wait); without the key, its default holds")
+		}
+	}
+	const least = 1 << 10
+	if _, given := b.places[key+".response_header_bytes"]; given && f.MaxResponseHeader < least {
+		b.at(key+".response_header_bytes", fmt.Sprintf("no answer has a header of at most %d bytes", f.MaxResponseHeader), fmt.Sprintf("%d or more", least))
 	}
 }
 
@@ -87,9 +111,9 @@ func (b *builder) sentGroups(key string, list, allowed []string) proxy.SentGroup
 	return proxy.SentGroups{Named: append(slices.Clone(allowed), list...)}
 }
 
-// conflicts finds the routes that the table of routes refuses: two for one place, or one
-// that no request can reach. The table says which mistake it is; this finds the first
-// route that causes it.
+// conflicts finds the routes that the table of routes refuses: for a mistake in a key, or
+// because two are for one place, or one cannot be reached. The table says which mistake it
+// is; this finds the first route that causes it.
 func (b *builder) conflicts() {
 	if _, err := b.c.RouteTable(); err == nil {
 		return
@@ -101,11 +125,42 @@ func (b *builder) conflicts() {
 		}
 		with := append(good[:len(good):len(good)], r)
 		if _, err := routeTable(with, b.c.Limits.Body); err != nil {
-			b.at(fmt.Sprintf("routes[%d].from", i), err.Error(), "a host or a path of its own for each route")
+			b.routeMistakes(fmt.Sprintf("routes[%d]", i), err)
 			continue
 		}
 		good = with
 	}
+}
+
+// routeMistakes reports what the table says about one route at the keys that it is about.
+func (b *builder) routeMistakes(route string, err error) {
+	wrong, ok := errors.AsType[*upstream.KeyError](err)
+	if !ok {
+		b.at(route+".from", err.Error(), "a host or a path of its own for each route")
+		return
+	}
+	if several, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, one := range several.Unwrap() {
+			b.routeMistakes(route, one)
+		}
+		return
+	}
+	if inner := errors.Unwrap(err); inner != nil && err != error(wrong) {
+		b.routeMistakes(route, inner)
+		return
+	}
+	key, _, _ := strings.Cut(wrong.Key, "[")
+	b.at(route+"."+wrong.Key, err.Error(), map[string]string{
+		"from":            "the URL that people open, such as https://tool.example.com",
+		"to":              "the URL of the tool, such as http://127.0.0.1:3000; each upstream once",
+		"upgrades":        "names of protocols, such as websocket",
+		"health.path":     "the path that says how the tool is, such as /healthz",
+		"health.interval": "a duration such as 10s",
+		"health.timeout":  "a duration that is no longer than the interval",
+		"health.status":   "200 to 599",
+		"tls":             "an https upstream, with cert_file and key_file or neither",
+		"tls.min_version": `"1.2" or "1.3"`,
+	}[key])
 }
 
 // RouteTable turns the routes into the table that requests are matched on.

@@ -101,6 +101,9 @@ func beyond(n *yaml.Node, most int) *yaml.Node {
 	return found
 }
 
+// maxDuration is what can be added to a time without an overflow.
+const maxDuration = 100 * 366 * 24 * time.Hour
+
 var durationType = reflect.TypeFor[time.Duration]()
 
 // value reads one node into one Go value.
@@ -221,6 +224,10 @@ func (r *reader) scalar(path string, n *yaml.Node, v reflect.Value, env bool) {
 			r.suggest(path, fmt.Sprintf("%q is not a duration", text), "a number with a unit, such as 30s, 10m or 12h", strictyaml.DurationMeant(text))
 			return
 		}
+		if d > maxDuration {
+			r.at(path, fmt.Sprintf("%s is longer than 100 years", text), "a duration of use, such as 24h")
+			return
+		}
 		v.SetInt(int64(d))
 	case v.Kind() == reflect.String:
 		if n.Tag != "!!str" && n.Style == 0 && n.Tag != "!!int" && n.Tag != "!!float" {
@@ -236,8 +243,8 @@ func (r *reader) scalar(path string, n *yaml.Node, v reflect.Value, env bool) {
 		v.SetBool(text == "true")
 	case v.Kind() == reflect.Float64:
 		x, err := strconv.ParseFloat(text, 64)
-		if err != nil || x != x {
-			wrong("a number")
+		if err != nil || x != x || !plainFloat.MatchString(text) {
+			wrong("a number such as 0.25")
 			return
 		}
 		v.SetFloat(x)
@@ -247,17 +254,19 @@ func (r *reader) scalar(path string, n *yaml.Node, v reflect.Value, env bool) {
 		case errors.Is(err, strconv.ErrRange) && i > 0:
 			wrong("a smaller number")
 			return
-		case err != nil || i < 0:
+		case err != nil || i < 0 || !strictyaml.PlainNumber(text):
 			unit := ""
 			if strings.Contains(path, "_bytes") {
 				unit = " of bytes"
 			}
-			r.suggest(path, fmt.Sprintf("%s is %s", label(path), kindOf(n)), "a whole number"+unit+", zero or more", numberMeant(unit, text))
+			r.suggest(path, fmt.Sprintf("%s is %s", label(path), kindOf(n)), "a whole number"+unit+", zero or more, without a leading 0", numberMeant(unit, text))
 			return
 		}
 		v.SetInt(i)
 	}
 }
+
+var plainFloat = regexp.MustCompile(`^-?(?:0|[1-9][0-9]*)?(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?$`)
 
 var variable = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)\}`)
 

@@ -70,6 +70,23 @@ var wrong = []struct {
 	{"limits: {batch_calls: ", "limits.batch_calls", map[string]string{"0": "", "-1": "", "10001": "", "all": "", "[100]": "", "1.5": "", "1e+03": "1000", "1000.0": "1000"}},
 	{"limits: {changes_per_minute: ", "limits.changes_per_minute", map[string]string{"0": "", "-1": "", "300/min": "", "1.5": "", "none": "", "[300]": "", "5m": "", "99999999": ""}},
 	{"behavior: {household: ", "behavior.household", map[string]string{"/56": "", "0": "", "-1": "", "24": "", "128": "", "56 bits": "", "[56]": "", "56%": ""}},
+	{"limits: {body_bytes: ", "limits.body_bytes", map[string]string{"0": "", "-1": "", "0100": "100", "0x10": "", "1_000": "", "+5": "", "1GiB": "1073741824"}},
+	{"route: body_bytes: ", "routes[0].body_bytes", map[string]string{"0": "", "-1": "", "010": "10", "none": ""}},
+	{"route: connect_timeout: ", "routes[0].connect_timeout", map[string]string{"0s": "", "0": "", "never": "", "2562047h": ""}},
+	{"route: response_timeout: ", "routes[0].response_timeout", map[string]string{"0s": "", "-1s": "", "2562047h": ""}},
+	{"route: idle_timeout: ", "routes[0].idle_timeout", map[string]string{"0s": "", "0ms": ""}},
+	{"route: total_timeout: ", "routes[0].total_timeout", map[string]string{"0s": "", "none": ""}},
+	{"route: wait_timeout: ", "routes[0].wait_timeout", map[string]string{"0s": ""}},
+	{"route: max_connections: ", "routes[0].max_connections", map[string]string{"0": "", "-1": "", "0b11": ""}},
+	{"route: response_header_bytes: ", "routes[0].response_header_bytes", map[string]string{"0": "", "1": "", "1023": ""}},
+	{"route: health: {path: /,interval: ", "routes[0].health.interval", map[string]string{"0s": "", "1ms": ""}},
+	{"route: health: {path: /,timeout: ", "routes[0].health.timeout", map[string]string{"0s": "", "11s": ""}},
+	{"route: health: {path: /,status: ", "routes[0].health.status", map[string]string{"0": "", "99": "", "0200": "200", "600": ""}},
+	{"route: health: {path: ", "routes[0].health.path", map[string]string{"x": "", "/../a": "", "/%2e": ""}},
+	{"route: upgrades: ", "routes[0].upgrades[0]", map[string]string{"[h2c]": "", "['web socket']": "", "['HTTP/2']": "", "['websocket,h2c']": "", "['']": ""}},
+	{"route: tls: {min_version: ", "routes[0].tls", map[string]string{"'1.4'": ""}}, // to is http
+	{"tracing: {endpoint: 'http://127.0.0.1:4318', sample: ", "tracing.sample", map[string]string{"0x1p-2": "", "01": "", "inf": "", "0_1": ""}},
+	{"policy_guard: {max_newly_blocked: ", "policy_guard.max_newly_blocked", map[string]string{"010%": ""}},
 
 	// The key itself.
 	{"session: {hand_off: ", `"hand_off" in session`, map[string]string{"post": "handoff"}},
