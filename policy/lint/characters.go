@@ -11,7 +11,7 @@ import (
 // characters finds texts with characters that are not seen, or that look like others: the
 // fact they are compared with has none of them, so that the comparison never holds.
 func (l *linter) characters() {
-	for _, p := range l.parts() {
+	for _, p := range l.written() {
 		for _, v := range p.program.Texts() {
 			said, clean := odd(v.Text)
 			if said == "" {
@@ -123,8 +123,11 @@ func split(text string) (out []string) {
 
 // brackets finds && beside || without brackets, and a part of a condition behind #.
 func (l *linter) brackets() {
-	for _, p := range l.parts() {
-		name := l.rules[p.rule].Name
+	for _, p := range l.written() {
+		name := "the invariant"
+		if p.rule >= 0 {
+			name = l.rules[p.rule].Name
+		}
 		if at, text := p.program.Unbracketed(); len(at) > 0 {
 			l.in(p.rule, p.node, at[0], Finding{Code: "ambiguous-brackets", Severity: Warning, Write: expr.OneLine(text),
 				Message: fmt.Sprintf("%s has && beside || without brackets: a || b && c means a || (b && c)", name),

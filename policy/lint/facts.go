@@ -13,9 +13,9 @@ import (
 	"sallyport/policy/strictyaml"
 )
 
-// part is one expression of a rule.
+// part is one expression of a rule, or of an invariant.
 type part struct {
-	rule    int
+	rule    int // -1: of an invariant
 	node    *file.Node
 	program *expr.Program
 	unless  bool
@@ -27,6 +27,18 @@ func (l *linter) parts() (out []part) {
 		out = append(out, part{i, source.When, l.rules[i].When, false})
 		if l.rules[i].Unless != nil {
 			out = append(out, part{i, source.Unless, l.rules[i].Unless, true})
+		}
+	}
+	return out
+}
+
+// written are the parts, and the conditions of the file's own invariants.
+func (l *linter) written() []part {
+	out, own := l.parts(), l.document.Invariants
+	for _, v := range l.policy.Model().Invariants {
+		if !v.Pinned && len(own) > 0 {
+			out = append(out, part{-1, own[0].When, v.When, false})
+			own = own[1:]
 		}
 	}
 	return out

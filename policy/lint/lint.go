@@ -158,9 +158,11 @@ func (l *linter) rule(i int, f Finding) {
 	l.node(l.document.Rules[i].NameNode, f)
 }
 
-// in adds a finding within a rule's expression.
+// in adds a finding within the expression of a rule, or (-1) of an invariant.
 func (l *linter) in(i int, n *file.Node, offset int, f Finding) {
-	f.Rule = l.rules[i].Name
+	if i >= 0 {
+		f.Rule = l.rules[i].Name
+	}
 	line, column := l.document.Position(n, offset)
 	l.at(line, column, f)
 }

@@ -265,3 +265,24 @@ func TestLintBrackets(t *testing.T) {
 		{"a comment", "rules:\n  - name: a\n    when: ip.vpn # exits\n    then: block", ""},
 	})
 }
+
+// An invariant that is about other requests than it seems claims less.
+func TestLintReadsInvariants(t *testing.T) {
+	found := lintInvariant(t, "{name: i, always: block, when: '\"ops\u200b\" in user.groups || ip.vpn && ip.tor'}")
+	if len(found) != 2 || found[0].Line != 3 || found[1].Line != 3 {
+		t.Errorf("%v", found)
+	}
+	if found := lintInvariant(t, "{name: i, always: block, when: '\"ops\" in user.groups'}"); len(found) != 0 {
+		t.Errorf("%v", found)
+	}
+}
+
+func lintInvariant(t *testing.T, invariant string) (out []Finding) {
+	c := Config{Policy: policy.Config{Name: "p.yaml", Source: []byte("version: 1\nrules: [{name: a, when: ip.vpn, then: block}]\ninvariants: [" + invariant + "]\n")}}
+	for _, f := range check(t, c) {
+		if f.Code == "invisible-character" || f.Code == "ambiguous-brackets" {
+			out = append(out, f)
+		}
+	}
+	return out
+}
