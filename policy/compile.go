@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -288,6 +289,9 @@ func (b *builder) expression(p *Policy, n *file.Node) *expr.Program {
 	program, problems := p.env.Compile(n.Value)
 	for _, q := range problems {
 		d := Diagnostic{Message: q.Message, Expected: q.Expected, Suggestion: q.Suggestion}
+		if whole := b.beforeComment(n); whole != "" {
+			d.Expected, d.Suggestion = "quotes around the whole condition, or no ` #` in it: there YAML begins a comment", strictyaml.SingleQuoted(whole)
+		}
 		if l := b.Lists[q.List]; l != nil && q.Entry < len(l.Entries) {
 			b.At(l.Entries[q.Entry], d)
 			continue
@@ -316,6 +320,18 @@ func (b *builder) expression(p *Policy, n *file.Node) *expr.Program {
 		}
 	}
 	return program
+}
+
+// plainCondition is a condition without quotes that has a line to itself.
+var plainCondition = regexp.MustCompile(`^\s*(?:- )?\s*(?:when|unless):\s+([^'"|>\s].*?)\s*$`)
+
+// beforeComment returns all of the line of a condition that YAML cut at ` #`, or "".
+func (b *builder) beforeComment(n *file.Node) string {
+	m := plainCondition.FindStringSubmatch(b.Line(n.Line))
+	if m == nil || n.Style != 0 || !strings.HasPrefix(m[1], n.Value) || !strings.HasPrefix(strings.TrimLeft(m[1][len(n.Value):], " \t"), "#") {
+		return ""
+	}
+	return m[1]
 }
 
 // swallowed refuses a comment that goes on to the end of a condition because YAML reads

@@ -59,6 +59,7 @@ func TestDiagnostics(t *testing.T) {
 		{"tag on an expression", "version: 1\nrules:\n  - name: a\n    when: !ip.vpn\n    then: block\n", "4:11", "for a tag", `'!ip.vpn'`},
 		{"negation that YAML takes for an empty tag", "version: 1\nrules:\n  - name: a\n    when: ! ip.vpn\n    then: block\n", "4:11", "for a tag", `'! ip.vpn'`},
 		{"empty tag on a folded condition", "version: 1\nrules:\n  - name: a\n    when: ! >-\n      ip.vpn\n    then: block\n", "4:11", "for a tag", `'! ip.vpn'`},
+		{"text cut by a comment", "version: 1\nrules:\n  - name: a\n    when: user.name == \"a #b\"\n    then: block\n", "4:24", "never closed", `'user.name == "a #b"'`},
 		{"quoted beginning", "version: 1\nrules:\n  - name: a\n    when: \"ops\" in user.groups\n    then: block\n", "4:11", "needs quotes", `'"ops" in user.groups'`},
 		{"too deep", strings.Repeat("[", 100), "", "not YAML", ""},
 		{"a comment in folded lines", "version: 1\nrules:\n  - name: a\n    when: >-\n      ip.tor // exits\n      || ip.vpn\n    then: block\n", "5:14", "`|| ip.vpn` is gone", "above the rule, with #"},
