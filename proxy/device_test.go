@@ -56,6 +56,9 @@ func TestAnAssertionRemembersItsBrowser(t *testing.T) {
 		if r.Event == "step_up" && (r.Detail["device"] != device || r.Detail["time_zone"] != "Europe/Zurich") {
 			t.Errorf("recorded %v", r.Detail)
 		}
+		if r.Event == "access" && r.Action == "allow" && r.Device != device {
+			t.Errorf("an access from the device %q is recorded with %q", device, r.Device)
+		}
 	}
 	// What the zone database does not have is not kept; a zone far away is a fact, for a hand-off too.
 	for _, c := range []struct {

@@ -17,12 +17,10 @@ import (
 	"strings"
 	"time"
 
-	"sallyport/authn"
 	"sallyport/cmd/sallyport/internal/app"
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/cmd/sallyport/internal/sqlstore"
 	"sallyport/proxy/audit"
-	"sallyport/proxy/portal"
 )
 
 type auditCmd struct {
@@ -126,10 +124,7 @@ type auditTailCmd struct {
 	Follow bool `short:"f" help:"Go on as new records come."`
 	JSON   bool `name:"json" help:"The lines as they stand in the log."`
 
-	User     string   `placeholder:"PERSON" help:"Only what this person did, and what is about them: an address that they have or had, or their subject."`
-	Incident string   `placeholder:"REFERENCE" help:"Only the record with this reference."`
-	Event    []string `placeholder:"EVENT" help:"Only these events, such as step_up_failed."`
-	Action   []string `placeholder:"ACTION" help:"Only what came to this: allow, step_up, block, refused."`
+	auditFilter
 }
 
 func (a auditTailCmd) Run(ctx context.Context, g *globals, std stdio) error {
@@ -154,7 +149,7 @@ func (a auditTailCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	}
 	var last [][]byte
 	seen := int64(-1)
-	events, actions := map[string]bool{}, map[string]bool{}
+	has := seenValues{}
 	for line, err := range audit.Read(files...) {
 		if bad := (*audit.LineError)(nil); errors.As(err, &bad) {
 			continue // `audit verify` is for those
@@ -162,7 +157,7 @@ func (a auditTailCmd) Run(ctx context.Context, g *globals, std stdio) error {
 			return err
 		}
 		seen = max(seen, line.Record.Seq)
-		events[line.Record.Event], actions[audit.Outcome(line.Record.Event, line.Record.Action)] = true, true
+		has.add(&line.Record)
 		if wanted(line.Record) {
 			if last = append(last, bytes.Clone(line.Raw)); len(last) > max(a.Lines, 0) {
 				last = last[1:]
@@ -173,14 +168,10 @@ func (a auditTailCmd) Run(ctx context.Context, g *globals, std stdio) error {
 		// An empty answer is easily read as "was never refused", where a word was only
 		// misspelt.
 		fmt.Fprintln(std.err, "no record of the log is like that")
-		for _, asked := range []struct {
-			flag string
-			want []string
-			has  map[string]bool
-		}{{"--event", a.Event, events}, {"--action", a.Action, actions}} {
-			for _, w := range asked.want {
-				if !asked.has[w] {
-					fmt.Fprintf(std.err, "%s %s: there is none; the log has %s\n", asked.flag, w, strings.Join(slices.Sorted(maps.Keys(asked.has)), ", "))
+		for flag, want := range a.asked() {
+			for _, w := range want {
+				if !has[flag][w] {
+					fmt.Fprintf(std.err, "%s %s: there is none; the log has %s\n", flag, w, strings.Join(slices.Sorted(maps.Keys(has[flag])), ", "))
 				}
 			}
 		}
@@ -192,7 +183,10 @@ func (a auditTailCmd) Run(ctx context.Context, g *globals, std stdio) error {
 		}
 		a.show(std, line)
 	}
-	if !a.Follow {
+	switch {
+	case !a.Follow && len(last) == 0:
+		return errNo
+	case !a.Follow:
 		return nil
 	}
 	// Lines written meanwhile are at its end.
@@ -220,44 +214,6 @@ func (a auditTailCmd) show(std stdio, line audit.Line) {
 		return
 	}
 	printRecord(std.out, line.Record)
-}
-
-// wanted is what the flags ask for; nil is everything.
-func (a auditTailCmd) wanted(ctx context.Context, g *globals) (func(audit.Record) bool, error) {
-	if a.User == "" && a.Incident == "" && a.Event == nil && a.Action == nil {
-		return nil, nil
-	}
-	if err := personText(a.User); err != nil {
-		return nil, fmt.Errorf("--user: %w", err)
-	}
-	incident := a.Incident
-	if as, ok := portal.ReadIncident(incident); ok {
-		incident = as
-	}
-	var users []string
-	if a.User != "" {
-		users = []string{a.User}
-		if email, err := authn.ParseEmail(a.User); err == nil {
-			users = []string{string(email)}
-		}
-		// A log can be read without a store. With one, records have the address of their time.
-		_ = withExistingStore(ctx, g, func(_ *config.Config, db *sqlstore.DB) error {
-			who, err := find(ctx, db, a.User)
-			for _, k := range who {
-				for _, email := range k.Emails {
-					users = append(users, string(email))
-				}
-			}
-			return err
-		})
-	}
-	return func(r audit.Record) bool {
-		about := func(user string) bool { return user != "" && slices.Contains(users, user) }
-		return (users == nil || about(r.User) || about(r.Detail["user"]) || about(r.Detail["owner"])) &&
-			(incident == "" || r.Incident == incident) &&
-			(a.Event == nil || slices.Contains(a.Event, r.Event)) &&
-			(a.Action == nil || slices.Contains(a.Action, audit.Outcome(r.Event, r.Action)))
-	}, nil
 }
 
 // hasAudit reports whether there is a log: the file, or others that it was rotated to.
@@ -298,6 +254,18 @@ func printRecord(w io.Writer, r audit.Record) {
 	}
 	if len(r.Rules) > 0 {
 		fmt.Fprintf(w, "  rules: %s", plain(strings.Join(r.Rules, ",")))
+	}
+	for _, p := range r.Reported {
+		fmt.Fprintf(w, "  report: %s would %s", plain(p.Rule), p.Action)
+	}
+	if r.Shadow != nil {
+		fmt.Fprintf(w, "  shadow: %s", plain(r.Shadow.Action))
+		if len(r.Shadow.Rules) > 0 {
+			fmt.Fprintf(w, " (%s)", plain(strings.Join(r.Shadow.Rules, ",")))
+		}
+	}
+	if r.Device != "" {
+		fmt.Fprintf(w, "  device %s", plain(r.Device))
 	}
 	if r.Count > 1 {
 		fmt.Fprintf(w, "  x%d", r.Count)

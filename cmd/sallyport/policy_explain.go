@@ -35,7 +35,7 @@ type policyExplainCmd struct {
 	Purpose     string        `default:"access" enum:"access,sign_in,enroll,step_up" help:"access, sign_in, enroll or step_up."`
 	VerifiedAge time.Duration `default:"1m" help:"How long ago they proved themselves; negative: not yet."`
 	Elsewhere   bool          `help:"They proved themselves from another address."`
-	At          time.Time     `placeholder:"TIME" help:"When (RFC 3339; default now)."`
+	At          moment        `placeholder:"TIME" help:"When: RFC 3339, 2026-01-31, or \"2026-01-31 09:00\" (default now)."`
 	Set         []string      `sep:"none" placeholder:"FACT=VALUE" help:"Any fact, after all others, as in --set seen.new_country=true; may be given again."`
 	Facts       string        `placeholder:"FILE" help:"All facts: their JSON, or a record of the audit log; - reads standard input."`
 	Brief       bool          `help:"Only the verdict, and the rules that matched."`
@@ -178,7 +178,7 @@ func (p policyExplainCmd) alone(what string) error {
 		{"--user", p.User != "", false}, {"--groups", p.Groups != nil, false}, {"--countries", p.Countries != nil, false},
 		{"--elsewhere", p.Elsewhere, false}, {"--verified-age", p.VerifiedAge != time.Minute, false}, {"--facts", p.Facts != "", false},
 		{"--ip", p.IP != "", true}, {"--route", p.Route != "", true}, {"--method", p.Method != "GET", true}, {"--path", p.Path != "", true},
-		{"--purpose", p.Purpose != policy.PurposeAccess, true}, {"--at", !p.At.IsZero(), true},
+		{"--purpose", p.Purpose != policy.PurposeAccess, true}, {"--at", !time.Time(p.At).IsZero(), true},
 	} {
 		if f.given && f.name != what && !(f.asks && what == "--session") {
 			idle = append(idle, f.name)
@@ -240,7 +240,7 @@ func (p policyExplainCmd) facts(ctx context.Context, g *globals, std stdio, q *q
 		return nil, nil, fmt.Errorf("--ip: %q is not an IP address", p.IP)
 	}
 	addr = addr.Unmap()
-	now := p.At
+	now := time.Time(p.At)
 	if now.IsZero() {
 		now = time.Now()
 	}

@@ -106,7 +106,7 @@ const setNote = "the facts for the present policy are changed by --set"
 
 // sessionFacts puts together what is known of a session, and says what is not.
 func (p policyExplainCmd) sessionFacts(c *config.Config, intel *ipintel.Snapshot, r session.Record, tokens []session.Token, last *audit.Record) (*policy.Facts, []string, error) {
-	now := cmp.Or(p.At, time.Now())
+	now := cmp.Or(time.Time(p.At), time.Now())
 	f, notes := &policy.Facts{}, []string{}
 	var addr netip.Addr
 	var err error

@@ -34,6 +34,7 @@ type Record struct {
 	// address, route, verdict and policy. What else it says is that line's. Absent means 1.
 	Count int64 `json:"count,omitempty"`
 
+	Device   string            `json:"device,omitempty"`  // the handle of the browser, by its device cookie; never the cookie
 	Session  string            `json:"session,omitempty"` // the session's public handle, never its cookie
 	Method   string            `json:"method,omitempty"`
 	Host     string            `json:"host,omitempty"`
