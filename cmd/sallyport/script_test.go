@@ -26,6 +26,7 @@ import (
 	"sallyport/authn"
 	"sallyport/authn/authntest"
 	"sallyport/authn/session"
+	"sallyport/cmd/sallyport/internal/certtest"
 	"sallyport/cmd/sallyport/internal/sitetest"
 	"sallyport/cmd/sallyport/internal/sqlstore"
 )
@@ -40,9 +41,14 @@ var helpers = map[string]func(){"sallyport": main}
 // TestScripts runs testdata/*.txtar against the real command. Beside the commands of
 // testscript there are those of scriptCommands.
 func TestScripts(t *testing.T) {
+	cert, key := certtest.Pair(t, 1, "localhost", "*.localhost")
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata", RequireExplicitExec: true, RequireUniqueNames: true,
-		Setup: setUp, Cmds: scriptCommands,
+		Setup: func(env *testscript.Env) error {
+			return errors.Join(setUp(env),
+				os.WriteFile(filepath.Join(env.WorkDir, "cert.pem"), []byte(cert), 0o600), os.WriteFile(filepath.Join(env.WorkDir, "key.pem"), []byte(key), 0o600))
+		},
+		Cmds: scriptCommands,
 	})
 }
 

@@ -9,10 +9,11 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"sallyport/proxy/hostname"
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"sallyport/proxy/hostname"
 )
 
 // ClientCertMode says whether clients must present a certificate.
@@ -33,7 +34,8 @@ type ClientAuthConfig struct {
 	CAFile string
 	Mode   ClientCertMode
 	// AllowedSANs are the subject alternative names of which a certificate must have one,
-	// each with its kind: "dns:agent.corp.example", "dns:*.corp.example" (one label),
+	// each with its kind: "dns:agent.corp.example", "dns:*.corp.example" (one label of
+	// letters, digits, "-" and "_"; not a certificate for *.corp.example itself),
 	// "email:bot@corp.example", "ip:192.0.2.1", "uri:spiffe://corp/x",
 	// "uri:spiffe://corp/ns/*" (everything below). Empty: any certificate is accepted.
 	AllowedSANs []string
@@ -56,7 +58,7 @@ func NewClientAuth(c ClientAuthConfig) (*ClientAuth, error) {
 		return nil, fmt.Errorf("edge: there is no client certificate mode %d", c.Mode)
 	}
 	for _, s := range c.AllowedSANs {
-		if err := checkSANPattern(s); err != nil {
+		if err := CheckSAN(s); err != nil {
 			return nil, err
 		}
 	}
@@ -175,7 +177,8 @@ func sans(c *x509.Certificate) []string {
 	return names
 }
 
-func checkSANPattern(s string) error {
+// CheckSAN says whether a text may be one of [ClientAuthConfig.AllowedSANs].
+func CheckSAN(s string) error {
 	kind, name, ok := strings.Cut(s, ":")
 	stars := strings.Count(name, "*")
 	switch {
@@ -185,7 +188,7 @@ func checkSANPattern(s string) error {
 		kind == "uri" && (stars == 0 || stars == 1 && strings.HasSuffix(name, "/*") && strings.Contains(strings.TrimSuffix(name, "/*"), "://")):
 		return nil
 	}
-	return fmt.Errorf("edge: %q is not a name like dns:host.example, dns:*.example, email:a@b.example, ip:192.0.2.1 or uri:scheme://host/path", s)
+	return fmt.Errorf("%q is not a name like dns:host.example, dns:*.example, email:a@b.example, ip:192.0.2.1 or uri:scheme://host/path", s)
 }
 
 // matchSAN compares whole names of one kind. The kind is part of both: a URI that is
@@ -196,11 +199,13 @@ func matchSAN(pattern, san string) bool {
 		pattern = strings.ToLower(pattern)
 	}
 	switch {
-	case pattern == san:
-		return true
-	case strings.HasPrefix(pattern, "dns:*."):
+	case kind == "dns":
+		// A certificate for a wildcard is that of a server, copied to many hosts: it proves
+		// no one of the names that the pattern is for.
 		host, ok := strings.CutPrefix(san, "dns:")
 		return ok && hostname.Covers(pattern[len("dns:"):], host)
+	case pattern == san:
+		return true
 	case strings.HasPrefix(pattern, "uri:") && strings.HasSuffix(pattern, "/*"):
 		below, ok := strings.CutPrefix(san, pattern[:len(pattern)-1])
 		// A path with ".." segments may leave the folder.

@@ -10,8 +10,10 @@
 //  4. record: in the audit log and among the versions of the store;
 //  5. swap the gate's snapshot, which judges open streams and live sessions again.
 //
-// If a step fails, the snapshot in force stays, and the refusal is recorded. One change
-// at a time: the file watcher ([Manager.ReloadFiles]), SIGHUP and commands
+// If a step fails, the snapshot in force stays, and the refusal of another policy is
+// recorded. Files that were refused at step 1 or 2 are not tried again before they change;
+// those that failed at step 3 or 4, for a certificate or the audit log, are. One change at
+// a time: the file watcher ([Manager.ReloadFiles]), SIGHUP and commands
 // ([Manager.AnswerRequest]) wait for each other, and so does IP data ([Data]).
 //
 // Commands have no connection to the process that serves. They leave a request in the

@@ -127,7 +127,7 @@ type Manager struct {
 
 	mu    sync.Mutex // one change at a time
 	now   Configuration
-	files [32]byte // digest of the policy files when they were last looked at
+	files [32]byte // digest of the policy files that are in force, or were refused for what they say
 
 	pending          atomic.Bool // the last candidate was refused, and nothing has come into force since
 	applied, refused atomic.Int64
@@ -170,6 +170,7 @@ func (m *Manager) Apply(ctx context.Context, candidate Candidate, o Origin) (Rep
 
 // apply is the one way into force. The caller holds the lock.
 func (m *Manager) apply(ctx context.Context, c Configuration, o Origin) (report Report, err error) {
+	lookedAt := m.files
 	if o.Kind != "command" { // which brings a text that the file does not have yet
 		m.files = c.Policies.digest()
 	}
@@ -185,10 +186,15 @@ func (m *Manager) apply(ctx context.Context, c Configuration, o Origin) (report 
 	}
 	if c.Prepare != nil {
 		if err := c.Prepare(); err != nil {
+			m.files = lookedAt // the texts are not what is wrong, and must be tried again
+			if outcome != "" {
+				m.refuse(ctx, c, o, err)
+			}
 			return report, err
 		}
 	}
 	if err := m.record(ctx, c, next.Policy, outcome, o, report); err != nil {
+		m.files = lookedAt
 		m.refuse(ctx, c, o, err)
 		return report, err
 	}
@@ -324,8 +330,8 @@ func (m *Manager) Files() []string {
 	return list
 }
 
-// ReloadFiles brings the policy files into force if they have changed since they were
-// last read: that content is in force or was refused.
+// ReloadFiles brings the policy files into force unless what they hold is in force, or
+// was refused for what it says. What was refused for another reason is tried again.
 func (m *Manager) ReloadFiles(ctx context.Context) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -261,10 +261,16 @@ func TestPreparationThatFails(t *testing.T) {
 	b := newBench(t)
 	b.broken = "prepare"
 	before := b.current
-	if err := ways["signal"](b, second); !errors.Is(err, errBroken) || b.current != before || len(b.records) != 0 {
+	if err := ways["signal"](b, first); !errors.Is(err, errBroken) || b.Stats() != (Stats{}) || len(b.versions) != 0 {
+		t.Errorf("%v, %+v: no other policy was refused", err, b.Stats())
+	}
+	if err := ways["signal"](b, second); !errors.Is(err, errBroken) || b.current != before {
 		t.Errorf("%v, %v", err, b.done)
 	}
-	if _, err := b.Apply(t.Context(), func(c Configuration) (Configuration, error) { return c, errBroken }, Origin{Kind: "signal"}); !errors.Is(err, errBroken) || b.Stats() != (Stats{}) {
+	if s := b.Stats(); s != (Stats{Refused: 1, Pending: true}) || b.records[0].Event != "policy_refused" || b.versions[0].Outcome != "refused" || b.versions[0].Detail != "broken" {
+		t.Errorf("%+v, %+v: the refusal is not known", s, b.versions)
+	}
+	if _, err := b.Apply(t.Context(), func(c Configuration) (Configuration, error) { return c, errBroken }, Origin{Kind: "signal"}); !errors.Is(err, errBroken) || b.Stats().Refused != 1 {
 		t.Errorf("%v, %+v: no policy was refused", err, b.Stats())
 	}
 	b.broken = ""
@@ -274,6 +280,27 @@ func TestPreparationThatFails(t *testing.T) {
 	b.done = nil
 	if err := ways["command"](b, first); err != nil || slices.Contains(b.done, "prepare") || slices.Contains(b.done, "done") {
 		t.Errorf("%v: what comes once came twice: %v", err, b.done)
+	}
+}
+
+// A policy that was refused for another reason than what it says is tried again without a
+// change of its file.
+func TestWhatIsNotThePolicysFaultIsTriedAgain(t *testing.T) {
+	for _, c := range []struct{ way, broken string }{{"signal", "prepare"}, {"signal", "audit"}, {"signal", "version"}, {"file", "audit"}, {"file", "version"}} {
+		b := newBench(t)
+		b.write(second)
+		b.broken = c.broken
+		if err := ways[c.way](b, second); !errors.Is(err, errBroken) {
+			t.Fatalf("%+v: %v", c, err)
+		}
+		b.broken = ""
+		if err := b.ReloadFiles(t.Context()); err != nil || b.versions[0].Outcome != "applied" || b.Stats() != (Stats{Applied: 1, Refused: 1}) {
+			t.Errorf("%+v: %v, %+v", c, err, b.Stats())
+		}
+		before := len(b.done)
+		if err := b.ReloadFiles(t.Context()); err != nil || len(b.done) != before {
+			t.Errorf("%+v: what is in force came again: %v", c, b.done[before:])
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/x509"
 	"fmt"
 	"net/url"
 	"path"
@@ -18,6 +19,16 @@ import (
 func (b *builder) file(key, p, what string) string {
 	abs, _ := b.existing(key, p, what)
 	return abs
+}
+
+// authorities is file for the certificates of authorities.
+func (b *builder) authorities(key, p string) string {
+	const what = "a PEM file with the certificates of the authorities"
+	pem, ok := b.read(key, p, what, 1<<20)
+	if ok && !x509.NewCertPool().AppendCertsFromPEM(pem) {
+		b.at(key, b.path(p)+" holds no certificate", what)
+	}
+	return b.path(p)
 }
 
 // moreTLS reads what goes beyond the one certificate.
@@ -38,7 +49,12 @@ func (b *builder) moreTLS() {
 		}
 		return
 	}
-	c := edge.ClientAuthConfig{CAFile: b.file("tls.client_ca_file", t.ClientCAFile, "a PEM file"), AllowedSANs: t.ClientSANs, Now: time.Now}
+	c := edge.ClientAuthConfig{CAFile: b.authorities("tls.client_ca_file", t.ClientCAFile), AllowedSANs: t.ClientSANs}
+	for i, name := range t.ClientSANs {
+		if err := edge.CheckSAN(name); err != nil {
+			b.at(fmt.Sprintf("tls.client_sans[%d]", i), err.Error(), "")
+		}
+	}
 	switch t.ClientCerts {
 	case "", "require":
 		c.Mode = edge.RequireCert
@@ -82,7 +98,7 @@ func (b *builder) publicFace() {
 	}
 	c := edge.ACMEConfig{Email: a.Email, AcceptTerms: a.AcceptTerms, Directory: a.Directory, Folder: b.path(folder), Now: time.Now}
 	if a.CAFile != "" {
-		c.CAFile = b.file("acme.ca_file", a.CAFile, "a PEM file")
+		c.CAFile = b.authorities("acme.ca_file", a.CAFile)
 	}
 	for i, r := range b.c.Routes {
 		if r.Wildcard() {
