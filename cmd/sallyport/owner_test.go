@@ -75,6 +75,52 @@ func TestReplacedFileIsOpenedOnce(t *testing.T) {
 	})
 }
 
+// What another person wrote in the meantime is not lost.
+func TestEditedFilesAreNotReplaced(t *testing.T) {
+	for name, replace := range map[string]func(file string, edit func()) error{
+		"policy fmt --write": func(file string, edit func()) error {
+			edit()
+			return replaceFile(file, []byte("old"), []byte("new"))
+		},
+		"policy apply": func(file string, edit func()) error {
+			f, err := prepareFile(file, "new")
+			if err != nil {
+				return err
+			}
+			edit()
+			return errors.Join(f.commit(), f.close())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "policy.yaml")
+			writeFile(t, file, "old", 0o600)
+			if err := replace(file, func() { writeFile(t, file, "edited", 0o600) }); !errors.Is(err, errEdited) {
+				t.Errorf("%v", err)
+			}
+			if left, err := os.ReadDir(filepath.Dir(file)); err != nil || len(left) != 1 || readFile(t, file) != "edited" {
+				t.Errorf("%v, %v, %q", left, err, readFile(t, file))
+			}
+		})
+	}
+}
+
+// A FILE.bak that cannot be replaced is found out before the policy is asked for. Another
+// user's in a sticky folder is such a case.
+func TestBackupThatCannotBeReplaced(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "policy.yaml")
+	writeFile(t, file, "old", 0o600)
+	if err := os.Mkdir(file+".bak", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	f, err := prepareFile(file, "new")
+	if err == nil {
+		t.Fatal(f.close(), "no error")
+	}
+	if left, err := os.ReadDir(filepath.Dir(file)); err != nil || len(left) != 2 {
+		t.Errorf("%v, %v", left, err)
+	}
+}
+
 // refusesToRead opens a name as openReplaced does once it has resolved the path: what it
 // resolved to has been exchanged for a link since.
 func refusesToRead(t *testing.T, file string) {
@@ -99,13 +145,13 @@ func TestRootDoesNotFollowLinksOfOthers(t *testing.T) {
 	if err := os.Symlink("real.yaml", link); err != nil {
 		t.Fatal(err)
 	}
-	if err := replaceFile(link, []byte("version: 1 # by root's own link\n")); err != nil {
+	if err := replaceFile(link, []byte("version: 1\n"), []byte("version: 1 # by root's own link\n")); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Lchown(link, 4711, 4711); err != nil {
 		t.Fatal(err)
 	}
-	if err := replaceFile(link, []byte("version: 1 # by another user's\n")); err == nil {
+	if err := replaceFile(link, []byte("version: 1 # by root's own link\n"), []byte("version: 1 # by another user's\n")); err == nil {
 		t.Error("the link of another user was followed")
 	}
 	if got := readFile(t, filepath.Join(dir, "real.yaml")); got != "version: 1 # by root's own link\n" {
@@ -136,7 +182,9 @@ func TestReplacedFilesKeepTheirOwner(t *testing.T) {
 		t.Skip("only root can give files away")
 	}
 	for name, replace := range map[string]func(file string) error{
-		"policy fmt --write": func(file string) error { return replaceFile(file, []byte("version: 1\n")) },
+		"policy fmt --write": func(file string) error {
+			return replaceFile(file, []byte("version: 1\nrules: []\n"), []byte("version: 1\n"))
+		},
 		"policy apply": func(file string) error {
 			f, err := prepareFile(file, "version: 1\n")
 			if err != nil {

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -69,15 +67,14 @@ func applyPolicy(ctx context.Context, g *globals, std stdio, r rollout.Request, 
 		if _, err := load.Tested(what); err != nil {
 			return err
 		}
-		file, err := prepareFile(c.PolicyFile, r.Source) // found out now, and not when it is in force already
+		file, err := prepareFile(c.PolicyFile, r.Source) // what is wrong there is found before the policy is in force
 		if err != nil {
 			return err
 		}
 		defer file.close()
 		r.At, r.By = time.Now(), operator()
 		event := map[bool]string{false: "policy_apply", true: "policy_rollback"}[r.Rollback]
-		sum := sha256.Sum256([]byte(r.Source))
-		if err := recordOperatorEvent(ctx, db, event, given(map[string]string{"policy": hex.EncodeToString(sum[:]), "force": map[bool]string{true: "yes"}[r.Forced]})); err != nil {
+		if err := recordOperatorEvent(ctx, db, event, given(map[string]string{"policy": r.Hash(), "force": map[bool]string{true: "yes"}[r.Forced]})); err != nil {
 			return err
 		}
 		seq, err := db.AddPolicyRequest(ctx, r)
@@ -95,16 +92,29 @@ func applyPolicy(ctx context.Context, g *globals, std stdio, r rollout.Request, 
 			fmt.Fprintln(std.err, "Refused; what ran goes on.", plainLines(answer.Error))
 			return errNo
 		}
-		if err := file.commit(); err != nil {
-			return fmt.Errorf("the policy is in force until the next restart, but %s still has the old one: %w", c.PolicyFile, err)
-		}
-		if answer.Report.Unchanged {
-			fmt.Fprintf(std.out, "Policy %s is in %s.\n", hex.EncodeToString(sum[:])[:12], c.PolicyFile)
-			return nil
-		}
-		fmt.Fprintf(std.out, "Policy %s is in force, and in %s; the one before is in %s.\n", hex.EncodeToString(sum[:])[:12], c.PolicyFile, file.backup())
-		return nil
+		return putPolicy(std, file, c.PolicyFile, r, answer.Report.Unchanged)
 	})
+}
+
+// putPolicy makes the file hold the policy that is in force.
+func putPolicy(std stdio, file *replacement, path string, r rollout.Request, unchanged bool) error {
+	hash := r.Hash()[:12]
+	switch err := file.commit(); {
+	case errors.Is(err, errEdited):
+		return fmt.Errorf("policy %s came into force, but %s was edited while this command waited, and keeps the edited text: a restart or a reload takes that, "+
+			"if the proxy has not taken it already; to keep policy %[1]s, save that text elsewhere and run this command again", hash, path)
+	case err != nil:
+		return fmt.Errorf("policy %s came into force, but could not be put in %s, and the next restart or reload takes what is there: %w", hash, path, err)
+	}
+	switch {
+	case file.has(r.Source):
+		fmt.Fprintf(std.out, "Policy %s is in %s already: nothing changes.\n", hash, path)
+	case unchanged:
+		fmt.Fprintf(std.out, "Policy %s is in %s now; the other text that was there is in %s.\n", hash, path, file.backup())
+	default:
+		fmt.Fprintf(std.out, "Policy %s is in force, and in %s; the one before is in %s.\n", hash, path, file.backup())
+	}
+	return nil
 }
 
 // takenFor is how long the proxy may think about a request that it took.

@@ -60,7 +60,7 @@ func (p policyFmtCmd) format(file string, std stdio) (changed bool, err error) {
 			fmt.Fprintln(std.out, file)
 		}
 		if p.Write && changed {
-			return changed, replaceFile(file, is)
+			return changed, replaceFile(file, was, is)
 		}
 	default:
 		_, err = std.out.Write(is)

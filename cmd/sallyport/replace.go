@@ -80,17 +80,21 @@ func readUnlinked(folder *os.Root, name string) (fs.FileInfo, []byte, error) {
 
 // prepareFile writes the new content and a copy of the old beside the old file, with its
 // mode and owner. Commit makes the copy FILE.bak; a change that is refused leaves the
-// FILE.bak of the change before. The same content leaves both files as they are.
+// FILE.bak of the change before. The same content leaves both files as they are. What
+// would keep commit from replacing FILE.bak is found here.
 func prepareFile(path, content string) (*replacement, error) {
 	f, err := openReplaced(path)
 	if err != nil {
 		return nil, err
 	}
-	if string(f.was) == content {
+	if f.has(content) {
 		return f, nil
 	}
 	if f.temp, err = f.writeBeside([]byte(content)); err == nil {
 		f.copied, err = f.writeBeside(f.was)
+	}
+	if err == nil {
+		err = f.backupGives()
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.close())
@@ -98,13 +102,42 @@ func prepareFile(path, content string) (*replacement, error) {
 	return f, nil
 }
 
-// replaceFile puts new content in the place of a file's at once: a reader, such as a
-// running proxy, sees the whole of the old or of the new. Mode and owner stay; a link
-// stays one, and what it points to is replaced.
-func replaceFile(path string, content []byte) error {
+// has reports whether the file had that content when it was opened.
+func (f *replacement) has(content string) bool { return string(f.was) == content }
+
+// backupGives finds out whether FILE.bak can be replaced, by renaming it and back. That
+// takes the same rights: in a sticky folder it may belong to another user, and it may be
+// immutable.
+func (f *replacement) backupGives() error {
+	bak, aside := f.name+".bak", "."+f.name+"."+rand.Text()
+	info, err := f.folder.Lstat(bak)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err == nil && info.IsDir():
+		return fmt.Errorf("%s is a folder: the policy before has its place there, so give the folder another name", f.backup())
+	case err == nil:
+		if err = f.folder.Rename(bak, aside); err == nil {
+			err = f.folder.Rename(aside, bak)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%s cannot be replaced by this user: %w", f.backup(), err)
+	}
+	return nil
+}
+
+// replaceFile puts new content in the place of a file's old one at once: a reader, such
+// as a running proxy, sees the whole of the old or of the new. Mode and owner stay; a link
+// stays one, and what it points to is replaced. A file that does not have the old content
+// stays.
+func replaceFile(path string, old, content []byte) error {
 	f, err := openReplaced(path)
 	if err != nil {
 		return err
+	}
+	if !f.has(string(old)) {
+		return errors.Join(fmt.Errorf("%s: %w", path, errEdited), f.close())
 	}
 	if f.temp, err = f.writeBeside(content); err == nil {
 		err = f.commit()
@@ -133,8 +166,22 @@ func (f *replacement) writeBeside(content []byte) (name string, err error) {
 	return name, nil
 }
 
-// commit puts the new file in the old one's place, and the copy of the old beside it.
+// errEdited is about a file that is not the one that was opened any more.
+var errEdited = errors.New("it was edited in the meantime")
+
+// commit puts the new file in the old one's place, and the copy of the old beside it. A
+// file that is no longer what it was when it was opened stays: another person's edit must
+// not be lost. The check and the renaming are two steps, a moment apart.
 func (f *replacement) commit() error {
+	if f.temp == "" {
+		return nil
+	}
+	switch _, is, err := readUnlinked(f.folder, f.name); {
+	case err != nil:
+		return fmt.Errorf("%s: %w", f.path(), err)
+	case !f.has(string(is)):
+		return fmt.Errorf("%s: %w", f.path(), errEdited)
+	}
 	if err := f.put(&f.copied, f.name+".bak"); err != nil {
 		return err
 	}

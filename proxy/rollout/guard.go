@@ -165,7 +165,7 @@ func (r *Report) applyGuard(g Guard, data bool) {
 // Text is the report for people.
 func (r Report) Text() string {
 	if r.Unchanged {
-		return "This policy is in force already: nothing changes.\n"
+		return "This policy is in force already.\n"
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "Judged %d live sessions and %d recorded decisions of %d people", r.Sessions, r.Decisions, r.People)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -286,8 +285,7 @@ func (m *Manager) addVersion(ctx context.Context, hash, outcome string, o Origin
 func (m *Manager) refuse(ctx context.Context, c Configuration, o Origin, err error) {
 	m.refused.Add(1)
 	m.pending.Store(true)
-	sum := sha256.Sum256(c.Policies.Enforced.Source)
-	hash := hex.EncodeToString(sum[:])
+	hash := textHash(c.Policies.Enforced.Source)
 	detail := map[string]string{"policy": hash, "in_force": m.config.Gate.Current().Policy.Hash(), "reason": err.Error()[:min(len(err.Error()), 1000)]}
 	if failed := m.addVersion(ctx, hash, "refused", o, detail, ""); failed != nil {
 		m.config.Logger.Error("the refusal of a policy could not be recorded", "error", failed)

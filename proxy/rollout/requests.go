@@ -2,6 +2,8 @@ package rollout
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"time"
 )
@@ -12,6 +14,14 @@ type Request struct {
 	At               time.Time
 	By, Name, Source string
 	Forced, Rollback bool
+}
+
+// Hash is that of the policy, as versions have it.
+func (r Request) Hash() string { return textHash([]byte(r.Source)) }
+
+func textHash(source []byte) string {
+	sum := sha256.Sum256(source)
+	return hex.EncodeToString(sum[:])
 }
 
 // DataRequest asks the processes that serve to look at their IP data again.
