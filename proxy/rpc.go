@@ -209,10 +209,14 @@ func (g *Gate) messageForm(v *Verdict, bad *jsonrpc.Error) {
 // exceeded counts and logs that a request or a message was over a limit. The label of the
 // metric is the key without its section.
 func (g *Gate) exceeded(label, key string, v *Verdict) {
-	g.cfg.Observe.Exceed(g.cfg.Logger, label, "", func() []slog.Attr {
+	route := ""
+	if v.Route != nil {
+		route = v.Route.Name
+	}
+	g.cfg.Observe.Exceed(g.cfg.Logger, label, route, func() []slog.Attr {
 		attrs := []slog.Attr{slog.String("limit", key), slog.String("user", string(v.Session.Person.Email)), slog.String("session", v.Session.ID)}
-		if v.Route != nil {
-			attrs = append(attrs, slog.String("route", v.Route.Name))
+		if route != "" {
+			attrs = append(attrs, slog.String("route", route))
 		}
 		return attrs
 	})

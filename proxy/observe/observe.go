@@ -134,8 +134,8 @@ var limits = []string{"url_bytes", "header_lines", "header_bytes", "body_bytes",
 
 // Exceed counts that a limit was exceeded and logs it, at most once a minute for each limit
 // and route: clients can exceed limits as often as they like, and a route that does it all
-// the time hides no other. route is "" where the limit is of no route. A nil Observer only
-// logs.
+// the time hides no other. route is that of the request or message, "" where there is none.
+// A nil Observer only logs.
 func (o *Observer) Exceed(log *slog.Logger, limit, route string, attrs func() []slog.Attr) {
 	say := func() {
 		log.LogAttrs(context.Background(), slog.LevelWarn, "limit exceeded", attrs()...)
