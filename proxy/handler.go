@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"time"
 
@@ -374,7 +373,7 @@ func (g *Gate) noRoute(w http.ResponseWriter, r *http.Request, v *Verdict) {
 
 // serves reports whether an origin, scheme included, is one of ours.
 func (g *Gate) serves(s *Snapshot, origin string) bool {
-	return origin == g.cfg.SignIn || slices.ContainsFunc(s.Routes.Routes(), func(r *upstream.Route) bool { return r.HasOrigin(origin) })
+	return origin == g.cfg.SignIn || s.Routes.HasOrigin(origin)
 }
 
 // elsewhere answers for origins that are not ours. If only the scheme is wrong it says

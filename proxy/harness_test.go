@@ -336,7 +336,7 @@ func newHarness(t testing.TB, changes ...func(*setup)) *harness {
 	g.must(err)
 	external, err := url.Parse(login)
 	g.must(err)
-	g.pageCfg = portal.Config{SignIn: external, Origins: []string{treasury, wiki, desk}, Sessions: g.sessions, Provider: g.provider,
+	g.pageCfg = portal.Config{SignIn: external, Sessions: g.sessions, Provider: g.provider,
 		Passkeys: passkeys, Tickets: g.issuer, Pages: g.pages, Now: now, Logger: logger}
 	if p.pages != nil {
 		p.pages(&g.pageCfg)

@@ -16,7 +16,7 @@ import (
 	"sallyport/proxy/portal"
 )
 
-// pageRequest is a request to the portal, as portal.Visit wants to see it.
+// pageRequest is a request to the portal, as portal.PageRequest wants to see it.
 type pageRequest struct {
 	gate    *Gate
 	request *http.Request
@@ -27,6 +27,11 @@ var _ portal.PageRequest = (*pageRequest)(nil)
 
 func (v *pageRequest) Origin() string { return v.verdict.Target.Scheme + "://" + v.verdict.Target.Host }
 func (v *pageRequest) Path() string   { return v.verdict.Target.Path }
+
+// Ours asks the routes that this request is judged by.
+func (v *pageRequest) Ours(origin string) bool {
+	return v.gate.serves(v.verdict.snapshot, origin)
+}
 
 // Judge asks the same questions as for a route, with another purpose.
 func (v *pageRequest) Judge(purpose string) (portal.Judgement, error) {

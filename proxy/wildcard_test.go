@@ -10,7 +10,6 @@ import (
 	"sallyport/authn"
 	"sallyport/policy"
 	"sallyport/proxy"
-	"sallyport/proxy/portal"
 	"sallyport/proxy/proxytest"
 	"sallyport/proxy/upstream"
 )
@@ -37,7 +36,6 @@ func previews(t *testing.T) (*harness, *audiences) {
 		p.change = func(c *proxy.Config) {
 			c.Assertions = told
 		}
-		p.pages = func(c *portal.Config) { c.Origins = append(c.Origins, "https://*.apps.example.test") }
 	})
 	routes, err := proxytest.NewTable([]upstream.RouteConfig{
 		{Name: "treasury", From: treasury, To: []string{"http://10.0.0.1:3000"}},

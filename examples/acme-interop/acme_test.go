@@ -15,6 +15,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -146,7 +147,7 @@ func TestPebble(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			redirect, err := edge.Redirect(edge.RedirectConfig{Hosts: config.Hosts, ACME: acme})
+			redirect, err := edge.Redirect(edge.RedirectConfig{Known: func(host string) bool { return slices.Contains(config.Hosts, host) }, ACME: acme})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -62,7 +62,7 @@ func newSite(t testing.TB, a *authority, change func(*edge.ACMEConfig), auth *ed
 		t.Fatal(err)
 	}
 	if slices.Contains(a.offers, "http-01") {
-		s.http = newHarness(t, edge.Config{Handler: must(edge.Redirect(edge.RedirectConfig{Hosts: c.Hosts, ACME: s.acme}))})
+		s.http = newHarness(t, edge.Config{Handler: must(edge.Redirect(edge.RedirectConfig{Known: known(c.Hosts...), ACME: s.acme}))})
 		a.httpAddr = func() string { return s.http.addr }
 	}
 	s.harness = newHarness(t, edge.Config{TLS: must(edge.NewTLS(edge.TLSConfig{ACME: s.acme, ClientAuth: auth})), Handler: tell})

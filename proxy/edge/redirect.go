@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"sallyport/proxy/hostname"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,10 +12,10 @@ import (
 
 // RedirectConfig says where to redirect plain HTTP.
 type RedirectConfig struct {
-	// Hosts are the names to redirect to, without port; "*.apps.example.com" is every
-	// name with one label there. Any other host is refused: the client chooses the Host
-	// header, and a redirect to any host would help phishing (an open redirect).
-	Hosts []string
+	// Known says to which hosts (lower case, without port and trailing dot) to redirect.
+	// Any other host is refused: the client chooses the Host header, and a redirect to any
+	// host would help phishing (an open redirect).
+	Known func(host string) bool
 	// Port is that of the HTTPS listener as clients see it; zero is 443.
 	Port int
 	// ACME, if set, answers HTTP-01 challenges.
@@ -26,20 +24,13 @@ type RedirectConfig struct {
 
 // Redirect returns the handler of a plain HTTP listener, which only redirects to https.
 func Redirect(c RedirectConfig) (http.Handler, error) {
-	if len(c.Hosts) == 0 {
+	if c.Known == nil {
 		return nil, errors.New("edge: a redirect needs the hosts it may lead to")
 	}
 	if c.Port < 0 || c.Port > 65535 {
 		return nil, fmt.Errorf("edge: %d is not a port", c.Port)
 	}
-	hosts := make([]string, len(c.Hosts))
-	for i, h := range c.Hosts {
-		hosts[i] = strings.ToLower(strings.TrimSuffix(h, "."))
-		if hosts[i] == "" || strings.ContainsAny(hosts[i], "/?#@\\ ") {
-			return nil, fmt.Errorf("edge: %q is not a host", h)
-		}
-	}
-	r := &redirect{hosts: hosts}
+	r := &redirect{known: c.Known}
 	if c.Port != 0 && c.Port != 443 {
 		r.port = ":" + strconv.Itoa(c.Port)
 	}
@@ -50,7 +41,7 @@ func Redirect(c RedirectConfig) (http.Handler, error) {
 }
 
 type redirect struct {
-	hosts []string
+	known func(host string) bool
 	port  string // with its colon, or ""
 }
 
@@ -75,10 +66,6 @@ func (h *redirect) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Location", "https://"+host+h.port+r.RequestURI)
 		w.WriteHeader(http.StatusPermanentRedirect)
 	}
-}
-
-func (h *redirect) known(host string) bool {
-	return slices.ContainsFunc(h.hosts, func(pattern string) bool { return hostname.Covers(pattern, host) })
 }
 
 // hostOnly is a Host header in lower case, without port, trailing dot or brackets.

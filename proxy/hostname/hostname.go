@@ -2,11 +2,15 @@
 // with exactly one label in place of the asterisk.
 //
 // It compares canonical names (lower case, no trailing dot), with or without a port, and
-// does not check that they are: an odd label is covered by no wildcard. Which routes may
-// have a wildcard at all is for package upstream and the configuration.
+// does not check that they are. It does not fail: an odd label is covered by no wildcard.
+// Which routes may have a wildcard at all is for package upstream and the configuration.
 package hostname
 
-import "strings"
+import (
+	"strings"
+
+	"golang.org/x/net/publicsuffix"
+)
 
 // Wildcard is how a pattern for many hosts begins.
 const Wildcard = "*."
@@ -27,6 +31,15 @@ func Covers(pattern, host string) bool {
 	}
 	parent, ok := Parent(host)
 	return ok && parent == domain
+}
+
+// PublicSuffix reports whether the hosts of a domain belong to different owners: the
+// domain is on the public suffix list (co.uk), or each name in it is (*.ck). icann tells a
+// registry's from one that a company entered for its customers (github.io).
+func PublicSuffix(domain string) (is, icann bool) {
+	child := "x." + domain // no exception of the list
+	suffix, icann := publicsuffix.PublicSuffix(child)
+	return suffix == domain || suffix == child, icann
 }
 
 // isLabel reports whether a label is one of a host (RFC 1123 section 2.1), or has the

@@ -32,3 +32,17 @@ func TestCovers(t *testing.T) {
 		}
 	}
 }
+
+func TestPublicSuffix(t *testing.T) {
+	for domain, want := range map[string][2]bool{
+		"com": {true, true}, "co.uk": {true, true}, "example.co.uk": {false, true},
+		"ck": {true, true}, "example.ck": {true, true}, "www.ck": {false, true}, // *.ck, !www.ck
+		"kawasaki.jp": {true, true}, "example.kawasaki.jp": {true, true}, "city.kawasaki.jp": {false, true},
+		"github.io": {true, false}, "example.github.io": {false, false},
+		"internal": {true, false}, "corp.internal": {false, false}, // by no rule: the last label
+	} {
+		if is, icann := PublicSuffix(domain); is != want[0] || icann != want[1] {
+			t.Errorf("%s: %v, icann %v, want %v", domain, is, icann, want)
+		}
+	}
+}

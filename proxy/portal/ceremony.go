@@ -120,7 +120,7 @@ func sessionGone(back, incident string) *Refusal {
 
 func (p *Portal) stepUpPage(w http.ResponseWriter, r *http.Request, v PageRequest) error {
 	q := r.URL.Query()
-	rs, err := p.parseReturnState(q.Get("return_to"), q.Get("bind"), q.Get("why"))
+	rs, err := p.parseReturnState(v, q.Get("return_to"), q.Get("bind"), q.Get("why"))
 	if err != nil {
 		return err
 	}
@@ -241,7 +241,7 @@ func (p *Portal) stepUpFinish(w http.ResponseWriter, r *http.Request, v PageRequ
 	if err != nil {
 		return err
 	}
-	rs, err := p.parseReturnState(c.ReturnTo, c.Bind, "")
+	rs, err := p.parseReturnState(v, c.ReturnTo, c.Bind, "")
 	if err != nil {
 		return err
 	}

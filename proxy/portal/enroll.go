@@ -19,7 +19,7 @@ import (
 func (p *Portal) enrollPage(w http.ResponseWriter, r *http.Request, v PageRequest) error {
 	q := r.URL.Query()
 	ticket := p.ticketOf(r)
-	if _, err := p.target(q.Get("return_to")); err != nil {
+	if _, err := p.target(v, q.Get("return_to")); err != nil {
 		return err
 	}
 	j, err := p.judged(r, v, policy.PurposeEnroll)
@@ -220,7 +220,7 @@ func (p *Portal) enrollFinish(w http.ResponseWriter, r *http.Request, v PageRequ
 	if err != nil {
 		return err
 	}
-	rs, err := p.parseReturnState(c.ReturnTo, "", "") // before any state is spent on a request that must fail
+	rs, err := p.parseReturnState(v, c.ReturnTo, "", "") // before any state is spent on a request that must fail
 	if err != nil {
 		return err
 	}

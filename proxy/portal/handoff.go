@@ -134,7 +134,7 @@ func (p *Portal) handoffPage(w http.ResponseWriter, r *http.Request, v PageReque
 			Text: []string{"Open the tool in a window of its own."}, Link: YourTools}
 	}
 	q := r.URL.Query()
-	rs, err := p.parseReturnState(q.Get("return_to"), q.Get("bind"), "")
+	rs, err := p.parseReturnState(v, q.Get("return_to"), q.Get("bind"), "")
 	if err != nil {
 		return err
 	}
@@ -199,7 +199,7 @@ func (p *Portal) handoffMake(w http.ResponseWriter, r *http.Request, v PageReque
 	if err := decodeJSON(w, r, maxForm, &in); err != nil {
 		return err
 	}
-	rs, err := p.parseReturnState(in.ReturnTo, in.Bind, "")
+	rs, err := p.parseReturnState(v, in.ReturnTo, in.Bind, "")
 	if err != nil {
 		return err
 	}
@@ -236,7 +236,7 @@ func (p *Portal) handoffDenied(w http.ResponseWriter, r *http.Request, v PageReq
 	if err := readForm(w, r); err != nil {
 		return err
 	}
-	rs, err := p.parseReturnState(r.PostFormValue("return_to"), r.PostFormValue("bind"), "")
+	rs, err := p.parseReturnState(v, r.PostFormValue("return_to"), r.PostFormValue("bind"), "")
 	if err != nil {
 		return err
 	}

@@ -55,6 +55,8 @@ type PageRequest interface {
 	Origin() string
 	// Path is the canonical path.
 	Path() string
+	// Ours reports whether an origin is the sign-in host's or a route's, as routes are now.
+	Ours(origin string) bool
 	// Judge asks the policy about this request for one of the policy.Purpose*
 	// values. An error means that no judgement could be made: the caller refuses.
 	Judge(purpose string) (Judgement, error)
@@ -90,7 +92,6 @@ type PageRequest interface {
 // Config is what the pages are made of. Fields are required unless they say otherwise.
 type Config struct {
 	SignIn   *url.URL // the sign-in host (external_url)
-	Origins  []string // every origin that people may return to; "https://*.apps.example.com" stands for many
 	Sessions *session.Manager
 	Provider *signin.Provider
 	Passkeys *passkey.RelyingParty
@@ -111,11 +112,10 @@ type Config struct {
 
 // Portal serves everything below [Prefix].
 type Portal struct {
-	cfg     Config
-	origin  string
-	origins origins
-	secure  bool
-	csrf    *http.CrossOriginProtection
+	cfg    Config
+	origin string
+	secure bool
+	csrf   *http.CrossOriginProtection
 
 	unrefreshed sync.Once // the warning about a provider without refresh tokens
 }
@@ -129,11 +129,7 @@ func New(c Config) (*Portal, error) {
 	if !ok {
 		return nil, fmt.Errorf("portal: %q is not an http(s) origin", c.SignIn)
 	}
-	p := &Portal{cfg: c, origin: origin, origins: origins{origin: true}, secure: c.SignIn.Scheme == "https", csrf: http.NewCrossOriginProtection()}
-	for _, o := range c.Origins {
-		p.origins[o] = true
-	}
-	return p, nil
+	return &Portal{cfg: c, origin: origin, secure: c.SignIn.Scheme == "https", csrf: http.NewCrossOriginProtection()}, nil
 }
 
 // handler is one page. Serve renders the error that it returns, if any: Serve is the one
@@ -350,11 +346,11 @@ func hostOf(origin string) string {
 
 // target reads the return_to parameter. Without one, it is the account page, which lists
 // the person's tools.
-func (p *Portal) target(raw string) (returnTo, error) {
+func (p *Portal) target(v PageRequest, raw string) (returnTo, error) {
 	if raw == "" {
 		return returnTo{p.origin, Prefix + "account"}, nil
 	}
-	to, err := parseReturnTo(raw, p.origin, p.origins)
+	to, err := parseReturnTo(raw, p.origin, v.Ours)
 	if err != nil {
 		return to, errBadReturnTo
 	}
@@ -382,8 +378,8 @@ type returnState struct {
 	causes []policy.Cause
 }
 
-func (p *Portal) parseReturnState(returnTo, bind, why string) (returnState, error) {
-	to, err := p.target(returnTo)
+func (p *Portal) parseReturnState(v PageRequest, returnTo, bind, why string) (returnState, error) {
+	to, err := p.target(v, returnTo)
 	if err != nil {
 		return returnState{}, err
 	}

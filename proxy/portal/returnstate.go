@@ -64,9 +64,9 @@ func (k flowKey) open(sealed []byte) (f sealedState, err error) {
 
 // returnStateOf is the return state of a sign-in that failed, so that it can start again.
 // If it is unknown or no longer valid, it leads to the account page.
-func (p *Portal) returnStateOf(key flowKey, sealed []byte) returnState {
+func (p *Portal) returnStateOf(v PageRequest, key flowKey, sealed []byte) returnState {
 	if f, err := key.open(sealed); err == nil {
-		if rs, err := p.parseReturnState(f.ReturnTo, f.Bind, ""); err == nil {
+		if rs, err := p.parseReturnState(v, f.ReturnTo, f.Bind, ""); err == nil {
 			return rs
 		}
 	}

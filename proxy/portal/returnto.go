@@ -3,7 +3,6 @@ package portal
 import (
 	"errors"
 	"net/url"
-	"sallyport/proxy/hostname"
 	"strings"
 )
 
@@ -30,11 +29,11 @@ func (t returnTo) own() (page string, query url.Values, ok bool) {
 }
 
 // parseReturnTo accepts a path on the sign-in host, or an absolute URL whose
-// origin is one of the configured ones, compared whole. The browser's reading of
+// origin is ours, compared whole. The browser's reading of
 // a URL differs from Go's (a backslash is a slash to it, tabs and newlines vanish),
 // so everything the two could disagree on is refused first rather than cleaned:
 // `//evil`, `/\evil`, "/\t/evil", `https:evil`, `corp.com@evil`.
-func parseReturnTo(raw string, signIn string, origins origins) (returnTo, error) {
+func parseReturnTo(raw, signIn string, ours func(origin string) bool) (returnTo, error) {
 	if raw == "" || len(raw) > maxReturnTo {
 		return returnTo{}, errReturnTo
 	}
@@ -65,23 +64,15 @@ func parseReturnTo(raw string, signIn string, origins origins) (returnTo, error)
 		return returnTo{signIn, path}, nil
 	}
 	origin, ok := canonicalOrigin(u)
-	if !ok || !origins.has(origin) {
+	if !ok || !ours(origin) {
 		return returnTo{}, errReturnTo
 	}
 	return returnTo{origin, path}, nil
 }
 
-// origins are those that people may be sent to. A host that begins with "*." stands for
-// every host with exactly one label there.
-type origins map[string]bool
-
-func (o origins) has(origin string) bool {
-	scheme, host, _ := strings.Cut(origin, "://")
-	if o[origin] {
-		return !strings.Contains(host, "*")
-	}
-	parent, ok := hostname.Parent(host)
-	return ok && o[scheme+"://"+hostname.Wildcard+parent]
+// only is for addresses that must not leave an origin.
+func only(ours string) func(origin string) bool {
+	return func(origin string) bool { return origin == ours }
 }
 
 // canonicalOrigin is the origin of u as RFC 6454 section 6.2 serialises it: lower

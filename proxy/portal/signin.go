@@ -57,8 +57,8 @@ func (p *Portal) overToSignInHost(page string) handler {
 		}
 		back := "/"
 		if raw := r.URL.Query().Get("return_to"); raw != "" {
-			to, err := parseReturnTo(raw, v.Origin(), p.origins)
-			if err != nil || to.origin != v.Origin() {
+			to, err := parseReturnTo(raw, v.Origin(), only(v.Origin()))
+			if err != nil {
 				return &Refusal{Status: 400, Code: "bad_return_to", Title: "That link is not right", Text: []string{"Open the tool you want directly."}, Link: YourTools}
 			}
 			back = to.path
@@ -71,7 +71,7 @@ func (p *Portal) overToSignInHost(page string) handler {
 // the passkey page, or to the provider.
 func (p *Portal) signInPage(w http.ResponseWriter, r *http.Request, v PageRequest) error {
 	q := r.URL.Query()
-	rs, err := p.parseReturnState(q.Get("return_to"), q.Get("bind"), q.Get("why"))
+	rs, err := p.parseReturnState(v, q.Get("return_to"), q.Get("bind"), q.Get("why"))
 	if err != nil {
 		return err
 	}
@@ -173,14 +173,14 @@ func (p *Portal) callback(w http.ResponseWriter, r *http.Request, v PageRequest)
 		// A double click at the provider. The first request signs in, or is about to;
 		// this one gives no session, and follows it. If the browser has dropped the first
 		// answer, the sign-in page starts the same journey again.
-		redirect(w, p.signedIn(p.returnStateOf(key, bad.Payload)))
+		redirect(w, p.signedIn(p.returnStateOf(v, key, bad.Payload)))
 		return nil
 	}
 	if err != nil {
 		if bad, ok := errors.AsType[*signin.Error](err); ok && p.cannotAsk(r, bad) {
 			p.cfg.Logger.Warn("the provider refuses prompt=select_account", "error", bad)
 			http.SetCookie(w, p.chooseCookie(false))
-			return p.toProvider(w, r, j.Facts.IP.Addr, p.returnStateOf(key, bad.Payload), false)
+			return p.toProvider(w, r, j.Facts.IP.Addr, p.returnStateOf(v, key, bad.Payload), false)
 		}
 		return p.signInFailed(r, v, j, key, err)
 	}
@@ -188,7 +188,7 @@ func (p *Portal) callback(w http.ResponseWriter, r *http.Request, v PageRequest)
 	if err != nil {
 		return err
 	}
-	rs, err := p.parseReturnState(f.ReturnTo, f.Bind, "")
+	rs, err := p.parseReturnState(v, f.ReturnTo, f.Bind, "")
 	if err != nil {
 		return err
 	}
@@ -250,7 +250,7 @@ func (p *Portal) signInFailed(r *http.Request, v PageRequest, j Judgement, key f
 	if !ok {
 		return err
 	}
-	rs := p.returnStateOf(key, bad.Payload)
+	rs := p.returnStateOf(v, key, bad.Payload)
 	if errors.Is(err, signin.ErrUnavailable) {
 		return p.providerDown(rs, bad)
 	}

@@ -42,8 +42,8 @@ func (p *Pages) KeepWay(w http.ResponseWriter, r *http.Request, f Refusal, way W
 
 // wayPage leads from the sign-in to the address that the tab has kept.
 func (p *Portal) wayPage(w http.ResponseWriter, r *http.Request, v PageRequest) error {
-	to, err := parseReturnTo(r.URL.Query().Get("to"), v.Origin(), p.origins)
-	if err != nil || to.origin != v.Origin() {
+	to, err := parseReturnTo(r.URL.Query().Get("to"), v.Origin(), only(v.Origin()))
+	if err != nil {
 		return errBadReturnTo
 	}
 	if _, _, ours := to.own(); ours { // from here on the target is the tool
@@ -79,8 +79,8 @@ func (p *Portal) beyond(to returnTo) returnTo {
 		if page != "sign-in" && page != "step-up" {
 			return to
 		}
-		next, err := parseReturnTo(cmp.Or(query.Get("return_to"), "/"), to.origin, p.origins)
-		if err != nil || next.origin != to.origin {
+		next, err := parseReturnTo(cmp.Or(query.Get("return_to"), "/"), to.origin, only(to.origin))
+		if err != nil {
 			return to
 		}
 		to = next // shorter than the address that contained it

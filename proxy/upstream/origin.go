@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/net/publicsuffix"
+	"sallyport/proxy/hostname"
 )
 
 // setOrigins checks which other origins may use the tool from a browser.
@@ -50,8 +50,8 @@ func CookieDomain(host, raw string) (string, error) {
 	if host != domain && !strings.HasSuffix(host, "."+domain) {
 		return "", fmt.Errorf("%s is not in %q, so that no browser would keep the cookies", host, raw)
 	}
-	if suffix, _ := publicsuffix.PublicSuffix(domain); suffix == domain && domain != host {
-		return "", fmt.Errorf("%q is a public suffix, so that no browser would keep the cookies", raw)
+	if public, _ := hostname.PublicSuffix(domain); public && domain != host {
+		return "", fmt.Errorf("%q is a public suffix: its hosts belong to others, and browsers keep no such cookies", raw)
 	}
 	return domain, nil
 }

@@ -115,6 +115,8 @@ func TestTableMistakes(t *testing.T) {
 		"wildcard address":      {routes("a", "https://*.10.0.0.1/"), []string{"an address"}},
 		"wildcard number":       {routes("a", "https://*.1/"), []string{"malformed host"}},
 		"wildcard suffix":       {routes("a", "https://*.co.uk/"), []string{"public suffix"}},
+		"wildcard, whole list":  {routes("a", "https://*.ck/"), []string{"public suffix"}},
+		"wildcard, its parent":  {routes("a", "https://*.kawasaki.jp/"), []string{"public suffix"}},
 		"wildcard Unicode":      {routes("a", "https://*.münchen.example/"), []string{"malformed host"}},
 		"wildcard too long":     {routes("a", "https://*."+strings.Repeat("a23456789.", 25)+"ab/"), []string{"no room"}},
 		"wildcard's cookies":    {[]upstream.RouteConfig{{Name: "a", From: "https://*.apps.corp", To: to, CookieDomain: "apps.corp"}}, []string{"share no cookies"}},

@@ -3,10 +3,10 @@ package upstream
 import (
 	"errors"
 	"net/netip"
-	"sallyport/proxy/hostname"
+	"slices"
 	"strings"
 
-	"golang.org/x/net/publicsuffix"
+	"sallyport/proxy/hostname"
 )
 
 // A route whose host begins with "*." is for every host with exactly one label in that
@@ -17,7 +17,7 @@ import (
 const wildcard = hostname.Wildcard
 
 // CanonicalFrom is [CanonicalHost] for a host that may begin with a wildcard.
-func CanonicalFrom(scheme, raw string) (hostname, host string, err error) {
+func CanonicalFrom(scheme, raw string) (name, host string, err error) {
 	parent, wild := strings.CutPrefix(raw, wildcard)
 	if !wild {
 		if strings.Contains(raw, "*") {
@@ -25,21 +25,21 @@ func CanonicalFrom(scheme, raw string) (hostname, host string, err error) {
 		}
 		return CanonicalHost(scheme, raw)
 	}
-	hostname, host, err = CanonicalHost(scheme, parent)
-	switch _, address := netip.ParseAddr(hostname); {
+	name, host, err = CanonicalHost(scheme, parent)
+	switch _, address := netip.ParseAddr(name); {
 	case err != nil && strings.Contains(parent, "*"):
 		return "", "", errors.New("more than one wildcard: it stands for exactly one label, at the beginning")
 	case err != nil:
 		return "", "", err
 	case address == nil:
 		return "", "", errors.New("a wildcard before an address")
-	case len(hostname) > 253-len("x."):
+	case len(name) > 253-len("x."):
 		return "", "", errors.New("no room for a label")
 	}
-	if suffix, icann := publicsuffix.PublicSuffix(hostname); icann && suffix == hostname {
+	if public, icann := hostname.PublicSuffix(name); public && icann {
 		return "", "", errors.New("a wildcard over a public suffix, whose hosts belong to others")
 	}
-	return wildcard + hostname, wildcard + host, nil
+	return wildcard + name, wildcard + host, nil
 }
 
 // Wildcard reports whether the route is for many hosts.
@@ -55,6 +55,11 @@ func (r *Route) Covers(name string) bool {
 // the host hide those of a wildcard, for all paths: a path that they do not serve is not
 // served.
 func (t *Table) At(target Target) []*Route { return t.on(target) }
+
+// HasOrigin reports whether an origin is a route's.
+func (t *Table) HasOrigin(origin string) bool {
+	return slices.ContainsFunc(t.routes, func(r *Route) bool { return r.HasOrigin(origin) })
+}
 
 // HasOrigin reports whether an origin, as a [Target] has it, is the route's, or one of a
 // wildcard's.

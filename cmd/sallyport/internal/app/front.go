@@ -44,7 +44,7 @@ func (a *App) newFront(s *proxy.Snapshot) (*front, error) {
 	sessions, observer := a.identity.sessions, a.traffic.observer
 	f := &front{tickets: enroll.New(enroll.Config{Store: a.store}), tools: newTools(c.Routes), limits: a.traffic.limits}
 	pt, err := portal.New(portal.Config{
-		SignIn: c.ExternalURL, Origins: c.Origins(), HandoffByPost: c.Session.HandoffByPost, Sessions: sessions, Provider: a.identity.provider, Passkeys: passkeys,
+		SignIn: c.ExternalURL, HandoffByPost: c.Session.HandoffByPost, Sessions: sessions, Provider: a.identity.provider, Passkeys: passkeys,
 		Tickets: f.tickets, Pages: pages, Tools: f.tools.of,
 		Stopped:  func(phase, name string) { observer.Stopped.WithLabelValues(phase, name).Inc() },
 		TooLarge: func() { f.limits.exceeded("form_bytes") },

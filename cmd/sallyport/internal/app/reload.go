@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"reflect"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -17,6 +16,7 @@ import (
 	"sallyport/policy/ipintel"
 	"sallyport/proxy"
 	"sallyport/proxy/audit"
+	"sallyport/proxy/hostname"
 	"sallyport/proxy/rollout"
 )
 
@@ -77,11 +77,12 @@ func (r *reloader) onSIGHUP(ctx context.Context) {
 	r.counts.applied.Add(1)
 }
 
-// Reload reads the configuration again. Policy, routes with their grants, trusted
-// proxies, roster and certificate change together or not at all: grants of one file
-// on the routes of another could open a tool to the wrong people. Everything else
-// (listeners, provider, stores, which IP sources there are) waits for a restart,
-// and the log says so.
+// Reload reads the configuration again. Policies with their guard, routes with their
+// grants and limits.body_bytes, trusted proxies with what is believed of them, internal
+// networks, roster and the content of certificate files change together or not at all:
+// grants of one file on the routes of another could open a tool to the wrong people.
+// Everything else (listeners, provider, stores, limits, which IP sources there are) waits
+// for a restart, and the log says so.
 //
 // IP data is no part of that: a source that is right comes into use, one that is not
 // keeps what it had, here as when its file changes. It comes first, as each change of it
@@ -105,6 +106,16 @@ func (r *reloader) candidate(rollout.Configuration) (next rollout.Configuration,
 	if err != nil {
 		return next, err
 	}
+	if err := r.onSignInHost(c); err != nil {
+		return next, err
+	}
+	waiting := needRestart(r.started, c)
+	// Some limits go with the routes and some belong to the listeners or to what all routes
+	// share, and they depend on each other: message_bytes on inspected_bytes. So all wait,
+	// but for the one that is the default of a route's key.
+	body := c.Limits.Body
+	c.Limits = r.started.Limits
+	c.Limits.Body = body
 	table, clients, err := c.RequestReaders()
 	if err != nil {
 		return next, err
@@ -119,7 +130,7 @@ func (r *reloader) candidate(rollout.Configuration) (next rollout.Configuration,
 			r.front.upstream.Use(table)
 			r.roster.use(ctx, c.Roster)
 			r.front.tools.use(c.Routes)
-			if waiting := needRestart(r.started, c); len(waiting) > 0 {
+			if len(waiting) > 0 {
 				r.logger.Warn("configuration changes wait for a restart", "keys", waiting)
 			}
 			r.logger.Info("reloaded", "policy", r.front.gate.Current().Policy.Hash(), "routes", len(c.Routes), "roster", len(c.Roster))
@@ -161,6 +172,18 @@ func (r *reloader) watchPolicy(ctx context.Context) {
 	})
 }
 
+// onSignInHost refuses routes on the host that people sign in at, which stays the same
+// until a restart: the file may give it to a tool, and move external_url away from it.
+func (r *reloader) onSignInHost(c *config.Config) error {
+	host := r.started.ExternalURL.Hostname()
+	for _, route := range c.Routes {
+		if hostname.Covers(route.From.Hostname(), host) {
+			return fmt.Errorf("route %s is on %s, where people sign in until a restart takes up external_url: restart to take up both", route.Name, host)
+		}
+	}
+	return nil
+}
+
 // needRestart names what differs and is not reloaded.
 func needRestart(was, is *config.Config) (keys []string) {
 	wasLimits, isLimits := was.Limits, is.Limits
@@ -176,7 +199,7 @@ func needRestart(was, is *config.Config) (keys []string) {
 		{"contact", was.Contact, is.Contact},
 		{"proxy_protocol", was.ProxyProtocol, is.ProxyProtocol},
 		{"tls", was.TLS, is.TLS},
-		{"acme", was.ACME != nil, is.ACME != nil},
+		{"acme", was.ACME, is.ACME},
 		{"redirect_listen", was.RedirectListen, is.RedirectListen},
 		{"hsts_max_age", was.HSTSMaxAge, is.HSTSMaxAge},
 		{"access_log", was.AccessLog, is.AccessLog},
@@ -197,14 +220,8 @@ func needRestart(was, is *config.Config) (keys []string) {
 			keys = append(keys, k.key)
 		}
 	}
-	var hosts []string
-	for _, o := range is.Origins() {
-		if !slices.Contains(was.Origins(), o) {
-			hosts = append(hosts, o)
-		}
-	}
-	if hosts != nil {
-		keys = append(keys, fmt.Sprintf("routes (no one is sent back to %s after signing in)", strings.Join(hosts, ", ")))
+	if !slices.Equal(was.TrustedProxies, is.TrustedProxies) {
+		keys = append(keys, "trusted_proxies (for proxy_protocol and limits.connections_per_client)")
 	}
 	return keys
 }

@@ -187,31 +187,6 @@ func TestIPDataGoesOnWithoutTheConfiguration(t *testing.T) {
 	}
 }
 
-func TestWhatWaitsForARestartIsNamed(t *testing.T) {
-	d := newHarness(t)
-	defer d.closeApp()
-	d.edit("sallyport.yaml", "listen: 127.0.0.1:${PORT}", "listen: 127.0.0.1:8081")
-	d.edit("sallyport.yaml", "127.0.0.1:${OPS}", "127.0.0.1:9091")
-	d.edit("sallyport.yaml", "client_id: sallyport", "client_id: another")
-	d.edit("sallyport.yaml", "policy: policy.yaml", "policy: policy.yaml\nsession: {max_age: 1h}\nstore: sqlite:other.db\naudit: {file: other.jsonl}\ncontact: us\nproxy_protocol: true\nlimits: {header_bytes: 8192}\nwebauthn: {rp_name: Us}")
-	d.edit("sallyport.yaml", "    - {name: places", "    - {name: more, file: vpn.txt}\n    - {name: places")
-	d.edit("sallyport.yaml", "http://treasury.localhost:8080", "http://money.localhost:8080")
-	d.reloader.onSIGHUP(t.Context())
-	if d.reloader.counts.applied.Load() != 1 {
-		t.Fatal("refused")
-	}
-	for _, key := range []string{"listen", "ops_listen", "oidc", "session", "store", "audit.file", "contact", "proxy_protocol", "limits", "webauthn", "ip_data.lists", "routes (no one is sent back to http://money.localhost:8080"} {
-		if !strings.Contains(d.log.String(), `"`+key) {
-			t.Errorf("%s is not named", key)
-		}
-	}
-	for _, key := range []string{`"tls"`, `"external_url"`, `"ip_data.databases"`} {
-		if strings.Contains(d.log.String(), key) {
-			t.Errorf("%s is named", key)
-		}
-	}
-}
-
 // TestHangupReopensTheAuditLog: what logrotate relies on.
 func TestHangupReopensTheAuditLog(t *testing.T) {
 	d := newHarness(t)

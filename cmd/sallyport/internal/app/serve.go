@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sallyport/proxy/edge"
+	"sallyport/proxy/upstream"
 )
 
 // drainFor is how long requests in flight may go on after the order to stop.
@@ -86,7 +87,7 @@ func (a *App) servers(l Listeners) (s servers, err error) {
 		return s, err
 	}
 	if l.Redirect != nil {
-		s.redirect, err = redirectServer(a.config, a.certificates)
+		s.redirect, err = redirectServer(a.config, a.certificates, func() *upstream.Table { return a.front.gate.Current().Routes })
 	}
 	return s, err
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -139,13 +140,11 @@ func (a *App) opsServer() (*edge.Server, error) {
 }
 
 // redirectServer sends plain http to https, and answers the authority's challenges.
-func redirectServer(c *config.Config, k *certificates) (*edge.Server, error) {
-	var hosts []string
-	for _, r := range c.Routes {
-		hosts = append(hosts, r.From.Hostname())
-	}
+func redirectServer(c *config.Config, k *certificates, routes func() *upstream.Table) (*edge.Server, error) {
 	port, _ := strconv.Atoi(c.ExternalURL.Port()) // none is 443
-	handler, err := edge.Redirect(edge.RedirectConfig{Hosts: append(hosts, c.ExternalURL.Hostname()), Port: port, ACME: k.acme})
+	handler, err := edge.Redirect(edge.RedirectConfig{Port: port, ACME: k.acme, Known: func(host string) bool {
+		return host == c.ExternalURL.Hostname() || slices.ContainsFunc(routes().Routes(), func(r *upstream.Route) bool { return r.Covers(host) })
+	}})
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,34 @@ import (
 	"testing"
 
 	"sallyport/cmd/sallyport/internal/config"
+	"sallyport/proxy/upstream"
 )
+
+func noRoutes() *upstream.Table { return &upstream.Table{} }
+
+// Plain http leads to the hosts of the routes as they are now.
+func TestRedirectKnowsReloadedRoutes(t *testing.T) {
+	d := newHarness(t)
+	defer d.closeApp()
+	server, err := redirectServer(d.config, &certificates{}, func() *upstream.Table { return d.front.gate.Current().Routes })
+	if err != nil {
+		t.Fatal(err)
+	}
+	wants := func(host string, status int) {
+		t.Helper()
+		w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Host = host
+		if server.ServeHTTP(w, r); w.Code != status {
+			t.Errorf("%s: %d, want %d", host, w.Code, status)
+		}
+	}
+	wants("wiki.localhost", 308)
+	wants("docs.localhost", 421)
+	d.edit("sallyport.yaml", "http://wiki.localhost:8080", "http://docs.localhost:8080")
+	d.reloader.onSIGHUP(t.Context())
+	wants("wiki.localhost", 421)
+	wants("docs.localhost", 308)
+}
 
 // People come back to the port that they are served at, whichever that is.
 func TestRedirectLeadsToThePortOfTheSignInHost(t *testing.T) {
@@ -23,7 +50,7 @@ func TestRedirectLeadsToThePortOfTheSignInHost(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		server, err := redirectServer(&config.Config{ExternalURL: u, Limits: config.DefaultLimits()}, &certificates{})
+		server, err := redirectServer(&config.Config{ExternalURL: u, Limits: config.DefaultLimits()}, &certificates{}, noRoutes)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -39,7 +66,7 @@ func TestRedirectLeadsToThePortOfTheSignInHost(t *testing.T) {
 
 // The listener that only redirects is framed like any other, and net/http answers on it by itself too.
 func TestRedirectListenerMayNotBeFramed(t *testing.T) {
-	server, err := redirectServer(&config.Config{ExternalURL: &url.URL{Scheme: "https", Host: "access.example.com"}, Limits: config.DefaultLimits()}, &certificates{})
+	server, err := redirectServer(&config.Config{ExternalURL: &url.URL{Scheme: "https", Host: "access.example.com"}, Limits: config.DefaultLimits()}, &certificates{}, noRoutes)
 	if err != nil {
 		t.Fatal(err)
 	}

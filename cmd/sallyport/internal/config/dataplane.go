@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"sallyport/policy/strictyaml"
 	"sallyport/proxy/edge"
@@ -96,7 +95,7 @@ func (b *builder) publicFace() {
 	if folder == "" {
 		folder = filepath.Join("state", "acme")
 	}
-	c := edge.ACMEConfig{Email: a.Email, AcceptTerms: a.AcceptTerms, Directory: a.Directory, Folder: b.path(folder), Now: time.Now}
+	c := edge.ACMEConfig{Email: a.Email, AcceptTerms: a.AcceptTerms, Directory: a.Directory, Folder: b.path(folder)}
 	if a.CAFile != "" {
 		c.CAFile = b.authorities("acme.ca_file", a.CAFile)
 	}

@@ -7,10 +7,9 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/net/publicsuffix"
-
 	"sallyport/authn/signin"
 	"sallyport/policy/strictyaml"
+	"sallyport/proxy/hostname"
 )
 
 func (b *builder) oidc() {
@@ -148,8 +147,8 @@ func (b *builder) webauthn() {
 		id = host
 	}
 	// WebAuthn section 5.1.2: the RP ID is the host or a registrable suffix of it.
-	suffix, _ := publicsuffix.PublicSuffix(id)
-	if id != host && (!strings.HasSuffix(host, "."+id) || suffix == id) {
+	public, _ := hostname.PublicSuffix(id)
+	if id != host && (!strings.HasSuffix(host, "."+id) || public) {
 		b.at("webauthn.rp_id", fmt.Sprintf("browsers refuse passkeys for %q on %s", id, host), host+" or a parent domain of it that your company owns")
 	}
 	b.c.WebAuthn = WebAuthn{RPID: id, RPName: b.f.WebAuthn.RPName}
