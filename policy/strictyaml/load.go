@@ -74,6 +74,9 @@ func (s *Source) notYAML(err error, f Format) {
 	}
 	d := Diagnostic{Message: "this is not YAML: " + message}
 	if at, col, better := s.unquoted(line, message); better != nil {
+		if s.hidden[at] {
+			better.Suggestion = "" // it has the text
+		}
 		s.Add(at, col, *better)
 		return
 	}

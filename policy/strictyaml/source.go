@@ -18,6 +18,7 @@ type Source struct {
 	OnePerPlace bool
 
 	lines   []string
+	hidden  map[int]bool
 	found   Diagnostics
 	dropped int
 }
@@ -39,7 +40,7 @@ func NewSource(name string, text []byte) *Source {
 
 // Another is the same file, with nothing found yet.
 func (s *Source) Another() *Source {
-	return &Source{Name: s.Name, OnePerPlace: s.OnePerPlace, lines: s.lines}
+	return &Source{Name: s.Name, OnePerPlace: s.OnePerPlace, lines: s.lines, hidden: s.hidden}
 }
 
 // Lines returns the lines of the file. The caller must not change them.
@@ -90,17 +91,23 @@ func (s *Source) Hopeless() bool { return s.dropped > 0 }
 // OK reports whether no mistake was found.
 func (s *Source) OK() bool { return len(s.found) == 0 }
 
-// Hide takes the excerpt out of the last mistake: messages end up in logs, and the line
-// may hold a password.
-func (s *Source) Hide() {
-	if s.dropped == 0 {
-		s.found[len(s.found)-1].Excerpt = ""
+// HideLine keeps the text of a line (1-based) out of excerpts and of what is suggested for
+// text that is not YAML: messages end up in logs, and the line may hold a password.
+func (s *Source) HideLine(line int) {
+	if s.hidden == nil {
+		s.hidden = map[int]bool{}
 	}
+	s.hidden[line] = true
 }
 
 // Found returns what was found, in file order, or nil.
 func (s *Source) Found() Diagnostics {
 	found := slices.Clone(s.found) // more may be added, and then it is asked again
+	for i, d := range found {
+		if s.hidden[d.Line] {
+			found[i].Excerpt = ""
+		}
+	}
 	slices.SortStableFunc(found, func(a, b Diagnostic) int {
 		if a.Line != b.Line {
 			return a.Line - b.Line

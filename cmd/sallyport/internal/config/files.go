@@ -104,10 +104,8 @@ func (b *builder) state() {
 		b.c.Store = "sqlite:" + b.path(path)
 	case strings.HasPrefix(b.f.Store, "postgres://") || strings.HasPrefix(b.f.Store, "postgresql://"):
 		b.at("store", "PostgreSQL is not supported by this version", "sqlite:PATH")
-		b.Hide() // the DSN may hold a password
 	default:
 		b.at("store", "that is not a store", "sqlite:PATH")
-		b.Hide()
 	}
 	if b.required("audit.file", b.f.Audit.File, "the file that audit records are appended to") {
 		b.c.AuditFile = b.path(b.f.Audit.File)

@@ -32,12 +32,14 @@ type reader struct {
 const maxNodes = 100_000
 
 func newReader(file string, source []byte) *reader {
-	return &reader{Source: strictyaml.NewSource(file, source), places: map[string]*yaml.Node{}, env: os.LookupEnv}
+	r := &reader{Source: strictyaml.NewSource(file, source), places: map[string]*yaml.Node{}, env: os.LookupEnv}
+	hideSecrets(r.Source)
+	return r
 }
 
 // node notes a mistake at a node.
 func (r *reader) node(n *yaml.Node, message, expected, suggestion string) {
-	r.At(n, strictyaml.Diagnostic{Message: message, Expected: expected, Suggestion: suggestion})
+	r.At(n, strictyaml.Diagnostic{Message: withoutPasswords(message), Expected: expected, Suggestion: suggestion})
 }
 
 // at notes a mistake in the value at a path, or in the nearest thing above it that
@@ -52,7 +54,7 @@ func (r *reader) suggest(path, message, expected, suggestion string) {
 }
 
 // named puts the key in front of a message that does not name it: a value in a list is on
-// a line of its own, and a log shows no excerpt.
+// a line of its own, and a line that may hold a secret is not shown.
 func named(path, message string) string {
 	if path == "" || strings.HasPrefix(message, path+" ") {
 		return message
@@ -149,10 +151,7 @@ func (r *reader) mapping(path string, n *yaml.Node, v reflect.Value) {
 			continue
 		}
 		if !ok {
-			r.node(key, fmt.Sprintf("there is no key %q in %s", key.Value, label(path)), "one of "+strings.Join(names, ", "), strictyaml.Nearest(key.Value, names))
-			if strings.Contains(key.Value, "secret") || strings.Contains(key.Value, "password") {
-				r.Hide()
-			}
+			r.node(key, fmt.Sprintf("there is no key %q in %s", keyName(key.Value), label(path)), "one of "+strings.Join(names, ", "), strictyaml.Nearest(key.Value, names))
 			continue
 		}
 		// An empty text would unset what the key is there for, policy_invariants for example.
@@ -302,6 +301,9 @@ func kindOf(n *yaml.Node) string {
 	case yaml.SequenceNode:
 		return "a list"
 	default:
+		if mayHoldSecret(n.Value) {
+			return "a text"
+		}
 		return strconv.Quote(n.Value)
 	}
 }
