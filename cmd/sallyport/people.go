@@ -38,11 +38,13 @@ type personLine struct {
 }
 
 type peopleListCmd struct {
+	storeFlag `embed:""`
+
 	JSON bool `name:"json" help:"One JSON object a line."`
 }
 
 func (p peopleListCmd) Run(ctx context.Context, g *globals, std stdio) error {
-	return withSessions(ctx, g, func(_ *config.Config, db *sqlstore.DB, m *session.Manager) error {
+	return p.withSessions(ctx, g, std, func(_ *config.Config, db *sqlstore.DB, m *session.Manager) error {
 		lines, err := listPeople(ctx, db, m)
 		if err != nil {
 			return err
@@ -111,6 +113,8 @@ func listPeople(ctx context.Context, db *sqlstore.DB, m *session.Manager) ([]per
 }
 
 type peopleShowCmd struct {
+	storeFlag `embed:""`
+
 	User string `arg:"" placeholder:"PERSON" help:"Person to show: an address that they have or had, or their subject."`
 	JSON bool   `name:"json" help:"As one JSON object."`
 }
@@ -138,7 +142,7 @@ func (p peopleShowCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	if err := personText(p.User); err != nil {
 		return err
 	}
-	return withSessions(ctx, g, func(_ *config.Config, db *sqlstore.DB, m *session.Manager) error {
+	return p.withSessions(ctx, g, std, func(_ *config.Config, db *sqlstore.DB, m *session.Manager) error {
 		details, err := personDetails(ctx, db, m, p.User)
 		if err != nil {
 			return err

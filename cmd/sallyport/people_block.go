@@ -18,6 +18,8 @@ import (
 // peopleBlockCmd is the kill switch: for a person who must not get in even if the OpenID
 // provider still signs them in.
 type peopleBlockCmd struct {
+	storeFlag `embed:""`
+
 	User string `arg:"" placeholder:"PERSON" help:"Who: an address, known here or not, or their subject."`
 	Why  string `required:"" placeholder:"TEXT" help:"Why, for the record; the person does not see it."`
 }
@@ -34,7 +36,7 @@ func (p peopleBlockCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	if err := errors.Join(personText(p.User), reason("--why", p.Why)); err != nil {
 		return err
 	}
-	return withExistingStore(ctx, g, func(_ *config.Config, db *sqlstore.DB) error {
+	return p.with(ctx, g, std, func(_ *config.Config, db *sqlstore.DB) error {
 		people, err := toBlock(ctx, db, p.User)
 		if err != nil {
 			return fmt.Errorf("people block: %w", err)
@@ -112,6 +114,8 @@ func blockedName(b sqlstore.BlockedPerson) string {
 
 // peopleUnblockCmd takes a block back.
 type peopleUnblockCmd struct {
+	storeFlag `embed:""`
+
 	User string `arg:"" placeholder:"PERSON" help:"Who: an address that they have or had, or their subject."`
 	Why  string `placeholder:"TEXT" help:"Why, for the record."`
 }
@@ -125,7 +129,7 @@ func (p peopleUnblockCmd) Run(ctx context.Context, g *globals, std stdio) error 
 			return err
 		}
 	}
-	return withExistingStore(ctx, g, func(_ *config.Config, db *sqlstore.DB) error {
+	return p.with(ctx, g, std, func(_ *config.Config, db *sqlstore.DB) error {
 		all, err := db.BlockedPeople(ctx)
 		if err != nil {
 			return err
@@ -163,6 +167,8 @@ func blockNamed(b sqlstore.BlockedPerson, text string, found []storedPerson) boo
 
 // peopleBlockedCmd lists who is blocked.
 type peopleBlockedCmd struct {
+	storeFlag `embed:""`
+
 	JSON bool `name:"json" help:"One JSON object a line."`
 }
 
@@ -176,7 +182,7 @@ type blockLine struct {
 }
 
 func (p peopleBlockedCmd) Run(ctx context.Context, g *globals, std stdio) error {
-	return withExistingStore(ctx, g, func(_ *config.Config, db *sqlstore.DB) error {
+	return p.with(ctx, g, std, func(_ *config.Config, db *sqlstore.DB) error {
 		blocks, err := db.BlockedPeople(ctx)
 		if err != nil {
 			return err

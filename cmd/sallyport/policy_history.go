@@ -15,6 +15,8 @@ import (
 )
 
 type policyHistoryCmd struct {
+	storeFlag `embed:""`
+
 	Limit int  `short:"n" default:"50" help:"How many entries (default 50)."`
 	JSON  bool `name:"json" help:"One JSON object a line."`
 }
@@ -33,7 +35,7 @@ type versionLine struct {
 }
 
 func (p policyHistoryCmd) Run(ctx context.Context, g *globals, std stdio) error {
-	return withExistingStore(ctx, g, func(_ *config.Config, db *sqlstore.DB) error {
+	return p.with(ctx, g, std, func(_ *config.Config, db *sqlstore.DB) error {
 		versions, err := db.PolicyVersions(ctx, p.Limit)
 		if err != nil {
 			return err

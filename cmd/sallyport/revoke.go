@@ -18,6 +18,8 @@ import (
 // peopleRevokePasskeyCmd is for a lost or stolen authenticator: its owner cannot
 // remove it from their account page, because that takes another passkey.
 type peopleRevokePasskeyCmd struct {
+	storeFlag `embed:""`
+
 	User   string `arg:"" placeholder:"PERSON" help:"Whose passkey: an address that they have or had, or their subject."`
 	ID     string `arg:"" name:"credential-id-prefix" help:"How its id begins, as \"people show\" prints it or as the audit log has it; at least 4 characters."`
 	Reason string `default:"revoked by the security team" placeholder:"TEXT" help:"Why, for the record (default: \"revoked by the security team\")."`
@@ -35,7 +37,7 @@ func (p peopleRevokePasskeyCmd) Run(ctx context.Context, g *globals, std stdio) 
 	if err := reason("--reason", p.Reason); err != nil {
 		return err
 	}
-	return withSessions(ctx, g, func(_ *config.Config, db *sqlstore.DB, m *session.Manager) error {
+	return p.withSessions(ctx, g, std, func(_ *config.Config, db *sqlstore.DB, m *session.Manager) error {
 		who, err := findOne(ctx, db, p.User)
 		if err != nil {
 			return fmt.Errorf("people revoke-passkey: %w", err)

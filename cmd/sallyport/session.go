@@ -21,16 +21,28 @@ type sessionCmd struct {
 
 // withSessions runs f with the sessions of an existing store.
 func withSessions(ctx context.Context, g *globals, f func(*config.Config, *sqlstore.DB, *session.Manager) error) error {
-	return withExistingStore(ctx, g, func(c *config.Config, db *sqlstore.DB) error {
-		m, err := session.New(ctx, session.Config{Store: db, Keys: db, Codes: db, MaxAge: c.Session.MaxAge, IdleTimeout: c.Session.IdleTimeout, MaxPerPerson: c.Session.MaxPerPerson, Secure: c.ExternalURL.Scheme == "https", Complete: c.Roster.Complete})
+	return withExistingStore(ctx, g, sessionsOf(ctx, f))
+}
+
+// withSessions is with, and the sessions of the store.
+func (s storeFlag) withSessions(ctx context.Context, g *globals, std stdio, f func(*config.Config, *sqlstore.DB, *session.Manager) error) error {
+	return s.with(ctx, g, std, sessionsOf(ctx, f))
+}
+
+func sessionsOf(ctx context.Context, f func(*config.Config, *sqlstore.DB, *session.Manager) error) func(*config.Config, *sqlstore.DB) error {
+	return func(c *config.Config, db *sqlstore.DB) error {
+		secure := c.ExternalURL == nil || c.ExternalURL.Scheme == "https"
+		m, err := session.New(ctx, session.Config{Store: db, Keys: db, Codes: db, MaxAge: c.Session.MaxAge, IdleTimeout: c.Session.IdleTimeout, MaxPerPerson: c.Session.MaxPerPerson, Secure: secure, Complete: c.Roster.Complete})
 		if err != nil {
 			return err
 		}
 		return f(c, db, m)
-	})
+	}
 }
 
 type sessionListCmd struct {
+	storeFlag `embed:""`
+
 	User string `placeholder:"PERSON" help:"Only this person's: an address that they have or had, or their subject."`
 	JSON bool   `name:"json" help:"One JSON object a line."`
 }
@@ -62,7 +74,7 @@ func (s sessionListCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	if err := personText(s.User); err != nil {
 		return fmt.Errorf("--user: %w", err)
 	}
-	return withSessions(ctx, g, func(_ *config.Config, db *sqlstore.DB, m *session.Manager) error {
+	return s.withSessions(ctx, g, std, func(_ *config.Config, db *sqlstore.DB, m *session.Manager) error {
 		records, err := m.List(ctx, session.Filter{})
 		if err != nil {
 			return err
@@ -81,6 +93,8 @@ func (s sessionListCmd) Run(ctx context.Context, g *globals, std stdio) error {
 }
 
 type sessionRevokeCmd struct {
+	storeFlag `embed:""`
+
 	ID   string `arg:"" optional:"" help:"One session, by its id from the list."`
 	User string `placeholder:"PERSON" help:"Every session of this person: an address that they have or had, or their subject."`
 }
@@ -92,7 +106,7 @@ func (s sessionRevokeCmd) Run(ctx context.Context, g *globals, std stdio) error 
 	if err := personText(s.User); err != nil {
 		return fmt.Errorf("--user: %w", err)
 	}
-	return withSessions(ctx, g, func(_ *config.Config, db *sqlstore.DB, m *session.Manager) error {
+	return s.withSessions(ctx, g, std, func(_ *config.Config, db *sqlstore.DB, m *session.Manager) error {
 		filter, detail := session.Filter{ID: s.ID}, map[string]string{"session": s.ID, "user": s.User}
 		if s.User != "" {
 			k, err := findOne(ctx, db, s.User)
@@ -126,10 +140,12 @@ type keysCmd struct {
 	Rotate keysRotateCmd `cmd:"" help:"Make new cookie keys; cookies sealed with the two before stay good."`
 }
 
-type keysRotateCmd struct{}
+type keysRotateCmd struct {
+	storeFlag `embed:""`
+}
 
-func (keysRotateCmd) Run(ctx context.Context, g *globals, std stdio) error {
-	return withSessions(ctx, g, func(_ *config.Config, db *sqlstore.DB, m *session.Manager) error {
+func (k keysRotateCmd) Run(ctx context.Context, g *globals, std stdio) error {
+	return k.withSessions(ctx, g, std, func(_ *config.Config, db *sqlstore.DB, m *session.Manager) error {
 		if err := recordOperatorEvent(ctx, db, "keys_rotate", nil); err != nil {
 			return err
 		}

@@ -33,6 +33,10 @@ func withStore(ctx context.Context, g *globals, f func(*config.Config, *sqlstore
 	if err != nil {
 		return err
 	}
+	return withStoreOf(ctx, c, f)
+}
+
+func withStoreOf(ctx context.Context, c *config.Config, f func(*config.Config, *sqlstore.DB) error) error {
 	db, err := sqlstore.Open(ctx, c.Store, sqlstore.Options{})
 	if err != nil {
 		return err
@@ -47,11 +51,41 @@ func withExistingStore(ctx context.Context, g *globals, f func(*config.Config, *
 	if err != nil {
 		return err
 	}
+	return withExistingStoreOf(ctx, c, f)
+}
+
+func withExistingStoreOf(ctx context.Context, c *config.Config, f func(*config.Config, *sqlstore.DB) error) error {
 	path := strings.TrimPrefix(c.Store, "sqlite:")
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return c.Mistake("store", "there is no database "+path+" yet", "the first `serve` or `ticket create` to have made it")
 	}
-	return withStore(ctx, g, f)
+	return withStoreOf(ctx, c, f)
+}
+
+// storeFlag is for commands of an emergency: they need the store, and go on while the rest
+// of the configuration is broken, or there is none.
+type storeFlag struct {
+	Store string `placeholder:"sqlite:PATH" help:"The store, instead of the one in the configuration, which is not read then."`
+}
+
+// with runs f with the store, and of the configuration no more than its store and session
+// parts. What else is wrong is a warning.
+func (s storeFlag) with(ctx context.Context, g *globals, std stdio, f func(*config.Config, *sqlstore.DB) error) error {
+	if s.Store != "" {
+		c, err := config.ForStore(s.Store)
+		if err != nil {
+			return err
+		}
+		return withExistingStoreOf(ctx, c, f)
+	}
+	c, wrong, err := config.LoadStore(g.Config)
+	if err != nil {
+		return fmt.Errorf("%w\n\n--store sqlite:PATH does without the configuration", err)
+	}
+	if wrong != nil {
+		fmt.Fprintf(std.err, "warning: the configuration is not right, and this goes on with its store %s\n%v\n", c.Store, wrong)
+	}
+	return withExistingStoreOf(ctx, c, f)
 }
 
 // operator is the operating-system user, for the record of who did something.
@@ -133,6 +167,8 @@ func enrolURL(c *config.Config, secret string) string {
 }
 
 type ticketListCmd struct {
+	storeFlag `embed:""`
+
 	User string `placeholder:"PERSON" help:"Only this person's: an address that they have or had, or their subject."`
 	JSON bool   `name:"json" help:"One JSON object a line."`
 }
@@ -155,7 +191,7 @@ func (t ticketListCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	if err := personText(t.User); err != nil {
 		return fmt.Errorf("--user: %w", err)
 	}
-	return withExistingStore(ctx, g, func(_ *config.Config, db *sqlstore.DB) error {
+	return t.with(ctx, g, std, func(_ *config.Config, db *sqlstore.DB) error {
 		lines, err := t.lines(ctx, db)
 		if err != nil {
 			return err
@@ -193,11 +229,13 @@ func (t ticketListCmd) lines(ctx context.Context, db *sqlstore.DB) ([]ticketLine
 }
 
 type ticketRevokeCmd struct {
+	storeFlag `embed:""`
+
 	ID string `arg:"" help:"The ticket's id, from the list."`
 }
 
 func (t ticketRevokeCmd) Run(ctx context.Context, g *globals, std stdio) error {
-	return withExistingStore(ctx, g, func(_ *config.Config, db *sqlstore.DB) error {
+	return t.with(ctx, g, std, func(_ *config.Config, db *sqlstore.DB) error {
 		if err := recordOperatorEvent(ctx, db, "ticket_revoke", map[string]string{"ticket": t.ID}); err != nil {
 			return err
 		}

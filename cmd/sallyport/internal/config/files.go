@@ -98,7 +98,7 @@ func (b *builder) keyPair(cert, key string) {
 	}
 }
 
-func (b *builder) state() {
+func (b *builder) store() {
 	switch path, sqlite := strings.CutPrefix(b.f.Store, "sqlite:"); {
 	case sqlite && path != "":
 		b.c.Store = "sqlite:" + b.path(path)
@@ -107,6 +107,9 @@ func (b *builder) state() {
 	default:
 		b.at("store", "that is not a store", "sqlite:PATH")
 	}
+}
+
+func (b *builder) audit() {
 	if b.required("audit.file", b.f.Audit.File, "the file that audit records are appended to") {
 		b.c.AuditFile = b.path(b.f.Audit.File)
 		if info, err := os.Stat(b.c.AuditFile); err == nil && !info.Mode().IsRegular() {
