@@ -217,12 +217,15 @@ func (l *linter) sources() {
 			Fix:     "a rule with when: ip.data_age_hours > 24 * 14, and then: step_up"})
 	}
 	words := l.policy.Vocabulary()
+	var unused []string
 	for _, signal := range []string{"vpn", "hosting", "tor", "proxy", "residential_proxy", "relay"} {
-		if !words.Provides(signal) || l.reader(func(f string) bool { return f == "ip."+signal }) >= 0 {
-			continue
+		if words.Provides(signal) && l.reader(func(f string) bool { return f == "ip."+signal }) < 0 {
+			unused = append(unused, "ip."+signal)
 		}
+	}
+	if len(unused) > 0 {
 		l.at(1, 1, Finding{Code: "unused-signal", Severity: Note,
-			Message: fmt.Sprintf("the configured IP sources provide ip.%s, and no rule reads it", signal),
-			Fix:     fmt.Sprintf("a rule over ip.%s; mode: report shows what it would do", signal)})
+			Message: fmt.Sprintf("the configured IP sources provide %s, which no rule reads", strings.Join(unused, ", ")),
+			Fix:     fmt.Sprintf("a rule over %s; mode: report shows what it would do", strings.Join(unused, " || "))})
 	}
 }

@@ -105,6 +105,7 @@ func Check(c Config) ([]Finding, error) {
 	l.history()
 	l.expired()
 	l.names()
+	l.organisations()
 	l.rpc()
 	l.paths()
 	l.characters()
@@ -128,7 +129,7 @@ var byDanger = []string{
 	"unreachable-rule", "dead-condition", "expired-condition", "invisible-character", "rpc-route", "rpc-method", "impossible-path", "unknown-email", "unknown-group", "whole-list",
 	"private-exempt", "history-unconsidered", "unreachable-threshold", "vacuous-invariant", "fact-without-source", "empty-list",
 	"country-without-zz", "unknown-holds", "ambiguous-brackets", "commented-out", "idle-exception", "subsumed-rule",
-	"unknown-country-passes", "data-age-unconsidered", "unused-signal", "rules-undecided",
+	"unknown-country-passes", "data-age-unconsidered", "whole-organisation", "unused-signal", "rules-undecided",
 	"untested-rule", "unused-list", "unfolded-path", "overlapping-lists", "repeated-entry",
 }
 

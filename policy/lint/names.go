@@ -209,3 +209,23 @@ func (l *linter) wholeLists() {
 		}
 	}
 }
+
+// organisations finds comparisons of a whole ip.org with one word: of some organisations
+// that is the name ("GOOGLE"), of others IP data have more ("M247 Europe SRL").
+func (l *linter) organisations() {
+	for _, p := range l.parts() {
+		for _, c := range p.program.Comparisons() {
+			if c.Subject != "ip.org" || c.How != expr.Equal || c.Lower {
+				continue
+			}
+			for _, v := range c.Values {
+				if len(strings.Fields(v.Text)) > 1 || v.Text == "" {
+					continue
+				}
+				part := fmt.Sprintf("ip.org.lowerAscii().contains(%q)", strings.ToLower(v.Text))
+				l.in(p.rule, p.node, v.Offset, Finding{Code: "whole-organisation", Severity: Note, Fix: part + ", or the number: ip.asn",
+					Message: fmt.Sprintf("%q is compared with the whole of ip.org: an organisation that IP data call %q is another", v.Text, v.Text+" Ltd")})
+			}
+		}
+	}
+}

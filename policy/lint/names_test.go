@@ -109,6 +109,16 @@ func TestLintWholeLists(t *testing.T) {
 	})
 }
 
+func TestLintOrganisations(t *testing.T) {
+	testSaid(t, "whole-organisation", []saidCase{
+		{"one word", when(`ip.org == "M247"`, "then: block"), `note`},
+		{"in a list", when(`ip.org in ["M247", "Datacamp Limited"]`, "then: block"), `note`},
+		{"the whole name", when(`ip.org == "Datacamp Limited"`, "then: block"), ""},
+		{"a part", when(`ip.org.lowerAscii().contains("m247")`, "then: block"), ""},
+		{"not known", when(`ip.org == "" && ip.vpn`, "then: block"), ""},
+	})
+}
+
 func TestLintRPCRoutes(t *testing.T) {
 	testSaid(t, "rpc-route", []saidCase{
 		{"a route without", when(`"eth_sendRawTransaction" in request.rpc_methods`, "then: block, routes: [treasury]"), "warning"},
