@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"regexp/syntax"
 	"slices"
+	"strconv"
 	"strings"
+
+	"sallyport/policy/strictyaml"
 
 	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/operators"
@@ -105,8 +108,12 @@ func (c *checks) visitList(e ast.Expr) {
 		if first == Invalid {
 			first = kind
 		} else if kind != Invalid && kind != first {
-			c.problems = append(c.problems, Problem{Offset: c.offset(x),
-				Message: "the list mixes " + first.String() + " and " + kind.String() + ": nothing equals both", Expected: "entries of one kind"})
+			p := Problem{Offset: c.offset(x), Message: "the list mixes " + kindWords[first.String()] + " and " + kindWords[kind.String()] + ": nothing equals both",
+				Expected: "entries of one kind"}
+			if n, ok := strictyaml.NumberMeant(fmt.Sprint(x.AsLiteral().Value())); ok && first == Int {
+				p.Suggestion = strconv.FormatInt(n, 10)
+			}
+			c.problems = append(c.problems, p)
 			return
 		}
 	}

@@ -239,6 +239,9 @@ func commonMistakes(text []rune) []Problem {
 		case c == '=' && at(i+1) == '~':
 			add(i, "`=~` is not an operator here", `fact.matches("^...$")`)
 			i++
+		case (c == '=' || c == '-') && at(i+1) == '>':
+			add(i, "`"+string(c)+">` is not an operator here", "exists(x, ...), which has a comma between the entry and its condition")
+			i++
 		case c == '=':
 			add(i, "`=` does not compare", "==")
 		case (c == '&' || c == '|') && at(i+1) == c:

@@ -289,7 +289,7 @@ func (s *Source) readThresholds(n *Node) *Thresholds {
 		t.Block, _ = s.Number(v, "block", 1, MaxRules*MaxScore)
 	}
 	if v := f["max_age"]; v != nil {
-		t.MaxAge = s.maxAge(v)
+		t.MaxAge = s.maxAge(v, "max_age")
 	}
 	switch {
 	case f != nil && f["step_up"] == nil && f["block"] == nil:
@@ -300,8 +300,8 @@ func (s *Source) readThresholds(n *Node) *Thresholds {
 	return t
 }
 
-func (s *Source) maxAge(n *Node) time.Duration {
-	d, ok := s.Duration(n, "max_age")
+func (s *Source) maxAge(n *Node, what string) time.Duration {
+	d, ok := s.Duration(n, what)
 	if ok && d < time.Second {
 		s.At(n, Diagnostic{Message: "no assertion can be as fresh as that", Expected: "1s or more; a few minutes in practice"})
 	}

@@ -125,7 +125,7 @@ func (s *Source) readOutcome(r *Rule, f map[string]*Node) {
 		}
 	}
 	if v := f["max_age"]; v != nil {
-		r.MaxAge = s.maxAge(v)
+		r.MaxAge = s.maxAge(v, "max_age")
 	}
 	if r.Reverify = s.readReverify(f); r.Reverify != nil {
 		r.MaxAge = r.Reverify.Every - r.Reverify.Jitter // every age at which the rule asks exceeds this
@@ -167,7 +167,7 @@ func (s *Source) readReverify(f map[string]*Node) *Reverify {
 	if f["max_age"] != nil {
 		s.At(every, Diagnostic{Message: "a rule has either max_age or every", Expected: "one of them"})
 	}
-	a := &Reverify{Every: s.maxAge(every)}
+	a := &Reverify{Every: s.maxAge(every, "every")}
 	if n := f["jitter"]; n != nil {
 		jitter, ok := s.Duration(n, "jitter")
 		if ok && (jitter < 0 || jitter > a.Every-time.Second) {
