@@ -131,6 +131,13 @@ func (v *Vocabulary) part(c expr.Comparison, value string) *file.Diagnostic {
 			return neverSo(c, value, "IANA's spelling: each part begins with a capital", title)
 		}
 	case "user.email":
+		if partly := func(text string) bool { return isEmail("x" + strings.ReplaceAll(text, "@", "") + "@x") }; !partly(value) {
+			meant := strings.TrimSpace(value)
+			if !partly(meant) {
+				meant = ""
+			}
+			return neverSo(c, value, "a part of an address: letters, digits and signs of ASCII, without spaces", meant)
+		}
 		if c.Method == "startsWith" && strings.HasPrefix(value, "@") || c.Method == "endsWith" && strings.HasSuffix(value, "@") {
 			return neverSo(c, value, "a part of an address such as \"ann@example.com\"; its domain is at its end, .endsWith(\"@example.com\")", "")
 		}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"sallyport/authn"
 	"sallyport/policy/internal/file"
 	"sallyport/policy/strictyaml"
 )
@@ -161,8 +162,9 @@ func (v *Vocabulary) Check(subject, value string) *file.Diagnostic {
 				Expected: OneOf(known), Suggestion: strictyaml.Nearest(value, known)}
 		}
 	case "user.email":
-		if value != "" && !strings.Contains(value, "@") || value != strings.ToLower(value) {
-			return never(subject, value, "a whole address in lower case", strings.ToLower(value), func(s string) bool { return strings.Contains(s, "@") })
+		if email, err := authn.ParseEmail(value); value != "" && (err != nil || value != string(email)) {
+			meant := strings.ToLower(strings.TrimSpace(value))
+			return never(subject, value, "a whole address in lower case, in letters, digits and signs of ASCII, without spaces", meant, isEmail)
 		}
 	case "credential.aaguid":
 		if !AAGUIDPattern.MatchString(value) {
@@ -200,6 +202,11 @@ func (v *Vocabulary) Check(subject, value string) *file.Diagnostic {
 		}
 	}
 	return nil
+}
+
+func isEmail(text string) bool {
+	_, err := authn.ParseEmail(text)
+	return err == nil
 }
 
 func inEnum(subject, value string, enum []string) *file.Diagnostic {
