@@ -22,6 +22,8 @@ type builder struct {
 	f   file
 	c   *Config
 
+	reads map[string]string // files that are read, and the keys that name them
+
 	elsewhere policy.Diagnostics // mistakes in files that this one names
 }
 
@@ -43,6 +45,7 @@ func (b *builder) build() {
 	b.routes()
 	b.publicFace()
 	b.tracing()
+	b.writes()
 	b.c.Contact = b.f.Contact
 }
 

@@ -212,7 +212,7 @@ func Parse(name, dir string, source []byte) (*Config, error) {
 	if err := r.Err(); err != nil {
 		return nil, err // data that was not read must not be judged
 	}
-	b := builder{reader: r, dir: dir, f: f, c: &Config{File: name, source: r}}
+	b := builder{reader: r, dir: dir, f: f, c: &Config{File: name, source: r}, reads: map[string]string{}}
 	b.build()
 	if err := r.Err(); err != nil {
 		return nil, append(r.Found(), b.elsewhere...)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -34,6 +35,7 @@ func (b *builder) path(p string) string {
 // reading a device or a pipe may have no end.
 func (b *builder) existing(key, p, what string) (string, bool) {
 	abs := b.path(p)
+	b.reads[abs] = key
 	info, err := os.Stat(abs)
 	if err == nil && !info.Mode().IsRegular() {
 		b.at(key, abs+" is not a regular file", what)
@@ -98,9 +100,27 @@ func (b *builder) keyPair(cert, key string) {
 	}
 }
 
+// writes refuses to write into a file that is read: the store and the audit log would
+// destroy it, or take it for one of theirs that was tampered with.
+func (b *builder) writes() {
+	b.reads[filepath.Join(b.dir, filepath.Base(b.c.File))] = "the configuration itself"
+	for key, written := range map[string]string{"store": strings.TrimPrefix(b.c.Store, "sqlite:"), "audit.file": b.c.AuditFile} {
+		info, err := os.Stat(written)
+		if err != nil {
+			continue // there is no such file yet
+		}
+		for _, read := range slices.Sorted(maps.Keys(b.reads)) {
+			if other, err := os.Stat(read); err == nil && os.SameFile(info, other) {
+				b.at(key, fmt.Sprintf("%s is another file of the configuration: %s", written, b.reads[read]), "a file of its own")
+				break
+			}
+		}
+	}
+}
+
 func (b *builder) store() {
 	switch path, sqlite := strings.CutPrefix(b.f.Store, "sqlite:"); {
-	case sqlite && path != "":
+	case sqlite && path != "" && !strings.HasPrefix(path, ":"): // :memory: would be a file of that name
 		b.c.Store = "sqlite:" + b.path(path)
 	case strings.HasPrefix(b.f.Store, "postgres://") || strings.HasPrefix(b.f.Store, "postgresql://"):
 		b.at("store", "PostgreSQL is not supported by this version", "sqlite:PATH")

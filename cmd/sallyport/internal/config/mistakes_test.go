@@ -2,6 +2,8 @@ package config_test
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -165,6 +167,14 @@ var mistakes = []mistake{
 	{"store without path", session, "store: 'sqlite:'", 7, 8, "not a store", "", ""},
 	{"audit is a folder", session, "audit: {file: folder}", 7, 15, "not a regular file", "", ""},
 	{"audit is the store", session, "store: sqlite:x\naudit: {file: x}", 8, 15, "the store is the same file", "", ""},
+	{"audit is the policy", session, "audit: {file: policy.yaml}", 7, 15, "another file of the configuration: policy", "a file of its own", ""},
+	{"audit is the secret", session, "audit: {file: ./secret}", 7, 15, "another file of the configuration: oidc.client_secret_file", "a file of its own", ""},
+	{"audit is a link to the roster", session, "roster: people.csv\naudit: {file: folder/link}", 8, 15, "another file of the configuration: roster", "", ""},
+	{"store is the configuration", session, "store: sqlite:sallyport.yaml", 7, 8, "another file of the configuration: the configuration itself", "", ""},
+	{"store is a list", session, "store: sqlite:vpn.txt\nip_data: {lists: [{name: a, file: vpn.txt}]}", 7, 8, "another file of the configuration: ip_data.lists[0].file", "", ""},
+	{"store in memory", session, "store: 'sqlite::memory:'", 7, 8, "not a store", "sqlite:PATH", ""},
+	{"allow a pattern of addresses", allow, "allow: {emails: ['*@x.com']}", 12, 22, "no pattern", "domains: [x.com]", ""},
+	{"allow a group of nothing", allow, "allow: {groups: [' ']}", 12, 22, "empty group", "", ""},
 	{"shadow missing", session, "policy_shadow: none.yaml", 7, 16, "there is no file", "a policy file", ""},
 	{"guard without percent", session, "policy_guard: {max_newly_blocked: 10}", 7, 35, "not a share of the people", "10%", "10%"},
 	{"guard beyond everybody", session, "policy_guard: {max_newly_blocked: 101%}", 7, 35, "not a share of the people", "", ""},
@@ -244,6 +254,10 @@ var mistakes = []mistake{
 func TestMistakes(t *testing.T) {
 	dir := folder(t)
 	t.Setenv("EMPTY_VARIABLE", "")
+	write(t, filepath.Join(dir, "sallyport.yaml"), good)
+	if err := os.Symlink("../people.csv", filepath.Join(dir, "folder", "link")); err != nil {
+		t.Fatal(err)
+	}
 	for _, m := range mistakes {
 		t.Run(m.name, func(t *testing.T) {
 			text := m.text()

@@ -234,8 +234,11 @@ func (b *builder) allow(key, route string, a *fileAllow) policy.Grant {
 	g := policy.Grant{Everyone: a.Everyone, Groups: a.Groups}
 	for i, e := range a.Emails {
 		email, err := authn.ParseEmail(e)
-		if err != nil {
+		switch {
+		case err != nil:
 			b.at(fmt.Sprintf("%s.emails[%d]", key, i), err.Error(), "an e-mail address")
+		case strings.HasPrefix(e, "*"):
+			b.at(fmt.Sprintf("%s.emails[%d]", key, i), fmt.Sprintf("%q is no pattern, and no one's address", e), "an e-mail address, or domains: ["+email.Domain()+"]")
 		}
 		g.Emails = append(g.Emails, string(email))
 	}
@@ -247,7 +250,7 @@ func (b *builder) allow(key, route string, a *fileAllow) policy.Grant {
 		g.Domains = append(g.Domains, email.Domain())
 	}
 	for i, group := range a.Groups {
-		if group == "" {
+		if strings.TrimSpace(group) == "" {
 			b.at(fmt.Sprintf("%s.groups[%d]", key, i), "an empty group name", "a group as the provider names it")
 		}
 	}
