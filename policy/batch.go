@@ -77,7 +77,7 @@ func (b *Batch) Bounds(f *Facts) (least, most Decision, unjudged []string) {
 			matches = inFileOrder(matches, more)
 		}
 	}
-	least = p.weigh(f, s, matches)
+	least, _ = p.weigh(f, s, matches)
 	if len(b.unknown) == 0 {
 		return least, least, nil
 	}
@@ -91,7 +91,8 @@ func (b *Batch) Bounds(f *Facts) (least, most Decision, unjudged []string) {
 	if open == nil {
 		return least, least, nil
 	}
-	return least, p.weigh(f, s, inFileOrder(matches, open)), unjudged
+	most, _ = p.weigh(f, s, inFileOrder(matches, open))
+	return least, most, unjudged
 }
 
 func inFileOrder(a, b []match) []match {

@@ -1,6 +1,9 @@
 package policy
 
-import "slices"
+import (
+	"iter"
+	"slices"
+)
 
 // Partial is the part of a judgement that stays the same for one session token, address,
 // route and purpose, as long as the data behind the facts is the same: it may be kept and
@@ -78,6 +81,12 @@ func (p *Policy) refuses(f *Facts, k key) bool {
 // A Partial that was made by another policy, or for another route, purpose or level, is
 // not used but made again: after a reload an old memory must not decide.
 func (p *Policy) Finish(f *Facts, s Partial) Decision {
+	d, _ := p.Judge(f, s)
+	return d
+}
+
+// Judge is Finish that also says what came of the rules.
+func (p *Policy) Judge(f *Facts, s Partial) (Decision, Outcomes) {
 	k := keyOf(f)
 	if s.policy != p || s.key != k {
 		s = p.Partial(f)
@@ -92,19 +101,43 @@ func (p *Policy) Finish(f *Facts, s Partial) Decision {
 	return p.weigh(f, s, matches)
 }
 
+// Outcomes says what came of the rules for one request. A rule is its index in
+// [Policy.Rules]. The fixed rules of the baseline are not in it.
+type Outcomes struct {
+	matches []match
+	// Decided are the rules whose action is the verdict: not a step-up beside a block, and
+	// not one whose question is answered already.
+	Decided []int
+	// Reported are the rules of [Decision.Reported].
+	Reported []int
+}
+
+// Matched are the rules whose condition held, or could not be evaluated, in file order,
+// whether or not anything followed from that.
+func (o *Outcomes) Matched() iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for _, m := range o.matches {
+			if !yield(m.rule) {
+				return
+			}
+		}
+	}
+}
+
 // DecideSession judges a session between its requests: rules that read the request itself
 // are not asked.
 func (p *Policy) DecideSession(f *Facts, s Partial) Decision {
 	if k := keyOf(f); s.policy != p || s.key != k {
 		s = p.Partial(f)
 	}
-	return p.weigh(f, s, s.matches)
+	d, _ := p.weigh(f, s, s.matches)
+	return d
 }
 
 // weigh is verdict, without its cost where there is nothing to weigh.
-func (p *Policy) weigh(f *Facts, s Partial, matches []match) Decision {
+func (p *Policy) weigh(f *Facts, s Partial, matches []match) (Decision, Outcomes) {
 	if len(matches) == 0 && !s.refused && !s.missing && s.key.baselineHolds() {
-		return Decision{Action: Allow}
+		return Decision{Action: Allow}, Outcomes{}
 	}
 	return p.verdict(f, s, matches)
 }

@@ -2,12 +2,13 @@
 //
 // It is a pure function of a policy file and of [Facts]: it opens no file, asks no clock
 // and reads no request. A policy is compiled once; after that it is immutable and safe
-// for concurrent use. There are four ways to evaluate it:
+// for concurrent use. There are five ways to evaluate it:
 //
 //	Decide(f)            one request, whole
 //	Partial(f)           the part that stays the same for one session token, address,
 //	                     route and purpose; the gate keeps it
 //	Finish(f, p)         the rest, for one request: Decide(f) is Finish(f, Partial(f))
+//	Judge(f, p)          Finish that also says what came of each rule, for those who count
 //	DecideSession(f, p)  a session between its requests
 //
 // [Policy.Explain] says how each rule came out and why; its verdict is that of Decide.

@@ -47,6 +47,7 @@ func (k key) baselineHolds() bool {
 
 // standing is a rule that matched and is not satisfied: it has a say in the verdict.
 type standing struct {
+	rule         int // its index; -1: of the baseline
 	name, reason string
 	action       Action
 	causes       []Cause
@@ -60,14 +61,14 @@ type standing struct {
 // counter-examples are judged here again; its proofs rest on the copy. A change here must
 // be made there too, and in internal/reference, which says it a third time, slowly: its
 // tests compare all three.
-func (p *Policy) verdict(f *Facts, s Partial, matches []match) Decision {
+func (p *Policy) verdict(f *Facts, s Partial, matches []match) (Decision, Outcomes) {
 	j := judgement{policy: p, facts: f, key: s.key}
 	j.baseline(s)
 	score, q := j.score(matches)
 	j.rules(matches, score, q)
 	d := j.decision()
 	d.Score = score
-	return d
+	return d, j.outcomes(d.Action, matches)
 }
 
 type judgement struct {
@@ -76,11 +77,22 @@ type judgement struct {
 	key      key
 	standing []standing
 	reported []Reported
+	reports  []int // the rules of reported
+}
+
+func (j *judgement) outcomes(verdict Action, matches []match) Outcomes {
+	o := Outcomes{matches: matches, Reported: j.reports}
+	for _, s := range j.standing {
+		if s.rule >= 0 && s.action == verdict {
+			o.Decided = append(o.Decided, s.rule)
+		}
+	}
+	return o
 }
 
 func (j *judgement) baseline(s Partial) {
 	add := func(name string, action Action, cause Cause, maxAge time.Duration) {
-		j.standing = append(j.standing, standing{name: name, action: action, causes: []Cause{cause}, maxAge: maxAge})
+		j.standing = append(j.standing, standing{rule: -1, name: name, action: action, causes: []Cause{cause}, maxAge: maxAge})
 	}
 	switch {
 	case s.key.baselineHolds():
@@ -204,7 +216,7 @@ func (j *judgement) rules(matches []match, score int, q question) {
 			action, maxAge = scored, j.policy.thresholds.MaxAge
 		}
 		if j.policy.reports(r, j.facts) {
-			j.report(r, score, q)
+			j.report(m.rule, score, q)
 			continue
 		}
 		if action == Allow || r.score == 0 && action == StepUp && !j.stands(j.policy.question(r, j.facts)) {
@@ -217,11 +229,12 @@ func (j *judgement) rules(matches []match, score int, q question) {
 			}
 			reason += fmt.Sprintf("(%s could not be evaluated, so it counts as matching: %v)", r.name, m.err)
 		}
-		j.standing = append(j.standing, standing{r.name, reason, action, r.causes, maxAge, r.require})
+		j.standing = append(j.standing, standing{m.rule, r.name, reason, action, r.causes, maxAge, r.require})
 	}
 }
 
-func (j *judgement) report(r *rule, score int, q question) {
+func (j *judgement) report(rule, score int, q question) {
+	r := &j.policy.rules[rule]
 	action := r.action
 	switch {
 	case r.score > 0:
@@ -230,6 +243,7 @@ func (j *judgement) report(r *rule, score int, q question) {
 		return
 	}
 	j.reported = append(j.reported, Reported{Rule: r.name, Action: action, Score: r.score})
+	j.reports = append(j.reports, rule)
 }
 
 // decision combines all that stands. It names all of it; the person sees, and is asked

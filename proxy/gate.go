@@ -2,7 +2,7 @@
 //
 // [Gate.Check] reads like the list of questions that it asks: what is asked for, who is
 // calling from where, which network is that, which person, what is unusual, what does the
-// policy say. It has no side effects. [Gate.ServeHTTP] acts: it is the one place that
+// policy say. It acts on nothing. [Gate.ServeHTTP] acts: it is the one place that
 // blocks, sends a person to prove themselves, or forwards, and it writes every decision
 // to the audit log before the answer leaves.
 //
@@ -51,6 +51,9 @@ type Snapshot struct {
 	Shadow  *policy.Policy // judges beside Policy and decides nothing; nil: none
 	Intel   *ipintel.Snapshot
 	Options map[string]RouteOptions // by route name
+
+	// Set by the gate, when it takes the snapshot up.
+	counts, shadowCounts ruleCounts
 }
 
 // RouteOptions is what the gate does differently on one route.
@@ -161,7 +164,9 @@ func New(c Config) (*Gate, error) {
 		return nil, err
 	}
 	g.pool.New = func() any { return new(Verdict) }
-	g.current.Store(c.Snapshot)
+	first := *c.Snapshot
+	g.countRules(&first)
+	g.current.Store(&first)
 	return g, nil
 }
 
@@ -173,6 +178,7 @@ func (g *Gate) Update(change func(Snapshot) Snapshot) {
 	defer g.swap.Unlock()
 	before := g.current.Load()
 	next := change(*before)
+	g.countRules(&next)
 	g.current.Store(&next)
 	g.reviewAll()
 	g.reviewSessions(before, &next)
@@ -223,7 +229,7 @@ var (
 )
 
 // Check judges one request for a route and fills v, which may be reused. It has no side
-// effects. A *upstream.BadRequest, ErrNoRoute, ErrAddress or any other error leaves a
+// effects but to count. A *upstream.BadRequest, ErrNoRoute, ErrAddress or any other error leaves a
 // v that blocks.
 func (g *Gate) Check(r *http.Request, v *Verdict) error {
 	v.reset(g.current.Load())
@@ -357,8 +363,7 @@ func (g *Gate) judge(r *http.Request, v *Verdict, purpose string) (err error) {
 	}
 	sessionFacts(&v.Facts, &v.Session, v.Client, now)
 	g.browserFacts(&v.Facts, &v.Session.Verification.Browser, v.memo, hello)
-	v.Decision = v.snapshot.Policy.Finish(&v.Facts, v.memo.partial) // the policy's answer to this request
-	v.judgeShadow(v.memo)
+	v.decide(v.memo.partial, v.memo.shadow) // the policy's answer to this request
 	return nil
 }
 

@@ -271,7 +271,8 @@ func (g *Gate) inspect(r *http.Request, j *admission) func([]byte) ([]byte, bool
 			}
 			return g.answerMessage(r, v, bad.RPCCode(), bad.Detail, map[string]any{"error": string(bad.Code)})
 		}
-		v.Facts, v.Decision = g.reevaluate(j, v.snapshot, req.Methods, g.cfg.Now())
+		v.Facts = g.factsNow(j, v.snapshot, req.Methods, g.cfg.Now())
+		v.decide(policy.Partial{}, policy.Partial{})
 		switch v.Decision.Action {
 		case policy.Allow:
 			switch err := g.recordAllow(r, v); {

@@ -14,11 +14,14 @@ type shadowed struct {
 	decision policy.Decision
 }
 
-// judgeShadow evaluates the policy in shadow, if there is one. The part that is the same
-// for every request of the session is kept beside that of the policy in force.
-func (v *Verdict) judgeShadow(known *memo) {
-	if s := v.snapshot.Shadow; s != nil {
-		v.shadow = shadowed{true, s.Finish(&v.Facts, known.shadow)}
+// decide asks the policy in force about the facts of v, and the policy in shadow, if there
+// is one, and counts what came of their rules. The partials are what is known of each of
+// them already, or zero.
+func (v *Verdict) decide(partial, shadow policy.Partial) {
+	s := v.snapshot
+	v.Decision = s.counts.judge(s.Policy, &v.Facts, partial)
+	if s.Shadow != nil {
+		v.shadow = shadowed{true, s.shadowCounts.judge(s.Shadow, &v.Facts, shadow)}
 	}
 }
 
@@ -34,7 +37,7 @@ func (v *Verdict) shadowRecord(f *policy.Facts) *audit.Shadow {
 		return nil
 	}
 	s := v.shadow
-	if !s.judged { // an event of one of our own pages, or a message inside a stream
+	if !s.judged { // an event of one of our own pages
 		s = shadowed{true, v.snapshot.Shadow.Decide(f)}
 	}
 	if !s.differs(&v.Decision) {

@@ -50,11 +50,11 @@ func (j *admission) learn(k *personAt) {
 	}
 }
 
-// reevaluate judges a stream as of now: another policy, other IP data, other groups, an
+// factsNow is what a stream is judged by as of now: another policy, other IP data, other groups, an
 // older proof. The proof stays the one that the stream was opened with: a stream on a
 // stolen cookie gains nothing from its owner's next assertion. methods are those that the
 // stream calls now.
-func (g *Gate) reevaluate(j *admission, s *Snapshot, methods []string, now time.Time) (policy.Facts, policy.Decision) {
+func (g *Gate) factsNow(j *admission, s *Snapshot, methods []string, now time.Time) policy.Facts {
 	f, who := j.facts, j.session
 	if k := j.person.Load(); k != nil {
 		who.Person = k.person
@@ -67,7 +67,7 @@ func (g *Gate) reevaluate(j *admission, s *Snapshot, methods []string, now time.
 	sessionFacts(&f, &who, f.IP.Addr, now)
 	movedFacts(&f, &who, network.Network, s.Intel)
 	behaviorFacts(&f, g.reassess(j, network, now))
-	return f, s.Policy.Decide(&f)
+	return f
 }
 
 // reassess is what is unusual about a stream. It asks behaviour at most once a minute.
@@ -128,7 +128,8 @@ func (g *Gate) detach(w http.ResponseWriter, r *http.Request, v *Verdict) {
 // cut decides whether a stream has to end now. A proof that is too old ends only streams
 // of routes with that option: a download is not cut off because its proof grew old.
 func (g *Gate) cut(s *Snapshot, j *admission, now time.Time) (streams.Reason, bool) {
-	_, d := g.reevaluate(j, s, j.facts.Request.RPCMethods, now)
+	f := g.factsNow(j, s, j.facts.Request.RPCMethods, now)
+	d := s.Policy.Decide(&f)
 	switch {
 	case d.Action == policy.Block:
 		return streams.Blocked, true

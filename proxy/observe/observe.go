@@ -57,13 +57,15 @@ type Observer struct {
 	Closed   prometheus.Histogram          // from the order to cut a stream to its end
 	Limited  *prometheus.CounterVec        // by endpoint
 	Exceeded *prometheus.CounterVec        // by the key of the limit
-	mu       sync.Mutex                    // guards said
+	mu       sync.Mutex                    // guards said and ruled
 	said     map[[2]string]*rate.Sometimes // by limit and route
 	Stopped  *prometheus.CounterVec        // ceremonies that a browser did not go through with, by phase and error
 	// Unanswered are the times, by route, that a person was told that proving again would
 	// not help.
 	Unanswered *prometheus.CounterVec
 	Shared     prometheus.Counter // private addresses that several people came from
+	rules      *prometheus.CounterVec
+	ruled      map[string][]string // names that have series in rules, by label of the policy
 }
 
 type series struct {
@@ -90,11 +92,13 @@ func New(c Config) (*Observer, error) {
 		Stopped:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sallyport_ceremonies_stopped_total", Help: "Passkey ceremonies that a browser reports not to have gone through with, by phase and error."}, []string{"phase", "error"}),
 		Unanswered: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sallyport_unanswered_proofs_total", Help: "Times that a rule went on asking after two proofs, so that the person was told why, by route."}, []string{"route"}),
 		Shared:     prometheus.NewCounter(prometheus.CounterOpts{Name: "sallyport_shared_private_address_total", Help: "Times that several people came from one private address within a quarter of an hour."}),
+		rules:      newRules(),
+		ruled:      map[string][]string{},
 		known:      map[series]prometheus.Counter{},
 		totals:     map[string]prometheus.Observer{},
 		said:       map[[2]string]*rate.Sometimes{},
 	}
-	for _, collector := range []prometheus.Collector{o.requests, o.verdict, o.added, o.total, o.Closed, o.Limited, o.Exceeded, o.Stopped, o.Shared, o.Unanswered} {
+	for _, collector := range []prometheus.Collector{o.requests, o.verdict, o.added, o.total, o.Closed, o.Limited, o.Exceeded, o.Stopped, o.Shared, o.Unanswered, o.rules} {
 		if err := c.Registry.Register(collector); err != nil {
 			return nil, err
 		}
