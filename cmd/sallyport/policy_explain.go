@@ -107,14 +107,23 @@ func (p policyExplainCmd) question(ctx context.Context, g *globals, std stdio) (
 	if err != nil {
 		return nil, err
 	}
-	if report, err := loaded.Test(); err == nil && report.Failed() > 0 && p.Test == "" {
-		command := "sallyport policy test"
-		if p.File != "" {
-			command += " " + plain(p.File)
-		}
-		fmt.Fprintf(std.err, "warning: tests of the policy fail (%d), so it cannot come into force: `%s`\n", report.Failed(), command)
+	if p.Test == "" {
+		warnFailing(std, loaded, p.File)
 	}
 	return &question{c, intel, loaded, keyedAsHere(ctx, g, std, loaded.Policy)}, nil
+}
+
+// warnFailing says so if tests of a candidate fail: an analyst looks at one that is not done.
+func warnFailing(std stdio, loaded *load.Loaded, file string) {
+	report, err := loaded.Test()
+	if err != nil || report.Failed() == 0 {
+		return
+	}
+	command := "sallyport policy test"
+	if file != "" {
+		command += " " + plain(file)
+	}
+	fmt.Fprintf(std.err, "warning: tests of the policy fail (%d), so it cannot come into force: `%s`\n", report.Failed(), command)
 }
 
 // print writes an explanation, with why facts are not known beside them.

@@ -66,7 +66,7 @@ func (p policyReplayCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	if err != nil {
 		return err
 	}
-	candidate, err := compileFile(c, intel, p.Policy)
+	candidate, err := compileFile(std, c, intel, p.Policy)
 	if err != nil {
 		return err
 	}
@@ -165,7 +165,7 @@ func writeReport(name string, write func(io.Writer) error) error {
 }
 
 // compileFile compiles a candidate as the configured policy would be; "" is that one.
-func compileFile(c *config.Config, intel *ipintel.Snapshot, name string) (*policy.Policy, error) {
+func compileFile(std stdio, c *config.Config, intel *ipintel.Snapshot, name string) (*policy.Policy, error) {
 	what := policyConfig(c, intel)
 	if name != "" {
 		source, err := rollout.ReadPolicy(name)
@@ -174,7 +174,12 @@ func compileFile(c *config.Config, intel *ipintel.Snapshot, name string) (*polic
 		}
 		what.Name, what.Source = name, source
 	}
-	return load.Tested(what)
+	loaded, err := load.Read(what)
+	if err != nil {
+		return nil, err
+	}
+	warnFailing(std, loaded, name)
+	return loaded.Policy, nil
 }
 
 // watched shows how far a run is, on a terminal.

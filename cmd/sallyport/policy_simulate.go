@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"sallyport/policy/company"
+	"sallyport/policy/load"
 )
 
 type policySimulateCmd struct {
@@ -30,15 +31,14 @@ func (p policySimulateCmd) Run(ctx context.Context, g *globals, std stdio) error
 	if err != nil {
 		return err
 	}
-	enforced := c.Policies()
-	enforced.ShadowName = "" // it need not be right
-	compiled, _, err := enforced.Compile(intel)
+	loaded, err := load.Read(policyConfig(c, intel))
 	if err != nil {
 		return err
 	}
+	warnFailing(std, loaded, p.File)
 	model := company.DefaultModel
 	model.People = p.People
-	report, err := company.Run(ctx, company.Config{Policy: compiled.Ungranted(), Seed: p.Seed, Days: p.Days, Model: model, Routes: c.RouteNames(), Progress: progress(std, "lived", "days")})
+	report, err := company.Run(ctx, company.Config{Policy: loaded.Policy.Ungranted(), Seed: p.Seed, Days: p.Days, Model: model, Routes: c.RouteNames(), Progress: progress(std, "lived", "days")})
 	if err != nil {
 		return err
 	}
