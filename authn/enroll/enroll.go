@@ -9,7 +9,7 @@
 //
 // The secret is 256 random bits, written in the 32 digits and letters that are not
 // mistaken for one another; only its SHA-256 is stored, so that a reader of the store
-// cannot enrol. It is shown once, by [Desk.Mint].
+// cannot enrol. It is shown once, by [Issuer.Mint].
 //
 // # What it is not
 //
@@ -179,7 +179,7 @@ func (d *Issuer) check(ctx context.Context, digest Digest, p authn.Person) (Tick
 
 // Redeem stores the person's new passkey and spends the ticket, both or neither.
 // Everything is checked again inside the store's transaction: the ticket may
-// have been spent or revoked since [Desk.Check].
+// have been spent or revoked since [Issuer.Check].
 func (d *Issuer) Redeem(ctx context.Context, secret string, p authn.Person, r passkey.Record) error {
 	digest, ok := digestOf(secret)
 	if !ok {

@@ -26,7 +26,7 @@ func Nearest(word string, candidates []string) string {
 	return best
 }
 
-// edits is the number of characters to insert, delete, replace or swap to get from a to
+// edits is the number of bytes to insert, delete, replace or swap to get from a to
 // b, or limit if it is not less than that.
 func edits(a, b string, limit int) int {
 	if len(a) > 64 || len(b) > 64 || len(a)-len(b) >= limit || len(b)-len(a) >= limit {

@@ -3,8 +3,8 @@
 //
 // It combines the ceremonies of the authn packages and writes the answers. It decides
 // nothing about access: every page that moves a person forward first asks the gate for
-// the policy's decision, through [Visit.Judge], and writes every event to the audit log,
-// through [Visit.Record], before its answer leaves. If either fails, the answer is 503
+// the policy's decision, through [PageRequest.Judge], and writes every event to the audit log,
+// through [PageRequest.Record], before its answer leaves. If either fails, the answer is 503
 // and nothing has happened.
 //
 // All ceremonies run on the sign-in host, the one origin that the relying party accepts.

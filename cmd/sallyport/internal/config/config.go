@@ -3,14 +3,14 @@
 //
 // It is strict: an unknown key, a value of the wrong type, a file that is not
 // there, or a combination that cannot work is an error with file, line, column,
-// what was expected and, for a typing mistake, what may have been meant. All
-// mistakes are reported at once. Reading has no side effects: nothing is created,
-// opened for writing, listened on or connected to.
+// what was expected and, for a typing mistake, what may have been meant. Mistakes are
+// reported together, as far as the rest can be judged beside them: unknown keys and wrong
+// types hide what is checked of values and of other files. Reading has no side effects:
+// nothing is created, opened for writing, listened on or connected to.
 //
 // Relative paths are relative to the configuration file. ${VARIABLE} is expanded in
-// listen, ops_listen, external_url, trusted_proxies, internal_networks, oidc.issuer,
-// oidc.client_id, store, routes.to and tracing.endpoint, and nowhere else. Secrets are
-// read from files, never from the configuration itself or from the environment.
+// the keys that deploy/configure.md marks with $, and nowhere else. Secrets are read from
+// files, never from the configuration itself or from the environment.
 package config
 
 import (

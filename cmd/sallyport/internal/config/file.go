@@ -7,8 +7,8 @@ import (
 	"sallyport/proxy/upstream"
 )
 
-// file is sallyport.yaml as it is written. Comments in `sallyport init` and the
-// table in the README describe the keys for operators.
+// file is sallyport.yaml as it is written. deploy/configure.md describes the keys for
+// operators.
 type file struct {
 	Listen          string   `yaml:"listen,env"`
 	OpsListen       string   `yaml:"ops_listen,env"`
