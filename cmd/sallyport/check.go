@@ -40,7 +40,10 @@ func (k checkCmd) Run(ctx context.Context, g *globals, std stdio) error {
 		return errors.Join(append(found, err)...)
 	}
 	found = append(found, sourceMistakes(c, intel)...)
-	if _, _, err := c.Policies().Compile(intel); err != nil {
+	if _, err := c.Policies().Compile(intel); err != nil {
+		found = append(found, err)
+	}
+	if _, err := c.Policies().CompileShadow(intel); err != nil {
 		found = append(found, err)
 	}
 	if err := errors.Join(found...); err != nil {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -221,12 +220,26 @@ func hashOf(p *policy.Policy) string {
 	return p.Hash()
 }
 
+// compile leaves a policy in shadow that is wrong as it is. Of another file than before,
+// there is none then.
 func (m *Manager) compile(c Configuration) (enforced, shadow *policy.Policy, err error) {
-	if enforced, shadow, err = c.Policies.Compile(m.config.Intel()); err != nil {
+	if enforced, err = c.Policies.Compile(m.config.Intel()); err != nil {
 		return nil, nil, err
 	}
+	shadow, wrong := c.Policies.CompileShadow(m.config.Intel())
 	enforced, shadow = Keyed(enforced, shadow, m.config.Key)
+	if wrong != nil {
+		c.Policies.LogShadow(m.config.Logger, wrong)
+		if c.Policies.ShadowName == m.now.Policies.ShadowName {
+			shadow = m.config.Gate.Current().Shadow
+		}
+	}
 	return enforced, shadow, nil
+}
+
+// LogShadow says that the policy in shadow is not taken, and why.
+func (p Policies) LogShadow(l *slog.Logger, why error) {
+	l.Error("the policy in shadow is wrong and not taken", "file", p.ShadowName, "error", why)
 }
 
 // admit says whether a snapshot may come into force, and by which name that is recorded:
@@ -356,13 +369,12 @@ func (m *Manager) ReloadFiles(ctx context.Context) error {
 }
 
 // read reads the texts from their files.
-func (p *Policies) read() error {
-	var errs [2]error
-	p.Enforced.Source, errs[0] = ReadPolicy(p.Enforced.Name)
+func (p *Policies) read() (err error) {
+	p.Enforced.Source, err = ReadPolicy(p.Enforced.Name)
 	if p.ShadowName != "" {
-		p.ShadowSource, errs[1] = ReadPolicy(p.ShadowName)
+		p.ShadowSource, p.shadowUnread = ReadPolicy(p.ShadowName)
 	}
-	return errors.Join(errs[:]...)
+	return err
 }
 
 func (p Policies) digest() [32]byte {

@@ -19,6 +19,7 @@ type Policies struct {
 	// ShadowName is the file of the policy in shadow; "": there is none.
 	ShadowName   string
 	ShadowSource []byte
+	shadowUnread error // why there is no ShadowSource
 }
 
 // Config is what the enforced policy is compiled from beside some IP data.
@@ -28,21 +29,25 @@ func (p Policies) Config(intel *ipintel.Snapshot) policy.Config {
 	return c
 }
 
-// Compile compiles both. The enforced one has to pass its tests, and its invariants have
-// to be proven. shadow is nil if there is none.
-func (p Policies) Compile(intel *ipintel.Snapshot) (enforced, shadow *policy.Policy, err error) {
-	if enforced, err = load.Proven(p.Config(intel)); err != nil {
-		return nil, nil, err
-	}
-	if p.ShadowName == "" {
-		return enforced, nil, nil
+// Compile compiles the enforced policy. It has to pass its tests, and its invariants have
+// to be proven.
+func (p Policies) Compile(intel *ipintel.Snapshot) (*policy.Policy, error) {
+	return load.Proven(p.Config(intel))
+}
+
+// CompileShadow compiles the policy in shadow, which has to pass its tests; nil if there
+// is none. It decides nothing, so that a mistake in it must keep no other policy out of
+// force.
+func (p Policies) CompileShadow(intel *ipintel.Snapshot) (*policy.Policy, error) {
+	switch {
+	case p.ShadowName == "":
+		return nil, nil
+	case p.shadowUnread != nil:
+		return nil, p.shadowUnread
 	}
 	what := p.Config(intel)
 	what.Name, what.Source = p.ShadowName, p.ShadowSource
-	if shadow, err = load.Tested(what); err != nil {
-		return nil, nil, err
-	}
-	return enforced, shadow, nil
+	return load.Tested(what)
 }
 
 // Keyed makes both draw by the key of this installation. shadow may be nil.

@@ -105,8 +105,12 @@ func (a *App) assemble(ctx context.Context) (err error) {
 		return err
 	}
 	s := &proxy.Snapshot{Intel: a.intel.Current(), Options: c.RouteOptions()}
-	if s.Policy, s.Shadow, err = c.Policies().Compile(s.Intel); err != nil {
+	if s.Policy, err = c.Policies().Compile(s.Intel); err != nil {
 		return err
+	}
+	var wrong error
+	if s.Shadow, wrong = c.Policies().CompileShadow(s.Intel); wrong != nil {
+		c.Policies().LogShadow(a.options.Logger, wrong)
 	}
 	if s.Routes, s.Clients, err = c.RequestReaders(); err != nil {
 		return err

@@ -32,7 +32,7 @@ func dueBy(t *testing.T, p *policy.Policy) time.Time {
 func TestServingDrawsByTheKeyOfTheStore(t *testing.T) {
 	d := newHarness(t, [3]string{"policy.yaml", site["policy.yaml"], againPolicy})
 	defer d.closeApp()
-	guess, _, err := d.config.Policies().Compile(d.intel.Current())
+	guess, err := d.config.Policies().Compile(d.intel.Current())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -315,7 +315,7 @@ func TestStartSaysThatItsPolicyWasRefused(t *testing.T) {
 	}
 	c := *d.config
 	c.PolicySource = []byte(usBlocked)
-	next, _, err := c.Policies().Compile(d.front.gate.Current().Intel)
+	next, err := c.Policies().Compile(d.front.gate.Current().Intel)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -332,7 +332,7 @@ func TestStartSaysThatItsPolicyWasRefused(t *testing.T) {
 }
 
 // The policy in shadow is read again like the other, by file and by signal; one that is
-// wrong leaves both as they were.
+// wrong leaves it as it was, and keeps nothing else out.
 func TestShadowIsReloaded(t *testing.T) {
 	d := newHarness(t)
 	defer d.closeApp()
@@ -353,12 +353,21 @@ func TestShadowIsReloaded(t *testing.T) {
 	second := d.front.gate.Current()
 	d.edit("shadow.yaml", "ip.country", "ip.contry")
 	d.edit("policy.yaml", "max_age: 5m", "max_age: 6m")
-	if err := d.reloader.policies.ReloadFiles(t.Context()); err == nil || d.front.gate.Current() != second {
-		t.Error("in force beside a shadow that is wrong:", err)
+	err := d.reloader.policies.ReloadFiles(t.Context())
+	third := d.front.gate.Current()
+	if err != nil || third.Policy.Hash() == second.Policy.Hash() || third.Shadow != second.Shadow {
+		t.Error("by file:", err)
 	}
+	d.edit("policy.yaml", "max_age: 6m", "max_age: 7m")
 	d.reloader.onSIGHUP(t.Context())
-	if now := d.front.gate.Current(); now.Policy != second.Policy || now.Shadow != second.Shadow {
-		t.Error("the same by signal")
+	if now := d.front.gate.Current(); now.Policy.Hash() == third.Policy.Hash() || now.Shadow != second.Shadow {
+		t.Error("not by signal")
+	}
+	d.write("other.yaml", "version: 2\n")
+	d.edit("sallyport.yaml", "policy_shadow: shadow.yaml", "policy_shadow: other.yaml")
+	d.reloader.onSIGHUP(t.Context())
+	if d.front.gate.Current().Shadow != nil || d.reloader.counts.refused.Load() != 0 {
+		t.Error("the policy of another file stays in shadow")
 	}
 }
 
