@@ -57,3 +57,38 @@ func TestReferenceHasEveryKey(t *testing.T) {
 		}
 	}
 }
+
+// A key has $ in the reference if ${VARIABLE} is expanded in it.
+func TestReferenceMarksExpandedKeys(t *testing.T) {
+	text, err := os.ReadFile("../../../../deploy/configure.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told []string
+	for _, m := range regexp.MustCompile("(?m)^- `([a-z_.\\[\\]]+)` \\$ ").FindAllStringSubmatch(strings.ReplaceAll(string(text), "` $,", "` $ "), -1) {
+		told = append(told, strings.ReplaceAll(m[1], "[]", ""))
+	}
+	var expanded func(t reflect.Type, above string) []string
+	expanded = func(t reflect.Type, above string) (list []string) {
+		for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
+			t = t.Elem()
+		}
+		if t.Kind() != reflect.Struct {
+			return nil
+		}
+		for f := range t.Fields() {
+			name, env, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+			if env == "env" {
+				list = append(list, above+name)
+			}
+			list = append(list, expanded(f.Type, above+name+".")...)
+		}
+		return list
+	}
+	known := expanded(reflect.TypeFor[file](), "")
+	slices.Sort(told)
+	slices.Sort(known)
+	if !slices.Equal(told, known) {
+		t.Errorf("marked %v, expanded in %v", told, known)
+	}
+}
