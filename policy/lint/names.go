@@ -74,19 +74,6 @@ func (c *constant) fits(text string) bool {
 	return text == c.value.Text
 }
 
-// asked is how a message says what a comparison asks.
-func (c *constant) asked() string {
-	switch c.Method {
-	case "startsWith":
-		return "begins with"
-	case "endsWith":
-		return "ends with"
-	case "contains":
-		return "contains"
-	}
-	return "is"
-}
-
 // names finds people that the roster does not have, groups that no route's allow names,
 // and lists of either that are compared as a whole.
 func (l *linter) names() {
@@ -113,7 +100,7 @@ func (l *linter) emails() {
 			continue
 		}
 		f := Finding{Code: "unknown-email", Severity: Warning, Fix: "the address as the roster has it, or the person in the roster",
-			Message: fmt.Sprintf("no person in the roster has an address that %s %q, and no allow names one: this never holds for them", c.asked(), c.value.Text)}
+			Message: fmt.Sprintf("no person in the roster has an address that %s %q, and no allow names one: this never holds for them", c.Asks(), c.value.Text)}
 		instead := ""
 		if c.Method == "" {
 			f.Message = fmt.Sprintf("%q is not in the roster, and no allow names it: this never holds for the people there", c.value.Text)
@@ -152,7 +139,7 @@ func (l *linter) groups() {
 		f, instead := finding(c.value.Text)
 		if c.Method != "" {
 			f.Severity, instead = Note, ""
-			f.Message = fmt.Sprintf("no route's allow names a group that %s %q", c.asked(), c.value.Text)
+			f.Message = fmt.Sprintf("no route's allow names a group that %s %q", c.Asks(), c.value.Text)
 		}
 		l.compared(c, instead, f)
 	}

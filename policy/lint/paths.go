@@ -26,7 +26,7 @@ func (l *linter) paths() {
 			instead = ""
 		}
 		l.compared(c, instead, Finding{Code: "impossible-path", Severity: Warning, Fix: "a text that the canonical path can have",
-			Message: fmt.Sprintf("%s never %s %q: %s", c.Subject, c.asked(), c.value.Text, why)})
+			Message: fmt.Sprintf("%s never %s %q: %s", c.Subject, c.Asks(), c.value.Text, why)})
 	}
 }
 

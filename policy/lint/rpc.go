@@ -64,7 +64,7 @@ func (l *linter) rpc() {
 			continue
 		}
 		l.compared(c, instead, Finding{Code: "rpc-method", Severity: Warning, Fix: "the method as the node spells it",
-			Message: fmt.Sprintf("no node has a method that %s %q in this case: a call of the method itself does not match", c.asked(), c.value.Text)})
+			Message: fmt.Sprintf("no node has a method that %s %q in this case: a call of the method itself does not match", c.Asks(), c.value.Text)})
 	}
 }
 

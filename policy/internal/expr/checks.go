@@ -30,6 +30,21 @@ type Comparison struct {
 	List   string // the name of the list compared with, and no Values
 }
 
+// Asks is how a message says what the comparison asks of its subject.
+func (c Comparison) Asks() string {
+	switch c.Method {
+	case "startsWith":
+		return "begins with"
+	case "endsWith":
+		return "ends with"
+	case "contains":
+		return "contains"
+	case "matches":
+		return "matches"
+	}
+	return "is"
+}
+
 // Value is one constant that is compared with.
 type Value struct {
 	Text   string // in Go's spelling of the value: US, 42

@@ -36,23 +36,8 @@ func (v *Vocabulary) Compared(c expr.Comparison, value string) *file.Diagnostic 
 	return beyond(c, value)
 }
 
-// relation is how a diagnostic says what a comparison asks.
-func relation(c expr.Comparison) string {
-	switch c.Method {
-	case "startsWith":
-		return "begins with"
-	case "endsWith":
-		return "ends with"
-	case "contains":
-		return "contains"
-	case "matches":
-		return "matches"
-	}
-	return "is"
-}
-
 func neverSo(c expr.Comparison, value, expected, suggestion string) *file.Diagnostic {
-	d := &file.Diagnostic{Message: fmt.Sprintf("%s never %s %q", c.Subject, relation(c), value), Expected: expected}
+	d := &file.Diagnostic{Message: fmt.Sprintf("%s never %s %q", c.Subject, c.Asks(), value), Expected: expected}
 	if suggestion != value {
 		d.Suggestion = suggestion
 	}
