@@ -164,7 +164,11 @@ func (v *Vocabulary) Check(subject, value string) *file.Diagnostic {
 	case "user.email":
 		if email, err := authn.ParseEmail(value); value != "" && (err != nil || value != string(email)) {
 			meant := strings.ToLower(strings.TrimSpace(value))
-			return never(subject, value, "a whole address in lower case, in letters, digits and signs of ASCII, without spaces", meant, isEmail)
+			expected := "a whole address in lower case"
+			if err != nil {
+				expected += ", in letters, digits and signs of ASCII, without spaces"
+			}
+			return never(subject, value, expected, meant, isEmail)
 		}
 	case "credential.aaguid":
 		if !AAGUIDPattern.MatchString(value) {
