@@ -17,7 +17,7 @@ import (
 
 type dataCmd struct {
 	Status dataStatusCmd `cmd:"" help:"Show every IP source: what it is, how old, how large."`
-	Lookup dataLookupCmd `cmd:"" help:"Show what the configured sources say about addresses."`
+	Lookup dataLookupCmd `cmd:"" help:"Show what the configured sources say about addresses, or where they place an operator."`
 	Apply  dataApplyCmd  `cmd:"" help:"Have the running proxy take up IP data that it refused."`
 }
 
@@ -108,7 +108,10 @@ func familiesText(list []string) string {
 }
 
 type dataLookupCmd struct {
-	Addresses []string `arg:"" placeholder:"ADDRESS" help:"Addresses, or - to read one a line from standard input."`
+	Addresses []string `arg:"" optional:"" placeholder:"ADDRESS" help:"Addresses, or - to read one a line from standard input."`
+	ASN       asn      `name:"asn" placeholder:"ASN" help:"Instead of addresses: what of the Internet the sources place in this autonomous system."`
+	Org       string   `name:"org" placeholder:"TEXT" help:"Instead of addresses: operators whose name contains this, in any case of letters."`
+	Max       int      `name:"max" default:"20" help:"Operators to show, the largest first."`
 	JSON      bool     `name:"json" help:"One JSON object a line."`
 }
 
@@ -126,6 +129,14 @@ type lookupLine struct {
 }
 
 func (d dataLookupCmd) Run(ctx context.Context, g *globals, std stdio) error {
+	switch operator := d.ASN != 0 || d.Org != ""; {
+	case operator && (len(d.Addresses) > 0 || d.ASN != 0 && d.Org != ""):
+		return errors.New("give addresses, --asn or --org, one of them")
+	case operator:
+		return d.operators(g, std)
+	case len(d.Addresses) == 0:
+		return errors.New("give addresses, --asn ASN or --org TEXT")
+	}
 	_, snapshot, err := configured(g, std)
 	if err != nil {
 		return err

@@ -177,7 +177,7 @@ func (s spec) openCSV(c content, now time.Time) (*loaded, error) {
 		return nil, atLine(1, errors.New("a list with `stated: true` begins with a line that names its columns, such as \"network,country\""))
 	}
 	table := new(bart.Table[record])
-	l := &loaded{kind: formatCSV, provides: provides{signals: s.signal}}
+	l := &loaded{kind: formatCSV, rows: table, provides: provides{signals: s.signal}}
 	if list.header && !s.stated {
 		l.notes = append(l.notes, noteUnstated)
 	}

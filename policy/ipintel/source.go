@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"os"
 	"time"
+
+	"github.com/gaissmai/bart"
 )
 
 // Why a file is refused.
@@ -114,7 +116,8 @@ type loaded struct {
 	// ask gives what the source says; found is whether it holds the address at all.
 	// It may fail, or panic, on content that the gates did not see through.
 	ask    func(netip.Addr) (rec record, found bool, err error)
-	covers cover // lists, and databases that give signals: what of it has any
+	rows   *bart.Table[record] // of a CSV list; else nil
+	covers cover               // lists, and databases that give signals: what of it has any
 	// countries are IPv4 addresses by country, "ZZ" for none; nil where the content names
 	// no countries.
 	countries map[string]float64
