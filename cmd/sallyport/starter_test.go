@@ -102,7 +102,7 @@ func TestStarterNamesEveryFile(t *testing.T) {
 // TestStarterLintsClean: no one begins with a policy that is complained about.
 func TestStarterLintsClean(t *testing.T) {
 	status, stdout, stderr := command(t, "policy", "lint", "--config", filepath.Join(starterFolder(t), "sallyport.yaml"))
-	if status != 0 || stdout != "0 warnings, 0 notes\n" {
+	if status != 0 || stdout != "0 errors, 0 warnings, 0 notes\n" {
 		t.Errorf("status %d\n%s%s", status, stdout, stderr)
 	}
 }

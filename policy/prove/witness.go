@@ -1,6 +1,7 @@
 package prove
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -275,7 +276,15 @@ func candidates(fact string, fit []*use) []string {
 	for _, filler := range []string{"", "x", "other", "another", "third", "a@b", "/"} {
 		out = append(out, start+middle+filler+end, start+filler+middle+end)
 	}
-	return append(out, wholes...)
+	if fact != "user.email" {
+		return append(out, wholes...)
+	}
+	for _, before := range []string{"", "someone", "someone@", "someone@example."} {
+		for _, after := range []string{"", "@example.com", "example.com", ".example.com"} {
+			out = append(out, cmp.Or(start, before)+middle+cmp.Or(end, after))
+		}
+	}
+	return slices.DeleteFunc(append(out, wholes...), func(text string) bool { return !isEmail(text) })
 }
 
 // listOf is a list with an entry from each region that the request says there is one

@@ -112,12 +112,13 @@ func TestRefusedStartClosesWhatItOpened(t *testing.T) {
 	for name, e := range map[string][3]string{
 		"policy": {"policy.yaml", "when: ip.vpn", "when: ip.vnp"},
 		"audit":  {"sallyport.yaml", "policy: policy.yaml", "policy: policy.yaml\naudit: {file: secret/audit.jsonl}"},
-		"store":  {"sallyport.yaml", "policy: policy.yaml", "policy: policy.yaml\nstore: sqlite:vpn.txt"},
+		"store":  {"sallyport.yaml", "policy: policy.yaml", "policy: policy.yaml\nstore: sqlite:notes.txt"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newHarness(t)
 			d.closeApp()
 			d.edit(e[0], e[1], e[2])
+			d.write("notes.txt", "no database at all, though it is long enough to be looked at as one\n")
 			c, err := config.Load(filepath.Join(d.dir, "sallyport.yaml"))
 			if err != nil {
 				t.Fatal(err)
