@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"sallyport/policy"
 	"sallyport/policy/internal/expr"
@@ -40,7 +39,6 @@ var unknowables = func() []unknowable {
 		{code: "unknown-holds", facts: prove.Unknown{Name: "user.time_zone", Facts: map[string]any{"user.time_zone": ""}}, guard: `user.time_zone != ""`, blocks: true, says: `the time zone is not known (user.time_zone is "")`},
 		{code: "unknown-holds", facts: prove.Unknown{Name: "user.started_days", Facts: map[string]any{"user.started_days": int64(-1)}}, guard: "user.started_days >= 0", blocks: true, says: "the first day is not known (user.started_days is -1)"},
 	}
-	zero := map[expr.Kind]any{expr.Bool: false, expr.Int: int64(0), expr.Double: 0.0, expr.Duration: time.Duration(0), expr.String: ""}
 	for _, group := range policy.FactSchema().Groups() {
 		known := knowns[group]
 		if known == "" {
@@ -49,7 +47,7 @@ var unknowables = func() []unknowable {
 		u := unknowable{code: "unknown-holds", facts: prove.Unknown{Name: known, Facts: map[string]any{}}, guard: known}
 		for _, fact := range policy.FactSchema().Facts() {
 			if fact.Group == group {
-				u.facts.Facts[fact.Name] = zero[fact.Kind]
+				u.facts.Facts[fact.Name] = fact.Kind.Zero()
 			}
 		}
 		out = append(out, u)

@@ -9,8 +9,8 @@ import (
 
 	"github.com/go-air/gini/z"
 
-	"sallyport/authn"
 	"sallyport/policy/internal/expr"
+	"sallyport/policy/internal/vocabulary"
 )
 
 // domain is the constants that some members are compared with, put together where nothing
@@ -193,18 +193,11 @@ func keyOf(ids []int) (key []byte) {
 	return key
 }
 
-// isEmail reports whether user.email can be a text: it has the addresses that sign-in
-// accepts, and none without a session.
-func isEmail(text string) bool {
-	email, err := authn.ParseEmail(text)
-	return text == "" || err == nil && string(email) == text
-}
-
 // buildMember gives a fact its variables: a text is in exactly one region, a list in any.
 func (p *prover) buildMember(m *member) {
 	for _, r := range m.domain.regions {
 		lit := p.c.F
-		if (m.closed == nil || r.fits[m.possible]) && !(m.name == "user.email" && r.single && !isEmail(r.values[0])) {
+		if (m.closed == nil || r.fits[m.possible]) && !(m.name == "user.email" && r.single && !vocabulary.IsEmail(r.values[0])) {
 			lit = p.c.Lit()
 		}
 		m.in = append(m.in, lit)

@@ -14,6 +14,7 @@ import (
 
 	"sallyport/policy"
 	"sallyport/policy/internal/expr"
+	"sallyport/policy/internal/vocabulary"
 )
 
 // witness puts in a value for every fact that the solver's request says something about.
@@ -284,7 +285,7 @@ func candidates(fact string, fit []*use) []string {
 			out = append(out, cmp.Or(start, before)+middle+cmp.Or(end, after))
 		}
 	}
-	return slices.DeleteFunc(append(out, wholes...), func(text string) bool { return !isEmail(text) })
+	return slices.DeleteFunc(append(out, wholes...), func(text string) bool { return !vocabulary.IsEmail(text) })
 }
 
 // listOf is a list with an entry from each region that the request says there is one

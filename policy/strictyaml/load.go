@@ -152,14 +152,18 @@ func (s *Source) unquoted(line int, problem string) (at, column int, d *Diagnost
 		if len(text) > 1000 || strings.HasPrefix(strings.TrimSpace(text), "#") {
 			continue
 		}
-		if m := keyed.FindStringSubmatch(text); m != nil && strings.IndexByte("!\"'%@`&*", m[3][0]) >= 0 && needsQuotes(m[3]) {
-			return at, utf8.RuneCountInString(m[1]) + 1, &Diagnostic{
-				Message:  fmt.Sprintf("a value that begins with %c needs quotes around all of it", m[3][0]),
-				Expected: fmt.Sprintf("%s: and the value in single quotes; a quote inside is written twice", m[2]), Suggestion: SingleQuoted(m[3])}
-		}
-		if m := keyed.FindStringSubmatch(text); m != nil && at == line && strings.Contains(m[3], ": ") && strings.Contains(problem, "mapping values") {
-			return at, utf8.RuneCountInString(m[1]) + 1, &Diagnostic{Message: "a value with a colon and a space in it needs quotes around all of it",
-				Expected: fmt.Sprintf("%s: and the value in single quotes; a quote inside is written twice", m[2]), Suggestion: SingleQuoted(m[3])}
+		if m := keyed.FindStringSubmatch(text); m != nil {
+			why := ""
+			switch {
+			case strings.IndexByte("!\"'%@`&*", m[3][0]) >= 0 && needsQuotes(m[3]):
+				why = "that begins with " + m[3][:1]
+			case at == line && strings.Contains(m[3], ": ") && strings.Contains(problem, "mapping values"):
+				why = "with a colon and a space in it"
+			}
+			if why != "" {
+				return at, utf8.RuneCountInString(m[1]) + 1, &Diagnostic{Message: "a value " + why + " needs quotes around all of it",
+					Expected: m[2] + ": and the value in single quotes; a quote inside is written twice", Suggestion: SingleQuoted(m[3])}
+			}
 		}
 		if m := noSpace.FindStringSubmatch(text); m != nil {
 			return at, utf8.RuneCountInString(m[1]) + 1, &Diagnostic{

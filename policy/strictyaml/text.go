@@ -15,8 +15,8 @@ const byteOrderMark = "\ufeff"
 // YAML ends a line, and with it a comment, at a lone CR, U+0085, U+2028 and U+2029. Editors
 // and diffs do not, so a line that looks like a comment would be in force. Control
 // characters change what a terminal shows, and bidirectional ones the order that text is
-// shown in. Look-alike letters and characters of
-// no width are not looked for here: lint finds them in constants.
+// shown in. Look-alike letters and characters of no width are not looked for here: lint
+// finds them in constants.
 func (s *Source) Legible() bool {
 	for i, line := range s.lines {
 		if !utf8.ValidString(line) {

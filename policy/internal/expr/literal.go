@@ -44,7 +44,7 @@ func (x Literal) Holds(text any) (fact string, yes bool) {
 	}
 	value := text
 	if value == nil {
-		value = zero(subject.Kind)
+		value = subject.Kind.Zero()
 	}
 	yes, ok := compared(op, value, constant.Value)
 	if !ok {
@@ -53,7 +53,9 @@ func (x Literal) Holds(text any) (fact string, yes bool) {
 	return subject.Name, yes != x.Not
 }
 
-func zero(k Kind) any {
+// Zero is what a fact of the kind is where it is not known; nil for a kind that has no
+// order and no one zero.
+func (k Kind) Zero() any {
 	switch k {
 	case Bool:
 		return false

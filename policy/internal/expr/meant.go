@@ -221,6 +221,9 @@ func moment(text string) (string, bool) {
 	return "", false
 }
 
+// separators stand between values that someone wrote into one text.
+var separators = regexp.MustCompile(`[,;|\s]+`)
+
 // within returns `a in b`, of the types ta and tb, as it was probably meant, and what the
 // operands have to be.
 func (m *meaning) within(a, b ast.Expr, ta, tb string) (meant, expected string) {
@@ -232,7 +235,7 @@ func (m *meaning) within(a, b ast.Expr, ta, tb string) (meant, expected string) 
 		return m.compiles(left + ".exists(x, x in " + right + ")"), "one value on the left, or exists() where any entry may be in the list"
 	case tb == "string" && b.Kind() == ast.LiteralKind && ta == "string":
 		text := b.AsLiteral().Value().(string)
-		if parts := regexp.MustCompile(`[,;|\s]+`).Split(strings.TrimSpace(text), -1); len(parts) > 1 {
+		if parts := separators.Split(strings.TrimSpace(text), -1); len(parts) > 1 {
 			for i, p := range parts {
 				parts[i] = strconv.Quote(p)
 			}

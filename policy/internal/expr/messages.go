@@ -60,9 +60,10 @@ func (m *meaning) explain(issue *common.Error) Problem {
 	switch {
 	case strings.Contains(issue.Message, "invalid duration argument"):
 		p := Problem{Message: "this is not a duration", Expected: `hours, minutes and seconds, such as "8h" or "1h30m"`}
-		switch text := m.argument(call); {
-		case strictyaml.DurationMeant(text) != "":
-			p.Suggestion = fmt.Sprintf("duration(%q)", strictyaml.DurationMeant(text))
+		text := m.argument(call)
+		switch meant := strictyaml.DurationMeant(text); {
+		case meant != "":
+			p.Suggestion = fmt.Sprintf("duration(%q)", meant)
 		case text != "" && strings.Trim(text, " 0123456789") == "":
 			p.Expected = fmt.Sprintf(`a number with its unit: duration("%[1]ss"), duration("%[1]sm") or duration("%[1]sh")`, strings.TrimSpace(text))
 		}

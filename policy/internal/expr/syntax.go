@@ -78,29 +78,30 @@ const (
 	valuePattern   = `("[^"]*"|'[^']*'|\[[^\]]*\]|[\w.]+(?:\([^()]*\))?)`
 )
 
-// foreignOperators are comparisons of other languages, with what does the same here, $1 and
-// so on being the operands.
+// foreignOperators are comparisons of other languages, with what does the same here: the
+// first that compiles. ${1} and so on are the operands.
 var foreignOperators = []struct {
 	pattern *regexp.Regexp
-	meant   string
+	meant   []string
+	message string // "": the operator is none here
 }{
-	{operator(`(not\s+in)`, valuePattern), "!($1 in $3)"},
-	{operator(`(in)`, `\(([^()]*)\)`), "$1 in [$3]"},
-	{operator(`(between)`, valuePattern+`\s+and\s+`+valuePattern), "$1 >= $3 && $1 <= $4"},
-	{operator(`(not\s+like)`, `["']%([^%"']+)%["']`), `!$1.contains("$3")`},
-	{operator(`(i?like)`, `["']%([^%"']+)%["']`), `$1.contains("$3")`},
-	{operator(`(i?like)`, `["']([^%"']+)%["']`), `$1.startsWith("$3")`},
-	{operator(`(i?like)`, `["']%([^%"']+)["']`), `$1.endsWith("$3")`},
-	{operator(`(i?like)`, valuePattern), "$1 == $3"},
-	{operator(`(contains|includes|has)`, valuePattern), "$3 in $1|$1.contains($3)"},
-	{operator(`(starts_?with|begins_?with)`, valuePattern), "$1.startsWith($3)"},
-	{operator(`(ends_?with)`, valuePattern), "$1.endsWith($3)"},
-	{operator(`(matches|regex|rlike|match)`, valuePattern), "$1.matches($3)"},
-	{operator(`(is\s+not|not\s+equals?|ne)`, `(null|none|nil)`), `$1 != null`},
-	{operator(`(is|equals?|eq)`, `(null|none|nil)`), `$1 == null`},
-	{operator(`(is\s+not|not\s+equals?|ne|neq)`, valuePattern), "$1 != $3"},
-	{operator(`(is|equals?|eq)`, valuePattern), "$1 == $3"},
-	{operator(`(gt|lt|gte|lte|ge|le)`, valuePattern), ""},
+	{pattern: operator(`(not\s+in)`, valuePattern), meant: []string{`!(${1} in ${3})`}},
+	{pattern: operator(`(in)`, `\(([^()]*)\)`), meant: []string{`${1} in [${3}]`}, message: "the list of `in` stands in square brackets"},
+	{pattern: operator(`(between)`, valuePattern+`\s+and\s+`+valuePattern), meant: []string{`${1} >= ${3} && ${1} <= ${4}`}},
+	{pattern: operator(`(not\s+like)`, `["']%([^%"']+)%["']`), meant: []string{`!${1}.contains("${3}")`}},
+	{pattern: operator(`(i?like)`, `["']%([^%"']+)%["']`), meant: []string{`${1}.contains("${3}")`}},
+	{pattern: operator(`(i?like)`, `["']([^%"']+)%["']`), meant: []string{`${1}.startsWith("${3}")`}},
+	{pattern: operator(`(i?like)`, `["']%([^%"']+)["']`), meant: []string{`${1}.endsWith("${3}")`}},
+	{pattern: operator(`(i?like)`, valuePattern), meant: []string{`${1} == ${3}`}},
+	{pattern: operator(`(contains|includes|has)`, valuePattern), meant: []string{`${3} in ${1}`, `${1}.contains(${3})`}},
+	{pattern: operator(`(starts_?with|begins_?with)`, valuePattern), meant: []string{`${1}.startsWith(${3})`}},
+	{pattern: operator(`(ends_?with)`, valuePattern), meant: []string{`${1}.endsWith(${3})`}},
+	{pattern: operator(`(matches|regex|rlike|match)`, valuePattern), meant: []string{`${1}.matches(${3})`}},
+	{pattern: operator(`(is\s+not|not\s+equals?|ne)`, `(null|none|nil)`), meant: []string{`${1} != null`}},
+	{pattern: operator(`(is|equals?|eq)`, `(null|none|nil)`), meant: []string{`${1} == null`}},
+	{pattern: operator(`(is\s+not|not\s+equals?|ne|neq)`, valuePattern), meant: []string{`${1} != ${3}`}},
+	{pattern: operator(`(is|equals?|eq)`, valuePattern), meant: []string{`${1} == ${3}`}},
+	{pattern: operator(`(gt|lt|gte|lte|ge|le)`, valuePattern)},
 }
 
 // operator is the pattern of an operator between an operand and something else.
@@ -113,51 +114,47 @@ func operator(name, right string) *regexp.Regexp {
 func (e *Env) foreignOperator(text string) *Problem {
 	for _, f := range foreignOperators {
 		m := f.pattern.FindStringSubmatchIndex(text)
-		if m == nil || insideText(text, m[4]) {
+		if m == nil {
 			continue
 		}
-		p := &Problem{Offset: utf8.RuneCountInString(text[:m[4]]), Message: "`" + strings.ToLower(text[m[4]:m[5]]) + "` is not an operator here"}
-		if strings.HasSuffix(f.meant, "null") { // what is said of that is right here, too
-			if _, q := e.Compile(string(f.pattern.ExpandString(nil, braced.ReplaceAllString(f.meant, "$${$1}"), text, m))); len(q) == 1 {
-				p.Expected, p.Suggestion = q[0].Expected, q[0].Suggestion
-			}
-			return p
+		p := &Problem{Offset: utf8.RuneCountInString(text[:m[4]]), Message: f.message}
+		if inside([]rune(text), p.Offset) {
+			continue
 		}
-		if strings.HasSuffix(f.meant, "in [$3]") {
-			p.Message = "the list of `in` stands in square brackets"
+		if p.Message == "" {
+			p.Message = "`" + strings.ToLower(text[m[4]:m[5]]) + "` is not an operator here"
 		}
-		for template := range strings.SplitSeq(f.meant, "|") {
-			meant := string(f.pattern.ExpandString(nil, braced.ReplaceAllString(template, "$${$1}"), text, m))
-			if checked, issues := e.cel.Compile(meant); issues.Err() == nil && checked.OutputType() == cel.BoolType {
-				p.Suggestion = meant
+		if len(f.meant) > 0 {
+			p.Expected = "an operator of CEL: ==, !=, <, <=, >, >=, in; or a function such as contains(), startsWith(), matches()"
+		}
+		for _, template := range f.meant {
+			meant := string(f.pattern.ExpandString(nil, template, text, m))
+			if strings.HasSuffix(template, " null") { // what is said of that is right here, too
+				if _, q := e.Compile(meant); len(q) == 1 {
+					p.Expected, p.Suggestion = q[0].Expected, q[0].Suggestion
+				}
 				return p
 			}
-		}
-		if f.meant != "" {
-			p.Expected = "an operator of CEL: ==, !=, <, <=, >, >=, in; or a function such as contains(), startsWith(), matches()"
+			if checked, issues := e.cel.Compile(meant); issues.Err() == nil && checked.OutputType() == cel.BoolType {
+				p.Expected, p.Suggestion = "", meant
+				return p
+			}
 		}
 		return p
 	}
 	return nil
 }
 
-// braced are the references of a template, which regexp wants in braces before a letter.
-var braced = regexp.MustCompile(`\$(\d)`)
-
-// insideText reports whether a byte offset is inside of quotes.
-func insideText(text string, at int) bool {
-	quote := byte(0)
+// inside reports whether a character belongs to a quoted text or a comment.
+func inside(text []rune, at int) bool {
 	for i := 0; i < at; i++ {
-		switch c := text[i]; {
-		case quote != 0 && c == '\\':
-			i++
-		case quote != 0 && c == quote:
-			quote = 0
-		case quote == 0 && (c == '"' || c == '\''):
-			quote = c
+		if end := skipped(text, i); end > at {
+			return true
+		} else if end > i {
+			i = end - 1
 		}
 	}
-	return quote != 0
+	return false
 }
 
 // loneOperator finds an operator with nothing on one of its sides, or nil.
@@ -171,7 +168,7 @@ func loneOperator(text string) *Problem {
 	if m := loneAtStart.FindStringSubmatchIndex(text); m != nil {
 		return at(m, "there is nothing on the left of %s")
 	}
-	if m := loneInside.FindStringSubmatchIndex(text); m != nil && !insideText(text, m[2]) {
+	if m := loneInside.FindStringSubmatchIndex(text); m != nil && !inside([]rune(text), utf8.RuneCountInString(text[:m[2]])) {
 		return at(m, "there is nothing on the left of %s")
 	}
 	return nil

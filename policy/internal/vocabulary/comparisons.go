@@ -116,7 +116,7 @@ func (v *Vocabulary) part(c expr.Comparison, value string) *file.Diagnostic {
 			return neverSo(c, value, "IANA's spelling: each part begins with a capital", title)
 		}
 	case "user.email":
-		if partly := func(text string) bool { return isEmail("x" + strings.ReplaceAll(text, "@", "") + "@x") }; !partly(value) {
+		if partly := func(text string) bool { return IsEmail("x" + strings.ReplaceAll(text, "@", "") + "@x") }; !partly(value) {
 			meant := strings.TrimSpace(value)
 			if !partly(meant) {
 				meant = ""

@@ -162,13 +162,14 @@ func (v *Vocabulary) Check(subject, value string) *file.Diagnostic {
 				Expected: OneOf(known), Suggestion: strictyaml.Nearest(value, known)}
 		}
 	case "user.email":
-		if email, err := authn.ParseEmail(value); value != "" && (err != nil || value != string(email)) {
+		if !IsEmail(value) {
+			_, err := authn.ParseEmail(value)
 			meant := strings.ToLower(strings.TrimSpace(value))
 			expected := "a whole address in lower case"
 			if err != nil {
 				expected += ", in letters, digits and signs of ASCII, without spaces"
 			}
-			return never(subject, value, expected, meant, isEmail)
+			return never(subject, value, expected, meant, IsEmail)
 		}
 	case "credential.aaguid":
 		if !AAGUIDPattern.MatchString(value) {
@@ -208,9 +209,11 @@ func (v *Vocabulary) Check(subject, value string) *file.Diagnostic {
 	return nil
 }
 
-func isEmail(text string) bool {
-	_, err := authn.ParseEmail(text)
-	return err == nil
+// IsEmail reports whether user.email can be a text: it has the addresses that sign-in
+// accepts, as it writes them, and "" without a session.
+func IsEmail(text string) bool {
+	email, err := authn.ParseEmail(text)
+	return text == "" || err == nil && string(email) == text
 }
 
 func inEnum(subject, value string, enum []string) *file.Diagnostic {
