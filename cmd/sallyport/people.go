@@ -37,6 +37,14 @@ type personLine struct {
 	Sessions int           `json:"sessions"`
 }
 
+// address is what the person has now; "" if the provider gave none.
+func (l personLine) address() authn.Email {
+	if len(l.Emails) == 0 {
+		return ""
+	}
+	return l.Emails[0]
+}
+
 type peopleListCmd struct {
 	storeFlag `embed:""`
 
@@ -185,7 +193,7 @@ func personDetails(ctx context.Context, db *sqlstore.DB, m *session.Manager, tex
 		if err != nil {
 			return nil, err
 		}
-		d := personDetail{personLine: l, Blocks: blockLines(blocksOf(blocks, subject, l.Emails[:min(1, len(l.Emails))])), Tickets: tickets}
+		d := personDetail{personLine: l, Blocks: blockLines(blocksOf(blocks, l.address(), subject)), Tickets: tickets}
 		records, err := m.List(ctx, session.Filter{Subject: subject})
 		if err != nil {
 			return nil, err
@@ -202,12 +210,11 @@ func personDetails(ctx context.Context, db *sqlstore.DB, m *session.Manager, tex
 	}
 	if details == nil && email != "" {
 		tickets, err := ticketsOf(ctx, db, email)
-		address := []authn.Email{email}
-		blocked := blocksOf(blocks, authn.Subject{}, address)
+		blocked := blocksOf(blocks, email, authn.Subject{})
 		if err != nil || tickets == nil && len(blocked) == 0 {
 			return nil, err
 		}
-		details = []personDetail{{personLine: personLine{Emails: address}, Blocks: blockLines(blocked), Tickets: tickets}}
+		details = []personDetail{{personLine: personLine{Emails: []authn.Email{email}}, Blocks: blockLines(blocked), Tickets: tickets}}
 	}
 	return details, nil
 }

@@ -148,12 +148,18 @@ func (p peopleUnblockCmd) Run(ctx context.Context, g *globals, std stdio) error 
 				"subject": b.Subject.ID, "issuer": b.Subject.Issuer, "why": p.Why})); err != nil {
 				return err
 			}
-			if _, err := db.UnblockPerson(ctx, b.Email, b.Subject); err != nil {
+			if err := db.UnblockPerson(ctx, b); err != nil && !errors.Is(err, authn.ErrNotFound) {
 				return err
 			}
 			fmt.Fprintf(std.out, "%s is not blocked any more. It was since %s, by %s: %s\n", blockedName(b), short(b.At), plain(b.By), plain(b.Why))
 		}
-		return nil
+		left, err := db.BlockedPeople(ctx)
+		for _, l := range left {
+			if slices.ContainsFunc(named, func(b sqlstore.BlockedPerson) bool { return l.Covers(b.Email, b.Subject) }) {
+				fmt.Fprintf(std.err, "note: the entry for %s, since %s, by %s, still keeps the same address or subject out: %s\n", blockedName(l), short(l.At), plain(l.By), plain(l.Why))
+			}
+		}
+		return err
 	})
 }
 
@@ -201,12 +207,9 @@ func blockLines(blocks []sqlstore.BlockedPerson) []blockLine {
 	return lines
 }
 
-// blocksOf are those of a person.
-func blocksOf(blocks []sqlstore.BlockedPerson, subject authn.Subject, addresses []authn.Email) []sqlstore.BlockedPerson {
-	return slices.DeleteFunc(slices.Clone(blocks), func(b sqlstore.BlockedPerson) bool {
-		bySubject := !b.Subject.IsZero() && b.Subject == subject
-		return !bySubject && (b.Email == "" || !slices.Contains(addresses, b.Email))
-	})
+// blocksOf are those of a person, by the address that they have now.
+func blocksOf(blocks []sqlstore.BlockedPerson, email authn.Email, subject authn.Subject) []sqlstore.BlockedPerson {
+	return slices.DeleteFunc(slices.Clone(blocks), func(b sqlstore.BlockedPerson) bool { return !b.Covers(email, subject) })
 }
 
 // notBlocked refuses a ticket for a person who is blocked: they could not use it.
@@ -215,9 +218,8 @@ func notBlocked(ctx context.Context, db *sqlstore.DB, email authn.Email, people 
 	if err != nil {
 		return err
 	}
-	people = slices.DeleteFunc(slices.Clone(people), func(k storedPerson) bool { return k.Emails[0] != email })
 	for _, b := range all {
-		if blockNamed(b, string(email), people) {
+		if b.Covers(email, authn.Subject{}) || slices.ContainsFunc(people, func(k storedPerson) bool { return k.Emails[0] == email && b.Covers("", k.Subject) }) {
 			return fmt.Errorf("%s is blocked since %s, by %s: %s; `sallyport people unblock` takes it back", blockedName(b), short(b.At), plain(b.By), plain(b.Why))
 		}
 	}

@@ -18,6 +18,12 @@ type BlockedPerson struct {
 	At      time.Time
 }
 
+// Covers reports whether the entry keeps out a person with an address and a subject, either
+// of which may be empty. [blockedSession] asks the same of a session.
+func (b BlockedPerson) Covers(email authn.Email, subject authn.Subject) bool {
+	return b.Email != "" && b.Email == email || !b.Subject.IsZero() && b.Subject == subject
+}
+
 // blockedSession is a condition on a session s: its person is blocked.
 const blockedSession = `exists (select 1 from blocked_people b where b.email <> '' and b.email = s.email
 	or b.subject_id <> '' and b.subject_id = s.subject_id and b.subject_issuer = s.subject_issuer)`
@@ -51,20 +57,13 @@ func (t tx) deleteBlocked() ([]string, error) {
 	return t.deleteSessions(` where id in (select s.id from sessions s where ` + blockedSession + `)`)
 }
 
-// UnblockPerson removes every entry with the address or the subject, whichever is given, and
-// returns those that it removed.
-func (d *DB) UnblockPerson(ctx context.Context, email authn.Email, subject authn.Subject) (removed []BlockedPerson, err error) {
-	err = d.update(ctx, "unblock a person", func(tx tx) error {
-		rows, err := tx.QueryContext(ctx, `delete from blocked_people where email <> '' and email = $1
-			or subject_id <> '' and subject_id = $2 and subject_issuer = $3
-			returning email, subject_issuer, subject_id, why, blocked_by, blocked_at`, string(email), subject.ID, subject.Issuer)
-		removed, err = all(rows, err, scanBlocked)
-		return err
+// UnblockPerson removes the entry with that address and subject, and no other:
+// [authn.ErrNotFound] if there is none.
+func (d *DB) UnblockPerson(ctx context.Context, b BlockedPerson) error {
+	return d.update(ctx, "unblock a person", func(tx tx) error {
+		return tx.one(`delete from blocked_people where email = $1 and subject_issuer = $2 and subject_id = $3`,
+			string(b.Email), b.Subject.Issuer, b.Subject.ID)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return removed, nil
 }
 
 // BlockedPeople returns all who are blocked, the latest first.

@@ -89,8 +89,21 @@ func TestBlockedPerson(t *testing.T) {
 			if err != nil || len(list) != 1 || list[0] != tt.block {
 				t.Errorf("%+v %v", list, err)
 			}
-			if removed, err := db.UnblockPerson(t.Context(), tt.block.Email, tt.block.Subject); err != nil || len(removed) != 1 {
-				t.Errorf("%+v %v", removed, err)
+			beside := BlockedPerson{Email: tt.block.Email, Subject: authn.Subject{Issuer: "https://idp", ID: "beside"}, Why: "another case", By: "ops", At: now}
+			if _, err := db.BlockPerson(t.Context(), beside); err != nil {
+				t.Fatal(err)
+			}
+			if err := db.UnblockPerson(t.Context(), tt.block); err != nil {
+				t.Error(err)
+			}
+			if err := db.UnblockPerson(t.Context(), tt.block); !errors.Is(err, authn.ErrNotFound) {
+				t.Errorf("unblocked twice: %v", err)
+			}
+			if list, err := db.BlockedPeople(t.Context()); err != nil || len(list) != 1 || list[0] != beside {
+				t.Errorf("the entry beside it is gone: %+v %v", list, err)
+			}
+			if err := db.UnblockPerson(t.Context(), beside); err != nil {
+				t.Error(err)
 			}
 			if err := create("again", alice, "alice@example.test"); err != nil || !alive("again") {
 				t.Error(err)
