@@ -117,7 +117,7 @@ func (f auditFilter) wanted(ctx context.Context, g *globals) (func(audit.Record)
 		return slices.ContainsFunc(f.Device, func(d string) bool { return d != "" && (d == r.Device || d == r.Detail["device"]) })
 	})
 	add(f.Rule != nil, func(r *audit.Record) bool {
-		return slices.ContainsFunc(f.Rule, func(name string) bool { return decidedBy(r, name) })
+		return slices.ContainsFunc(rulesOf(r), func(name string) bool { return slices.Contains(f.Rule, name) })
 	})
 	add(f.Route != nil, func(r *audit.Record) bool { return slices.Contains(f.Route, r.Route) })
 	add(!since.IsZero(), func(r *audit.Record) bool { return !r.Time.Before(since) })
@@ -154,33 +154,38 @@ func namesOf(ctx context.Context, g *globals, text string) []string {
 	return users
 }
 
-// decidedBy reports whether a rule decided a record, reported on it, or would have decided it
-// in the policy in shadow.
-func decidedBy(r *audit.Record, rule string) bool {
-	return slices.Contains(r.Rules, rule) || r.Shadow != nil && slices.Contains(r.Shadow.Rules, rule) ||
-		slices.ContainsFunc(r.Reported, func(p policy.Reported) bool { return p.Rule == rule })
+// rulesOf are the rules that decided a record, that reported on it, and that would have
+// decided it in the policy in shadow.
+func rulesOf(r *audit.Record) []string {
+	names := slices.Clone(r.Rules)
+	for _, p := range r.Reported {
+		names = append(names, p.Rule)
+	}
+	if r.Shadow != nil {
+		names = append(names, r.Shadow.Rules...)
+	}
+	return names
 }
 
-// seenValues is what a log has, to tell a person whose search found nothing which word of
-// theirs is in no record.
+// seenValues is what a log has, by flag, to tell a person whose search found nothing which
+// word of theirs is in no record.
 type seenValues map[string]map[string]bool
 
 func (s seenValues) add(r *audit.Record) {
-	for flag, values := range map[string][]string{"--event": {r.Event}, "--action": {audit.Outcome(r.Event, r.Action)}, "--rule": r.Rules, "--route": {r.Route}} {
-		for _, v := range values {
-			if s[flag] == nil {
-				s[flag] = map[string]bool{}
-			}
-			if v != "" && len(s[flag]) < 100 {
-				s[flag][v] = true
-			}
+	s.note("--event", r.Event)
+	s.note("--action", audit.Outcome(r.Event, r.Action))
+	s.note("--route", r.Route)
+	s.note("--rule", rulesOf(r)...)
+}
+
+func (s seenValues) note(flag string, values ...string) {
+	for _, v := range values {
+		if s[flag] == nil {
+			s[flag] = map[string]bool{}
 		}
-	}
-	for _, p := range r.Reported {
-		if s["--rule"] == nil {
-			s["--rule"] = map[string]bool{}
+		if v != "" {
+			s[flag][v] = true
 		}
-		s["--rule"][p.Rule] = true
 	}
 }
 
