@@ -51,7 +51,7 @@ func (g *Gate) record(r *http.Request, v *Verdict, event, incident string) audit
 	f := v.Facts              // the record outlives the verdict
 	f.Request.PathFolded = "" // it follows from the path
 	rec := audit.Record{
-		Time: g.cfg.Now(), Event: event, User: string(v.Session.Person.Email), Session: v.Session.ID, Device: g.recordedDevice(r, v),
+		Time: g.cfg.Now(), Event: event, User: string(v.Session.Person.Email), Session: v.Session.ID, Device: g.deviceOf(r, v, f.Request.Purpose),
 		IP: addressOf(v), Country: f.IP.Country, ASN: f.IP.ASN,
 		Method: cut(r.Method, maxMethod), Host: v.Target.Host, Path: v.Target.Path,
 		Action: audit.Outcome(event, v.Decision.Action.String()), Rules: v.Decision.Rules, Reasons: v.Decision.Reasons,
@@ -74,15 +74,6 @@ func (g *Gate) record(r *http.Request, v *Verdict, event, incident string) audit
 		rec.Data = dataSources(s, rec.Time)
 	}
 	return rec
-}
-
-// recordedDevice is the handle of the browser that a record is about: the one that the
-// session was verified in, or before that, on the sign-in host, the one that asks.
-func (g *Gate) recordedDevice(r *http.Request, v *Verdict) string {
-	if device := v.Session.Verification.Browser.Device; device != "" || v.Target.Scheme+"://"+v.Target.Host != g.cfg.SignIn {
-		return device
-	}
-	return g.cfg.Sessions.Device(r)
 }
 
 // recordRefusal records that a request is refused, and returns the incident for the

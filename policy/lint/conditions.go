@@ -117,9 +117,6 @@ func guarded(guard string, program *expr.Program) string {
 // always reports a rule that matches for every person. One whose condition is written out
 // as true is meant, and is no finding.
 func (l *linter) always(c prove.Condition) {
-	if c.Node.Op == expr.ValueOp {
-		return
-	}
 	r := &l.rules[c.Rule]
 	f := Finding{Code: "always-matches", Severity: Warning, Fix: "a condition that does not hold for some requests",
 		Message: fmt.Sprintf("%s matches every request that it is asked about: its condition always holds (%s)", r.Name, strings.Join(c.Facts, ", "))}

@@ -377,11 +377,12 @@ func (q *questions) note(x *piece) {
 func (q *questions) add(c Condition) { q.out = append(q.out, c) }
 
 func (q *questions) rule(i int) {
-	a, r := &q.rules[i], &q.m.Rules[i]
+	a := &q.rules[i]
 	if !q.can(a.applies) || !q.can(q.match[i]) {
 		return // it is unreachable, and there is no more to say of it
 	}
-	if len(r.Reads.Facts) > 0 && !q.can(a.applies, q.match[i].Not()) {
+	reads := len(a.when.node.Facts) > 0 || a.unless != nil // without: it is written out as true, and meant
+	if reads && !q.can(a.applies, q.match[i].Not()) {
 		q.add(Condition{Remark: Always, Rule: i, Node: a.when.node, Facts: q.why(a.applies, a.when)})
 		return // what its parts say does not matter
 	}
