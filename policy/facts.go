@@ -44,6 +44,9 @@ type IP struct {
 	ASN int64 `cel:"asn" json:"asn,omitempty"`
 	// Org is the name of the autonomous system or ISP.
 	Org string `cel:"org" json:"org,omitempty"`
+	// Provider is the name of the VPN or proxy that the address belongs to ("Mullvad"), as
+	// the most believed source spells it; "" when none names one.
+	Provider string `cel:"provider" json:"provider,omitempty"`
 	// Private is true for loopback, RFC 1918, unique local, site-local, link-local and
 	// carrier-grade NAT (100.64.0.0/10) addresses. Private alone does not make an address
 	// ours: exempt with ip.internal.

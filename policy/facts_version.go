@@ -5,7 +5,7 @@ import "strings"
 // FactsVersion is the version of the list in facts.go. It stands beside the facts in
 // each audit record: what is zero is left out there, so that a fact which is missing
 // from an old record is either zero or was not known at all, and only the version tells.
-const FactsVersion = 3
+const FactsVersion = 4
 
 // factsSince names the facts, or whole groups of them, that came after version 1. A
 // new fact needs a row here and a new version.
@@ -14,7 +14,7 @@ var factsSince = map[string]int{
 	"handoff":           3,
 	"user.started_days": 2, "tls.ja4": 2,
 	"session.concurrent": 2, "session.country_changed": 2, "session.asn_changed": 2, "session.ua_changed": 2, "session.tls_changed": 2,
-	"ip.internal": 3,
+	"ip.internal": 3, "ip.provider": 4,
 }
 
 // Since is the version of the list that a fact such as "seen.known" came with.

@@ -53,9 +53,11 @@ type Config struct {
 // Provides is what the configured IP sources can answer, whether or not
 // they are loaded at the moment.
 type Provides struct {
-	// Signals holds names of IP facts: "country", "subdivisions", "asn", "org", "location",
-	// "vpn", "hosting", "tor", "proxy", "residential_proxy", "relay". Nil: not checked.
+	// Signals holds names of IP facts: "country", "subdivisions", "asn", "org", "provider",
+	// "location", "vpn", "hosting", "tor", "proxy", "residential_proxy", "relay". Nil: not checked.
 	Signals map[string]bool
 	// Lists holds the names of the configured address lists (ip.lists). Nil: not checked.
 	Lists map[string]bool
+	// Providers are the names that ip.provider can be. Nil: not known.
+	Providers []string
 }

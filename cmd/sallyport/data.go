@@ -122,6 +122,7 @@ type lookupLine struct {
 	Subdivisions []string `json:"subdivisions,omitempty"`
 	ASN          int64    `json:"asn"`
 	Org          string   `json:"org"`
+	Provider     string   `json:"provider,omitempty"`
 	Private      bool     `json:"private,omitempty"`
 	Signals      []string `json:"signals"`
 	Lists        []string `json:"lists"`
@@ -178,7 +179,7 @@ func (d dataLookupCmd) Run(ctx context.Context, g *globals, std stdio) error {
 
 func lookupAddress(s *ipintel.Snapshot, addr netip.Addr) lookupLine {
 	ip := s.Lookup(addr).Facts(time.Now())
-	l := lookupLine{IP: ip.Address, Country: ip.Country, Subdivisions: ip.Subdivisions, ASN: ip.ASN, Org: ip.Org, Private: ip.Private,
+	l := lookupLine{IP: ip.Address, Country: ip.Country, Subdivisions: ip.Subdivisions, ASN: ip.ASN, Org: ip.Org, Provider: ip.Provider, Private: ip.Private,
 		Signals: []string{}, Lists: append([]string{}, ip.Lists...), Missing: ip.DataMissing}
 	for _, s := range []struct {
 		name string
@@ -199,11 +200,14 @@ func printLookup(w io.Writer, asJSON bool, l lookupLine) error {
 	if len(l.Subdivisions) > 0 {
 		place += " (" + strings.Join(l.Subdivisions, ", ") + ")"
 	}
-	missing := ""
+	provider, missing := "", ""
+	if l.Provider != "" {
+		provider = "  provider: " + plain(l.Provider)
+	}
 	if len(l.Missing) > 0 {
 		missing = "  missing here: " + strings.Join(l.Missing, ", ")
 	}
-	_, err := fmt.Fprintf(w, "%s  country %s  AS%d %s  signals: %s  lists: %s%s\n", l.IP, place, l.ASN, plain(l.Org), orNone(l.Signals), orNone(l.Lists), missing)
+	_, err := fmt.Fprintf(w, "%s  country %s  AS%d %s  signals: %s%s  lists: %s%s\n", l.IP, place, l.ASN, plain(l.Org), orNone(l.Signals), provider, orNone(l.Lists), missing)
 	return err
 }
 

@@ -71,7 +71,7 @@ func parseCSV(data []byte) (csvList, error) {
 	}
 }
 
-var csvColumns = []string{"network", "country", "subdivision", "asn", "org", "latitude", "longitude", "radius_km", "signal", "note"}
+var csvColumns = []string{"network", "country", "subdivision", "asn", "org", "provider", "latitude", "longitude", "radius_km", "signal", "note"}
 
 // csvHeader checks the names; only `signal` may repeat.
 func csvHeader(fields []string) ([]string, error) {
@@ -136,6 +136,8 @@ func statedRecord(columns, fields []string) (record, error) {
 			}
 		case "org":
 			rec.org = tidy(f)
+		case "provider":
+			rec.provider = tidy(f)
 		case "latitude", "longitude", "radius_km":
 			var err error
 			if place[columns[i]], err = strconv.ParseFloat(f, 64); err != nil || !(math.Abs(place[columns[i]]) <= 20_000) { // NaN too
@@ -177,7 +179,7 @@ func (s spec) openCSV(c content, now time.Time) (*loaded, error) {
 		return nil, atLine(1, errors.New("a list with `stated: true` begins with a line that names its columns, such as \"network,country\""))
 	}
 	table := new(bart.Table[record])
-	l := &loaded{kind: formatCSV, rows: table, provides: provides{signals: s.signal}}
+	l := &loaded{kind: formatCSV, rows: table, provides: provides{signals: s.signal, provider: s.provider != ""}}
 	if list.header && !s.stated {
 		l.notes = append(l.notes, noteUnstated)
 	}
@@ -191,6 +193,10 @@ func (s spec) openCSV(c content, now time.Time) (*loaded, error) {
 			}
 		}
 		row.record.signals |= s.signal
+		if row.record.provider == "" {
+			row.record.provider = s.provider
+		}
+		l.providers.add(row.record.provider)
 		table.Modify(row.prefix, func(have record, ok bool) (record, bool) {
 			if ok {
 				row.record.under(have)
@@ -199,7 +205,7 @@ func (s spec) openCSV(c content, now time.Time) (*loaded, error) {
 		})
 		says := provides{
 			country: row.record.country != "", subdivisions: row.record.subdivisions != nil,
-			asn: row.record.asn != 0, org: row.record.org != "", location: row.record.location.Known, signals: row.record.signals,
+			asn: row.record.asn != 0, org: row.record.org != "", provider: row.record.provider != "", location: row.record.location.Known, signals: row.record.signals,
 		}
 		f := familyOf(row.prefix)
 		l.provides, l.in[f], l.has[f] = l.provides.or(says), l.in[f].or(says), true
@@ -243,6 +249,9 @@ func (r *record) under(less record) {
 	}
 	if r.asn == 0 && r.org == "" {
 		r.asn, r.org = less.asn, less.org
+	}
+	if r.provider == "" {
+		r.provider = less.provider
 	}
 	if !r.location.Known && less.location.Known {
 		r.location, r.timeZone = less.location, less.timeZone

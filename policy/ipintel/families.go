@@ -56,7 +56,7 @@ func answersIn(r *maxminddb.Reader, p provides) (in [families]provides, has [fam
 // without is what p answers and q does not.
 func (p provides) without(q provides) provides {
 	return provides{country: p.country && !q.country, subdivisions: p.subdivisions && !q.subdivisions, asn: p.asn && !q.asn,
-		org: p.org && !q.org, location: p.location && !q.location, signals: p.signals &^ q.signals}
+		org: p.org && !q.org, provider: p.provider && !q.provider, location: p.location && !q.location, signals: p.signals &^ q.signals}
 }
 
 // absent is what a source can answer for the other family, and no source for this one:
@@ -69,7 +69,7 @@ func (m member) absent(f family, can provides) provides {
 	}
 	lacks := m.data.provides.without(can)
 	if !m.spec.database {
-		if lacks.signals, lacks.org = 0, false; m.data.has[f] {
+		if lacks.signals, lacks.org, lacks.provider = 0, false, false; m.data.has[f] {
 			return provides{} // it does know this family, and where it has nothing to say
 		}
 	}

@@ -131,6 +131,7 @@ func flatKind(r, sampled *maxminddb.Reader, name string) (kind, error) {
 
 var fieldProvides = map[string]provides{
 	"country_code": {country: true}, "country": {country: true}, "latitude": {location: true}, "lat": {location: true}, "region_code": {subdivisions: true},
+	"provider_name": {provider: true}, "service": {provider: true},
 	"asn": {asn: true}, "as_name": {org: true}, "autonomous_system_number": {asn: true}, "autonomous_system_organization": {org: true},
 	"vpn": {signals: VPN}, "proxy": {signals: Proxy}, "tor": {signals: Tor}, "relay": {signals: Relay}, "hosting": {signals: Hosting},
 	"is_anonymous": {signals: Proxy}, "is_vpn": {signals: VPN}, "is_anonymous_vpn": {signals: VPN}, "is_proxy": {signals: Proxy},
@@ -170,6 +171,7 @@ func (f *flat) record() record {
 		rec.asn = flatASN(f.ASN)
 	}
 	rec.org = firstOf(text(f.ASOrg), text(f.ASName))
+	rec.provider = firstOf(text(f.Provider), text(f.Service))
 	rec.timeZone = text(f.TimeZone)
 	radius, _ := number(f.Radius)
 	for _, at := range [][2]any{{f.Latitude, f.Longitude}, {f.Lat, f.Lng}} {

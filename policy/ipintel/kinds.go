@@ -65,7 +65,7 @@ func geoip2Kind(g *geoip2.Reader, name string) (kind, error) {
 		return reads(g.ASN, fromASN, asnProvides), nil
 	}
 	if _, err := g.AnonymousPlus(probe); answers(err) {
-		return reads(g.AnonymousPlus, fromAnonymousPlus, provides{signals: anonymity}), nil
+		return reads(g.AnonymousPlus, fromAnonymousPlus, provides{signals: anonymity, provider: true}), nil
 	}
 	if _, err := g.AnonymousIP(probe); answers(err) {
 		return reads(g.AnonymousIP, fromAnonymousIP, provides{signals: anonymity}), nil
@@ -145,7 +145,7 @@ func fromAnonymousIP(a *geoip2.AnonymousIP) record {
 }
 
 func fromAnonymousPlus(a *geoip2.AnonymousPlus) record {
-	return record{signals: anonymous(a.IsAnonymous, a.IsAnonymousVPN, a.IsHostingProvider, a.IsPublicProxy, a.IsResidentialProxy, a.IsTorExitNode)}
+	return record{signals: anonymous(a.IsAnonymous, a.IsAnonymousVPN, a.IsHostingProvider, a.IsPublicProxy, a.IsResidentialProxy, a.IsTorExitNode), provider: tidy(a.ProviderName)}
 }
 
 // anonymous translates MaxMind's flags. An address that is called anonymous without

@@ -69,9 +69,9 @@ func (s spec) openList(c content, now time.Time) (*loaded, error) {
 		return nil, err
 	}
 	table.Aggregate() // what lies inside a listed network adds nothing to a yes or no
-	said := record{signals: s.signal}
+	said := record{signals: s.signal, provider: s.provider}
 	l := &loaded{
-		kind: s.format, built: built, networks: networks, covers: covers, provides: provides{signals: s.signal},
+		kind: s.format, built: built, networks: networks, covers: covers, provides: provides{signals: s.signal, provider: s.provider != ""},
 		ask: func(a netip.Addr) (record, bool, error) {
 			if !table.Contains(a) {
 				return record{}, false, nil
@@ -79,6 +79,7 @@ func (s spec) openList(c content, now time.Time) (*loaded, error) {
 			return said, true, nil
 		},
 	}
+	l.providers.add(s.provider)
 	for _, p := range e.prefixes {
 		f := familyOf(p)
 		l.in[f], l.has[f] = l.provides, true

@@ -1,6 +1,7 @@
 package ipintel
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -48,7 +49,7 @@ func (s *Snapshot) join(a netip.Addr) Network {
 func (s *Snapshot) said(a netip.Addr, inner ...netip.Addr) Network {
 	n := Network{Addr: a, Country: UnknownCountry, Lists: noNames, DataFrom: s.oldest, Missing: s.missingAt(a), text: a.String()}
 	var rec record
-	holds := make([]bool, len(s.members))
+	holds, named := make([]bool, len(s.members)), ""
 	for _, i := range s.believed {
 		m := s.members[i]
 		said, found, err := s.ask(m, a, inner)
@@ -59,6 +60,9 @@ func (s *Snapshot) said(a netip.Addr, inner ...netip.Addr) Network {
 		}
 		rec.under(said)
 		holds[i] = found && !m.spec.database
+		if named == "" && holds[i] && m.spec.provider != "" {
+			named = said.provider
+		}
 	}
 	for i, m := range s.members { // in configured order
 		if holds[i] {
@@ -69,6 +73,7 @@ func (s *Snapshot) said(a netip.Addr, inner ...netip.Addr) Network {
 		n.Country = rec.country
 	}
 	n.Subdivisions, n.ASN, n.Org, n.Signals = rec.subdivisions, rec.asn, rec.org, rec.signals
+	n.Provider = cmp.Or(named, rec.provider)
 	n.Location, n.TimeZone = rec.location, rec.timeZone
 	return n
 }
@@ -111,6 +116,7 @@ type Answer struct {
 	Subdivisions []string `json:"subdivisions,omitempty"`
 	ASN          uint32   `json:"asn,omitempty"`
 	Org          string   `json:"org,omitempty"`
+	Provider     string   `json:"provider,omitempty"`
 	Signals      Signal   `json:"signals,omitzero"`
 	Location     Location `json:"location,omitzero"`
 	Err          string   `json:"error,omitempty"`
@@ -130,9 +136,9 @@ func (s *Snapshot) Answers(a netip.Addr) []Answer {
 		rec, found, err := s.ask(m, a, inner)
 		one := Answer{
 			Source: m.spec.name, Country: rec.country, Subdivisions: rec.subdivisions,
-			ASN: rec.asn, Org: rec.org, Signals: rec.signals, Location: rec.location,
+			ASN: rec.asn, Org: rec.org, Provider: rec.provider, Signals: rec.signals, Location: rec.location,
 		}
-		said := rec.country != "" || rec.asn != 0 || rec.org != "" || rec.signals != 0 || rec.location.Known
+		said := rec.country != "" || rec.asn != 0 || rec.org != "" || rec.provider != "" || rec.signals != 0 || rec.location.Known
 		switch {
 		case err != nil:
 			one.Err = err.Error()

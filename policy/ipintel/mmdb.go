@@ -63,8 +63,8 @@ func openDatabase(c content, now time.Time) (l *loaded, err error) {
 	if err != nil {
 		return nil, err
 	}
-	covers, countries, err := d.measure(r, k)
-	if err != nil {
+	l = &loaded{kind: r.Metadata.DatabaseType, built: built, networks: networks, provides: k.provides, ask: d.ask}
+	if err := l.measure(r); err != nil {
 		return nil, err
 	}
 	var onHeap error
@@ -75,7 +75,6 @@ func openDatabase(c content, now time.Time) (l *loaded, err error) {
 			d.read = mapped.read
 		}
 	}
-	l = &loaded{kind: r.Metadata.DatabaseType, built: built, networks: networks, covers: covers, countries: countries, provides: k.provides, ask: d.ask}
 	l.in, l.has = answersIn(r, k.provides)
 	if onHeap != nil {
 		l.notes = append(l.notes, noteOnHeap(onHeap, len(c.data)))
@@ -188,7 +187,7 @@ func (d *database) canary(r *maxminddb.Reader, k kind) (networks int, err error)
 		if err != nil {
 			return fmt.Errorf("canary look-up of %s: %w", res.Prefix(), err)
 		}
-		said = said || rec.country != "" || rec.asn != 0 || rec.org != "" || rec.signals != 0
+		said = said || rec.country != "" || rec.asn != 0 || rec.org != "" || rec.provider != "" || rec.signals != 0
 		return nil
 	})
 	switch {
@@ -204,13 +203,14 @@ func (d *database) canary(r *maxminddb.Reader, k kind) (networks int, err error)
 
 // measure counts what the database gives a signal (half of the Internet called a VPN
 // locks people out, whichever kind of file says so), and the IPv4 addresses of each
-// country. Networks share records, so that few have to be read.
-func (d *database) measure(r *maxminddb.Reader, k kind) (c cover, countries map[string]float64, err error) {
-	if k.provides.signals == 0 && !k.provides.country {
-		return cover{}, nil, nil
+// country, and collects the names of providers. Networks share records, so that few have
+// to be read.
+func (l *loaded) measure(r *maxminddb.Reader) error {
+	if l.provides.signals == 0 && !l.provides.country && !l.provides.provider {
+		return nil
 	}
-	if k.provides.country {
-		countries = map[string]float64{}
+	if l.provides.country {
+		l.countries = map[string]float64{}
 	}
 	type said struct {
 		flagged bool
@@ -221,21 +221,23 @@ func (d *database) measure(r *maxminddb.Reader, k kind) (c cover, countries map[
 	for res := range r.Networks() { // which has been walked before, in bounded time
 		says, ok := known[res.Offset()]
 		if !ok {
-			rec, _, err := d.ask(res.Prefix().Addr())
+			rec, _, err := l.ask(res.Prefix().Addr())
 			if err != nil {
-				return cover{}, nil, fmt.Errorf("%w: look-up of %s: %w", errCorrupt, res.Prefix(), err)
+				return fmt.Errorf("%w: look-up of %s: %w", errCorrupt, res.Prefix(), err)
 			}
 			says = said{rec.signals != 0, cmp.Or(rec.country, unknownCountry)}
 			known[res.Offset()] = says
+			l.providers.add(rec.provider)
 		}
 		if says.flagged {
 			with = append(with, res.Prefix())
 		}
-		if countries != nil {
-			addIPv4(countries, says.country, res.Prefix())
+		if l.countries != nil {
+			addIPv4(l.countries, says.country, res.Prefix())
 		}
 	}
-	return coverOf(with), countries, nil
+	l.covers = coverOf(with)
+	return nil
 }
 
 // walk counts the networks and shows an even spread of them to sample. A tree has no more

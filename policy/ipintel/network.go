@@ -29,6 +29,9 @@ type Network struct {
 	// ASN and Org come from the same source; 0 and "" when not known.
 	ASN uint32 `json:"asn"`
 	Org string `json:"org"`
+	// Provider is whose VPN or proxy it is, in the words of the most believed source that
+	// says; "" when none does.
+	Provider string `json:"provider,omitempty"`
 	// Signals is the union over all sources.
 	Signals Signal `json:"signals"`
 	// Lists are the names of all lists that hold the address, in configured order.
@@ -70,6 +73,7 @@ func (n Network) Facts(now time.Time) policy.IP {
 		Subdivisions:     n.Subdivisions,
 		ASN:              int64(n.ASN),
 		Org:              n.Org,
+		Provider:         n.Provider,
 		Private:          n.Private,
 		VPN:              n.Signals.Has(VPN),
 		Hosting:          n.Signals.Has(Hosting),

@@ -39,6 +39,9 @@ type List struct {
 	Signal string // vpn, hosting, tor, proxy, residential_proxy, relay; "" for a list that is only asked about by name
 	File   string
 	Format string // cidr (also ""), aws, gcp, azure, csv
+	// Provider is whose VPN or proxy all entries are, where an entry does not say; "": not
+	// said. It is the operator's own word, and believed before databases.
+	Provider string
 	// Stated: the list is the operator's own statement, believed before databases. It is
 	// a CSV with a header line. No file can say this of itself.
 	Stated bool
@@ -85,7 +88,7 @@ func (c Config) specs() ([]spec, error) {
 		all = append(all, spec{name: name, file: f, database: true})
 	}
 	for _, l := range c.Lists {
-		s := spec{name: l.Name, file: l.File, format: l.Format, stated: l.Stated, maxShare: l.MaxShare}
+		s := spec{name: l.Name, file: l.File, format: l.Format, provider: tidy(l.Provider), stated: l.Stated, maxShare: l.MaxShare}
 		if s.maxShare == 0 {
 			s.maxShare = DefaultMaxShare
 		}
@@ -167,7 +170,7 @@ func newSnapshot(members []member, nat64 []netip.Prefix, describe func(i int) So
 			s.oldest = m.data.built
 		}
 	}
-	s.provides.Signals = can.names()
+	s.provides.Signals, s.provides.Providers = can.names(), providerNames(members)
 	for _, stated := range []bool{true, false} {
 		for i, m := range members {
 			if m.data != nil && m.spec.stated == stated {
@@ -197,7 +200,7 @@ func (s *Snapshot) describe(i int, describe func(int) Source) Source {
 
 func (p provides) names() map[string]bool {
 	names := map[string]bool{}
-	for n, ok := range map[string]bool{"country": p.country, "subdivisions": p.subdivisions, "asn": p.asn, "org": p.org, "location": p.location} {
+	for n, ok := range map[string]bool{"country": p.country, "subdivisions": p.subdivisions, "asn": p.asn, "org": p.org, "provider": p.provider, "location": p.location} {
 		if ok {
 			names[n] = true
 		}
@@ -214,5 +217,5 @@ func (s *Snapshot) Sources() []Source { return slices.Clone(s.sources) }
 
 // Provides says what the configured sources can answer, whether or not they are loaded.
 func (s *Snapshot) Provides() policy.Provides {
-	return policy.Provides{Signals: maps.Clone(s.provides.Signals), Lists: maps.Clone(s.provides.Lists)}
+	return policy.Provides{Signals: maps.Clone(s.provides.Signals), Lists: maps.Clone(s.provides.Lists), Providers: slices.Clone(s.provides.Providers)}
 }

@@ -71,6 +71,7 @@ type record struct {
 	subdivisions []string
 	asn          uint32
 	org          string
+	provider     string // of a VPN or proxy
 	signals      Signal
 	location     Location
 	timeZone     string
@@ -78,19 +79,19 @@ type record struct {
 
 // provides says which questions a source can answer at all.
 type provides struct {
-	country, subdivisions, asn, org, location bool
-	signals                                   Signal
+	country, subdivisions, asn, org, provider, location bool
+	signals                                             Signal
 }
 
 func (p provides) or(q provides) provides {
 	return provides{
 		country: p.country || q.country, subdivisions: p.subdivisions || q.subdivisions,
-		asn: p.asn || q.asn, org: p.org || q.org, location: p.location || q.location, signals: p.signals | q.signals,
+		asn: p.asn || q.asn, org: p.org || q.org, provider: p.provider || q.provider, location: p.location || q.location, signals: p.signals | q.signals,
 	}
 }
 
 // anything is what a file might answer that has never been read.
-var anything = provides{country: true, subdivisions: true, asn: true, org: true, location: true, signals: allSignals}
+var anything = provides{country: true, subdivisions: true, asn: true, org: true, provider: true, location: true, signals: allSignals}
 
 // spec is one configured source.
 type spec struct {
@@ -99,6 +100,7 @@ type spec struct {
 	database bool
 	format   string // lists
 	signal   Signal // lists
+	provider string // lists
 	stated   bool   // lists: believed before databases
 	maxShare float64
 }
@@ -121,6 +123,8 @@ type loaded struct {
 	// countries are IPv4 addresses by country, "ZZ" for none; nil where the content names
 	// no countries.
 	countries map[string]float64
+	// providers are the names that the content has for operators of VPNs and proxies.
+	providers providers
 	waived    string   // see Source
 	notes     []string // see Source
 }
@@ -176,6 +180,6 @@ func (s spec) could(l *loaded) provides {
 	case s.database || s.format == formatCSV:
 		return anything
 	default:
-		return provides{signals: s.signal}
+		return provides{signals: s.signal, provider: s.provider != ""}
 	}
 }

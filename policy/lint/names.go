@@ -79,6 +79,7 @@ func (c *constant) fits(text string) bool {
 func (l *linter) names() {
 	l.emails()
 	l.groups()
+	l.providers()
 	l.wholeLists()
 }
 
@@ -195,6 +196,50 @@ func (l *linter) wholeLists() {
 			l.in(p.rule, p.node, x.Offset, f)
 		}
 	}
+}
+
+// providers finds operators of VPNs that no IP source names. Names come and go with the
+// data, so that it is no mistake in the policy itself; but a rule over a misspelt one
+// never matches.
+func (l *linter) providers() {
+	if l.config.Policy.Provides == nil || l.config.Policy.Provides.Providers == nil {
+		return
+	}
+	known := l.config.Policy.Provides.Providers
+	for _, c := range l.constants("ip.provider") {
+		names := known
+		if c.Lower {
+			names = make([]string, len(known))
+			for i, n := range known {
+				names[i] = strings.ToLower(n)
+			}
+		}
+		if c.value.Text == "" || c.Method == "matches" || c.How != expr.Equal && c.How != expr.Method || slices.ContainsFunc(names, c.fits) {
+			continue
+		}
+		f := Finding{Code: "unknown-provider", Severity: Warning, Fix: "a name as `data lookup` shows it, or ip.provider.lowerAscii().contains(...)",
+			Message: fmt.Sprintf("no IP source names the operator of a VPN or proxy that %s %q: this never holds", c.Asks(), c.value.Text)}
+		instead := ""
+		if c.Method == "" {
+			f.Message = fmt.Sprintf("no IP source names an operator of a VPN or proxy %q: this never holds", c.value.Text)
+			instead = nearestProvider(c.value.Text, names)
+		}
+		l.compared(c, instead, f)
+	}
+}
+
+// nearestProvider is the name that is like a text, or the only one that has it as a part.
+func nearestProvider(text string, names []string) string {
+	var with []string
+	for _, n := range names {
+		if strings.Contains(strings.ToLower(n), strings.ToLower(text)) {
+			with = append(with, n)
+		}
+	}
+	if len(with) == 1 {
+		return with[0]
+	}
+	return strictyaml.Nearest(text, names)
 }
 
 // organisations finds comparisons of a whole ip.org with one word: of some organisations

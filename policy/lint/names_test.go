@@ -19,6 +19,12 @@ func installation(c *Config) {
 		"treasury": {Groups: []string{"treasury", "contractors"}}, "wiki": {Domains: []string{"Partner.example"}}, "node": {Emails: []string{"Bot@example.com"}}, "store": {Groups: []string{"ops"}},
 	}
 	c.Now = func() time.Time { return policy.OrdinaryTime }
+	var provides policy.Provides
+	if c.Policy.Provides != nil {
+		provides = *c.Policy.Provides
+	}
+	provides.Providers = []string{"Astrill VPN", "Mullvad"}
+	c.Policy.Provides = &provides
 	c.People = []string{"ann@example.com", "mallory@example.com"}
 	c.Routes = map[string]Route{"treasury": {}, "wiki": {}, "node": {RPC: true}, "store": {PathForms: []string{"double_slash", "encoded_slash"}}}
 }
@@ -52,6 +58,26 @@ func testSaid(t *testing.T, code string, tests []saidCase) {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+func TestLintUnknownProviders(t *testing.T) {
+	testSaid(t, "unknown-provider", []saidCase{
+		{"misspelt", when(`ip.provider == "Astril VPN"`, "then: block"), `warning ip.provider == "Astrill VPN"`},
+		{"a part of the name", when(`ip.provider == "mullvad"`, "then: block"), `warning ip.provider == "Mullvad"`},
+		{"one of several", when(`ip.provider in ["Mullvad", "Nowhere VPN"]`, "then: block"), "warning"},
+		{"in a list", "lists: {them: [Mullvad, Nowhere VPN]}\nrules: [" + when(`ip.provider in lists.them`, "then: block") + "]", "warning"},
+		{"another case", when(`ip.provider.contains("astrill")`, "then: block"), "warning"},
+		{"a part of none", when(`ip.provider.lowerAscii().contains("nord")`, "then: block"), "warning"},
+
+		{"known", when(`ip.provider == "Mullvad"`, "then: block"), ""},
+		{"a part, in any case", when(`ip.provider.lowerAscii().contains("astrill")`, "then: block"), ""},
+		{"in lower case", when(`ip.provider.lowerAscii() == "mullvad"`, "then: block"), ""},
+		{"not named", when(`ip.provider == ""`, "then: step_up"), ""},
+		{"a pattern", when(`ip.provider.matches("^nord.*$")`, "then: block"), ""},
+	})
+	if got := said(t, "rules: ["+when(`ip.provider == "x"`, "then: block")+"]", "unknown-provider"); got != "" {
+		t.Errorf("nothing is known of providers: %q", got)
 	}
 }
 

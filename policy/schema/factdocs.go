@@ -11,6 +11,7 @@ var factDocs = map[string]string{
 	"ip.subdivisions":               "are ISO 3166-2 codes such as \"UA-43\"; empty when not known.",
 	"ip.asn":                        "is the autonomous system number; 0 when not known.",
 	"ip.org":                        "is the name of the autonomous system or ISP.",
+	"ip.provider":                   "is the name of the VPN or proxy that the address belongs to (\"Mullvad\"), as the most believed source spells it; \"\" when none names one.",
 	"ip.private":                    "is true for loopback, RFC 1918, unique local, site-local, link-local and carrier-grade NAT (100.64.0.0/10) addresses. Private alone does not make an address ours: exempt with ip.internal.",
 	"ip.internal":                   "is true for private addresses that `internal_networks` in sallyport.yaml says are ours, but for those of `trusted_proxies`.",
 	"ip.vpn":                        "is true for addresses that a source calls a VPN exit.",

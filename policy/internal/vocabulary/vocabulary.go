@@ -70,7 +70,7 @@ var (
 )
 
 // Signals are the ip facts that exist only if a source provides them.
-var Signals = []string{"country", "subdivisions", "asn", "org", "vpn", "hosting", "tor", "proxy", "residential_proxy", "relay"}
+var Signals = []string{"country", "subdivisions", "asn", "org", "provider", "vpn", "hosting", "tor", "proxy", "residential_proxy", "relay"}
 
 // restOn says what facts elsewhere need of the IP sources.
 var restOn = map[string]string{
@@ -120,6 +120,8 @@ func (v *Vocabulary) Provided(fact string) *file.Diagnostic {
 		d.Expected = "a database under ip_data in sallyport.yaml that knows the subdivisions of countries, or a csv list with the column `subdivision`"
 	case "org":
 		d.Expected = "a database under ip_data in sallyport.yaml that knows the organisations of networks, or a csv list with the column `org`"
+	case "provider":
+		d.Expected = "a database under ip_data in sallyport.yaml that names the operators of VPNs (GeoIP Anonymous-Plus, IPinfo privacy), a list with `provider: NAME`, or a csv list with the column `provider`"
 	case "country", "asn", "location":
 		d.Expected = "a database under ip_data in sallyport.yaml that knows the " + signal + " of addresses"
 		if group != "ip" {

@@ -92,6 +92,7 @@ type file struct {
 			Signal   string `yaml:"signal"`
 			File     string `yaml:"file"`
 			Format   string `yaml:"format"`
+			Provider string `yaml:"provider"`
 			Stated   bool   `yaml:"stated"`
 			MaxShare string `yaml:"max_share"`
 		} `yaml:"lists"`

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"sallyport/policy"
 	"sallyport/policy/ipintel"
@@ -241,13 +242,16 @@ func (b *builder) ipData() {
 		if l.Stated && l.Format != "csv" {
 			b.at(key+".stated", fmt.Sprintf("a list of format %s states nothing but its networks", cmp.Or(l.Format, "cidr")), "format: csv, with a file whose first line names its columns; or leave stated out")
 		}
+		if p := l.Provider; p != strings.TrimSpace(p) || len(p) > 200 || strings.ContainsFunc(p, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			b.at(key+".provider", "that is not the name of a provider", "what ip.provider is to be, such as Mullvad: at most 200 bytes, without line breaks and without spaces at the ends")
+		}
 		share, ok := percentage(l.MaxShare)
 		if l.MaxShare != "" && (!ok || share == 0) {
 			b.suggest(key+".max_share", fmt.Sprintf("%q is not a share of the addresses", l.MaxShare), fmt.Sprintf("more than 0%% and at most 100%%; %.0f%% is the default", 100*ipintel.DefaultMaxShare), shareMeant(l.MaxShare))
 		}
 		if b.required(key+".file", l.File, "the file that holds the list") {
 			file, _ := b.existing(key+".file", l.File, "a list file")
-			b.c.IPData.Lists = append(b.c.IPData.Lists, ipintel.List{Name: l.Name, Signal: l.Signal, Format: l.Format, File: file, Stated: l.Stated, MaxShare: share})
+			b.c.IPData.Lists = append(b.c.IPData.Lists, ipintel.List{Name: l.Name, Signal: l.Signal, Format: l.Format, Provider: l.Provider, File: file, Stated: l.Stated, MaxShare: share})
 		}
 	}
 }
