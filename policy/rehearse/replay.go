@@ -86,7 +86,8 @@ func (r *Replay) pair(lacking []string) *pair {
 	return p
 }
 
-// Add judges one record. It keeps rec if it makes an example of it.
+// Add judges one record. Of rec it keeps nothing but texts, and only those of examples
+// are not copied.
 func (r *Replay) Add(rec *Recorded) {
 	n := rec.times()
 	r.Records++
@@ -100,12 +101,14 @@ func (r *Replay) Add(rec *Recorded) {
 		r.Last = rec.Time
 	}
 	p := r.pair(rec.Lacking)
-	facts, present := rec.Facts, rec.Facts
+	facts, present := &rec.Facts, &rec.Facts
 	if r.is != nil {
-		r.was(&present)
-		r.is(&facts)
+		then, now := rec.Facts, rec.Facts
+		facts, present = &now, &then
+		r.was(present)
+		r.is(facts)
 	}
-	least, most, unjudged := p.candidate.Bounds(&facts)
+	least, most, unjudged := p.candidate.Bounds(facts)
 	for _, rule := range unjudged {
 		r.Unjudged[rule] += n
 	}
@@ -113,16 +116,16 @@ func (r *Replay) Add(rec *Recorded) {
 	decided := least.Action == most.Action
 	if p.present != nil {
 		var strictest policy.Decision
-		before, strictest, _ = p.present.Bounds(&present)
+		before, strictest, _ = p.present.Bounds(present)
 		decided = decided && before.Action == strictest.Action
 	}
 	if !decided {
 		r.Open += n
 		return
 	}
-	r.Tally.Add(rec.User, &facts, n, before, least)
+	r.Tally.Add(rec.User, facts, n, before, least)
 	if r.Asked && r.present != nil && len(rec.Lacking) == 0 {
-		r.Tally.AddAsked(rec.User, n, r.present.Unanswered().Decide(&present), r.candidate.Unanswered().Decide(&facts))
+		r.Tally.AddAsked(rec.User, n, r.present.Unanswered().Decide(present), r.candidate.Unanswered().Decide(facts))
 	}
 	r.day(rec.Time, n, before.Action, least.Action)
 	if before.Action != least.Action {

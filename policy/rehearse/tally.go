@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"sallyport/policy"
 )
@@ -93,7 +94,7 @@ func (t *Tally) Add(user string, f *policy.Facts, n int64, before, after policy.
 	p := t.personOf(user)
 	if p != nil {
 		p.Judged += n
-		p.Groups = f.User.Groups
+		p.seen(f)
 	}
 	inVain := before.Action != policy.Block && after.AsksInVain(f.Credential) && !before.AsksInVain(f.Credential)
 	if p != nil && inVain {
@@ -110,7 +111,7 @@ func (t *Tally) Add(user string, f *policy.Facts, n int64, before, after policy.
 	}
 	for _, rule := range because(before, after) {
 		if t.Rules[rule] == nil {
-			t.Rules[rule] = &Counts{}
+			t.Rules[strings.Clone(rule)] = &Counts{}
 		}
 		t.Rules[rule].add(after.Action, n)
 	}
@@ -134,13 +135,24 @@ func (t *Tally) AddAsked(user string, n int64, before, after policy.Decision) {
 	}
 }
 
+// seen keeps the groups, as copies: f may be about to be used again.
+func (p *Person) seen(f *policy.Facts) {
+	if slices.Equal(p.Groups, f.User.Groups) {
+		return
+	}
+	p.Groups = make([]string, len(f.User.Groups))
+	for i, g := range f.User.Groups {
+		p.Groups[i] = strings.Clone(g)
+	}
+}
+
 func (p *Person) name(rules []string) { p.Rules = few(p.Rules, rules) }
 
 // few adds names to a list that stays short.
 func few(list, more []string) []string {
 	for _, rule := range more {
 		if len(list) < maxPersonRules && !slices.Contains(list, rule) {
-			list = append(list, rule)
+			list = append(list, strings.Clone(rule))
 		}
 	}
 	return list
@@ -159,8 +171,8 @@ func (t *Tally) personOf(user string) *Person {
 		return nil
 	}
 	if p == nil {
-		p = &Person{User: user}
-		t.people[user] = p
+		p = &Person{User: strings.Clone(user)}
+		t.people[p.User] = p
 	}
 	return p
 }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,9 +47,9 @@ var (
 	errNoFacts    = errors.New("no facts")
 )
 
-// readRecord reads a decision from a line of the audit log. It is most of the work of a
-// replay, so it uses the faster library, which is also stricter: a name that appears
-// twice, or in other letters, is not taken for the fact.
+// readRecord reads a decision from any line of the audit log. It says what a line means;
+// see decoder for what reads most of them. It uses the stricter library: a name that
+// appears twice, or in other letters, is not taken for the fact.
 func readRecord(raw []byte, names []string) (*rehearse.Recorded, error) {
 	var l recordLine
 	if err := json.Unmarshal(raw, &l, jsonv1.FormatDurationAsNano(true)); err != nil {
@@ -98,7 +99,7 @@ type Result struct {
 }
 
 const (
-	replayBatch = 256 // lines that a worker takes at a time
+	replayBatch = 64 // lines that a worker takes at a time; what keeps a text of one keeps them all
 	BeforeSince = "before the time asked for"
 	NoDecision  = "other events"
 	NoFacts     = "without facts"
@@ -106,31 +107,28 @@ const (
 	Unreadable  = "cannot be read"
 )
 
-// Run reads in one goroutine and judges in one for each processor, in bounded memory.
+// Run judges with the candidate.
 func (r Replay) Run(ctx context.Context) (*Result, error) {
+	list, err := r.RunEach(ctx, []*policy.Policy{r.Candidate})
+	return list[0], err
+}
+
+// RunEach judges with several candidates in one pass, and returns a result for each. It
+// reads in one goroutine and judges in one for each processor, in bounded memory.
+func (r Replay) RunEach(ctx context.Context, candidates []*policy.Policy) ([]*Result, error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	work := make(chan [][]byte, 4)
-	workers := make([]Result, runtime.GOMAXPROCS(0))
+	work := make(chan lineBatch, 4)
+	judges := make([]*judge, runtime.GOMAXPROCS(0))
 	var lines atomic.Int64
 	var running sync.WaitGroup
-	for i := range workers {
-		w := &workers[i]
-		w.Replay, w.Skipped = rehearse.New(r.Candidate, r.Present), map[string]int64{}
-		w.Replay.Asked = r.Asked
-		if r.Is != r.Was {
-			now := time.Now()
-			w.Changing(lookingUp(r.Was, now), lookingUp(r.Is, now))
-		}
+	for i := range judges {
+		w := r.newJudge(candidates)
+		judges[i] = w
 		running.Go(func() {
-			names := r.Candidate.FactNames()
 			for batch := range work {
-				for _, raw := range batch {
-					if why := r.one(w.Replay, raw, names); why != "" {
-						w.Skipped[why]++
-					}
-				}
-				if n := lines.Add(int64(len(batch))); r.Progress != nil {
+				batch.each(w.line)
+				if n := lines.Add(int64(len(batch.ends))); r.Progress != nil {
 					r.Progress(n)
 				}
 			}
@@ -138,18 +136,85 @@ func (r Replay) Run(ctx context.Context) (*Result, error) {
 	}
 	damaged, err := r.read(ctx, work)
 	running.Wait()
-	out := &workers[0]
-	for i := range workers[1:] {
-		out.Merge(workers[i+1].Replay)
-		for why, n := range workers[i+1].Skipped {
-			out.Skipped[why] += n
-		}
+	first := judges[0]
+	for _, w := range judges[1:] {
+		first.merge(w)
 	}
-	out.Lines = lines.Load() + damaged
 	if damaged > 0 {
-		out.Skipped[Unreadable] += damaged
+		first.skipped[Unreadable] += damaged
+	}
+	out := make([]*Result, len(candidates))
+	for i, replay := range first.replays {
+		out[i] = &Result{Replay: replay, Lines: lines.Load() + damaged, Skipped: first.skipped}
 	}
 	return out, errors.Join(err, context.Cause(ctx))
+}
+
+// lineBatch is lines on their way to a judge, one after the other in one text.
+type lineBatch struct {
+	text string
+	ends []int
+}
+
+func (b lineBatch) each(do func(line string)) {
+	begin := 0
+	for _, end := range b.ends {
+		do(b.text[begin:end])
+		begin = end
+	}
+}
+
+// judge is one goroutine's share of the work.
+type judge struct {
+	decoder *decoder
+	routes  []string
+	since   time.Time
+	replays []*rehearse.Replay // by candidate
+	skipped map[string]int64
+}
+
+func (r Replay) newJudge(candidates []*policy.Policy) *judge {
+	w := &judge{decoder: newDecoder(r.Since), routes: r.Routes, since: r.Since, skipped: map[string]int64{}}
+	now := time.Now()
+	for _, c := range candidates {
+		replay := rehearse.New(c, r.Present)
+		replay.Asked = r.Asked
+		if r.Is != r.Was {
+			replay.Changing(lookingUp(r.Was, now), lookingUp(r.Is, now))
+		}
+		w.replays = append(w.replays, replay)
+	}
+	return w
+}
+
+// line judges a line, or counts why not.
+func (w *judge) line(line string) {
+	rec, err := w.decoder.decode(line)
+	switch {
+	case errors.Is(err, errNoDecision):
+		w.skipped[NoDecision]++
+	case errors.Is(err, errNoFacts):
+		w.skipped[NoFacts]++
+	case errors.Is(err, errBefore) || err == nil && rec.Time.Before(w.since):
+		w.skipped[BeforeSince]++
+	case err != nil:
+		w.skipped[Unreadable]++
+	case rec.Facts.Request.Route != "" && !slices.Contains(w.routes, rec.Facts.Request.Route):
+		w.skipped[NoRoute]++
+	default:
+		for _, r := range w.replays {
+			r.Add(rec)
+		}
+	}
+}
+
+func (w *judge) merge(o *judge) {
+	for i, r := range w.replays {
+		r.Merge(o.replays[i])
+	}
+	for why, n := range o.skipped {
+		w.skipped[why] += n
+	}
 }
 
 // lookingUp replaces the recorded facts of an address by those of the given data. Facts
@@ -166,13 +231,16 @@ func lookingUp(in *ipintel.Snapshot, now time.Time) func(*policy.Facts) {
 }
 
 // read hands out the lines, and counts those that are none.
-func (r Replay) read(ctx context.Context, work chan<- [][]byte) (damaged int64, err error) {
+func (r Replay) read(ctx context.Context, work chan<- lineBatch) (damaged int64, err error) {
 	defer close(work)
-	var batch [][]byte
+	var text strings.Builder
+	var ends []int
 	send := func() bool {
 		select {
-		case work <- batch:
-			batch = nil
+		case work <- lineBatch{text.String(), ends}:
+			size := text.Len()
+			text, ends = strings.Builder{}, make([]int, 0, replayBatch)
+			text.Grow(size + size/8)
 			return true
 		case <-ctx.Done():
 			return false
@@ -186,29 +254,11 @@ func (r Replay) read(ctx context.Context, work chan<- [][]byte) (damaged int64, 
 		if err != nil {
 			return damaged, err
 		}
-		if batch = append(batch, slices.Clone(line.Raw)); len(batch) == replayBatch && !send() {
+		text.Write(line.Raw)
+		if ends = append(ends, text.Len()); len(ends) == replayBatch && !send() {
 			return damaged, nil
 		}
 	}
 	send()
 	return damaged, nil
-}
-
-// one judges a line, or says why not.
-func (r Replay) one(to *rehearse.Replay, raw []byte, names []string) string {
-	rec, err := readRecord(raw, names)
-	switch {
-	case errors.Is(err, errNoDecision):
-		return NoDecision
-	case errors.Is(err, errNoFacts):
-		return NoFacts
-	case err != nil:
-		return Unreadable
-	case rec.Time.Before(r.Since):
-		return BeforeSince
-	case rec.Facts.Request.Route != "" && !slices.Contains(r.Routes, rec.Facts.Request.Route):
-		return NoRoute
-	}
-	to.Add(rec)
-	return ""
 }
