@@ -33,6 +33,7 @@ import (
 	"sallyport/policy/behavior"
 	"sallyport/policy/ipintel"
 	"sallyport/policy/rehearse"
+	"sallyport/proxy/audit"
 	"sallyport/proxy/clientip"
 	"sallyport/proxy/edge"
 	"sallyport/proxy/jsonrpc"
@@ -54,6 +55,7 @@ type Snapshot struct {
 
 	// Set by the gate, when it takes the snapshot up.
 	counts, shadowCounts ruleCounts
+	sources              *audit.DataList // the IP data, for records
 }
 
 // RouteOptions is what the gate does differently on one route.
@@ -166,6 +168,7 @@ func New(c Config) (*Gate, error) {
 	g.pool.New = func() any { return new(Verdict) }
 	first := *c.Snapshot
 	g.countRules(&first)
+	g.listSources(&first)
 	g.current.Store(&first)
 	return g, nil
 }
@@ -179,6 +182,7 @@ func (g *Gate) Update(change func(Snapshot) Snapshot) {
 	before := g.current.Load()
 	next := change(*before)
 	g.countRules(&next)
+	g.listSources(&next)
 	g.current.Store(&next)
 	g.reviewAll()
 	g.reviewSessions(before, &next)

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
-	"time"
 
 	"sallyport/authn"
 	"sallyport/policy"
@@ -71,7 +70,7 @@ func (g *Gate) record(r *http.Request, v *Verdict, event, incident string) audit
 	}
 	if s := v.snapshot; s != nil {
 		rec.Policy = s.Policy.Hash()
-		rec.Data = dataSources(s, rec.Time)
+		rec.Sources = s.sources
 	}
 	return rec
 }
@@ -103,15 +102,21 @@ func peerOf(r *http.Request) netip.Addr {
 	return peer.Addr()
 }
 
-// dataSources says which IP data a decision rests on.
-func dataSources(s *Snapshot, now time.Time) []audit.DataSource {
-	sources := s.Intel.Sources()
-	list := make([]audit.DataSource, len(sources))
-	for i, src := range sources {
-		list[i] = audit.DataSource{Name: src.Name, SHA256: src.SHA256, AgeHours: int64(age(src.Built, now) / time.Hour)}
-		if src.Built.IsZero() {
-			list[i].AgeHours = -1 // not loaded
-		}
+// listSources names the IP data that decisions with s rest on, once for all of them.
+func (g *Gate) listSources(s *Snapshot) {
+	s.sources = nil
+	if s.Intel == nil {
+		return
 	}
-	return list
+	var list []audit.DataSource
+	for _, src := range s.Intel.Sources() {
+		list = append(list, audit.DataSource{Name: src.Name, SHA256: src.SHA256, Built: src.Built})
+	}
+	if len(list) == 0 {
+		return
+	}
+	var err error
+	if s.sources, err = audit.NewDataList(list); err != nil {
+		g.cfg.Logger.Error("the IP data cannot be named in records", "error", err)
+	}
 }

@@ -58,7 +58,7 @@ func (l *Log) Append(ctx context.Context, rec Record) error {
 // summary is the line that counts repeats of r. For the same refusal it has the facts,
 // which a replay judges; for a count beyond the budget it has only what is true of all.
 func summary(r Record, over *bucketKey) ([]byte, error) {
-	r.Data = nil // is in the first
+	r.Data, r.Sources = nil, nil // is in the first
 	if over != nil {
 		r.Facts, r.Reported, r.Shadow = nil, nil, nil
 		r.Method, r.Host, r.Path, r.Route, r.Rules, r.Reasons = "", "", "", "", nil, nil
@@ -84,7 +84,7 @@ func (l *Log) write(ctx context.Context, rec Record) error {
 	if err != nil {
 		return err
 	}
-	e := &entry{body: b, at: rec.Time, count: rec.Count, done: make(chan error, 1)}
+	e := &entry{body: b, at: rec.Time, count: rec.Count, sources: rec.Sources, done: make(chan error, 1)}
 	if e.at.IsZero() {
 		e.at = l.cfg.Now()
 	}

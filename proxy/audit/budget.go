@@ -43,7 +43,7 @@ var always = map[string]bool{
 	"enroll_verified": true, "enroll": true, "passkey_remove": true, "passkey_removed": true,
 	"policy_applied": true, "policy_forced": true, "policy_rolled_back": true, "policy_refused": true,
 	"data_applied": true, "data_forced": true, "data_refused": true,
-	EventRepaired: true, EventRecovered: true,
+	EventRepaired: true, EventRecovered: true, EventData: true,
 }
 
 // operatorPrefix begins the events of commands, which need the store's file.

@@ -80,6 +80,9 @@ func marshal(r *Record) ([]byte, error) {
 	if w.Reasons == nil {
 		w.Reasons = []string{}
 	}
+	if w.Sources != nil {
+		w.DataHash = w.Sources.hash
+	}
 	if w.Facts != nil {
 		w.FactsVersion = policy.FactsVersion
 	}

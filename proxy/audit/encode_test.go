@@ -106,7 +106,7 @@ func fullRecord() Record {
 		FactsVersion: policy.FactsVersion, Shadow: &Shadow{Policy: strings.Repeat("c", 64), Action: "block", Rules: []string{"embargoed-country"}},
 		Method: "GET", Host: "treasury.example.com", Path: "/a/b", Score: 2, Detail: map[string]string{"k": "v"},
 		Reported: []policy.Reported{{Rule: "r", Action: policy.Block}},
-		Data:     []DataSource{{"country.mmdb", strings.Repeat("b", 64), 12}},
+		Data:     []DataSource{{Name: "country.mmdb", SHA256: strings.Repeat("b", 64), AgeHours: 12}}, DataHash: strings.Repeat("d", 64),
 		Facts: &policy.Facts{
 			IP:      policy.IP{Address: "203.0.113.7", Version: 4, Country: "DE", ASN: 3320, Org: "DTAG"},
 			User:    policy.User{Email: "alice@example.com", Groups: []string{"treasury"}},

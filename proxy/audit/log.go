@@ -91,10 +91,11 @@ type fault struct {
 
 // entry is a record on its way to the disk.
 type entry struct {
-	body  []byte
-	at    time.Time
-	count int64
-	done  chan error // buffered
+	body    []byte
+	at      time.Time
+	count   int64
+	sources *DataList  // that the body refers to
+	done    chan error // buffered
 }
 
 func (c Config) withDefaults() (Config, error) {

@@ -46,8 +46,9 @@ var errLong = fmt.Errorf("line is longer than %d bytes", maxLine)
 // a record yet and is passed over. Nothing is verified.
 func Read(files ...string) iter.Seq2[Line, error] {
 	return func(yield func(Line, error) bool) {
+		lists := dataLists{}
 		for _, path := range files {
-			if !readLines(path, yield) {
+			if !readLines(path, lists, yield) {
 				return
 			}
 		}
@@ -87,9 +88,10 @@ func (l *Line) Decode() error {
 	return nil
 }
 
-func readLines(path string, yield func(Line, error) bool) bool {
+func readLines(path string, lists dataLists, yield func(Line, error) bool) bool {
 	return eachLine(path, func(raw rawLine) bool {
 		line, err := decodeLine(path, raw.num, raw)
+		lists.resolve(&line.Record)
 		return err != nil && !raw.whole || yield(line, err)
 	}, yield)
 }
@@ -137,7 +139,7 @@ func Tail(ctx context.Context, log string, n int, follow bool) iter.Seq2[Line, e
 			yield(Line{File: log}, err)
 			return
 		}
-		t := &tail{yield: yield, decode: true}
+		t := &tail{yield: yield, lists: dataLists{}}
 		defer t.close()
 		for _, p := range places {
 			if !t.open(p) || !t.read() {
@@ -237,7 +239,7 @@ func fromEnd(path string, n int) (int64, int, error) {
 // tail reads a file as far as it goes, again and again.
 type tail struct {
 	yield  func(Line, error) bool
-	decode bool
+	lists  dataLists // nil: lines are not decoded
 	path   string
 	f      *os.File
 	offset int64
@@ -295,8 +297,9 @@ func (t *tail) read() bool {
 		line, err := Line{File: t.path, Raw: raw.raw}, error(nil)
 		if raw.long {
 			err = &LineError{t.path, 0, errLong}
-		} else if t.decode {
+		} else if t.lists != nil {
 			err = line.Decode()
+			t.lists.resolve(&line.Record)
 		}
 		if !t.yield(line, err) {
 			return false

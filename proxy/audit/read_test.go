@@ -380,7 +380,7 @@ func BenchmarkVerify(b *testing.B) {
 	for i := range p {
 		rec := Record{Event: "access", Facts: &policy.Facts{}, Detail: map[string]string{"i": fmt.Sprint(i)}, Path: strings.Repeat("p", 300)}
 		body, _ := encode(&rec)
-		p[i] = pending{body, testTime, 0}
+		p[i] = pending{body, testTime, 0, nil}
 	}
 	for range records / len(p) {
 		if err := l.writeRuns(false, p); err != nil {

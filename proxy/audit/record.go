@@ -42,8 +42,11 @@ type Record struct {
 	Score    int               `json:"score,omitempty"`
 	Reported []policy.Reported `json:"reported,omitempty"` // what report-only rules would have done
 	Detail   map[string]string `json:"detail,omitempty"`   // what else the event needs; never a secret
-	Data     []DataSource      `json:"data,omitempty"`     // the IP data that was looked at
-	Facts    *policy.Facts     `json:"facts,omitempty"`    // what was judged, for replay
+	// Data is the IP data that was looked at, in records of [EventData] and of programs
+	// from before there were such; else DataHash names the list. [Read] fills it in.
+	Data     []DataSource  `json:"data,omitempty"`
+	DataHash string        `json:"data_hash,omitempty"`
+	Facts    *policy.Facts `json:"facts,omitempty"` // what was judged, for replay
 	// FactsVersion is the policy.FactsVersion of the program that wrote the facts; absent
 	// in records from before there were versions. Set by the log.
 	FactsVersion int `json:"facts_version,omitempty"`
@@ -53,6 +56,9 @@ type Record struct {
 	// What the budget has to know, and the line does not say.
 	Verified bool       `json:"-"` // a passkey has vouched for the session; false is the safe answer
 	Peer     netip.Addr `json:"-"` // who is connected, where the client's address cannot be told
+
+	// Sources is the list that DataHash is to name.
+	Sources *DataList `json:"-"`
 }
 
 // Shadow is the verdict of a policy that runs beside the one that decides.
@@ -60,13 +66,6 @@ type Shadow struct {
 	Policy string   `json:"policy"` // its hash
 	Action string   `json:"action"`
 	Rules  []string `json:"rules"`
-}
-
-// DataSource is one IP data source as it was at the time of the decision.
-type DataSource struct {
-	Name     string `json:"name"`
-	SHA256   string `json:"sha256"`
-	AgeHours int64  `json:"age_hours"`
 }
 
 // Outcome is the action of a record: the verdict, except for an event that failed or was

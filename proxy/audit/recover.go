@@ -18,7 +18,7 @@ func openStore(cfg Config, signer note.Signer, verifier string) (*store, cutTail
 	if err := os.MkdirAll(filepath.Dir(cfg.File), dirMode); err != nil {
 		return nil, cutTail{}, err
 	}
-	s := &store{path: cfg.File, disk: cfg.disk, signer: signer, now: cfg.Now, logger: cfg.Logger}
+	s := &store{path: cfg.File, disk: cfg.disk, signer: signer, now: cfg.Now, logger: cfg.Logger, listed: map[string]bool{}}
 	v, err := note.NewVerifier(verifier)
 	if err != nil {
 		return nil, cutTail{}, err

@@ -34,6 +34,8 @@ type run struct {
 	key  RunKey
 	sum  uint64
 	body []byte // of its counts
+	// sources is what body refers to.
+	sources *DataList
 	// incident is the first record's; a person who is refused again is told the same one.
 	incident string
 	terms
@@ -151,12 +153,12 @@ func (r *repeats) lead(s *shard, e *run, rec Record) error {
 	}
 	body, err := encodeWithin(&rec, within)
 	if e.body = e.terms.body; e.body == nil {
-		e.body = body
+		e.body, e.sources = body, rec.Sources
 	}
 	if err == nil {
-		lines := []pending{{body, rec.Time, rec.Count}}
+		lines := []pending{{body, rec.Time, rec.Count, rec.Sources}}
 		if n > 0 {
-			lines = append(lines, pending{old.body, now, n})
+			lines = append(lines, pending{old.body, now, n, old.sources})
 		}
 		err = r.log.writeRuns(false, lines)
 	}
@@ -207,16 +209,17 @@ func (r *repeats) drop(s *shard, e *run) {
 }
 
 type pending struct {
-	body  []byte
-	at    time.Time
-	count int64
+	body    []byte
+	at      time.Time
+	count   int64
+	sources *DataList
 }
 
 // writeRuns makes records durable together.
 func (l *Log) writeRuns(counts bool, ps []pending) error {
 	entries := make([]*entry, len(ps))
 	for i, p := range ps {
-		entries[i] = &entry{body: p.body, at: p.at, count: p.count, done: make(chan error, 1)}
+		entries[i] = &entry{body: p.body, at: p.at, count: p.count, sources: p.sources, done: make(chan error, 1)}
 	}
 	if err := l.enqueue(counts, entries...); err != nil {
 		return err
@@ -275,7 +278,7 @@ func (r *repeats) sweepShard(s *shard, now time.Time, closing bool) {
 			continue
 		}
 		due = append(due, e)
-		lines = append(lines, pending{e.body, now, e.count})
+		lines = append(lines, pending{e.body, now, e.count, e.sources})
 		e.count, e.wrote = 0, now
 	}
 	s.mu.Unlock()

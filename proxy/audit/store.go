@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,6 +32,10 @@ type store struct {
 
 	lock *os.File // holds the lock; the hash file, which is never renamed
 
+	// listed are the lists of IP data that this process has written to this file: a file
+	// can be read without those before it.
+	listed map[string]bool
+
 	starts []int64 // seq each file began with
 	signed int64   // size of the tree in the last checkpoint
 	note   []byte  // the last checkpoint
@@ -49,11 +54,19 @@ func (s *store) write(batch []*entry) error {
 	next := s.tree.clone()
 	var stored []tlog.Hash
 	lines := s.buf[:0]
-	for _, e := range batch {
+	add := func(at time.Time, count int64, body []byte) {
 		start := len(lines)
-		lines = appendLine(lines, next.n, e.at, e.count, e.body)
+		lines = appendLine(lines, next.n, at, count, body)
 		stored = next.add(tlog.RecordHash(lines[start:]), stored)
 		lines = append(lines, '\n')
+	}
+	listed := map[string]bool{}
+	for _, e := range batch {
+		if l := e.sources; l != nil && !s.listed[l.hash] && !listed[l.hash] {
+			add(e.at, 0, l.body)
+			listed[l.hash] = true
+		}
+		add(e.at, e.count, e.body)
 	}
 	s.buf = lines
 	if _, err := s.log.Write(lines); err != nil {
@@ -67,6 +80,7 @@ func (s *store) write(batch []*entry) error {
 	}
 	s.size += int64(len(lines))
 	s.tree = next
+	maps.Copy(s.listed, listed)
 	return nil
 }
 
@@ -134,7 +148,7 @@ func (s *store) rotate() error {
 		return errors.Join(err, f.Close())
 	}
 	_ = s.log.Close() // everything in it was synced
-	s.log, s.size = f, 0
+	s.log, s.size, s.listed = f, 0, map[string]bool{}
 	s.logger.Info("audit log continues in a new file", "file", s.path, "seq", s.tree.n)
 	return nil
 }

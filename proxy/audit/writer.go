@@ -105,8 +105,14 @@ func (w *writer) nextBatch() []*entry {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	n, bytes := 0, 0
+	var listed *DataList // a record of it may have to come first
 	for n < len(w.queue) && bytes < maxBatch {
-		bytes += len(w.queue[n].body) + lineHead
+		e := w.queue[n]
+		bytes += len(e.body) + lineHead
+		if e.sources != nil && e.sources != listed {
+			listed = e.sources
+			bytes += len(listed.body) + lineHead
+		}
 		n++
 	}
 	batch := w.queue[:n:n]

@@ -64,13 +64,10 @@ func workingDecision(i, of int) audit.Record {
 	}
 	return audit.Record{Time: at, Event: "access", User: f.User.Email, IP: f.IP.Address, Country: f.IP.Country, ASN: f.IP.ASN, Route: "treasury", Action: "allow",
 		Policy: strings.Repeat("a", 64), Session: f.Session.ID, Device: fmt.Sprintf("d%07d", person), Method: f.Request.Method, Host: "treasury.localhost:8080", Path: f.Request.Path, Facts: f,
-		Data: workingData}
+		Sources: workingData}
 }
 
-var workingData = []audit.DataSource{
-	{Name: "country.mmdb", SHA256: strings.Repeat("b", 64), AgeHours: 12}, {Name: "asn.mmdb", SHA256: strings.Repeat("c", 64), AgeHours: 12}, {Name: "anonymous-ip.mmdb", SHA256: strings.Repeat("d", 64), AgeHours: 12},
-	{Name: "vpn-exits", SHA256: strings.Repeat("e", 64), AgeHours: 12}, {Name: "aws", SHA256: strings.Repeat("f", 64), AgeHours: 12}, {Name: "gcp", SHA256: strings.Repeat("0", 64), AgeHours: 12},
-}
+var workingData, _ = audit.NewDataList([]audit.DataSource{{Name: "country.mmdb", SHA256: strings.Repeat("b", 64)}, {Name: "vpn-exits", SHA256: strings.Repeat("e", 64)}})
 
 var workingLog = sync.OnceValues(func() (file, key string) {
 	dir := os.Getenv("REPLAY_LOG")
