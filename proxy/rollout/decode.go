@@ -433,7 +433,8 @@ func (d *decoder) skip() bool {
 }
 
 func parseTime(text string, to *time.Time) bool {
-	return to.UnmarshalText([]byte(text)) == nil
+	// UnmarshalText would take an hour of one digit.
+	return len(text) > 16 && text[13] == ':' && text[16] == ':' && to.UnmarshalText([]byte(text)) == nil
 }
 
 // plain reports whether a line holds no escape, no control character, nothing that was
