@@ -81,7 +81,7 @@ func filled(r *rand.Rand) *policy.Facts {
 	return f
 }
 
-// Whatever is in a record, the decoder reads it as the library does; and it reads nearly all that the log writes.
+// The decoder reads every record as the library does, and nearly all that the log writes by itself.
 func TestTheDecoderReadsAsTheLibraryDoes(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	file, _ := writeLog(t, 400, func(i int, rec *audit.Record) {
@@ -123,7 +123,7 @@ func TestTheDecoderReadsAsTheLibraryDoes(t *testing.T) {
 	if ours < len(lines)*4/5 {
 		t.Errorf("%d of %d lines are read without the library", ours, len(lines))
 	}
-	// And whatever is done to a line.
+	// And lines that were changed at random.
 	for range 40_000 {
 		b := []byte(lines[r.IntN(len(lines))])
 		for range 1 + r.IntN(3) {
