@@ -87,6 +87,15 @@ func (p *Policy) Ungranted() *Policy {
 	return &q
 }
 
+// Enforcing returns the policy with one rule, by its index in [Policy.Rules], enforced for
+// all people, or for none. It is for tools that ask what a rule alone brings about.
+func (p *Policy) Enforcing(rule int, yes bool) *Policy {
+	q := *p
+	q.rules = slices.Clone(p.rules)
+	q.rules[rule].report, q.rules[rule].enforce = !yes, nil
+	return &q
+}
+
 // Hash returns the SHA-256 of the source, in hex.
 func (p *Policy) Hash() string { return p.hash }
 
