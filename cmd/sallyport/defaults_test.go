@@ -20,7 +20,6 @@ var ownDefaults = map[string]string{
 	"authn/session CacheSize":         "memory, not behaviour",
 	"policy/behavior People":          "memory, not behaviour",
 	"policy/behavior Queue":           "memory, not behaviour",
-	"policy/company Routes":           "one route that has no name",
 	"policy/filewatch Poll":           "the product leaves it out; tests are faster",
 	"policy/ipintel Poll":             "the product leaves it out; tests are faster",
 	"policy/ipintel Country":          "a value of the data: the country is not known",

@@ -5,10 +5,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
 	"sallyport/cmd/sallyport/internal/config"
+	"sallyport/policy/company"
 )
 
 // TestExamples: every configuration below examples/ is right, its policy's tests pass,
@@ -22,7 +24,7 @@ func TestExamples(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := 0
+	found, models := 0, 0
 	for _, f := range folders {
 		file := filepath.Join(root, f.Name(), "sallyport.yaml")
 		if _, err := os.Stat(file); err != nil {
@@ -50,12 +52,21 @@ func TestExamples(t *testing.T) {
 					t.Errorf("policy lint: %s", line)
 				}
 			}
+			if text, err := os.ReadFile(filepath.Join(root, f.Name(), "model.yaml")); err == nil {
+				models++
+				m, err := company.ReadModel("model.yaml", text, c.RouteNames())
+				if err != nil {
+					t.Error(err)
+				} else if again, err := company.ReadModel("printed", []byte(m.YAML()), c.RouteNames()); err != nil || !reflect.DeepEqual(m, again) {
+					t.Errorf("the model does not read as it was printed: %v\n%s", err, m.YAML())
+				}
+			}
 			if _, err := os.Stat(filepath.Dir(c.AuditFile)); err == nil {
 				t.Errorf("%s holds state: an example is not a deployment", filepath.Dir(c.AuditFile))
 			}
 		})
 	}
-	if found == 0 {
-		t.Error("no example configuration was found")
+	if found == 0 || models == 0 {
+		t.Error("no example configuration was found, or none with a model")
 	}
 }

@@ -32,7 +32,14 @@ type theft struct {
 func newCalendar(seed uint64, m Model, days int) (*calendar, error) {
 	w := newWorld(seed, m)
 	cal := &calendar{world: w, people: w.populate(days), begin: time.Date(2026, time.January, 5, 0, 0, 0, 0, time.UTC), zones: map[string]*time.Location{}}
-	for _, c := range append([]city{shenyang, vladivostok, pyongyang}, cities...) {
+	places := append([]city{shenyang, vladivostok, pyongyang}, cities...)
+	for _, p := range cal.people {
+		places = append(places, p.city)
+	}
+	for _, c := range places {
+		if cal.zones[c.zone] != nil {
+			continue
+		}
 		l, err := time.LoadLocation(c.zone)
 		if err != nil {
 			return nil, fmt.Errorf("company: %w", err)
@@ -112,7 +119,7 @@ func (cal *calendar) move(p *person, d int) city {
 	p.tripEnds, p.announced = 0, false
 	chance := m.Trip
 	if p.kind == traveller {
-		chance = m.TravellersTrip
+		chance = m.TravelersTrip
 	}
 	if p.kind.hostile() || r.Float64() >= chance {
 		if !p.kind.hostile() {
@@ -141,7 +148,7 @@ func (cal *calendar) move(p *person, d int) city {
 func (cal *calendar) honestDay(p *person, d int, where city, weekend bool) (spans []span) {
 	r, m := p.rng, cal.world.model
 	if duty := p.kind == onCall && (d/7)%6 == p.week; duty && r.Float64() < m.NightCall {
-		from := r.Float64() * 5
+		from := m.NightBegins + r.Float64()*(m.NightEnds-m.NightBegins)
 		spans = append(spans, span{from, from + 1 + 2*r.Float64(), p.laptop, cal.seat(p, where, &p.home), 12})
 	}
 	if r.Float64() < m.EveningPhone {
@@ -151,11 +158,11 @@ func (cal *calendar) honestDay(p *person, d int, where city, weekend bool) (span
 	if weekend && r.Float64() >= m.WeekendWork {
 		return spans
 	}
-	from, until := 8.7+r.NormFloat64()*0.7, 17.4+r.NormFloat64()
+	from, until := m.WorkBegins+r.NormFloat64()*0.7, m.WorkEnds+r.NormFloat64()
 	if weekend {
 		from, until = 11, 13
 	}
-	noon := 12.2 + r.Float64()
+	noon := m.WorkBegins + 3.5 + r.Float64()
 	net := cal.seat(p, where, &p.home)
 	afternoon := net
 	if p.tripEnds == 0 && r.Float64() < m.CafeDay {
@@ -176,6 +183,8 @@ func (cal *calendar) seat(p *person, where city, home *[2]network) func() networ
 	switch {
 	case p.kind == contractor, p.kind == cloudUser:
 		return fixed(p.desk)
+	case p.kind == mobileUser:
+		return fixed(cal.world.cellular(where))
 	case p.tripEnds > 0:
 		return fixed(p.hotel)
 	case p.office != nil && r.Float64() < m.OfficeDay:

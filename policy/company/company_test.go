@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"sallyport/policy"
 )
@@ -36,15 +37,21 @@ func strict(t testing.TB) *policy.Policy {
 
 // small is a company that is lived through in a second.
 func small() Model {
-	m := DefaultModel
+	m := DefaultModel()
 	m.People, m.Thefts = 24, 10
 	return m
 }
 
+// ordinary are the settings of a configuration that says nothing of them.
+var ordinary = Settings{SessionMaxAge: 10 * time.Hour, SessionIdle: time.Hour, Retention: 400 * 24 * time.Hour, Household: 56}
+
 func live(t testing.TB, c Config) *Report {
 	t.Helper()
-	if c.Model == (Model{}) {
+	if c.Model.People == 0 {
 		c.Model = small()
+	}
+	if c.Settings.Household == 0 {
+		c.Settings = ordinary
 	}
 	if c.Days == 0 {
 		c.Days = 20
@@ -59,7 +66,7 @@ func live(t testing.TB, c Config) *Report {
 func TestTheSameSeedIsTheSameYear(t *testing.T) {
 	p := strict(t)
 	asJSON := func(seed uint64) string {
-		b, err := json.Marshal(live(t, Config{Policy: p, Seed: seed, Days: 12, Routes: []string{"treasury"}}))
+		b, err := json.Marshal(live(t, Config{Policy: p, Seed: seed, Days: 12, Routes: routes("treasury")}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -146,6 +153,13 @@ func TestRoutine(t *testing.T) {
 	}
 }
 
+func routes(names ...string) (out []Route) {
+	for _, n := range names {
+		out = append(out, Route{n, n + ".example.com"})
+	}
+	return out
+}
+
 // A policy of one sign is as often right and wrong as that sign.
 func TestRates(t *testing.T) {
 	r := live(t, Config{Days: 40, Policy: compile(t, `version: 1
@@ -166,19 +180,35 @@ rules:
 	}
 }
 
-func TestText(t *testing.T) {
-	r := live(t, Config{Policy: strict(t), Routes: []string{"treasury", "signer"}})
-	var text, svg bytes.Buffer
-	if err := errors.Join(r.Text(&text), r.SVG(&svg)); err != nil {
+func summary(t testing.TB, c Config, seeds int) *Summary {
+	t.Helper()
+	if c.Model.People == 0 {
+		c.Model = small()
+	}
+	c.Settings = ordinary
+	s, err := RunSeeds(t.Context(), c, seeds)
+	if err != nil {
 		t.Fatal(err)
 	}
-	for _, part := range []string{"20 days, seed 0", "laptop farm", "those who belong here", "three-at-one-address", "long-day (report)", "the policy  "} {
+	return s
+}
+
+func TestText(t *testing.T) {
+	s := summary(t, Config{Policy: strict(t), Days: 14, Seed: 1, Routes: routes("treasury", "signer")}, 2)
+	var text, svg bytes.Buffer
+	if err := errors.Join(s.Text(&text), s.SVG(&svg)); err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{"14 days, seeds 1 to 2", "laptop farm", "those who belong here", "three-at-one-address", "long-day (report)", "the policy  ",
+		"history-unknown                not exercised: reads seen.known (always true); no request has !seen.known"} {
 		if !strings.Contains(text.String(), part) {
 			t.Errorf("%q is missing in\n%s", part, &text)
 		}
 	}
-	if !strings.Contains(svg.String(), ">the policy<") {
-		t.Error("the chart lacks the policy as a whole")
+	for _, part := range []string{">the policy<", ">not exercised<"} {
+		if !strings.Contains(svg.String(), part) {
+			t.Errorf("the chart lacks %q", part)
+		}
 	}
 	for d := xml.NewDecoder(&svg); ; {
 		token, err := d.Token()
@@ -192,7 +222,7 @@ func TestText(t *testing.T) {
 			t.Errorf("there is a %s in the chart", e.Name.Local)
 		}
 	}
-	if table := r.Table(); strings.Count(table, "\n") != len(r.Rules)+2 {
+	if table := s.Table(); strings.Count(table, "\n") != len(s.Rules)+2 {
 		t.Error(table)
 	}
 }
@@ -201,12 +231,12 @@ func TestRunIsChecked(t *testing.T) {
 	if _, err := Run(context.Background(), Config{}); err == nil {
 		t.Error("no policy, no error")
 	}
-	if _, err := Run(context.Background(), Config{Policy: strict(t)}); err == nil {
+	if _, err := Run(context.Background(), Config{Policy: strict(t), Model: small()}); err == nil {
 		t.Error("no days, no error")
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	days := 0
-	_, err := Run(ctx, Config{Policy: strict(t), Model: small(), Days: 365, Progress: func(day, of int) {
+	_, err := Run(ctx, Config{Policy: strict(t), Model: small(), Settings: ordinary, Days: 365, Progress: func(day, of int) {
 		if days++; day == 3 && of == 365 {
 			cancel()
 		}
@@ -218,7 +248,7 @@ func TestRunIsChecked(t *testing.T) {
 
 // However short, and however few.
 func TestShortestYear(t *testing.T) {
-	m := DefaultModel
+	m := DefaultModel()
 	m.People = 1
 	if r := live(t, Config{Policy: strict(t), Days: 1, Model: m}); r.Honest.People != 1 {
 		t.Errorf("%+v", r.Honest)

@@ -1,9 +1,10 @@
-// Package company simulates a company for a year and lets the production policy engine
+// Package company simulates a company for some weeks and lets the production policy engine
 // judge every request, so that the price of a policy is known before people pay it: how
 // often it asks and blocks people who belong there, and which of the hostile accounts it
 // meets.
 //
-// The model is in population.go and calendar.go, and every figure of it is in [Model]:
+// The model is in population.go and calendar.go, and every figure of it is in [Model],
+// which a file can set ([ReadModel]), or a roster and a log ([Learner]):
 //
 //   - People work from home (a fixed address for weeks, IPv4 and IPv6), on the phone's
 //     network, from cafés, and some days from an office. They work days with breaks,
@@ -22,13 +23,19 @@
 // accounts: their passkeys are their own. A thief of a cookie has no passkey.
 //
 // What it is not: a forecast. The figures are made up; believe the kinds of mistakes, and
-// take their number from your own log. The same seed gives the same year.
+// take their number from your own log. The same seed gives the same run, and [RunSeeds] says
+// how far the seeds are apart.
+//
+// Zero is the dangerous figure: it reassures. A rule for which the model has no request
+// that could match has none ([NotExercised]); every other zero comes with what it is out
+// of. The first is derived from the facts of the run and from the conditions of the rule
+// (parts.go, exercise.go), so that a fact which the model does not know of is covered.
 //
 // It is a command of the product, not an example: before there is a log to replay, it is the
 // only way to see what a policy costs, and a roll-out begins with it.
 //
-// It uses package policy and package policy/behavior only. Package policy/rehearse judges
-// what a real proxy recorded; this package needs no record.
+// Of the product it uses package policy and package policy/behavior. Package
+// policy/rehearse judges what a real proxy recorded; this package needs no record.
 //
 // It fails with an error for a configuration that cannot be simulated, and when the
 // context ends; there is no partial report.

@@ -16,8 +16,11 @@ import (
 type city struct {
 	name, country, zone string
 	lat, lon            float64
-	carrier             uint32 // the ASN of a mobile carrier there
+	carrier             uint32 // the ASN of a mobile carrier there; 0: made up
 }
+
+// unplaced reports that no coordinates are known.
+func (c *city) unplaced() bool { return c.lat == 0 && c.lon == 0 }
 
 var cities = []city{
 	{"New York", "US", "America/New_York", 40.71, -74.01, 21928},
@@ -60,12 +63,13 @@ type network struct {
 // world hands out networks.
 type world struct {
 	rng   *rand.Rand
+	extra *rand.Rand // for what only some models have, so that it does not change the rest
 	model Model
 	next  uint32 // of the IPv4 addresses handed out
 }
 
 func newWorld(seed uint64, m Model) *world {
-	return &world{rng: rand.New(rand.NewPCG(seed, 0)), model: m, next: 0x0b000000} // 11.0.0.0: public, and no data lists it
+	return &world{rng: rand.New(rand.NewPCG(seed, 0)), extra: rand.New(rand.NewPCG(seed, 1<<32)), model: m, next: 0x0b000000} // 11.0.0.0: public, and no data lists it
 }
 
 func (w *world) addr() netip.Addr {
@@ -84,7 +88,7 @@ func (w *world) at(a netip.Addr, at city, asn uint32, org string, radius float64
 		n.ip.Version = 6
 	}
 	n.place = behavior.Place{Addr: a, Country: at.country, ASN: asn, Org: org, TimeZone: at.zone,
-		Point: behavior.Point{Lat: at.lat + w.rng.Float64()*0.2, Lon: at.lon + w.rng.Float64()*0.2, RadiusKm: radius, Known: true}}
+		Point: behavior.Point{Lat: at.lat + w.rng.Float64()*0.2, Lon: at.lon + w.rng.Float64()*0.2, RadiusKm: radius, Known: !at.unplaced()}}
 	return n
 }
 
@@ -95,6 +99,44 @@ func provider(at city, n int) uint32 {
 		sum = sum*31 + uint32(b)
 	}
 	return 4200000000 + sum%100000*10 + uint32(n)
+}
+
+// provided is a network of the model for a place, or else the made-up one.
+func (w *world) provided(at city, kind string, asn uint32, org string) (uint32, string) {
+	draw, drawn := 0.0, false
+	for _, n := range w.model.Networks {
+		if n.Country != at.country || n.Kind != kind {
+			continue
+		}
+		if !drawn {
+			draw, drawn = w.extra.Float64(), true
+		}
+		if draw < n.Share {
+			return n.ASN, n.Org
+		}
+		draw -= n.Share
+	}
+	return asn, org
+}
+
+// cityIn is a place in a country: a city that is known, in that time zone where one is
+// named, or else the country without coordinates.
+func (w *world) cityIn(country, zone string) city {
+	var known []city
+	for _, c := range cities {
+		if c.country == country && (zone == "" || c.zone == zone) {
+			known = append(known, c)
+		}
+	}
+	if len(known) > 0 {
+		return known[w.extra.IntN(len(known))]
+	}
+	c := city{name: country, country: country, zone: zone}
+	if zones := behavior.Zones(country); zone == "" && len(zones) > 0 {
+		c.zone = zones[0]
+	}
+	c.carrier = provider(c, 9)
+	return c
 }
 
 // home is an access at a person's home: an IPv4 and an IPv6 address. The data may be
@@ -113,9 +155,10 @@ func (w *world) home(at city) [2]network {
 		}
 	}
 	isp := w.rng.IntN(3)
-	v4 := w.network(where, provider(at, isp), fmt.Sprintf("%s access %d", at.name, isp+1), 20)
+	asn, org := w.provided(at, "home", provider(at, isp), fmt.Sprintf("%s access %d", at.name, isp+1))
+	v4 := w.network(where, asn, org, 20)
 	six := netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, byte(w.next >> 24), byte(w.next >> 16), byte(w.next >> 8), byte(w.next), 15: 1})
-	v6 := w.at(six, where, provider(at, isp), v4.ip.Org, 100)
+	v6 := w.at(six, where, asn, org, 100)
 	if w.rng.Float64() < w.model.InfectedHome {
 		v4.residential()
 	}
@@ -129,7 +172,8 @@ func (w *world) cellular(at city) network {
 	if w.rng.Float64() < w.model.CarrierElsewhere {
 		where = w.nearby(at)
 	}
-	return w.network(where, at.carrier, at.name+" mobile", 150)
+	asn, org := w.provided(at, "mobile", at.carrier, at.name+" mobile")
+	return w.network(where, asn, org, 150)
 }
 
 // nearby is the nearest city of another country.
@@ -150,7 +194,8 @@ func (w *world) public(at city) network {
 
 // vpn is an exit of a commercial VPN: hosted, and listed if the data is good enough.
 func (w *world) vpn(at city) network {
-	n := w.network(at, 64500+uint32(w.rng.IntN(8)), "VPN hosting", 50)
+	asn, org := w.provided(at, "vpn", 64500+uint32(w.rng.IntN(8)), "VPN hosting")
+	n := w.network(at, asn, org, 50)
 	switch p := w.rng.Float64(); {
 	case p < w.model.VPNListed:
 		n.ip.VPN, n.ip.Lists = true, []string{"vpn-exits"}
@@ -164,7 +209,8 @@ func (w *world) vpn(at city) network {
 }
 
 func (w *world) hosted(at city) network {
-	n := w.network(at, 64510, "Cloud", 50)
+	asn, org := w.provided(at, "hosting", 64510, "Cloud")
+	n := w.network(at, asn, org, 50)
 	n.ip.Hosting, n.ip.Lists, n.place.Flagged = true, []string{"hosting"}, true
 	return n
 }

@@ -2,7 +2,9 @@ package company
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 
 	"sallyport/authn"
 )
@@ -19,6 +21,7 @@ const (
 	relayUser
 	contractor
 	cloudUser
+	mobileUser
 	farmed      // an account of the laptop farm
 	hopper      // behind changing VPN exits
 	abroad      // in a third country, without hiding
@@ -28,7 +31,7 @@ const (
 	kinds
 )
 
-var kindNames = [kinds]string{"employee", "traveller", "on call", "couple", "co-working", "privacy relay", "VPN contractor", "cloud desktop",
+var kindNames = [kinds]string{"employee", "traveler", "on call", "couple", "co-working", "privacy relay", "VPN contractor", "cloud desktop", "mobile",
 	"laptop farm", "VPN hopper", "third country", "many accounts, one device", "worked in shifts", "stolen session"}
 
 func (k kind) String() string { return kindNames[k] }
@@ -48,6 +51,11 @@ type person struct {
 	laptop  *device // one for several accounts, if they are one person's
 	phone   device
 	week    int // on call every sixth week, from this one
+
+	groups    []string
+	countries []string // declared
+	timeZone  string   // user.time_zone
+	passkey   string   // credential.class
 
 	trip      city
 	tripEnds  int // day; 0: at home
@@ -85,6 +93,7 @@ func (w *world) populate(days int) []*person {
 		p.laptop.renew(p.subject.ID, "laptop")
 		p.phone.renew(p.subject.ID, "phone")
 		p.week = w.rng.IntN(6)
+		w.describe(p, i)
 		if w.rng.Float64() < m.Joining || k.hostile() {
 			p.first = w.rng.IntN(max(1, days*3/4))
 		}
@@ -95,7 +104,7 @@ func (w *world) populate(days int) []*person {
 	parts := []struct {
 		k     kind
 		share float64
-	}{{traveller, m.Travellers}, {onCall, m.OnCall}, {couple, m.Couples}, {coWorker, m.CoWorking}, {relayUser, m.Relay}, {contractor, m.Contractors}, {cloudUser, m.Cloud}}
+	}{{traveller, m.Travelers}, {onCall, m.OnCall}, {couple, m.Couples}, {coWorker, m.CoWorking}, {relayUser, m.Relay}, {contractor, m.Contractors}, {cloudUser, m.Cloud}, {mobileUser, m.Mobile}}
 	desks := map[string]network{}
 	for i := range m.People {
 		k, share := employee, float64(i)/float64(m.People)
@@ -106,8 +115,8 @@ func (w *world) populate(days int) []*person {
 			}
 			share -= s.share
 		}
-		p := add(k, cities[w.rng.IntN(homeCities)])
-		if w.rng.Float64() < m.Office && k != contractor {
+		p := add(k, w.settle(i, cities[w.rng.IntN(homeCities)]))
+		if w.rng.Float64() >= m.Remote && k != contractor {
 			if offices[p.city.name] == nil {
 				n := w.network(p.city, 64496, "the company's office", 5)
 				offices[p.city.name] = &n
@@ -116,8 +125,11 @@ func (w *world) populate(days int) []*person {
 		}
 		switch k {
 		case couple:
-			if before := all[i-min(i, 1)]; i%2 == 1 && before.kind == couple {
+			if before := all[i-min(i, 1)]; i%2 == 1 && before.kind == couple && w.together(i, before) {
 				p.city, p.home, p.office = before.city, before.home, nil
+				if i >= len(m.Named) {
+					p.countries, p.timeZone = before.countries, before.timeZone
+				}
 				p.laptop.zone, p.phone.zone = p.city.zone, p.city.zone
 			}
 		case coWorker:
@@ -133,6 +145,64 @@ func (w *world) populate(days int) []*person {
 	}
 	w.populateHostile(add)
 	return all
+}
+
+// settle is where the i-th person lives; anywhere is for a person of unknown country.
+func (w *world) settle(i int, anywhere city) city {
+	m := w.model
+	if i < len(m.Named) && m.Named[i].Country != "" {
+		return w.cityIn(m.Named[i].Country, m.Named[i].TimeZone)
+	}
+	if country := draw(w.extra, m.Countries); country != "" {
+		return w.cityIn(country, "")
+	}
+	return anywhere
+}
+
+// together reports whether the i-th person can share a home with another: people who are
+// named live in their own country.
+func (w *world) together(i int, with *person) bool {
+	return i >= len(w.model.Named) || w.model.Named[i].Country == "" || w.model.Named[i].Country == with.city.country
+}
+
+// describe gives the i-th person what the identity provider and the roster say of them.
+func (w *world) describe(p *person, i int) {
+	m := w.model
+	p.countries, p.timeZone, p.passkey = []string{p.city.country}, p.city.zone, "unattested"
+	if class := draw(w.extra, m.Passkeys); class != "" {
+		p.passkey = class
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.Groups)) {
+		if w.extra.Float64() < m.Groups[name] {
+			p.groups = append(p.groups, name)
+		}
+	}
+	if i >= len(m.Named) || p.kind.hostile() {
+		return
+	}
+	n := m.Named[i]
+	p.email, p.timeZone = n.Email, n.TimeZone
+	if n.Country == "" {
+		p.countries = nil
+	}
+	if len(n.Groups) > 0 {
+		p.groups = n.Groups
+	}
+}
+
+// draw is one of the names, each as often as its share; "" for what is left of 1.
+func draw(rng *rand.Rand, shares map[string]float64) string {
+	if len(shares) == 0 {
+		return ""
+	}
+	x := rng.Float64()
+	for _, name := range slices.Sorted(maps.Keys(shares)) {
+		if x < shares[name] {
+			return name
+		}
+		x -= shares[name]
+	}
+	return ""
 }
 
 // populateHostile adds the accounts that should not be here. Each was hired under the

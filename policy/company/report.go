@@ -7,11 +7,12 @@ import (
 	"sallyport/policy"
 )
 
-// Report is how a year went.
+// Report is how one run of one seed went.
 type Report struct {
 	Policy string `json:"policy"` // hash
 	Seed   uint64 `json:"seed"`
 	Days   int    `json:"days"`
+	Weeks  int    `json:"weeks"` // that have begun
 	// Honest and Hostile are sums over the kinds of people; Kinds has each.
 	Honest  Group   `json:"honest"`
 	Hostile Group   `json:"hostile"`
@@ -25,6 +26,8 @@ type Report struct {
 	stolen map[*person]*tally
 	kinds  [kinds]*group
 	rules  map[string]*rule
+
+	exercise *exercise
 }
 
 // Rates, from 0 to 1, are how often a sign is wrong and how often it is right.
@@ -84,6 +87,19 @@ type Rule struct {
 	HostileDays   int            `json:"hostile_days"`
 	HostilePeople map[string]int `json:"hostile_people"` // by kind
 	Rates
+	// Alone is what the rule brought about that would not have been without it, Also what
+	// it matched as well.
+	Alone, Also [sides]effect
+}
+
+// effect counts the people in each week that something happened to, added up over the
+// weeks, and the requests.
+type effect struct{ PeopleWeeks, Requests int }
+
+// visitor is a person, or the thief of their session.
+type visitor struct {
+	person *person
+	thief  bool
 }
 
 type group struct {
@@ -99,6 +115,17 @@ type rule struct {
 	Rule
 	honest  map[*person]bool
 	hostile map[*person]kind
+
+	alone, also [sides]map[visitor]bool // of the week under way
+}
+
+func (r *rule) note(of *[sides]map[visitor]bool, to *[sides]effect, t *tally) {
+	at := t.kind.side()
+	to[at].Requests++
+	if v := (visitor{t.person, t.kind == cookieTheft}); !of[at][v] {
+		of[at][v] = true
+		to[at].PeopleWeeks++
+	}
 }
 
 // tally is one person's day.
@@ -125,7 +152,8 @@ func newReport(c Config, people []*person) *Report {
 	}
 	for _, info := range c.Policy.Rules() {
 		r.rules[info.Name] = &rule{Rule: Rule{Name: info.Name, Report: info.Report, Routine: routine(info.Reads.Facts), HostilePeople: map[string]int{}},
-			honest: map[*person]bool{}, hostile: map[*person]kind{}}
+			honest: map[*person]bool{}, hostile: map[*person]kind{},
+			alone: [sides]map[visitor]bool{{}, {}}, also: [sides]map[visitor]bool{{}, {}}}
 		r.Rules = append(r.Rules, r.rules[info.Name].Rule)
 	}
 	return r
@@ -173,6 +201,29 @@ func (t *tally) judged(first, last policy.Decision) {
 	}
 	for _, rep := range first.Reported {
 		t.rules[rep.Rule] = true
+	}
+}
+
+// credit counts what rules, by their indexes, have to do with a request.
+func (t *tally) credit(alone, also []int) {
+	for _, i := range alone {
+		r := t.report.rules[t.report.Rules[i].Name]
+		r.note(&r.alone, &r.Alone, t)
+	}
+	for _, i := range also {
+		r := t.report.rules[t.report.Rules[i].Name]
+		r.note(&r.also, &r.Also, t)
+	}
+}
+
+// endWeek begins the next week.
+func (r *Report) endWeek() {
+	r.Weeks++
+	for _, rule := range r.rules {
+		for s := range sides {
+			clear(rule.alone[s])
+			clear(rule.also[s])
+		}
 	}
 }
 
@@ -247,7 +298,7 @@ func (r *Report) finish() {
 	var all [2]group
 	for k, g := range r.kinds {
 		g.Met, g.Barred = len(g.met)+len(g.theftsMet), len(g.barred)+len(g.theftsStop)
-		met, barred := append(values(g.met), g.theftsMet...), append(values(g.barred), g.theftsStop...)
+		met, barred := append(daysOf(g.met), g.theftsMet...), append(daysOf(g.barred), g.theftsStop...)
 		g.FirstMet, g.FirstBarred = median(met), median(barred)
 		side := &all[0]
 		if kind(k).hostile() {
@@ -288,7 +339,7 @@ func (g *Group) plus(h Group) {
 	g.Barred += h.Barred
 }
 
-func values(m map[*person]int) (out []int) {
+func daysOf(m map[*person]int) (out []int) {
 	for _, v := range m {
 		out = append(out, v)
 	}

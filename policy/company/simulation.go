@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -16,13 +17,26 @@ import (
 type Config struct {
 	Policy *policy.Policy // judged with the production evaluator; the `allow` of routes is taken as granted
 	Seed   uint64
-	Days   int   // 1 or more
-	Model  Model // zero is DefaultModel
-	// Routes are visited in turn; empty is one without a name.
-	Routes []string
+	Days   int // 1 or more
+	Model  Model
+	// Settings are those of the configuration, whose history and sessions these are.
+	Settings Settings
+	// Routes are visited in turn, unless the model says how often each is; empty is one
+	// without a name.
+	Routes []Route
 	// Progress is called after every day. It may be nil.
 	Progress func(day, days int)
 }
+
+// Settings is what sallyport.yaml says of sessions and of history.
+type Settings struct {
+	SessionMaxAge, SessionIdle, Retention time.Duration
+	Household                             int // bits of the IPv6 network that one household has
+	MobileASNs, SatelliteASNs             []uint32
+}
+
+// Route is a route of the configuration.
+type Route struct{ Name, Host string }
 
 // history is the production behaviour engine.
 type history interface {
@@ -47,9 +61,12 @@ type simulation struct {
 	sessions map[string]*session // by person and browser
 	count    int
 	report   *Report
+	exercise *exercise
+	without  map[int]*policy.Policy // the policy with one rule that only reports
 }
 
-// Run lives the year and reports. It takes about half a minute for the default company.
+// Run lives one run of one seed and reports. A year of the default company takes about half
+// a minute.
 func Run(ctx context.Context, c Config) (*Report, error) {
 	if c.Policy == nil {
 		return nil, errors.New("company: no policy")
@@ -57,19 +74,19 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	if c.Days <= 0 {
 		return nil, fmt.Errorf("company: %d days is no time to simulate", c.Days)
 	}
-	if c.Model == (Model{}) {
-		c.Model = DefaultModel
+	if c.Model.People < 1 || c.Model.People > MaxPeople {
+		return nil, fmt.Errorf("company: %d people; a model has 1 to %d", c.Model.People, MaxPeople)
 	}
 	if len(c.Routes) == 0 {
-		c.Routes = []string{""}
+		c.Routes = []Route{{Host: "tool.example.com"}}
 	}
 	cal, err := newCalendar(c.Seed, c.Model, c.Days)
 	if err != nil {
 		return nil, err
 	}
-	s := &simulation{config: c, calendar: cal, sessions: map[string]*session{}, report: newReport(c, cal.people)}
+	s := &simulation{config: c, calendar: cal, sessions: map[string]*session{}, report: newReport(c, cal.people), exercise: newExercise(c.Policy), without: map[int]*policy.Policy{}}
 	s.now = cal.begin
-	if s.history, err = newHistory(func() time.Time { return s.now }, c.Model, cal.people); err != nil {
+	if s.history, err = newHistory(func() time.Time { return s.now }, c.Settings, cal); err != nil {
 		return nil, err
 	}
 	for d := range c.Days {
@@ -81,11 +98,16 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 			s.visit(&v)
 		}
 		s.report.endDay(d)
+		if (d+1)%7 == 0 || d+1 == c.Days {
+			s.report.endWeek()
+		}
 		if c.Progress != nil {
 			c.Progress(d+1, c.Days)
 		}
 	}
 	s.report.finish()
+	s.exercise.done()
+	s.report.exercise = s.exercise
 	return s.report, nil
 }
 
@@ -97,12 +119,15 @@ func (s *simulation) visit(v *visit) {
 	}
 	count := s.report.open(v)
 	facts, seen := s.facts(v, ses)
-	first := s.config.Policy.Decide(&facts)
+	first, outcomes := s.judge(&facts)
+	s.exercise.note(count.kind.side(), &facts, &outcomes)
+	count.credit(s.credit(&facts, first, &outcomes))
 	last := first
 	if first.Action == policy.StepUp && !v.thief {
 		ses.verified, ses.net, ses.device = v.at, v.net, v.device
 		facts, seen = s.facts(v, ses)
-		last = s.config.Policy.Decide(&facts)
+		last, outcomes = s.judge(&facts)
+		s.exercise.note(count.kind.side(), &facts, &outcomes)
 	}
 	s.history.Record(seen, last.Action)
 	if last.Action == policy.Allow {
@@ -111,11 +136,50 @@ func (s *simulation) visit(v *visit) {
 	count.judged(first, last)
 }
 
+func (s *simulation) judge(f *policy.Facts) (policy.Decision, policy.Outcomes) {
+	return s.config.Policy.Judge(f, s.config.Policy.Partial(f))
+}
+
+// credit says what a rule has to do with a question or refusal: alone are the rules without
+// which there would be none, or a lighter one (of a rule in report mode: with which there
+// would be one, or a stricter one); also are those that matched as well.
+func (s *simulation) credit(f *policy.Facts, d policy.Decision, o *policy.Outcomes) (alone, also []int) {
+	for _, i := range o.Decided {
+		if d.Action == policy.Allow {
+			break
+		}
+		if len(d.Rules) == 1 {
+			alone = append(alone, i)
+			continue
+		}
+		if s.without[i] == nil {
+			s.without[i] = s.config.Policy.Enforcing(i, false)
+		}
+		if s.without[i].Decide(f).Action > d.Action {
+			alone = append(alone, i)
+		}
+	}
+	for j, i := range o.Reported {
+		if d.Reported[j].Action < d.Action {
+			alone = append(alone, i)
+		}
+	}
+	if d.Action == policy.Allow {
+		return alone, nil
+	}
+	for i := range o.Matched() {
+		if !slices.Contains(alone, i) {
+			also = append(also, i)
+		}
+	}
+	return alone, also
+}
+
 // session returns the session that the browser shows; nil for a thief who comes too late.
 func (s *simulation) session(v *visit) *session {
 	key := v.person.email + " " + v.device.handle
 	ses := s.sessions[key]
-	if ses != nil && (v.at.Sub(ses.begun) > s.config.Model.SessionMaxAge || v.at.Sub(ses.seen) > s.config.Model.SessionIdle) {
+	if ses != nil && (v.at.Sub(ses.begun) > s.config.Settings.SessionMaxAge || v.at.Sub(ses.seen) > s.config.Settings.SessionIdle) {
 		ses = nil
 	}
 	if v.thief {
@@ -137,21 +201,70 @@ func (s *simulation) facts(v *visit, ses *session) (policy.Facts, behavior.Visit
 	here, there := v.net.ip, ses.net.ip
 	f := policy.Facts{
 		IP:         here,
-		User:       policy.User{Email: p.email, Subject: p.subject.ID, Issuer: p.subject.Issuer, Countries: []string{p.city.country}, TimeZone: p.city.zone},
-		Credential: policy.Credential{Class: "unattested", Age: 90 * 24 * time.Hour},
+		User:       policy.User{Email: p.email, Subject: p.subject.ID, Issuer: p.subject.Issuer, Groups: p.groups, Countries: p.countries, TimeZone: p.timeZone},
+		Credential: credential(p.passkey),
 		Session: policy.Session{ID: ses.id, Level: "verified", Age: v.at.Sub(ses.begun), VerifiedAge: v.at.Sub(ses.verified),
 			VerifiedHere: here.Address == there.Address, Concurrent: a.Concurrent,
 			CountryChanged: here.Country != there.Country, ASNChanged: here.ASN != there.ASN, UAChanged: v.device.family != ses.device.family},
 		Seen: a.Seen, Travel: a.Travel, Address: a.Address, Device: a.Device, Activity: a.Activity, Browser: a.Browser,
-		Request: policy.Request{Purpose: policy.PurposeAccess, Route: s.config.Routes[v.at.Minute()%len(s.config.Routes)], Method: "GET", Host: "treasury.example.com", Path: "/"},
+		Request: s.request(v.at),
 		Time:    policy.Time{Now: v.at},
 	}
 	if p.announced {
-		f.User.Groups = []string{"travelling"}
+		f.User.Groups = append(slices.Clone(p.groups), s.config.Model.AnnouncedGroup)
 	}
 	f.User.StartedDays = int64(v.at.Sub(s.calendar.begin.AddDate(0, 0, p.first)) / (24 * time.Hour))
-	if v.at.Second()%20 == 0 { // one in twenty changes something
-		f.Request.Method, f.Request.Path = "POST", "/payments"
-	}
 	return f, at
+}
+
+// credential is a passkey of a class.
+func credential(class string) policy.Credential {
+	c := policy.Credential{Class: class, Age: 90 * 24 * time.Hour}
+	switch class {
+	case "synced":
+		c.BackupEligible, c.BackedUp = true, true
+	case "attested":
+		c.AttestationFormat = "packed"
+	}
+	return c
+}
+
+// request is what is asked for at a time: minutes and nanoseconds are as good as drawn.
+func (s *simulation) request(at time.Time) policy.Request {
+	m, x := &s.config.Model, float64(at.Nanosecond()/1000)/1e6
+	route := s.config.Routes[at.Minute()%len(s.config.Routes)]
+	if len(m.Routes) > 0 {
+		route = s.weighted(float64(at.Minute()*60+at.Second()) / 3600)
+	}
+	r := policy.Request{Purpose: policy.PurposeAccess, Route: route.Name, Method: "GET", Host: route.Host, Path: "/"}
+	for _, q := range m.Requests {
+		if x < q.Share {
+			r.Method, r.Path = q.Method, q.Path
+			break
+		}
+		x -= q.Share
+	}
+	r.PathFolded = policy.FoldPath(r.Path)
+	return r
+}
+
+// weighted is the route at a place from 0 to 1 among all weights.
+func (s *simulation) weighted(x float64) Route {
+	total := 0.0
+	for _, w := range s.config.Model.Routes {
+		total += w
+	}
+	x *= total
+	last := s.config.Routes[0]
+	for _, r := range s.config.Routes {
+		w := s.config.Model.Routes[r.Name]
+		if w == 0 {
+			continue
+		}
+		if last = r; x < w {
+			break
+		}
+		x -= w
+	}
+	return last
 }

@@ -7,7 +7,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"sallyport/authn/signin"
-	"sallyport/policy/company"
 	"sallyport/proxy/edge"
 	"sallyport/proxy/proxytest"
 	"sallyport/proxy/upstream"
@@ -52,17 +51,6 @@ func TestProxyIsTestedWithTheDefaults(t *testing.T) {
 	} {
 		if !same {
 			t.Errorf("%s is not the same by default and in tests", name)
-		}
-	}
-	m := company.DefaultModel
-	for name, same := range map[string]bool{
-		"session.max_age":      d.Session.MaxAge == m.SessionMaxAge,
-		"session.idle_timeout": d.Session.IdleTimeout == m.SessionIdle,
-		"behavior.retention":   d.Behavior.Retention == m.Retention,
-		"behavior.household":   d.Behavior.Household == int64(m.Household),
-	} {
-		if !same {
-			t.Errorf("%s is not the same by default and in the made-up company of `policy simulate`", name)
 		}
 	}
 	f := fileRoute{Health: &fileHealth{Path: "/"}}.withDefaults()
