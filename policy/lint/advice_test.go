@@ -23,12 +23,16 @@ func checkAdvice(t testing.TB, c Config, found []Finding) {
 		if f.Write == "" {
 			continue
 		}
+		before := c.Policy
 		c.Policy.Source = rewritten(t, c, f)
 		after, err := Check(c)
 		if err != nil {
 			t.Errorf("%s: what it says to write does not compile: %s\n%v", f.Code, f.Write, err)
+			c.Policy = before
 			continue
 		}
+		checkMeaning(t, before, c.Policy, f)
+		c.Policy = before
 		for _, g := range after {
 			same := g.Code == f.Code && g.Rule == f.Rule && g.Message == f.Message
 			worse := g.Severity < Note && g.Rule == f.Rule && !slices.ContainsFunc(found, func(h Finding) bool { return h.Code == g.Code && h.Rule == g.Rule })

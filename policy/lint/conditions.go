@@ -72,10 +72,10 @@ func (l *linter) conditions() {
 		case prove.AlwaysPart, prove.NeverPart, prove.NeverSpares, prove.Spares:
 			l.dead(c)
 		case prove.Fails:
-			l.fails(c)
+			l.fails(c, alike(found, i, sameGuard))
 		case prove.HoldsUnknown:
-			if i == 0 || !sameUnknown(found[i-1], c) { // one answer for all parts
-				l.holdsUnknown(c)
+			if same := alike(found, i, sameUnknown); same != nil { // one answer for all parts
+				l.holdsUnknown(same)
 			}
 		}
 	}
@@ -95,24 +95,22 @@ func (l *linter) of(c prove.Condition, offset int, f Finding) {
 	l.in(c.Rule, node, offset, f)
 }
 
-// guarded is the condition that a remark is about with another one in front.
-func (l *linter) guarded(guard string, c prove.Condition) string {
-	if c.Unless {
-		return guarded(guard, l.rules[c.Rule].Unless)
+// guarded writes into a finding that a condition belongs in front of the parts that remarks
+// are about, and of no other: what holds for a reason of its own still has to.
+func (l *linter) guarded(f *Finding, guard string, about []prove.Condition) {
+	program := l.rules[about[0].Rule].When
+	if about[0].Unless {
+		program = l.rules[about[0].Rule].Unless
 	}
-	return guarded(guard, l.rules[c.Rule].When)
-}
-
-// guarded is a condition with another one in front; "": it has comments.
-func guarded(guard string, program *expr.Program) string {
-	text := expr.OneLine(program.Text())
-	switch op := program.Tree().Op; {
-	case text == "":
-		return ""
-	case op == expr.Or || op == expr.If:
-		text = "(" + text + ")"
+	var at []int
+	for _, c := range about {
+		at = append(at, c.Node.Offset)
 	}
-	return guard + " && " + text
+	f.Write = program.Guarded(guard, at...)
+	f.Fix = guard + " && in front"
+	if !strings.HasPrefix(f.Write, guard) {
+		f.Fix += " of this part, in brackets with it"
+	}
 }
 
 // always reports a rule that matches for every person. One whose condition is written out
@@ -221,8 +219,9 @@ func (l *linter) dead(c prove.Condition) {
 }
 
 // fails reports conditions that cannot be evaluated for some request: then the rule
-// matches, and not for what it says.
-func (l *linter) fails(c prove.Condition) {
+// matches, and not for what it says. alike are those that the same guard helps, for the
+// first of them.
+func (l *linter) fails(c prove.Condition, alike []prove.Condition) {
 	r := &l.rules[c.Rule]
 	f := Finding{Code: "can-fail", Severity: Warning, Fix: "a condition in front, with &&, that it can be evaluated",
 		Message: fmt.Sprintf("this cannot be evaluated for some requests (%s); then %s matches, and blocks", c.Error, r.Name)}
@@ -234,8 +233,12 @@ func (l *linter) fails(c prove.Condition) {
 		f.Severity = Note
 	}
 	if guard := guardOf(c.Node); guard != "" {
-		f.Fix = guard + " in front, with &&"
-		f.Write = l.guarded(guard, c)
+		fix := guard + " in front, with &&"
+		if alike != nil {
+			l.guarded(&f, guard, alike)
+			fix = f.Fix
+		}
+		f.Fix = fix
 	}
 	l.of(c, c.Node.Offset, f)
 }
@@ -258,12 +261,29 @@ func guardOf(n *expr.Node) string {
 	return ""
 }
 
-func sameUnknown(a, b prove.Condition) bool {
-	return a.Remark == b.Remark && a.Rule == b.Rule && a.Unless == b.Unless && a.Unknown == b.Unknown
+// alike are the remarks that are the same as one, which is the first of them; nil: it is
+// not.
+func alike(found []prove.Condition, i int, same func(a, b prove.Condition) bool) (out []prove.Condition) {
+	for j, c := range found {
+		switch {
+		case c.Remark != found[i].Remark || c.Rule != found[i].Rule || c.Unless != found[i].Unless || !same(c, found[i]):
+		case j < i:
+			return nil
+		default:
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
-// holdsUnknown reports conditions that hold by accident where something is not known.
-func (l *linter) holdsUnknown(c prove.Condition) {
+func sameUnknown(a, b prove.Condition) bool { return a.Unknown == b.Unknown }
+
+func sameGuard(a, b prove.Condition) bool { return guardOf(a.Node) == guardOf(b.Node) }
+
+// holdsUnknown reports parts of a condition that hold by accident where something is not
+// known.
+func (l *linter) holdsUnknown(parts []prove.Condition) {
+	c := parts[0]
 	u, r := &unknowables[c.Unknown], &l.rules[c.Rule]
 	switch {
 	case u.blocks && (r.Action != policy.Block || r.Report),
@@ -276,10 +296,9 @@ func (l *linter) holdsUnknown(c prove.Condition) {
 		i := slices.IndexFunc(c.Facts, func(name string) bool { _, ok := u.facts.Facts[name]; return ok })
 		says, asked = fmt.Sprintf("%s is not known (it is zero then)", c.Facts[i]), "look at "+u.facts.Name
 	}
-	f := Finding{Code: u.code, Severity: Warning, Fix: u.guard + " && in front",
-		Write:   l.guarded(u.guard, c),
+	f := Finding{Code: u.code, Severity: Warning,
 		Message: fmt.Sprintf("this also holds where %s, and %s does not %s", says, r.Name, asked)}
-	if u.facts.Name == "ip.country" {
+	if l.guarded(&f, u.guard, parts); u.facts.Name == "ip.country" {
 		f.Fix += `; or ip.country == "ZZ" || in front if that is meant, and brackets around the rest`
 	}
 	if c.Unless {

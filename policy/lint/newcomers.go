@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sallyport/policy"
+	"sallyport/policy/internal/expr"
 )
 
 // newcomers finds rules that refuse the first passkey of every new person. For a person
@@ -37,11 +38,43 @@ func (l *linter) newcomers() {
 			Message: fmt.Sprintf("%s matches for every new person, also while they enrol: without a passkey they cannot answer it, and never get one", name)}
 		if !slices.Contains(l.rules[i].Reads.Facts, "request.purpose") {
 			const guard = `request.purpose != "enroll"`
-			f.Fix, f.Write = guard+" && in front; or "+f.Fix, guarded(guard, l.rules[i].When)
+			f.Fix = guard + " && in front; or " + f.Fix
+			f.Write = l.rules[i].When.Guarded(guard, l.differing(guard, i, &newcomer, &veteran)...)
 		}
 		if now.Action == policy.Block {
 			f.Message = fmt.Sprintf("%s matches for every new person, also while they enrol: they are blocked, and never get a passkey", name)
 		}
 		l.rule(i, f)
 	}
+}
+
+// differing are the literals of a rule's condition that it takes to hold for one person and
+// not for the other, by where they begin.
+func (l *linter) differing(guard string, i int, one, other *policy.Facts) (at []int) {
+	m, when := l.policy.Model(), l.rules[i].When
+	holds := func(text string, f *policy.Facts) bool {
+		program, _ := m.Env.Compile(text)
+		if program == nil {
+			return true
+		}
+		yes, err := m.Holds(program, f)
+		return err != nil || yes
+	}
+	for _, x := range when.Tree().Literals() {
+		text := x.Text
+		if x.Op == expr.FactOp {
+			text = x.Name
+		}
+		if holds(text, one) != holds(text, other) {
+			at = append(at, x.Offset)
+		}
+	}
+	for i := 0; i < len(at) && len(at) > 1; { // what only holds beside another is not the reason
+		if fewer := slices.Delete(slices.Clone(at), i, i+1); !holds(when.Guarded(guard, fewer...), one) {
+			at = fewer
+		} else {
+			i++
+		}
+	}
+	return at
 }
