@@ -59,15 +59,16 @@ var unknowables = func() []unknowable {
 // conditions reports conditions that say nothing, that cannot be evaluated, or that hold
 // by accident.
 func (l *linter) conditions() {
-	l.together()
 	var unknowns []prove.Unknown
 	for _, u := range unknowables {
 		unknowns = append(unknowns, u.facts)
 	}
 	found, err := prove.Conditions(l.policy, unknowns)
+	always := map[int]bool{}
 	for i, c := range found {
 		switch c.Remark {
 		case prove.Always:
+			always[c.Rule] = true
 			l.always(c)
 		case prove.AlwaysPart, prove.NeverPart, prove.NeverSpares, prove.Spares:
 			l.dead(c)
@@ -79,6 +80,7 @@ func (l *linter) conditions() {
 			}
 		}
 	}
+	l.shut(always)
 	if err != nil {
 		l.at(1, 1, Finding{Code: "rules-undecided", Severity: Note,
 			Message: "there may be conditions that say nothing, and not all could be found: " + err.Error(),
@@ -118,7 +120,11 @@ func (l *linter) guarded(f *Finding, guard string, about []prove.Condition) {
 func (l *linter) always(c prove.Condition) {
 	r := &l.rules[c.Rule]
 	f := Finding{Code: "always-matches", Severity: Warning, Fix: "a condition that does not hold for some requests",
-		Message: fmt.Sprintf("%s matches every request that it is asked about: its condition always holds (%s)", r.Name, strings.Join(c.Facts, ", "))}
+		Message: fmt.Sprintf("%s matches every request that it is asked about: its condition always holds%s", r.Name, about(c.Facts))}
+	if c.NoValue {
+		f.Message = fmt.Sprintf("%s matches every request that it is asked about: its condition can be evaluated for none, and then a rule matches", r.Name)
+		f.Fix = "a condition that can be evaluated: no division by 0, and no entry in front of the first"
+	}
 	where := "every person"
 	if r.Routes != nil {
 		where = "every person on " + shorten(r.Routes)
@@ -147,16 +153,55 @@ func (l *linter) always(c prove.Condition) {
 	l.of(c, c.Node.Offset, f)
 }
 
-// together reports rules that block every person between them. One that does alone is
-// [linter.always], or says true.
-func (l *linter) together() {
-	for _, x := range prove.ShutRoutes(l.policy) {
-		names, where := []string{}, ""
+// world is what the configuration says of requests.
+func (l *linter) world() (w prove.World) {
+	if l.config.Now != nil {
+		w.Now = l.config.Now()
+	}
+	for _, fact := range policy.FactSchema().Facts() {
+		if l.config.NoSource[fact.Name] == "" {
+			continue
+		}
+		value := fact.Kind.Zero()
+		if fact.Kind == expr.Strings {
+			value = []string{}
+		}
+		for _, u := range unknowables {
+			if v, ok := u.facts.Facts[fact.Name]; ok && u.facts.Name == fact.Name {
+				value = v
+			}
+		}
+		w.Absent = append(w.Absent, prove.Unknown{Name: fact.Name, Facts: map[string]any{fact.Name: value}})
+	}
+	return w
+}
+
+// about names facts in brackets, if there are any.
+func about(facts []string) string {
+	if len(facts) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(facts, ", ") + ")"
+}
+
+// moments are when people are blocked, as messages say it.
+var moments = map[prove.Moment]string{
+	prove.Access: "",
+	prove.Signed: " as soon as they have signed in, before they can show a passkey",
+	prove.SignIn: " while they sign in",
+	prove.StepUp: " while they show their passkey",
+}
+
+// shut reports rules that block every person, alone or between them. always are those of
+// which that is said already.
+func (l *linter) shut(always map[int]bool) {
+	for _, x := range prove.ShutRoutes(l.policy, l.world()) {
+		names, where := []string{}, moments[x.Moment]
 		for _, i := range x.Rules {
 			names = append(names, fmt.Sprintf("%s (line %d)", l.rules[i].Name, l.rules[i].Line))
 		}
 		if x.Route != "" {
-			where = " on " + x.Route
+			where = " on " + x.Route + where
 		}
 		f := Finding{Code: "blocked-together", Severity: Error, Fix: "in one of them a condition that leaves some requests out"}
 		switch len(names) {
@@ -165,11 +210,22 @@ func (l *linter) together() {
 			f.Fix = "a higher threshold, or conditions that leave some requests out"
 			l.node(l.document.Thresholds.BlockNode, f)
 		case 1:
+			if i := x.Rules[0]; !always[i] && !l.closes(i, x) {
+				f.Code, f.Fix = "blocks-every-person", "a condition that leaves some requests out, or then: step_up"
+				f.Message = fmt.Sprintf("%s blocks every person%s: it matches each request that they make then", l.rules[i].Name, where)
+				l.in(i, l.document.Rules[i].When, 0, f)
+			}
 		default:
 			f.Message = fmt.Sprintf("every person%s is blocked: one of these rules matches each request: %s", where, shorten(names))
 			l.rule(x.Rules[0], f)
 		}
 	}
+}
+
+// closes reports whether a rule is written to close one route, and says so: it reads nothing
+// else.
+func (l *linter) closes(i int, x prove.Shut) bool {
+	return x.Route != "" && !slices.ContainsFunc(l.rules[i].Reads.Facts, func(fact string) bool { return fact != "request.route" })
 }
 
 // otherThan recognises a != x || a != y. It returns the fact, and the values as they are

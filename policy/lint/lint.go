@@ -125,7 +125,7 @@ func Check(c Config) ([]Finding, error) {
 // locks people out, what protects nothing though it seems to, what decides by accident,
 // and what is only untidy.
 var byDanger = []string{
-	"always-matches", "blocked-together", "newcomer-refused", "can-fail",
+	"always-matches", "blocks-every-person", "blocked-together", "newcomer-refused", "can-fail",
 	"unreachable-rule", "dead-condition", "expired-condition", "invisible-character", "rpc-route", "rpc-method", "impossible-path", "unknown-email", "unknown-group", "unknown-provider", "whole-list",
 	"private-exempt", "history-unconsidered", "unreachable-threshold", "vacuous-invariant", "fact-without-source", "empty-list",
 	"country-without-zz", "unknown-holds", "ambiguous-brackets", "commented-out", "idle-exception", "subsumed-rule",

@@ -2,6 +2,7 @@ package prove
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/go-air/gini/z"
@@ -57,6 +58,14 @@ func (p *prover) classify(a *atom, n *expr.Node) bool {
 		a.make = func() dualRail { return p.truth(p.constant(v)) }
 		return true
 	}
+	if alwaysFails(n) {
+		a.make = func() dualRail { return dualRail{p.c.F, p.c.F} }
+		return true
+	}
+	if len(n.Args) == 2 && n.Args[0].Op == expr.FactOp && n.Args[1].Op == expr.FactOp && n.Args[0].Name == n.Args[1].Name && n.Op != expr.In {
+		a.make = func() dualRail { return p.truth(p.constant(n.Op.Holds(0))) } // no fact differs from itself
+		return true
+	}
 	switch n.Op {
 	case expr.FactOp:
 		m := p.flag(n.Name)
@@ -70,6 +79,35 @@ func (p *prover) classify(a *atom, n *expr.Node) bool {
 		return p.comparison(a, n) || p.pattern(a, n)
 	}
 	return p.pattern(a, n)
+}
+
+// alwaysFails reports whether a condition can be evaluated for no request: it divides by
+// zero, or looks in front of a list.
+func alwaysFails(n *expr.Node) bool {
+	switch n.Op {
+	case expr.Opaque:
+		if len(n.Args) != 2 {
+			return false
+		}
+		v, written := n.Args[1].Value.(int64)
+		switch n.Name {
+		case "_/_", "_%_":
+			if written && v == 0 {
+				return true
+			}
+		case "_[_]":
+			if written && v < 0 {
+				return true
+			}
+		case "_+_", "_-_", "_*_":
+		default:
+			return false
+		}
+	case expr.Equal, expr.NotEqual, expr.Less, expr.LessEqual, expr.Greater, expr.GreaterEqual, expr.In, expr.Size, expr.Method:
+	default:
+		return false // it may do without a part
+	}
+	return slices.ContainsFunc(n.Args, alwaysFails)
 }
 
 // written is the value of a condition that reads no facts: true, 1 < 2.

@@ -48,6 +48,8 @@ type Condition struct {
 	Unknown int
 	// Error is what the evaluation says, for Fails.
 	Error string
+	// NoValue: no request is one for which it can be evaluated, for Always.
+	NoValue bool
 }
 
 // Unknown is what facts are where they are not known: "seen.known" false, and all else
@@ -128,15 +130,32 @@ func Conditions(p *policy.Policy, unknowns []Unknown) ([]Condition, error) {
 
 // collectUnknowns makes the atoms that facts are not known, for the rules that read them.
 func (p *prover) collectUnknowns(unknowns []Unknown) {
-	for _, name := range []string{"user.email", "user.subject", "user.issuer"} {
+	p.collectPerson()
+	for i := range unknowns {
+		if p.reads(unknowns[i]) {
+			p.unknown(unknowns[i])
+		}
+	}
+}
+
+// collectPerson makes the atoms that a person has no address, and the like.
+func (p *prover) collectPerson() {
+	for _, name := range personal {
 		if p.texts[name] != nil {
 			p.atom(&expr.Node{Op: expr.Equal, Kind: expr.Bool, Text: name + " is empty", Facts: []string{name},
 				Args: []*expr.Node{{Op: expr.FactOp, Name: name, Kind: expr.String, Facts: []string{name}}, {Op: expr.ValueOp, Kind: expr.String, Value: ""}}})
 		}
 	}
-	for i := range unknowns {
-		if p.reads(unknowns[i]) {
-			p.unknown(unknowns[i])
+}
+
+// personal are what a signed-in person has.
+var personal = []string{"user.email", "user.subject", "user.issuer"}
+
+// person states that they have it.
+func (p *prover) person() {
+	for _, name := range personal {
+		if none := p.atoms[name+" is empty"]; none != nil {
+			p.either(p.level["none"].lit(), none.lit().Not())
 		}
 	}
 }
@@ -217,13 +236,7 @@ func (p *prover) questions(unknowns []Unknown) *questions {
 	for _, u := range unknowns {
 		var given []z.Lit
 		if p.reads(u) {
-			for _, a := range p.unknown(u) {
-				m := a.lit()
-				if a.node.Op == expr.FactOp {
-					m = m.Not()
-				}
-				given = append(given, m)
-			}
+			given = p.given(u)
 		}
 		blind := make([]bool, len(p.m.Rules))
 		for j := range p.m.Rules {
@@ -232,11 +245,7 @@ func (p *prover) questions(unknowns []Unknown) *questions {
 		q.given, q.blind = append(q.given, given), append(q.blind, blind)
 		q.roots = append(q.roots, given...)
 	}
-	for _, name := range []string{"user.email", "user.subject", "user.issuer"} { // a signed-in person has these
-		if none := p.atoms[name+" is empty"]; none != nil {
-			p.either(p.level["none"].lit(), none.lit().Not())
-		}
-	}
+	p.person()
 	for _, zone := range p.zones { // the roster has no zone that is none
 		p.either(zone.text.other.Not(), zone.fails.Not())
 	}
@@ -383,7 +392,7 @@ func (q *questions) rule(i int) {
 	}
 	reads := len(a.when.node.Facts) > 0 || a.unless != nil // without: it is written out as true, and meant
 	if reads && !q.can(a.applies, q.match[i].Not()) {
-		q.add(Condition{Remark: Always, Rule: i, Node: a.when.node, Facts: q.why(a.applies, a.when)})
+		q.add(Condition{Remark: Always, Rule: i, Node: a.when.node, Facts: q.why(a.applies, a.when), NoValue: alwaysFails(a.when.node)})
 		return // what its parts say does not matter
 	}
 	q.pieces(i, false, a.when)

@@ -197,7 +197,8 @@ func keyOf(ids []int) (key []byte) {
 func (p *prover) buildMember(m *member) {
 	for _, r := range m.domain.regions {
 		lit := p.c.F
-		if (m.closed == nil || r.fits[m.possible]) && !(m.name == "user.email" && r.single && !vocabulary.IsEmail(r.values[0])) {
+		never := len(r.values) < fewValues && !slices.ContainsFunc(r.values, m.can)
+		if (m.closed == nil || r.fits[m.possible]) && !never {
 			lit = p.c.Lit()
 		}
 		m.in = append(m.in, lit)
@@ -224,6 +225,17 @@ func (p *prover) buildMember(m *member) {
 		p.affixes(m, "startsWith", func(s string) string { return s })
 		p.affixes(m, "endsWith", reverse)
 	}
+}
+
+// can reports whether a fact of which that is known can be a text.
+func (m *member) can(text string) bool {
+	switch m.name {
+	case "user.email":
+		return vocabulary.IsEmail(text)
+	case "request.path", "request.path_folded":
+		return strings.HasPrefix(text, "/")
+	}
+	return true
 }
 
 // affixes states what texts that are no constants have to do with their beginnings: who

@@ -189,7 +189,13 @@ func (p *prover) pattern(a *atom, n *expr.Node) bool {
 		return false
 	}
 	t := p.text(&expr.Node{Op: expr.FactOp, Name: f.Name, Kind: f.Kind})
-	u := p.use(&t.member, &pattern{node: n, other: otherwise(n, isFact)})
+	other := otherwise(n, isFact)
+	if other == depends {
+		if other = certain(n, f.Name, isFact); other != depends {
+			p.use(&t.member, &pattern{values: []string{""}}) // of which it does not speak
+		}
+	}
+	u := p.use(&t.member, &pattern{node: n, other: other})
 	a.make = func() dualRail { return t.dualRail(p, a, u) }
 	return true
 }
