@@ -87,7 +87,7 @@ func model(t testing.TB, c policy.Config) policy.Model {
 	return loaded.Policy.Model()
 }
 
-// matches reports whether a rule matches, whatever the route: what cannot be evaluated does.
+// matches reports whether a rule matches on any route: what cannot be evaluated does.
 func matches(m *policy.Model, r *policy.ModelRule, f *policy.Facts) bool {
 	if when, err := m.Holds(r.When, f); err == nil && !when {
 		return false
