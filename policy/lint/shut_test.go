@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Rules that block every person at one of the moments that there are, whatever they read.
+// Rules that block every person at one of the moments that there are.
 func TestLintBlocksEveryPerson(t *testing.T) {
 	const everywhere, soon, signing, showing = "a blocks every person: ", "a blocks every person as soon as", "a blocks every person while they sign in", "a blocks every person while they show"
 	for _, tt := range []struct{ name, rule, want string }{
