@@ -35,6 +35,7 @@ var floors = map[string]int{
 	"policy/internal/file":            2,
 	"authn/enroll":                    2,
 	"policy/internal/vocabulary":      3,
+	"policy/whole":                    3,
 	"policy/internal/reference":       5,
 	"policy":                          4,
 	"policy/behavior":                 5,

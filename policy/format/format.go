@@ -11,6 +11,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"sallyport/policy/internal/file"
+	"sallyport/policy/whole"
 )
 
 // errFormat is the answer for a layout that is legal YAML and too unusual to be moved
@@ -22,6 +23,8 @@ var errFormat = errors.New("it cannot be formatted without changing what it says
 // what they stand above or beside, and everything else is as its author wrote it: quotes,
 // flow or block style, and where an expression breaks.
 //
+// A policy ends with the mark of a file that was written to its end ([whole.Mark]).
+//
 // It moves whole lines rather than writing the parsed tree: YAML's emitter forgets where
 // a folded expression broke, and where comments stood. What comes out is read again, and
 // has to be what went in. Its error is policy.Diagnostics for what is not YAML.
@@ -31,7 +34,8 @@ func File(name string, text []byte) ([]byte, error) {
 	if err := s.Err(); err != nil {
 		return nil, err
 	}
-	now := string(text)
+	was, aside, ended := whole.Cut(text)
+	now := string(was) + string(aside)
 	for range 4 { // what moved can let more move; then it stands still
 		next := layOut(now)
 		if next == now {
@@ -39,9 +43,13 @@ func File(name string, text []byte) ([]byte, error) {
 		}
 		now = next
 	}
+	if ended || file.Key(before, "rules") != before {
+		now += whole.Mark + "\n"
+	}
 	after := file.NewSource(name, []byte(now))
 	root := after.Parse([]byte(now), file.Policy)
-	if root == nil || after.Err() != nil || !same(before, root) || !sameText(string(text), now) || layOut(now) != now {
+	is, _, _ := whole.Cut([]byte(now))
+	if root == nil || after.Err() != nil || !same(before, root) || !sameText(string(was)+string(aside), string(is)) || layOut(string(is)) != string(is) {
 		return nil, fmt.Errorf("%s: %w", name, errFormat)
 	}
 	return []byte(now), nil

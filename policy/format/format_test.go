@@ -102,6 +102,7 @@ tests:
     expect: {action: allow}
 
 # the end
+...
 `
 
 func TestFormat(t *testing.T) {
@@ -112,10 +113,12 @@ func TestFormat(t *testing.T) {
 	for name, tt := range map[string]struct{ in, out string }{
 		"CRLF and BOM":      {"\ufeffversion: 1\r\nmissing_data:   block  \r\n\r\n\r\n", "version: 1\nmissing_data: block\n"},
 		"no newline":        {"version: 1", "version: 1\n"},
-		"flow":              {"{version: 1, rules: [{then: block, name: a}]}\n", "{version: 1, rules: [{then: block, name: a}]}\n"},
-		"dash on a line":    {"rules:\n-\n  then: block\n  name: a\n", "rules:\n-\n  then: block\n  name: a\n"},
+		"flow":              {"{version: 1, rules: [{then: block, name: a}]}\n", "{version: 1, rules: [{then: block, name: a}]}\n...\n"},
+		"a file of tests":   {"policy: p.yaml\ntests: []\n", "policy: p.yaml\ntests: []\n"},
+		"the mark is there": {"rules: []\nversion: 1\n...\n# why\n\n", "version: 1\nrules: []\n\n# why\n...\n"},
+		"dash on a line":    {"rules:\n-\n  then: block\n  name: a\n", "rules:\n-\n  then: block\n  name: a\n...\n"},
 		"unknown keys last": {"zeta: 1\nversion: 1\n", "version: 1\nzeta: 1\n"},
-		"short rules":       {"rules:\n  - {name: a}\n  - {name: b}\n\n\n  - {name: c}\n", "rules:\n  - {name: a}\n  - {name: b}\n\n  - {name: c}\n"},
+		"short rules":       {"rules:\n  - {name: a}\n  - {name: b}\n\n\n  - {name: c}\n", "rules:\n  - {name: a}\n  - {name: b}\n\n  - {name: c}\n...\n"},
 	} {
 		if got, err := File("p.yaml", []byte(tt.in)); err != nil || string(got) != tt.out {
 			t.Errorf("%s: %v\n%q", name, err, got)

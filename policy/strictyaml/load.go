@@ -87,6 +87,9 @@ func (s *Source) notYAML(err error, f Format) {
 	case strings.Contains(message, "expected single document"):
 		line, column = s.separator(), 1
 		d = Diagnostic{Message: "the file holds more than one YAML document", Expected: "one; remove the line with ---"}
+		if strings.HasPrefix(s.Line(line), "...") {
+			d = Diagnostic{Message: "there is more behind the line that ends the file", Expected: "the line ... as the last one: move what follows above it"}
+		}
 	case strings.Contains(message, "cannot start any token"):
 		d.Expected = "spaces rather than tabs in front; quotes around text that begins with a special character such as ! @ ` % &"
 	case strings.Contains(message, "mapping values are not allowed"):
