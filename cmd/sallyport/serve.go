@@ -20,6 +20,7 @@ import (
 
 type serveCmd struct {
 	LogLevel slog.Level `default:"info" help:"debug, info, warn or error."`
+	Strict   bool       `help:"Do not start with the last good policy if the policy file is refused."`
 }
 
 // ballast raises the heap size at which the collector first runs. With the IP data off
@@ -65,7 +66,7 @@ func (s serveCmd) serve(ctx context.Context, g *globals, lines *observe.Lines, l
 	if err != nil {
 		logger.Warn("cannot report to the service manager", "error", err)
 	}
-	c, err := config.Load(g.Config)
+	c, err := config.LoadToServe(g.Config)
 	if err != nil {
 		return err
 	}
@@ -77,7 +78,7 @@ func (s serveCmd) serve(ctx context.Context, g *globals, lines *observe.Lines, l
 	if err := checkFiles(logger, c.Limits.Connections); err != nil {
 		return err
 	}
-	a, err := app.New(ctx, c, app.Options{Logger: logger, Version: version(), Lines: lines, Notify: notify})
+	a, err := app.New(ctx, c, app.Options{Logger: logger, Version: version(), Lines: lines, Notify: notify, Strict: s.Strict})
 	if err != nil && ctx.Err() != nil {
 		logger.Info("told to stop while starting", "error", err)
 		return nil

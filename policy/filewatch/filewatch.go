@@ -32,11 +32,14 @@ const (
 
 // Config says what is watched, and who is told.
 type Config struct {
-	What    string          // the files are, for the log
-	Files   func() []string // asked at the start and at each poll
-	Changed func()          // called at the start, after changes, and at each poll; never by two at once
-	Poll    time.Duration   // a minute by default
-	Logger  *slog.Logger    // nil: none
+	What  string          // the files are, for the log
+	Files func() []string // asked at the start and at each poll
+	// Changed is called at the start, after changes, and at each poll; never by two at once.
+	// It returns after how long it wants to be called again though nothing changes; 0: it
+	// does not.
+	Changed func() time.Duration
+	Poll    time.Duration // a minute by default
+	Logger  *slog.Logger  // nil: none
 
 	// NewWatcher is fsnotify's by default. It fails where the user has no inotify instance
 	// left: then files are polled.
@@ -66,6 +69,11 @@ func Run(ctx context.Context, c Config) {
 	defer poll.Stop()
 	quiet := time.NewTimer(0) // once at the start: something may have changed before
 	defer quiet.Stop()
+	again := func(after time.Duration) {
+		if after > 0 {
+			quiet.Reset(after)
+		}
+	}
 	var since time.Time // when the present burst of changes began; zero: none
 	for {
 		select {
@@ -86,10 +94,10 @@ func Run(ctx context.Context, c Config) {
 			quiet.Reset(settle)
 		case <-quiet.C:
 			since = time.Time{}
-			c.Changed()
+			again(c.Changed())
 		case <-poll.C:
 			c.follow(notify, told) // folders may have come
-			c.Changed()
+			again(c.Changed())
 		}
 	}
 }

@@ -20,11 +20,16 @@ func start(t *testing.T, c Config) <-chan struct{} {
 	t.Helper()
 	changed := make(chan struct{})
 	ctx, stop := context.WithCancel(t.Context())
-	c.Changed = func() {
+	again := c.Changed
+	c.Changed = func() (after time.Duration) {
+		if again != nil {
+			after = again()
+		}
 		select {
 		case changed <- struct{}{}:
 		case <-ctx.Done():
 		}
+		return after
 	}
 	done := make(chan struct{})
 	go func() { Run(ctx, c); close(done) }()
@@ -155,5 +160,26 @@ func TestWritersThatNeverRest(t *testing.T) {
 		case <-writer.C: // the writer's rhythm
 			put(t, file, "new")
 		}
+	}
+}
+
+// What wants to look again is called again, though nothing changes, and no more often.
+func TestLookAgain(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	put(t, file, "old")
+	looks := 0
+	changed := start(t, Config{What: "test", Files: func() []string { return []string{file} }, Poll: time.Hour, Changed: func() time.Duration {
+		if looks++; looks <= 3 {
+			return time.Millisecond
+		}
+		return 0
+	}})
+	for range 3 {
+		await(t, changed)
+	}
+	put(t, file, "new")
+	await(t, changed)
+	if looks != 5 {
+		t.Errorf("%d looks", looks)
 	}
 }

@@ -2,6 +2,7 @@ package ipintel
 
 import (
 	"context"
+	"time"
 
 	"sallyport/policy/filewatch"
 )
@@ -17,6 +18,9 @@ func (w *Watcher) Run(ctx context.Context) {
 			}
 			return files
 		},
-		Changed: func() { _ = w.refresh(ctx, whatChanged) },
+		Changed: func() time.Duration {
+			_ = w.refresh(ctx, whatChanged)
+			return 0
+		},
 	})
 }

@@ -1,9 +1,7 @@
 package rollout
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -13,6 +11,7 @@ import (
 	"sallyport/policy"
 	"sallyport/policy/ipintel"
 	"sallyport/policy/rehearse"
+	"sallyport/policy/whole"
 	"sallyport/proxy"
 	"sallyport/proxy/audit"
 )
@@ -32,12 +31,20 @@ type Auditor interface {
 	Append(ctx context.Context, r audit.Record) error
 }
 
+// History is what became of policies.
+type History interface {
+	// PolicyVersions returns up to limit versions, newest first.
+	PolicyVersions(ctx context.Context, limit int) ([]Version, error)
+	// LastPolicy returns the newest version that came into force, with its text;
+	// authn.ErrNotFound if there is none.
+	LastPolicy(ctx context.Context) (v Version, source string, err error)
+}
+
 // Store keeps versions, requests of commands, and baselines of IP data.
 type Store interface {
 	// AddPolicyVersion stores v as the newest. source is kept of those that came into force.
 	AddPolicyVersion(ctx context.Context, v Version, source string) error
-	// PolicyVersions returns up to limit versions, newest first.
-	PolicyVersions(ctx context.Context, limit int) ([]Version, error)
+	History
 	// TakePolicyRequest takes the oldest request that waits: no other process gets it.
 	// authn.ErrNotFound if there is none.
 	TakePolicyRequest(ctx context.Context) (Request, error)
@@ -83,6 +90,9 @@ type Config struct {
 type Configuration struct {
 	Policies Policies
 	Guard    Guard
+	// Settle is for how long a policy file without the mark at its end has to be unchanged
+	// before it may come into force by itself.
+	Settle time.Duration
 
 	// What comes into force beside the policies; nil: nothing. It is done once.
 	Prepare func() error          // last of what can fail
@@ -123,17 +133,20 @@ func (l *LockOut) Error() string {
 type Manager struct {
 	config Config
 
-	mu    sync.Mutex // one change at a time
-	now   Configuration
-	files [32]byte // digest of the policy files that are in force, or were refused for what they say
+	mu      sync.Mutex // one change at a time
+	now     Configuration
+	decided decided // about what the policy files hold
 
-	pending          atomic.Bool // the last candidate was refused, and nothing has come into force since
+	enforced, shadow whole.File    // the policy files as they were seen
+	again            time.Duration // after how long a file that may be half written is looked at again
+
+	problem          atomic.Pointer[Problem] // nil: the policy file is in force
 	applied, refused atomic.Int64
 }
 
 // New returns a manager beside a gate that goes by now already.
 func New(c Config, now Configuration) *Manager {
-	return &Manager{config: c, now: inForce(now), files: now.Policies.digest()}
+	return &Manager{config: c, now: inForce(now), decided: now.Policies.digests()}
 }
 
 // inForce is a configuration without the steps that are done once.
@@ -142,38 +155,83 @@ func inForce(c Configuration) Configuration {
 	return c
 }
 
+// Problem is why the policy that was wanted last is not in force.
+type Problem struct {
+	Why      string
+	LastGood bool // since the start, which therefore took the last policy that was in force
+}
+
 // Stats are figures for metrics.
 type Stats struct {
 	Applied, Refused int64 // policies
 	Pending          bool  // the last candidate was refused, and nothing has come into force since
+	LastGood         bool  // the file was refused at the start, and the last policy in force runs
 }
 
 // Stats returns them as of now.
 func (m *Manager) Stats() Stats {
-	return Stats{Applied: m.applied.Load(), Refused: m.refused.Load(), Pending: m.pending.Load()}
+	p := m.problem.Load()
+	return Stats{Applied: m.applied.Load(), Refused: m.refused.Load(), Pending: p != nil, LastGood: p != nil && p.LastGood}
 }
+
+// Problem returns why the policy that was wanted last is not in force; nil: it is.
+func (m *Manager) Problem() *Problem { return m.problem.Load() }
 
 // Apply brings a candidate into force, or refuses it and records that. The error is a
 // *[LockOut] if the guard refused it. The report says who was judged, if the policy is
-// another.
+// another. A policy file that a signal takes up is waited for if it may be half written.
 func (m *Manager) Apply(ctx context.Context, candidate Candidate, o Origin) (Report, error) {
+	for waited := 0; ; waited++ {
+		report, wait, err := m.try(ctx, candidate, o, waited < signalWaits)
+		if wait == 0 || err != nil {
+			return report, err
+		}
+		select {
+		case <-ctx.Done():
+			return report, context.Cause(ctx)
+		case <-time.After(wait):
+		}
+	}
+}
+
+// signalWaits is how often a signal waits for a file to stay as it is.
+const signalWaits = 5
+
+func (m *Manager) try(ctx context.Context, candidate Candidate, o Origin, patient bool) (r Report, wait time.Duration, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	next, err := candidate(m.now)
 	if err != nil {
-		return Report{}, err
+		return r, 0, err
 	}
-	return m.apply(ctx, next, o)
+	decided := m.decided
+	if o.Kind == "signal" { // a command brings a text that the file does not have yet
+		decided = next.Policies.digests()
+		m.enforced.See(next.Policies.Enforced.Source, time.Now())
+		m.shadow.See(next.Policies.ShadowSource, time.Now())
+		switch wait, err := m.finished(next.Policies); {
+		case wait > 0 && patient:
+			return r, wait, nil
+		case wait > 0:
+			err = fmt.Errorf("%s is still being written", next.Policies.Enforced.Name)
+			fallthrough
+		case err != nil:
+			m.decided = decided
+			m.refuse(ctx, next, o, err)
+			return r, 0, err
+		}
+	}
+	r, err = m.apply(ctx, next, o, decided)
+	return r, 0, err
 }
 
-// apply is the one way into force. The caller holds the lock.
-func (m *Manager) apply(ctx context.Context, c Configuration, o Origin) (report Report, err error) {
-	lookedAt := m.files
-	if o.Kind != "command" { // which brings a text that the file does not have yet
-		m.files = c.Policies.digest()
-	}
+// apply is the one way into force. The caller holds the lock. decided is what is known of
+// the files when this has come into force or was refused for what it says.
+func (m *Manager) apply(ctx context.Context, c Configuration, o Origin, decided decided) (report Report, err error) {
+	lookedAt := m.decided
+	m.decided = decided
 	next := *m.config.Gate.Current()
-	if next.Policy, next.Shadow, err = m.compile(c); err != nil {
+	if next.Policy, next.Shadow, err = m.compile(&c); err != nil {
 		m.refuse(ctx, c, o, err)
 		return report, err
 	}
@@ -184,7 +242,7 @@ func (m *Manager) apply(ctx context.Context, c Configuration, o Origin) (report 
 	}
 	if c.Prepare != nil {
 		if err := c.Prepare(); err != nil {
-			m.files = lookedAt // the texts are not what is wrong, and must be tried again
+			m.decided = lookedAt // the texts are not what is wrong, and must be tried again
 			if outcome != "" {
 				m.refuse(ctx, c, o, err)
 			}
@@ -192,7 +250,7 @@ func (m *Manager) apply(ctx context.Context, c Configuration, o Origin) (report 
 		}
 	}
 	if err := m.record(ctx, c, next.Policy, outcome, o, report); err != nil {
-		m.files = lookedAt
+		m.decided = lookedAt
 		m.refuse(ctx, c, o, err)
 		return report, err
 	}
@@ -222,7 +280,7 @@ func hashOf(p *policy.Policy) string {
 
 // compile leaves a policy in shadow that is wrong as it is. Of another file than before,
 // there is none then.
-func (m *Manager) compile(c Configuration) (enforced, shadow *policy.Policy, err error) {
+func (m *Manager) compile(c *Configuration) (enforced, shadow *policy.Policy, err error) {
 	if enforced, err = c.Policies.Compile(m.config.Intel()); err != nil {
 		return nil, nil, err
 	}
@@ -232,6 +290,7 @@ func (m *Manager) compile(c Configuration) (enforced, shadow *policy.Policy, err
 		c.Policies.LogShadow(m.config.Logger, wrong)
 		if c.Policies.ShadowName == m.now.Policies.ShadowName {
 			shadow = m.config.Gate.Current().Shadow
+			c.Policies.ShadowSource, c.Policies.ShadowUnread = m.now.Policies.ShadowSource, m.now.Policies.ShadowUnread
 		}
 	}
 	return enforced, shadow, nil
@@ -263,9 +322,17 @@ func (m *Manager) admit(ctx context.Context, c Configuration, next *proxy.Snapsh
 
 // record comes before the swap: a change that cannot be recorded does not come into
 // force.
-func (m *Manager) record(ctx context.Context, c Configuration, p *policy.Policy, outcome string, o Origin, r Report) error {
+func (m *Manager) record(ctx context.Context, c Configuration, p *policy.Policy, outcome string, o Origin, r Report) (err error) {
+	// A change that was refused is not pending any more, unless this is about the policy in
+	// shadow, beside a file that is still refused.
+	if o.Kind == "command" || m.decided.enforced == c.Policies.digests().enforced {
+		defer func() {
+			if err == nil {
+				m.problem.Store(nil)
+			}
+		}()
+	}
 	if outcome == "" {
-		m.pending.Store(false) // a refused change is not pending any more
 		return nil
 	}
 	detail := map[string]string{"policy": p.Hash(), "before": m.config.Gate.Current().Policy.Hash()}
@@ -279,7 +346,6 @@ func (m *Manager) record(ctx context.Context, c Configuration, p *policy.Policy,
 		return fmt.Errorf("the policy could not be recorded, and does not come into force: %w", err)
 	}
 	m.applied.Add(1)
-	m.pending.Store(false)
 	return nil
 }
 
@@ -297,86 +363,17 @@ func (m *Manager) addVersion(ctx context.Context, hash, outcome string, o Origin
 // refuse records that a candidate was refused. The caller holds the lock.
 func (m *Manager) refuse(ctx context.Context, c Configuration, o Origin, err error) {
 	m.refused.Add(1)
-	m.pending.Store(true)
-	hash := textHash(c.Policies.Enforced.Source)
-	detail := map[string]string{"policy": hash, "in_force": m.config.Gate.Current().Policy.Hash(), "reason": err.Error()[:min(len(err.Error()), 1000)]}
-	if failed := m.addVersion(ctx, hash, "refused", o, detail, ""); failed != nil {
+	before := m.problem.Load()
+	m.problem.Store(&Problem{Why: err.Error(), LastGood: before != nil && before.LastGood})
+	if failed := m.recordRefusal(ctx, textHash(c.Policies.Enforced.Source), o, refusalText(err)); failed != nil {
 		m.config.Logger.Error("the refusal of a policy could not be recorded", "error", failed)
 	}
 }
 
-// Start records the policy that a start brought into force, if it is another than before.
-func (m *Manager) Start(ctx context.Context) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	p := m.config.Gate.Current().Policy
-	list, err := m.config.Store.PolicyVersions(ctx, KeptVersions)
-	if err != nil {
-		return err
-	}
-	detail := map[string]string{"policy": p.Hash()}
-	for _, v := range list {
-		if v.Outcome != "refused" {
-			if v.Hash == p.Hash() {
-				return nil
-			}
-			break
-		}
-		if _, known := detail["against"]; !known && v.Hash == p.Hash() { // a restart is a way round the guard, and must show
-			m.config.Logger.Warn("this start takes a policy that was refused while the proxy ran", "policy", p.Hash(), "refused", v.At, "why", v.Detail)
-			detail["against"] = v.Detail
-		}
-	}
-	return m.addVersion(ctx, p.Hash(), "applied", Origin{Kind: "start"}, detail, string(m.now.Policies.Enforced.Source))
+func (m *Manager) recordRefusal(ctx context.Context, hash string, o Origin, why string) error {
+	detail := map[string]string{"policy": hash, "in_force": m.config.Gate.Current().Policy.Hash(), "reason": reason(why)}
+	return m.addVersion(ctx, hash, "refused", o, detail, "")
 }
 
-// Files names the policy files.
-func (m *Manager) Files() []string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	list := []string{m.now.Policies.Enforced.Name}
-	if s := m.now.Policies.ShadowName; s != "" {
-		list = append(list, s)
-	}
-	return list
-}
-
-// ReloadFiles brings the policy files into force unless what they hold is in force, or
-// was refused for what it says. What was refused for another reason is tried again.
-func (m *Manager) ReloadFiles(ctx context.Context) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	next := m.now
-	err := next.Policies.read()
-	digest := next.Policies.digest()
-	if err != nil {
-		digest = sha256.Sum256(append(digest[:], err.Error()...))
-	}
-	if digest == m.files {
-		return nil
-	}
-	o := Origin{Kind: "file"}
-	if err != nil {
-		m.files = digest
-		m.refuse(ctx, next, o, err)
-	} else {
-		_, err = m.apply(ctx, next, o)
-	}
-	if err != nil {
-		return fmt.Errorf("policy: %w", err)
-	}
-	return nil
-}
-
-// read reads the texts from their files.
-func (p *Policies) read() (err error) {
-	p.Enforced.Source, err = ReadPolicy(p.Enforced.Name)
-	if p.ShadowName != "" {
-		p.ShadowSource, p.shadowUnread = ReadPolicy(p.ShadowName)
-	}
-	return err
-}
-
-func (p Policies) digest() [32]byte {
-	return sha256.Sum256(bytes.Join([][]byte{p.Enforced.Source, p.ShadowSource}, []byte{0xff})) // no YAML holds that byte
-}
+// reason is as much of a reason as is recorded.
+func reason(why string) string { return why[:min(len(why), 1000)] }

@@ -16,10 +16,11 @@ import (
 type Policies struct {
 	// Enforced has no Provides: that is up to the IP data.
 	Enforced policy.Config
+	Unread   error // why Enforced has no Source
 	// ShadowName is the file of the policy in shadow; "": there is none.
 	ShadowName   string
 	ShadowSource []byte
-	shadowUnread error // why there is no ShadowSource
+	ShadowUnread error // why there is no ShadowSource
 }
 
 // Config is what the enforced policy is compiled from beside some IP data.
@@ -32,6 +33,9 @@ func (p Policies) Config(intel *ipintel.Snapshot) policy.Config {
 // Compile compiles the enforced policy. It has to pass its tests, and its invariants have
 // to be proven.
 func (p Policies) Compile(intel *ipintel.Snapshot) (*policy.Policy, error) {
+	if p.Unread != nil {
+		return nil, p.Unread
+	}
 	return load.Proven(p.Config(intel))
 }
 
@@ -42,8 +46,8 @@ func (p Policies) CompileShadow(intel *ipintel.Snapshot) (*policy.Policy, error)
 	switch {
 	case p.ShadowName == "":
 		return nil, nil
-	case p.shadowUnread != nil:
-		return nil, p.shadowUnread
+	case p.ShadowUnread != nil:
+		return nil, p.ShadowUnread
 	}
 	what := p.Config(intel)
 	what.Name, what.Source = p.ShadowName, p.ShadowSource

@@ -29,6 +29,7 @@ type Options struct {
 	Version string
 	Lines   *observe.Lines // where Logger writes; nil: to a reader that never stops
 	Notify  *edge.Notifier // the service manager; nil: there is none to tell
+	Strict  bool           // a policy file that is refused refuses the start, also where the last good one could run
 }
 
 // App is the product. Every request is answered by front; the other parts know, record
@@ -105,12 +106,14 @@ func (a *App) assemble(ctx context.Context) (err error) {
 		return err
 	}
 	s := &proxy.Snapshot{Intel: a.intel.Current(), Options: c.RouteOptions()}
-	if s.Policy, err = c.Policies().Compile(s.Intel); err != nil {
-		return err
+	// The last good policy may run in the place of a wrong one, where there is one.
+	inFile, wrong := c.Policies().Compile(s.Intel)
+	if wrong != nil && (a.options.Strict || !sqlstore.Exists(c.Store)) {
+		return wrong
 	}
-	var wrong error
-	if s.Shadow, wrong = c.Policies().CompileShadow(s.Intel); wrong != nil {
-		c.Policies().LogShadow(a.options.Logger, wrong)
+	var shadowWrong error
+	if s.Shadow, shadowWrong = c.Policies().CompileShadow(s.Intel); shadowWrong != nil {
+		c.Policies().LogShadow(a.options.Logger, shadowWrong)
 	}
 	if s.Routes, s.Clients, err = c.RequestReaders(); err != nil {
 		return err
@@ -126,7 +129,13 @@ func (a *App) assemble(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	s.Policy, s.Shadow = rollout.Keyed(s.Policy, s.Shadow, drawKey)
+	start, err := rollout.ChooseStart(ctx, rollout.StartConfig{
+		History: a.store, Policies: c.Policies(), Policy: inFile, Wrong: wrong, Intel: s.Intel, Settle: c.PolicySettle, Strict: a.options.Strict,
+	})
+	if err != nil {
+		return err
+	}
+	s.Policy, s.Shadow = rollout.Keyed(start.Policy, s.Shadow, drawKey)
 	if a.audit, err = OpenAudit(ctx, c, a.store, a.options.Logger); err != nil {
 		return err
 	}
@@ -145,10 +154,10 @@ func (a *App) assemble(ctx context.Context) (err error) {
 		return err
 	}
 	a.teardown.add("upstream connections", func(context.Context) error { a.front.upstream.Close(); return nil })
-	a.reloader = a.newReloader(rollout.Config{
+	a.reloader = a.newReloader(start.Policies, rollout.Config{
 		Gate: a.front.gate, Audit: a.audit, AuditFile: c.AuditFile, Store: a.store, Intel: a.intel.Current, Key: drawKey, Logger: a.options.Logger,
 	})
-	if err := a.reloader.start(ctx); err != nil {
+	if err := a.reloader.start(ctx, start); err != nil {
 		return err
 	}
 	cancel := a.intel.OnSwap(func(*ipintel.Snapshot) {

@@ -59,6 +59,7 @@ func newHarness(t *testing.T, edits ...[3]string) *harness {
 	for _, e := range edits {
 		d.edit(e[0], e[1], e[2])
 	}
+	d.edit("sallyport.yaml", "policy: policy.yaml", "policy_settle: 0s\npolicy: policy.yaml")
 	c, err := config.Load(filepath.Join(d.dir, "sallyport.yaml"))
 	if err != nil {
 		t.Fatal(err)
@@ -123,7 +124,7 @@ func TestRefusedStartClosesWhatItOpened(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if a, err := New(t.Context(), c, Options{Logger: slog.New(slog.DiscardHandler)}); err == nil || a != nil {
+			if a, err := New(t.Context(), c, Options{Logger: slog.New(slog.DiscardHandler), Strict: true}); err == nil || a != nil {
 				t.Fatal("started")
 			}
 			if open := openFiles(t, d.dir); open != nil {

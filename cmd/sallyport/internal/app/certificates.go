@@ -92,10 +92,11 @@ func (k *certificates) watch(ctx context.Context) {
 			}
 			return files
 		},
-		Changed: func() {
+		Changed: func() time.Duration {
 			if err := k.reload(); err != nil {
 				k.logger.Error("reload refused", "error", err)
 			}
+			return 0
 		},
 	})
 }

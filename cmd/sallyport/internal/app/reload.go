@@ -48,18 +48,18 @@ func (r *reloads) Stats() (applied, refused int64, lastRefused bool) {
 	return r.applied.Load(), r.refused.Load(), r.lastRefused.Load()
 }
 
-func (a *App) newReloader(c rollout.Config) *reloader {
+func (a *App) newReloader(now rollout.Policies, c rollout.Config) *reloader {
 	r := &reloader{
 		started: a.config, audit: a.audit, intel: a.intel, certificates: a.certificates, roster: a.identity.roster, front: a.front, logger: a.options.Logger,
-		policies: rollout.New(c, rollout.Configuration{Policies: a.config.Policies(), Guard: a.config.PolicyGuard}),
+		policies: rollout.New(c, rollout.Configuration{Policies: now, Guard: a.config.PolicyGuard, Settle: a.config.PolicySettle}),
 	}
 	r.data = rollout.NewData(r.policies, a.intel)
 	return r
 }
 
 // start records the policy in force at the start.
-func (r *reloader) start(ctx context.Context) error {
-	if err := r.policies.Start(ctx); err != nil {
+func (r *reloader) start(ctx context.Context, s rollout.Start) error {
+	if err := r.policies.Start(ctx, s); err != nil {
 		return err
 	}
 	return r.data.Start(ctx)
@@ -121,7 +121,7 @@ func (r *reloader) candidate(rollout.Configuration) (next rollout.Configuration,
 		return next, err
 	}
 	return rollout.Configuration{
-		Policies: c.Policies(), Guard: c.PolicyGuard,
+		Policies: c.Policies(), Guard: c.PolicyGuard, Settle: c.PolicySettle,
 		Prepare: r.certificates.reload,
 		Change: func(s *proxy.Snapshot) {
 			s.Routes, s.Clients, s.Options = table, clients, c.RouteOptions()
@@ -164,10 +164,11 @@ func (r *reloader) answerRequests(ctx context.Context) {
 func (r *reloader) watchPolicy(ctx context.Context) {
 	filewatch.Run(ctx, filewatch.Config{
 		What: "policy", Logger: r.logger, Files: r.policies.Files,
-		Changed: func() {
+		Changed: func() time.Duration {
 			if err := r.policies.ReloadFiles(ctx); err != nil {
 				r.logger.Error("reload refused", "error", err)
 			}
+			return r.policies.Again()
 		},
 	})
 }

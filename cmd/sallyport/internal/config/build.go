@@ -24,6 +24,8 @@ type builder struct {
 
 	reads map[string]string // files that are read, and the keys that name them
 
+	starting bool // the policy may be unreadable
+
 	elsewhere policy.Diagnostics // mistakes in files that this one names
 }
 

@@ -63,9 +63,12 @@ type Config struct {
 
 	PolicyFile   string
 	PolicySource []byte
+	PolicyUnread error  // why there is no PolicySource; only of LoadToServe
 	ShadowFile   string // "": no policy in shadow
 	ShadowSource []byte
+	ShadowUnread error // why there is no ShadowSource, which stops nothing
 	PolicyGuard  rollout.Guard
+	PolicySettle time.Duration // for how long a policy file without a mark at its end is unchanged before it is taken
 	// What no policy may break, in addition to its own file's invariants; nil: nothing.
 	PolicyInvariants *policy.Pinned
 	Roster           Roster
@@ -188,7 +191,13 @@ type Route struct {
 
 // Load reads and checks a configuration file. The error is a policy.Diagnostics
 // unless the file itself cannot be read.
-func Load(file string) (*Config, error) {
+func Load(file string) (*Config, error) { return loadFile(file, false) }
+
+// LoadToServe is Load for a start: a policy file that cannot be read is no mistake,
+// because the last policy that was in force may run in its place.
+func LoadToServe(file string) (*Config, error) { return loadFile(file, true) }
+
+func loadFile(file string, starting bool) (*Config, error) {
 	abs, err := filepath.Abs(file)
 	if err != nil {
 		return nil, err
@@ -200,19 +209,23 @@ func Load(file string) (*Config, error) {
 	case err != nil:
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
-	return Parse(file, filepath.Dir(abs), source)
+	return parse(file, filepath.Dir(abs), source, starting)
 }
 
 // Parse is Load on bytes: name is used in messages, dir is what relative paths are
 // relative to.
 func Parse(name, dir string, source []byte) (*Config, error) {
+	return parse(name, dir, source, false)
+}
+
+func parse(name, dir string, source []byte, starting bool) (*Config, error) {
 	r := newReader(name, source)
 	f := defaults()
 	r.parse(source, &f)
 	if err := r.Err(); err != nil {
 		return nil, err // data that was not read must not be judged
 	}
-	b := builder{reader: r, dir: dir, f: f, c: &Config{File: name, source: r}, reads: map[string]string{}}
+	b := builder{reader: r, dir: dir, f: f, c: &Config{File: name, source: r}, reads: map[string]string{}, starting: starting}
 	b.build()
 	if err := r.Err(); err != nil {
 		return nil, append(r.Found(), b.elsewhere...)

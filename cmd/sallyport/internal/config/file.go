@@ -74,9 +74,10 @@ type file struct {
 	Audit struct {
 		File string `yaml:"file"`
 	} `yaml:"audit"`
-	Policy           string `yaml:"policy"`
-	PolicyShadow     string `yaml:"policy_shadow"`
-	PolicyInvariants string `yaml:"policy_invariants"`
+	Policy           string        `yaml:"policy"`
+	PolicyShadow     string        `yaml:"policy_shadow"`
+	PolicyInvariants string        `yaml:"policy_invariants"`
+	PolicySettle     time.Duration `yaml:"policy_settle"`
 	PolicyGuard      struct {
 		MaxNewlyBlocked string `yaml:"max_newly_blocked"`
 		MaxNewlyAllowed string `yaml:"max_newly_allowed"`
@@ -221,6 +222,7 @@ func defaults() file {
 	f.Policy = "policy.yaml"
 	f.Behavior.Retention = 400 * 24 * time.Hour
 	f.Behavior.RawAddresses = 30 * 24 * time.Hour
+	f.PolicySettle = 3 * time.Second
 	f.PolicyGuard.MaxNewlyBlocked = "20%"
 	f.PolicyGuard.MaxNewlyAllowed = "100%"
 	f.Behavior.Household = 56

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 
 	"sallyport/policy"
@@ -72,6 +73,17 @@ func (b *builder) read(key, p, what string, limit int64) ([]byte, bool) {
 		b.at(key, err.Error(), what)
 	}
 	return content, err == nil
+}
+
+// readAside is read for a file that others do without: what is wrong with it is no mistake
+// of the configuration, and the error says it at the same place.
+func (b *builder) readAside(key, p, what string, limit int64) ([]byte, error) {
+	aside := *b
+	reader := *b.reader
+	reader.Source = b.Another()
+	aside.reader = &reader
+	content, _ := aside.read(key, p, what, limit)
+	return content, aside.Err()
 }
 
 func readFile(name string, limit int64) ([]byte, error) {
@@ -150,12 +162,21 @@ const (
 func (b *builder) policyFiles() {
 	if b.required("policy", b.f.Policy, "a policy file") {
 		b.c.PolicyFile = b.path(b.f.Policy)
-		b.c.PolicySource, _ = b.read("policy", b.f.Policy, "a policy file; `sallyport init` writes one to start from", maxPolicy)
+		const what = "a policy file; `sallyport init` writes one to start from"
+		if b.starting {
+			b.c.PolicySource, b.c.PolicyUnread = b.readAside("policy", b.f.Policy, what, maxPolicy)
+		} else {
+			b.c.PolicySource, _ = b.read("policy", b.f.Policy, what, maxPolicy)
+		}
 	}
 	if b.f.PolicyShadow != "" {
 		b.c.ShadowFile = b.path(b.f.PolicyShadow)
-		b.c.ShadowSource, _ = b.read("policy_shadow", b.f.PolicyShadow, "a policy file", maxPolicy)
+		b.c.ShadowSource, b.c.ShadowUnread = b.readAside("policy_shadow", b.f.PolicyShadow, "a policy file", maxPolicy)
 	}
+	if s := b.f.PolicySettle; s < 0 || s > 10*time.Minute {
+		b.at("policy_settle", fmt.Sprintf("%s is out of range", s), "0s to 10m")
+	}
+	b.c.PolicySettle = b.f.PolicySettle
 	b.policyInvariants()
 	b.policyGuard()
 	if b.f.Roster == "" {

@@ -175,7 +175,6 @@ var mistakes = []mistake{
 	{"store in memory", session, "store: 'sqlite::memory:'", 7, 8, "not a store", "sqlite:PATH", ""},
 	{"allow a pattern of addresses", allow, "allow: {emails: ['*@x.com']}", 12, 22, "no pattern", "domains: [x.com]", ""},
 	{"allow a group of nothing", allow, "allow: {groups: [' ']}", 12, 22, "empty group", "", ""},
-	{"shadow missing", session, "policy_shadow: none.yaml", 7, 16, "there is no file", "a policy file", ""},
 	{"guard without percent", session, "policy_guard: {max_newly_blocked: 10}", 7, 35, "not a share of the people", "10%", "10%"},
 	{"guard beyond everybody", session, "policy_guard: {max_newly_blocked: 101%}", 7, 35, "not a share of the people", "", ""},
 	{"guard of no number", session, "policy_guard: {max_newly_blocked: NaN%}", 7, 35, "not a share of the people", "", ""},

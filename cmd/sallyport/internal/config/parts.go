@@ -29,7 +29,8 @@ func (c *Config) Policies() rollout.Policies {
 			Pinned: c.PolicyInvariants, Name: c.PolicyFile, Source: c.PolicySource,
 			Routes: c.RouteNames(), Grants: c.Grants(), NoAttestation: true,
 		},
-		ShadowName: c.ShadowFile, ShadowSource: c.ShadowSource,
+		Unread:     c.PolicyUnread,
+		ShadowName: c.ShadowFile, ShadowSource: c.ShadowSource, ShadowUnread: c.ShadowUnread,
 	}
 }
 

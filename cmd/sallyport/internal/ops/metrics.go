@@ -23,6 +23,7 @@ var (
 	descReloaded       = prometheus.NewDesc("sallyport_config_reloaded", "0 if the last reload was refused and what ran before goes on.", nil, nil)
 	descSessions       = prometheus.NewDesc("sallyport_sessions", "Sessions that are alive; missing while the store does not answer.", nil, nil)
 	descPolicyRefused  = prometheus.NewDesc("sallyport_policy_reload_refused", "Whether (1) the last policy change was refused, so that the policy before it stays in force.", nil, nil)
+	descPolicyLastGood = prometheus.NewDesc("sallyport_policy_last_good", "Whether (1) the policy file was refused at the start, so that the last policy that was in force runs.", nil, nil)
 	descPolicies       = prometheus.NewDesc("sallyport_policy_changes_total", "Policy changes requested since the start.", []string{"outcome"}, nil)
 	descRejudged       = prometheus.NewDesc("sallyport_sessions_rejudged", "Live sessions that the last change of policy or IP data judged again, by what it changed.", []string{"change"}, nil)
 	descStreams        = prometheus.NewDesc("sallyport_open_streams", "Open streams, by kind.", []string{"kind"}, nil)
@@ -38,7 +39,7 @@ var (
 )
 
 func (*ops) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descSourceAge, descSourceFailures, descSourceLoaded, descSourceNetworks, descSwaps, descLookupFaults, descDataRefused, descDataChanges, descSessions, descStreams, descShedRequests, descShed, descInspected, descInspectedFull, descMemoryShort, descUpstreamUp, descReloads, descReloaded, descPolicyRefused, descPolicies, descRejudged, descAuditRecords, descLogLost, descHealthy,
+	for _, d := range []*prometheus.Desc{descSourceAge, descSourceFailures, descSourceLoaded, descSourceNetworks, descSwaps, descLookupFaults, descDataRefused, descDataChanges, descSessions, descStreams, descShedRequests, descShed, descInspected, descInspectedFull, descMemoryShort, descUpstreamUp, descReloads, descReloaded, descPolicyRefused, descPolicyLastGood, descPolicies, descRejudged, descAuditRecords, descLogLost, descHealthy,
 		descHistoryKept, descHistoryWaiting, descHistoryDropped, descHistoryErrors} {
 		out <- d
 	}
@@ -82,6 +83,7 @@ func (o *ops) Collect(out chan<- prometheus.Metric) {
 	}
 	changes := o.Policies.Stats()
 	gauge(descPolicyRefused, up(changes.Pending))
+	gauge(descPolicyLastGood, up(changes.LastGood))
 	counter(descPolicies, float64(changes.Applied), "applied")
 	counter(descPolicies, float64(changes.Refused), "refused")
 	if t := o.Gate.Reviewed(); t != nil {

@@ -65,8 +65,11 @@ type Config struct {
 	}
 	Streams  *streams.Registry
 	Shed     interface{ Stats() edge.ShedStats }
-	Policies interface{ Stats() rollout.Stats }
-	Data     interface {
+	Policies interface {
+		Stats() rollout.Stats
+		Problem() *rollout.Problem
+	}
+	Data interface {
 		Stats() (applied, refused int64)
 	}
 	Reloads interface {

@@ -45,6 +45,7 @@ func (o *ops) conditions(ctx context.Context) (list []condition, ready bool) {
 	}
 	add("ip_data", errors.Join(missing...))
 	list[len(list)-1].Note = strings.Join(kept, "; ")
+	list = append(list, condition{Name: "policy", OK: true, Note: o.policyNote()})
 	// Requests go on without a log, so that it is no reason to send them elsewhere.
 	list = append(list, condition{Name: "log", OK: true})
 	if err := o.logHealth(); err != nil {
@@ -60,6 +61,21 @@ func (o *ops) serving() error {
 		return errors.New("stopping")
 	}
 	return nil
+}
+
+// policyNote says why the policy that is wanted is not in force. People get through by the
+// one that is.
+func (o *ops) policyNote() string {
+	p := o.Policies.Problem()
+	if p == nil {
+		return ""
+	}
+	runs := fmt.Sprintf("; policy %.12s goes on", o.Gate.Current().Policy.Hash())
+	if p.LastGood {
+		runs = fmt.Sprintf("; policy %.12s, the last good one, runs since the start", o.Gate.Current().Policy.Hash())
+	}
+	why, _, _ := strings.Cut(p.Why, "\n")
+	return why + runs
 }
 
 // logHealth reports problems of the reader of the log.

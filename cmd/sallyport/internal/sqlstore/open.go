@@ -67,6 +67,15 @@ func Open(ctx context.Context, dsn string, o Options) (*DB, error) {
 	return d, nil
 }
 
+// Exists reports whether there is a file where dsn has the database. It opens nothing.
+func Exists(dsn string) bool {
+	path, err := parseDSN(dsn)
+	if err == nil {
+		_, err = os.Stat(path)
+	}
+	return err == nil
+}
+
 // parseDSN never repeats its input beyond the scheme: the DSN of a database server holds
 // a password.
 func parseDSN(dsn string) (string, error) {

@@ -29,7 +29,10 @@ func (d *DB) AddPolicyVersion(ctx context.Context, v rollout.Version, source str
 				return err
 			}
 		}
-		if _, err := tx.exec(`delete from policy_versions where seq <= $1`, seq-rollout.KeptVersions); err != nil {
+		// The newest that was in force stays, however many were refused since: a start may
+		// need it.
+		if _, err := tx.exec(`delete from policy_versions where seq <= $1 and seq <> (
+			select coalesce(max(seq), 0) from policy_versions where outcome <> 'refused')`, seq-rollout.KeptVersions); err != nil {
 			return err
 		}
 		_, err = tx.exec(`delete from policy_texts where hash not in (select hash from policy_versions)`)
@@ -40,6 +43,15 @@ func (d *DB) AddPolicyVersion(ctx context.Context, v rollout.Version, source str
 func (t tx) nextPolicySeq() (seq int64, err error) {
 	err = t.QueryRowContext(t.ctx, `update policy_counter set last = last + 1 where id = 1 returning last`).Scan(&seq)
 	return seq, err
+}
+
+// LastPolicy returns the newest version that came into force, with its text;
+// authn.ErrNotFound if there is none.
+func (d *DB) LastPolicy(ctx context.Context) (v rollout.Version, source string, err error) {
+	row := d.read.QueryRowContext(ctx, `select v.seq, v.at, v.hash, v.outcome, v.origin, v.operator, v.detail, t.source
+		from policy_versions v join policy_texts t on t.hash = v.hash where v.outcome <> 'refused' order by v.seq desc limit 1`)
+	err = row.Scan(&v.Seq, timeCol{&v.At}, &v.Hash, &v.Outcome, &v.Origin, &v.By, &v.Detail, &source)
+	return v, source, d.wrap("read the last policy", found(err))
 }
 
 // PolicyVersions returns up to limit versions, newest first.

@@ -30,6 +30,9 @@ func openForPolicies(t *testing.T) (cli, server *DB) {
 
 func TestPolicyVersions(t *testing.T) {
 	cli, server := openForPolicies(t)
+	if _, _, err := server.LastPolicy(t.Context()); !errors.Is(err, authn.ErrNotFound) {
+		t.Error("a policy was in force:", err)
+	}
 	at := micro(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
 	a, b := strings.Repeat("ab", 32), strings.Repeat("ac", 32)
 	want := []rollout.Version{
@@ -71,7 +74,7 @@ func TestPolicyVersions(t *testing.T) {
 }
 
 // However often a policy changes, so much is kept and no more; texts go with their
-// last entry.
+// last entry. The last policy in force stays, however much was refused since.
 func TestPolicyVersionsAreBounded(t *testing.T) {
 	_, server := openForPolicies(t)
 	for i := range rollout.KeptVersions + 5 {
@@ -84,8 +87,17 @@ func TestPolicyVersionsAreBounded(t *testing.T) {
 		}
 	}
 	got, err := server.PolicyVersions(t.Context(), 2*rollout.KeptVersions)
-	if err != nil || len(got) != rollout.KeptVersions || len(got[0].Detail) != maxDetail {
+	if err != nil || len(got) != rollout.KeptVersions+1 || len(got[0].Detail) != maxDetail {
 		t.Fatal(len(got), err)
+	}
+	if v, text, err := server.LastPolicy(t.Context()); err != nil || v.Seq != 1 || text != "text" {
+		t.Errorf("%+v, %q, %v", v, text, err)
+	}
+	if err := server.AddPolicyVersion(t.Context(), rollout.Version{At: time.Unix(1, 0), Hash: strings.Repeat("f", 64), Outcome: "applied", Origin: "file"}, "next"); err != nil {
+		t.Fatal(err)
+	}
+	if v, text, err := server.LastPolicy(t.Context()); err != nil || v.Hash != strings.Repeat("f", 64) || text != "next" {
+		t.Errorf("%+v, %q, %v", v, text, err)
 	}
 	if _, _, err := server.PolicyText(t.Context(), fmt.Sprintf("%064x", 0)); !errors.Is(err, authn.ErrNotFound) {
 		t.Error("the text stayed:", err)

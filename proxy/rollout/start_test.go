@@ -1,0 +1,204 @@
+package rollout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sallyport/policy"
+	"sallyport/proxy"
+)
+
+// restart is what a start does with what the file and the history hold, and with a manager
+// of its own on the same store.
+func (b *bench) restart(t *testing.T, strict bool) (Start, *Manager, error) {
+	t.Helper()
+	is := b.now.Policies
+	if is.read(); is.Unread != nil {
+		is.Unread = fmt.Errorf("sallyport.yaml:1:1: %w", is.Unread) // as the configuration says it
+	}
+	c := StartConfig{History: b, Policies: is, Intel: b.config.Intel(), Settle: 3 * time.Second, Strict: strict}
+	c.Policy, c.Wrong = is.Compile(c.Intel)
+	s, err := ChooseStart(t.Context(), c)
+	if err != nil {
+		return s, nil, err
+	}
+	b.current = &proxy.Snapshot{Policy: s.Policy, Intel: c.Intel}
+	m := New(b.config, Configuration{Policies: s.Policies, Guard: b.now.Guard, Settle: c.Settle})
+	if err := m.Start(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	return s, m, nil
+}
+
+const (
+	misspelt = "version: 1\nrules:\n  - {name: pay, wen: ip.private, then: block}\n"
+	noRule   = "version: 1\nrules:\n  - {name: other, when: ip.private, then: step_up}\n"
+)
+
+// After a file was refused, a start runs the last policy that was in force; a start that is
+// strict does not. What was refused for what it does or lacks does not come by a restart.
+func TestStart(t *testing.T) {
+	for name, c := range map[string]struct {
+		before func(b *bench) // while the product runs with the first policy
+		file   string
+		runs   string
+		why    string
+	}{
+		"the same file":    {nil, first, first, ""},
+		"another file":     {nil, second, second, ""},
+		"a mistake":        {nil, misspelt, first, `no key "wen"`},
+		"nothing":          {nil, "", first, "empty"},
+		"no file":          {nil, "-", first, "no such file"},
+		"a failing test":   {nil, strings.TrimSuffix(second, mark) + "tests:\n  - {name: t, given: {user: {groups: [staff]}}, expect: {action: block}}\n", first, "the test"},
+		"broken invariant": {nil, strings.TrimSuffix(second, mark) + "invariants:\n  - {never: allow, when: '\"staff\" in user.groups'}\n", first, "invariant"},
+		"a lock-out that was refused": {func(b *bench) {
+			b.live = []*policy.Facts{alice()}
+			_ = ways["file"](b, lockout)
+			_ = ways["file"](b, misspelt) // in between
+		}, lockout, first, "alice@example.com"},
+		"a lock-out that was forced": {func(b *bench) {
+			b.live = []*policy.Facts{alice()}
+			_ = ways["file"](b, lockout)
+			if _, err := b.Apply(b.t.Context(), WithPolicy([]byte(lockout)), Origin{Kind: "command", Force: true}); err != nil {
+				b.t.Fatal(err)
+			}
+		}, lockout, lockout, ""},
+		"a lock-out that was refused before it was forced and undone": {func(b *bench) {
+			b.live = []*policy.Facts{alice()}
+			for _, o := range []Origin{{Kind: "command"}, {Kind: "command", Force: true}} {
+				_, _ = b.Apply(b.t.Context(), WithPolicy([]byte(lockout)), o)
+			}
+			if _, err := b.Apply(b.t.Context(), WithPolicy([]byte(first)), Origin{Kind: "command", Rollback: true}); err != nil {
+				b.t.Fatal(err)
+			}
+		}, lockout, lockout, ""}, // it was in force since, so that an operator meant it
+		"cut off while it ran": {func(b *bench) { _ = ways["file"](b, noRule) }, noRule, first, "the rule pay"},
+		"refused for a mistake elsewhere": {func(b *bench) {
+			b.broken = "audit"
+			_ = ways["file"](b, second)
+			b.broken = ""
+		}, second, second, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			if _, _, err := b.restart(t, false); err != nil || len(b.versions) != 1 || b.versions[0].Origin != "start" {
+				t.Fatalf("%v, %+v", err, b.versions)
+			}
+			if c.before != nil {
+				c.before(b)
+			}
+			if b.write(c.file); c.file == "-" {
+				if err := os.Remove(b.file); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, _, err := b.restart(t, true); (err != nil) != (c.why != "") || err != nil && !strings.Contains(err.Error(), c.why) {
+				t.Errorf("strict: %v", err)
+			}
+			versions := len(b.versions)
+			var m *Manager
+			for range 3 { // a supervisor starts it again and again
+				var s Start
+				var err error
+				if s, m, err = b.restart(t, false); err != nil || s.Policy.Hash() != textHash([]byte(c.runs)) {
+					t.Fatalf("%v, %+v", err, s)
+				}
+			}
+			if c.why == "" {
+				if m.Problem() != nil || b.versions[0].Hash != textHash([]byte(c.runs)) || b.versions[0].Outcome == "refused" {
+					t.Errorf("%+v, %+v", m.Problem(), b.versions[0])
+				}
+				return
+			}
+			v := b.versions[0]
+			if len(b.versions) != versions+1 || v.Outcome != "refused" || v.Origin != "start" || !strings.Contains(v.Detail, c.why) || !strings.HasPrefix(v.Detail, "policy "+textHash([]byte(c.runs))[:12]+" runs: ") {
+				t.Errorf("%d versions more: %+v", len(b.versions)-versions, v)
+			}
+			if !m.Stats().LastGood || !m.Stats().Pending || !strings.Contains(m.Problem().Why, c.why) {
+				t.Errorf("%+v, %+v", m.Stats(), m.Problem())
+			}
+			// The same text is not tried again by itself; a right one is, and all is well.
+			if err := m.ReloadFiles(t.Context()); err != nil || !m.Stats().LastGood {
+				t.Error("it was tried again:", err)
+			}
+			b.live = nil
+			b.write(second + "#\n")
+			if err := m.ReloadFiles(t.Context()); err != nil || m.Problem() != nil || m.Stats().LastGood || b.current.Policy.Hash() != textHash([]byte(second+"#\n")) {
+				t.Errorf("%v, %+v", err, m.Problem())
+			}
+		})
+	}
+}
+
+// Without a policy that was in force there is none to run, and one that is not right under
+// the configuration of now does not run either.
+func TestStartWithoutALastPolicy(t *testing.T) {
+	b := newBench(t)
+	b.write(misspelt)
+	if _, _, err := b.restart(t, false); err == nil || !strings.Contains(err.Error(), "wen") || len(b.versions) != 0 {
+		t.Errorf("%v, %+v", err, b.versions)
+	}
+	b.write(first)
+	if _, _, err := b.restart(t, false); err != nil {
+		t.Fatal(err)
+	}
+	b.write(misspelt)
+	b.now.Policies.Enforced.Pinned = &policy.Pinned{Name: "pinned.yaml", Source: []byte("version: 1\ninvariants:\n  - {name: asks, always: step_up, when: '\"staff\" in user.groups'}\n")}
+	_, _, err := b.restart(t, false)
+	for _, want := range []string{"wen", "the last policy that was in force", "pinned.yaml:3", "asks"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+	var broken historyFails
+	if _, err := ChooseStart(t.Context(), StartConfig{History: broken}); !errors.Is(err, errBroken) {
+		t.Error("a history that cannot be read is not one without a policy:", err)
+	}
+}
+
+type historyFails struct{ *memory }
+
+func (historyFails) LastPolicy(context.Context) (Version, string, error) {
+	return Version{}, "", errBroken
+}
+
+// A file that was left shorter while no process ran is taken, and the log and the history
+// name what went. One that is being written is waited for.
+func TestStartWithAShorterFile(t *testing.T) {
+	b := newBench(t)
+	if _, _, err := b.restart(t, false); err != nil {
+		t.Fatal(err)
+	}
+	b.write(noRule)
+	old := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(b.file, old, old); err != nil {
+		t.Fatal(err)
+	}
+	if s, _, err := b.restart(t, false); err != nil || s.Policy.Hash() != textHash([]byte(noRule)) || !strings.Contains(b.versions[0].Detail, "the rule pay") {
+		t.Errorf("%v, %+v", err, b.versions[0])
+	}
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		if _, _, err := b.restart(t, false); err != nil {
+			t.Fatal(err)
+		}
+		b.write(noRule)
+		now := time.Now() // of the bubble
+		if err := os.Chtimes(b.file, now, now); err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			time.Sleep(time.Second)
+			b.write(second)
+		}()
+		if s, m, err := b.restart(t, false); err != nil || s.Policy.Hash() != textHash([]byte(second)) || s.Dropped != nil || m.Problem() != nil || b.versions[0].Detail != "" {
+			t.Errorf("%v, %+v", err, s)
+		}
+	})
+}
