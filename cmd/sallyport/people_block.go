@@ -57,11 +57,29 @@ func (p peopleBlockCmd) Run(ctx context.Context, g *globals, std stdio) error {
 			fmt.Fprintf(std.out, "%s is blocked.\n", blockedName(b))
 		}
 		fmt.Fprintf(std.out, "Ended %d session(s). `sallyport people unblock` takes it back; passkeys stay as they are.\n", len(ended))
-		if people[0].Subject.IsZero() {
-			fmt.Fprintln(std.err, "note: this person has not signed in here yet, so only the address is blocked")
-		}
-		return nil
+		return sayStranger(ctx, db, std.err, people[0])
 	})
+}
+
+// sayStranger says that a block is about a person unknown to the store, and which
+// people it knows by the same subject at another issuer: they may be meant, and stay in.
+func sayStranger(ctx context.Context, db *sqlstore.DB, w io.Writer, b sqlstore.BlockedPerson) error {
+	if b.Subject.IsZero() {
+		fmt.Fprintln(w, "note: this person has not signed in here yet, so only the address is blocked")
+		return nil
+	}
+	known, err := find(ctx, db, b.Subject.ID)
+	if err != nil || slices.ContainsFunc(known, func(k storedPerson) bool { return k.Subject == b.Subject }) {
+		return err
+	}
+	fmt.Fprintf(w, "note: no person is known here as %s yet\n", blockedName(b))
+	blocks, err := db.BlockedPeople(ctx)
+	for _, k := range known {
+		if len(blocksOf(blocks, k.Emails[0], k.Subject)) == 0 {
+			fmt.Fprintf(w, "note: %s is known here, and is not blocked\n", k)
+		}
+	}
+	return err
 }
 
 // toBlock says what to block for a text: the people whose address it is now; or the one
@@ -101,74 +119,15 @@ func toBlock(ctx context.Context, db *sqlstore.DB, text string) ([]sqlstore.Bloc
 	return nil, fmt.Errorf("no person is known here as %s: give their e-mail address, or ISSUER|SUBJECT", plain(text))
 }
 
-// blockedName is who a block is about.
+// blockedName is what an entry keeps out: an address, a person, or both.
 func blockedName(b sqlstore.BlockedPerson) string {
 	switch {
 	case b.Subject.IsZero():
 		return string(b.Email)
 	case b.Email == "":
-		return plain(b.Subject.Issuer + "|" + b.Subject.ID)
+		return subjectName(b.Subject)
 	}
-	return fmt.Sprintf("%s (%s)", b.Email, plain(b.Subject.ID))
-}
-
-// peopleUnblockCmd takes a block back.
-type peopleUnblockCmd struct {
-	storeFlag `embed:""`
-
-	User string `arg:"" placeholder:"PERSON" help:"Who: an address that they have or had, or their subject."`
-	Why  string `placeholder:"TEXT" help:"Why, for the record."`
-}
-
-func (p peopleUnblockCmd) Run(ctx context.Context, g *globals, std stdio) error {
-	if err := personText(p.User); err != nil {
-		return err
-	}
-	if p.Why != "" {
-		if err := reason("--why", p.Why); err != nil {
-			return err
-		}
-	}
-	return p.with(ctx, g, std, func(_ *config.Config, db *sqlstore.DB) error {
-		all, err := db.BlockedPeople(ctx)
-		if err != nil {
-			return err
-		}
-		found, err := find(ctx, db, p.User)
-		if err != nil {
-			return err
-		}
-		named := slices.DeleteFunc(all, func(b sqlstore.BlockedPerson) bool { return !blockNamed(b, p.User, found) })
-		if len(named) == 0 {
-			fmt.Fprintf(std.err, "No block names %s.\n", plain(p.User))
-			return errNo
-		}
-		for _, b := range named {
-			if err := recordOperatorEvent(ctx, db, "people_unblock", given(map[string]string{"user": string(b.Email),
-				"subject": b.Subject.ID, "issuer": b.Subject.Issuer, "why": p.Why})); err != nil {
-				return err
-			}
-			if err := db.UnblockPerson(ctx, b); err != nil && !errors.Is(err, authn.ErrNotFound) {
-				return err
-			}
-			fmt.Fprintf(std.out, "%s is not blocked any more. It was since %s, by %s: %s\n", blockedName(b), short(b.At), plain(b.By), plain(b.Why))
-		}
-		left, err := db.BlockedPeople(ctx)
-		for _, l := range left {
-			if slices.ContainsFunc(named, func(b sqlstore.BlockedPerson) bool { return l.Covers(b.Email, b.Subject) }) {
-				fmt.Fprintf(std.err, "note: the entry for %s, since %s, by %s, still keeps the same address or subject out: %s\n", blockedName(l), short(l.At), plain(l.By), plain(l.Why))
-			}
-		}
-		return err
-	})
-}
-
-// blockNamed reports whether a text, which names the people found, names a block.
-func blockNamed(b sqlstore.BlockedPerson, text string, found []storedPerson) bool {
-	email, _ := authn.ParseEmail(text)
-	issuer, id, whole := cutSubject(text)
-	return email != "" && b.Email == email || b.Subject.ID != "" && b.Subject.ID == text || whole && b.Subject == authn.Subject{Issuer: issuer, ID: id} ||
-		slices.ContainsFunc(found, func(k storedPerson) bool { return k.Subject == b.Subject })
+	return fmt.Sprintf("%s (%s)", b.Email, subjectName(b.Subject))
 }
 
 // peopleBlockedCmd lists who is blocked.
@@ -179,6 +138,7 @@ type peopleBlockedCmd struct {
 }
 
 type blockLine struct {
+	ID      string      `json:"id"`
 	User    authn.Email `json:"user,omitempty"`
 	Issuer  string      `json:"issuer,omitempty"`
 	Subject string      `json:"subject,omitempty"`
@@ -193,8 +153,8 @@ func (p peopleBlockedCmd) Run(ctx context.Context, g *globals, std stdio) error 
 		if err != nil {
 			return err
 		}
-		return list(std.out, p.JSON, blockLines(blocks), "USER\tSUBJECT\tSINCE\tBY\tWHY", func(w io.Writer, l blockLine) {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", l.User, plain(l.Subject), short(l.At), plain(l.By), plain(l.Why))
+		return list(std.out, p.JSON, blockLines(blocks), "ID\tUSER\tSUBJECT\tSINCE\tBY\tWHY", func(w io.Writer, l blockLine) {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", l.ID, l.User, subjectName(authn.Subject{Issuer: l.Issuer, ID: l.Subject}), short(l.At), plain(l.By), plain(l.Why))
 		})
 	})
 }
@@ -202,7 +162,7 @@ func (p peopleBlockedCmd) Run(ctx context.Context, g *globals, std stdio) error 
 func blockLines(blocks []sqlstore.BlockedPerson) []blockLine {
 	lines := make([]blockLine, len(blocks))
 	for i, b := range blocks {
-		lines[i] = blockLine{b.Email, b.Subject.Issuer, b.Subject.ID, b.Why, b.By, b.At}
+		lines[i] = blockLine{entryID(b), b.Email, b.Subject.Issuer, b.Subject.ID, b.Why, b.By, b.At}
 	}
 	return lines
 }

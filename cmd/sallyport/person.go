@@ -27,7 +27,15 @@ type storedPerson struct {
 
 // String names a person so that any command takes the name.
 func (k storedPerson) String() string {
-	return fmt.Sprintf("%s (%s)", plain(k.Subject.Issuer+"|"+k.Subject.ID), emails(k.Emails))
+	return fmt.Sprintf("%s (%s)", subjectName(k.Subject), emails(k.Emails))
+}
+
+// subjectName is ISSUER|SUBJECT, which names one person at one provider, and "" for none.
+func subjectName(s authn.Subject) string {
+	if s.IsZero() {
+		return ""
+	}
+	return plain(s.Issuer + "|" + s.ID)
 }
 
 // find returns the people that text names: an e-mail address that they have or once had,
@@ -88,10 +96,11 @@ func peopleOf(addresses []sqlstore.KnownAddress) (list []storedPerson) {
 	return list
 }
 
-// cutSubject reads ISSUER|SUBJECT. An issuer is a URL, which has no bar.
+// cutSubject reads ISSUER|SUBJECT. An issuer is a URL, which has no bar; a subject may have
+// one, as auth0|5f7c has.
 func cutSubject(text string) (issuer, id string, ok bool) {
 	issuer, id, ok = strings.Cut(text, "|")
-	return issuer, id, ok && issuer != "" && id != ""
+	return issuer, id, ok && strings.Contains(issuer, "://") && id != ""
 }
 
 // personText checks what a flag or an argument says: an address that is one, or a
