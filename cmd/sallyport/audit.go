@@ -196,9 +196,12 @@ func (a auditTailCmd) Run(ctx context.Context, g *globals, std stdio) error {
 // print shows lines as they come; wanted may be nil.
 func (a auditTailCmd) print(ctx context.Context, std stdio, lines iter.Seq2[audit.Line, error], wanted func(audit.Record) bool) error {
 	for line, err := range lines {
+		compressed, _ := errors.AsType[*audit.CompressedError](err)
 		switch {
 		case err != nil && ctx.Err() != nil:
 			return nil
+		case compressed != nil:
+			fmt.Fprintf(std.err, "note: these have older records: %s\n", plain(compressed.Error()))
 		case err != nil:
 			return err
 		case wanted == nil || wanted(line.Record):

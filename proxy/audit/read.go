@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -130,13 +131,25 @@ func decodeLine(path string, num int64, raw rawLine) (Line, error) {
 // pollEvery is how often Tail looks for more.
 const pollEvery = 200 * time.Millisecond
 
+// CompressedError says which rotated files have older lines, and were not looked at because
+// a compressed file cannot be read from its end. Reading goes on after it.
+type CompressedError struct{ Files []string }
+
+func (e *CompressedError) Error() string {
+	return "not looked at, for being compressed or before one that is: " + strings.Join(e.Files, ", ")
+}
+
 // Tail yields the last n records of the log, and, with follow, those that are
-// written from then on, through rotations, until ctx ends. Errors are as for Read.
+// written from then on, through rotations, until ctx ends. Errors are as for Read, and the
+// first may be a *CompressedError.
 func Tail(ctx context.Context, log string, n int, follow bool) iter.Seq2[Line, error] {
 	return func(yield func(Line, error) bool) {
-		places, err := lastLines(log, n)
+		places, left, err := lastLines(log, n)
 		if err != nil {
 			yield(Line{File: log}, err)
+			return
+		}
+		if left != nil && !yield(Line{}, &CompressedError{left}) {
 			return
 		}
 		t := &tail{yield: yield, lists: dataLists{}}
@@ -152,10 +165,10 @@ func Tail(ctx context.Context, log string, n int, follow bool) iter.Seq2[Line, e
 	}
 }
 
-// LastLines yields the last n lines of the log, as Lines does.
+// LastLines yields the last n lines of the log, as Lines does; of compressed files none.
 func LastLines(log string, n int) iter.Seq2[Line, error] {
 	return func(yield func(Line, error) bool) {
-		places, err := lastLines(log, n)
+		places, _, err := lastLines(log, n)
 		if err != nil {
 			yield(Line{File: log}, err)
 			return
@@ -176,33 +189,37 @@ type filePosition struct {
 	offset int64
 }
 
-// lastLines finds where the last n lines begin, going back through rotated files,
-// but not through compressed ones, which cannot be read from the end.
-func lastLines(log string, n int) ([]filePosition, error) {
+// lastLines finds where the last n lines begin, going back through rotated files, as far
+// as one that is compressed, which cannot be read from the end. It returns the files that
+// this leaves out: only the last lines without a gap are the last.
+func lastLines(log string, n int) (places []filePosition, left []string, err error) {
 	files, err := Segments(log)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var out []filePosition
-	for _, path := range slices.Backward(files) {
+	for i, path := range slices.Backward(files) {
 		if path != log && n <= 0 {
 			break
 		}
-		if zipped, err := isZipped(path); err != nil || zipped {
-			if errors.Is(err, fs.ErrNotExist) {
-				continue
-			}
-			return out, err
+		zipped, err := isZipped(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		} else if err != nil {
+			return nil, nil, err
+		}
+		if zipped {
+			left = files[:i+1]
+			break
 		}
 		offset, found, err := fromEnd(path, n)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		n -= found
-		out = append(out, filePosition{path, offset})
+		places = append(places, filePosition{path, offset})
 	}
-	slices.Reverse(out)
-	return out, nil
+	slices.Reverse(places)
+	return places, left, nil
 }
 
 // fromEnd finds the offset of the n'th last line, and how many lines follow it.

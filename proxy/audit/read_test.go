@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -83,6 +84,52 @@ func TestTailLast(t *testing.T) {
 		}
 		if len(got) != tt.count || tt.count > 0 && (got[0] != tt.first || !slices.IsSorted(got)) {
 			t.Errorf("last %d: %v", tt.n, got)
+		}
+	}
+}
+
+// With compressed files the last records are those since them, in order, and what is left
+// out is said: also where a plain file is before a compressed one.
+func TestTailLastOfCompressed(t *testing.T) {
+	for _, tt := range []struct {
+		zipped string
+		n      int
+		first  int64
+		left   []string
+	}{
+		{".2", 99, 10, []string{".2.gz"}},
+		{".2", 21, 10, []string{".2.gz"}},
+		{".2", 20, 10, nil},
+		{".2", 15, 15, nil},
+		{".1", 15, 20, []string{".2", ".1.gz"}},
+		{".1", 10, 20, nil},
+	} {
+		cfg := testConfig(t)
+		rotated(t, cfg)
+		compress(cfg.File + tt.zipped)
+		var got []int64
+		var left []string
+		for line, err := range Tail(t.Context(), cfg.File, tt.n, false) {
+			if compressed := (*CompressedError)(nil); errors.As(err, &compressed) && got == nil {
+				left = compressed.Files
+				continue
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, line.Record.Seq)
+		}
+		for i := range left {
+			left[i] = strings.TrimPrefix(left[i], cfg.File)
+		}
+		if len(got) == 0 || got[0] != tt.first || got[len(got)-1] != 29 || !slices.IsSorted(got) || !slices.Equal(left, tt.left) {
+			t.Errorf("last %d with %s compressed: %v, left out %v", tt.n, tt.zipped, got, left)
+		}
+		n := 0
+		for line, err := range LastLines(cfg.File, tt.n) {
+			if err = cmp.Or(err, line.Decode()); err != nil || line.Record.Seq != tt.first+int64(n) {
+				t.Fatalf("line %d has seq %d: %v", n, line.Record.Seq, err)
+			}
+			n++
 		}
 	}
 }
