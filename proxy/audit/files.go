@@ -180,10 +180,22 @@ func isZipped(path string) (bool, error) {
 	return err == nil && string(magic) == gzipMagic, nil
 }
 
-func openLines(path string) (*lineFile, error) {
+func openLines(path string) (*lineFile, error) { return openLinesAt(path, 0) }
+
+// openLinesAt begins at an offset, which is 0 for compressed files.
+func openLinesAt(path string, offset int64) (*lineFile, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("audit log: %w", err)
+	}
+	if offset > 0 {
+		if _, err := f.Seek(offset, io.SeekStart); err != nil {
+			f.Close()
+			return nil, fmt.Errorf("audit log: %w", err)
+		}
+		out := &lineFile{closer: []io.Closer{f}, lineReader: newLineReader(f, path)}
+		out.end = offset
+		return out, nil
 	}
 	out := &lineFile{closer: []io.Closer{f}}
 	buffered := bufio.NewReader(f)

@@ -29,6 +29,8 @@ type torn struct {
 // lineSource reads the lines of several files, one after the other.
 type lineSource struct {
 	files []string
+	// offset is where the first of them begins.
+	offset int64
 	// unhashed is the first seq without a stored hash: from there on, only its form
 	// tells a record from garbage.
 	unhashed int64
@@ -66,8 +68,8 @@ func (s *lineSource) read() (lineRef, error) {
 			if len(s.files) == 0 {
 				return lineRef{}, io.EOF
 			}
-			f, err := openLines(s.files[0])
-			s.files = s.files[1:]
+			f, err := openLinesAt(s.files[0], s.offset)
+			s.files, s.offset = s.files[1:], 0
 			if errors.Is(err, fs.ErrNotExist) {
 				continue // the comparison will report its records as missing
 			}

@@ -16,6 +16,7 @@ import (
 // or foreign: changed or inserted. The order of the known ones tells the rest.
 type scan struct {
 	files  []string
+	offset int64     // where the first of files begins, in the middle of the log
 	hashes *hashFile // nil if there is none
 	known  int64     // records that have stored hashes
 	signed *mark     // the log's checkpoint; nil if there is none to be trusted
@@ -28,6 +29,8 @@ type scan struct {
 	mending bool
 	// stored, if set, gets the hashes to be stored for each record.
 	stored func(n int64, h []tlog.Hash) error
+	// progress, if set, is called now and then; its error ends the scan.
+	progress func(lines int64) error
 
 	src   lineSource
 	lines tree  // over the lines as they stand
@@ -64,7 +67,7 @@ func (s *scan) total() int64 {
 
 func (s *scan) run() error {
 	s.early, s.late, s.good = map[int64]bool{}, map[int64]bool{}, map[string]int64{}
-	s.src = lineSource{files: s.files, unhashed: s.known}
+	s.src = lineSource{files: s.files, offset: s.offset, unhashed: s.known}
 	defer s.src.close()
 	if err := s.begin(); err != nil {
 		return err
@@ -84,6 +87,11 @@ func (s *scan) run() error {
 		}
 		if err := s.line(ref); err != nil {
 			return err
+		}
+		if s.progress != nil && s.src.count%256 == 0 {
+			if err := s.progress(s.src.count); err != nil {
+				return err
+			}
 		}
 	}
 	s.atEnd()
@@ -120,7 +128,10 @@ func (s *scan) begin() error {
 			break
 		}
 	}
-	if guess >= 0 {
+	switch {
+	case s.offset > 0 && guess >= 0:
+		s.base = guess
+	case guess >= 0:
 		s.base = s.startOf(guess)
 	}
 	s.next = s.base

@@ -59,9 +59,10 @@ func (p Problem) String() string {
 // Report is the outcome of Verify.
 type Report struct {
 	Files     []string  `json:"files"`
-	First     int64     `json:"first"`   // seq of the first record in the files
-	Records   int64     `json:"records"` // lines read
-	Signed    int64     `json:"signed"`  // records that the checkpoint covers
+	Offset    int64     `json:"offset,omitempty"` // in the first file, where it began
+	First     int64     `json:"first"`            // seq of the first record in the files
+	Records   int64     `json:"records"`          // lines read
+	Signed    int64     `json:"signed"`           // records that the checkpoint covers
 	SignedAt  time.Time `json:"signed_at"`
 	Root      string    `json:"root,omitempty"`
 	Unsigned  int64     `json:"unsigned"` // lines after the checkpoint: whole, but not proven
@@ -119,6 +120,13 @@ type VerifyOptions struct {
 	// Saved are checkpoints of this log that were kept elsewhere. Each must be signed
 	// with the key, and the log must still begin with the records that it covers.
 	Saved [][]byte
+	// Offset is where in the first file to begin, as [Seek] gives it: what is before is not
+	// read. The lines from there on are proven all the same: their hashes, with those that
+	// the hash file has of everything before, must give the signed root.
+	Offset int64
+	// Progress, if set, is told now and then how many lines were read. Its error ends
+	// Verify, which returns it.
+	Progress func(lines int64) error
 }
 
 // Verify compares files, which are all or the last of a log's files in any order, with
@@ -133,7 +141,7 @@ func Verify(files []string, key string, o VerifyOptions) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	s := &scan{files: files}
+	s := &scan{files: files, offset: o.Offset, progress: o.Progress}
 	// The checkpoint first, then the hashes, then the lines: a writer goes the other
 	// way, so what is read later holds at least what is read first.
 	at := s.readCheckpoint(log, v)
@@ -155,8 +163,25 @@ func Verify(files []string, key string, o VerifyOptions) (Report, error) {
 	if err := s.run(); err != nil {
 		return Report{}, err
 	}
+	if s.offset > 0 && s.signed != nil && s.base > s.signed.size {
+		// All that is asked for is newer than the signature: go back to what it covers.
+		o.Offset = 0
+		return Verify(files, key, o)
+	}
 	s.checkFrom(o.From)
-	return s.report(at), nil
+	report := s.report(at)
+	if s.offset > 0 && !report.OK() {
+		before, err := linesBefore(files[0], s.offset)
+		if err != nil {
+			return Report{}, err
+		}
+		for i, p := range report.Problems {
+			if p.File == files[0] && p.Line > 0 {
+				report.Problems[i].Line += before
+			}
+		}
+	}
+	return report, nil
 }
 
 // logFiles puts files in order and finds the log that they belong to.
@@ -281,7 +306,7 @@ func (s *scan) checkFrom(from int64) {
 
 func (s *scan) report(c checkpoint) Report {
 	r := Report{
-		Files: s.files, First: s.base, Records: s.src.count, Problems: s.problems, More: s.more,
+		Files: s.files, Offset: s.offset, First: s.base, Records: s.src.count, Problems: s.problems, More: s.more,
 		Signed: c.size, SignedAt: c.at,
 	}
 	if r.Problems == nil {
