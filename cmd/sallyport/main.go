@@ -8,7 +8,7 @@
 //	sallyport serve                  run
 //
 // Exit status: 0 done; 1 the answer is no (a failing policy test, a broken audit
-// log); 2 the call or the configuration is wrong.
+// log); 2 the call or the configuration is wrong; 130 it was interrupted.
 package main
 
 import (
@@ -99,6 +99,9 @@ func run(ctx context.Context, args []string, std stdio) int {
 		return 1
 	case errors.Is(err, errTold):
 		return 2
+	case errors.Is(err, errInterrupted):
+		fmt.Fprintln(std.err, err)
+		return 130
 	default:
 		fmt.Fprintln(std.err, err)
 		return 2

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"sallyport/cmd/sallyport/internal/config"
@@ -23,12 +22,14 @@ import (
 )
 
 type policyReplayCmd struct {
+	Candidates []string `arg:"" optional:"" placeholder:"FILE" help:"The candidates, all judged in one pass (default: the configured policy)."`
 	Audit      []string `placeholder:"FILE" help:"Log files (give it several times); default: the configured log with its rotated files."`
-	Policy     string   `placeholder:"FILE" help:"The candidate (default: the configured policy)."`
-	Since      span     `placeholder:"TIME" help:"Only decisions of the last so long (30d, 12h); default: all."`
+	Policy     []string `placeholder:"FILE" help:"A candidate, as without the flag."`
+	Since      span     `placeholder:"TIME" help:"Only decisions of the last so long (30d, 12h); default: all. Older records are neither read nor verified."`
+	Full       bool     `help:"Verify the whole log, also the part that is not judged."`
 	Key        string   `placeholder:"KEY" help:"Public key of the log, as for \"audit verify\"."`
 	Unverified bool     `help:"Judge the records even if the log is not intact, and say so."`
-	HTML       string   `name:"html" placeholder:"FILE" help:"Write a report with a chart there."`
+	HTML       string   `name:"html" placeholder:"FILE" help:"Write a report on one candidate there, with a chart and tables to sort."`
 	JSON       bool     `name:"json" help:"As JSON."`
 }
 
@@ -52,9 +53,13 @@ func (s *span) UnmarshalText(text []byte) error {
 
 // replayReport is what --json prints.
 type replayReport struct {
+	Name     string `json:"name"`
 	Policy   string `json:"policy"` // hash of the candidate
 	Verified bool   `json:"verified"`
 	Unsigned int64  `json:"unsigned"` // records after the last checkpoint: whole, but not proven
+
+	PeopleCounts rehearse.Counts  `json:"people_counts"` // people, where the counts below are requests
+	Prompts      rehearse.Prompts `json:"prompts"`
 	*rollout.Result
 	People   []rehearse.Person  `json:"people"` // those for whose requests the verdict changes
 	Examples []rehearse.Example `json:"examples"`
@@ -62,24 +67,43 @@ type replayReport struct {
 
 // Run checks the log before it believes a word of it.
 func (p policyReplayCmd) Run(ctx context.Context, g *globals, std stdio) error {
+	names := append(p.Candidates, p.Policy...)
+	if len(names) == 0 {
+		names = []string{""}
+	}
+	if p.HTML != "" && len(names) > 1 {
+		return fmt.Errorf("--html: a report is about one candidate, and %d are given", len(names))
+	}
 	c, intel, err := configured(g, std)
 	if err != nil {
 		return err
 	}
-	candidate, err := compileFile(std, c, intel, p.Policy)
-	if err != nil {
-		return err
+	candidates := make([]*policy.Policy, len(names))
+	for i, name := range names {
+		if candidates[i], err = compileFile(std, c, intel, name); err != nil {
+			return err
+		}
+		candidates[i] = keyedAsHere(ctx, g, std, candidates[i])
 	}
-	candidate = keyedAsHere(ctx, g, std, candidate)
 	files := p.Audit
 	if len(files) == 0 {
 		if files, err = audit.Segments(c.AuditFile); err != nil {
 			return err
 		}
 	}
-	report, err := p.verify(ctx, g, files)
+	run := rollout.Replay{Candidate: candidates[0], Routes: c.RouteNames()}
+	if p.Since > 0 {
+		run.Since = time.Now().Add(-time.Duration(p.Since))
+	}
+	files, offset, err := audit.Seek(run.Since, files...)
 	if err != nil {
 		return err
+	}
+	shown := newProgress(std, p.JSON)
+	report, err := p.verify(ctx, g, files, offset, shown)
+	shown.clear()
+	if err != nil {
+		return interrupted(ctx, err)
 	}
 	if !report.OK() {
 		fmt.Fprint(std.err, report.Text())
@@ -88,21 +112,30 @@ func (p policyReplayCmd) Run(ctx context.Context, g *globals, std stdio) error {
 			return errNo
 		}
 	}
-	run := rollout.Replay{Lines: audit.Lines(report.Files...), Candidate: candidate, Routes: c.RouteNames()}
-	if p.Since > 0 {
-		run.Since = time.Now().Add(-time.Duration(p.Since))
-	}
-	done := watched(&run, std.err)
-	result, err := run.Run(ctx)
-	done()
+	run.Lines = audit.LinesFrom(offset, files...)
+	run.Progress = func(n int64) { shown.at("judging", n, report.Records) }
+	results, err := run.RunEach(ctx, candidates)
+	shown.clear()
 	if err != nil {
-		return err
+		return interrupted(ctx, err)
 	}
-	return p.print(std, candidate, report, result)
+	return p.print(std, candidates, report, results)
 }
 
-// verify holds the files against the log's hashes and signature.
-func (p policyReplayCmd) verify(ctx context.Context, g *globals, files []string) (audit.Report, error) {
+// errInterrupted is exit status 130, as a shell has it for a command that Ctrl-C ended.
+var errInterrupted = errors.New("interrupted: nothing was reported")
+
+// interrupted is err, or that the command was told to end.
+func interrupted(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return errInterrupted
+	}
+	return err
+}
+
+// verify holds the files against the log's hashes and signature: all that is judged, and
+// what is before only with --full.
+func (p policyReplayCmd) verify(ctx context.Context, g *globals, files []string, offset int64, shown *progressLine) (audit.Report, error) {
 	key := p.Key
 	if key == "" {
 		var err error
@@ -110,11 +143,29 @@ func (p policyReplayCmd) verify(ctx context.Context, g *globals, files []string)
 			return audit.Report{}, fmt.Errorf("%w\nthe log is verified with the key from the store; where there is none, give the key with --key", err)
 		}
 	}
-	return audit.Verify(files, key, audit.VerifyOptions{From: -1})
+	o := audit.VerifyOptions{From: -1, Offset: offset, Progress: func(n, of int64) error {
+		shown.at("verifying", n, of)
+		return ctx.Err()
+	}}
+	if p.Full {
+		o.Offset = 0
+		if len(p.Audit) > 0 {
+			files = p.Audit
+		} else {
+			c, err := config.Load(g.Config)
+			if err != nil {
+				return audit.Report{}, err
+			}
+			if files, err = audit.Segments(c.AuditFile); err != nil {
+				return audit.Report{}, err
+			}
+		}
+	}
+	return audit.Verify(files, key, o)
 }
 
-func (p policyReplayCmd) print(std stdio, candidate *policy.Policy, v audit.Report, r *rollout.Result) error {
-	var notes []string
+// notes are what a reader of the figures has to know.
+func (p policyReplayCmd) notes(v audit.Report, r *rollout.Result) (notes []string) {
 	if !v.OK() {
 		notes = append(notes, "UNVERIFIED: the log is not intact. A person who changed it may have changed these figures.")
 	}
@@ -123,13 +174,42 @@ func (p policyReplayCmd) print(std stdio, candidate *policy.Policy, v audit.Repo
 			notes = append(notes, fmt.Sprintf("%s not judged: %s.", count(int(n), "line was", "lines were"), why))
 		}
 	}
+	return notes
+}
+
+func (p policyReplayCmd) print(std stdio, candidates []*policy.Policy, v audit.Report, results []*rollout.Result) error {
+	notes := p.notes(v, results[0])
 	if p.HTML != "" {
-		title := fmt.Sprintf("%s (%s) against what was recorded", candidate.Name(), candidate.Hash()[:12])
-		if err := writeReport(p.HTML, func(w io.Writer) error { return r.HTML(w, title, notes) }); err != nil {
+		title := fmt.Sprintf("%s (%s) against what was recorded", candidates[0].Name(), candidates[0].Hash()[:12])
+		if err := writeReport(p.HTML, func(w io.Writer) error { return results[0].HTML(w, title, notes) }); err != nil {
 			return err
 		}
 	}
 	if p.JSON {
+		return p.printJSON(std, candidates, v, results)
+	}
+	for _, n := range notes {
+		fmt.Fprintln(std.out, n)
+	}
+	if len(results) == 1 {
+		_, err := io.WriteString(std.out, results[0].Text())
+		return err
+	}
+	names, replays := make([]string, len(results)), make([]*rehearse.Replay, len(results))
+	for i, r := range results {
+		names[i], replays[i] = candidates[i].Name(), r.Replay
+	}
+	fmt.Fprint(std.out, rehearse.Compare(names, replays))
+	for i, r := range results {
+		fmt.Fprintf(std.out, "\n== %s ==\n%s", names[i], r.Text())
+	}
+	return nil
+}
+
+// printJSON prints one object, or with several candidates a list of them.
+func (p policyReplayCmd) printJSON(std stdio, candidates []*policy.Policy, v audit.Report, results []*rollout.Result) error {
+	reports := make([]replayReport, len(results))
+	for i, r := range results {
 		people := r.People()
 		for i, q := range people { // people without a change come last
 			if q.Changed() == 0 {
@@ -137,15 +217,14 @@ func (p policyReplayCmd) print(std stdio, candidate *policy.Policy, v audit.Repo
 				break
 			}
 		}
-		enc := json.NewEncoder(std.out)
-		enc.SetIndent("", "  ")
-		return enc.Encode(replayReport{candidate.Hash(), v.OK(), v.Unsigned, r, people, r.Replay.Examples()})
+		reports[i] = replayReport{candidates[i].Name(), candidates[i].Hash(), v.OK(), v.Unsigned, r.PeopleCounts(), r.Prompts(), r, people, r.Replay.Examples()}
 	}
-	for _, n := range notes {
-		fmt.Fprintln(std.out, n)
+	enc := json.NewEncoder(std.out)
+	enc.SetIndent("", "  ")
+	if len(reports) == 1 {
+		return enc.Encode(reports[0])
 	}
-	_, err := io.WriteString(std.out, r.Text())
-	return err
+	return enc.Encode(reports)
 }
 
 // writeReport writes a file, whole or not at all.
@@ -180,33 +259,4 @@ func compileFile(std stdio, c *config.Config, intel *ipintel.Snapshot, name stri
 	}
 	warnFailing(std, loaded, name)
 	return loaded.Policy, nil
-}
-
-// watched shows how far a run is, on a terminal.
-func watched(r *rollout.Replay, w io.Writer) (done func()) {
-	f, ok := w.(*os.File)
-	if !ok {
-		return func() {}
-	}
-	if info, err := f.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
-		return func() {}
-	}
-	var lines atomic.Int64
-	r.Progress = lines.Store
-	begin, stop, stopped := time.Now(), make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		tick := time.NewTicker(500 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			select {
-			case <-stop:
-				fmt.Fprint(f, "\r\x1b[K")
-				return
-			case <-tick.C:
-				fmt.Fprintf(f, "\r\x1b[K%d lines, %.0f a second", lines.Load(), float64(lines.Load())/time.Since(begin).Seconds())
-			}
-		}
-	}()
-	return func() { close(stop); <-stopped }
 }

@@ -1,7 +1,9 @@
 package rehearse
 
 import (
+	"crypto/sha256"
 	_ "embed"
+	"encoding/base64"
 	"fmt"
 	"html/template"
 	"io"
@@ -16,24 +18,61 @@ import (
 //go:embed report.html
 var reportHTML string
 
+//go:embed report.js
+var reportJS string
+
+// scriptHash lets the page run this script and no other.
+var scriptHash = func() string {
+	sum := sha256.Sum256([]byte(reportJS))
+	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
+}()
+
 var report = template.Must(template.New("report").Funcs(template.FuncMap{
-	"name": name,
-	"join": func(list []string) string { return strings.Join(list, ", ") },
-	"at":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") },
+	"name":   name,
+	"join":   func(list []string) string { return strings.Join(list, ", ") },
+	"number": number[int64],
+	"count":  number[int],
+	// Both are constants of this program. The template would read the script as a text to
+	// escape, and the hash as a part of an address.
+	"script": func() template.HTML { return template.HTML("<script>" + reportJS + "</script>") },
+	"policy": func() template.HTML {
+		return template.HTML(`<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src '` + scriptHash + `'">`)
+	},
+	"at": func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") },
 }).Parse(reportHTML))
 
 const htmlPeople = 500
 
+const htmlPeopleOfRule = 200
+
 // HTML writes the replay as one page that needs nothing else: no script, no style sheet,
-// no picture from anywhere. title says what was compared.
+// no picture from anywhere. Its own script sorts tables; its policy lets no other run.
+// title says what was compared.
 func (r *Replay) HTML(w io.Writer, title string, notes []string) error {
 	people := slices.DeleteFunc(r.People(), func(p Person) bool { return p.Changed() == 0 })
 	return report.Execute(w, map[string]any{
 		"Title": title, "Notes": notes, "R": r, "Decisions": r.Judged + r.Open,
 		"Before": columns(r.Before), "After": columns(r.After), "ByRule": r.ByRule(),
 		"People": people[:min(len(people), htmlPeople)], "More": max(0, len(people)-htmlPeople), "Noticed": len(people), "Known": len(r.people),
+		"Prompts": r.Prompts(), "Of": r.PeopleCounts(), "PeopleOf": r.peopleOfRules(),
 		"Examples": r.Examples(), "Chart": r.chart(),
 	})
+}
+
+// rulePeople is a rule and who would notice it.
+type rulePeople struct {
+	Rule  string
+	Names []string
+	More  int
+}
+
+func (r *Replay) peopleOfRules() (out []rulePeople) {
+	for _, c := range r.ByRule() {
+		if names, more := r.PeopleOf(c.Rule, htmlPeopleOfRule); len(names) > 0 {
+			out = append(out, rulePeople{c.Rule, names, more})
+		}
+	}
+	return out
 }
 
 func columns(b ByAction) []int64 { return []int64{b[policy.Allow], b[policy.StepUp], b[policy.Block]} }
@@ -87,7 +126,7 @@ func (r *Replay) chart() *chart {
 			}{{"block", b[policy.Block], "blocked"}, {"step", b[policy.StepUp], "stepped up"}} {
 				h := float64(part.n) / float64(c.Top) * chartHeight
 				y -= h
-				c.Bars = append(c.Bars, bar{part.class + was, x + slot*0.5*float64(j), y, width, h, fmt.Sprintf("%s, %s: %d %s", d, who, part.n, part.verb)})
+				c.Bars = append(c.Bars, bar{part.class + was, x + slot*0.5*float64(j), y, width, h, fmt.Sprintf("%s, %s: %s %s", d, who, number(part.n), part.verb)})
 			}
 		}
 		if i%max(1, len(days)/6) == 0 {

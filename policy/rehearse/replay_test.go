@@ -95,7 +95,7 @@ func TestReplayCounts(t *testing.T) {
 	if want := (ByAction{8, 1, 2}); r.After != want {
 		t.Errorf("after: %v", r.After)
 	}
-	if want := []RuleCounts{{"vpn", Counts{Blocked: 7}}, {"kp", Counts{SteppedUp: 1}}, {"old-rule", Counts{Allowed: 1}}}; !reflect.DeepEqual(r.ByRule(), want) {
+	if want := []RuleCounts{{"vpn", 1, 0, Counts{Blocked: 7}, 0}, {"kp", 1, 1, Counts{SteppedUp: 1}, 0}, {"old-rule", 1, 0, Counts{Allowed: 1}, 0}}; !reflect.DeepEqual(r.ByRule(), want) {
 		t.Errorf("%+v", r.ByRule())
 	}
 	people := r.People()
@@ -111,6 +111,50 @@ func TestReplayCounts(t *testing.T) {
 	js, err := json.Marshal(r)
 	if err != nil || !strings.Contains(string(js), `"before":{"allow":9,"step_up":0,"block":2}`) {
 		t.Error(string(js), err)
+	}
+}
+
+// People come first: a rule is credited with the requests that it alone changes, with all people who would notice
+// it, and with each week of theirs in which they would be asked. Shares of the work add up to the same.
+func TestRulesAreCreditedForWhatTheyAloneDo(t *testing.T) {
+	candidate := compile(t, "  - {name: vpn, when: ip.vpn, then: step_up, max_age: 1m}\n  - {name: kp, when: 'ip.country == \"KP\"', then: step_up, max_age: 1m}\n")
+	kp := func(r *Recorded) { r.Facts.IP.Country = "KP" }
+	in := func(days int) func(*Recorded) {
+		return func(r *Recorded) { r.Facts.Time.Now = noon.AddDate(0, 0, days) }
+	}
+	records := []*Recorded{
+		recorded(1, "a@x.test", overVPN), recorded(2, "a@x.test", overVPN, times(1500), in(6)), recorded(3, "a@x.test", overVPN, in(7)), // Monday to Sunday is a week
+		recorded(4, "a@x.test", overVPN, kp, times(5)), recorded(5, "b@x.test", overVPN, kp), recorded(6, "", overVPN), recorded(7, "c@x.test"),
+	}
+	whole, parts := New(candidate, nil), []*Replay{New(candidate, nil), New(candidate, nil)}
+	for i, rec := range records {
+		whole.Add(rec)
+		parts[i%2].Add(rec)
+	}
+	parts[0].Merge(parts[1])
+	for _, r := range []*Replay{whole, parts[0]} {
+		want := []RuleCounts{{"vpn", 2, 3, Counts{SteppedUp: 1503}, 6}, {"kp", 2, 2, Counts{}, 6}}
+		if got := r.ByRule(); !reflect.DeepEqual(got, want) {
+			t.Errorf("%+v, want %+v", got, want)
+		}
+		if got := r.PeopleCounts(); got != (Counts{SteppedUp: 2}) {
+			t.Errorf("%+v", got)
+		}
+		if got := r.Prompts(); got != (Prompts{PersonWeeks: 3, Most: 1506}) {
+			t.Errorf("%+v", got)
+		}
+		if names, more := r.PeopleOf("vpn", 1); !slices.Equal(names, []string{"a@x.test"}) || more != 1 {
+			t.Error(names, more)
+		}
+		for _, want := range []string{"1,503", "newly asked in 3 weeks of a person, for at most 1,506 requests in one\n"} {
+			if !strings.Contains(r.Text(), want) {
+				t.Errorf("no %q in\n%s", want, r.Text())
+			}
+		}
+	}
+	table := Compare([]string{"one.yaml", "two.yaml"}, []*Replay{whole, New(candidate, nil)})
+	if lines := strings.Split(table, "\n"); len(lines) != 4 || !strings.Contains(lines[1], "1,509") || !strings.HasPrefix(lines[2], "two.yaml") {
+		t.Error(table)
 	}
 }
 

@@ -77,12 +77,13 @@ type Tally struct {
 	Counts
 	Judged int64 `json:"judged"`
 	// Before and After are how many verdicts there were of each kind.
-	Before ByAction           `json:"before"`
-	After  ByAction           `json:"after"`
-	Rules  map[string]*Counts `json:"rules,omitempty"` // by the rules that bring it about
+	Before ByAction              `json:"before"`
+	After  ByAction              `json:"after"`
+	Rules  map[string]*RuleTally `json:"rules,omitempty"` // by the rules that bring it about
 
 	people map[string]*Person
-	others bool // there are more people than can be told apart
+	asked  map[personWeek]int64 // newly stepped up, where there is a person
+	others bool                 // there are more people than can be told apart
 }
 
 // Add counts n verdicts about facts of one person ("" for none).
@@ -109,11 +110,16 @@ func (t *Tally) Add(user string, f *policy.Facts, n int64, before, after policy.
 		p.Counts.add(after.Action, n)
 		p.name(because(before, after))
 	}
-	for _, rule := range because(before, after) {
-		if t.Rules[rule] == nil {
-			t.Rules[strings.Clone(rule)] = &Counts{}
-		}
-		t.Rules[rule].add(after.Action, n)
+	week := personWeek{week: weekOf(f.Time.Now)}
+	if p != nil {
+		week.user = p.User
+	}
+	if after.Action == policy.StepUp && week.user != "" && len(t.asked) < maxAsked {
+		t.asked[week] += n
+	}
+	rules := because(before, after)
+	for _, rule := range rules {
+		t.rule(rule).add(after.Action, n, week, len(rules) == 1)
 	}
 }
 
@@ -160,7 +166,7 @@ func few(list, more []string) []string {
 
 func (t *Tally) begin() {
 	if t.people == nil {
-		t.Rules, t.people = map[string]*Counts{}, map[string]*Person{}
+		t.Rules, t.people, t.asked = map[string]*RuleTally{}, map[string]*Person{}, map[personWeek]int64{}
 	}
 }
 
@@ -205,10 +211,10 @@ func (t *Tally) Merge(o *Tally) {
 	t.Before.merge(o.Before)
 	t.After.merge(o.After)
 	for rule, c := range o.Rules {
-		if t.Rules[rule] == nil {
-			t.Rules[rule] = &Counts{}
-		}
-		t.Rules[rule].merge(*c)
+		t.rule(rule).merge(c)
+	}
+	for week, n := range o.asked {
+		t.asked[week] += n
 	}
 	for user, q := range o.people {
 		p := t.personOf(user)
@@ -238,20 +244,37 @@ func (t *Tally) People() []Person {
 	return out
 }
 
-// RuleCounts is a rule and the verdicts that differ because of it.
-type RuleCounts struct {
-	Rule string `json:"rule"`
-	Counts
+// PeopleCounts are how many people have verdicts that differ, by what became of them. A
+// person may be in several.
+func (t *Tally) PeopleCounts() (c Counts) {
+	for user, p := range t.people {
+		if user == "" {
+			continue
+		}
+		for _, x := range []struct {
+			n  int64
+			to *int64
+		}{{p.Blocked, &c.Blocked}, {p.SteppedUp, &c.SteppedUp}, {p.Allowed, &c.Allowed}} {
+			if x.n > 0 {
+				*x.to++
+			}
+		}
+	}
+	return c
 }
 
-// ByRule returns the rules that bring differences about, the most telling first.
-func (t *Tally) ByRule() []RuleCounts {
-	out := make([]RuleCounts, 0, len(t.Rules))
-	for name, c := range t.Rules {
-		out = append(out, RuleCounts{name, *c})
+// Prompts says how step-ups that are new fall on people. What is newly stepped up is
+// requests, and a person who answers one question is often not asked for the next.
+type Prompts struct {
+	PersonWeeks int64 `json:"person_weeks"` // weeks of one person with at least one
+	Most        int64 `json:"most"`         // requests of one person in one week
+}
+
+// Prompts counts them.
+func (t *Tally) Prompts() (p Prompts) {
+	p.PersonWeeks = int64(len(t.asked))
+	for _, n := range t.asked {
+		p.Most = max(p.Most, n)
 	}
-	slices.SortFunc(out, func(a, b RuleCounts) int {
-		return cmp.Or(cmp.Compare(b.Changed(), a.Changed()), cmp.Compare(a.Rule, b.Rule))
-	})
-	return out
+	return p
 }

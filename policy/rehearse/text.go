@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -20,21 +21,23 @@ const (
 // Text is the replay for a terminal.
 func (r *Replay) Text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d decisions in %d records", r.Judged+r.Open, r.Records)
+	fmt.Fprintf(&b, "%s decisions in %s records", number(r.Judged+r.Open), number(r.Records))
 	if !r.First.IsZero() {
 		fmt.Fprintf(&b, ", %s to %s", r.First.UTC().Format(time.DateOnly), r.Last.UTC().Format(time.DateOnly))
 	}
-	b.WriteString("\n\n")
-	table(&b, "\tALLOW\tSTEP UP\tBLOCK", func(row func(string, ...any)) {
-		row("as recorded\t%d\t%d\t%d", r.Before[policy.Allow], r.Before[policy.StepUp], r.Before[policy.Block])
-		row("candidate\t%d\t%d\t%d", r.After[policy.Allow], r.After[policy.StepUp], r.After[policy.Block])
+	b.WriteString("\n")
+	r.textNoticed(&b)
+	b.WriteString("\n")
+	table(&b, "REQUESTS\tALLOW\tSTEP UP\tBLOCK", func(row func(string, ...any)) {
+		row("as recorded\t%s\t%s\t%s", number(r.Before[policy.Allow]), number(r.Before[policy.StepUp]), number(r.Before[policy.Block]))
+		row("candidate\t%s\t%s\t%s", number(r.After[policy.Allow]), number(r.After[policy.StepUp]), number(r.After[policy.Block]))
 	})
-	fmt.Fprintf(&b, "\nnewly blocked %d, newly stepped up %d, newly allowed %d\n", r.Blocked, r.SteppedUp, r.Allowed)
+	fmt.Fprintf(&b, "\nrequests: newly blocked %s, newly stepped up %s, newly allowed %s\n", number(r.Blocked), number(r.SteppedUp), number(r.Allowed))
 	if rules := r.ByRule(); len(rules) > 0 {
 		b.WriteString("\n")
-		table(&b, "RULE\tNEWLY BLOCKED\tSTEPPED UP\tALLOWED", func(row func(string, ...any)) {
+		table(&b, "RULE\tPEOPLE\tPERSON-WEEKS ASKED\tALONE: BLOCKED\tSTEPPED UP\tALLOWED\tALSO MATCHED", func(row func(string, ...any)) {
 			for _, c := range rules {
-				row("%s\t%d\t%d\t%d", c.Rule, c.Blocked, c.SteppedUp, c.Allowed)
+				row("%s\t%s\t%s\t%s\t%s\t%s\t%s", c.Rule, number(c.People), number(c.PersonWeeks), number(c.Blocked), number(c.SteppedUp), number(c.Allowed), number(c.Also))
 			}
 		})
 	}
@@ -54,20 +57,33 @@ func (r *Replay) Text() string {
 	return b.String()
 }
 
+// textNoticed comes first: it is people who notice.
+func (r *Replay) textNoticed(b *strings.Builder) {
+	noticed, c, p := 0, r.PeopleCounts(), r.Prompts()
+	for _, p := range r.people {
+		if p.Changed() > 0 {
+			noticed++
+		}
+	}
+	fmt.Fprintf(b, "%s of %s people would notice: %s newly blocked, %s newly stepped up, %s newly allowed\n", number(noticed), number(len(r.people)), number(c.Blocked), number(c.SteppedUp), number(c.Allowed))
+	if p.PersonWeeks > 0 {
+		fmt.Fprintf(b, "newly asked in %s weeks of a person, for at most %s requests in one\n", number(p.PersonWeeks), number(p.Most))
+	}
+}
+
 func (r *Replay) textPeople(b *strings.Builder) {
-	people := r.People()
-	changed := slices.DeleteFunc(slices.Clone(people), func(p Person) bool { return p.Changed() == 0 })
-	fmt.Fprintf(b, "\n%d of %d people would notice\n", len(changed), len(people))
+	changed := slices.DeleteFunc(r.People(), func(p Person) bool { return p.Changed() == 0 })
 	if len(changed) == 0 {
 		return
 	}
+	b.WriteString("\n")
 	table(b, "PERSON\tNEWLY BLOCKED\tSTEPPED UP\tALLOWED\tOF\tRULES", func(row func(string, ...any)) {
 		for _, p := range changed[:min(len(changed), textPeople)] {
-			row("%s\t%d\t%d\t%d\t%d\t%s", name(p.User), p.Blocked, p.SteppedUp, p.Allowed, p.Judged, strings.Join(p.Rules, ", "))
+			row("%s\t%s\t%s\t%s\t%s\t%s", name(p.User), number(p.Blocked), number(p.SteppedUp), number(p.Allowed), number(p.Judged), strings.Join(p.Rules, ", "))
 		}
 	})
 	if more := len(changed) - textPeople; more > 0 {
-		fmt.Fprintf(b, "and %d more\n", more)
+		fmt.Fprintf(b, "and %s more\n", number(more))
 	}
 }
 
@@ -76,12 +92,12 @@ func (r *Replay) textOpen(b *strings.Builder) {
 	if len(r.Unjudged) == 0 {
 		return
 	}
-	fmt.Fprintf(b, "\n%d decisions are open: their records lack facts that would decide\n", r.Open)
+	fmt.Fprintf(b, "\n%s decisions are open: their records lack facts that would decide\n", number(r.Open))
 	for _, rule := range slices.Sorted(maps.Keys(r.Unjudged)) {
-		fmt.Fprintf(b, "  %s could not be judged for %d decisions\n", rule, r.Unjudged[rule])
+		fmt.Fprintf(b, "  %s could not be judged for %s decisions\n", rule, number(r.Unjudged[rule]))
 	}
 	for _, fact := range slices.Sorted(maps.Keys(r.Lacking)) {
-		fmt.Fprintf(b, "  %s is lacking in %d\n", fact, r.Lacking[fact])
+		fmt.Fprintf(b, "  %s is lacking in %s\n", fact, number(r.Lacking[fact]))
 	}
 }
 
@@ -107,4 +123,26 @@ func name(user string) string {
 
 func indent(s string) string {
 	return "  " + strings.ReplaceAll(strings.TrimSuffix(s, "\n"), "\n", "\n  ") + "\n"
+}
+
+// number has commas between thousands.
+func number[N int | int64](n N) string {
+	text := strconv.FormatInt(int64(n), 10)
+	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
+}
+
+// Compare is one table of several candidates over the same records.
+func Compare(names []string, replays []*Replay) string {
+	var b strings.Builder
+	table(&b, "CANDIDATE\tPEOPLE: BLOCKED\tSTEPPED UP\tALLOWED\tPERSON-WEEKS ASKED\tREQUESTS: BLOCKED\tSTEPPED UP\tALLOWED\tOPEN", func(row func(string, ...any)) {
+		for i, r := range replays {
+			c, p := r.PeopleCounts(), r.Prompts()
+			row("%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s", name(names[i]), number(c.Blocked), number(c.SteppedUp), number(c.Allowed), number(p.PersonWeeks),
+				number(r.Blocked), number(r.SteppedUp), number(r.Allowed), number(r.Open))
+		}
+	})
+	return b.String()
 }

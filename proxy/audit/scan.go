@@ -30,7 +30,7 @@ type scan struct {
 	// stored, if set, gets the hashes to be stored for each record.
 	stored func(n int64, h []tlog.Hash) error
 	// progress, if set, is called now and then; its error ends the scan.
-	progress func(lines int64) error
+	progress func(lines, of int64) error
 
 	src   lineSource
 	lines tree  // over the lines as they stand
@@ -89,7 +89,7 @@ func (s *scan) run() error {
 			return err
 		}
 		if s.progress != nil && s.src.count%256 == 0 {
-			if err := s.progress(s.src.count); err != nil {
+			if err := s.progress(s.src.count, s.total()-s.base); err != nil {
 				return err
 			}
 		}

@@ -194,8 +194,8 @@ func TestVerifyEndsWhenToldTo(t *testing.T) {
 	closedLog(t, cfg, 600)
 	told := int64(0)
 	stop := fmt.Errorf("enough")
-	_, err := Verify([]string{cfg.File}, keyOfLog(t, cfg), VerifyOptions{Progress: func(n int64) error { told = n; return stop }})
-	if err != stop || told != 256 {
+	_, err := Verify([]string{cfg.File}, keyOfLog(t, cfg), VerifyOptions{Progress: func(n, of int64) error { told = n + 10000*of; return stop }})
+	if err != stop || told != 256+10000*600 {
 		t.Errorf("%v after %d lines", err, told)
 	}
 }

@@ -124,9 +124,9 @@ type VerifyOptions struct {
 	// read. The lines from there on are proven all the same: their hashes, with those that
 	// the hash file has of everything before, must give the signed root.
 	Offset int64
-	// Progress, if set, is told now and then how many lines were read. Its error ends
-	// Verify, which returns it.
-	Progress func(lines int64) error
+	// Progress, if set, is told now and then how many lines were read, and about how many
+	// there are. Its error ends Verify, which returns it.
+	Progress func(lines, of int64) error
 }
 
 // Verify compares files, which are all or the last of a log's files in any order, with

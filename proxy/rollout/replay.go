@@ -236,6 +236,9 @@ func (r Replay) read(ctx context.Context, work chan<- lineBatch) (damaged int64,
 	var text strings.Builder
 	var ends []int
 	send := func() bool {
+		if ctx.Err() != nil {
+			return false
+		}
 		select {
 		case work <- lineBatch{text.String(), ends}:
 			size := text.Len()
