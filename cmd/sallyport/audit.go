@@ -135,7 +135,7 @@ func (a auditTailCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	if !a.Follow && !hasAudit(c.AuditFile) {
 		return noAudit(c.AuditFile)
 	}
-	wanted, err := a.wanted(ctx, g)
+	wanted, err := a.wanted(ctx, g, std.err)
 	if err != nil {
 		return err
 	}
@@ -148,7 +148,7 @@ func (a auditTailCmd) Run(ctx context.Context, g *globals, std stdio) error {
 		return err
 	}
 	var last [][]byte
-	seen := int64(-1)
+	found, after := false, lineAt{}
 	has := seenValues{}
 	for line, err := range audit.Read(files...) {
 		if bad := (*audit.LineError)(nil); errors.As(err, &bad) {
@@ -156,25 +156,17 @@ func (a auditTailCmd) Run(ctx context.Context, g *globals, std stdio) error {
 		} else if err != nil {
 			return err
 		}
-		seen = max(seen, line.Record.Seq)
+		after = lineAt{line.Record.Seq, line.Record.Time}
 		has.add(&line.Record)
 		if wanted(line.Record) {
+			found = true
 			if last = append(last, bytes.Clone(line.Raw)); len(last) > max(a.Lines, 0) {
 				last = last[1:]
 			}
 		}
 	}
-	if len(last) == 0 {
-		// An empty answer is easily read as "was never refused", where a word was only
-		// misspelt.
-		fmt.Fprintln(std.err, "no record of the log is like that")
-		for flag, want := range a.asked() {
-			for _, w := range want {
-				if !has[flag][w] {
-					fmt.Fprintf(std.err, "%s %s: there is none; the log has %s\n", flag, w, strings.Join(slices.Sorted(maps.Keys(has[flag])), ", "))
-				}
-			}
-		}
+	if !found {
+		a.sayNone(std.err, has)
 	}
 	for _, raw := range last {
 		line := audit.Line{Raw: raw}
@@ -184,13 +176,44 @@ func (a auditTailCmd) Run(ctx context.Context, g *globals, std stdio) error {
 		a.show(std, line)
 	}
 	switch {
-	case !a.Follow && len(last) == 0:
+	case !a.Follow && !found:
 		return errNo
 	case !a.Follow:
 		return nil
 	}
 	// Lines written meanwhile are at its end.
-	return a.print(ctx, std, audit.Tail(ctx, c.AuditFile, math.MaxInt, true), func(r audit.Record) bool { return r.Seq > seen && wanted(r) })
+	return a.print(ctx, std, audit.Tail(ctx, c.AuditFile, math.MaxInt, true), func(r audit.Record) bool {
+		return after.before(r) && wanted(r)
+	})
+}
+
+// lineAt is the last record that a search has read. A log that is begun anew counts from
+// 0 again, later.
+type lineAt struct {
+	seq  int64
+	time time.Time
+}
+
+func (l lineAt) before(r audit.Record) bool {
+	return l.time.IsZero() || r.Seq > l.seq || r.Time.After(l.time)
+}
+
+// sayNone says why there may be no record like that. An empty answer is easily read as "was
+// never refused", where a word was only misspelt.
+func (a auditTailCmd) sayNone(w io.Writer, has seenValues) {
+	fmt.Fprintln(w, "no record of the log is like that")
+	asked := a.asked()
+	for _, flag := range slices.Sorted(maps.Keys(asked)) {
+		for _, word := range asked[flag] {
+			switch known := slices.Sorted(maps.Keys(has[flag])); {
+			case has[flag][word]:
+			case len(known) == 0:
+				fmt.Fprintf(w, "%s %s: there is none, and the log has no other\n", flag, plain(word))
+			default:
+				fmt.Fprintf(w, "%s %s: there is none; the log has %s\n", flag, plain(word), plain(strings.Join(known, ", ")))
+			}
+		}
+	}
 }
 
 // print shows lines as they come; wanted may be nil.

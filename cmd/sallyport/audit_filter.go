@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/netip"
 	"slices"
 	"time"
@@ -82,7 +83,7 @@ type auditFilter struct {
 }
 
 // wanted is what the flags ask for; nil is everything.
-func (f auditFilter) wanted(ctx context.Context, g *globals) (func(audit.Record) bool, error) {
+func (f auditFilter) wanted(ctx context.Context, g *globals, note io.Writer) (func(audit.Record) bool, error) {
 	var all []func(*audit.Record) bool
 	add := func(given bool, holds func(*audit.Record) bool) {
 		if given {
@@ -96,11 +97,11 @@ func (f auditFilter) wanted(ctx context.Context, g *globals) (func(audit.Record)
 	if !since.IsZero() && !until.IsZero() && !since.Before(until) {
 		return nil, fmt.Errorf("--since %s is not before --until %s", since.Format(time.RFC3339), until.Format(time.RFC3339))
 	}
-	users := namesOf(ctx, g, f.User)
-	about := func(user string) bool { return user != "" && slices.Contains(users, user) }
-	add(f.User != "", func(r *audit.Record) bool {
-		return about(r.User) || about(r.Detail["user"]) || about(r.Detail["owner"])
-	})
+	who, err := namesOf(ctx, g, f.User, note)
+	if err != nil {
+		return nil, fmt.Errorf("--user: %w", err)
+	}
+	add(f.User != "", who.in)
 	incident := f.Incident
 	if as, ok := portal.ReadIncident(incident); ok {
 		incident = as
@@ -132,26 +133,82 @@ func (f auditFilter) wanted(ctx context.Context, g *globals) (func(audit.Record)
 	}, nil
 }
 
-// namesOf are what records may call a person that text names. A log can be read without a
-// store; with one, records have the address of their time.
-func namesOf(ctx context.Context, g *globals, text string) []string {
-	if text == "" {
-		return nil
+// recorded is what records may call one person.
+type recorded struct {
+	names   []string // addresses and the subject, as texts
+	subject authn.Subject
+	shared  bool // another person had one of the addresses
+}
+
+// in reports whether a record is about the person: what they did, or what was done to them.
+func (p recorded) in(r *audit.Record) bool {
+	var did authn.Subject
+	if r.Facts != nil {
+		did = authn.Subject{Issuer: r.Facts.User.Issuer, ID: r.Facts.User.Subject}
 	}
-	users := []string{text}
-	if email, err := authn.ParseEmail(text); err == nil {
-		users = []string{string(email)}
+	done := authn.Subject{Issuer: r.Detail["issuer"], ID: r.Detail["subject"]}
+	if did.ID == "" && r.Detail["user"] == "" { // of events without facts, the person's own
+		did = done
 	}
-	_ = withExistingStore(ctx, g, func(_ *config.Config, db *sqlstore.DB) error {
-		who, err := find(ctx, db, text)
-		for _, k := range who {
-			for _, email := range k.Emails {
-				users = append(users, string(email))
-			}
+	return p.is(r.User, did) || p.is(r.Detail["user"], done) || p.is(r.Detail["owner"], authn.Subject{})
+}
+
+// is reports whether a record names the person, by an address and a subject of which it
+// may have either. An address that another person had counts where there is no subject.
+func (p recorded) is(user string, s authn.Subject) bool {
+	if s.ID != "" && p.subject.ID != "" {
+		same := s.ID == p.subject.ID && (s.Issuer == "" || p.subject.Issuer == "" || s.Issuer == p.subject.Issuer)
+		if same || p.shared {
+			return same
 		}
-		return err
+	}
+	return user != "" && slices.Contains(p.names, user)
+}
+
+// namesOf says what records call the person that text names, and refuses a text that names
+// several. A log can be read without a store; with one, records have the address of their
+// time. Without one, only what text says itself is found, and that is noted.
+func namesOf(ctx context.Context, g *globals, text string, note io.Writer) (who recorded, err error) {
+	if text == "" {
+		return who, nil
+	}
+	email, none := authn.ParseEmail(text)
+	who.names = []string{text}
+	if none == nil {
+		who.names = []string{string(email)}
+	} else if issuer, id, whole := cutSubject(text); whole {
+		who.subject = authn.Subject{Issuer: issuer, ID: id}
+	} else {
+		who.subject.ID = text
+	}
+	var ambiguous error
+	failed := withExistingStore(ctx, g, func(_ *config.Config, db *sqlstore.DB) error {
+		found, err := find(ctx, db, text)
+		if err != nil {
+			return err
+		}
+		k, err := only(found, text)
+		if ambiguous = err; k == nil {
+			return nil
+		}
+		who.subject = k.Subject
+		for _, email := range k.Emails {
+			who.names = append(who.names, string(email))
+			others, err := find(ctx, db, string(email))
+			if err != nil {
+				return err
+			}
+			who.shared = who.shared || len(others) > 1
+		}
+		return nil
 	})
-	return users
+	if failed != nil {
+		fmt.Fprintf(note, "note: the store cannot be read, so only records that say %s themselves are found, and none under another address or the subject: %s\n", plain(text), plainLines(failed.Error()))
+	}
+	if who.shared {
+		fmt.Fprintf(note, "note: another person had an address of %s; records that have the address alone may be theirs\n", subjectName(who.subject))
+	}
+	return who, ambiguous
 }
 
 // rulesOf are the rules that decided a record, that reported on it, and that would have
@@ -180,12 +237,13 @@ func (s seenValues) add(r *audit.Record) {
 
 func (s seenValues) note(flag string, values ...string) {
 	for _, v := range values {
+		if v == "" {
+			continue
+		}
 		if s[flag] == nil {
 			s[flag] = map[string]bool{}
 		}
-		if v != "" {
-			s[flag][v] = true
-		}
+		s[flag][v] = true
 	}
 }
 

@@ -12,12 +12,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"reflect"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -87,8 +89,11 @@ func run(ctx context.Context, args []string, std stdio) int {
 	if status >= 0 {
 		return status
 	}
+	if err == nil {
+		err = notEmpty(parsed)
+	}
 	if err != nil {
-		fmt.Fprintln(std.err, "sallyport:", err)
+		fmt.Fprintln(std.err, "sallyport:", plainLines(err.Error()))
 		fmt.Fprintln(std.err, "Run \"sallyport --help\" for the commands.")
 		return 2
 	}
@@ -103,7 +108,28 @@ func run(ctx context.Context, args []string, std stdio) int {
 		fmt.Fprintln(std.err, err)
 		return 130
 	default:
-		fmt.Fprintln(std.err, err)
+		fmt.Fprintln(std.err, plainLines(err.Error()))
 		return 2
 	}
+}
+
+// notEmpty refuses a text that is given and empty. It comes from a script whose variable
+// has no value, and one command would take it for everything, another for nothing.
+func notEmpty(parsed *kong.Context) error {
+	for _, p := range parsed.Path {
+		var name string
+		switch {
+		case p.Flag != nil:
+			name = "--" + p.Flag.Name
+		case p.Positional != nil:
+			name = cmp.Or(p.Positional.Tag.PlaceHolder, p.Positional.Name)
+		default:
+			continue
+		}
+		switch v := parsed.Value(p); {
+		case v.Kind() == reflect.String && v.Len() == 0, v.Kind() == reflect.Slice && v.Len() == 0:
+			return fmt.Errorf("%s: the value is empty; leave it out, or say what is meant", name)
+		}
+	}
+	return nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -75,14 +76,26 @@ func only(found []storedPerson, text string) (*storedPerson, error) {
 	case len(found) == 0:
 		return nil, nil
 	case len(found) > 1:
-		var b strings.Builder
-		fmt.Fprintf(&b, "%s names %d people, who have or had it; name one of them by their subject:", plain(text), len(found))
-		for _, k := range found {
-			fmt.Fprintf(&b, "\n  %s", k)
-		}
-		return nil, fmt.Errorf("%s", b.String())
+		return nil, errors.New(several(found, text, "; name one of them by their subject"))
 	}
 	return &found[0], nil
+}
+
+// several lists the people that text names.
+func several(found []storedPerson, text, advice string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s names %d people, who have or had it%s:", plain(text), len(found), advice)
+	for _, k := range found {
+		fmt.Fprintf(&b, "\n  %s", k)
+	}
+	return b.String()
+}
+
+// saySeveral tells the reader of a list that it is about several people.
+func saySeveral(w io.Writer, text string, found []storedPerson) {
+	if len(found) > 1 {
+		fmt.Fprintf(w, "note: %s\n", several(found, text, ""))
+	}
 }
 
 func peopleOf(addresses []sqlstore.KnownAddress) (list []storedPerson) {

@@ -84,6 +84,7 @@ func (s sessionListCmd) Run(ctx context.Context, g *globals, std stdio) error {
 			if err != nil {
 				return err
 			}
+			saySeveral(std.err, s.User, people)
 			records = slices.DeleteFunc(records, func(r session.Record) bool {
 				return !slices.ContainsFunc(people, func(k storedPerson) bool { return k.Subject == r.Person.Subject })
 			})

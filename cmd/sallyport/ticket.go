@@ -192,7 +192,7 @@ func (t ticketListCmd) Run(ctx context.Context, g *globals, std stdio) error {
 		return fmt.Errorf("--user: %w", err)
 	}
 	return t.with(ctx, g, std, func(_ *config.Config, db *sqlstore.DB) error {
-		lines, err := t.lines(ctx, db)
+		lines, err := t.lines(ctx, db, std.err)
 		if err != nil {
 			return err
 		}
@@ -204,7 +204,7 @@ func (t ticketListCmd) Run(ctx context.Context, g *globals, std stdio) error {
 
 // lines are all tickets, or those for any address of the people that --user names; of an
 // address also those that are unused.
-func (t ticketListCmd) lines(ctx context.Context, db *sqlstore.DB) ([]ticketLine, error) {
+func (t ticketListCmd) lines(ctx context.Context, db *sqlstore.DB, note io.Writer) ([]ticketLine, error) {
 	if t.User == "" {
 		tickets, err := enroll.New(enroll.Config{Store: db}).List(ctx, "")
 		now := time.Now()
@@ -218,6 +218,7 @@ func (t ticketListCmd) lines(ctx context.Context, db *sqlstore.DB) ([]ticketLine
 	if err != nil {
 		return nil, err
 	}
+	saySeveral(note, t.User, people)
 	var addresses []authn.Email
 	if email, err := authn.ParseEmail(t.User); err == nil {
 		addresses = append(addresses, email)
