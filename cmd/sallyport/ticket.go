@@ -83,7 +83,7 @@ func (s storeFlag) with(ctx context.Context, g *globals, std stdio, f func(*conf
 		return fmt.Errorf("%w\n\n--store sqlite:PATH does without the configuration", err)
 	}
 	if wrong != nil {
-		fmt.Fprintf(std.err, "warning: the configuration is not right, and this goes on with its store %s\n%v\n", c.Store, wrong)
+		fmt.Fprintf(std.err, "warning: the configuration is not right, and this goes on with its store %s\n%v\n", config.WithoutPasswords(c.Store), wrong)
 	}
 	return withExistingStoreOf(ctx, c, f)
 }

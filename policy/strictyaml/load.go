@@ -74,7 +74,7 @@ func (s *Source) notYAML(err error, f Format) {
 	}
 	d := Diagnostic{Message: "this is not YAML: " + message}
 	if at, col, better := s.unquoted(line, message); better != nil {
-		if s.hidden[at] {
+		if _, hidden := s.hidden[at]; hidden {
 			better.Suggestion = "" // it has the text
 		}
 		s.Add(at, col, *better)

@@ -18,7 +18,7 @@ type Source struct {
 	OnePerPlace bool
 
 	lines   []string
-	hidden  map[int]bool
+	hidden  map[int]int // line -> how many characters of it are shown
 	found   Diagnostics
 	dropped int
 }
@@ -91,22 +91,33 @@ func (s *Source) Hopeless() bool { return s.dropped > 0 }
 // OK reports whether no mistake was found.
 func (s *Source) OK() bool { return len(s.found) == 0 }
 
-// HideLine keeps the text of a line (1-based) out of excerpts and of what is suggested for
-// text that is not YAML: messages end up in logs, and the line may hold a password.
-func (s *Source) HideLine(line int) {
+// HideFrom keeps the text of a line (1-based) behind its first characters out of excerpts
+// and of what is suggested for text that is not YAML: messages end up in logs, and the
+// line may hold a password.
+func (s *Source) HideFrom(line, characters int) {
 	if s.hidden == nil {
-		s.hidden = map[int]bool{}
+		s.hidden = map[int]int{}
 	}
-	s.hidden[line] = true
+	if shown, ok := s.hidden[line]; !ok || characters < shown {
+		s.hidden[line] = characters
+	}
+}
+
+// hide takes out of the excerpt what is hidden.
+func (s *Source) hide(d Diagnostic) Diagnostic {
+	if shown, hidden := s.hidden[d.Line]; hidden && shown == 0 {
+		d.Excerpt = ""
+	} else if hidden {
+		d.Excerpt = excerpt(string([]rune(s.Line(d.Line))[:shown])+"...", d.Line, min(d.Column, shown+1))
+	}
+	return d
 }
 
 // Found returns what was found, in file order, or nil.
 func (s *Source) Found() Diagnostics {
 	found := slices.Clone(s.found) // more may be added, and then it is asked again
 	for i, d := range found {
-		if s.hidden[d.Line] {
-			found[i].Excerpt = ""
-		}
+		found[i] = s.hide(d)
 	}
 	slices.SortStableFunc(found, func(a, b Diagnostic) int {
 		if a.Line != b.Line {
@@ -131,8 +142,9 @@ func (s *Source) Err() error {
 }
 
 // Excerpt shows the line with a caret under the column.
-func (s *Source) Excerpt(line, column int) string {
-	written := s.Line(line)
+func (s *Source) Excerpt(line, column int) string { return excerpt(s.Line(line), line, column) }
+
+func excerpt(written string, line, column int) string {
 	if len(written) > 64<<10 || strings.TrimSpace(written) == "" {
 		return "" // no line that a person wrote, or nothing to see
 	}

@@ -241,7 +241,7 @@ func parse(name, dir string, source []byte, starting bool) (*Config, error) {
 func (c *Config) Mistake(path, message, expected string) error {
 	n := c.source.place(path)
 	s := c.source.Another()
-	s.At(n, strictyaml.Diagnostic{Message: named(path, message), Expected: expected})
+	s.At(n, withoutPasswords(strictyaml.Diagnostic{Message: named(path, message), Expected: expected}))
 	return s.Err()
 }
 

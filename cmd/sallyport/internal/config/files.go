@@ -49,6 +49,10 @@ func (b *builder) existing(key, p, what string) (string, bool) {
 			return abs, f.Close() == nil
 		}
 	}
+	if path, ok := errors.AsType[*fs.PathError](err); info == nil && ok && strings.HasSuffix(key, "_file") && !namesFile(p) {
+		b.at(key, fmt.Sprintf("there is no file of that name in %s: %v", b.dir, path.Err), what) // it may be what was to be in the file
+		return abs, false
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		b.at(key, "there is no file "+abs, what)

@@ -39,7 +39,7 @@ func newReader(file string, source []byte) *reader {
 
 // node notes a mistake at a node.
 func (r *reader) node(n *yaml.Node, message, expected, suggestion string) {
-	r.At(n, strictyaml.Diagnostic{Message: withoutPasswords(message), Expected: expected, Suggestion: suggestion})
+	r.At(n, withoutPasswords(strictyaml.Diagnostic{Message: message, Expected: expected, Suggestion: suggestion}))
 }
 
 // at notes a mistake in the value at a path, or in the nearest thing above it that
