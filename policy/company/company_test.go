@@ -246,6 +246,93 @@ func TestRunIsChecked(t *testing.T) {
 	}
 }
 
+// Seeds run side by side, and their order is that of the seeds; the caller can stop them.
+func TestSeeds(t *testing.T) {
+	c := Config{Policy: strict(t), Model: small(), Settings: ordinary, Days: 3, Seed: 4}
+	text := func() string {
+		s, err := RunSeeds(t.Context(), c, 5)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	one := text()
+	if again := text(); again != one || !strings.Contains(one, `"seeds":[4,5,6,7,8]`) {
+		t.Errorf("the same seeds give\n%s\nand\n%s", one, again)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	lived := 0
+	c.Days = 1000
+	c.Progress = func(done, of int) {
+		if lived++; lived == 3 && of == 5000 {
+			stop()
+		}
+	}
+	if _, err := RunSeeds(ctx, c, 5); !errors.Is(err, context.Canceled) || lived > 10 {
+		t.Errorf("%v after %d days", err, lived)
+	}
+	for _, n := range []int{0, MaxSeeds + 1} {
+		if _, err := RunSeeds(t.Context(), c, n); err == nil {
+			t.Errorf("%d seeds, no error", n)
+		}
+	}
+}
+
+func TestFigure(t *testing.T) {
+	runs := make([]*Report, 21)
+	for i := range runs {
+		runs[i] = &Report{Days: i}
+	}
+	f := figure(runs, func(r *Report) float64 { return float64(r.Days) })
+	if f.Mean < 9.999 || f.Mean > 10.001 || f.Low != 1 || f.High != 19 {
+		t.Errorf("%+v", f)
+	}
+	if c := countOf(0, 300); c.AtMost != 0.01 {
+		t.Errorf("%+v", c)
+	}
+}
+
+// What a model says of the company is so in the run.
+func TestModelIsLived(t *testing.T) {
+	m := small()
+	m.Groups, m.Passkeys = map[string]float64{"ops": 1}, map[string]float64{"synced": 1}
+	m.Countries = map[string]float64{"AT": 1} // no city is known there
+	m.Networks = []Network{{ASN: 8447, Org: "A1", Country: "AT", Kind: "home", Share: 1}, {ASN: 8412, Org: "Magenta", Country: "AT", Kind: "mobile", Share: 1}}
+	m.Routes, m.Requests = map[string]float64{"wiki": 1}, []Request{{"PUT", "/x", 1}}
+	m.Named = []Named{{Email: "ann@corp.example", Country: "AT", TimeZone: "Europe/Vienna", Groups: []string{"board"}}}
+	m.Travelers, m.OnCall, m.Couples, m.CoWorking, m.Relay, m.Contractors, m.Cloud, m.Mobile = 0, 0, 0.5, 0, 0, 0, 0, 0.5
+	m.Trip, m.WrongCountry, m.CarrierElsewhere, m.CafeDay = 0, 0, 0, 0
+	m.WorkBegins, m.WorkEnds, m.EveningPhone, m.WeekendWork = 12, 16, 0, 0
+	s := summary(t, Config{Policy: compile(t, `version: 1
+rules:
+  - {name: group, mode: report, then: block, when: '!("ops" in user.groups || "board" in user.groups)'}
+  - {name: named, mode: report, then: block, when: 'user.email == "ann@corp.example" && user.groups == ["board"] && user.time_zone == "Europe/Vienna"'}
+  - {name: passkey, mode: report, then: block, when: 'credential.class != "synced"'}
+  - {name: country, mode: report, then: block, when: 'ip.country != "AT"'}
+  - {name: network, mode: report, then: block, when: '!(ip.asn in [8447, 8412, 64496])'}
+  - {name: carrier, mode: report, then: block, when: 'ip.asn == 8412 && address.known'}
+  - {name: route, mode: report, then: block, when: 'request.route != "wiki" || request.method != "PUT"'}
+  - {name: host, mode: report, then: block, when: 'request.host != "wiki.example.com"'}
+  - {name: travel, mode: report, then: block, when: 'travel.known'}
+  - {name: couple, mode: report, then: block, when: 'address.people_30d == 2'}
+  - {name: morning, mode: report, then: block, when: 'time.hour("Europe/Vienna") < 8'}
+`), Days: 6, Model: m, Routes: routes("payroll", "wiki")}, 1)
+	for _, r := range s.Rules {
+		met := 0
+		if r.Honest != nil {
+			met = r.Honest.Ever.N
+		}
+		switch want := map[string]int{"named": 1, "couple": -1}[r.Name]; {
+		case want >= 0 && met != want, want < 0 && met < 6:
+			t.Errorf("%s: %d people", r.Name, met)
+		}
+	}
+}
+
 // However short, and however few.
 func TestShortestYear(t *testing.T) {
 	m := DefaultModel()

@@ -58,6 +58,7 @@ type Group struct {
 	Name      string `json:"name"`
 	People    int    `json:"people"` // of stolen sessions: thefts
 	Days      int    `json:"days"`
+	SignIns   int    `json:"sign_ins"`   // each with the passkey, which no rule asks for
 	Asked     int    `json:"asked"`      // step-ups in all
 	Alarms    int    `json:"alarms"`     // those of them that a rule asked for which is not routine
 	AlarmDays int    `json:"alarm_days"` // days with at least one of these
@@ -134,6 +135,7 @@ type tally struct {
 	person  *person
 	kind    kind
 	visits  int
+	signIns int
 	asked   int
 	alarms  int
 	allowed bool
@@ -245,6 +247,7 @@ func (r *Report) add(d int, t *tally) {
 	g := r.kinds[t.kind]
 	g.Days++
 	g.visits += t.visits
+	g.SignIns += t.signIns
 	g.Asked += t.asked
 	since := d - max(t.person.first, 0)
 	theft := t.kind == cookieTheft
@@ -329,6 +332,7 @@ func (r *Report) finish() {
 func (g *Group) plus(h Group) {
 	g.People += h.People
 	g.Days += h.Days
+	g.SignIns += h.SignIns
 	g.Asked += h.Asked
 	g.Alarms += h.Alarms
 	g.AlarmDays += h.AlarmDays

@@ -118,6 +118,9 @@ func (s *simulation) visit(v *visit) {
 		return
 	}
 	count := s.report.open(v)
+	if ses.begun.Equal(v.at) {
+		count.signIns++
+	}
 	facts, seen := s.facts(v, ses)
 	first, outcomes := s.judge(&facts)
 	s.exercise.note(count.kind.side(), &facts, &outcomes)

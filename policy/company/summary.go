@@ -82,8 +82,9 @@ type RatesSummary struct {
 // GroupSummary is how it went for people of one kind. Rates are 0 to 1, of person-days.
 type GroupSummary struct {
 	Name        string `json:"name"`
-	People      Figure `json:"people"` // in a run
-	Days        Figure `json:"days"`   // person-days with a request, in a run
+	People      Figure `json:"people"`          // in a run
+	Days        Figure `json:"days"`            // person-days with a request, in a run
+	SignIns     Figure `json:"sign_ins_a_week"` // with the passkey, which no rule asks for
 	Asked       Figure `json:"asked_a_week"`
 	Alarms      Figure `json:"alarms_a_week"` // those of them that a rule asked for which is not routine
 	AlarmDays   Figure `json:"alarm_day_rate"`
@@ -206,11 +207,12 @@ func groups(runs []*Report, of func(*Report) *Group) GroupSummary {
 		met, barred, people = met+g.Met, barred+g.Barred, people+g.People
 	}
 	return GroupSummary{
-		Name:   of(runs[0]).Name,
-		People: figure(runs, func(r *Report) float64 { return float64(of(r).People) }),
-		Days:   figure(runs, func(r *Report) float64 { return float64(of(r).Days) }),
-		Asked:  figure(runs, func(r *Report) float64 { return perWeek(of(r).Asked, of(r).Days) }),
-		Alarms: figure(runs, func(r *Report) float64 { return perWeek(of(r).Alarms, of(r).Days) }),
+		Name:    of(runs[0]).Name,
+		People:  figure(runs, func(r *Report) float64 { return float64(of(r).People) }),
+		Days:    figure(runs, func(r *Report) float64 { return float64(of(r).Days) }),
+		SignIns: figure(runs, func(r *Report) float64 { return perWeek(of(r).SignIns, of(r).Days) }),
+		Asked:   figure(runs, func(r *Report) float64 { return perWeek(of(r).Asked, of(r).Days) }),
+		Alarms:  figure(runs, func(r *Report) float64 { return perWeek(of(r).Alarms, of(r).Days) }),
 
 		AlarmDays: share(func(g *Group) int { return g.AlarmDays }),
 		Blocked:   share(func(g *Group) int { return g.Blocked }),

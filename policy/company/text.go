@@ -22,6 +22,7 @@ func (s *Summary) Text(to io.Writer) error {
 	b.WriteByte('\n')
 	s.Honest.write(&b)
 	s.Hostile.write(&b)
+	fmt.Fprintf(&b, "\nBesides, those who belong here sign in %s times a week, each time with the passkey: no rule asks for that,\nand it answers what rules would have asked. The session settings decide how often.\n", s.Honest.SignIns)
 
 	fmt.Fprintf(&b, "\nWhat each rule costs those who belong here, in a week. People: asked or refused as they would not have been\n"+
 		"without this rule; also matched: asked or refused anyway. Report-only rules: had they been enforced.\n\n"+
