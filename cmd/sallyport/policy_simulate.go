@@ -18,7 +18,7 @@ type policySimulateCmd struct {
 	File       string   `arg:"" optional:"" placeholder:"FILE" help:"Policy file, such as a candidate (default: the configured one)."`
 	Seed       uint64   `default:"1" help:"The first seed. The same seeds give the same figures."`
 	Seeds      int      `default:"20" help:"How many runs, each with the next seed, 1 to 1000."`
-	Days       int      `default:"60" help:"How long each run is, 1 to 3660."`
+	Days       int      `default:"56" help:"How long each run is, 1 to 3660."`
 	People     int      `placeholder:"N" help:"How many belong here, 1 to 5000 (default: as the model says)."`
 	Model      string   `placeholder:"FILE" help:"The made-up company, as --print-model prints it."`
 	Roster     string   `placeholder:"FILE" help:"Take people, countries and time zones from this roster; \"configured\": from the configured one."`

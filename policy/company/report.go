@@ -12,7 +12,6 @@ type Report struct {
 	Policy string `json:"policy"` // hash
 	Seed   uint64 `json:"seed"`
 	Days   int    `json:"days"`
-	Weeks  int    `json:"weeks"` // that have begun
 	// Honest and Hostile are sums over the kinds of people; Kinds has each.
 	Honest  Group   `json:"honest"`
 	Hostile Group   `json:"hostile"`
@@ -218,9 +217,12 @@ func (t *tally) credit(alone, also []int) {
 	}
 }
 
+// weeks is how long the run was; the last one need not be whole. A run of less than a week
+// counts as one: people who are met in three days are not seven thirds of themselves.
+func (r *Report) weeks() float64 { return max(1, float64(r.Days)/7) }
+
 // endWeek begins the next week.
 func (r *Report) endWeek() {
-	r.Weeks++
 	for _, rule := range r.rules {
 		for s := range sides {
 			clear(rule.alone[s])

@@ -247,7 +247,7 @@ func ruleOf(runs []*Report, i int) RuleSummary {
 
 func effectOf(runs []*Report, at side, i int) *Effect {
 	aWeek := func(n func(*Rule) int) Figure {
-		return figure(runs, func(r *Report) float64 { return share(n(&r.Rules[i]), r.Weeks) })
+		return figure(runs, func(r *Report) float64 { return float64(n(&r.Rules[i])) / r.weeks() })
 	}
 	e := &Effect{
 		People:      aWeek(func(r *Rule) int { return r.Alone[at].PeopleWeeks }),
