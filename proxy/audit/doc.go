@@ -12,6 +12,9 @@
 // also names the seq that each file started with, when it was signed, and whether the log
 // was closed in order.
 //
+// Which IP data decisions rest on is written once: a list is a record of its own
+// ([EventData]) in each file before the first record that names it by hash.
+//
 // # What a caller can rely on
 //
 // [Log.Record] returns nil when the record is on disk (fsync; concurrent callers share
