@@ -4,7 +4,6 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"reflect"
 	"regexp"
@@ -96,7 +95,7 @@ func (p *Policy) Enforcing(rule int, yes bool) *Policy {
 	return &q
 }
 
-// Hash returns the SHA-256 of the source, in hex.
+// Hash returns the [Hash] of its source.
 func (p *Policy) Hash() string { return p.hash }
 
 // Name returns the file name the policy was compiled under.
@@ -216,8 +215,7 @@ func (b *builder) build(pinned *file.Document) (*Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256(b.config.Source)
-	p := &Policy{hash: hex.EncodeToString(sum[:]), name: b.config.Name, schema: schema, env: env,
+	p := &Policy{hash: Hash(b.config.Source), name: b.config.Name, schema: schema, env: env,
 		grants: b.config.Grants, missing: actions[b.Missing], zones: vocabulary.NewZones()}
 	if b.Thresholds != nil {
 		p.thresholds = *b.Thresholds

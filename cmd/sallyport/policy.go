@@ -8,6 +8,7 @@ type policyCmd struct {
 	Rollback policyRollbackCmd `cmd:"" help:"Bring a policy into force again that once was."`
 	History  policyHistoryCmd  `cmd:"" help:"List the policies that were in force, and those that were refused."`
 	Show     policyShowCmd     `cmd:"" help:"Print a policy that was in force."`
+	Diff     policyDiffCmd     `cmd:"" help:"Compare policies by rules, tests, invariants and settings: what is in force, what was, and files."`
 
 	Lint     policyLintCmd     `cmd:"" help:"Say what is suspicious about the policy, though it is not wrong."`
 	Fmt      policyFmtCmd      `cmd:"" help:"Put policy files into their canonical layout."`

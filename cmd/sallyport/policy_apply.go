@@ -12,19 +12,25 @@ import (
 	"sallyport/authn"
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/cmd/sallyport/internal/sqlstore"
+	"sallyport/policy"
+	"sallyport/policy/changes"
 	"sallyport/policy/load"
 	"sallyport/proxy/rollout"
 )
 
 type policyApplyCmd struct {
 	File  string        `arg:"" help:"The policy to bring into force."`
-	Force bool          `help:"Even if the guard against lock-outs refuses it."`
+	Onto  string        `placeholder:"HASH" help:"How the hash of the policy in force begins, whose place this one is to take, instead of the one that it was made from."`
+	Note  string        `placeholder:"TEXT" help:"Why, for \"policy history\" and the audit log."`
+	Force bool          `help:"Even if the guard refuses it, for whom it locks out or lets in."`
 	Wait  time.Duration `default:"30s" help:"For how long to wait for the running proxy to take it up (default 30s)."`
 }
 
 type policyRollbackCmd struct {
 	Hash  string        `arg:"" help:"How the policy's hash begins, from \"policy history\"."`
-	Force bool          `help:"Even if the guard against lock-outs refuses it."`
+	Onto  string        `placeholder:"HASH" help:"How the hash of the policy in force begins, whose place it is to take: needed to undo more than the last change."`
+	Note  string        `placeholder:"TEXT" help:"Why, for \"policy history\" and the audit log."`
+	Force bool          `help:"Even if the guard refuses it, for whom it locks out or lets in."`
 	Wait  time.Duration `default:"30s" help:"For how long to wait for the running proxy to take it up (default 30s)."`
 }
 
@@ -40,20 +46,23 @@ func (p policyApplyCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	if err != nil {
 		return err
 	}
-	return applyPolicy(ctx, g, std, rollout.Request{Name: p.File, Source: string(source), Forced: p.Force}, p.Wait)
+	return applyPolicy(ctx, g, std, rollout.Request{Name: p.File, Source: string(source), Forced: p.Force, Note: p.Note}, p.Onto, p.Wait)
 }
 
 func (p policyRollbackCmd) Run(ctx context.Context, g *globals, std stdio) error {
-	r := rollout.Request{Name: "policy " + p.Hash, Forced: p.Force, Rollback: true}
+	r := rollout.Request{Name: "policy " + p.Hash, Forced: p.Force, Rollback: true, Note: p.Note}
 	if err := withPolicyText(ctx, g, std, p.Hash, func(_, source string) error { r.Source = source; return nil }); err != nil {
 		return err
 	}
-	return applyPolicy(ctx, g, std, r, p.Wait)
+	return applyPolicy(ctx, g, std, r, p.Onto, p.Wait)
 }
 
-func applyPolicy(ctx context.Context, g *globals, std stdio, r rollout.Request, wait time.Duration) error {
+func applyPolicy(ctx context.Context, g *globals, std stdio, r rollout.Request, onto string, wait time.Duration) (err error) {
 	if wait > rollout.MaxWait {
 		return fmt.Errorf("--wait: %s at most", rollout.MaxWait)
+	}
+	if r.Note, err = cleanNote(r.Note); err != nil {
+		return err
 	}
 	return withExistingStore(ctx, g, func(c *config.Config, db *sqlstore.DB) error {
 		// Mistakes in it are printed here, with line and column, without the running
@@ -67,14 +76,17 @@ func applyPolicy(ctx context.Context, g *globals, std stdio, r rollout.Request, 
 		if _, err := load.Tested(what); err != nil {
 			return err
 		}
-		file, err := prepareFile(c.PolicyFile, r.Source) // what is wrong there is found before the policy is in force
+		if err := findBase(ctx, db, &r, onto); err != nil {
+			return refuseBase(ctx, g, std, db, r, err)
+		}
+		file, err := prepareFile(c.PolicyFile, string(policy.NamingItself([]byte(r.Source)))) // what is wrong there is found before the policy is in force
 		if err != nil {
 			return err
 		}
 		defer file.close()
 		r.At, r.By = time.Now(), operator()
 		event := map[bool]string{false: "policy_apply", true: "policy_rollback"}[r.Rollback]
-		if err := recordOperatorEvent(ctx, db, event, given(map[string]string{"policy": r.Hash(), "force": map[bool]string{true: "yes"}[r.Forced]})); err != nil {
+		if err := recordOperatorEvent(ctx, db, event, given(map[string]string{"policy": r.Hash(), "onto": r.Base, "note": r.Note, "force": map[bool]string{true: "yes"}[r.Forced]})); err != nil {
 			return err
 		}
 		seq, err := db.AddPolicyRequest(ctx, r)
@@ -85,15 +97,38 @@ func applyPolicy(ctx context.Context, g *globals, std stdio, r rollout.Request, 
 		if err != nil {
 			return err
 		}
-		if r := answer.Report; state != rollout.RequestRefused || r.Sessions+r.Decisions > 0 { // else it was refused before anything was judged
-			io.WriteString(std.out, r.Text())
-		}
+		io.WriteString(std.out, answer.Report.Text())
 		if state == rollout.RequestRefused {
 			fmt.Fprintln(std.err, "Refused; what ran goes on.", plainLines(answer.Error))
+			if s := answer.Stale; s != nil {
+				explainStale(ctx, g, std, db, r, s.Base, s.InForce)
+			}
 			return errNo
 		}
-		return putPolicy(std, file, c.PolicyFile, r, answer.Report.Unchanged)
+		err = putPolicy(std, file, c.PolicyFile, r, answer.Report.Unchanged)
+		if !r.Rollback {
+			nameCandidate(std, r.Name, c.PolicyFile, []byte(r.Source))
+		}
+		return err
 	})
+}
+
+// refuseBase says that a candidate is refused before the running proxy is asked.
+func refuseBase(ctx context.Context, g *globals, std stdio, db *sqlstore.DB, r rollout.Request, err error) error {
+	more, isMore := errors.AsType[*steps](err)
+	none, isNone := errors.AsType[*unbased](err)
+	switch {
+	case isMore:
+		fmt.Fprintln(std.err, "Refused; what ran goes on.", plainLines(more.Error()))
+		explainStale(ctx, g, std, db, r, r.Hash(), r.Base)
+	case isNone:
+		io.WriteString(std.out, changes.Text(none.changes))
+		fmt.Fprintln(std.err, "Refused; what ran goes on.", plainLines(none.Error()))
+		explainStale(ctx, g, std, db, r, "", none.inForce)
+	default:
+		return err
+	}
+	return errNo
 }
 
 // putPolicy makes the file hold the policy that is in force.
@@ -107,7 +142,7 @@ func putPolicy(std stdio, file *replacement, path string, r rollout.Request, unc
 		return fmt.Errorf("policy %s came into force, but could not be put in %s, and the next restart or reload takes what is there: %w", hash, path, err)
 	}
 	switch {
-	case file.has(r.Source):
+	case file.has(string(policy.NamingItself([]byte(r.Source)))):
 		fmt.Fprintf(std.out, "Policy %s is in %s already: nothing changes.\n", hash, path)
 	case unchanged:
 		fmt.Fprintf(std.out, "Policy %s is in %s now; the other text that was there is in %s.\n", hash, path, file.backup())

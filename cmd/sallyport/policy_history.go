@@ -21,10 +21,6 @@ type policyHistoryCmd struct {
 	JSON  bool `name:"json" help:"One JSON object a line."`
 }
 
-type policyShowCmd struct {
-	Hash string `arg:"" help:"How the policy's hash begins, from \"policy history\"."`
-}
-
 type versionLine struct {
 	Time    time.Time `json:"time"`
 	Policy  string    `json:"policy"`
@@ -32,6 +28,7 @@ type versionLine struct {
 	Origin  string    `json:"origin"`
 	By      string    `json:"by,omitempty"`
 	Detail  string    `json:"detail,omitempty"`
+	Note    string    `json:"note,omitempty"`
 }
 
 func (p policyHistoryCmd) Run(ctx context.Context, g *globals, std stdio) error {
@@ -42,20 +39,17 @@ func (p policyHistoryCmd) Run(ctx context.Context, g *globals, std stdio) error 
 		}
 		lines := make([]versionLine, len(versions))
 		for i, v := range versions {
-			lines[i] = versionLine{v.At, v.Hash, v.Outcome, v.Origin, v.By, v.Detail}
+			lines[i] = versionLine{v.At, v.Hash, v.Outcome, v.Origin, v.By, v.Detail, v.Note}
 		}
-		return list(std.out, p.JSON, lines, "TIME\tPOLICY\tOUTCOME\tFROM\tBY\tWHY", func(w io.Writer, l versionLine) {
+		return list(std.out, p.JSON, lines, "TIME\tPOLICY\tOUTCOME\tFROM\tBY\tNOTE\tWHY", func(w io.Writer, l versionLine) {
 			why, _, _ := strings.Cut(l.Detail, "\n")
-			fmt.Fprintf(w, "%s\t%.12s\t%s\t%s\t%s\t%s\n", short(l.Time), l.Policy, l.Outcome, l.Origin, plain(l.By), plain(why))
+			fmt.Fprintf(w, "%s\t%.12s\t%s\t%s\t%s\t%s\t%s\n", short(l.Time), l.Policy, l.Outcome, l.Origin, plain(l.By), plain(l.Note), plain(why))
 		})
 	})
 }
 
-func (p policyShowCmd) Run(ctx context.Context, g *globals, std stdio) error {
-	return withPolicyText(ctx, g, std, p.Hash, func(_, source string) error {
-		_, err := io.WriteString(std.out, source)
-		return err
-	})
+func notAHash(text string) error {
+	return fmt.Errorf("%q is not the beginning of a hash: at least 6 of the digits that \"policy history\" prints", text)
 }
 
 var hashPrefix = regexp.MustCompile(`^[0-9a-f]{6,64}$`)
@@ -63,7 +57,7 @@ var hashPrefix = regexp.MustCompile(`^[0-9a-f]{6,64}$`)
 // withPolicyText runs f with a policy that was in force, by the beginning of its hash.
 func withPolicyText(ctx context.Context, g *globals, std stdio, prefix string, f func(hash, source string) error) error {
 	if !hashPrefix.MatchString(prefix) {
-		return fmt.Errorf("%q is not the beginning of a hash: at least 6 of the digits that \"policy history\" prints", prefix)
+		return notAHash(prefix)
 	}
 	return withExistingStore(ctx, g, func(_ *config.Config, db *sqlstore.DB) error {
 		hash, source, err := db.PolicyText(ctx, prefix)

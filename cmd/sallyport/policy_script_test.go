@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"os"
 	"path/filepath"
@@ -55,15 +53,14 @@ func cmdRecord(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(errors.Join(err, l.Close(), db.Close()))
 }
 
-// hash FILE sets $HASH to how the hash of a file begins.
+// hash FILE sets $HASH to how the hash of a policy begins.
 func cmdHash(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: hash FILE")
 	}
 	text, err := os.ReadFile(ts.MkAbs(args[0]))
 	ts.Check(err)
-	sum := sha256.Sum256(text)
-	ts.Setenv("HASH", hex.EncodeToString(sum[:])[:12])
+	ts.Setenv("HASH", policy.Hash(text)[:12])
 }
 
 // incident FILE sets $INCIDENT to what a refusal names.

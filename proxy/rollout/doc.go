@@ -5,6 +5,7 @@
 //
 //  1. compile: the policy's tests have to pass, and its invariants to be proven. A policy
 //     in shadow that is wrong is logged, and the one before stays beside the new policy;
+//     It must have been made from the policy in force, if it says from which ([Stale]);
 //  2. guard: judge the live sessions and the recorded decisions of the last days by the
 //     candidate, and refuse it if it locks out, or lets in, too many people ([Guard]);
 //  3. prepare the other parts of the change, such as certificates;

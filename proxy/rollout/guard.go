@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sallyport/policy"
+	"sallyport/policy/changes"
 	"sallyport/policy/rehearse"
 	"sallyport/proxy"
 	"sallyport/proxy/audit"
@@ -30,6 +31,7 @@ type Guard struct {
 
 // Report is who a policy, or IP data, would lock out, and what that is known from.
 type Report struct {
+	Judged    bool      `json:"judged"`              // false: it was refused before that, or is in force
 	Sessions  int64     `json:"sessions"`            // live ones that were judged
 	Decisions int64     `json:"decisions"`           // recorded ones that were
 	Since     time.Time `json:"since,omitzero"`      // when the oldest of them was made
@@ -40,6 +42,8 @@ type Report struct {
 	Refused   string    `json:"refused,omitempty"`   // why the change is refused; "": it is not
 	Unchanged bool      `json:"unchanged,omitempty"` // the candidate is in force already, so nothing was judged
 	because   []Person  // of Blocked or Allowed, those that cause the refusal
+
+	Changes []changes.Change `json:"changes,omitempty"` // what the policy says otherwise than the one in force
 }
 
 // Person is a person affected by a candidate.
@@ -60,7 +64,7 @@ type Person struct {
 // block, because a person without such a passkey cannot get in any more.
 func (m *Manager) compare(ctx context.Context, c Configuration, before, next *proxy.Snapshot) Report {
 	live := m.config.Gate.Compare(before, next)
-	r := Report{Sessions: live.Judged}
+	r := Report{Judged: true, Sessions: live.Judged}
 	people, looser := map[string]*Person{}, map[string]*Person{}
 	learn := func(list []rehearse.Person) {
 		for _, p := range list {
@@ -168,6 +172,9 @@ func (r Report) Text() string {
 		return "This policy is in force already.\n"
 	}
 	var b strings.Builder
+	if b.WriteString(changes.Text(r.Changes)); !r.Judged {
+		return b.String()
+	}
 	fmt.Fprintf(&b, "Judged %d live sessions and %d recorded decisions of %d people", r.Sessions, r.Decisions, r.People)
 	if !r.Since.IsZero() {
 		fmt.Fprintf(&b, " since %s", r.Since.UTC().Format(time.DateTime))

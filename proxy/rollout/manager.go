@@ -69,6 +69,7 @@ type Version struct {
 	Origin  string // "start", "file", "signal" or "command"
 	By      string // operating-system user of a command; "" if there was none
 	Detail  string // why it was refused, or what it was forced against
+	Note    string // of the operator
 }
 
 // KeptVersions is how many versions a store keeps. Texts are kept as long as a version
@@ -118,6 +119,8 @@ type Origin struct {
 	Kind            string // "file", "signal", "command"
 	By              string // operating-system user of a command
 	Force, Rollback bool
+	Base            string // how the hash of the policy that it continues begins; "": any
+	Note            string // of the operator
 }
 
 // LockOut is the refusal of a policy because of the people that it would lock out, or let
@@ -308,7 +311,12 @@ func (m *Manager) admit(ctx context.Context, c Configuration, next *proxy.Snapsh
 	if next.Policy.Hash() == now.Policy.Hash() {
 		return "", Report{Unchanged: true}, nil
 	}
+	changed := m.changes(c)
+	if err := m.continues(ctx, c, o); err != nil {
+		return "", Report{Changes: changed}, err
+	}
 	report = m.compare(ctx, c, now, next)
+	report.Changes = changed
 	switch {
 	case report.Refused != "" && !o.Force:
 		return "", report, &LockOut{report}
@@ -336,6 +344,9 @@ func (m *Manager) record(ctx context.Context, c Configuration, p *policy.Policy,
 		return nil
 	}
 	detail := map[string]string{"policy": p.Hash(), "before": m.config.Gate.Current().Policy.Hash()}
+	if len(r.Changes) > 0 {
+		detail["changes"] = r.changed()
+	}
 	if len(r.Allowed) > 0 { // below the threshold, too: the security team has to look at them
 		detail["newly_allowed"] = some(usersOf(r.Allowed), 50)
 	}
@@ -353,11 +364,14 @@ func (m *Manager) addVersion(ctx context.Context, hash, outcome string, o Origin
 	now := time.Now()
 	why := detail["reason"] + detail["against"]
 	detail["origin"] = o.Kind
+	if o.Note != "" {
+		detail["note"] = o.Note
+	}
 	err := m.config.Audit.Append(ctx, audit.Record{Time: now, Event: "policy_" + outcome, User: o.By, Action: outcome, Policy: hash, Detail: detail})
 	if err != nil {
 		return err
 	}
-	return m.config.Store.AddPolicyVersion(ctx, Version{At: now, Hash: hash, Outcome: outcome, Origin: o.Kind, By: o.By, Detail: why}, source)
+	return m.config.Store.AddPolicyVersion(ctx, Version{At: now, Hash: hash, Outcome: outcome, Origin: o.Kind, By: o.By, Detail: why, Note: o.Note}, source)
 }
 
 // refuse records that a candidate was refused. The caller holds the lock.
@@ -365,7 +379,7 @@ func (m *Manager) refuse(ctx context.Context, c Configuration, o Origin, err err
 	m.refused.Add(1)
 	before := m.problem.Load()
 	m.problem.Store(&Problem{Why: err.Error(), LastGood: before != nil && before.LastGood})
-	if failed := m.recordRefusal(ctx, textHash(c.Policies.Enforced.Source), o, refusalText(err)); failed != nil {
+	if failed := m.recordRefusal(ctx, policy.Hash(c.Policies.Enforced.Source), o, refusalText(err)); failed != nil {
 		m.config.Logger.Error("the refusal of a policy could not be recorded", "error", failed)
 	}
 }

@@ -2,10 +2,11 @@ package rollout
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"time"
+
+	"sallyport/policy"
 )
 
 // Request is a policy that a command wants in force.
@@ -14,15 +15,13 @@ type Request struct {
 	At               time.Time
 	By, Name, Source string
 	Forced, Rollback bool
+	// Base is the hash of the policy that this one continues, or how it begins; "": any.
+	Base string
+	Note string // of the operator, for people
 }
 
 // Hash is that of the policy, as versions have it.
-func (r Request) Hash() string { return textHash([]byte(r.Source)) }
-
-func textHash(source []byte) string {
-	sum := sha256.Sum256(source)
-	return hex.EncodeToString(sum[:])
-}
+func (r Request) Hash() string { return policy.Hash([]byte(r.Source)) }
 
 // DataRequest asks the processes that serve to look at their IP data again.
 type DataRequest struct {
@@ -49,6 +48,7 @@ const MaxWait = 10 * time.Minute
 // Answer is what the running proxy says to a request.
 type Answer struct {
 	Error  string `json:"error,omitempty"`
+	Stale  *Stale `json:"stale,omitempty"` // why it is refused, if it is made from another policy
 	Report Report `json:"report"`
 }
 
@@ -75,10 +75,11 @@ func (m *Manager) AnswerRequest(ctx context.Context) error {
 		m.config.Logger.Warn("request for another policy is too old", "by", r.By, "at", r.At, "age", age.Round(time.Second).String())
 		return answer(RequestRefused, Answer{Error: "no proxy answered in time"})
 	}
-	report, err := m.Apply(ctx, WithPolicy([]byte(r.Source)), Origin{Kind: "command", By: r.By, Force: r.Forced, Rollback: r.Rollback})
+	report, err := m.Apply(ctx, WithPolicy([]byte(r.Source)), Origin{Kind: "command", By: r.By, Force: r.Forced, Rollback: r.Rollback, Base: r.Base, Note: r.Note})
 	if err != nil {
 		m.config.Logger.Error("policy refused", "by", r.By, "error", err)
-		return answer(RequestRefused, Answer{err.Error(), report})
+		stale, _ := errors.AsType[*Stale](err)
+		return answer(RequestRefused, Answer{err.Error(), stale, report})
 	}
 	return answer(RequestApplied, Answer{Report: report})
 }

@@ -20,8 +20,8 @@ func (d *DB) AddPolicyVersion(ctx context.Context, v rollout.Version, source str
 		if err != nil {
 			return err
 		}
-		if err := tx.put(`insert into policy_versions (seq, at, hash, outcome, origin, operator, detail) values ($1, $2, $3, $4, $5, $6, $7)`,
-			seq, micros(v.At), v.Hash, v.Outcome, v.Origin, v.By, v.Detail[:min(len(v.Detail), maxDetail)]); err != nil {
+		if err := tx.put(`insert into policy_versions (seq, at, hash, outcome, origin, operator, detail, note) values ($1, $2, $3, $4, $5, $6, $7, $8)`,
+			seq, micros(v.At), v.Hash, v.Outcome, v.Origin, v.By, v.Detail[:min(len(v.Detail), maxDetail)], v.Note); err != nil {
 			return err
 		}
 		if source != "" {
@@ -56,9 +56,9 @@ func (d *DB) LastPolicy(ctx context.Context) (v rollout.Version, source string, 
 
 // PolicyVersions returns up to limit versions, newest first.
 func (d *DB) PolicyVersions(ctx context.Context, limit int) ([]rollout.Version, error) {
-	rows, err := d.read.QueryContext(ctx, `select seq, at, hash, outcome, origin, operator, detail from policy_versions order by seq desc limit $1`, limit)
+	rows, err := d.read.QueryContext(ctx, `select seq, at, hash, outcome, origin, operator, detail, note from policy_versions order by seq desc limit $1`, limit)
 	vs, err := all(rows, err, func(row scanner) (v rollout.Version, err error) {
-		err = row.Scan(&v.Seq, timeCol{&v.At}, &v.Hash, &v.Outcome, &v.Origin, &v.By, &v.Detail)
+		err = row.Scan(&v.Seq, timeCol{&v.At}, &v.Hash, &v.Outcome, &v.Origin, &v.By, &v.Detail, &v.Note)
 		return v, err
 	})
 	return vs, d.wrap("read policy versions", err)
@@ -100,8 +100,8 @@ func (d *DB) AddPolicyRequest(ctx context.Context, r rollout.Request) (seq int64
 		if seq, err = tx.nextPolicySeq(); err != nil {
 			return err
 		}
-		return tx.put(`insert into policy_requests (seq, at, operator, name, source, forced, rollback, state, answer) values ($1, $2, $3, $4, $5, $6, $7, 'waiting', '')`,
-			seq, micros(r.At), r.By, r.Name, r.Source, truth(r.Forced), truth(r.Rollback))
+		return tx.put(`insert into policy_requests (seq, at, operator, name, source, forced, rollback, base, note, state, answer) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'waiting', '')`,
+			seq, micros(r.At), r.By, r.Name, r.Source, truth(r.Forced), truth(r.Rollback), r.Base, r.Note)
 	})
 	return seq, err
 }
@@ -119,8 +119,8 @@ func (d *DB) TakePolicyRequest(ctx context.Context) (r rollout.Request, err erro
 			return err
 		}
 		var forced, rollback int64
-		row := tx.QueryRowContext(ctx, `select seq, at, operator, name, source, forced, rollback from policy_requests where seq = $1`, seq)
-		err := row.Scan(&r.Seq, timeCol{&r.At}, &r.By, &r.Name, &r.Source, &forced, &rollback)
+		row := tx.QueryRowContext(ctx, `select seq, at, operator, name, source, forced, rollback, base, note from policy_requests where seq = $1`, seq)
+		err := row.Scan(&r.Seq, timeCol{&r.At}, &r.By, &r.Name, &r.Source, &forced, &rollback, &r.Base, &r.Note)
 		r.Forced, r.Rollback = forced == 1, rollback == 1
 		return found(err)
 	})

@@ -38,7 +38,7 @@ func TestPolicyVersions(t *testing.T) {
 	want := []rollout.Version{
 		{Seq: 1, At: at, Hash: a, Outcome: "applied", Origin: "start", By: "", Detail: ""},
 		{Seq: 2, At: at, Hash: b, Outcome: "refused", Origin: "file", By: "", Detail: "line 3"},
-		{Seq: 3, At: at, Hash: b, Outcome: "forced", Origin: "command", By: "root", Detail: "2 people"},
+		{Seq: 3, At: at, Hash: b, Outcome: "forced", Origin: "command", By: "root", Detail: "2 people", Note: "as agreed"},
 		{Seq: 4, At: at, Hash: a, Outcome: "rolled_back", Origin: "command", By: "root", Detail: ""},
 	}
 	for i, v := range want {
@@ -109,7 +109,7 @@ func TestPolicyRequests(t *testing.T) {
 	if _, err := server.TakePolicyRequest(t.Context()); !errors.Is(err, authn.ErrNotFound) {
 		t.Fatal(err)
 	}
-	r := rollout.Request{At: micro(time.Now()), By: "root", Name: "new.yaml", Source: "text", Forced: true}
+	r := rollout.Request{At: micro(time.Now()), By: "root", Name: "new.yaml", Source: "text", Forced: true, Base: "abcdef", Note: "as agreed"}
 	seq, err := cli.AddPolicyRequest(t.Context(), r)
 	if err != nil {
 		t.Fatal(err)

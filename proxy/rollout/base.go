@@ -1,0 +1,145 @@
+package rollout
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"sallyport/policy"
+	"sallyport/policy/changes"
+)
+
+// Two analysts may edit copies of one policy at the same time. The second one to apply must
+// not undo, without a word, what the first one did: a candidate that was made from another
+// policy than the one in force is refused. The manager compares under its lock, so that of
+// two requests at once the second one is compared with what the first one left.
+
+// Stale is the refusal of a policy that was made from another one than is in force.
+type Stale struct {
+	Base    string `json:"base"` // how the hash of that one begins
+	InForce string `json:"in_force"`
+	// Since is what came into force after Base, newest first. Known is false if nothing is
+	// recorded of Base: then it is the newest alone.
+	Since []Step `json:"since"`
+	Known bool   `json:"known"`
+}
+
+// Step is a policy that came into force.
+type Step struct {
+	At      time.Time `json:"at"`
+	Hash    string    `json:"hash"`
+	Outcome string    `json:"outcome"`
+	Origin  string    `json:"origin"`
+	By      string    `json:"by,omitempty"`
+	Note    string    `json:"note,omitempty"`
+}
+
+const maxSteps = 10 // in a refusal
+
+func (s *Stale) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "it was made from policy %.12s, and policy %.12s is in force: bringing it into force would undo what others did", s.Base, s.InForce)
+	b.WriteString(s.List())
+	if !s.Known {
+		fmt.Fprintf(&b, "\n  (nothing is recorded here of policy %.12s)", s.Base)
+	}
+	return b.String()
+}
+
+// List is the policies that came since, one a line, each behind a line break.
+func (s *Stale) List() string {
+	var b strings.Builder
+	for _, step := range s.Since[:min(len(s.Since), maxSteps)] {
+		fmt.Fprintf(&b, "\n  %s", step.text())
+	}
+	if more := len(s.Since) - maxSteps; more > 0 {
+		fmt.Fprintf(&b, "\n  and %d more: see `sallyport policy history`", more)
+	}
+	return b.String()
+}
+
+func (s Step) text() string {
+	by := s.By
+	if by == "" {
+		by = map[string]string{"file": "an edit of the file", "signal": "SIGHUP", "start": "a start"}[s.Origin]
+	}
+	text := fmt.Sprintf("policy %.12s, %s by %s, %s UTC", s.Hash, strings.ReplaceAll(s.Outcome, "_", " "), policy.Printable(by), s.At.UTC().Format(time.DateTime))
+	if s.Note != "" {
+		text += ": " + policy.Printable(s.Note)
+	}
+	return text
+}
+
+// continues refuses a candidate that was made from another policy than the one in force. The
+// caller holds the lock.
+//
+// A command says what its candidate continues. A file says it in its text, if at all: it is
+// let through if it names the policy in force; if it names what that one's text names, as
+// one does that is edited in its place; or itself, as a copy from another proxy of a fleet
+// does; or a policy that was never in force here.
+func (m *Manager) continues(ctx context.Context, c Configuration, o Origin) error {
+	now, source := m.config.Gate.Current().Policy.Hash(), c.Policies.Enforced.Source
+	base := o.Base
+	if o.Kind != "command" {
+		var err error
+		if base, err = policy.Base(source); err != nil {
+			return nil // an unusual comment: nothing is said
+		}
+		if same, err := policy.Base(m.now.Policies.Enforced.Source); err == nil && same == base || strings.HasPrefix(policy.Hash(source), base) {
+			return nil
+		}
+	}
+	if base == "" || strings.HasPrefix(now, base) {
+		return nil
+	}
+	list, err := m.config.Store.PolicyVersions(ctx, KeptVersions)
+	if err != nil {
+		return fmt.Errorf("it was made from policy %.12s, which is not in force, and what came since could not be read: %w", base, err)
+	}
+	stale := Since(list, base)
+	if stale.InForce = now; !stale.Known && o.Kind != "command" {
+		return nil // a file from another installation: no work of this one is behind it
+	}
+	return stale
+}
+
+// Since is what came into force after a policy, according to versions, newest first.
+func Since(versions []Version, base string) *Stale {
+	s := &Stale{Base: base}
+	for _, v := range versions {
+		if v.Outcome == "refused" {
+			continue
+		}
+		if s.Known = strings.HasPrefix(v.Hash, base); s.Known {
+			return s
+		}
+		s.Since = append(s.Since, Step{At: v.At, Hash: v.Hash, Outcome: v.Outcome, Origin: v.Origin, By: v.By, Note: v.Note})
+	}
+	s.Since = s.Since[:min(1, len(s.Since))]
+	return s
+}
+
+// changes compares the candidate with the policy in force, by what they say. Both compile,
+// so that both can be compared; of another version of this program, nothing is said.
+func (m *Manager) changes(c Configuration) []changes.Change {
+	list, err := changes.Between(m.now.Policies.Enforced.Source, c.Policies.Enforced.Source)
+	if err != nil {
+		m.config.Logger.Warn("the policies cannot be compared", "error", err)
+	}
+	return list
+}
+
+const maxChanged = 1000 // bytes of a record
+
+// changed names the rules and invariants that are not what they were, for a record.
+func (r Report) changed() string {
+	parts := []string{changes.Summary(r.Changes)}
+	for _, kind := range []string{changes.Rule, changes.Invariant, changes.List, changes.Setting} {
+		if names := changes.Names(r.Changes, kind); names != nil {
+			parts = append(parts, kind+" "+some(names, 20))
+		}
+	}
+	text := strings.ToValidUTF8(strings.Join(parts, "; "), "")
+	return text[:min(len(text), maxChanged)]
+}
