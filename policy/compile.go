@@ -230,6 +230,15 @@ func (b *builder) build(pinned *file.Document) (*Policy, error) {
 	}
 	for _, v := range b.Invariants {
 		p.invariants = append(p.invariants, b.invariant(p, v))
+		for _, n := range v.Except {
+			names := make([]string, len(p.rules))
+			for i := range p.rules {
+				names[i] = p.rules[i].name
+			}
+			if !slices.Contains(names, n.Value) {
+				b.At(n, Diagnostic{Message: fmt.Sprintf("there is no rule %q", n.Value), Suggestion: strictyaml.Nearest(n.Value, names)})
+			}
+		}
 	}
 	if b.cost > maxCost {
 		b.Add(1, 1, Diagnostic{Message: "in the worst case the rules together take too long",

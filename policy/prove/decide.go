@@ -27,6 +27,12 @@ func (s *solver) decide(r *Result, i int) {
 		r.Reason = "looking for a request for which its `when` holds took too long"
 		return
 	}
+	if v.Claim == policy.NeverBlock && s.solve(append([]z.Lit{g.when, g.written}, s.certain...)...) == satisfiable {
+		if found, ok := s.search(v, s.witness(), s.freeValues()); ok {
+			s.refute(r, v, found)
+			return
+		}
+	}
 	var tried []string
 	var guard z.Lit // under which candidates that are no requests are left out
 	for range maxRounds {
@@ -69,6 +75,9 @@ func (s *solver) decide(r *Result, i int) {
 			}
 		}
 		if len(wrong) == 0 {
+			if v.Claim == policy.NeverBlock {
+				tried = append(tried, "how else an address or a path can be read")
+			}
 			break
 		}
 		if guard == z.LitNull {
@@ -110,6 +119,9 @@ func (s *solver) breaks(v policy.Invariant, f *policy.Facts) bool {
 	judge := s.m.Policy
 	if v.Claim == policy.AlwaysStepUp {
 		judge = judge.Unanswered()
+	}
+	if v.Claim == policy.NeverBlock {
+		return s.blocked(v, f)
 	}
 	switch d := judge.Decide(f); v.Claim {
 	case policy.AlwaysBlock:
@@ -359,8 +371,11 @@ func (s *solver) testEntry(v policy.Invariant, f *policy.Facts) string {
 		out += fmt.Sprintf("  given: {%s}\n", strings.Join(given, ", "))
 	}
 	wanted := policy.Block
-	if v.Claim == policy.AlwaysStepUp {
+	switch v.Claim {
+	case policy.AlwaysStepUp:
 		wanted = policy.StepUp
+	case policy.NeverBlock:
+		wanted = policy.Allow
 	}
 	return out + fmt.Sprintf("  expect: {action: %s}\n", wanted)
 }

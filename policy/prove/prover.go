@@ -75,6 +75,8 @@ type prover struct {
 type goal struct {
 	when   z.Lit // and what is assumed where the condition does not say
 	broken z.Lit
+	// written is broken for the request as written alone, where that differs: see block.go.
+	written z.Lit
 	// unruled: without any rule it would be broken too.
 	unruled z.Lit
 }

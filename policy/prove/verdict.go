@@ -136,9 +136,16 @@ func (p *prover) invariants() (roots []z.Lit) {
 		if !slices.Contains(v.When.Reads(), "request.purpose") {
 			g.when = c.And(g.when, p.purpose[policy.PurposeAccess].lit())
 		}
-		g.broken, g.unruled = p.breaks(v.Claim, p.m.Rules), p.breaks(v.Claim, nil)
+		if v.Claim == policy.NeverBlock {
+			g.broken, g.written, g.unruled = p.blocks(v.Except, false), p.blocks(v.Except, true), c.T // no rules at all would fulfil it, and that is the point
+		} else {
+			g.broken, g.unruled = p.breaks(v.Claim, p.m.Rules), p.breaks(v.Claim, nil)
+		}
 		p.goals = append(p.goals, g)
 		roots = append(roots, g.when, g.broken, g.unruled)
+		if v.Claim == policy.NeverBlock {
+			roots = append(roots, g.written)
+		}
 	}
 	return roots
 }

@@ -114,6 +114,7 @@ type Invariant struct {
 	Name          string
 	Never, Always string // an action
 	When          *Node
+	Except        []*Node // names of rules; of `never: block` alone
 }
 
 var wordPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*$`)

@@ -28,6 +28,15 @@ func (s *Source) readInvariants(d *Document, n *Node) {
 			s.At(entry, Diagnostic{Message: fmt.Sprintf("the invariant %s has no condition", v.Name), Expected: "when: an expression"})
 		}
 		v.Never, v.Always = s.claim(entry, v.Name, f["never"], f["always"])
+		if n := f["except"]; n != nil {
+			v.Except = s.Items(n, "except")
+			if v.Never != Block {
+				s.At(n, Diagnostic{Message: "except goes with never: block alone: it names the rules that may block", Expected: "no except here"})
+			}
+			for _, rule := range v.Except {
+				s.Text(rule, "the name of a rule")
+			}
+		}
 		d.Invariants = append(d.Invariants, v)
 	}
 }
@@ -37,17 +46,17 @@ func (s *Source) claim(entry *Node, name string, never, always *Node) (neverIs, 
 	switch {
 	case never != nil && always != nil:
 		s.At(always, Diagnostic{Message: "an invariant has either never or always", Expected: "one of them"})
-	case never != nil && (never.Value == StepUp || never.Value == Block):
+	case never != nil && never.Value == StepUp:
 		s.At(never, Diagnostic{Message: fmt.Sprintf("an invariant cannot rule out %s: rules may always tighten", never.Value),
 			Expected: "never: allow, for at least a question; always: " + never.Value + ", if that is what has to happen"})
 	case never != nil:
-		return s.action(never, "never", Allow), ""
+		return s.action(never, "never", Allow, Block), ""
 	case always != nil && always.Value == Allow:
 		s.At(always, Diagnostic{Message: "a policy cannot promise to let a person in: rules only narrow what a route's `allow` grants", Expected: "always: step_up or always: block"})
 	case always != nil:
 		return "", s.action(always, "always", StepUp, Block)
 	default:
-		s.At(entry, Diagnostic{Message: fmt.Sprintf("the invariant %s claims nothing", name), Expected: "never: allow, always: step_up, or always: block"})
+		s.At(entry, Diagnostic{Message: fmt.Sprintf("the invariant %s claims nothing", name), Expected: "never: allow, never: block, always: step_up, or always: block"})
 	}
 	return Allow, ""
 }

@@ -132,8 +132,9 @@ var RuleKeys = Object{
 
 var invariantKeys = Object{
 	{"name", "What it is about; unique.", textOf("A sentence."), false},
-	{"never", "allow: the verdict is not allow, however fresh the person's passkey assertion is. Either this or always.", oneText("allow"), false},
+	{"never", "allow: the verdict is not allow, however fresh the person's passkey assertion is. block: no rule blocks, but for those in except. Either this or always.", oneText("allow", "block"), false},
 	{"always", "step_up: it is blocked, or at least a question is asked. block: it is blocked. Either this or never.", oneText("step_up", "block"), false},
+	{"except", "With never: block: the names of rules that may block all the same.", listOf(textOf("The name of a rule."), 1), false},
 	{"when", "The requests that it is about: a condition as in rules.", expression, true},
 }
 
