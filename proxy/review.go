@@ -75,7 +75,7 @@ func (g *Gate) compare(before, after *Snapshot, asked bool) *rehearse.Tally {
 				f, is := l.reevaluate(after, now)
 				tallies[i].Add(f.User.Email, &f, 1, was, is)
 				if asked {
-					tallies[i].AddAsked(f.User.Email, 1, before.Policy.Unanswered().Decide(&old), after.Policy.Unanswered().Decide(&f))
+					tallies[i].AddAsked(f.User.Email, &f, 1, rehearse.Pair{Given: was, Asked: before.Policy.Unanswered().Decide(&old)}, rehearse.Pair{Given: is, Asked: after.Policy.Unanswered().Decide(&f)})
 				}
 			}
 		})

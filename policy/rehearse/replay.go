@@ -125,7 +125,7 @@ func (r *Replay) Add(rec *Recorded) {
 	}
 	r.Tally.Add(rec.User, facts, n, before, least)
 	if r.Asked && r.present != nil && len(rec.Lacking) == 0 {
-		r.Tally.AddAsked(rec.User, n, r.present.Unanswered().Decide(present), r.candidate.Unanswered().Decide(facts))
+		r.Tally.AddAsked(rec.User, facts, n, Pair{before, r.present.Unanswered().Decide(present)}, Pair{least, r.candidate.Unanswered().Decide(facts)})
 	}
 	r.day(rec.Time, n, before.Action, least.Action)
 	if before.Action != least.Action {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"sallyport/policy"
 )
@@ -66,6 +67,10 @@ type Person struct {
 	// longer apply.
 	AskedLess int64    `json:"asked_less,omitempty"`
 	Gone      []string `json:"rules_gone,omitempty"`
+	// AskedMore are verdicts that ask the person where none is asked now, or more: by the
+	// rules in New.
+	AskedMore int64    `json:"asked_more,omitempty"`
+	New       []string `json:"rules_new,omitempty"`
 	Groups    []string `json:"-"` // as last seen
 }
 
@@ -82,8 +87,10 @@ type Tally struct {
 	Rules  map[string]*RuleTally `json:"rules,omitempty"` // by the rules that bring it about
 
 	people map[string]*Person
-	asked  map[personWeek]int64 // newly stepped up, where there is a person
-	others bool                 // there are more people than can be told apart
+	asked  map[personWeek]int64          // newly stepped up, where there is a person
+	said   map[string]bool               // rules that had a say before
+	routes map[string]map[string]*passed // by route and person
+	others bool                          // there are more people than can be told apart
 }
 
 // Add counts n verdicts about facts of one person ("" for none).
@@ -123,22 +130,106 @@ func (t *Tally) Add(user string, f *policy.Facts, n int64, before, after policy.
 	}
 }
 
-// AddAsked counts n verdicts that were made as if no assertion answered any question
-// ([policy.Policy.Unanswered]): a longer max_age changes no verdict about a person who
-// has just proved themselves, and yet they are asked less from now on.
-func (t *Tally) AddAsked(user string, n int64, before, after policy.Decision) {
-	t.begin()
-	if !after.Looser(&before) {
+// passed says whether a person had a way through on a route.
+type passed struct{ before, after bool }
+
+// tooFresh is the age that no one can keep up with: the page behind a question loads more
+// than one thing, and each request would ask again.
+const tooFresh = 10 * time.Second
+
+// passable reports whether a person gets through, if not at once, then by an assertion that
+// they can make. asked is the verdict as if no assertion answered anything.
+func passable(c policy.Credential, d, asked policy.Decision) bool {
+	return d.Action != policy.Block && asked.Action != policy.Block && !d.AsksInVain(c) && !asked.AsksInVain(c) &&
+		(asked.Action != policy.StepUp || asked.MaxAge == 0 || asked.MaxAge >= tooFresh)
+}
+
+// Pair is a verdict, and the one as if no assertion answered any question
+// ([policy.Policy.Unanswered]).
+type Pair struct{ Given, Asked policy.Decision }
+
+// AddAsked compares what is asked at all, beside [Tally.Add].
+func (t *Tally) AddAsked(user string, f *policy.Facts, n int64, before, after Pair) {
+	t.addAsked(user, n, before.Asked, after.Asked)
+	for _, d := range []policy.Decision{before.Given, before.Asked} {
+		for _, rule := range d.Rules {
+			t.said[rule] = true
+		}
+	}
+	if f.Request.Route == "" || user == "" || t.people[user] == nil {
 		return
 	}
-	if p := t.personOf(user); p != nil {
-		p.AskedLess += n
-		gone := slices.DeleteFunc(slices.Clone(before.Rules), func(r string) bool { return slices.Contains(after.Rules, r) })
-		if len(gone) == 0 { // the same rules, which ask for less
-			gone = before.Rules
-		}
-		p.Gone = few(p.Gone, gone)
+	t.through(f.Request.Route, user, passed{passable(f.Credential, before.Given, before.Asked), passable(f.Credential, after.Given, after.Asked)})
+}
+
+func (t *Tally) through(route, user string, p passed) {
+	if t.routes[route] == nil {
+		t.routes[route] = map[string]*passed{}
 	}
+	have := t.routes[route][user]
+	if have == nil {
+		have = new(passed)
+		t.routes[route][user] = have
+	}
+	have.before, have.after = have.before || p.before, have.after || p.after
+}
+
+// Said reports whether a rule of the policy before had a say in any verdict that
+// [Tally.AddAsked] compared.
+func (t *Tally) Said(rule string) bool { return t.said[rule] }
+
+// Closed are the routes that people had a way through on before and none of them has after,
+// with their number.
+func (t *Tally) Closed() map[string]int {
+	out := map[string]int{}
+	for route, people := range t.routes {
+		had, has := 0, 0
+		for _, p := range people {
+			if p.before {
+				had++
+			}
+			if p.after {
+				has++
+			}
+		}
+		if had > 0 && has == 0 {
+			out[route] = had
+		}
+	}
+	return out
+}
+
+// addAsked counts n verdicts that were made as if no assertion answered any question
+// ([policy.Policy.Unanswered]): a longer max_age changes no verdict about a person who
+// has just proved themselves, and yet they are asked less from now on.
+func (t *Tally) addAsked(user string, n int64, before, after policy.Decision) {
+	t.begin()
+	less, more := after.Looser(&before), before.Looser(&after) && after.Action == policy.StepUp
+	if !less && !more {
+		return
+	}
+	p := t.personOf(user)
+	if p == nil {
+		return
+	}
+	if less {
+		p.AskedLess += n
+		p.Gone = few(p.Gone, only(before.Rules, after.Rules))
+	}
+	if more {
+		p.AskedMore += n
+		p.New = few(p.New, only(after.Rules, before.Rules))
+	}
+}
+
+// only are the rules of a that b does not have; all of a, if b has the same: they ask for
+// something else.
+func only(a, b []string) []string {
+	out := slices.DeleteFunc(slices.Clone(a), func(r string) bool { return slices.Contains(b, r) })
+	if len(out) == 0 {
+		return a
+	}
+	return out
 }
 
 // seen keeps the groups, as copies: f may be about to be used again.
@@ -167,6 +258,7 @@ func few(list, more []string) []string {
 func (t *Tally) begin() {
 	if t.people == nil {
 		t.Rules, t.people, t.asked = map[string]*RuleTally{}, map[string]*Person{}, map[personWeek]int64{}
+		t.said, t.routes = map[string]bool{}, map[string]map[string]*passed{}
 	}
 }
 
@@ -216,6 +308,14 @@ func (t *Tally) Merge(o *Tally) {
 	for week, n := range o.asked {
 		t.asked[week] += n
 	}
+	for rule := range o.said {
+		t.said[rule] = true
+	}
+	for route, people := range o.routes {
+		for user, p := range people {
+			t.through(route, user, *p)
+		}
+	}
 	for user, q := range o.people {
 		p := t.personOf(user)
 		if p == nil {
@@ -228,6 +328,8 @@ func (t *Tally) Merge(o *Tally) {
 		p.name(q.Rules)
 		p.AskedLess += q.AskedLess
 		p.Gone = few(p.Gone, q.Gone)
+		p.AskedMore += q.AskedMore
+		p.New = few(p.New, q.New)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -63,19 +64,23 @@ func (d *Data) admit(ctx context.Context, c ipintel.Change) error {
 	before := *d.config.Gate.Current()
 	next := before
 	before.Intel, next.Intel = c.Since, c.Next
-	report := d.manager.compare(ctx, d.manager.now, &before, &next)
+	by := d.manager.now
+	if slices.ContainsFunc(c.Since.Sources(), func(s ipintel.Source) bool { return s.Missing }) {
+		by.Guard.DataMayAllow = 1 // what was asked for want of data must end when it is back
+	}
+	report := d.manager.compare(ctx, by, &before, &next)
 	if err := ctx.Err(); err != nil {
 		return err // judged by a part of the records
 	}
 	d.mu.Lock()
 	d.report = &report
 	d.mu.Unlock()
-	outcome, by := "applied", ""
+	outcome, who := "applied", ""
 	for _, s := range c.Sources {
-		who, ok := d.approvedBy(s.Name, s.SHA256)
+		approver, ok := d.approvedBy(s.Name, s.SHA256)
 		switch {
 		case ok && (report.Refused != "" || s.Waived != ""):
-			outcome, by = "forced", who
+			outcome, who = "forced", approver
 		case s.Waived != "":
 			return fmt.Errorf("the approval of %s ended while it was judged", s.Name)
 		case !ok && report.Refused != "":
@@ -83,7 +88,7 @@ func (d *Data) admit(ctx context.Context, c ipintel.Change) error {
 		}
 	}
 	detail := dataDetail(c.Sources, report)
-	if err := d.config.Audit.Append(ctx, audit.Record{Time: time.Now(), Event: "data_" + outcome, User: by, Action: outcome, Policy: next.Policy.Hash(), Detail: detail}); err != nil {
+	if err := d.config.Audit.Append(ctx, audit.Record{Time: time.Now(), Event: "data_" + outcome, User: who, Action: outcome, Policy: next.Policy.Hash(), Detail: detail}); err != nil {
 		return fmt.Errorf("the data could not be recorded, and does not come into use: %w", err)
 	}
 	if err := c.Use(); err != nil {
@@ -95,7 +100,7 @@ func (d *Data) admit(ctx context.Context, c ipintel.Change) error {
 	if len(report.Blocked)+len(report.Allowed) > 0 {
 		level = d.config.Logger.Warn // whose access ends or begins now has to be known at once
 	}
-	level("IP data in use", "outcome", outcome, "by", by, "sources", detail["sources"], "people_judged", report.People, "newly_blocked", usersOf(report.Blocked), "newly_allowed", usersOf(report.Allowed))
+	level("IP data in use", "outcome", outcome, "by", who, "sources", detail["sources"], "people_judged", report.People, "newly_blocked", usersOf(report.Blocked), "newly_allowed", usersOf(report.Allowed))
 	return nil
 }
 

@@ -25,23 +25,28 @@ const (
 type Guard struct {
 	MaxNewlyBlocked float64 // share of the people that were judged, 0 to 1
 	MaxNewlyAllowed float64 // share of the people who may be let through or asked less, 0 to 1
+	DataMayAllow    float64 // the same for new IP data, which changes every night
 	BreakGlassGroup string  // a candidate may block no member of it; "": there is no such group
 	Days            int     // how far back recorded decisions count
 }
 
 // Report is who a policy, or IP data, would lock out, and what that is known from.
 type Report struct {
-	Judged    bool      `json:"judged"`              // false: it was refused before that, or is in force
-	Sessions  int64     `json:"sessions"`            // live ones that were judged
-	Decisions int64     `json:"decisions"`           // recorded ones that were
-	Since     time.Time `json:"since,omitzero"`      // when the oldest of them was made
-	Note      string    `json:"note,omitempty"`      // why there are not more of them
-	People    int       `json:"people"`              // who were judged
-	Blocked   []Person  `json:"newly_blocked"`       // those of them that something would be blocked for which is not now
-	Allowed   []Person  `json:"newly_allowed"`       // those who would get through, or be asked less, where they are not now
-	Refused   string    `json:"refused,omitempty"`   // why the change is refused; "": it is not
-	Unchanged bool      `json:"unchanged,omitempty"` // the candidate is in force already, so nothing was judged
+	Judged    bool      `json:"judged"`               // false: it was refused before that, or is in force
+	Sessions  int64     `json:"sessions"`             // live ones that were judged
+	Decisions int64     `json:"decisions"`            // recorded ones that were
+	Since     time.Time `json:"since,omitzero"`       // when the oldest of them was made
+	Note      string    `json:"note,omitempty"`       // why there are not more of them
+	People    int       `json:"people"`               // who were judged
+	Blocked   []Person  `json:"newly_blocked"`        // those of them that something would be blocked for which is not now
+	Allowed   []Person  `json:"newly_allowed"`        // those who would get through, or be asked less, where they are not now
+	AskedMore []Person  `json:"asked_more,omitempty"` // those who would be asked, or asked for more, where they are not now
+	Refused   string    `json:"refused,omitempty"`    // why the change is refused; "": it is not
+	Unchanged bool      `json:"unchanged,omitempty"`  // the candidate is in force already, so nothing was judged
 	because   []Person  // of Blocked or Allowed, those that cause the refusal
+
+	Closed   map[string]int `json:"closed,omitempty"`   // routes that their people could not use any more, and how many used them
+	Unjudged []string       `json:"unjudged,omitempty"` // rules that are gone or say otherwise, and had no say in what was judged
 
 	Changes []changes.Change `json:"changes,omitempty"` // what the policy says otherwise than the one in force
 }
@@ -65,7 +70,7 @@ type Person struct {
 func (m *Manager) compare(ctx context.Context, c Configuration, before, next *proxy.Snapshot) Report {
 	live := m.config.Gate.Compare(before, next)
 	r := Report{Judged: true, Sessions: live.Judged}
-	people, looser := map[string]*Person{}, map[string]*Person{}
+	people, looser, more := map[string]*Person{}, map[string]*Person{}, map[string]*Person{}
 	learn := func(list []rehearse.Person) {
 		for _, p := range list {
 			if p.User == "" {
@@ -83,6 +88,14 @@ func (m *Manager) compare(ctx context.Context, c Configuration, before, next *pr
 				slices.Sort(g.Rules)
 				g.Rules = slices.Compact(g.Rules)
 			}
+			if p.AskedMore > 0 {
+				l := more[p.User]
+				if l == nil {
+					l = &Person{User: p.User}
+					more[p.User] = l
+				}
+				l.Rules = slices.Compact(slices.Sorted(slices.Values(append(l.Rules, p.New...))))
+			}
 			if p.Allowed > 0 || p.AskedLess > 0 {
 				l := looser[p.User]
 				if l == nil {
@@ -98,9 +111,15 @@ func (m *Manager) compare(ctx context.Context, c Configuration, before, next *pr
 	}
 	learn(live.People())
 	if c.Guard.Days > 0 {
-		learn(m.judgeRecords(ctx, c, before, next, &r))
+		recorded := m.judgeRecords(ctx, c, before, next, &r)
+		learn(recorded.People())
+		live.Merge(recorded)
 	}
+	r.Closed = live.Closed()
 	r.People = len(people)
+	if before.Policy != next.Policy {
+		r.Unjudged = unjudged(before.Policy, m.changes(c), live)
+	}
 	for _, user := range slices.Sorted(maps.Keys(people)) {
 		if p := people[user]; len(p.Rules) > 0 {
 			p.InVain = !p.blocked
@@ -110,14 +129,20 @@ func (m *Manager) compare(ctx context.Context, c Configuration, before, next *pr
 	for _, user := range slices.Sorted(maps.Keys(looser)) {
 		r.Allowed = append(r.Allowed, *looser[user])
 	}
+	for _, user := range slices.Sorted(maps.Keys(more)) {
+		if g := people[user]; len(g.Rules) == 0 { // else they are listed with those who are blocked
+			r.AskedMore = append(r.AskedMore, *more[user])
+		}
+	}
 	r.applyGuard(c.Guard, before.Policy == next.Policy)
 	r.Blocked = r.Blocked[:min(len(r.Blocked), guardPeople)]
 	r.Allowed = r.Allowed[:min(len(r.Allowed), guardPeople)]
+	r.AskedMore = r.AskedMore[:min(len(r.AskedMore), guardPeople)]
 	return r
 }
 
 // judgeRecords judges the recorded decisions.
-func (m *Manager) judgeRecords(ctx context.Context, c Configuration, before, next *proxy.Snapshot, r *Report) []rehearse.Person {
+func (m *Manager) judgeRecords(ctx context.Context, c Configuration, before, next *proxy.Snapshot, r *Report) *rehearse.Tally {
 	since := time.Now().AddDate(0, 0, -c.Guard.Days)
 	ctx, cancel := context.WithTimeout(ctx, guardFor)
 	defer cancel()
@@ -136,7 +161,7 @@ func (m *Manager) judgeRecords(ctx context.Context, c Configuration, before, nex
 	if result.Open > 0 {
 		r.Note = strings.TrimPrefix(r.Note+fmt.Sprintf("; %d decisions lack facts that would decide", result.Open), "; ")
 	}
-	return result.People()
+	return &result.Tally
 }
 
 // applyGuard decides whether that affects too many people, or a person who must not be
@@ -152,6 +177,9 @@ func (r *Report) applyGuard(g Guard, data bool) {
 		}
 	}
 	oneOfSeveral := data && len(r.Blocked) == 1 && r.People > 1 && g.MaxNewlyBlocked > 0
+	if data {
+		g.MaxNewlyAllowed = g.DataMayAllow
+	}
 	share := func(of []Person) float64 { return float64(len(of)) / float64(max(1, r.People)) }
 	switch {
 	case len(glass) > 0:
@@ -160,6 +188,9 @@ func (r *Report) applyGuard(g Guard, data bool) {
 	case share(r.Blocked) > g.MaxNewlyBlocked && !oneOfSeveral:
 		r.because = r.Blocked
 		r.Refused = fmt.Sprintf("it would newly block %d of %d people (%.0f%%; policy_guard.max_newly_blocked is %g%%)", len(r.Blocked), r.People, 100*share(r.Blocked), 100*g.MaxNewlyBlocked)
+	case r.closing() != "":
+		r.because = r.Blocked
+		r.Refused = "it would close " + r.closing()
 	case share(r.Allowed) > g.MaxNewlyAllowed:
 		r.because = r.Allowed
 		r.Refused = fmt.Sprintf("it would newly allow, or ask less of, %d of %d people (%.0f%%; policy_guard.max_newly_allowed is %g%%)", len(r.Allowed), r.People, 100*share(r.Allowed), 100*g.MaxNewlyAllowed)
@@ -184,7 +215,19 @@ func (r Report) Text() string {
 		fmt.Fprintf(&b, "Note: %s.\n", r.Note)
 	}
 	r.blockedText(&b)
+	for _, route := range slices.Sorted(maps.Keys(r.Closed)) {
+		fmt.Fprintf(&b, "No one could use the route %s any more, of the %d who did: they would be blocked, asked for a kind of passkey that they do not use, or asked again at every request.\n", route, r.Closed[route])
+	}
+	if n := len(r.AskedMore); n > 0 {
+		fmt.Fprintf(&b, "Asked, or asked more than now: %d (%s)\n", n, byRule(r.AskedMore, 1))
+		for _, p := range r.AskedMore {
+			p.print(&b, "")
+		}
+	}
 	r.allowedText(&b)
+	if len(r.Unjudged) > 0 {
+		fmt.Fprintf(&b, "Not judged, for want of a case: %s had no say in the sessions and records that were judged, so it is not known which people the change lets in.\n", some(r.Unjudged, 20))
+	}
 	return b.String()
 }
 
@@ -203,10 +246,57 @@ func (r Report) allowedText(b *strings.Builder) {
 	if len(r.Allowed) == 0 {
 		return
 	}
-	fmt.Fprintf(b, "Newly allowed, or asked less than now: %d\n", len(r.Allowed))
+	fmt.Fprintf(b, "Newly allowed, or asked less than now: %d (%s)\n", len(r.Allowed), byRule(r.Allowed, 1))
 	for _, p := range r.Allowed {
 		p.print(b, map[bool]string{true: "  (asked less)", false: "  (allowed)"}[p.AskedLess])
 	}
+}
+
+// byRule says of each rule how many of the people it is about, with up to `names` of them by
+// name where that is more than one.
+func byRule(people []Person, names int) string {
+	by := map[string][]string{}
+	for _, p := range people {
+		for _, rule := range p.Rules {
+			by[rule] = append(by[rule], p.User)
+		}
+	}
+	var parts []string
+	for _, rule := range slices.Sorted(maps.Keys(by)) {
+		part := fmt.Sprintf("%s %d", rule, len(by[rule]))
+		if names > 1 {
+			part += ": " + some(by[rule], names)
+		}
+		parts = append(parts, part)
+	}
+	return some(parts, 20)
+}
+
+// closing names the routes that several people used and none of them could any more: for one
+// person, the share of the people who are blocked decides.
+func (r Report) closing() string {
+	var list []string
+	for _, route := range slices.Sorted(maps.Keys(r.Closed)) {
+		if n := r.Closed[route]; n > 1 {
+			list = append(list, fmt.Sprintf("the route %s to all %d people who used it", route, n))
+		}
+	}
+	return some(list, 5)
+}
+
+// unjudged are the rules in force that the candidate drops or words otherwise, and that had no
+// say in anything that was judged.
+func unjudged(now *policy.Policy, list []changes.Change, judged *rehearse.Tally) (out []string) {
+	enforced := map[string]bool{}
+	for _, r := range now.Model().Rules {
+		enforced[r.Name] = !r.Report
+	}
+	for _, c := range list {
+		if c.Kind == changes.Rule && c.What != changes.Added && enforced[c.Name] && !judged.Said(c.Name) {
+			out = append(out, c.Name)
+		}
+	}
+	return out
 }
 
 func (p Person) print(b *strings.Builder, how string) {

@@ -348,7 +348,7 @@ func (m *Manager) record(ctx context.Context, c Configuration, p *policy.Policy,
 		detail["changes"] = r.changed()
 	}
 	if len(r.Allowed) > 0 { // below the threshold, too: the security team has to look at them
-		detail["newly_allowed"] = some(usersOf(r.Allowed), 50)
+		detail["newly_allowed"], detail["newly_allowed_by_rule"] = some(usersOf(r.Allowed), 50), byRule(r.Allowed, 10)
 	}
 	if outcome == "forced" {
 		detail["against"], detail["newly_blocked"] = r.Refused, some(usersOf(r.Blocked), 50)
@@ -363,6 +363,9 @@ func (m *Manager) record(ctx context.Context, c Configuration, p *policy.Policy,
 func (m *Manager) addVersion(ctx context.Context, hash, outcome string, o Origin, detail map[string]string, source string) error {
 	now := time.Now()
 	why := detail["reason"] + detail["against"]
+	if by := detail["newly_allowed_by_rule"]; why == "" && by != "" {
+		why = "newly allowed or asked less: " + by
+	}
 	detail["origin"] = o.Kind
 	if o.Note != "" {
 		detail["note"] = o.Note

@@ -98,7 +98,7 @@ func (b *bench) Compare(before, after *proxy.Snapshot) *rehearse.Tally {
 	for _, f := range b.live {
 		was, is := before.Policy.Decide(f), after.Policy.Decide(f)
 		t.Add(f.User.Email, f, 1, was, is)
-		t.AddAsked(f.User.Email, 1, was, is)
+		t.AddAsked(f.User.Email, f, 1, rehearse.Pair{Given: was, Asked: was}, rehearse.Pair{Given: is, Asked: is})
 	}
 	return t
 }

@@ -224,7 +224,7 @@ func defaults() file {
 	f.Behavior.RawAddresses = 30 * 24 * time.Hour
 	f.PolicySettle = 3 * time.Second
 	f.PolicyGuard.MaxNewlyBlocked = "20%"
-	f.PolicyGuard.MaxNewlyAllowed = "100%"
+	f.PolicyGuard.MaxNewlyAllowed = maxNewlyAllowed
 	f.Behavior.Household = 56
 	f.PolicyGuard.Days = 7
 	f.Limits.Header = 32 << 10

@@ -210,13 +210,20 @@ func (b *builder) policyInvariants() {
 	}
 }
 
+// maxNewlyAllowed is the default of policy_guard.max_newly_allowed.
+const maxNewlyAllowed = "50%"
+
 func (b *builder) policyGuard() {
 	g := b.f.PolicyGuard
 	blocked, allowed := b.share("policy_guard.max_newly_blocked", g.MaxNewlyBlocked), b.share("policy_guard.max_newly_allowed", g.MaxNewlyAllowed)
 	if g.Days < 0 || g.Days > 90 {
 		b.at("policy_guard.days", fmt.Sprintf("%d days is out of range", g.Days), "0 (live sessions alone) to 90")
 	}
-	b.c.PolicyGuard = rollout.Guard{MaxNewlyBlocked: blocked, MaxNewlyAllowed: allowed, BreakGlassGroup: g.BreakGlassGroup, Days: int(g.Days)}
+	data := allowed
+	if g.MaxNewlyAllowed == maxNewlyAllowed {
+		data = 1 // a list that loses entries at night is no slip of an analyst, and is refused where that is asked for
+	}
+	b.c.PolicyGuard = rollout.Guard{MaxNewlyBlocked: blocked, MaxNewlyAllowed: allowed, DataMayAllow: data, BreakGlassGroup: g.BreakGlassGroup, Days: int(g.Days)}
 }
 
 // share reads a share of the people, from 0 to 1.
