@@ -382,7 +382,7 @@ func (m *Manager) refuse(ctx context.Context, c Configuration, o Origin, err err
 	m.refused.Add(1)
 	before := m.problem.Load()
 	m.problem.Store(&Problem{Why: err.Error(), LastGood: before != nil && before.LastGood})
-	if failed := m.recordRefusal(ctx, policy.Hash(c.Policies.Enforced.Source), o, refusalText(err)); failed != nil {
+	if failed := m.recordRefusal(ctx, textHash(c.Policies.Enforced.Source), o, refusalText(err)); failed != nil {
 		m.config.Logger.Error("the refusal of a policy could not be recorded", "error", failed)
 	}
 }

@@ -21,7 +21,9 @@ type Request struct {
 }
 
 // Hash is that of the policy, as versions have it.
-func (r Request) Hash() string { return policy.Hash([]byte(r.Source)) }
+func (r Request) Hash() string { return textHash([]byte(r.Source)) }
+
+func textHash(source []byte) string { return policy.Hash(source) }
 
 // DataRequest asks the processes that serve to look at their IP data again.
 type DataRequest struct {
