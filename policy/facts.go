@@ -111,6 +111,10 @@ type User struct {
 	// StartedDays is how many days ago the person started, from the roster; -1 when not
 	// known, so that `user.started_days < 90` holds for them too.
 	StartedDays int64 `cel:"started_days" json:"started_days"`
+	// Devices30d is how many devices this person was let through on in 30 days, this one
+	// included if it is known; -1 when the history cannot be read (seen.known is false
+	// then). More than 64 are not told apart, and private windows count as devices.
+	Devices30d int64 `cel:"devices_30d" json:"devices_30d,omitempty"`
 }
 
 // Session is the signed-in browser.
@@ -190,6 +194,10 @@ type Seen struct {
 	// FirstDays is how many days ago this person was let through for the first time, as
 	// far as the history reaches; 0 in the first 24 hours.
 	FirstDays int64 `cel:"first_days" json:"first_days,omitempty"`
+	// AbandonedStepUps24h is how many times in 24 hours a passkey was asked for in a session
+	// of this person and not given within 10 minutes. Prompts that a session repeats
+	// meanwhile are one; more than 64 are not told apart.
+	AbandonedStepUps24h int64 `cel:"abandoned_step_ups_24h" json:"abandoned_step_ups_24h,omitempty"`
 }
 
 // Travel is the way from where this person was let through last, in the last 48 hours, to
@@ -217,6 +225,9 @@ type Address struct {
 	// the household's /56 if more) in 30 days, this person included. More than 250 are
 	// not told apart.
 	People30d int64 `cel:"people_30d" json:"people_30d,omitempty"`
+	// Enrolments30d is how many people enrolled a passkey from this address (or household)
+	// in 30 days. Who enrols one now is not counted yet.
+	Enrolments30d int64 `cel:"enrolments_30d" json:"enrolments_30d,omitempty"`
 }
 
 // Device is the browser, recognised by a signed cookie that lasts a year.
@@ -226,6 +237,9 @@ type Device struct {
 	// People30d is how many people were let through on this device in 30 days, this
 	// person included.
 	People30d int64 `cel:"people_30d" json:"people_30d,omitempty"`
+	// Enrolments30d is how many people enrolled a passkey on this device in 30 days. Who
+	// enrols one now is not counted yet.
+	Enrolments30d int64 `cel:"enrolments_30d" json:"enrolments_30d,omitempty"`
 }
 
 // Activity is when this person was at work: what they did themselves (navigations, with a
@@ -239,6 +253,11 @@ type Activity struct {
 	// LongestBreak48h is the longest time without activity in the last 48 hours, to 5
 	// minutes.
 	LongestBreak48h time.Duration `cel:"longest_break_48h" json:"longest_break_48h,omitempty"`
+	// UsualHours is on how many of 100 active days of the last 29 the person was active at
+	// this time of the day, within an hour, by the clock of user.time_zone (UTC without
+	// one): 0 is a time at which they never were. -1 with fewer than 5 active days. The
+	// last 12 hours do not count.
+	UsualHours int64 `cel:"usual_hours" json:"usual_hours,omitempty"`
 }
 
 // Browser is what the browser said about itself when the passkey was last used. Its user

@@ -64,6 +64,9 @@ var factTraits = map[string]groupTraits{
 	"session.ua_changed":      {cause: CauseDevice, from: levelSignedIn},
 	"session.tls_changed":     {cause: CauseDevice, from: levelSignedIn},
 	"tls.ja4":                 {cause: CauseDevice},
+
+	"user.devices_30d":            {cause: CauseDevice, from: levelSignedIn},
+	"seen.abandoned_step_ups_24h": {cause: CauseHistory, from: levelSignedIn},
 }
 
 // perRequest are the facts outside request.*, tls.* and handoff.* that each request can

@@ -25,13 +25,13 @@ func Ordinary(level string) Facts {
 func ordinary() Facts {
 	return Facts{
 		IP:         IP{Address: "192.0.2.1", Version: 4, Country: "ZZ"},
-		User:       User{Email: "someone@example.com", Subject: "someone", Issuer: "https://idp.example.com", StartedDays: 365},
+		User:       User{Email: "someone@example.com", Subject: "someone", Issuer: "https://idp.example.com", StartedDays: 365, Devices30d: 1},
 		Session:    Session{ID: "test", Level: "verified", VerifiedAge: notSaid, Concurrent: 1},
 		Credential: Credential{Class: "unattested", Age: 30 * 24 * time.Hour},
 		Seen:       Seen{Known: true, Countries1h: 1, Countries24h: 1, ASNs24h: 1, Prefixes24h: 1, FirstDays: 365},
 		Address:    Address{Known: true, People30d: 1},
 		Device:     Device{Known: true, People30d: 1},
-		Activity:   Activity{Known: true, ActiveHours24h: 4, LongestBreak48h: 14 * time.Hour},
+		Activity:   Activity{Known: true, ActiveHours24h: 4, LongestBreak48h: 14 * time.Hour, UsualHours: 90},
 		Request:    Request{Purpose: PurposeAccess, Method: "GET", Host: "example.com", Path: "/", PathFolded: "/"},
 		Time:       Time{Now: OrdinaryTime},
 	}
@@ -41,7 +41,7 @@ func ordinary() Facts {
 func Lower(f *Facts, level string) {
 	switch level {
 	case "none":
-		f.User, f.Session, f.Credential = User{StartedDays: -1}, Session{}, Credential{Class: "none"}
+		f.User, f.Session, f.Credential = User{StartedDays: -1, Devices30d: -1}, Session{}, Credential{Class: "none"}
 		f.Seen, f.Activity, f.Address, f.Device = Seen{}, Activity{}, Address{}, Device{}
 	case "signed_in":
 		f.Session.VerifiedAge, f.Credential = 0, Credential{Class: "none"}

@@ -27,6 +27,11 @@ type Behavior interface {
 	Record(v behavior.Visit, action policy.Action)
 	// Active notes that a person did something themselves.
 	Active(s authn.Subject, at time.Time)
+	// Begun and Answered note that a passkey is asked for in a session, and that it was
+	// given; Enrolled that there is a new one.
+	Begun(v behavior.Visit)
+	Answered(v behavior.Visit)
+	Enrolled(v behavior.Visit)
 	// HistoryKnown reports whether the history can be read.
 	HistoryKnown() bool
 }
@@ -39,11 +44,11 @@ func (g *Gate) history() bool { return g.cfg.Behavior != nil && g.cfg.Behavior.H
 // exists, need no history.
 func (g *Gate) assess(v behavior.Visit) behavior.Assessment {
 	if g.cfg.Behavior == nil {
-		return behavior.Assessment{}
+		return behavior.Assessment{Devices30d: -1}
 	}
 	a := g.cfg.Behavior.Assess(v)
 	if !g.cfg.Behavior.HistoryKnown() {
-		a = behavior.Assessment{Browser: a.Browser, Concurrent: a.Concurrent}
+		a = behavior.Assessment{Browser: a.Browser, Concurrent: a.Concurrent, Devices30d: -1}
 	}
 	return a
 }
@@ -51,7 +56,7 @@ func (g *Gate) assess(v behavior.Visit) behavior.Assessment {
 // visitOf is a visit of a session as behaviour sees it.
 func visitOf(s *authn.Session, n network, device string, now time.Time) behavior.Visit {
 	b := &s.Verification.Browser
-	return behavior.Visit{Subject: s.Person.Subject, At: now, Place: n.behaviorPlace(), Device: device, Session: s.ID, Zone: b.TimeZone}
+	return behavior.Visit{Subject: s.Person.Subject, At: now, Place: n.behaviorPlace(), Device: device, Session: s.ID, Zone: b.TimeZone, Home: s.Person.TimeZone}
 }
 
 // network is what is known of the address of a client, and whether it is ours.
@@ -97,6 +102,9 @@ func (g *Gate) deviceOf(r *http.Request, v *Verdict, purpose string) string {
 func behaviorFacts(f *policy.Facts, a behavior.Assessment) {
 	f.Seen, f.Travel, f.Address, f.Device, f.Activity, f.Browser = a.Seen, a.Travel, a.Address, a.Device, a.Activity, a.Browser
 	f.Session.Concurrent = a.Concurrent
+	if f.Session.Level != authn.None.String() {
+		f.User.Devices30d = a.Devices30d
+	}
 }
 
 // movedFacts compares where a session is with where it was proven. Both places are

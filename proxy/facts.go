@@ -71,7 +71,7 @@ func identityFacts(f *policy.Facts, s authn.Session, now time.Time) {
 func UserFacts(p authn.Person, now time.Time) policy.User {
 	u := policy.User{
 		Email: string(p.Email), Name: p.Name, Subject: p.Subject.ID, Issuer: p.Subject.Issuer,
-		Groups: p.Groups, Countries: p.Countries, TimeZone: p.TimeZone, StartedDays: -1,
+		Groups: p.Groups, Countries: p.Countries, TimeZone: p.TimeZone, StartedDays: -1, Devices30d: -1,
 	}
 	if !p.StartedAt.IsZero() {
 		u.StartedDays = int64(age(p.StartedAt, now) / (24 * time.Hour)) // who is to start is new: 0

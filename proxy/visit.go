@@ -12,6 +12,7 @@ import (
 	"sallyport/authn"
 	"sallyport/authn/session"
 	"sallyport/policy"
+	"sallyport/policy/behavior"
 	"sallyport/proxy/edge"
 	"sallyport/proxy/portal"
 )
@@ -153,7 +154,26 @@ func (v *pageRequest) Record(ctx context.Context, event string, j portal.Judgeme
 	// The record is finished once it has begun, even if the browser has gone meanwhile.
 	found, err := v.gate.cfg.Audit.Record(context.WithoutCancel(ctx), rec)
 	v.verdict.made, v.verdict.incident = j.Incident, found
+	if err == nil {
+		v.gate.ceremony(v, event, j)
+	}
 	return err
+}
+
+// Asks notes that the person is asked for their passkey.
+func (v *pageRequest) Asks(j portal.Judgement) { v.gate.ceremony(v, "step_up_begun", j) }
+
+// ceremony passes what a person did with a passkey to behaviour.
+func (g *Gate) ceremony(v *pageRequest, event string, j portal.Judgement) {
+	if g.cfg.Behavior == nil {
+		return
+	}
+	note := map[string]func(behavior.Visit){"step_up_begun": g.cfg.Behavior.Begun, "step_up": g.cfg.Behavior.Answered, "enroll": g.cfg.Behavior.Enrolled}[event]
+	if note == nil {
+		return
+	}
+	network := v.verdict.snapshot.lookup(v.verdict.Client)
+	note(visitOf(&j.Session, network, g.cfg.Sessions.Device(v.request), g.cfg.Now()))
 }
 
 // Reference is the incident to show to the person. If the record was counted with others,

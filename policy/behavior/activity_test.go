@@ -44,7 +44,7 @@ func TestActivity(t *testing.T) {
 					tr.Active(somebody("alice"), noon.Add(-c.ago[i]))
 				}
 				got := tr.Assess(home(0)).Activity
-				if want := (policy.Activity{Known: true, ActiveHours24h: c.hours, LongestBreak48h: c.rest}); got != want {
+				if want := (policy.Activity{Known: true, ActiveHours24h: c.hours, LongestBreak48h: c.rest, UsualHours: notEnough}); got != want {
 					t.Errorf("forwards %v: got %+v, want %+v", forwards, got, want)
 				}
 			}

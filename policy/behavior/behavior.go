@@ -38,6 +38,7 @@ type Visit struct {
 	Device  string // the device cookie's public handle; "" without one
 	Session string // the session's public handle
 	Zone    string // the IANA time zone that the browser named; ""
+	Home    string // the IANA time zone of the person; "": UTC
 }
 
 // Assessment is what history says of a visit.
@@ -49,4 +50,5 @@ type Assessment struct {
 	Activity   policy.Activity
 	Browser    policy.Browser
 	Concurrent int64
+	Devices30d int64 // policy.User.Devices30d; -1 when not known
 }

@@ -34,6 +34,8 @@ type person struct {
 	recent    []visitTrace
 	rows      []kept[uint64] // what was queued, by hash, and in which five minutes
 	active    *buckets       // nil: nothing in 48 hours
+	hours     *hours         // nil: nothing in 30 days
+	prompts   prompts
 }
 
 // see takes a sighting up; it may have been taken up before. device and session are
@@ -70,6 +72,20 @@ func (p *person) see(s *Sighting, device, session uint64, now moment) {
 	}
 }
 
+// devicesSince counts the devices that the person was let through on in the last 30 days,
+// this one included; this is 0 for none.
+func (p *person) devicesSince(this uint64, now moment) (n int64) {
+	if this != 0 {
+		n++
+	}
+	for _, d := range p.devices {
+		if d.what != this && d.last.within(month, now) {
+			n++
+		}
+	}
+	return n
+}
+
 func momentOf64(micros int64) moment { return moment(micros / 1e6) }
 
 // queued reports whether a row like this was queued in these five minutes, and notes it.
@@ -104,6 +120,10 @@ func (p *person) expire(c *Config, now moment) bool {
 	if p.active != nil && !p.dirty && bucketOf(now) > p.active.last && bucketOf(now)-p.active.last >= ring {
 		p.active = nil
 	}
+	if p.hours != nil && hourOfBucket(bucketOf(now)) > p.hours.last && hourOfBucket(bucketOf(now))-p.hours.last >= hourRing {
+		p.hours = nil
+	}
+	p.prompts = p.prompts.expire(now)
 	return !p.last.within(c.Retention, now) && !p.dirty
 }
 

@@ -79,7 +79,7 @@ func (t *Tracker) step(ctx context.Context, before bool) (ok bool) {
 	case errs == nil && !before:
 		t.cfg.Logger.Info("history can be read and written again")
 	}
-	if _, merged, lost := t.queue.stats(); merged != t.warned.merged || lost != t.warned.lost {
+	if _, merged, lost := t.waiting(); merged != t.warned.merged || lost != t.warned.lost {
 		t.cfg.Logger.Warn("there was no room for sightings that wait to be written", "merged", merged-t.warned.merged, "lost", lost-t.warned.lost)
 		t.warned.merged, t.warned.lost = merged, lost
 	}
@@ -89,7 +89,7 @@ func (t *Tracker) step(ctx context.Context, before bool) (ok bool) {
 // flush writes all that is queued.
 func (t *Tracker) flush(ctx context.Context) error {
 	for {
-		batch := Batch{Sightings: t.queue.dequeue(batchSize), Activity: t.dirty(batchSize)}
+		batch := Batch{Sightings: t.queue.dequeue(batchSize), Activity: t.dirty(batchSize), Events: t.events.dequeue(batchSize)}
 		if batch.Len() == 0 {
 			t.write.renew(t.cfg.Now())
 			return nil
@@ -99,6 +99,7 @@ func (t *Tracker) flush(ctx context.Context) error {
 			t.writes.Add(1)
 			t.queue.restore(batch.Sightings)
 			t.soil(batch.Activity)
+			t.events.restore(batch.Events)
 			return fmt.Errorf("write: %w", err)
 		}
 		t.write.renew(t.cfg.Now())
@@ -179,6 +180,12 @@ func (t *Tracker) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	err = t.call(ctx, loadFor, func(ctx context.Context) error {
+		return t.cfg.Store.BehaviorDays(ctx, func(d Day) error { t.takeUpDay(d, now); return nil })
+	})
+	if err != nil {
+		return err
+	}
 	t.cfg.Logger.Info("history loaded", "people", t.people.count.Load(), "places", places, "took", time.Since(begin).Round(time.Millisecond).String())
 	return t.catchUp(ctx)
 }
@@ -211,6 +218,12 @@ func (t *Tracker) takeUp(b Batch) {
 	for i := range b.Sightings {
 		t.remember(&b.Sightings[i], now, 0)
 	}
+	for i := range b.Events {
+		t.rememberEvent(&b.Events[i], now)
+	}
+	for _, d := range b.Days {
+		t.takeUpDay(d, now)
+	}
 	for _, a := range b.Activity {
 		part := t.people.part(t.people.ref(a.Subject))
 		for i := range bucket(perHour) {
@@ -218,6 +231,25 @@ func (t *Tracker) takeUp(b Batch) {
 			if a.Bits>>i&1 != 0 && n <= bucketOf(now)+perHour && bucketOf(now)-min(n, bucketOf(now)) < ring {
 				t.active(part, a.Subject, n, false)
 			}
+		}
+	}
+}
+
+// takeUpDay takes up the hours of a day, but for those that have not been yet: a wrong
+// clock made them.
+func (t *Tracker) takeUpDay(d Day, now moment) {
+	this := int64(hourOfBucket(bucketOf(now)))
+	if d.Day*hoursPerDay > this || this-d.Day*hoursPerDay >= hourRing {
+		return
+	}
+	part := t.people.part(t.people.ref(d.Subject))
+	part.Lock()
+	defer part.Unlock()
+	p := t.people.personOf(part, d.Subject)
+	for i := range int64(hoursPerDay) {
+		if n := d.Day*hoursPerDay + i; d.Hours>>i&1 != 0 && n <= this+1 {
+			p.hour(uint32(n), now)
+			p.last = max(p.last, moment(n)*moment(time.Hour/time.Second))
 		}
 	}
 }
@@ -263,6 +295,8 @@ func (t *Tracker) tidy(ctx context.Context) {
 	}
 	t.at.expire(momentOf(now))
 	t.on.expire(momentOf(now))
+	t.enrolledAt.expire(momentOf(now))
+	t.enrolledOn.expire(momentOf(now))
 	if t.cfg.Store == nil {
 		return
 	}
@@ -286,7 +320,7 @@ func (t *Tracker) farewell(ctx context.Context) error {
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-			waiting, _, _ := t.queue.stats()
+			waiting, _, _ := t.waiting()
 			return fmt.Errorf("behavior: %d sightings could not be written: %w", waiting, err)
 		}
 	}

@@ -116,6 +116,39 @@ func TestHistoryOutlivesTheProcess(t *testing.T) {
 	})
 }
 
+func TestPasskeyEventsOutliveTheProcess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := behaviortest.NewMemory()
+		p, other := run(t, store), run(t, store)
+		for range 20 {
+			p.Active(behaviortest.Person("alice"), time.Now())
+			p.Record(visit("alice"), policy.Allow)
+			pass(24 * time.Hour)
+		}
+		answered, abandoned, enrolled := visit("alice"), visit("alice"), visit("bob")
+		abandoned.Session, enrolled.Device = "another", "laptop-alice"
+		p.Begun(answered)
+		p.Begun(abandoned)
+		p.Enrolled(enrolled)
+		pass(time.Minute)
+		p.Answered(answered)
+		pass(time.Hour)
+		want := p.Assess(visit("alice"))
+		if want.Seen.AbandonedStepUps24h != 1 || want.Address.Enrolments30d != 1 || want.Device.Enrolments30d != 1 || want.Activity.UsualHours != 100 || want.Devices30d != 1 {
+			t.Fatalf("%+v", want)
+		}
+		if got := other.Assess(visit("alice")); got.Seen.AbandonedStepUps24h != 1 || got.Device.Enrolments30d != 1 || got.Activity.UsualHours != 100 {
+			t.Errorf("in another process: %+v", got)
+		}
+		if err := p.stop(); err != nil {
+			t.Fatal(err)
+		}
+		if got := run(t, store).Assess(visit("alice")); got.Seen != want.Seen || got.Address != want.Address || got.Device != want.Device || got.Activity != want.Activity || got.Devices30d != 1 {
+			t.Errorf("after a restart:\n%+v\nwant\n%+v", got, want)
+		}
+	})
+}
+
 // After two days rows are condensed; two months later the places are still known; more
 // than a year later nothing is.
 func TestLongTermHistory(t *testing.T) {
@@ -257,7 +290,7 @@ func TestHistoryThatIsNotLoadedIsUnknown(t *testing.T) {
 		p := run(t, store)
 		v := visit("alice")
 		v.Zone = "Europe/Berlin"
-		unknown := behavior.Assessment{Browser: policy.Browser{TimezoneKnown: true}, Concurrent: 1}
+		unknown := behavior.Assessment{Browser: policy.Browser{TimezoneKnown: true}, Concurrent: 1, Devices30d: -1}
 		if got := p.Assess(v); p.HistoryKnown() || got != unknown {
 			t.Errorf("%v, %+v", p.HistoryKnown(), got)
 		}

@@ -40,35 +40,40 @@ type Activity struct {
 	Bits    uint16
 }
 
-// Batch is a number of both.
+// Batch is a number of these. Days are only read: the store makes them of Activity.
 type Batch struct {
 	Sightings []Sighting
 	Activity  []Activity
+	Events    []Event
+	Days      []Day
 }
 
-// Len is the number of rows in it.
-func (b Batch) Len() int { return len(b.Sightings) + len(b.Activity) }
+// Len is the number of numbered rows in it.
+func (b Batch) Len() int { return len(b.Sightings) + len(b.Activity) + len(b.Events) }
 
 // Limits says what a store has to forget, each as a time that has passed.
 type Limits struct {
 	Forget   time.Time // nothing that ended before this is kept
 	Addrs    time.Time // no address that was last seen before this is kept
-	Hosts    time.Time // nor the hash of one (of its network it is)
-	Condense time.Time // sightings before this are one row a place and device; those that were blocked, none
+	Hosts    time.Time // nor the hash of one (of its network it is), nor an enrolment or a day before this
+	Condense time.Time // sightings before this are one row a place and device; those that were blocked, and step-ups, none
 }
 
-// Store keeps history. Sightings and hours are numbered as they are written, by all
+// Store keeps history. Sightings, hours and events are numbered as they are written, by all
 // processes that share the store in one order. Times are kept to the microsecond, in UTC.
 type Store interface {
 	// AppendBehavior stores b in one transaction. The bits of an hour that is there are
-	// joined with the new ones, under a new number. Durable when it returns.
+	// joined with the new ones, under a new number, and so are those of its day. Durable
+	// when it returns.
 	AppendBehavior(ctx context.Context, b Batch) error
 	// BehaviorSince returns rows numbered above `after`, oldest first, at most limit
-	// sightings and limit hours, and the number to continue from. No row with a lower
+	// sightings, limit hours and limit events, and the number to continue from. No row with a lower
 	// number appears later. Condensed rows have no number and are not among them.
 	BehaviorSince(ctx context.Context, after int64, limit int) (b Batch, last int64, err error)
 	// BehaviorPlaces calls each with every condensed row, until one fails.
 	BehaviorPlaces(ctx context.Context, each func(Sighting) error) error
+	// BehaviorDays calls each with every day of every person, until one fails.
+	BehaviorDays(ctx context.Context, each func(Day) error) error
 	// BehaviorOf returns everything there is about one person.
 	BehaviorOf(ctx context.Context, s authn.Subject) (Batch, error)
 	// TidyBehavior applies l. A condensed row is in BehaviorPlaces before it disappears

@@ -42,6 +42,14 @@ var world = sync.OnceValue(func() atlas {
 	return a
 })
 
+// zoneOf is a zone by its name; UTC for "" and names that are not known.
+func zoneOf(name string) *time.Location {
+	if loc := world().zones[name]; loc != nil {
+		return loc
+	}
+	return time.UTC
+}
+
 // offsets is the world's clocks at one moment: seconds east of UTC.
 type offsets struct {
 	slot      int64

@@ -78,12 +78,16 @@ func (c *Config) defaults() error {
 
 // Tracker remembers, and compares. It is safe for concurrent use.
 type Tracker struct {
-	cfg     Config
-	nets    *networks
-	people  *memory
-	at, on  *sharerTable // at an address, on a device
+	cfg    Config
+	nets   *networks
+	people *memory
+	at, on *sharerTable // at an address, on a device
+
+	enrolledAt, enrolledOn *sharerTable // who enrolled a passkey there
+
 	clocks  clocks
 	queue   *queue
+	events  *eventQueue
 	wanted  chan authn.Subject // partial people to be read
 	seq     int64              // of the last row read; Run's own
 	polled  time.Time          // Run's own
@@ -121,7 +125,8 @@ func New(cfg Config) (*Tracker, error) {
 	world()
 	return &Tracker{
 		cfg: cfg, nets: nets, people: newMemory(cfg.People), at: newSharerTable(perPerson * cfg.People), on: newSharerTable(perPerson * cfg.People),
-		queue: newQueue(cfg.Queue), wanted: make(chan authn.Subject, 1024), nothing: new(person),
+		enrolledAt: newSharerTable(cfg.People), enrolledOn: newSharerTable(cfg.People),
+		queue: newQueue(cfg.Queue), events: &eventQueue{limit: cfg.Queue}, wanted: make(chan authn.Subject, 1024), nothing: new(person),
 	}, nil
 }
 
@@ -138,7 +143,7 @@ func (t *Tracker) HistoryKnown() bool {
 func (t *Tracker) Assess(v Visit) Assessment {
 	v.Place.Addr = ipv4in6.Canonical(v.Place.Addr)
 	session := t.people.text(v.Session)
-	a := Assessment{Concurrent: concurrent(nil, session, 0)}
+	a := Assessment{Concurrent: concurrent(nil, session, 0), Devices30d: -1}
 	if v.Zone != "" {
 		a.Browser = t.clocks.at(v.At).browser(v.Zone, t.nets.clock(v.Place))
 	}
@@ -148,13 +153,14 @@ func (t *Tracker) Assess(v Visit) Assessment {
 	now, me, device := momentOf(v.At), t.people.ref(v.Subject), t.people.text(v.Device)
 	where := t.nets.places(&v.Place)
 	if where.host != 0 {
-		a.Address = policy.Address{Known: true, People30d: t.at.count(where.host, me, now)}
+		a.Address = policy.Address{Known: true, People30d: t.at.count(where.host, me, now), Enrolments30d: t.enrolledAt.count(where.host, 0, now)}
 		if where.site != 0 { // rows from before there were sites count by their /64
 			a.Address.People30d = max(a.Address.People30d, t.at.count(where.site, me, now))
+			a.Address.Enrolments30d = max(a.Address.Enrolments30d, t.enrolledAt.count(where.site, 0, now))
 		}
 	}
 	if device != 0 {
-		a.Device = policy.Device{Known: true, People30d: t.on.count(device, me, now)}
+		a.Device = policy.Device{Known: true, People30d: t.on.count(device, me, now), Enrolments30d: t.enrolledOn.count(device, 0, now)}
 	}
 	if me == 0 {
 		return a
@@ -172,6 +178,7 @@ func (t *Tracker) Assess(v Visit) Assessment {
 	}
 	here := visitTrace{net: where.net, at: now, asn: v.Place.ASN, country: countryOf(v.Place.Country), six: v.Place.Addr.Is6()}
 	a.Seen = p.compare(here, device)
+	a.Devices30d = p.devicesSince(device, now)
 	if t.nets.travels(&v.Place) {
 		a.Travel = travel(p.here, waypointAt(v.Place.Point, v.At))
 	}
@@ -179,6 +186,7 @@ func (t *Tracker) Assess(v Visit) Assessment {
 	if p.active != nil {
 		a.Activity = p.active.activity(bucketOf(now))
 	}
+	a.Activity.UsualHours = p.hours.usual(v.At, zoneOf(v.Home))
 	a.Concurrent = concurrent(p.sessions, session, now)
 	return a
 }
@@ -187,6 +195,7 @@ func (t *Tracker) Assess(v Visit) Assessment {
 func (p *person) compare(here visitTrace, device uint64) policy.Seen {
 	s := policy.Seen{Known: true}
 	count(p.recent, here, &s)
+	s.AbandonedStepUps24h = p.prompts.abandoned(here.at)
 	s.NewCountry = here.country != 0 && !holds(p.countries, here.country)
 	s.NewASN = here.asn != 0 && !holds(p.asns, here.asn)
 	s.NewDevice = device == 0 || !holds(p.devices, device)
@@ -292,6 +301,7 @@ func (t *Tracker) active(part *part, s authn.Subject, n bucket, own bool) {
 		p.active = &buckets{last: n, unsaved: n}
 	}
 	p.active.set(n, bucketOf(now))
+	p.hour(hourOfBucket(n), now)
 	if !own || t.cfg.Store == nil {
 		return
 	}
@@ -300,6 +310,14 @@ func (t *Tracker) active(part *part, s authn.Subject, n bucket, own bool) {
 	}
 	p.dirty = true
 	part.dirty[s] = struct{}{}
+}
+
+// hour notes an hour of activity.
+func (p *person) hour(n uint32, now moment) {
+	if p.hours == nil {
+		p.hours = &hours{last: n}
+	}
+	p.hours.set(n, hourOfBucket(bucketOf(now)))
 }
 
 // want asks Run to read a person; if it has too much to do, their next request asks
@@ -317,14 +335,21 @@ func (t *Tracker) want(s authn.Subject) {
 // Stats are figures for metrics. All but the first four only grow.
 type Stats struct {
 	People, Addresses, Devices int    // in memory
-	Waiting                    int    // sightings to be written
-	Merged, Lost               uint64 // sightings for which the queue had no room
+	Waiting                    int    // sightings and events to be written
+	Merged, Lost               uint64 // those for which the queue had no room
 	ReadErrors, WriteErrors    uint64
 }
 
 // Stats returns them as of now.
 func (t *Tracker) Stats() Stats {
 	s := Stats{People: int(t.people.count.Load()), Addresses: t.at.len(), Devices: t.on.len(), ReadErrors: t.reads.Load(), WriteErrors: t.writes.Load()}
-	s.Waiting, s.Merged, s.Lost = t.queue.stats()
+	s.Waiting, s.Merged, s.Lost = t.waiting()
 	return s
+}
+
+// waiting says what is to be written, and what there was no room for.
+func (t *Tracker) waiting() (waiting int, merged, lost uint64) {
+	waiting, merged, lost = t.queue.stats()
+	events, gone := t.events.stats()
+	return waiting + events, merged, lost + gone
 }

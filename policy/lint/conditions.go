@@ -40,6 +40,9 @@ var unknowables = func() []unknowable {
 		{code: "unknown-holds", facts: prove.Unknown{Name: "user.time_zone", Facts: map[string]any{"user.time_zone": ""}}, guard: `user.time_zone != ""`, blocks: true, says: `the time zone is not known (user.time_zone is "")`},
 		{code: "unknown-holds", facts: prove.Unknown{Name: "user.started_days", Facts: map[string]any{"user.started_days": int64(-1)}}, guard: "user.started_days >= 0", blocks: true, says: "the first day is not known (user.started_days is -1)"},
 	}
+	out = append(out,
+		unknowable{code: "unknown-holds", facts: prove.Unknown{Name: "user.devices_30d", Facts: map[string]any{"user.devices_30d": int64(-1)}}, guard: "user.devices_30d >= 0", blocks: true, says: "the history cannot be read (user.devices_30d is -1)"},
+		unknowable{code: "unknown-holds", facts: prove.Unknown{Name: "activity.usual_hours", Facts: map[string]any{"activity.usual_hours": int64(-1)}}, guard: "activity.usual_hours >= 0", blocks: true, says: "there is not enough history to say what is usual (activity.usual_hours is -1)"})
 	for _, group := range policy.FactSchema().Groups() {
 		known := knowns[group]
 		if known == "" {

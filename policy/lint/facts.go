@@ -179,7 +179,9 @@ func (l *linter) expired() {
 
 // history finds policies in which an unreadable history passes.
 func (l *linter) history() {
-	history := func(f string) bool { return strings.HasPrefix(f, "seen.") || strings.HasPrefix(f, "activity.") }
+	history := func(f string) bool {
+		return strings.HasPrefix(f, "seen.") || strings.HasPrefix(f, "activity.") || f == "user.devices_30d"
+	}
 	first := l.reader(history)
 	if first < 0 || l.reader(func(f string) bool { return f == "seen.known" || f == "activity.known" }) >= 0 {
 		return

@@ -232,6 +232,7 @@ func (p *Portal) stepUpBegin(w http.ResponseWriter, r *http.Request, v PageReque
 	if err != nil {
 		return p.ceremonyFailed(r, v, j, "step_up_failed", err)
 	}
+	v.Asks(j)
 	writeJSON(w, http.StatusOK, ceremonyBegun{c.ID, c.Options})
 	return nil
 }

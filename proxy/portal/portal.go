@@ -71,6 +71,9 @@ type PageRequest interface {
 	Unanswered() int
 	// Proof is the newest assertion of the session that this host has.
 	Proof() session.Proof
+	// Asks notes that the person of a judgement is asked for their passkey: a prompt that no
+	// one answers is a fact of behaviour.
+	Asks(Judgement)
 	// Near reports whether two addresses are of one network or one provider.
 	Near(a, b netip.Addr) bool
 	// Locate returns what the IP data says about an address.

@@ -44,6 +44,8 @@ func TestStore(t *testing.T, open Open) {
 		"one person":                                     onePerson,
 		"condensing":                                     condensing,
 		"forgetting":                                     forgetting,
+		"passkey events":                                 passkeyEvents,
+		"days":                                           days,
 		"nothing is lost between the two":                between,
 		"a context that has ended":                       ended,
 	} {
@@ -78,11 +80,12 @@ func (t *storeT) since(after int64, page int) (all behavior.Batch, last int64) {
 		if next < after || b.Len() > 0 && next == after {
 			t.Fatalf("after %d comes %d with %d rows", after, next, b.Len())
 		}
-		if len(b.Sightings) > page || len(b.Activity) > page {
+		if len(b.Sightings) > page || len(b.Activity) > page || len(b.Events) > page {
 			t.Fatalf("a page of %d has %d sightings and %d hours", page, len(b.Sightings), len(b.Activity))
 		}
 		all.Sightings = append(all.Sightings, b.Sightings...)
 		all.Activity = append(all.Activity, b.Activity...)
+		all.Events = append(all.Events, b.Events...)
 		if b.Len() == 0 {
 			return all, next
 		}
@@ -321,6 +324,68 @@ func forgetting(t *storeT) {
 	all, _ = t.since(0, 10)
 	if len(all.Sightings) != 1 || all.Sightings[0].Addr.IsValid() || all.Sightings[0].Host != 9 {
 		t.Errorf("addresses are not kept, but: %+v", all.Sightings)
+	}
+}
+
+func passkeyEvents(t *storeT) {
+	event := func(who string, kind behavior.EventKind, at time.Time) behavior.Event {
+		return behavior.Event{Subject: Person(who), At: at, Kind: kind, Host: 1<<63 - 1, Site: 1<<63 - 2, Device: "device", Session: "session"}
+	}
+	old := epoch.Add(-72 * time.Hour)
+	list := []behavior.Event{
+		event("p", behavior.Enrolled, epoch.AddDate(0, 0, -31)), event("p", behavior.Enrolled, old), event("p", behavior.StepUpBegun, old), event("p", behavior.StepUpDone, old),
+		event("q", behavior.StepUpBegun, epoch), event("p", behavior.StepUpDone, epoch),
+	}
+	list[4].Host, list[4].Site, list[4].Device = 0, 0, ""
+	for _, part := range [][]behavior.Event{list[:2], list[2:]} {
+		if err := t.a.AppendBehavior(t.ctx, behavior.Batch{Events: part, Sightings: []behavior.Sighting{sample("p", epoch)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, page := range []int{1, 3, 100} {
+		all, _ := t.since(0, page)
+		t.same(fmt.Sprint("pages of ", page), list, all.Events)
+	}
+	b, err := t.b.BehaviorOf(t.ctx, Person("q"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.same("of one person", list[4:5], b.Events)
+	t.tidy(behavior.Limits{Hosts: epoch.AddDate(0, 0, -30), Condense: epoch.Add(-48 * time.Hour)})
+	all, _ := t.since(0, 100)
+	t.same("enrolments stay for a month, and step-ups for two days", []behavior.Event{list[1], list[4], list[5]}, all.Events)
+}
+
+func days(t *storeT) {
+	today := epoch.Unix() / 86400
+	write := func(a ...behavior.Activity) {
+		t.Helper()
+		if err := t.a.AppendBehavior(t.ctx, behavior.Batch{Activity: a}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(behavior.Activity{Subject: Person("p"), Hour: 24 * today, Bits: 1}, behavior.Activity{Subject: Person("p"), Hour: 24*today + 23, Bits: 1}, behavior.Activity{Subject: Person("q"), Hour: 24 * (today - 40), Bits: 1})
+	write(behavior.Activity{Subject: Person("p"), Hour: 24 * today, Bits: 2}, behavior.Activity{Subject: Person("p"), Hour: 24*today + 2, Bits: 2})
+	read := func() (list []behavior.Day) {
+		t.Helper()
+		if err := t.b.BehaviorDays(t.ctx, func(d behavior.Day) error { list = append(list, d); return nil }); err != nil {
+			t.Fatal(err)
+		}
+		slices.SortFunc(list, func(a, b behavior.Day) int { return int(a.Day - b.Day) })
+		return list
+	}
+	p := behavior.Day{Subject: Person("p"), Day: today, Hours: 1 | 1<<2 | 1<<23}
+	t.same("joined", []behavior.Day{{Subject: Person("q"), Day: today - 40, Hours: 1}, p}, read())
+	b, err := t.b.BehaviorOf(t.ctx, Person("p"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.same("of one person", []behavior.Day{p}, b.Days)
+	t.tidy(behavior.Limits{Hosts: epoch.AddDate(0, 0, -30), Condense: epoch.AddDate(0, 0, -2)})
+	t.same("a month of them", []behavior.Day{p}, read())
+	stop := errors.New("stop")
+	if err := t.b.BehaviorDays(t.ctx, func(behavior.Day) error { return stop }); !errors.Is(err, stop) {
+		t.Errorf("the reader's own error came back as %v", err)
 	}
 }
 

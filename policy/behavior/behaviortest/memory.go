@@ -36,6 +36,8 @@ type Memory struct {
 	places    map[behavior.Sighting]time.Time // by the place with First and At zero: First
 	latest    map[behavior.Sighting]time.Time // the same: At
 	activity  map[hourOf]hourBits
+	days      map[hourOf]uint32 // by day
+	events    []numberedEvent
 
 	fault   Fault
 	failing []string // methods; none is all
@@ -46,6 +48,11 @@ type Memory struct {
 type numbered struct {
 	seq int64
 	behavior.Sighting
+}
+
+type numberedEvent struct {
+	seq int64
+	behavior.Event
 }
 
 type hourOf struct {
@@ -60,7 +67,7 @@ type hourBits struct {
 
 // NewMemory returns an empty Memory.
 func NewMemory() *Memory {
-	return &Memory{places: map[behavior.Sighting]time.Time{}, latest: map[behavior.Sighting]time.Time{}, activity: map[hourOf]hourBits{}}
+	return &Memory{places: map[behavior.Sighting]time.Time{}, latest: map[behavior.Sighting]time.Time{}, activity: map[hourOf]hourBits{}, days: map[hourOf]uint32{}}
 }
 
 // Fail makes every call of the named methods fail from now on, of all methods if none is
@@ -158,6 +165,12 @@ func (m *Memory) AppendBehavior(ctx context.Context, b behavior.Batch) error {
 			m.last++
 			k := hourOf{a.Subject, a.Hour}
 			m.activity[k] = hourBits{m.last, m.activity[k].bits | a.Bits}
+			m.days[hourOf{a.Subject, a.Hour / 24}] |= 1 << (a.Hour % 24)
+		}
+		for _, e := range b.Events {
+			m.last++
+			e.At = micro(e.At)
+			m.events = append(m.events, numberedEvent{m.last, e})
 		}
 		return nil
 	})
@@ -178,6 +191,9 @@ func (m *Memory) BehaviorSince(ctx context.Context, after int64, limit int) (b b
 			rows = append(rows, row{v.seq, func() {
 				b.Activity = append(b.Activity, behavior.Activity{Subject: k.subject, Hour: k.hour, Bits: v.bits})
 			}})
+		}
+		for _, e := range m.events {
+			rows = append(rows, row{e.seq, func() { b.Events = append(b.Events, e.Event) }})
 		}
 		rows = slices.DeleteFunc(rows, func(r row) bool { return r.seq <= after })
 		slices.SortFunc(rows, func(a, b row) int { return int(a.seq - b.seq) })
@@ -206,6 +222,18 @@ func (m *Memory) BehaviorPlaces(ctx context.Context, each func(behavior.Sighting
 	})
 }
 
+// BehaviorDays implements [behavior.Store].
+func (m *Memory) BehaviorDays(ctx context.Context, each func(behavior.Day) error) error {
+	return m.call(ctx, "BehaviorDays", func() error {
+		for k, bits := range m.days {
+			if err := each(behavior.Day{Subject: k.subject, Day: k.hour, Hours: bits}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 func (m *Memory) place(s behavior.Sighting) behavior.Sighting {
 	s.First, s.At = m.places[s], m.latest[s]
 	return s
@@ -227,6 +255,16 @@ func (m *Memory) BehaviorOf(ctx context.Context, who authn.Subject) (b behavior.
 		for k, v := range m.activity {
 			if k.subject == who {
 				b.Activity = append(b.Activity, behavior.Activity{Subject: who, Hour: k.hour, Bits: v.bits})
+			}
+		}
+		for k, bits := range m.days {
+			if k.subject == who {
+				b.Days = append(b.Days, behavior.Day{Subject: who, Day: k.hour, Hours: bits})
+			}
+		}
+		for _, e := range m.events {
+			if e.Subject == who {
+				b.Events = append(b.Events, e.Event)
 			}
 		}
 		return nil
@@ -272,6 +310,14 @@ func (m *Memory) TidyBehavior(ctx context.Context, l behavior.Limits) error {
 				delete(m.activity, k)
 			}
 		}
+		for k := range m.days {
+			if time.Unix((k.hour+1)*86400, 0).Before(l.Hosts) {
+				delete(m.days, k)
+			}
+		}
+		m.events = slices.DeleteFunc(m.events, func(e numberedEvent) bool {
+			return e.At.Before(l.Hosts) || e.Kind != behavior.Enrolled && e.At.Before(l.Condense)
+		})
 		return nil
 	})
 }

@@ -37,7 +37,13 @@ func (d *DB) AppendBehavior(ctx context.Context, b behavior.Batch) error {
 		if err := tx.insertSightings(b.Sightings, &seq); err != nil {
 			return err
 		}
-		return tx.joinHours(hours, &seq)
+		if err := tx.joinHours(hours, &seq); err != nil {
+			return err
+		}
+		if err := tx.joinDays(hours); err != nil {
+			return err
+		}
+		return tx.insertEvents(b.Events, &seq)
 	})
 }
 
@@ -94,7 +100,7 @@ func (d *DB) BehaviorSince(ctx context.Context, after int64, limit int) (b behav
 	// Where the page ends is looked up first, in the indexes: of sightings and hours that
 	// were written in turns, each would else be read, in vain, as far as the other does
 	// not reach.
-	for _, table := range []string{"behavior_sightings", "behavior_activity"} {
+	for _, table := range []string{"behavior_sightings", "behavior_activity", "behavior_events"} {
 		err := d.read.QueryRowContext(ctx, `select seq from `+table+` where seq > $1 and seq <= $2 order by seq limit 1 offset $3`, after, last, limit-1).Scan(&last)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return behavior.Batch{}, 0, d.wrap(doing, err)
@@ -106,6 +112,10 @@ func (d *DB) BehaviorSince(ctx context.Context, after int64, limit int) (b behav
 	}
 	rows, err = d.read.QueryContext(ctx, `select subject_issuer, subject_id, at_hour, bits from behavior_activity where seq > $1 and seq <= $2 order by seq`, after, last)
 	if b.Activity, err = all(rows, err, scanActivity); err != nil {
+		return behavior.Batch{}, 0, d.wrap(doing, err)
+	}
+	rows, err = d.read.QueryContext(ctx, `select `+eventColumns+` from behavior_events where seq > $1 and seq <= $2 order by seq`, after, last)
+	if b.Events, err = all(rows, err, scanEvent); err != nil {
 		return behavior.Batch{}, 0, d.wrap(doing, err)
 	}
 	return b, last, nil
@@ -172,6 +182,14 @@ func (d *DB) BehaviorOf(ctx context.Context, s authn.Subject) (b behavior.Batch,
 	b.Sightings = append(b.Sightings, places...)
 	rows, err = d.read.QueryContext(ctx, `select subject_issuer, subject_id, at_hour, bits from behavior_activity`+of, s.Issuer, s.ID)
 	if b.Activity, err = all(rows, err, scanActivity); err != nil {
+		return behavior.Batch{}, d.wrap(doing, err)
+	}
+	rows, err = d.read.QueryContext(ctx, `select `+eventColumns+` from behavior_events`+of+` order by seq`, s.Issuer, s.ID)
+	if b.Events, err = all(rows, err, scanEvent); err != nil {
+		return behavior.Batch{}, d.wrap(doing, err)
+	}
+	rows, err = d.read.QueryContext(ctx, `select `+dayColumns+` from behavior_days`+of, s.Issuer, s.ID)
+	if b.Days, err = all(rows, err, scanDay); err != nil {
 		return behavior.Batch{}, d.wrap(doing, err)
 	}
 	return b, nil

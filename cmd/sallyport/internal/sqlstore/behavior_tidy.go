@@ -23,7 +23,7 @@ const joined = `
 // sign-ins wait for them. Two processes that do so at once do the same twice.
 func (d *DB) TidyBehavior(ctx context.Context, l behavior.Limits) error {
 	const doing = "tidy behaviour"
-	for _, step := range []func(context.Context, behavior.Limits) (more bool, err error){d.hideSightings, d.condense, d.tidyPlaces, d.forgetHours} {
+	for _, step := range []func(context.Context, behavior.Limits) (more bool, err error){d.hideSightings, d.condense, d.tidyPlaces, d.forgetHours, d.forgetEvents} {
 		for more := true; more; {
 			var err error
 			if more, err = step(ctx, l); err != nil {

@@ -1,0 +1,58 @@
+package behavior
+
+import (
+	"testing"
+	"time"
+)
+
+func TestUsualHours(t *testing.T) {
+	berlin := zoneOf("Europe/Berlin")
+	if berlin == time.UTC {
+		t.Fatal("no zones")
+	}
+	// Berlin puts its clocks forward on 29 March 2026.
+	april := time.Date(2026, 4, 10, 9, 30, 0, 0, berlin)
+	nineToFive := func(days int, before time.Time) (out []time.Time) {
+		for d := 1; d <= days; d++ {
+			for h := 9; h < 17; h++ {
+				out = append(out, time.Date(before.Year(), before.Month(), before.Day()-d, h, 10, 0, 0, before.Location()))
+			}
+		}
+		return out
+	}
+	for name, tt := range map[string]struct {
+		active []time.Time
+		at     time.Time
+		zone   string
+		want   int64
+	}{
+		"nothing":                         {nil, april, "Europe/Berlin", notEnough},
+		"four days are not enough":        {nineToFive(4, april), april, "Europe/Berlin", notEnough},
+		"five are":                        {nineToFive(5, april), april, "Europe/Berlin", 100},
+		"at work, in summer time and not": {nineToFive(29, april), april, "Europe/Berlin", 100},
+		"an hour before work":             {nineToFive(29, april), april.Add(-90 * time.Minute), "Europe/Berlin", 100},
+		"two hours before work":           {nineToFive(29, april), april.Add(-150 * time.Minute), "Europe/Berlin", 0},
+		"at three in the night":           {nineToFive(29, april), april.Add(-390 * time.Minute), "Europe/Berlin", 0},
+		"summer time by the wrong clock":  {nineToFive(29, april), april.Add(-90 * time.Minute), "", 41},
+		"midnight is no edge":             {[]time.Time{april.Add(-24 * time.Hour), april.Add(-48 * time.Hour), april.Add(-72 * time.Hour), april.Add(-96 * time.Hour), april.Add(-120 * time.Hour)}, april, "Pacific/Auckland", 100},
+		"today makes nothing usual":       {append(nineToFive(10, april), april.Add(-6*time.Hour)), april.Add(-6 * time.Hour), "Europe/Berlin", 0},
+		"once of ten":                     {append(nineToFive(10, april), april.Add(-5*24*time.Hour-6*time.Hour)), april.Add(-6 * time.Hour), "Europe/Berlin", 10},
+		"what is older than a month":      {nineToFive(29, april.AddDate(0, 0, -40)), april, "Europe/Berlin", notEnough},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, forwards := range []bool{true, false} {
+				tr := newTracker(t, func(c *Config) { c.Now = func() time.Time { return tt.at } })
+				for i := range tt.active {
+					if !forwards {
+						i = len(tt.active) - 1 - i
+					}
+					tr.Active(somebody("alice"), tt.active[i])
+				}
+				got := tr.Assess(home(0, func(v *Visit) { v.At, v.Home = tt.at, tt.zone })).Activity
+				if !got.Known || got.UsualHours != tt.want {
+					t.Errorf("forwards %v: %+v, want %d", forwards, got, tt.want)
+				}
+			}
+		})
+	}
+}
