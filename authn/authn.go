@@ -94,6 +94,9 @@ type Person struct {
 	Groups    []string `json:"groups,omitempty"`
 	Countries []string `json:"countries,omitempty"` // declared work countries, ISO 3166-1 alpha-2, upper case
 	TimeZone  string   `json:"time_zone,omitempty"` // IANA name, from the roster
+	// Region is where in their country the person works, as an ISO 3166-2 code, from the
+	// roster; "" when not known.
+	Region string `json:"region,omitempty"`
 	// StartedAt is the person's first day, from the roster; zero when not known.
 	StartedAt time.Time `json:"started_at,omitzero"`
 }

@@ -40,6 +40,9 @@ type IP struct {
 	Country string `cel:"country" json:"country,omitempty"`
 	// Subdivisions are ISO 3166-2 codes such as "UA-43"; empty when not known.
 	Subdivisions []string `cel:"subdivisions" json:"subdivisions,omitempty"`
+	// Region is the largest of Subdivisions, to compare with user.region; "" when not
+	// known.
+	Region string `cel:"region" json:"region,omitempty"`
 	// ASN is the autonomous system number; 0 when not known.
 	ASN int64 `cel:"asn" json:"asn,omitempty"`
 	// Org is the name of the autonomous system or ISP.
@@ -108,6 +111,9 @@ type User struct {
 	Countries []string `cel:"countries" json:"countries,omitempty"`
 	// TimeZone is the IANA zone from the roster; "" when not known.
 	TimeZone string `cel:"time_zone" json:"time_zone,omitempty"`
+	// Region is the part of a country in which the person works, from the roster (ISO
+	// 3166-2, "US-CA"); "" when not known.
+	Region string `cel:"region" json:"region,omitempty"`
 	// StartedDays is how many days ago the person started, from the roster; -1 when not
 	// known, so that `user.started_days < 90` holds for them too.
 	StartedDays int64 `cel:"started_days" json:"started_days"`

@@ -14,7 +14,7 @@ var factsSince = map[string]int{
 	"handoff":           3,
 	"user.started_days": 2, "tls.ja4": 2,
 	"session.concurrent": 2, "session.country_changed": 2, "session.asn_changed": 2, "session.ua_changed": 2, "session.tls_changed": 2,
-	"ip.internal": 3, "ip.provider": 4,
+	"ip.internal": 3, "ip.provider": 4, "ip.region": 4, "user.region": 4,
 	"user.devices_30d": 4, "seen.abandoned_step_ups_24h": 4, "address.enrolments_30d": 4, "device.enrolments_30d": 4, "activity.usual_hours": 4,
 }
 

@@ -29,6 +29,8 @@
 // at all; [Compile] returns every mistake as [Diagnostics].
 package policy
 
+import "sallyport/policy/internal/vocabulary"
+
 // Config is what a policy is compiled from.
 type Config struct {
 	// Name is the file name to use in messages.
@@ -61,3 +63,7 @@ type Provides struct {
 	// Providers are the names that ip.provider can be. Nil: not known.
 	Providers []string
 }
+
+// IsRegion reports whether a text has the form of an ISO 3166-2 code, as ip.region and
+// user.region have it: "US-CA".
+func IsRegion(code string) bool { return vocabulary.SubdivisionPattern.MatchString(code) }

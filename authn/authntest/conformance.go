@@ -147,7 +147,7 @@ func sampleSession(id string, s authn.Subject) (session.Record, session.Token) {
 		ID: id,
 		Person: authn.Person{
 			Subject: s, Email: "alice@example.test", Name: "Alice \"A\" Ünal\n",
-			Groups: []string{"treasury", "node, ops"}, Countries: []string{"DE", "PT"}, TimeZone: "Europe/Berlin",
+			Groups: []string{"treasury", "node, ops"}, Countries: []string{"DE", "PT"}, TimeZone: "Europe/Berlin", Region: "DE-BE",
 			StartedAt: epoch.Add(-100 * time.Hour),
 		},
 		CreatedAt: epoch, ExpiresAt: epoch.Add(10 * time.Hour), LastSeenAt: epoch.Add(time.Minute),

@@ -320,6 +320,9 @@ func notInRoster(unknown map[string]string, u policy.User) {
 	if u.TimeZone == "" {
 		unknown["user.time_zone"] = "the roster does not say it; --set does"
 	}
+	if u.Region == "" {
+		unknown["user.region"] = "the roster does not say it; --set does"
+	}
 	if u.StartedDays < 0 {
 		unknown["user.started_days"] = "the roster does not say it; --set does"
 	}

@@ -45,6 +45,8 @@ var unknown = map[string]func(*policy.Facts) bool{
 	"ip.subdivisions":      func(f *policy.Facts) bool { return len(f.IP.Subdivisions) == 0 },
 	"ip.asn":               func(f *policy.Facts) bool { return f.IP.ASN == 0 },
 	"ip.org":               func(f *policy.Facts) bool { return f.IP.Org == "" },
+	"ip.region":            func(f *policy.Facts) bool { return f.IP.Region == "" },
+	"user.region":          func(f *policy.Facts) bool { return f.User.Region == "" },
 	"ip.provider":          func(f *policy.Facts) bool { return f.IP.Provider == "" },
 	"user.countries":       func(f *policy.Facts) bool { return len(f.User.Countries) == 0 },
 	"user.time_zone":       func(f *policy.Facts) bool { return f.User.TimeZone == "" },

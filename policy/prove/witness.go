@@ -241,6 +241,8 @@ func (m *member) fits(u *use, v string) bool {
 var stock = map[string][]string{
 	"ip.country":         strings.Fields("US DE FR GB SE CH JP BR IN ZA AU CA NO FI IT ES NL BE AT PL PT IE DK CZ KR MX AR CL NZ SG TH VN ZZ"),
 	"ip.subdivisions":    strings.Fields("US-CA US-NY DE-BE FR-IDF SE-AB CH-ZH JP-13 BR-SP"),
+	"ip.region":          strings.Fields("US-CA US-NV DE-BE FR-IDF"),
+	"user.region":        strings.Fields("US-CA US-NV DE-BE FR-IDF"),
 	"user.email":         {"someone@example.com", "another@example.org", "third@example.net"},
 	"request.method":     {"GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"},
 	"request.path":       {"/", "/other", "/another"},

@@ -40,6 +40,8 @@ func factSchema(f expr.Fact, words *vocabulary.Vocabulary) file.Schema {
 	switch f.Name {
 	case "ip.country", "user.countries":
 		one["pattern"] = "^[A-Z]{2}$"
+	case "ip.region", "user.region":
+		one["pattern"] = "^$|" + vocabulary.SubdivisionPattern.String()
 	case "ip.subdivisions":
 		one["pattern"] = vocabulary.SubdivisionPattern.String()
 	case "credential.aaguid":

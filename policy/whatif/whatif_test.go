@@ -34,7 +34,7 @@ func ordinary(change ...func(*policy.Facts)) *policy.Facts {
 func TestSetEveryFact(t *testing.T) {
 	p := compile(t)
 	values := map[expr.Kind]string{expr.Bool: "true", expr.Int: "7", expr.Double: "1200.5", expr.String: "x", expr.Duration: "1h30m", expr.Time: "2026-01-31T09:00:00Z", expr.Strings: "x,y"}
-	special := map[string]string{"ip.country": "DE", "ip.address": "2001:db8::1", "ip.version": "6", "ip.subdivisions": `["UA-43"]`, "user.countries": "SE,NO", "user.email": "a@example.com",
+	special := map[string]string{"ip.region": "US-CA", "user.region": "US-CA", "ip.country": "DE", "ip.address": "2001:db8::1", "ip.version": "6", "ip.subdivisions": `["UA-43"]`, "user.countries": "SE,NO", "user.email": "a@example.com",
 		"session.level": "signed_in", "credential.class": "synced", "credential.aaguid": "08987058-cadc-4b81-b6e1-30de50dcbe96", "request.purpose": "enroll", "request.method": "POST", "request.path": "/x", "request.path_folded": "/x",
 		"user.time_zone": "Europe/Zurich", "handoff.country": "SE"}
 	for _, fact := range policy.FactSchema().Facts() {

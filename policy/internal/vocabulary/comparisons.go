@@ -18,7 +18,7 @@ import (
 // lowerFacts and upperFacts are the facts that are spelled in one case alone.
 var (
 	lowerFacts = []string{"user.email", "request.host", "handoff.host", "ip.address", "credential.aaguid"}
-	upperFacts = []string{"ip.subdivisions", "request.method"}
+	upperFacts = []string{"ip.subdivisions", "ip.region", "user.region", "request.method"}
 )
 
 // Compared says so if a comparison with value never holds.

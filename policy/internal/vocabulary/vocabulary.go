@@ -76,7 +76,7 @@ var Signals = []string{"country", "subdivisions", "asn", "org", "provider", "vpn
 var restOn = map[string]string{
 	"seen.countries_1h": "country", "seen.countries_24h": "country", "seen.new_country": "country", "session.country_changed": "country",
 	"seen.asns_24h": "asn", "seen.new_asn": "asn", "session.asn_changed": "asn",
-	"travel.known": "location", "travel.distance_km": "location", "travel.speed_kmh": "location",
+	"ip.region": "subdivisions", "travel.known": "location", "travel.distance_km": "location", "travel.speed_kmh": "location",
 	"handoff.country": "country", "handoff.asn": "asn", "handoff.same_provider": "asn",
 	"browser.timezone_known": "country", "browser.timezone_offset_diff": "country",
 }
@@ -154,6 +154,10 @@ func (v *Vocabulary) Check(subject, value string) *file.Diagnostic {
 	switch subject {
 	case "ip.country", "user.countries", "handoff.country":
 		return checkCountry(subject, value)
+	case "ip.region", "user.region":
+		if value != "" && !SubdivisionPattern.MatchString(value) {
+			return never(subject, value, `an ISO 3166-2 code such as "UA-43"`, subdivisionMeant(value), SubdivisionPattern.MatchString)
+		}
 	case "ip.subdivisions":
 		if !SubdivisionPattern.MatchString(value) {
 			return never(subject, value, `an ISO 3166-2 code such as "UA-43"`, subdivisionMeant(value), SubdivisionPattern.MatchString)

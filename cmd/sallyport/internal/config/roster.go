@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"sallyport/authn"
+	"sallyport/policy"
 	"sallyport/policy/strictyaml"
 )
 
@@ -23,32 +24,33 @@ const (
 )
 
 // Roster says what the company knows about people beyond what the OpenID provider
-// tells: where they work, and in which time zone.
+// tells: where they work, in which region and in which time zone.
 type Roster map[authn.Email]Entry
 
 // Entry is one person of the roster.
 type Entry struct {
 	Countries []string  // ISO 3166-1 alpha-2, upper case
 	TimeZone  string    // IANA name
+	Region    string    // ISO 3166-2, such as "US-CA"
 	Started   time.Time // first day, at midnight UTC; zero when not known
 }
 
 // Complete returns p with what the roster knows. The roster wins over the
-// countries claim: it is the list the company keeps. Time zone and first day come from
+// countries claim: it is the list the company keeps. Time zone, region and first day come from
 // nowhere else: p has them from the roster, or not at all.
 func (r Roster) Complete(p authn.Person) authn.Person {
 	e := r[p.Email]
 	if len(e.Countries) > 0 {
 		p.Countries = e.Countries
 	}
-	p.TimeZone, p.StartedAt = e.TimeZone, e.Started
+	p.TimeZone, p.Region, p.StartedAt = e.TimeZone, e.Region, e.Started
 	return p
 }
 
 // ParseRoster reads CSV (RFC 4180) with a header line, whose fields commas separate, or
 // semicolons, as spreadsheets write in many countries; the column email is required;
-// countries (several separated by spaces or semicolons), timezone and started (a date,
-// such as 2026-03-01) are optional. The error is a policy.Diagnostics with every mistake,
+// countries (several separated by spaces or semicolons), timezone, region
+// (ISO 3166-2, such as US-CA) and started (a date, such as 2026-03-01) are optional. The error is a policy.Diagnostics with every mistake,
 // and then there is no roster: half of one would be wrong about the other half.
 func ParseRoster(file string, source []byte) (Roster, error) {
 	source = bytes.TrimPrefix(source, []byte("\xef\xbb\xbf"))
@@ -77,7 +79,7 @@ func headerLine(lines []string) string {
 	return ""
 }
 
-var rosterColumns = []string{"email", "countries", "timezone", "started"}
+var rosterColumns = []string{"email", "countries", "timezone", "region", "started"}
 
 type rosterParser struct {
 	*strictyaml.Source
@@ -181,9 +183,21 @@ func (p *rosterParser) parseRow(row []string, into Roster) {
 	if !p.zone(e.TimeZone) {
 		p.wrong(at, fmt.Sprintf("%q is not a time zone", e.TimeZone), "an IANA name such as America/New_York", "")
 	}
+	text, at = field("region")
+	e.Region = p.region(text, at)
 	text, at = field("started")
 	e.Started = p.date(text, at)
 	into[email] = e
+}
+
+// region reads a part of a country, as IP data names it.
+func (p *rosterParser) region(text string, at int) string {
+	code := strings.ToUpper(text)
+	if text != "" && !policy.IsRegion(code) {
+		p.wrong(at, fmt.Sprintf("%q is not a region", text), "an ISO 3166-2 code: the country, a hyphen and the region, such as US-CA", "")
+		return ""
+	}
+	return code
 }
 
 // date reads a day. Only one format is accepted, because others are ambiguous (day and

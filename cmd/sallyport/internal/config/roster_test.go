@@ -50,7 +50,7 @@ func TestRosterMistakes(t *testing.T) {
 	}{
 		{"empty", "", 1, 1, "the roster is empty", "email,countries,timezone", "", ""},
 		{"comments only", "# nobody\n", 1, 1, "the roster is empty", "", "", ""},
-		{"no header", "alice@example.com,US\n", 1, 1, `no column "alice@example.com"`, "email, countries, timezone, started", "", "email is missing"},
+		{"no header", "alice@example.com,US\n", 1, 1, `no column "alice@example.com"`, "email, countries, timezone, region, started", "", "email is missing"},
 		{"unknown column", "email,country\n", 1, 7, `no column "country"`, "", "", ""},
 		{"misspelt column", "emial,countries\n", 1, 1, `no column "emial"`, "", "email", "email is missing"},
 		{"column twice", "email,email\n", 1, 7, "twice", "", "", ""},
@@ -69,6 +69,8 @@ func TestRosterMistakes(t *testing.T) {
 		{"zone", "email,timezone\na@example.com,Berlin\n", 2, 15, `"Berlin" is not a time zone`, "America/New_York", "", ""},
 		{"zone Local", "email,timezone\na@example.com,Local\n", 2, 15, "not a time zone", "", "", ""},
 		{"zone outside", "email,timezone\na@example.com,../../etc/passwd\n", 2, 15, "not a time zone", "", "", ""},
+		{"region", "email,region\na@example.com,California\n", 2, 15, `"California" is not a region`, "US-CA", "", ""},
+		{"region without its country", "email,region\na@example.com,CA\n", 2, 15, "not a region", "US-CA", "", ""},
 		{"date", "email,started\na@example.com,2026-02-30\n", 2, 15, `"2026-02-30" is not a date`, "2026-03-01", "", ""},
 		{"date the American way", "email,started\na@example.com,03/01/2026\n", 2, 15, "not a date", "YEAR-MONTH-DAY", "", ""},
 		{"date with a time", "email,started\na@example.com,2026-03-01T09:00:00Z\n", 2, 15, "not a date", "", "", ""},

@@ -12,7 +12,7 @@ import (
 )
 
 const sessionColumns = `s.id, s.subject_issuer, s.subject_id, s.email, s.name, s.group_names, s.country_codes, s.time_zone,
-	s.created_at, s.expires_at, s.last_seen_at, s.auth_time, s.provider_session, s.id_token, s.refresh_token, s.refreshed_at, s.started_at`
+	s.created_at, s.expires_at, s.last_seen_at, s.auth_time, s.provider_session, s.id_token, s.refresh_token, s.refreshed_at, s.started_at, s.region`
 
 const loadSession = `select ` + sessionColumns + `,
 	t.host, t.created_at, t.verified_at, t.verified_addr, t.verified_credential, t.verified_browser
@@ -24,7 +24,7 @@ func sessionInto(r *session.Record) []any {
 		&r.ID, &r.Person.Subject.Issuer, &r.Person.Subject.ID, &r.Person.Email, &r.Person.Name,
 		listCol{&r.Person.Groups}, listCol{&r.Person.Countries}, &r.Person.TimeZone,
 		timeCol{&r.CreatedAt}, timeCol{&r.ExpiresAt}, timeCol{&r.LastSeenAt}, timeCol{&r.AuthTime},
-		&r.ProviderSession, &r.IDToken, &r.RefreshToken, timeCol{&r.RefreshedAt}, timeCol{&r.Person.StartedAt},
+		&r.ProviderSession, &r.IDToken, &r.RefreshToken, timeCol{&r.RefreshedAt}, timeCol{&r.Person.StartedAt}, &r.Person.Region,
 	}
 }
 
@@ -48,11 +48,11 @@ func (d *DB) CreateSession(ctx context.Context, r session.Record, t session.Toke
 			return errors.New("the token names another session")
 		}
 		if err := tx.put(`insert into sessions (id, subject_issuer, subject_id, email, name, group_names, country_codes, time_zone,
-				created_at, expires_at, last_seen_at, auth_time, provider_session, id_token, refresh_token, refreshed_at, started_at)
-			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)`,
+				created_at, expires_at, last_seen_at, auth_time, provider_session, id_token, refresh_token, refreshed_at, started_at, region)
+			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)`,
 			r.ID, r.Person.Subject.Issuer, r.Person.Subject.ID, string(r.Person.Email), r.Person.Name, groups, countries, r.Person.TimeZone,
 			micros(r.CreatedAt), micros(r.ExpiresAt), micros(r.LastSeenAt), optional(r.AuthTime), r.ProviderSession,
-			blob(r.IDToken), blob(r.RefreshToken), optional(r.RefreshedAt), optional(r.Person.StartedAt)); err != nil {
+			blob(r.IDToken), blob(r.RefreshToken), optional(r.RefreshedAt), optional(r.Person.StartedAt), r.Person.Region); err != nil {
 			return err
 		}
 		if err := tx.refuseBlocked(r.ID); err != nil {
@@ -118,9 +118,9 @@ func (d *DB) RefreshSession(ctx context.Context, id string, p authn.Person, refr
 	}
 	return d.update(ctx, "refresh session", func(tx tx) error {
 		if err := tx.one(`update sessions set email = $4, name = $5, group_names = $6, country_codes = $7, time_zone = $8,
-				refresh_token = $9, refreshed_at = $10, started_at = $11 where id = $1 and subject_issuer = $2 and subject_id = $3`,
+				refresh_token = $9, refreshed_at = $10, started_at = $11, region = $12 where id = $1 and subject_issuer = $2 and subject_id = $3`,
 			id, p.Subject.Issuer, p.Subject.ID, string(p.Email), p.Name, groups, countries, p.TimeZone,
-			blob(refreshToken), optional(at), optional(p.StartedAt)); err != nil {
+			blob(refreshToken), optional(at), optional(p.StartedAt), p.Region); err != nil {
 			return err
 		}
 		if err := tx.noteAddress(p.Subject, p.Email, at); err != nil {
