@@ -70,3 +70,50 @@ func TestExamples(t *testing.T) {
 		t.Error("no example configuration was found, or none with a model")
 	}
 }
+
+// The policies of others say where they come from and what they leave out, pass their
+// tests, and have no finding of the linter but notes.
+func TestExamplesOfOthers(t *testing.T) {
+	folder := filepath.Join("..", "..", "examples", "foreign")
+	files, err := filepath.Glob(filepath.Join(folder, "*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) == 0 {
+		t.Skip("there is no folder examples/foreign")
+	}
+	index, err := os.ReadFile(filepath.Join(folder, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	site, found := filepath.Join(folder, "site.yaml"), 0
+	for _, file := range files {
+		if file == site {
+			continue
+		}
+		found++
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			source, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, line := range []string{"\n# From: https://", "\n# Not expressed: "} {
+				if !strings.Contains(string(source), line) {
+					t.Errorf("there is no line %q", strings.TrimSpace(line))
+				}
+			}
+			if !strings.Contains(string(index), "]("+filepath.Base(file)+")") {
+				t.Error("README.md does not list it")
+			}
+			if status, stdout, stderr := command(t, "policy", "test", "--config", site, file); status != 0 || !strings.Contains(stdout, "ok    ") {
+				t.Errorf("policy test: status %d\n%s%s", status, stdout, stderr)
+			}
+			if status, stdout, stderr := command(t, "policy", "lint", "--config", site, file); status != 0 {
+				t.Errorf("policy lint: status %d\n%s%s", status, stdout, stderr)
+			}
+		})
+	}
+	if found < 10 {
+		t.Errorf("%d sets", found)
+	}
+}
