@@ -51,7 +51,7 @@ func TestAbandonedStepUps(t *testing.T) {
 }
 
 // What one person can make the memory hold has an end.
-func TestAttackManyPrompts(t *testing.T) {
+func TestManyPromptsHaveAnEnd(t *testing.T) {
 	tr := newTracker(t)
 	for i := range 10 * maxPrompts {
 		tr.Begun(home(time.Hour, session(string(rune('a'+i)))))

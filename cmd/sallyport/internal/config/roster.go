@@ -49,9 +49,10 @@ func (r Roster) Complete(p authn.Person) authn.Person {
 
 // ParseRoster reads CSV (RFC 4180) with a header line, whose fields commas separate, or
 // semicolons, as spreadsheets write in many countries; the column email is required;
-// countries (several separated by spaces or semicolons), timezone, region
-// (ISO 3166-2, such as US-CA) and started (a date, such as 2026-03-01) are optional. The error is a policy.Diagnostics with every mistake,
-// and then there is no roster: half of one would be wrong about the other half.
+// countries (several separated by spaces or semicolons), timezone, region (ISO 3166-2,
+// such as US-CA) and started (a date, such as 2026-03-01) are optional. The error is a
+// policy.Diagnostics with every mistake, and then there is no roster: half of one would be
+// wrong about the other half.
 func ParseRoster(file string, source []byte) (Roster, error) {
 	source = bytes.TrimPrefix(source, []byte("\xef\xbb\xbf"))
 	p := rosterParser{Source: strictyaml.NewSource(file, source), rows: csv.NewReader(bytes.NewReader(source)), zones: map[string]bool{"": true}}
