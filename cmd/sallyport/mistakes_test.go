@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,30 +14,42 @@ import (
 
 var update = flag.Bool("update", false, "write the answers of TestMistakes anew")
 
-// TestMistakes: what analysts type, and what `policy lint` says to it.
+// TestMistakes: what analysts type, and what `policy lint` says to it. All of it is about the installation of answers.txtar.
 func TestMistakes(t *testing.T) {
-	const file = "testdata/mistakes/answers.txtar"
+	const dir = "testdata/mistakes"
+	installation := mistakes(t, filepath.Join(dir, "answers.txtar"))
+	for _, name := range []string{"answers.txtar", "languages.txtar"} {
+		t.Run(name, func(t *testing.T) {
+			file, err := filepath.Abs(filepath.Join(dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			archive, answers := mistakes(t, file), map[string]string{}
+			t.Chdir(t.TempDir())
+			for _, f := range append(slices.Clone(installation.Files), archive.Files...) {
+				if name, ok := strings.CutSuffix(f.Name, ".want"); ok {
+					answers[name] = string(f.Data)
+				} else if err := os.WriteFile(f.Name, f.Data, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			compareAnswers(t, file, archive, answers)
+		})
+	}
+}
+
+func mistakes(t *testing.T, file string) *txtar.Archive {
+	t.Helper()
 	archive, err := txtar.ParseFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, answers := t.TempDir(), map[string]string{}
-	for _, f := range archive.Files {
-		if name, ok := strings.CutSuffix(f.Name, ".want"); ok {
-			answers[name] = string(f.Data)
-			continue
-		}
-		if err := os.WriteFile(filepath.Join(dir, f.Name), f.Data, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	return archive
+}
+
+func compareAnswers(t *testing.T, file string, archive *txtar.Archive, answers map[string]string) {
 	var written []txtar.File
 	points, graded := 0, 0
-	path, err := filepath.Abs(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Chdir(dir)
 	for _, f := range archive.Files {
 		if strings.HasSuffix(f.Name, ".want") {
 			continue
@@ -66,7 +79,7 @@ func TestMistakes(t *testing.T) {
 		t.Errorf("the mean grade of %d answers is %.2f", graded, mean)
 	}
 	if *update {
-		if err := os.WriteFile(path, txtar.Format(&txtar.Archive{Comment: archive.Comment, Files: written}), 0o644); err != nil {
+		if err := os.WriteFile(file, txtar.Format(&txtar.Archive{Comment: archive.Comment, Files: written}), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -72,7 +72,7 @@ func lintConfigured(c *config.Config, intel *ipintel.Snapshot) ([]lint.Finding, 
 		return nil, err
 	}
 	return lint.Check(lint.Config{Policy: policyConfig(c, intel), Tests: tests, NoSource: noSource(c),
-		Routes: lintRoutes(c), People: people(c), Now: time.Now})
+		Routes: lintRoutes(c), Hosts: hosts(c), People: people(c), Now: time.Now})
 }
 
 func lintRoutes(c *config.Config) map[string]lint.Route {
@@ -81,6 +81,19 @@ func lintRoutes(c *config.Config) map[string]lint.Route {
 		out[r.Name] = lint.Route{RPC: r.RPC, PathForms: r.PathForms.Names()}
 	}
 	return out
+}
+
+// hosts are those that requests come for; nil if a route takes many.
+func hosts(c *config.Config) []string {
+	out := []string{c.ExternalURL.Hostname()}
+	for _, r := range c.Routes {
+		if r.Wildcard() {
+			return nil
+		}
+		out = append(out, r.Host())
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // people are the addresses in the roster; nil without one.

@@ -2,6 +2,7 @@ package lint
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"unicode"
 
@@ -133,10 +134,22 @@ func (l *linter) brackets() {
 				Message: fmt.Sprintf("%s has && beside || without brackets: a || b && c means a || (b && c)", name),
 				Fix:     "brackets around what belongs together"})
 		}
-		if comment := strings.TrimSpace(strings.TrimLeft(p.node.LineComment, "#")); strings.Contains(comment, "||") || strings.Contains(comment, "&&") {
+		if comment := strings.TrimSpace(strings.TrimLeft(p.node.LineComment, "#")); l.cut(comment) {
 			l.in(p.rule, p.node, 0, Finding{Code: "commented-out", Severity: Warning,
 				Message: fmt.Sprintf("what follows # is a comment, and no part of the condition of %s: %s", name, comment),
 				Fix:     "quotes around the whole condition, if it is meant; else no comment that reads like one"})
 		}
 	}
+}
+
+// A comment that begins as what a condition goes on with, or a rule.
+var cutOff = regexp.MustCompile(`(?i)^(?:&&|\|\||!|and\b|or\b|&|\||unless:?\s|except\s|in\s*[\[(]|==|!=|[<>]=?\s)|&&|\|\|`)
+
+// cut reports whether a comment reads like a part of a condition: it joins one, or is one.
+func (l *linter) cut(comment string) bool {
+	if cutOff.MatchString(comment) {
+		return true
+	}
+	program, _ := l.policy.Model().Env.Compile(comment)
+	return program != nil && len(program.Reads()) > 0
 }

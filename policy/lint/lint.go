@@ -71,6 +71,8 @@ type Config struct {
 	NoSource map[string]string
 	// Routes are the configured ones, by name. Nil: not known.
 	Routes map[string]Route
+	// Hosts are those of the routes. Nil: not known.
+	Hosts []string
 	// People are the addresses in the roster. Nil: there is none.
 	People []string
 	// Now is the time of the clock. Nil: what has expired is no finding.
@@ -108,6 +110,7 @@ func Check(c Config) ([]Finding, error) {
 	l.organisations()
 	l.rpc()
 	l.paths()
+	l.silent()
 	l.characters()
 	l.brackets()
 	l.newcomers()
@@ -126,7 +129,7 @@ func Check(c Config) ([]Finding, error) {
 // and what is only untidy.
 var byDanger = []string{
 	"always-matches", "blocks-every-person", "blocked-together", "newcomer-refused", "can-fail",
-	"unreachable-rule", "dead-condition", "expired-condition", "invisible-character", "rpc-route", "rpc-method", "impossible-path", "unknown-email", "unknown-group", "unknown-provider", "whole-list",
+	"unreachable-rule", "dead-condition", "expired-condition", "invisible-character", "rpc-route", "rpc-method", "impossible-path", "unknown-email", "unknown-group", "unknown-provider", "whole-list", "silent-comparison",
 	"private-exempt", "history-unconsidered", "unreachable-threshold", "vacuous-invariant", "fact-without-source", "empty-list",
 	"country-without-zz", "unknown-holds", "ambiguous-brackets", "commented-out", "idle-exception", "subsumed-rule",
 	"unknown-country-passes", "data-age-unconsidered", "whole-organisation", "unused-signal", "rules-undecided",

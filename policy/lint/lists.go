@@ -110,9 +110,17 @@ func (l *linter) networks(name string, list *file.List) *bart.Lite {
 		set.Insert(p)
 	}
 	for i, p := range prefixes {
+		if p.Bits() == 0 {
+			l.node(list.Entries[i], Finding{Code: "silent-comparison", Severity: Warning,
+				Message: fmt.Sprintf("%s is every address of its kind: what lists.%s is for holds for all of them", list.Entries[i].Value, name),
+				Fix:     "the networks that are meant, and not this entry"})
+		}
 		for wider := range set.Supernets(p) {
 			if wider == p {
 				continue
+			}
+			if wider.Bits() == 0 {
+				break // that is said of the entry itself
 			}
 			l.node(list.Entries[i], Finding{Code: "repeated-entry", Severity: Note,
 				Message: fmt.Sprintf("%s is inside %s, which is in lists.%s too", list.Entries[i].Value, wider, name), Fix: "the wider one alone, or the narrower one alone"})

@@ -105,10 +105,69 @@ func (l *linter) emails() {
 		instead := ""
 		if c.Method == "" {
 			f.Message = fmt.Sprintf("%q is not in the roster, and no allow names it: this never holds for the people there", c.value.Text)
-			instead = strictyaml.Nearest(c.value.Text, people)
+			if instead = nearestAddress(c.value.Text, people); instead != "" {
+				f.Message += fmt.Sprintf("; %q is", instead)
+			}
+		}
+		if strings.Contains(c.value.Text, "*") {
+			l.starred(c, f, append(people, domains...))
+			continue
 		}
 		l.compared(c, instead, f)
 	}
+}
+
+// starred adds a finding about an address with a star, which stands for itself.
+func (l *linter) starred(c constant, f Finding, known []string) {
+	f.Message = fmt.Sprintf("%q is no address: a star stands for itself", c.value.Text)
+	f.Fix = "user.email.endsWith(\"@example.com\"), user.email.startsWith(\"...\") or user.groups"
+	end := strings.TrimLeft(c.value.Text, "*")
+	if domain := strings.TrimPrefix(end, "@"); strings.HasPrefix(end, "@") && !strings.Contains(domain, "*") &&
+		slices.ContainsFunc(known, func(k string) bool { return strings.HasSuffix("@"+k, end) }) {
+		f.Fix = fmt.Sprintf("user.email.endsWith(%q)", end)
+		switch text := expr.OneLine(c.program.Text()); {
+		case c.entry != nil:
+		case c.Method == "endsWith":
+			f.Write = c.program.Replace(c.value, end)
+		case c.Method == "":
+			for _, x := range c.program.Tree().Literals() {
+				if x.Op == expr.Equal && x.Args[1].Value == c.value.Text && strings.Count(text, x.Text) == 1 {
+					f.Write = strings.Replace(text, x.Text, f.Fix, 1)
+				}
+			}
+		}
+	}
+	if c.entry != nil {
+		f.Rule = l.rules[c.rule].Name
+		l.node(c.entry, f)
+		return
+	}
+	l.in(c.rule, c.node, c.value.Offset, f)
+}
+
+// nearestAddress is the one address that another is a misspelling of, and no other person's:
+// of a long name one letter, of a very long one two, or of its domain alone.
+func nearestAddress(address string, people []string) (nearest string) {
+	local, domain, _ := strings.Cut(strings.ToLower(address), "@")
+	for _, p := range people {
+		name, at, _ := strings.Cut(p, "@")
+		most := 0
+		switch {
+		case len(local) >= 9:
+			most = 2
+		case len(local) >= 5:
+			most = 1
+		}
+		same := domain == at && strictyaml.Edits(local, name, most+1) <= most
+		if !same && (local != name || strictyaml.Nearest(domain, []string{at}) == "") {
+			continue
+		}
+		if nearest != "" && nearest != p {
+			return "" // it may be either
+		}
+		nearest = p
+	}
+	return nearest
 }
 
 // groups finds groups that no allow names. People can have others too, for exceptions, so

@@ -14,7 +14,7 @@ func Nearest(word string, candidates []string) string {
 		if strings.EqualFold(c, word) {
 			return c
 		}
-		if d := edits(strings.ToLower(word), strings.ToLower(c), distance); d < distance {
+		if d := Edits(strings.ToLower(word), strings.ToLower(c), distance); d < distance {
 			best, distance = c, d
 		}
 	}
@@ -26,9 +26,9 @@ func Nearest(word string, candidates []string) string {
 	return best
 }
 
-// edits is the number of bytes to insert, delete, replace or swap to get from a to
+// Edits is the number of bytes to insert, delete, replace or swap to get from a to
 // b, or limit if it is not less than that.
-func edits(a, b string, limit int) int {
+func Edits(a, b string, limit int) int {
 	if len(a) > 64 || len(b) > 64 || len(a)-len(b) >= limit || len(b)-len(a) >= limit {
 		return limit
 	}

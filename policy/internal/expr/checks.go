@@ -3,6 +3,7 @@ package expr
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"regexp/syntax"
 	"slices"
 	"strconv"
@@ -261,6 +262,15 @@ func (c *checks) checkPattern(e ast.Expr) (ok bool) {
 		c.problems = append(c.problems, Problem{Offset: c.offset(e), Message: "the pattern does not read as one: " + err.Error(), Expected: "RE2 syntax"})
 		return false
 	}
+	if m := delimited.FindStringSubmatch(string(pattern)); m != nil {
+		meant := m[1]
+		if strings.Contains(m[2], "i") {
+			meant = "(?i)" + meant
+		}
+		c.problems = append(c.problems, Problem{Offset: c.offset(e), Message: "slashes around a pattern, and flags behind it, would be a part of it",
+			Expected: "the pattern alone; (?i) in front makes no difference between small letters and capitals", Suggestion: strconv.Quote(strings.ReplaceAll(meant, `\/`, "/"))})
+		return false
+	}
 	if !anchored(re, true) || !anchored(re, false) {
 		c.problems = append(c.problems, Problem{Offset: c.offset(e),
 			Message:    "the pattern is not anchored at both ends: it would match anywhere inside a longer text",
@@ -270,6 +280,9 @@ func (c *checks) checkPattern(e ast.Expr) (ok bool) {
 	}
 	return true
 }
+
+// delimited is a pattern as JavaScript and Perl write it.
+var delimited = regexp.MustCompile(`^/(\^.*\$)/([a-z]*)$`)
 
 // anchored reports whether every match begins (or, with start false, ends) at the end of
 // the text.

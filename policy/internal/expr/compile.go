@@ -50,7 +50,13 @@ func (p *Program) Lists() []string { return p.lists }
 func (p *Program) Cost() uint64 { return p.cost }
 
 // Compile compiles a condition.
-func (e *Env) Compile(text string) (*Program, []Problem) { return e.compile(text, nil) }
+func (e *Env) Compile(text string) (*Program, []Problem) {
+	p, problems := e.compile(text, nil)
+	if p == nil {
+		e.suggest(text, problems)
+	}
+	return p, problems
+}
 
 // compile is Compile with a change of what was parsed. nil: none.
 func (e *Env) compile(text string, change func(*ast.AST)) (*Program, []Problem) {

@@ -244,7 +244,7 @@ func TestProblems(t *testing.T) {
 		{`ip.country <> "x"`, 12, "not an operator", "!="},
 		{`ip.country === "x"`, 12, "not an operator", "=="},
 		{`ip.country =~ "x"`, 12, "not an operator", `fact.matches("^...$")`},
-		{`ip.country == “x”`, 15, "typographic", `" or '`},
+		{`ip.country == “x”`, 15, "typographic", `ip.country == "x"`},
 		{"ip.vpn\u00a0|| ip.tor", 7, "U+00A0", "a space"},
 		{"ip.vpn \u200b|| ip.tor", 8, "U+200B", "a space"},
 		{`(ip.vpn`, 1, "never closed", ""},

@@ -111,6 +111,11 @@ func (m *meaning) compared(op string, a, b ast.Expr, ta, tb string) (meant, expe
 	case equality && tb == "list("+ta+")":
 		return m.compiles(not(m.operand(a) + " in " + m.operand(b))), "in, which looks in a list"
 	}
+	if ta == "bool" && a.Kind() == ast.CallKind && len(a.AsCall().Args()) == 2 {
+		if _, chained := isCompare(a.AsCall().FunctionName()); chained { // 9 <= x < 17
+			return m.compiles(m.text(a) + " && " + m.operand(a.AsCall().Args()[1]) + " " + op + " " + m.operand(b)), "two comparisons, with &&"
+		}
+	}
 	constant, fact, kind, flipped := b, a, ta, false
 	if a.Kind() == ast.LiteralKind {
 		constant, fact, kind, flipped = a, b, tb, true
@@ -119,6 +124,14 @@ func (m *meaning) compared(op string, a, b ast.Expr, ta, tb string) (meant, expe
 		return "", "two values of one kind"
 	}
 	if kind == "bool" {
+		if c, n := fact.AsCall(), constant.AsLiteral().Value(); fact.Kind() == ast.CallKind && (c.FunctionName() == operators.In || c.FunctionName() == "contains") {
+			switch fmt.Sprint(op, n) { // what indexOf() gives
+			case ">=0", ">-1", "!=-1":
+				return m.compiles(m.text(fact)), "the condition by itself: it is true or false"
+			case "<0", "==-1":
+				return m.compiles("!" + m.operand(fact)), "the condition by itself: it is true or false"
+			}
+		}
 		yes, known := truth(constant)
 		if !known || !equality {
 			return "", "true or false, without quotes"
@@ -253,6 +266,9 @@ func (m *meaning) within(a, b ast.Expr, ta, tb string) (meant, expected string) 
 		}
 		return m.compiles(left + " == " + right), "a list on the right, or == for one value"
 	}
+	if ta == "string" && a.Kind() == ast.CallKind && m.env.functions[a.AsCall().FunctionName()].Name == "time.weekday" {
+		return "", `days in quotes, such as ["Sat", "Sun"]`
+	}
 	if b.Kind() == ast.ListKind {
 		var entries []string
 		for _, e := range b.AsList().Elements() {
@@ -278,6 +294,9 @@ func (m *meaning) within(a, b ast.Expr, ta, tb string) (meant, expected string) 
 // numbers is the declaration of a list of text as one of numbers, or "".
 func numbers(list string, entries []string) string {
 	out := make([]string, len(entries))
+	if len(entries) == 0 {
+		return ""
+	}
 	for i, entry := range entries {
 		n, ok := strictyaml.NumberMeant(entry)
 		if !ok || i == 20 {

@@ -3,6 +3,7 @@ package expr
 import (
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"sallyport/policy/strictyaml"
@@ -48,11 +49,16 @@ func (m *meaning) explain(issue *common.Error) Problem {
 	call := m.node(issue.ExprID)
 	if o := overloadMessage.FindStringSubmatch(issue.Message); o != nil && call != nil && call.Kind() == ast.CallKind {
 		if p := m.operands(call, o[1], o[2]); p.Message != "" {
+			if p.patch == nil && !strings.Contains(p.Suggestion, ": ") { // a list is declared elsewhere
+				p.patch = ofNode(call.ID(), p.Suggestion)
+			}
 			return p
 		}
 	}
 	if o := selectionMessage.FindStringSubmatch(issue.Message); o != nil && call != nil && call.Kind() == ast.SelectKind {
-		return m.field(call, o[1])
+		p := m.field(call, o[1])
+		p.patch = ofNode(call.ID(), p.Suggestion)
+		return p
 	}
 	if o := mismatchMessage.FindStringSubmatch(issue.Message); o != nil && call != nil && o[1] == "bool" {
 		return m.condition(call, o[2])
@@ -64,6 +70,7 @@ func (m *meaning) explain(issue *common.Error) Problem {
 		switch meant := strictyaml.DurationMeant(text); {
 		case meant != "":
 			p.Suggestion = fmt.Sprintf("duration(%q)", meant)
+			p.patch = ofCall(call, p.Suggestion, meant)
 		case text != "" && strings.Trim(text, " 0123456789") == "":
 			p.Expected = fmt.Sprintf(`a number with its unit: duration("%[1]ss"), duration("%[1]sm") or duration("%[1]sh")`, strings.TrimSpace(text))
 		}
@@ -72,6 +79,7 @@ func (m *meaning) explain(issue *common.Error) Problem {
 		p := Problem{Message: "this is not a timestamp, or no such day or hour exists", Expected: `RFC 3339, such as "2026-01-31T09:00:00Z"`}
 		if t, ok := moment(m.argument(call)); ok {
 			p.Suggestion = fmt.Sprintf("timestamp(%q)", t)
+			p.patch = ofCall(call, p.Suggestion, t)
 		}
 		return p
 	}
@@ -105,10 +113,21 @@ func (m *meaning) operands(call ast.NavigableExpr, fn, signature string) Problem
 		return p
 	}
 	kinds := splitTypes(inner(signature))
+	if f, ok := m.env.functions[fn]; ok {
+		return Problem{Message: fmt.Sprintf("%s() does not take %s", fn, signature), Expected: called(f.Name)}
+	}
 	switch {
+	case fn == "string" && strings.Contains(signature, "list(") && len(args) == 1:
+		return Problem{Message: "string() gives the text of a number, not of " + m.described(args[0], inner(signature)), Expected: `in, which looks for an entry of a list: "..." in ` + m.text(args[0])}
+	case fn == operators.Add && signature == "(bool, bool)":
+		return Problem{Message: "true and false cannot be added up", Expected: "&& where all of them have to hold, || where one has to; or a score of each in rules of their own"}
 	case fn == operators.LogicalNot && len(args) == 1:
-		return Problem{Message: "! negates a condition; this is " + m.described(args[0], inner(signature)),
+		p := Problem{Message: "! negates a condition; this is " + m.described(args[0], inner(signature)),
 			Expected: "brackets around what is negated", Suggestion: m.negated(call)}
+		if parent, ok := call.Parent(); ok {
+			p.patch = ofNode(parent.ID(), p.Suggestion)
+		}
+		return p
 	case len(kinds) != 2 || len(args) != 2:
 		return Problem{}
 	case fn == operators.In:
@@ -124,11 +143,26 @@ func (m *meaning) operands(call ast.NavigableExpr, fn, signature string) Problem
 	return Problem{}
 }
 
+// ofCall is the patch of a call with another argument, for the call or the argument.
+func ofCall(e ast.NavigableExpr, call, argument string) *patch {
+	switch {
+	case e == nil:
+		return nil
+	case e.Kind() == ast.LiteralKind:
+		return ofNode(e.ID(), strconv.Quote(argument))
+	}
+	return ofNode(e.ID(), call)
+}
+
 // condition is about a value where a condition has to be.
 func (m *meaning) condition(e ast.NavigableExpr, kind string) Problem {
 	p := Problem{Message: "this is " + m.described(e, kind) + ", where a condition has to be", Expected: "something that is true or false"}
 	if parent, ok := e.Parent(); ok && isOr(parent) {
 		p.Expected, p.Suggestion = "a condition on each side of ||", m.either(parent)
+		for up, ok := parent.Parent(); ok && isOr(up); up, ok = up.Parent() {
+			parent = up
+		}
+		p.patch = ofNode(parent.ID(), p.Suggestion)
 	} else if ok && parent.Kind() == ast.CallKind && parent.AsCall().FunctionName() == operators.LogicalAnd {
 		p.Expected = "a condition on each side of &&"
 	}

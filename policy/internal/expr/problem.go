@@ -12,6 +12,7 @@ type Problem struct {
 	// "" otherwise.
 	List  string
 	Entry int
+	patch *patch // nil: none is known
 }
 
 func (p Problem) Error() string {

@@ -23,6 +23,9 @@ var lookalikes = map[rune]string{'＝': "=", '！': "!", '＜': "<", '＞': ">",
 // explainSyntax says what is wrong with a text that does not parse. The parser's own
 // messages list token names; the usual mistakes have a better explanation.
 func (e *Env) explainSyntax(text []rune, issues *cel.Issues) []Problem {
+	if p := e.foreignForm(string(text)); p != nil {
+		return []Problem{*p}
+	}
 	if p := e.foreignOperator(string(text)); p != nil {
 		return []Problem{*p}
 	}
@@ -85,8 +88,9 @@ var foreignOperators = []struct {
 	meant   []string
 	message string // "": the operator is none here
 }{
+	{pattern: operator(`(not\s+in)`, `[({]([^(){}]*)[)}]`), meant: []string{`!(${1} in [${3}])`}},
 	{pattern: operator(`(not\s+in)`, valuePattern), meant: []string{`!(${1} in ${3})`}},
-	{pattern: operator(`(in)`, `\(([^()]*)\)`), meant: []string{`${1} in [${3}]`}, message: "the list of `in` stands in square brackets"},
+	{pattern: operator(`(in)`, `[({]([^(){}]*)[)}]`), meant: []string{`${1} in [${3}]`}, message: "the list of `in` stands in square brackets"},
 	{pattern: operator(`(between)`, valuePattern+`\s+and\s+`+valuePattern), meant: []string{`${1} >= ${3} && ${1} <= ${4}`}},
 	{pattern: operator(`(not\s+like)`, `["']%([^%"']+)%["']`), meant: []string{`!${1}.contains("${3}")`}},
 	{pattern: operator(`(i?like)`, `["']%([^%"']+)%["']`), meant: []string{`${1}.contains("${3}")`}},
@@ -130,13 +134,17 @@ func (e *Env) foreignOperator(text string) *Problem {
 		for _, template := range f.meant {
 			meant := string(f.pattern.ExpandString(nil, template, text, m))
 			if strings.HasSuffix(template, " null") { // what is said of that is right here, too
-				if _, q := e.Compile(meant); len(q) == 1 {
+				if _, q := e.compile(meant, nil); len(q) == 1 {
 					p.Expected, p.Suggestion = q[0].Expected, q[0].Suggestion
+					if p.Suggestion != "" {
+						p.patch = span(utf8.RuneCountInString(text[:m[0]]), utf8.RuneCountInString(text[:m[1]]), p.Suggestion)
+					}
 				}
 				return p
 			}
 			if checked, issues := e.cel.Compile(meant); issues.Err() == nil && checked.OutputType() == cel.BoolType {
 				p.Expected, p.Suggestion = "", meant
+				p.patch = span(utf8.RuneCountInString(text[:m[0]]), utf8.RuneCountInString(text[:m[1]]), meant)
 				return p
 			}
 		}
@@ -187,6 +195,9 @@ func commonMistakes(text []rune) []Problem {
 	add := func(at int, message, suggestion string) {
 		out = append(out, Problem{Offset: at, Message: message, Suggestion: suggestion})
 	}
+	instead := func(at, length int, message, by string) {
+		out = append(out, Problem{Offset: at, Message: message, Suggestion: by, patch: span(at, at+length, by)})
+	}
 	at := func(i int) rune {
 		if i < 0 || i >= len(text) {
 			return 0
@@ -201,13 +212,17 @@ func commonMistakes(text []rune) []Problem {
 				add(i, "this quote is never closed", "")
 				return out
 			}
+			if escape := badEscape(text[i:end]); escape != "" && at(i-1) != 'r' && at(i-1) != 'R' {
+				raw := "r" + string(text[i:end+1])
+				out = append(out, Problem{Offset: i, Message: "`" + escape + "` stands for no character in a text", Expected: "two backslashes for one, or r in front of the text", Suggestion: raw, patch: span(i, end+1, raw)})
+			}
 			i = end
 		case strings.ContainsRune("“”„‘’", c):
-			add(i, "typographic quotes do not quote text", "\" or '")
+			out = append(out, Problem{Offset: i, Message: "typographic quotes do not quote text", Suggestion: "\" or '", patch: span(i, i+1, `"`)})
 		case strings.ContainsRune("–—−‐‑", c):
-			add(i, fmt.Sprintf("`%c` is a dash and not a minus sign", c), "-")
+			instead(i, 1, fmt.Sprintf("`%c` is a dash and not a minus sign", c), "-")
 		case c > unicode.MaxASCII && lookalikes[c] != "":
-			add(i, fmt.Sprintf("`%c` is not an operator here", c), lookalikes[c])
+			instead(i, 1, fmt.Sprintf("`%c` is not an operator here", c), lookalikes[c])
 		case c > unicode.MaxASCII && unicode.In(c, unicode.Z, unicode.Cf):
 			add(i, fmt.Sprintf("%U looks like a space or like nothing, and does not belong here", c), "a space")
 		case unicode.IsLetter(c) || c == '_':
@@ -217,7 +232,7 @@ func commonMistakes(text []rune) []Problem {
 			}
 			word := string(text[i:j])
 			if s, ok := words[word]; ok && at(i-1) != '.' && at(j) != '(' && at(j) != '.' {
-				add(i, "`"+word+"` is not an operator here", s)
+				instead(i, j-i, "`"+word+"` is not an operator here", s)
 			}
 			i = j - 1
 		case c == '/' && at(i+1) == '/':
@@ -226,25 +241,32 @@ func commonMistakes(text []rune) []Problem {
 			out = append(out, Problem{Offset: i, Message: "`#` does not begin a comment inside a condition", Expected: "comments outside of it, on lines of their own"})
 			return out
 		case c == '=' && at(i+1) == '=' && at(i+2) == '=':
-			add(i, "`===` is not an operator here", "==")
+			instead(i, 3, "`===` is not an operator here", "==")
 			i += 2
+		case c == '!' && at(i+1) == '=' && at(i+2) == '=':
+			instead(i, 3, "`!==` is not an operator here", "!=")
+			i += 2
+		case c == ':' && at(i+1) == '=':
+			instead(i, 2, "`:=` is not an operator here", "==")
+			i++
 		case (c == '=' || c == '!' || c == '<' || c == '>') && at(i+1) == '=':
 			i++
 		case c == '<' && at(i+1) == '>':
-			add(i, "`<>` is not an operator here", "!=")
+			instead(i, 2, "`<>` is not an operator here", "!=")
 			i++
 		case c == '=' && at(i+1) == '~':
 			add(i, "`=~` is not an operator here", `fact.matches("^...$")`)
 			i++
 		case (c == '=' || c == '-') && at(i+1) == '>':
-			add(i, "`"+string(c)+">` is not an operator here", "exists(x, ...), which has a comma between the entry and its condition")
+			out = append(out, Problem{Offset: i, Message: "`" + string(c) + ">` is not an operator here",
+				Suggestion: "exists(x, ...), which has a comma between the entry and its condition", patch: span(i, i+2, ",")})
 			i++
 		case c == '=':
-			add(i, "`=` does not compare", "==")
+			instead(i, 1, "`=` does not compare", "==")
 		case (c == '&' || c == '|') && at(i+1) == c:
 			i++
 		case c == '&' || c == '|':
-			add(i, "`"+string(c)+"` is not an operator here", string([]rune{c, c}))
+			instead(i, 1, "`"+string(c)+"` is not an operator here", string([]rune{c, c}))
 		case c == '(' || c == '[' || c == '{':
 			open = append(open, i)
 		case c == ')' || c == ']' || c == '}':

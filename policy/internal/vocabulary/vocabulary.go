@@ -118,7 +118,7 @@ func (v *Vocabulary) Provided(fact string) *file.Diagnostic {
 	if v.signals == nil || v.signals[signal] {
 		return nil
 	}
-	d := &file.Diagnostic{Message: fmt.Sprintf("no configured IP source provides %s, so this would never hold", fact),
+	d := &file.Diagnostic{Message: fmt.Sprintf("no configured IP source provides %s: it would always be what it is where that is not known", fact),
 		Expected: fmt.Sprintf("a database or a list with `signal: %s` under ip_data in sallyport.yaml", signal)}
 	switch signal {
 	case "subdivisions":
