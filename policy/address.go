@@ -24,7 +24,11 @@ func ParseNetwork(entry string) (netip.Prefix, error) {
 	case err != nil:
 		return netip.Prefix{}, notANetwork(entry)
 	case prefix.Addr().Is4In6():
-		return netip.Prefix{}, fmt.Errorf("%q is an IPv4 network written as IPv6; client addresses are never mapped, so write it as IPv4", entry)
+		e := &expr.ArgumentError{Message: fmt.Sprintf("%q is an IPv4 network written as IPv6; client addresses are never mapped, so write it as IPv4", entry)}
+		if bits := prefix.Bits() - 96; bits >= 0 {
+			e.Suggestion = netip.PrefixFrom(prefix.Addr().Unmap(), bits).Masked().String()
+		}
+		return netip.Prefix{}, e
 	case prefix != prefix.Masked():
 		return netip.Prefix{}, fmt.Errorf("%q has bits set behind its length: is it %s, or the one address %s?", entry, prefix.Masked(), prefix.Addr())
 	}
@@ -33,7 +37,7 @@ func ParseNetwork(entry string) (netip.Prefix, error) {
 
 // notANetwork says what is wrong with what was given to ip.within().
 func notANetwork(entry string) error {
-	e := &expr.ArgumentError{Message: fmt.Sprintf("%q is not an address or a network", entry), Expected: "203.0.113.7, 203.0.113.0/24 or 2001:db8::/32"}
+	e := &expr.ArgumentError{Message: fmt.Sprintf("%q is not an address or a network", entry), Expected: "203.0.113.7, 203.0.113.0/24 or 2001:db8::/32; or lists.NAME, without quotes"}
 	host, bits, hasBits := strings.Cut(strings.TrimSpace(entry), "/")
 	addr, err := netip.ParseAddr(host)
 	n, notNumber := strconv.Atoi(bits)
@@ -57,10 +61,30 @@ func notANetwork(entry string) error {
 	case len(entry) == 2 && strings.ToUpper(entry) == entry:
 		e.Message = fmt.Sprintf("%q is a country, and ip.within() takes addresses and networks", entry)
 		e.Expected = "ip.country == " + strconv.Quote(entry) + ", or ip.country in lists.NAME"
+	case strings.Contains(host, "-") && rangeMeant(entry) != "":
+		e.Expected, e.Suggestion = "a network rather than a range", rangeMeant(entry)
 	case strings.Contains(host, "-"):
 		e.Expected = "networks rather than a range: a range is one or several of them, such as 203.0.113.0/24"
 	}
 	return e
+}
+
+// rangeMeant is the network that a range of addresses is, such as 10.0.0.0-10.0.0.255; "":
+// it is none, or several.
+func rangeMeant(entry string) string {
+	from, to, _ := strings.Cut(entry, "-")
+	first, err := netip.ParseAddr(strings.TrimSpace(from))
+	last, err2 := netip.ParseAddr(strings.TrimSpace(to))
+	if err != nil || err2 != nil || first.BitLen() != last.BitLen() {
+		return ""
+	}
+	for bits := range first.BitLen() + 1 {
+		p := netip.PrefixFrom(first, bits)
+		if p.Masked().Addr() == first && p.Contains(last) && (last.Next() == netip.Addr{} || !p.Contains(last.Next())) {
+			return p.String()
+		}
+	}
+	return ""
 }
 
 // octets completes the beginning of an IPv4 address, such as 10.0, to its network.

@@ -1,6 +1,7 @@
 package expr
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
@@ -196,6 +197,9 @@ func (n *names) foreignName(e ast.Expr) bool {
 		}
 	}
 	p := Problem{Message: "unknown name " + name, Expected: "a fact such as ip.country, or lists.NAME"}
+	if slices.Contains([]string{"local", "locals", "data", "params", "config", "vars"}, name) {
+		p.Expected = fmt.Sprintf("lists.%s, and the list itself under `lists:`", last)
+	}
 	if p.Suggestion = n.meant(e.ID(), at, whole, candidates); p.Suggestion != "" {
 		p.patch = span(at, at+len([]rune(whole)), p.Suggestion)
 	}

@@ -259,7 +259,7 @@ func (c *checks) checkPattern(e ast.Expr) (ok bool) {
 	}
 	re, err := syntax.Parse(string(pattern), syntax.Perl)
 	if err != nil {
-		c.problems = append(c.problems, Problem{Offset: c.offset(e), Message: "the pattern does not read as one: " + err.Error(), Expected: "RE2 syntax"})
+		c.problems = append(c.problems, Problem{Offset: c.offset(e), Message: "the pattern does not read as one: " + err.Error(), Expected: re2(string(pattern))})
 		return false
 	}
 	if m := delimited.FindStringSubmatch(string(pattern)); m != nil {
@@ -279,6 +279,17 @@ func (c *checks) checkPattern(e ast.Expr) (ok bool) {
 		return false
 	}
 	return true
+}
+
+// re2 says what there is instead of what the language of patterns does not have.
+func re2(pattern string) string {
+	switch {
+	case strings.Contains(pattern, "(?!"), strings.Contains(pattern, "(?<!"):
+		return "RE2 syntax, which cannot look ahead: what is left out is a condition of its own, such as && !user.email.startsWith(\"...\")"
+	case strings.Contains(pattern, "(?="), strings.Contains(pattern, "(?<="):
+		return "RE2 syntax, which cannot look ahead: a condition of its own with &&"
+	}
+	return "RE2 syntax"
 }
 
 // delimited is a pattern as JavaScript and Perl write it.

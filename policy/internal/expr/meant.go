@@ -160,6 +160,10 @@ func (m *meaning) unknown(op string, fact ast.Expr, kind string) (meant, expecte
 	if value != "" && (op == "==" || op == "!=") {
 		meant = m.compiles(m.operand(fact) + " " + op + " " + value)
 	}
+	if kind == "bool" {
+		yes := map[string]string{"==": "!" + m.operand(fact), "!=": m.text(fact)}[op]
+		return m.compiles(yes), "the fact by itself: where it is not known it is false"
+	}
 	return meant, "the value that means “not known”: a fact always has one"
 }
 

@@ -194,6 +194,9 @@ func (n *names) visitQualified(e ast.Expr, group, field string) {
 	if _, ok := n.env.functions[name]; ok {
 		p = Problem{Message: fmt.Sprintf("%s is a function", name), Expected: called(name)}
 	}
+	if said := absent[field]; said != "" && p.Suggestion == "" && group != "lists" {
+		p.Expected = said
+	}
 	if p.Suggestion == "" && p.Expected == "" {
 		p.Expected = "one of " + list(n.members(group))
 	}
@@ -201,6 +204,16 @@ func (n *names) visitQualified(e ast.Expr, group, field string) {
 		p.patch = span(at, at+len([]rune(name)), p.Suggestion)
 	}
 	n.add(n.find(e.ID(), field), p)
+}
+
+// absent says what there is instead of something that is no fact.
+var absent = map[string]string{
+	"headers": "request.user_agent: no other header is a fact, since a client chooses them",
+	"header":  "request.user_agent: no other header is a fact, since a client chooses them",
+	"cookies": "session.level and the like: no cookie is a fact",
+	"query":   "request.path, which has no query; request.rpc_methods for calls of JSON-RPC",
+	"body":    "request.rpc_methods: of a body only calls of JSON-RPC are facts",
+	"managed": "tls.client_cert, for devices that have a certificate; nothing else is known of how one is managed",
 }
 
 // called is a function with an example of its argument.
@@ -366,6 +379,10 @@ func (n *names) visitForeign(e ast.Expr, fn string) bool {
 			}
 			return texts[p]
 		})
+		if fn == "can" || fn == "try" { // what is wrong with that is said of it
+			p.Suggestion = text
+			break
+		}
 		if complete && uses(template, operands, texts) && n.right(text) {
 			p.Suggestion = text
 			break

@@ -1,6 +1,7 @@
 package expr
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -25,6 +26,9 @@ func ofNode(id int64, by string) *patch {
 	}
 	return &patch{by: by, node: id}
 }
+
+// operatorsHere is what stands between values, for a message.
+const operatorsHere = "an operator of CEL: ==, !=, <, <=, >, >=, in; or a function such as contains(), startsWith(), matches()"
 
 const (
 	maxRepairs   = 8   // of an expression, one after the other
@@ -58,9 +62,7 @@ func (e *Env) suggest(text string, problems []Problem) {
 	}
 	for i := range problems {
 		if problems[i].patch != nil {
-			if problems[i].Suggestion = ""; problems[i].Expected == "" {
-				problems[i].Expected = "an operator of CEL: ==, !=, <, <=, >, >=, in; or a function such as contains(), startsWith(), matches()"
-			}
+			problems[i].Suggestion, problems[i].Expected = "", cmp.Or(problems[i].Expected, operatorsHere)
 		}
 	}
 }

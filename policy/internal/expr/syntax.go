@@ -51,10 +51,15 @@ func (e *Env) explainSyntax(text []rune, issues *cel.Issues) []Problem {
 	switch word := wordAt(text, at); {
 	case strings.Contains(message, "token recognition error") && at < len(text):
 		p.Message = fmt.Sprintf("`%c` does not belong in a condition", text[at])
-		p.Expected = "one condition, without anything around it"
+		if p.Expected = "one condition, without anything around it"; text[at] == ';' {
+			p.Expected = "&& between two conditions of which both have to hold, || where one has to"
+		}
 	case strings.HasPrefix(message, "reserved identifier"):
 		p.Message = "`" + word + "` is a word of another language"
 		p.Expected = "the condition alone; what happens when it holds is said by then:"
+		if head, field, ok := strings.Cut(word, "."); ok && head == "var" {
+			p.Expected = fmt.Sprintf("lists.%s, and the list itself under `lists:`", field)
+		}
 	case at < len(text) && text[at] == ',':
 		p.Message, p.Expected = "a comma does not join conditions", "&& or || between two conditions; [a, b] for a list"
 	case word != "" && at > 0 && (strings.HasPrefix(message, "mismatched input") || strings.HasPrefix(message, "extraneous input")):
@@ -129,7 +134,7 @@ func (e *Env) foreignOperator(text string) *Problem {
 			p.Message = "`" + strings.ToLower(text[m[4]:m[5]]) + "` is not an operator here"
 		}
 		if len(f.meant) > 0 {
-			p.Expected = "an operator of CEL: ==, !=, <, <=, >, >=, in; or a function such as contains(), startsWith(), matches()"
+			p.Expected = operatorsHere
 		}
 		for _, template := range f.meant {
 			meant := string(f.pattern.ExpandString(nil, template, text, m))

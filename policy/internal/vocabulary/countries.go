@@ -24,7 +24,10 @@ var countryCodes = strings.Fields("AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX 
 
 // otherCountryCodes are what people write who do not have ISO's table in front of them.
 var otherCountryCodes = map[string]string{"UK": "GB", "XX": "ZZ", "EL": "GR", "DPRK": "KP", "ROK": "KR", "UAE": "AE",
-	"NORTH KOREA": "KP", "SOUTH KOREA": "KR", "IRAN": "IR", "SYRIA": "SY", "CUBA": "CU", "RUSSIA": "RU", "BELARUS": "BY", "CHINA": "CN"}
+	"NORTH KOREA": "KP", "SOUTH KOREA": "KR", "IRAN": "IR", "SYRIA": "SY", "CUBA": "CU", "UNITED STATES": "US", "UNITED STATES OF AMERICA": "US", "AMERICA": "US", "U.S.": "US", "U.S.A.": "US", "UNITED KINGDOM": "GB", "GREAT BRITAIN": "GB", "ENGLAND": "GB",
+	"U.K.": "GB", "GERMANY": "DE", "FRANCE": "FR", "SPAIN": "ES", "ITALY": "IT", "NETHERLANDS": "NL", "SWITZERLAND": "CH", "AUSTRIA": "AT", "POLAND": "PL", "UKRAINE": "UA", "TURKEY": "TR", "ISRAEL": "IL",
+	"INDIA": "IN", "PAKISTAN": "PK", "JAPAN": "JP", "SINGAPORE": "SG", "HONG KONG": "HK", "TAIWAN": "TW", "VIETNAM": "VN", "CANADA": "CA", "MEXICO": "MX", "BRAZIL": "BR", "VENEZUELA": "VE", "NIGERIA": "NG",
+	"AUSTRALIA": "AU", "RUSSIA": "RU", "BELARUS": "BY", "CHINA": "CN"}
 
 // regions are what is no country and stands for several, with how to say them.
 var regions = map[string]string{

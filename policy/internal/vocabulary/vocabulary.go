@@ -164,6 +164,9 @@ func (v *Vocabulary) Check(subject, value string) *file.Diagnostic {
 		}
 	case "ip.address":
 		if a, err := netip.ParseAddr(value); err != nil || a.Unmap().String() != value {
+			if p, err := netip.ParsePrefix(value); err == nil {
+				return never(subject, value, fmt.Sprintf("ip.within(%q): the fact is one address, and not a network", p.Masked()), "", nil)
+			}
 			return never(subject, value, "one address in its shortest spelling; for networks there is ip.within(...)", "", nil)
 		}
 	case "ip.lists":

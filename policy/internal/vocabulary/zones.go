@@ -66,7 +66,13 @@ func nearestZone(name string) string {
 			title[i] = strings.ToUpper(plain)[i]
 		}
 	}
-	for _, try := range []string{string(title), strings.ToUpper(plain)} {
+	tries := []string{string(title), strings.ToUpper(plain)}
+	if !strings.Contains(plain, "/") && len(plain) > 3 { // a city without its continent
+		for _, continent := range []string{"Europe", "America", "Asia", "Africa", "Australia", "Pacific", "Atlantic", "Indian"} {
+			tries = append(tries, continent+"/"+string(title))
+		}
+	}
+	for _, try := range tries {
 		if try != name && try != "" && !strings.HasPrefix(try, "/") {
 			if _, err := time.LoadLocation(try); err == nil {
 				return try
