@@ -79,7 +79,7 @@ func (p *Policy) NewBatch(lacking []string) *Batch {
 	numbers := map[string]int{}
 	for i := range p.rules {
 		reads := p.rules[i].reads.Facts
-		if slices.ContainsFunc(reads, func(fact string) bool { return slices.Contains(lacking, fact) }) {
+		if slices.ContainsFunc(append(p.exceptionReads(i), reads...), func(fact string) bool { return slices.Contains(lacking, fact) }) {
 			b.unknown = append(b.unknown, i)
 			continue
 		}
@@ -166,7 +166,7 @@ func inFileOrder(m []match) []match {
 // matched is the rules that can be judged and match, in file order, until the next call.
 func (b *Batch) matched(f *Facts, k key) []match {
 	out := b.matches[:0]
-	if len(f.IP.Readings) > 0 { // there are few of these, so no memory has them
+	if len(f.IP.Readings) > 0 || b.policy.own(f) != nil { // there are few of these, so no memory has them
 		out, _ = b.policy.evaluate(f, k, b.known, out)
 		b.matches = out
 		return out

@@ -36,6 +36,10 @@ type Policy struct {
 	draws      DrawKey
 	invariants []Invariant
 
+	exceptions     []*Exception             // all of the file
+	excepted       map[string]ownExceptions // those that are asked, by address; nil: none
+	exceptionsHash string
+
 	nothingAnswers bool // see Unanswered
 	readsFolded    bool // a rule reads request.path_folded
 }
@@ -178,7 +182,8 @@ func CompileDocument(c Config, d *file.Document) (*Policy, error) {
 			return nil, err
 		}
 	}
-	p, err := (&builder{Document: d, config: c}).build(pinned)
+	b := &builder{Document: d, config: c}
+	p, err := b.build(pinned)
 	if err != nil {
 		return nil, err
 	}
@@ -189,6 +194,11 @@ func CompileDocument(c Config, d *file.Document) (*Policy, error) {
 	}
 	if d.Err() != nil {
 		return nil, nil
+	}
+	if c.Exceptions != nil { // about rules that are right
+		if err := b.except(p, c.Exceptions); err != nil {
+			return nil, err
+		}
 	}
 	return p, nil
 }

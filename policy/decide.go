@@ -3,6 +3,8 @@ package policy
 import (
 	"iter"
 	"slices"
+
+	"sallyport/policy/internal/expr"
 )
 
 // Partial is the part of a judgement that stays the same for one session token, address,
@@ -55,6 +57,7 @@ func keyOf(f *Facts) key {
 type match struct {
 	rule int
 	err  error
+	by   *exception // that suspends it, so that it counts as not matching; nil: none
 }
 
 // Decide judges one request, whole. It reads f and nothing else, and does not change it.
@@ -117,7 +120,7 @@ type Outcomes struct {
 func (o *Outcomes) Matched() iter.Seq[int] {
 	return func(yield func(int) bool) {
 		for _, m := range o.matches {
-			if !yield(m.rule) {
+			if m.by == nil && !yield(m.rule) {
 				return
 			}
 		}
@@ -153,14 +156,16 @@ func (p *Policy) evaluate(f *Facts, k key, rules []int, to []match) (matches []m
 	defer scope.Release()
 	var other readings
 	defer other.release()
+	own := p.own(f)
 	for _, i := range rules {
 		r := &p.rules[i]
 		if r.notApplicable(k) != "" {
 			continue
 		}
 		clock = clock || r.reads.Clock
-		if matched, _, err := p.evaluateReadings(r, f, scope, &other); matched {
-			to = append(to, match{i, err})
+		if o := p.evaluateReadings(r, own[i], f, scope, &other); o.matched || o.by != nil {
+			to = append(to, match{i, o.err, o.by})
+			clock = clock || own[i] != nil // exceptions begin and end
 		}
 	}
 	return to, clock
@@ -181,24 +186,46 @@ func (r *rule) notApplicable(k key) string {
 	return ""
 }
 
-// matches evaluates the rule. If the evaluation fails, the rule matches: an error must
-// not be a way past a rule. The error is then part of the reason.
-func (r *rule) matches(scope *scope) (bool, error) {
-	when, err := r.when.Eval(scope)
-	if err != nil {
-		return true, err
+// outcome is how a rule came out in one reading of a request.
+type outcome struct {
+	matched bool
+	err     error      // it could not be evaluated, and so it matches
+	by      *exception // it would match, if this did not suspend it
+}
+
+// conditions are those of a rule, in one reading.
+type conditions struct {
+	when, unless *expr.Program // unless may be nil
+	own          []*exception  // of the person, from the rule
+}
+
+// evaluate evaluates the conditions. If that fails, the rule matches: an error must not be
+// a way past a rule. The error is then part of the reason. An exception that holds is as
+// good as `unless`, and no better: it does not excuse a `when` that cannot be evaluated.
+func (c conditions) evaluate(scope *scope) outcome {
+	when, err := c.when.Eval(scope)
+	switch {
+	case err != nil:
+		return outcome{matched: true, err: err}
+	case !when:
+		return outcome{}
 	}
-	if !when || r.unless == nil {
-		return when, nil
+	if c.unless != nil {
+		var unless bool
+		if unless, err = c.unless.Eval(scope); unless && err == nil {
+			return outcome{}
+		}
 	}
-	unless, err := r.unless.Eval(scope)
-	return !unless || err != nil, err
+	if by := holding(c.own, scope); by != nil {
+		return outcome{by: by}
+	}
+	return outcome{matched: true, err: err}
 }
 
 // Match is how one rule came out for a request.
 type Match struct {
-	Applies bool // false: the rule was not asked
-	Matched bool
+	Applies bool  // false: the rule was not asked
+	Matched bool  // and no exception suspends it
 	Err     error // it could not be evaluated, and so it matches
 }
 
@@ -210,11 +237,11 @@ func (p *Policy) Matches(f *Facts) []Match {
 	defer scope.Release()
 	var other readings
 	defer other.release()
-	out := make([]Match, len(p.rules))
+	out, own := make([]Match, len(p.rules)), p.own(f)
 	for i := range p.rules {
 		if r := &p.rules[i]; r.notApplicable(k) == "" {
-			matched, _, err := p.evaluateReadings(r, f, scope, &other)
-			out[i] = Match{true, matched, err}
+			o := p.evaluateReadings(r, own[i], f, scope, &other)
+			out[i] = Match{true, o.matched, o.err}
 		}
 	}
 	return out

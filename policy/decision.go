@@ -76,6 +76,8 @@ type Decision struct {
 	Score int `json:"score,omitempty"`
 	// Reported are the matches of rules in `mode: report`, which change nothing.
 	Reported []Reported `json:"reported,omitempty"`
+	// Excepted are the rules that would be in Rules if no exception suspended them.
+	Excepted []Excepted `json:"excepted,omitempty"`
 }
 
 // AsksInVain reports that the decision is a step-up for another kind of passkey than c,

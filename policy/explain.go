@@ -34,7 +34,7 @@ const (
 	OutcomeSatisfied     Outcome = "satisfied"      // it matched, and its question is answered already
 	OutcomeNoEffect      Outcome = "no_effect"      // it matched, and changes nothing here
 	OutcomeReported      Outcome = "reported"       // it matched, in report mode
-	OutcomeExcepted      Outcome = "excepted"       // its `unless` holds
+	OutcomeExcepted      Outcome = "excepted"       // its `unless` holds, or an exception for the person
 	OutcomeNotMatched    Outcome = "not_matched"    // its `when` does not hold
 	OutcomeNotApplicable Outcome = "not_applicable" // it was not asked
 )
@@ -55,6 +55,8 @@ type RuleOutcome struct {
 	Due     time.Time     `json:"due,omitzero"`      // with every: when the last assertion stops being an answer
 	When    string        `json:"when,omitempty"`
 	Unless  string        `json:"unless,omitempty"`
+	// Exception is the one that suspends the rule for this request.
+	Exception *Exception `json:"exception,omitempty"`
 	// Conditions are the parts of when and unless, with their values.
 	Conditions []Condition `json:"conditions,omitempty"`
 	Reads      []string    `json:"reads,omitempty"` // names of the facts that the rule reads
@@ -84,8 +86,9 @@ func (p *Policy) Explain(f *Facts) Explanation {
 	defer scope.Release()
 	var other readings
 	defer other.release()
+	own := p.own(f)
 	for i := range p.rules {
-		e.Rules = append(e.Rules, p.explainRule(&p.rules[i], s.key, scope, &other, f, e.Decision))
+		e.Rules = append(e.Rules, p.explainRule(&p.rules[i], own[i], s.key, scope, &other, f, e.Decision))
 	}
 	return e
 }
@@ -114,7 +117,7 @@ func (p *Policy) explainBaseline(f *Facts, s Partial, d Decision) []RuleOutcome 
 	return out
 }
 
-func (p *Policy) explainRule(r *rule, k key, scope *scope, other *readings, f *Facts, d Decision) RuleOutcome {
+func (p *Policy) explainRule(r *rule, own []*exception, k key, scope *scope, other *readings, f *Facts, d Decision) RuleOutcome {
 	out := RuleOutcome{Name: r.name, Line: r.line, Action: r.action, Score: r.score, Require: r.require, Report: r.report, When: r.when.Text()}
 	if r.action == StepUp {
 		out.MaxAge = r.maxAge
@@ -136,7 +139,8 @@ func (p *Policy) explainRule(r *rule, k key, scope *scope, other *readings, f *F
 		out.Outcome, out.Why = OutcomeNotApplicable, why
 		return out
 	}
-	matched, in, err := p.evaluateReadings(r, f, scope, other)
+	o := p.evaluateReadings(r, own, f, scope, other)
+	in, err := o.in, o.err
 	whenProgram, unlessProgram := r.when, r.unless
 	if in.path != "" { // the facts shown are the reading in which it matched
 		whenProgram, unlessProgram = r.folded.when, r.folded.unless
@@ -144,12 +148,14 @@ func (p *Policy) explainRule(r *rule, k key, scope *scope, other *readings, f *F
 	if in.scope != nil {
 		scope = in.scope
 	}
-	out.Conditions = conditions(scope, "when", whenProgram)
+	out.Conditions = steps(scope, "when", whenProgram)
 	when, _ := whenProgram.Eval(scope)
 	switch {
-	case !matched && when:
+	case o.by != nil:
+		out.Outcome, out.Why, out.Exception = OutcomeExcepted, o.by.text(), o.by.Exception
+	case !o.matched && when:
 		out.Outcome, out.Why = OutcomeExcepted, "its unless holds"
-	case !matched:
+	case !o.matched:
 		out.Outcome = OutcomeNotMatched
 	default:
 		out.Outcome, out.Why = p.outcome(r, k, f, d)
@@ -161,7 +167,7 @@ func (p *Policy) explainRule(r *rule, k key, scope *scope, other *readings, f *F
 		out.Why = strings.TrimPrefix(out.Why+"; ", "; ") + "it matches the path as " + in.path + ", which some tools take it for"
 	}
 	if r.unless != nil && (when || err != nil) {
-		out.Conditions = append(out.Conditions, conditions(scope, "unless", unlessProgram)...)
+		out.Conditions = append(out.Conditions, steps(scope, "unless", unlessProgram)...)
 	}
 	if err != nil {
 		out.Why = strings.TrimPrefix(out.Why+"; ", "; ") + "it could not be evaluated, so it counts as matching: " + err.Error()
@@ -194,7 +200,7 @@ func (p *Policy) outcome(r *rule, k key, f *Facts, d Decision) (Outcome, string)
 	}
 }
 
-func conditions(scope *scope, of string, p *expr.Program) []Condition {
+func steps(scope *scope, of string, p *expr.Program) []Condition {
 	steps, _ := p.Trace(scope) // its error, if any, is the value of a step
 	out := make([]Condition, len(steps))
 	for i, s := range steps {
@@ -225,6 +231,9 @@ func (e Explanation) Text() string {
 	}
 	for _, r := range d.Reported {
 		line("reported", r.Rule+" (would "+r.Action.String()+")")
+	}
+	for _, x := range d.Excepted {
+		line("excepted", x.Text())
 	}
 	b.WriteString("\nfacts\n")
 	for _, f := range e.values {

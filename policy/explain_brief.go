@@ -14,6 +14,9 @@ func (e Explanation) Brief() string {
 		fmt.Fprintf(&b, " by %s", strings.Join(e.Decision.Rules, ", "))
 	}
 	b.WriteByte('\n')
+	for _, x := range e.Decision.Excepted {
+		fmt.Fprintf(&b, "  but for an exception: %s\n", x.Text())
+	}
 	for _, r := range e.Baseline {
 		if r.Outcome == OutcomeMatched {
 			fmt.Fprintf(&b, "  %s: %s\n", r.Name, r.Why)

@@ -37,13 +37,16 @@ type ModelRule struct {
 	Name         string
 	Line         int
 	When, Unless *expr.Program // Unless may be nil
-	Routes       []string      // nil: every route and purpose
-	Action       Action        // Allow for a rule that adds to the score
-	Score        int
-	Report       bool            // it changes nothing, for any person
-	Enforce      *Enforcement    // nil: unless Report, it is enforced for every person
-	Asks         Question        // for StepUp; of a rule with a score only Here and Browser
-	Reverify     *Reverification // nil: MaxAge is what it asks for
+	// Exceptions are further conditions, of single people: one that holds is as good as
+	// Unless.
+	Exceptions []*expr.Program
+	Routes     []string // nil: every route and purpose
+	Action     Action   // Allow for a rule that adds to the score
+	Score      int
+	Report     bool            // it changes nothing, for any person
+	Enforce    *Enforcement    // nil: unless Report, it is enforced for every person
+	Asks       Question        // for StepUp; of a rule with a score only Here and Browser
+	Reverify   *Reverification // nil: MaxAge is what it asks for
 	// From is the level below which the rule is not asked: "none", "signed_in" or
 	// "verified".
 	From string
@@ -124,7 +127,7 @@ func (p *Policy) Model() Model {
 		never, some := r.enforce.public()
 		m.Rules = append(m.Rules, ModelRule{Name: r.name, Line: r.line, When: r.when, Unless: r.unless, Routes: r.routes,
 			Action: r.action, Score: r.score, Report: r.report || never, Enforce: some, Asks: r.asks().public(), Reverify: r.reverify.public(),
-			From: levels[r.reads.from], Reads: r.reads, Respelled: r.folded != nil && r.folded.always})
+			Exceptions: p.exceptionConditions(i), From: levels[r.reads.from], Reads: r.reads, Respelled: r.folded != nil && r.folded.always})
 	}
 	return m
 }

@@ -15,7 +15,8 @@
 //
 // To read the package: facts.go (what a rule can see), compile.go (a document becomes
 // rules), decide.go (which rules match), readings.go (about which paths and addresses),
-// verdict.go (what follows from that), then explain.go. reverify.go and enforcement.go
+// verdict.go (what follows from that), exceptions.go (for which person a rule is
+// suspended), then explain.go. reverify.go and enforcement.go
 // are the two things that are drawn at random, by a key. Model and Batch are for tools.
 //
 // What it is not: it does not find out who or where a person is (facts come from
@@ -47,6 +48,8 @@ type Config struct {
 	Provides *Provides
 	// Pinned are invariants that the policy has to fulfil beside its own. Nil: none.
 	Pinned *Pinned
+	// Exceptions suspend rules for single people. Nil: none.
+	Exceptions *Exceptions
 	// NoAttestation says that no attestation is judged, so that no passkey is ever
 	// "attested": a rule that requires it would lock out all people, and is refused.
 	NoAttestation bool

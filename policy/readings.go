@@ -51,12 +51,6 @@ func (b *builder) fold(p *Policy, r *rule) {
 	}
 }
 
-// matches evaluates a folded rule, as rule.matches does.
-func (r *foldedRule) matches(scope *scope) (bool, error) {
-	plain := rule{when: r.when, unless: r.unless}
-	return plain.matches(scope)
-}
-
 // reading is one way to read a request, other than as it is written: by another path, or
 // by one address among those that the client's address carries. The zero value is as
 // written.
@@ -119,39 +113,63 @@ func (rs *readings) ofAddress(p *Policy, f *Facts) []*reading {
 	return rs.addresses
 }
 
-// evaluateReadings evaluates a rule in all readings. in is the one in which it matched.
-func (p *Policy) evaluateReadings(r *rule, f *Facts, scope *scope, rs *readings) (matched bool, in reading, err error) {
-	if matched, in, err = p.evaluatePaths(r, f, scope, rs); matched {
-		return matched, in, err
+// read is an outcome, and the reading that it came out in.
+type read struct {
+	outcome
+	in reading
+}
+
+// evaluateReadings evaluates a rule in all readings, with the person's exceptions from it.
+// It matches if it does in one of them: that an exception suspends it in another one, such
+// as another country, does not help.
+func (p *Policy) evaluateReadings(r *rule, own []*exception, f *Facts, scope *scope, rs *readings) read {
+	o := p.evaluatePaths(r, own, f, scope, rs)
+	if o.matched {
+		return o
 	}
 	for _, a := range rs.ofAddress(p, f) {
-		if matched, in, err = p.evaluatePaths(r, a.facts, a.scope, &a.inner); matched {
-			in.address = a.address
-			if in.scope == nil {
-				in.scope = a.scope
-			}
-			return true, in, err
+		other := p.evaluatePaths(r, own, a.facts, a.scope, &a.inner)
+		if !other.matched && (o.by != nil || other.by == nil) {
+			continue
+		}
+		other.in.address = a.address
+		if other.in.scope == nil {
+			other.in.scope = a.scope
+		}
+		if o = other; o.matched {
+			return o
 		}
 	}
-	return false, reading{}, nil
+	return o
 }
 
 // evaluatePaths evaluates a rule in all readings of the path.
-func (p *Policy) evaluatePaths(r *rule, f *Facts, scope *scope, rs *readings) (matched bool, in reading, err error) {
-	if matched, err = r.matches(scope); matched || r.folded == nil {
-		return matched, in, err
+func (p *Policy) evaluatePaths(r *rule, own []*exception, f *Facts, scope *scope, rs *readings) read {
+	o := read{outcome: conditions{r.when, r.unless, own}.evaluate(scope)}
+	if o.matched || r.folded == nil {
+		return o
 	}
+	folded := conditions{r.folded.when, r.folded.unless, own}
 	if r.folded.always {
-		if matched, err = r.folded.matches(scope); matched {
-			return true, reading{path: f.Request.Path}, err
-		}
+		o = o.or(read{folded.evaluate(scope), reading{path: f.Request.Path}})
+	}
+	if o.matched {
+		return o
 	}
 	for _, other := range rs.of(p, f).paths {
-		if matched, err = r.folded.matches(other.scope); matched {
-			return true, *other, err
+		if o = o.or(read{folded.evaluate(other.scope), *other}); o.matched {
+			return o
 		}
 	}
-	return false, in, nil
+	return o
+}
+
+// or is the first of two outcomes, or the second if that matches, or says that it would.
+func (o read) or(other read) read {
+	if other.matched || o.by == nil && other.by != nil {
+		return other
+	}
+	return o
 }
 
 // complete fills in what follows from other facts, where the caller did not: recorded

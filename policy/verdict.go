@@ -64,9 +64,10 @@ type standing struct {
 func (p *Policy) verdict(f *Facts, s Partial, matches []match) (Decision, Outcomes) {
 	j := judgement{policy: p, facts: f, key: s.key}
 	j.baseline(s)
-	score, q := j.score(matches)
+	score, q := j.score(matches, false)
 	j.rules(matches, score, q)
 	d := j.decision()
+	d.Excepted = j.excepted(matches)
 	d.Score = score
 	return d, j.outcomes(d.Action, matches)
 }
@@ -177,11 +178,12 @@ func (p *Policy) question(r *rule, f *Facts) question {
 }
 
 // score adds up the enforced rules that have a score, and says what the sum does. The
-// question that the sum asks is about everything that its contributors read.
-func (j *judgement) score(matches []match) (sum int, q question) {
+// question that the sum asks is about everything that its contributors read. With all,
+// rules that an exception suspends count too.
+func (j *judgement) score(matches []match, all bool) (sum int, q question) {
 	q.maxAge = j.policy.thresholds.MaxAge
 	for _, m := range matches {
-		if r := &j.policy.rules[m.rule]; r.score > 0 && !j.policy.reports(r, j.facts) {
+		if r := &j.policy.rules[m.rule]; r.score > 0 && (all || m.by == nil) && !j.policy.reports(r, j.facts) {
 			sum, q = sum+r.score, q.with(r)
 		}
 	}
@@ -210,6 +212,9 @@ func (j *judgement) scoreAction(sum int, q question) Action {
 func (j *judgement) rules(matches []match, score int, q question) {
 	scored := j.scoreAction(score, q)
 	for _, m := range matches {
+		if m.by != nil {
+			continue
+		}
 		r := &j.policy.rules[m.rule]
 		action, maxAge := r.action, r.maxAge
 		if r.score > 0 {
@@ -231,6 +236,30 @@ func (j *judgement) rules(matches []match, score int, q question) {
 		}
 		j.standing = append(j.standing, standing{m.rule, r.name, reason, action, r.causes, maxAge, r.require})
 	}
+}
+
+// excepted are the suspended rules that would have had a say without any exception. What
+// an assertion answers anyway, or only reports, was not let through by one.
+func (j *judgement) excepted(matches []match) (out []Excepted) {
+	scored, known := Allow, false
+	for _, m := range matches {
+		r := &j.policy.rules[m.rule]
+		if m.by == nil || j.policy.reports(r, j.facts) {
+			continue
+		}
+		action := r.action
+		if r.score > 0 {
+			if !known {
+				scored, known = j.scoreAction(j.score(matches, true)), true
+			}
+			action = scored
+		}
+		if action == Allow || r.score == 0 && action == StepUp && !j.stands(j.policy.question(r, j.facts)) {
+			continue
+		}
+		out = append(out, Excepted{r.name, m.by.ID, m.by.Until, m.by.ApprovedBy, m.by.Why})
+	}
+	return out
 }
 
 func (j *judgement) report(rule, score int, q question) {

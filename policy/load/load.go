@@ -12,6 +12,9 @@
 //	Tested   and its tests pass (to judge with it without enforcing it)
 //	Proven   and its invariants are proven: the only one whose policy may be enforced
 //
+// Exceptions are part of what is proven, and no part of what is tested: tests say what the
+// rules do, and must not fail or pass by who is on leave.
+//
 // What it is not: it opens no file and does not know which policy is in force; that is
 // package proxy/rollout.
 package load
@@ -61,13 +64,13 @@ func (l *Loaded) Tests() int { return len(l.tests) }
 // Test runs the tests of the file and those of files beside it. Its error is about files
 // that are wrong; a test that fails is no error.
 func (l *Loaded) Test(files ...policytest.File) (policytest.Report, error) {
-	return policytest.Run(l.Policy, l.tests, files...)
+	return policytest.Run(l.Policy.Unexcepted(), l.tests, files...)
 }
 
 // Given returns the facts of the test with a name, in the file or in files beside it. The error
 // lists the tests if none has the name.
 func (l *Loaded) Given(name string, files ...policytest.File) (*policy.Facts, error) {
-	return policytest.Given(l.Policy, l.tests, name, files...)
+	return policytest.Given(l.Policy.Unexcepted(), l.tests, name, files...)
 }
 
 // pass returns an error, policy.Diagnostics, if a test of the file fails.

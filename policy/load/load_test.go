@@ -112,3 +112,27 @@ tests:
 		t.Errorf("got %v\nwant %s\n%v", got, want, d)
 	}
 }
+
+// Tests say what the rules do, whoever is excepted; invariants hold with the exceptions.
+func TestExceptionsAreNoPartOfTests(t *testing.T) {
+	const source = `version: 1
+rules: [{name: abroad, when: 'ip.country == "PT"', then: block}]
+tests:
+  - {name: ana is blocked, given: {ip: {country: PT}, user: {email: ana@corp.example}}, expect: {action: block, rules: [abroad]}}
+`
+	c := policy.Config{Name: "p.yaml", Source: []byte(source), Exceptions: &policy.Exceptions{Name: "x.yaml",
+		Source: []byte("exceptions: [{user: ana@corp.example, rules: [abroad], until: 2026-12-31, approved_by: ciso@corp.example, why: x}]\n")}}
+	p, err := load.Proven(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := policy.Ordinary("verified")
+	f.IP.Country, f.User.Email = "PT", "ana@corp.example"
+	if d := p.Decide(&f); d.Action != policy.Allow || len(d.Excepted) != 1 {
+		t.Errorf("%+v", d)
+	}
+	c.Source = []byte(source + "invariants: [{name: Portugal, always: block, when: 'ip.country == \"PT\"'}]\n")
+	if _, err := load.Proven(c); err == nil || !strings.Contains(err.Error(), "because an exception suspends abroad") {
+		t.Error(err)
+	}
+}

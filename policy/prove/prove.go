@@ -154,6 +154,11 @@ func (r Result) diagnostic() policy.Diagnostic {
 			d.Message += " (" + strings.Join(r.Decision.Rules, ", ") + ")"
 		}
 		d.Expected = "rules under which this test passes:\n" + r.Test
+		if len(r.Decision.Excepted) > 0 {
+			x := r.Decision.Excepted[0]
+			d.Message += fmt.Sprintf(", because an exception suspends %s", policy.Printable(x.Text()))
+			d.Expected = "an exception for less, or none (tests are judged without exceptions):\n" + r.Test
+		}
 	case Vacuous:
 		d.Message = policy.Printable(fmt.Sprintf("the invariant %s (%s) is vacuous: %s", r.Name, r.Claim, r.Reason))
 		d.Expected = "a condition that can hold, or no such invariant"

@@ -147,6 +147,9 @@ func (p *prover) collect() {
 		r := &p.m.Rules[i]
 		p.collectProgram(r.When)
 		p.collectProgram(r.Unless)
+		for _, x := range r.Exceptions {
+			p.collectProgram(x)
+		}
 		if r.Routes != nil {
 			p.route[r.Name] = p.is("request.route", r.Routes...)
 		}

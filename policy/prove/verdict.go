@@ -36,12 +36,14 @@ func (p *prover) know() {
 }
 
 // matches is the literal that a rule applies and matches. A condition that cannot be
-// evaluated matches, `unless` or not.
+// evaluated matches, `unless` and exceptions or not.
 func (p *prover) matches(r policy.ModelRule) z.Lit {
 	c, when := p.c, p.dualRail(p.trees[r.When])
 	out := c.And(p.applies(r), when.f.Not())
-	if r.Unless != nil {
-		out = c.And(out, c.And(when.t, p.dualRail(p.trees[r.Unless]).t).Not())
+	for _, unless := range append(slices.Clone(r.Exceptions), r.Unless) {
+		if unless != nil {
+			out = c.And(out, c.And(when.t, p.dualRail(p.trees[unless]).t).Not())
+		}
 	}
 	return out
 }

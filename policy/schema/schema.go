@@ -18,6 +18,9 @@ func Tests() ([]byte, error) { return file.TestsSchema(givenSchema()) }
 // Pinned returns that of a file of invariants that every policy has to fulfil.
 func Pinned() ([]byte, error) { return file.PinnedSchema() }
 
+// Exceptions returns that of a file of exceptions.
+func Exceptions() ([]byte, error) { return file.ExceptionsSchema() }
+
 // givenSchema lists the facts, with what facts.go says of them.
 func givenSchema() file.Schema {
 	facts, words, groups := policy.FactSchema(), vocabulary.New(nil, nil, nil), file.Schema{}

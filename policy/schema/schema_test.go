@@ -213,3 +213,31 @@ func TestSchemaAndReaderKnowTheSameKeys(t *testing.T) {
 		t.Errorf("%d keys were looked at, and there are %d facts alone", keys, facts)
 	}
 }
+
+// What the schema of exceptions says and what the reader takes is the same.
+func TestSchemaOfExceptions(t *testing.T) {
+	text, err := Exceptions()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := schemaOf(t, text)
+	const rest = "approved_by: b@c.d, why: x"
+	for source, right := range map[string]bool{
+		"exceptions: []": true,
+		"version: 1\nexceptions: [{id: a-1, user: a@c.d, rules: [r], routes: [x], networks: [10.0.0.0/8], countries: [PT], from: 2026-01-01, until: 2026-12-31T18:00:00+01:00, " + rest + "}]": true,
+		"exceptions: [{user: a@c.d, rules: [r], until: 2026-12-31, " + rest + "}]":                                                                                                             true,
+		"exceptions: [{user: a@c.d, rules: [], until: 2026-12-31, " + rest + "}]":                                                                                                              false,
+		"exceptions: [{user: a@c.d, rules: [r], " + rest + "}]":                                                                                                                                false,
+		"exceptions: [{user: a@c.d, rules: [r], until: tomorrow, " + rest + "}]":                                                                                                               false,
+		"exceptions: [{user: a@c.d, rules: [r], until: 2026-12-31, unless: x, " + rest + "}]":                                                                                                  false,
+		"exceptions: [{user: a@c.d, rules: [r], countries: [], until: 2026-12-31, " + rest + "}]":                                                                                              false,
+		"rules: []": false,
+	} {
+		if err := s.Validate(asJSON(t, []byte(source))); (err == nil) != right {
+			t.Errorf("%s: %v", source, err)
+		}
+		if _, err := policy.ReadExceptions(policy.Exceptions{Name: "x.yaml", Source: []byte(source)}); (err == nil) != right {
+			t.Errorf("%s: %v", source, err)
+		}
+	}
+}

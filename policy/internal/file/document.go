@@ -39,7 +39,7 @@ const (
 // DefaultMaxAge is how old an assertion may be when a step_up rule does not say.
 const DefaultMaxAge = 15 * time.Minute
 
-// Document is a policy file, a file of tests or a file of invariants as written: its
+// Document is a policy file, or a file of tests, invariants or exceptions, as written: its
 // structure is right if [Source.Err] is nil, and its expressions have not been looked at.
 type Document struct {
 	*Source
@@ -49,6 +49,7 @@ type Document struct {
 	Rules      []*Rule
 	Tests      []*Test
 	Invariants []*Invariant
+	Exceptions []*Exception
 	About      string // of a file of tests: `policy:`
 }
 

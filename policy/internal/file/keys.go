@@ -153,6 +153,40 @@ var pinnedKeys = Object{
 		}, true},
 }
 
+// exceptionsKeys are those of a file of exceptions.
+var exceptionsKeys = Object{
+	{"version", "The version of this format: 1. May be left out.", func() Schema { return Schema{"const": 1} }, false},
+	{"exceptions", "Rules that are suspended for one person each, until a day. [] for none.", func() Schema {
+		return Schema{"type": "array", "items": Schema{"$ref": "#/$defs/exception"}, "maxItems": MaxExceptions}
+	}, true},
+}
+
+var exceptionKeys = Object{
+	{"id", "By which records and commands refer to it: lower-case letters, digits and -; unique. Default: made from what it suspends.", func() Schema {
+		return Schema{"type": "string", "pattern": wordPattern.String(), "maxLength": 64}
+	}, false},
+	{"user", "The person, by the e-mail address that rules see in user.email. One person: no pattern, no group.", textOf("ana@corp.example"), true},
+	{"rules", "The rules of the policy that are suspended. Never the baseline, and never a route's allow.", partOf("The name of a rule."), true},
+	{"routes", "Only for requests to these routes. It then says nothing about signing in or enrolling.", partOf("The name of a route in sallyport.yaml."), false},
+	{"networks", "Only from these addresses or networks.", partOf("198.51.100.0/24"), false},
+	{"countries", "Only from these countries (ip.country).", partOf("PT"), false},
+	{"from", "From the beginning of this day in UTC, or from this time, on. Default: at once.", momentText, false},
+	{"until", "To the end of this day in UTC, or to this time. It then ends by itself.", momentText, true},
+	{"approved_by", "The e-mail address of the one who answers for it; not the person's own.", textOf("ciso@corp.example"), true},
+	{"why", "For the audit log and explain.", textOf("One line."), true},
+}
+
+func partOf(doc string) func() Schema {
+	return func() Schema {
+		return Schema{"type": "array", "items": textOf(doc)(), "minItems": 1, "maxItems": maxExceptionPart}
+	}
+}
+
+// momentText is what [ParseMoment] reads.
+func momentText() Schema {
+	return Schema{"type": "string", "pattern": `^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2}))?$`, "examples": []string{"2026-12-31", "2026-12-31T18:00:00+01:00"}}
+}
+
 // TestFileKeys are those of a file of tests (*_test.yaml) beside a policy.
 var TestFileKeys = Object{
 	{"policy", "The policy file beside this one that the tests are about. Default: the one whose name this file's name begins with.",

@@ -19,6 +19,11 @@ func PinnedSchema() ([]byte, error) {
 	return pinnedKeys.document("Invariants of Sallyport policies", "What has to hold for every policy. Reference: policy/reference.md.", Schema{"invariant": invariantSchema()})
 }
 
+// ExceptionsSchema returns that of a file of exceptions.
+func ExceptionsSchema() ([]byte, error) {
+	return exceptionsKeys.document("Exceptions from a Sallyport policy", "Rules that are suspended for one person each, until a day. Reference: policy/reference.md.", Schema{"exception": exceptionKeys.schema()})
+}
+
 func (o Object) document(title, description string, defs Schema) ([]byte, error) {
 	root := o.schema()
 	root["$schema"], root["title"], root["description"], root["$defs"] = "https://json-schema.org/draft/2020-12/schema", title, description, defs

@@ -37,6 +37,7 @@ var (
 	Policy     = Kind{"the policy", "version: 1, and rules"}
 	Tests      = Kind{"the file of tests", "tests: with at least one"}
 	Invariants = Kind{"the file of invariants", "version: 1, and invariants"}
+	Exceptions = Kind{"the file of exceptions", "exceptions: []"}
 )
 
 // Parse returns the top-level node, or nil after saying why there is none.

@@ -11,6 +11,7 @@
 package reference
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -23,6 +24,7 @@ type Policy struct {
 	StepUpAt, Block int // thresholds of the score; 0: none
 	ScoreMaxAge     time.Duration
 	Rules           []Rule
+	Exceptions      []Exception
 	Invariants      []Invariant
 	Grants          map[string]policy.Grant // nil: every route is granted to all people
 }
@@ -53,6 +55,17 @@ type Enforce struct {
 	Groups  []string
 }
 
+// Exception is one entry of a file of exceptions.
+type Exception struct {
+	ID, User  string
+	Rules     []string
+	Routes    []string // empty: everywhere, as for the other two
+	Countries []string
+	Networks  []netip.Prefix
+	From      time.Time // zero: there is no beginning
+	Until     time.Time
+}
+
 // Invariant is one invariant.
 type Invariant struct {
 	Claim policy.Claim
@@ -73,6 +86,7 @@ type Verdict struct {
 	Require  []string      // of a step-up
 	Score    int
 	Reported map[string]policy.Action
+	Excepted map[string]string // the exception by which a rule is not in Rules
 }
 
 // Case is one request under one policy.
@@ -90,8 +104,28 @@ type Case struct {
 func (c Case) level() string   { return c.Facts.Session.Level }
 func (c Case) purpose() string { return c.Facts.Request.Purpose }
 
-// Judge is "How a verdict comes about", step by step.
+// Judge is "How a verdict comes about", step by step, and what exceptions made of it: the
+// rules that stand without any exception, and from which there is one.
 func (c Case) Judge() Verdict {
+	v := c.judge()
+	v.Excepted = map[string]string{}
+	if len(c.Policy.Exceptions) == 0 {
+		return v
+	}
+	without := *c.Policy
+	without.Exceptions = nil
+	strict := Case{&without, c.Facts, c.Draws, c.Session, c.Unanswered}
+	for _, name := range strict.judge().Rules {
+		for _, r := range c.Policy.Rules {
+			if x := c.exception(r); r.Name == name && r.When.Of(c.Facts) == True && x != nil {
+				v.Excepted[name] = x.ID
+			}
+		}
+	}
+	return v
+}
+
+func (c Case) judge() Verdict {
 	v := Verdict{Action: policy.Allow, Reported: map[string]policy.Action{}}
 	stand := func(name string, action policy.Action, maxAge time.Duration, require ...string) {
 		v.Rules = append(v.Rules, name)
@@ -193,10 +227,30 @@ func (c Case) applies(r Rule) bool {
 // matches: what cannot be evaluated counts as matching.
 func (c Case) matches(r Rule) bool {
 	when := r.When.Of(c.Facts)
-	if when != True || r.Unless == nil {
+	switch {
+	case when == True && c.exception(r) != nil:
+		return false
+	case when != True || r.Unless == nil:
 		return when != False
 	}
 	return r.Unless.Of(c.Facts) != True
+}
+
+// exception is the first exception from a rule that holds for the request, or nil.
+func (c Case) exception(r Rule) *Exception {
+	f := c.Facts
+	for i := range c.Policy.Exceptions {
+		switch x := &c.Policy.Exceptions[i]; {
+		case x.User != f.User.Email || !slices.Contains(x.Rules, r.Name):
+		case len(x.Routes) > 0 && !slices.Contains(x.Routes, f.Request.Route):
+		case len(x.Countries) > 0 && !slices.Contains(x.Countries, f.IP.Country):
+		case len(x.Networks) > 0 && !slices.ContainsFunc(x.Networks, func(n netip.Prefix) bool { return n.Contains(f.IP.Addr) }):
+		case f.Time.Now.Before(x.From) || !f.Time.Now.Before(x.Until):
+		default:
+			return x
+		}
+	}
+	return nil
 }
 
 func (c Case) enforces(r Rule) bool {

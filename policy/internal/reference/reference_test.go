@@ -37,17 +37,19 @@ type harness struct {
 	key      policy.DrawKey
 	jitter   bool
 	places   *places
+	excepted int // how often an exception let through
 }
 
 // newHarness compiles the policy; nil: it is one of the few that are refused, such as one that blocks
 // every person.
 func newHarness(t testing.TB, ref *reference.Policy, key policy.DrawKey, in *places) *harness {
 	source := ref.Source()
-	p, err := policy.Compile(policy.Config{Name: "policy.yaml", Source: []byte(source), Routes: []string{"wiki", "vault"}, Grants: ref.Grants})
+	p, err := policy.Compile(policy.Config{Name: "policy.yaml", Source: []byte(source), Routes: []string{"wiki", "vault"}, Grants: ref.Grants,
+		Exceptions: &policy.Exceptions{Name: "exceptions.yaml", Source: []byte(ref.ExceptionsSource())}})
 	if err != nil {
 		return nil
 	}
-	r := &harness{t: t, ref: ref, source: source, compiled: p, keyed: p.Keyed(key), key: key, places: in}
+	r := &harness{t: t, ref: ref, source: source + ref.ExceptionsSource(), compiled: p, keyed: p.Keyed(key), key: key, places: in}
 	r.asked, r.batch = r.keyed.Unanswered(), r.keyed.NewBatch(nil)
 	r.jitter = slices.ContainsFunc(ref.Rules, func(r reference.Rule) bool { return r.Jitter > 0 })
 	return r
@@ -80,7 +82,10 @@ func (r *harness) draws(p *policy.Policy, key policy.DrawKey, f *policy.Facts) r
 
 // verdict is what a decision says that the reference says too.
 func verdict(d policy.Decision) reference.Verdict {
-	v := reference.Verdict{Action: d.Action, Rules: slices.Sorted(slices.Values(d.Rules)), Score: d.Score, Reported: map[string]policy.Action{}}
+	v := reference.Verdict{Action: d.Action, Rules: slices.Sorted(slices.Values(d.Rules)), Score: d.Score, Reported: map[string]policy.Action{}, Excepted: map[string]string{}}
+	for _, x := range d.Excepted {
+		v.Excepted[x.Rule] = x.Exception
+	}
 	if d.Action == policy.StepUp {
 		v.MaxAge, v.Require = d.MaxAge, slices.Sorted(slices.Values(d.Require))
 	}
@@ -91,7 +96,8 @@ func verdict(d policy.Decision) reference.Verdict {
 }
 
 func same(a, b reference.Verdict) bool {
-	return a.Action == b.Action && a.MaxAge == b.MaxAge && a.Score == b.Score && slices.Equal(a.Rules, b.Rules) && slices.Equal(a.Require, b.Require) && maps.Equal(a.Reported, b.Reported)
+	return a.Action == b.Action && a.MaxAge == b.MaxAge && a.Score == b.Score && slices.Equal(a.Rules, b.Rules) && slices.Equal(a.Require, b.Require) && maps.Equal(a.Reported, b.Reported) &&
+		maps.Equal(a.Excepted, b.Excepted)
 }
 
 // judge compares every way to evaluate one request.
@@ -99,6 +105,7 @@ func (r *harness) judge(f *policy.Facts) reference.Case {
 	r.t.Helper()
 	c := reference.Case{Policy: r.ref, Facts: f, Draws: r.draws(r.keyed, r.key, f)}
 	want := c.Judge()
+	r.excepted += len(want.Excepted)
 	is := func(what string, d policy.Decision, want reference.Verdict) {
 		r.t.Helper()
 		if got := verdict(d); !same(got, want) {
@@ -254,8 +261,9 @@ func TestRandomPolicies(t *testing.T) {
 		}
 		counts["policies"]++
 		h.check(w.Thin(r, requests), counts)
+		counts["excepted"] += h.excepted
 	}
-	if all := counts["proven"] + counts["refuted"] + counts["undecided"] + counts["vacuous"]; counts["proven"] < all/20 || counts["refuted"] < all/4 || counts["undecided"] > all/4 || counts["policies"] < counts["worlds"]/2 {
+	if all := counts["proven"] + counts["refuted"] + counts["undecided"] + counts["vacuous"]; counts["proven"] < all/20 || counts["refuted"] < all/4 || counts["undecided"] > all/4 || counts["excepted"] < counts["requests"]/200 || counts["policies"] < counts["worlds"]/2 {
 		t.Errorf("of little worth: %v", counts)
 	}
 }
@@ -274,6 +282,9 @@ func TestEveryRule(t *testing.T) {
 			rule := outcome
 			rule.Name, rule.When, rule.Report, rule.Enforce = "r0", vpn, extent.Report, extent.Enforce
 			p := &reference.Policy{MissingData: policy.Action(n % 3), StepUpAt: 30, Block: 90, ScoreMaxAge: time.Minute, Rules: []reference.Rule{rule}}
+			if n%2 == 0 {
+				p.Exceptions = []reference.Exception{{ID: "x0", User: "ann@example.com", Rules: []string{"r0"}, Until: policy.OrdinaryTime}}
+			}
 			for _, claim := range []policy.Claim{policy.NeverAllow, policy.AlwaysStepUp, policy.AlwaysBlock} {
 				for _, when := range []reference.Condition{vpn, clock[0], clock[2], stage[2], reference.Age().Conditions[2]} {
 					p.Invariants = append(p.Invariants, reference.Invariant{Claim: claim, When: when}, reference.Invariant{Claim: claim, When: reference.And(vpn, when)})

@@ -3,6 +3,7 @@ package reference
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -32,6 +33,32 @@ func (p *Policy) Source() string {
 	}
 	for _, v := range p.Invariants {
 		fmt.Fprintf(&b, "  - {%s, when: '%s'}\n", v.Claim, v.When.Text)
+	}
+	return b.String()
+}
+
+// ExceptionsSource writes the exceptions as a file.
+func (p *Policy) ExceptionsSource() string {
+	if len(p.Exceptions) == 0 {
+		return "exceptions: []\n"
+	}
+	var b strings.Builder
+	b.WriteString("exceptions:\n")
+	for _, x := range p.Exceptions {
+		fmt.Fprintf(&b, "  - {id: %s, user: %s, rules: [%s], until: %s", x.ID, x.User, strings.Join(x.Rules, ", "), x.Until.Format(time.RFC3339))
+		if !x.From.IsZero() {
+			fmt.Fprintf(&b, ", from: %s", x.From.Format(time.RFC3339))
+		}
+		if len(x.Routes) > 0 {
+			fmt.Fprintf(&b, ", routes: [%s]", strings.Join(x.Routes, ", "))
+		}
+		if len(x.Countries) > 0 {
+			fmt.Fprintf(&b, ", countries: [%s]", strings.Join(x.Countries, ", "))
+		}
+		if len(x.Networks) > 0 {
+			fmt.Fprintf(&b, ", networks: %q", x.Networks)
+		}
+		b.WriteString(", approved_by: boss@example.org, why: test}\n")
 	}
 	return b.String()
 }
@@ -136,6 +163,9 @@ func Random(r *rand.Rand, w World) *Policy {
 		}
 		p.Rules = append(p.Rules, rule)
 	}
+	if r.IntN(2) == 0 {
+		p.except(r)
+	}
 	for range 4 {
 		v := Invariant{pick(r, policy.NeverAllow, policy.AlwaysStepUp, policy.AlwaysStepUp, policy.AlwaysBlock), condition(2)}
 		if r.IntN(3) == 0 { // about what a rule is about, so that some are proven
@@ -147,4 +177,42 @@ func Random(r *rand.Rand, w World) *Policy {
 		p.Grants = map[string]policy.Grant{"wiki": {Everyone: true}, "vault": {Groups: []string{"ops"}}}
 	}
 	return p
+}
+
+// except adds exceptions for the people, places and moments of worlds.
+func (p *Policy) except(r *rand.Rand) {
+	moments := Clock()[0].Values
+	at := func() time.Time {
+		var f policy.Facts
+		pick(r, moments...)(&f)
+		return f.Time.Now.Add(pick(r, -time.Second, 0, time.Second))
+	}
+	for i := range 1 + r.IntN(4) {
+		x := Exception{ID: fmt.Sprintf("x%d", i), User: pick(r, "ann@example.com", "ben@example.com", policy.Ordinary("verified").User.Email), Until: at()}
+		for _, rule := range p.Rules {
+			if r.IntN(2) == 0 {
+				x.Rules = append(x.Rules, rule.Name)
+			}
+		}
+		if x.Rules == nil {
+			x.Rules = []string{p.Rules[0].Name}
+		}
+		if r.IntN(2) == 0 {
+			x.Until = x.Until.AddDate(1, 0, 0) // after every moment of a world
+		}
+		if from := at(); r.IntN(3) == 0 && from.Before(x.Until) {
+			x.From = from
+		}
+		if r.IntN(4) == 0 {
+			x.Routes = pick(r, []string{"wiki"}, []string{"vault"}, []string{"wiki", "vault"})
+		}
+		if r.IntN(3) == 0 {
+			x.Countries = pick(r, []string{"KP"}, []string{"US"}, []string{"KP", "US"})
+		}
+		if r.IntN(5) == 0 {
+			home := netip.MustParseAddr(policy.Ordinary("verified").IP.Address)
+			x.Networks = []netip.Prefix{pick(r, netip.PrefixFrom(home, home.BitLen()), netip.MustParsePrefix("192.0.2.0/25"))}
+		}
+		p.Exceptions = append(p.Exceptions, x)
+	}
 }
