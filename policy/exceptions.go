@@ -96,7 +96,7 @@ func (p *Policy) Unexcepted() *Policy {
 }
 
 // ReadExceptions reads a file of exceptions by itself: its error, [Diagnostics], is about
-// what is wrong with it whatever the policy is.
+// what is wrong with it under any policy.
 func ReadExceptions(x Exceptions) ([]*Exception, error) {
 	d, err := file.ReadExceptions(x.Name, x.Source)
 	if err != nil {

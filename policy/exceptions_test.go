@@ -192,7 +192,7 @@ func TestExceptionsThatAreWrong(t *testing.T) {
 	}
 }
 
-// An expired entry is no mistake, whatever it names: it is there for the record.
+// An expired entry is no mistake, even if it names a rule that is gone.
 func TestExpiredExceptionsAreKept(t *testing.T) {
 	p := mustCompile(t, exceptionsPolicy, excepted(entry("rules: [gone]; until: 2026-01-01"), entry("user: bob@corp.example")), func(c *Config) {
 		c.Exceptions.Now = time.Date(2026, time.June, 1, 0, 0, 0, 0, time.UTC)

@@ -113,7 +113,7 @@ tests:
 	}
 }
 
-// Tests say what the rules do, whoever is excepted; invariants hold with the exceptions.
+// Tests say what the rules do, without exceptions; invariants hold with them.
 func TestExceptionsAreNoPartOfTests(t *testing.T) {
 	const source = `version: 1
 rules: [{name: abroad, when: 'ip.country == "PT"', then: block}]
