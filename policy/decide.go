@@ -111,8 +111,9 @@ type Outcomes struct {
 	// Decided are the rules whose action is the verdict: not a step-up beside a block, and
 	// not one whose question is answered already.
 	Decided []int
-	// Reported are the rules of [Decision.Reported].
-	Reported []int
+	// Reported are the rules of [Decision.Reported], and Excepted those of
+	// [Decision.Excepted].
+	Reported, Excepted []int
 }
 
 // Matched are the rules whose condition held, or could not be evaluated, in file order,

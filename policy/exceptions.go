@@ -78,6 +78,28 @@ type exception struct {
 // ownExceptions are those of one person, by the index of the rule.
 type ownExceptions map[int][]*exception
 
+// How an exception stands at a moment.
+const (
+	ExceptionInForce = "in force"
+	ExceptionExpired = "expired"
+	ExceptionToCome  = "to come"
+)
+
+// State says how the exception stands at a moment.
+func (e *Exception) State(at time.Time) string {
+	switch {
+	case !at.Before(e.Until):
+		return ExceptionExpired
+	case at.Before(e.From):
+		return ExceptionToCome
+	}
+	return ExceptionInForce
+}
+
+// ParseMoment reads a day of UTC or a time (RFC 3339), as an exception gives them. With
+// end, a day stands for the moment at which it is over; else for the one at which it begins.
+func ParseMoment(text string, end bool) (time.Time, error) { return file.ParseMoment(text, end) }
+
 // Exceptions are the entries of the file, in its order, those that have expired too.
 func (p *Policy) Exceptions() []*Exception { return p.exceptions }
 
@@ -184,7 +206,7 @@ func (b *builder) exceptions(p *Policy, x *Exceptions) (list []*Exception) {
 				Expected: "until " + most.UTC().Format(time.DateOnly) + " or earlier (policy_exceptions_max_days); what lasts belongs into the rule's `unless`"})
 		}
 		if e.ID == "" {
-			e.ID = e.derivedID()
+			e.ID = e.DerivedID()
 		}
 		if ids[e.ID] {
 			at := n.Node
@@ -249,9 +271,9 @@ func (p *Policy) noRule(name string, any bool) *Diagnostic {
 	return d
 }
 
-// derivedID is made from what the exception suspends, when and where: the same text has
-// the same one in any place of the file.
-func (e *Exception) derivedID() string {
+// DerivedID is the id of an entry without one. It is made from what the exception
+// suspends, when and where: the same text has the same one in any place of the file.
+func (e *Exception) DerivedID() string {
 	h := sha256.New()
 	fmt.Fprintf(h, "%q %q %q %q %q %d %d", e.User, sorted(e.Rules), sorted(e.Routes), e.Networks, sorted(e.Countries), e.From.Unix(), e.Until.Unix())
 	return "x" + hex.EncodeToString(h.Sum(nil)[:4])

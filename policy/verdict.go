@@ -79,10 +79,11 @@ type judgement struct {
 	standing []standing
 	reported []Reported
 	reports  []int // the rules of reported
+	excepts  []int // the rules of excepted
 }
 
 func (j *judgement) outcomes(verdict Action, matches []match) Outcomes {
-	o := Outcomes{matches: matches, Reported: j.reports}
+	o := Outcomes{matches: matches, Reported: j.reports, Excepted: j.excepts}
 	for _, s := range j.standing {
 		if s.rule >= 0 && s.action == verdict {
 			o.Decided = append(o.Decided, s.rule)
@@ -258,6 +259,7 @@ func (j *judgement) excepted(matches []match) (out []Excepted) {
 			continue
 		}
 		out = append(out, Excepted{r.name, m.by.ID, m.by.Until, m.by.ApprovedBy, m.by.Why})
+		j.excepts = append(j.excepts, m.rule)
 	}
 	return out
 }

@@ -28,6 +28,9 @@ func (c *ruleCounts) judge(p *policy.Policy, f *policy.Facts, s policy.Partial) 
 	for _, i := range o.Reported {
 		c.rules[i].Reported.Inc()
 	}
+	for _, i := range o.Excepted {
+		c.rules[i].Excepted.Inc()
+	}
 	return d
 }
 

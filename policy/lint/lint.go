@@ -96,10 +96,13 @@ func Check(c Config) ([]Finding, error) {
 	if err != nil {
 		return nil, err
 	}
+	excepted := loaded.Policy
+	loaded.Policy = excepted.Unexcepted() // what is said of rules holds for all people
 	l := &linter{policy: loaded.Policy, document: loaded.Document, rules: loaded.Policy.Model().Rules, config: c, coverage: report.Coverage}
 	l.conditions()
 	l.idle(prove.Idle(l.policy))
-	l.vacuous(prove.Check(l.policy))
+	l.vacuous(prove.Check(excepted))
+	l.exceptions(excepted.Exceptions())
 	l.untested()
 	l.countriesUnknown()
 	l.exempt()
@@ -132,7 +135,7 @@ var byDanger = []string{
 	"unreachable-rule", "dead-condition", "expired-condition", "invisible-character", "rpc-route", "rpc-method", "impossible-path", "unknown-email", "unknown-group", "unknown-provider", "whole-list", "silent-comparison",
 	"private-exempt", "history-unconsidered", "unreachable-threshold", "vacuous-invariant", "fact-without-source", "empty-list",
 	"country-without-zz", "unknown-holds", "ambiguous-brackets", "commented-out", "idle-exception", "subsumed-rule",
-	"unknown-country-passes", "data-age-unconsidered", "whole-organisation", "unused-signal", "rules-undecided",
+	"exception-of-no-one", "exception-without-effect", "exception-expired", "exception-ends-soon", "unknown-country-passes", "data-age-unconsidered", "whole-organisation", "unused-signal", "rules-undecided",
 	"untested-rule", "unused-list", "unfolded-path", "overlapping-lists", "repeated-entry",
 }
 

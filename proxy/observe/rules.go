@@ -12,7 +12,7 @@ const (
 	Shadow   = "shadow"
 )
 
-// MaxRules is how many rules of each policy have series of their own, three each. The
+// MaxRules is how many rules of each policy have series of their own, four each. The
 // others share those of otherRules.
 const MaxRules = 500
 
@@ -24,6 +24,7 @@ type RuleCounters struct {
 	Matched  prometheus.Counter // its condition held, or could not be evaluated
 	Decided  prometheus.Counter // and its action became the verdict
 	Reported prometheus.Counter // or would have, but it only reports
+	Excepted prometheus.Counter // or would have, but an exception suspends it for the person
 }
 
 func newRules() *prometheus.CounterVec {
@@ -52,7 +53,7 @@ func (o *Observer) Rules(label string, names []string) []RuleCounters {
 			name = otherRules
 		}
 		of := func(outcome string) prometheus.Counter { return o.rules.WithLabelValues(name, label, outcome) }
-		counters[i] = RuleCounters{of("matched"), of("decided"), of("reported")}
+		counters[i] = RuleCounters{of("matched"), of("decided"), of("reported"), of("excepted")}
 	}
 	return counters
 }

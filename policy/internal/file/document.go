@@ -50,7 +50,8 @@ type Document struct {
 	Tests      []*Test
 	Invariants []*Invariant
 	Exceptions []*Exception
-	About      string // of a file of tests: `policy:`
+	Excepting  *Section // where the exceptions stand; nil: they do not
+	About      string   // of a file of tests: `policy:`
 }
 
 // List is an entry of `lists:`.

@@ -29,6 +29,12 @@ type Exception struct {
 	Why              string
 }
 
+// Section is where the entries of a list stand in a file.
+type Section struct {
+	Key, Entries *Node
+	End          int // the line of the next key at the top, or one past the last line
+}
+
 // ReadExceptions takes a file of exceptions apart, as [ReadPolicy] does a policy.
 func ReadExceptions(name string, text []byte) (*Document, error) {
 	s, root, err := open(name, text, Exceptions)
@@ -42,6 +48,12 @@ func ReadExceptions(name string, text []byte) (*Document, error) {
 	}
 	switch n := top["exceptions"]; {
 	case n != nil:
+		d.Excepting = &Section{Key(root, "exceptions"), n, len(s.Lines()) + 1}
+		for i := 0; i < len(root.Content); i += 2 {
+			if line := root.Content[i].Line; line > d.Excepting.Key.Line && line < d.Excepting.End {
+				d.Excepting.End = line
+			}
+		}
 		s.readExceptions(d, n)
 	case top != nil:
 		s.At(root, Diagnostic{Message: "the file does not say which exceptions there are", Expected: "exceptions: with entries, or exceptions: [] for none"})

@@ -1,0 +1,184 @@
+package policy
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"sallyport/policy/internal/file"
+)
+
+// Editing a file of exceptions leaves all other lines as they are, comments too. The
+// result is read again, and must say what was meant; otherwise there is an error.
+
+// AddException returns the file with one more entry, as its first: what stands above an
+// entry stays with it.
+func AddException(x Exceptions, e Exception) ([]byte, error) {
+	was, d, err := readToEdit(x)
+	if err != nil {
+		return nil, err
+	}
+	lines, at, indent := d.Lines(), d.Excepting.Key.Line, ""
+	list := d.Excepting.Entries
+	switch {
+	case len(list.Content) == 0:
+		key := &lines[at-1]
+		empty := emptyList.FindStringIndex(*key)
+		if list.Line != at || empty == nil {
+			return nil, errLayout
+		}
+		*key, indent = (*key)[:empty[0]]+"exceptions:"+(*key)[empty[1]:], "  "
+	case list.Line == at: // [...]
+		return nil, errLayout
+	default:
+		indent = lines[list.Content[0].Line-1]
+		indent = indent[:len(indent)-len(strings.TrimLeft(indent, " "))]
+	}
+	lines = slices.Insert(lines, at, indent+"- "+e.entryText())
+	return x.edited(lines, append([]*Exception{&e}, was...))
+}
+
+// EndException returns the file without the entry with this id; with rules, only these are
+// no longer suspended by it.
+func EndException(x Exceptions, id string, rules []string) ([]byte, error) {
+	was, d, err := readToEdit(x)
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(was, func(e *Exception) bool { return e.ID == id })
+	if i < 0 {
+		return nil, fmt.Errorf("there is no exception %s", id)
+	}
+	lines, entry := d.Lines(), d.Exceptions[i].Node
+	first, end := entry.Line-1, d.Excepting.End-1
+	if i+1 < len(d.Exceptions) {
+		end = d.Exceptions[i+1].Node.Line - 1
+	}
+	if !strings.HasPrefix(strings.TrimLeft(lines[first], " "), "- ") || first >= end {
+		return nil, errLayout
+	}
+	for end > first+1 && isComment(lines[end-1]) { // of the next entry
+		end--
+	}
+	left := *was[i]
+	left.Rules = slices.DeleteFunc(slices.Clone(left.Rules), func(r string) bool { return len(rules) == 0 || slices.Contains(rules, r) })
+	if len(left.Rules) == 0 {
+		lines, was = slices.Delete(lines, first, end), slices.Delete(was, i, i+1)
+		if len(was) == 0 {
+			key := &lines[d.Excepting.Key.Line-1]
+			*key = strings.Replace(*key, "exceptions:", "exceptions: []", 1)
+		}
+		return x.edited(lines, was)
+	}
+	if d.Exceptions[i].ID == "" {
+		left.ID = left.DerivedID()
+	}
+	indent := lines[first][:strings.Index(lines[first], "-")]
+	lines, was[i] = slices.Replace(lines, first, end, indent+"- "+left.entryText()), &left
+	return x.edited(lines, was)
+}
+
+var emptyList = regexp.MustCompile(`exceptions:\s*\[\s*\]`)
+
+var errLayout = errors.New("the file has its exceptions in another layout than one entry after each -: edit it by hand")
+
+func isComment(line string) bool {
+	line = strings.TrimSpace(line)
+	return line == "" || strings.HasPrefix(line, "#")
+}
+
+func readToEdit(x Exceptions) ([]*Exception, *file.Document, error) {
+	list, err := ReadExceptions(x)
+	if err != nil {
+		return nil, nil, err
+	}
+	d, err := file.ReadExceptions(x.Name, x.Source)
+	return list, d, err
+}
+
+// edited reads the result again.
+func (x Exceptions) edited(lines []string, want []*Exception) ([]byte, error) {
+	text := []byte(strings.TrimRight(strings.Join(lines, "\n"), "\n") + "\n")
+	got, err := ReadExceptions(Exceptions{Name: x.Name, Source: text})
+	if err != nil {
+		return nil, err
+	}
+	if !slices.EqualFunc(got, want, func(a, b *Exception) bool { return a.ID == b.ID && a.entryText() == b.entryText() }) {
+		return nil, errLayout
+	}
+	return text, nil
+}
+
+// entryText is the entry in one line, without its id if that follows from the rest.
+func (e *Exception) entryText() string {
+	var b strings.Builder
+	add := func(key string, texts ...string) {
+		if len(texts) > 0 && texts[0] != "" {
+			fmt.Fprintf(&b, "%s: %s, ", key, strings.Join(texts, ", "))
+		}
+	}
+	several := func(key string, texts []string) {
+		if len(texts) > 0 {
+			add(key, "["+strings.Join(plainTexts(texts), ", ")+"]")
+		}
+	}
+	if e.ID != e.DerivedID() {
+		add("id", plainTexts([]string{e.ID})...)
+	}
+	add("user", plainTexts([]string{e.User})...)
+	several("rules", e.Rules)
+	several("routes", e.Routes)
+	var networks []string
+	for _, n := range e.Networks {
+		networks = append(networks, n.String())
+	}
+	several("networks", networks)
+	several("countries", e.Countries)
+	if !e.From.IsZero() {
+		add("from", momentText(e.From, false))
+	}
+	add("until", momentText(e.Until, true))
+	add("approved_by", plainTexts([]string{e.ApprovedBy})...)
+	add("why", jsonText(e.Why))
+	return "{" + strings.TrimSuffix(b.String(), ", ") + "}"
+}
+
+// momentText writes a moment as a day, if it is the beginning or the end of one.
+func momentText(t time.Time, end bool) string {
+	t = t.UTC()
+	if t.Equal(t.Truncate(24 * time.Hour)) {
+		if end {
+			t = t.AddDate(0, 0, -1)
+		}
+		return t.Format(time.DateOnly)
+	}
+	return jsonText(t.Format(time.RFC3339Nano))
+}
+
+// plainText is text that YAML takes for text without quotes.
+var plainText = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9._+-]*[A-Za-z0-9](@[a-z0-9.-]+)?$|^\d+\.\d+\.\d+\.\d+/\d+$`)
+
+func plainTexts(texts []string) []string {
+	out := make([]string, len(texts))
+	for i, t := range texts {
+		if out[i] = t; !plainText.MatchString(t) || slices.Contains([]string{"no", "on", "yes", "off", "true", "null", "false"}, strings.ToLower(t)) {
+			out[i] = jsonText(t)
+		}
+	}
+	return out
+}
+
+// jsonText is text in quotes as JSON has them, which YAML reads likewise.
+func jsonText(text string) string {
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(text); err != nil {
+		return `""`
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
