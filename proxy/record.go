@@ -15,7 +15,7 @@ import (
 // recordAllow writes the request to the audit log before it is forwarded. A repeat of an
 // earlier record is counted, and costs no I/O.
 func (g *Gate) recordAllow(r *http.Request, v *Verdict) error {
-	if len(v.Decision.Reported) == 0 && len(v.Decision.Rules) == 0 && len(v.rpc.Methods) == 0 && len(r.Header["Upgrade"]) == 0 && v.destination == "" && !v.shadow.differs(&v.Decision) {
+	if len(v.Decision.Reported) == 0 && len(v.Decision.Excepted) == 0 && len(v.Decision.Rules) == 0 && len(v.rpc.Methods) == 0 && len(r.Header["Upgrade"]) == 0 && v.destination == "" && !v.shadow.differs(&v.Decision) {
 		same := audit.RunKey{
 			Session: v.Session.ID, IP: v.Facts.IP.Address, Route: v.Route.Name,
 			Policy: v.snapshot.Policy.Hash(), Decision: policy.Allow.String(),
@@ -54,7 +54,7 @@ func (g *Gate) record(r *http.Request, v *Verdict, event, incident string) audit
 		IP: addressOf(v), Country: f.IP.Country, ASN: f.IP.ASN,
 		Method: cut(r.Method, maxMethod), Host: v.Target.Host, Path: v.Target.Path,
 		Action: audit.Outcome(event, v.Decision.Action.String()), Rules: v.Decision.Rules, Reasons: v.Decision.Reasons,
-		Score: v.Decision.Score, Reported: v.Decision.Reported, Incident: incident, Facts: &f,
+		Score: v.Decision.Score, Reported: v.Decision.Reported, Excepted: v.Decision.Excepted, Incident: incident, Facts: &f,
 		Shadow: v.shadowRecord(&f), Verified: v.Session.Level() == authn.Verified, Peer: peerOf(r),
 	}
 	if v.Route != nil {

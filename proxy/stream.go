@@ -24,7 +24,10 @@ type admission struct {
 	route   *upstream.Route
 	visit   behavior.Visit
 	person  atomic.Pointer[personAt]
-	seen    atomic.Pointer[assessment]
+	// excepted is when the first of the exceptions ends that it was last allowed on, in
+	// nanoseconds; 0: none.
+	excepted atomic.Int64
+	seen     atomic.Pointer[assessment]
 }
 
 // assessment is what was unusual when it was last asked.
@@ -86,7 +89,25 @@ func (g *Gate) reassess(j *admission, n network, now time.Time) behavior.Assessm
 func newAdmission(v *Verdict) *admission {
 	j := &admission{facts: v.Facts, session: v.Session, route: v.Route, visit: v.memo.visit}
 	j.seen.Store(&assessment{v.memo.seen, v.memo.assessed, v.memo.history})
+	j.rest(&v.Decision)
 	return j
+}
+
+// rest notes until when exceptions let the stream through.
+func (j *admission) rest(d *policy.Decision) {
+	var first int64
+	for _, x := range d.Excepted {
+		if end := x.Until.UnixNano(); first == 0 || end < first {
+			first = end
+		}
+	}
+	j.excepted.Store(first)
+}
+
+// overdue reports whether an exception that it rests on has ended.
+func (j *admission) overdue(now time.Time) bool {
+	end := j.excepted.Load()
+	return end != 0 && now.UnixNano() >= end
 }
 
 // open registers the request as a stream of its session, so that it can be cut from now
@@ -126,26 +147,28 @@ func (g *Gate) detach(w http.ResponseWriter, r *http.Request, v *Verdict) {
 }
 
 // cut decides whether a stream has to end now. A proof that is too old ends only streams
-// of routes with that option: a download is not cut off because its proof grew old.
+// of routes with that option: a download is not cut off because its proof grew old. One
+// that an exception let through, without a proof, ends with it.
 func (g *Gate) cut(s *Snapshot, j *admission, now time.Time) (streams.Reason, bool) {
 	f := g.factsNow(j, s, j.facts.Request.RPCMethods, now)
 	d := s.Policy.Decide(&f)
 	switch {
 	case d.Action == policy.Block:
 		return streams.Blocked, true
-	case d.Action == policy.StepUp && s.Options[j.route.Name].CutStale:
+	case d.Action == policy.StepUp && (s.Options[j.route.Name].CutStale || j.overdue(now)):
 		return streams.Stale, true
 	}
+	j.rest(&d)
 	return 0, false
 }
 
-// review judges the open streams of the wanted routes again, and returns how many were
-// cut.
+// review judges the open streams again that rest on an exception that has ended, and those
+// of the wanted routes. It returns how many were cut.
 func (g *Gate) review(wanted func(RouteOptions) bool) int {
 	s, now := g.current.Load(), g.cfg.Now()
 	return g.cfg.Streams.CutIf(func(i streams.Info) (streams.Reason, bool) {
 		j, ok := i.Value.(*admission)
-		if !ok || !wanted(s.Options[i.Route]) {
+		if !ok || !wanted(s.Options[i.Route]) && !j.overdue(now) {
 			return 0, false
 		}
 		return g.cut(s, j, now)
@@ -167,7 +190,8 @@ func (g *Gate) reviewAll() {
 const reviewEvery = time.Minute
 
 // Run judges the open streams again until ctx ends: once a second on routes that ask for
-// it to cut those whose proof ran out, once a minute on all of them.
+// it to cut those whose proof ran out, and those whose exception has ended, once a minute
+// all of them.
 func (g *Gate) Run(ctx context.Context) {
 	if g.cfg.Streams == nil {
 		return

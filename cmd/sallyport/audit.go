@@ -284,6 +284,9 @@ func printRecord(w io.Writer, r audit.Record) {
 	for _, p := range r.Reported {
 		fmt.Fprintf(w, "  report: %s would %s", plain(p.Rule), p.Action)
 	}
+	for _, x := range r.Excepted {
+		fmt.Fprintf(w, "  excepted: %s by %s until %s", plain(x.Rule), plain(x.Exception), x.Until.UTC().Format(time.RFC3339))
+	}
 	if r.Shadow != nil {
 		fmt.Fprintf(w, "  shadow: %s", plain(r.Shadow.Action))
 		if len(r.Shadow.Rules) > 0 {

@@ -78,6 +78,7 @@ type auditFilter struct {
 	Route    []string  `placeholder:"ROUTE" help:"Only requests to these routes."`
 	Since    moment    `placeholder:"TIME" help:"Only from then on: 2026-01-31, \"2026-01-31 09:00\", or how long ago (2h, 7d)."`
 	Until    moment    `placeholder:"TIME" help:"Only before then."`
+	Excepted bool      `help:"Only where an exception suspended a rule that would have done something."`
 	Reported bool      `help:"Only where a rule in mode report would have done something."`
 	Shadow   bool      `help:"Only where the policy in shadow would have decided otherwise."`
 }
@@ -123,6 +124,7 @@ func (f auditFilter) wanted(ctx context.Context, g *globals, note io.Writer) (fu
 	add(f.Route != nil, func(r *audit.Record) bool { return slices.Contains(f.Route, r.Route) })
 	add(!since.IsZero(), func(r *audit.Record) bool { return !r.Time.Before(since) })
 	add(!until.IsZero(), func(r *audit.Record) bool { return r.Time.Before(until) })
+	add(f.Excepted, func(r *audit.Record) bool { return len(r.Excepted) > 0 })
 	add(f.Reported, func(r *audit.Record) bool { return len(r.Reported) > 0 })
 	add(f.Shadow, func(r *audit.Record) bool { return r.Shadow != nil })
 	if all == nil {
@@ -211,12 +213,15 @@ func namesOf(ctx context.Context, g *globals, text string, note io.Writer) (who 
 	return who, ambiguous
 }
 
-// rulesOf are the rules that decided a record, that reported on it, and that would have
-// decided it in the policy in shadow.
+// rulesOf are the rules that decided a record, that reported on it, that an exception
+// suspended, and that would have decided it in the policy in shadow.
 func rulesOf(r *audit.Record) []string {
 	names := slices.Clone(r.Rules)
 	for _, p := range r.Reported {
 		names = append(names, p.Rule)
+	}
+	for _, x := range r.Excepted {
+		names = append(names, x.Rule)
 	}
 	if r.Shadow != nil {
 		names = append(names, r.Shadow.Rules...)

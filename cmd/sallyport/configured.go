@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/policy"
@@ -12,6 +13,27 @@ import (
 // policyConfig is what the configured policy is compiled from.
 func policyConfig(c *config.Config, intel *ipintel.Snapshot) policy.Config {
 	return c.Policies().Config(intel)
+}
+
+// otherRules says of the exceptions that they were written for another policy than the one
+// that is looked at.
+func otherRules(c *config.Config) {
+	if c.PolicyExceptions != nil {
+		x := *c.PolicyExceptions
+		x.AnyRules = true
+		c.PolicyExceptions = &x
+	}
+}
+
+// asRecorded is what a policy is compiled from to judge recorded decisions: exceptions that
+// have expired since count at the time of the record.
+func asRecorded(what policy.Config) policy.Config {
+	if what.Exceptions != nil {
+		x := *what.Exceptions
+		x.AnyRules, x.Now = true, time.Time{}
+		what.Exceptions = &x
+	}
+	return what
 }
 
 // loadIntel reads the IP data once. The errors are the sources that are not loaded.

@@ -6,6 +6,7 @@ type policyCmd struct {
 
 	Apply    policyApplyCmd    `cmd:"" help:"Bring a policy into force in the running proxy."`
 	Rollback policyRollbackCmd `cmd:"" help:"Bring a policy into force again that once was."`
+	Except   policyExceptCmd   `cmd:"" help:"Suspend rules for one person, until a day."`
 	History  policyHistoryCmd  `cmd:"" help:"List the policies that were in force, and those that were refused."`
 	Show     policyShowCmd     `cmd:"" help:"Print a policy that was in force."`
 	Diff     policyDiffCmd     `cmd:"" help:"Compare policies by rules, tests, invariants and settings: what is in force, what was, and files."`

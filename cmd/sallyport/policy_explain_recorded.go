@@ -288,7 +288,7 @@ func (p policyExplainCmd) policyOfThen(ctx context.Context, g *globals, std stdi
 	if err != nil {
 		return note("its text is not kept")
 	}
-	what := policyConfig(c, intel)
+	what := asRecorded(policyConfig(c, intel))
 	what.Name, what.Source = "policy "+r.Policy, []byte(source)
 	then, err := load.Read(what) // its tests passed in its own time
 	if err != nil {

@@ -60,6 +60,7 @@ func loadForPolicy(g *globals, std stdio, file string) (*config.Config, *ipintel
 			return nil, nil, err
 		}
 		c.PolicyFile = file
+		otherRules(c)
 	}
 	intel, err := loadIntelAnyway(c, std) // a source that is not loaded still says what it would provide
 	return c, intel, err

@@ -245,7 +245,7 @@ func writeReport(name string, write func(io.Writer) error) error {
 
 // compileFile compiles a candidate as the configured policy would be; "" is that one.
 func compileFile(std stdio, c *config.Config, intel *ipintel.Snapshot, name string) (*policy.Policy, error) {
-	what := policyConfig(c, intel)
+	what := asRecorded(policyConfig(c, intel))
 	if name != "" {
 		source, err := rollout.ReadPolicy(name)
 		if err != nil {

@@ -41,6 +41,7 @@ type Record struct {
 	Path     string            `json:"path,omitempty"` // without the query, which may hold secrets
 	Score    int               `json:"score,omitempty"`
 	Reported []policy.Reported `json:"reported,omitempty"` // what report-only rules would have done
+	Excepted []policy.Excepted `json:"excepted,omitempty"` // rules that exceptions suspended for this request
 	Detail   map[string]string `json:"detail,omitempty"`   // what else the event needs; never a secret
 	// Data is the IP data that was looked at, in records of [EventData] and of programs
 	// from before there were such; else DataHash names the list. [Read] fills it in.

@@ -96,7 +96,7 @@ func overOf(rec *Record, key bucketKey) RunKey {
 }
 
 func decisionOf(rec *Record) string {
-	if len(rec.Rules) == 0 && len(rec.Reported) == 0 && rec.Shadow == nil && rec.Event == "access" && rec.Action == policy.Allow.String() && len(rec.Detail) == 0 {
+	if len(rec.Rules) == 0 && len(rec.Reported) == 0 && len(rec.Excepted) == 0 && rec.Shadow == nil && rec.Event == "access" && rec.Action == policy.Allow.String() && len(rec.Detail) == 0 {
 		return rec.Action
 	}
 	var b strings.Builder
@@ -108,6 +108,9 @@ func decisionOf(rec *Record) string {
 	}
 	for _, r := range rec.Reported {
 		fmt.Fprintf(&b, " %q %s %d", r.Rule, r.Action, r.Score)
+	}
+	for _, x := range rec.Excepted {
+		fmt.Fprintf(&b, " excepted %q %q %d", x.Rule, x.Exception, x.Until.Unix())
 	}
 	if s := rec.Shadow; s != nil {
 		fmt.Fprintf(&b, " shadow %q %q %q", s.Policy, s.Action, s.Rules)

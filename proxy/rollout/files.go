@@ -14,10 +14,10 @@ import (
 
 // decided are digests of what the policy files held when it was decided about: it is in
 // force, or was refused for what it says.
-type decided struct{ enforced, shadow [32]byte }
+type decided struct{ enforced, shadow, exceptions [32]byte }
 
 func (p Policies) digests() decided {
-	return decided{digest(p.Enforced.Source, p.Unread), digest(p.ShadowSource, p.ShadowUnread)}
+	return decided{digest(p.Enforced.Source, p.Unread), digest(p.ShadowSource, p.ShadowUnread), digest(p.exceptions(), nil)}
 }
 
 func digest(text []byte, unread error) [32]byte {
@@ -34,6 +34,9 @@ func (m *Manager) Files() []string {
 	list := []string{m.now.Policies.Enforced.Name}
 	if s := m.now.Policies.ShadowName; s != "" {
 		list = append(list, s)
+	}
+	if x := m.now.Policies.Enforced.Exceptions; x != nil {
+		list = append(list, x.Name)
 	}
 	return list
 }
@@ -74,6 +77,10 @@ func (m *Manager) ReloadFiles(ctx context.Context) error {
 		default:
 			next.Policies.ShadowSource, next.Policies.ShadowUnread, decided.shadow = is.ShadowSource, nil, now.shadow
 		}
+	}
+	// Where it is cut off, there are fewer exceptions, or it is no YAML.
+	if decided.exceptions = now.exceptions; decided.exceptions != was.exceptions {
+		next.Policies.Enforced.Exceptions = is.Enforced.Exceptions
 	}
 	var err error
 	if decided != m.decided {
@@ -173,6 +180,13 @@ func (p *Policies) read() {
 	p.Enforced.Source, p.Unread = ReadPolicy(p.Enforced.Name)
 	if p.ShadowName != "" {
 		p.ShadowSource, p.ShadowUnread = ReadPolicy(p.ShadowName)
+	}
+	if x := p.Enforced.Exceptions; x != nil { // one that cannot be read leaves those in force
+		if source, err := ReadPolicy(x.Name); err == nil {
+			read := *x
+			read.Source = source
+			p.Enforced.Exceptions = &read
+		}
 	}
 }
 

@@ -308,7 +308,7 @@ func (p Policies) LogShadow(l *slog.Logger, why error) {
 // "" if its policy is the one that is in force.
 func (m *Manager) admit(ctx context.Context, c Configuration, next *proxy.Snapshot, o Origin) (outcome string, report Report, err error) {
 	now := m.config.Gate.Current()
-	if next.Policy.Hash() == now.Policy.Hash() {
+	if next.Policy.Hash() == now.Policy.Hash() && next.Policy.ExceptionsHash() == now.Policy.ExceptionsHash() {
 		return "", Report{Unchanged: true}, nil
 	}
 	changed := m.changes(c)
@@ -353,6 +353,16 @@ func (m *Manager) record(ctx context.Context, c Configuration, p *policy.Policy,
 	if outcome == "forced" {
 		detail["against"], detail["newly_blocked"] = r.Refused, some(usersOf(r.Blocked), 50)
 	}
+	now := m.config.Gate.Current().Policy
+	if p.ExceptionsHash() != now.ExceptionsHash() {
+		if err := m.recordExceptions(ctx, now, p, outcome, o, detail); err != nil {
+			return fmt.Errorf("the exceptions could not be recorded, and do not come into force: %w", err)
+		}
+	}
+	if p.Hash() == now.Hash() {
+		m.applied.Add(1)
+		return nil
+	}
 	if err := m.addVersion(ctx, p.Hash(), outcome, o, detail, string(c.Policies.Enforced.Source)); err != nil {
 		return fmt.Errorf("the policy could not be recorded, and does not come into force: %w", err)
 	}
@@ -389,6 +399,10 @@ func (m *Manager) refuse(ctx context.Context, c Configuration, o Origin, err err
 
 func (m *Manager) recordRefusal(ctx context.Context, hash string, o Origin, why string) error {
 	detail := map[string]string{"policy": hash, "in_force": m.config.Gate.Current().Policy.Hash(), "reason": reason(why)}
+	if hash == detail["in_force"] { // other exceptions were refused: the policy itself was not
+		detail["origin"] = o.Kind
+		return m.config.Audit.Append(ctx, audit.Record{Time: time.Now(), Event: "exceptions_refused", User: o.By, Action: "refused", Policy: hash, Detail: detail})
+	}
 	return m.addVersion(ctx, hash, "refused", o, detail, "")
 }
 

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"syscall"
+	"time"
 
 	"sallyport/policy"
 	"sallyport/policy/ipintel"
@@ -27,6 +28,11 @@ type Policies struct {
 func (p Policies) Config(intel *ipintel.Snapshot) policy.Config {
 	c, provides := p.Enforced, intel.Provides()
 	c.Provides = &provides
+	if c.Exceptions != nil { // what has expired by now is over
+		x := *c.Exceptions
+		x.Now = time.Now()
+		c.Exceptions = &x
+	}
 	return c
 }
 
@@ -51,6 +57,9 @@ func (p Policies) CompileShadow(intel *ipintel.Snapshot) (*policy.Policy, error)
 	}
 	what := p.Config(intel)
 	what.Name, what.Source = p.ShadowName, p.ShadowSource
+	if what.Exceptions != nil {
+		what.Exceptions.AnyRules = true // they name those of the enforced policy
+	}
 	return load.Tested(what)
 }
 

@@ -18,6 +18,20 @@ type Request struct {
 	// Base is the hash of the policy that this one continues, or how it begins; "": any.
 	Base string
 	Note string // of the operator, for people
+	// Onto is set for a file of exceptions: Source is one, and comes into force in the place
+	// of the one with this hash only. "": Source is a policy.
+	Onto string
+}
+
+// OntoExceptions is what a request says about a file of exceptions with this text, if that
+// is to be replaced.
+func OntoExceptions(source []byte) string { return textHash(source) }
+
+func (r Request) candidate() Candidate {
+	if r.Onto != "" {
+		return WithExceptions(r.Onto, []byte(r.Source))
+	}
+	return WithPolicy([]byte(r.Source))
 }
 
 // Hash is that of the policy, as versions have it.
@@ -49,9 +63,11 @@ const MaxWait = 10 * time.Minute
 
 // Answer is what the running proxy says to a request.
 type Answer struct {
-	Error  string `json:"error,omitempty"`
-	Stale  *Stale `json:"stale,omitempty"` // why it is refused, if it is made from another policy
-	Report Report `json:"report"`
+	Error string `json:"error,omitempty"`
+	Stale *Stale `json:"stale,omitempty"` // why it is refused, if it is made from another policy
+	// Another: other exceptions are in force than the request was made for.
+	Another bool   `json:"another,omitempty"`
+	Report  Report `json:"report"`
 }
 
 func (a Answer) text() string {
@@ -77,11 +93,11 @@ func (m *Manager) AnswerRequest(ctx context.Context) error {
 		m.config.Logger.Warn("request for another policy is too old", "by", r.By, "at", r.At, "age", age.Round(time.Second).String())
 		return answer(RequestRefused, Answer{Error: "no proxy answered in time"})
 	}
-	report, err := m.Apply(ctx, WithPolicy([]byte(r.Source)), Origin{Kind: "command", By: r.By, Force: r.Forced, Rollback: r.Rollback, Base: r.Base, Note: r.Note})
+	report, err := m.Apply(ctx, r.candidate(), Origin{Kind: "command", By: r.By, Force: r.Forced, Rollback: r.Rollback, Base: r.Base, Note: r.Note})
 	if err != nil {
 		m.config.Logger.Error("policy refused", "by", r.By, "error", err)
 		stale, _ := errors.AsType[*Stale](err)
-		return answer(RequestRefused, Answer{err.Error(), stale, report})
+		return answer(RequestRefused, Answer{err.Error(), stale, errors.Is(err, ErrOtherExceptions), report})
 	}
 	return answer(RequestApplied, Answer{Report: report})
 }

@@ -69,6 +69,8 @@ type Config struct {
 	ShadowUnread error // why there is no ShadowSource, which stops nothing
 	PolicyGuard  rollout.Guard
 	PolicySettle time.Duration // for how long a policy file without a mark at its end is unchanged before it is taken
+	// PolicyExceptions is the file of exceptions as read; nil: none is configured.
+	PolicyExceptions *policy.Exceptions
 	// What no policy may break, in addition to its own file's invariants; nil: nothing.
 	PolicyInvariants *policy.Pinned
 	Roster           Roster

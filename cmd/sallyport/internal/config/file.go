@@ -78,6 +78,8 @@ type file struct {
 	PolicyShadow     string        `yaml:"policy_shadow"`
 	PolicyInvariants string        `yaml:"policy_invariants"`
 	PolicySettle     time.Duration `yaml:"policy_settle"`
+	PolicyExceptions string        `yaml:"policy_exceptions"`
+	ExceptionDays    int64         `yaml:"policy_exceptions_max_days"`
 	PolicyGuard      struct {
 		MaxNewlyBlocked string `yaml:"max_newly_blocked"`
 		MaxNewlyAllowed string `yaml:"max_newly_allowed"`
@@ -227,6 +229,7 @@ func defaults() file {
 	f.PolicyGuard.MaxNewlyAllowed = maxNewlyAllowed
 	f.Behavior.Household = 56
 	f.PolicyGuard.Days = 7
+	f.ExceptionDays = 90
 	f.Limits.Header = 32 << 10
 	f.Limits.URL = 8 << 10
 	f.Limits.HeaderLines = 128

@@ -182,6 +182,7 @@ func (b *builder) policyFiles() {
 	}
 	b.c.PolicySettle = b.f.PolicySettle
 	b.policyInvariants()
+	b.policyExceptions()
 	b.policyGuard()
 	if b.f.Roster == "" {
 		return
@@ -212,6 +213,23 @@ func (b *builder) policyInvariants() {
 
 // maxNewlyAllowed is the default of policy_guard.max_newly_allowed.
 const maxNewlyAllowed = "50%"
+
+func (b *builder) policyExceptions() {
+	const key, what = "policy_exceptions", "a file with exceptions: []"
+	if d := b.f.ExceptionDays; d < 1 || d > 366 {
+		b.at(key+"_max_days", fmt.Sprintf("%d days is out of range", d), "1 to 366")
+	}
+	if b.f.PolicyExceptions == "" {
+		return
+	}
+	if source, ok := b.read(key, b.f.PolicyExceptions, what, maxPolicy); ok {
+		name := b.path(b.f.PolicyExceptions)
+		b.c.PolicyExceptions = &policy.Exceptions{Name: name, Source: source, Most: time.Duration(b.f.ExceptionDays) * 24 * time.Hour}
+		if name == b.c.PolicyFile || b.c.PolicyInvariants != nil && name == b.c.PolicyInvariants.Name {
+			b.at(key, "another key names the same file", what+" of its own")
+		}
+	}
+}
 
 func (b *builder) policyGuard() {
 	g := b.f.PolicyGuard

@@ -26,7 +26,7 @@ func (c *Config) RequestReaders() (*upstream.Table, *clientip.Resolver, error) {
 func (c *Config) Policies() rollout.Policies {
 	return rollout.Policies{
 		Enforced: policy.Config{
-			Pinned: c.PolicyInvariants, Name: c.PolicyFile, Source: c.PolicySource,
+			Pinned: c.PolicyInvariants, Exceptions: c.PolicyExceptions, Name: c.PolicyFile, Source: c.PolicySource,
 			Routes: c.RouteNames(), Grants: c.Grants(), NoAttestation: true,
 		},
 		Unread:     c.PolicyUnread,

@@ -100,8 +100,8 @@ func (d *DB) AddPolicyRequest(ctx context.Context, r rollout.Request) (seq int64
 		if seq, err = tx.nextPolicySeq(); err != nil {
 			return err
 		}
-		return tx.put(`insert into policy_requests (seq, at, operator, name, source, forced, rollback, base, note, state, answer) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'waiting', '')`,
-			seq, micros(r.At), r.By, r.Name, r.Source, truth(r.Forced), truth(r.Rollback), r.Base, r.Note)
+		return tx.put(`insert into policy_requests (seq, at, operator, name, source, forced, rollback, base, note, exceptions_onto, state, answer) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'waiting', '')`,
+			seq, micros(r.At), r.By, r.Name, r.Source, truth(r.Forced), truth(r.Rollback), r.Base, r.Note, r.Onto)
 	})
 	return seq, err
 }
@@ -119,8 +119,8 @@ func (d *DB) TakePolicyRequest(ctx context.Context) (r rollout.Request, err erro
 			return err
 		}
 		var forced, rollback int64
-		row := tx.QueryRowContext(ctx, `select seq, at, operator, name, source, forced, rollback, base, note from policy_requests where seq = $1`, seq)
-		err := row.Scan(&r.Seq, timeCol{&r.At}, &r.By, &r.Name, &r.Source, &forced, &rollback, &r.Base, &r.Note)
+		row := tx.QueryRowContext(ctx, `select seq, at, operator, name, source, forced, rollback, base, note, exceptions_onto from policy_requests where seq = $1`, seq)
+		err := row.Scan(&r.Seq, timeCol{&r.At}, &r.By, &r.Name, &r.Source, &forced, &rollback, &r.Base, &r.Note, &r.Onto)
 		r.Forced, r.Rollback = forced == 1, rollback == 1
 		return found(err)
 	})

@@ -1,0 +1,290 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"sallyport/authn"
+	"sallyport/cmd/sallyport/internal/config"
+	"sallyport/cmd/sallyport/internal/sqlstore"
+	"sallyport/policy"
+	"sallyport/policy/load"
+	"sallyport/proxy/rollout"
+)
+
+type policyExceptCmd struct {
+	Add  policyExceptAddCmd  `cmd:"" help:"Suspend rules for one person, until a day."`
+	List policyExceptListCmd `cmd:"" help:"List the exceptions of the file."`
+	End  policyExceptEndCmd  `cmd:"" help:"End exceptions before their time."`
+}
+
+type policyExceptAddCmd struct {
+	User       string        `arg:"" placeholder:"PERSON" help:"The person, by their e-mail address."`
+	Rules      []string      `name:"rule" required:"" placeholder:"RULE" sep:"none" help:"The rule that is suspended; may be given several times."`
+	Routes     []string      `name:"route" placeholder:"ROUTE" sep:"none" help:"Only for this route; may be given several times."`
+	Networks   []string      `name:"network" placeholder:"CIDR" sep:"none" help:"Only from this network; may be given several times."`
+	Countries  []string      `name:"country" placeholder:"PT" sep:"none" help:"Only from this country; may be given several times."`
+	From       string        `placeholder:"DATE" help:"From this day (UTC) or time on (default: at once)."`
+	Until      string        `xor:"end" required:"" placeholder:"DATE" help:"To the end of this day (UTC), or to this time."`
+	Days       int           `xor:"end" required:"" placeholder:"N" help:"To the end of the day (UTC) in so many days."`
+	ApprovedBy string        `required:"" placeholder:"PERSON" help:"Who answers for it: the e-mail address of another person."`
+	Why        string        `required:"" placeholder:"TEXT" help:"Why, for the record."`
+	Force      bool          `help:"Even if the guard refuses it."`
+	Wait       time.Duration `default:"30s" help:"For how long to wait for the running proxy to take it up (default 30s)."`
+}
+
+func (p policyExceptAddCmd) Run(ctx context.Context, g *globals, std stdio) error {
+	e, err := p.exception(time.Now())
+	if err != nil {
+		return err
+	}
+	var added *policy.Exception
+	edit := func(x policy.Exceptions) ([]byte, error) {
+		text, err := policy.AddException(x, e)
+		if err != nil {
+			return nil, err
+		}
+		list, err := policy.ReadExceptions(policy.Exceptions{Name: x.Name, Source: text})
+		if err != nil {
+			return nil, err
+		}
+		added = list[0]
+		return text, nil
+	}
+	what := given(map[string]string{"user": e.User, "rules": strings.Join(e.Rules, " "), "until": e.Until.Format(time.RFC3339), "approved_by": e.ApprovedBy, "why": e.Why,
+		"routes": strings.Join(e.Routes, " "), "countries": strings.Join(e.Countries, " "), "networks": strings.Join(p.Networks, " ")})
+	return changeExceptions(ctx, g, std, "policy_except_add", what, p.Force, p.Wait, edit, func(c *config.Config) {
+		fmt.Fprintf(std.out, "Exception %s is in force: %s is not asked %s, until %s.\n", added.ID, added.User, strings.Join(added.Rules, ", "), added.Until.Format(time.RFC3339))
+	})
+}
+
+// exception is what the flags say. What they name is checked with the whole file.
+func (p policyExceptAddCmd) exception(now time.Time) (e policy.Exception, err error) {
+	if err := reason("--why", p.Why); err != nil {
+		return e, err
+	}
+	user, err := authn.ParseEmail(p.User)
+	if err != nil {
+		return e, fmt.Errorf("policy except add: %w: an exception is for one person, by their address", err)
+	}
+	approver, err := authn.ParseEmail(p.ApprovedBy)
+	if err != nil {
+		return e, fmt.Errorf("--approved-by: %w", err)
+	}
+	e = policy.Exception{User: string(user), Rules: p.Rules, Routes: p.Routes, Countries: p.Countries, ApprovedBy: string(approver), Why: p.Why}
+	for _, text := range p.Networks {
+		n, err := policy.ParseNetwork(text)
+		if err != nil {
+			return e, fmt.Errorf("--network: %w", err)
+		}
+		e.Networks = append(e.Networks, n)
+	}
+	if p.From != "" {
+		if e.From, err = policy.ParseMoment(p.From, false); err != nil {
+			return e, fmt.Errorf("--from: %w", err)
+		}
+	}
+	switch {
+	case p.Until != "":
+		if e.Until, err = policy.ParseMoment(p.Until, true); err != nil {
+			return e, fmt.Errorf("--until: %w", err)
+		}
+	case p.Days < 1:
+		return e, errors.New("--days: 1 or more")
+	default:
+		e.Until = now.UTC().Truncate(24*time.Hour).AddDate(0, 0, p.Days+1)
+	}
+	if !now.Before(e.Until) {
+		return e, fmt.Errorf("%s is over already", e.Until.Format(time.RFC3339))
+	}
+	e.ID = e.DerivedID()
+	return e, nil
+}
+
+type policyExceptEndCmd struct {
+	What  string        `arg:"" placeholder:"ID|PERSON" help:"The exception, from \"policy except list\"; or a person's e-mail address, for all of theirs."`
+	Rules []string      `name:"rule" placeholder:"RULE" sep:"none" help:"Suspend only this rule no longer; may be given several times."`
+	Force bool          `help:"Even if the guard refuses it."`
+	Wait  time.Duration `default:"30s" help:"For how long to wait for the running proxy to take it up (default 30s)."`
+}
+
+// errNoException is about a text that names none.
+var errNoException = errors.New("no exception is named by that")
+
+func (p policyExceptEndCmd) Run(ctx context.Context, g *globals, std stdio) error {
+	var ended []string
+	email, _ := authn.ParseEmail(p.What)
+	edit := func(x policy.Exceptions) ([]byte, error) {
+		list, err := policy.ReadExceptions(x)
+		if err != nil {
+			return nil, err
+		}
+		ended = nil
+		for _, e := range list {
+			if e.ID != p.What && e.User != string(email) || len(p.Rules) > 0 && !slices.ContainsFunc(p.Rules, func(r string) bool { return slices.Contains(e.Rules, r) }) {
+				continue
+			}
+			if x.Source, err = policy.EndException(x, e.ID, p.Rules); err != nil {
+				return nil, err
+			}
+			ended = append(ended, e.ID)
+		}
+		if ended == nil {
+			return nil, errNoException
+		}
+		return x.Source, nil
+	}
+	what := given(map[string]string{"exception": p.What, "rules": strings.Join(p.Rules, " ")})
+	err := changeExceptions(ctx, g, std, "policy_except_end", what, p.Force, p.Wait, edit, func(*config.Config) {
+		fmt.Fprintf(std.out, "Ended: %s%s.\n", strings.Join(ended, ", "), map[bool]string{true: ", of " + strings.Join(p.Rules, ", ")}[len(p.Rules) > 0])
+	})
+	if errors.Is(err, errNoException) {
+		fmt.Fprintf(std.err, "No exception is named by %s.\n", plain(p.What))
+		return errNo
+	}
+	return err
+}
+
+// retryExceptions is how long a change waits for another command that is on its way from
+// the proxy to the file.
+const retryExceptions = 200 * time.Millisecond
+
+// changeExceptions has the running proxy bring an edited file into force, and then puts it
+// in its place. The proxy takes it only in the place of what was edited: where another
+// command was faster, the edit is made again of what that left.
+func changeExceptions(ctx context.Context, g *globals, std stdio, event string, what map[string]string, force bool, wait time.Duration,
+	edit func(policy.Exceptions) ([]byte, error), done func(*config.Config)) error {
+	if wait > rollout.MaxWait {
+		return fmt.Errorf("--wait: %s at most", rollout.MaxWait)
+	}
+	late := time.Now().Add(wait)
+	recorded := false
+	for {
+		another := false
+		err := withExistingStore(ctx, g, func(c *config.Config, db *sqlstore.DB) error {
+			if c.PolicyExceptions == nil {
+				return errors.New("no file of exceptions is configured: write `exceptions: []` into exceptions.yaml and `policy_exceptions: exceptions.yaml` into the configuration, and reload (SIGHUP)")
+			}
+			source, err := edit(*c.PolicyExceptions)
+			if err != nil {
+				return err
+			}
+			if err := wouldCompile(c, std, source); err != nil {
+				return err
+			}
+			file, err := prepareFile(c.PolicyExceptions.Name, string(source))
+			if err != nil {
+				return err
+			}
+			defer file.close()
+			if !file.has(string(c.PolicyExceptions.Source)) { // another command was between
+				another = true
+				return nil
+			}
+			if !recorded {
+				if err := recordOperatorEvent(ctx, db, event, what); err != nil {
+					return err
+				}
+				recorded = true
+			}
+			seq, err := db.AddPolicyRequest(ctx, rollout.Request{At: time.Now(), By: operator(), Name: c.PolicyExceptions.Name, Source: string(source),
+				Forced: force, Onto: rollout.OntoExceptions(c.PolicyExceptions.Source)})
+			if err != nil {
+				return err
+			}
+			state, answer, err := awaitPolicy(ctx, db, seq, wait)
+			switch {
+			case err != nil:
+				return err
+			case answer.Another && time.Now().Before(late):
+				another = true
+				return nil
+			}
+			if r := answer.Report; state != rollout.RequestRefused || r.Sessions+r.Decisions > 0 {
+				io.WriteString(std.out, r.Text())
+			}
+			if state == rollout.RequestRefused {
+				fmt.Fprintln(std.err, "Refused; what ran goes on.", plainLines(answer.Error))
+				return errNo
+			}
+			if err := file.commit(); err != nil {
+				return fmt.Errorf("the change came into force, but could not be put in %s, and the next restart or reload takes what is there: %w", c.PolicyExceptions.Name, err)
+			}
+			done(c)
+			fmt.Fprintf(std.out, "It is in %s; the file before is in %s.\n", c.PolicyExceptions.Name, file.backup())
+			return nil
+		})
+		if err != nil || !another {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(retryExceptions):
+		}
+	}
+}
+
+// wouldCompile prints mistakes here, with line and column, without the running process.
+func wouldCompile(c *config.Config, std stdio, source []byte) error {
+	intel, err := loadIntelAnyway(c, std)
+	if err != nil {
+		return err
+	}
+	what := policyConfig(c, intel)
+	x := *what.Exceptions
+	x.Source = source
+	what.Exceptions = &x
+	_, err = load.Proven(what)
+	return err
+}
+
+type policyExceptListCmd struct {
+	All  bool `help:"Those that have expired, too."`
+	JSON bool `name:"json" help:"One JSON object a line."`
+}
+
+type exceptionLine struct {
+	*policy.Exception
+	State string `json:"state"` // "in force", "expired" or "to come"
+}
+
+func (p policyExceptListCmd) Run(g *globals, std stdio) error {
+	c, err := config.Load(g.Config)
+	if err != nil {
+		return err
+	}
+	var lines []exceptionLine
+	if c.PolicyExceptions != nil {
+		all, err := policy.ReadExceptions(*c.PolicyExceptions)
+		if err != nil {
+			return err
+		}
+		now := time.Now()
+		for _, e := range all {
+			if state := e.State(now); state != policy.ExceptionExpired || p.All {
+				lines = append(lines, exceptionLine{e, state})
+			}
+		}
+	}
+	return list(std.out, p.JSON, lines, "ID\tUSER\tRULES\tWHERE\tUNTIL\tSTATE\tAPPROVED BY\tWHY", func(w io.Writer, l exceptionLine) {
+		where := slices.Concat(l.Routes, l.Countries, networkTexts(l.Networks))
+		if where == nil {
+			where = []string{"anywhere"}
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.ID, l.User, strings.Join(l.Rules, " "), plain(strings.Join(where, " ")), l.Until.Format(time.RFC3339), l.State, l.ApprovedBy, plain(l.Why))
+	})
+}
+
+func networkTexts(networks []netip.Prefix) (out []string) {
+	for _, n := range networks {
+		out = append(out, n.String())
+	}
+	return out
+}
