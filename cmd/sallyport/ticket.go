@@ -33,11 +33,11 @@ func withStore(ctx context.Context, g *globals, f func(*config.Config, *sqlstore
 	if err != nil {
 		return err
 	}
-	return withStoreOf(ctx, c, f)
+	return withStoreOf(ctx, c, sqlstore.Options{}, f)
 }
 
-func withStoreOf(ctx context.Context, c *config.Config, f func(*config.Config, *sqlstore.DB) error) error {
-	db, err := sqlstore.Open(ctx, c.Store, sqlstore.Options{})
+func withStoreOf(ctx context.Context, c *config.Config, o sqlstore.Options, f func(*config.Config, *sqlstore.DB) error) error {
+	db, err := sqlstore.Open(ctx, c.Store, o)
 	if err != nil {
 		return err
 	}
@@ -59,7 +59,7 @@ func withExistingStoreOf(ctx context.Context, c *config.Config, f func(*config.C
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return c.Mistake("store", "there is no database "+path+" yet", "the first `serve` or `ticket create` to have made it")
 	}
-	return withStoreOf(ctx, c, f)
+	return withStoreOf(ctx, c, sqlstore.Options{Existing: true}, f)
 }
 
 // storeFlag is for commands of an emergency: they need the store, and go on while the rest

@@ -1,7 +1,9 @@
 package portal
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -212,5 +214,34 @@ func TestAssets(t *testing.T) {
 	}
 	if p.ServeAsset(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/", nil), p.base+"/icon.svg") {
 		t.Error("a POST gets an asset")
+	}
+}
+
+// visit is a page request that keeps what it records.
+type visit struct {
+	PageRequest
+	recorded map[string]string
+}
+
+func (v *visit) Record(_ context.Context, _ string, _ Judgement, detail map[string]string) error {
+	v.recorded = detail
+	return nil
+}
+
+// A person who is blocked is told which account, and not that they are signed in.
+func TestBlockedPersonIsNotSignedIn(t *testing.T) {
+	p := &Portal{cfg: Config{Logger: slog.New(slog.DiscardHandler)}}
+	v := &visit{}
+	who := authn.Person{Subject: authn.Subject{Issuer: "https://idp", ID: "1"}, Email: "eve@example.com"}
+	refusal, ok := errors.AsType[*Refusal](p.personBlocked(httptest.NewRequest("GET", "/", nil), v, Judgement{}, who))
+	if !ok || v.recorded["subject"] != "1" {
+		t.Fatalf("%v, recorded %v", refusal, v.recorded)
+	}
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Header.Set("Accept", "text/html")
+	w := httptest.NewRecorder()
+	testPages(t).Refuse(w, r, *refusal)
+	if page := w.Body.String(); strings.Contains(page, "Signed in as") || !strings.Contains(page, "The account eve@example.com may not be used") {
+		t.Error(page)
 	}
 }

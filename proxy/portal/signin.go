@@ -1,8 +1,10 @@
 package portal
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -277,8 +279,9 @@ func (p *Portal) personBlocked(r *http.Request, v PageRequest, j Judgement, who 
 		return err
 	}
 	p.cfg.Logger.Warn("a person who is blocked tried to sign in", "user", who.Email, "subject", who.Subject.ID, "incident", j.Incident)
-	return &Refusal{Status: http.StatusForbidden, Code: "person_blocked", Title: "Your access is blocked", Incident: j.Incident, Email: string(who.Email),
-		Text:  []string{"Your account may not be used here at the moment. Signing in again does not change that."},
+	// Without Email, which the page shows as who is signed in: this person is not.
+	return &Refusal{Status: http.StatusForbidden, Code: "person_blocked", Title: "Your access is blocked", Incident: j.Incident,
+		Text:  []string{fmt.Sprintf("The account %s may not be used here at the moment. Signing in again does not change that.", cmp.Or(string(who.Email), "that you chose"))},
 		Steps: []string{"Talk to your security team, and give them the reference."}}
 }
 

@@ -84,6 +84,9 @@ func (d *DB) schemaReady(ctx context.Context, db *sql.DB, newest int64) (bool, e
 		if tables > 0 {
 			return false, d.wrap("open", errors.New("the file is a database of another program"))
 		}
+		if d.existing {
+			return false, d.wrap("open", errors.New("the file is empty: no store is in it yet"))
+		}
 		return false, nil
 	}
 	var version sql.NullInt64

@@ -34,17 +34,21 @@ var (
 // Options are what [Open] can do without.
 type Options struct {
 	Logger *slog.Logger // nil: nothing is logged
+	// Existing refuses a file that has no store yet, and makes none: an emergency command
+	// that finds no one in a new store would be believed.
+	Existing bool
 }
 
 // DB is one open database.
 type DB struct {
-	path   string
-	file   fs.FileInfo // the file as it was opened, for Ping
-	log    *slog.Logger
-	write  *sql.DB // one connection: writers queue here and not on the file's lock
-	read   *sql.DB // refuses to write
-	load   *sql.Stmt
-	change *sql.Stmt
+	existing bool // Options.Existing
+	path     string
+	file     fs.FileInfo // the file as it was opened, for Ping
+	log      *slog.Logger
+	write    *sql.DB // one connection: writers queue here and not on the file's lock
+	read     *sql.DB // refuses to write
+	load     *sql.Stmt
+	change   *sql.Stmt
 
 	changesKept int64 // entries of the change log that a purge leaves
 }
@@ -60,7 +64,7 @@ func Open(ctx context.Context, dsn string, o Options) (*DB, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	d := &DB{path: path, log: o.Logger, changesKept: 20_000}
+	d := &DB{path: path, log: o.Logger, changesKept: 20_000, existing: o.Existing}
 	if err := d.open(ctx); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
