@@ -3,9 +3,11 @@ package lint
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 
+	"sallyport/policy"
 	"sallyport/policy/internal/expr"
 )
 
@@ -143,11 +145,17 @@ func (l *linter) brackets() {
 }
 
 // A comment that begins as what a condition goes on with, or a rule.
-var cutOff = regexp.MustCompile(`(?i)^(?:&&|\|\||!|and\b|or\b|&|\||unless:?\s|except\s|in\s*[\[(]|==|!=|[<>]=?\s)|&&|\|\|`)
+var (
+	cutOff = regexp.MustCompile(`(?i)^(?:!|&|\||in\s*[\[(]|==|!=|[<>]=?\s)|&&|\|\|`)
+	cutIn  = regexp.MustCompile(`(?i)^(?:and|or|not|unless:?|except)\s`)
+)
 
 // cut reports whether a comment reads like a part of a condition: it joins one, or is one.
 func (l *linter) cut(comment string) bool {
 	if cutOff.MatchString(comment) {
+		return true
+	}
+	if cutIn.MatchString(comment) && slices.ContainsFunc(policy.FactSchema().Facts(), func(f expr.Fact) bool { return strings.Contains(comment, f.Name) }) {
 		return true
 	}
 	program, _ := l.policy.Model().Env.Compile(comment)

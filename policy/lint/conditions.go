@@ -155,7 +155,64 @@ func (l *linter) always(c prove.Condition) {
 		}
 		f.Fix = "&& instead of ||: what differs from one value of a fact may be the other"
 	}
+	if f.Write == "" {
+		l.meantByAlways(&f, c.Node)
+	}
 	l.of(c, c.Node.Offset, f)
+}
+
+// meantByAlways recognises alternatives that are all that something is not so: together they
+// always hold, and && is meant.
+func (l *linter) meantByAlways(f *Finding, n *expr.Node) {
+	var not, other []string
+	about := map[string]bool{}
+	for _, x := range n.Literals() {
+		text := x.Text
+		negative := x.Not || x.Op == expr.NotEqual
+		if x.Not {
+			text = "!" + text
+			if x.Op != expr.Call && x.Op != expr.Method && x.Op != expr.Exists && x.Op != expr.FactOp {
+				text = "!(" + x.Text + ")"
+			}
+		}
+		if x.Text == "" {
+			text = strings.TrimSuffix(text, "!") + x.Name
+		}
+		if text == "" || !alternatives(n) {
+			return
+		}
+		if negative && len(x.Args) > 0 {
+			not = append(not, text)
+			about[strings.Join(x.Facts, " ")] = true
+		} else {
+			other = append(other, text)
+		}
+	}
+	if len(not) < 2 || len(about) != 1 {
+		return
+	}
+	f.Fix = "&& instead of ||: what is not the one may be the other"
+	write := strings.Join(not, " && ")
+	if about["ip.country"] {
+		write = `ip.country != "ZZ" && ` + write
+	}
+	if len(other) > 0 {
+		write = strings.Join(append(other, "("+write+")"), " || ")
+	}
+	f.Write = write
+}
+
+// alternatives reports whether a condition is made of literals with || alone.
+func alternatives(n *expr.Node) bool {
+	switch n.Op {
+	case expr.Or:
+		return alternatives(n.Args[0]) && alternatives(n.Args[1])
+	case expr.And, expr.If:
+		return false
+	case expr.Not:
+		return n.Args[0].Op != expr.And && n.Args[0].Op != expr.Or && n.Args[0].Op != expr.If
+	}
+	return true
 }
 
 // world is what the configuration says of requests.

@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"sallyport/policy"
+	"sallyport/policy/internal/expr"
 	"sallyport/policy/prove"
 )
 
@@ -55,7 +57,65 @@ func (l *linter) unreachable(x prove.IdleRule) {
 		f.Message = fmt.Sprintf("%s never matches: whenever its condition holds, so does its exception (%s)", name, why)
 		f.Fix, at = "a narrower unless, or no such rule", source.Unless
 	}
+	if !x.Excepted {
+		if fix, write := meantByNever(l.rules[x.Rule].When.Tree()); fix != "" {
+			f.Fix, f.Write = fix, write
+		}
+	}
 	l.in(x.Rule, at, 0, f)
+}
+
+// meantByNever recognises two comparisons of one fact that exclude each other: with two
+// values, or the hours of a night. write is the condition as a whole, or "".
+func meantByNever(n *expr.Node) (fix, write string) {
+	if n.Op != expr.And || n.Args[0].Op == expr.And || n.Args[1].Op == expr.And {
+		return "", ""
+	}
+	a, b := n.Args[0], n.Args[1]
+	if len(a.Args) != 2 || len(b.Args) != 2 || a.Args[1].Op != expr.ValueOp || b.Args[1].Op != expr.ValueOp || subject(a.Args[0]) == "" || subject(a.Args[0]) != subject(b.Args[0]) {
+		return "", ""
+	}
+	after := func(n *expr.Node) bool { return n.Op == expr.Greater || n.Op == expr.GreaterEqual }
+	before := func(n *expr.Node) bool { return n.Op == expr.Less || n.Op == expr.LessEqual }
+	switch {
+	case a.Op == expr.Equal && b.Op == expr.Equal:
+		_, value, ok := strings.Cut(a.Text, " == ")
+		_, other, ok2 := strings.Cut(b.Text, " == ")
+		if !ok || !ok2 {
+			return "", ""
+		}
+		write = fmt.Sprintf("%s in [%s, %s]", subject(a.Args[0]), value, other)
+		return write + ": a fact is one value", write
+	case (after(a) && before(b) && apart(a.Args[1].Value, b.Args[1].Value) || before(a) && after(b) && apart(b.Args[1].Value, a.Args[1].Value)) &&
+		(strings.HasPrefix(subject(a.Args[0]), "time.hour(") || strings.HasPrefix(subject(a.Args[0]), "session.")): // which are always known
+		write = a.Text + " || " + b.Text
+		return "|| instead of &&, if what lies outside of the two is meant, such as the hours over midnight", write
+	}
+	return "", ""
+}
+
+// apart reports whether one constant is beyond another.
+func apart(after, before any) bool {
+	switch a := after.(type) {
+	case int64:
+		b, ok := before.(int64)
+		return ok && a > b
+	case time.Duration:
+		b, ok := before.(time.Duration)
+		return ok && a > b
+	}
+	return false
+}
+
+// subject is what a comparison is about, as it is written; "": it is no fact or function.
+func subject(n *expr.Node) string {
+	switch n.Op {
+	case expr.FactOp:
+		return n.Name
+	case expr.Call:
+		return n.Text
+	}
+	return ""
 }
 
 func (l *linter) subsumed(x prove.IdleRule) {

@@ -219,12 +219,19 @@ func (l *linter) reachableThresholds() {
 		}
 	}
 	most += everywhere
-	for _, of := range []struct {
+	apart := prove.Unreachable(l.policy, max(1, t.StepUp), max(1, t.Block)) // whose conditions hold together
+	for i, of := range []struct {
 		name  string
 		value int
 		node  *file.Node
 	}{{"step_up", t.StepUp, t.StepUpNode}, {"block", t.Block, t.BlockNode}} {
-		if of.node != nil && of.value > most {
+		switch {
+		case of.node == nil:
+		case of.value <= most && apart[i]:
+			l.node(of.node, Finding{Code: "unreachable-threshold", Severity: Warning,
+				Message: fmt.Sprintf("no score reaches %d: the rules whose scores would add up to it match no request together", of.value),
+				Fix:     fmt.Sprintf("a lower %s, higher scores, or no %[1]s", of.name)})
+		case of.value > most:
 			l.node(of.node, Finding{Code: "unreachable-threshold", Severity: Warning,
 				Message: fmt.Sprintf("no score reaches %d: all enforced rules that can match together add up to %d", of.value, most),
 				Fix:     fmt.Sprintf("a %s of at most %d, higher scores, or no %[1]s", of.name, most)})

@@ -51,6 +51,7 @@ func TestLintFindings(t *testing.T) {
 		{"networks overlap", "lists: {c: [10.0.0.0/8], d: [10.1.0.0/16]}\nrules: [{name: a, when: ip.within(lists.c) && ip.within(lists.d), then: block}]", "overlapping-lists", "overlap"},
 		{"threshold", "thresholds: {step_up: 30, block: 100}\nrules: [{name: a, when: ip.vpn, score: 60}, {name: b, when: ip.tor, score: 60, mode: report}]", "unreachable-threshold", "no score reaches 100"},
 		{"threshold, of two routes", "thresholds: {step_up: 100}\nrules: [{name: a, when: ip.vpn, score: 60, routes: [wiki]}, {name: b, when: ip.tor, score: 60, routes: [treasury]}]", "unreachable-threshold", "add up to 60"},
+		{"threshold, of what excludes one another", "thresholds: {block: 100}\nrules: [{name: a, when: ip.vpn, score: 60}, {name: b, when: '!ip.vpn', score: 40}]", "unreachable-threshold", "match no request together"},
 		{"no source", "rules: [{name: a, when: user.started_days < 90, then: block}]", "fact-without-source", "nothing provides user.started_days"},
 		{"hours nowhere", "rules: [{name: a, when: ip.vpn, then: step_up, every: 4h, hours: '09:00-18:00'}]", "fact-without-source", "a has hours"},
 		{"no rule", block, "unused-signal", "provide ip.tor"},

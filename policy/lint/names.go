@@ -310,7 +310,7 @@ func (l *linter) organisations() {
 				continue
 			}
 			for _, v := range c.Values {
-				if len(strings.Fields(v.Text)) > 1 || v.Text == "" {
+				if said, _ := odd(v.Text); len(strings.Fields(v.Text)) > 1 || v.Text == "" || said != "" {
 					continue
 				}
 				part := fmt.Sprintf("ip.org.lowerAscii().contains(%q)", strings.ToLower(v.Text))

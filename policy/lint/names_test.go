@@ -306,7 +306,12 @@ func TestLintBrackets(t *testing.T) {
 		{"and", "rules:\n  - name: a\n    when: ip.vpn #&& ip.tor\n    then: block", "warning"},
 		{"after what begins none", "rules:\n  - name: a\n    when: ip.vpn #1 || ip.tor\n    then: block", "warning"},
 		{"over two lines", "rules:\n  - name: a\n    when: ip.vpn ||\n      ip.tor # || ip.proxy\n    then: block", "warning"},
+		{"or, as a word", "rules:\n  - name: a\n    when: 'ip.vpn' # or ip.tor\n    then: block", "warning"},
+		{"an exception", "rules:\n  - name: a\n    when: ip.vpn # unless \"ops\" in user.groups\n    then: block", "warning"},
+		{"a condition", "rules:\n  - name: a\n    when: ip.vpn # ip.tor\n    then: block", "warning"},
 		{"a comment", "rules:\n  - name: a\n    when: ip.vpn # exits\n    then: block", ""},
+		{"a longer comment", "rules:\n  - name: a\n    when: ip.vpn # or so we think\n    then: step_up", ""},
+		{"a sentence", "rules:\n  - name: a\n    when: ip.vpn # see ticket 5: unless asked, keep it\n    then: step_up", ""},
 	})
 }
 

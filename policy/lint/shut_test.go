@@ -75,3 +75,29 @@ func TestLintBlocksEveryPerson(t *testing.T) {
 		})
 	}
 }
+
+// What always holds, or never, is often && for ||, or || for &&: lintOf tries what is to be written instead.
+func TestLintKnowsWhatIsMeant(t *testing.T) {
+	for _, tt := range []struct{ when, want string }{
+		{`!ip.within("10.0.0.0/8") || !ip.within("192.168.0.0/16")`, `!ip.within("10.0.0.0/8") && !ip.within("192.168.0.0/16")`},
+		{`ip.country != "US" || ip.country != "GB" || ip.tor`, `ip.tor || (ip.country != "ZZ" && ip.country != "US" && ip.country != "GB")`},
+		{`user.email != "a@example.com" || user.email != "b@example.com"`, `!(user.email in ["a@example.com", "b@example.com"])`},
+		{`ip.vpn || !ip.vpn`, ""},
+		{`ip.country == "US" && ip.country == "CA"`, `ip.country in ["US", "CA"]`},
+		{`time.hour("UTC") >= 18 && time.hour("UTC") <= 6`, `time.hour("UTC") >= 18 || time.hour("UTC") <= 6`},
+		{`session.age > duration("8h") && session.age < duration("1h")`, `session.age > duration("8h") || session.age < duration("1h")`},
+		{`ip.country == "US" && ip.asn == 5 && ip.asn == 6`, ""},
+	} {
+		t.Run(tt.when, func(t *testing.T) {
+			got := ""
+			for _, f := range lintOf(t, "rules: ["+when(tt.when, "then: block")+"]") {
+				if f.Code == "always-matches" || f.Code == "unreachable-rule" {
+					got = f.Write
+				}
+			}
+			if got != tt.want {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+		})
+	}
+}

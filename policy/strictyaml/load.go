@@ -90,6 +90,8 @@ func (s *Source) notYAML(err error, f Format) {
 		if strings.HasPrefix(s.Line(line), "...") {
 			d = Diagnostic{Message: "there is more behind the line that ends the file", Expected: "the line ... as the last one: move what follows above it"}
 		}
+	case strings.Contains(message, "incompatible YAML document"):
+		d.Message, d.Expected = "the line with %YAML names a version that is not read here", "the file without this line, or %YAML 1.1"
 	case strings.Contains(message, "cannot start any token"):
 		d.Expected = "spaces rather than tabs in front; quotes around text that begins with a special character such as ! @ ` % &"
 	case strings.Contains(message, "mapping values are not allowed"):

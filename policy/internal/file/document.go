@@ -258,7 +258,11 @@ func (s *Source) readEntry(l *List, list string, n *Node) {
 	switch {
 	case n.Kind == yaml.ScalarNode && n.Tag == "!!int":
 		if !strictyaml.PlainNumber(n.Value) || n.Decode(&number) != nil {
-			s.At(n, Diagnostic{Message: fmt.Sprintf("%s is not a plain whole number", n.Value), Expected: "digits without a leading 0, or quotes if it is text"})
+			d := Diagnostic{Message: fmt.Sprintf("%s is not a plain whole number", n.Value), Expected: "digits without a leading 0, or quotes if it is text"}
+			if plain := strings.ReplaceAll(n.Value, "_", ""); strictyaml.PlainNumber(plain) {
+				d.Suggestion = plain
+			}
+			s.At(n, d)
 			return
 		}
 		l.Values.Ints = append(l.Values.Ints, number)

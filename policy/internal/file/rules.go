@@ -73,8 +73,12 @@ func (s *Source) readRule(n *Node) *Rule {
 	if m := f["mode"]; m != nil {
 		r.Report = m.Value == "report"
 		if m.Kind != yaml.ScalarNode || m.Value != "report" && m.Value != "enforce" {
-			s.At(m, Diagnostic{Message: fmt.Sprintf("there is no mode %q", m.Value), Expected: "report or enforce",
-				Suggestion: strictyaml.Nearest(m.Value, []string{"report", "enforce"})})
+			d := Diagnostic{Message: fmt.Sprintf("there is no mode %q", m.Value), Expected: "report or enforce",
+				Suggestion: strictyaml.Nearest(m.Value, []string{"report", "enforce"})}
+			if meant := modes[strings.ToLower(m.Value)]; meant != "" {
+				d.Suggestion = meant
+			}
+			s.At(m, d)
 		}
 	}
 	if v := f["enforce"]; v != nil {
@@ -152,6 +156,10 @@ func slug(name string) string {
 	return ""
 }
 
+// modes are what others call a mode.
+var modes = map[string]string{"monitor": "report", "monitoring": "report", "shadow": "report", "dry_run": "report", "dry-run": "report", "dryrun": "report", "log": "report", "audit": "report",
+	"observe": "report", "detect": "report", "report_only": "report", "report-only": "report", "warn": "report", "on": "enforce", "active": "enforce", "enabled": "enforce", "block": "enforce"}
+
 var hoursPattern = regexp.MustCompile(`^([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)$`)
 
 func (s *Source) readReverify(f map[string]*Node) *Reverify {
@@ -228,13 +236,28 @@ func (s *Source) readEnforcement(n *Node) *Enforcement {
 	return out
 }
 
-// hoursMeant reads "9:00 - 18:00" and "09:00–24:00"; "" if several things may be meant.
+// aTime is a time of the day as people write it: 9, 09:00, 5pm.
+var aTime = regexp.MustCompile(`^(\d{1,2})(?:[:.]?([0-5]\d))?h?(am|pm)?$`)
+
+// hoursMeant reads "9:00 - 18:00", "9-17", "9am-5pm" and "09:00–24:00"; "" if several things
+// may be meant.
 func hoursMeant(text string) string {
 	from, to, _ := strings.Cut(strings.NewReplacer(" ", "", "–", "-", "24:00", "00:00").Replace(text), "-")
 	for _, t := range []*string{&from, &to} {
-		if len(*t) == len("9:00") {
-			*t = "0" + *t
+		m := aTime.FindStringSubmatch(strings.ToLower(*t))
+		if m == nil {
+			return ""
 		}
+		hour, _ := strconv.Atoi(m[1]) // digits
+		switch {
+		case m[3] != "" && (hour < 1 || hour > 12):
+			return ""
+		case m[3] == "pm" && hour < 12:
+			hour += 12
+		case m[3] == "am" && hour == 12:
+			hour = 0
+		}
+		*t = fmt.Sprintf("%02d:%02s", hour, m[2])
 	}
 	if meant := from + "-" + to; from != to && hoursPattern.MatchString(meant) {
 		return strconv.Quote(meant)
