@@ -135,6 +135,23 @@ func check(t testing.TB, c Config) []Finding {
 
 var word = regexp.MustCompile(`[\p{L}\p{N}_.]+|"[^"]*"|[=!<>&|~]+|[“”„‘’]|\S`)
 
+// What leads nowhere is not suggested.
+func TestNothingIsSuggested(t *testing.T) {
+	for _, when := range []string{`user.groups[_] == "ops"`, `local.embargoed`, `yes`, `no`, `1 of selection*`, `time.weekday("UTC") in [0, 6]`, `security.risk.level == "HIGH"`,
+		`SELECT * FROM ip`, `ip.asn in [9009, asn]`} {
+		_, err := load.Read(policy.Config{Name: "p.yaml", Source: []byte("version: 1\nrules:\n  - name: a\n    when: |-\n      " + when + "\n    then: step_up\n")})
+		var found file.Diagnostics
+		if !errors.As(err, &found) {
+			t.Fatalf("%s: %v", when, err)
+		}
+		for _, d := range found {
+			if d.Suggestion != "" {
+				t.Errorf("%s: %q is suggested", when, d.Suggestion)
+			}
+		}
+	}
+}
+
 // What a mistake suggests compiles in the place of what was written, and lint then has no error.
 func TestSuggestionsOfMistakesCompile(t *testing.T) {
 	for _, tt := range []struct{ when, want string }{
@@ -169,6 +186,17 @@ func TestSuggestionsOfMistakesCompile(t *testing.T) {
 		{`ip.asn == "AS9009"`, `ip.asn == 9009`},
 		{`user.email.endswith("@example.com")`, `user.email.endsWith("@example.com")`},
 		{`ip.wihtin(lists.offices)`, `ip.within(lists.offices)`},
+		{`ip.asn in [9009, AS1]`, `ip.asn in [9009, 1]`},
+		{`ip.asn in [AS9009, AS1]`, `ip.asn in [9009, 1]`},
+		{`ip.country !== "US"`, `ip.country != "US"`},
+		{`input.ip.country == "KP"`, `ip.country == "KP"`},
+		{`client.ip == "203.0.113.7"`, `ip.address == "203.0.113.7"`},
+		{`ip.vpn == True`, `ip.vpn == true`},
+		{`ip.vpn and not user.groups.contains("ops")`, `ip.vpn && !("ops" in user.groups)`},
+		{`not ip.country in {"US","GB"}`, `!(ip.country in ["US", "GB"])`},
+		{`any(g == "ops" for g in user.groups) and ip.vpn`, `user.groups.exists(g, g == "ops") && ip.vpn`},
+		{`9 <= time.hour("UTC") < 17`, `9 <= time.hour("UTC") && time.hour("UTC") < 17`},
+		{`user.groups.indexOf("ops") >= 0`, `"ops" in user.groups`},
 	} {
 		t.Run(tt.when, func(t *testing.T) {
 			source := func(when string) []byte {

@@ -44,7 +44,7 @@ func (n *names) beside(id int64, own string) (facts []string) {
 	}
 	for parent, ok := e.Parent(); ok; parent, ok = parent.Parent() {
 		if parent.Kind() == ast.CallKind {
-			text := strings.Replace(m.text(parent), own, "", 1)
+			text := regexp.MustCompile(`(^|[^\w.])`+regexp.QuoteMeta(own)+`\b`).ReplaceAllString(m.text(parent), "$1")
 			for _, f := range n.env.schema.facts {
 				if strings.Contains(text, f.Name) {
 					facts = append(facts, f.Name)
