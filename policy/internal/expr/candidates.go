@@ -17,7 +17,11 @@ func (n *names) helps(at int, old, by string) bool {
 	before, _ := n.mistakes(string(n.text))
 	text := string(n.text[:at]) + by + string(n.text[at+len([]rune(old)):])
 	after, condition := n.mistakes(text)
-	return after >= 0 && after < before && (after > 0 || condition)
+	if after == 0 && condition {
+		_, problems := n.env.compile(text, nil) // a list of texts and numbers passes the type checker
+		return len(problems) == 0
+	}
+	return after > 0 && after < before
 }
 
 // mistakes are how many the type checker finds, and whether the text is a condition; -1: it
