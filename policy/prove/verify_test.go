@@ -139,7 +139,7 @@ func TestReadmeInvariants(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if n != 4 {
+	if n != 5 {
 		t.Errorf("%d invariants", n)
 	}
 }

@@ -45,7 +45,7 @@ func (d *harness) failing() (names []string) {
 			d.t.Errorf("condition without a reason, or the reverse: %+v", c)
 		}
 	}
-	if answer.Ready != (names == nil) || (w.Code == http.StatusOK) != answer.Ready || len(answer.Conditions) != 7 {
+	if answer.Ready != (names == nil) || (w.Code == http.StatusOK) != answer.Ready || len(answer.Conditions) != 8 {
 		d.t.Errorf("%d %s", w.Code, w.Body)
 	}
 	return names

@@ -89,6 +89,9 @@ var reloaded = []struct {
 			d.edit("policy.yaml", "when: ip.vpn", "when: ip.vpn && ip.country == \"US\"")
 			return d.reloader.policies.ReloadFiles(d.t.Context()) != nil
 		}},
+	{name: "policy_exceptions", edit: added("policy_exceptions: exceptions.yaml"), files: map[string]string{"exceptions.yaml": "exceptions: []\n"}, works: func(d *harness) bool {
+		return d.front.gate.Current().Policy.ExceptionsHash() != ""
+	}},
 	{name: "roster", edit: []string{"roster: people.csv", "roster: others.csv"}, files: map[string]string{"others.csv": "email,countries\nalice@example.com,DE\n"}, works: func(d *harness) bool {
 		p := d.identity.roster.complete(authn.Person{Email: "alice@example.com"})
 		return slices.Equal(p.Countries, []string{"DE"})

@@ -99,7 +99,7 @@ func TestYAMLInDocuments(t *testing.T) {
 			}
 		}
 	}
-	for kind, atLeast := range map[string]int{"policy": 8, "invariants": 1, "tests": 2, "configuration": 5} {
+	for kind, atLeast := range map[string]int{"policy": 8, "invariants": 1, "exceptions": 1, "tests": 2, "configuration": 5} {
 		if found[kind] < atLeast {
 			t.Errorf("%d blocks of %s were found: %v", found[kind], kind, found)
 		}
@@ -115,6 +115,9 @@ func readBlock(name, text string) (kind string, err error) {
 	case strings.HasPrefix(text, "# invariants"):
 		_, err = policy.Compile(policy.Config{Name: name, Source: []byte(least), Pinned: &policy.Pinned{Name: name, Source: []byte(text)}})
 		return "invariants", err
+	case first == "exceptions:":
+		_, err = policy.ReadExceptions(policy.Exceptions{Name: name, Source: []byte(text)})
+		return "exceptions", err
 	case first == "version:":
 		_, err = load.Tested(policy.Config{Name: name, Source: []byte(text), Routes: []string{"treasury"}})
 		return "policy", err
@@ -190,7 +193,7 @@ func TestBlocksOfDocuments(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, list, mistakes)
 		}
 	}
-	for _, wrong := range []string{"lissten: :80\n", "tls: {acme: {folder: x}}\n", "limits: {header_bytes: many}\n", "version: 1\nrules: [{name: a, when: nothing, then: block}]\n", "tests: [{name: x, expect: {}, give: 1}]\n"} {
+	for _, wrong := range []string{"lissten: :80\n", "tls: {acme: {folder: x}}\n", "limits: {header_bytes: many}\n", "version: 1\nrules: [{name: a, when: nothing, then: block}]\n", "tests: [{name: x, expect: {}, give: 1}]\n", "exceptions: [{user: a@corp.example}]\n"} {
 		if _, err := readBlock("x.md", wrong); err == nil {
 			t.Errorf("%q is read", wrong)
 		}
