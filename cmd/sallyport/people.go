@@ -18,6 +18,7 @@ import (
 type peopleCmd struct {
 	List peopleListCmd `cmd:"" help:"List the people who have sessions or passkeys."`
 	Show peopleShowCmd `cmd:"" help:"Show one person's passkeys, tickets and sessions."`
+	Near peopleNearCmd `cmd:"" help:"Name the people who shared an address or a device with a person in the last 30 days; it is recorded."`
 
 	Block   peopleBlockCmd   `cmd:"" help:"Keep a person out, and end their sessions; a running proxy follows within a second."`
 	Unblock peopleUnblockCmd `cmd:"" help:"Take a block back."`

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,6 +30,8 @@ import (
 	"sallyport/cmd/sallyport/internal/certtest"
 	"sallyport/cmd/sallyport/internal/sitetest"
 	"sallyport/cmd/sallyport/internal/sqlstore"
+	"sallyport/policy"
+	"sallyport/policy/behavior"
 )
 
 func TestMain(m *testing.M) {
@@ -60,6 +63,7 @@ var scriptCommands = map[string]func(*testscript.TestScript, bool, []string){
 	"idp":     cmdIdP,
 	"occupy":  cmdOccupy,
 	"session": cmdSession,
+	"seen":    cmdSeen,
 	"last":    cmdLast,
 	"renamed": cmdRenamed,
 	"edit":    cmdEdit,
@@ -90,6 +94,7 @@ func setUp(env *testscript.Env) error {
 		env.Setenv(name, port)
 	}
 	env.Setenv("TZ", "UTC")
+	env.Setenv("ESC", "\x1b")
 	for name, content := range site {
 		name = filepath.Join(env.WorkDir, "site", name)
 		if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
@@ -286,6 +291,26 @@ func cmdSession(ts *testscript.TestScript, neg bool, args []string) {
 		err = fmt.Errorf("a blocked person got a session: %v", err)
 	}
 	ts.Check(errors.Join(err, db.Close()))
+}
+
+// seen DATABASE SUBJECT ADDRESS DEVICE AGO stores that a person was let through, as the
+// proxy does, in AS 64496. DEVICE may be -.
+func cmdSeen(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 5 {
+		ts.Fatalf("usage: seen DATABASE SUBJECT ADDRESS DEVICE AGO")
+	}
+	ago, err := time.ParseDuration(args[4])
+	ts.Check(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	db, err := sqlstore.Open(ctx, "sqlite:"+ts.MkAbs(args[0]), sqlstore.Options{})
+	ts.Check(err)
+	tracker, err := behavior.New(behavior.Config{Store: db, Key: make([]byte, 32), Household: 56, Retention: 400 * 24 * time.Hour, RawAddresses: 30 * 24 * time.Hour})
+	ts.Check(err)
+	visit := behavior.Visit{Subject: authn.Subject{Issuer: "https://idp", ID: args[1]}, At: time.Now().Add(-ago), Device: strings.Trim(args[3], "-"),
+		Session: "s", Place: behavior.Place{Addr: netip.MustParseAddr(args[2]), Country: "CH", ASN: 64496}}
+	tracker.Record(visit, policy.Allow)
+	cancel()
+	ts.Check(errors.Join(tracker.Run(ctx), db.Close()))
 }
 
 // last FILE sets $LAST to the last line of a file, or of stdout.
