@@ -18,14 +18,17 @@ const (
 )
 
 // Batch judges many requests with one policy, and some of them without all of their
-// facts. What rules answered is remembered under the values of everything that they read:
-// the rules that read the same kinds of facts share a memory, so that one fact that is
-// another each time, such as an age, costs only the rules that read it. It is not safe for
-// concurrent use; its memory is bounded.
+// facts. Rules that compare facts with constants, which are most of them, it asks directly
+// ([expr.Direct]). What the others answered is remembered under the values of everything
+// that they read: the rules that read the same kinds of facts share a memory, so that one
+// fact that is another each time, such as an age, costs only the rules that read it. It is
+// not safe for concurrent use; its memory is bounded.
 type Batch struct {
 	policy  *Policy
-	known   []int // rules that can be judged
-	unknown []int // rules that read a fact that is lacking
+	known   []int         // rules that can be judged
+	unknown []int         // rules that read a fact that is lacking
+	facts   Facts         // of the request that is judged: what direct rules read
+	direct  []*directRule // by rule; nil: it has no such form
 	atoms   []*atom
 	of      [][]int // by rule: its atoms
 	plans   map[key]*plan
@@ -58,8 +61,12 @@ type answer struct {
 	matches []match
 }
 
+// directRule is the conditions of a rule, over Batch.facts.
+type directRule struct{ when, unless *expr.Direct }
+
 // plan is which rules apply to requests of one kind.
 type plan struct {
+	direct []int      // rules that are asked directly
 	alone  []*sharing // of one atom, whose values have the answers
 	shared []*sharing // of several
 	each   []int      // rules that are asked each time
@@ -75,7 +82,7 @@ type sharing struct {
 
 // NewBatch makes a Batch for requests that all lack the named facts.
 func (p *Policy) NewBatch(lacking []string) *Batch {
-	b := &Batch{policy: p, of: make([][]int, len(p.rules)), plans: map[key]*plan{}}
+	b := &Batch{policy: p, direct: make([]*directRule, len(p.rules)), of: make([][]int, len(p.rules)), plans: map[key]*plan{}}
 	numbers := map[string]int{}
 	for i := range p.rules {
 		reads := p.rules[i].reads.Facts
@@ -84,6 +91,9 @@ func (p *Policy) NewBatch(lacking []string) *Batch {
 			continue
 		}
 		b.known = append(b.known, i)
+		if b.direct[i] = b.directly(&p.rules[i]); b.direct[i] != nil {
+			continue
+		}
 		if slices.Contains(reads, "request.path") { // such rules are asked about both
 			reads = append(slices.Clone(reads), "request.path_folded")
 		}
@@ -111,6 +121,32 @@ func (p *Policy) NewBatch(lacking []string) *Batch {
 		slices.Sort(b.of[i])
 	}
 	return b
+}
+
+// directly is a rule's direct form, or nil. Rules about paths have none: they are asked in
+// several readings.
+func (b *Batch) directly(r *rule) *directRule {
+	if r.folded != nil {
+		return nil
+	}
+	d := &directRule{when: r.when.Direct(&b.facts)}
+	if r.unless != nil {
+		d.unless = r.unless.Direct(&b.facts)
+	}
+	if d.when == nil || d.unless == nil && r.unless != nil {
+		return nil
+	}
+	return d
+}
+
+// matches is conditions.evaluate for a person without exceptions; it is not sure where a
+// condition is not.
+func (d *directRule) matches() (matched, sure bool) {
+	if matched, sure = d.when.Eval(); !matched || !sure || d.unless == nil {
+		return matched, sure
+	}
+	unless, sure := d.unless.Eval()
+	return !unless, sure
 }
 
 // varies reports whether a fact is likely to be another one for each request. It decides
@@ -176,6 +212,17 @@ func (b *Batch) matched(f *Facts, k key) []match {
 	}
 	kind := b.plan(k)
 	asked := append(kind.asked[:0], kind.each...)
+	if len(kind.direct) > 0 {
+		b.facts = *f
+	}
+	for _, i := range kind.direct {
+		switch matched, sure := b.direct[i].matches(); {
+		case !sure:
+			asked = append(asked, i)
+		case matched:
+			out = append(out, match{rule: i})
+		}
+	}
 	for _, s := range kind.alone {
 		v := b.atoms[s.atoms[0]].now
 		if v == nil {
@@ -272,6 +319,10 @@ func (b *Batch) plan(k key) *plan {
 	for _, i := range b.known {
 		r := &b.policy.rules[i]
 		if r.notApplicable(k) != "" {
+			continue
+		}
+		if b.direct[i] != nil {
+			out.direct = append(out.direct, i)
 			continue
 		}
 		if len(b.of[i]) > maxAtoms {

@@ -2,12 +2,15 @@ package policy
 
 import (
 	"math/rand/v2"
+	"net/netip"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"sallyport/policy/internal/expr"
 	"sallyport/policy/internal/policygen"
 )
 
@@ -25,10 +28,69 @@ func TestBatchDecidesAsThePolicyDoes(t *testing.T) {
 		b := p.NewBatch(nil)
 		for range 300 {
 			f := randomFacts(r)
+			switch r.IntN(12) {
+			case 0: // ip.within() fails, and a rule that cannot be evaluated matches
+				f.IP.Address, f.IP.Addr = "", netip.Addr{}
+			case 1:
+				f.User.Groups = []string{strings.Repeat("x", 2000)}
+			}
 			if got, want := leastOf(b, f), p.Decide(f); !reflect.DeepEqual(got, want) {
 				t.Fatalf("%+v, not %+v for %+v", got, want, *f)
 			}
 		}
+	}
+}
+
+// So it is for rules as people write them, with facts around what they compare with.
+func TestBatchDecidesAsStrictTreasuryDoes(t *testing.T) {
+	source, err := os.ReadFile("../examples/strict-treasury/policy.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := Compile(Config{Name: "policy.yaml", Source: source})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, r := p.NewBatch(nil), rand.New(rand.NewPCG(7, 8))
+	if len(b.atoms) > 4 {
+		t.Errorf("rules have no direct form: they read %d kinds of facts", len(b.atoms))
+	}
+	constants := map[string][]any{
+		"ip.country": {"US", "KP", "RU", "ZZ"}, "ip.subdivisions": {[]string{"UA-43"}, []string{"US-NY", "UA-09"}}, "ip.lists": {[]string{"vpn-named"}, []string{"x"}},
+		"user.countries": {[]string{"US"}, []string{"SE", "RU"}}, "user.groups": {[]string{"travelling"}, []string{"a", "b"}}, "request.route": {"treasury", "signer"},
+		"request.method": {"GET", "POST"}, "request.path": {"/transactions/7", "/"}, "request.purpose": {PurposeAccess, PurposeEnroll, PurposeStepUp},
+		"credential.class": {"synced", "attested"}, "session.level": {"verified", "signed_in", "none"},
+	}
+	decisions := map[Action]int{}
+	for range 20_000 {
+		f := ordinary()
+		f.IP.Country, f.User.Countries, f.User.StartedDays = "US", []string{"US"}, 400
+		for range r.IntN(9) {
+			fact := p.schema.Facts()[r.IntN(len(p.schema.Facts()))]
+			to := p.schema.Field(&f, fact)
+			if list := constants[fact.Name]; list != nil {
+				to.Set(reflect.ValueOf(list[r.IntN(len(list))]))
+				continue
+			}
+			switch fact.Kind {
+			case expr.Bool:
+				to.SetBool(r.IntN(2) == 0)
+			case expr.Int:
+				to.SetInt([]int64{-1, 0, 1, 2, 3, 5, 6, 16, 19, 20, 89, 90, 336, 337}[r.IntN(14)])
+			case expr.Double:
+				to.SetFloat([]float64{0, 499.5, 500, 900, 900.5}[r.IntN(5)])
+			case expr.Duration:
+				to.SetInt(int64([]time.Duration{time.Minute, 10 * time.Minute, time.Hour, time.Hour + 1, 3 * time.Hour, 4 * time.Hour, 4*time.Hour + 1}[r.IntN(7)]))
+			}
+		}
+		want := p.Decide(&f)
+		if got := leastOf(b, &f); !reflect.DeepEqual(got, want) {
+			t.Fatalf("%+v, not %+v for %+v", got, want, f)
+		}
+		decisions[want.Action]++
+	}
+	if decisions[Allow] < 1000 || decisions[StepUp] < 1000 || decisions[Block] < 1000 {
+		t.Errorf("too few of a kind: %v", decisions)
 	}
 }
 

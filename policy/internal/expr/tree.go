@@ -58,6 +58,8 @@ type Node struct {
 	// of an argument that is not known beforehand). Facts larger than the cost estimate
 	// assumes can make any evaluation fail, and are not counted.
 	Fallible bool
+
+	bound Bound // of a Call of a constant argument
 }
 
 // Tree returns the expression as a tree.
@@ -217,8 +219,8 @@ func (t *trees) call(e ast.Expr, entry string) *Node {
 		for _, r := range f.Reads {
 			n.read(r)
 		}
-		_, bound := t.program.calls[e.ID()]
-		n.Fallible = !bound
+		n.bound = t.program.calls[e.ID()]
+		n.Fallible = n.bound == nil
 		return n
 	}
 	if op, ok := comparisons[n.Name]; ok {
