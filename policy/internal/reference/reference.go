@@ -68,8 +68,9 @@ type Exception struct {
 
 // Invariant is one invariant.
 type Invariant struct {
-	Claim policy.Claim
-	When  Condition
+	Claim  policy.Claim
+	When   Condition
+	Except []string // rules that may break NeverBlock
 }
 
 // Draws are what the key of an installation draws for one request.
@@ -87,6 +88,7 @@ type Verdict struct {
 	Score    int
 	Reported map[string]policy.Action
 	Excepted map[string]string // the exception by which a rule is not in Rules
+	Blockers []string          // those of Rules, and of the baseline, that block
 }
 
 // Case is one request under one policy.
@@ -129,6 +131,9 @@ func (c Case) judge() Verdict {
 	v := Verdict{Action: policy.Allow, Reported: map[string]policy.Action{}}
 	stand := func(name string, action policy.Action, maxAge time.Duration, require ...string) {
 		v.Rules = append(v.Rules, name)
+		if action == policy.Block {
+			v.Blockers = append(v.Blockers, name)
+		}
 		if action < v.Action { // stricter: what was asked for until now no longer counts
 			v.Action, v.MaxAge, v.Require = action, 0, nil
 		}
@@ -367,9 +372,13 @@ func (c Case) Breaks(v Invariant) bool {
 	granted.Grants = nil
 	c.Policy = &granted
 	c.Unanswered = v.Claim == policy.AlwaysStepUp
-	action := c.Judge().Action
-	if v.Claim == policy.AlwaysBlock {
-		return action != policy.Block
+	verdict := c.Judge()
+	switch v.Claim {
+	case policy.AlwaysBlock:
+		return verdict.Action != policy.Block
+	case policy.NeverBlock:
+		return slices.ContainsFunc(verdict.Blockers, func(name string) bool { return !slices.Contains(v.Except, name) })
+	default:
+		return verdict.Action == policy.Allow
 	}
-	return action == policy.Allow
 }

@@ -175,6 +175,9 @@ func (r *harness) check(w reference.World, counts map[string]int) {
 	})
 	for i, res := range results {
 		counts[res.Status.String()]++
+		if r.ref.Invariants[i].Claim == policy.NeverBlock {
+			counts["never block "+res.Status.String()]++
+		}
 		if res.Status == prove.Proven && res.Vacuous {
 			counts["proven without rules"]++
 		}
@@ -199,7 +202,14 @@ func (r *harness) refuted(v reference.Invariant, res prove.Result) {
 	if got, want := verdict(d), c.Judge(); !same(got, want) || d.Action != res.Decision.Action {
 		r.fatal(res.Facts, "the counter-example gets %+v, and by the reference %+v", got, want)
 	}
-	if v.Claim == policy.AlwaysBlock && d.Action == policy.Block || v.Claim != policy.AlwaysBlock && d.Action != policy.Allow {
+	kept := d.Action != policy.Allow
+	switch v.Claim {
+	case policy.AlwaysBlock:
+		kept = d.Action == policy.Block
+	case policy.NeverBlock:
+		kept = d.Action != policy.Block
+	}
+	if kept {
 		r.fatal(res.Facts, "the counter-example of %s gets %s", v.Claim, d.Action)
 	}
 }
@@ -263,7 +273,7 @@ func TestRandomPolicies(t *testing.T) {
 		h.check(w.Thin(r, requests), counts)
 		counts["excepted"] += h.excepted
 	}
-	if all := counts["proven"] + counts["refuted"] + counts["undecided"] + counts["vacuous"]; counts["proven"] < all/20 || counts["refuted"] < all/4 || counts["undecided"] > all/4 || counts["excepted"] < counts["requests"]/200 || counts["policies"] < counts["worlds"]/2 {
+	if all := counts["proven"] + counts["refuted"] + counts["undecided"] + counts["vacuous"]; counts["proven"] < all/20 || counts["refuted"] < all/4 || counts["undecided"] > all/4 || counts["excepted"] < counts["requests"]/200 || counts["policies"] < counts["worlds"]/2 || 5*min(counts["never block proven"], counts["never block refuted"]) < counts["never block proven"]+counts["never block refuted"]+counts["never block undecided"] {
 		t.Errorf("of little worth: %v", counts)
 	}
 }
@@ -285,7 +295,7 @@ func TestEveryRule(t *testing.T) {
 			if n%2 == 0 {
 				p.Exceptions = []reference.Exception{{ID: "x0", User: "ann@example.com", Rules: []string{"r0"}, Until: policy.OrdinaryTime}}
 			}
-			for _, claim := range []policy.Claim{policy.NeverAllow, policy.AlwaysStepUp, policy.AlwaysBlock} {
+			for _, claim := range []policy.Claim{policy.NeverAllow, policy.AlwaysStepUp, policy.AlwaysBlock, policy.NeverBlock} {
 				for _, when := range []reference.Condition{vpn, clock[0], clock[2], stage[2], reference.Age().Conditions[2]} {
 					p.Invariants = append(p.Invariants, reference.Invariant{Claim: claim, When: when}, reference.Invariant{Claim: claim, When: reference.And(vpn, when)})
 				}

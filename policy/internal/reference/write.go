@@ -32,7 +32,11 @@ func (p *Policy) Source() string {
 		b.WriteString("invariants:\n")
 	}
 	for _, v := range p.Invariants {
-		fmt.Fprintf(&b, "  - {%s, when: '%s'}\n", v.Claim, v.When.Text)
+		fmt.Fprintf(&b, "  - {%s, when: '%s'", v.Claim, v.When.Text)
+		if len(v.Except) > 0 {
+			fmt.Fprintf(&b, ", except: [%s]", strings.Join(v.Except, ", "))
+		}
+		b.WriteString("}\n")
 	}
 	return b.String()
 }
@@ -167,9 +171,16 @@ func Random(r *rand.Rand, w World) *Policy {
 		p.except(r)
 	}
 	for range 4 {
-		v := Invariant{pick(r, policy.NeverAllow, policy.AlwaysStepUp, policy.AlwaysStepUp, policy.AlwaysBlock), condition(2)}
+		v := Invariant{Claim: pick(r, policy.NeverAllow, policy.AlwaysStepUp, policy.AlwaysStepUp, policy.AlwaysBlock, policy.NeverBlock), When: condition(2)}
 		if r.IntN(3) == 0 { // about what a rule is about, so that some are proven
 			v.When = And(pick(r, p.Rules...).When, condition(1))
+		}
+		if v.Claim == policy.NeverBlock {
+			for _, rule := range p.Rules {
+				if (rule.Then == policy.Block || rule.Score > 0) && r.IntN(3) > 0 {
+					v.Except = append(v.Except, rule.Name)
+				}
+			}
 		}
 		p.Invariants = append(p.Invariants, v)
 	}
