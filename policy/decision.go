@@ -80,6 +80,11 @@ type Decision struct {
 	Excepted []Excepted `json:"excepted,omitempty"`
 }
 
+// LeastMaxAge is the shortest age of an assertion, asked for by a step-up, that people can
+// keep up with: the page behind a question loads more than one thing, and below it each
+// request would ask again.
+const LeastMaxAge = 10 * time.Second
+
 // AsksInVain reports that the decision is a step-up for another kind of passkey than c,
 // which is the one that the person used: unless they have a further one, it is as good as
 // a block. If the person used none yet, it is false.

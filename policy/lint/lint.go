@@ -117,6 +117,8 @@ func Check(c Config) ([]Finding, error) {
 	l.characters()
 	l.brackets()
 	l.newcomers()
+	l.impassable()
+	l.exceptNoRule()
 	l.sources()
 	l.lists()
 	l.reachableThresholds()
@@ -131,9 +133,9 @@ func Check(c Config) ([]Finding, error) {
 // locks people out, what protects nothing though it seems to, what decides by accident,
 // and what is only untidy.
 var byDanger = []string{
-	"always-matches", "blocks-every-person", "blocked-together", "newcomer-refused", "can-fail",
+	"always-matches", "blocks-every-person", "blocked-together", "newcomer-refused", "impassable-max-age", "can-fail",
 	"unreachable-rule", "dead-condition", "expired-condition", "invisible-character", "rpc-route", "rpc-method", "impossible-path", "unknown-email", "unknown-group", "unknown-provider", "whole-list", "silent-comparison",
-	"private-exempt", "history-unconsidered", "unreachable-threshold", "vacuous-invariant", "fact-without-source", "empty-list",
+	"private-exempt", "history-unconsidered", "unreachable-threshold", "vacuous-invariant", "except-without-rule", "fact-without-source", "empty-list",
 	"country-without-zz", "unknown-holds", "ambiguous-brackets", "commented-out", "idle-exception", "subsumed-rule",
 	"exception-of-no-one", "exception-without-effect", "exception-expired", "exception-ends-soon", "unknown-country-passes", "data-age-unconsidered", "whole-organisation", "unused-signal", "rules-undecided",
 	"untested-rule", "unused-list", "unfolded-path", "overlapping-lists", "repeated-entry",

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"sallyport/policy"
 )
@@ -133,15 +132,11 @@ func (t *Tally) Add(user string, f *policy.Facts, n int64, before, after policy.
 // passed says whether a person had a way through on a route.
 type passed struct{ before, after bool }
 
-// tooFresh is the age that no one can keep up with: the page behind a question loads more
-// than one thing, and each request would ask again.
-const tooFresh = 10 * time.Second
-
 // passable reports whether a person gets through, if not at once, then by an assertion that
 // they can make. asked is the verdict as if no assertion answered anything.
 func passable(c policy.Credential, d, asked policy.Decision) bool {
 	return d.Action != policy.Block && asked.Action != policy.Block && !d.AsksInVain(c) && !asked.AsksInVain(c) &&
-		(asked.Action != policy.StepUp || asked.MaxAge == 0 || asked.MaxAge >= tooFresh)
+		(asked.Action != policy.StepUp || asked.MaxAge == 0 || asked.MaxAge >= policy.LeastMaxAge)
 }
 
 // Pair is a verdict, and the one as if no assertion answered any question
