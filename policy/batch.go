@@ -70,6 +70,7 @@ type plan struct {
 	alone  []*sharing // of one atom, whose values have the answers
 	shared []*sharing // of several
 	each   []int      // rules that are asked each time
+	atoms  []int      // of the rules that share a memory
 	asked  []int      // scratch: those, and rules whose atoms are novel
 }
 
@@ -207,10 +208,13 @@ func (b *Batch) matched(f *Facts, k key) []match {
 		b.matches = out
 		return out
 	}
-	for _, a := range b.atoms {
-		b.look(a, f)
-	}
 	kind := b.plan(k)
+	for _, n := range kind.atoms {
+		b.look(b.atoms[n], f)
+	}
+	if len(kind.atoms) > 0 {
+		kind = b.plan(k) // after four billion values, look forgets the plan and its memories
+	}
 	asked := append(kind.asked[:0], kind.each...)
 	if len(kind.direct) > 0 {
 		b.facts = *f
@@ -337,6 +341,11 @@ func (b *Batch) plan(k key) *plan {
 		if at < 0 {
 			at = len(*list)
 			*list = append(*list, &sharing{atoms: b.of[i], memory: map[[maxAtoms]uint32][]match{}})
+			for _, n := range b.of[i] {
+				if !slices.Contains(out.atoms, n) {
+					out.atoms = append(out.atoms, n)
+				}
+			}
 		}
 		(*list)[at].rules = append((*list)[at].rules, i)
 	}

@@ -314,6 +314,9 @@ func (j *judgement) decision() Decision {
 
 // inOrder sorts and deduplicates causes; those of further groups of facts come last.
 func inOrder(causes []Cause) []Cause {
+	if len(causes) < 2 {
+		return causes
+	}
 	var out []Cause
 	for _, c := range append(slices.Clone(causeOrder), causes...) {
 		if slices.Contains(causes, c) && !slices.Contains(out, c) {
