@@ -37,7 +37,7 @@ func everyone(cfg string) string {
 // unguarded lets policies come into force that block a person who is in: with two people, one is
 // half of the company.
 func unguarded(cfg string) string {
-	return strings.Replace(cfg, "policy: policy.yaml", "policy: policy.yaml\npolicy_guard: {max_newly_blocked: 100%}", 1)
+	return strings.Replace(cfg, "policy: policy.yaml", "policy: policy.yaml\npolicy_guard: {max_newly_blocked: 100%, max_newly_allowed: 100%}", 1)
 }
 
 // withCities adds a database that knows where the places of the harness are.
@@ -110,7 +110,7 @@ func (s *harness) use(policy string) {
 	s.t.Helper()
 	const done = `"msg":"reloaded"`
 	before := strings.Count(s.log.String(), done)
-	s.write("policy.yaml", policy)
+	s.write("policy.yaml", policy+"...\n")
 	if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		s.t.Fatal(err)
 	}

@@ -129,7 +129,7 @@ func TestAttackBrokenReload(t *testing.T) {
 		}
 		c.from = home
 	}
-	hangup("version: 1\nrules:\n  - {name: nobody-from-here, when: ip.country == \"US\", then: block}\n", `"msg":"reloaded"`)
+	hangup("version: 1\nrules:\n  - {name: nobody-from-here, when: ip.country == \"US\", then: block}\n...\n", `"msg":"reloaded"`)
 	if a := c.api(s.treasury + "/"); a.status != http.StatusForbidden {
 		t.Errorf("a good policy is not in force: %d", a.status)
 	}
