@@ -146,12 +146,19 @@ func explainStale(ctx context.Context, g *globals, std stdio, db *sqlstore.DB, r
 	if g.Config != "sallyport.yaml" {
 		config = " --config " + shellWord(g.Config)
 	}
+	again := fmt.Sprintf("--onto %.12s", now)
+	if r.Note != "" {
+		again += " --note " + shellWord(r.Note)
+	}
+	if r.Forced {
+		again += " --force"
+	}
 	if r.Rollback {
-		fmt.Fprintf(std.err, "To undo all of that:\n    sallyport policy rollback %.12s --onto %.12s%s\n", r.Hash(), now, config)
+		fmt.Fprintf(std.err, "To undo all of that:\n    sallyport policy rollback %.12s %s%s\n", r.Hash(), again, config)
 		return
 	}
-	fmt.Fprintf(std.err, "To see what %s would do to what is in force:\n    sallyport policy diff %[2]s%[4]s\nTake over into it what has to stay, and then:\n    sallyport policy apply %[2]s --onto %.12[3]s%[4]s\n",
-		plain(r.Name), shellWord(r.Name), now, config)
+	fmt.Fprintf(std.err, "To see what %s would do to what is in force:\n    sallyport policy diff %[2]s%[4]s\nTake over into it what has to stay, and then:\n    sallyport policy apply %[2]s %[3]s%[4]s\n",
+		plain(r.Name), shellWord(r.Name), again, config)
 }
 
 var shellPlain = regexp.MustCompile(`^[A-Za-z0-9_./:@%+=,-]+$`)

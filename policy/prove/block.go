@@ -10,7 +10,7 @@ import (
 	"sallyport/policy/internal/expr"
 )
 
-// The other claims are that verdicts are strict enough, so that whatever the circuit leaves
+// The other claims are that verdicts are strict enough, so that what the circuit leaves
 // out makes them only truer: a rule is asked about other readings of the path and of the
 // address too, and matches if it does in one of them. `never: block` is the other way
 // round. Here a comparison of an address or a path may therefore come out in any way, beside

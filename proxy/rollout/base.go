@@ -101,6 +101,9 @@ func (m *Manager) continues(ctx context.Context, c Configuration, o Origin) erro
 	if stale.InForce = now; !stale.Known && o.Kind != "command" {
 		return nil // a file from another installation: no work of this one is behind it
 	}
+	if o.Kind != "command" {
+		return fmt.Errorf("%w\n  to bring it into force all the same: `sallyport policy apply %s --onto %.12s`", stale, c.Policies.Enforced.Name, now)
+	}
 	return stale
 }
 

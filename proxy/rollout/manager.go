@@ -109,7 +109,7 @@ type Candidate func(now Configuration) (Configuration, error)
 // WithPolicy is a candidate that differs in the text of the enforced policy alone.
 func WithPolicy(source []byte) Candidate {
 	return func(c Configuration) (Configuration, error) {
-		c.Policies.Enforced.Source = source
+		c.Policies.Enforced.Source = policy.NamingItself(source) // as the command puts it into the file
 		return c, nil
 	}
 }
@@ -158,7 +158,8 @@ func inForce(c Configuration) Configuration {
 	return c
 }
 
-// Problem is why the policy that was wanted last is not in force.
+// Problem is why the policy that the file holds is not in force. A request of a command that
+// was refused is none: nothing waits for it.
 type Problem struct {
 	Why      string
 	LastGood bool // since the start, which therefore took the last policy that was in force
@@ -167,7 +168,7 @@ type Problem struct {
 // Stats are figures for metrics.
 type Stats struct {
 	Applied, Refused int64 // policies
-	Pending          bool  // the last candidate was refused, and nothing has come into force since
+	Pending          bool  // a file was refused, and nothing has come into force since
 	LastGood         bool  // the file was refused at the start, and the last policy in force runs
 }
 
@@ -177,7 +178,7 @@ func (m *Manager) Stats() Stats {
 	return Stats{Applied: m.applied.Load(), Refused: m.refused.Load(), Pending: p != nil, LastGood: p != nil && p.LastGood}
 }
 
-// Problem returns why the policy that was wanted last is not in force; nil: it is.
+// Problem returns why the policy that the file holds is not in force; nil: it is.
 func (m *Manager) Problem() *Problem { return m.problem.Load() }
 
 // Apply brings a candidate into force, or refuses it and records that. The error is a
@@ -390,8 +391,10 @@ func (m *Manager) addVersion(ctx context.Context, hash, outcome string, o Origin
 // refuse records that a candidate was refused. The caller holds the lock.
 func (m *Manager) refuse(ctx context.Context, c Configuration, o Origin, err error) {
 	m.refused.Add(1)
-	before := m.problem.Load()
-	m.problem.Store(&Problem{Why: err.Error(), LastGood: before != nil && before.LastGood})
+	if o.Kind != "command" { // its operator has the answer, and the files are what they were
+		before := m.problem.Load()
+		m.problem.Store(&Problem{Why: err.Error(), LastGood: before != nil && before.LastGood})
+	}
 	if failed := m.recordRefusal(ctx, textHash(c.Policies.Enforced.Source), o, refusalText(err)); failed != nil {
 		m.config.Logger.Error("the refusal of a policy could not be recorded", "error", failed)
 	}

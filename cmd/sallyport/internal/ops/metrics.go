@@ -22,7 +22,7 @@ var (
 	descReloads        = prometheus.NewDesc("sallyport_config_reloads_total", "Reloads of the configuration since the start.", []string{"outcome"}, nil)
 	descReloaded       = prometheus.NewDesc("sallyport_config_reloaded", "0 if the last reload was refused and what ran before goes on.", nil, nil)
 	descSessions       = prometheus.NewDesc("sallyport_sessions", "Sessions that are alive; missing while the store does not answer.", nil, nil)
-	descPolicyRefused  = prometheus.NewDesc("sallyport_policy_reload_refused", "Whether (1) the last policy change was refused, so that the policy before it stays in force.", nil, nil)
+	descPolicyRefused  = prometheus.NewDesc("sallyport_policy_reload_refused", "Whether (1) the policy file was refused, so that the policy before it stays in force.", nil, nil)
 	descPolicyLastGood = prometheus.NewDesc("sallyport_policy_last_good", "Whether (1) the policy file was refused at the start, so that the last policy that was in force runs.", nil, nil)
 	descPolicies       = prometheus.NewDesc("sallyport_policy_changes_total", "Policy changes requested since the start.", []string{"outcome"}, nil)
 	descRejudged       = prometheus.NewDesc("sallyport_sessions_rejudged", "Live sessions that the last change of policy or IP data judged again, by what it changed.", []string{"change"}, nil)
