@@ -22,7 +22,7 @@ type policyApplyCmd struct {
 	File  string        `arg:"" help:"The policy to bring into force."`
 	Onto  string        `placeholder:"HASH" help:"How the hash of the policy in force begins, whose place this one is to take, instead of the one that it was made from."`
 	Note  string        `placeholder:"TEXT" help:"Why, for \"policy history\" and the audit log."`
-	Force bool          `help:"Even if the guard refuses it, for whom it locks out or lets in."`
+	Force bool          `help:"Even if the guard refuses it, for the people that it locks out or lets in."`
 	Wait  time.Duration `default:"30s" help:"For how long to wait for the running proxy to take it up (default 30s)."`
 }
 
@@ -30,7 +30,7 @@ type policyRollbackCmd struct {
 	Hash  string        `arg:"" help:"How the policy's hash begins, from \"policy history\"."`
 	Onto  string        `placeholder:"HASH" help:"How the hash of the policy in force begins, whose place it is to take: needed to undo more than the last change."`
 	Note  string        `placeholder:"TEXT" help:"Why, for \"policy history\" and the audit log."`
-	Force bool          `help:"Even if the guard refuses it, for whom it locks out or lets in."`
+	Force bool          `help:"Even if the guard refuses it, for the people that it locks out or lets in."`
 	Wait  time.Duration `default:"30s" help:"For how long to wait for the running proxy to take it up (default 30s)."`
 }
 
@@ -73,11 +73,19 @@ func applyPolicy(ctx context.Context, g *globals, std stdio, r rollout.Request, 
 		}
 		what := policyConfig(c, intel)
 		what.Name, what.Source = r.Name, []byte(r.Source)
-		if _, err := load.Tested(what); err != nil {
+		candidate, err := load.Tested(what)
+		if err != nil {
 			return err
 		}
 		if err := findBase(ctx, db, &r, onto); err != nil {
 			return refuseBase(ctx, g, std, db, r, err)
+		}
+		unheld, err := newlyUnheld(ctx, db, what, candidate)
+		if err != nil {
+			return err
+		}
+		if err := refuseUnheld(std, unheld, r); err != nil {
+			return err
 		}
 		file, err := prepareFile(c.PolicyFile, string(policy.NamingItself([]byte(r.Source)))) // what is wrong there is found before the policy is in force
 		if err != nil {

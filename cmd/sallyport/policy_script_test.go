@@ -12,6 +12,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"sallyport/authn"
+	"sallyport/authn/passkey"
 	"sallyport/cmd/sallyport/internal/app"
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/cmd/sallyport/internal/sqlstore"
@@ -21,6 +23,7 @@ import (
 
 func init() {
 	scriptCommands["record"] = cmdRecord
+	scriptCommands["enrolled"] = cmdEnrolled
 	scriptCommands["hash"] = cmdHash
 	scriptCommands["incident"] = cmdIncident
 }
@@ -51,6 +54,21 @@ func cmdRecord(ts *testscript.TestScript, neg bool, args []string) {
 	err = l.Append(ctx, audit.Record{Time: at, Event: "access", User: args[1], IP: f.IP.Address, Country: f.IP.Country, Route: "wiki", Action: "allow",
 		Session: f.Session.ID, Incident: args[1], Policy: "0123456789abcdef", Facts: f})
 	ts.Check(errors.Join(err, l.Close(), db.Close()))
+}
+
+// enrolled FOLDER SUBJECT CLASS gives a person a passkey of that class, in the store.
+func cmdEnrolled(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: enrolled FOLDER SUBJECT CLASS")
+	}
+	class, err := authn.ParseClass(args[2])
+	ts.Check(err)
+	ctx := context.Background()
+	db, err := sqlstore.Open(ctx, "sqlite:"+filepath.Join(ts.MkAbs(args[0]), "sallyport.db"), sqlstore.Options{})
+	ts.Check(err)
+	err = db.AddCredential(ctx, passkey.Record{Subject: authn.Subject{Issuer: "https://idp", ID: args[1]}, PublicKey: []byte{1},
+		Credential: authn.Credential{ID: []byte(args[1] + args[2]), Name: args[2], Class: class, CreatedAt: time.Now()}}, nil)
+	ts.Check(errors.Join(err, db.Close()))
 }
 
 // hash FILE sets $HASH to how the hash of a policy begins.

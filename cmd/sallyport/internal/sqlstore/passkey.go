@@ -159,3 +159,25 @@ func (t tx) disown(s authn.Subject, id []byte) error {
 	return t.endSessions(`subject_issuer = $1 and subject_id = $2
 		and id in (select session_id from session_tokens where verified_with = $3)`, s.Issuer, s.ID, id)
 }
+
+// PasskeyClasses counts the passkeys that are not blocked, of all people, by their class.
+func (d *DB) PasskeyClasses(ctx context.Context) (map[authn.Class]int, error) {
+	type count struct {
+		class authn.Class
+		n     int
+	}
+	rows, err := d.read.QueryContext(ctx, `select class, count(*) from credentials where blocked = '' group by class`)
+	list, err := all(rows, err, func(row scanner) (c count, err error) {
+		var class string
+		if err := row.Scan(&class, &c.n); err != nil {
+			return c, err
+		}
+		c.class, err = authn.ParseClass(class)
+		return c, err
+	})
+	out := map[authn.Class]int{}
+	for _, c := range list {
+		out[c.class] = c.n
+	}
+	return out, d.wrap("count passkeys", err)
+}
