@@ -23,6 +23,7 @@ var ownDefaults = map[string]string{
 	"policy/filewatch Poll":           "the product leaves it out; tests are faster",
 	"policy/ipintel Poll":             "the product leaves it out; tests are faster",
 	"policy/ipintel Country":          "a value of the data: the country is not known",
+	"policy/internal/expr Expected":   "a text of a message",
 	"proxy/assertion JWKSMaxAge":      "the product leaves it out; tests are faster",
 	"proxy/audit Name":                "the name in every log of the product",
 	"proxy/audit CheckpointEvery":     "the product leaves it out; tests are faster",
