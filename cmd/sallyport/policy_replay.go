@@ -99,7 +99,7 @@ func (p policyReplayCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	if err != nil {
 		return err
 	}
-	shown := newProgress(std, p.JSON)
+	shown := newProgress(std, "lines", p.JSON)
 	report, err := p.verify(ctx, g, files, offset, shown)
 	shown.clear()
 	if err != nil {

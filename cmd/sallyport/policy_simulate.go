@@ -59,8 +59,10 @@ func (p policySimulateCmd) Run(ctx context.Context, g *globals, std stdio) error
 		return err
 	}
 	warnFailing(std, loaded, p.File)
+	shown := newProgress(std, "days", p.JSON)
 	summary, err := company.RunSeeds(ctx, company.Config{Policy: loaded.Policy.Ungranted(), Seed: p.Seed, Days: p.Days, Model: model, Settings: simulated(c),
-		Routes: simulatedRoutes(c), Progress: progress(std, "lived", "days")}, p.Seeds)
+		Routes: simulatedRoutes(c), Progress: func(done, of int) { shown.at("living", int64(done), int64(of)) }}, p.Seeds)
+	shown.clear()
 	if errors.Is(err, context.Canceled) {
 		return errors.New("interrupted: there is no report of a part of the runs")
 	}
@@ -162,27 +164,4 @@ func writeTo(name string, write func(io.Writer) error) error {
 		return err
 	}
 	return f.Close()
-}
-
-// progress reports on a terminal how far something is. Elsewhere it says nothing: a log
-// is not the place for it.
-func progress(std stdio, verb, unit string) func(done, total int) {
-	f, ok := std.err.(*os.File)
-	if !ok {
-		return nil
-	}
-	if info, err := f.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
-		return nil
-	}
-	last := -1
-	return func(done, total int) {
-		if percent := done * 100 / max(total, 1); percent != last {
-			last = percent
-			end := ""
-			if done == total {
-				end = "\r\033[K"
-			}
-			fmt.Fprintf(f, "\r%s %d of %d %s (%d %%)%s", verb, done, total, unit, percent, end)
-		}
-	}
 }

@@ -10,8 +10,9 @@ import (
 
 // progressLine shows on a terminal how far a long command is. Its nil value shows nothing.
 type progressLine struct {
-	w   io.Writer
-	now func() time.Time
+	w    io.Writer
+	now  func() time.Time
+	unit string // what is counted
 
 	mu    sync.Mutex
 	phase string
@@ -23,8 +24,9 @@ type progressLine struct {
 // progressEvery is how often the line is drawn again.
 const progressEvery = 200 * time.Millisecond
 
-// newProgress is nil where standard error is no terminal, or a program reads the answer.
-func newProgress(std stdio, quiet bool) *progressLine {
+// newProgress counts in a unit such as "lines". It is nil where standard error is no
+// terminal, or a program reads the answer.
+func newProgress(std stdio, unit string, quiet bool) *progressLine {
 	f, ok := std.err.(*os.File)
 	if !ok || quiet {
 		return nil
@@ -32,7 +34,7 @@ func newProgress(std stdio, quiet bool) *progressLine {
 	if info, err := f.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
 		return nil
 	}
-	return &progressLine{w: f, now: time.Now}
+	return &progressLine{w: f, now: time.Now, unit: unit}
 }
 
 // at is called as often as one likes.
@@ -53,10 +55,10 @@ func (p *progressLine) at(phase string, done, of int64) {
 	fmt.Fprintf(p.w, "\r\x1b[K%s: ", phase)
 	took := now.Sub(p.began)
 	if of <= 0 || done > of { // it is not known how many there are
-		fmt.Fprintf(p.w, "%d lines", done)
+		fmt.Fprintf(p.w, "%d %s", done, p.unit)
 		return
 	}
-	fmt.Fprintf(p.w, "%d%% of %d lines", 100*done/of, of)
+	fmt.Fprintf(p.w, "%d%% of %d %s", 100*done/of, of, p.unit)
 	if took >= time.Second {
 		left := time.Duration(float64(took) * float64(of-done) / float64(done))
 		fmt.Fprintf(p.w, ", %s left", left.Round(time.Second))

@@ -13,7 +13,7 @@ import (
 func TestProgressSaysHowLongItTakes(t *testing.T) {
 	var out strings.Builder
 	now := time.Date(2026, 11, 2, 9, 0, 0, 0, time.UTC)
-	p := &progressLine{w: &out, now: func() time.Time { return now }}
+	p := &progressLine{w: &out, now: func() time.Time { return now }, unit: "lines"}
 	for _, step := range []struct {
 		phase    string
 		wait     time.Duration
@@ -56,10 +56,10 @@ func TestProgressIsForTerminals(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer null.Close()
-	if newProgress(stdio{err: &bytes.Buffer{}}, false) != nil || newProgress(stdio{err: file}, false) != nil || newProgress(stdio{err: null}, true) != nil {
+	if newProgress(stdio{err: &bytes.Buffer{}}, "lines", false) != nil || newProgress(stdio{err: file}, "lines", false) != nil || newProgress(stdio{err: null}, "lines", true) != nil {
 		t.Error("it is shown")
 	}
-	if newProgress(stdio{err: null}, false) == nil {
+	if newProgress(stdio{err: null}, "lines", false) == nil {
 		t.Error("it is not shown on a terminal")
 	}
 }
