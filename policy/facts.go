@@ -95,6 +95,17 @@ func (ip *IP) SetInternal(internal bool) {
 	}
 }
 
+// DeriveRegion gives an address, and its readings, the region that follows from the
+// subdivisions. One that is there already stays.
+func (ip *IP) DeriveRegion() {
+	if ip.Region == "" && len(ip.Subdivisions) > 0 {
+		ip.Region = ip.Subdivisions[0]
+	}
+	for i := range ip.Readings {
+		ip.Readings[i].DeriveRegion()
+	}
+}
+
 // User is the person the session belongs to.
 type User struct {
 	// Email is the address the OpenID provider verified, in lower case.

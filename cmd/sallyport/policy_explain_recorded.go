@@ -235,6 +235,7 @@ func (p policyExplainCmd) explainIncident(ctx context.Context, g *globals, std s
 		return errNo
 	}
 	r, changed := line.Record, *line.Record.Facts
+	changed.IP.DeriveRegion()
 	if err := p.change(now, &changed, nil); err != nil {
 		return err
 	}

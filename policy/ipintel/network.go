@@ -71,7 +71,6 @@ func (n Network) Facts(now time.Time) policy.IP {
 		Address:          n.text,
 		Country:          n.Country,
 		Subdivisions:     n.Subdivisions,
-		Region:           first(n.Subdivisions),
 		ASN:              int64(n.ASN),
 		Org:              n.Org,
 		Provider:         n.Provider,
@@ -101,14 +100,8 @@ func (n Network) Facts(now time.Time) policy.IP {
 	for _, r := range n.alone {
 		ip.Readings = append(ip.Readings, r.Facts(now))
 	}
+	ip.DeriveRegion()
 	return ip
-}
-
-func first(list []string) string {
-	if len(list) == 0 {
-		return ""
-	}
-	return list[0]
 }
 
 func ageHours(from, now time.Time) int64 {

@@ -100,6 +100,29 @@ func TestTestFiles(t *testing.T) {
 
 const manyRules = policygen.Many
 
+// Of the subdivisions that a test gives follows the region, unless the test says it.
+func TestRegionFollowsFromSubdivisions(t *testing.T) {
+	p, own := compile(t, `
+rules:
+  - {name: nevada, when: ip.region == "US-NV", then: block}
+tests:
+  - {name: follows, given: {ip: {subdivisions: [US-NV, US-CA]}}, expect: {action: block, rules: [nevada]}}
+  - {name: of the address too, given: {ip: {address: "2001:db8::1", subdivisions: [US-NV]}}, expect: {action: block}}
+  - {name: another, given: {ip: {subdivisions: [US-CA, US-NV]}}, expect: {action: allow}}
+  - {name: said, given: {ip: {region: US-CA, subdivisions: [US-NV]}}, expect: {action: allow}}
+  - {name: said to be none, given: {ip: {region: "", subdivisions: [US-NV]}}, expect: {action: allow}}
+`)
+	report, err := Run(p, own)
+	if err != nil || len(report.Results) != 5 {
+		t.Fatal(report, err)
+	}
+	for _, r := range report.Results {
+		if !r.Passed {
+			t.Errorf("%+v", r)
+		}
+	}
+}
+
 func TestPolicyTests(t *testing.T) {
 	p, own := compile(t, manyRules+`
 tests:

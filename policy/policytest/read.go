@@ -81,8 +81,11 @@ func (r *reader) given(n *file.Node, f *policy.Facts) {
 	r.derive(values, f)
 }
 
-// derive derives from the address, and from the path, what follows from them.
+// derive derives from the address, the subdivisions and the path what follows from them.
 func (r *reader) derive(values map[string]*file.Node, f *policy.Facts) {
+	if values["ip.region"] == nil { // a test may say that there is none
+		f.IP.DeriveRegion()
+	}
 	if values["request.path_folded"] == nil {
 		f.Request.PathFolded = policy.FoldPath(f.Request.Path)
 	}

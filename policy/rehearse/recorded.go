@@ -54,6 +54,9 @@ func Lacking(facts []byte, version int, names []string) (lacking []string, err e
 	for _, name := range names {
 		group, field, _ := strings.Cut(name, ".")
 		value, there := groups[group][field]
+		if !there && name == "ip.region" { // policy.IP.DeriveRegion: it is lacking where the subdivisions are
+			value, there = groups["ip"]["subdivisions"], true
+		}
 		if !there && policy.Since(name) > max(1, version) || there && wasCut(value) {
 			lacking = append(lacking, name)
 		}

@@ -237,6 +237,9 @@ func TestLacking(t *testing.T) {
 		{"now", `{"ip":{"address":"192.0.2.1"}}`, policy.FactsVersion, nil, []string{"ip.vpn", "seen.known", "tls.ja4"}},
 		{"from before versions", `{"ip":{"address":"192.0.2.1"}}`, 0, []string{"seen.known", "user.started_days", "tls.ja4", "session.ua_changed"}, []string{"ip.vpn", "session.age", "tls.client_cert"}},
 		{"old, and there all the same", `{"ip":{},"seen":{"known":true}}`, 1, []string{"seen.new_asn"}, []string{"seen.known"}},
+		{"a region follows from its subdivisions", `{"ip":{"subdivisions":["US-CA"]}}`, 3, []string{"ip.provider", "user.region"}, []string{"ip.region"}},
+		{"and so does that there is none", `{"ip":{}}`, 3, []string{"user.region"}, []string{"ip.region"}},
+		{"but not from such as were cut short", `{"ip":{"subdivisions":["…"]}}`, 3, []string{"ip.region", "ip.subdivisions"}, nil},
 		{"cut short", `{"request":{"path":"` + long + `","method":"GET"},"user":{"groups":["a","…"]}}`, policy.FactsVersion, []string{"request.path", "user.groups"}, []string{"request.method", "seen.known"}},
 	} {
 		lacking, err := Lacking([]byte(c.raw), c.version, names)

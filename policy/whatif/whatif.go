@@ -27,7 +27,7 @@ import (
 
 // Set changes one fact, named as in a rule ("seen.new_country"), to a value in the
 // spelling of the command line: true, 42, 1200.5, US, 1h30m, 2026-01-31T09:00:00Z; a list
-// as a,b or as JSON (["a", "b"]). With ip.address go the facts that follow from it. The
+// as a,b or as JSON (["a", "b"]). With ip.address and ip.subdivisions go the facts that follow. The
 // error says what was meant, or expected.
 func Set(p *policy.Policy, f *policy.Facts, name, value string) error {
 	s := setter{policy.FactSchema(), p.Vocabulary()}
@@ -42,6 +42,9 @@ func Set(p *policy.Policy, f *policy.Facts, name, value string) error {
 	switch name {
 	case "ip.address":
 		deriveFromAddress(&f.IP)
+	case "ip.subdivisions":
+		f.IP.Region = ""
+		f.IP.DeriveRegion()
 	case "request.path":
 		f.Request.PathFolded = "" // it follows when it is asked for
 	}
@@ -210,6 +213,7 @@ func ReadFacts(text []byte) (*policy.Facts, error) {
 	if addr, err := netip.ParseAddr(f.IP.Address); err == nil {
 		f.IP.Addr = addr
 	}
+	f.IP.DeriveRegion() // a record of before there was the fact
 	if f.Request.PathFolded == "" && f.Request.Path != "" {
 		f.Request.PathFolded = policy.FoldPath(f.Request.Path)
 	}

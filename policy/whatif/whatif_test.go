@@ -56,6 +56,12 @@ func TestSetEveryFact(t *testing.T) {
 			}
 			continue
 		}
+		if fact.Name == "ip.subdivisions" {
+			if f.IP.Region != f.IP.Subdivisions[0] {
+				t.Errorf("no region follows from the subdivisions: %+v", f.IP)
+			}
+			f.IP.Region = ""
+		}
 		policy.FactSchema().Field(&f, fact).SetZero()
 		if !reflect.DeepEqual(f, was) {
 			t.Errorf("%s=%s changed something else: %+v", fact.Name, value, f)

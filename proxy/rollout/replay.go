@@ -69,6 +69,7 @@ func readRecord(raw []byte, names []string) (*rehearse.Recorded, error) {
 	if !rehearse.MayLack(raw, l.Version) {
 		return r, nil
 	}
+	r.Facts.IP.DeriveRegion()
 	var again struct {
 		Facts jsontext.Value `json:"facts"`
 	}

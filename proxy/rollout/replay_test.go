@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -95,6 +96,19 @@ func TestRecordedFactsAreWhatWasJudged(t *testing.T) {
 	}
 	if i != 3 {
 		t.Error(i)
+	}
+}
+
+// Records of before there was ip.region have it all the same: it follows from what they
+// have.
+func TestRegionOfOldRecords(t *testing.T) {
+	p := rehearsed(t, "  - {name: a, when: ip.region == 'US-NV', then: block}\n")
+	for ip, want := range map[string]string{`"subdivisions":["US-NV","US-CA"]`: "US-NV", ``: ""} {
+		line := `{"event":"access","action":"allow","facts_version":3,"facts":{"ip":{` + ip + `}}}`
+		r, err := readRecord([]byte(line), p.FactNames())
+		if err != nil || r.Facts.IP.Region != want || slices.Contains(r.Lacking, "ip.region") || !slices.Contains(r.Lacking, "user.region") {
+			t.Errorf("%s: region %q, lacking %q, %v", line, r.Facts.IP.Region, r.Lacking, err)
+		}
 	}
 }
 
