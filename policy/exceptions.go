@@ -174,9 +174,6 @@ func (b *builder) exceptions(p *Policy, x *Exceptions) (list []*Exception) {
 		}
 		for _, rule := range n.Rules {
 			e.Rules = append(e.Rules, rule.Value)
-			if d := p.noRule(rule.Value, x.AnyRules || expired); d != nil {
-				b.At(rule, *d)
-			}
 		}
 		for _, route := range n.Routes {
 			e.Routes = append(e.Routes, route.Value)
@@ -207,6 +204,11 @@ func (b *builder) exceptions(p *Policy, x *Exceptions) (list []*Exception) {
 		}
 		if e.ID == "" {
 			e.ID = e.DerivedID()
+		}
+		for _, rule := range n.Rules {
+			if d := p.noRule(rule.Value, e, x.AnyRules || expired); d != nil {
+				b.At(rule, *d)
+			}
 		}
 		if ids[e.ID] {
 			at := n.Node
@@ -249,7 +251,7 @@ func mailbox(address string) string {
 }
 
 // noRule says so if there is no rule of a name, or none that can be suspended.
-func (p *Policy) noRule(name string, any bool) *Diagnostic {
+func (p *Policy) noRule(name string, e *Exception, any bool) *Diagnostic {
 	if strings.HasPrefix(name, "baseline") {
 		return &Diagnostic{Message: fmt.Sprintf("%s holds for every person, and nothing suspends it", name),
 			Expected: "a rule of the policy; who may open a route is said by its allow"}
@@ -264,11 +266,12 @@ func (p *Policy) noRule(name string, any bool) *Diagnostic {
 		}
 		names = append(names, r.name)
 	}
-	d := &Diagnostic{Message: fmt.Sprintf("the policy has no rule %q", name), Suggestion: strictyaml.Nearest(name, names)}
-	if d.Suggestion == "" {
-		d.Expected = "the name of a rule; an exception names each of them"
+	end := "sallyport policy except end " + e.ID
+	if len(e.Rules) > 1 {
+		end += " --rule " + name
 	}
-	return d
+	return &Diagnostic{Message: fmt.Sprintf("the policy has no rule %q, which the exception %s suspends", name, e.ID), Suggestion: strictyaml.Nearest(name, names),
+		Expected: "the name of a rule, as an exception names each of them; if the rule is to go, end the exception first: `" + end + "`"}
 }
 
 // DerivedID is the id of an entry without one. It is made from what the exception

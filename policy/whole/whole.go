@@ -64,6 +64,23 @@ func Dropped(before, after []byte) []string {
 	return list
 }
 
+// CutException names what the last exception of a file lacks that it has in another file,
+// if it may be cut off; it is empty if not. Exceptions that are gone as a whole are not
+// named: fewer of them are stricter, and a person who ends one removes its lines. One
+// without its last lines may hold for longer and from more places.
+func CutException(before, after []byte) (list []string) {
+	if cut := file.CutException(before, after); cut != "" {
+		list = append(list, cut)
+	}
+	switch {
+	case Ended(before) && !Ended(after):
+		list = append(list, "the line "+Mark+" at the end")
+	case !Ended(after) && bytes.HasSuffix(before, []byte("\n")) && !bytes.HasSuffix(after, []byte("\n")):
+		list = append(list, "the end of the last line")
+	}
+	return list
+}
+
 // File is what was seen of one file. It is not safe for concurrent use.
 type File struct {
 	text  []byte

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"sallyport/policy"
+	"sallyport/policy/ipintel"
+	"sallyport/policy/whole"
 	"sallyport/proxy/audit"
 )
 
@@ -17,19 +19,19 @@ import (
 var ErrOtherExceptions = errors.New("other exceptions are in force by now")
 
 // WithExceptions is a candidate that differs in the text of the exceptions alone. It fails
-// unless the text in force has the hash onto.
+// unless the text in force has the hash onto, or the file had that one and it was refused.
 func WithExceptions(onto string, source []byte) Candidate {
 	return func(c Configuration) (Configuration, error) {
 		now := c.Policies.Enforced.Exceptions
 		if now == nil {
 			return c, errors.New("the running proxy knows of no policy_exceptions: have it reload sallyport.yaml (SIGHUP) first")
 		}
-		if textHash(now.Source) != onto {
+		if textHash(now.Source) != onto && c.exceptionsRefused != onto {
 			return c, fmt.Errorf("%w than %s has: a reload brings it into force, unless it is refused", ErrOtherExceptions, now.Name)
 		}
 		x := *now
-		x.Source = source
-		c.Policies.Enforced.Exceptions = &x
+		x.Source, x.AnyRules = source, false
+		c.Policies.Enforced.Exceptions, c.exceptionsRefused = &x, ""
 		return c, nil
 	}
 }
@@ -77,4 +79,132 @@ func onlyIn(p, other *policy.Policy) (out []string) {
 		}
 	}
 	return out
+}
+
+// none is the text of a file without exceptions.
+var none = []byte("exceptions: []\n")
+
+// without are the policies without the exceptions that cannot be taken: at first those from
+// rules that the policy does not have, then all.
+func (p Policies) without() []Policies {
+	if p.Enforced.Exceptions == nil {
+		return nil
+	}
+	some, no := *p.Enforced.Exceptions, *p.Enforced.Exceptions
+	some.AnyRules, no.Source = true, none
+	fewer, fewest := p, p
+	fewer.Enforced.Exceptions = &some
+	fewest.Enforced.Exceptions, fewest.ExceptionsUnread = &no, nil
+	return []Policies{fewer, fewest}
+}
+
+// compileExactly compiles, and ends the leave for exceptions from rules that do not exist,
+// which a start gave, as soon as all of them do.
+func (p *Policies) compileExactly(intel *ipintel.Snapshot) (*policy.Policy, error) {
+	if x := p.Enforced.Exceptions; x != nil && x.AnyRules {
+		exact, all := *p, *x
+		all.AnyRules = false
+		exact.Enforced.Exceptions = &all
+		if compiled, err := exact.Compile(intel); err == nil {
+			*p = exact
+			return compiled, nil
+		}
+	}
+	return p.Compile(intel)
+}
+
+// exceptionsFinished says for how long the file of exceptions has to stay as it was seen
+// until it may come into force without a command, or why it may not. A file that lacks
+// whole exceptions may: that is how they are ended by hand, and fewer are stricter. One
+// whose last exception is cut off may not: without its last lines it can hold everywhere.
+func (m *Manager) exceptionsFinished(is Policies) (wait time.Duration, err error) {
+	now, text := m.now.Policies.exceptions(), is.exceptions()
+	if is.ExceptionsUnread == nil && string(text) == string(now) || m.exceptions.Sure() {
+		return 0, nil
+	}
+	if wait = m.exceptions.Wait(m.now.Settle, time.Now()); wait > 0 {
+		return wait, nil
+	}
+	if is.ExceptionsUnread != nil {
+		return 0, is.ExceptionsUnread
+	}
+	if cut := whole.CutException(now, text); len(cut) > 0 {
+		return 0, &Unfinished{File: is.Enforced.Exceptions.Name, Dropped: cut, Exceptions: true}
+	}
+	return 0, nil
+}
+
+// refuseExceptions records that what is in the file of exceptions, or what a command wants
+// there, was refused: those in force go on. The caller holds the lock.
+func (m *Manager) refuseExceptions(ctx context.Context, p Policies, o Origin, err error) {
+	m.refused.Add(1)
+	if o.Kind != "command" { // which tells its operator, and leaves the file as it is
+		why := err.Error()
+		m.unexcepted.Store(&why)
+		m.now.exceptionsRefused = textHash(p.exceptions())
+	}
+	if failed := m.recordExceptionsRefused(ctx, p, o, err); failed != nil {
+		m.config.Logger.Error("the refusal of exceptions could not be recorded", "error", failed)
+	}
+}
+
+func (m *Manager) recordExceptionsRefused(ctx context.Context, p Policies, o Origin, err error) error {
+	now := m.config.Gate.Current().Policy
+	return m.config.Audit.Append(ctx, audit.Record{Time: time.Now(), Event: "exceptions_refused", User: o.By, Action: "refused", Policy: now.Hash(), Detail: map[string]string{
+		"exceptions": textHash(p.exceptions()), "in_force": now.ExceptionsHash(), "reason": reason(refusalText(err)), "origin": o.Kind,
+	}})
+}
+
+// judgeAgain forgets what was decided about a file that was refused beside another one that
+// has changed: a policy without a rule that an exception named, or exceptions from a rule
+// that the policy did not have.
+func (m *Manager) judgeAgain(was, is *policy.Policy) {
+	inForce := m.now.Policies.digests()
+	if m.problem.Load() != nil && was.ExceptionsHash() != is.ExceptionsHash() {
+		m.decided.enforced = inForce.enforced
+	}
+	if m.unexcepted.Load() != nil && was.Hash() != is.Hash() {
+		m.decided.exceptions = inForce.exceptions
+	}
+}
+
+// ExceptionsProblem returns why what the file of exceptions holds is not in force; "": it
+// is.
+func (m *Manager) ExceptionsProblem() string {
+	if why := m.unexcepted.Load(); why != nil {
+		return *why
+	}
+	return ""
+}
+
+// startExceptions records the exceptions that a start brought into force, and why those of
+// the file are not among them.
+func (m *Manager) startExceptions(ctx context.Context, s Start) error {
+	now, o := m.config.Gate.Current().Policy, Origin{Kind: "start"}
+	if s.Exceptions != nil {
+		m.config.Logger.Error("exceptions are refused, and this start runs without them", "file", s.file.Enforced.Exceptions.Name,
+			"exceptions", len(now.Exceptions()), "error", s.Exceptions)
+		m.refuseExceptions(ctx, s.file, o, s.Exceptions)
+	}
+	if len(now.Exceptions()) == 0 {
+		return nil
+	}
+	return m.recordExceptions(ctx, now.Unexcepted(), now, "applied", o, nil)
+}
+
+// standingExceptions returns why exceptions with this hash were refused, if a restart is
+// not to get round that. It reads the newest records of the audit log.
+func standingExceptions(log, hash string) (why string) {
+	for line, err := range audit.LastLines(log, RecentLines) {
+		if err != nil || !strings.Contains(string(line.Raw), `"exceptions_`) || line.Decode() != nil || line.Record.Detail["exceptions"] != hash {
+			continue // `audit verify` reports a broken line
+		}
+		switch r := line.Record; {
+		case r.Event != "exceptions_refused":
+			why = ""
+		case r.Detail["origin"] != "start" && (strings.HasPrefix(r.Detail["reason"], guardRefused) || strings.HasPrefix(r.Detail["reason"], cutOff)):
+			why = fmt.Sprintf("the exceptions were refused at %s UTC: %s", r.Time.UTC().Format(time.DateTime), r.Detail["reason"])
+		}
+	}
+	return why
 }

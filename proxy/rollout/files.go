@@ -17,7 +17,7 @@ import (
 type decided struct{ enforced, shadow, exceptions [32]byte }
 
 func (p Policies) digests() decided {
-	return decided{digest(p.Enforced.Source, p.Unread), digest(p.ShadowSource, p.ShadowUnread), digest(p.exceptions(), nil)}
+	return decided{digest(p.Enforced.Source, p.Unread), digest(p.ShadowSource, p.ShadowUnread), digest(p.exceptions(), p.ExceptionsUnread)}
 }
 
 func digest(text []byte, unread error) [32]byte {
@@ -53,6 +53,7 @@ func (m *Manager) ReloadFiles(ctx context.Context) error {
 	m.again = 0
 	m.enforced.See(is.Enforced.Source, time.Now())
 	m.shadow.See(is.ShadowSource, time.Now())
+	m.exceptions.See(is.exceptions(), time.Now())
 	now, next, was := is.digests(), m.now, m.decided
 	o, decided := Origin{Kind: "file"}, was
 	var refused error
@@ -78,9 +79,17 @@ func (m *Manager) ReloadFiles(ctx context.Context) error {
 			next.Policies.ShadowSource, next.Policies.ShadowUnread, decided.shadow = is.ShadowSource, nil, now.shadow
 		}
 	}
-	// Where it is cut off, there are fewer exceptions, or it is no YAML.
-	if decided.exceptions = now.exceptions; decided.exceptions != was.exceptions {
-		next.Policies.Enforced.Exceptions = is.Enforced.Exceptions
+	if now.exceptions != was.exceptions {
+		switch wait, err := m.exceptionsFinished(is); {
+		case wait > 0:
+			m.again = cmp.Or(m.again, wait)
+		case err != nil:
+			m.decided.exceptions, decided.exceptions = now.exceptions, now.exceptions
+			refused = errors.Join(refused, err)
+			m.refuseExceptions(ctx, is, o, err)
+		default:
+			next.Policies.Enforced.Exceptions, decided.exceptions, next.exceptionsRefused = is.Enforced.Exceptions, now.exceptions, ""
+		}
 	}
 	var err error
 	if decided != m.decided {
@@ -103,11 +112,16 @@ func (m *Manager) Again() time.Duration {
 // Unfinished is the refusal of a policy file that has no mark at its end and lacks what is
 // in force: it may be cut off.
 type Unfinished struct {
-	File    string
-	Dropped []string // what is missing
+	File       string
+	Dropped    []string // what is missing
+	Exceptions bool     // it is a file of exceptions
 }
 
 func (u *Unfinished) Error() string {
+	if u.Exceptions {
+		return fmt.Sprintf("%s may be cut off, and does not come into force by itself: what is in force has %s; if that is meant to go, end the file with a line %q",
+			u.File, some(u.Dropped, 5), whole.Mark)
+	}
 	return fmt.Sprintf("%s may be cut off, and does not come into force by itself: it does not end with a line %q, and what is in force has %s; "+
 		"if that is meant to go, `sallyport policy apply %[1]s`, or end the file with that line (`sallyport policy fmt --write`)", u.File, whole.Mark, some(u.Dropped, 5))
 }
@@ -122,6 +136,7 @@ func (m *Manager) finished(is Policies) (wait time.Duration, err error) {
 	}
 	wait, err = finished(&m.enforced, is.Enforced.Name, now, is.Enforced.Source, m.now.Settle)
 	if wait == 0 && (err != nil || is.Unread != nil) {
+		is.Enforced.Exceptions, is.ExceptionsUnread = m.now.Policies.Enforced.Exceptions, nil
 		if _, wrong := is.Compile(m.config.Intel()); wrong != nil {
 			err = wrong
 		}
@@ -147,7 +162,7 @@ func finished(f *whole.File, name string, inForce, text []byte, settle time.Dura
 		return wait, nil
 	}
 	if dropped := whole.Dropped(inForce, text); len(dropped) > 0 {
-		return 0, &Unfinished{name, dropped}
+		return 0, &Unfinished{File: name, Dropped: dropped}
 	}
 	return 0, nil
 }
@@ -181,12 +196,11 @@ func (p *Policies) read() {
 	if p.ShadowName != "" {
 		p.ShadowSource, p.ShadowUnread = ReadPolicy(p.ShadowName)
 	}
-	if x := p.Enforced.Exceptions; x != nil { // one that cannot be read leaves those in force
-		if source, err := ReadPolicy(x.Name); err == nil {
-			read := *x
-			read.Source = source
-			p.Enforced.Exceptions = &read
-		}
+	if x := p.Enforced.Exceptions; x != nil {
+		read := *x
+		read.AnyRules = false
+		read.Source, p.ExceptionsUnread = ReadPolicy(x.Name)
+		p.Enforced.Exceptions = &read
 	}
 }
 
@@ -200,5 +214,8 @@ func (p *Policies) sameErrors() {
 	}
 	if p.ShadowUnread != nil && is.ShadowUnread != nil {
 		p.ShadowUnread = is.ShadowUnread
+	}
+	if p.ExceptionsUnread != nil && is.ExceptionsUnread != nil {
+		p.ExceptionsUnread = is.ExceptionsUnread
 	}
 }

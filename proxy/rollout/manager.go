@@ -95,6 +95,8 @@ type Configuration struct {
 	// before it may come into force by itself.
 	Settle time.Duration
 
+	exceptionsRefused string // hash of what the file of exceptions holds, if that was refused; a command may replace it
+
 	// What comes into force beside the policies; nil: nothing. It is done once.
 	Prepare func() error          // last of what can fail
 	Change  func(*proxy.Snapshot) // further parts of the snapshot
@@ -140,10 +142,12 @@ type Manager struct {
 	now     Configuration
 	decided decided // about what the policy files hold
 
-	enforced, shadow whole.File    // the policy files as they were seen
-	again            time.Duration // after how long a file that may be half written is looked at again
+	enforced, shadow, exceptions whole.File // the policy files as they were seen
+
+	again time.Duration // after how long a file that may be half written is looked at again
 
 	problem          atomic.Pointer[Problem] // nil: the policy file is in force
+	unexcepted       atomic.Pointer[string]  // why the file of exceptions is not in force; nil: it is
 	applied, refused atomic.Int64
 }
 
@@ -170,12 +174,13 @@ type Stats struct {
 	Applied, Refused int64 // policies
 	Pending          bool  // a file was refused, and nothing has come into force since
 	LastGood         bool  // the file was refused at the start, and the last policy in force runs
+	Exceptions       bool  // what the file of exceptions holds was refused
 }
 
 // Stats returns them as of now.
 func (m *Manager) Stats() Stats {
-	p := m.problem.Load()
-	return Stats{Applied: m.applied.Load(), Refused: m.refused.Load(), Pending: p != nil, LastGood: p != nil && p.LastGood}
+	p, x := m.problem.Load(), m.unexcepted.Load()
+	return Stats{Applied: m.applied.Load(), Refused: m.refused.Load(), Pending: p != nil || x != nil, LastGood: p != nil && p.LastGood, Exceptions: x != nil}
 }
 
 // Problem returns why the policy that the file holds is not in force; nil: it is.
@@ -213,11 +218,18 @@ func (m *Manager) try(ctx context.Context, candidate Candidate, o Origin, patien
 		decided = next.Policies.digests()
 		m.enforced.See(next.Policies.Enforced.Source, time.Now())
 		m.shadow.See(next.Policies.ShadowSource, time.Now())
-		switch wait, err := m.finished(next.Policies); {
+		m.exceptions.See(next.Policies.exceptions(), time.Now())
+		file := next.Policies.Enforced.Name
+		wait, err := m.finished(next.Policies)
+		if x := next.Policies.Enforced.Exceptions; x != nil && wait == 0 && err == nil {
+			file = x.Name
+			wait, err = m.exceptionsFinished(next.Policies)
+		}
+		switch {
 		case wait > 0 && patient:
 			return r, wait, nil
 		case wait > 0:
-			err = fmt.Errorf("%s is still being written", next.Policies.Enforced.Name)
+			err = fmt.Errorf("%s is still being written", file)
 			fallthrough
 		case err != nil:
 			m.decided = decided
@@ -258,6 +270,7 @@ func (m *Manager) apply(ctx context.Context, c Configuration, o Origin, decided 
 		m.refuse(ctx, c, o, err)
 		return report, err
 	}
+	was := m.config.Gate.Current().Policy
 	m.config.Gate.Update(func(now proxy.Snapshot) proxy.Snapshot {
 		now.Policy, now.Shadow = next.Policy, next.Shadow
 		now.Intel = m.config.Intel() // asked here, so that no older data takes the place of newer
@@ -270,6 +283,7 @@ func (m *Manager) apply(ctx context.Context, c Configuration, o Origin, decided 
 		c.Done(ctx)
 	}
 	m.now = inForce(c)
+	m.judgeAgain(was, next.Policy)
 	m.config.Logger.Info("policy in force", "policy", next.Policy.Hash(), "shadow", hashOf(next.Shadow), "outcome", outcome, "origin", o.Kind, "by", o.By,
 		"people_judged", report.People, "newly_blocked", len(report.Blocked), "newly_allowed", len(report.Allowed))
 	return report, nil
@@ -285,7 +299,7 @@ func hashOf(p *policy.Policy) string {
 // compile leaves a policy in shadow that is wrong as it is. Of another file than before,
 // there is none then.
 func (m *Manager) compile(c *Configuration) (enforced, shadow *policy.Policy, err error) {
-	if enforced, err = c.Policies.Compile(m.config.Intel()); err != nil {
+	if enforced, err = c.Policies.compileExactly(m.config.Intel()); err != nil {
 		return nil, nil, err
 	}
 	shadow, wrong := c.Policies.CompileShadow(m.config.Intel())
@@ -334,17 +348,24 @@ func (m *Manager) admit(ctx context.Context, c Configuration, next *proxy.Snapsh
 func (m *Manager) record(ctx context.Context, c Configuration, p *policy.Policy, outcome string, o Origin, r Report) (err error) {
 	// A change that was refused is not pending any more, unless this is about the policy in
 	// shadow, beside a file that is still refused.
-	if o.Kind == "command" || m.decided.enforced == c.Policies.digests().enforced {
-		defer func() {
-			if err == nil {
-				m.problem.Store(nil)
-			}
-		}()
-	}
+	is, now := c.Policies.digests(), m.config.Gate.Current().Policy
+	others := p.ExceptionsHash() != now.ExceptionsHash()
+	command := func(own bool) bool { return o.Kind == "command" && own }
+	defer func() {
+		if err != nil {
+			return
+		}
+		if m.decided.enforced == is.enforced || command(!others) {
+			m.problem.Store(nil)
+		}
+		if x := c.Policies.Enforced.Exceptions; x == nil || !x.AnyRules && (m.decided.exceptions == is.exceptions || command(others)) {
+			m.unexcepted.Store(nil)
+		}
+	}()
 	if outcome == "" {
 		return nil
 	}
-	detail := map[string]string{"policy": p.Hash(), "before": m.config.Gate.Current().Policy.Hash()}
+	detail := map[string]string{"policy": p.Hash(), "before": now.Hash()}
 	if len(r.Changes) > 0 {
 		detail["changes"] = r.changed()
 	}
@@ -354,8 +375,7 @@ func (m *Manager) record(ctx context.Context, c Configuration, p *policy.Policy,
 	if outcome == "forced" {
 		detail["against"], detail["newly_blocked"] = r.Refused, some(usersOf(r.Blocked), 50)
 	}
-	now := m.config.Gate.Current().Policy
-	if p.ExceptionsHash() != now.ExceptionsHash() {
+	if others {
 		if err := m.recordExceptions(ctx, now, p, outcome, o, detail); err != nil {
 			return fmt.Errorf("the exceptions could not be recorded, and do not come into force: %w", err)
 		}
@@ -390,6 +410,10 @@ func (m *Manager) addVersion(ctx context.Context, hash, outcome string, o Origin
 
 // refuse records that a candidate was refused. The caller holds the lock.
 func (m *Manager) refuse(ctx context.Context, c Configuration, o Origin, err error) {
+	if p := c.Policies; textHash(p.Enforced.Source) == m.config.Gate.Current().Policy.Hash() && string(p.exceptions()) != string(m.now.Policies.exceptions()) {
+		m.refuseExceptions(ctx, p, o, err)
+		return
+	}
 	m.refused.Add(1)
 	if o.Kind != "command" { // its operator has the answer, and the files are what they were
 		before := m.problem.Load()
@@ -402,10 +426,6 @@ func (m *Manager) refuse(ctx context.Context, c Configuration, o Origin, err err
 
 func (m *Manager) recordRefusal(ctx context.Context, hash string, o Origin, why string) error {
 	detail := map[string]string{"policy": hash, "in_force": m.config.Gate.Current().Policy.Hash(), "reason": reason(why)}
-	if hash == detail["in_force"] { // other exceptions were refused: the policy itself was not
-		detail["origin"] = o.Kind
-		return m.config.Audit.Append(ctx, audit.Record{Time: time.Now(), Event: "exceptions_refused", User: o.By, Action: "refused", Policy: hash, Detail: detail})
-	}
 	return m.addVersion(ctx, hash, "refused", o, detail, "")
 }
 

@@ -18,6 +18,8 @@ type Policies struct {
 	// Enforced has no Provides: that is up to the IP data.
 	Enforced policy.Config
 	Unread   error // why Enforced has no Source
+	// ExceptionsUnread is why there is no text of the exceptions.
+	ExceptionsUnread error
 	// ShadowName is the file of the policy in shadow; "": there is none.
 	ShadowName   string
 	ShadowSource []byte
@@ -41,6 +43,9 @@ func (p Policies) Config(intel *ipintel.Snapshot) policy.Config {
 func (p Policies) Compile(intel *ipintel.Snapshot) (*policy.Policy, error) {
 	if p.Unread != nil {
 		return nil, p.Unread
+	}
+	if p.ExceptionsUnread != nil {
+		return nil, p.ExceptionsUnread
 	}
 	return load.Proven(p.Config(intel))
 }

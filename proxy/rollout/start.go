@@ -20,6 +20,10 @@ type Start struct {
 	// Refused is why the policy file is not what runs; nil: it is. What runs then is the
 	// last policy that was in force.
 	Refused error
+	// Exceptions is why the exceptions of the file are not all in force; nil: they are. Those
+	// from rules that Policy does not have are left out, or else all of them: fewer are
+	// stricter.
+	Exceptions error
 	// Dropped is what the last policy in force has and the file, which runs, has not.
 	Dropped []string
 
@@ -28,13 +32,47 @@ type Start struct {
 
 // StartConfig is what a start chooses from.
 type StartConfig struct {
-	History  History
-	Policies Policies       // as the files are
-	Policy   *policy.Policy // of them, as compiled
-	Wrong    error          // why there is no Policy
-	Intel    *ipintel.Snapshot
-	Settle   time.Duration // as of [Configuration]
-	Strict   bool          // a policy file that is refused refuses the start
+	History   History
+	AuditFile string   // whose newest records tell which exceptions were refused
+	Policies  Policies // as the files are
+	Compiled  Compiled // of them
+	Intel     *ipintel.Snapshot
+	Settle    time.Duration // as of [Configuration]
+	Strict    bool          // a policy file that is refused refuses the start
+}
+
+// Compiled is the policy of a start.
+type Compiled struct {
+	Policy     *policy.Policy
+	Policies   Policies // of which it is
+	Wrong      error    // why there is no Policy
+	Exceptions error    // why it is without the exceptions of the file, or some of them
+}
+
+// CompileStart compiles policies. Exceptions that cannot be taken do not keep a policy from
+// running: it runs without them.
+func CompileStart(p Policies, intel *ipintel.Snapshot) (c Compiled) {
+	c.Policies = p
+	if c.Policy, c.Wrong = p.Compile(intel); c.Wrong == nil || p.Unread != nil {
+		return c
+	}
+	asked := c.Wrong
+	for _, fewer := range p.without() {
+		policy, err := fewer.Compile(intel)
+		if err == nil {
+			return Compiled{policy, fewer, nil, asked}
+		}
+		c.Wrong = err
+	}
+	return c
+}
+
+// without leaves all exceptions out.
+func (c Compiled) without(why error, intel *ipintel.Snapshot) Compiled {
+	all := c.Policies.without()
+	p := all[len(all)-1]
+	compiled, err := p.Compile(intel)
+	return Compiled{compiled, p, err, why}
 }
 
 // ChooseStart chooses the policy of a start: the one in the file, unless that has a
@@ -48,7 +86,8 @@ func ChooseStart(ctx context.Context, c StartConfig) (s Start, err error) {
 	if err != nil && !first {
 		return s, err
 	}
-	s.Policies, s.Policy, s.Refused = c.Policies, c.Policy, c.Wrong
+	s.file = c.Policies
+	s.use(c.Compiled, c)
 	if !first && s.Refused == nil {
 		if s.Refused, err = standing(ctx, c, last); err != nil {
 			return s, err
@@ -57,17 +96,30 @@ func ChooseStart(ctx context.Context, c StartConfig) (s Start, err error) {
 	if !first && s.Refused == nil {
 		s.settle(ctx, c, text)
 	}
-	s.file = s.Policies
+	if c.Strict && s.Exceptions != nil {
+		return s, errors.Join(s.Refused, s.Exceptions)
+	}
 	if s.Refused == nil || first || c.Strict {
 		return s, s.Refused
 	}
-	s.Policies.Enforced.Source, s.Policies.Unread = []byte(text), nil
-	good := s.Policies
-	good.Enforced.Name = fmt.Sprintf("policy %.12s of `sallyport policy history`", last.Hash)
-	if s.Policy, err = good.Compile(c.Intel); err != nil {
-		return s, fmt.Errorf("%w\n\nthe last policy that was in force may not run either:\n%w", s.Refused, err)
+	good, name, refused := s.file, s.file.Enforced.Name, s.Refused
+	good.Enforced.Name, good.Enforced.Source, good.Unread = fmt.Sprintf("policy %.12s of `sallyport policy history`", last.Hash), []byte(text), nil
+	s.use(CompileStart(good, c.Intel), c)
+	if s.Refused != nil {
+		return s, fmt.Errorf("%w\n\nthe last policy that was in force may not run either:\n%w", refused, s.Refused)
 	}
+	s.Policies.Enforced.Name, s.Refused = name, refused
 	return s, nil
+}
+
+// use takes what was compiled, without exceptions that the guard refused.
+func (s *Start) use(compiled Compiled, c StartConfig) {
+	if x := compiled.Policies.Enforced.Exceptions; compiled.Wrong == nil && x != nil {
+		if why := standingExceptions(c.AuditFile, textHash(x.Source)); why != "" {
+			compiled = compiled.without(fmt.Errorf("%s: %s", x.Name, why), c.Intel)
+		}
+	}
+	s.Policy, s.Policies, s.Refused, s.Exceptions = compiled.Policy, compiled.Policies, compiled.Wrong, compiled.Exceptions
 }
 
 // standing returns why the text of the file was refused since the last policy came into
@@ -109,8 +161,8 @@ func (s *Start) settle(ctx context.Context, c StartConfig, last string) {
 			return
 		case <-time.After(wait):
 		}
-		s.Policies.Enforced.Source, s.Policies.Unread = ReadPolicy(s.Policies.Enforced.Name)
-		if s.Policy, s.Refused = s.Policies.Compile(c.Intel); s.Refused != nil {
+		s.file.Enforced.Source, s.file.Unread = ReadPolicy(s.Policies.Enforced.Name)
+		if s.use(CompileStart(s.file, c.Intel), c); s.Refused != nil {
 			return
 		}
 	}
@@ -125,6 +177,10 @@ func (m *Manager) Start(ctx context.Context, s Start) error {
 	m.decided = s.file.digests()
 	m.enforced.See(s.file.Enforced.Source, time.Now())
 	m.shadow.See(s.file.ShadowSource, time.Now())
+	m.exceptions.See(s.file.exceptions(), time.Now())
+	if err := m.startExceptions(ctx, s); err != nil {
+		return err
+	}
 	list, err := m.config.Store.PolicyVersions(ctx, KeptVersions)
 	if err != nil {
 		return err

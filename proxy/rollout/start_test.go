@@ -22,8 +22,8 @@ func (b *bench) restart(t *testing.T, strict bool) (Start, *Manager, error) {
 	if is.read(); is.Unread != nil {
 		is.Unread = fmt.Errorf("sallyport.yaml:1:1: %w", is.Unread) // as the configuration says it
 	}
-	c := StartConfig{History: b, Policies: is, Intel: b.config.Intel(), Settle: 3 * time.Second, Strict: strict}
-	c.Policy, c.Wrong = is.Compile(c.Intel)
+	c := StartConfig{History: b, AuditFile: b.config.AuditFile, Policies: is, Intel: b.config.Intel(), Settle: 3 * time.Second, Strict: strict}
+	c.Compiled = CompileStart(is, c.Intel)
 	s, err := ChooseStart(t.Context(), c)
 	if err != nil {
 		return s, nil, err

@@ -2,6 +2,7 @@ package file
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v4"
@@ -49,6 +50,12 @@ func ReadExceptions(name string, text []byte) (*Document, error) {
 	switch n := top["exceptions"]; {
 	case n != nil:
 		d.Excepting = &Section{Key(root, "exceptions"), n, len(s.Lines()) + 1}
+		for i, line := range s.Lines() {
+			if strings.TrimRight(line, " \t\r") == "..." {
+				d.Excepting.End = i + 1
+				break
+			}
+		}
 		for i := 0; i < len(root.Content); i += 2 {
 			if line := root.Content[i].Line; line > d.Excepting.Key.Line && line < d.Excepting.End {
 				d.Excepting.End = line
@@ -59,6 +66,37 @@ func ReadExceptions(name string, text []byte) (*Document, error) {
 		s.At(root, Diagnostic{Message: "the file does not say which exceptions there are", Expected: "exceptions: with entries, or exceptions: [] for none"})
 	}
 	return d, nil
+}
+
+// CutException returns what the last exception of a text may be the beginning of, in words,
+// if an exception of the text before goes on where it ends; else "".
+func CutException(before, after []byte) string {
+	was, err := ReadExceptions("", before)
+	is, wrong := ReadExceptions("", after)
+	if err != nil || wrong != nil || len(is.Exceptions) == 0 {
+		return ""
+	}
+	last := is.exceptionText(len(is.Exceptions) - 1)
+	for i, x := range was.Exceptions {
+		if text := was.exceptionText(i); len(last) < len(text) && strings.HasPrefix(text, last) {
+			rest := strings.Join(strings.Fields(strings.TrimPrefix(text, last)), " ")
+			return fmt.Sprintf("%q in the exception of %s that the file ends with", rest[:min(len(rest), 100)], x.User.Value)
+		}
+	}
+	return ""
+}
+
+// exceptionText is the text of an entry, without comments behind it.
+func (d *Document) exceptionText(i int) string {
+	lines, end := d.Lines(), d.Excepting.End-1
+	if i+1 < len(d.Exceptions) {
+		end = d.Exceptions[i+1].Node.Line - 1
+	}
+	first := d.Exceptions[i].Node.Line - 1
+	for end > first+1 && strings.HasPrefix(strings.TrimSpace(lines[end-1])+"#", "#") {
+		end--
+	}
+	return strings.TrimSpace(strings.Join(lines[first:max(first, end)], "\n"))
 }
 
 func (s *Source) readExceptions(d *Document, n *Node) {

@@ -107,13 +107,12 @@ func (a *App) assemble(ctx context.Context) (err error) {
 	}
 	s := &proxy.Snapshot{Intel: a.intel.Current(), Options: c.RouteOptions()}
 	// The last good policy may run in the place of a wrong one, where there is one.
-	inFile, wrong := c.Policies().Compile(s.Intel)
-	if wrong != nil && (a.options.Strict || !sqlstore.Exists(c.Store)) {
-		return wrong
+	inFile := rollout.CompileStart(c.Policies(), s.Intel)
+	if inFile.Wrong != nil && (a.options.Strict || !sqlstore.Exists(c.Store)) {
+		return inFile.Wrong
 	}
-	var shadowWrong error
-	if s.Shadow, shadowWrong = c.Policies().CompileShadow(s.Intel); shadowWrong != nil {
-		c.Policies().LogShadow(a.options.Logger, shadowWrong)
+	if a.options.Strict && inFile.Exceptions != nil {
+		return inFile.Exceptions
 	}
 	if s.Routes, s.Clients, err = c.RequestReaders(); err != nil {
 		return err
@@ -130,12 +129,16 @@ func (a *App) assemble(ctx context.Context) (err error) {
 		return err
 	}
 	start, err := rollout.ChooseStart(ctx, rollout.StartConfig{
-		History: a.store, Policies: c.Policies(), Policy: inFile, Wrong: wrong, Intel: s.Intel, Settle: c.PolicySettle, Strict: a.options.Strict,
+		History: a.store, AuditFile: c.AuditFile, Policies: c.Policies(), Compiled: inFile, Intel: s.Intel, Settle: c.PolicySettle, Strict: a.options.Strict,
 	})
 	if err != nil {
 		return err
 	}
-	s.Policy, s.Shadow = rollout.Keyed(start.Policy, s.Shadow, drawKey)
+	shadow, wrong := start.Policies.CompileShadow(s.Intel)
+	if wrong != nil {
+		start.Policies.LogShadow(a.options.Logger, wrong)
+	}
+	s.Policy, s.Shadow = rollout.Keyed(start.Policy, shadow, drawKey)
 	if a.audit, err = OpenAudit(ctx, c, a.store, a.options.Logger); err != nil {
 		return err
 	}

@@ -71,6 +71,8 @@ type Config struct {
 	PolicySettle time.Duration // for how long a policy file without a mark at its end is unchanged before it is taken
 	// PolicyExceptions is the file of exceptions as read; nil: none is configured.
 	PolicyExceptions *policy.Exceptions
+	// ExceptionsUnread is why PolicyExceptions has no text, as PolicyUnread is.
+	ExceptionsUnread error
 	// What no policy may break, in addition to its own file's invariants; nil: nothing.
 	PolicyInvariants *policy.Pinned
 	Roster           Roster

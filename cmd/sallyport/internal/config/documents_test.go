@@ -78,7 +78,7 @@ func documents(t *testing.T) map[string]string {
 }
 
 // Every piece of YAML in every document is read by the reader of what it is: a policy, its
-// tests, invariants, or a configuration. What a document shows of a configuration need not be
+// tests, invariants, exceptions, or a configuration. What a document shows of a configuration need not be
 // a whole one, but its keys and the kinds of its values are the product's.
 func TestYAMLInDocuments(t *testing.T) {
 	found := map[string]int{}
@@ -127,6 +127,9 @@ func readBlock(name, text string) (kind string, err error) {
 			_, err = p.Test(policytest.File{Name: name, Source: []byte(text)})
 		}
 		return "tests", err
+	case first == "exceptions:":
+		_, err = policy.ReadExceptions(policy.Exceptions{Name: name, Source: []byte(text)})
+		return "exceptions", err
 	default:
 		r, f := newReader(name, []byte(text)), defaults()
 		r.parse([]byte(text), &f)

@@ -222,8 +222,15 @@ func (b *builder) policyExceptions() {
 	if b.f.PolicyExceptions == "" {
 		return
 	}
-	if source, ok := b.read(key, b.f.PolicyExceptions, what, maxPolicy); ok {
-		name := b.path(b.f.PolicyExceptions)
+	name := b.path(b.f.PolicyExceptions)
+	var source []byte
+	ok := true
+	if b.starting {
+		source, b.c.ExceptionsUnread = b.readAside(key, b.f.PolicyExceptions, what, maxPolicy)
+	} else {
+		source, ok = b.read(key, b.f.PolicyExceptions, what, maxPolicy)
+	}
+	if ok {
 		b.c.PolicyExceptions = &policy.Exceptions{Name: name, Source: source, Most: time.Duration(b.f.ExceptionDays) * 24 * time.Hour}
 		if name == b.c.PolicyFile || b.c.PolicyInvariants != nil && name == b.c.PolicyInvariants.Name {
 			b.at(key, "another key names the same file", what+" of its own")

@@ -29,7 +29,7 @@ func (c *Config) Policies() rollout.Policies {
 			Pinned: c.PolicyInvariants, Exceptions: c.PolicyExceptions, Name: c.PolicyFile, Source: c.PolicySource,
 			Routes: c.RouteNames(), Grants: c.Grants(), NoAttestation: true,
 		},
-		Unread:     c.PolicyUnread,
+		Unread: c.PolicyUnread, ExceptionsUnread: c.ExceptionsUnread,
 		ShadowName: c.ShadowFile, ShadowSource: c.ShadowSource, ShadowUnread: c.ShadowUnread,
 	}
 }

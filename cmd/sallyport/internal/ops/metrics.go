@@ -24,6 +24,7 @@ var (
 	descSessions       = prometheus.NewDesc("sallyport_sessions", "Sessions that are alive; missing while the store does not answer.", nil, nil)
 	descPolicyRefused  = prometheus.NewDesc("sallyport_policy_reload_refused", "Whether (1) the policy file was refused, so that the policy before it stays in force.", nil, nil)
 	descPolicyLastGood = prometheus.NewDesc("sallyport_policy_last_good", "Whether (1) the policy file was refused at the start, so that the last policy that was in force runs.", nil, nil)
+	descExceptions     = prometheus.NewDesc("sallyport_policy_exceptions_refused", "Whether (1) what the file of exceptions holds was refused, so that the exceptions before it, or none since the start, are in force.", nil, nil)
 	descPolicies       = prometheus.NewDesc("sallyport_policy_changes_total", "Policy changes requested since the start.", []string{"outcome"}, nil)
 	descRejudged       = prometheus.NewDesc("sallyport_sessions_rejudged", "Live sessions that the last change of policy or IP data judged again, by what it changed.", []string{"change"}, nil)
 	descStreams        = prometheus.NewDesc("sallyport_open_streams", "Open streams, by kind.", []string{"kind"}, nil)
@@ -39,7 +40,7 @@ var (
 )
 
 func (*ops) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descSourceAge, descSourceFailures, descSourceLoaded, descSourceNetworks, descSwaps, descLookupFaults, descDataRefused, descDataChanges, descSessions, descStreams, descShedRequests, descShed, descInspected, descInspectedFull, descMemoryShort, descUpstreamUp, descReloads, descReloaded, descPolicyRefused, descPolicyLastGood, descPolicies, descRejudged, descAuditRecords, descLogLost, descHealthy,
+	for _, d := range []*prometheus.Desc{descSourceAge, descSourceFailures, descSourceLoaded, descSourceNetworks, descSwaps, descLookupFaults, descDataRefused, descDataChanges, descSessions, descStreams, descShedRequests, descShed, descInspected, descInspectedFull, descMemoryShort, descUpstreamUp, descReloads, descReloaded, descPolicyRefused, descPolicyLastGood, descExceptions, descPolicies, descRejudged, descAuditRecords, descLogLost, descHealthy,
 		descHistoryKept, descHistoryWaiting, descHistoryDropped, descHistoryErrors} {
 		out <- d
 	}
@@ -84,6 +85,7 @@ func (o *ops) Collect(out chan<- prometheus.Metric) {
 	changes := o.Policies.Stats()
 	gauge(descPolicyRefused, up(changes.Pending))
 	gauge(descPolicyLastGood, up(changes.LastGood))
+	gauge(descExceptions, up(changes.Exceptions))
 	counter(descPolicies, float64(changes.Applied), "applied")
 	counter(descPolicies, float64(changes.Refused), "refused")
 	if t := o.Gate.Reviewed(); t != nil {

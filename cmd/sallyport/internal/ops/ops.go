@@ -68,6 +68,7 @@ type Config struct {
 	Policies interface {
 		Stats() rollout.Stats
 		Problem() *rollout.Problem
+		ExceptionsProblem() string
 	}
 	Data interface {
 		Stats() (applied, refused int64)

@@ -63,19 +63,24 @@ func (o *ops) serving() error {
 	return nil
 }
 
-// policyNote says why the policy that is wanted is not in force. People get through by the
+// policyNote says why the policy, or the exceptions, that are wanted are not in force. People get through by the
 // one that is.
 func (o *ops) policyNote() string {
+	var notes []string
+	if why := o.Policies.ExceptionsProblem(); why != "" {
+		why, _, _ = strings.Cut(why, "\n")
+		notes = append(notes, fmt.Sprintf("%s; %d exceptions are in force", why, len(o.Gate.Current().Policy.Exceptions())))
+	}
 	p := o.Policies.Problem()
 	if p == nil {
-		return ""
+		return strings.Join(notes, "; ")
 	}
 	runs := fmt.Sprintf("; policy %.12s goes on", o.Gate.Current().Policy.Hash())
 	if p.LastGood {
 		runs = fmt.Sprintf("; policy %.12s, the last good one, runs since the start", o.Gate.Current().Policy.Hash())
 	}
 	why, _, _ := strings.Cut(p.Why, "\n")
-	return why + runs
+	return strings.Join(append(notes, why+runs), "; ")
 }
 
 // logHealth reports problems of the reader of the log.
