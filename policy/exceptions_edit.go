@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"go.yaml.in/yaml/v4"
+
 	"sallyport/policy/internal/file"
 )
 
@@ -18,7 +20,7 @@ import (
 // AddException returns the file with one more entry, as its first: what stands above an
 // entry stays with it.
 func AddException(x Exceptions, e Exception) ([]byte, error) {
-	was, d, err := readToEdit(x)
+	was, d, err := readToEdit(&x)
 	if err != nil {
 		return nil, err
 	}
@@ -32,8 +34,6 @@ func AddException(x Exceptions, e Exception) ([]byte, error) {
 			return nil, errLayout
 		}
 		*key, indent = (*key)[:empty[0]]+"exceptions:"+(*key)[empty[1]:], "  "
-	case list.Line == at: // [...]
-		return nil, errLayout
 	default:
 		indent = lines[list.Content[0].Line-1]
 		indent = indent[:len(indent)-len(strings.TrimLeft(indent, " "))]
@@ -45,7 +45,7 @@ func AddException(x Exceptions, e Exception) ([]byte, error) {
 // EndException returns the file without the entry with this id; with rules, only these are
 // no longer suspended by it.
 func EndException(x Exceptions, id string, rules []string) ([]byte, error) {
-	was, d, err := readToEdit(x)
+	was, d, err := readToEdit(&x)
 	if err != nil {
 		return nil, err
 	}
@@ -84,20 +84,46 @@ func EndException(x Exceptions, id string, rules []string) ([]byte, error) {
 
 var emptyList = regexp.MustCompile(`exceptions:\s*\[\s*\]`)
 
-var errLayout = errors.New("the file has its exceptions in another layout than one entry after each -: edit it by hand")
+var errLayout = errors.New("the file has its exceptions in another layout than one entry after each -, or comments between brackets: edit it by hand")
 
 func isComment(line string) bool {
 	line = strings.TrimSpace(line)
 	return line == "" || strings.HasPrefix(line, "#")
 }
 
-func readToEdit(x Exceptions) ([]*Exception, *file.Document, error) {
-	list, err := ReadExceptions(x)
+// readToEdit reads the file, whose entries have a line each afterwards if they were between
+// brackets.
+func readToEdit(x *Exceptions) ([]*Exception, *file.Document, error) {
+	list, err := ReadExceptions(*x)
 	if err != nil {
 		return nil, nil, err
 	}
 	d, err := file.ReadExceptions(x.Name, x.Source)
+	if err != nil || len(list) == 0 || d.Excepting.Entries.Style&yaml.FlowStyle == 0 {
+		return list, d, err
+	}
+	first, end := d.Excepting.Key, d.Excepting.End-1
+	lines := d.Lines()
+	for end > first.Line && isComment(lines[end-1]) {
+		end--
+	}
+	// A comment, or what stands beside the list in its lines, would be gone.
+	if first.Column != 1 || hasComment(d.Excepting.Entries) || first.LineComment != "" || !strings.HasSuffix(strings.TrimSpace(lines[end-1]), "]") {
+		return nil, nil, errLayout
+	}
+	block := []string{"exceptions:"}
+	for _, e := range list {
+		block = append(block, "  - "+e.entryText())
+	}
+	if x.Source, err = x.edited(slices.Replace(lines, first.Line-1, end, block...), list); err != nil {
+		return nil, nil, err
+	}
+	d, err = file.ReadExceptions(x.Name, x.Source)
 	return list, d, err
+}
+
+func hasComment(n *file.Node) bool {
+	return n.HeadComment+n.LineComment+n.FootComment != "" || slices.ContainsFunc(n.Content, hasComment)
 }
 
 // edited reads the result again.

@@ -20,6 +20,7 @@ func TestEditExceptions(t *testing.T) {
 		"and a key":    "exceptions:\n" + eve + "version: 1\n",
 		"not indented": "exceptions:\n" + strings.ReplaceAll(eve, "  ", ""),
 		"no newline":   "exceptions:\n" + strings.TrimSuffix(eve, "\n"),
+		"the mark":     "exceptions:\n" + bob + eve + "...\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			x := Exceptions{Name: "x.yaml", Source: []byte(source)}
@@ -60,12 +61,56 @@ func TestEditExceptions(t *testing.T) {
 	if err != nil || !strings.Contains(string(text), "rules: [vpn], until: 2026-12-31") || !strings.Contains(string(text), "# Eve\n") {
 		t.Errorf("%v\n%s", err, text)
 	}
-	for _, source := range []string{"exceptions: [{user: a@c.d, rules: [x], until: 2026-12-31, approved_by: b@c.d, why: x}]\n", "{exceptions: []}\n"} {
-		if text, err := AddException(Exceptions{Name: "x.yaml", Source: []byte(source)}, trip); err == nil {
-			t.Logf("%s", text)
-		}
-	}
 	if _, err := EndException(x, "gone", nil); err == nil {
 		t.Error("what is not there was ended")
+	}
+}
+
+// Entries between brackets become lines. What cannot be edited without loss is refused.
+func TestEditExceptionsBetweenBrackets(t *testing.T) {
+	const ana = "{user: ana@corp.example, rules: [abroad], until: 2026-12-31, approved_by: ciso@corp.example, why: x}"
+	bob := strings.Replace(ana, "ana", "bob", 1)
+	trip := Exception{User: "eve@corp.example", Rules: []string{"vpn"}, Until: time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC), ApprovedBy: "ciso@corp.example", Why: "y"}
+	trip.ID = trip.DerivedID()
+	for name, c := range map[string]struct {
+		source string
+		right  bool
+	}{
+		"one line":            {"# ours\nexceptions: [" + ana + "]\n", true},
+		"several":             {"exceptions: [\n  " + ana + ",\n  " + bob + ",\n]\n# end\n...\n", true},
+		"on the next line":    {"exceptions:\n  [" + ana + ",\n   " + bob + "]\nversion: 1\n", true},
+		"a text with #":       {"exceptions: [" + strings.Replace(ana, "why: x", `why: "#1 ]"`, 1) + "]\n", true},
+		"a comment inside":    {"exceptions: [\n  # Ana\n  " + ana + "]\n", false},
+		"a comment behind":    {"exceptions: [" + ana + "] # Ana\n", false},
+		"the whole file":      {"{exceptions: [" + ana + "]}\n", false},
+		"the whole file, []":  {"{exceptions: []}\n", false},
+		"a comment at an end": {"exceptions: [" + ana + ", # Ana\n  " + bob + "]\n", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := Exceptions{Name: "x.yaml", Source: []byte(c.source)}
+			was, err := ReadExceptions(x)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := AddException(x, trip)
+			if (err == nil) != c.right {
+				t.Fatalf("%v\n%s", err, text)
+			}
+			if !c.right || len(was) == 0 {
+				return
+			}
+			for _, kept := range []string{"# ours", "# end", "...", "version: 1"} {
+				if strings.Contains(c.source, kept) && !strings.Contains(string(text), kept) {
+					t.Errorf("%s is gone:\n%s", kept, text)
+				}
+			}
+			if list, err := ReadExceptions(Exceptions{Name: "x.yaml", Source: text}); err != nil || len(list) != len(was)+1 || list[0].ID != trip.ID {
+				t.Errorf("%v\n%s", err, text)
+			}
+			text, err = EndException(x, was[0].ID, nil)
+			if list, wrong := ReadExceptions(Exceptions{Name: "x.yaml", Source: text}); err != nil || wrong != nil || len(list) != len(was)-1 {
+				t.Errorf("%v, %v\n%s", err, wrong, text)
+			}
+		})
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/policy/company"
+	"sallyport/policy/load"
 )
 
 // TestExamples: every configuration below examples/ is right, its policy's tests pass,
@@ -24,7 +25,7 @@ func TestExamples(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found, models := 0, 0
+	found, models, excepting := 0, 0, 0
 	for _, f := range folders {
 		file := filepath.Join(root, f.Name(), "sallyport.yaml")
 		if _, err := os.Stat(file); err != nil {
@@ -52,6 +53,10 @@ func TestExamples(t *testing.T) {
 					t.Errorf("policy lint: %s", line)
 				}
 			}
+			if x := c.PolicyExceptions; x != nil {
+				excepting++
+				shown(t, c)
+			}
 			if text, err := os.ReadFile(filepath.Join(root, f.Name(), "model.yaml")); err == nil {
 				models++
 				m, err := company.ReadModel("model.yaml", text, c.RouteNames())
@@ -66,8 +71,27 @@ func TestExamples(t *testing.T) {
 			}
 		})
 	}
-	if found == 0 || models == 0 {
-		t.Error("no example configuration was found, or none with a model")
+	if found == 0 || models == 0 || excepting == 0 {
+		t.Error("no example configuration was found, or none with a model, or with exceptions")
+	}
+}
+
+// shown compiles the exceptions that the comments of a file show, under the policy beside
+// it. No example can have them in force: they end.
+func shown(t *testing.T, c *config.Config) {
+	t.Helper()
+	text := "exceptions:\n"
+	for line := range strings.Lines(string(c.PolicyExceptions.Source)) {
+		if entry, ok := strings.CutPrefix(line, "#   - {"); ok {
+			text += "  - {" + entry
+		}
+	}
+	x := *c.PolicyExceptions
+	x.Source, x.Most = []byte(text), 0
+	what := c.Policies().Enforced
+	what.Exceptions = &x
+	if p, err := load.Proven(what); err != nil || len(p.Exceptions()) == 0 {
+		t.Errorf("the exceptions in the comments: %v\n%s", err, text)
 	}
 }
 
