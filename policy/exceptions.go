@@ -247,7 +247,7 @@ func (b *builder) person(n *file.Node, key, one string) string {
 func mailbox(address string) string {
 	local, domain, _ := strings.Cut(address, "@")
 	local, _, _ = strings.Cut(local, "+")
-	return local + "@" + domain
+	return strings.ReplaceAll(local, ".", "") + "@" + domain
 }
 
 // noRule says so if there is no rule of a name, or none that can be suspended.

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -61,7 +62,8 @@ func EndException(x Exceptions, id string, rules []string) ([]byte, error) {
 	if !strings.HasPrefix(strings.TrimLeft(lines[first], " "), "- ") || first >= end {
 		return nil, errLayout
 	}
-	for end > first+1 && isComment(lines[end-1]) { // of the next entry
+	dash := len(lines[first]) - len(strings.TrimLeft(lines[first], " "))
+	for end > first+1 && isComment(lines[end-1]) && indentOf(lines[end-1]) <= dash { // of the next entry
 		end--
 	}
 	left := *was[i]
@@ -74,17 +76,27 @@ func EndException(x Exceptions, id string, rules []string) ([]byte, error) {
 		}
 		return x.edited(lines, was)
 	}
-	if d.Exceptions[i].ID == "" {
-		left.ID = left.DerivedID()
+	// The id stays: records have it. So does a comment behind the entry.
+	text := lines[first][:dash] + "- " + left.entryText()
+	if behind := behindEntry.FindStringSubmatch(lines[end-1]); behind != nil {
+		text += behind[1]
 	}
-	indent := lines[first][:strings.Index(lines[first], "-")]
-	lines, was[i] = slices.Replace(lines, first, end, indent+"- "+left.entryText()), &left
+	lines, was[i] = slices.Replace(lines, first, end, text), &left
 	return x.edited(lines, was)
 }
 
 var emptyList = regexp.MustCompile(`exceptions:\s*\[\s*\]`)
 
 var errLayout = errors.New("the file has its exceptions in another layout than one entry after each -, or comments between brackets: edit it by hand")
+
+// behindEntry is a comment behind an entry between braces.
+var behindEntry = regexp.MustCompile(`\}(\s+#[^}"]*)$`)
+
+// indentOf is by how many spaces a line is indented; 0 for one without text.
+func indentOf(line string) int {
+	text := strings.TrimSpace(line)
+	return max(0, strings.Index(line, text))
+}
 
 func isComment(line string) bool {
 	line = strings.TrimSpace(line)
@@ -128,7 +140,10 @@ func hasComment(n *file.Node) bool {
 
 // edited reads the result again.
 func (x Exceptions) edited(lines []string, want []*Exception) ([]byte, error) {
-	text := []byte(strings.TrimRight(strings.Join(lines, "\n"), "\n") + "\n")
+	text := []byte(strings.TrimRight(strings.Join(lines, "\n"), "\r\n") + "\n")
+	if bytes.Contains(x.Source, []byte("\r\n")) { // as the file has them
+		text = bytes.ReplaceAll(bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n")), []byte("\n"), []byte("\r\n"))
+	}
 	got, err := ReadExceptions(Exceptions{Name: x.Name, Source: text})
 	if err != nil {
 		return nil, err
@@ -138,6 +153,9 @@ func (x Exceptions) edited(lines []string, want []*Exception) ([]byte, error) {
 	}
 	return text, nil
 }
+
+// Entry is the exception as an entry of a file, in one line: all that it says.
+func (e *Exception) Entry() string { return e.entryText() }
 
 // entryText is the entry in one line, without its id if that follows from the rest.
 func (e *Exception) entryText() string {
@@ -183,6 +201,14 @@ func momentText(t time.Time, end bool) string {
 		return t.Format(time.DateOnly)
 	}
 	return jsonText(t.Format(time.RFC3339Nano))
+}
+
+// UntilText says when the exception ends, for people: a day as the file has it.
+func (e *Exception) UntilText() string {
+	if t := e.Until.UTC(); t.Equal(t.Truncate(24 * time.Hour)) {
+		return "to the end of " + momentText(t, true) + " (UTC)"
+	}
+	return "until " + e.Until.UTC().Format(time.RFC3339)
 }
 
 // plainText is text that YAML takes for text without quotes.

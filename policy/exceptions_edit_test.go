@@ -61,6 +61,9 @@ func TestEditExceptions(t *testing.T) {
 	if err != nil || !strings.Contains(string(text), "rules: [vpn], until: 2026-12-31") || !strings.Contains(string(text), "# Eve\n") {
 		t.Errorf("%v\n%s", err, text)
 	}
+	if rest, _ := ReadExceptions(Exceptions{Name: "x.yaml", Source: text}); len(rest) == 0 || rest[0].ID != list[0].ID {
+		t.Errorf("the exception has another id:\n%s", text)
+	}
 	if _, err := EndException(x, "gone", nil); err == nil {
 		t.Error("what is not there was ended")
 	}

@@ -174,12 +174,14 @@ func (s *Source) several(n *Node, key, one string) (out []*Node) {
 	return out
 }
 
+const momentExpected = "2026-12-31 (in UTC), or with the zone, 2026-12-31T18:00:00+01:00"
+
 // moment reads a day or a time. A day is one of UTC: with end the moment at which it is
 // over, else the one at which it begins.
 func (s *Source) moment(n *Node, key string, end bool) (time.Time, bool) {
 	t, err := ParseMoment(n.Value, end)
 	if n.Kind != yaml.ScalarNode || err != nil {
-		d := Diagnostic{Message: fmt.Sprintf("%s is neither a day nor a time", key), Expected: "2026-12-31 (in UTC), or with the zone, 2026-12-31T18:00:00+01:00"}
+		d := Diagnostic{Message: fmt.Sprintf("%s is neither a day nor a time", key), Expected: momentExpected}
 		if n.Kind == yaml.ScalarNode {
 			d.Suggestion = momentMeant(n.Value)
 		}
@@ -199,7 +201,14 @@ func ParseMoment(text string, end bool) (time.Time, error) {
 		return day, nil
 	}
 	t, err := time.Parse(time.RFC3339, text)
-	return t.UTC(), err
+	if err != nil {
+		expected := momentExpected
+		if meant := momentMeant(text); meant != "" {
+			expected = "write " + meant
+		}
+		return time.Time{}, fmt.Errorf("%q is neither a day nor a time: %s", text, expected)
+	}
+	return t.UTC(), nil
 }
 
 // momentMeant is a day or a time as ParseMoment takes it, or "".
