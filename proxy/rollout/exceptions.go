@@ -64,11 +64,10 @@ func (m *Manager) recordExceptions(ctx context.Context, now, p *policy.Policy, o
 	return m.config.Audit.Append(ctx, audit.Record{Time: time.Now(), Event: "exceptions_" + outcome, User: o.By, Action: outcome, Policy: p.Hash(), Detail: detail})
 }
 
-// onlyIn are the exceptions of p that other does not have, as texts.
+// onlyIn are the exceptions of p that other does not have, as texts. A text has all that an
+// exception says: one that was widened must not pass for the one before.
 func onlyIn(p, other *policy.Policy) (out []string) {
-	text := func(x *policy.Exception) string {
-		return fmt.Sprintf("%s: %s from %s until %s, approved by %s: %s", x.ID, x.User, strings.Join(x.Rules, " "), x.Until.UTC().Format(time.RFC3339), x.ApprovedBy, x.Why)
-	}
+	text := func(x *policy.Exception) string { return x.ID + ": " + x.Entry() }
 	var have []string
 	for _, x := range other.Exceptions() {
 		have = append(have, text(x))
@@ -195,16 +194,36 @@ func (m *Manager) startExceptions(ctx context.Context, s Start) error {
 // standingExceptions returns why exceptions with this hash were refused, if a restart is
 // not to get round that. It reads the newest records of the audit log.
 func standingExceptions(log, hash string) (why string) {
+	r := refusedExceptions(log, hash, func(r audit.Record) bool {
+		reason := r.Detail["reason"]
+		return r.Detail["origin"] != "start" && (strings.HasPrefix(reason, guardRefused) || strings.HasPrefix(reason, cutOff))
+	})
+	if r == nil {
+		return ""
+	}
+	return fmt.Sprintf("the exceptions were refused at %s UTC: %s", r.Time.UTC().Format(time.DateTime), r.Detail["reason"])
+}
+
+// ExceptionsRefused returns the record of it, if the running proxy refused exceptions with
+// this text and has not taken them since; else nil. It reads the newest records of the
+// audit log.
+func ExceptionsRefused(log string, source []byte) *audit.Record {
+	return refusedExceptions(log, textHash(source), func(audit.Record) bool { return true })
+}
+
+// refusedExceptions returns the newest refusal that counts, if no record after it says that
+// they came into force.
+func refusedExceptions(log, hash string, counts func(audit.Record) bool) (refused *audit.Record) {
 	for line, err := range audit.LastLines(log, RecentLines) {
 		if err != nil || !strings.Contains(string(line.Raw), `"exceptions_`) || line.Decode() != nil || line.Record.Detail["exceptions"] != hash {
 			continue // `audit verify` reports a broken line
 		}
 		switch r := line.Record; {
 		case r.Event != "exceptions_refused":
-			why = ""
-		case r.Detail["origin"] != "start" && (strings.HasPrefix(r.Detail["reason"], guardRefused) || strings.HasPrefix(r.Detail["reason"], cutOff)):
-			why = fmt.Sprintf("the exceptions were refused at %s UTC: %s", r.Time.UTC().Format(time.DateTime), r.Detail["reason"])
+			refused = nil
+		case counts(r):
+			refused = &r
 		}
 	}
-	return why
+	return refused
 }

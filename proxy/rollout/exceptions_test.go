@@ -390,3 +390,62 @@ func TestRefusalOfTheSamePolicy(t *testing.T) {
 		t.Error("exceptions that cannot be recorded came into force:", err)
 	}
 }
+
+// An exception that says more or less under the same id is another one in the record.
+func TestChangedExceptionsAreRecorded(t *testing.T) {
+	entry := func(more string) string {
+		return strings.Replace(entryOf("alice", "pay"), "}", more+"}", 1)
+	}
+	for name, c := range map[string]struct{ was, is, added, removed string }{
+		"a route gone":    {entry(", routes: [treasury]"), entry(""), "x-alice", "routes: [treasury]"},
+		"a network gone":  {entry(", networks: [192.0.2.0/24]"), entry(""), "x-alice", "networks: [192.0.2.0/24]"},
+		"a network wider": {entry(", networks: [192.0.2.0/24]"), entry(", networks: [192.0.0.0/17, 192.0.128.0/17]"), "192.0.128.0/17", "192.0.2.0/24"},
+		"a beginning":     {entry(", from: 2026-01-01"), entry(""), "x-alice", "from: 2026-01-01"},
+		"another reason":  {entry(""), strings.Replace(entry(""), "trip", "other", 1), `"other"`, `"trip"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, file := withExceptions(t, excepting(c.was))
+			b.exceptionEvents()
+			writeFile(t, file, excepting(c.is))
+			if err := b.ReloadFiles(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			events := b.exceptionEvents()
+			if len(events) != 1 || !strings.Contains(events[0].Detail["added"], c.added) || !strings.Contains(events[0].Detail["removed"], c.removed) {
+				t.Errorf("%+v", events)
+			}
+		})
+	}
+}
+
+// A file that was edited by hand and refused by the guard is said to be refused, with the
+// command that takes it all the same.
+func TestRefusedExceptionsCanBeForced(t *testing.T) {
+	b, file := withExceptions(t, excepting())
+	b.now.Guard.MaxNewlyAllowed, b.Manager.now.Guard.MaxNewlyAllowed = 0, 0
+	f := alice()
+	f.Request.Path, f.Session.VerifiedAge, f.Time.Now = "/pay", time.Hour, time.Now()
+	b.live = []*policy.Facts{f}
+	text := excepting(entryOf("alice", "pay"))
+	writeFile(t, file, text)
+	if err := b.ReloadFiles(t.Context()); err == nil || !strings.Contains(err.Error(), "`sallyport policy except apply --force`") {
+		t.Fatal(err)
+	}
+	writeRecords(t, b.config.AuditFile, b.records...)
+	if r := ExceptionsRefused(b.config.AuditFile, []byte(text)); r == nil || ExceptionsRefused(b.config.AuditFile, []byte(excepting())) != nil {
+		t.Errorf("%+v", r)
+	}
+	for _, force := range []bool{false, true} {
+		b.requests = append(b.requests, Request{Seq: 7, At: time.Now(), Source: text, Onto: OntoExceptions([]byte(text)), Forced: force})
+		if err := b.AnswerRequest(t.Context()); err != nil || strings.HasPrefix(b.answers[7], RequestApplied) != force || (b.excepted() == "x-alice") != force {
+			t.Errorf("force %t: %v, %s", force, err, b.answers[7])
+		}
+		if !force && !strings.Contains(b.answers[7], "the same command with `--force`") {
+			t.Error(b.answers[7])
+		}
+	}
+	writeRecords(t, b.config.AuditFile, b.records...)
+	if r := ExceptionsRefused(b.config.AuditFile, []byte(text)); r != nil || b.ExceptionsProblem() != "" {
+		t.Errorf("%+v", r)
+	}
+}

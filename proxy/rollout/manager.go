@@ -127,10 +127,25 @@ type Origin struct {
 
 // LockOut is the refusal of a policy because of the people that it would lock out, or let
 // in.
-type LockOut struct{ Report Report }
+type LockOut struct {
+	Report Report
+	force  string // how to have it all the same
+}
 
 func (l *LockOut) Error() string {
-	return l.Report.Refused + ": " + some(usersOf(l.Report.because), 20) + "; `sallyport policy apply --force` does it all the same"
+	return l.Report.Refused + ": " + some(usersOf(l.Report.because), 20) + "; " + l.force + " does it all the same"
+}
+
+// forcing names what takes a candidate in spite of the guard, which differs from what is in
+// force in its exceptions alone, or not.
+func forcing(o Origin, exceptions bool) string {
+	switch {
+	case o.Kind == "command":
+		return "the same command with `--force`"
+	case exceptions:
+		return "`sallyport policy except apply --force`"
+	}
+	return "`sallyport policy apply --force`"
 }
 
 // Manager brings configurations into force, one at a time. Its methods are safe for
@@ -334,7 +349,7 @@ func (m *Manager) admit(ctx context.Context, c Configuration, next *proxy.Snapsh
 	report.Changes = changed
 	switch {
 	case report.Refused != "" && !o.Force:
-		return "", report, &LockOut{report}
+		return "", report, &LockOut{report, forcing(o, next.Policy.Hash() == now.Policy.Hash())}
 	case report.Refused != "":
 		return "forced", report, nil
 	case o.Rollback:
