@@ -306,7 +306,7 @@ func printRecord(w io.Writer, r audit.Record) {
 		if k == "outbox" { // where it waited for the log
 			continue
 		}
-		v := plain(r.Detail[k])
+		v := plain(oneLine(r.Detail[k]))
 		if v == "" || strings.ContainsAny(v, " \"") {
 			v = strconv.Quote(v)
 		}

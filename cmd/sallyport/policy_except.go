@@ -19,9 +19,10 @@ import (
 )
 
 type policyExceptCmd struct {
-	Add  policyExceptAddCmd  `cmd:"" help:"Suspend rules for one person, until a day."`
-	List policyExceptListCmd `cmd:"" help:"List the exceptions of the file."`
-	End  policyExceptEndCmd  `cmd:"" help:"End exceptions before their time."`
+	Add   policyExceptAddCmd   `cmd:"" help:"Suspend rules for one person, until a day."`
+	List  policyExceptListCmd  `cmd:"" help:"List the exceptions of the file."`
+	End   policyExceptEndCmd   `cmd:"" help:"End exceptions before their time."`
+	Apply policyExceptApplyCmd `cmd:"" help:"Bring the file as it is into force, which was edited by hand and refused."`
 }
 
 type policyExceptAddCmd struct {
@@ -32,7 +33,7 @@ type policyExceptAddCmd struct {
 	Countries  []string      `name:"country" placeholder:"PT" sep:"none" help:"Only from this country; may be given several times."`
 	From       string        `placeholder:"DATE" help:"From this day (UTC) or time on (default: at once)."`
 	Until      string        `xor:"end" required:"" placeholder:"DATE" help:"To the end of this day (UTC), or to this time."`
-	Days       int           `xor:"end" required:"" placeholder:"N" help:"To the end of the day (UTC) in so many days."`
+	Days       int           `xor:"end" required:"" placeholder:"N" help:"To the end of the day (UTC) in so many days, from --from on."`
 	ApprovedBy string        `required:"" placeholder:"PERSON" help:"Who answers for it: the e-mail address of another person."`
 	Why        string        `required:"" placeholder:"TEXT" help:"Why, for the record."`
 	Force      bool          `help:"Even if the guard refuses it."`
@@ -59,9 +60,17 @@ func (p policyExceptAddCmd) Run(ctx context.Context, g *globals, std stdio) erro
 	}
 	what := given(map[string]string{"user": e.User, "rules": strings.Join(e.Rules, " "), "until": e.Until.Format(time.RFC3339), "approved_by": e.ApprovedBy, "why": e.Why,
 		"routes": strings.Join(e.Routes, " "), "countries": strings.Join(e.Countries, " "), "networks": strings.Join(p.Networks, " ")})
-	return changeExceptions(ctx, g, std, "policy_except_add", what, p.Force, p.Wait, edit, func(c *config.Config) {
-		fmt.Fprintf(std.out, "Exception %s is in force: %s is not asked %s, until %s.\n", added.ID, added.User, strings.Join(added.Rules, ", "), added.Until.Format(time.RFC3339))
-	})
+	change := exceptionsChange{event: "policy_except_add", what: what, force: p.Force, wait: p.Wait, edit: edit, compile: true}
+	change.done = func(c *config.Config, db *sqlstore.DB) {
+		from := ""
+		if state := added.State(time.Now()); state == policy.ExceptionToCome {
+			from = "from " + added.From.Format(time.RFC3339) + " "
+		}
+		fmt.Fprintf(std.out, "Exception %s is in force: it suspends %s for %s, %s%s.\n", added.ID, strings.Join(added.Rules, ", "), added.User, from, added.UntilText())
+		sayUnknownAddress(ctx, c, db, std.err, added.User, "the exception is for them")
+		sayUnknownAddress(ctx, c, db, std.err, added.ApprovedBy, "they approved it")
+	}
+	return change.run(ctx, g, std)
 }
 
 // exception is what the flags say. What they name is checked with the whole file.
@@ -98,13 +107,37 @@ func (p policyExceptAddCmd) exception(now time.Time) (e policy.Exception, err er
 	case p.Days < 1:
 		return e, errors.New("--days: 1 or more")
 	default:
-		e.Until = now.UTC().Truncate(24*time.Hour).AddDate(0, 0, p.Days+1)
+		e.Until = later(now.UTC(), e.From).AddDate(0, 0, p.Days)
+		if day := e.Until.Truncate(24 * time.Hour); day.Before(e.Until) {
+			e.Until = day.AddDate(0, 0, 1)
+		}
+	}
+	if p.Until != "" && !e.From.Before(e.Until) {
+		return e, fmt.Errorf("--until: %s is before --from %s", p.Until, p.From)
 	}
 	if !now.Before(e.Until) {
 		return e, fmt.Errorf("%s is over already", e.Until.Format(time.RFC3339))
 	}
 	e.ID = e.DerivedID()
 	return e, nil
+}
+
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
+}
+
+// sayUnknownAddress says that neither the roster nor the store has an address: it may be
+// misspelled, and the exception then holds for none, or no person answers for it.
+func sayUnknownAddress(ctx context.Context, c *config.Config, db *sqlstore.DB, w io.Writer, email, role string) {
+	if _, ok := c.Roster[authn.Email(email)]; ok {
+		return
+	}
+	if known, err := find(ctx, db, email); err == nil && len(known) == 0 {
+		fmt.Fprintf(w, "note: no person is known here as %s yet (%s): is it spelled right?\n", plain(email), role)
+	}
 }
 
 type policyExceptEndCmd struct {
@@ -114,8 +147,10 @@ type policyExceptEndCmd struct {
 	Wait  time.Duration `default:"30s" help:"For how long to wait for the running proxy to take it up (default 30s)."`
 }
 
-// errNoException is about a text that names none.
-var errNoException = errors.New("no exception is named by that")
+// noException is about a text that names none.
+type noException struct{ why string }
+
+func (n noException) Error() string { return n.why }
 
 func (p policyExceptEndCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	var ended []string
@@ -126,8 +161,13 @@ func (p policyExceptEndCmd) Run(ctx context.Context, g *globals, std stdio) erro
 			return nil, err
 		}
 		ended = nil
+		var others []string
 		for _, e := range list {
-			if e.ID != p.What && e.User != string(email) || len(p.Rules) > 0 && !slices.ContainsFunc(p.Rules, func(r string) bool { return slices.Contains(e.Rules, r) }) {
+			if e.ID != p.What && e.User != string(email) {
+				continue
+			}
+			if len(p.Rules) > 0 && !slices.ContainsFunc(p.Rules, func(r string) bool { return slices.Contains(e.Rules, r) }) {
+				others = append(others, e.ID+" suspends "+strings.Join(e.Rules, ", "))
 				continue
 			}
 			if x.Source, err = policy.EndException(x, e.ID, p.Rules); err != nil {
@@ -135,48 +175,82 @@ func (p policyExceptEndCmd) Run(ctx context.Context, g *globals, std stdio) erro
 			}
 			ended = append(ended, e.ID)
 		}
-		if ended == nil {
-			return nil, errNoException
+		switch {
+		case ended == nil && others != nil:
+			return nil, noException{fmt.Sprintf("No exception of %s suspends %s: %s.", plain(p.What), plain(strings.Join(p.Rules, ", ")), strings.Join(others, "; "))}
+		case ended == nil:
+			return nil, noException{fmt.Sprintf("No exception is named by %s.", plain(p.What))}
 		}
 		return x.Source, nil
 	}
 	what := given(map[string]string{"exception": p.What, "rules": strings.Join(p.Rules, " ")})
-	err := changeExceptions(ctx, g, std, "policy_except_end", what, p.Force, p.Wait, edit, func(*config.Config) {
+	change := exceptionsChange{event: "policy_except_end", what: what, force: p.Force, wait: p.Wait, edit: edit}
+	change.done = func(*config.Config, *sqlstore.DB) {
 		fmt.Fprintf(std.out, "Ended: %s%s.\n", strings.Join(ended, ", "), map[bool]string{true: ", of " + strings.Join(p.Rules, ", ")}[len(p.Rules) > 0])
-	})
-	if errors.Is(err, errNoException) {
-		fmt.Fprintf(std.err, "No exception is named by %s.\n", plain(p.What))
+	}
+	err := change.run(ctx, g, std)
+	if no, ok := errors.AsType[noException](err); ok {
+		fmt.Fprintln(std.err, no)
 		return errNo
 	}
 	return err
+}
+
+// policyExceptApplyCmd is for a file that was edited by hand and refused.
+type policyExceptApplyCmd struct {
+	Force bool          `help:"Even if the guard refuses it."`
+	Wait  time.Duration `default:"30s" help:"For how long to wait for the running proxy to take it up (default 30s)."`
+}
+
+func (p policyExceptApplyCmd) Run(ctx context.Context, g *globals, std stdio) error {
+	change := exceptionsChange{event: "policy_except_apply", what: map[string]string{}, force: p.Force, wait: p.Wait, compile: true}
+	change.edit = func(x policy.Exceptions) ([]byte, error) { return x.Source, nil }
+	change.done = func(c *config.Config, _ *sqlstore.DB) {
+		fmt.Fprintf(std.out, "The exceptions of %s are in force.\n", c.PolicyExceptions.Name)
+	}
+	return change.run(ctx, g, std)
 }
 
 // retryExceptions is how long a change waits for another command that is on its way from
 // the proxy to the file.
 const retryExceptions = 200 * time.Millisecond
 
-// changeExceptions has the running proxy bring an edited file into force, and then puts it
+// exceptionsChange is what a command does to the file of exceptions.
+type exceptionsChange struct {
+	event string            // of the operator, in the audit log
+	what  map[string]string // its details
+	force bool
+	wait  time.Duration
+	edit  func(policy.Exceptions) ([]byte, error)
+	// compile: mistakes are said by the command. What ends exceptions goes without: it must
+	// not wait for a policy file that is broken, since it is strict.
+	compile bool
+	done    func(*config.Config, *sqlstore.DB)
+}
+
+// run has the running proxy bring an edited file into force, and then puts it
 // in its place. The proxy takes it only in the place of what was edited: where another
 // command was faster, the edit is made again of what that left.
-func changeExceptions(ctx context.Context, g *globals, std stdio, event string, what map[string]string, force bool, wait time.Duration,
-	edit func(policy.Exceptions) ([]byte, error), done func(*config.Config)) error {
-	if wait > rollout.MaxWait {
+func (x exceptionsChange) run(ctx context.Context, g *globals, std stdio) error {
+	if x.wait > rollout.MaxWait {
 		return fmt.Errorf("--wait: %s at most", rollout.MaxWait)
 	}
-	late := time.Now().Add(wait)
+	late := time.Now().Add(x.wait)
 	recorded := false
 	for {
 		another := false
 		err := withExistingStore(ctx, g, func(c *config.Config, db *sqlstore.DB) error {
 			if c.PolicyExceptions == nil {
-				return errors.New("no file of exceptions is configured: write `exceptions: []` into exceptions.yaml and `policy_exceptions: exceptions.yaml` into the configuration, and reload (SIGHUP)")
+				return errors.New("no file of exceptions is configured: write `exceptions: []` into exceptions.yaml beside the configuration and `policy_exceptions: exceptions.yaml` into the configuration, and reload (SIGHUP)")
 			}
-			source, err := edit(*c.PolicyExceptions)
+			source, err := x.edit(*c.PolicyExceptions)
 			if err != nil {
 				return err
 			}
-			if err := wouldCompile(c, std, source); err != nil {
-				return err
+			if x.compile {
+				if err := wouldCompile(c, std, source); err != nil {
+					return err
+				}
 			}
 			file, err := prepareFile(c.PolicyExceptions.Name, string(source))
 			if err != nil {
@@ -188,17 +262,17 @@ func changeExceptions(ctx context.Context, g *globals, std stdio, event string, 
 				return nil
 			}
 			if !recorded {
-				if err := recordOperatorEvent(ctx, db, event, what); err != nil {
+				if err := recordOperatorEvent(ctx, db, x.event, x.what); err != nil {
 					return err
 				}
 				recorded = true
 			}
 			seq, err := db.AddPolicyRequest(ctx, rollout.Request{At: time.Now(), By: operator(), Name: c.PolicyExceptions.Name, Source: string(source),
-				Forced: force, Onto: rollout.OntoExceptions(c.PolicyExceptions.Source)})
+				Forced: x.force, Onto: rollout.OntoExceptions(c.PolicyExceptions.Source)})
 			if err != nil {
 				return err
 			}
-			state, answer, err := awaitPolicy(ctx, db, seq, wait)
+			state, answer, err := awaitPolicy(ctx, db, seq, x.wait)
 			switch {
 			case err != nil:
 				return err
@@ -216,7 +290,10 @@ func changeExceptions(ctx context.Context, g *globals, std stdio, event string, 
 			if err := file.commit(); err != nil {
 				return fmt.Errorf("the change came into force, but could not be put in %s, and the next restart or reload takes what is there: %w", c.PolicyExceptions.Name, err)
 			}
-			done(c)
+			x.done(c, db)
+			if string(source) == string(c.PolicyExceptions.Source) {
+				return nil
+			}
 			fmt.Fprintf(std.out, "It is in %s; the file before is in %s.\n", c.PolicyExceptions.Name, file.backup())
 			return nil
 		})
@@ -231,17 +308,27 @@ func changeExceptions(ctx context.Context, g *globals, std stdio, event string, 
 	}
 }
 
-// wouldCompile prints mistakes here, with line and column, without the running process.
+// wouldCompile prints mistakes here, with line and column, without the running process. Of
+// a policy file that is broken without them it says so: the running proxy has another.
 func wouldCompile(c *config.Config, std stdio, source []byte) error {
 	intel, err := loadIntelAnyway(c, std)
 	if err != nil {
 		return err
 	}
 	what := policyConfig(c, intel)
-	x := *what.Exceptions
-	x.Source = source
+	x, was := *what.Exceptions, what
+	x.Source, was.Exceptions = source, nil
+	if string(source) != string(c.PolicyExceptions.Source) {
+		x.Name += " (as it would be)"
+	}
 	what.Exceptions = &x
-	_, err = load.Proven(what)
+	if _, err = load.Proven(what); err == nil {
+		return nil
+	}
+	if _, broken := load.Proven(was); broken != nil {
+		fmt.Fprintf(std.err, "note: %s is wrong by itself (`sallyport check` says how), so the exceptions are judged with the policy in force alone\n", what.Name)
+		return nil
+	}
 	return err
 }
 
@@ -252,7 +339,7 @@ type policyExceptListCmd struct {
 
 type exceptionLine struct {
 	*policy.Exception
-	State string `json:"state"` // "in force", "expired" or "to come"
+	State string `json:"state"` // "in force", "expired", "to come", or "refused"
 }
 
 func (p policyExceptListCmd) Run(g *globals, std stdio) error {
@@ -267,8 +354,12 @@ func (p policyExceptListCmd) Run(g *globals, std stdio) error {
 			return err
 		}
 		now := time.Now()
+		refused := sayRefusedExceptions(c, std.err)
 		for _, e := range all {
 			if state := e.State(now); state != policy.ExceptionExpired || p.All {
+				if refused && state != policy.ExceptionExpired {
+					state = "refused"
+				}
 				lines = append(lines, exceptionLine{e, state})
 			}
 		}
@@ -280,6 +371,21 @@ func (p policyExceptListCmd) Run(g *globals, std stdio) error {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.ID, l.User, strings.Join(l.Rules, " "), plain(strings.Join(where, " ")), l.Until.Format(time.RFC3339), l.State, l.ApprovedBy, plain(l.Why))
 	})
+}
+
+// sayRefusedExceptions says so if what the file of exceptions holds is not in force, because
+// the running proxy refused it.
+func sayRefusedExceptions(c *config.Config, w io.Writer) bool {
+	if c.PolicyExceptions == nil {
+		return false
+	}
+	refused := rollout.ExceptionsRefused(c.AuditFile, c.PolicyExceptions.Source)
+	if refused == nil {
+		return false
+	}
+	fmt.Fprintf(w, "note: the running proxy refused %s at %s UTC, and goes on with the exceptions before it; `sallyport policy except apply` says why, and with --force takes it in spite of the guard\n",
+		c.PolicyExceptions.Name, refused.Time.UTC().Format(time.DateTime))
+	return true
 }
 
 func networkTexts(networks []netip.Prefix) (out []string) {

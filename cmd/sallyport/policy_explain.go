@@ -109,6 +109,7 @@ func (p policyExplainCmd) question(ctx context.Context, g *globals, std stdio) (
 	}
 	if p.Test == "" {
 		warnFailing(std, loaded, p.File)
+		sayRefusedExceptions(c, std.err)
 	}
 	return &question{c, intel, loaded, keyedAsHere(ctx, g, std, loaded.Policy)}, nil
 }

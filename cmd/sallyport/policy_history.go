@@ -43,7 +43,7 @@ func (p policyHistoryCmd) Run(ctx context.Context, g *globals, std stdio) error 
 		}
 		return list(std.out, p.JSON, lines, "TIME\tPOLICY\tOUTCOME\tFROM\tBY\tNOTE\tWHY", func(w io.Writer, l versionLine) {
 			why, _, _ := strings.Cut(l.Detail, "\n")
-			fmt.Fprintf(w, "%s\t%.12s\t%s\t%s\t%s\t%s\t%s\n", short(l.Time), l.Policy, l.Outcome, l.Origin, plain(l.By), plain(l.Note), plain(why))
+			fmt.Fprintf(w, "%s\t%.12s\t%s\t%s\t%s\t%s\t%s\n", l.Time.Local().Format(time.DateTime), l.Policy, l.Outcome, l.Origin, plain(l.By), plain(l.Note), plain(why))
 		})
 	})
 }

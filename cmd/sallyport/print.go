@@ -48,6 +48,14 @@ func plain(s string) string {
 	}, s)
 }
 
+// oneLine is a diagnosis of several lines in one.
+func oneLine(s string) string {
+	if !strings.ContainsAny(s, "\r\n") {
+		return s
+	}
+	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\r' || r == '\n' }), " ")
+}
+
 // plainLines is plain for a diagnosis of our own, which has several lines.
 func plainLines(s string) string {
 	lines := strings.Split(s, "\n")
