@@ -63,8 +63,8 @@ func (o *ops) serving() error {
 	return nil
 }
 
-// policyNote says why the policy, or the exceptions, that are wanted are not in force. People get through by the
-// one that is.
+// policyNote says why the policy, or the exceptions, that are wanted are not in force. People
+// get through by the one that is.
 func (o *ops) policyNote() string {
 	var notes []string
 	if why := o.Policies.ExceptionsProblem(); why != "" {
