@@ -145,7 +145,7 @@ func (d *decoder) ours(line string) error {
 		return errNotOurs
 	}
 	d.rec = rehearse.Recorded{}
-	d.s, d.i, d.facts, d.version, d.event, d.action = line, 0, false, 0, "", ""
+	d.s, d.i, d.facts, d.version, d.event, d.action, d.now = line, 0, false, 0, "", "", ""
 	if !d.next('{') {
 		return errNotOurs
 	}
@@ -275,7 +275,7 @@ func (d *decoder) value(to any) bool {
 		if !d.text(&text) {
 			return false
 		}
-		if text == d.now {
+		if text == d.now && text != "" {
 			*to = d.rec.Time
 			return true
 		}

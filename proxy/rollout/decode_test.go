@@ -175,3 +175,16 @@ func TestWhatIsKeptOfALineStays(t *testing.T) {
 		}
 	}
 }
+
+// A line without a time takes none from the line before it.
+func TestTheDecoderForgetsTheTimeOfTheLineBefore(t *testing.T) {
+	d := newDecoder(time.Time{})
+	const facts = `"event":"access","action":"allow","facts":{"time":{"now":"2026-01-05T12:00:00Z"}}}`
+	for _, line := range []string{`{"time":"2026-01-05T12:00:00Z",` + facts, "{" + facts, `{"event":"access","action":"allow","facts":{"time":{"now":""}}}`} {
+		agree(t, d, line)
+	}
+	rec, err := d.decode("{" + facts)
+	if want := time.Date(2026, 1, 5, 12, 0, 0, 0, time.UTC); err != nil || !rec.Facts.Time.Now.Equal(want) {
+		t.Errorf("%v, %v, want %v", rec.Facts.Time.Now, err, want)
+	}
+}
