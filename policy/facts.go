@@ -272,8 +272,8 @@ type Activity struct {
 	LongestBreak48h time.Duration `cel:"longest_break_48h" json:"longest_break_48h,omitempty"`
 	// UsualHours is on how many of 100 active days of the last 29 the person was active at
 	// this time of the day, within an hour, by the clock of user.time_zone (UTC without
-	// one): 0 is a time at which they never were. -1 with fewer than 5 active days. The
-	// last 12 hours do not count.
+	// one): 0 is a time at which they never were. -1 with fewer than 5 active days, and
+	// when activity is not known. The last 12 hours do not count.
 	UsualHours int64 `cel:"usual_hours" json:"usual_hours,omitempty"`
 }
 

@@ -42,8 +42,29 @@ func Lower(f *Facts, level string) {
 	switch level {
 	case "none":
 		f.User, f.Session, f.Credential = User{StartedDays: -1, Devices30d: -1}, Session{}, Credential{Class: "none"}
-		f.Seen, f.Activity, f.Address, f.Device = Seen{}, Activity{}, Address{}, Device{}
+		for _, group := range []string{"seen", "activity", "address", "device"} {
+			Forget(f, group)
+		}
 	case "signed_in":
 		f.Session.VerifiedAge, f.Credential = 0, Credential{Class: "none"}
+	}
+}
+
+// Forget gives the facts of a group the values that they have where its "known" is false.
+// It does nothing to a group that has no such fact.
+func Forget(f *Facts, group string) {
+	switch group {
+	case "seen":
+		f.Seen = Seen{}
+	case "travel":
+		f.Travel = Travel{}
+	case "address":
+		f.Address = Address{}
+	case "device":
+		f.Device = Device{}
+	case "activity":
+		f.Activity = Activity{UsualHours: -1}
+	case "handoff":
+		f.Handoff = Handoff{}
 	}
 }

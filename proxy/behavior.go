@@ -44,11 +44,13 @@ func (g *Gate) history() bool { return g.cfg.Behavior != nil && g.cfg.Behavior.H
 // exists, need no history.
 func (g *Gate) assess(v behavior.Visit) behavior.Assessment {
 	if g.cfg.Behavior == nil {
-		return behavior.Assessment{Devices30d: -1}
+		return behavior.Unread()
 	}
 	a := g.cfg.Behavior.Assess(v)
 	if !g.cfg.Behavior.HistoryKnown() {
-		a = behavior.Assessment{Browser: a.Browser, Concurrent: a.Concurrent, Devices30d: -1}
+		unread := behavior.Unread()
+		unread.Browser, unread.Concurrent = a.Browser, a.Concurrent
+		return unread
 	}
 	return a
 }

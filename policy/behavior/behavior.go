@@ -52,3 +52,8 @@ type Assessment struct {
 	Concurrent int64
 	Devices30d int64 // policy.User.Devices30d; -1 when not known
 }
+
+// Unread is what is said of a visit where the history cannot be read.
+func Unread() Assessment {
+	return Assessment{Devices30d: -1, Activity: policy.Activity{UsualHours: notEnough}}
+}

@@ -143,7 +143,8 @@ func (t *Tracker) HistoryKnown() bool {
 func (t *Tracker) Assess(v Visit) Assessment {
 	v.Place.Addr = ipv4in6.Canonical(v.Place.Addr)
 	session := t.people.text(v.Session)
-	a := Assessment{Concurrent: concurrent(nil, session, 0), Devices30d: -1}
+	a := Unread()
+	a.Concurrent = concurrent(nil, session, 0)
 	if v.Zone != "" {
 		a.Browser = t.clocks.at(v.At).browser(v.Zone, t.nets.clock(v.Place))
 	}

@@ -3,6 +3,8 @@ package behavior
 import (
 	"testing"
 	"time"
+
+	"sallyport/authn"
 )
 
 func TestUsualHours(t *testing.T) {
@@ -54,5 +56,15 @@ func TestUsualHours(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Where the history is not known, no hour is one at which the person never was.
+func TestUsualHoursOfWhatIsNotKnown(t *testing.T) {
+	tr := newTracker(t)
+	v := home(0)
+	v.Subject = authn.Subject{}
+	if got := tr.Assess(v).Activity; got.Known || got.UsualHours != -1 {
+		t.Errorf("no person: %+v", got)
 	}
 }

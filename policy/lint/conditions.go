@@ -22,7 +22,8 @@ type unknowable struct {
 	facts prove.Unknown
 	// guard is a condition that it is known.
 	guard string
-	// blocks: only a rule that blocks is a finding; one that asks is as it should be.
+	// blocks: only a rule that blocks is a finding, or whose score does, or an exception;
+	// one that asks is as it should be.
 	blocks bool
 	says   string
 }
@@ -52,7 +53,8 @@ var unknowables = func() []unknowable {
 		}
 		u := unknowable{code: "unknown-holds", facts: prove.Unknown{Name: known, Facts: map[string]any{}}, guard: known}
 		for _, fact := range policy.FactSchema().Facts() {
-			if fact.Group == group {
+			own := slices.ContainsFunc(out, func(o unknowable) bool { return o.facts.Name == fact.Name })
+			if fact.Group == group && !own { // activity.usual_hours is not zero then
 				u.facts.Facts[fact.Name] = fact.Kind.Zero()
 			}
 		}
@@ -398,13 +400,27 @@ func sameUnknown(a, b prove.Condition) bool { return a.Unknown == b.Unknown }
 
 func sameGuard(a, b prove.Condition) bool { return guardOf(a.Node) == guardOf(b.Node) }
 
+// blocks reports whether a rule blocks, or its score does, alone or with those of others.
+func (l *linter) blocks(r *policy.ModelRule) bool {
+	if r.Score == 0 || l.document.Thresholds.Block == 0 {
+		return r.Action == policy.Block
+	}
+	sum := 0
+	for i := range l.rules {
+		if !l.rules[i].Report {
+			sum += l.rules[i].Score
+		}
+	}
+	return sum >= l.document.Thresholds.Block
+}
+
 // holdsUnknown reports parts of a condition that hold by accident where something is not
 // known.
 func (l *linter) holdsUnknown(parts []prove.Condition) {
 	c := parts[0]
 	u, r := &unknowables[c.Unknown], &l.rules[c.Rule]
 	switch {
-	case u.blocks && (r.Action != policy.Block || r.Report),
+	case u.blocks && (r.Report || !c.Unless && !l.blocks(r)),
 		slices.ContainsFunc(c.Facts, func(name string) bool { return l.config.NoSource[name] != "" }),
 		u.facts.Considers(r):
 		return

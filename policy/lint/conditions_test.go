@@ -172,6 +172,13 @@ func TestLintHoldsUnknown(t *testing.T) {
 		{"anywhere but", when(`ip.country != "US"`, "then: block"), country},
 		{"anywhere but, beside a fact", when(`ip.vpn && ip.country != "US"`, "then: block"), country},
 
+		{"an exception of a question for newcomers", when(`ip.vpn`, "unless: user.started_days < 30, then: step_up"), unknown},
+		{"an exception of a question by network", when(`ip.vpn`, "unless: ip.asn < 1000, then: step_up"), unknown},
+		{"an exception of a question outside of a region", when(`ip.vpn`, "unless: user.region != 'US-CA', then: step_up"), unknown},
+		{"an exception of a question by hour", when(`ip.vpn`, "unless: activity.usual_hours < 5, then: step_up"), unknown},
+		{"an exception of a rule that only reports", when(`ip.vpn`, "unless: user.started_days < 30, then: step_up, mode: report"), ""},
+		{"an exception that asks whether it is known", when(`ip.vpn`, "unless: user.started_days >= 0 && user.started_days < 30, then: step_up"), ""},
+		{"an hour that is not usual", when(`activity.usual_hours < 5`, "then: block"), unknown},
 		{"two bounds", when(`device.people_30d >= 1 && device.people_30d < 3`, "then: block"), ""},
 		{"with what is only known", when(`seen.new_country && seen.countries_1h < 3`, "then: block"), ""},
 		{"in a list, and not one of it", when(`ip.country in lists.eu && ip.country != "DE"`, "then: block"), ""},
@@ -231,5 +238,29 @@ func TestLintIsQuick(t *testing.T) {
 	}
 	if slices.ContainsFunc(found, func(f Finding) bool { return f.Code == "rules-undecided" }) {
 		t.Error("not everything was looked at")
+	}
+}
+
+// A score that can block is as a rule that blocks; one that can only ask is as one that asks.
+func TestLintOfScoresThatHoldForWhatIsNotKnown(t *testing.T) {
+	const devices = "{name: a, when: user.devices_30d < 3, score: 60}"
+	for _, tt := range []struct{ name, policy, want string }{
+		{"alone", "thresholds: {step_up: 20, block: 60}\nrules: [" + devices + "]", "unknown-holds"},
+		{"with another", "thresholds: {step_up: 20, block: 100}\nrules: [" + devices + ", {name: b, when: ip.vpn, score: 40}]", "unknown-holds"},
+		{"with one that only reports", "thresholds: {step_up: 20, block: 100}\nrules: [" + devices + ", {name: b, when: ip.vpn, score: 40, mode: report}]", ""},
+		{"not enough", "thresholds: {step_up: 20, block: 100}\nrules: [" + devices + "]", ""},
+		{"only a question", "thresholds: {step_up: 20}\nrules: [" + devices + "]", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var got []string
+			for _, f := range lintOf(t, tt.policy) {
+				if f.Code == "unknown-holds" {
+					got = append(got, f.Code)
+				}
+			}
+			if got := strings.Join(got, " "); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
 	}
 }

@@ -154,3 +154,23 @@ tests:
 		}
 	}
 }
+
+// What a test does not say of a group that is not known is what the proxy would have then.
+func TestGivenOfWhatIsNotKnown(t *testing.T) {
+	_, tests := compile(t, `
+rules: [{name: vpn, when: ip.vpn, then: block}]
+tests:
+  - {name: history, given: {activity: {known: false}, seen: {known: false}, address: {known: false}, device: {known: false, enrolments_30d: 2}}, expect: {action: allow}}
+  - {name: said, given: {activity: {known: true}, seen: {first_days: 3}}, expect: {action: allow}}
+`)
+	want := policy.Ordinary("verified")
+	want.Seen, want.Address, want.Device, want.Activity = policy.Seen{}, policy.Address{}, policy.Device{Enrolments30d: 2}, policy.Activity{UsualHours: -1}
+	got := tests[0].given
+	if !reflect.DeepEqual([]any{got.Seen, got.Address, got.Device, got.Activity}, []any{want.Seen, want.Address, want.Device, want.Activity}) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	want = policy.Ordinary("verified")
+	if want.Seen.FirstDays = 3; tests[1].given.Seen != want.Seen || tests[1].given.Activity != want.Activity {
+		t.Errorf("got  %+v\nwant %+v", tests[1].given, want)
+	}
+}

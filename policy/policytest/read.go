@@ -73,6 +73,13 @@ func (r *reader) given(n *file.Node, f *policy.Facts) {
 	if v := values["session.level"]; v != nil {
 		policy.Lower(f, v.Value)
 	}
+	for group := range groups {
+		// What a test does not say of a group that is not known is what the proxy has then.
+		known := true
+		if v := values[group+".known"]; v != nil && v.Decode(&known) == nil && !known {
+			policy.Forget(f, group)
+		}
+	}
 	for _, fact := range r.schema.Facts() {
 		if v := values[fact.Name]; v != nil {
 			r.fact(fact, v, r.schema.Field(f, fact))

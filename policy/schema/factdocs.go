@@ -81,7 +81,7 @@ var factDocs = map[string]string{
 	"activity.known":                "is false when the history cannot be read (or no person is signed in).",
 	"activity.active_hours_24h":     "is how many of the last 24 hours, counted back from now, had activity in them.",
 	"activity.longest_break_48h":    "is the longest time without activity in the last 48 hours, to 5 minutes.",
-	"activity.usual_hours":          "is on how many of 100 active days of the last 29 the person was active at this time of the day, within an hour, by the clock of user.time_zone (UTC without one): 0 is a time at which they never were. -1 with fewer than 5 active days. The last 12 hours do not count.",
+	"activity.usual_hours":          "is on how many of 100 active days of the last 29 the person was active at this time of the day, within an hour, by the clock of user.time_zone (UTC without one): 0 is a time at which they never were. -1 with fewer than 5 active days, and when activity is not known. The last 12 hours do not count.",
 	"browser":                       "Browser is what the browser said about itself when the passkey was last used. Its user can forge all of it.",
 	"browser.timezone_known":        "is false when the browser named no time zone, or that of the address is not known.",
 	"browser.timezone_offset_diff":  "is how far the browser's clock offset from UTC is, now, from that of the address's time zone, or of the nearest of its country's zones (of a mobile carrier always that; of satellite none).",
