@@ -169,6 +169,9 @@ func (p policyReplayCmd) notes(v audit.Report, r *rollout.Result) (notes []strin
 	if !v.OK() {
 		notes = append(notes, "UNVERIFIED: the log is not intact. A person who changed it may have changed these figures.")
 	}
+	if v.Unsigned > 0 {
+		notes = append(notes, fmt.Sprintf("%s not signed yet: no checkpoint proves that they are as they were written.", count(int(v.Unsigned), "record is", "records are")))
+	}
 	for _, why := range []string{rollout.NoDecision, rollout.NoFacts, rollout.NoRoute, rollout.BeforeSince, rollout.Unreadable} {
 		if n := r.Skipped[why]; n > 0 {
 			notes = append(notes, fmt.Sprintf("%s not judged: %s.", count(int(n), "line was", "lines were"), why))
