@@ -16,9 +16,13 @@ type Explanation struct {
 	// Facts is what was judged, in the shape of the audit log.
 	Facts *Facts `json:"facts"`
 	// Unknown says of facts, by name, why their value is not known. The caller sets it.
-	Unknown  map[string]string `json:"unknown,omitempty"`
-	Baseline []RuleOutcome     `json:"baseline"`
-	Rules    []RuleOutcome     `json:"rules"` // in file order
+	Unknown map[string]string `json:"unknown,omitempty"`
+	// Refused says why the proxy refuses the person before it asks the policy, as it does
+	// with a person that an operator has blocked. The caller sets it; Decision is the policy's
+	// own all the same.
+	Refused  string        `json:"refused,omitempty"`
+	Baseline []RuleOutcome `json:"baseline"`
+	Rules    []RuleOutcome `json:"rules"` // in file order
 
 	values []factValue // all facts, in the order of facts.go
 }
@@ -214,12 +218,13 @@ func steps(scope *scope, of string, p *expr.Program) []Condition {
 func (e Explanation) Text() string {
 	var b strings.Builder
 	d := e.Decision
-	fmt.Fprintf(&b, "%s\n", d.Action)
+	fmt.Fprintf(&b, "%s\n", e.verdict())
 	line := func(name, value string) {
 		if value != "" {
 			fmt.Fprintf(&b, "  %-9s %s\n", name, value)
 		}
 	}
+	line("refused", Printable(e.Refused))
 	line("rules", strings.Join(d.Rules, ", "))
 	line("reasons", Printable(strings.Join(d.Reasons, " / ")))
 	if d.Action == StepUp && d.MaxAge > 0 {
@@ -241,13 +246,30 @@ func (e Explanation) Text() string {
 	}
 	b.WriteString("\nbaseline\n")
 	for _, r := range e.Baseline {
-		fmt.Fprintf(&b, "  %-15s %s: %s\n", r.Outcome, r.Name, r.Why)
+		fmt.Fprintf(&b, "  %-15s %s: %s\n", r.Outcome, r.Name, e.why(r))
 	}
 	b.WriteString("\nrules\n")
 	for _, r := range e.Rules {
 		e.write(&b, r)
 	}
 	return b.String()
+}
+
+// verdict is what the person meets.
+func (e Explanation) verdict() string {
+	if e.Refused == "" {
+		return e.Decision.Action.String()
+	}
+	return fmt.Sprintf("%s (the policy alone: %s)", Block, e.Decision.Action)
+}
+
+// why is why a rule of the baseline came out so. A route that does not name a person may
+// name a group of theirs that is not known here.
+func (e Explanation) why(r RuleOutcome) string {
+	if r.Name != baselineGrant || r.Outcome != OutcomeMatched || e.Unknown["user.groups"] == "" {
+		return r.Why
+	}
+	return r.Why + ", but it may name a group of theirs: user.groups is not known" + e.unknown("user.groups")
 }
 
 // unknown is what stands beside the value of a fact that is not known.

@@ -9,17 +9,20 @@ import (
 // to and the facts that they read: Text without what did not matter.
 func (e Explanation) Brief() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s", e.Decision.Action)
+	fmt.Fprintf(&b, "%s", e.verdict())
 	if len(e.Decision.Rules) > 0 {
 		fmt.Fprintf(&b, " by %s", strings.Join(e.Decision.Rules, ", "))
 	}
 	b.WriteByte('\n')
+	if e.Refused != "" {
+		fmt.Fprintf(&b, "  refused: %s\n", Printable(e.Refused))
+	}
 	for _, x := range e.Decision.Excepted {
 		fmt.Fprintf(&b, "  but for an exception: %s\n", x.Text())
 	}
 	for _, r := range e.Baseline {
 		if r.Outcome == OutcomeMatched {
-			fmt.Fprintf(&b, "  %s: %s\n", r.Name, r.Why)
+			fmt.Fprintf(&b, "  %s: %s\n", r.Name, e.why(r))
 		}
 	}
 	for _, r := range e.Rules {

@@ -112,3 +112,27 @@ func TestExplanationTextIsPlain(t *testing.T) {
 		t.Errorf("%q", text)
 	}
 }
+
+func TestExplanationOfARefusedPerson(t *testing.T) {
+	p := mustCompile(t, judgePolicy, func(c *Config) { c.Grants = map[string]Grant{"treasury": {Groups: []string{"x"}}} })
+	e := p.Explain(facts())
+	e.Refused = "someone is blocked since\x1b[2J today"
+	for _, text := range []string{e.Text(), e.Brief()} {
+		first, rest, _ := strings.Cut(text, "\n")
+		if first != "block (the policy alone: allow)" || !strings.Contains(rest, "someone is blocked since") || strings.Contains(rest, "\x1b") {
+			t.Errorf("%q", text)
+		}
+	}
+	e = p.Explain(facts(route("treasury")))
+	const unsaid = "user.groups is not known   (no session says it)"
+	for _, known := range []bool{true, false} {
+		if !known {
+			e.Unknown = map[string]string{"user.groups": "no session says it"}
+		}
+		for _, text := range []string{e.Text(), e.Brief()} {
+			if strings.Contains(text, unsaid) == known {
+				t.Errorf("known %v: %s", known, text)
+			}
+		}
+	}
+}

@@ -172,6 +172,16 @@ func blocksOf(blocks []sqlstore.BlockedPerson, email authn.Email, subject authn.
 	return slices.DeleteFunc(slices.Clone(blocks), func(b sqlstore.BlockedPerson) bool { return !b.Covers(email, subject) })
 }
 
+// whyBlocked says of entries who is blocked, since when and why: the first speaks for
+// all. It is "" for none.
+func whyBlocked(blocks []sqlstore.BlockedPerson) string {
+	if len(blocks) == 0 {
+		return ""
+	}
+	b := blocks[0]
+	return fmt.Sprintf("%s is blocked since %s, by %s: %s; `sallyport people unblock` takes it back", blockedName(b), short(b.At), plain(b.By), plain(b.Why))
+}
+
 // notBlocked refuses a ticket for a person who is blocked: they could not use it.
 func notBlocked(ctx context.Context, db *sqlstore.DB, email authn.Email, people []storedPerson) error {
 	all, err := db.BlockedPeople(ctx)
@@ -180,7 +190,7 @@ func notBlocked(ctx context.Context, db *sqlstore.DB, email authn.Email, people 
 	}
 	for _, b := range all {
 		if b.Covers(email, authn.Subject{}) || slices.ContainsFunc(people, func(k storedPerson) bool { return k.Emails[0] == email && b.Covers("", k.Subject) }) {
-			return fmt.Errorf("%s is blocked since %s, by %s: %s; `sallyport people unblock` takes it back", blockedName(b), short(b.At), plain(b.By), plain(b.Why))
+			return errors.New(whyBlocked([]sqlstore.BlockedPerson{b}))
 		}
 	}
 	return nil

@@ -130,6 +130,7 @@ func personText(text string) error {
 type person struct {
 	authn.Person
 	passkey authn.Credential
+	refused string            // why: they are blocked; "": they are not
 	unknown map[string]string // fact: why it is not known
 }
 
@@ -155,13 +156,24 @@ func findPerson(ctx context.Context, g *globals, std stdio, text string, now tim
 			return err
 		}
 		k, err := only(found, text)
-		if err != nil || k == nil {
+		if err != nil {
 			ambiguous = err
 			return nil
 		}
-		sayFormer(std.err, text, k)
-		mistake = nil
-		return who.read(ctx, db, m, k)
+		if k == nil {
+			if mistake == nil {
+				fmt.Fprintf(std.err, "note: no person is known here as %s: the answer is for someone who has not signed in yet\n", email)
+			}
+		} else {
+			sayFormer(std.err, text, k)
+			mistake = nil
+			if err := who.read(ctx, db, m, k); err != nil {
+				return err
+			}
+		}
+		blocks, err := db.BlockedPeople(ctx)
+		who.refused = whyBlocked(blocksOf(blocks, who.Email, who.Subject))
+		return err
 	})
 	if failed != nil {
 		first, _, _ := strings.Cut(failed.Error(), "\n")

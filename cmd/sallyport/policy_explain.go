@@ -61,17 +61,20 @@ func (p policyExplainCmd) Run(ctx context.Context, g *globals, std stdio) error 
 	case p.Test != "":
 		return p.test(q, std)
 	}
-	facts, unknown, err := p.given(ctx, g, std, q)
+	facts, who, err := p.given(ctx, g, std, q)
 	if err != nil {
 		return err
 	}
+	unknown := who.unknown
 	if err := p.change(q.policy, facts, unknown); err != nil {
 		return err
 	}
 	if unknown["user.subject"] != "" && q.policy.Draws() {
 		fmt.Fprintln(std.err, "warning: a percentage of the policy selects people by their subject, which is not known here")
 	}
-	return p.print(std, q.policy.Explain(facts), unknown)
+	e := q.policy.Explain(facts)
+	e.Refused = who.refused
+	return p.print(std, e, unknown)
 }
 
 // question is what an explanation is made from.
@@ -200,12 +203,12 @@ func (p policyExplainCmd) alone(what string) error {
 	return fmt.Errorf("beside %s this has no effect: %s; change single facts with --set", what, strings.Join(idle, ", "))
 }
 
-// given returns the facts of a file, or those that the other flags describe, and why some
-// are not known.
-func (p policyExplainCmd) given(ctx context.Context, g *globals, std stdio, q *question) (*policy.Facts, map[string]string, error) {
+// given returns the facts of a file, or those that the other flags describe, and the person:
+// why some facts are not known, and whether they are blocked.
+func (p policyExplainCmd) given(ctx context.Context, g *globals, std stdio, q *question) (*policy.Facts, person, error) {
 	if p.Facts == "" {
 		if p.IP == "" {
-			return nil, nil, errors.New("say where the request comes from with --ip ADDRESS; or explain what is there already with --session ID, --incident ID, --test NAME or --facts FILE")
+			return nil, person{}, errors.New("say where the request comes from with --ip ADDRESS; or explain what is there already with --session ID, --incident ID, --test NAME or --facts FILE")
 		}
 		return p.facts(ctx, g, std, q)
 	}
@@ -213,20 +216,20 @@ func (p policyExplainCmd) given(ctx context.Context, g *globals, std stdio, q *q
 	if p.Facts != "-" {
 		f, err := os.Open(p.Facts)
 		if err != nil {
-			return nil, nil, err
+			return nil, person{}, err
 		}
 		defer f.Close()
 		in = f
 	}
 	text, err := io.ReadAll(io.LimitReader(in, maxFacts))
 	if err != nil {
-		return nil, nil, err
+		return nil, person{}, err
 	}
 	facts, err := whatif.ReadFacts(text)
 	if err != nil {
-		return nil, nil, fmt.Errorf("--facts %s: %w", p.Facts, err)
+		return nil, person{}, fmt.Errorf("--facts %s: %w", p.Facts, err)
 	}
-	return facts, nil, nil
+	return facts, person{}, nil
 }
 
 // maxFacts bounds one record.
@@ -243,11 +246,11 @@ func ipFacts(c *config.Config, intel *ipintel.Snapshot, addr netip.Addr, now tim
 	return ip, nil
 }
 
-func (p policyExplainCmd) facts(ctx context.Context, g *globals, std stdio, q *question) (*policy.Facts, map[string]string, error) {
+func (p policyExplainCmd) facts(ctx context.Context, g *globals, std stdio, q *question) (*policy.Facts, person, error) {
 	c, intel := q.config, q.intel
 	addr, err := netip.ParseAddr(p.IP)
 	if err != nil || addr.Zone() != "" {
-		return nil, nil, fmt.Errorf("--ip: %q is not an IP address", p.IP)
+		return nil, person{}, fmt.Errorf("--ip: %q is not an IP address", p.IP)
 	}
 	addr = addr.Unmap()
 	now := time.Time(p.At)
@@ -255,18 +258,19 @@ func (p policyExplainCmd) facts(ctx context.Context, g *globals, std stdio, q *q
 		now = time.Now()
 	}
 	f := &policy.Facts{Time: policy.Time{Now: now}}
+	policy.Forget(f, "activity")
 	if f.IP, err = ipFacts(c, intel, addr, now); err != nil {
-		return nil, nil, err
+		return nil, person{}, err
 	}
 	f.Request = policy.Request{Purpose: p.Purpose, Method: strings.ToUpper(p.Method), Path: cmp.Or(p.Path, "/")}
 	if p.Purpose == policy.PurposeAccess {
 		route, err := p.route(c)
 		if err != nil {
-			return nil, nil, err
+			return nil, person{}, err
 		}
 		f.Request.Route, f.Request.Host = route.Name, route.Host()
 		if f.Request.Path, err = p.path(c, route); err != nil {
-			return nil, nil, err
+			return nil, person{}, err
 		}
 	} else {
 		f.Request.Host = c.ExternalURL.Hostname()
@@ -284,11 +288,11 @@ func (p policyExplainCmd) facts(ctx context.Context, g *globals, std stdio, q *q
 	}
 	if p.User == "" {
 		f.Session.Level = authn.None.String()
-		return f, unknown, nil
+		return f, person{unknown: unknown}, nil
 	}
 	who, err := findPerson(ctx, g, std, p.User, now)
 	if err != nil {
-		return nil, nil, fmt.Errorf("--user: %w", err)
+		return nil, person{}, fmt.Errorf("--user: %w", err)
 	}
 	who.Person = c.Roster.Complete(who.Person)
 	who.Subject.Issuer = cmp.Or(who.Subject.Issuer, c.OIDC.Issuer)
@@ -299,7 +303,7 @@ func (p policyExplainCmd) facts(ctx context.Context, g *globals, std stdio, q *q
 	p.session(f, who, addr, now)
 	if len(p.Countries) > 0 {
 		if err := whatif.Set(q.policy, f, "user.countries", strings.Join(p.Countries, ",")); err != nil {
-			return nil, nil, fmt.Errorf("--countries: %w", err)
+			return nil, person{}, fmt.Errorf("--countries: %w", err)
 		}
 	}
 	for _, name := range []string{"session.concurrent", "session.country_changed", "session.asn_changed", "session.ua_changed", "session.tls_changed"} {
@@ -310,7 +314,8 @@ func (p policyExplainCmd) facts(ctx context.Context, g *globals, std stdio, q *q
 	if p.VerifiedAge < 0 {
 		maps.DeleteFunc(unknown, func(name, _ string) bool { return strings.HasPrefix(name, "credential.") })
 	}
-	return f, unknown, nil
+	who.unknown = unknown
+	return f, who, nil
 }
 
 // notInRoster says of facts that the roster would tell why they are empty.

@@ -98,7 +98,13 @@ func (p policyExplainCmd) explainSession(ctx context.Context, g *globals, std st
 		if p.Set != nil {
 			notes = append(notes, setNote)
 		}
-		return recordedExplanation{Notes: notes, Policy: now.Hash(), Now: now.Explain(f)}.print(std, p)
+		blocks, err := db.BlockedPeople(ctx)
+		if err != nil {
+			return err
+		}
+		e := now.Explain(f)
+		e.Refused = whyBlocked(blocksOf(blocks, records[0].Person.Email, records[0].Person.Subject))
+		return recordedExplanation{Notes: notes, Policy: now.Hash(), Now: e}.print(std, p)
 	})
 }
 
