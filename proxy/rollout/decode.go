@@ -195,8 +195,10 @@ func (d *decoder) finish() error {
 	}
 	d.rec.Facts.IP.Addr, _ = netip.ParseAddr(d.rec.Facts.IP.Address)
 	if d.version < policy.FactsVersion {
+		d.rec.Facts.IP.DeriveRegion()
 		for i, since := range d.known {
-			if since > max(1, int(d.version)) && !d.present[i] {
+			// The region follows from what every record has; see rehearse.Lacking.
+			if since > max(1, int(d.version)) && !d.present[i] && d.names[i] != "ip.region" {
 				d.rec.Lacking = append(d.rec.Lacking, d.names[i])
 			}
 		}
