@@ -38,6 +38,9 @@ type History interface {
 	// LastPolicy returns the newest version that came into force, with its text;
 	// authn.ErrNotFound if there is none.
 	LastPolicy(ctx context.Context) (v Version, source string, err error)
+	// LastPins returns the text of the pinned invariants that were in force last;
+	// authn.ErrNotFound if there were none yet.
+	LastPins(ctx context.Context) (source string, err error)
 }
 
 // Store keeps versions, requests of commands, and baselines of IP data.
@@ -45,6 +48,8 @@ type Store interface {
 	// AddPolicyVersion stores v as the newest. source is kept of those that came into force.
 	AddPolicyVersion(ctx context.Context, v Version, source string) error
 	History
+	// PutPins stores the text of the pinned invariants, in place of the one before.
+	PutPins(ctx context.Context, source string) error
 	// TakePolicyRequest takes the oldest request that waits: no other process gets it.
 	// authn.ErrNotFound if there is none.
 	TakePolicyRequest(ctx context.Context) (Request, error)
@@ -94,6 +99,9 @@ type Configuration struct {
 	// Settle is for how long a policy file without the mark at its end has to be unchanged
 	// before it may come into force by itself.
 	Settle time.Duration
+	// Beside are the other files that a signal takes up. Each has the mark, or is unchanged
+	// for Settle by then.
+	Beside []Text
 
 	exceptionsRefused string // hash of what the file of exceptions holds, if that was refused; a command may replace it
 
@@ -158,6 +166,7 @@ type Manager struct {
 	decided decided // about what the policy files hold
 
 	enforced, shadow, exceptions whole.File // the policy files as they were seen
+	beside                       map[string]*whole.File
 
 	again time.Duration // after how long a file that may be half written is looked at again
 
@@ -230,6 +239,12 @@ func (m *Manager) try(ctx context.Context, candidate Candidate, o Origin, patien
 	}
 	decided := m.decided
 	if o.Kind == "signal" { // a command brings a text that the file does not have yet
+		switch wait, name := m.besideWait(next, time.Now()); {
+		case wait > 0 && patient:
+			return r, wait, nil
+		case wait > 0:
+			return r, 0, fmt.Errorf("%s is still being written", name)
+		}
 		decided = next.Policies.digests()
 		m.enforced.See(next.Policies.Enforced.Source, time.Now())
 		m.shadow.See(next.Policies.ShadowSource, time.Now())
@@ -260,6 +275,10 @@ func (m *Manager) try(ctx context.Context, candidate Candidate, o Origin, patien
 // the files when this has come into force or was refused for what it says.
 func (m *Manager) apply(ctx context.Context, c Configuration, o Origin, decided decided) (report Report, err error) {
 	lookedAt := m.decided
+	gone, err := pinsGone(m.now.Policies.pinned(), c.Policies)
+	if err != nil { // the policy is not what is wrong
+		return report, err
+	}
 	m.decided = decided
 	next := *m.config.Gate.Current()
 	if next.Policy, next.Shadow, err = m.compile(&c); err != nil {
@@ -286,6 +305,10 @@ func (m *Manager) apply(ctx context.Context, c Configuration, o Origin, decided 
 		return report, err
 	}
 	was := m.config.Gate.Current().Policy
+	if err := m.recordPins(ctx, c.Policies, gone, o); err != nil {
+		m.decided = lookedAt
+		return report, fmt.Errorf("the pinned invariants could not be recorded, and do not come into force: %w", err)
+	}
 	m.config.Gate.Update(func(now proxy.Snapshot) proxy.Snapshot {
 		now.Policy, now.Shadow = next.Policy, next.Shadow
 		now.Intel = m.config.Intel() // asked here, so that no older data takes the place of newer

@@ -131,6 +131,19 @@ type memory struct {
 	texts    map[string]string
 	requests []Request
 	answers  map[int64]string
+	pins     string
+}
+
+func (m *memory) LastPins(context.Context) (string, error) {
+	if m.pins == "" {
+		return "", authn.ErrNotFound
+	}
+	return m.pins, nil
+}
+
+func (m *memory) PutPins(_ context.Context, source string) error {
+	m.pins = source
+	return nil
 }
 
 func (m *memory) AddPolicyVersion(_ context.Context, v Version, source string) error {

@@ -24,6 +24,9 @@ type Policies struct {
 	ShadowName   string
 	ShadowSource []byte
 	ShadowUnread error // why there is no ShadowSource
+	// PinsWhole says that what names the pinned invariants was written to its end: their
+	// file, or the configuration if it has none.
+	PinsWhole bool
 }
 
 // Config is what the enforced policy is compiled from beside some IP data.

@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,9 @@ type Start struct {
 	Exceptions error
 	// Dropped is what the last policy in force has and the file, which runs, has not.
 	Dropped []string
+	// PinsGone is what was pinned and is not any more, unless PinsKept says why it stays.
+	PinsGone []string
+	PinsKept error
 
 	file Policies // as the files are
 }
@@ -81,6 +85,9 @@ func (c Compiled) without(why error, intel *ipintel.Snapshot) Compiled {
 // has to be right under the configuration of now, pinned invariants included. The error
 // says why neither may run, or why the file may not and there is no other.
 func ChooseStart(ctx context.Context, c StartConfig) (s Start, err error) {
+	if err := s.keepPins(ctx, &c); err != nil || c.Strict && s.PinsKept != nil {
+		return s, cmp.Or(err, s.PinsKept)
+	}
 	last, text, err := c.History.LastPolicy(ctx)
 	first := errors.Is(err, authn.ErrNotFound)
 	if err != nil && !first {
@@ -179,6 +186,9 @@ func (m *Manager) Start(ctx context.Context, s Start) error {
 	m.shadow.See(s.file.ShadowSource, time.Now())
 	m.exceptions.See(s.file.exceptions(), time.Now())
 	if err := m.startExceptions(ctx, s); err != nil {
+		return err
+	}
+	if err := m.startPins(ctx, s); err != nil {
 		return err
 	}
 	list, err := m.config.Store.PolicyVersions(ctx, KeptVersions)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"reflect"
 	"slices"
 	"sync/atomic"
@@ -28,6 +29,7 @@ type reloader struct {
 	counts   reloads
 
 	started      *config.Config // the configuration that keys waiting for a restart are compared with
+	inForce      *config.Config // what was reloaded last, or started with
 	audit        *audit.Log
 	intel        *ipintel.Watcher
 	certificates *certificates
@@ -50,8 +52,8 @@ func (r *reloads) Stats() (applied, refused int64, lastRefused bool) {
 
 func (a *App) newReloader(now rollout.Policies, c rollout.Config) *reloader {
 	r := &reloader{
-		started: a.config, audit: a.audit, intel: a.intel, certificates: a.certificates, roster: a.identity.roster, front: a.front, logger: a.options.Logger,
-		policies: rollout.New(c, rollout.Configuration{Policies: now, Guard: a.config.PolicyGuard, Settle: a.config.PolicySettle}),
+		started: a.config, inForce: a.config, audit: a.audit, intel: a.intel, certificates: a.certificates, roster: a.identity.roster, front: a.front, logger: a.options.Logger,
+		policies: rollout.New(c, rollout.Configuration{Policies: now, Guard: a.config.PolicyGuard, Settle: a.config.PolicySettle, Beside: a.config.Texts()}),
 	}
 	r.data = rollout.NewData(r.policies, a.intel)
 	return r
@@ -121,7 +123,7 @@ func (r *reloader) candidate(rollout.Configuration) (next rollout.Configuration,
 		return next, err
 	}
 	return rollout.Configuration{
-		Policies: c.Policies(), Guard: c.PolicyGuard, Settle: c.PolicySettle,
+		Policies: c.Policies(), Guard: c.PolicyGuard, Settle: c.PolicySettle, Beside: c.Texts(),
 		Prepare: r.certificates.reload,
 		Change: func(s *proxy.Snapshot) {
 			s.Routes, s.Clients, s.Options = table, clients, c.RouteOptions()
@@ -133,9 +135,21 @@ func (r *reloader) candidate(rollout.Configuration) (next rollout.Configuration,
 			if len(waiting) > 0 {
 				r.logger.Warn("configuration changes wait for a restart", "keys", waiting)
 			}
+			if gone := missing(r.inForce.RouteNames(), c.RouteNames()); len(gone) > 0 {
+				r.logger.Warn("routes are gone with this reload", "routes", gone)
+			}
+			if gone := missing(slices.Sorted(maps.Keys(r.inForce.Roster)), slices.Sorted(maps.Keys(c.Roster))); len(gone) > 0 {
+				r.logger.Warn("people are gone from the roster with this reload", "people", len(gone), "some", gone[:min(len(gone), 20)])
+			}
+			r.inForce = c
 			r.logger.Info("reloaded", "policy", r.front.gate.Current().Policy.Hash(), "routes", len(c.Routes), "roster", len(c.Roster))
 		},
 	}, nil
+}
+
+// missing are the names that are gone.
+func missing[T comparable](before, after []T) []T {
+	return slices.DeleteFunc(slices.Clone(before), func(name T) bool { return slices.Contains(after, name) })
 }
 
 // requestsEvery is how often the store is asked what commands want.

@@ -36,6 +36,7 @@ import (
 // Config is a complete, checked configuration. All paths are absolute.
 type Config struct {
 	File        string
+	Text        []byte // of the file
 	Listen      string
 	OpsListen   string
 	OpsHosts    []string // names that the ops port is asked for under, besides its addresses
@@ -77,6 +78,7 @@ type Config struct {
 	PolicyInvariants *policy.Pinned
 	Roster           Roster
 	RosterFile       string // "": none
+	RosterText       []byte
 
 	IPData   ipintel.Config
 	Behavior Behavior
@@ -229,7 +231,7 @@ func parse(name, dir string, source []byte, starting bool) (*Config, error) {
 	if err := r.Err(); err != nil {
 		return nil, err // data that was not read must not be judged
 	}
-	b := builder{reader: r, dir: dir, f: f, c: &Config{File: name, source: r}, reads: map[string]string{}, starting: starting}
+	b := builder{reader: r, dir: dir, f: f, c: &Config{File: name, Text: source, source: r}, reads: map[string]string{}, starting: starting}
 	b.build()
 	if err := r.Err(); err != nil {
 		return nil, append(r.Found(), b.elsewhere...)

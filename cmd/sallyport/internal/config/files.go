@@ -189,7 +189,7 @@ func (b *builder) policyFiles() {
 	}
 	const what = "a CSV file with the columns email,countries,timezone,started"
 	if source, ok := b.read("roster", b.f.Roster, what, maxRoster); ok {
-		b.c.RosterFile = b.path(b.f.Roster)
+		b.c.RosterFile, b.c.RosterText = b.path(b.f.Roster), source
 		roster, err := ParseRoster(b.c.RosterFile, source)
 		b.c.Roster = roster
 		if found, bad := errors.AsType[policy.Diagnostics](err); bad {

@@ -5,6 +5,7 @@ import (
 
 	"sallyport/authn/signin"
 	"sallyport/policy"
+	"sallyport/policy/whole"
 	"sallyport/proxy"
 	"sallyport/proxy/clientip"
 	"sallyport/proxy/portal"
@@ -24,7 +25,12 @@ func (c *Config) RequestReaders() (*upstream.Table, *clientip.Resolver, error) {
 
 // Policies returns the enforced policy and the one in shadow, as read, not compiled.
 func (c *Config) Policies() rollout.Policies {
+	pins := c.Text
+	if p := c.PolicyInvariants; p != nil {
+		pins = p.Source
+	}
 	return rollout.Policies{
+		PinsWhole: whole.Ended(pins),
 		Enforced: policy.Config{
 			Pinned: c.PolicyInvariants, Exceptions: c.PolicyExceptions, Name: c.PolicyFile, Source: c.PolicySource,
 			Routes: c.RouteNames(), Grants: c.Grants(), NoAttestation: true,
@@ -32,6 +38,18 @@ func (c *Config) Policies() rollout.Policies {
 		Unread: c.PolicyUnread, ExceptionsUnread: c.ExceptionsUnread,
 		ShadowName: c.ShadowFile, ShadowSource: c.ShadowSource, ShadowUnread: c.ShadowUnread,
 	}
+}
+
+// Texts returns the files that come into force together, and are whole by the same rule.
+func (c *Config) Texts() []rollout.Text {
+	list := []rollout.Text{{Name: c.File, Source: c.Text}}
+	if c.RosterFile != "" {
+		list = append(list, rollout.Text{Name: c.RosterFile, Source: c.RosterText})
+	}
+	if p := c.PolicyInvariants; p != nil {
+		list = append(list, rollout.Text{Name: p.Name, Source: p.Source})
+	}
+	return list
 }
 
 // SignIn returns the settings of the OpenID relying party. Flows, Now and Logger are

@@ -146,3 +146,17 @@ func (d *DB) WithdrawPolicyRequest(ctx context.Context, seq int64) error {
 		return tx.one(`delete from policy_requests where seq = $1 and state = 'waiting'`, seq)
 	})
 }
+
+// LastPins returns the text of the pinned invariants that were in force last;
+// authn.ErrNotFound if there were none yet.
+func (d *DB) LastPins(ctx context.Context) (source string, err error) {
+	err = d.read.QueryRowContext(ctx, `select source from policy_pins where id = 1`).Scan(&source)
+	return source, d.wrap("read the pinned invariants", found(err))
+}
+
+// PutPins stores the text of the pinned invariants, in place of the one before.
+func (d *DB) PutPins(ctx context.Context, source string) error {
+	return d.update(ctx, "keep the pinned invariants", func(tx tx) error {
+		return tx.put(`insert into policy_pins (id, source) values (1, $1) on conflict (id) do update set source = excluded.source`, source)
+	})
+}
