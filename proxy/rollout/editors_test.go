@@ -514,3 +514,75 @@ func TestTornShadow(t *testing.T) {
 		})
 	})
 }
+
+// A file that says that it is whole is taken though it is as long as the text before, and so
+// is one that was in force before, when it is unchanged for long enough.
+func TestWholeFilesAreTaken(t *testing.T) {
+	renamed := strings.Replace(newPolicy, "name: proxies", "name: relayed", 1)
+	for name, c := range map[string]struct {
+		was    string
+		before string // in force earlier
+		write  []string
+		within time.Duration
+	}{
+		"as long as what is in force":  {newPolicy + mark, "", []string{renamed + mark}, 4 * time.Second},
+		"a mistake, and its fix":       {newPolicy + mark, "", []string{strings.Replace(oldPolicy, "version: 1", "version: 7", 1) + mark, oldPolicy + mark}, 4 * time.Second},
+		"the mark without a line end":  {newPolicy + mark, "", []string{oldPolicy + whole.Mark}, 4 * time.Second},
+		"the old file, without a mark": {newPolicy, oldPolicy, []string{oldPolicy}, 4 * time.Second},
+		"git revert of a mark":         {newPolicy + mark, oldPolicy, []string{oldPolicy}, 4 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t)
+				b.now.Settle = 3 * time.Second
+				e := &editor{bench: b, dir: filepath.Dir(b.file), allowed: map[string]bool{}}
+				for _, text := range append([]string{c.before, c.was}, c.write...) {
+					e.allowed[textHash([]byte(text))] = true
+				}
+				for _, text := range []string{c.before, c.was} {
+					if text == "" {
+						continue
+					}
+					if _, err := b.Apply(t.Context(), WithPolicy([]byte(text)), Origin{Kind: "command"}); err != nil {
+						t.Fatal(err)
+					}
+					b.write(text)
+				}
+				e.rest(5 * time.Second)
+				for _, text := range c.write {
+					b.write(text)
+					e.rest(c.within)
+				}
+				if want := c.write[len(c.write)-1]; b.current.Policy.Hash() != textHash([]byte(want)) || b.Problem() != nil {
+					t.Errorf("it is not in force: %v", b.Problem())
+				}
+			})
+		})
+	}
+}
+
+// A signal gives up on a file that is written on and on; the watcher takes it later.
+func TestSlowFileAtASignal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.now.Settle = 3 * time.Second
+		text := strings.TrimSuffix(first, mark)
+		if _, err := b.Apply(t.Context(), WithPolicy([]byte(text)), Origin{Kind: "command"}); err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		_, err := b.Apply(t.Context(), func(now Configuration) (Configuration, error) {
+			text += "# more\n"
+			b.write(text)
+			now.Policies.Enforced.Source = []byte(text)
+			return now, nil
+		}, Origin{Kind: "signal"})
+		if err == nil || !strings.Contains(err.Error(), "still being written") || time.Since(begin) > time.Minute {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * time.Second)
+		if err := b.ReloadFiles(t.Context()); err != nil || b.current.Policy.Hash() != textHash([]byte(text)) || b.Problem() != nil {
+			t.Errorf("%v, %v", err, b.Problem())
+		}
+	})
+}

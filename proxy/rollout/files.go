@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -58,7 +59,7 @@ func (m *Manager) ReloadFiles(ctx context.Context) error {
 	o, decided := Origin{Kind: "file"}, was
 	var refused error
 	if now.enforced != was.enforced {
-		switch wait, err := m.finished(is); {
+		switch wait, err := m.finished(ctx, is); {
 		case wait > 0:
 			m.again = wait
 		case err != nil:
@@ -115,12 +116,17 @@ type Unfinished struct {
 	File       string
 	Dropped    []string // what is missing
 	Exceptions bool     // it is a file of exceptions
+	Over       bool     // it has the mark, but is as long as what is in force: it may be half overwritten
 }
 
 func (u *Unfinished) Error() string {
-	if u.Exceptions {
+	switch {
+	case u.Exceptions:
 		return fmt.Sprintf("%s may be cut off, and does not come into force by itself: what is in force has %s; if that is meant to go, end the file with a line %q",
 			u.File, some(u.Dropped, 5), whole.Mark)
+	case u.Over:
+		return fmt.Sprintf("%s may be half overwritten, and does not come into force by a start: it is exactly as long as what was in force, and lacks %s; "+
+			"if that is meant to go, `sallyport policy apply %[1]s`", u.File, some(u.Dropped, 5))
 	}
 	return fmt.Sprintf("%s may be cut off, and does not come into force by itself: it does not end with a line %q, and what is in force has %s; "+
 		"if that is meant to go, `sallyport policy apply %[1]s`, or end the file with that line (`sallyport policy fmt --write`)", u.File, whole.Mark, some(u.Dropped, 5))
@@ -129,12 +135,20 @@ func (u *Unfinished) Error() string {
 // finished says for how long the enforced policy has to stay as it was seen until it may
 // come into force without a command, or why it may not: an *[Unfinished], unless it has a
 // mistake, which is what to mend.
-func (m *Manager) finished(is Policies) (wait time.Duration, err error) {
+func (m *Manager) finished(ctx context.Context, is Policies) (wait time.Duration, err error) {
 	now := m.now.Policies.Enforced.Source
 	if is.Unread == nil && string(is.Enforced.Source) == string(now) {
 		return 0, nil
 	}
+	if over, ok := errors.AsType[*Unfinished](m.unfinished); ok && over.Over && m.unfinishedText == textHash(is.Enforced.Source) {
+		return 0, over // to wait longer shows nothing more
+	}
 	wait, err = finished(&m.enforced, is.Enforced.Name, now, is.Enforced.Source, m.now.Settle)
+	if err != nil { // what was in force is no part of a file
+		if known, failed := wasInForce(ctx, m.config.Store, is.Enforced.Source); failed == nil && known {
+			err = nil
+		}
+	}
 	if wait == 0 && (err != nil || is.Unread != nil) {
 		is.Enforced.Exceptions, is.ExceptionsUnread = m.now.Policies.Enforced.Exceptions, nil
 		if _, wrong := is.Compile(m.config.Intel()); wrong != nil {
@@ -161,10 +175,20 @@ func finished(f *whole.File, name string, inForce, text []byte, settle time.Dura
 	if wait := f.Wait(settle, time.Now()); wait > 0 {
 		return wait, nil
 	}
+	if whole.Ended(text) {
+		return 0, nil
+	}
 	if dropped := whole.Dropped(inForce, text); len(dropped) > 0 {
 		return 0, &Unfinished{File: name, Dropped: dropped}
 	}
 	return 0, nil
+}
+
+// wasInForce reports whether a policy came into force before: it was complete then.
+func wasInForce(ctx context.Context, h History, text []byte) (bool, error) {
+	list, err := h.PolicyVersions(ctx, KeptVersions)
+	hash := textHash(text)
+	return slices.ContainsFunc(list, func(v Version) bool { return v.Outcome != "refused" && v.Hash == hash }), err
 }
 
 // refusalText is how the history says why a policy was refused. A restart does not get

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -168,7 +169,9 @@ type Manager struct {
 	enforced, shadow, exceptions whole.File // the policy files as they were seen
 	beside                       map[string]*whole.File
 
-	again time.Duration // after how long a file that may be half written is looked at again
+	unfinished     error // why the start refused a text; nil: it did not
+	unfinishedText string
+	again          time.Duration // after how long a file that may be half written is looked at again
 
 	problem          atomic.Pointer[Problem] // nil: the policy file is in force
 	unexcepted       atomic.Pointer[string]  // why the file of exceptions is not in force; nil: it is
@@ -250,7 +253,7 @@ func (m *Manager) try(ctx context.Context, candidate Candidate, o Origin, patien
 		m.shadow.See(next.Policies.ShadowSource, time.Now())
 		m.exceptions.See(next.Policies.exceptions(), time.Now())
 		file := next.Policies.Enforced.Name
-		wait, err := m.finished(next.Policies)
+		wait, err := m.finished(ctx, next.Policies)
 		if x := next.Policies.Enforced.Exceptions; x != nil && wait == 0 && err == nil {
 			file = x.Name
 			wait, err = m.exceptionsFinished(next.Policies)
@@ -258,9 +261,10 @@ func (m *Manager) try(ctx context.Context, candidate Candidate, o Origin, patien
 		switch {
 		case wait > 0 && patient:
 			return r, wait, nil
-		case wait > 0:
+		case wait > 0: // not decided: the watcher takes it when it is written
 			err = fmt.Errorf("%s is still being written", file)
-			fallthrough
+			m.refuse(ctx, next, o, err)
+			return r, 0, err
 		case err != nil:
 			m.decided = decided
 			m.refuse(ctx, next, o, err)
@@ -468,4 +472,4 @@ func (m *Manager) recordRefusal(ctx context.Context, hash string, o Origin, why 
 }
 
 // reason is as much of a reason as is recorded.
-func reason(why string) string { return why[:min(len(why), 1000)] }
+func reason(why string) string { return strings.ToValidUTF8(why[:min(len(why), 1000)], "") }

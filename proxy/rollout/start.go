@@ -25,13 +25,12 @@ type Start struct {
 	// from rules that Policy does not have are left out, or else all of them: fewer are
 	// stricter.
 	Exceptions error
-	// Dropped is what the last policy in force has and the file, which runs, has not.
-	Dropped []string
 	// PinsGone is what was pinned and is not any more, unless PinsKept says why it stays.
 	PinsGone []string
 	PinsKept error
 
 	file Policies // as the files are
+	last Version  // that was in force
 }
 
 // StartConfig is what a start chooses from.
@@ -82,27 +81,26 @@ func (c Compiled) without(why error, intel *ipintel.Snapshot) Compiled {
 // ChooseStart chooses the policy of a start: the one in the file, unless that has a
 // mistake, or was refused for what it does or lacks while the product ran: a restart is
 // not a way round the guard. In its place the last policy that was in force runs, which
-// has to be right under the configuration of now, pinned invariants included. The error
+// has to be right under the configuration of now, pinned invariants included. A file that may
+// be cut off, and is not in force, is refused as by a running manager ([Unfinished]). The error
 // says why neither may run, or why the file may not and there is no other.
 func ChooseStart(ctx context.Context, c StartConfig) (s Start, err error) {
-	if err := s.keepPins(ctx, &c); err != nil || c.Strict && s.PinsKept != nil {
-		return s, cmp.Or(err, s.PinsKept)
-	}
 	last, text, err := c.History.LastPolicy(ctx)
 	first := errors.Is(err, authn.ErrNotFound)
 	if err != nil && !first {
 		return s, err
 	}
+	if err := s.keepPins(ctx, &c); err != nil || c.Strict && s.PinsKept != nil {
+		return s, cmp.Or(err, s.PinsKept)
+	}
 	s.file = c.Policies
 	s.use(c.Compiled, c)
 	if !first && s.Refused == nil {
-		if s.Refused, err = standing(ctx, c, last); err != nil {
+		if err := s.settle(ctx, c, last, text); err != nil {
 			return s, err
 		}
 	}
-	if !first && s.Refused == nil {
-		s.settle(ctx, c, text)
-	}
+	s.last = last
 	if c.Strict && s.Exceptions != nil {
 		return s, errors.Join(s.Refused, s.Exceptions)
 	}
@@ -131,48 +129,60 @@ func (s *Start) use(compiled Compiled, c StartConfig) {
 
 // standing returns why the text of the file was refused since the last policy came into
 // force, if a restart is not to get round that.
-func standing(ctx context.Context, c StartConfig, last Version) (refused, err error) {
-	hash := textHash(c.Policies.Enforced.Source)
+func standing(ctx context.Context, h History, is Policies, last Version) (refused, err error) {
+	hash := textHash(is.Enforced.Source)
 	if hash == last.Hash {
 		return nil, nil
 	}
-	list, err := c.History.PolicyVersions(ctx, KeptVersions)
+	list, err := h.PolicyVersions(ctx, KeptVersions)
 	for _, v := range list {
 		if v.Seq > last.Seq && v.Hash == hash && v.stands() {
-			return fmt.Errorf("%s was refused at %s UTC: %s", c.Policies.Enforced.Name, v.At.UTC().Format(time.DateTime), v.Detail), nil
+			return fmt.Errorf("%s was refused at %s UTC: %s", is.Enforced.Name, v.At.UTC().Format(time.DateTime), v.Detail), nil
 		}
 	}
 	return nil, err
 }
 
-// settle notes what the file lacks, which was changed while no process ran. One that was
-// written just now may be half written: it is read again when it has been unchanged for
-// long enough.
-func (s *Start) settle(ctx context.Context, c StartConfig, last string) {
-	for range signalWaits {
+// settle holds a file that was changed while no process ran to what the running manager
+// holds it to: half a file must not come into force by a restart. One that was written just
+// now may be half written: it is read again when it has been unchanged for long enough.
+func (s *Start) settle(ctx context.Context, c StartConfig, last Version, text string) (err error) {
+	for waited := 0; ; waited++ {
+		if s.Refused, err = standing(ctx, c.History, s.Policies, last); err != nil || s.Refused != nil {
+			return err
+		}
+		var f whole.File
+		f.See([]byte(text), time.Time{}.Add(1))
 		source := s.Policies.Enforced.Source
-		s.Dropped = nil
-		if !whole.Ended(source) {
-			s.Dropped = whole.Dropped([]byte(last), source)
+		if f.See(source, time.Now()); f.Sure() || text == string(source) {
+			return nil
 		}
-		info, err := os.Stat(s.Policies.Enforced.Name)
-		if len(s.Dropped) == 0 || err != nil {
-			return
+		wait := time.Duration(0)
+		if info, err := os.Stat(s.Policies.Enforced.Name); err == nil {
+			wait = c.Settle - time.Since(info.ModTime())
 		}
-		wait := c.Settle - time.Since(info.ModTime())
-		if wait <= 0 || wait > c.Settle { // a time in the future says nothing
-			return
+		if wait <= 0 || wait > c.Settle || waited == signalWaits { // a time in the future says nothing
+			break
 		}
 		select {
 		case <-ctx.Done():
-			return
+			return context.Cause(ctx)
 		case <-time.After(wait):
 		}
 		s.file.Enforced.Source, s.file.Unread = ReadPolicy(s.Policies.Enforced.Name)
 		if s.use(CompileStart(s.file, c.Intel), c); s.Refused != nil {
-			return
+			return nil
 		}
 	}
+	dropped := whole.Dropped([]byte(text), s.Policies.Enforced.Source)
+	if len(dropped) == 0 {
+		return nil
+	}
+	known, err := wasInForce(ctx, c.History, s.Policies.Enforced.Source)
+	if err == nil && !known {
+		s.Refused = &Unfinished{File: s.Policies.Enforced.Name, Dropped: dropped, Over: whole.Ended(s.Policies.Enforced.Source)}
+	}
+	return err
 }
 
 // Start records what a start brought into force, if it is another policy than before, and
@@ -212,10 +222,6 @@ func (m *Manager) Start(ctx context.Context, s Start) error {
 			detail["against"] = v.Detail
 		}
 	}
-	if len(s.Dropped) > 0 {
-		m.config.Logger.Warn("this start takes a policy file that may be cut off", "file", s.file.Enforced.Name, "missing", s.Dropped)
-		detail["against"] += fmt.Sprintf("it does not end with a line %q, and the policy before had %s", whole.Mark, some(s.Dropped, 20))
-	}
 	return m.addVersion(ctx, hash, "applied", Origin{Kind: "start"}, detail, string(m.now.Policies.Enforced.Source))
 }
 
@@ -223,7 +229,8 @@ func (m *Manager) Start(ctx context.Context, s Start) error {
 // and reason, however often the process starts.
 func (m *Manager) startWithout(ctx context.Context, s Start, list []Version) error {
 	runs := m.config.Gate.Current().Policy.Hash()
-	m.config.Logger.Warn("the policy file is refused, and this start runs the last good policy", "file", s.file.Enforced.Name, "policy", runs, "error", s.Refused)
+	m.config.Logger.Warn("the policy file is refused, and this start runs the last good policy", "file", s.file.Enforced.Name, "policy", runs, "in_force_since", s.last.At, "error", s.Refused)
+	m.unfinished, m.unfinishedText = s.Refused, textHash(s.file.Enforced.Source)
 	m.problem.Store(&Problem{Why: s.Refused.Error(), LastGood: true})
 	m.refused.Add(1)
 	hash, why := textHash(s.file.Enforced.Source), fmt.Sprintf("policy %.12s runs: %s", runs, s.Refused)

@@ -168,37 +168,91 @@ func (historyFails) LastPolicy(context.Context) (Version, string, error) {
 	return Version{}, "", errBroken
 }
 
-// A file that was left shorter while no process ran is taken, and the log and the history
-// name what went. One that is being written is waited for.
+// A file that was left shorter while no process ran is refused as by a running one, unless
+// it says that it is whole, or was in force before. One that is being written is waited for.
 func TestStartWithAShorterFile(t *testing.T) {
-	b := newBench(t)
-	if _, _, err := b.restart(t, false); err != nil {
-		t.Fatal(err)
-	}
-	b.write(noRule)
-	old := time.Now().Add(-time.Hour)
-	if err := os.Chtimes(b.file, old, old); err != nil {
-		t.Fatal(err)
-	}
-	if s, _, err := b.restart(t, false); err != nil || s.Policy.Hash() != textHash([]byte(noRule)) || !strings.Contains(b.versions[0].Detail, "the rule pay") {
-		t.Errorf("%v, %+v", err, b.versions[0])
-	}
-	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		if _, _, err := b.restart(t, false); err != nil {
-			t.Fatal(err)
+	longer := strings.TrimSuffix(noRule, "\n") + "\n  - {name: third, when: ip.private, then: block}\n"
+	over := func(old, edit string) string { return edit + old[len(edit):] }
+	for name, c := range map[string]struct {
+		was, file, want string // texts; want: what runs
+		before          string // what was in force earlier; "": nothing
+		why             string
+	}{
+		"cut off":                         {longer, noRule, longer, "", "may be cut off"},
+		"shorter, with the mark":          {longer, noRule + mark, noRule + mark, "", ""},
+		"an earlier policy":               {longer, noRule, noRule, noRule, ""},
+		"more":                            {noRule, longer, longer, "", ""},
+		"the mark is gone":                {first, strings.TrimSuffix(first, mark), first, "", "the line ..."},
+		"half overwritten, with the mark": {first, over(first, "version: 1\nrules:\n  - {name: buy"), first, "", "may be half overwritten"},
+		"as long, and all is there":       {first, second, second, "", ""},
+		"as long, and an earlier policy":  {first, over(first, "version: 1\nrules:\n  - {name: buy"), over(first, "version: 1\nrules:\n  - {name: buy"), over(first, "version: 1\nrules:\n  - {name: buy"), ""},
+	} {
+		for _, age := range []time.Duration{0, time.Hour} {
+			t.Run(name+", "+age.String(), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					b := newBench(t)
+					b.now.Settle = 3 * time.Second
+					for _, text := range []string{c.before, c.was} {
+						if text == "" {
+							continue
+						}
+						if _, err := b.Apply(t.Context(), WithPolicy([]byte(text)), Origin{Kind: "command"}); err != nil {
+							t.Fatal(err)
+						}
+						if len(b.versions) == 0 { // it is the one of the bench
+							_ = b.AddPolicyVersion(t.Context(), Version{Hash: textHash([]byte(text)), Outcome: "applied", Origin: "start"}, text)
+						}
+					}
+					b.write(c.file)
+					written := time.Now().Add(-age) // of the bubble
+					if err := os.Chtimes(b.file, written, written); err != nil {
+						t.Fatal(err)
+					}
+					s, m, err := b.restart(t, false)
+					if err != nil || s.Policy.Hash() != textHash([]byte(c.want)) || (s.Refused != nil) != (c.why != "") {
+						t.Fatalf("%v, %+v", err, s)
+					}
+					if _, unfinished := errors.AsType[*Unfinished](s.Refused); unfinished != (c.why != "") {
+						t.Error(s.Refused)
+					}
+					if c.why == "" {
+						return
+					}
+					if !strings.Contains(s.Refused.Error(), c.why) || !m.Stats().LastGood {
+						t.Errorf("%v, %+v", s.Refused, m.Stats())
+					}
+					// Nor does it come by a signal, which log rotation sends, but by a command.
+					if _, err := m.Apply(t.Context(), WithPolicy([]byte(c.file)), Origin{Kind: "signal"}); err == nil || !strings.Contains(err.Error(), c.why) {
+						t.Error("by signal:", err)
+					}
+					if _, err := m.Apply(t.Context(), WithPolicy([]byte(c.file)), Origin{Kind: "command"}); err != nil || m.Problem() != nil {
+						t.Error("by command:", err, m.Problem())
+					}
+				})
+			})
 		}
-		b.write(noRule)
-		now := time.Now() // of the bubble
-		if err := os.Chtimes(b.file, now, now); err != nil {
-			t.Fatal(err)
-		}
-		go func() {
-			time.Sleep(time.Second)
-			b.write(second)
-		}()
-		if s, m, err := b.restart(t, false); err != nil || s.Policy.Hash() != textHash([]byte(second)) || s.Dropped != nil || m.Problem() != nil || b.versions[0].Detail != "" {
-			t.Errorf("%v, %+v", err, s)
-		}
-	})
+	}
+	for _, written := range []string{second, lockout} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t)
+			if _, _, err := b.restart(t, false); err != nil {
+				t.Fatal(err)
+			}
+			b.live = []*policy.Facts{alice()}
+			_ = ways["file"](b, lockout)
+			b.write(noRule)
+			now := time.Now() // of the bubble
+			if err := os.Chtimes(b.file, now, now); err != nil {
+				t.Fatal(err)
+			}
+			go func() {
+				time.Sleep(time.Second)
+				b.write(written)
+			}()
+			s, _, err := b.restart(t, false)
+			if err != nil || (s.Policy.Hash() == textHash([]byte(written))) != (written == second) || (s.Refused != nil) != (written == lockout) {
+				t.Errorf("%v, %+v", err, s)
+			}
+		})
+	}
 }
