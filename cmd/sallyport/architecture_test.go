@@ -88,7 +88,7 @@ var owners = map[string]struct {
 	"database/sql":                          {[]string{"cmd/sallyport/internal/sqlstore"}, "one place knows SQL"},
 	"modernc.org/sqlite":                    {[]string{"cmd/sallyport/internal/sqlstore"}, "one place knows SQL"},
 	"github.com/pressly/goose":              {[]string{"cmd/sallyport/internal/sqlstore"}, "one place knows SQL"},
-	"go.yaml.in/yaml":                       {[]string{"policy/strictyaml", "policy/internal/file", "policy/changes", "policy/policytest", "policy/format", "cmd/sallyport/internal/config"}, "one strict loader, the trees of two formats, and the layout of one"},
+	"go.yaml.in/yaml":                       {[]string{"policy", "policy/strictyaml", "policy/internal/file", "policy/changes", "policy/policytest", "policy/format", "cmd/sallyport/internal/config"}, "one strict loader, the trees of three formats, and the layout of one"},
 	"github.com/fsnotify/fsnotify":          {[]string{"policy/filewatch"}, "one way to notice that a file was replaced"},
 	"github.com/pires/go-proxyproto":        {[]string{"proxy/clientip"}, "one reader of who the peer says it is"},
 	"golang.org/x/mod/sumdb":                {[]string{"proxy/audit"}, "one Merkle log"},
