@@ -23,7 +23,8 @@ var errFormat = errors.New("it cannot be formatted without changing what it says
 // what they stand above or beside, and everything else is as its author wrote it: quotes,
 // flow or block style, and where an expression breaks.
 //
-// A policy, and a file of pinned invariants, ends with the mark of a file that was written to its end ([whole.Mark]).
+// A policy, and a file of pinned invariants, ends with the mark of a file that was
+// written to its end ([whole.Mark]).
 //
 // It moves whole lines rather than writing the parsed tree: YAML's emitter forgets where
 // a folded expression broke, and where comments stood. What comes out is read again, and
