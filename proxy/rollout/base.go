@@ -72,39 +72,54 @@ func (s Step) text() string {
 }
 
 // continues refuses a candidate that was made from another policy than the one in force. The
-// caller holds the lock.
-//
-// A command says what its candidate continues. A file says it in its text, if at all: it is
-// let through if it names the policy in force; if it names what that one's text names, as
-// one does that is edited in its place; or itself, as a copy from another proxy of a fleet
-// does; or a policy that was never in force here.
+// caller holds the lock. A command says what its candidate continues; a file says it in its
+// text, if at all ([undoes]).
 func (m *Manager) continues(ctx context.Context, c Configuration, o Origin) error {
 	now, source := m.config.Gate.Current().Policy.Hash(), c.Policies.Enforced.Source
-	base := o.Base
-	if o.Kind != "command" {
-		var err error
-		if base, err = policy.Base(source); err != nil {
-			return nil // an unusual comment: nothing is said
-		}
-		if same, err := policy.Base(m.now.Policies.Enforced.Source); err == nil && same == base || strings.HasPrefix(policy.Hash(source), base) {
-			return nil
-		}
-	}
-	if base == "" || strings.HasPrefix(now, base) {
+	if o.Kind == "command" && (o.Base == "" || strings.HasPrefix(now, o.Base)) {
 		return nil
 	}
 	list, err := m.config.Store.PolicyVersions(ctx, KeptVersions)
 	if err != nil {
-		return fmt.Errorf("it was made from policy %.12s, which is not in force, and what came since could not be read: %w", base, err)
+		return fmt.Errorf("what came into force before could not be read: %w", err)
+	}
+	if o.Kind == "command" {
+		stale := Since(list, o.Base)
+		stale.InForce = now
+		return stale
+	}
+	if stale := undoes(list, now, m.now.Policies.Enforced.Source, source); stale != nil {
+		return stale.ofFile(c.Policies.Enforced.Name, source)
+	}
+	return nil
+}
+
+// undoes says what a text that stands in the policy file would undo; nil: nothing. It may
+// name the policy in force, or what that one's text names, as one does that is edited in
+// its place; the newest in the store, which another proxy of the fleet took up before this
+// one; or a policy that was never in force here. One that names itself is a copy of what
+// was in force, and undoes what came since.
+func undoes(list []Version, hash string, inForce, text []byte) *Stale {
+	base, err := policy.Base(text)
+	if err != nil || base == "" || strings.HasPrefix(hash, base) {
+		return nil // an unusual comment says nothing
+	}
+	if same, err := policy.Base(inForce); err == nil && same == base {
+		return nil
 	}
 	stale := Since(list, base)
-	if stale.InForce = now; !stale.Known && o.Kind != "command" {
-		return nil // a file from another installation: no work of this one is behind it
-	}
-	if o.Kind != "command" {
-		return fmt.Errorf("%w\n  to bring it into force all the same: `sallyport policy apply %s --onto %.12s`", stale, c.Policies.Enforced.Name, now)
+	if stale.InForce = hash; !stale.Known || len(stale.Since) == 0 {
+		return nil
 	}
 	return stale
+}
+
+// ofFile says of the refusal of a file what leads on.
+func (s *Stale) ofFile(name string, text []byte) error {
+	if strings.HasPrefix(policy.Hash(text), s.Base) {
+		return fmt.Errorf("%w\n  to go back to it all the same: `sallyport policy rollback %.12s --onto %.12s`", s, s.Base, s.InForce)
+	}
+	return fmt.Errorf("%w\n  to bring it into force all the same: `sallyport policy apply %s --onto %.12s`", s, name, s.InForce)
 }
 
 // Since is what came into force after a policy, according to versions, newest first.

@@ -130,6 +130,7 @@ func TestBaseOfACandidate(t *testing.T) {
 		"one that was never in force here":          {third, second, strings.Repeat("ab", 32), "file signal"},
 		"what the text in force says, too":          {named(hash(first), third), second, hash(first), "file signal"},
 		"itself, as a copy from another proxy":      {third, second, hash(second), "file signal"},
+		"itself, which others have changed since":   {second, first, hash(first), ""},
 		"what is in force already continues itself": {second, second + "# \n", hash(second), "command file signal"},
 	} {
 		for way := range ways {
@@ -160,6 +161,20 @@ func TestBaseOfACandidate(t *testing.T) {
 				t.Errorf("%s, by %s: %v", name, way, err)
 			}
 		}
+	}
+}
+
+// The file of one proxy of a fleet may have what another one brought into force.
+func TestFileIsWhatAnotherProxyTookUp(t *testing.T) {
+	newest, before := policy.Hash([]byte(second)), policy.Hash([]byte(first))
+	copied := []byte("# base: " + newest + "\n" + second)
+	list := []Version{{Hash: "0", Outcome: "refused"}, {Hash: newest, Outcome: "applied"}, {Hash: before, Outcome: "applied"}}
+	if stale := undoes(list, before, []byte(first), copied); stale != nil {
+		t.Error(stale)
+	}
+	list = append([]Version{{Hash: before, Outcome: "rolled_back", By: "ann"}}, list...)
+	if stale := undoes(list, before, []byte(first), copied); stale == nil || len(stale.Since) != 1 || !strings.Contains(stale.ofFile("policy.yaml", copied).Error(), "sallyport policy rollback "+newest[:12]+" --onto "+before[:12]) {
+		t.Error(stale)
 	}
 }
 

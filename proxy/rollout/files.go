@@ -200,18 +200,22 @@ func refusalText(err error) string {
 	if _, cut := errors.AsType[*Unfinished](err); cut {
 		return cutOff + err.Error()
 	}
+	if _, stale := errors.AsType[*Stale](err); stale {
+		return overtaken + err.Error()
+	}
 	return err.Error()
 }
 
 const (
 	guardRefused = "the guard: "
 	cutOff       = "not by itself: "
+	overtaken    = "overtaken: "
 )
 
-// stands reports whether a refusal is for what a policy does or lacks, and not for a
+// stands reports whether a refusal is for what a policy does, lacks or undoes, and not for a
 // mistake, which may have been one in another file.
 func (v Version) stands() bool {
-	return v.Outcome == "refused" && (strings.HasPrefix(v.Detail, guardRefused) || strings.HasPrefix(v.Detail, cutOff))
+	return v.Outcome == "refused" && (strings.HasPrefix(v.Detail, guardRefused) || strings.HasPrefix(v.Detail, cutOff) || strings.HasPrefix(v.Detail, overtaken))
 }
 
 // read reads the texts from their files.

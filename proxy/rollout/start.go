@@ -128,8 +128,8 @@ func (s *Start) use(compiled Compiled, c StartConfig) {
 }
 
 // standing returns why the text of the file was refused since the last policy came into
-// force, if a restart is not to get round that.
-func standing(ctx context.Context, h History, is Policies, last Version) (refused, err error) {
+// force, if a restart is not to get round that, or what it would undo.
+func standing(ctx context.Context, h History, is Policies, last Version, inForce []byte) (refused, err error) {
 	hash := textHash(is.Enforced.Source)
 	if hash == last.Hash {
 		return nil, nil
@@ -140,6 +140,9 @@ func standing(ctx context.Context, h History, is Policies, last Version) (refuse
 			return fmt.Errorf("%s was refused at %s UTC: %s", is.Enforced.Name, v.At.UTC().Format(time.DateTime), v.Detail), nil
 		}
 	}
+	if stale := undoes(list, last.Hash, inForce, is.Enforced.Source); stale != nil {
+		return stale.ofFile(is.Enforced.Name, is.Enforced.Source), nil
+	}
 	return nil, err
 }
 
@@ -148,7 +151,7 @@ func standing(ctx context.Context, h History, is Policies, last Version) (refuse
 // now may be half written: it is read again when it has been unchanged for long enough.
 func (s *Start) settle(ctx context.Context, c StartConfig, last Version, text string) (err error) {
 	for waited := 0; ; waited++ {
-		if s.Refused, err = standing(ctx, c.History, s.Policies, last); err != nil || s.Refused != nil {
+		if s.Refused, err = standing(ctx, c.History, s.Policies, last, []byte(text)); err != nil || s.Refused != nil {
 			return err
 		}
 		var f whole.File

@@ -78,6 +78,19 @@ func TestStart(t *testing.T) {
 				b.t.Fatal(err)
 			}
 		}, lockout, lockout, ""}, // it was in force since, so that an operator meant it
+		"a copy of what others have changed since": {func(b *bench) {
+			if _, err := b.Apply(b.t.Context(), WithPolicy([]byte(second)), Origin{Kind: "command"}); err != nil {
+				b.t.Fatal(err)
+			}
+		}, "# base: " + textHash([]byte(first)) + "\n" + first + "#\n", second, "undo what others did"},
+		"such a copy, refused while it ran": {func(b *bench) {
+			if _, err := b.Apply(b.t.Context(), WithPolicy([]byte(second)), Origin{Kind: "command"}); err != nil {
+				b.t.Fatal(err)
+			}
+			if err := ways["file"](b, "# base: "+textHash([]byte(first))+"\n"+first+"# copy\n"); err == nil {
+				b.t.Error("it came into force")
+			}
+		}, first + "# copy\n", second, "undo what others did"},
 		"cut off while it ran": {func(b *bench) { _ = ways["file"](b, noRule) }, noRule, first, "the rule pay"},
 		"refused for a mistake elsewhere": {func(b *bench) {
 			b.broken = "audit"
