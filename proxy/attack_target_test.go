@@ -183,9 +183,10 @@ func TestAttackLogInjection(t *testing.T) {
 	text, err := os.ReadFile(file)
 	g.must(err)
 	lines := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
-	// Two of the eight are the same block of the same address: one line, and its count.
-	if len(lines) != 8 {
-		t.Errorf("%d records, want 8", len(lines))
+	// The list of IP data, and eight. Two of those are the same block of the same address:
+	// one line, and its count.
+	if len(lines) != 9 || !strings.Contains(lines[0], `"event":"ip_data"`) {
+		t.Errorf("%d records, want 9: %s", len(lines), lines[0])
 	}
 	for _, line := range append(lines, strings.Split(strings.TrimSpace(g.log.String()), "\n")...) {
 		var rec struct{ Event, Action, User string }

@@ -31,7 +31,7 @@ func TestRuleSeriesAreBounded(t *testing.T) {
 				counters[i].Matched.Inc()
 			}
 			text := scrape(t, registry)
-			if n := strings.Count(text, series); n != 3*(observe.MaxRules+1) {
+			if n := strings.Count(text, series); n != 4*(observe.MaxRules+1) {
 				t.Errorf("%d series", n)
 			}
 			for _, want := range []string{
@@ -49,11 +49,11 @@ func TestRuleSeriesAreBounded(t *testing.T) {
 	}
 	o.Rules(observe.Shadow, named("b", 2))
 	o.Rules(observe.Enforced, named("b", 1))
-	if n := strings.Count(scrape(t, registry), series); n != 9 {
+	if n := strings.Count(scrape(t, registry), series); n != 12 {
 		t.Errorf("%d series of one rule in force and two in shadow", n)
 	}
 	o.Rules(observe.Shadow, nil)
-	if n := strings.Count(scrape(t, registry), series); n != 3 {
+	if n := strings.Count(scrape(t, registry), series); n != 4 {
 		t.Errorf("%d series of one rule", n)
 	}
 }

@@ -82,8 +82,9 @@ func (c Compiled) without(why error, intel *ipintel.Snapshot) Compiled {
 // mistake, or was refused for what it does or lacks while the product ran: a restart is
 // not a way round the guard. In its place the last policy that was in force runs, which
 // has to be right under the configuration of now, pinned invariants included. A file that may
-// be cut off, and is not in force, is refused as by a running manager ([Unfinished]). The error
-// says why neither may run, or why the file may not and there is no other.
+// be cut off, and is not in force, is refused as by a running manager ([Unfinished]), and so is
+// one that would undo what came since ([Stale]), unless nothing else may run. The error says
+// why neither may run, or why the file may not and there is no other.
 func ChooseStart(ctx context.Context, c StartConfig) (s Start, err error) {
 	last, text, err := c.History.LastPolicy(ctx)
 	first := errors.Is(err, authn.ErrNotFound)
@@ -107,9 +108,13 @@ func ChooseStart(ctx context.Context, c StartConfig) (s Start, err error) {
 	if s.Refused == nil || first || c.Strict {
 		return s, s.Refused
 	}
-	good, name, refused := s.file, s.file.Enforced.Name, s.Refused
+	good, name, refused, file := s.file, s.file.Enforced.Name, s.Refused, s
 	good.Enforced.Name, good.Enforced.Source, good.Unread = fmt.Sprintf("policy %.12s of `sallyport policy history`", last.Hash), []byte(text), nil
 	s.use(CompileStart(good, c.Intel), c)
+	if _, stale := errors.AsType[*Stale](refused); stale && s.Refused != nil { // it is right by itself
+		file.Refused = nil
+		return file, nil
+	}
 	if s.Refused != nil {
 		return s, fmt.Errorf("%w\n\nthe last policy that was in force may not run either:\n%w", refused, s.Refused)
 	}
@@ -135,13 +140,13 @@ func standing(ctx context.Context, h History, is Policies, last Version, inForce
 		return nil, nil
 	}
 	list, err := h.PolicyVersions(ctx, KeptVersions)
+	if stale := undoes(list, last.Hash, inForce, is.Enforced.Source); stale != nil {
+		return stale.ofFile(is.Enforced.Name, is.Enforced.Source), nil
+	}
 	for _, v := range list {
 		if v.Seq > last.Seq && v.Hash == hash && v.stands() {
 			return fmt.Errorf("%s was refused at %s UTC: %s", is.Enforced.Name, v.At.UTC().Format(time.DateTime), v.Detail), nil
 		}
-	}
-	if stale := undoes(list, last.Hash, inForce, is.Enforced.Source); stale != nil {
-		return stale.ofFile(is.Enforced.Name, is.Enforced.Source), nil
 	}
 	return nil, err
 }
