@@ -159,6 +159,7 @@ func TestRealNode(t *testing.T) {
 version: 1
 rules:
   - {name: sending, when: '"eth_sendRawTransaction" in request.rpc_methods', then: step_up, max_age: 4s}
+...
 `)
 	s.start()
 	c := newClient(t, s, home)
