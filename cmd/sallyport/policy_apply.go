@@ -149,8 +149,11 @@ func putPolicy(std stdio, file *replacement, path string, r rollout.Request, unc
 	case err != nil:
 		return fmt.Errorf("policy %s came into force, but could not be put in %s, and the next restart or reload takes what is there: %w", hash, path, err)
 	}
+	has := file.has(string(policy.NamingItself([]byte(r.Source))))
 	switch {
-	case file.has(string(policy.NamingItself([]byte(r.Source)))):
+	case has && !unchanged: // a file that did not come into force by itself
+		fmt.Fprintf(std.out, "Policy %s is in force now; %s had it already.\n", hash, path)
+	case has:
 		fmt.Fprintf(std.out, "Policy %s is in %s already: nothing changes.\n", hash, path)
 	case unchanged:
 		fmt.Fprintf(std.out, "Policy %s is in %s now; the other text that was there is in %s.\n", hash, path, file.backup())
