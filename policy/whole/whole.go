@@ -54,14 +54,10 @@ func Cut(text []byte) (before, after []byte, found bool) {
 // off: that is for a person to say.
 func Dropped(before, after []byte) []string {
 	list, ok := file.Dropped(before, after)
-	switch {
-	case !ok:
-	case Ended(before) && !Ended(after):
-		list = append(list, "the line "+Mark+" at the end")
-	case !Ended(after) && bytes.HasSuffix(before, []byte("\n")) && !bytes.HasSuffix(after, []byte("\n")):
-		list = append(list, "the end of the last line")
+	if !ok {
+		return list
 	}
-	return list
+	return append(list, endDropped(before, after)...)
 }
 
 // CutException names what the last exception of a file lacks that it has in another file,
@@ -72,13 +68,20 @@ func CutException(before, after []byte) (list []string) {
 	if cut := file.CutException(before, after); cut != "" {
 		list = append(list, cut)
 	}
+	return append(list, endDropped(before, after)...)
+}
+
+// endDropped names what is missing at the very end.
+func endDropped(before, after []byte) []string {
 	switch {
-	case Ended(before) && !Ended(after):
-		list = append(list, "the line "+Mark+" at the end")
-	case !Ended(after) && bytes.HasSuffix(before, []byte("\n")) && !bytes.HasSuffix(after, []byte("\n")):
-		list = append(list, "the end of the last line")
+	case Ended(after):
+		return nil
+	case Ended(before):
+		return []string{"the line " + Mark + " at the end"}
+	case bytes.HasSuffix(before, []byte("\n")) && !bytes.HasSuffix(after, []byte("\n")):
+		return []string{"the end of the last line"}
 	}
-	return list
+	return nil
 }
 
 // File is what was seen of one file. It is not safe for concurrent use.
