@@ -30,20 +30,9 @@ type inForce struct {
 
 // policyInForce returns authn.ErrNotFound if no proxy has run on the store.
 func policyInForce(ctx context.Context, db *sqlstore.DB) (f inForce, err error) {
-	versions, err := db.PolicyVersions(ctx, rollout.KeptVersions)
-	if err != nil {
-		return f, err
-	}
-	for _, v := range versions {
-		if v.Outcome == "refused" {
-			continue
-		}
-		f.hash, f.source, err = db.PolicyText(ctx, v.Hash)
-		base, _ := policy.Base([]byte(f.source))
-		f.named = v.Origin == "command" || base != ""
-		return f, err
-	}
-	return f, authn.ErrNotFound
+	v, source, err := db.LastPolicy(ctx)
+	base, _ := policy.Base([]byte(source))
+	return inForce{v.Hash, source, v.Origin == "command" || base != ""}, err
 }
 
 // findBase says which policy a request continues: the one that --onto names; the one that
