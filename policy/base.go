@@ -18,7 +18,11 @@ import (
 
 const baseMark = "# base: "
 
-var baseHash = regexp.MustCompile(`^[0-9a-f]{6,64}$`)
+var hashPrefix = regexp.MustCompile(`^[0-9a-f]{6,64}$`)
+
+// IsHashPrefix reports whether a text can be the beginning of a hash: 6 to 64 hexadecimal
+// digits.
+func IsHashPrefix(text string) bool { return hashPrefix.MatchString(text) }
 
 // baseLine finds the line in source that names the base: source[start:end], with its line
 // break, and what it says; -1 if there is none. A comment of several words is another
@@ -48,7 +52,7 @@ func Base(source []byte) (string, error) {
 	switch start, _, says := baseLine(source); {
 	case start < 0:
 		return "", nil
-	case !baseHash.MatchString(says):
+	case !IsHashPrefix(says):
 		return "", Diagnostics{{Line: bytes.Count(source[:start], []byte("\n")) + 1, Column: 1, Message: "the comment `" + Printable(baseMark+says) + "` names no policy",
 			Expected: "the beginning of a hash that `policy history` prints, 6 digits at least, or no such comment"}}
 	default:
@@ -59,13 +63,18 @@ func Base(source []byte) (string, error) {
 // Hash names a policy: SHA-256, in hexadecimal, of its text without the line that names its
 // base.
 func Hash(source []byte) string {
-	sum := sha256.Sum256(withoutBase(source))
+	return HashExceptions(withoutBase(source))
+}
+
+// HashExceptions names a file of exceptions: SHA-256, in hexadecimal, of its text.
+func HashExceptions(source []byte) string {
+	sum := sha256.Sum256(source)
 	return hex.EncodeToString(sum[:])
 }
 
 func withoutBase(source []byte) []byte {
 	start, end, says := baseLine(source)
-	if !baseHash.MatchString(says) {
+	if !IsHashPrefix(says) {
 		return source
 	}
 	return append(bytes.Clone(source[:start]), source[end:]...)
@@ -75,7 +84,7 @@ func withoutBase(source []byte) []byte {
 // the first line or where it named its base. Its hash stays.
 func NamingItself(source []byte) []byte {
 	start, _, says := baseLine(source)
-	if !baseHash.MatchString(says) {
+	if !IsHashPrefix(says) {
 		start = 0
 	}
 	rest := withoutBase(source)

@@ -103,7 +103,7 @@ func ParseMoment(text string, end bool) (time.Time, error) { return file.ParseMo
 // Exceptions are the entries of the file, in its order, those that have expired too.
 func (p *Policy) Exceptions() []*Exception { return p.exceptions }
 
-// ExceptionsHash is the SHA-256 of the file of exceptions, in hex; "" without one.
+// ExceptionsHash is [HashExceptions] of the file of exceptions; "" without one.
 func (p *Policy) ExceptionsHash() string { return p.exceptionsHash }
 
 // Unexcepted returns the policy without its exceptions, as its tests are judged. It is at
@@ -138,8 +138,7 @@ func (b *builder) except(p *Policy, x *Exceptions) error {
 	}
 	in := &builder{Document: d, config: b.config, words: b.words}
 	list := in.exceptions(p, x)
-	sum := sha256.Sum256(x.Source)
-	p.exceptions, p.exceptionsHash = list, hex.EncodeToString(sum[:])
+	p.exceptions, p.exceptionsHash = list, HashExceptions(x.Source)
 	for i, e := range list {
 		if !x.Now.IsZero() && !x.Now.Before(e.Until) {
 			continue

@@ -113,7 +113,7 @@ func (s *steps) Error() string {
 
 // wholeHash completes the beginning of a hash of a policy that was in force.
 func wholeHash(ctx context.Context, db *sqlstore.DB, prefix string) (string, error) {
-	if !hashPrefix.MatchString(prefix) {
+	if !policy.IsHashPrefix(prefix) {
 		return "", notAHash(prefix)
 	}
 	hash, _, err := db.PolicyText(ctx, prefix)

@@ -107,7 +107,7 @@ func (p policyDiffCmd) sides(ctx context.Context, c *config.Config, db *sqlstore
 }
 
 func sideOf(ctx context.Context, db *sqlstore.DB, name string) (side, error) {
-	if !hashPrefix.MatchString(name) {
+	if !policy.IsHashPrefix(name) {
 		return fileSide(name)
 	}
 	switch hash, source, err := db.PolicyText(ctx, name); {

@@ -284,7 +284,7 @@ func (p policyExplainCmd) policyOfThen(ctx context.Context, g *globals, std stdi
 		*notes = append(*notes, "the policy has changed since, and by which rules it was decided is only what the record says: "+why)
 		return nil
 	}
-	if _, err := os.Stat(strings.TrimPrefix(c.Store, "sqlite:")); err != nil || !hashPrefix.MatchString(r.Policy) {
+	if _, err := os.Stat(strings.TrimPrefix(c.Store, "sqlite:")); err != nil || !policy.IsHashPrefix(r.Policy) {
 		return note("there is no store to find it in")
 	}
 	var source string

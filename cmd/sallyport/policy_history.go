@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"strings"
 	"time"
 
 	"sallyport/authn"
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/cmd/sallyport/internal/sqlstore"
+	"sallyport/policy"
 )
 
 type policyHistoryCmd struct {
@@ -52,11 +52,9 @@ func notAHash(text string) error {
 	return fmt.Errorf("%q is not the beginning of a hash: at least 6 of the digits that \"policy history\" prints", text)
 }
 
-var hashPrefix = regexp.MustCompile(`^[0-9a-f]{6,64}$`)
-
 // withPolicyText runs f with a policy that was in force, by the beginning of its hash.
 func withPolicyText(ctx context.Context, g *globals, std stdio, prefix string, f func(hash, source string) error) error {
-	if !hashPrefix.MatchString(prefix) {
+	if !policy.IsHashPrefix(prefix) {
 		return notAHash(prefix)
 	}
 	return withExistingStore(ctx, g, func(_ *config.Config, db *sqlstore.DB) error {

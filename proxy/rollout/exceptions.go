@@ -26,7 +26,7 @@ func WithExceptions(onto string, source []byte) Candidate {
 		if now == nil {
 			return c, errors.New("the running proxy knows of no policy_exceptions: have it reload sallyport.yaml (SIGHUP) first")
 		}
-		if textHash(now.Source) != onto && c.exceptionsRefused != onto {
+		if policy.HashExceptions(now.Source) != onto && c.exceptionsRefused != onto {
 			return c, fmt.Errorf("%w than %s has: a reload brings it into force, unless it is refused", ErrOtherExceptions, now.Name)
 		}
 		x := *now
@@ -140,7 +140,7 @@ func (m *Manager) refuseExceptions(ctx context.Context, p Policies, o Origin, er
 	if o.Kind != "command" { // which tells its operator, and leaves the file as it is
 		why := err.Error()
 		m.unexcepted.Store(&why)
-		m.now.exceptionsRefused = textHash(p.exceptions())
+		m.now.exceptionsRefused = policy.HashExceptions(p.exceptions())
 	}
 	if failed := m.recordExceptionsRefused(ctx, p, o, err); failed != nil {
 		m.config.Logger.Error("the refusal of exceptions could not be recorded", "error", failed)
@@ -150,7 +150,7 @@ func (m *Manager) refuseExceptions(ctx context.Context, p Policies, o Origin, er
 func (m *Manager) recordExceptionsRefused(ctx context.Context, p Policies, o Origin, err error) error {
 	now := m.config.Gate.Current().Policy
 	return m.config.Audit.Append(ctx, audit.Record{Time: time.Now(), Event: "exceptions_refused", User: o.By, Action: "refused", Policy: now.Hash(), Detail: map[string]string{
-		"exceptions": textHash(p.exceptions()), "in_force": now.ExceptionsHash(), "reason": reason(refusalText(err)), "origin": o.Kind,
+		"exceptions": policy.HashExceptions(p.exceptions()), "in_force": now.ExceptionsHash(), "reason": reason(refusalText(err)), "origin": o.Kind,
 	}})
 }
 
@@ -208,7 +208,7 @@ func standingExceptions(log, hash string) (why string) {
 // this text and has not taken them since; else nil. It reads the newest records of the
 // audit log.
 func ExceptionsRefused(log string, source []byte) *audit.Record {
-	return refusedExceptions(log, textHash(source), func(audit.Record) bool { return true })
+	return refusedExceptions(log, policy.HashExceptions(source), func(audit.Record) bool { return true })
 }
 
 // refusedExceptions returns the newest refusal that counts, if no record after it says that

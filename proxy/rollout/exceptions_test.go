@@ -421,12 +421,17 @@ func TestChangedExceptionsAreRecorded(t *testing.T) {
 // A file that was edited by hand and refused by the guard is said to be refused, with the
 // command that takes it all the same.
 func TestRefusedExceptionsCanBeForced(t *testing.T) {
+	for _, top := range []string{"", "# base: 0123456789ab\n"} { // which names a base in a policy alone
+		refusedExceptionsCanBeForced(t, top+excepting(entryOf("alice", "pay")))
+	}
+}
+
+func refusedExceptionsCanBeForced(t *testing.T, text string) {
 	b, file := withExceptions(t, excepting())
 	b.now.Guard.MaxNewlyAllowed, b.Manager.now.Guard.MaxNewlyAllowed = 0, 0
 	f := alice()
 	f.Request.Path, f.Session.VerifiedAge, f.Time.Now = "/pay", time.Hour, time.Now()
 	b.live = []*policy.Facts{f}
-	text := excepting(entryOf("alice", "pay"))
 	writeFile(t, file, text)
 	if err := b.ReloadFiles(t.Context()); err == nil || !strings.Contains(err.Error(), "`sallyport policy except apply --force`") {
 		t.Fatal(err)

@@ -25,7 +25,7 @@ type Request struct {
 
 // OntoExceptions is what a request says about a file of exceptions with this text, if that
 // is to be replaced.
-func OntoExceptions(source []byte) string { return textHash(source) }
+func OntoExceptions(source []byte) string { return policy.HashExceptions(source) }
 
 func (r Request) candidate() Candidate {
 	if r.Onto != "" {

@@ -125,7 +125,7 @@ func ChooseStart(ctx context.Context, c StartConfig) (s Start, err error) {
 // use takes what was compiled, without exceptions that the guard refused.
 func (s *Start) use(compiled Compiled, c StartConfig) {
 	if x := compiled.Policies.Enforced.Exceptions; compiled.Wrong == nil && x != nil {
-		if why := standingExceptions(c.AuditFile, textHash(x.Source)); why != "" {
+		if why := standingExceptions(c.AuditFile, policy.HashExceptions(x.Source)); why != "" {
 			compiled = compiled.without(fmt.Errorf("%s: %s", x.Name, why), c.Intel)
 		}
 	}
