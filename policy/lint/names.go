@@ -74,6 +74,12 @@ func (c *constant) fits(text string) bool {
 	return text == c.value.Text
 }
 
+// spells reports whether a comparison is with a text that something may be called, or with
+// a part of one: not with an empty text, a pattern, or what comes before or after it.
+func (c *constant) spells() bool {
+	return c.value.Text != "" && c.Method != "matches" && (c.How == expr.Equal || c.How == expr.Method)
+}
+
 // names finds people that the roster does not have, groups that no route's allow names,
 // and lists of either that are compared as a whole.
 func (l *linter) names() {
@@ -95,7 +101,7 @@ func (l *linter) emails() {
 		domains = append(domains, g.Domains...)
 	}
 	for _, c := range l.constants("user.email") {
-		known := slices.ContainsFunc(people, c.fits) || c.value.Text == "" || c.Method == "matches" || c.How != expr.Equal && c.How != expr.Method ||
+		known := slices.ContainsFunc(people, c.fits) || !c.spells() ||
 			c.Method != "" && slices.ContainsFunc(domains, func(d string) bool { return c.fits("@" + strings.ToLower(d)) })
 		if known {
 			continue
@@ -193,7 +199,7 @@ func (l *linter) groups() {
 		return f, instead
 	}
 	for _, c := range l.constants("user.groups") {
-		if slices.ContainsFunc(known, c.fits) || c.value.Text == "" || c.Method == "matches" || c.How != expr.Equal && c.How != expr.Method {
+		if slices.ContainsFunc(known, c.fits) || !c.spells() {
 			continue
 		}
 		f, instead := finding(c.value.Text)
@@ -273,7 +279,7 @@ func (l *linter) providers() {
 				names[i] = strings.ToLower(n)
 			}
 		}
-		if c.value.Text == "" || c.Method == "matches" || c.How != expr.Equal && c.How != expr.Method || slices.ContainsFunc(names, c.fits) {
+		if !c.spells() || slices.ContainsFunc(names, c.fits) {
 			continue
 		}
 		f := Finding{Code: "unknown-provider", Severity: Warning, Fix: "a name as `data lookup` shows it, or ip.provider.lowerAscii().contains(...)",
