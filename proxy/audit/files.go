@@ -132,25 +132,35 @@ func inOrder(files []string) ([]string, error) {
 
 // firstSeq is the first seq that any of the first lines claims, or -1: one
 // mangled line must not hide a whole file.
-func firstSeq(path string) (int64, error) {
+func firstSeq(path string) (seq int64, err error) {
+	seq = -1
+	err = firstLines(path, func(raw []byte) bool {
+		seq = claimedSeq(raw)
+		return seq < 0
+	})
+	return seq, err
+}
+
+// firstLines visits the first lines of a file, until visit returns false.
+func firstLines(path string, visit func(raw []byte) bool) error {
 	f, err := openLines(path)
 	if err != nil {
-		return -1, err
+		return err
 	}
 	defer f.Close()
 	for range 64 {
 		line, err := f.next()
 		if err == io.EOF {
-			break
+			return nil
 		}
 		if err != nil {
-			return -1, err
+			return err
 		}
-		if seq := claimedSeq(line.raw); seq >= 0 {
-			return seq, nil
+		if !visit(line.raw) {
+			return nil
 		}
 	}
-	return -1, nil
+	return nil
 }
 
 // lineFile reads lines one at a time, in bounded memory.

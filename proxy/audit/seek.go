@@ -116,28 +116,15 @@ func lineTime(line []byte) time.Time {
 }
 
 // firstTime is the time of the first line of a file that has one.
-func firstTime(path string) (time.Time, error) {
-	f, err := openLines(path)
+func firstTime(path string) (when time.Time, err error) {
+	err = firstLines(path, func(raw []byte) bool {
+		when = lineTime(raw)
+		return when.IsZero()
+	})
 	if errors.Is(err, fs.ErrNotExist) {
 		return time.Time{}, nil
 	}
-	if err != nil {
-		return time.Time{}, err
-	}
-	defer f.Close()
-	for range 64 {
-		line, err := f.next()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return time.Time{}, err
-		}
-		if when := lineTime(line.raw); !when.IsZero() {
-			return when, nil
-		}
-	}
-	return time.Time{}, nil
+	return when, err
 }
 
 // linesBefore is how many lines end before an offset.
