@@ -41,7 +41,6 @@ type known struct {
 	country  map[string]int64      // that they came from
 	networks map[netKey]int64      // by kind
 	hours    map[int]map[int]int64 // by day since 1970: by local minute
-	seenAt   map[string]bool       // addresses
 }
 
 type netKey struct {

@@ -40,7 +40,6 @@ type decoder struct {
 	s       string // the line
 	i       int    // how much of it is read
 	strings []string
-	ints    []int64
 }
 
 // topSlot is a key of a record; read is nil where the value is passed over.
