@@ -19,8 +19,8 @@ type bucket uint32
 
 func bucketOf(m moment) bucket { return bucket(m / moment(bucketLen/time.Second)) }
 
-// buckets records in which five minutes of the last 48 hours a person was active: a ring
-// of bits, of which those of last-575 to last have a meaning and the others are 0.
+// buckets records in which five minutes of the last 48 hours a person was active, in a ring
+// of bits.
 type buckets struct {
 	bits    [words]uint64
 	last    bucket
@@ -31,25 +31,11 @@ func (b *buckets) has(n bucket) bool {
 	return n <= b.last && b.last-n < ring && b.bits[n%ring/64]>>(n%64)&1 != 0
 }
 
-// set records activity. A time too old for the ring is dropped; if the ring lies two days
-// or more in the future, a wrong clock made it, and it starts anew.
+// set records activity: see ringSet.
 func (b *buckets) set(n bucket, now bucket) {
-	switch {
-	case n > b.last:
-		if n-b.last >= ring {
-			b.bits = [words]uint64{}
-		} else {
-			for i := b.last + 1; i < n; i++ {
-				b.bits[i%ring/64] &^= 1 << (i % 64)
-			}
-		}
-		b.last = n
-	case b.last-n >= ring && n < now:
-		return
-	case b.last-n >= ring:
-		*b = buckets{last: n, unsaved: n}
+	if ringSet(b.bits[:], &b.last, n, now) {
+		b.unsaved = n
 	}
-	b.bits[n%ring/64] |= 1 << (n % 64)
 }
 
 // line is the ring of the 48 hours up to now as a line: bit 0 of word 0 is the oldest

@@ -26,8 +26,7 @@ const (
 	notEnough = -1
 )
 
-// hours records in which hours of the last 32 days a person was active: a ring of bits,
-// of which those of last-767 to last have a meaning and the others are 0.
+// hours records in which hours of the last 32 days a person was active, in a ring of bits.
 type hours struct {
 	bits [hourRing / 64]uint64
 	last uint32 // hours since 1970
@@ -35,36 +34,22 @@ type hours struct {
 
 func hourOfBucket(n bucket) uint32 { return uint32(n / perHour) }
 
-func (h *hours) has(n uint32) bool {
-	return n <= h.last && h.last-n < hourRing && h.bits[n%hourRing/64]>>(n%64)&1 != 0
-}
+func (h *hours) set(n, now uint32) { ringSet(h.bits[:], &h.last, n, now) }
 
-// set records activity, as buckets.set does.
-func (h *hours) set(n, now uint32) {
-	switch {
-	case n > h.last && n-h.last >= hourRing:
-		*h = hours{last: n}
-	case n > h.last:
-		for i := h.last + 1; i < n; i++ {
-			h.bits[i%hourRing/64] &^= 1 << (i % 64)
-		}
-		h.last = n
-	case h.last-n >= hourRing && n < now:
-		return
-	case h.last-n >= hourRing:
-		*h = hours{last: n}
-	}
-	h.bits[n%hourRing/64] |= 1 << (n % 64)
-}
-
-// any reports whether there was activity in the hours from first up to end.
+// any reports whether there was activity in the hours from first up to end, at most 64.
 func (h *hours) any(first, end uint32) bool {
-	for n := first; n < end; n++ {
-		if h.has(n) {
-			return true
-		}
+	if oldest := h.last - min(h.last, hourRing-1); first < oldest {
+		first = oldest
 	}
-	return false
+	if end > h.last {
+		end = h.last + 1
+	}
+	if first >= end {
+		return false
+	}
+	at, shift := first%hourRing/64, first%64
+	window := h.bits[at]>>shift | h.bits[(at+1)%(hourRing/64)]<<(64-shift)
+	return window<<(64-(end-first)) != 0
 }
 
 // usual is policy.Activity.UsualHours at a moment in a zone. A day is the 24 hours around
@@ -74,10 +59,12 @@ func (h *hours) usual(at time.Time, zone *time.Location) int64 {
 		return notEnough
 	}
 	_, east := at.In(zone).Zone()
+	since, _ := at.In(zone).ZoneBounds() // zero: always
 	active, then := int64(0), int64(0)
 	for d := 1; d <= usualDays; d++ {
 		same := at.Add(-time.Duration(d) * day)
-		if _, there := same.In(zone).Zone(); there != east {
+		if same.Before(since) {
+			_, there := same.In(zone).Zone()
 			same = same.Add(time.Duration(east-there) * time.Second)
 		}
 		n := uint32(momentOf(same) / moment(time.Hour/time.Second))

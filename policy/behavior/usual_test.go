@@ -1,6 +1,7 @@
 package behavior
 
 import (
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -66,5 +67,31 @@ func TestUsualHoursOfWhatIsNotKnown(t *testing.T) {
 	v.Subject = authn.Subject{}
 	if got := tr.Assess(v).Activity; got.Known || got.UsualHours != -1 {
 		t.Errorf("no person: %+v", got)
+	}
+}
+
+// any looks at many hours at once, and says what looking at each of them does.
+func TestHoursOfARing(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 200 {
+		begin := uint32(r.IntN(3 * hourRing))
+		h, active := hours{last: begin}, map[uint32]bool{}
+		last := begin
+		for range r.IntN(200) {
+			n := last + uint32(r.IntN(20)) - min(last, uint32(r.IntN(20)))
+			h.set(n, last)
+			active[n], last = true, max(last, n)
+		}
+		for range 500 {
+			first := uint32(r.IntN(int(last) + 2*hourRing))
+			first -= min(first, hourRing/2)
+			end, want := first+uint32(r.IntN(65)), false
+			for n := first; n < end; n++ {
+				want = want || active[n] && last-n < hourRing
+			}
+			if got := h.any(first, end); got != want {
+				t.Fatalf("%d to %d, last %d: %t", first, end, last, got)
+			}
+		}
 	}
 }
