@@ -129,14 +129,11 @@ func (p *Policy) evaluateReadings(r *rule, own []*exception, f *Facts, scope *sc
 	}
 	for _, a := range rs.ofAddress(p, f) {
 		other := p.evaluatePaths(r, own, a.facts, a.scope, &a.inner)
-		if !other.matched && (o.by != nil || other.by == nil) {
-			continue
-		}
 		other.in.address = a.address
 		if other.in.scope == nil {
 			other.in.scope = a.scope
 		}
-		if o = other; o.matched {
+		if o = o.or(other); o.matched {
 			return o
 		}
 	}
