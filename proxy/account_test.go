@@ -35,12 +35,13 @@ func TestWhoami(t *testing.T) {
 		Groups                                                 []string
 		SessionAge                                             int64      `json:"session_age_seconds"`
 		VerifiedAge                                            *int64     `json:"verified_age_seconds"`
+		VerifiedAt                                             *time.Time `json:"verified_at"`
 		Expires                                                time.Time  `json:"expires_at"`
 		Unused                                                 *time.Time `json:"-"`
 	}
 	g.must(json.Unmarshal([]byte(a.body), &who))
 	if who.User != "alice@example.test" || who.Subject != "alice" || who.Level != "verified" || who.Session == "" || who.IP != home || who.Country != "ZZ" ||
-		!slices.Equal(who.Groups, []string{"treasury"}) || who.SessionAge != 120 || who.VerifiedAge == nil || *who.VerifiedAge != 120 || !who.Expires.Equal(epoch.Add(proxytest.SessionMaxAge)) {
+		!slices.Equal(who.Groups, []string{"treasury"}) || who.SessionAge != 120 || who.VerifiedAge == nil || *who.VerifiedAge != 120 || who.VerifiedAt == nil || !who.VerifiedAt.Equal(epoch) || !who.Expires.Equal(epoch.Add(proxytest.SessionMaxAge)) {
 		t.Errorf("%s", a.body)
 	}
 	if strings.Contains(a.body, b.session(treasury)) {

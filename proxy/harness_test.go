@@ -332,7 +332,7 @@ func newHarness(t testing.TB, changes ...func(*setup)) *harness {
 	passkeys, err := passkey.New(passkey.Config{RPID: "example.test", RPName: "Sallyport", Origins: []string{login}, Store: g.mem, Ceremonies: g.mem, Now: now, Logger: logger})
 	g.must(err)
 	g.issuer = enroll.New(enroll.Config{Store: g.mem, Now: now})
-	g.pages, err = portal.NewPages("", logger)
+	g.pages, err = portal.NewPages("", now, logger)
 	g.must(err)
 	external, err := url.Parse(login)
 	g.must(err)

@@ -84,6 +84,7 @@ func TestLongAddressSurvivesTheWayIn(t *testing.T) {
 			arrives(long + "#/wallet/1")
 
 			s.run("session", "revoke", "--user", alice.Email)
+			b.signedOut()
 			b.open("about:blank")
 			b.open(s.treasury + long + "#/wallet/2%20x")
 			b.signIn(alice.Sub)

@@ -3,7 +3,6 @@ package e2e
 import (
 	"encoding/json"
 	"errors"
-	"net/http"
 	"strings"
 	"testing"
 
@@ -116,9 +115,7 @@ func TestQuestionInAFrame(t *testing.T) {
 
 	// Signed out, in a frame that the tool's page trusts with no more than it needs.
 	s.run("session", "revoke", "--user", alice.Email)
-	eventually(t, "the session is gone", func() bool {
-		return eval[int](w, `fetch("/.sallyport/whoami").then(r => r.status)`) == http.StatusUnauthorized
-	})
+	w.signedOut()
 	call(b, page.BringToFront, cdp.Empty{})
 	eval[bool](b, "(document.querySelector('iframe').remove(), true)")
 	eval[bool](b, strings.Replace(show, "f.src =", "f.sandbox = 'allow-scripts allow-same-origin allow-popups allow-popups-to-escape-sandbox'; f.src =", 1))

@@ -36,7 +36,7 @@ func TestBackAfterTheEnd(t *testing.T) {
 				b.open(s.treasury + "/over")
 				b.shows("Over here")
 				end.end()
-				eval[bool](b, `(async () => { while ((await fetch("/.sallyport/whoami")).ok); return true; })()`)
+				b.signedOut()
 				b.back()
 				b.shows("Sign in")
 				if text := b.text(); strings.Contains(text, alice.Email) {

@@ -21,6 +21,15 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
+// signedOut waits for the end of the session at the host of the page that is shown. The
+// process that serves looks for revocations four times a second.
+func (b *browser) signedOut() {
+	b.t.Helper()
+	eventually(b.t, "the session is over", func() bool {
+		return eval[int](b, `fetch("/.sallyport/whoami").then((r) => r.status)`) == http.StatusUnauthorized
+	})
+}
+
 // opsPage reads a page of the operator's port.
 func (s *harness) opsPage(path string) (int, string) {
 	s.t.Helper()

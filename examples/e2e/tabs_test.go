@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/fetch"
 	"github.com/chromedp/cdproto/network"
 )
 
@@ -145,15 +147,22 @@ func TestBackLeadsOverAnAnsweredQuestion(t *testing.T) {
 	b.enrol(s.ticket(alice.Email), alice.Sub)
 	b.open(s.treasury + "/before")
 	b.shows("Before")
-	second := b.tab()
+	second, slow := b.tab(), b.tab()
 	b.from(vpnExit)
 	b.open(s.treasury + "/after")
 	b.until(`document.querySelector('[data-action="verify"]')`)
 	second.open(s.treasury + "/after?second#x")
 	second.until(`document.querySelector('[data-action="verify"]')`)
+	// A tab whose scripts arrive when the question has been answered.
+	call(slow, fetch.Enable, fetch.EnableParams{Patterns: []*fetch.RequestPattern{{URLPattern: "*/changed.js"}}})
+	eval[bool](slow, "(location.assign("+quote(s.treasury+"/after?slow")+"), true)")
+	slow.until(`document.querySelector('[data-action="verify"]')`)
 	b.act("verify")
 	b.shows("After")
-	second.until("location.href === " + quote(s.treasury+"/after?second#x") + " && document.body.innerText.includes('After')")
+	call(slow, fetch.Disable, cdp.Empty{})
+	for tab, at := range map[*browser]string{second: "/after?second#x", slow: "/after?slow"} {
+		tab.until("location.href === " + quote(s.treasury+at) + " && document.body.innerText.includes('After')")
+	}
 	b.back()
 	b.shows("Before")
 }

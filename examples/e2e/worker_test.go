@@ -142,7 +142,7 @@ func TestPageOfTheBrowsersCache(t *testing.T) {
 	b.open(s.treasury + "/")
 	b.shows("Treasury of")
 	s.run("session", "revoke", "--user", alice.Email)
-	eval[bool](b, `(async () => { while ((await fetch("/.sallyport/whoami")).ok); return true; })()`)
+	b.signedOut()
 	eval[bool](b, `(location.assign("/kept"), true)`)
 	b.shows("Kept")
 	call(b, page.Reload, page.ReloadParams{})

@@ -307,6 +307,7 @@ type whoami struct {
 	Session            string      `json:"session"`
 	SessionAgeSeconds  int64       `json:"session_age_seconds"`
 	VerifiedAgeSeconds *int64      `json:"verified_age_seconds"` // null: not verified in this session
+	VerifiedAt         *time.Time  `json:"verified_at"`          // null: as above
 	Credential         string      `json:"credential,omitempty"` // class of the passkey
 	ExpiresAt          time.Time   `json:"expires_at"`
 	IP                 string      `json:"ip"`
@@ -343,8 +344,8 @@ func (p *Portal) whoami(w http.ResponseWriter, r *http.Request, v PageRequest) e
 		IP: j.Facts.IP.Address, Country: j.Facts.IP.Country,
 	}
 	if s.Level() == authn.Verified {
-		age := seconds(now.Sub(s.Verification.At))
-		answer.VerifiedAgeSeconds, answer.Credential = &age, s.Verification.Credential.Class.String()
+		at, age := s.Verification.At.UTC(), seconds(now.Sub(s.Verification.At))
+		answer.VerifiedAgeSeconds, answer.VerifiedAt, answer.Credential = &age, &at, s.Verification.Credential.Class.String()
 	}
 	answer.StepUpDue = stepUpDue(r, v, &s)
 	writeJSON(w, http.StatusOK, answer)

@@ -37,6 +37,7 @@ type Link struct{ URL, Text, Action string }
 // layout can rely on its fields.
 type view struct {
 	Title, Email, Incident, Contact, Assets string
+	Made                                    int64 // by our clock, in milliseconds since 1970
 	Script, Wide                            bool
 	Text, Steps                             []string
 	StepsTitle                              string
@@ -99,6 +100,7 @@ type sessionView struct {
 // is safe for concurrent use.
 type Pages struct {
 	contact   string
+	now       func() time.Time
 	logger    *slog.Logger
 	templates map[string]*template.Template
 	assets    map[string]asset
@@ -111,9 +113,9 @@ type asset struct {
 }
 
 // NewPages prepares the templates. contact is shown as "Need help? ..." on every
-// page; empty leaves the line out.
-func NewPages(contact string, logger *slog.Logger) (*Pages, error) {
-	p := &Pages{contact: contact, logger: logger, templates: map[string]*template.Template{}, assets: map[string]asset{}}
+// page; empty leaves the line out. now is the clock of the sessions.
+func NewPages(contact string, now func() time.Time, logger *slog.Logger) (*Pages, error) {
+	p := &Pages{contact: contact, now: now, logger: logger, templates: map[string]*template.Template{}, assets: map[string]asset{}}
 	for _, name := range []string{"message", "framed", "ceremony", "handoff", "resend", "way", "sign-out", "account"} {
 		t, err := template.ParseFS(files, "pages/layout.html", "pages/"+name+".html")
 		if err != nil {
@@ -174,7 +176,7 @@ func (p *Pages) ServeAsset(w http.ResponseWriter, r *http.Request, path string) 
 // render writes one page. The body is complete before the first byte leaves, so
 // that a template error becomes a clean 500 and never half a page.
 func (p *Pages) render(w http.ResponseWriter, status int, name string, v view) {
-	v.Assets, v.Contact, v.Stopped = p.base, p.contact, Prefix+"ceremony/stopped"
+	v.Assets, v.Contact, v.Stopped, v.Made = p.base, p.contact, Prefix+"ceremony/stopped", p.now().UnixMilli()
 	var body bytes.Buffer
 	if err := p.templates[name].ExecuteTemplate(&body, "layout", v); err != nil {
 		p.logger.Error("page could not be rendered", "page", name, "error", err)

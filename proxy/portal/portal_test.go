@@ -20,7 +20,7 @@ import (
 
 func testPages(t *testing.T) *Pages {
 	t.Helper()
-	p, err := NewPages("Write to <help@corp.com>", slog.New(slog.DiscardHandler))
+	p, err := NewPages("Write to <help@corp.com>", time.Now, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,6 @@
 // What happens in one tab, and another one of this host wants to know: that the person has signed in and verified. It
-// asks the server whether it is so when another tab says that something has changed, and when this one comes to the front. Never
-// by the clock, and not more often than every two seconds, as a script of a tool could say so all day.
+// asks the server whether it is so when it begins, when another tab says that something has changed, and when this one comes to the
+// front. Never by the clock, and not more often than every two seconds, as a script of a tool could say so all day.
 const gap = 2_000;
 
 // channel is null where there are none; coming to the front is enough. One for this page: it does not hear itself.
@@ -17,20 +17,21 @@ export function tell() {
   if (channel) channel.postMessage("changed");
 }
 
-// state is when the person who is signed in here verified, in seconds; 0: not at all.
-async function state() {
+// made is when the server made this page. The person may verify in another tab before the scripts of this one run.
+const made = Number(document.documentElement.dataset.made);
+
+// since reports whether the person who is signed in here has verified since then. No answer is no change.
+async function since() {
   try {
     const response = await fetch("/.sallyport/whoami", { credentials: "same-origin", redirect: "error", cache: "no-store", headers: { Accept: "application/json" } });
-    const who = response.ok ? await response.json() : {};
-    return who.level === "verified" ? Date.now() / 1000 - who.verified_age_seconds : 0;
+    return response.ok && Date.parse((await response.json()).verified_at) > made;
   } catch {
-    return null; // no answer is no change
+    return false;
   }
 }
 
-// verified calls then once the person has verified in another tab since this page was loaded.
+// verified calls then once the person has verified in another tab since this page was made.
 export function verified(then) {
-  const before = state();
   let asked = -gap;
   let waiting = 0;
 
@@ -38,9 +39,9 @@ export function verified(then) {
     if (waiting || document.visibilityState !== "visible") return;
     waiting = setTimeout(async () => {
       asked = performance.now();
-      const [was, is] = [await before, await state()];
+      const changed = await since();
       waiting = 0;
-      if (is && is > (was || 0) + 1.5) then(); // ages are whole seconds
+      if (changed) then();
     }, Math.max(0, asked + gap - performance.now()));
   }
 
@@ -48,4 +49,5 @@ export function verified(then) {
   addEventListener("focus", check);
   addEventListener("pageshow", (event) => event.persisted && check());
   if (channel) channel.addEventListener("message", check);
+  check();
 }

@@ -33,7 +33,7 @@ func (a *App) newFront(s *proxy.Snapshot) (*front, error) {
 	if err != nil {
 		return nil, err
 	}
-	pages, err := portal.NewPages(c.Contact, a.options.Logger)
+	pages, err := portal.NewPages(c.Contact, time.Now, a.options.Logger)
 	if err != nil {
 		return nil, err
 	}
