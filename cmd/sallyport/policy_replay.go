@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -65,7 +66,8 @@ type replayReport struct {
 	Examples []rehearse.Example `json:"examples"`
 }
 
-// Run checks the log before it believes a word of it.
+// Run judges what it reads while it verifies it, and says nothing of it before it has
+// found the log to be intact.
 func (p policyReplayCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	names := append(p.Candidates, p.Policy...)
 	if len(names) == 0 {
@@ -100,7 +102,11 @@ func (p policyReplayCmd) Run(ctx context.Context, g *globals, std stdio) error {
 		return err
 	}
 	shown := newProgress(std, "lines", p.JSON)
-	report, err := p.verify(ctx, g, files, offset, shown)
+	var report audit.Report
+	if run.Lines, err = p.verifying(ctx, g, c, files, offset, shown, &report); err != nil {
+		return err
+	}
+	results, err := run.RunEach(ctx, candidates)
 	shown.clear()
 	if err != nil {
 		return interrupted(ctx, err)
@@ -111,13 +117,6 @@ func (p policyReplayCmd) Run(ctx context.Context, g *globals, std stdio) error {
 			fmt.Fprintln(std.err, "The log is not intact, and nothing was judged. --unverified judges it all the same.")
 			return errNo
 		}
-	}
-	run.Lines = audit.LinesFrom(offset, files...)
-	run.Progress = func(n int64) { shown.at("judging", n, report.Records) }
-	results, err := run.RunEach(ctx, candidates)
-	shown.clear()
-	if err != nil {
-		return interrupted(ctx, err)
 	}
 	return p.print(std, candidates, report, results)
 }
@@ -133,35 +132,28 @@ func interrupted(ctx context.Context, err error) error {
 	return err
 }
 
-// verify holds the files against the log's hashes and signature: all that is judged, and
-// what is before only with --full.
-func (p policyReplayCmd) verify(ctx context.Context, g *globals, files []string, offset int64, shown *progressLine) (audit.Report, error) {
-	key := p.Key
+// verifying reads the files, and holds them against the log's hashes and signature
+// meanwhile: all that is judged, and what is before only with --full. The report is there
+// when all is read.
+func (p policyReplayCmd) verifying(ctx context.Context, g *globals, c *config.Config, files []string, offset int64, shown *progressLine, report *audit.Report) (iter.Seq2[audit.Line, error], error) {
+	key, err := p.Key, error(nil)
 	if key == "" {
-		var err error
 		if key, err = verifierKey(ctx, g); err != nil {
-			return audit.Report{}, fmt.Errorf("%w\nthe log is verified with the key from the store; where there is none, give the key with --key", err)
+			return nil, fmt.Errorf("%w\nthe log is verified with the key from the store; where there is none, give the key with --key", err)
 		}
 	}
-	o := audit.VerifyOptions{From: -1, Offset: offset, Progress: func(n, of int64) error {
-		shown.at("verifying", n, of)
-		return ctx.Err()
-	}}
 	if p.Full {
-		o.Offset = 0
-		if len(p.Audit) > 0 {
-			files = p.Audit
-		} else {
-			c, err := config.Load(g.Config)
-			if err != nil {
-				return audit.Report{}, err
-			}
+		offset = 0
+		if files = p.Audit; len(files) == 0 {
 			if files, err = audit.Segments(c.AuditFile); err != nil {
-				return audit.Report{}, err
+				return nil, err
 			}
 		}
 	}
-	return audit.Verify(files, key, o)
+	return audit.Verifying(files, key, audit.VerifyOptions{From: -1, Offset: offset, Progress: func(n, of int64) error {
+		shown.at("verifying and judging", n, of)
+		return ctx.Err()
+	}}, report), nil
 }
 
 // notes are what a reader of the figures has to know.

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
@@ -11,6 +12,7 @@ import (
 
 // lineRef is what a comparison needs to know of a line.
 type lineRef struct {
+	raw   rawLine // if the source has each; valid until the next line is read
 	file  string
 	num   int64
 	end   int64
@@ -34,6 +36,9 @@ type lineSource struct {
 	// unhashed is the first seq without a stored hash: from there on, only its form
 	// tells a record from garbage.
 	unhashed int64
+	// each, if set, is given every whole line that next returns: the very bytes whose hash
+	// that is. Its error ends the reading.
+	each func(path string, line rawLine) error
 
 	cur   *lineFile
 	ahead []lineRef
@@ -42,12 +47,16 @@ type lineSource struct {
 }
 
 func (s *lineSource) next() (lineRef, error) {
+	ref, err := lineRef{}, error(nil)
 	if len(s.ahead) > 0 {
-		ref := s.ahead[0]
-		s.ahead = s.ahead[1:]
-		return ref, nil
+		ref, s.ahead = s.ahead[0], s.ahead[1:]
+	} else if ref, err = s.read(); err != nil {
+		return ref, err
 	}
-	return s.read()
+	if s.each != nil {
+		err = s.each(ref.file, ref.raw)
+	}
+	return ref, err
 }
 
 // peek returns the i'th line from here without taking it.
@@ -57,6 +66,7 @@ func (s *lineSource) peek(i int) (lineRef, error) {
 		if err != nil {
 			return lineRef{}, err
 		}
+		ref.raw.raw = bytes.Clone(ref.raw.raw)
 		s.ahead = append(s.ahead, ref)
 	}
 	return s.ahead[i], nil
@@ -100,6 +110,9 @@ func (s *lineSource) read() (lineRef, error) {
 
 func (s *lineSource) ref(line rawLine) lineRef {
 	out := lineRef{file: s.cur.path, num: line.num, end: line.end, seq: -1}
+	if s.each != nil {
+		out.raw = line
+	}
 	out.hash = tlog.RecordHash(line.raw)
 	if line.long {
 		return out

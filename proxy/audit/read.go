@@ -58,31 +58,26 @@ func Read(files ...string) iter.Seq2[Line, error] {
 
 // Lines is Read without decoding: Record is empty, and whether a line is a record is
 // found out by [Line.Decode]. Several can be decoded at once, from copies of Raw.
-func Lines(files ...string) iter.Seq2[Line, error] { return LinesFrom(0, files...) }
-
-// LinesFrom is Lines from an offset in the first file on, as [Seek] gives it; lines are
-// counted from there.
-func LinesFrom(offset int64, files ...string) iter.Seq2[Line, error] {
+func Lines(files ...string) iter.Seq2[Line, error] {
 	return func(yield func(Line, error) bool) {
-		for i, path := range files {
-			begin := offset
-			if i > 0 {
-				begin = 0
-			}
-			if !eachLine(path, begin, func(raw rawLine) bool {
-				out := Line{File: path, Number: raw.num, Raw: raw.raw}
-				switch {
-				case raw.long:
-					return yield(out, &LineError{path, raw.num, errLong})
-				case !raw.whole:
-					return true
-				}
-				return yield(out, nil)
-			}, yield) {
+		for _, path := range files {
+			if !eachLine(path, func(raw rawLine) bool { return raw.yield(path, yield) }, yield) {
 				return
 			}
 		}
 	}
+}
+
+// yield passes a line on; half a line is none yet.
+func (l rawLine) yield(path string, yield func(Line, error) bool) bool {
+	out := Line{File: path, Number: l.num, Raw: l.raw}
+	switch {
+	case l.long:
+		return yield(out, &LineError{path, l.num, errLong})
+	case !l.whole:
+		return true
+	}
+	return yield(out, nil)
 }
 
 // Decode reads Raw into Record. The error is a *LineError.
@@ -98,7 +93,7 @@ func (l *Line) Decode() error {
 }
 
 func readLines(path string, lists dataLists, yield func(Line, error) bool) bool {
-	return eachLine(path, 0, func(raw rawLine) bool {
+	return eachLine(path, func(raw rawLine) bool {
 		line, err := decodeLine(path, raw.num, raw)
 		lists.resolve(&line.Record)
 		return err != nil && !raw.whole || yield(line, err)
@@ -106,8 +101,8 @@ func readLines(path string, lists dataLists, yield func(Line, error) bool) bool 
 }
 
 // eachLine calls each for every line, and fail with what ends the file early.
-func eachLine(path string, offset int64, each func(rawLine) bool, fail func(Line, error) bool) bool {
-	f, err := openLinesAt(path, offset)
+func eachLine(path string, each func(rawLine) bool, fail func(Line, error) bool) bool {
+	f, err := openLines(path)
 	if err != nil {
 		fail(Line{File: path}, err)
 		return false

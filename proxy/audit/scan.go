@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"sort"
@@ -31,6 +32,8 @@ type scan struct {
 	stored func(n int64, h []tlog.Hash) error
 	// progress, if set, is called now and then; its error ends the scan.
 	progress func(lines, of int64) error
+	// each is that of the lineSource.
+	each func(path string, line rawLine) error
 
 	src   lineSource
 	lines tree  // over the lines as they stand
@@ -65,12 +68,19 @@ func (s *scan) total() int64 {
 	return max(s.known, s.signed.size)
 }
 
+// errAfterSignature: no line was taken, because all of them are newer than the signature.
+var errAfterSignature = errors.New("begins after what is signed")
+
 func (s *scan) run() error {
 	s.early, s.late, s.good = map[int64]bool{}, map[int64]bool{}, map[string]int64{}
 	s.src = lineSource{files: s.files, offset: s.offset, unhashed: s.known}
+	s.src.each = s.each
 	defer s.src.close()
 	if err := s.begin(); err != nil {
 		return err
+	}
+	if s.offset > 0 && s.signed != nil && s.base > s.signed.size {
+		return errAfterSignature
 	}
 	for !s.cut {
 		if s.early[s.next] {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"strings"
@@ -127,6 +128,8 @@ type VerifyOptions struct {
 	// Progress, if set, is told now and then how many lines were read, and about how many
 	// there are. Its error ends Verify, which returns it.
 	Progress func(lines, of int64) error
+
+	each func(path string, line rawLine) error // see Verifying
 }
 
 // Verify compares files, which are all or the last of a log's files in any order, with
@@ -141,7 +144,7 @@ func Verify(files []string, key string, o VerifyOptions) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	s := &scan{files: files, offset: o.Offset, progress: o.Progress}
+	s := &scan{files: files, offset: o.Offset, progress: o.Progress, each: o.each}
 	// The checkpoint first, then the hashes, then the lines: a writer goes the other
 	// way, so what is read later holds at least what is read first.
 	at := s.readCheckpoint(log, v)
@@ -160,13 +163,12 @@ func Verify(files []string, key string, o VerifyOptions) (Report, error) {
 	if err := s.useHashes(log+hashSuffix, hashes); err != nil {
 		return Report{}, err
 	}
-	if err := s.run(); err != nil {
-		return Report{}, err
-	}
-	if s.offset > 0 && s.signed != nil && s.base > s.signed.size {
-		// All that is asked for is newer than the signature: go back to what it covers.
-		o.Offset = 0
+	switch err := s.run(); {
+	case errors.Is(err, errAfterSignature):
+		o.Offset = 0 // go back to what the signature covers
 		return Verify(files, key, o)
+	case err != nil:
+		return Report{}, err
 	}
 	s.checkFrom(o.From)
 	report := s.report(at)
@@ -182,6 +184,34 @@ func Verify(files []string, key string, o VerifyOptions) (Report, error) {
 		}
 	}
 	return report, nil
+}
+
+var errStopped = errors.New("audit verify: the reader of the lines stopped")
+
+// Verifying is [Lines] and [Verify] in one reading: it yields the very bytes whose hashes
+// are compared, so that a file which changes meanwhile cannot have other lines judged than
+// those that are proven. The report is there when the sequence has ended; until then it
+// says that the log is not intact. Nothing that the lines say may be believed, or shown,
+// before.
+//
+// Where all that is asked for is newer than the signature, lines from before o.Offset come
+// as well. Of damaged files it yields the lines as they stand.
+func Verifying(files []string, key string, o VerifyOptions, report *Report) iter.Seq2[Line, error] {
+	return func(yield func(Line, error) bool) {
+		*report = Report{Problems: []Problem{{Kind: Missing, Message: "the log was not read to its end"}}}
+		o.each = func(path string, raw rawLine) error {
+			if !raw.yield(path, yield) {
+				return errStopped
+			}
+			return nil
+		}
+		switch r, err := Verify(files, key, o); {
+		case err == nil:
+			*report = r
+		case !errors.Is(err, errStopped):
+			yield(Line{}, err)
+		}
+	}
 }
 
 // logFiles puts files in order and finds the log that they belong to.

@@ -89,7 +89,6 @@ type Replay struct {
 	Asked     bool              // with a present policy: compare, too, what it asks at all
 	Routes    []string          // records of others are passed over
 	Since     time.Time
-	Progress  func(lines int64)
 }
 
 // Result is what came of it.
@@ -129,9 +128,7 @@ func (r Replay) RunEach(ctx context.Context, candidates []*policy.Policy) ([]*Re
 		running.Go(func() {
 			for batch := range work {
 				batch.each(w.line)
-				if n := lines.Add(int64(len(batch.ends))); r.Progress != nil {
-					r.Progress(n)
-				}
+				lines.Add(int64(len(batch.ends)))
 			}
 		})
 	}
