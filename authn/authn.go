@@ -76,6 +76,16 @@ type Subject struct {
 	ID     string `json:"sub"`
 }
 
+// ParseSubject reads ISSUER|SUBJECT, as commands and files name an account. An issuer is a
+// URL, which has no bar; a subject may have some. It is zero for any other text.
+func ParseSubject(text string) Subject {
+	issuer, id, _ := strings.Cut(text, "|")
+	if !strings.Contains(issuer, "://") || id == "" {
+		return Subject{}
+	}
+	return Subject{issuer, id}
+}
+
 // IsZero reports whether s names no person.
 func (s Subject) IsZero() bool { return s == Subject{} }
 

@@ -39,6 +39,7 @@ type Exceptions struct {
 type Exception struct {
 	ID         string         `json:"id"`
 	User       string         `json:"user"`
+	Subject    string         `json:"subject,omitempty"` // ISSUER|SUBJECT; "": any account that has the address
 	Rules      []string       `json:"rules"`
 	Routes     []string       `json:"routes,omitempty"`    // empty: everywhere
 	Networks   []netip.Prefix `json:"networks,omitempty"`  // empty: from everywhere
@@ -171,6 +172,11 @@ func (b *builder) exceptions(p *Policy, x *Exceptions) (list []*Exception) {
 		if e.User != "" && mailbox(e.User) == mailbox(e.ApprovedBy) {
 			b.At(n.ApprovedBy, Diagnostic{Message: "a person cannot approve their own exception", Expected: "the address of another person"})
 		}
+		if n.Subject != nil {
+			if e.Subject = n.Subject.Value; e.Subject != "" && authn.ParseSubject(e.Subject).IsZero() {
+				b.At(n.Subject, Diagnostic{Message: fmt.Sprintf("subject %q names no account", e.Subject), Expected: "ISSUER|SUBJECT, which `sallyport people list --json` has; or no subject"})
+			}
+		}
 		for _, rule := range n.Rules {
 			e.Rules = append(e.Rules, rule.Value)
 		}
@@ -278,6 +284,9 @@ func (p *Policy) noRule(name string, e *Exception, any bool) *Diagnostic {
 func (e *Exception) DerivedID() string {
 	h := sha256.New()
 	fmt.Fprintf(h, "%q %q %q %q %q %d %d", e.User, sorted(e.Rules), sorted(e.Routes), e.Networks, sorted(e.Countries), e.From.Unix(), e.Until.Unix())
+	if e.Subject != "" {
+		fmt.Fprintf(h, " %q", e.Subject)
+	}
 	return "x" + hex.EncodeToString(h.Sum(nil)[:4])
 }
 
@@ -290,6 +299,10 @@ func (b *builder) exceptionCondition(p *Policy, n *file.Exception, e *Exception)
 	}
 	at := func(t time.Time) string { return `timestamp("` + t.UTC().Format(time.RFC3339Nano) + `")` }
 	parts := []string{"user.email == " + strconv.Quote(e.User), "time.now < " + at(e.Until)}
+	if e.Subject != "" { // the address may be another person's by now
+		s := authn.ParseSubject(e.Subject)
+		parts = append(parts, "user.issuer == "+strconv.Quote(s.Issuer), "user.subject == "+strconv.Quote(s.ID))
+	}
 	if !e.From.IsZero() {
 		parts = append(parts, "time.now >= "+at(e.From))
 	}

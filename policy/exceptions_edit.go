@@ -174,6 +174,9 @@ func (e *Exception) entryText() string {
 		add("id", plainTexts([]string{e.ID})...)
 	}
 	add("user", plainTexts([]string{e.User})...)
+	if e.Subject != "" {
+		add("subject", jsonText(e.Subject))
+	}
 	several("rules", e.Rules)
 	several("routes", e.Routes)
 	var networks []string

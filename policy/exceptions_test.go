@@ -36,7 +36,7 @@ func entry(change string, args ...any) string {
 		}
 	}
 	var parts []string
-	for _, key := range []string{"id", "user", "rules", "routes", "networks", "countries", "from", "until", "approved_by", "why", "wy"} {
+	for _, key := range []string{"id", "user", "subject", "rules", "routes", "networks", "countries", "from", "until", "approved_by", "why", "wy"} {
 		if e[key] != "" {
 			parts = append(parts, key+": "+e[key])
 		}
@@ -222,6 +222,27 @@ func TestAttackExceptionOfAnother(t *testing.T) {
 	// A Partial of one person is not one of another by mistake of a caller either.
 	if d := p.Finish(facts(country("PT"), nobody), Partial{}); d.Action == Allow {
 		t.Errorf("no one: %+v", d)
+	}
+}
+
+// A mailbox is given to another person while an exception of the one before lasts: it was
+// for the account that had the address, and another one of that address has none.
+func TestAttackExceptionOfAnAddressGivenOn(t *testing.T) {
+	p := mustCompile(t, exceptionsPolicy, excepted(entry(`subject: "https://idp.example|00u1|x"`)))
+	account := func(issuer, id string) func(*Facts) {
+		return func(f *Facts) { f.User.Issuer, f.User.Subject = issuer, id }
+	}
+	if d := p.Decide(facts(ana, country("PT"), account("https://idp.example", "00u1|x"))); d.Action != Allow || len(d.Excepted) != 1 {
+		t.Errorf("the account that it is for: %+v", d)
+	}
+	for _, a := range [][2]string{{"https://idp.example", "00u2"}, {"https://idp.example", "00u1"}, {"https://other.example", "00u1|x"},
+		{"https://idp.example|00u1", "x"}, {"", "00u1|x"}, {"https://idp.example", ""}, {"", ""}} {
+		if d := p.Decide(facts(ana, country("PT"), account(a[0], a[1]))); d.Action != Block || len(d.Excepted) > 0 {
+			t.Errorf("%q: %+v", a, d)
+		}
+	}
+	if d := p.Decide(facts(country("PT"), account("https://idp.example", "00u1|x"))); d.Action != Block {
+		t.Errorf("the account under another address: %+v", d)
 	}
 }
 

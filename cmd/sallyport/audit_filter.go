@@ -178,9 +178,7 @@ func namesOf(ctx context.Context, g *globals, text string, note io.Writer) (who 
 	who.names = []string{text}
 	if none == nil {
 		who.names = []string{string(email)}
-	} else if issuer, id, whole := cutSubject(text); whole {
-		who.subject = authn.Subject{Issuer: issuer, ID: id}
-	} else {
+	} else if who.subject = authn.ParseSubject(text); who.subject.IsZero() {
 		who.subject.ID = text
 	}
 	var ambiguous error

@@ -113,8 +113,8 @@ func toBlock(ctx context.Context, db *sqlstore.DB, text string) ([]sqlstore.Bloc
 	case noAddress == nil:
 		return []sqlstore.BlockedPerson{{Email: email}}, nil
 	}
-	if issuer, id, ok := cutSubject(text); ok {
-		return []sqlstore.BlockedPerson{{Subject: authn.Subject{Issuer: issuer, ID: id}}}, nil
+	if s := authn.ParseSubject(text); !s.IsZero() {
+		return []sqlstore.BlockedPerson{{Subject: s}}, nil
 	}
 	return nil, fmt.Errorf("no person is known here as %s: give their e-mail address, or ISSUER|SUBJECT", plain(text))
 }

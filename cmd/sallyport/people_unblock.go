@@ -87,9 +87,9 @@ func (p peopleUnblockCmd) named(ctx context.Context, db *sqlstore.DB, all []sqls
 // where text names several people. It never lets in a person by a guess.
 func toUnblock(all []sqlstore.BlockedPerson, known []storedPerson, text string) (named []sqlstore.BlockedPerson, err error) {
 	email, _ := authn.ParseEmail(text)
-	issuer, id, whole := cutSubject(text)
+	subject := authn.ParseSubject(text)
 	called := func(s authn.Subject) bool {
-		return !s.IsZero() && (s.ID == text || whole && s == authn.Subject{Issuer: issuer, ID: id})
+		return !s.IsZero() && (s.ID == text || s == subject)
 	}
 	var people []authn.Subject // that text names
 	var about []authn.Subject  // and those who had the address

@@ -49,10 +49,10 @@ func find(ctx context.Context, db *sqlstore.DB, text string) (found []storedPers
 		return nil, err
 	}
 	email, _ := authn.ParseEmail(text) // text that is no address is a subject
-	issuer, id, whole := cutSubject(text)
+	subject := authn.ParseSubject(text)
 	for _, k := range peopleOf(addresses) {
 		switch {
-		case email != "" && slices.Contains(k.Emails, email), k.Subject.ID == text, whole && k.Subject == authn.Subject{Issuer: issuer, ID: id}:
+		case email != "" && slices.Contains(k.Emails, email), k.Subject.ID == text, !subject.IsZero() && k.Subject == subject:
 			found = append(found, k)
 		}
 	}
@@ -107,13 +107,6 @@ func peopleOf(addresses []sqlstore.KnownAddress) (list []storedPerson) {
 		list = append(list, storedPerson{a.Subject, []authn.Email{a.Email}})
 	}
 	return list
-}
-
-// cutSubject reads ISSUER|SUBJECT. An issuer is a URL, which has no bar; a subject may have
-// one, as auth0|5f7c has.
-func cutSubject(text string) (issuer, id string, ok bool) {
-	issuer, id, ok = strings.Cut(text, "|")
-	return issuer, id, ok && strings.Contains(issuer, "://") && id != ""
 }
 
 // personText checks what a flag or an argument says: an address that is one, or a

@@ -28,6 +28,7 @@ type policyExceptCmd struct {
 type policyExceptAddCmd struct {
 	User       string        `arg:"" placeholder:"PERSON" help:"The person, by their e-mail address."`
 	Rules      []string      `name:"rule" required:"" placeholder:"RULE" sep:"none" help:"The rule that is suspended; may be given several times."`
+	Subject    string        `placeholder:"ISSUER|SUBJECT" help:"The account of the person (default: the one that has the address here)."`
 	Routes     []string      `name:"route" placeholder:"ROUTE" sep:"none" help:"Only for this route; may be given several times."`
 	Networks   []string      `name:"network" placeholder:"CIDR" sep:"none" help:"Only from this network; may be given several times."`
 	Countries  []string      `name:"country" placeholder:"PT" sep:"none" help:"Only from this country; may be given several times."`
@@ -46,6 +47,17 @@ func (p policyExceptAddCmd) Run(ctx context.Context, g *globals, std stdio) erro
 		return err
 	}
 	var added *policy.Exception
+	what := given(map[string]string{"user": e.User, "rules": strings.Join(e.Rules, " "), "until": e.Until.Format(time.RFC3339), "approved_by": e.ApprovedBy, "why": e.Why,
+		"routes": strings.Join(e.Routes, " "), "countries": strings.Join(e.Countries, " "), "networks": strings.Join(p.Networks, " ")})
+	bind := func(db *sqlstore.DB) error {
+		if err := p.bind(ctx, db, &e); err != nil {
+			return err
+		}
+		if e.ID = e.DerivedID(); e.Subject != "" {
+			what["subject"] = e.Subject
+		}
+		return nil
+	}
 	edit := func(x policy.Exceptions) ([]byte, error) {
 		text, err := policy.AddException(x, e)
 		if err != nil {
@@ -58,9 +70,7 @@ func (p policyExceptAddCmd) Run(ctx context.Context, g *globals, std stdio) erro
 		added = list[0]
 		return text, nil
 	}
-	what := given(map[string]string{"user": e.User, "rules": strings.Join(e.Rules, " "), "until": e.Until.Format(time.RFC3339), "approved_by": e.ApprovedBy, "why": e.Why,
-		"routes": strings.Join(e.Routes, " "), "countries": strings.Join(e.Countries, " "), "networks": strings.Join(p.Networks, " ")})
-	change := exceptionsChange{event: "policy_except_add", what: what, force: p.Force, wait: p.Wait, edit: edit, compile: true}
+	change := exceptionsChange{event: "policy_except_add", what: what, force: p.Force, wait: p.Wait, bind: bind, edit: edit, compile: true}
 	change.done = func(c *config.Config, db *sqlstore.DB) {
 		from := ""
 		if state := added.State(time.Now()); state == policy.ExceptionToCome {
@@ -68,6 +78,9 @@ func (p policyExceptAddCmd) Run(ctx context.Context, g *globals, std stdio) erro
 		}
 		fmt.Fprintf(std.out, "Exception %s is in force: it suspends %s for %s, %s%s.\n", added.ID, strings.Join(added.Rules, ", "), added.User, from, added.UntilText())
 		sayUnknownAddress(ctx, c, db, std.err, added.User, "the exception is for them")
+		if added.Subject == "" {
+			fmt.Fprintf(std.err, "note: no account has the address %s here yet, so the exception is for each that is given it; add it again once the person has signed in\n", plain(added.User))
+		}
 		sayUnknownAddress(ctx, c, db, std.err, added.ApprovedBy, "they approved it")
 	}
 	return change.run(ctx, g, std)
@@ -118,8 +131,36 @@ func (p policyExceptAddCmd) exception(now time.Time) (e policy.Exception, err er
 	if !now.Before(e.Until) {
 		return e, fmt.Errorf("%s is over already", e.Until.Format(time.RFC3339))
 	}
-	e.ID = e.DerivedID()
 	return e, nil
+}
+
+// bind says which account an exception is for: the one that has the address now. An
+// address may be given to another person while the exception lasts. There is none before
+// the person has signed in, and with several, the operator has to say.
+func (p policyExceptAddCmd) bind(ctx context.Context, db *sqlstore.DB, e *policy.Exception) error {
+	if e.Subject = p.Subject; p.Subject != "" {
+		if authn.ParseSubject(p.Subject).IsZero() {
+			return errors.New("--subject: ISSUER|SUBJECT, which `sallyport people list --json` has")
+		}
+		return nil
+	}
+	found, err := find(ctx, db, e.User)
+	if err != nil {
+		return err
+	}
+	var have []string
+	for _, k := range found {
+		if string(k.Emails[0]) == e.User {
+			have = append(have, k.Subject.Issuer+"|"+k.Subject.ID)
+		}
+	}
+	if len(have) > 1 {
+		return fmt.Errorf("%d accounts have the address %s: say which with --subject: %s", len(have), e.User, plain(strings.Join(have, ", ")))
+	}
+	if len(have) == 1 {
+		e.Subject = have[0]
+	}
+	return nil
 }
 
 func later(a, b time.Time) time.Time {
@@ -221,6 +262,7 @@ type exceptionsChange struct {
 	what  map[string]string // its details
 	force bool
 	wait  time.Duration
+	bind  func(*sqlstore.DB) error // before the edit: what it takes from the store; or nil
 	edit  func(policy.Exceptions) ([]byte, error)
 	// compile: mistakes are said by the command. What ends exceptions goes without: it must
 	// not wait for a policy file that is broken, since it is strict.
@@ -242,6 +284,11 @@ func (x exceptionsChange) run(ctx context.Context, g *globals, std stdio) error 
 		err := withExistingStore(ctx, g, func(c *config.Config, db *sqlstore.DB) error {
 			if c.PolicyExceptions == nil {
 				return errors.New("no file of exceptions is configured: write `exceptions: []` into exceptions.yaml beside the configuration and `policy_exceptions: exceptions.yaml` into the configuration, and reload (SIGHUP)")
+			}
+			if x.bind != nil {
+				if err := x.bind(db); err != nil {
+					return err
+				}
 			}
 			source, err := x.edit(*c.PolicyExceptions)
 			if err != nil {
@@ -369,7 +416,11 @@ func (p policyExceptListCmd) Run(g *globals, std stdio) error {
 		if where == nil {
 			where = []string{"anywhere"}
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.ID, l.User, strings.Join(l.Rules, " "), plain(strings.Join(where, " ")), l.Until.Format(time.RFC3339), l.State, l.ApprovedBy, plain(l.Why))
+		who := l.User
+		if l.Subject != "" {
+			who += " (" + plain(l.Subject) + ")"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.ID, who, strings.Join(l.Rules, " "), plain(strings.Join(where, " ")), l.Until.Format(time.RFC3339), l.State, l.ApprovedBy, plain(l.Why))
 	})
 }
 

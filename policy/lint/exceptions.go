@@ -42,6 +42,10 @@ func (l *linter) exceptions(list []*policy.Exception) {
 					Fix: "nothing, if it may end; a later until, if it was approved"})
 			}
 		}
+		if e.Subject == "" {
+			at(n.User, Finding{Code: "exception-of-an-address", Severity: Note, Message: fmt.Sprintf("the exception %s is for the address %s alone: while it lasts, it is for each account that is given that address", e.ID, e.User),
+				Fix: "subject: ISSUER|SUBJECT, which `sallyport policy except add` writes for a person who has signed in; or end it when the person leaves"})
+		}
 		if l.config.People != nil && !slices.Contains(l.config.People, e.User) {
 			at(n.User, Finding{Code: "exception-of-no-one", Severity: Warning, Message: fmt.Sprintf("%s is not in the roster, so the exception %s may be for no one", e.User, e.ID), Fix: "the address that the roster has; or " + end})
 		}

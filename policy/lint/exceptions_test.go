@@ -20,6 +20,7 @@ tests:
 	now := time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
 	for name, c := range map[string]struct{ entry, want, message string }{
 		"fine":         {"rules: [abroad], until: 2026-12-31", "", ""},
+		"an address":   {"rules: [abroad], until: 2026-12-31, user: ana@corp.example", "exception-of-an-address", "each account that is given that address"},
 		"over":         {"rules: [abroad, gone], until: 2026-11-27", "exception-expired", "since 2 days"},
 		"over today":   {"rules: [abroad], until: '2026-11-30T11:00:00Z'", "exception-expired", "since less than a day"},
 		"soon":         {"rules: [abroad], until: 2026-12-03", "exception-ends-soon", "ends in 3 days"},
@@ -30,6 +31,9 @@ tests:
 		t.Run(name, func(t *testing.T) {
 			if !strings.Contains(c.entry, "user:") {
 				c.entry += ", user: ana@corp.example"
+			}
+			if c.want != "exception-of-an-address" {
+				c.entry += ", subject: 'https://idp.example|ana'"
 			}
 			found, err := Check(Config{People: []string{"ana@corp.example"}, Now: func() time.Time { return now }, Policy: policy.Config{Name: "policy.yaml", Source: []byte(source), Routes: []string{"wiki", "vault"},
 				Exceptions: &policy.Exceptions{Name: "exceptions.yaml", Now: now, Source: []byte("exceptions:\n  - {id: x1, " + c.entry + ", approved_by: ciso@corp.example, why: x}\n")}}})

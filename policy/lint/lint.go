@@ -137,7 +137,7 @@ var byDanger = []string{
 	"unreachable-rule", "dead-condition", "expired-condition", "invisible-character", "rpc-route", "rpc-method", "impossible-path", "unknown-email", "unknown-group", "unknown-provider", "whole-list", "silent-comparison",
 	"private-exempt", "history-unconsidered", "unreachable-threshold", "vacuous-invariant", "except-without-rule", "fact-without-source", "empty-list",
 	"country-without-zz", "unknown-holds", "ambiguous-brackets", "commented-out", "idle-exception", "subsumed-rule",
-	"exception-of-no-one", "exception-without-effect", "exception-expired", "exception-ends-soon", "unknown-country-passes", "data-age-unconsidered", "whole-organisation", "unused-signal", "rules-undecided",
+	"exception-of-no-one", "exception-without-effect", "exception-expired", "exception-ends-soon", "exception-of-an-address", "unknown-country-passes", "data-age-unconsidered", "whole-organisation", "unused-signal", "rules-undecided",
 	"untested-rule", "unused-list", "unfolded-path", "overlapping-lists", "repeated-entry",
 }
 

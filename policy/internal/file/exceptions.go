@@ -18,6 +18,7 @@ const (
 type Exception struct {
 	Node             *Node
 	User, ApprovedBy *Node
+	Subject          *Node  // nil: any account that has the address
 	ID               string // "": it follows from the rest
 	IDNode           *Node
 	Rules            []*Node // at least one, if the file is right
@@ -123,7 +124,7 @@ func (s *Source) readException(entry *Node) *Exception {
 			return nil // one mistake at a place
 		}
 	}
-	x := &Exception{Node: entry, User: f["user"], ApprovedBy: f["approved_by"], IDNode: f["id"], UntilNode: f["until"]}
+	x := &Exception{Node: entry, User: f["user"], ApprovedBy: f["approved_by"], IDNode: f["id"], UntilNode: f["until"], Subject: f["subject"]}
 	if n := f["id"]; n != nil {
 		if x.ID, _ = s.Text(n, "id"); !wordPattern.MatchString(x.ID) || len(x.ID) > 64 {
 			s.At(n, Diagnostic{Message: fmt.Sprintf("an exception cannot be called %q", n.Value), Expected: "lower-case letters, digits and -, 64 at most", Suggestion: slug(n.Value)})
@@ -141,6 +142,9 @@ func (s *Source) readException(entry *Node) *Exception {
 		s.At(f["until"], Diagnostic{Message: "the exception ends before it begins", Expected: "until later than from"})
 	}
 	s.Text(f["user"], "user")
+	if x.Subject != nil {
+		s.Text(x.Subject, "subject")
+	}
 	s.Text(f["approved_by"], "approved_by")
 	x.Why, _ = s.Text(f["why"], "why")
 	return x

@@ -166,6 +166,7 @@ var exceptionKeys = Object{
 		return Schema{"type": "string", "pattern": wordPattern.String(), "maxLength": 64}
 	}, false},
 	{"user", "The person, by the e-mail address that rules see in user.email. One person: no pattern, no group.", textOf("ana@corp.example"), true},
+	{"subject", "And by ISSUER|SUBJECT, the account that has the address: it does not hold for another one that is given the address later. Default: for each account that has it.", textOf("https://accounts.corp.example|00u1abcd"), false},
 	{"rules", "The rules of the policy that are suspended. Never the baseline, and never a route's allow.", partOf("The name of a rule."), true},
 	{"routes", "Only for requests to these routes. It then says nothing about signing in or enrolling.", partOf("The name of a route in sallyport.yaml."), false},
 	{"networks", "Only from these addresses or networks.", partOf("198.51.100.0/24"), false},
