@@ -90,6 +90,14 @@ func (p *Policy) Ungranted() *Policy {
 	return &q
 }
 
+// Granting returns the policy with other grants of routes, for judging what a change of them
+// would do.
+func (p *Policy) Granting(grants map[string]Grant) *Policy {
+	q := *p
+	q.grants = grants
+	return &q
+}
+
 // Enforcing returns the policy with one rule, by its index in [Policy.Rules], enforced for
 // all people, or for none. It is for tools that ask what a rule alone brings about.
 func (p *Policy) Enforcing(rule int, yes bool) *Policy {

@@ -46,12 +46,18 @@ func (g *Gate) Rehearse(next *Snapshot) *rehearse.Tally { return g.Compare(g.cur
 
 // Compare is Rehearse beside another snapshot than the one in force.
 func (g *Gate) Compare(before, after *Snapshot) *rehearse.Tally {
-	return g.compare(before, after, true)
+	return g.compare(before, after, true, nil)
+}
+
+// CompareAt is Compare with rules that read another time than now: by those that name a
+// point in time, what they do to the same sessions later.
+func (g *Gate) CompareAt(before, after *Snapshot, clock func(now time.Time) time.Time) *rehearse.Tally {
+	return g.compare(before, after, true, clock)
 }
 
 // compare runs on all processors, and makes way for requests several times a millisecond.
 // With asked it takes twice the time.
-func (g *Gate) compare(before, after *Snapshot, asked bool) *rehearse.Tally {
+func (g *Gate) compare(before, after *Snapshot, asked bool, clock func(time.Time) time.Time) *rehearse.Tally {
 	now := g.cfg.Now()
 	var all []lastSeen
 	for id, l := range g.live.All() {
@@ -71,8 +77,8 @@ func (g *Gate) compare(before, after *Snapshot, asked bool) *rehearse.Tally {
 				if n%64 == 0 {
 					runtime.Gosched()
 				}
-				old, was := l.reevaluate(before, now)
-				f, is := l.reevaluate(after, now)
+				old, was := l.reevaluate(before, now, clock)
+				f, is := l.reevaluate(after, now, clock)
 				tallies[i].Add(f.User.Email, &f, 1, was, is)
 				if asked {
 					tallies[i].AddAsked(f.User.Email, &f, 1, rehearse.Pair{Given: was, Asked: before.Policy.Unanswered().Decide(&old)}, rehearse.Pair{Given: is, Asked: after.Policy.Unanswered().Decide(&f)})
@@ -88,8 +94,9 @@ func (g *Gate) compare(before, after *Snapshot, asked bool) *rehearse.Tally {
 	return total
 }
 
-// reevaluate judges a session as of now.
-func (l lastSeen) reevaluate(s *Snapshot, now time.Time) (policy.Facts, policy.Decision) {
+// reevaluate judges a session as of now. A clock, if there is one, says which time rules
+// read; how old things are stays as it is now.
+func (l lastSeen) reevaluate(s *Snapshot, now time.Time, clock func(time.Time) time.Time) (policy.Facts, policy.Decision) {
 	m := l.memo
 	f, who := m.facts, m.session
 	if l.person != nil {
@@ -103,6 +110,9 @@ func (l lastSeen) reevaluate(s *Snapshot, now time.Time) (policy.Facts, policy.D
 	f.Time.Now = now
 	identityFacts(&f, who, now)
 	sessionFacts(&f, &who, f.IP.Addr, now)
+	if clock != nil {
+		f.Time.Now = clock(now)
+	}
 	if m.snapshot == s && l.person == nil && !m.partial.ClockBound() {
 		return f, s.Policy.DecideSession(&f, m.partial)
 	}
@@ -124,7 +134,7 @@ func (g *Gate) reviewSessions(before, after *Snapshot) {
 		return
 	}
 	begin := time.Now()
-	t := g.compare(before, after, false)
+	t := g.compare(before, after, false, nil)
 	g.reviewed.Store(t)
 	rules := make([]slog.Attr, 0, maxLoggedRules)
 	for _, r := range t.ByRule() {

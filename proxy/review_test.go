@@ -180,3 +180,21 @@ func BenchmarkReview(b *testing.B) {
 		})
 	}
 }
+
+// A rule that begins at a date blocks no one now, and is judged by the sessions of now as if
+// they were there then.
+func TestLiveSessionsAreJudgedAtADate(t *testing.T) {
+	g, who := newCrowdHarness(t, func(p *setup) { p.policy = vpnAsks })
+	who.by["alice"] = somebody("alice", home, "treasury")
+	g.check("alice", home, "GET", treasury+"/")
+	before := g.gate.Current()
+	next := *before
+	next.Policy = g.compile("version: 1\nrules:\n  - {name: later, when: 'time.now > timestamp(\"2126-12-01T00:00:00Z\")', then: block}\n", grants())
+	if r := g.gate.Compare(before, &next); r.Blocked != 0 {
+		t.Errorf("now: %+v", r)
+	}
+	at := time.Date(2126, 12, 1, 0, 0, 1, 0, time.UTC)
+	if r := g.gate.CompareAt(before, &next, func(time.Time) time.Time { return at }); r.Judged != 1 || r.Blocked != 1 || r.Changed() != 1 {
+		t.Errorf("then: %+v", r)
+	}
+}

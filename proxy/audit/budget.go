@@ -42,7 +42,7 @@ var always = map[string]bool{
 	"sign_in": true, "handoff": true, "step_up": true, "sign_out": true, "session_ended": true, "backchannel_logout": true,
 	"enroll_verified": true, "enroll": true, "passkey_remove": true, "passkey_removed": true,
 	"exceptions_applied": true, "exceptions_forced": true, "exceptions_refused": true, "exceptions_rolled_back": true,
-	"pins_removed": true, "pins_kept": true,
+	"pins_removed": true, "pins_kept": true, "grants_applied": true, "grants_refused": true,
 	"policy_applied": true, "policy_forced": true, "policy_rolled_back": true, "policy_refused": true,
 	"data_applied": true, "data_forced": true, "data_refused": true,
 	EventRepaired: true, EventRecovered: true, EventData: true,

@@ -99,17 +99,17 @@ func (p Policies) without() []Policies {
 
 // compileExactly compiles, and ends the leave for exceptions from rules that do not exist,
 // which a start gave, as soon as all of them do.
-func (p *Policies) compileExactly(intel *ipintel.Snapshot) (*policy.Policy, error) {
+func (p *Policies) compileExactly(intel *ipintel.Snapshot, now time.Time) (*policy.Policy, error) {
 	if x := p.Enforced.Exceptions; x != nil && x.AnyRules {
 		exact, all := *p, *x
 		all.AnyRules = false
 		exact.Enforced.Exceptions = &all
-		if compiled, err := exact.Compile(intel); err == nil {
+		if compiled, err := exact.compileAt(intel, now); err == nil {
 			*p = exact
 			return compiled, nil
 		}
 	}
-	return p.Compile(intel)
+	return p.compileAt(intel, now)
 }
 
 // exceptionsFinished says for how long the file of exceptions has to stay as it was seen

@@ -17,6 +17,10 @@ import (
 
 const payless = "version: 1\nrules:\n  - {name: other, when: ip.private, then: block}\n" + mark
 
+// blocked keeps people out of one path.
+const blocked = "version: 1\nrules:\n  - {name: pay, when: 'request.path.startsWith(\"/pay\")', then: step_up, max_age: 5m}\n" +
+	"  - {name: vault, when: 'request.path == \"/vault\"', then: block}\n  - {name: wiki, when: 'request.path == \"/wiki\"', then: step_up}\n" + mark
+
 // entryOf is a line of a file of exceptions, which ends tomorrow.
 func entryOf(user, rules string) string {
 	return fmt.Sprintf("  - {id: x-%s, user: %[1]s@example.com, rules: [%s], until: %s, approved_by: ciso@example.com, why: trip}\n",
@@ -452,5 +456,41 @@ func refusedExceptionsCanBeForced(t *testing.T, text string) {
 	writeRecords(t, b.config.AuditFile, b.records...)
 	if r := ExceptionsRefused(b.config.AuditFile, []byte(text)); r != nil || b.ExceptionsProblem() != "" {
 		t.Errorf("%+v", r)
+	}
+}
+
+// An exception that has ended by itself is not what a change does: decisions recorded while it
+// held make the guard refuse neither another policy nor the removal of its line.
+func TestEndedExceptionIsNoLockOut(t *testing.T) {
+	for name, change := range map[string]func(b *bench, file string) error{
+		"another policy": func(b *bench, _ string) error { return ways["file"](b, strings.Replace(blocked, "wiki", "blog", 1)) },
+		"its line goes": func(b *bench, file string) error {
+			writeFile(b.t, file, excepting())
+			return b.ReloadFiles(b.t.Context())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b, file := withExceptions(t, excepting())
+				b.now.Guard.Days = 7
+				if err := ways["file"](b, blocked); err != nil {
+					t.Fatal(err)
+				}
+				writeFile(t, file, excepting(entryOf("alice", "vault")))
+				if err := b.ReloadFiles(t.Context()); err != nil || b.excepted() != "x-alice" {
+					t.Fatal(err)
+				}
+				f := alice()
+				f.Request.Path, f.Time.Now = "/vault", time.Now()
+				if d := b.current.Policy.Decide(f); len(d.Excepted) != 1 {
+					t.Fatalf("%+v", d)
+				}
+				writeRecords(t, b.config.AuditFile, audit.Record{Time: time.Now(), Event: "access", User: "alice@example.com", Action: "allow", Facts: f, FactsVersion: policy.FactsVersion})
+				time.Sleep(72 * time.Hour) // the exception ends tomorrow
+				if err := change(b, file); err != nil {
+					t.Error(err)
+				}
+			})
+		})
 	}
 }

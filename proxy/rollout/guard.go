@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -45,6 +46,10 @@ type Report struct {
 	Unchanged bool      `json:"unchanged,omitempty"`  // the candidate is in force already, so nothing was judged
 	because   []Person  // of Blocked or Allowed, those that cause the refusal
 
+	At          time.Time `json:"at,omitzero"`           // of a part of Later
+	Later       []Report  `json:"later,omitempty"`       // what else it would do by itself, from a day on
+	JudgedUntil time.Time `json:"judged_until,omitzero"` // what begins or ends then or later was not judged
+
 	Closed   map[string]int `json:"closed,omitempty"`   // routes that their people could not use any more, and how many used them
 	Unjudged []string       `json:"unjudged,omitempty"` // rules that are gone or say otherwise, and had no say in what was judged
 
@@ -58,7 +63,6 @@ type Person struct {
 	InVain     bool     `json:"asked_in_vain,omitempty"` // blocked from nothing, but asked for another kind of passkey
 	AskedLess  bool     `json:"asked_less,omitempty"`    // newly allowed nothing, but asked less often, or for less
 	BreakGlass bool     `json:"break_glass,omitempty"`
-	blocked    bool
 }
 
 // compare evaluates, with a snapshot that is not in force, the live sessions and the
@@ -67,82 +71,72 @@ type Person struct {
 // their policy or in their IP data. A person is newly blocked if anything that they do,
 // or did, would be. A demand for a kind of passkey that they do not use counts as a
 // block, because a person without such a passkey cannot get in any more.
+//
+// What policies do by themselves later is judged as well: see dates. With IP data alone it is
+// not.
 func (m *Manager) compare(ctx context.Context, c Configuration, before, next *proxy.Snapshot) Report {
-	live := m.config.Gate.Compare(before, next)
-	r := Report{Judged: true, Sessions: live.Judged}
-	people, looser, more := map[string]*Person{}, map[string]*Person{}, map[string]*Person{}
-	learn := func(list []rehearse.Person) {
-		for _, p := range list {
-			if p.User == "" {
-				continue // strangers are not people who work here
-			}
-			g := people[p.User]
-			if g == nil {
-				g = &Person{User: p.User}
-				people[p.User] = g
-			}
-			g.BreakGlass = g.BreakGlass || c.Guard.BreakGlassGroup != "" && slices.Contains(p.Groups, c.Guard.BreakGlassGroup)
-			if p.Blocked > 0 || p.InVain > 0 {
-				g.blocked = g.blocked || p.Blocked > 0
-				g.Rules = append(g.Rules, p.Rules...)
-				slices.Sort(g.Rules)
-				g.Rules = slices.Compact(g.Rules)
-			}
-			if p.AskedMore > 0 {
-				l := more[p.User]
-				if l == nil {
-					l = &Person{User: p.User}
-					more[p.User] = l
-				}
-				l.Rules = slices.Compact(slices.Sorted(slices.Values(append(l.Rules, p.New...))))
-			}
-			if p.Allowed > 0 || p.AskedLess > 0 {
-				l := looser[p.User]
-				if l == nil {
-					l = &Person{User: p.User, AskedLess: true}
-					looser[p.User] = l
-				}
-				l.AskedLess = l.AskedLess && p.Allowed == 0
-				l.Rules = append(l.Rules, p.Gone...)
-				slices.Sort(l.Rules)
-				l.Rules = slices.Compact(l.Rules)
-			}
-		}
+	data := before.Policy == next.Policy
+	var later []date
+	var judgedUntil time.Time
+	if !data {
+		now := time.Now()
+		later, judgedUntil = dates(before.Policy.Moments(), next.Policy.Moments(), now.AddDate(0, 0, -c.Guard.Days), now)
 	}
-	learn(live.People())
+	tallies := []*rehearse.Tally{m.config.Gate.Compare(before, next)}
+	for _, d := range later {
+		tallies = append(tallies, m.config.Gate.CompareAt(before, next, d.clock))
+	}
+	head := Report{Sessions: tallies[0].Judged, JudgedUntil: judgedUntil}
 	if c.Guard.Days > 0 {
-		recorded := m.judgeRecords(ctx, c, before, next, &r)
-		learn(recorded.People())
-		live.Merge(recorded)
-	}
-	r.Closed = live.Closed()
-	r.People = len(people)
-	if before.Policy != next.Policy {
-		r.Unjudged = unjudged(before.Policy, m.changes(c), live)
-	}
-	for _, user := range slices.Sorted(maps.Keys(people)) {
-		if p := people[user]; len(p.Rules) > 0 {
-			p.InVain = !p.blocked
-			r.Blocked = append(r.Blocked, *p)
+		for i, recorded := range m.judgeRecords(ctx, c, change{before, next}, later, &head) {
+			tallies[i].Merge(recorded)
 		}
 	}
-	for _, user := range slices.Sorted(maps.Keys(looser)) {
-		r.Allowed = append(r.Allowed, *looser[user])
+	r := affected(c.Guard, tallies[0], data)
+	r.Sessions, r.Decisions, r.Since, r.Note, r.JudgedUntil = head.Sessions, head.Decisions, head.Since, head.Note, head.JudgedUntil
+	if !data {
+		r.Unjudged = unjudged(before.Policy, m.changes(c), tallies)
 	}
-	for _, user := range slices.Sorted(maps.Keys(more)) {
-		if g := people[user]; len(g.Rules) == 0 { // else they are listed with those who are blocked
-			r.AskedMore = append(r.AskedMore, *more[user])
+	for i, d := range later {
+		l := affected(c.Guard, tallies[i+1], data)
+		l.At = d.at
+		r.later(l)
+	}
+	return r
+}
+
+// affected is what a tally says of people, and whether it is too much.
+func affected(g Guard, judged *rehearse.Tally, data bool) Report {
+	r := Report{Judged: true, Closed: judged.Closed()}
+	for _, p := range judged.People() {
+		if p.User == "" {
+			continue // strangers are not people who work here
+		}
+		r.People++
+		switch {
+		case p.Blocked > 0 || p.InVain > 0:
+			glass := g.BreakGlassGroup != "" && slices.Contains(p.Groups, g.BreakGlassGroup)
+			r.Blocked = append(r.Blocked, Person{User: p.User, Rules: p.Rules, InVain: p.Blocked == 0, BreakGlass: glass})
+		case p.AskedMore > 0: // else they are listed with those who are blocked
+			r.AskedMore = append(r.AskedMore, Person{User: p.User, Rules: slices.Sorted(slices.Values(p.New))})
+		}
+		if p.Allowed > 0 || p.AskedLess > 0 {
+			r.Allowed = append(r.Allowed, Person{User: p.User, Rules: slices.Sorted(slices.Values(p.Gone)), AskedLess: p.Allowed == 0})
 		}
 	}
-	r.applyGuard(c.Guard, before.Policy == next.Policy)
+	for _, list := range [][]Person{r.Blocked, r.Allowed, r.AskedMore} {
+		slices.SortFunc(list, func(a, b Person) int { return strings.Compare(a.User, b.User) })
+	}
+	r.applyGuard(g, data)
 	r.Blocked = r.Blocked[:min(len(r.Blocked), guardPeople)]
 	r.Allowed = r.Allowed[:min(len(r.Allowed), guardPeople)]
 	r.AskedMore = r.AskedMore[:min(len(r.AskedMore), guardPeople)]
 	return r
 }
 
-// judgeRecords judges the recorded decisions.
-func (m *Manager) judgeRecords(ctx context.Context, c Configuration, before, next *proxy.Snapshot, r *Report) *rehearse.Tally {
+// judgeRecords judges the recorded decisions, as they were and as if they came later.
+func (m *Manager) judgeRecords(ctx context.Context, c Configuration, by change, later []date, r *Report) (list []*rehearse.Tally) {
+	before, next := by.before, by.next
 	since := time.Now().AddDate(0, 0, -c.Guard.Days)
 	ctx, cancel := context.WithTimeout(ctx, guardFor)
 	defer cancel()
@@ -150,7 +144,11 @@ func (m *Manager) judgeRecords(ctx context.Context, c Configuration, before, nex
 		Lines: audit.LastLines(m.config.AuditFile, RecentLines), Candidate: next.Policy, Present: before.Policy, Was: before.Intel, Is: next.Intel, Asked: true,
 		Routes: c.Policies.Enforced.Routes, Since: since,
 	}
-	result, err := run.Run(ctx)
+	for _, d := range later {
+		run.Clocks = append(run.Clocks, d.clock)
+	}
+	results, err := run.RunEach(ctx, []*policy.Policy{next.Policy})
+	result := results[0]
 	r.Decisions, r.Since = result.Judged, result.First
 	switch {
 	case err != nil:
@@ -161,7 +159,10 @@ func (m *Manager) judgeRecords(ctx context.Context, c Configuration, before, nex
 	if result.Open > 0 {
 		r.Note = strings.TrimPrefix(r.Note+fmt.Sprintf("; %d decisions lack facts that would decide", result.Open), "; ")
 	}
-	return &result.Tally
+	for _, at := range results {
+		list = append(list, &at.Tally)
+	}
+	return list
 }
 
 // applyGuard decides whether that affects too many people, or a person who must not be
@@ -215,9 +216,7 @@ func (r Report) Text() string {
 		fmt.Fprintf(&b, "Note: %s.\n", r.Note)
 	}
 	r.blockedText(&b)
-	for _, route := range slices.Sorted(maps.Keys(r.Closed)) {
-		fmt.Fprintf(&b, "No one could use the route %s any more, of the %d who did: they would be blocked, asked for a kind of passkey that they do not use, or asked again at every request.\n", route, r.Closed[route])
-	}
+	r.closedText(&b)
 	if n := len(r.AskedMore); n > 0 {
 		fmt.Fprintf(&b, "Asked, or asked more than now: %d (%s)\n", n, byRule(r.AskedMore, 1))
 		for _, p := range r.AskedMore {
@@ -225,10 +224,17 @@ func (r Report) Text() string {
 		}
 	}
 	r.allowedText(&b)
+	r.laterText(&b)
 	if len(r.Unjudged) > 0 {
 		fmt.Fprintf(&b, "Not judged, for want of a case: %s had no say in the sessions and records that were judged, so it is not known which people the change lets in.\n", some(r.Unjudged, 20))
 	}
 	return b.String()
+}
+
+func (r Report) closedText(b *strings.Builder) {
+	for _, route := range slices.Sorted(maps.Keys(r.Closed)) {
+		fmt.Fprintf(b, "No one could use the route %s any more, of the %d who did: they would be blocked, asked for a kind of passkey that they do not use, or asked again at every request.\n", route, r.Closed[route])
+	}
 }
 
 func (r Report) blockedText(b *strings.Builder) {
@@ -284,19 +290,53 @@ func (r Report) closing() string {
 	return some(list, 5)
 }
 
-// unjudged are the rules in force that the candidate drops or words otherwise, and that had no
-// say in anything that was judged.
-func unjudged(now *policy.Policy, list []changes.Change, judged *rehearse.Tally) (out []string) {
+// unjudged are the rules in force that the candidate drops or words otherwise, unless that is
+// stricter for certain, and that had no say in anything that was judged.
+func unjudged(now *policy.Policy, list []changes.Change, judged []*rehearse.Tally) (out []string) {
 	enforced := map[string]bool{}
 	for _, r := range now.Model().Rules {
 		enforced[r.Name] = !r.Report
 	}
 	for _, c := range list {
-		if c.Kind == changes.Rule && c.What != changes.Added && enforced[c.Name] && !judged.Said(c.Name) {
+		if c.Kind == changes.Rule && c.What != changes.Added && enforced[c.Name] && !tightens(c) && !slices.ContainsFunc(judged, func(t *rehearse.Tally) bool { return t.Said(c.Name) }) {
 			out = append(out, c.Name)
 		}
 	}
 	return out
+}
+
+// tightens reports whether a rule asks or blocks at least as much as before, by what its text
+// says. It does not reason about conditions: of others than these it says false.
+func tightens(c changes.Change) bool {
+	for _, f := range c.Fields {
+		was, is := f.Was, f.Is
+		ok := false
+		switch f.Key {
+		case "reason":
+			ok = true
+		case "when": // another case was added; behind it stands nothing that takes from it
+			more, longer := strings.CutPrefix(is, was+" || ")
+			ok = longer && !strings.Contains(more, "?")
+		case "unless", "routes": // a rule without them holds for more
+			ok = is == ""
+		case "then":
+			ok = was == "step_up" && is == "block"
+		case "require": // what nothing asked for before
+			ok = was == ""
+		case "max_age":
+			a, errA := time.ParseDuration(was)
+			b, errB := time.ParseDuration(is)
+			ok = errA == nil && errB == nil && b <= a
+		case "score":
+			a, errA := strconv.Atoi(was)
+			b, errB := strconv.Atoi(is)
+			ok = errA == nil && errB == nil && b >= a
+		}
+		if !ok {
+			return false
+		}
+	}
+	return c.What == changes.Changed
 }
 
 func (p Person) print(b *strings.Builder, how string) {

@@ -24,6 +24,8 @@ type Gate interface {
 	Update(change func(proxy.Snapshot) proxy.Snapshot)
 	// Compare judges the live sessions by both.
 	Compare(before, after *proxy.Snapshot) *rehearse.Tally
+	// CompareAt is Compare where rules read the time that clock makes of now.
+	CompareAt(before, after *proxy.Snapshot, clock func(now time.Time) time.Time) *rehearse.Tally
 }
 
 // Auditor keeps records. *audit.Log is one. A change that it cannot record does not come
@@ -142,8 +144,11 @@ type LockOut struct {
 }
 
 func (l *LockOut) Error() string {
-	return l.Report.Refused + ": " + some(usersOf(l.Report.because), 20) + "; " + l.force + " does it all the same"
+	return l.Report.Refused + ": " + some(usersOf(l.Report.because), 20) + "; " + l.force
 }
+
+// otherLimits is how to have other grants all the same: nothing but a reload brings them.
+const otherLimits = "if it is meant, set policy_guard.max_newly_blocked or max_newly_allowed for it in the same configuration and reload again, or restart"
 
 // forcing names what takes a candidate in spite of the guard, which differs from what is in
 // force in its exceptions alone, or not.
@@ -284,13 +289,16 @@ func (m *Manager) apply(ctx context.Context, c Configuration, o Origin, decided 
 		return report, err
 	}
 	m.decided = decided
-	next := *m.config.Gate.Current()
-	if next.Policy, next.Shadow, err = m.compile(&c); err != nil {
+	next, now := *m.config.Gate.Current(), time.Now()
+	if next.Policy, next.Shadow, err = m.compile(&c, now); err != nil {
 		m.refuse(ctx, c, o, err)
 		return report, err
 	}
-	outcome, report, err := m.admit(ctx, c, &next, o)
+	outcome, report, err := m.admit(ctx, c, change{m.asOf(now), &next}, o)
 	if err != nil {
+		if len(m.grants(c)) > 0 {
+			m.decided = lookedAt // without the grants the texts may be right: the watcher tries
+		}
 		m.refuse(ctx, c, o, err)
 		return report, err
 	}
@@ -340,8 +348,8 @@ func hashOf(p *policy.Policy) string {
 
 // compile leaves a policy in shadow that is wrong as it is. Of another file than before,
 // there is none then.
-func (m *Manager) compile(c *Configuration) (enforced, shadow *policy.Policy, err error) {
-	if enforced, err = c.Policies.compileExactly(m.config.Intel()); err != nil {
+func (m *Manager) compile(c *Configuration, now time.Time) (enforced, shadow *policy.Policy, err error) {
+	if enforced, err = c.Policies.compileExactly(m.config.Intel(), now); err != nil {
 		return nil, nil, err
 	}
 	shadow, wrong := c.Policies.CompileShadow(m.config.Intel())
@@ -356,27 +364,57 @@ func (m *Manager) compile(c *Configuration) (enforced, shadow *policy.Policy, er
 	return enforced, shadow, nil
 }
 
+// change is a snapshot that is to take the place of another one.
+type change struct{ before, next *proxy.Snapshot }
+
+// asOf is what is in force, with its policy compiled at the moment at which a candidate is.
+// An exception that has ended since the policy came into force still holds for the decisions
+// that were recorded before, and the candidate does not have it any more: without this the
+// guard would take that for what the candidate does.
+func (m *Manager) asOf(now time.Time) *proxy.Snapshot {
+	current := m.config.Gate.Current()
+	if m.now.Policies.Enforced.Exceptions == nil {
+		return current
+	}
+	again, err := policy.Compile(m.now.Policies.configAt(m.config.Intel(), now))
+	if err != nil { // other IP data than it was compiled for
+		m.config.Logger.Warn("the policy in force cannot be compiled again", "error", err)
+		return current
+	}
+	before := *current
+	before.Policy, _ = Keyed(again, nil, m.config.Key)
+	return &before
+}
+
 // LogShadow says that the policy in shadow is not taken, and why.
 func (p Policies) LogShadow(l *slog.Logger, why error) {
 	l.Error("the policy in shadow is wrong and not taken", "file", p.ShadowName, "error", why)
 }
 
 // admit says whether a snapshot may come into force, and by which name that is recorded:
-// "" if its policy is the one that is in force.
-func (m *Manager) admit(ctx context.Context, c Configuration, next *proxy.Snapshot, o Origin) (outcome string, report Report, err error) {
-	now := m.config.Gate.Current()
-	if next.Policy.Hash() == now.Policy.Hash() && next.Policy.ExceptionsHash() == now.Policy.ExceptionsHash() {
+// "" if its policy and its grants are those that are in force.
+func (m *Manager) admit(ctx context.Context, c Configuration, by change, o Origin) (outcome string, report Report, err error) {
+	now, next := by.before, by.next
+	same := next.Policy.Hash() == now.Policy.Hash() && next.Policy.ExceptionsHash() == now.Policy.ExceptionsHash()
+	grants := m.grants(c)
+	if same && len(grants) == 0 {
 		return "", Report{Unchanged: true}, nil
 	}
 	changed := m.changes(c)
-	if err := m.continues(ctx, c, o); err != nil {
-		return "", Report{Changes: changed}, err
+	if !same {
+		if err := m.continues(ctx, c, o); err != nil {
+			return "", Report{Changes: changed}, err
+		}
 	}
-	report = m.compare(ctx, c, now, next)
+	judged := *next
+	judged.Policy = next.Policy.Granting(judgedGrants(m.now.Policies.Enforced.Grants, c.Policies.Enforced.Grants))
+	report = m.compare(ctx, c, now, &judged)
 	report.Changes = changed
 	switch {
+	case report.Refused != "" && !o.Force && len(grants) > 0:
+		return "", report, &LockOut{report, otherLimits}
 	case report.Refused != "" && !o.Force:
-		return "", report, &LockOut{report, forcing(o, next.Policy.Hash() == now.Policy.Hash())}
+		return "", report, &LockOut{report, forcing(o, next.Policy.Hash() == now.Policy.Hash()) + " does it all the same"}
 	case report.Refused != "":
 		return "forced", report, nil
 	case o.Rollback:
@@ -407,6 +445,14 @@ func (m *Manager) record(ctx context.Context, c Configuration, p *policy.Policy,
 	if outcome == "" {
 		return nil
 	}
+	if changed := m.grants(c); len(changed) > 0 {
+		if err := m.recordGrants(ctx, changed, p, o, r); err != nil {
+			return err
+		}
+	}
+	if p.Hash() == now.Hash() && !others {
+		return nil
+	}
 	detail := map[string]string{"policy": p.Hash(), "before": now.Hash()}
 	if len(r.Changes) > 0 {
 		detail["changes"] = r.changed()
@@ -414,8 +460,13 @@ func (m *Manager) record(ctx context.Context, c Configuration, p *policy.Policy,
 	if len(r.Allowed) > 0 { // below the threshold, too: the security team has to look at them
 		detail["newly_allowed"], detail["newly_allowed_by_rule"] = some(usersOf(r.Allowed), 50), byRule(r.Allowed, 10)
 	}
+	for _, l := range r.Later {
+		if len(l.Allowed) > 0 {
+			detail["newly_allowed_later"] = strings.TrimPrefix(detail["newly_allowed_later"]+"; "+l.from()+": "+some(usersOf(l.Allowed), 20), "; ")
+		}
+	}
 	if outcome == "forced" {
-		detail["against"], detail["newly_blocked"] = r.Refused, some(usersOf(r.Blocked), 50)
+		detail["against"], detail["newly_blocked"] = r.Refused, some(usersOf(r.everBlocked()), 50)
 	}
 	if others {
 		if err := m.recordExceptions(ctx, now, p, outcome, o, detail); err != nil {
@@ -452,6 +503,9 @@ func (m *Manager) addVersion(ctx context.Context, hash, outcome string, o Origin
 
 // refuse records that a candidate was refused. The caller holds the lock.
 func (m *Manager) refuse(ctx context.Context, c Configuration, o Origin, err error) {
+	if m.refuseGrants(ctx, c, o, err) {
+		return
+	}
 	if p := c.Policies; textHash(p.Enforced.Source) == m.config.Gate.Current().Policy.Hash() && string(p.exceptions()) != string(m.now.Policies.exceptions()) {
 		m.refuseExceptions(ctx, p, o, err)
 		return

@@ -94,8 +94,14 @@ func (b *bench) Update(change func(proxy.Snapshot) proxy.Snapshot) {
 
 func (b *bench) Compare(before, after *proxy.Snapshot) *rehearse.Tally {
 	_ = b.step("guard")
+	return b.CompareAt(before, after, func(now time.Time) time.Time { return now })
+}
+
+func (b *bench) CompareAt(before, after *proxy.Snapshot, clock func(time.Time) time.Time) *rehearse.Tally {
 	t := &rehearse.Tally{}
-	for _, f := range b.live {
+	for _, live := range b.live {
+		f := new(*live)
+		f.Time.Now = clock(time.Now())
 		was, is := before.Policy.Decide(f), after.Policy.Decide(f)
 		t.Add(f.User.Email, f, 1, was, is)
 		t.AddAsked(f.User.Email, f, 1, rehearse.Pair{Given: was, Asked: was}, rehearse.Pair{Given: is, Asked: is})

@@ -31,11 +31,15 @@ type Policies struct {
 
 // Config is what the enforced policy is compiled from beside some IP data.
 func (p Policies) Config(intel *ipintel.Snapshot) policy.Config {
+	return p.configAt(intel, time.Now())
+}
+
+func (p Policies) configAt(intel *ipintel.Snapshot, now time.Time) policy.Config {
 	c, provides := p.Enforced, intel.Provides()
 	c.Provides = &provides
 	if c.Exceptions != nil { // what has expired by now is over
 		x := *c.Exceptions
-		x.Now = time.Now()
+		x.Now = now
 		c.Exceptions = &x
 	}
 	return c
@@ -44,13 +48,17 @@ func (p Policies) Config(intel *ipintel.Snapshot) policy.Config {
 // Compile compiles the enforced policy. It has to pass its tests, and its invariants have
 // to be proven.
 func (p Policies) Compile(intel *ipintel.Snapshot) (*policy.Policy, error) {
+	return p.compileAt(intel, time.Now())
+}
+
+func (p Policies) compileAt(intel *ipintel.Snapshot, now time.Time) (*policy.Policy, error) {
 	if p.Unread != nil {
 		return nil, p.Unread
 	}
 	if p.ExceptionsUnread != nil {
 		return nil, p.ExceptionsUnread
 	}
-	return load.Proven(p.Config(intel))
+	return load.Proven(p.configAt(intel, now))
 }
 
 // CompileShadow compiles the policy in shadow, which has to pass its tests; nil if there

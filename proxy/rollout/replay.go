@@ -88,7 +88,10 @@ type Replay struct {
 	Was, Is   *ipintel.Snapshot // the addresses are looked up again: for the present policy, for the candidate; nil: as recorded
 	Asked     bool              // with a present policy: compare, too, what it asks at all
 	Routes    []string          // records of others are passed over
-	Since     time.Time
+	// Clocks has each record judged once more by each of them, as if its time were the one
+	// that the clock makes of it. It needs a present policy.
+	Clocks []func(time.Time) time.Time
+	Since  time.Time
 }
 
 // Result is what came of it.
@@ -113,8 +116,9 @@ func (r Replay) Run(ctx context.Context) (*Result, error) {
 	return list[0], err
 }
 
-// RunEach judges with several candidates in one pass, and returns a result for each. It
-// reads in one goroutine and judges in one for each processor, in bounded memory.
+// RunEach judges with several candidates in one pass, and returns a result for each, and
+// one for each of the clocks behind it. It reads in one goroutine and judges in one for each
+// processor, in bounded memory.
 func (r Replay) RunEach(ctx context.Context, candidates []*policy.Policy) ([]*Result, error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -141,7 +145,7 @@ func (r Replay) RunEach(ctx context.Context, candidates []*policy.Policy) ([]*Re
 	if damaged > 0 {
 		first.skipped[Unreadable] += damaged
 	}
-	out := make([]*Result, len(candidates))
+	out := make([]*Result, len(first.replays))
 	for i, replay := range first.replays {
 		out[i] = &Result{Replay: replay, Lines: lines.Load() + damaged, Skipped: first.skipped}
 	}
@@ -181,6 +185,13 @@ func (r Replay) newJudge(candidates []*policy.Policy) *judge {
 			replay.Changing(lookingUp(r.Was, now), lookingUp(r.Is, now))
 		}
 		w.replays = append(w.replays, replay)
+		for _, clock := range r.Clocks {
+			at := func(f *policy.Facts) { f.Time.Now = clock(f.Time.Now) }
+			later := rehearse.New(c, r.Present)
+			later.Asked = r.Asked
+			later.Changing(at, at)
+			w.replays = append(w.replays, later)
+		}
 	}
 	return w
 }

@@ -1,0 +1,142 @@
+package rollout
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"sallyport/policy"
+)
+
+// A rule or an exception may begin or end at a point in time that it names. Judged as of now
+// only, a rule that blocks all people from the first of a month passes the guard, and locks
+// them out on that day, when no one changes anything. So what is alive and what was recorded
+// is judged again just behind each such moment, as if it happened then.
+
+// laterDates bounds how often that is: each one takes as long as the judgement as of now.
+const laterDates = 8
+
+// date is a moment behind which people are judged.
+type date struct {
+	at    time.Time
+	clock func(time.Time) time.Time
+}
+
+// dates are the nearest moments to come: first those of what the policies do not share, then
+// those of what both say, which a change may bring to bear. If more of the first kind are left,
+// unjudged is the next of them. Where a moment lies between since and now, the records from
+// before it are judged as of now, too.
+func dates(before, next []policy.Moment, since, now time.Time) (list []date, unjudged time.Time) {
+	of := func(moments []policy.Moment) map[string]bool {
+		texts := map[string]bool{}
+		for _, m := range moments {
+			texts[m.Of] = true
+		}
+		return texts
+	}
+	had, has := of(before), of(next)
+	var own, shared, all []time.Time
+	recent := false
+	for _, m := range slices.Concat(before, next) {
+		switch {
+		case !m.At.After(now):
+			recent = recent || m.At.After(since)
+		case had[m.Of] && has[m.Of]:
+			shared, all = append(shared, m.At), append(all, m.At)
+		default:
+			own, all = append(own, m.At), append(all, m.At)
+		}
+	}
+	sorted := func(times []time.Time) []time.Time {
+		slices.SortFunc(times, time.Time.Compare)
+		return slices.CompactFunc(times, time.Time.Equal)
+	}
+	own, all = sorted(own), sorted(all)
+	if len(own) > laterDates {
+		own, unjudged = own[:laterDates], own[laterDates]
+	}
+	for _, at := range sorted(shared) {
+		if len(own) < laterDates && !slices.ContainsFunc(own, at.Equal) {
+			own = append(own, at)
+		}
+	}
+	chosen := sorted(own)
+	if recent {
+		chosen = append([]time.Time{now.UTC()}, chosen...)
+	}
+	for _, at := range chosen {
+		end := at.AddDate(1, 0, 0)
+		if i := slices.IndexFunc(all, func(t time.Time) bool { return t.After(at) }); i >= 0 {
+			end = all[i]
+		}
+		list = append(list, date{at, clockBehind(at, end)})
+	}
+	return list, unjudged
+}
+
+// clockBehind moves times to behind a moment, and not past the next one. The day of the week
+// and the time of the day stay, in UTC, or the time of the day alone, where there is room for
+// that: other rules are about them.
+func clockBehind(at, end time.Time) func(time.Time) time.Time {
+	const day = 24 * time.Hour
+	at = at.Add(time.Second)
+	room := min(end.Sub(at)/day*day, 7*day)
+	if room > day && room < 7*day {
+		room = day
+	}
+	return func(t time.Time) time.Time {
+		if room == 0 {
+			return at
+		}
+		behind := t.Sub(at) % room
+		if behind < 0 {
+			behind += room
+		}
+		return at.Add(behind)
+	}
+}
+
+// later adds what a change does from a day on to what it does now.
+func (r *Report) later(l Report) {
+	if l.Refused != "" && r.Refused == "" {
+		r.Refused, r.because = "from "+l.from()+" on, "+l.Refused, l.because
+	}
+	l.Blocked, l.Allowed = others(l.Blocked, r.Blocked), others(l.Allowed, r.Allowed)
+	l.AskedMore = nil
+	if l.Refused != "" || len(l.Blocked)+len(l.Allowed) > 0 {
+		r.Later = append(r.Later, l)
+	}
+}
+
+// others are the people of a list that another one does not have.
+func others(list, than []Person) []Person {
+	return slices.DeleteFunc(list, func(p Person) bool {
+		return slices.ContainsFunc(than, func(q Person) bool { return q.User == p.User && q.InVain == p.InVain && q.AskedLess == p.AskedLess })
+	})
+}
+
+// everBlocked are those who are blocked now and those who are later.
+func (r Report) everBlocked() []Person {
+	list := slices.Clone(r.Blocked)
+	for _, l := range r.Later {
+		list = append(list, others(slices.Clone(l.Blocked), list)...)
+	}
+	return list
+}
+
+func (r Report) from() string { return r.At.UTC().Format(time.DateTime) + " UTC" }
+
+func (r Report) laterText(b *strings.Builder) {
+	for _, l := range r.Later {
+		fmt.Fprintf(b, "From %s on, by itself:\n", l.from())
+		if len(l.Blocked) > 0 {
+			l.blockedText(b)
+		}
+		l.closedText(b)
+		l.allowedText(b)
+	}
+	if !r.JudgedUntil.IsZero() {
+		fmt.Fprintf(b, "Not judged: after %s UTC, when more of what the change says begins or ends.\n", r.JudgedUntil.UTC().Format(time.DateTime))
+	}
+}

@@ -1,0 +1,149 @@
+package rollout
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sallyport/policy"
+	"sallyport/policy/changes"
+	"sallyport/proxy/audit"
+)
+
+// ruled is a policy with one further rule.
+func ruled(when, then string) string {
+	return strings.Replace(first, "rules:\n", fmt.Sprintf("rules:\n  - {name: dated, when: '%s', then: %s}\n", when, then), 1)
+}
+
+func stamp(at time.Time) string { return `timestamp("` + at.UTC().Format(time.RFC3339) + `")` }
+
+// What begins or ends by itself at a date is judged by the sessions and by the records, before
+// it comes into force, and the refusal names the date.
+func TestGuardSeesWhatBeginsLater(t *testing.T) {
+	for name, c := range map[string]struct {
+		was, is func(now time.Time) string
+		guard   Guard
+		refused string // "": it comes into force
+		shows   string
+	}{
+		"blocks from a date on": {nil, func(now time.Time) string {
+			return ruled(`"staff" in user.groups && time.now > `+stamp(now.Add(30*24*time.Hour)), "block")
+		}, Guard{MaxNewlyBlocked: 0.2, MaxNewlyAllowed: 1}, "from 2000-01-31 00:00:00 UTC on, it would newly block 1 of 1", "From 2000-01-31 00:00:00 UTC on, by itself:\nNewly blocked, now or for something they did: 1\n  alice@example.com  dated"},
+		"blocks the working hours of a date": {nil, func(now time.Time) string {
+			return ruled(`time.hour("UTC") == 9 && time.now > `+stamp(now.Add(30*24*time.Hour)), "block")
+		}, Guard{MaxNewlyBlocked: 0.2, MaxNewlyAllowed: 1}, "from 2000-01-31", "alice@example.com  dated"},
+		"blocks an hour of one day": {nil, func(now time.Time) string {
+			return ruled(`time.now > `+stamp(now.Add(30*24*time.Hour))+` && time.now < `+stamp(now.Add(30*24*time.Hour+time.Hour)), "block")
+		}, Guard{MaxNewlyBlocked: 0.2, MaxNewlyAllowed: 1}, "from 2000-01-31", "alice@example.com  dated"},
+		"has begun, after what was recorded": {nil, func(now time.Time) string {
+			return ruled(`request.path == "/old" && time.now > `+stamp(now.Add(-time.Hour)), "block")
+		}, Guard{MaxNewlyBlocked: 0.2, MaxNewlyAllowed: 1}, "from 2000-01-01 00:00:00 UTC on", "alice@example.com  dated"},
+		"ends at a date": {func(time.Time) string { return ruled(`"staff" in user.groups`, "block") }, func(now time.Time) string {
+			return ruled(`"staff" in user.groups && time.now < `+stamp(now.Add(30*24*time.Hour)), "block")
+		}, Guard{MaxNewlyBlocked: 1, MaxNewlyAllowed: 0.2}, "from 2000-01-31 00:00:00 UTC on, it would newly allow, or ask less of, 1 of 1", "alice@example.com  dated  (allowed)"},
+		"takes away what covers a rule that ends": {func(now time.Time) string {
+			return strings.Replace(ruled(`"staff" in user.groups && time.now < `+stamp(now.Add(30*24*time.Hour)), "block"), "rules:\n", "rules:\n  - {name: too, when: '\"staff\" in user.groups', then: block}\n", 1)
+		}, func(now time.Time) string {
+			return ruled(`"staff" in user.groups && time.now < `+stamp(now.Add(30*24*time.Hour)), "block")
+		}, Guard{MaxNewlyBlocked: 1, MaxNewlyAllowed: 0.2}, "from 2000-01-31", ""},
+		"below the thresholds": {nil, func(now time.Time) string {
+			return ruled(`"staff" in user.groups && time.now > `+stamp(now.Add(30*24*time.Hour)), "block")
+		}, Guard{MaxNewlyBlocked: 1, MaxNewlyAllowed: 1}, "", "From 2000-01-31 00:00:00 UTC on, by itself:\n"},
+		"reports only": {nil, func(now time.Time) string {
+			return ruled(`"staff" in user.groups && time.now > `+stamp(now.Add(30*24*time.Hour)), "block, mode: report")
+		}, Guard{MaxNewlyBlocked: 0.2, MaxNewlyAllowed: 1}, "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b, now := newBench(t), time.Now()
+				b.live = []*policy.Facts{alice()}
+				if c.was != nil {
+					if _, err := b.Apply(t.Context(), WithPolicy([]byte(c.was(now))), Origin{Kind: "command", Force: true}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				b.now.Guard = c.guard
+				b.now.Guard.Days = 7
+				old := alice()
+				old.Request.Path, old.Time.Now = "/old", now.Add(-15*time.Hour) // nine o'clock of the day before
+				writeRecords(t, b.config.AuditFile, audit.Record{Time: old.Time.Now, Event: "access", User: "alice@example.com", Action: "allow", Facts: old, FactsVersion: policy.FactsVersion})
+				report, err := b.Apply(t.Context(), WithPolicy([]byte(c.is(now))), Origin{Kind: "command"})
+				if (err != nil) != (c.refused != "") || err != nil && !strings.Contains(err.Error(), c.refused) {
+					t.Errorf("%v", err)
+				}
+				if text := report.Text(); !strings.Contains(text, c.shows) {
+					t.Error(text)
+				}
+				if c.refused != "" && !strings.Contains(err.Error(), "alice@example.com") {
+					t.Errorf("no one is named: %v", err)
+				}
+			})
+		})
+	}
+}
+
+// Of more dates than are judged it says which one is the first that was not.
+func TestGuardSaysWhatItDidNotJudge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.live = []*policy.Facts{alice()}
+		var parts []string
+		for i := range laterDates + 3 {
+			parts = append(parts, "time.now > "+stamp(time.Now().Add(time.Duration(i+1)*24*time.Hour)))
+		}
+		report, err := b.Apply(t.Context(), WithPolicy([]byte(ruled("ip.private && ("+strings.Join(parts, " || ")+")", "block"))), Origin{Kind: "command"})
+		if err != nil || !strings.Contains(report.Text(), "Not judged: after 2000-01-10 00:00:00 UTC") {
+			t.Errorf("%v\n%s", err, report.Text())
+		}
+	})
+}
+
+// A clock moves records behind a date, and not past the next one.
+func TestClockBehindADate(t *testing.T) {
+	at := time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)
+	for _, room := range []time.Duration{time.Minute, 36 * time.Hour, 3 * 24 * time.Hour, 300 * 24 * time.Hour} {
+		clock := clockBehind(at, at.Add(room))
+		for i := range 400 {
+			was := at.Add(time.Duration(i-200) * 5 * time.Hour)
+			is := clock(was)
+			if !is.After(at) || !is.Before(at.Add(room)) {
+				t.Errorf("%s: %s became %s", room, was, is)
+			}
+			if room > 24*time.Hour && is.Sub(was)%(24*time.Hour) != 0 || room > 7*24*time.Hour && is.Weekday() != was.Weekday() {
+				t.Errorf("%s: %s became %s", room, was, is)
+			}
+		}
+	}
+}
+
+// Of a rule that became stricter it is known that no one is let in by that.
+func TestStricterRulesNeedNoCase(t *testing.T) {
+	const rule = "version: 1\nrules:\n  - {name: a, %s}\n..."
+	for change, want := range map[[2]string]bool{
+		{"when: ip.vpn, then: step_up", "when: ip.vpn, then: block"}:                                            true,
+		{"when: ip.vpn, then: block", "when: ip.vpn, then: step_up"}:                                            false,
+		{"when: ip.vpn, then: block", "when: ip.vpn || ip.tor, then: block"}:                                    true,
+		{"when: ip.vpn, then: block", `when: "ip.vpn || ip.tor ? ip.relay : ip.proxy", then: block`}:            false,
+		{"when: ip.vpn, then: block", "when: ip.vpn && ip.tor, then: block"}:                                    false,
+		{"when: ip.vpn, unless: ip.relay, then: block", "when: ip.vpn, then: block"}:                            true,
+		{"when: ip.vpn, then: block", "when: ip.vpn, unless: ip.relay, then: block"}:                            false,
+		{"when: ip.vpn, then: step_up, max_age: 5m", "when: ip.vpn, then: step_up, max_age: 1m"}:                true,
+		{"when: ip.vpn, then: step_up, max_age: 5m", "when: ip.vpn, then: step_up, max_age: 1h"}:                false,
+		{"when: ip.vpn, then: step_up, max_age: 5m", "when: ip.tor, then: step_up, max_age: 1m"}:                false,
+		{"when: ip.vpn, then: block", "when: ip.vpn, then: block, mode: report"}:                                false,
+		{"when: ip.vpn, score: 10", "when: ip.vpn, score: 20"}:                                                  true,
+		{"when: ip.vpn, then: step_up", "when: ip.vpn, then: step_up, require: [attested], reason: a new kind"}: true,
+	} {
+		list, err := changes.Between(fmt.Appendf(nil, rule, change[0]), fmt.Appendf(nil, rule, change[1]))
+		if err != nil || len(list) != 1 || tightens(list[0]) != want {
+			t.Errorf("%q: %v, %+v", change, err, list)
+		}
+	}
+	gone, err := changes.Between(fmt.Appendf(nil, rule, "when: ip.vpn, then: block"), []byte("version: 1\nrules: []\n..."))
+	if err != nil || slices.ContainsFunc(gone, tightens) {
+		t.Errorf("%v, %+v", err, gone)
+	}
+}
