@@ -99,4 +99,14 @@ func TestExceptionStandsInTheRecord(t *testing.T) {
 	if n := counted(t, registry, "sallyport_policy_rule_total", "decided", "enforced", "away"); n != 1 {
 		t.Errorf("decided: counted %v", n)
 	}
+
+	// Nor does the record of a request that is not excepted stand for one that is.
+	g.exceptAlice(strings.Replace(awayBlocks, `request.route == "treasury"`, `request.path.startsWith("/a")`, 1), "away", g.clock.Now().Add(time.Hour))
+	who.by["alice"] = somebody("alice", home, "treasury")
+	w := httptest.NewRecorder()
+	g.gate.ServeHTTP(w, g.ask("alice", home, "GET", treasury+"/b"))
+	get()
+	if records = g.audit.take(); len(records) != 2 || records[0].Excepted != nil || len(records[1].Excepted) != 1 {
+		t.Errorf("%+v", records)
+	}
 }

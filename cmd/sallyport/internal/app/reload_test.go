@@ -79,6 +79,22 @@ func TestReloadAppliesEverythingTogether(t *testing.T) {
 	}
 }
 
+// A file that an editor cut off can be valid. What is gone with a reload is named.
+func TestReloadNamesWhatIsGone(t *testing.T) {
+	d := newHarness(t)
+	defer d.closeApp()
+	text := site["sallyport.yaml"]
+	d.write("sallyport.yaml", text[:strings.LastIndex(text, "  - name: ")]+"...\n")
+	d.write("people.csv", strings.Join(strings.SplitAfter(site["people.csv"], "\n")[:1], ""))
+	d.reloader.onSIGHUP(t.Context())
+	for _, want := range []string{`"msg":"routes are gone with this reload","routes":["wiki"]`,
+		`"msg":"people are gone from the roster with this reload","people":1,"some":["alice@example.com"]`} {
+		if !strings.Contains(d.log.String(), want) {
+			t.Errorf("missing: %s", want)
+		}
+	}
+}
+
 // TestSwappedRouteNamesNeverOpenATool: two routes swap their names and keep their hosts
 // and grants. At no moment may the grants of one file be held against the routes of the
 // other, which would let everyone into the treasury.
