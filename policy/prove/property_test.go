@@ -16,7 +16,6 @@ import (
 // tell no two requests apart outside it: if one of all requests breaks an invariant, one in here does.
 type world struct {
 	conditions []string
-	each       []func(f *policy.Facts) // one dimension: every value in turn
 	sizes      []int
 	set        []func(f *policy.Facts, i int)
 }
