@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -20,7 +21,7 @@ import (
 
 type policyExceptCmd struct {
 	Add   policyExceptAddCmd   `cmd:"" help:"Suspend rules for one person, until a day."`
-	List  policyExceptListCmd  `cmd:"" help:"List the exceptions of the file."`
+	List  policyExceptListCmd  `cmd:"" help:"List the exceptions that are in force, and those of the file that are not."`
 	End   policyExceptEndCmd   `cmd:"" help:"End exceptions before their time."`
 	Apply policyExceptApplyCmd `cmd:"" help:"Bring the file as it is into force, which was edited by hand and refused."`
 }
@@ -386,29 +387,50 @@ type policyExceptListCmd struct {
 
 type exceptionLine struct {
 	*policy.Exception
-	State string `json:"state"` // "in force", "expired", "to come", or "refused"
+	State string `json:"state"` // "in force", "expired", "to come"; of the file alone: "refused", or "waiting" to be taken up
 }
 
-func (p policyExceptListCmd) Run(g *globals, std stdio) error {
+func (p policyExceptListCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	c, err := config.Load(g.Config)
 	if err != nil {
 		return err
 	}
-	var lines []exceptionLine
-	if c.PolicyExceptions != nil {
-		all, err := policy.ReadExceptions(*c.PolicyExceptions)
+	var all []exceptionLine
+	now, state := time.Now(), "" // of what the file alone has
+	if text, known := exceptionsInForce(ctx, c); known {
+		running, err := policy.ReadExceptions(policy.Exceptions{Name: "the exceptions in force", Source: text})
 		if err != nil {
 			return err
 		}
-		now := time.Now()
-		refused := sayRefusedExceptions(c, std.err)
-		for _, e := range all {
-			if state := e.State(now); state != policy.ExceptionExpired || p.All {
-				if refused && state != policy.ExceptionExpired {
-					state = "refused"
-				}
-				lines = append(lines, exceptionLine{e, state})
+		for _, e := range running {
+			all = append(all, exceptionLine{e, e.State(now)})
+		}
+		state = "waiting"
+	}
+	if c.PolicyExceptions != nil {
+		if sayRefusedExceptions(c, std.err) {
+			state = "refused"
+		}
+		inFile, err := policy.ReadExceptions(*c.PolicyExceptions)
+		if err != nil {
+			return err
+		}
+		running := all
+		for _, e := range inFile {
+			if slices.ContainsFunc(running, func(l exceptionLine) bool { return l.ID == e.ID && l.Entry() == e.Entry() }) {
+				continue
 			}
+			line := exceptionLine{e, e.State(now)}
+			if state != "" && line.State != policy.ExceptionExpired {
+				line.State = state
+			}
+			all = append(all, line)
+		}
+	}
+	var lines []exceptionLine
+	for _, l := range all {
+		if l.State != policy.ExceptionExpired || p.All {
+			lines = append(lines, l)
 		}
 	}
 	return list(std.out, p.JSON, lines, "ID\tUSER\tRULES\tWHERE\tUNTIL\tSTATE\tAPPROVED BY\tWHY", func(w io.Writer, l exceptionLine) {
@@ -422,6 +444,43 @@ func (p policyExceptListCmd) Run(g *globals, std stdio) error {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.ID, who, strings.Join(l.Rules, " "), plain(strings.Join(where, " ")), l.Until.Format(time.RFC3339), l.State, l.ApprovedBy, plain(l.Why))
 	})
+}
+
+// exceptionsInForce is the text of the exceptions that the running proxy judges by, or the
+// last one that ran, as it stored it; false if there is no store, or none in it yet. The
+// file may hold others.
+func exceptionsInForce(ctx context.Context, c *config.Config) (text []byte, known bool) {
+	err := withExistingStoreOf(ctx, c, func(_ *config.Config, db *sqlstore.DB) error {
+		source, err := db.LastExceptions(ctx)
+		if source == "" {
+			source = "exceptions: []\n"
+		}
+		text = []byte(source)
+		return err
+	})
+	return text, err == nil
+}
+
+// judgeByInForce has c judge by the exceptions in force, if the file holds others.
+func judgeByInForce(ctx context.Context, c *config.Config, w io.Writer) {
+	text, known := exceptionsInForce(ctx, c)
+	x, is := policy.Exceptions{Name: "the exceptions in force", Now: time.Now(), AnyRules: true}, c.PolicyExceptions
+	switch {
+	case is == nil && (!known || !bytes.Contains(text, []byte("user:"))), is != nil && string(is.Source) == string(text):
+		return
+	case is == nil:
+		fmt.Fprintln(w, "note: no file of exceptions is configured any more, and the running proxy still has some: this judges by them")
+	case sayRefusedExceptions(c, w):
+		x.Name = is.Name + " (as it is in force)"
+	case known:
+		x.Name = is.Name + " (as it is in force)"
+		fmt.Fprintf(w, "note: the running proxy has not taken up what %s holds, and this judges by the exceptions in force\n", is.Name)
+	}
+	if !known {
+		return
+	}
+	x.Source = text
+	c.PolicyExceptions = &x
 }
 
 // sayRefusedExceptions says so if what the file of exceptions holds is not in force, because

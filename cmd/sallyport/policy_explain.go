@@ -106,13 +106,15 @@ func (p policyExplainCmd) question(ctx context.Context, g *globals, std stdio) (
 	if err != nil {
 		return nil, err
 	}
+	if p.Test == "" { // tests are judged without exceptions
+		judgeByInForce(ctx, c, std.err)
+	}
 	loaded, err := load.Read(policyConfig(c, intel))
 	if err != nil {
 		return nil, err
 	}
 	if p.Test == "" {
 		warnFailing(std, loaded, p.File)
-		sayRefusedExceptions(c, std.err)
 	}
 	return &question{c, intel, loaded, keyedAsHere(ctx, g, std, loaded.Policy)}, nil
 }

@@ -177,13 +177,16 @@ func (m *Manager) ExceptionsProblem() string {
 }
 
 // startExceptions records the exceptions that a start brought into force, and why those of
-// the file are not among them.
+// the file are not among them. Their text is stored, for commands to say what is in force.
 func (m *Manager) startExceptions(ctx context.Context, s Start) error {
 	now, o := m.config.Gate.Current().Policy, Origin{Kind: "start"}
 	if s.Exceptions != nil {
 		m.config.Logger.Error("exceptions are refused, and this start runs without them", "file", s.file.Enforced.Exceptions.Name,
 			"exceptions", len(now.Exceptions()), "error", s.Exceptions)
 		m.refuseExceptions(ctx, s.file, o, s.Exceptions)
+	}
+	if err := m.config.Store.PutExceptions(ctx, string(s.Policies.exceptions())); err != nil {
+		return err
 	}
 	if len(now.Exceptions()) == 0 {
 		return nil

@@ -449,6 +449,9 @@ func refusedExceptionsCanBeForced(t *testing.T, text string) {
 		if err := b.AnswerRequest(t.Context()); err != nil || strings.HasPrefix(b.answers[7], RequestApplied) != force || (b.excepted() == "x-alice") != force {
 			t.Errorf("force %t: %v, %s", force, err, b.answers[7])
 		}
+		if stored := b.memory.excepted; (stored == text) != force {
+			t.Errorf("force %t: stored as in force: %s", force, stored)
+		}
 		if !force && !strings.Contains(b.answers[7], "the same command with `--force`") {
 			t.Error(b.answers[7])
 		}

@@ -53,6 +53,9 @@ type Store interface {
 	History
 	// PutPins stores the text of the pinned invariants, in place of the one before.
 	PutPins(ctx context.Context, source string) error
+	// PutExceptions stores the text of the exceptions in force, in place of the one before; ""
+	// for no file of them.
+	PutExceptions(ctx context.Context, source string) error
 	// TakePolicyRequest takes the oldest request that waits: no other process gets it.
 	// authn.ErrNotFound if there is none.
 	TakePolicyRequest(ctx context.Context) (Request, error)
@@ -320,6 +323,12 @@ func (m *Manager) apply(ctx context.Context, c Configuration, o Origin, decided 
 	if err := m.recordPins(ctx, c.Policies, gone, o); err != nil {
 		m.decided = lookedAt
 		return report, fmt.Errorf("the pinned invariants could not be recorded, and do not come into force: %w", err)
+	}
+	if text := string(c.Policies.exceptions()); text != string(m.now.Policies.exceptions()) {
+		if err := m.config.Store.PutExceptions(ctx, text); err != nil {
+			m.decided = lookedAt
+			return report, fmt.Errorf("the exceptions could not be stored, and do not come into force: %w", err)
+		}
 	}
 	m.config.Gate.Update(func(now proxy.Snapshot) proxy.Snapshot {
 		now.Policy, now.Shadow = next.Policy, next.Shadow

@@ -138,6 +138,12 @@ type memory struct {
 	requests []Request
 	answers  map[int64]string
 	pins     string
+	excepted string
+}
+
+func (m *memory) PutExceptions(_ context.Context, source string) error {
+	m.excepted = source
+	return nil
 }
 
 func (m *memory) LastPins(context.Context) (string, error) {

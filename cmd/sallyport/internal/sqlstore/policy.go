@@ -154,6 +154,20 @@ func (d *DB) LastPins(ctx context.Context) (source string, err error) {
 	return source, d.wrap("read the pinned invariants", found(err))
 }
 
+// LastExceptions returns the text of the exceptions that came into force last; "" for no
+// file of them, authn.ErrNotFound if no proxy stored one yet.
+func (d *DB) LastExceptions(ctx context.Context) (source string, err error) {
+	err = d.read.QueryRowContext(ctx, `select source from policy_exceptions where id = 1`).Scan(&source)
+	return source, d.wrap("read the exceptions", found(err))
+}
+
+// PutExceptions stores the text of the exceptions, in place of the one before.
+func (d *DB) PutExceptions(ctx context.Context, source string) error {
+	return d.update(ctx, "keep the exceptions", func(tx tx) error {
+		return tx.put(`insert into policy_exceptions (id, source) values (1, $1) on conflict (id) do update set source = excluded.source`, source)
+	})
+}
+
 // PutPins stores the text of the pinned invariants, in place of the one before.
 func (d *DB) PutPins(ctx context.Context, source string) error {
 	return d.update(ctx, "keep the pinned invariants", func(tx tx) error {

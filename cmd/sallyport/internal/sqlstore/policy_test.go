@@ -75,6 +75,23 @@ func TestPolicyVersions(t *testing.T) {
 
 // However often a policy changes, so much is kept and no more; texts go with their
 // last entry. The last policy in force stays, however much was refused since.
+// The server stores which exceptions are in force, and a command reads them; "" is that
+// there is no file of them, and not that nothing is known.
+func TestExceptionsInForce(t *testing.T) {
+	cli, server := openForPolicies(t)
+	if _, err := cli.LastExceptions(t.Context()); !errors.Is(err, authn.ErrNotFound) {
+		t.Error("exceptions were in force:", err)
+	}
+	for _, text := range []string{"exceptions: []\n", "exceptions:\n  - {user: ana@corp.example}\n", ""} {
+		if err := server.PutExceptions(t.Context(), text); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := cli.LastExceptions(t.Context()); err != nil || got != text {
+			t.Errorf("%q: %q, %v", text, got, err)
+		}
+	}
+}
+
 func TestPolicyVersionsAreBounded(t *testing.T) {
 	_, server := openForPolicies(t)
 	for i := range rollout.KeptVersions + 5 {
