@@ -107,6 +107,8 @@ type Person struct {
 	// Region is where in their country the person works, as an ISO 3166-2 code, from the
 	// roster; "" when not known.
 	Region string `json:"region,omitempty"`
+	// Home is about where the person lives, from the roster. No JSON and no store has it.
+	Home Home `json:"-"`
 	// StartedAt is the person's first day, from the roster; zero when not known.
 	StartedAt time.Time `json:"started_at,omitzero"`
 }

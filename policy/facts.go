@@ -132,6 +132,11 @@ type User struct {
 	// included if it is known; -1 when the history cannot be read (seen.known is false
 	// then). More than 64 are not told apart, and private windows count as devices.
 	Devices30d int64 `cel:"devices_30d" json:"devices_30d,omitempty"`
+	// HomeKM is how far the address is from where the person lives, by the roster: whole
+	// kilometres on the great circle, less the radii within which the two are known (10 km
+	// and travel's). Less than 50 km is 0. -1 where either is not known, and at an address
+	// at which its people are not (see travel.known).
+	HomeKM int64 `cel:"home_km" json:"home_km"`
 }
 
 // Session is the signed-in browser.

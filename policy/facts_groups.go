@@ -66,6 +66,7 @@ var factTraits = map[string]groupTraits{
 	"tls.ja4":                 {cause: CauseDevice},
 
 	"user.devices_30d":            {cause: CauseDevice, from: levelSignedIn},
+	"user.home_km":                {cause: CauseNetwork, from: levelSignedIn, network: true},
 	"seen.abandoned_step_ups_24h": {cause: CauseHistory, from: levelSignedIn},
 }
 

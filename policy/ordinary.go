@@ -25,7 +25,7 @@ func Ordinary(level string) Facts {
 func ordinary() Facts {
 	return Facts{
 		IP:         IP{Address: "192.0.2.1", Version: 4, Country: "ZZ"},
-		User:       User{Email: "someone@example.com", Subject: "someone", Issuer: "https://idp.example.com", StartedDays: 365, Devices30d: 1},
+		User:       User{Email: "someone@example.com", Subject: "someone", Issuer: "https://idp.example.com", StartedDays: 365, Devices30d: 1, HomeKM: -1},
 		Session:    Session{ID: "test", Level: "verified", VerifiedAge: notSaid, Concurrent: 1},
 		Credential: Credential{Class: "unattested", Age: 30 * 24 * time.Hour},
 		Seen:       Seen{Known: true, Countries1h: 1, Countries24h: 1, ASNs24h: 1, Prefixes24h: 1, FirstDays: 365},
@@ -41,7 +41,7 @@ func ordinary() Facts {
 func Lower(f *Facts, level string) {
 	switch level {
 	case "none":
-		f.User, f.Session, f.Credential = User{StartedDays: -1, Devices30d: -1}, Session{}, Credential{Class: "none"}
+		f.User, f.Session, f.Credential = User{StartedDays: -1, Devices30d: -1, HomeKM: -1}, Session{}, Credential{Class: "none"}
 		for _, group := range []string{"seen", "activity", "address", "device"} {
 			Forget(f, group)
 		}

@@ -40,8 +40,8 @@ type Behavior interface {
 func (g *Gate) history() bool { return g.cfg.Behavior != nil && g.cfg.Behavior.HistoryKnown() }
 
 // assess compares a visit with the history. If the history cannot be read, it is reported
-// as unknown, which is a fact. What the browser said about itself, and that this session
-// exists, need no history.
+// as unknown, which is a fact. What the browser said about itself, that this session
+// exists, and how far it is from home need no history.
 func (g *Gate) assess(v behavior.Visit) behavior.Assessment {
 	if g.cfg.Behavior == nil {
 		return behavior.Unread()
@@ -49,7 +49,7 @@ func (g *Gate) assess(v behavior.Visit) behavior.Assessment {
 	a := g.cfg.Behavior.Assess(v)
 	if !g.cfg.Behavior.HistoryKnown() {
 		unread := behavior.Unread()
-		unread.Browser, unread.Concurrent = a.Browser, a.Concurrent
+		unread.Browser, unread.Concurrent, unread.HomeKM = a.Browser, a.Concurrent, a.HomeKM
 		return unread
 	}
 	return a
@@ -58,7 +58,7 @@ func (g *Gate) assess(v behavior.Visit) behavior.Assessment {
 // visitOf is a visit of a session as behaviour sees it.
 func visitOf(s *authn.Session, n network, device string, now time.Time) behavior.Visit {
 	b := &s.Verification.Browser
-	return behavior.Visit{Subject: s.Person.Subject, At: now, Place: n.behaviorPlace(), Device: device, Session: s.ID, Zone: b.TimeZone, Home: s.Person.TimeZone}
+	return behavior.Visit{Subject: s.Person.Subject, At: now, Place: n.behaviorPlace(), Device: device, Session: s.ID, Zone: b.TimeZone, Clock: s.Person.TimeZone, Home: s.Person.Home}
 }
 
 // network is what is known of the address of a client, and whether it is ours.
@@ -105,7 +105,7 @@ func behaviorFacts(f *policy.Facts, a behavior.Assessment) {
 	f.Seen, f.Travel, f.Address, f.Device, f.Activity, f.Browser = a.Seen, a.Travel, a.Address, a.Device, a.Activity, a.Browser
 	f.Session.Concurrent = a.Concurrent
 	if f.Session.Level != authn.None.String() {
-		f.User.Devices30d = a.Devices30d
+		f.User.Devices30d, f.User.HomeKM = a.Devices30d, a.HomeKM
 	}
 }
 

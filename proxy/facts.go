@@ -71,7 +71,7 @@ func identityFacts(f *policy.Facts, s authn.Session, now time.Time) {
 func UserFacts(p authn.Person, now time.Time) policy.User {
 	u := policy.User{
 		Email: string(p.Email), Name: p.Name, Subject: p.Subject.ID, Issuer: p.Subject.Issuer,
-		Groups: p.Groups, Countries: p.Countries, TimeZone: p.TimeZone, Region: p.Region, StartedDays: -1, Devices30d: -1,
+		Groups: p.Groups, Countries: p.Countries, TimeZone: p.TimeZone, Region: p.Region, StartedDays: -1, Devices30d: -1, HomeKM: -1,
 	}
 	if !p.StartedAt.IsZero() {
 		u.StartedDays = int64(age(p.StartedAt, now) / (24 * time.Hour)) // who is to start is new: 0
@@ -115,7 +115,7 @@ func sameNetwork(a, b netip.Addr) bool {
 // in both: a refresh from the provider, or a further passkey, changes that.
 func sameIdentity(a, b *authn.Session) bool {
 	p, q, x, y := &a.Person, &b.Person, &a.Verification, &b.Verification
-	return a.ID == b.ID && a.Host == b.Host && p.Subject == q.Subject && p.Email == q.Email && p.Name == q.Name && p.TimeZone == q.TimeZone && p.Region == q.Region &&
+	return a.ID == b.ID && a.Host == b.Host && p.Subject == q.Subject && p.Email == q.Email && p.Name == q.Name && p.TimeZone == q.TimeZone && p.Region == q.Region && p.Home == q.Home &&
 		slices.Equal(p.Groups, q.Groups) && slices.Equal(p.Countries, q.Countries) &&
 		p.StartedAt.Equal(q.StartedAt) && x.At.Equal(y.At) && x.Addr == y.Addr && x.Browser == y.Browser && bytes.Equal(x.Credential.ID, y.Credential.ID)
 }

@@ -11,6 +11,8 @@ import (
 
 	"sallyport/authn"
 	"sallyport/policy"
+	"sallyport/policy/behavior"
+	"sallyport/policy/ipintel"
 	"sallyport/policy/rehearse"
 )
 
@@ -110,6 +112,11 @@ func (l lastSeen) reevaluate(s *Snapshot, now time.Time, clock func(time.Time) t
 	f.Time.Now = now
 	identityFacts(&f, who, now)
 	sessionFacts(&f, &who, f.IP.Addr, now)
+	// What behaviour said stays as it was found, but for the way from a home that changed.
+	behaviorFacts(&f, m.seen)
+	if who.Person.Home != m.session.Person.Home {
+		f.User.HomeKM = -1
+	}
 	if clock != nil {
 		f.Time.Now = clock(now)
 	}
@@ -124,6 +131,15 @@ func (l lastSeen) reevaluate(s *Snapshot, now time.Time, clock func(time.Time) t
 func SessionFacts(f *policy.Facts, s authn.Session, addr netip.Addr, now time.Time) {
 	identityFacts(f, s, now)
 	sessionFacts(f, &s, addr, now)
+}
+
+// HomeFact fills in how far an address, of which n says what is known, is from the home of
+// a person: for those who have no history. Of c, only what says which networks are no
+// person's place counts.
+func HomeFact(f *policy.Facts, p authn.Person, n ipintel.Network, c behavior.Config) (err error) {
+	here := network{n, f.IP.Internal}
+	f.User.HomeKM, err = behavior.FromHome(c, behavior.Visit{Place: here.behaviorPlace(), Home: p.Home})
+	return err
 }
 
 // reviewSessions reports what a new snapshot changes for the live sessions. Their streams

@@ -35,6 +35,8 @@ type assessment struct {
 	behavior.Assessment
 	at      time.Time
 	history bool
+	home    authn.Home // of the person then, and their time zone
+	clock   string
 }
 
 // personAt is who the person was when a session was looked at for the at-th time. An
@@ -69,26 +71,26 @@ func (g *Gate) factsNow(j *admission, s *Snapshot, methods []string, now time.Ti
 	identityFacts(&f, who, now)
 	sessionFacts(&f, &who, f.IP.Addr, now)
 	movedFacts(&f, &who, network.Network, s.Intel)
-	behaviorFacts(&f, g.reassess(j, network, now))
+	behaviorFacts(&f, g.reassess(j, &who.Person, network, now))
 	return f
 }
 
 // reassess is what is unusual about a stream. It asks behaviour at most once a minute.
-func (g *Gate) reassess(j *admission, n network, now time.Time) behavior.Assessment {
+func (g *Gate) reassess(j *admission, p *authn.Person, n network, now time.Time) behavior.Assessment {
 	history := g.history()
-	if s := j.seen.Load(); s != nil && s.history == history && now.Sub(s.at) < memoAge && !now.Before(s.at) {
+	if s := j.seen.Load(); s != nil && s.history == history && s.home == p.Home && s.clock == p.TimeZone && now.Sub(s.at) < memoAge && !now.Before(s.at) {
 		return s.Assessment
 	}
 	v := j.visit
-	v.At, v.Place = now, n.behaviorPlace()
-	s := &assessment{g.assess(v), now, history}
+	v.At, v.Place, v.Home, v.Clock = now, n.behaviorPlace(), p.Home, p.TimeZone
+	s := &assessment{g.assess(v), now, history, p.Home, p.TimeZone}
 	j.seen.Store(s)
 	return s.Assessment
 }
 
 func newAdmission(v *Verdict) *admission {
 	j := &admission{facts: v.Facts, session: v.Session, route: v.Route, visit: v.memo.visit}
-	j.seen.Store(&assessment{v.memo.seen, v.memo.assessed, v.memo.history})
+	j.seen.Store(&assessment{v.memo.seen, v.memo.assessed, v.memo.history, j.visit.Home, j.visit.Clock})
 	j.rest(&v.Decision)
 	return j
 }

@@ -303,6 +303,9 @@ func (p policyExplainCmd) facts(ctx context.Context, g *globals, std stdio, q *q
 		delete(who.unknown, "user.groups")
 	}
 	p.session(f, who, addr, now)
+	if err := proxy.HomeFact(f, who.Person, intel.Lookup(addr), c.History()); err != nil {
+		return nil, person{}, err
+	}
 	if len(p.Countries) > 0 {
 		if err := whatif.Set(q.policy, f, "user.countries", strings.Join(p.Countries, ",")); err != nil {
 			return nil, person{}, fmt.Errorf("--countries: %w", err)
@@ -312,7 +315,7 @@ func (p policyExplainCmd) facts(ctx context.Context, g *globals, std stdio, q *q
 		unknown[name] = "the session is made up; --set says it"
 	}
 	maps.Copy(unknown, who.unknown)
-	notInRoster(unknown, f.User)
+	notInRoster(unknown, f.User, who.Home.Known)
 	if p.VerifiedAge < 0 {
 		maps.DeleteFunc(unknown, func(name, _ string) bool { return strings.HasPrefix(name, "credential.") })
 	}
@@ -321,7 +324,7 @@ func (p policyExplainCmd) facts(ctx context.Context, g *globals, std stdio, q *q
 }
 
 // notInRoster says of facts that the roster would tell why they are empty.
-func notInRoster(unknown map[string]string, u policy.User) {
+func notInRoster(unknown map[string]string, u policy.User, home bool) {
 	if len(u.Countries) == 0 {
 		unknown["user.countries"] = "neither the roster nor a live session says it; --countries does"
 	}
@@ -330,6 +333,12 @@ func notInRoster(unknown map[string]string, u policy.User) {
 	}
 	if u.Region == "" {
 		unknown["user.region"] = "the roster does not say it; --set does"
+	}
+	switch {
+	case !home:
+		unknown["user.home_km"] = "the roster does not say where they live; --set does"
+	case u.HomeKM < 0:
+		unknown["user.home_km"] = "no source says where people at this address are"
 	}
 	if u.StartedDays < 0 {
 		unknown["user.started_days"] = "the roster does not say it; --set does"

@@ -140,7 +140,14 @@ func (p policyExplainCmd) sessionFacts(c *config.Config, intel *ipintel.Snapshot
 	}
 	f.Time.Now = now
 	s := authn.Session{ID: r.ID, Person: r.Person, CreatedAt: r.CreatedAt, ExpiresAt: r.ExpiresAt, Verification: v}
+	devices := f.User.Devices30d
 	proxy.SessionFacts(f, s, addr, now)
+	if last != nil {
+		f.User.Devices30d = devices // of the history, as all else of it
+	}
+	if err := proxy.HomeFact(f, r.Person, intel.Lookup(addr), c.History()); err != nil {
+		return nil, nil, err
+	}
 	notes = append(notes, "where the session is now, and what it asks for next, is not known: --ip, --route, --method and --path say otherwise")
 	f.Request.Purpose, f.Request.Method = p.Purpose, strings.ToUpper(p.Method)
 	if p.Route != "" || f.Request.Route == "" {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"time"
@@ -119,6 +120,8 @@ func noSource(c *config.Config) map[string]string {
 	}
 	add(c.Roster != nil || c.OIDC.CountriesClaim != "", "`roster` or `oidc.countries_claim` in sallyport.yaml", "user.countries")
 	add(c.Roster != nil, "`roster` in sallyport.yaml", "user.time_zone", "user.region", "user.started_days")
+	homes := slices.ContainsFunc(slices.Collect(maps.Values(c.Roster)), func(e config.Entry) bool { return e.Home.Known })
+	add(homes, "the column home of the `roster` in sallyport.yaml", "user.home_km")
 	add(c.TLS != nil && c.TLS.Client != nil, "`tls.client_ca_file` in sallyport.yaml", "tls.client_cert", "tls.client_subject", "tls.client_sans")
 	add(c.TLS != nil || c.ACME != nil, "`tls` or `acme` in sallyport.yaml", "tls.ja4")
 	rpc := false

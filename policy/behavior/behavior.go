@@ -35,10 +35,11 @@ type Visit struct {
 	Subject authn.Subject // zero: no person is signed in
 	At      time.Time
 	Place   Place
-	Device  string // the device cookie's public handle; "" without one
-	Session string // the session's public handle
-	Zone    string // the IANA time zone that the browser named; ""
-	Home    string // the IANA time zone of the person; "": UTC
+	Device  string     // the device cookie's public handle; "" without one
+	Session string     // the session's public handle
+	Zone    string     // the IANA time zone that the browser named; ""
+	Clock   string     // the IANA time zone of the person; "": UTC
+	Home    authn.Home // of the person
 }
 
 // Assessment is what history says of a visit.
@@ -51,9 +52,10 @@ type Assessment struct {
 	Browser    policy.Browser
 	Concurrent int64
 	Devices30d int64 // policy.User.Devices30d; -1 when not known
+	HomeKM     int64 // policy.User.HomeKM; it needs no history
 }
 
 // Unread is what is said of a visit where the history cannot be read.
 func Unread() Assessment {
-	return Assessment{Devices30d: -1, Activity: policy.Activity{UsualHours: notEnough}}
+	return Assessment{Devices30d: -1, HomeKM: -1, Activity: policy.Activity{UsualHours: notEnough}}
 }

@@ -148,6 +148,7 @@ func (t *Tracker) Assess(v Visit) Assessment {
 	if v.Zone != "" {
 		a.Browser = t.clocks.at(v.At).browser(v.Zone, t.nets.clock(v.Place))
 	}
+	a.HomeKM = t.nets.fromHome(&v)
 	if !t.HistoryKnown() {
 		return a
 	}
@@ -187,7 +188,7 @@ func (t *Tracker) Assess(v Visit) Assessment {
 	if p.active != nil {
 		a.Activity = p.active.activity(bucketOf(now))
 	}
-	a.Activity.UsualHours = p.hours.usual(v.At, zoneOf(v.Home))
+	a.Activity.UsualHours = p.hours.usual(v.At, zoneOf(v.Clock))
 	a.Concurrent = concurrent(p.sessions, session, now)
 	return a
 }

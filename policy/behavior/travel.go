@@ -4,7 +4,9 @@ import (
 	"math"
 	"time"
 
+	"sallyport/authn"
 	"sallyport/policy"
+	"sallyport/policy/ipv4in6"
 )
 
 const (
@@ -57,13 +59,44 @@ func travel(from, to waypoint) policy.Travel {
 	if !from.known || !to.known || elapsed < 0 || elapsed > journeyMax {
 		return policy.Travel{}
 	}
-	km := distance(from, to) - float64(from.radius) - float64(to.radius)
-	if km < shortestKm {
+	km := way(from, to)
+	if km == 0 {
 		return policy.Travel{Known: true}
 	}
 	// A person cannot be in two places in the same second, but the speed has to stay a
 	// number.
 	return policy.Travel{Known: true, DistanceKM: km, SpeedKMH: km / max(elapsed, time.Second).Hours()}
+}
+
+// FromHome is Assessment.HomeKM of a visit for those who have no Tracker. Of c, only what
+// says which networks are no person's place counts.
+func FromHome(c Config, v Visit) (int64, error) {
+	c.Key = make([]byte, minKey) // it names addresses in the history, and there is none
+	nets, err := newNetworks(&c)
+	if err != nil {
+		return -1, err
+	}
+	v.Place.Addr = ipv4in6.Canonical(v.Place.Addr)
+	return nets.fromHome(&v), nil
+}
+
+// fromHome is policy.User.HomeKM: a journey from home that took no time.
+func (n *networks) fromHome(v *Visit) int64 {
+	home := waypointAt(Point{Lat: v.Home.Lat, Lon: v.Home.Lon, RadiusKm: authn.HomeRadiusKm, Known: v.Home.Known}, v.At)
+	here := waypointAt(v.Place.Point, v.At)
+	if !home.known || !here.known || !n.travels(&v.Place) {
+		return -1
+	}
+	return int64(way(home, here))
+}
+
+// way is how far two waypoints are apart at least, in kilometres; 0 if that is no way.
+func way(a, b waypoint) float64 {
+	km := distance(a, b) - float64(a.radius) - float64(b.radius)
+	if km < shortestKm {
+		return 0
+	}
+	return km
 }
 
 // distance is the great-circle distance in kilometres (haversine formula).

@@ -51,7 +51,7 @@ func TestUsualHours(t *testing.T) {
 					}
 					tr.Active(somebody("alice"), tt.active[i])
 				}
-				got := tr.Assess(home(0, func(v *Visit) { v.At, v.Home = tt.at, tt.zone })).Activity
+				got := tr.Assess(home(0, func(v *Visit) { v.At, v.Clock = tt.at, tt.zone })).Activity
 				if !got.Known || got.UsualHours != tt.want {
 					t.Errorf("forwards %v: %+v, want %d", forwards, got, tt.want)
 				}

@@ -199,12 +199,12 @@ func (s *simulation) session(v *visit) *session {
 
 func (s *simulation) facts(v *visit, ses *session) (policy.Facts, behavior.Visit) {
 	p := v.person
-	at := behavior.Visit{Subject: p.subject, At: v.at, Place: v.net.place, Device: ses.device.handle, Session: ses.id, Zone: ses.device.zone, Home: p.timeZone}
+	at := behavior.Visit{Subject: p.subject, At: v.at, Place: v.net.place, Device: ses.device.handle, Session: ses.id, Zone: ses.device.zone, Clock: p.timeZone}
 	a := s.history.Assess(at)
 	here, there := v.net.ip, ses.net.ip
 	f := policy.Facts{
 		IP:         here,
-		User:       policy.User{Email: p.email, Subject: p.subject.ID, Issuer: p.subject.Issuer, Groups: p.groups, Countries: p.countries, TimeZone: p.timeZone, Devices30d: a.Devices30d},
+		User:       policy.User{Email: p.email, Subject: p.subject.ID, Issuer: p.subject.Issuer, Groups: p.groups, Countries: p.countries, TimeZone: p.timeZone, Devices30d: a.Devices30d, HomeKM: a.HomeKM},
 		Credential: credential(p.passkey),
 		Session: policy.Session{ID: ses.id, Level: "verified", Age: v.at.Sub(ses.begun), VerifiedAge: v.at.Sub(ses.verified),
 			VerifiedHere: here.Address == there.Address, Concurrent: a.Concurrent,

@@ -45,6 +45,7 @@ var unknowables = func() []unknowable {
 		unknowable{code: "unknown-holds", facts: prove.Unknown{Name: "ip.region", Facts: map[string]any{"ip.region": ""}}, guard: `ip.region != ""`, blocks: true, says: `the region of the address is not known (ip.region is "")`},
 		unknowable{code: "unknown-holds", facts: prove.Unknown{Name: "user.region", Facts: map[string]any{"user.region": ""}}, guard: `user.region != ""`, blocks: true, says: `the roster does not say the person's region (user.region is "")`},
 		unknowable{code: "unknown-holds", facts: prove.Unknown{Name: "user.devices_30d", Facts: map[string]any{"user.devices_30d": int64(-1)}}, guard: "user.devices_30d >= 0", blocks: true, says: "the history cannot be read (user.devices_30d is -1)"},
+		unknowable{code: "unknown-holds", facts: prove.Unknown{Name: "user.home_km", Facts: map[string]any{"user.home_km": int64(-1)}}, guard: "user.home_km >= 0", blocks: true, says: "it is not known where the person lives, or where the address is (user.home_km is -1)"},
 		unknowable{code: "unknown-holds", facts: prove.Unknown{Name: "activity.usual_hours", Facts: map[string]any{"activity.usual_hours": int64(-1)}}, guard: "activity.usual_hours >= 0", blocks: true, says: "there is not enough history to say what is usual (activity.usual_hours is -1)"})
 	for _, group := range policy.FactSchema().Groups() {
 		known := knowns[group]

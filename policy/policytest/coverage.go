@@ -52,6 +52,7 @@ var unknown = map[string]func(*policy.Facts) bool{
 	"user.time_zone":       func(f *policy.Facts) bool { return f.User.TimeZone == "" },
 	"user.started_days":    func(f *policy.Facts) bool { return f.User.StartedDays < 0 },
 	"user.devices_30d":     func(f *policy.Facts) bool { return f.User.Devices30d < 0 },
+	"user.home_km":         func(f *policy.Facts) bool { return f.User.HomeKM < 0 },
 	"activity.usual_hours": func(f *policy.Facts) bool { return !f.Activity.Known || f.Activity.UsualHours < 0 },
 	"seen":                 func(f *policy.Facts) bool { return !f.Seen.Known },
 	"travel":               func(f *policy.Facts) bool { return !f.Travel.Known },

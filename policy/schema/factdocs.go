@@ -35,6 +35,7 @@ var factDocs = map[string]string{
 	"user.region":                   "is the part of a country in which the person works, from the roster (ISO 3166-2, \"US-CA\"); \"\" when not known.",
 	"user.started_days":             "is how many days ago the person started, from the roster; -1 when not known, so that `user.started_days < 90` holds for them too.",
 	"user.devices_30d":              "is how many devices this person was let through on in 30 days, this one included if it is known; -1 when the history cannot be read (seen.known is false then). More than 64 are not told apart, and private windows count as devices.",
+	"user.home_km":                  "is how far the address is from where the person lives, by the roster: whole kilometres on the great circle, less the radii within which the two are known (10 km and travel's). Less than 50 km is 0. -1 where either is not known, and at an address at which its people are not (see travel.known).",
 	"session":                       "Session is the signed-in browser.",
 	"session.id":                    "is the session's public handle. Not a secret.",
 	"session.level":                 "is \"none\", \"signed_in\" or \"verified\".",

@@ -204,7 +204,7 @@ func ReadFacts(text []byte) (*policy.Facts, error) {
 	if record.Facts != nil {
 		text = record.Facts
 	}
-	f := &policy.Facts{}
+	f := &policy.Facts{User: policy.User{HomeKM: -1}} // not known where it is not said: 0 is at home
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(f); err != nil {

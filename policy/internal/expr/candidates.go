@@ -79,6 +79,7 @@ var synonyms = func() map[string]string {
 		"user.groups":          "role roles memberof member_of is_admin admin isadmin",
 		"user.started_days":    "tenure hired hire_date started start_date",
 		"user.countries":       "country_list home_country home",
+		"user.home_km":         "home_distance distance_from_home distance",
 		"request.host":         "hostname domain server_name",
 		"request.path":         "uri url request_uri pathname",
 		"request.method":       "verb http_method",

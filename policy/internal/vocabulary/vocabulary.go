@@ -77,6 +77,7 @@ var restOn = map[string]string{
 	"seen.countries_1h": "country", "seen.countries_24h": "country", "seen.new_country": "country", "session.country_changed": "country",
 	"seen.asns_24h": "asn", "seen.new_asn": "asn", "session.asn_changed": "asn",
 	"ip.region": "subdivisions", "travel.known": "location", "travel.distance_km": "location", "travel.speed_kmh": "location",
+	"user.home_km":    "location",
 	"handoff.country": "country", "handoff.asn": "asn", "handoff.same_provider": "asn",
 	"browser.timezone_known": "country", "browser.timezone_offset_diff": "country",
 }
@@ -99,6 +100,7 @@ var ranges = map[string][2]int64{
 	"address.people_30d":          {0, math.MaxInt64},
 	"device.people_30d":           {0, math.MaxInt64},
 	"user.devices_30d":            {-1, 65},
+	"user.home_km":                {-1, 20_015}, // half of the way around
 	"seen.abandoned_step_ups_24h": {0, 64},
 	"address.enrolments_30d":      {0, math.MaxInt64},
 	"device.enrolments_30d":       {0, math.MaxInt64},

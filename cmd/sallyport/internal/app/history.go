@@ -25,9 +25,7 @@ func openBehavior(ctx context.Context, c *config.Config, store *sqlstore.DB, log
 	if err != nil {
 		return nil, fmt.Errorf("behavior key: %w", err)
 	}
-	return behavior.New(behavior.Config{
-		Store: store, Now: time.Now, Logger: logger, Key: key.Secret,
-		Offices: c.Behavior.Offices, MobileASNs: c.Behavior.MobileASNs, SatelliteASNs: c.Behavior.SatelliteASNs, Household: c.Behavior.Household, Translators: c.IPData.NAT64,
-		Retention: c.Behavior.Retention, RawAddresses: c.Behavior.RawAddresses,
-	})
+	of := c.History()
+	of.Store, of.Now, of.Logger, of.Key = store, time.Now, logger, key.Secret
+	return behavior.New(of)
 }

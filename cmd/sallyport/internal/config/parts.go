@@ -5,6 +5,7 @@ import (
 
 	"sallyport/authn/signin"
 	"sallyport/policy"
+	"sallyport/policy/behavior"
 	"sallyport/policy/whole"
 	"sallyport/proxy"
 	"sallyport/proxy/clientip"
@@ -37,6 +38,15 @@ func (c *Config) Policies() rollout.Policies {
 		},
 		Unread: c.PolicyUnread, ExceptionsUnread: c.ExceptionsUnread,
 		ShadowName: c.ShadowFile, ShadowSource: c.ShadowSource, ShadowUnread: c.ShadowUnread,
+	}
+}
+
+// History returns what says which networks are no person's place, and how long history is
+// kept. Store, Now, Logger and Key are for the caller to set.
+func (c *Config) History() behavior.Config {
+	return behavior.Config{
+		Offices: c.Behavior.Offices, MobileASNs: c.Behavior.MobileASNs, SatelliteASNs: c.Behavior.SatelliteASNs, Household: c.Behavior.Household, Translators: c.IPData.NAT64,
+		Retention: c.Behavior.Retention, RawAddresses: c.Behavior.RawAddresses,
 	}
 }
 

@@ -24,35 +24,37 @@ const (
 )
 
 // Roster says what the company knows about people beyond what the OpenID provider
-// tells: where they work, in which region and in which time zone.
+// tells: where they work, in which region and in which time zone, and where they live.
 type Roster map[authn.Email]Entry
 
 // Entry is one person of the roster.
 type Entry struct {
-	Countries []string  // ISO 3166-1 alpha-2, upper case
-	TimeZone  string    // IANA name
-	Region    string    // ISO 3166-2, such as "US-CA"
+	Countries []string // ISO 3166-1 alpha-2, upper case
+	TimeZone  string   // IANA name
+	Region    string   // ISO 3166-2, such as "US-CA"
+	Home      authn.Home
 	Started   time.Time // first day, at midnight UTC; zero when not known
 }
 
 // Complete returns p with what the roster knows. The roster wins over the
-// countries claim: it is the list the company keeps. Time zone, region and first day come from
-// nowhere else: p has them from the roster, or not at all.
+// countries claim: it is the list the company keeps. Time zone, region, home and first day
+// come from nowhere else: p has them from the roster, or not at all.
 func (r Roster) Complete(p authn.Person) authn.Person {
 	e := r[p.Email]
 	if len(e.Countries) > 0 {
 		p.Countries = e.Countries
 	}
-	p.TimeZone, p.Region, p.StartedAt = e.TimeZone, e.Region, e.Started
+	p.TimeZone, p.Region, p.Home, p.StartedAt = e.TimeZone, e.Region, e.Home, e.Started
 	return p
 }
 
 // ParseRoster reads CSV (RFC 4180) with a header line, whose fields commas separate, or
 // semicolons, as spreadsheets write in many countries; the column email is required;
 // countries (several separated by spaces or semicolons), timezone, region (ISO 3166-2,
-// such as US-CA) and started (a date, such as 2026-03-01) are optional. The error is a
-// policy.Diagnostics with every mistake, and then there is no roster: half of one would be
-// wrong about the other half.
+// such as US-CA), home ([authn.ParseHome]: latitude and longitude with a space between
+// them, which needs no quotes) and started (a date, such as 2026-03-01) are optional. The
+// error is a policy.Diagnostics with every mistake, and then there is no roster: half of
+// one would be wrong about the other half.
 func ParseRoster(file string, source []byte) (Roster, error) {
 	source = bytes.TrimPrefix(source, []byte("\xef\xbb\xbf"))
 	p := rosterParser{Source: strictyaml.NewSource(file, source), rows: csv.NewReader(bytes.NewReader(source)), zones: map[string]bool{"": true}}
@@ -80,7 +82,7 @@ func headerLine(lines []string) string {
 	return ""
 }
 
-var rosterColumns = []string{"email", "countries", "timezone", "region", "started"}
+var rosterColumns = []string{"email", "countries", "timezone", "region", "home", "started"}
 
 type rosterParser struct {
 	*strictyaml.Source
@@ -120,7 +122,7 @@ func (p *rosterParser) parseRows(into Roster) {
 		case errors.Is(err, io.EOF):
 			return
 		case errors.Is(err, csv.ErrFieldCount):
-			p.wrong(0, fmt.Sprintf("there are %d fields", len(row)), fmt.Sprintf("%d, as in the header line", len(p.columns)), "")
+			p.wrong(0, fmt.Sprintf("there are %d fields", len(row)), fmt.Sprintf("%d, as in the header line; a field with a %q in it stands in quotes", len(p.columns), p.rows.Comma), "")
 		case err != nil:
 			p.broken(err, "CSV: a field with a quote or a comma in it stands in quotes, and a quote in it is doubled")
 			return
@@ -186,6 +188,8 @@ func (p *rosterParser) parseRow(row []string, into Roster) {
 	}
 	text, at = field("region")
 	e.Region = p.region(text, at)
+	text, at = field("home")
+	e.Home = p.home(text, at)
 	text, at = field("started")
 	e.Started = p.date(text, at)
 	into[email] = e
@@ -199,6 +203,36 @@ func (p *rosterParser) region(text string, at int) string {
 		return ""
 	}
 	return code
+}
+
+// home reads about where a person lives.
+func (p *rosterParser) home(text string, at int) authn.Home {
+	h, err := authn.ParseHome(text)
+	if err != nil {
+		const expected = "latitude and longitude in degrees, with a point and a space between them, such as 37.77 -122.42"
+		p.wrong(at, fmt.Sprintf("%q is not a home: %v", text, err), expected, homeMeant(text))
+	}
+	return h
+}
+
+// homeMeant is what was meant with decimal commas, or with the longitude first; "" if that
+// is no place either.
+func homeMeant(text string) string {
+	words := strings.FieldsFunc(text, func(r rune) bool { return r == ' ' || r == ';' })
+	if len(words) != 2 {
+		words = strings.FieldsFunc(text, func(r rune) bool { return r == ' ' || r == ',' })
+	}
+	if len(words) != 2 {
+		return ""
+	}
+	point := func(word string) string { return strings.Replace(strings.Trim(word, ","), ",", ".", 1) }
+	lat, lon := point(words[0]), point(words[1])
+	for _, meant := range []string{lat + " " + lon, lon + " " + lat} {
+		if _, err := authn.ParseHome(meant); err == nil {
+			return meant
+		}
+	}
+	return ""
 }
 
 // date reads a day. Only one format is accepted, because others are ambiguous (day and

@@ -29,6 +29,27 @@ func TestRoster(t *testing.T) {
 	}
 }
 
+// Where people live is kept as about the town, whichever way it is spelt, and only of
+// those who have it.
+func TestRosterHomes(t *testing.T) {
+	for _, text := range []string{"email,home\na@example.com,52.5163 13.3777\nb@example.com,\n", "email,home\na@example.com,\"52.5163, 13.3777\"\nb@example.com,\n", "email;home\na@example.com;52.5163, 13.3777\nb@example.com;\n"} {
+		roster, err := config.ParseRoster("people.csv", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := config.Roster{"a@example.com": {Home: authn.Home{Lat: 52.5, Lon: 13.4, Known: true}}, "b@example.com": {}}
+		if d := cmp.Diff(want, roster); d != "" {
+			t.Error(d)
+		}
+		was := authn.Home{Lat: 1, Lon: 1, Known: true}
+		for email, want := range map[authn.Email]authn.Home{"a@example.com": {Lat: 52.5, Lon: 13.4, Known: true}, "b@example.com": {}, "c@example.com": {}} {
+			if got := roster.Complete(authn.Person{Email: email, Home: was}); got.Home != want {
+				t.Errorf("%s: %v", email, got.Home)
+			}
+		}
+	}
+}
+
 // Excel writes what its language separates lists by.
 func TestRosterWithSemicolons(t *testing.T) {
 	roster, err := config.ParseRoster("people.csv", []byte("\xef\xbb\xbf# people; places, zones\r\n\r\nEmail;Countries;Timezone\r\nalice@example.com;\"US;DE\";\r\nbob@example.com;at, ch;Europe/Vienna\r\n"))
@@ -50,7 +71,7 @@ func TestRosterMistakes(t *testing.T) {
 	}{
 		{"empty", "", 1, 1, "the roster is empty", "email,countries,timezone", "", ""},
 		{"comments only", "# nobody\n", 1, 1, "the roster is empty", "", "", ""},
-		{"no header", "alice@example.com,US\n", 1, 1, `no column "alice@example.com"`, "email, countries, timezone, region, started", "", "email is missing"},
+		{"no header", "alice@example.com,US\n", 1, 1, `no column "alice@example.com"`, "email, countries, timezone, region, home, started", "", "email is missing"},
 		{"unknown column", "email,country\n", 1, 7, `no column "country"`, "", "", ""},
 		{"misspelt column", "emial,countries\n", 1, 1, `no column "emial"`, "", "email", "email is missing"},
 		{"column twice", "email,email\n", 1, 7, "twice", "", "", ""},
@@ -71,6 +92,14 @@ func TestRosterMistakes(t *testing.T) {
 		{"zone outside", "email,timezone\na@example.com,../../etc/passwd\n", 2, 15, "not a time zone", "", "", ""},
 		{"region", "email,region\na@example.com,California\n", 2, 15, `"California" is not a region`, "US-CA", "", ""},
 		{"region without its country", "email,region\na@example.com,CA\n", 2, 15, "not a region", "US-CA", "", ""},
+		{"home with decimal commas", "email;home\na@example.com;52,52 13,40\n", 2, 15, `"52,52 13,40" is not a home`, "37.77 -122.42", "52.52 13.40", ""},
+		{"home with the longitude first", "email,home\na@example.com,-122.42 37.77\n", 2, 15, "stands first", "latitude and longitude", "37.77 -122.42", ""},
+		{"home with the longitude first, in quotes", "email,home\na@example.com,\"151.21, -33.87\"\n", 2, 15, "stands first", "", "-33.87 151.21", ""},
+		{"home with semicolons", "email,home\na@example.com,52.52;13.40\n", 2, 15, "is not a home", "", "52.52 13.40", ""},
+		{"home without quotes", "email,home\na@example.com,52.52,13.40\n", 2, 1, "there are 3 fields", "2, as in the header line; a field with a ',' in it stands in quotes", "", ""},
+		{"home that is a name", "email,home\na@example.com,Berlin\n", 2, 15, `"Berlin" is not a home`, "", "", ""},
+		{"home in the sea", "email,home\na@example.com,0 0\n", 2, 15, "sea", "", "", ""},
+		{"home off the globe", "email,home\na@example.com,37.77 237.58\n", 2, 15, "-180 to 180", "", "", ""},
 		{"date", "email,started\na@example.com,2026-02-30\n", 2, 15, `"2026-02-30" is not a date`, "2026-03-01", "", ""},
 		{"date the American way", "email,started\na@example.com,03/01/2026\n", 2, 15, "not a date", "YEAR-MONTH-DAY", "", ""},
 		{"date with a time", "email,started\na@example.com,2026-03-01T09:00:00Z\n", 2, 15, "not a date", "", "", ""},
