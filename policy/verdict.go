@@ -130,8 +130,11 @@ func (j *judgement) stands(q question) bool {
 		return false
 	}
 	// A paused question asks nothing of an assertion for its age, so none is too old for it.
-	return j.policy.nothingAnswers && !q.paused || unanswered(j.facts, q) != ""
+	return j.policy.nothingAnswers && !q.paused || q.tooOld(j.facts) || unanswered(j.facts, q) != ""
 }
+
+// tooOld reports whether the last assertion is older than the question allows.
+func (q question) tooOld(f *Facts) bool { return !q.paused && f.Session.VerifiedAge > q.maxAge }
 
 // unanswered says why the assertion of this session does not answer the question, or "".
 //
@@ -141,7 +144,7 @@ func unanswered(f *Facts, q question) string {
 	switch age := f.Session.VerifiedAge; {
 	case levelOf(f.Session) != levelVerified:
 		return "no passkey was used in this session"
-	case age > q.maxAge && !q.paused:
+	case q.tooOld(f):
 		return fmt.Sprintf("the last passkey assertion is %s old, and %s is allowed", age.Round(time.Second), q.maxAge)
 	case age < -clockTolerance:
 		return "the last passkey assertion lies in the future"

@@ -86,9 +86,9 @@ func (r *Replay) pair(lacking []string) *pair {
 	return p
 }
 
-// Add judges one record. Of rec it keeps nothing but texts, and only those of examples
-// are not copied.
-func (r *Replay) Add(rec *Recorded) {
+// Add judges one record. It copies the texts that it keeps of rec, unless it keeps the
+// record as an example, which it reports: then its texts must not change.
+func (r *Replay) Add(rec *Recorded) (kept bool) {
 	n := rec.times()
 	r.Records++
 	for _, fact := range rec.Lacking {
@@ -121,7 +121,7 @@ func (r *Replay) Add(rec *Recorded) {
 	}
 	if !decided {
 		r.Open += n
-		return
+		return false
 	}
 	r.Tally.Add(rec.User, facts, n, before, least)
 	if r.Asked && r.present != nil && len(rec.Lacking) == 0 {
@@ -130,9 +130,10 @@ func (r *Replay) Add(rec *Recorded) {
 	r.day(rec.Time, n, before.Action, least.Action)
 	if before.Action != least.Action {
 		for _, rule := range because(before, least) {
-			r.example(rule, rec)
+			kept = r.example(rule, rec) || kept
 		}
 	}
+	return kept
 }
 
 func (r *Replay) day(at time.Time, n int64, before, after policy.Action) {
@@ -151,16 +152,18 @@ func (r *Replay) day(at time.Time, n int64, before, after policy.Action) {
 	d.After[after] += n
 }
 
-// example keeps the earliest records of each rule, from all replays.
-func (r *Replay) example(rule string, rec *Recorded) {
+// example keeps the earliest records of each rule, from all replays. It reports whether
+// this is one of them.
+func (r *Replay) example(rule string, rec *Recorded) bool {
 	list, known := r.examples[rule]
 	if !known && len(r.examples) >= maxExamples || len(list) == examplesPerRule && list[len(list)-1].Seq < rec.Seq {
-		return
+		return false
 	}
 	kept := *rec
 	list = append(list, &kept)
 	slices.SortStableFunc(list, func(a, b *Recorded) int { return cmp.Compare(a.Seq, b.Seq) })
-	r.examples[rule] = list[:min(len(list), examplesPerRule)]
+	r.examples[strings.Clone(rule)] = list[:min(len(list), examplesPerRule)]
+	return true
 }
 
 // Merge adds what another replay of the same policies found.

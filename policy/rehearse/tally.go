@@ -151,15 +151,16 @@ func (t *Tally) AddAsked(user string, f *policy.Facts, n int64, before, after Pa
 			t.said[rule] = true
 		}
 	}
-	if f.Request.Route == "" || user == "" || t.people[user] == nil {
+	p := t.people[user]
+	if f.Request.Route == "" || user == "" || p == nil {
 		return
 	}
-	t.through(f.Request.Route, user, passed{passable(f.Credential, before.Given, before.Asked), passable(f.Credential, after.Given, after.Asked)})
+	t.through(f.Request.Route, p.User, passed{passable(f.Credential, before.Given, before.Asked), passable(f.Credential, after.Given, after.Asked)})
 }
 
 func (t *Tally) through(route, user string, p passed) {
 	if t.routes[route] == nil {
-		t.routes[route] = map[string]*passed{}
+		t.routes[strings.Clone(route)] = map[string]*passed{}
 	}
 	have := t.routes[route][user]
 	if have == nil {

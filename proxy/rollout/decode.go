@@ -342,13 +342,39 @@ func (d *decoder) float(to *float64) bool {
 		d.i++
 	}
 	number := d.s[begin:d.i]
-	whole, part, fraction := strings.Cut(strings.TrimPrefix(number, "-"), ".")
+	digits := strings.TrimPrefix(number, "-")
+	whole, part, fraction := strings.Cut(digits, ".")
 	if whole == "" || whole[0]-'0' > 9 || len(whole) > 1 && whole[0] == '0' && whole[1]-'0' <= 9 || fraction && (part == "" || part[0]-'0' > 9) {
 		return false
+	}
+	if n, ok := shortFloat(whole, part); ok && len(digits) == len(number) {
+		*to = n
+		return true
 	}
 	var err error
 	*to, err = strconv.ParseFloat(number, 64)
 	return err == nil
+}
+
+// shortFloat is a number of at most 15 digits without an exponent: both the digits and the
+// power of ten are exact as float64, so that the quotient is the nearest one there is.
+func shortFloat(whole, part string) (float64, bool) {
+	if len(whole)+len(part) > 15 {
+		return 0, false
+	}
+	n, power := int64(0), 1.0
+	for _, digits := range [2]string{whole, part} {
+		for i := range len(digits) {
+			if digits[i]-'0' > 9 {
+				return 0, false
+			}
+			n = 10*n + int64(digits[i]-'0')
+		}
+	}
+	for range part {
+		power *= 10
+	}
+	return float64(n) / power, true
 }
 
 // arena is how many texts of lists are made at a time.
@@ -441,29 +467,35 @@ func parseTime(text string, to *time.Time) bool {
 // plain reports whether a line holds no escape, no control character, nothing that was
 // cut short, and is UTF-8. It looks at eight bytes at a time.
 func plain(line string) bool {
-	const ones, tops = 0x0101010101010101, 0x8080808080808080
-	bad, high := uint64(0), uint64(0)
+	if strings.IndexByte(line, '\\') >= 0 {
+		return false
+	}
+	const spaces, tops = 0x2020202020202020, 0x8080808080808080
+	low, high := uint64(0), uint64(0)
 	i := 0
-	for ; i+8 <= len(line); i += 8 {
-		w := line[i : i+8]
-		x := uint64(w[0]) | uint64(w[1])<<8 | uint64(w[2])<<16 | uint64(w[3])<<24 | uint64(w[4])<<32 | uint64(w[5])<<40 | uint64(w[6])<<48 | uint64(w[7])<<56
-		escape := x ^ ones*'\\'
-		bad |= (x-ones*' ')&^x | (escape-ones)&^escape // the top bit of a byte that is below ' ', or is \
-		high |= x
+	for ; i+16 <= len(line); i += 16 {
+		x, y := word(line[i:i+8]), word(line[i+8:i+16])
+		low |= (x-spaces)&^x | (y-spaces)&^y // the top bit of a byte that is below ' '
+		high |= x | y
 	}
 	for ; i < len(line); i++ {
-		if c := line[i]; c < ' ' || c == '\\' {
+		if line[i] < ' ' {
 			return false
 		}
 		high |= uint64(line[i])
 	}
 	switch {
-	case bad&tops != 0:
+	case low&tops != 0:
 		return false
 	case high&tops == 0:
 		return true
 	}
 	return utf8.ValidString(line) && !strings.Contains(line, cutMark)
+}
+
+// word is eight bytes.
+func word(w string) uint64 {
+	return uint64(w[0]) | uint64(w[1])<<8 | uint64(w[2])<<16 | uint64(w[3])<<24 | uint64(w[4])<<32 | uint64(w[5])<<40 | uint64(w[6])<<48 | uint64(w[7])<<56
 }
 
 // cutMark ends a text that was too long for a record; see [rehearse.MayLack].
