@@ -14,6 +14,7 @@ import (
 
 	"sallyport/authn"
 	"sallyport/cmd/sallyport/internal/config"
+	"sallyport/cmd/sallyport/internal/sqlstore"
 	"sallyport/policy"
 	"sallyport/policy/ipintel"
 	"sallyport/policy/load"
@@ -231,7 +232,26 @@ func (p policyExplainCmd) given(ctx context.Context, g *globals, std stdio, q *q
 	if err != nil {
 		return nil, person{}, fmt.Errorf("--facts %s: %w", p.Facts, err)
 	}
-	return facts, person{}, nil
+	return facts, person{refused: blockedNow(ctx, g, std, facts.User)}, nil
+}
+
+// blockedNow says why the proxy refuses the person of facts that are given, or were recorded,
+// before it asks the policy: they are blocked as of now. "" if they are not; if that cannot
+// be found out, a note says so.
+func blockedNow(ctx context.Context, g *globals, std stdio, u policy.User) (why string) {
+	if u.Email == "" && u.Subject == "" {
+		return "" // no person is signed in
+	}
+	err := withExistingStore(ctx, g, func(_ *config.Config, db *sqlstore.DB) error {
+		blocks, err := db.BlockedPeople(ctx)
+		why = whyBlocked(blocksOf(blocks, authn.Email(u.Email), authn.Subject{Issuer: u.Issuer, ID: u.Subject}))
+		return err
+	})
+	if err != nil {
+		first, _, _ := strings.Cut(err.Error(), "\n")
+		fmt.Fprintln(std.err, "note: whether the person is blocked (`people block`) is not known:", first)
+	}
+	return why
 }
 
 // maxFacts bounds one record.

@@ -253,6 +253,7 @@ func (p policyExplainCmd) explainIncident(ctx context.Context, g *globals, std s
 		return err
 	}
 	k := recordedExplanation{Policy: now.Hash(), Now: now.Explain(&changed), Recorded: &recordedView{r.Seq, r.Time, r.Event, r.User, r.Action, r.Rules, r.Reasons, r.Policy}}
+	k.Now.Refused = blockedNow(ctx, g, std, r.Facts.User)
 	k.Notes = append(k.Notes, "the facts are those that were recorded; whether the log is intact says `sallyport audit verify`")
 	if !slices.Contains(rollout.JudgedEvents, r.Event) && r.Event != "message" {
 		k.Notes = append(k.Notes, "the event is no decision of the policy: it has the facts of the one before it, and a reason of its own: "+
