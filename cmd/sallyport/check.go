@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -17,6 +18,8 @@ import (
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/policy/ipintel"
 	"sallyport/policy/load"
+	"sallyport/policy/whole"
+	"sallyport/proxy/audit"
 	"sallyport/proxy/rollout"
 )
 
@@ -63,6 +66,10 @@ func (k checkCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	for _, risk := range c.Risks() {
 		fmt.Fprintf(std.out, "warning: %s:%d:%d: %s; better: %s\n", risk.File, risk.Line, risk.Column, risk.Message, risk.Expected)
 	}
+	if g := c.PolicyGuard.BreakGlassGroup; g != "" && !groupKnown(c, g) {
+		fmt.Fprintf(std.out, "warning: %s: policy_guard.break_glass_group: no route's allow names the group %q, and no decision in the audit log is about a person of it: "+
+			"the guard protects no one by it; if it is the name that the provider gives in its claim, sign in as one of the group once\n", c.File, plain(g))
+	}
 	refused := rollout.RefusedNow(c.AuditFile, intel)
 	for _, name := range slices.Sorted(maps.Keys(refused)) {
 		fmt.Fprintf(std.out, "warning: IP source %s: %s\n", name, refused[name].Text())
@@ -79,6 +86,25 @@ func (k checkCmd) Run(ctx context.Context, g *globals, std stdio) error {
 		return errNo
 	}
 	return nil
+}
+
+// groupKnown reports whether a group occurs: in the allow of a route, or in the facts of a
+// recorded decision. A name that occurs nowhere is most likely misspelled.
+func groupKnown(c *config.Config, group string) bool {
+	for _, r := range c.Routes {
+		if slices.Contains(r.Allow.Groups, group) {
+			return true
+		}
+	}
+	for line, err := range audit.LastLines(c.AuditFile, rollout.RecentLines) {
+		if err != nil || !bytes.Contains(line.Raw, []byte(`"groups"`)) || line.Decode() != nil || line.Record.Facts == nil {
+			continue // `audit verify` reports a broken line
+		}
+		if slices.Contains(line.Record.Facts.User.Groups, group) {
+			return true
+		}
+	}
+	return false
 }
 
 // onlineFor is how long the provider has to answer.
@@ -157,6 +183,9 @@ func notes(c *config.Config) (list []string) {
 		if line == starterOffices {
 			list = append(list, fmt.Sprintf("%s:%d: lists.offices is what `sallyport init` wrote, addresses for documentation: put your own networks there, and one of their addresses into the test that has 203.0.113.7", c.PolicyFile, n+1))
 		}
+	}
+	if !whole.Ended(c.PolicySource) {
+		list = append(list, fmt.Sprintf("%s does not end with a line %q: half of it, as a slow editor leaves it, cannot be told from the whole, so each change waits for policy_settle: `sallyport policy fmt --write` adds the line", c.PolicyFile, whole.Mark))
 	}
 	if p := c.PolicyInvariants; p != nil && sameUser(p.Name, c.PolicyFile) {
 		list = append(list, fmt.Sprintf("%s belongs to the same user as %s: who changes the policy can change both: chown root %[1]s, or another user that is not this one", p.Name, c.PolicyFile))

@@ -113,6 +113,9 @@ func applyPolicy(ctx context.Context, g *globals, std stdio, r rollout.Request, 
 			}
 			return errNo
 		}
+		if answer.Report.Unchanged && r.Note != "" {
+			fmt.Fprintln(std.err, "note: the policy was in force already, with the note of then: this one is not in \"policy history\", and stands in the audit log alone")
+		}
 		err = putPolicy(std, file, c.PolicyFile, r, answer.Report.Unchanged)
 		if !r.Rollback {
 			nameCandidate(std, r.Name, c.PolicyFile, []byte(r.Source))

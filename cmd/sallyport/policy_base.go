@@ -94,7 +94,7 @@ func (u *unbased) Error() string {
 // severalSteps refuses to go back to a policy that more than one other one has followed:
 // more is undone than the last change.
 func severalSteps(ctx context.Context, db *sqlstore.DB, r rollout.Request) error {
-	versions, err := db.PolicyVersions(ctx, rollout.KeptVersions)
+	versions, err := db.PolicyVersions(ctx, rollout.ListedVersions)
 	if err != nil {
 		return err
 	}

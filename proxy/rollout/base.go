@@ -2,10 +2,12 @@ package rollout
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
+	"sallyport/authn"
 	"sallyport/policy"
 	"sallyport/policy/changes"
 )
@@ -74,12 +76,18 @@ func (s Step) text() string {
 // continues refuses a candidate that was made from another policy than the one in force. The
 // caller holds the lock. A command says what its candidate continues; a file says it in its
 // text, if at all ([undoes]).
+//
+// What is in force is what the store says: another proxy of the fleet may have taken up a
+// policy that this one did not, and a candidate that continues that one undoes nothing.
 func (m *Manager) continues(ctx context.Context, c Configuration, o Origin) error {
-	now, source := m.config.Gate.Current().Policy.Hash(), c.Policies.Enforced.Source
+	now, inForce, err := m.newest(ctx)
+	if err != nil {
+		return err
+	}
 	if o.Kind == "command" && (o.Base == "" || strings.HasPrefix(now, o.Base)) {
 		return nil
 	}
-	list, err := m.config.Store.PolicyVersions(ctx, KeptVersions)
+	list, err := m.config.Store.PolicyVersions(ctx, ListedVersions)
 	if err != nil {
 		return fmt.Errorf("what came into force before could not be read: %w", err)
 	}
@@ -88,10 +96,25 @@ func (m *Manager) continues(ctx context.Context, c Configuration, o Origin) erro
 		stale.InForce = now
 		return stale
 	}
-	if stale := undoes(list, now, m.now.Policies.Enforced.Source, source); stale != nil {
+	source := c.Policies.Enforced.Source
+	if stale := undoes(list, now, inForce, source); stale != nil {
 		return stale.ofFile(c.Policies.Enforced.Name, source)
 	}
 	return nil
+}
+
+// newest is the policy that came into force last in any proxy on this store, with its text. It
+// is this one's own unless there are several.
+func (m *Manager) newest(ctx context.Context) (hash string, source []byte, err error) {
+	hash, source = m.config.Gate.Current().Policy.Hash(), m.now.Policies.Enforced.Source
+	switch v, text, err := m.config.Store.LastPolicy(ctx); {
+	case errors.Is(err, authn.ErrNotFound) || err == nil && v.Hash == hash:
+		return hash, source, nil
+	case err != nil:
+		return "", nil, fmt.Errorf("what came into force before could not be read: %w", err)
+	default:
+		return v.Hash, []byte(text), nil
+	}
 }
 
 // undoes says what a text that stands in the policy file would undo; nil: nothing. It may
@@ -160,4 +183,12 @@ func (r Report) changed() string {
 	}
 	text := strings.ToValidUTF8(strings.Join(parts, "; "), "")
 	return text[:min(len(text), maxChanged)]
+}
+
+// adopts reports whether a policy is what another proxy on this store brought into force last.
+// It was judged there, and a fleet must not stay divided over it: this proxy takes it as a start
+// does, without the guard and without an entry of its own in the history.
+func (m *Manager) adopts(ctx context.Context, hash string) (bool, error) {
+	newest, _, err := m.newest(ctx)
+	return err == nil && newest == hash, err
 }

@@ -178,6 +178,56 @@ func TestFileIsWhatAnotherProxyTookUp(t *testing.T) {
 	}
 }
 
+// Two proxies on one store: what one of them brought into force, the other takes as it is, and
+// neither calls the other's newest policy old. Only a file that is older than the newest one is
+// refused, and the refusal names that one.
+func TestProxiesOnOneStore(t *testing.T) {
+	named := func(base, source string) string { return "# base: " + policy.Hash([]byte(base)) + "\n" + source }
+	third, fourth, fifth := strings.Replace(second, "6m", "7m", 1), strings.Replace(second, "6m", "8m", 1), strings.Replace(second, "6m", "9m", 1)
+	for way, come := range ways {
+		a, b := newBench(t), newBench(t)
+		b.memory = a.memory
+		b.config.Store = b
+		if _, err := a.Apply(t.Context(), WithPolicy([]byte(second)), Origin{Kind: "command", By: "ann"}); err != nil {
+			t.Fatal(err)
+		}
+		edited := named(second, third) // in its place
+		if err := ways["file"](a, edited); err != nil {
+			t.Fatal(err)
+		}
+		versions := len(a.versions)
+		// The second one has had neither, and its people are judged by no guard.
+		b.live = []*policy.Facts{alice()}
+		b.now.Guard.MaxNewlyBlocked, b.now.Guard.MaxNewlyAllowed = 0, 0
+		if err := come(b, edited); err != nil {
+			t.Errorf("%s: the very file of the first proxy: %v", way, err)
+		}
+		if b.current.Policy.Hash() != policy.Hash([]byte(third)) || len(a.versions) != versions || b.records[len(b.records)-1].Event != "policy_applied" {
+			t.Errorf("%s: %s is in force; %+v", way, b.current.Policy.Hash(), b.records)
+		}
+		if _, err := a.Apply(t.Context(), WithPolicy([]byte(fourth)), Origin{Kind: "command", By: "ann"}); err != nil {
+			t.Fatal(err)
+		}
+		c := newBench(t) // as far behind
+		c.memory, c.config.Store = a.memory, c
+		if way == "command" {
+			_, err := c.Apply(t.Context(), WithPolicy([]byte(fifth)), Origin{Kind: "command", Base: policy.Hash([]byte(fourth))})
+			if err != nil {
+				t.Errorf("a candidate that continues the newest: %v", err)
+			}
+			continue
+		}
+		err := come(c, named(second, second))
+		stale, isStale := errors.AsType[*Stale](err)
+		if !isStale || stale.InForce != policy.Hash([]byte(fourth)) || !strings.Contains(err.Error(), "--onto "+policy.Hash([]byte(fourth))[:12]) {
+			t.Errorf("%s: older than the newest: %v", way, err)
+		}
+		if err := come(c, named(fourth, fifth)); err != nil {
+			t.Errorf("%s: a copy of the newest: %v", way, err)
+		}
+	}
+}
+
 // --force is for the guard alone.
 func TestForceDoesNotUndo(t *testing.T) {
 	b := newBench(t)

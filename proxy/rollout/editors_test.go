@@ -462,7 +462,7 @@ func TestShorterPolicy(t *testing.T) {
 				if took := e.current.Policy.Hash() != textHash([]byte(newPolicy)); took != c.want {
 					t.Errorf("in force: %v", took)
 				}
-				if v := e.versions[0]; !c.want && (v.Outcome != "refused" || !v.stands() || !strings.Contains(v.Detail, "the rule proxies") || !strings.Contains(v.Detail, "policy apply")) {
+				if v := e.versions[0]; !c.want && (v.Outcome != "refused" || !v.stands(nil) || !strings.Contains(v.Detail, "the rule proxies") || !strings.Contains(v.Detail, "policy apply")) {
 					t.Errorf("%+v", v)
 				}
 				if (e.Problem() == nil) != c.want {

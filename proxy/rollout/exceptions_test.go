@@ -497,3 +497,37 @@ func TestEndedExceptionIsNoLockOut(t *testing.T) {
 		})
 	}
 }
+
+// A policy that came together with a broken file of exceptions is tried again when that is
+// mended, even to what was in force; and a policy that changes does not bring in exceptions that
+// were refused.
+func TestPolicyAfterMendedExceptions(t *testing.T) {
+	synctest.Test(t, policyAfterMendedExceptions)
+}
+
+func policyAfterMendedExceptions(t *testing.T) {
+	right := excepting(entryOf("alice", "pay"))
+	b, file := withExceptions(t, right)
+	longer := second + "# longer\n"
+	b.write(longer)
+	writeFile(t, file, "exceptions: {\n"+mark)
+	if err := b.ReloadFiles(t.Context()); err == nil || b.current.Policy.Hash() != textHash([]byte(longer)) || b.excepted() != "x-alice" || b.Problem() != nil {
+		t.Errorf("the policy is refused for the exceptions beside it: %v, %+v, %q, again in %s", err, b.Problem(), b.excepted(), b.Again())
+	}
+	third := strings.Replace(second, "6m", "7m", 1) + "# longer still\n"
+	b.write(third)
+	_, err := b.Apply(t.Context(), func(c Configuration) (Configuration, error) {
+		c.Policies.read()
+		return c, nil
+	}, Origin{Kind: "signal"})
+	if err == nil || b.Problem() == nil {
+		t.Fatal("a reload took broken exceptions:", err)
+	}
+	if err := b.ReloadFiles(t.Context()); err != nil {
+		t.Error("tried again:", err)
+	}
+	writeFile(t, file, right)
+	if err := b.ReloadFiles(t.Context()); err != nil || b.current.Policy.Hash() != textHash([]byte(third)) || b.Problem() != nil || b.ExceptionsProblem() != "" || b.excepted() != "x-alice" {
+		t.Errorf("%v, %+v, %q", err, b.Problem(), b.ExceptionsProblem())
+	}
+}

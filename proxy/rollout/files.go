@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"sallyport/policy"
 	"sallyport/policy/whole"
 )
 
@@ -56,6 +57,9 @@ func (m *Manager) ReloadFiles(ctx context.Context) error {
 	m.shadow.See(is.ShadowSource, time.Now())
 	m.exceptions.See(is.exceptions(), time.Now())
 	now, next, was := is.digests(), m.now, m.decided
+	if now.exceptions != was.exceptions && m.problem.Load() != nil {
+		was.enforced = m.now.Policies.digests().enforced // it may have been refused for the exceptions
+	}
 	o, decided := Origin{Kind: "file"}, was
 	var refused error
 	if now.enforced != was.enforced {
@@ -67,6 +71,7 @@ func (m *Manager) ReloadFiles(ctx context.Context) error {
 			m.refuse(ctx, Configuration{Policies: is}, o, err)
 		default:
 			next.Policies.Enforced, decided.enforced = is.Enforced, now.enforced
+			next.Policies.Enforced.Exceptions = m.now.Policies.Enforced.Exceptions // decided about below
 		}
 	}
 	if now.shadow != was.shadow {
@@ -81,7 +86,11 @@ func (m *Manager) ReloadFiles(ctx context.Context) error {
 		}
 	}
 	if now.exceptions != was.exceptions {
-		switch wait, err := m.exceptionsFinished(is); {
+		wait, err := m.exceptionsFinished(is)
+		if wait == 0 && err == nil { // what is wrong under any policy holds up none
+			_, err = policy.ReadExceptions(*is.Enforced.Exceptions)
+		}
+		switch {
 		case wait > 0:
 			m.again = cmp.Or(m.again, wait)
 		case err != nil:
@@ -186,7 +195,7 @@ func finished(f *whole.File, name string, inForce, text []byte, settle time.Dura
 
 // wasInForce reports whether a policy came into force before: it was complete then.
 func wasInForce(ctx context.Context, h History, text []byte) (bool, error) {
-	list, err := h.PolicyVersions(ctx, KeptVersions)
+	list, err := h.PolicyVersions(ctx, ListedVersions)
 	hash := textHash(text)
 	return slices.ContainsFunc(list, func(v Version) bool { return v.Outcome != "refused" && v.Hash == hash }), err
 }
@@ -212,10 +221,13 @@ const (
 	overtaken    = "overtaken: "
 )
 
-// stands reports whether a refusal is for what a policy does, lacks or undoes, and not for a
-// mistake, which may have been one in another file.
-func (v Version) stands() bool {
-	return v.Outcome == "refused" && (strings.HasPrefix(v.Detail, guardRefused) || strings.HasPrefix(v.Detail, cutOff) || strings.HasPrefix(v.Detail, overtaken))
+// stands reports whether a refusal is for what a policy does or lacks, and not for a mistake,
+// which may have been one in another file. What a policy undoes is judged anew where the text says what
+// it was made from: the hash leaves that line out, and it may have been corrected.
+func (v Version) stands(text []byte) bool {
+	base, err := policy.Base(text)
+	unsaid := err != nil || base == "" // so that nothing can be judged anew
+	return v.Outcome == "refused" && (strings.HasPrefix(v.Detail, guardRefused) || strings.HasPrefix(v.Detail, cutOff) || unsaid && strings.HasPrefix(v.Detail, overtaken))
 }
 
 // read reads the texts from their files.

@@ -83,9 +83,16 @@ type Version struct {
 	Note    string // of the operator
 }
 
-// KeptVersions is how many versions a store keeps. Texts are kept as long as a version
+// KeptVersions is how many versions that were in force a store keeps. Texts are kept as long as a version
 // names them.
 const KeptVersions = 1000
+
+// KeptRefusals is how many of those that were refused a store keeps beside them: a file that
+// is refused again and again pushes out no policy that was in force.
+const KeptRefusals = 1000
+
+// ListedVersions is all that a store keeps.
+const ListedVersions = KeptVersions + KeptRefusals
 
 // Config is what a Manager works with. All of it is needed.
 type Config struct {
@@ -201,7 +208,8 @@ func inForce(c Configuration) Configuration {
 // was refused is none: nothing waits for it.
 type Problem struct {
 	Why      string
-	LastGood bool // since the start, which therefore took the last policy that was in force
+	LastGood bool      // since the start, which therefore took the last policy that was in force
+	Since    time.Time // when it was refused first, of refusals in a row
 }
 
 // Stats are figures for metrics.
@@ -298,6 +306,11 @@ func (m *Manager) apply(ctx context.Context, c Configuration, o Origin, decided 
 		return report, err
 	}
 	outcome, report, err := m.admit(ctx, c, change{m.asOf(now), &next}, o)
+	if ctx.Err() != nil { // it was judged by a part of the records
+		m.decided = lookedAt
+		return report, context.Cause(ctx)
+	}
+	ctx = context.WithoutCancel(ctx) // from here on it is done as a whole
 	if err != nil {
 		if len(m.grants(c)) > 0 {
 			m.decided = lookedAt // without the grants the texts may be right: the watcher tries
@@ -410,7 +423,11 @@ func (m *Manager) admit(ctx context.Context, c Configuration, by change, o Origi
 		return "", Report{Unchanged: true}, nil
 	}
 	changed := m.changes(c)
-	if !same {
+	if next.Policy.Hash() != now.Policy.Hash() {
+		alone := len(grants) == 0 && next.Policy.ExceptionsHash() == now.Policy.ExceptionsHash()
+		if adopted, err := m.adopts(ctx, next.Policy.Hash()); err != nil || adopted && alone {
+			return "adopted", Report{Changes: changed}, err
+		}
 		if err := m.continues(ctx, c, o); err != nil {
 			return "", Report{Changes: changed}, err
 		}
@@ -486,6 +503,14 @@ func (m *Manager) record(ctx context.Context, c Configuration, p *policy.Policy,
 		m.applied.Add(1)
 		return nil
 	}
+	if outcome == "adopted" {
+		err := m.config.Audit.Append(ctx, audit.Record{Time: time.Now(), Event: "policy_applied", User: o.By, Action: "applied", Policy: p.Hash(), Detail: detail})
+		if err != nil {
+			return fmt.Errorf("the policy could not be recorded, and does not come into force: %w", err)
+		}
+		m.applied.Add(1)
+		return nil
+	}
 	if err := m.addVersion(ctx, p.Hash(), outcome, o, detail, string(c.Policies.Enforced.Source)); err != nil {
 		return fmt.Errorf("the policy could not be recorded, and does not come into force: %w", err)
 	}
@@ -522,7 +547,11 @@ func (m *Manager) refuse(ctx context.Context, c Configuration, o Origin, err err
 	m.refused.Add(1)
 	if o.Kind != "command" { // its operator has the answer, and the files are what they were
 		before := m.problem.Load()
-		m.problem.Store(&Problem{Why: err.Error(), LastGood: before != nil && before.LastGood})
+		p := &Problem{Why: err.Error(), Since: time.Now()}
+		if before != nil {
+			p.LastGood, p.Since = before.LastGood, before.Since
+		}
+		m.problem.Store(p)
 	}
 	if failed := m.recordRefusal(ctx, textHash(c.Policies.Enforced.Source), o, refusalText(err)); failed != nil {
 		m.config.Logger.Error("the refusal of a policy could not be recorded", "error", failed)

@@ -138,7 +138,7 @@ func (m *Manager) startPins(ctx context.Context, s Start) error {
 		return m.recordPins(ctx, s.Policies, s.PinsGone, Origin{Kind: "start"})
 	}
 	m.config.Logger.Error("pinned invariants are missing from their file, and stay in force", "missing", s.PinsGone, "error", s.PinsKept)
-	m.problem.Store(&Problem{Why: s.PinsKept.Error()})
+	m.problem.Store(&Problem{Why: s.PinsKept.Error(), Since: time.Now()})
 	return m.config.Audit.Append(ctx, audit.Record{Time: time.Now(), Event: "pins_kept", Action: "refused",
 		Detail: map[string]string{"missing": some(s.PinsGone, 50), "origin": "start", "reason": reason(s.PinsKept.Error())}})
 }

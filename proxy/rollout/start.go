@@ -139,12 +139,12 @@ func standing(ctx context.Context, h History, is Policies, last Version, inForce
 	if hash == last.Hash {
 		return nil, nil
 	}
-	list, err := h.PolicyVersions(ctx, KeptVersions)
+	list, err := h.PolicyVersions(ctx, ListedVersions)
 	if stale := undoes(list, last.Hash, inForce, is.Enforced.Source); stale != nil {
 		return stale.ofFile(is.Enforced.Name, is.Enforced.Source), nil
 	}
 	for _, v := range list {
-		if v.Seq > last.Seq && v.Hash == hash && v.stands() {
+		if v.Seq > last.Seq && v.Hash == hash && v.stands(is.Enforced.Source) {
 			return fmt.Errorf("%s was refused at %s UTC: %s", is.Enforced.Name, v.At.UTC().Format(time.DateTime), v.Detail), nil
 		}
 	}
@@ -209,7 +209,7 @@ func (m *Manager) Start(ctx context.Context, s Start) error {
 	if err := m.startPins(ctx, s); err != nil {
 		return err
 	}
-	list, err := m.config.Store.PolicyVersions(ctx, KeptVersions)
+	list, err := m.config.Store.PolicyVersions(ctx, ListedVersions)
 	if err != nil {
 		return err
 	}
@@ -239,7 +239,7 @@ func (m *Manager) startWithout(ctx context.Context, s Start, list []Version) err
 	runs := m.config.Gate.Current().Policy.Hash()
 	m.config.Logger.Warn("the policy file is refused, and this start runs the last good policy", "file", s.file.Enforced.Name, "policy", runs, "in_force_since", s.last.At, "error", s.Refused)
 	m.unfinished, m.unfinishedText = s.Refused, textHash(s.file.Enforced.Source)
-	m.problem.Store(&Problem{Why: s.Refused.Error(), LastGood: true})
+	m.problem.Store(&Problem{Why: s.Refused.Error(), LastGood: true, Since: time.Now()})
 	m.refused.Add(1)
 	hash, why := textHash(s.file.Enforced.Source), fmt.Sprintf("policy %.12s runs: %s", runs, s.Refused)
 	for _, v := range list {

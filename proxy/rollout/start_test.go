@@ -91,6 +91,14 @@ func TestStart(t *testing.T) {
 				b.t.Error("it came into force")
 			}
 		}, first + "# copy\n", second, "undo what others did"},
+		"such a copy, whose base was put right": {func(b *bench) {
+			if _, err := b.Apply(b.t.Context(), WithPolicy([]byte(second)), Origin{Kind: "command"}); err != nil {
+				b.t.Fatal(err)
+			}
+			if err := ways["file"](b, "# base: "+textHash([]byte(first))+"\n"+first+"# copy\n"); err == nil {
+				b.t.Error("it came into force")
+			}
+		}, "# base: " + textHash([]byte(second)) + "\n" + first + "# copy\n", first + "# copy\n", ""},
 		"cut off while it ran": {func(b *bench) { _ = ways["file"](b, noRule) }, noRule, first, "the rule pay"},
 		"refused for a mistake elsewhere": {func(b *bench) {
 			b.broken = "audit"

@@ -70,6 +70,10 @@ func (r *reloader) start(ctx context.Context, s rollout.Start) error {
 // onSIGHUP reloads, and tells the operator what came of it.
 func (r *reloader) onSIGHUP(ctx context.Context) {
 	err := r.reload(ctx)
+	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+		r.logger.Warn("reload given up for the order to stop")
+		return
+	}
 	r.counts.lastRefused.Store(err != nil)
 	if err != nil {
 		r.counts.refused.Add(1)

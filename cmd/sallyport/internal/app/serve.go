@@ -46,7 +46,7 @@ func (a *App) Serve(ctx context.Context, l Listeners, reload <-chan os.Signal) e
 		case err = <-failed:
 			running = false
 		case <-reload:
-			a.reloader.onSIGHUP(work)
+			a.reloader.onSIGHUP(ctx) // which may wait for a file, and for the guard: not past the order to stop
 		}
 	}
 	a.stopping.Store(true)

@@ -80,7 +80,7 @@ func (o *ops) policyNote() string {
 		runs = fmt.Sprintf("; policy %.12s, the last good one, runs since the start", o.Gate.Current().Policy.Hash())
 	}
 	why, _, _ := strings.Cut(p.Why, "\n")
-	return strings.Join(append(notes, why+runs), "; ")
+	return strings.Join(append(notes, why+runs+" (refused since "+p.Since.UTC().Format(time.DateTime)+" UTC)"), "; ")
 }
 
 // logHealth reports problems of the reader of the log.

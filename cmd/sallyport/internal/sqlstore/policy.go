@@ -29,10 +29,14 @@ func (d *DB) AddPolicyVersion(ctx context.Context, v rollout.Version, source str
 				return err
 			}
 		}
-		// The newest that was in force stays, however many were refused since: a start may
-		// need it.
-		if _, err := tx.exec(`delete from policy_versions where seq <= $1 and seq <> (
-			select coalesce(max(seq), 0) from policy_versions where outcome <> 'refused')`, seq-rollout.KeptVersions); err != nil {
+		// Those that were in force and those that were refused are counted apart: however many
+		// were refused, a start or an operator may need what was in force.
+		if _, err := tx.exec(`delete from policy_versions where outcome = 'refused' and seq not in (
+			select seq from policy_versions where outcome = 'refused' order by seq desc limit $1)`, rollout.KeptRefusals); err != nil {
+			return err
+		}
+		if _, err := tx.exec(`delete from policy_versions where outcome <> 'refused' and seq not in (
+			select seq from policy_versions where outcome <> 'refused' order by seq desc limit $1)`, rollout.KeptVersions); err != nil {
 			return err
 		}
 		_, err = tx.exec(`delete from policy_texts where hash not in (select hash from policy_versions)`)

@@ -73,8 +73,6 @@ func TestPolicyVersions(t *testing.T) {
 	}
 }
 
-// However often a policy changes, so much is kept and no more; texts go with their
-// last entry. The last policy in force stays, however much was refused since.
 // The server stores which exceptions are in force, and a command reads them; "" is that
 // there is no file of them, and not that nothing is known.
 func TestExceptionsInForce(t *testing.T) {
@@ -92,9 +90,11 @@ func TestExceptionsInForce(t *testing.T) {
 	}
 }
 
+// However often a policy changes, so much is kept and no more; texts go with their
+// last entry. What was in force stays, however much was refused since.
 func TestPolicyVersionsAreBounded(t *testing.T) {
 	_, server := openForPolicies(t)
-	for i := range rollout.KeptVersions + 5 {
+	for i := range rollout.KeptRefusals + 5 {
 		v := rollout.Version{At: time.Unix(int64(i), 0), Hash: fmt.Sprintf("%064x", i), Outcome: "refused", Origin: "file", Detail: strings.Repeat("x", 2*maxDetail)}
 		if i == 0 {
 			v.Outcome = "applied"
@@ -103,15 +103,17 @@ func TestPolicyVersionsAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	got, err := server.PolicyVersions(t.Context(), 2*rollout.KeptVersions)
-	if err != nil || len(got) != rollout.KeptVersions+1 || len(got[0].Detail) != maxDetail {
+	got, err := server.PolicyVersions(t.Context(), 2*rollout.ListedVersions)
+	if err != nil || len(got) != rollout.KeptRefusals+1 || len(got[0].Detail) != maxDetail {
 		t.Fatal(len(got), err)
 	}
 	if v, text, err := server.LastPolicy(t.Context()); err != nil || v.Seq != 1 || text != "text" {
 		t.Errorf("%+v, %q, %v", v, text, err)
 	}
-	if err := server.AddPolicyVersion(t.Context(), rollout.Version{At: time.Unix(1, 0), Hash: strings.Repeat("f", 64), Outcome: "applied", Origin: "file"}, "next"); err != nil {
-		t.Fatal(err)
+	for range rollout.KeptVersions { // and the one before is one too many
+		if err := server.AddPolicyVersion(t.Context(), rollout.Version{At: time.Unix(1, 0), Hash: strings.Repeat("f", 64), Outcome: "applied", Origin: "file"}, "next"); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if v, text, err := server.LastPolicy(t.Context()); err != nil || v.Hash != strings.Repeat("f", 64) || text != "next" {
 		t.Errorf("%+v, %q, %v", v, text, err)
