@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"time"
 
@@ -64,7 +65,7 @@ func applyPolicy(ctx context.Context, g *globals, std stdio, r rollout.Request, 
 	if r.Note, err = cleanNote(r.Note); err != nil {
 		return err
 	}
-	return withExistingStore(ctx, g, func(c *config.Config, db *sqlstore.DB) error {
+	return withPolicyFile(ctx, g, func(c *config.Config, db *sqlstore.DB) error {
 		// Mistakes in it are printed here, with line and column, without the running
 		// process.
 		intel, err := loadIntelAnyway(c, std)
@@ -124,6 +125,24 @@ func applyPolicy(ctx context.Context, g *globals, std stdio, r rollout.Request, 
 	})
 }
 
+// withPolicyFile is withExistingStore with a policy file that may be missing: the command is
+// what brings one back.
+func withPolicyFile(ctx context.Context, g *globals, f func(*config.Config, *sqlstore.DB) error) error {
+	c, err := config.LoadToServe(g.Config)
+	if err != nil {
+		return err
+	}
+	if c.PolicyUnread != nil {
+		if _, err := os.Lstat(c.PolicyFile); !errors.Is(err, fs.ErrNotExist) {
+			return c.PolicyUnread
+		}
+	}
+	if c.ExceptionsUnread != nil {
+		return c.ExceptionsUnread
+	}
+	return withExistingStoreOf(ctx, c, f)
+}
+
 // refuseBase says that a candidate is refused before the running proxy is asked.
 func refuseBase(ctx context.Context, g *globals, std stdio, db *sqlstore.DB, r rollout.Request, err error) error {
 	more, isMore := errors.AsType[*steps](err)
@@ -156,10 +175,14 @@ func putPolicy(std stdio, file *replacement, path string, r rollout.Request, unc
 	switch {
 	case has && !unchanged: // a file that did not come into force by itself
 		fmt.Fprintf(std.out, "Policy %s is in force now; %s had it already.\n", hash, path)
+	case unchanged && file.missing:
+		fmt.Fprintf(std.out, "Policy %s is in %s now, which was missing.\n", hash, path)
 	case has:
 		fmt.Fprintf(std.out, "Policy %s is in %s already: nothing changes.\n", hash, path)
 	case unchanged:
 		fmt.Fprintf(std.out, "Policy %s is in %s now; the other text that was there is in %s.\n", hash, path, file.backup())
+	case file.missing:
+		fmt.Fprintf(std.out, "Policy %s is in force, and in %s, which was missing.\n", hash, path)
 	default:
 		fmt.Fprintf(std.out, "Policy %s is in force, and in %s; the one before is in %s.\n", hash, path, file.backup())
 	}

@@ -57,7 +57,7 @@ func withPolicyText(ctx context.Context, g *globals, std stdio, prefix string, f
 	if !policy.IsHashPrefix(prefix) {
 		return notAHash(prefix)
 	}
-	return withExistingStore(ctx, g, func(_ *config.Config, db *sqlstore.DB) error {
+	return withPolicyFile(ctx, g, func(_ *config.Config, db *sqlstore.DB) error {
 		hash, source, err := db.PolicyText(ctx, prefix)
 		if errors.Is(err, authn.ErrNotFound) {
 			fmt.Fprintf(std.err, "No policy that was in force has a hash that begins with %s.\n", prefix)

@@ -23,10 +23,13 @@ import (
 type replacement struct {
 	folder *os.Root
 	name   string // in the folder
+	shown  string // where it stands, for messages: as it was given, unless that is a link
 	was    []byte
 	info   fs.FileInfo
 	temp   string // the new file until commit, then ""
 	copied string // the copy of the old file until commit, then ""; "" without one
+
+	missing bool // there is no old file
 }
 
 // openReplaced opens the file that is to be replaced and reads it. A link as the last
@@ -44,9 +47,32 @@ func openReplaced(path string) (*replacement, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &replacement{folder: folder, name: filepath.Base(target)}
+	f := &replacement{folder: folder, name: filepath.Base(target), shown: target}
+	if dir, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil && filepath.Join(dir, filepath.Base(path)) == target {
+		f.shown = path // links in the middle of it lead to the same place
+	}
 	if f.info, f.was, err = readUnlinked(folder, f.name); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), folder.Close())
+	}
+	return f, nil
+}
+
+// openMissing is openReplaced for a file that is not there: it is made, for the owner of its
+// folder. A link to nothing is refused.
+func openMissing(path string) (*replacement, error) {
+	switch _, err := os.Lstat(path); {
+	case err == nil:
+		return nil, fmt.Errorf("%s is a link to a file that is not there", path)
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	}
+	folder, err := os.OpenRoot(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	f := &replacement{folder: folder, name: filepath.Base(path), shown: path, missing: true}
+	if f.info, err = folder.Stat("."); err != nil {
+		return nil, errors.Join(err, folder.Close())
 	}
 	return f, nil
 }
@@ -79,21 +105,25 @@ func readUnlinked(folder *os.Root, name string) (fs.FileInfo, []byte, error) {
 }
 
 // prepareFile writes the new content and a copy of the old beside the old file, with its
-// mode and owner. Commit makes the copy FILE.bak; a change that is refused leaves the
+// mode and owner. A file that is not there is made. Commit makes the copy FILE.bak; a change that is refused leaves the
 // FILE.bak of the change before. The same content leaves both files as they are. What
 // would keep commit from replacing FILE.bak is found here.
 func prepareFile(path, content string) (*replacement, error) {
 	f, err := openReplaced(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		f, err = openMissing(path)
+	}
 	if err != nil {
 		return nil, err
 	}
 	if f.has(content) {
 		return f, nil
 	}
-	if f.temp, err = f.writeBeside([]byte(content)); err == nil {
+	f.temp, err = f.writeBeside([]byte(content))
+	if err == nil && !f.missing {
 		f.copied, err = f.writeBeside(f.was)
 	}
-	if err == nil {
+	if err == nil && !f.missing {
 		err = f.backupGives()
 	}
 	if err != nil {
@@ -103,7 +133,7 @@ func prepareFile(path, content string) (*replacement, error) {
 }
 
 // has reports whether the file had that content when it was opened.
-func (f *replacement) has(content string) bool { return string(f.was) == content }
+func (f *replacement) has(content string) bool { return !f.missing && string(f.was) == content }
 
 // backupGives finds out whether FILE.bak can be replaced, by renaming it and back. That
 // takes the same rights: in a sticky folder it may belong to another user, and it may be
@@ -146,7 +176,7 @@ func replaceFile(path string, old, content []byte) error {
 }
 
 // path is where the file that is replaced stands, for messages.
-func (f *replacement) path() string { return filepath.Join(f.folder.Name(), f.name) }
+func (f *replacement) path() string { return f.shown }
 
 func (f *replacement) backup() string { return f.path() + ".bak" }
 
@@ -160,7 +190,11 @@ func (f *replacement) writeBeside(content []byte) (name string, err error) {
 		return "", fmt.Errorf("%s cannot be replaced by this user: %w", f.path(), err)
 	}
 	_, err = out.Write(content)
-	if err = errors.Join(err, sameOwner(out, f.info), out.Chmod(f.info.Mode().Perm()), out.Sync(), out.Close()); err != nil {
+	mode := f.info.Mode().Perm()
+	if f.missing {
+		mode = 0o644 // and it is no secret: the proxy has to read it
+	}
+	if err = errors.Join(err, sameOwner(out, f.info), out.Chmod(mode), out.Sync(), out.Close()); err != nil {
 		return "", errors.Join(err, f.folder.Remove(name))
 	}
 	return name, nil
@@ -177,6 +211,9 @@ func (f *replacement) commit() error {
 		return nil
 	}
 	switch _, is, err := readUnlinked(f.folder, f.name); {
+	case f.missing && errors.Is(err, fs.ErrNotExist):
+	case f.missing && err == nil:
+		return fmt.Errorf("%s: %w", f.path(), errEdited)
 	case err != nil:
 		return fmt.Errorf("%s: %w", f.path(), err)
 	case !f.has(string(is)):

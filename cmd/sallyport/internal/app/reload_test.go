@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"sallyport/authn"
@@ -215,5 +216,21 @@ func TestHangupReopensTheAuditLog(t *testing.T) {
 	d.reloader.onSIGHUP(t.Context())
 	if _, err := os.Stat(file); err != nil {
 		t.Error(err)
+	}
+}
+
+// A reload that waits for a file which may be half written ends with the order to stop, and
+// what it would have brought does not come into force.
+func TestStopDoesNotWaitForASlowFile(t *testing.T) {
+	d := newHarness(t)
+	d.edit("sallyport.yaml", "policy_settle: 0s", "policy_settle: 10m")
+	d.reloader.onSIGHUP(t.Context())
+	r := d.run()
+	before := r.PolicyHash()
+	r.edit("policy.yaml", "max_age: 5m", "max_age: 6m")
+	r.hup <- syscall.SIGHUP
+	r.end()
+	if log := r.log.String(); !strings.Contains(log, "reload given up for the order to stop") || r.PolicyHash() != before {
+		t.Error(log)
 	}
 }
