@@ -222,8 +222,9 @@ const (
 )
 
 // stands reports whether a refusal is for what a policy does or lacks, and not for a mistake,
-// which may have been one in another file. What a policy undoes is judged anew where the text says what
-// it was made from: the hash leaves that line out, and it may have been corrected.
+// which may have been one in another file. What a policy undoes is judged anew where the
+// text says what it was made from: the hash leaves that line out, and it may have been
+// corrected.
 func (v Version) stands(text []byte) bool {
 	base, err := policy.Base(text)
 	unsaid := err != nil || base == "" // so that nothing can be judged anew

@@ -83,8 +83,8 @@ type Version struct {
 	Note    string // of the operator
 }
 
-// KeptVersions is how many versions that were in force a store keeps. Texts are kept as long as a version
-// names them.
+// KeptVersions is how many versions that were in force a store keeps. Texts are kept as long
+// as a version names them.
 const KeptVersions = 1000
 
 // KeptRefusals is how many of those that were refused a store keeps beside them: a file that
