@@ -122,6 +122,41 @@ func TestNotExercised(t *testing.T) {
 	}
 }
 
+// Where people are, through whose VPN, how often they enrol and which prompts they leave: a
+// rule about each has a figure for ordinary people, and none for what no request has.
+func TestOrdinarySources(t *testing.T) {
+	conditions := []string{
+		`user.region != "" && ip.region != "" && ip.region != user.region`, `user.home_km > 500`, `user.home_km < 0`, `user.home_km == 0`,
+		`ip.provider == "Mullvad"`, `address.enrolments_30d >= 1`, `device.enrolments_30d >= 1`, `seen.abandoned_step_ups_24h >= 1`,
+	}
+	var source strings.Builder
+	source.WriteString("version: 1\nrules:\n")
+	for i, c := range conditions {
+		fmt.Fprintf(&source, "  - {name: r%d, then: block, mode: report, when: '%s'}\n", i, c)
+	}
+	fmt.Fprintf(&source, "  - {name: never, then: block, mode: report, when: 'ip.provider == \"Elsewhere VPN\"'}\n")
+	m := DefaultModel()
+	m.Contractors = 0.3
+	s := summary(t, Config{Policy: compile(t, source.String()), Days: 21, Seed: 3, Model: m}, 1)
+	for i, r := range s.Rules {
+		switch {
+		case r.Name == "never":
+			if r.Honest != nil || r.NotExercised.Honest == "" {
+				t.Errorf("%+v", r)
+			}
+		case r.Honest == nil || r.Honest.Ever.N == 0:
+			t.Errorf("%s: %+v, not exercised %q", conditions[i], r.Honest, r.NotExercised.Honest)
+		}
+	}
+	m.PromptLeft, m.NewPasskey, m.Joining, m.Thefts = 0, 0, 0, 0
+	s = summary(t, Config{Policy: compile(t, source.String()), Days: 7, Seed: 3, Model: m}, 1)
+	for _, i := range []int{5, 6, 7} {
+		if s.Rules[i].Honest != nil {
+			t.Errorf("%s: %+v of a company in which that never happens", conditions[i], s.Rules[i].Honest)
+		}
+	}
+}
+
 // What holds for attackers only says nothing about those who belong here.
 func TestExercisedOnOneSideOnly(t *testing.T) {
 	s := summary(t, Config{Policy: compile(t, `version: 1

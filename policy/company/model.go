@@ -26,6 +26,7 @@ type Model struct {
 	// Their days. Hours are local, from midnight.
 	WorkBegins, WorkEnds, NightBegins, NightEnds                                                     float64
 	WeekendWork, OfficeDay, CafeDay, EveningPhone, NightCall, LeaseChange, LostCookies, OtherBrowser float64 // of a day
+	PromptLeft, NewPasskey                                                                           float64 // of prompts, that is not answered in time; of sign-ins
 	Trip, TravelersTrip                                                                              float64 // begins on a working day
 	Abroad, Announced, StaleClock                                                                    float64 // of trips; StaleClock: the laptop does not notice where it is
 	AnnouncedGroup                                                                                   string  // that people are in who have announced a trip
@@ -38,6 +39,7 @@ type Model struct {
 
 	// Those who do not belong here: accounts, and thefts of sessions.
 	Farm, Hoppers, Abroads, Accounts, Shifts, Thefts int
+	NotAtSensor                                      float64 // of prompts of those accounts: not answered in time
 }
 
 // Named is a person by their address.
@@ -71,10 +73,10 @@ func DefaultModel() Model {
 		Travelers: 0.12, OnCall: 0.08, Couples: 0.04, CoWorking: 0.04, Relay: 0.05, Contractors: 0.03, Cloud: 0.02,
 		Requests:   []Request{{"POST", "/payments", 0.05}},
 		WorkBegins: 8.7, WorkEnds: 17.4, NightBegins: 0, NightEnds: 5,
-		WeekendWork: 0.06, OfficeDay: 0.4, CafeDay: 0.1, EveningPhone: 0.15, NightCall: 0.25, LeaseChange: 0.01, LostCookies: 0.004, OtherBrowser: 0.01,
+		WeekendWork: 0.06, OfficeDay: 0.4, CafeDay: 0.1, EveningPhone: 0.15, NightCall: 0.25, LeaseChange: 0.01, LostCookies: 0.004, OtherBrowser: 0.01, PromptLeft: 0.02, NewPasskey: 0.002,
 		Trip: 0.006, TravelersTrip: 0.05, Abroad: 0.35, Announced: 0.8, StaleClock: 0.2, AnnouncedGroup: "travelling",
 		WrongCountry: 0.01, WrongCity: 0.03, InfectedHome: 0.01, CarrierElsewhere: 0.02, VPNListed: 0.6, VPNSeenAsHosting: 0.25,
 		StolenViaVPN: 0.4, StolenViaHosting: 0.2, StolenLooks: 0.6,
-		Farm: 6, Hoppers: 4, Abroads: 3, Accounts: 3, Shifts: 2, Thefts: 40,
+		Farm: 6, Hoppers: 4, Abroads: 3, Accounts: 3, Shifts: 2, Thefts: 40, NotAtSensor: 0.3,
 	}
 }

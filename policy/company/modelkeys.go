@@ -42,6 +42,8 @@ var keys = []key{
 	{"days", "new_home_address", func(m *Model) any { return &m.LeaseChange }, 0, "of days, given by the provider"},
 	{"days", "cookies_lost", func(m *Model) any { return &m.LostCookies }, 0, "of days"},
 	{"days", "other_browser", func(m *Model) any { return &m.OtherBrowser }, 0, "of days, for an afternoon"},
+	{"days", "prompt_left", func(m *Model) any { return &m.PromptLeft }, 0, "of prompts for the passkey: the tab is closed, and opened again later"},
+	{"days", "new_passkey", func(m *Model) any { return &m.NewPasskey }, 0, "of sign-ins: another passkey is enrolled"},
 
 	{"trips", "begin", func(m *Model) any { return &m.Trip }, 0, "of days, of those who seldom travel"},
 	{"trips", "travelers_begin", func(m *Model) any { return &m.TravelersTrip }, 0, "of days, of travelers"},
@@ -66,6 +68,7 @@ var keys = []key{
 	{"attackers", "stolen_via_vpn", func(m *Model) any { return &m.StolenViaVPN }, 0, "of thefts"},
 	{"attackers", "stolen_via_hosting", func(m *Model) any { return &m.StolenViaHosting }, 0, "of thefts; the rest through homes and cafés"},
 	{"attackers", "stolen_looks_alike", func(m *Model) any { return &m.StolenLooks }, 0, "of thefts: the thief's browser calls itself the victim's"},
+	{"attackers", "not_at_sensor", func(m *Model) any { return &m.NotAtSensor }, 0, "of prompts of such accounts: not answered in time"},
 }
 
 // sections of a model file with keys of their own, in the order of the table.

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 
+	"sallyport/authn"
 	"sallyport/policy"
 	"sallyport/policy/behavior"
 )
@@ -42,6 +43,24 @@ var cities = []city{
 	{"São Paulo", "BR", "America/Sao_Paulo", -23.55, -46.63, 26599},
 	{"Sydney", "AU", "Australia/Sydney", -33.87, 151.21, 1221},
 	{"Dubai", "AE", "Asia/Dubai", 25.20, 55.27, 5384},
+}
+
+// regions are the ISO 3166-2 codes of the cities; of the others none is known.
+var regions = map[string]string{
+	"New York": "US-NY", "San Francisco": "US-CA", "Austin": "US-TX", "Chicago": "US-IL", "Denver": "US-CO", "Toronto": "CA-ON", "London": "GB-ENG",
+	"Berlin": "DE-BE", "Zurich": "CH-ZH", "Basel": "CH-BS", "Paris": "FR-IDF", "Lisbon": "PT-11", "Tokyo": "JP-13", "Bangalore": "IN-KA",
+	"São Paulo": "BR-SP", "Sydney": "AU-NSW", "Dubai": "AE-DU",
+}
+
+// providers are operators of VPNs, whose exits the data names where it lists them.
+var providers = []string{"Mullvad", "NordVPN", "ExpressVPN", "Proton VPN", "Surfshark", "Astrill VPN"}
+
+// homeOf is what a roster says of a person who lives there.
+func homeOf(c city) authn.Home {
+	if c.unplaced() {
+		return authn.Home{}
+	}
+	return authn.Home{Lat: c.lat, Lon: c.lon, Known: true}
 }
 
 // The cities above in which the company has people, by their number in the list.
@@ -86,6 +105,10 @@ func (w *world) at(a netip.Addr, at city, asn uint32, org string, radius float64
 	n := network{ip: policy.IP{Address: a.String(), Addr: a, Version: 4, Country: at.country, ASN: int64(asn), Org: org, DataAgeHours: 30}}
 	if a.Is6() {
 		n.ip.Version = 6
+	}
+	if r := regions[at.name]; r != "" {
+		n.ip.Subdivisions = []string{r}
+		n.ip.DeriveRegion()
 	}
 	n.place = behavior.Place{Addr: a, Country: at.country, ASN: asn, Org: org, TimeZone: at.zone,
 		Point: behavior.Point{Lat: at.lat + w.rng.Float64()*0.2, Lon: at.lon + w.rng.Float64()*0.2, RadiusKm: radius, Known: !at.unplaced()}}
@@ -198,7 +221,7 @@ func (w *world) vpn(at city) network {
 	n := w.network(at, asn, org, 50)
 	switch p := w.rng.Float64(); {
 	case p < w.model.VPNListed:
-		n.ip.VPN, n.ip.Lists = true, []string{"vpn-exits"}
+		n.ip.VPN, n.ip.Lists, n.ip.Provider = true, []string{"vpn-exits"}, providers[int(asn)%len(providers)]
 	case p < w.model.VPNListed+w.model.VPNSeenAsHosting:
 		n.ip.Hosting, n.ip.Lists = true, []string{"hosting"}
 	default:

@@ -55,7 +55,9 @@ type person struct {
 	groups    []string
 	countries []string // declared
 	timeZone  string   // user.time_zone
-	passkey   string   // credential.class
+	region    string   // user.region
+	lives     authn.Home
+	passkey   string // credential.class
 
 	trip      city
 	tripEnds  int // day; 0: at home
@@ -128,7 +130,7 @@ func (w *world) populate(days int) []*person {
 			if before := all[i-min(i, 1)]; i%2 == 1 && before.kind == couple && w.together(i, before) {
 				p.city, p.home, p.office = before.city, before.home, nil
 				if i >= len(m.Named) {
-					p.countries, p.timeZone = before.countries, before.timeZone
+					p.countries, p.timeZone, p.region, p.lives = before.countries, before.timeZone, before.region, before.lives
 				}
 				p.laptop.zone, p.phone.zone = p.city.zone, p.city.zone
 			}
@@ -169,6 +171,7 @@ func (w *world) together(i int, with *person) bool {
 func (w *world) describe(p *person, i int) {
 	m := w.model
 	p.countries, p.timeZone, p.passkey = []string{p.city.country}, p.city.zone, "unattested"
+	p.region, p.lives = regions[p.city.name], homeOf(p.city)
 	if class := draw(w.extra, m.Passkeys); class != "" {
 		p.passkey = class
 	}
@@ -181,7 +184,7 @@ func (w *world) describe(p *person, i int) {
 		return
 	}
 	n := m.Named[i]
-	p.email, p.timeZone = n.Email, n.TimeZone
+	p.email, p.timeZone, p.region, p.lives = n.Email, n.TimeZone, "", authn.Home{}
 	if n.Country == "" {
 		p.countries = nil
 	}

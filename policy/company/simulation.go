@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"time"
@@ -43,6 +44,9 @@ type history interface {
 	Assess(v behavior.Visit) behavior.Assessment
 	Record(v behavior.Visit, action policy.Action)
 	Active(s authn.Subject, at time.Time)
+	Begun(v behavior.Visit)
+	Answered(v behavior.Visit)
+	Enrolled(v behavior.Visit)
 }
 
 // session is a signed-in browser with its last assertion.
@@ -57,6 +61,8 @@ type simulation struct {
 	config   Config
 	calendar *calendar
 	history  history
+	rng      *rand.Rand // of prompts and passkeys, so that they do not change the rest
+	enrolled map[*person]bool
 	now      time.Time
 	sessions map[string]*session // by person and browser
 	count    int
@@ -84,7 +90,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &simulation{config: c, calendar: cal, sessions: map[string]*session{}, report: newReport(c, cal.people), exercise: newExercise(c.Policy), without: map[int]*policy.Policy{}}
+	s := &simulation{rng: rand.New(rand.NewPCG(c.Seed, 2<<32)), enrolled: map[*person]bool{}, config: c, calendar: cal, sessions: map[string]*session{}, report: newReport(c, cal.people), exercise: newExercise(c.Policy), without: map[int]*policy.Policy{}}
 	s.now = cal.begin
 	if s.history, err = newHistory(func() time.Time { return s.now }, c.Settings, cal); err != nil {
 		return nil, err
@@ -121,11 +127,17 @@ func (s *simulation) visit(v *visit) {
 	if ses.begun.Equal(v.at) {
 		count.signIns++
 	}
+	if ses.begun.Equal(v.at) {
+		s.signedIn(v, ses)
+	}
 	facts, seen := s.facts(v, ses)
 	first, outcomes := s.judge(&facts)
 	s.exercise.note(count.kind.side(), &facts, &outcomes)
 	count.credit(s.credit(&facts, first, &outcomes))
 	last := first
+	if first.Action == policy.StepUp {
+		s.prompted(v, seen)
+	}
 	if first.Action == policy.StepUp && !v.thief {
 		ses.verified, ses.net, ses.device = v.at, v.net, v.device
 		facts, seen = s.facts(v, ses)
@@ -137,6 +149,36 @@ func (s *simulation) visit(v *visit) {
 		s.history.Active(v.person.subject, v.at)
 	}
 	count.judged(first, last)
+}
+
+// signedIn notes the prompt of a new session, and the passkeys that are enrolled: by those
+// who start, and now and then by others.
+func (s *simulation) signedIn(v *visit, ses *session) {
+	at := s.visited(v, ses)
+	if further := s.rng.Float64() < s.config.Model.NewPasskey; !s.enrolled[v.person] && v.person.first >= 0 || further {
+		s.history.Enrolled(at)
+	}
+	s.enrolled[v.person] = true
+	s.prompted(v, at)
+}
+
+// prompted notes that a passkey is asked for, and whether it is given: a thief has none,
+// and the operator of a hired account is not always where its sensor is. A prompt that was left
+// is of a session before this one.
+func (s *simulation) prompted(v *visit, at behavior.Visit) {
+	left := s.config.Model.PromptLeft
+	if v.person.kind.hostile() {
+		left = s.config.Model.NotAtSensor
+	}
+	if s.rng.Float64() < left {
+		before := at
+		before.Session += "-left-" + strconv.FormatInt(v.at.Unix(), 10)
+		s.history.Begun(before)
+	}
+	s.history.Begun(at)
+	if !v.thief {
+		s.history.Answered(at)
+	}
 }
 
 func (s *simulation) judge(f *policy.Facts) (policy.Decision, policy.Outcomes) {
@@ -197,14 +239,20 @@ func (s *simulation) session(v *visit) *session {
 	return ses
 }
 
+// visited is a visit as behaviour sees it.
+func (s *simulation) visited(v *visit, ses *session) behavior.Visit {
+	return behavior.Visit{Subject: v.person.subject, At: v.at, Place: v.net.place, Device: ses.device.handle, Session: ses.id, Zone: ses.device.zone,
+		Clock: v.person.timeZone, Home: v.person.lives}
+}
+
 func (s *simulation) facts(v *visit, ses *session) (policy.Facts, behavior.Visit) {
 	p := v.person
-	at := behavior.Visit{Subject: p.subject, At: v.at, Place: v.net.place, Device: ses.device.handle, Session: ses.id, Zone: ses.device.zone, Clock: p.timeZone}
+	at := s.visited(v, ses)
 	a := s.history.Assess(at)
 	here, there := v.net.ip, ses.net.ip
 	f := policy.Facts{
 		IP:         here,
-		User:       policy.User{Email: p.email, Subject: p.subject.ID, Issuer: p.subject.Issuer, Groups: p.groups, Countries: p.countries, TimeZone: p.timeZone, Devices30d: a.Devices30d, HomeKM: a.HomeKM},
+		User:       policy.User{Email: p.email, Subject: p.subject.ID, Issuer: p.subject.Issuer, Groups: p.groups, Countries: p.countries, TimeZone: p.timeZone, Region: p.region, Devices30d: a.Devices30d, HomeKM: a.HomeKM},
 		Credential: credential(p.passkey),
 		Session: policy.Session{ID: ses.id, Level: "verified", Age: v.at.Sub(ses.begun), VerifiedAge: v.at.Sub(ses.verified),
 			VerifiedHere: here.Address == there.Address, Concurrent: a.Concurrent,
