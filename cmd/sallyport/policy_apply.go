@@ -108,7 +108,7 @@ func applyPolicy(ctx context.Context, g *globals, std stdio, r rollout.Request, 
 		}
 		io.WriteString(std.out, answer.Report.Text())
 		if state == rollout.RequestRefused {
-			fmt.Fprintln(std.err, "Refused; what ran goes on.", plainLines(answer.Error))
+			sayRefused(std, plainLines(answer.Error))
 			if s := answer.Stale; s != nil {
 				explainStale(ctx, g, std, db, r, s.Base, s.InForce)
 			}
@@ -143,17 +143,22 @@ func withPolicyFile(ctx context.Context, g *globals, f func(*config.Config, *sql
 	return withExistingStoreOf(ctx, c, f)
 }
 
+// sayRefused says why a change is refused; why begins with a small letter.
+func sayRefused(std stdio, why string) {
+	fmt.Fprintf(std.err, "Refused, and what ran goes on: %s\n", why)
+}
+
 // refuseBase says that a candidate is refused before the running proxy is asked.
 func refuseBase(ctx context.Context, g *globals, std stdio, db *sqlstore.DB, r rollout.Request, err error) error {
 	more, isMore := errors.AsType[*steps](err)
 	none, isNone := errors.AsType[*unbased](err)
 	switch {
 	case isMore:
-		fmt.Fprintln(std.err, "Refused; what ran goes on.", plainLines(more.Error()))
+		sayRefused(std, plainLines(more.Error()))
 		explainStale(ctx, g, std, db, r, r.Hash(), r.Base)
 	case isNone:
 		io.WriteString(std.out, changes.Text(none.changes))
-		fmt.Fprintln(std.err, "Refused; what ran goes on.", plainLines(none.Error()))
+		sayRefused(std, plainLines(none.Error()))
 		explainStale(ctx, g, std, db, r, "", none.inForce)
 	default:
 		return err

@@ -69,7 +69,7 @@ func (p policyDiffCmd) Run(ctx context.Context, g *globals, std stdio) error {
 func (d policyDiff) text() string {
 	switch {
 	case d.Same:
-		return ""
+		return fmt.Sprintf("From %s to %s: nothing differs.\n", d.Was.Name, d.Is.Name)
 	case len(d.Changes) == 0:
 		return fmt.Sprintf("From %s to %s: comments and layout alone differ.\n", d.Was.Name, d.Is.Name)
 	}

@@ -332,7 +332,7 @@ func (x exceptionsChange) run(ctx context.Context, g *globals, std stdio) error 
 				io.WriteString(std.out, r.Text())
 			}
 			if state == rollout.RequestRefused {
-				fmt.Fprintln(std.err, "Refused; what ran goes on.", plainLines(answer.Error))
+				sayRefused(std, plainLines(answer.Error))
 				return errNo
 			}
 			if err := file.commit(); err != nil {

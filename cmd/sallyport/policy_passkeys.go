@@ -83,6 +83,6 @@ func refuseUnheld(std stdio, list []*unheld, r rollout.Request) error {
 	if !certain || r.Forced {
 		return nil
 	}
-	fmt.Fprintln(std.err, "Refused; what ran goes on. People enrol such passkeys first, with `mode: report` in the rule until then; or --force.")
+	sayRefused(std, "people enrol such passkeys first, with `mode: report` in the rule until then; or --force")
 	return errNo
 }
