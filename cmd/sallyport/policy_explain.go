@@ -122,15 +122,22 @@ func (p policyExplainCmd) question(ctx context.Context, g *globals, std stdio) (
 
 // warnFailing says so if tests of a candidate fail: an analyst looks at one that is not done.
 func warnFailing(std stdio, loaded *load.Loaded, file string) {
+	if warning := failingTests(loaded, file); warning != "" {
+		fmt.Fprintln(std.err, "warning:", warning)
+	}
+}
+
+// failingTests says that tests of a policy fail; "" if none does.
+func failingTests(loaded *load.Loaded, file string) string {
 	report, err := loaded.Test()
 	if err != nil || report.Failed() == 0 {
-		return
+		return ""
 	}
 	command := "sallyport policy test"
 	if file != "" {
 		command += " " + plain(file)
 	}
-	fmt.Fprintf(std.err, "warning: tests of the policy fail (%d), so it cannot come into force: `%s`\n", report.Failed(), command)
+	return fmt.Sprintf("tests of the policy fail (%d), so it cannot come into force: `%s`", report.Failed(), command)
 }
 
 // print writes an explanation, with why facts are not known beside them.

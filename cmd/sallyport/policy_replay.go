@@ -55,7 +55,8 @@ func (s *span) UnmarshalText(text []byte) error {
 // replayReport is what --json prints.
 type replayReport struct {
 	Name     string `json:"name"`
-	Policy   string `json:"policy"` // hash of the candidate
+	Policy   string `json:"policy"`            // hash of the candidate
+	Warning  string `json:"warning,omitempty"` // that its tests fail
 	Verified bool   `json:"verified"`
 	Unsigned int64  `json:"unsigned"` // records after the last checkpoint: whole, but not proven
 
@@ -80,10 +81,13 @@ func (p policyReplayCmd) Run(ctx context.Context, g *globals, std stdio) error {
 	if err != nil {
 		return err
 	}
-	candidates := make([]*policy.Policy, len(names))
+	candidates, failing := make([]*policy.Policy, len(names)), make([]string, len(names))
 	for i, name := range names {
-		if candidates[i], err = compileFile(std, c, intel, name); err != nil {
+		if candidates[i], failing[i], err = compileFile(c, intel, name); err != nil {
 			return err
+		}
+		if failing[i] != "" {
+			fmt.Fprintln(std.err, "warning:", failing[i])
 		}
 		candidates[i] = keyedAsHere(ctx, g, std, candidates[i])
 	}
@@ -118,7 +122,7 @@ func (p policyReplayCmd) Run(ctx context.Context, g *globals, std stdio) error {
 			return errNo
 		}
 	}
-	return p.print(std, candidates, report, results)
+	return p.print(std, candidates, failing, report, results)
 }
 
 // errInterrupted is exit status 130, as a shell has it for a command that Ctrl-C ended.
@@ -172,16 +176,20 @@ func (p policyReplayCmd) notes(v audit.Report, r *rollout.Result) (notes []strin
 	return notes
 }
 
-func (p policyReplayCmd) print(std stdio, candidates []*policy.Policy, v audit.Report, results []*rollout.Result) error {
+func (p policyReplayCmd) print(std stdio, candidates []*policy.Policy, failing []string, v audit.Report, results []*rollout.Result) error {
 	notes := p.notes(v, results[0])
 	if p.HTML != "" {
+		page := notes
+		if failing[0] != "" { // the terminal has it already
+			page = append([]string{"Warning: " + failing[0]}, notes...)
+		}
 		title := fmt.Sprintf("%s (%s) against what was recorded", candidates[0].Name(), candidates[0].Hash()[:12])
-		if err := writeReport(p.HTML, func(w io.Writer) error { return results[0].HTML(w, title, notes) }); err != nil {
+		if err := writeReport(p.HTML, func(w io.Writer) error { return results[0].HTML(w, title, page) }); err != nil {
 			return err
 		}
 	}
 	if p.JSON {
-		return p.printJSON(std, candidates, v, results)
+		return p.printJSON(std, candidates, failing, v, results)
 	}
 	for _, n := range notes {
 		fmt.Fprintln(std.out, n)
@@ -202,7 +210,7 @@ func (p policyReplayCmd) print(std stdio, candidates []*policy.Policy, v audit.R
 }
 
 // printJSON prints one object, or with several candidates a list of them.
-func (p policyReplayCmd) printJSON(std stdio, candidates []*policy.Policy, v audit.Report, results []*rollout.Result) error {
+func (p policyReplayCmd) printJSON(std stdio, candidates []*policy.Policy, failing []string, v audit.Report, results []*rollout.Result) error {
 	reports := make([]replayReport, len(results))
 	for i, r := range results {
 		people := r.People()
@@ -212,7 +220,7 @@ func (p policyReplayCmd) printJSON(std stdio, candidates []*policy.Policy, v aud
 				break
 			}
 		}
-		reports[i] = replayReport{candidates[i].Name(), candidates[i].Hash(), v.OK(), v.Unsigned, r.PeopleCounts(), r.Prompts(), r, people, r.Replay.Examples()}
+		reports[i] = replayReport{candidates[i].Name(), candidates[i].Hash(), failing[i], v.OK(), v.Unsigned, r.PeopleCounts(), r.Prompts(), r, people, r.Replay.Examples()}
 	}
 	enc := json.NewEncoder(std.out)
 	enc.SetIndent("", "  ")
@@ -238,20 +246,20 @@ func writeReport(name string, write func(io.Writer) error) error {
 	return nil
 }
 
-// compileFile compiles a candidate as the configured policy would be; "" is that one.
-func compileFile(std stdio, c *config.Config, intel *ipintel.Snapshot, name string) (*policy.Policy, error) {
+// compileFile compiles a candidate as the configured policy would be; "" is that one. It
+// also says whether its tests fail.
+func compileFile(c *config.Config, intel *ipintel.Snapshot, name string) (p *policy.Policy, failing string, err error) {
 	what := asRecorded(policyConfig(c, intel))
 	if name != "" {
 		source, err := rollout.ReadPolicy(name)
 		if err != nil {
-			return nil, fmt.Errorf("--policy: %w", err)
+			return nil, "", fmt.Errorf("the candidate: %w", err)
 		}
 		what.Name, what.Source = name, source
 	}
 	loaded, err := load.Read(what)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	warnFailing(std, loaded, name)
-	return loaded.Policy, nil
+	return loaded.Policy, failingTests(loaded, name), nil
 }

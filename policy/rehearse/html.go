@@ -31,7 +31,9 @@ var report = template.Must(template.New("report").Funcs(template.FuncMap{
 	"name":   name,
 	"join":   func(list []string) string { return strings.Join(list, ", ") },
 	"number": number[int64],
-	"count":  number[int],
+	"count":  count[int64],
+	"people": func(n int) string { return count(n, "person", "people") },
+	"ints":   number[int],
 	// Both are constants of this program. The template would read the script as a text to
 	// escape, and the hash as a part of an address.
 	"script": func() template.HTML { return template.HTML("<script>" + reportJS + "</script>") },

@@ -20,7 +20,8 @@ type Recorded struct {
 	Count    int64 // how many decisions the record stands for; 0 is 1
 	Action   policy.Action
 	Rules    []string
-	Policy   string // hash of the policy that decided
+	Excepted []policy.Excepted // rules that exceptions suspended then
+	Policy   string            // hash of the policy that decided
 
 	Facts policy.Facts
 	// Lacking names the facts that the record does not have: not those that are zero, but

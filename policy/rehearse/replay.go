@@ -28,9 +28,12 @@ type Replay struct {
 	Open     int64            `json:"open"`
 	Lacking  map[string]int64 `json:"lacking,omitempty"`  // by fact: decisions whose record lacks it
 	Unjudged map[string]int64 `json:"unjudged,omitempty"` // by rule: decisions it applied to and could not be judged for
-	First    time.Time        `json:"first,omitzero"`
-	Last     time.Time        `json:"last,omitzero"`
-	Days     map[string]*Day  `json:"days,omitempty"` // by UTC date
+	// ByExceptions are recorded decisions that differ because exceptions began or ended
+	// since, and for no other reason. They are in none of the other counts of differences.
+	ByExceptions Counts          `json:"by_exceptions"`
+	First        time.Time       `json:"first,omitzero"`
+	Last         time.Time       `json:"last,omitzero"`
+	Days         map[string]*Day `json:"days,omitempty"` // by UTC date
 
 	was, is func(*policy.Facts) // see Changing; nil: as recorded
 
@@ -112,7 +115,7 @@ func (r *Replay) Add(rec *Recorded) (kept bool) {
 	for _, rule := range unjudged {
 		r.Unjudged[rule] += n
 	}
-	before := policy.Decision{Action: rec.Action, Rules: rec.Rules}
+	before := policy.Decision{Action: rec.Action, Rules: rec.Rules, Excepted: rec.Excepted}
 	decided := least.Action == most.Action
 	if p.present != nil {
 		var strictest policy.Decision
@@ -123,17 +126,41 @@ func (r *Replay) Add(rec *Recorded) (kept bool) {
 		r.Open += n
 		return false
 	}
+	r.day(rec.Time, n, before.Action, least.Action)
+	if p.present == nil && byExceptions(before, least) {
+		r.ByExceptions.add(least.Action, n)
+		r.Tally.judged(rec.User, facts, n, before, least)
+		return false
+	}
 	r.Tally.Add(rec.User, facts, n, before, least)
 	if r.Asked && r.present != nil && len(rec.Lacking) == 0 {
 		r.Tally.AddAsked(rec.User, facts, n, Pair{before, r.present.Unanswered().Decide(present)}, Pair{least, r.candidate.Unanswered().Decide(facts)})
 	}
-	r.day(rec.Time, n, before.Action, least.Action)
 	if before.Action != least.Action {
 		for _, rule := range because(before, least) {
 			kept = r.example(rule, rec) || kept
 		}
 	}
 	return kept
+}
+
+// byExceptions reports whether a recorded verdict differs by exceptions alone: every rule
+// that the difference comes from is one that an exception suspends on the other side.
+func byExceptions(before, after policy.Decision) bool {
+	if before.Action == after.Action {
+		return false
+	}
+	suspended := before.Excepted
+	if after.Looser(&before) {
+		suspended = after.Excepted
+	}
+	rules := because(before, after)
+	for _, rule := range rules {
+		if !slices.ContainsFunc(suspended, func(x policy.Excepted) bool { return x.Rule == rule }) {
+			return false
+		}
+	}
+	return len(rules) > 0
 }
 
 func (r *Replay) day(at time.Time, n int64, before, after policy.Action) {
@@ -171,6 +198,7 @@ func (r *Replay) Merge(o *Replay) {
 	r.Tally.Merge(&o.Tally)
 	r.Records += o.Records
 	r.Open += o.Open
+	r.ByExceptions.merge(o.ByExceptions)
 	for k, n := range o.Lacking {
 		r.Lacking[k] += n
 	}

@@ -23,7 +23,7 @@ func TestText(t *testing.T) {
 	text := sample(t).Text()
 	for _, want := range []string{
 		"4 decisions in 4 records, 2026-03-02 to 2026-03-03\n", "requests: newly blocked 1, newly stepped up 0, newly allowed 1\n", "2 of 3 people would notice: 1 newly blocked, 0 newly stepped up, 1 newly allowed\n",
-		"1 decisions are open", "many could not be judged for 1 decisions", "seen.countries_24h is lacking in 1", "record 2 of 2026-03-02T12:00:00Z", "ip.vpn = true",
+		"1 decision is open", "many could not be judged for 1 decision\n", "seen.countries_24h is lacking in 1", "record 2 of 2026-03-02T12:00:00Z", "ip.vpn = true",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
@@ -42,7 +42,7 @@ func TestHTMLStandsAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	page := b.String()
-	for _, want := range []string{"&lt;script&gt;alert(1)", "old &lt;against&gt; new", "default-src 'none'", "prefers-color-scheme: dark", `<rect class="block"`, `class="step was"`, "2026-03-03, as recorded: 1 blocked", "1 decisions are open"} {
+	for _, want := range []string{"&lt;script&gt;alert(1)", "old &lt;against&gt; new", "default-src 'none'", "prefers-color-scheme: dark", `<rect class="block"`, `class="step was"`, "2026-03-03, as recorded: 1 blocked", "1 decision is open"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("no %q", want)
 		}

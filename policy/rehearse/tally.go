@@ -94,15 +94,7 @@ type Tally struct {
 
 // Add counts n verdicts about facts of one person ("" for none).
 func (t *Tally) Add(user string, f *policy.Facts, n int64, before, after policy.Decision) {
-	t.begin()
-	t.Judged += n
-	t.Before[before.Action] += n
-	t.After[after.Action] += n
-	p := t.personOf(user)
-	if p != nil {
-		p.Judged += n
-		p.seen(f)
-	}
+	p := t.judged(user, f, n, before, after)
 	inVain := before.Action != policy.Block && after.AsksInVain(f.Credential) && !before.AsksInVain(f.Credential)
 	if p != nil && inVain {
 		p.InVain += n
@@ -127,6 +119,21 @@ func (t *Tally) Add(user string, f *policy.Facts, n int64, before, after policy.
 	for _, rule := range rules {
 		t.rule(rule).add(after.Action, n, week, len(rules) == 1)
 	}
+}
+
+// judged counts n verdicts about a person, but not how they differ. It returns the person,
+// or nil.
+func (t *Tally) judged(user string, f *policy.Facts, n int64, before, after policy.Decision) *Person {
+	t.begin()
+	t.Judged += n
+	t.Before[before.Action] += n
+	t.After[after.Action] += n
+	p := t.personOf(user)
+	if p != nil {
+		p.Judged += n
+		p.seen(f)
+	}
+	return p
 }
 
 // passed says whether a person had a way through on a route.

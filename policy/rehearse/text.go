@@ -21,7 +21,7 @@ const (
 // Text is the replay for a terminal.
 func (r *Replay) Text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s decisions in %s records", number(r.Judged+r.Open), number(r.Records))
+	fmt.Fprintf(&b, "%s in %s", count(r.Judged+r.Open, "decision", "decisions"), count(r.Records, "record", "records"))
 	if !r.First.IsZero() {
 		fmt.Fprintf(&b, ", %s to %s", r.First.UTC().Format(time.DateOnly), r.Last.UTC().Format(time.DateOnly))
 	}
@@ -33,6 +33,9 @@ func (r *Replay) Text() string {
 		row("candidate\t%s\t%s\t%s", number(r.After[policy.Allow]), number(r.After[policy.StepUp]), number(r.After[policy.Block]))
 	})
 	fmt.Fprintf(&b, "\nrequests: newly blocked %s, newly stepped up %s, newly allowed %s\n", number(r.Blocked), number(r.SteppedUp), number(r.Allowed))
+	if c := r.ByExceptions; c.Changed() > 0 {
+		fmt.Fprintf(&b, "by exceptions that began or ended, and in no other figure of differences: newly blocked %s, newly stepped up %s, newly allowed %s\n", number(c.Blocked), number(c.SteppedUp), number(c.Allowed))
+	}
 	if rules := r.ByRule(); len(rules) > 0 {
 		b.WriteString("\n")
 		table(&b, "RULE\tPEOPLE\tPERSON-WEEKS ASKED\tALONE: BLOCKED\tSTEPPED UP\tALLOWED\tALSO MATCHED", func(row func(string, ...any)) {
@@ -65,9 +68,9 @@ func (r *Replay) textNoticed(b *strings.Builder) {
 			noticed++
 		}
 	}
-	fmt.Fprintf(b, "%s of %s people would notice: %s newly blocked, %s newly stepped up, %s newly allowed\n", number(noticed), number(len(r.people)), number(c.Blocked), number(c.SteppedUp), number(c.Allowed))
+	fmt.Fprintf(b, "%s of %s would notice: %s newly blocked, %s newly stepped up, %s newly allowed\n", number(noticed), count(len(r.people), "person", "people"), number(c.Blocked), number(c.SteppedUp), number(c.Allowed))
 	if p.PersonWeeks > 0 {
-		fmt.Fprintf(b, "newly asked in %s weeks of a person, for at most %s requests in one\n", number(p.PersonWeeks), number(p.Most))
+		fmt.Fprintf(b, "newly asked in %s of a person, for at most %s in one\n", count(p.PersonWeeks, "week", "weeks"), count(p.Most, "request", "requests"))
 	}
 }
 
@@ -92,9 +95,9 @@ func (r *Replay) textOpen(b *strings.Builder) {
 	if len(r.Unjudged) == 0 {
 		return
 	}
-	fmt.Fprintf(b, "\n%s decisions are open: their records lack facts that would decide\n", number(r.Open))
+	fmt.Fprintf(b, "\n%s open: their records lack facts that would decide\n", count(r.Open, "decision is", "decisions are"))
 	for _, rule := range slices.Sorted(maps.Keys(r.Unjudged)) {
-		fmt.Fprintf(b, "  %s could not be judged for %s decisions\n", rule, number(r.Unjudged[rule]))
+		fmt.Fprintf(b, "  %s could not be judged for %s\n", rule, count(r.Unjudged[rule], "decision", "decisions"))
 	}
 	for _, fact := range slices.Sorted(maps.Keys(r.Lacking)) {
 		fmt.Fprintf(b, "  %s is lacking in %s\n", fact, number(r.Lacking[fact]))
@@ -132,6 +135,14 @@ func number[N int | int64](n N) string {
 		text = text[:i] + "," + text[i:]
 	}
 	return text
+}
+
+// count is a number of things.
+func count[N int | int64](n N, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return number(n) + " " + many
 }
 
 // Compare is one table of several candidates over the same records.

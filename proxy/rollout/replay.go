@@ -28,17 +28,18 @@ var JudgedEvents = []string{"access", "sign_in", "step_up", "enroll", "sign_in_r
 
 // recordLine is what replay reads of a line; the rest of it is passed over.
 type recordLine struct {
-	Seq      int64         `json:"seq"`
-	Time     time.Time     `json:"time"`
-	Event    string        `json:"event"`
-	User     string        `json:"user"`
-	Action   string        `json:"action"`
-	Rules    []string      `json:"rules"`
-	Policy   string        `json:"policy"`
-	Incident string        `json:"incident"`
-	Count    int64         `json:"count"`
-	Facts    *policy.Facts `json:"facts"`
-	Version  int           `json:"facts_version"`
+	Seq      int64             `json:"seq"`
+	Time     time.Time         `json:"time"`
+	Event    string            `json:"event"`
+	User     string            `json:"user"`
+	Action   string            `json:"action"`
+	Rules    []string          `json:"rules"`
+	Excepted []policy.Excepted `json:"excepted"`
+	Policy   string            `json:"policy"`
+	Incident string            `json:"incident"`
+	Count    int64             `json:"count"`
+	Facts    *policy.Facts     `json:"facts"`
+	Version  int               `json:"facts_version"`
 }
 
 // Why a line is no decision to judge again.
@@ -61,7 +62,7 @@ func readRecord(raw []byte, names []string) (*rehearse.Recorded, error) {
 	if l.Facts == nil {
 		return nil, errNoFacts
 	}
-	r := &rehearse.Recorded{Seq: l.Seq, Time: l.Time, User: l.User, Incident: l.Incident, Count: l.Count, Rules: l.Rules, Policy: l.Policy, Facts: *l.Facts}
+	r := &rehearse.Recorded{Seq: l.Seq, Time: l.Time, User: l.User, Incident: l.Incident, Count: l.Count, Rules: l.Rules, Excepted: l.Excepted, Policy: l.Policy, Facts: *l.Facts}
 	r.Facts.IP.Addr, _ = netip.ParseAddr(r.Facts.IP.Address) // what JSON does not carry
 	if err := r.Action.UnmarshalText([]byte(l.Action)); err != nil {
 		return nil, err
