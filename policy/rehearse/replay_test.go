@@ -185,6 +185,22 @@ func TestLackingFactsAreNotGuessed(t *testing.T) {
 	}
 }
 
+// A log that names ever more rules is judged before it is known to be forged: they are told apart up to a bound.
+func TestRulesOfALogAreBounded(t *testing.T) {
+	r := New(compile(t, "  - {name: vpn, when: ip.vpn, then: block}\n"), nil)
+	const each = 500
+	for i := range maxRules/each + 2 {
+		var rules []string
+		for n := range each {
+			rules = append(rules, fmt.Sprint("r", i, "-", n))
+		}
+		r.Add(recorded(int64(i), "a@x.test", was(policy.Block, rules...)))
+	}
+	if n := len(r.Rules); n != maxRules+1 || r.Rules[otherRules].Also != 2*each {
+		t.Errorf("%d rules, %+v", n, r.Rules[otherRules])
+	}
+}
+
 // Shared work counts like work done in one place.
 func TestMergedReplaysAreOneReplay(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 1))

@@ -36,8 +36,19 @@ type RuleTally struct {
 	asked  map[personWeek]struct{} // newly stepped up, alone or not
 }
 
+// maxRules bounds how many rules a tally tells apart. Names come from the log as well, and a
+// forged one is found to be so when all of it has been judged. A policy has 2,000 at most.
+const maxRules = 20_000
+
+// otherRules stands for those beyond maxRules. No rule has such a name.
+const otherRules = "(other rules)"
+
 func (t *Tally) rule(name string) *RuleTally {
 	r := t.Rules[name]
+	if r == nil && len(t.Rules) >= maxRules {
+		name = otherRules
+		r = t.Rules[name]
+	}
 	if r == nil {
 		r = &RuleTally{people: map[string]struct{}{}, asked: map[personWeek]struct{}{}}
 		t.Rules[strings.Clone(name)] = r
