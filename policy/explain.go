@@ -37,7 +37,7 @@ const (
 	OutcomeMatched       Outcome = "matched"        // it has a say in the verdict
 	OutcomeSatisfied     Outcome = "satisfied"      // it matched, and its question is answered already
 	OutcomeNoEffect      Outcome = "no_effect"      // it matched, and changes nothing here
-	OutcomeReported      Outcome = "reported"       // it matched, in report mode
+	OutcomeReported      Outcome = "reported"       // it matched, in report mode, and would have had a say
 	OutcomeExcepted      Outcome = "excepted"       // its `unless` holds, or an exception for the person
 	OutcomeNotMatched    Outcome = "not_matched"    // its `when` does not hold
 	OutcomeNotApplicable Outcome = "not_applicable" // it was not asked
@@ -183,10 +183,16 @@ func (p *Policy) explainRule(r *rule, own []*exception, k key, scope *scope, oth
 func (p *Policy) outcome(r *rule, k key, f *Facts, d Decision) (Outcome, string) {
 	open := unanswered(f, p.question(r, f))
 	switch {
-	case r.report:
-		return OutcomeReported, "it is in report mode"
 	case p.reports(r, f):
-		return OutcomeReported, "it is enforced for others (" + r.enforce.String() + ")"
+		why := "it is in report mode"
+		if !r.report {
+			why = "it is enforced for others (" + r.enforce.String() + ")"
+		}
+		if slices.ContainsFunc(d.Reported, func(w Reported) bool { return w.Rule == r.name }) {
+			return OutcomeReported, why
+		}
+		outcome, silent := p.silent(r, k, f, d)
+		return outcome, why + ", and there is nothing to report: " + silent
 	case slices.Contains(d.Rules, r.name):
 		if r.action == StepUp {
 			return OutcomeMatched, open
@@ -195,6 +201,13 @@ func (p *Policy) outcome(r *rule, k key, f *Facts, d Decision) (Outcome, string)
 			return OutcomeMatched, fmt.Sprintf("the score is %d", d.Score)
 		}
 		return OutcomeMatched, ""
+	}
+	return p.silent(r, k, f, d)
+}
+
+// silent says why a rule that matched has no say.
+func (p *Policy) silent(r *rule, k key, f *Facts, d Decision) (Outcome, string) {
+	switch {
 	case r.score > 0:
 		return OutcomeNoEffect, fmt.Sprintf("the score is %d, and that is below the thresholds or answered by the last passkey assertion", d.Score)
 	case k.purpose == signIn || k.purpose == stepUp:

@@ -52,6 +52,26 @@ func TestExplain(t *testing.T) {
 	}
 }
 
+// What an assertion answers is not reported: the explanation says no other than the record.
+func TestExplainedReport(t *testing.T) {
+	p := policyOf(t, []string{"{name: watch, when: ip.vpn, then: step_up, max_age: 5m, mode: report}", "{name: some, when: ip.vpn, then: step_up, max_age: 5m, enforce: {groups: [security]}}"})
+	for name, c := range map[string]struct {
+		facts *Facts
+		want  Outcome
+		why   string
+	}{
+		"answered": {facts(vpn), OutcomeSatisfied, "nothing to report: a passkey assertion 1m0s ago answers it"},
+		"asked":    {facts(vpn, stale), OutcomeReported, ""},
+	} {
+		e := p.Explain(c.facts)
+		for i, mode := range []string{"it is in report mode", "it is enforced for others (security)"} {
+			if r := e.Rules[i]; r.Outcome != c.want || !strings.HasPrefix(r.Why, mode) || !strings.HasSuffix(r.Why, c.why) || (c.want == OutcomeReported) != (len(e.Decision.Reported) == 2) {
+				t.Errorf("%s: %s: %s (%s), reported %v", name, r.Name, r.Outcome, r.Why, e.Decision.Reported)
+			}
+		}
+	}
+}
+
 func TestExplanationText(t *testing.T) {
 	p := mustCompile(t, judgePolicy)
 	text := p.Explain(facts(vpn, stale)).Text()

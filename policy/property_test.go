@@ -187,10 +187,12 @@ func TestPropertyExplanationAgrees(t *testing.T) {
 			if !slices.Equal(matched, e.Decision.Rules) {
 				t.Fatalf("matched %v\n%s", matched, e.Text())
 			}
+			var decided []string
 			for _, rep := range e.Decision.Reported {
-				if !slices.Contains(reported, rep.Rule) {
-					t.Fatalf("%s is not reported\n%s", rep.Rule, e.Text())
-				}
+				decided = append(decided, rep.Rule)
+			}
+			if !slices.Equal(reported, decided) {
+				t.Fatalf("reported %v\n%s", reported, e.Text())
 			}
 		}
 	}
