@@ -24,17 +24,24 @@ var hashPrefix = regexp.MustCompile(`^[0-9a-f]{6,64}$`)
 // digits.
 func IsHashPrefix(text string) bool { return hashPrefix.MatchString(text) }
 
+// mark is the byte order mark that some editors begin a file with.
+var mark = []byte("\ufeff")
+
 // baseLine finds the line in source that names the base: source[start:end], with its line
 // break, and what it says; -1 if there is none. A comment of several words is another
-// comment.
+// comment. What YAML has before its document may stand above: a byte order mark, which is
+// no part of the line, and the line `---`, which formatters put there.
 func baseLine(source []byte) (start, end int, says string) {
+	if bytes.HasPrefix(source, mark) {
+		start = len(mark)
+	}
 	for start < len(source) {
 		end = len(source)
 		if i := bytes.IndexByte(source[start:], '\n'); i >= 0 {
 			end = start + i + 1
 		}
 		line := bytes.TrimSpace(source[start:end])
-		if len(line) > 0 && line[0] != '#' {
+		if len(line) > 0 && line[0] != '#' && !bytes.Equal(line, []byte("---")) {
 			break
 		}
 		if word, ok := bytes.CutPrefix(line, []byte(baseMark)); ok && !bytes.ContainsAny(word, " \t") {
@@ -84,7 +91,11 @@ func withoutBase(source []byte) []byte {
 // the first line or where it named its base. Its hash stays.
 func NamingItself(source []byte) []byte {
 	start, _, says := baseLine(source)
-	if !IsHashPrefix(says) {
+	switch {
+	case IsHashPrefix(says):
+	case bytes.HasPrefix(source, mark):
+		start = len(mark)
+	default:
 		start = 0
 	}
 	rest := withoutBase(source)
