@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -100,6 +101,9 @@ func (m *Manager) continues(ctx context.Context, c Configuration, o Origin) erro
 	if stale := undoes(list, now, inForce, source); stale != nil {
 		return stale.ofFile(c.Policies.Enforced.Name, source)
 	}
+	if stale := undoesCommands(list, now, source); stale != nil {
+		return stale.ofFile(c.Policies.Enforced.Name, source)
+	}
 	return nil
 }
 
@@ -115,6 +119,22 @@ func (m *Manager) newest(ctx context.Context) (hash string, source []byte, err e
 	default:
 		return v.Hash, []byte(text), nil
 	}
+}
+
+// undoesCommands says what a text would undo that was in force once and names no base, as
+// none does that was there before the first command; nil: nothing. Who edits in its place
+// what a command wrote keeps the line, and who goes back over edits of the file undoes what
+// was done by edits of the file. A start does not ask: no command came while no proxy ran.
+func undoesCommands(list []Version, hash string, text []byte) *Stale {
+	if base, err := policy.Base(text); err != nil || base != "" {
+		return nil
+	}
+	stale := Since(list, policy.Hash(text))
+	stale.InForce = hash
+	if !stale.Known || !slices.ContainsFunc(stale.Since, func(s Step) bool { return s.Origin == "command" }) {
+		return nil
+	}
+	return stale
 }
 
 // undoes says what a text that stands in the policy file would undo; nil: nothing. It may

@@ -228,6 +228,43 @@ func TestProxiesOnOneStore(t *testing.T) {
 	}
 }
 
+// A text that says nothing of its base, and was in force itself, undoes what commands brought into force since.
+func TestOldFileWithoutALine(t *testing.T) {
+	in := func(origin, text string) Version {
+		return Version{Hash: policy.Hash([]byte(text)), Outcome: "applied", Origin: origin, By: "ann"}
+	}
+	third := strings.Replace(second, "6m", "7m", 1)
+	for name, c := range map[string]struct {
+		list   []Version // newest first
+		undone int
+	}{
+		"a command came since":           {[]Version{in("command", second), in("start", first)}, 1},
+		"a command, and then an edit":    {[]Version{in("file", third), in("command", second), in("start", first)}, 2},
+		"an edit came since":             {[]Version{in("file", second), in("start", first)}, 0},
+		"it came again":                  {[]Version{in("file", first), in("command", second), in("start", first)}, 0},
+		"it was only ever refused":       {[]Version{in("command", second), {Hash: policy.Hash([]byte(first)), Outcome: "refused"}}, 0},
+		"nothing is recorded of it here": {[]Version{in("command", second)}, 0},
+	} {
+		stale := undoesCommands(c.list, c.list[0].Hash, []byte(first))
+		if undone := stale != nil; undone != (c.undone > 0) || undone && (len(stale.Since) != c.undone || !strings.Contains(stale.ofFile("policy.yaml", []byte(first)).Error(), "sallyport policy rollback ")) {
+			t.Errorf("%s: %v", name, stale)
+		}
+	}
+	b := newBench(t)
+	b.versions = []Version{in("start", first)}
+	if _, err := b.Apply(t.Context(), WithPolicy([]byte(second)), Origin{Kind: "command", By: "ann"}); err != nil {
+		t.Fatal(err)
+	}
+	b.write(string(policy.NamingItself([]byte(second))))
+	if err := b.ReloadFiles(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.write(first)
+	if err := b.ReloadFiles(t.Context()); err == nil || !strings.Contains(err.Error(), "would undo what others did") || b.current.Policy.Hash() != policy.Hash([]byte(second)) {
+		t.Errorf("%v", err)
+	}
+}
+
 // --force is for the guard alone.
 func TestForceDoesNotUndo(t *testing.T) {
 	b := newBench(t)

@@ -543,7 +543,7 @@ func TestWholeFilesAreTaken(t *testing.T) {
 					if text == "" {
 						continue
 					}
-					if _, err := b.Apply(t.Context(), WithPolicy([]byte(text)), Origin{Kind: "command"}); err != nil {
+					if _, err := b.Apply(t.Context(), WithPolicy([]byte(text)), Origin{Kind: "file"}); err != nil {
 						t.Fatal(err)
 					}
 					b.write(text)
