@@ -1,10 +1,11 @@
 // Package filewatch tells when files change that are replaced while the product runs:
 // policies, IP data, certificates.
 //
-// It watches the folders of the files, and the folders that the files really are in, and
-// not the files: files are replaced by renaming others over them, or, in Kubernetes, by
-// swapping a link beside them. Network file systems tell nothing, and a user can have too
-// few inotify instances, so the files are also looked at from time to time.
+// It watches the folders of the files, and those of every link on the way to where they
+// really are, and not the files: files are replaced by renaming others over them, by
+// swapping a link beside them, as Kubernetes does, or above them, as git-sync does. Network
+// file systems tell nothing, and a user can have too few inotify instances, so the files are
+// also looked at from time to time.
 //
 // It does not read the files. Whether something has changed, and whether it is complete
 // and right, is for the owner of the files to say, who keeps what was in force otherwise.
@@ -17,7 +18,9 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -94,6 +97,7 @@ func Run(ctx context.Context, c Config) {
 			quiet.Reset(settle)
 		case <-quiet.C:
 			since = time.Time{}
+			c.follow(notify, told) // a link may lead elsewhere
 			again(c.Changed())
 		case <-poll.C:
 			c.follow(notify, told) // folders may have come
@@ -102,17 +106,13 @@ func Run(ctx context.Context, c Config) {
 	}
 }
 
-// follow watches the folder of every file, and the folder that it really is in.
+// follow watches the folders of every file.
 func (c *Config) follow(notify *fsnotify.Watcher, told map[string]bool) {
 	if notify.Events == nil {
 		return
 	}
 	for _, file := range c.Files() {
-		dirs := []string{filepath.Dir(file)}
-		if real, err := filepath.EvalSymlinks(file); err == nil && filepath.Dir(real) != dirs[0] {
-			dirs = append(dirs, filepath.Dir(real))
-		}
-		for _, dir := range dirs {
+		for _, dir := range folders(file) {
 			if err := notify.Add(dir); err == nil {
 				delete(told, dir)
 			} else if !told[dir] {
@@ -121,4 +121,50 @@ func (c *Config) follow(notify *fsnotify.Watcher, told map[string]bool) {
 			}
 		}
 	}
+}
+
+const maxLinks = 40 // on the way to a file, as Linux has it
+
+// folders are the folder of a file, those of the links on the way to it, and the one that
+// it really is in.
+func folders(file string) []string {
+	dirs := []string{filepath.Dir(file)}
+	add := func(dir string) {
+		if !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	for range maxLinks {
+		link, rest := firstLink(file)
+		if link == "" {
+			break
+		}
+		add(filepath.Dir(link))
+		target, err := os.Readlink(link)
+		if err != nil {
+			break
+		}
+		if !filepath.IsAbs(target) {
+			target = filepath.Join(filepath.Dir(link), target)
+		}
+		file = filepath.Join(target, rest)
+	}
+	add(filepath.Dir(file))
+	return dirs
+}
+
+// firstLink is the first part of a path that is a link, and what comes behind it; "" if
+// none is.
+func firstLink(path string) (link, rest string) {
+	for i := 1; i <= len(path); i++ {
+		if i < len(path) && !os.IsPathSeparator(path[i]) {
+			continue
+		}
+		if info, err := os.Lstat(path[:i]); err != nil {
+			return "", ""
+		} else if info.Mode()&os.ModeSymlink != 0 {
+			return path[:i], path[i:]
+		}
+	}
+	return "", ""
 }

@@ -100,6 +100,39 @@ func TestEveryWayOfReplacingAFileIsTold(t *testing.T) {
 	}
 }
 
+// A link above the folder of the file leads to another folder, as git-sync has it, and what
+// is in that one is watched from then on.
+func TestLinkAboveTheFolder(t *testing.T) {
+	dir := t.TempDir()
+	for _, v := range []string{"v1", "v2"} {
+		if err := os.MkdirAll(filepath.Join(dir, "trees", v, "etc"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		put(t, filepath.Join(dir, "trees", v, "etc", "f"), v)
+	}
+	link(t, filepath.Join("trees", "v1"), filepath.Join(dir, "repo"))
+	if err := os.Mkdir(filepath.Join(dir, "site"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "site", "f")
+	link(t, filepath.Join("..", "repo", "etc", "f"), file)
+	changed := start(t, Config{Files: func() []string { return []string{file} }, Poll: time.Hour})
+	link(t, filepath.Join("trees", "v2"), filepath.Join(dir, "repo"))
+	await(t, changed)
+	put(t, filepath.Join(dir, "trees", "v2", "etc", "f"), "new")
+	await(t, changed)
+}
+
+// Links that lead to one another are no reason to look for ever.
+func TestLinksInACircle(t *testing.T) {
+	dir := t.TempDir()
+	link(t, "b", filepath.Join(dir, "a"))
+	link(t, "a", filepath.Join(dir, "b"))
+	if got := folders(filepath.Join(dir, "a", "f")); len(got) > 4 {
+		t.Error(got)
+	}
+}
+
 // Where the file system says nothing, a change is found by polling.
 func TestFilesArePolledToo(t *testing.T) {
 	changed := start(t, Config{Files: func() []string { return nil }, Poll: time.Millisecond})
