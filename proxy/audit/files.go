@@ -58,7 +58,8 @@ func osDisk() disk {
 // Segments returns the files of the log in order: rotated ones that are beside it, then
 // the log itself (even if it is not there). Rotated names are the log's with "." or "-"
 // and a digit, and any text after it: audit.jsonl.1, audit.jsonl-20260101.gz,
-// audit-2026-01-01.jsonl.
+// audit-2026-01-01.jsonl. A file is left out while the one that it is compressed from is
+// still there: it may not be done.
 func Segments(log string) ([]string, error) {
 	entries, err := os.ReadDir(filepath.Dir(log))
 	if err != nil {
@@ -66,7 +67,14 @@ func Segments(log string) ([]string, error) {
 	}
 	base := filepath.Base(log)
 	var rotated []string
+	beside := map[string]bool{}
 	for _, e := range entries {
+		beside[e.Name()] = true
+	}
+	for _, e := range entries {
+		if plain, zipped := strings.CutSuffix(e.Name(), ".gz"); zipped && beside[plain] {
+			continue
+		}
 		if e.Type().IsRegular() && isRotation(base, e.Name()) {
 			rotated = append(rotated, filepath.Join(filepath.Dir(log), e.Name()))
 		}

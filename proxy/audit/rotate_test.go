@@ -3,6 +3,7 @@ package audit
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -32,6 +33,32 @@ func rotated(t *testing.T, cfg Config) {
 	rename(t, cfg.File, cfg.File+".1")
 	appendN(t, l, 10) // notices by itself
 	mustClose(t, l)
+}
+
+// While a rotated file is compressed, it lies there twice, and the new one is not done.
+func TestRotatedFileThatIsBeingCompressed(t *testing.T) {
+	cfg := testConfig(t)
+	rotated(t, cfg)
+	var zipped bytes.Buffer
+	z := gzip.NewWriter(&zipped)
+	_, err := z.Write([]byte(readFile(t, cfg.File+".1")))
+	if err = errors.Join(err, z.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range [][]byte{nil, zipped.Bytes()[:zipped.Len()/2], zipped.Bytes()} {
+		if err := os.WriteFile(cfg.File+".1.gz", text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if r := mustVerify(t, cfg); r.Records != 30 || len(r.Files) != 3 {
+			t.Errorf("%d bytes: %s", len(text), r.Text())
+		}
+	}
+	if err := os.Remove(cfg.File + ".1"); err != nil {
+		t.Fatal(err)
+	}
+	if r := mustVerify(t, cfg); r.Records != 30 || !slices.Contains(r.Files, cfg.File+".1.gz") {
+		t.Errorf("done: %s", r.Text())
+	}
 }
 
 func TestRotation(t *testing.T) {
