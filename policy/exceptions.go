@@ -30,6 +30,9 @@ type Exceptions struct {
 	Now time.Time
 	// Most is how far ahead an exception may end; 0: there is no bound.
 	Most time.Duration
+	// Past: what has expired by Now is asked, too, at the time of its request. It is for
+	// recorded decisions, and is no more of a mistake than without it.
+	Past bool
 	// AnyRules: a rule that the policy does not have is no mistake. It is for policies that
 	// the file was not written for: recorded ones, candidates, the one in shadow.
 	AnyRules bool
@@ -141,7 +144,7 @@ func (b *builder) except(p *Policy, x *Exceptions) error {
 	list := in.exceptions(p, x)
 	p.exceptions, p.exceptionsHash = list, HashExceptions(x.Source)
 	for i, e := range list {
-		if !x.Now.IsZero() && !x.Now.Before(e.Until) {
+		if !x.Past && !x.Now.IsZero() && !x.Now.Before(e.Until) {
 			continue
 		}
 		condition := in.exceptionCondition(p, d.Exceptions[i], e)
@@ -203,7 +206,7 @@ func (b *builder) exceptions(p *Policy, x *Exceptions) (list []*Exception) {
 		if len(e.Countries) > 0 && !expired {
 			b.at1(n.Countries[0], b.words.Provided("ip.country"))
 		}
-		if most := x.Now.Add(x.Most); x.Most > 0 && !x.Now.IsZero() && e.Until.After(most) {
+		if most := x.Now.Add(x.Most); x.Most > 0 && !x.Now.IsZero() && e.Until.After(endOfDay(most)) {
 			b.At(n.UntilNode, Diagnostic{Message: fmt.Sprintf("the exception ends more than %d days from now", int(x.Most/(24*time.Hour))),
 				Expected: "until " + most.UTC().Format(time.DateOnly) + " or earlier (policy_exceptions_max_days); what lasts belongs into the rule's `unless`"})
 		}
@@ -227,6 +230,9 @@ func (b *builder) exceptions(p *Policy, x *Exceptions) (list []*Exception) {
 	}
 	return list
 }
+
+// endOfDay is when the day of a moment is over, as `until` counts days.
+func endOfDay(t time.Time) time.Time { return t.UTC().Truncate(24 * time.Hour).Add(24 * time.Hour) }
 
 // person reads the address of one person.
 func (b *builder) person(n *file.Node, key, one string) string {

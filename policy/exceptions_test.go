@@ -192,6 +192,20 @@ func TestExceptionsThatAreWrong(t *testing.T) {
 	}
 }
 
+// The last day that is allowed is the one that a refusal of a later one names, at any time
+// of the day.
+func TestExceptionOnTheLastDay(t *testing.T) {
+	for _, now := range []time.Time{time.Date(2026, time.June, 1, 0, 0, 0, 0, time.UTC), time.Date(2026, time.June, 1, 23, 59, 59, 0, time.UTC)} {
+		for until, allowed := range map[string]bool{"2026-08-30": true, "'2026-08-31T00:00:00Z'": true, "2026-08-31": false, "'2026-08-31T00:00:01Z'": false} {
+			_, err := Compile(Config{Name: "policy.yaml", Source: []byte("version: 1\n" + exceptionsPolicy), Routes: []string{"vault", "wiki"}, Exceptions: &Exceptions{
+				Name: "exceptions.yaml", Source: []byte("exceptions:\n" + entry("until: %s", until)), Now: now, Most: 90 * 24 * time.Hour}})
+			if (err == nil) != allowed || err != nil && !strings.Contains(err.Error(), "until 2026-08-30 or earlier") {
+				t.Errorf("%s, at %s: %v", until, now, err)
+			}
+		}
+	}
+}
+
 // An expired entry is no mistake, even if it names a rule that is gone.
 func TestExpiredExceptionsAreKept(t *testing.T) {
 	p := mustCompile(t, exceptionsPolicy, excepted(entry("rules: [gone]; until: 2026-01-01"), entry("user: bob@corp.example")), func(c *Config) {
@@ -199,6 +213,16 @@ func TestExpiredExceptionsAreKept(t *testing.T) {
 	})
 	if len(p.Exceptions()) != 2 || len(p.excepted) != 1 {
 		t.Errorf("%d, %d of them asked", len(p.Exceptions()), len(p.excepted))
+	}
+	then := time.Date(2025, time.December, 20, 0, 0, 0, 0, time.UTC)
+	past := mustCompile(t, exceptionsPolicy, excepted(entry("until: 2026-01-01"), entry("routes: [gone]; until: 2026-01-02")), func(c *Config) {
+		c.Exceptions.Now, c.Exceptions.Past, c.Exceptions.Most = time.Date(2026, time.June, 1, 0, 0, 0, 0, time.UTC), true, 90*24*time.Hour
+	})
+	if d := past.Decide(facts(ana, country("PT"), func(f *Facts) { f.Time.Now = then })); len(d.Excepted) != 1 {
+		t.Errorf("an exception of then: %+v", d)
+	}
+	if d := past.Decide(facts(ana, country("PT"), func(f *Facts) { f.Time.Now = then.AddDate(0, 2, 0) })); len(d.Excepted) != 0 || d.Action != Block {
+		t.Errorf("after its end: %+v", d)
 	}
 	all := mustCompile(t, exceptionsPolicy, excepted(entry("rules: [gone]")), func(c *Config) { c.Exceptions.AnyRules = true })
 	if d := all.Decide(facts(ana, country("PT"))); d.Action != Block {

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"sallyport/cmd/sallyport/internal/config"
 	"sallyport/policy"
@@ -28,9 +27,17 @@ func otherRules(c *config.Config) {
 // asRecorded is what a policy is compiled from to judge recorded decisions: exceptions that
 // have expired since count at the time of the record.
 func asRecorded(what policy.Config) policy.Config {
+	if what = atAnyTime(what); what.Exceptions != nil {
+		what.Exceptions.AnyRules = true
+	}
+	return what
+}
+
+// atAnyTime is what a policy is compiled from to judge facts of another time than now, too.
+func atAnyTime(what policy.Config) policy.Config {
 	if what.Exceptions != nil {
 		x := *what.Exceptions
-		x.AnyRules, x.Now = true, time.Time{}
+		x.Past = true
 		what.Exceptions = &x
 	}
 	return what

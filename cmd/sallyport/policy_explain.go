@@ -110,7 +110,7 @@ func (p policyExplainCmd) question(ctx context.Context, g *globals, std stdio) (
 	if p.Test == "" { // tests are judged without exceptions
 		judgeByInForce(ctx, c, std.err)
 	}
-	loaded, err := load.Read(policyConfig(c, intel))
+	loaded, err := load.Read(atAnyTime(policyConfig(c, intel)))
 	if err != nil {
 		return nil, err
 	}
