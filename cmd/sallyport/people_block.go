@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -110,6 +111,8 @@ func toBlock(ctx context.Context, db *sqlstore.DB, text string) ([]sqlstore.Bloc
 			out = append(out, sqlstore.BlockedPerson{Email: email, Subject: k.Subject})
 		}
 		return out, nil
+	case noAddress == nil && (strings.ContainsAny(text, "*?") || strings.HasPrefix(text, "@")):
+		return nil, fmt.Errorf("%s would block this one address alone, which no person has: there are no patterns; block each person, or take the domain out of what the routes allow", plain(text))
 	case noAddress == nil:
 		return []sqlstore.BlockedPerson{{Email: email}}, nil
 	}
