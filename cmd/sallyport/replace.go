@@ -106,8 +106,9 @@ func readUnlinked(folder *os.Root, name string) (fs.FileInfo, []byte, error) {
 
 // prepareFile writes the new content and a copy of the old beside the old file, with its
 // mode and owner. A file that is not there is made. Commit makes the copy FILE.bak; a
-// change that is refused leaves the FILE.bak of the change before. The same content leaves both files as they are. What
-// would keep commit from replacing FILE.bak is found here.
+// change that is refused leaves the FILE.bak of the change before. The same content
+// leaves both files as they are. What would keep commit from replacing FILE.bak is found
+// here.
 func prepareFile(path, content string) (*replacement, error) {
 	f, err := openReplaced(path)
 	if errors.Is(err, fs.ErrNotExist) {

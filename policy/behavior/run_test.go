@@ -290,7 +290,7 @@ func TestHistoryThatIsNotLoadedIsUnknown(t *testing.T) {
 		p := run(t, store)
 		v := visit("alice")
 		v.Zone = "Europe/Berlin"
-		unknown := behavior.Assessment{Browser: policy.Browser{TimezoneKnown: true}, Concurrent: 1, Devices30d: -1, Activity: policy.Activity{UsualHours: -1}}
+		unknown := behavior.Assessment{Browser: policy.Browser{TimezoneKnown: true}, Concurrent: 1, Devices30d: -1, HomeKM: -1, Activity: policy.Activity{UsualHours: -1}}
 		if got := p.Assess(v); p.HistoryKnown() || got != unknown {
 			t.Errorf("%v, %+v", p.HistoryKnown(), got)
 		}

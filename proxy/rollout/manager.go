@@ -11,6 +11,7 @@ import (
 
 	"sallyport/policy"
 	"sallyport/policy/ipintel"
+	"sallyport/policy/load"
 	"sallyport/policy/rehearse"
 	"sallyport/policy/whole"
 	"sallyport/proxy"
@@ -398,13 +399,13 @@ func (m *Manager) asOf(now time.Time) *proxy.Snapshot {
 	if m.now.Policies.Enforced.Exceptions == nil {
 		return current
 	}
-	again, err := policy.Compile(m.now.Policies.configAt(m.config.Intel(), now))
-	if err != nil { // other IP data than it was compiled for
+	again, err := load.Read(m.now.Policies.configAt(m.config.Intel(), now)) // it was tested and proven when it came into force
+	if err != nil {                                                         // other IP data than it was compiled for
 		m.config.Logger.Warn("the policy in force cannot be compiled again", "error", err)
 		return current
 	}
 	before := *current
-	before.Policy, _ = Keyed(again, nil, m.config.Key)
+	before.Policy, _ = Keyed(again.Policy, nil, m.config.Key)
 	return &before
 }
 
