@@ -341,8 +341,10 @@ func (t *Tally) Merge(o *Tally) {
 func (t *Tally) People() []Person {
 	out := make([]Person, 0, len(t.people))
 	for _, p := range t.people {
+		for _, names := range [][]string{p.Rules, p.New, p.Gone} {
+			slices.Sort(names) // which rule was met first depends on how the work was shared
+		}
 		out = append(out, *p)
-		slices.Sort(out[len(out)-1].Rules) // who met a rule first depends on how the work was shared
 	}
 	slices.SortFunc(out, func(a, b Person) int {
 		return cmp.Or(cmp.Compare(b.Blocked, a.Blocked), cmp.Compare(b.SteppedUp, a.SteppedUp), cmp.Compare(b.Allowed, a.Allowed), cmp.Compare(a.User, b.User))

@@ -118,10 +118,10 @@ func affected(g Guard, judged *rehearse.Tally, data bool) Report {
 			glass := g.BreakGlassGroup != "" && slices.Contains(p.Groups, g.BreakGlassGroup)
 			r.Blocked = append(r.Blocked, Person{User: p.User, Rules: p.Rules, InVain: p.Blocked == 0, BreakGlass: glass})
 		case p.AskedMore > 0: // else they are listed with those who are blocked
-			r.AskedMore = append(r.AskedMore, Person{User: p.User, Rules: slices.Sorted(slices.Values(p.New))})
+			r.AskedMore = append(r.AskedMore, Person{User: p.User, Rules: p.New})
 		}
 		if p.Allowed > 0 || p.AskedLess > 0 {
-			r.Allowed = append(r.Allowed, Person{User: p.User, Rules: slices.Sorted(slices.Values(p.Gone)), AskedLess: p.Allowed == 0})
+			r.Allowed = append(r.Allowed, Person{User: p.User, Rules: p.Gone, AskedLess: p.Allowed == 0})
 		}
 	}
 	for _, list := range [][]Person{r.Blocked, r.Allowed, r.AskedMore} {
