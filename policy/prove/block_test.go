@@ -53,3 +53,29 @@ func TestNeverBlock(t *testing.T) {
 		}
 	}
 }
+
+// The entry that refutes a claim fails until the rules are mended, and passes then, also where
+// another rule asks.
+func TestNeverBlockEntry(t *testing.T) {
+	const glass = `'"break-glass" in user.groups'`
+	for name, c := range map[string]struct{ asks, want string }{
+		"nothing else":      {"", "allow"},
+		"a question":        {"  - {name: ask, when: ip.vpn, then: step_up}\n", "step_up"},
+		"one that is not":   {"  - {name: ask, when: '!ip.vpn', then: step_up}\n", "allow"},
+		"one that reports":  {"  - {name: ask, when: ip.vpn, then: step_up, mode: report}\n", "allow"},
+		"an older question": {"  - {name: ask, when: session.age >= duration(\"0s\"), then: step_up, require: [device_bound]}\n", "step_up"},
+	} {
+		rules := func(unless string) string {
+			return "rules:\n" + c.asks + "  - {name: vpn, when: ip.vpn, " + unless + "then: block}"
+		}
+		entry := Check(compile(t, rules("")+"\ninvariants:\n  - {name: glass, never: block, when: "+glass+"}"))[0].Test
+		if !strings.Contains(entry, "{action: "+c.want+"}") {
+			t.Errorf("%s: %s", name, entry)
+		}
+		for unless, passes := range map[string]bool{"": false, "unless: " + glass + ", ": true} {
+			if r := pasted(t, compile(t, rules(unless)), rules(unless), entry); r.Passed != passes {
+				t.Errorf("%s, %q: %+v\n%s", name, unless, r, entry)
+			}
+		}
+	}
+}

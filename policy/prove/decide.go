@@ -375,9 +375,20 @@ func (s *solver) testEntry(v policy.Invariant, f *policy.Facts) string {
 	case policy.AlwaysStepUp:
 		wanted = policy.StepUp
 	case policy.NeverBlock:
-		wanted = policy.Allow
+		wanted = s.unblocked(f)
 	}
 	return out + fmt.Sprintf("  expect: {action: %s}\n", wanted)
+}
+
+// unblocked is the verdict of what blocks no one: a question may stand.
+func (s *solver) unblocked(f *policy.Facts) policy.Action {
+	e := s.m.Policy.Explain(f)
+	for _, r := range slices.Concat(e.Baseline, e.Rules) {
+		if r.Outcome == policy.OutcomeMatched && r.Action == policy.StepUp {
+			return policy.StepUp
+		}
+	}
+	return policy.Allow
 }
 
 // spell writes a value in YAML's flow style.

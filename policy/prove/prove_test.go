@@ -214,8 +214,16 @@ func confirm(t *testing.T, rules string, r Result, change ...func(*policy.Config
 	if r.Status != Refuted {
 		return
 	}
-	source := "version: 1\n" + rules + "\ntests:\n  " + strings.ReplaceAll(strings.TrimSpace(r.Test), "\n", "\n  ") + "\n"
-	p := compile(t, rules, change...)
+	got := pasted(t, compile(t, rules, change...), rules, r.Test)
+	if got.Passed || got.Got.Action != r.Decision.Action {
+		t.Errorf("%s\nis %s, not %s", r.Test, got.Got.Action, r.Decision.Action)
+	}
+}
+
+// pasted runs the entry as a test of the policy with these rules.
+func pasted(t *testing.T, p *policy.Policy, rules, entry string) policytest.Result {
+	t.Helper()
+	source := "version: 1\n" + rules + "\ntests:\n  " + strings.ReplaceAll(strings.TrimSpace(entry), "\n", "\n  ") + "\n"
 	d, err := file.ReadPolicy("policy.yaml", []byte(source))
 	if err != nil {
 		t.Fatal(err)
@@ -228,8 +236,5 @@ func confirm(t *testing.T, rules string, r Result, change ...func(*policy.Config
 	if err := errors.Join(err, d.Err()); err != nil {
 		t.Fatal(err)
 	}
-	got := report.Results[0]
-	if got.Passed || got.Got.Action != r.Decision.Action {
-		t.Errorf("%s\nis %s, not %s", r.Test, got.Got.Action, r.Decision.Action)
-	}
+	return report.Results[0]
 }
