@@ -29,17 +29,19 @@ func TestGrantsAreJudged(t *testing.T) {
 		guard   Guard
 		source  string
 		refused string
+		remedy  string
 		changes string
 		names   map[string]string
 	}{
-		"people lose access":         {treasury(staff), treasury(ops), Guard{MaxNewlyBlocked: 0.2, MaxNewlyAllowed: 1}, first, "newly block 1 of 1", "route treasury allows group ops, does not allow group staff any more", map[string]string{"newly_blocked": "1: alice@example.com"}},
-		"people lose access, meant":  {treasury(staff), treasury(policy.Grant{Groups: []string{"ops"}, Emails: []string{"zed@example.com"}}), Guard{MaxNewlyBlocked: 1, MaxNewlyAllowed: 1}, first, "close the route", "", nil},
-		"people gain access":         {treasury(ops), treasury(all), Guard{MaxNewlyBlocked: 0.2, MaxNewlyAllowed: 0.5}, first, "newly allow", "route treasury allows everyone", map[string]string{"newly_allowed": "1: alice@example.com"}},
-		"people gain access, meant":  {treasury(ops), treasury(all), Guard{MaxNewlyBlocked: 0.2, MaxNewlyAllowed: 1}, first, "", "route treasury allows everyone", map[string]string{"newly_allowed": "1: alice@example.com"}},
-		"with another policy":        {treasury(ops), treasury(all), Guard{MaxNewlyBlocked: 0.2, MaxNewlyAllowed: 1}, second, "", "route treasury allows everyone", map[string]string{"newly_allowed": "1: alice@example.com"}},
-		"no one is concerned":        {treasury(staff), treasury(policy.Grant{Groups: []string{"staff"}, Domains: []string{"partner.example"}}), Guard{}, first, "", "route treasury allows domain partner.example", nil},
-		"a route goes, as was meant": {treasury(staff), map[string]policy.Grant{"wiki": all}, Guard{}, first, "", "", nil},
-		"nothing":                    {treasury(staff), treasury(staff), Guard{}, first, "", "", nil},
+		"people lose access":         {treasury(staff), treasury(ops), Guard{MaxNewlyBlocked: 0.2, MaxNewlyAllowed: 1}, first, "newly block 1 of 1", "set policy_guard.max_newly_blocked for it", "route treasury allows group ops, does not allow group staff any more", map[string]string{"newly_blocked": "1: alice@example.com"}},
+		"people lose access, meant":  {treasury(staff), treasury(policy.Grant{Groups: []string{"ops"}, Emails: []string{"zed@example.com"}}), Guard{MaxNewlyBlocked: 1, MaxNewlyAllowed: 1}, first, "close the route", "if it is meant, restart", "", nil},
+		"of the break-glass group":   {treasury(staff), treasury(ops), Guard{MaxNewlyBlocked: 1, MaxNewlyAllowed: 1, BreakGlassGroup: "staff"}, first, "of the break-glass group", "leave policy_guard.break_glass_group out for it", "route treasury allows group ops, does not allow group staff any more", map[string]string{"newly_blocked": "1: alice@example.com"}},
+		"people gain access":         {treasury(ops), treasury(all), Guard{MaxNewlyBlocked: 0.2, MaxNewlyAllowed: 0.5}, first, "newly allow", "set policy_guard.max_newly_allowed for it", "route treasury allows everyone", map[string]string{"newly_allowed": "1: alice@example.com"}},
+		"people gain access, meant":  {treasury(ops), treasury(all), Guard{MaxNewlyBlocked: 0.2, MaxNewlyAllowed: 1}, first, "", "", "route treasury allows everyone", map[string]string{"newly_allowed": "1: alice@example.com"}},
+		"with another policy":        {treasury(ops), treasury(all), Guard{MaxNewlyBlocked: 0.2, MaxNewlyAllowed: 1}, second, "", "", "route treasury allows everyone", map[string]string{"newly_allowed": "1: alice@example.com"}},
+		"no one is concerned":        {treasury(staff), treasury(policy.Grant{Groups: []string{"staff"}, Domains: []string{"partner.example"}}), Guard{}, first, "", "", "route treasury allows domain partner.example", nil},
+		"a route goes, as was meant": {treasury(staff), map[string]policy.Grant{"wiki": all}, Guard{}, first, "", "", "", nil},
+		"nothing":                    {treasury(staff), treasury(staff), Guard{}, first, "", "", "", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
@@ -57,7 +59,7 @@ func TestGrantsAreJudged(t *testing.T) {
 			b.now.Guard = c.guard
 			before := b.current
 			err = b.granting(c.is, c.source)
-			if (err != nil) != (c.refused != "") || err != nil && (!strings.Contains(err.Error(), c.refused) || !strings.Contains(err.Error(), "reload again")) {
+			if (err != nil) != (c.refused != "") || err != nil && (!strings.Contains(err.Error(), c.refused) || !strings.Contains(err.Error(), c.remedy)) {
 				t.Fatal(err)
 			}
 			if c.refused != "" && (b.current != before || b.Problem() != nil || len(b.versions) != 0) {

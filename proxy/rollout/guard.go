@@ -45,6 +45,7 @@ type Report struct {
 	Refused   string    `json:"refused,omitempty"`    // why the change is refused; "": it is not
 	Unchanged bool      `json:"unchanged,omitempty"`  // the candidate is in force already, so nothing was judged
 	because   []Person  // of Blocked or Allowed, those that cause the refusal
+	limit     string    // the key below policy_guard that it goes by; "": none
 
 	At          time.Time `json:"at,omitzero"`           // of a part of Later
 	Later       []Report  `json:"later,omitempty"`       // what else it would do by itself, from a day on
@@ -184,16 +185,16 @@ func (r *Report) applyGuard(g Guard, data bool) {
 	share := func(of []Person) float64 { return float64(len(of)) / float64(max(1, r.People)) }
 	switch {
 	case len(glass) > 0:
-		r.because = r.Blocked
+		r.because, r.limit = r.Blocked, "break_glass_group"
 		r.Refused = fmt.Sprintf("it would block %s of the break-glass group %s", some(glass, 5), g.BreakGlassGroup)
 	case share(r.Blocked) > g.MaxNewlyBlocked && !oneOfSeveral:
-		r.because = r.Blocked
+		r.because, r.limit = r.Blocked, "max_newly_blocked"
 		r.Refused = fmt.Sprintf("it would newly block %d of %d people (%.0f%%; policy_guard.max_newly_blocked is %g%%)", len(r.Blocked), r.People, 100*share(r.Blocked), 100*g.MaxNewlyBlocked)
 	case r.closing() != "":
 		r.because = r.Blocked
 		r.Refused = "it would close " + r.closing()
 	case share(r.Allowed) > g.MaxNewlyAllowed:
-		r.because = r.Allowed
+		r.because, r.limit = r.Allowed, "max_newly_allowed"
 		r.Refused = fmt.Sprintf("it would newly allow, or ask less of, %d of %d people (%.0f%%; policy_guard.max_newly_allowed is %g%%)", len(r.Allowed), r.People, 100*share(r.Allowed), 100*g.MaxNewlyAllowed)
 	}
 }

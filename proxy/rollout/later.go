@@ -100,7 +100,7 @@ func clockBehind(at, end time.Time) func(time.Time) time.Time {
 // later adds what a change does from a day on to what it does now.
 func (r *Report) later(l Report) {
 	if l.Refused != "" && r.Refused == "" {
-		r.Refused, r.because = "from "+l.from()+" on, "+l.Refused, l.because
+		r.Refused, r.because, r.limit = "from "+l.from()+" on, "+l.Refused, l.because, l.limit
 	}
 	l.Blocked, l.Allowed = others(l.Blocked, r.Blocked), others(l.Allowed, r.Allowed)
 	l.AskedMore = nil

@@ -158,8 +158,17 @@ func (l *LockOut) Error() string {
 	return l.Report.Refused + ": " + some(usersOf(l.Report.because), 20) + "; " + l.force
 }
 
-// otherLimits is how to have other grants all the same: nothing but a reload brings them.
-const otherLimits = "if it is meant, set policy_guard.max_newly_blocked or max_newly_allowed for it in the same configuration and reload again, or restart"
+// otherLimit is how to have other grants all the same: nothing but a reload brings them, and
+// there is no --force.
+func (r *Report) otherLimit() string {
+	switch r.limit {
+	case "":
+		return "if it is meant, restart"
+	case "break_glass_group":
+		return "if it is meant, leave policy_guard." + r.limit + " out for it in the same configuration and reload again, or restart"
+	}
+	return "if it is meant, set policy_guard." + r.limit + " for it in the same configuration and reload again, or restart"
+}
 
 // forcing names what takes a candidate in spite of the guard, which differs from what is in
 // force in its exceptions alone, or not.
@@ -439,7 +448,7 @@ func (m *Manager) admit(ctx context.Context, c Configuration, by change, o Origi
 	report.Changes = changed
 	switch {
 	case report.Refused != "" && !o.Force && len(grants) > 0:
-		return "", report, &LockOut{report, otherLimits}
+		return "", report, &LockOut{report, report.otherLimit()}
 	case report.Refused != "" && !o.Force:
 		return "", report, &LockOut{report, forcing(o, next.Policy.Hash() == now.Policy.Hash()) + " does it all the same"}
 	case report.Refused != "":
