@@ -93,6 +93,10 @@ func applyPolicy(ctx context.Context, g *globals, std stdio, r rollout.Request, 
 			return err
 		}
 		defer file.close()
+		before, _, err := db.LastPolicy(ctx)
+		if err != nil && !errors.Is(err, authn.ErrNotFound) {
+			return err
+		}
 		r.At, r.By = time.Now(), operator()
 		event := map[bool]string{false: "policy_apply", true: "policy_rollback"}[r.Rollback]
 		if err := recordOperatorEvent(ctx, db, event, given(map[string]string{"policy": r.Hash(), "onto": r.Base, "note": r.Note, "force": map[bool]string{true: "yes"}[r.Forced]})); err != nil {
@@ -117,7 +121,7 @@ func applyPolicy(ctx context.Context, g *globals, std stdio, r rollout.Request, 
 		if answer.Report.Unchanged && r.Note != "" {
 			fmt.Fprintln(std.err, "note: the policy was in force already, with the note of then: this one is not in \"policy history\", and stands in the audit log alone")
 		}
-		err = putPolicy(std, file, c.PolicyFile, r, answer.Report.Unchanged)
+		err = putPolicy(std, file, c.PolicyFile, r, before.Hash, answer.Report.Unchanged)
 		if !r.Rollback {
 			nameCandidate(std, r.Name, c.PolicyFile, []byte(r.Source))
 		}
@@ -166,8 +170,9 @@ func refuseBase(ctx context.Context, g *globals, std stdio, db *sqlstore.DB, r r
 	return errNo
 }
 
-// putPolicy makes the file hold the policy that is in force.
-func putPolicy(std stdio, file *replacement, path string, r rollout.Request, unchanged bool) error {
+// putPolicy makes the file hold the policy that is in force; before is the hash of the one
+// that was.
+func putPolicy(std stdio, file *replacement, path string, r rollout.Request, before string, unchanged bool) error {
 	hash := r.Hash()[:12]
 	switch err := file.commit(); {
 	case errors.Is(err, errEdited):
@@ -188,6 +193,9 @@ func putPolicy(std stdio, file *replacement, path string, r rollout.Request, unc
 		fmt.Fprintf(std.out, "Policy %s is in %s now; the other text that was there is in %s.\n", hash, path, file.backup())
 	case file.missing:
 		fmt.Fprintf(std.out, "Policy %s is in force, and in %s, which was missing.\n", hash, path)
+	case policy.Hash(file.was) != before:
+		fmt.Fprintf(std.out, "Policy %s is in force, and in %s. What that file held was not in force, and may be the work of another person: "+
+			"it is in %s until the next change.\n", hash, path, file.backup())
 	default:
 		fmt.Fprintf(std.out, "Policy %s is in force, and in %s; the one before is in %s.\n", hash, path, file.backup())
 	}
