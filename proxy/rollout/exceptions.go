@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"sallyport/policy"
-	"sallyport/policy/ipintel"
 	"sallyport/policy/whole"
 	"sallyport/proxy/audit"
 )
@@ -30,7 +29,7 @@ func WithExceptions(onto string, source []byte) Candidate {
 			return c, fmt.Errorf("%w than %s has: a reload brings it into force, unless it is refused", ErrOtherExceptions, now.Name)
 		}
 		x := *now
-		x.Source, x.AnyRules = source, false
+		x.Source = source
 		c.Policies.Enforced.Exceptions, c.exceptionsRefused = &x, ""
 		return c, nil
 	}
@@ -83,33 +82,37 @@ func onlyIn(p, other *policy.Policy) (out []string) {
 // none is the text of a file without exceptions.
 var none = []byte("exceptions: []\n")
 
-// without are the policies without the exceptions that cannot be taken: at first those from
-// rules that the policy does not have, then all.
-func (p Policies) without() []Policies {
-	if p.Enforced.Exceptions == nil {
-		return nil
-	}
-	some, no := *p.Enforced.Exceptions, *p.Enforced.Exceptions
-	some.AnyRules, no.Source = true, none
-	fewer, fewest := p, p
-	fewer.Enforced.Exceptions = &some
-	fewest.Enforced.Exceptions, fewest.ExceptionsUnread = &no, nil
-	return []Policies{fewer, fewest}
+// without leaves all exceptions out.
+func (p Policies) without() Policies {
+	no := *p.Enforced.Exceptions
+	no.Source = none
+	p.Enforced.Exceptions, p.ExceptionsUnread = &no, nil
+	return p
 }
 
-// compileExactly compiles, and ends the leave for exceptions from rules that do not exist,
-// which a start gave, as soon as all of them do.
-func (p *Policies) compileExactly(intel *ipintel.Snapshot, now time.Time) (*policy.Policy, error) {
-	if x := p.Enforced.Exceptions; x != nil && x.AnyRules {
-		exact, all := *p, *x
-		all.AnyRules = false
-		exact.Enforced.Exceptions = &all
-		if compiled, err := exact.compileAt(intel, now); err == nil {
-			*p = exact
-			return compiled, nil
+// withRulesOf leaves out what suspends a rule that the policy does not have; false if the text
+// cannot be read or edited, or has no such thing. What is left says all that is in force: the
+// store, the audit log and commands name nothing else.
+func (p Policies) withRulesOf(is *policy.Policy) (Policies, bool) {
+	fewer := *p.Enforced.Exceptions
+	list, err := policy.ReadExceptions(fewer)
+	if err != nil || p.ExceptionsUnread != nil {
+		return p, false
+	}
+	for _, e := range list {
+		gone := slices.DeleteFunc(slices.Clone(e.Rules), func(name string) bool {
+			return slices.ContainsFunc(is.Rules(), func(r policy.RuleInfo) bool { return r.Name == name })
+		})
+		if len(gone) == 0 {
+			continue
+		}
+		if fewer.Source, err = policy.EndException(fewer, e.ID, gone); err != nil {
+			return p, false
 		}
 	}
-	return p.compileAt(intel, now)
+	changed := string(fewer.Source) != string(p.Enforced.Exceptions.Source)
+	p.Enforced.Exceptions = &fewer
+	return p, changed
 }
 
 // exceptionsFinished says for how long the file of exceptions has to stay as it was seen
@@ -181,7 +184,7 @@ func (m *Manager) ExceptionsProblem() string {
 func (m *Manager) startExceptions(ctx context.Context, s Start) error {
 	now, o := m.config.Gate.Current().Policy, Origin{Kind: "start"}
 	if s.Exceptions != nil {
-		m.config.Logger.Error("exceptions are refused, and this start runs without them", "file", s.file.Enforced.Exceptions.Name,
+		m.config.Logger.Error("exceptions are refused, and this start leaves out those that cannot be taken", "file", s.file.Enforced.Exceptions.Name,
 			"exceptions", len(now.Exceptions()), "error", s.Exceptions)
 		m.refuseExceptions(ctx, s.file, o, s.Exceptions)
 	}

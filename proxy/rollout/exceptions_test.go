@@ -161,6 +161,42 @@ func TestStartWithExceptionsThatCannotBeTaken(t *testing.T) {
 	}
 }
 
+// What a start leaves out is not in force, and nothing calls it so: not the record, not what
+// commands read from the store, not the number of exceptions.
+func TestStartNamesTheExceptionsInForce(t *testing.T) {
+	right := entryOf("alice", "pay")
+	for name, c := range map[string]struct{ gone, in, added string }{
+		"its only rule is gone":    {entryOf("bob", "gone"), "x-alice", "x-alice: {"},
+		"one of two rules is gone": {entryOf("bob", "pay, gone"), "x-alice x-bob", "rules: [pay]"},
+	} {
+		b, file := withExceptions(t, excepting())
+		writeFile(t, file, excepting(right, c.gone))
+		b.exceptionEvents()
+		if s := b.start(t); s.Exceptions == nil || b.excepted() != c.in {
+			t.Fatalf("%s: %v, %q", name, s.Exceptions, b.excepted())
+		}
+		var applied, refused audit.Record
+		for _, r := range b.exceptionEvents() {
+			*map[string]*audit.Record{"exceptions_applied": &applied, "exceptions_refused": &refused}[r.Event] = r
+		}
+		if added := applied.Detail["added"]; !strings.Contains(added, c.added) || strings.Contains(added, "gone") {
+			t.Errorf("%s: added: %s", name, added)
+		}
+		if b.memory.excepted == "" || strings.Contains(b.memory.excepted, "gone") || applied.Detail["exceptions"] != textHash([]byte(b.memory.excepted)) {
+			t.Errorf("%s: %s, %v", name, b.memory.excepted, applied.Detail)
+		}
+		if refused.Detail["exceptions"] != textHash([]byte(excepting(right, c.gone))) || refused.Detail["in_force"] != applied.Detail["exceptions"] {
+			t.Errorf("%s: refused: %v", name, refused.Detail)
+		}
+		// The guard refused the text while the product ran: a part of it does not come by a restart.
+		refused.Detail["origin"], refused.Detail["reason"] = "file", guardRefused+"it would newly allow"
+		writeRecords(t, b.config.AuditFile, refused)
+		if b.start(t); b.excepted() != "" {
+			t.Errorf("%s: after the guard refused them: %q", name, b.excepted())
+		}
+	}
+}
+
 // The last good policy runs with the exceptions that it can take.
 func TestStartWithTheLastPolicyAndExceptions(t *testing.T) {
 	b, _ := withExceptions(t, excepting(entryOf("alice", "pay")))

@@ -239,7 +239,6 @@ func (p *Policies) read() {
 	}
 	if x := p.Enforced.Exceptions; x != nil {
 		read := *x
-		read.AnyRules = false
 		read.Source, p.ExceptionsUnread = ReadPolicy(x.Name)
 		p.Enforced.Exceptions = &read
 	}

@@ -381,7 +381,7 @@ func hashOf(p *policy.Policy) string {
 // compile leaves a policy in shadow that is wrong as it is. Of another file than before,
 // there is none then.
 func (m *Manager) compile(c *Configuration, now time.Time) (enforced, shadow *policy.Policy, err error) {
-	if enforced, err = c.Policies.compileExactly(m.config.Intel(), now); err != nil {
+	if enforced, err = c.Policies.compileAt(m.config.Intel(), now); err != nil {
 		return nil, nil, err
 	}
 	shadow, wrong := c.Policies.CompileShadow(m.config.Intel())
@@ -474,7 +474,7 @@ func (m *Manager) record(ctx context.Context, c Configuration, p *policy.Policy,
 		if m.decided.enforced == is.enforced || command(!others) {
 			m.problem.Store(nil)
 		}
-		if x := c.Policies.Enforced.Exceptions; x == nil || !x.AnyRules && (m.decided.exceptions == is.exceptions || command(others)) {
+		if x := c.Policies.Enforced.Exceptions; x == nil || m.decided.exceptions == is.exceptions || command(others) {
 			m.unexcepted.Store(nil)
 		}
 	}()

@@ -53,27 +53,31 @@ type Compiled struct {
 }
 
 // CompileStart compiles policies. Exceptions that cannot be taken do not keep a policy from
-// running: it runs without them.
+// running: it runs without those.
 func CompileStart(p Policies, intel *ipintel.Snapshot) (c Compiled) {
 	c.Policies = p
 	if c.Policy, c.Wrong = p.Compile(intel); c.Wrong == nil || p.Unread != nil {
 		return c
 	}
-	asked := c.Wrong
-	for _, fewer := range p.without() {
-		policy, err := fewer.Compile(intel)
-		if err == nil {
-			return Compiled{policy, fewer, nil, asked}
-		}
-		c.Wrong = err
+	if p.Enforced.Exceptions == nil {
+		return c
 	}
-	return c
+	fewest := c.without(c.Wrong, intel)
+	if fewest.Wrong != nil {
+		c.Wrong = fewest.Wrong
+		return c
+	}
+	if fewer, ok := p.withRulesOf(fewest.Policy); ok {
+		if some, err := fewer.Compile(intel); err == nil {
+			return Compiled{some, fewer, nil, c.Wrong}
+		}
+	}
+	return fewest
 }
 
 // without leaves all exceptions out.
 func (c Compiled) without(why error, intel *ipintel.Snapshot) Compiled {
-	all := c.Policies.without()
-	p := all[len(all)-1]
+	p := c.Policies.without()
 	compiled, err := p.Compile(intel)
 	return Compiled{compiled, p, err, why}
 }
@@ -124,7 +128,8 @@ func ChooseStart(ctx context.Context, c StartConfig) (s Start, err error) {
 
 // use takes what was compiled, without exceptions that the guard refused.
 func (s *Start) use(compiled Compiled, c StartConfig) {
-	if x := compiled.Policies.Enforced.Exceptions; compiled.Wrong == nil && x != nil {
+	if x := s.file.Enforced.Exceptions; compiled.Wrong == nil && x != nil {
+		// Of the text of the file, which is what the guard refused, also if a part of it is left.
 		if why := standingExceptions(c.AuditFile, policy.HashExceptions(x.Source)); why != "" {
 			compiled = compiled.without(fmt.Errorf("%s: %s", x.Name, why), c.Intel)
 		}
