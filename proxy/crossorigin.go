@@ -252,6 +252,7 @@ func (g *Gate) preflight(w http.ResponseWriter, r *http.Request, v *Verdict) boo
 func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, v *Verdict, f portal.Refusal) {
 	readable(w, r, v)
 	if v.Route != nil && portal.KindOf(r) == portal.Framed {
+		f.Verified = v.Session.Verification.At
 		g.cfg.Pages.RefuseFramed(w, f, ancestors(v.Route))
 		return
 	}

@@ -158,7 +158,7 @@ func (p *Portal) stepUpPage(w http.ResponseWriter, r *http.Request, v PageReques
 		text = []string{"Your passkey is created. Now use it once: this time to sign in.", "Creating a passkey does not show yet that it works for you. Using it does."}
 	}
 	p.cfg.Pages.render(w, http.StatusOK, "ceremony", view{
-		Title: title, Email: string(j.Session.Person.Email), Script: true,
+		Title: title, Email: string(j.Session.Person.Email), Script: true, Verified: j.Session.Verification.At,
 		Text:   text,
 		Action: "verify", Button: button,
 		Begin: Prefix + "step-up/begin", Finish: Prefix + "step-up/finish", ReturnTo: rs.to.String(), Bind: rs.bind,

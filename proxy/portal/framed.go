@@ -21,7 +21,7 @@ import (
 func (p *Pages) RefuseFramed(w http.ResponseWriter, f Refusal, ancestors string) {
 	challenge(w, f)
 	v := f.view()
-	v.Email, v.More, v.Ancestors, v.Again = "", nil, ancestors, f.Again
+	v.Email, v.More, v.Ancestors, v.Again, v.Verified = "", nil, ancestors, f.Again, f.Verified
 	if f.Again != "" {
 		v.Module = "framed.js"
 	}

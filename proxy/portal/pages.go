@@ -37,7 +37,8 @@ type Link struct{ URL, Text, Action string }
 // layout can rely on its fields.
 type view struct {
 	Title, Email, Incident, Contact, Assets string
-	Made                                    int64 // by our clock, in milliseconds since 1970
+	Made                                    int64     // by our clock, in milliseconds since 1970
+	Verified                                time.Time // the person had verified then, perhaps by another replica's clock
 	Script, Wide                            bool
 	Text, Steps                             []string
 	StepsTitle                              string
@@ -176,7 +177,7 @@ func (p *Pages) ServeAsset(w http.ResponseWriter, r *http.Request, path string) 
 // render writes one page. The body is complete before the first byte leaves, so
 // that a template error becomes a clean 500 and never half a page.
 func (p *Pages) render(w http.ResponseWriter, status int, name string, v view) {
-	v.Assets, v.Contact, v.Stopped, v.Made = p.base, p.contact, Prefix+"ceremony/stopped", p.now().UnixMilli()
+	v.Assets, v.Contact, v.Stopped, v.Made = p.base, p.contact, Prefix+"ceremony/stopped", max(p.now().UnixMilli(), v.Verified.UnixMilli())
 	var body bytes.Buffer
 	if err := p.templates[name].ExecuteTemplate(&body, "layout", v); err != nil {
 		p.logger.Error("page could not be rendered", "page", name, "error", err)
@@ -248,6 +249,7 @@ type Refusal struct {
 	Tool     bool          // the request was forwarded, and the tool failed
 	Ended    bool          // a sign-in is over: a browser that started one in this tab starts it again
 	Again    string        // for a page in a frame: what to show after the proof
+	Verified time.Time     // for such a page: when the person had verified, if they had
 }
 
 // challenge says in a header which proof would help.

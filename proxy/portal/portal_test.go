@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +26,27 @@ func testPages(t *testing.T) *Pages {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// A page that waits for a verification waits for one after those that it knows of, also where another replica's clock
+// is ahead of ours: it would load itself over and over.
+func TestPageWaitsForALaterVerification(t *testing.T) {
+	p := testPages(t)
+	ahead := time.Now().Add(time.Hour)
+	for name, c := range map[string]struct {
+		verified time.Time
+		made     int64
+	}{"ahead": {ahead, ahead.UnixMilli()}, "not at all": {}, "before": {ahead.Add(-2 * time.Hour), 0}} {
+		before := time.Now().UnixMilli()
+		w := httptest.NewRecorder()
+		p.RefuseFramed(w, Refusal{Status: 401, Title: "x", Again: "https://x.test/", Verified: c.verified}, "'self'")
+		_, rest, _ := strings.Cut(w.Body.String(), `data-made="`)
+		text, _, _ := strings.Cut(rest, `"`)
+		made, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || c.made != 0 && made != c.made || c.made == 0 && (made < before || made > time.Now().UnixMilli()) {
+			t.Errorf("%s: %q %v", name, text, err)
+		}
+	}
 }
 
 // Text that strangers write is text on the page, and in the JSON.
