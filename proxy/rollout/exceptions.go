@@ -50,7 +50,7 @@ const keptExceptions = 50
 // themselves are in the record of their beginning.
 func (m *Manager) recordExceptions(ctx context.Context, now, p *policy.Policy, outcome string, o Origin, more map[string]string) error {
 	detail := map[string]string{"exceptions": p.ExceptionsHash(), "before": now.ExceptionsHash(), "origin": o.Kind}
-	for _, key := range []string{"newly_allowed", "newly_blocked", "against"} {
+	for _, key := range []string{"newly_allowed", "newly_allowed_later", "newly_blocked", "not_judged_from", "against"} {
 		if more[key] != "" {
 			detail[key] = more[key]
 		}

@@ -49,7 +49,7 @@ type Report struct {
 
 	At          time.Time `json:"at,omitzero"`           // of a part of Later
 	Later       []Report  `json:"later,omitempty"`       // what else it would do by itself, from a day on
-	JudgedUntil time.Time `json:"judged_until,omitzero"` // what begins or ends then or later was not judged
+	JudgedUntil time.Time `json:"judged_until,omitzero"` // not all that begins or ends then or later was judged
 
 	Closed   map[string]int `json:"closed,omitempty"`   // routes that their people could not use any more, and how many used them
 	Unjudged []string       `json:"unjudged,omitempty"` // rules that are gone or say otherwise, and had no say in what was judged
@@ -79,9 +79,11 @@ func (m *Manager) compare(ctx context.Context, c Configuration, before, next *pr
 	data := before.Policy == next.Policy
 	var later []date
 	var judgedUntil time.Time
+	var untold []string
 	if !data {
-		now := time.Now()
-		later, judgedUntil = dates(before.Policy.Moments(), next.Policy.Moments(), now.AddDate(0, 0, -c.Guard.Days), now)
+		now, was, is := time.Now(), before.Policy.Moments(), next.Policy.Moments()
+		later, judgedUntil = dates(was, is, now.AddDate(0, 0, -c.Guard.Days), now)
+		untold = unclear(was, is)
 	}
 	tallies := []*rehearse.Tally{m.config.Gate.Compare(before, next)}
 	for _, d := range later {
@@ -103,6 +105,7 @@ func (m *Manager) compare(ctx context.Context, c Configuration, before, next *pr
 		l.At = d.at
 		r.later(l)
 	}
+	r.refuseUnclear(untold)
 	return r
 }
 

@@ -24,9 +24,9 @@ type date struct {
 }
 
 // dates are the nearest moments to come: first those of what the policies do not share, then
-// those of what both say, which a change may bring to bear. If more of the first kind are left,
-// unjudged is the next of them. Where a moment lies between since and now, the records from
-// before it are judged as of now, too.
+// those of what both say, which a change may bring to bear. If some are left, unjudged is the
+// next of them; but for exceptions that both have, which are many, and end strictly. Where a
+// moment lies between since and now, the records from before it are judged as of now, too.
 func dates(before, next []policy.Moment, since, now time.Time) (list []date, unjudged time.Time) {
 	of := func(moments []policy.Moment) map[string]bool {
 		texts := map[string]bool{}
@@ -36,14 +36,18 @@ func dates(before, next []policy.Moment, since, now time.Time) (list []date, unj
 		return texts
 	}
 	had, has := of(before), of(next)
-	var own, shared, all []time.Time
+	var own, shared, rules, all []time.Time
 	recent := false
 	for _, m := range slices.Concat(before, next) {
 		switch {
+		case m.At.IsZero(): // see unclear
 		case !m.At.After(now):
 			recent = recent || m.At.After(since)
 		case had[m.Of] && has[m.Of]:
 			shared, all = append(shared, m.At), append(all, m.At)
+			if m.Rule != "" {
+				rules = append(rules, m.At)
+			}
 		default:
 			own, all = append(own, m.At), append(all, m.At)
 		}
@@ -61,6 +65,11 @@ func dates(before, next []policy.Moment, since, now time.Time) (list []date, unj
 			own = append(own, at)
 		}
 	}
+	for _, at := range sorted(rules) {
+		if !slices.ContainsFunc(own, at.Equal) && (unjudged.IsZero() || at.Before(unjudged)) {
+			unjudged = at
+		}
+	}
 	chosen := sorted(own)
 	if recent {
 		chosen = append([]time.Time{now.UTC()}, chosen...)
@@ -75,25 +84,41 @@ func dates(before, next []policy.Moment, since, now time.Time) (list []date, unj
 	return list, unjudged
 }
 
-// clockBehind moves times to behind a moment, and not past the next one. The day of the week
-// and the time of the day stay, in UTC, or the time of the day alone, where there is room for
-// that: other rules are about them.
+// unclear are the rules of a candidate that the policy before does not have, and that read
+// the time in a way from which it is not known when they change.
+func unclear(before, next []policy.Moment) (rules []string) {
+	for _, m := range next {
+		if m.At.IsZero() && !slices.Contains(before, m) && !slices.Contains(rules, m.Rule) {
+			rules = append(rules, m.Rule)
+		}
+	}
+	return rules
+}
+
+// refuseUnclear refuses them: what they do later is not judged.
+func (r *Report) refuseUnclear(rules []string) {
+	if r.Refused == "" && len(rules) > 0 {
+		r.Refused, r.because = fmt.Sprintf(`it is not known when the rule %s changes by itself, so it cannot be judged before it does; compare time.now with timestamp("2026-12-31T00:00:00Z") alone, give or take durations`, some(rules, 5)), nil
+	}
+}
+
+// clockBehind moves times to behind a moment, and not past the next one. The time of the day
+// stays, in UTC, where there is room for that, and so does the day of the week: other rules
+// are about them. In less than a week, all of its days have some.
 func clockBehind(at, end time.Time) func(time.Time) time.Time {
 	const day = 24 * time.Hour
 	at = at.Add(time.Second)
-	room := min(end.Sub(at)/day*day, 7*day)
-	if room > day && room < 7*day {
-		room = day
-	}
+	room := max(end.Sub(at), 1)
+	days := min((room+day-1)/day*day, 7*day)
 	return func(t time.Time) time.Time {
-		if room == 0 {
-			return at
-		}
-		behind := t.Sub(at) % room
+		behind := t.Sub(at) % days
 		if behind < 0 {
-			behind += room
+			behind += days
 		}
-		return at.Add(behind)
+		if behind >= room && room > day {
+			behind -= day
+		}
+		return at.Add(behind % room)
 	}
 }
 
@@ -137,6 +162,6 @@ func (r Report) laterText(b *strings.Builder) {
 		l.allowedText(b)
 	}
 	if !r.JudgedUntil.IsZero() {
-		fmt.Fprintf(b, "Not judged: after %s UTC, when more of what the change says begins or ends.\n", r.JudgedUntil.UTC().Format(time.DateTime))
+		fmt.Fprintf(b, "Not judged: after %s UTC, when more of what the policies say begins or ends.\n", r.JudgedUntil.UTC().Format(time.DateTime))
 	}
 }

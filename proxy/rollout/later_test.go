@@ -101,20 +101,99 @@ func TestGuardSaysWhatItDidNotJudge(t *testing.T) {
 	})
 }
 
+// A rule that opens by itself must not pass because the guard cannot read when, because other
+// dates are before it, or because it opens at hours at which nothing is judged.
+func TestAttackRuleThatOpensLater(t *testing.T) {
+	const staff = `"staff" in user.groups`
+	at := func(d time.Duration) string { return stamp(time.Now().Add(d)) } // from 2000-01-01 on
+	day := 24 * time.Hour
+	decoys := func() (rules string) {
+		for i := range laterDates {
+			rules += fmt.Sprintf("  - {name: d%d, when: 'ip.private && time.now > %s', then: block}\n", i, at(time.Duration(i+1)*time.Hour))
+		}
+		return rules
+	}
+	for name, c := range map[string]struct {
+		unless  string
+		shared  string // rules that the policy in force has
+		own     func() string
+		refused string
+		from    string // not_judged_from of the record
+	}{
+		"a day made of its parts":     {`timestamp("2000-" + "02-01T00:00:00Z") < time.now`, "", nil, "it is not known when the rule dated changes by itself", ""},
+		"days since 1970":             {`int(time.now) / 86400 > 10990`, "", nil, "it is not known when", ""},
+		"the beginning of a text":     {`string(time.now).startsWith("2000-02")`, "", nil, "it is not known when", ""},
+		"durations that are added up": {`time.now > ` + "AT(1)" + ` + duration("200h") + duration("200h")`, "", nil, "from 2000-01-18", ""},
+		"hours of a part of a day":    {`time.now > AT(9) && time.now < AT(9) + duration("20h") && time.hour("UTC") >= 9`, "", nil, "from 2000-01-10", ""},
+		"behind dates of others":      {staff, "  - {name: cover, when: '" + staff + " && time.now < AT(20)', then: block}\n", decoys, "", "2000-01-21T00:00:00Z"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b, now := newBench(t), time.Now()
+				b.live = []*policy.Facts{alice()}
+				dates := strings.NewReplacer("AT(1)", at(day), "AT(9)", at(9*day), "AT(20)", at(20*day))
+				head, rest, _ := strings.Cut(first, "rules:\n")
+				rule := func(unless string) string {
+					return "  - {name: dated, when: '" + staff + "', " + unless + "then: block}\n"
+				}
+				was := head + "rules:\n" + dates.Replace(c.shared) + rule("") + rest
+				b.now.Guard = Guard{MaxNewlyBlocked: 1, MaxNewlyAllowed: 0.2, Days: 7}
+				old := alice()
+				old.Time.Now = now.Add(-15 * time.Hour) // nine o'clock of the day before
+				writeRecords(t, b.config.AuditFile, audit.Record{Time: old.Time.Now, Event: "access", User: "alice@example.com", Action: "block", Facts: old, FactsVersion: policy.FactsVersion})
+				if _, err := b.Apply(t.Context(), WithPolicy([]byte(was)), Origin{Kind: "command", Force: true}); err != nil {
+					t.Fatal(err)
+				}
+				own := ""
+				if c.own != nil {
+					own = c.own()
+				}
+				is := head + "rules:\n" + dates.Replace(c.shared) + own + rule(dates.Replace("unless: '"+c.unless+"', ")) + rest
+				report, err := b.Apply(t.Context(), WithPolicy([]byte(is)), Origin{Kind: "command"})
+				if (err != nil) != (c.refused != "") || err != nil && !strings.Contains(err.Error(), c.refused) {
+					t.Fatalf("%v\n%s", err, report.Text())
+				}
+				if _, err := b.Apply(t.Context(), WithPolicy([]byte(is)), Origin{Kind: "command", Force: true}); err != nil {
+					t.Fatal(err)
+				}
+				last := b.records[len(b.records)-1]
+				if last.Detail["not_judged_from"] != c.from || c.refused != "" && !strings.Contains(last.Detail["against"], c.refused) {
+					t.Errorf("%+v", last)
+				}
+			})
+		})
+	}
+}
+
+// What had no say in anything that was judged is in the record, too.
+func TestRecordNamesWhatWasNotJudged(t *testing.T) {
+	b := newBench(t)
+	if _, err := b.Apply(t.Context(), WithPolicy([]byte(second)), Origin{Kind: "file"}); err != nil || b.records[0].Detail["not_judged"] != "pay" {
+		t.Errorf("%v %+v", err, b.records)
+	}
+}
+
 // A clock moves records behind a date, and not past the next one.
 func TestClockBehindADate(t *testing.T) {
 	at := time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)
-	for _, room := range []time.Duration{time.Minute, 36 * time.Hour, 3 * 24 * time.Hour, 300 * 24 * time.Hour} {
-		clock := clockBehind(at, at.Add(room))
+	for _, room := range []time.Duration{time.Minute, 20 * time.Hour, 36 * time.Hour, 3 * 24 * time.Hour, 300 * 24 * time.Hour} {
+		clock, days := clockBehind(at, at.Add(room)), map[int]bool{}
 		for i := range 400 {
 			was := at.Add(time.Duration(i-200) * 5 * time.Hour)
 			is := clock(was)
+			days[is.YearDay()] = true
 			if !is.After(at) || !is.Before(at.Add(room)) {
 				t.Errorf("%s: %s became %s", room, was, is)
 			}
 			if room > 24*time.Hour && is.Sub(was)%(24*time.Hour) != 0 || room > 7*24*time.Hour && is.Weekday() != was.Weekday() {
 				t.Errorf("%s: %s became %s", room, was, is)
 			}
+			if room == 20*time.Hour && was.Hour() > 0 && was.Hour() < 19 && is.Hour() != was.Hour() {
+				t.Errorf("%s: %s became %s", room, was, is)
+			}
+		}
+		if want := int(min((room+24*time.Hour-1)/(24*time.Hour), 7)); len(days) < want {
+			t.Errorf("%s: of %d days, %d are judged", room, want, len(days))
 		}
 	}
 }

@@ -155,7 +155,11 @@ type LockOut struct {
 }
 
 func (l *LockOut) Error() string {
-	return l.Report.Refused + ": " + some(usersOf(l.Report.because), 20) + "; " + l.force
+	people := ""
+	if len(l.Report.because) > 0 {
+		people = ": " + some(usersOf(l.Report.because), 20)
+	}
+	return l.Report.Refused + people + "; " + l.force
 }
 
 // otherLimit is how to have other grants all the same: nothing but a reload brings them, and
@@ -500,6 +504,12 @@ func (m *Manager) record(ctx context.Context, c Configuration, p *policy.Policy,
 		if len(l.Allowed) > 0 {
 			detail["newly_allowed_later"] = strings.TrimPrefix(detail["newly_allowed_later"]+"; "+l.from()+": "+some(usersOf(l.Allowed), 20), "; ")
 		}
+	}
+	if len(r.Unjudged) > 0 { // whom it lets in is not known, and may be one person
+		detail["not_judged"] = some(r.Unjudged, 50)
+	}
+	if !r.JudgedUntil.IsZero() {
+		detail["not_judged_from"] = r.JudgedUntil.UTC().Format(time.RFC3339)
 	}
 	if outcome == "forced" {
 		detail["against"], detail["newly_blocked"] = r.Refused, some(usersOf(r.everBlocked()), 50)
