@@ -157,7 +157,7 @@ func read(name string, text []byte) (map[string]things, error) {
 			for name, entries := range pairs(value) {
 				l := thing{name: name}
 				for _, e := range entries.Content {
-					l.entries = append(l.entries, say(e))
+					l.entries = append(l.entries, part(e))
 				}
 				add(out, List, l)
 			}
@@ -222,18 +222,28 @@ func say(n *file.Node) string {
 	case n.Kind == yaml.MappingNode:
 		values := maps.Collect(pairs(n))
 		for _, key := range slices.Sorted(maps.Keys(values)) {
-			parts = append(parts, key+": "+say(values[key]))
+			parts = append(parts, key+": "+part(values[key]))
 		}
 		return "{" + strings.Join(parts, ", ") + "}"
 	case n.Kind == yaml.SequenceNode:
 		for _, e := range n.Content {
-			parts = append(parts, say(e))
+			parts = append(parts, part(e))
 		}
 		return "[" + strings.Join(parts, ", ") + "]"
 	case n.Tag == "!!str" && readsOtherwise(n.Value):
 		return strconv.Quote(n.Value)
 	}
 	return strings.TrimSpace(n.Value)
+}
+
+// part writes a value that stands beside others. A text that could pass for several, or for
+// another one, has quotes: ["a, b"] is not [a, b], and "ops " no group ops.
+func part(n *file.Node) string {
+	text := n.Value
+	if n.Kind == yaml.ScalarNode && n.Tag == "!!str" && (strings.ContainsAny(text, "\",[]{}") || strings.Contains(text, ": ") || text != strings.TrimSpace(text)) {
+		return strconv.Quote(text)
+	}
+	return say(n)
 }
 
 // readsOtherwise reports whether a text needs its quotes.

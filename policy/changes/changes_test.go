@@ -74,6 +74,29 @@ func TestBetween(t *testing.T) {
 	}
 }
 
+// What the policy reads otherwise is a change, however alike it is written.
+func TestAttackChangeThatReadsAlike(t *testing.T) {
+	rule := func(rest string) string {
+		return "version: 1\nrules: [{name: a, when: ip.vpn, then: block, " + rest + "}]\n"
+	}
+	list := func(entries string) string { return "version: 1\nlists: {x: [" + entries + "]}\n" }
+	for _, c := range [][2]string{
+		{rule(`enforce: {groups: [staff, ops]}`), rule(`enforce: {groups: ["staff, ops"]}`)},
+		{rule(`routes: [a, b]`), rule(`routes: ["a, b"]`)},
+		{rule(`enforce: {groups: [a], percent: 1}`), rule(`enforce: {groups: ["a], percent: 1, x: [b"]}`)},
+		{list(`contractors`), list(`"contractors "`)},
+		{list(`contractors`), list(`" contractors"`)},
+		{list(`"1"`), list(`'"1"'`)},
+		{"version: 1\ntests: [{name: a, given: {user: {groups: [a, b]}}}]", "version: 1\ntests: [{name: a, given: {user: {groups: ['a, b']}}}]"},
+		{"version: 1\ntests: [{name: a, given: {user: {name: 'x, region: y'}}}]", "version: 1\ntests: [{name: a, given: {user: {name: x, region: y}}}]"},
+	} {
+		changed, err := Between([]byte(c[0]), []byte(c[1]))
+		if err != nil || len(changed) != 1 {
+			t.Errorf("%s is taken for %s: %v %+v", c[1], c[0], err, changed)
+		}
+	}
+}
+
 func TestLongListsAreShortened(t *testing.T) {
 	var many []string
 	for i := range 300 {
