@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -98,7 +99,7 @@ func (m *Manager) compare(ctx context.Context, c Configuration, before, next *pr
 	r := affected(c.Guard, tallies[0], data)
 	r.Sessions, r.Decisions, r.Since, r.Note, r.JudgedUntil = head.Sessions, head.Decisions, head.Since, head.Note, head.JudgedUntil
 	if !data {
-		r.Unjudged = unjudged(before.Policy, m.changes(c), tallies)
+		r.Unjudged = unjudged(before.Policy, next.Policy, m.changes(c), tallies)
 	}
 	for i, d := range later {
 		l := affected(c.Guard, tallies[i+1], data)
@@ -294,19 +295,38 @@ func (r Report) closing() string {
 	return some(list, 5)
 }
 
-// unjudged are the rules in force that the candidate drops or words otherwise, unless that is
-// stricter for certain, and that had no say in anything that was judged.
-func unjudged(now *policy.Policy, list []changes.Change, judged []*rehearse.Tally) (out []string) {
-	enforced := map[string]bool{}
-	for _, r := range now.Model().Rules {
-		enforced[r.Name] = !r.Report
+// unjudged are the rules in force that the candidate drops or words otherwise, or whose lists
+// or thresholds it changes, unless that is stricter for certain, and that had no say in
+// anything that was judged.
+func unjudged(now, next *policy.Policy, list []changes.Change, judged []*rehearse.Tally) (out []string) {
+	from := map[string]string{} // the level from which on a rule is asked
+	for _, r := range next.Model().Rules {
+		from[r.Name] = r.From
 	}
-	for _, c := range list {
-		if c.Kind == changes.Rule && c.What != changes.Added && enforced[c.Name] && !tightens(c) && !slices.ContainsFunc(judged, func(t *rehearse.Tally) bool { return t.Said(c.Name) }) {
-			out = append(out, c.Name)
+	for _, r := range now.Model().Rules {
+		looser := func(c changes.Change) bool {
+			switch c.Kind {
+			case changes.Rule: // what reads the person or the passkey is not asked about strangers
+				return c.Name == r.Name && c.What != changes.Added && !(tightens(c) && from[r.Name] == r.From)
+			case changes.List:
+				return holdsForFewer(r, c)
+			}
+			return c.Kind == changes.Setting && c.Name == "thresholds" && r.Score > 0
+		}
+		if !r.Report && slices.ContainsFunc(list, looser) && !slices.ContainsFunc(judged, func(t *rehearse.Tally) bool { return t.Said(r.Name) }) {
+			out = append(out, r.Name)
 		}
 	}
 	return out
+}
+
+// holdsForFewer reports whether a rule may match less, for what its list has lost or got.
+func holdsForFewer(r policy.ModelRule, c changes.Change) bool {
+	named := regexp.MustCompile(`\blists\.` + regexp.QuoteMeta(c.Name) + `\b`)
+	fewer := func(p interface{ Text() string }, fewer, more []string) bool {
+		return named.MatchString(p.Text()) && (len(fewer) > 0 || len(more) > 0 && strings.Contains(p.Text(), "!"))
+	}
+	return fewer(r.When, c.Gone, c.New) || r.Unless != nil && fewer(r.Unless, c.New, c.Gone)
 }
 
 // tightens reports whether a rule asks or blocks at least as much as before, by what its text

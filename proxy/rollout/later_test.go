@@ -226,3 +226,33 @@ func TestStricterRulesNeedNoCase(t *testing.T) {
 		t.Errorf("%v, %+v", err, gone)
 	}
 }
+
+// What makes a rule hold for fewer, and could not be judged, is named, whichever way it is done.
+func TestAttackRuleThatLoosensUnseen(t *testing.T) {
+	const was = "version: 1\nlists: {gone: [a.example, b.example], office: [192.0.2.0/24], home: [home.example]}\nthresholds: {step_up: 50}\nrules:\n" +
+		"  - {name: abroad, when: request.host in lists.gone, then: block}\n" +
+		"  - {name: socket, when: request.websocket, unless: ip.within(lists.office), then: block}\n" +
+		"  - {name: away, when: '!(request.host in lists.home) && request.host == \"d.example\"', then: block}\n" +
+		"  - {name: scored, when: 'request.method == \"PUT\"', score: 50}\n" + mark
+	for change, want := range map[[2]string][]string{
+		{"[a.example, b.example]", "[a.example]"}:                       {"abroad"},
+		{"[a.example, b.example]", "[a.example, b.example, c.example]"}: nil,
+		{"[192.0.2.0/24]", "[192.0.2.0/24, 10.0.0.0/8]"}:                {"socket"},
+		{"[home.example]", "[home.example, d.example]"}:                 {"away"},
+		{"step_up: 50", "step_up: 60"}:                                  {"scored"},
+		// A rule over the passkey is not asked before one was used: a first passkey could be
+		// enrolled from there.
+		{"when: request.host in lists.gone", `when: 'request.host in lists.gone || credential.class == "synced"'`}: {"abroad"},
+		{"when: request.host in lists.gone", `when: 'request.host in lists.gone || request.host == "c.example"'`}:  nil,
+	} {
+		b := newBench(t)
+		b.live = []*policy.Facts{alice()}
+		if _, err := b.Apply(t.Context(), WithPolicy([]byte(was)), Origin{Kind: "command", Force: true}); err != nil {
+			t.Fatal(err)
+		}
+		report, err := b.Apply(t.Context(), WithPolicy([]byte(strings.Replace(was, change[0], change[1], 1))), Origin{Kind: "command"})
+		if err != nil || !slices.Equal(report.Unjudged, want) {
+			t.Errorf("%q: %v, %q", change, err, report.Unjudged)
+		}
+	}
+}
