@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"sallyport/policy"
 	"sallyport/policy/whole"
@@ -43,24 +44,62 @@ func (p Policies) exceptions() []byte {
 	return p.Enforced.Exceptions.Source
 }
 
-// keptExceptions is how many exceptions a record names.
-const keptExceptions = 50
+// recordedText is how much of a text stands in one record: the log cuts longer ones.
+const recordedText = 1500
 
-// recordExceptions records which exceptions begin and end with p. Those that end by
-// themselves are in the record of their beginning.
+// recordExceptions records which exceptions begin and end with p, each of them, in as many
+// records as that takes. Those that end by themselves are in the record of their beginning.
 func (m *Manager) recordExceptions(ctx context.Context, now, p *policy.Policy, outcome string, o Origin, more map[string]string) error {
-	detail := map[string]string{"exceptions": p.ExceptionsHash(), "before": now.ExceptionsHash(), "origin": o.Kind}
-	for _, key := range []string{"newly_allowed", "newly_allowed_later", "newly_blocked", "not_judged_from", "against"} {
-		if more[key] != "" {
-			detail[key] = more[key]
+	added, removed := pieces(onlyIn(p, now)), pieces(onlyIn(now, p))
+	parts := max(1, len(added), len(removed))
+	for i := range parts {
+		detail := map[string]string{"exceptions": p.ExceptionsHash(), "before": now.ExceptionsHash(), "origin": o.Kind}
+		if i == 0 {
+			for _, key := range []string{"newly_allowed", "newly_allowed_later", "newly_blocked", "not_judged_from", "against"} {
+				if more[key] != "" {
+					detail[key] = more[key]
+				}
+			}
+		}
+		if parts > 1 {
+			detail["part"] = fmt.Sprintf("%d of %d", i+1, parts)
+		}
+		if i < len(added) {
+			detail["added"] = added[i]
+		}
+		if i < len(removed) {
+			detail["removed"] = removed[i]
+		}
+		err := m.config.Audit.Append(ctx, audit.Record{Time: time.Now(), Event: "exceptions_" + outcome, User: o.By, Action: outcome, Policy: p.Hash(), Detail: detail})
+		if err != nil {
+			return err
 		}
 	}
-	for key, list := range map[string][]string{"added": onlyIn(p, now), "removed": onlyIn(now, p)} {
-		if len(list) > 0 {
-			detail[key] = some(list, keptExceptions)
+	return nil
+}
+
+// pieces joins texts to pieces that a record can hold. A text that is longer is in several.
+func pieces(list []string) (out []string) {
+	piece := ""
+	for _, text := range list {
+		if piece != "" && len(piece)+len(", ")+len(text) > recordedText {
+			out, piece = append(out, piece), ""
+		}
+		if piece != "" {
+			piece += ", "
+		}
+		for piece += text; len(piece) > recordedText; {
+			cut := recordedText
+			for !utf8.RuneStart(piece[cut]) {
+				cut--
+			}
+			out, piece = append(out, piece[:cut]), piece[cut:]
 		}
 	}
-	return m.config.Audit.Append(ctx, audit.Record{Time: time.Now(), Event: "exceptions_" + outcome, User: o.By, Action: outcome, Policy: p.Hash(), Detail: detail})
+	if piece != "" {
+		out = append(out, piece)
+	}
+	return out
 }
 
 // onlyIn are the exceptions of p that other does not have, as texts. A text has all that an

@@ -458,6 +458,39 @@ func TestChangedExceptionsAreRecorded(t *testing.T) {
 	}
 }
 
+// An exception is recorded in full, however many come with it and however much it names.
+func TestAttackExceptionBehindOthers(t *testing.T) {
+	var entries, networks []string
+	for i := range 40 {
+		entries = append(entries, entryOf(fmt.Sprintf("e%d", i), "pay"))
+	}
+	for i := range 50 {
+		networks = append(networks, fmt.Sprintf("'2001:db8:1111:2222:3333:4444:5555:%x/128'", 0x6660+i))
+	}
+	entries = append(entries, strings.Replace(entryOf("mallory", "pay"), ", until", ", networks: ["+strings.Join(networks, ", ")+"], until", 1))
+	b, file := withExceptions(t, excepting())
+	b.exceptionEvents()
+	writeFile(t, file, excepting(entries...))
+	if err := b.ReloadFiles(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	events, log, parts := b.exceptionEvents(), "", map[string]bool{}
+	for _, r := range events {
+		if log += r.Detail["added"]; len(r.Detail["added"]) > 2048 { // what the log keeps of a text
+			t.Errorf("%d bytes in a record", len(r.Detail["added"]))
+		}
+		parts[r.Detail["part"]] = true
+	}
+	if len(parts) != len(events) || !parts[fmt.Sprintf("%d of %[1]d", len(events))] {
+		t.Errorf("%v", parts)
+	}
+	for _, x := range b.Current().Policy.Exceptions() {
+		if !strings.Contains(log, x.ID+": "+x.Entry()) {
+			t.Errorf("not recorded: %s", x.Entry())
+		}
+	}
+}
+
 // A file that was edited by hand and refused by the guard is said to be refused, with the
 // command that takes it all the same.
 func TestRefusedExceptionsCanBeForced(t *testing.T) {

@@ -505,7 +505,7 @@ func (m *Manager) record(ctx context.Context, c Configuration, p *policy.Policy,
 			detail["newly_allowed_later"] = strings.TrimPrefix(detail["newly_allowed_later"]+"; "+l.from()+": "+some(usersOf(l.Allowed), 20), "; ")
 		}
 	}
-	if len(r.Unjudged) > 0 { // whom it lets in is not known, and may be one person
+	if len(r.Unjudged) > 0 { // it may let in one person, and no case says who
 		detail["not_judged"] = some(r.Unjudged, 50)
 	}
 	if !r.JudgedUntil.IsZero() {
