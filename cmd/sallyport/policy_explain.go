@@ -306,7 +306,11 @@ func (p policyExplainCmd) facts(ctx context.Context, g *globals, std stdio, q *q
 	}
 	unknown := map[string]string{"request.user_agent": notReal}
 	for _, fact := range policy.FactSchema().Facts() {
-		switch fact.Group {
+		group := fact.Group
+		if fact.Name == "user.devices_30d" { // of the history, as it says
+			group = "seen"
+		}
+		switch group {
 		case "tls":
 			unknown[fact.Name] = notReal
 		case "seen", "travel", "address", "device", "activity", "browser", "handoff":
