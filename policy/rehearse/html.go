@@ -52,10 +52,11 @@ const htmlPeopleOfRule = 200
 // title says what was compared.
 func (r *Replay) HTML(w io.Writer, title string, notes []string) error {
 	people := slices.DeleteFunc(r.People(), func(p Person) bool { return p.Changed() == 0 })
+	noticed, all := r.noticed()
 	return report.Execute(w, map[string]any{
 		"Title": title, "Notes": notes, "R": r, "Decisions": r.Judged + r.Open,
 		"Before": columns(r.Before), "After": columns(r.After), "ByRule": r.ByRule(),
-		"People": people[:min(len(people), htmlPeople)], "More": max(0, len(people)-htmlPeople), "Noticed": len(people), "Known": len(r.people),
+		"People": people[:min(len(people), htmlPeople)], "More": max(0, len(people)-htmlPeople), "Noticed": noticed, "Known": all,
 		"Prompts": r.Prompts(), "Of": r.PeopleCounts(), "PeopleOf": r.peopleOfRules(),
 		"Examples": r.Examples(), "Chart": r.chart(),
 	})

@@ -146,7 +146,7 @@ func TestRulesAreCreditedForWhatTheyAloneDo(t *testing.T) {
 		if names, more := r.PeopleOf("vpn", 1); !slices.Equal(names, []string{"a@x.test"}) || more != 1 {
 			t.Error(names, more)
 		}
-		for _, want := range []string{"1,503", "newly asked in 3 weeks of a person, for at most 1,506 requests in one\n"} {
+		for _, want := range []string{"1,503", "newly asked in 3 person-weeks (one person in one week each), for at most 1,506 requests in one\n"} {
 			if !strings.Contains(r.Text(), want) {
 				t.Errorf("no %q in\n%s", want, r.Text())
 			}

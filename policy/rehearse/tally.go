@@ -352,6 +352,21 @@ func (t *Tally) People() []Person {
 	return out
 }
 
+// noticed is how many people have a verdict that differs, of all. Requests without a person
+// are of none.
+func (t *Tally) noticed() (some, all int) {
+	for user, p := range t.people {
+		if user == "" {
+			continue
+		}
+		all++
+		if p.Changed() > 0 {
+			some++
+		}
+	}
+	return some, all
+}
+
 // PeopleCounts are how many people have verdicts that differ, by what became of them. A
 // person may be in several.
 func (t *Tally) PeopleCounts() (c Counts) {

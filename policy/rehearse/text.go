@@ -62,15 +62,11 @@ func (r *Replay) Text() string {
 
 // textNoticed comes first: it is people who notice.
 func (r *Replay) textNoticed(b *strings.Builder) {
-	noticed, c, p := 0, r.PeopleCounts(), r.Prompts()
-	for _, p := range r.people {
-		if p.Changed() > 0 {
-			noticed++
-		}
-	}
-	fmt.Fprintf(b, "%s of %s would notice: %s newly blocked, %s newly stepped up, %s newly allowed\n", number(noticed), count(len(r.people), "person", "people"), number(c.Blocked), number(c.SteppedUp), number(c.Allowed))
+	noticed, all := r.noticed()
+	c, p := r.PeopleCounts(), r.Prompts()
+	fmt.Fprintf(b, "%s of %s would notice: %s newly blocked, %s newly stepped up, %s newly allowed\n", number(noticed), count(all, "person", "people"), number(c.Blocked), number(c.SteppedUp), number(c.Allowed))
 	if p.PersonWeeks > 0 {
-		fmt.Fprintf(b, "newly asked in %s of a person, for at most %s in one\n", count(p.PersonWeeks, "week", "weeks"), count(p.Most, "request", "requests"))
+		fmt.Fprintf(b, "newly asked in %s (one person in one week each), for at most %s in one\n", count(p.PersonWeeks, "person-week", "person-weeks"), count(p.Most, "request", "requests"))
 	}
 }
 
