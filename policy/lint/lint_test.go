@@ -138,6 +138,10 @@ func TestLintNewcomers(t *testing.T) {
 		"reported":                       {`{name: a, when: seen.new_device, then: step_up, mode: report}`, ""},
 		"nobody enrols, new or not":      {`{name: a, when: 'request.purpose == "enroll"', then: step_up}, {name: b, when: seen.new_device, then: step_up}`, ""},
 		"nobody without a certificate":   {`{name: a, when: '!tls.client_cert', then: step_up}`, ""},
+		"only from declared countries":   {`{name: a, when: '!(ip.country in user.countries)', then: block}, {name: b, when: seen.new_device, then: step_up}`, "b 2:81 cannot answer"},
+		"only from a few countries":      {`{name: a, when: '!(ip.country in ["CH", "LI"])', then: block}, {name: b, when: seen.new_device, then: block}`, "b 2:79 are blocked"},
+		"only at home":                   {`{name: a, when: 'user.home_km < 0', then: step_up}, {name: b, when: seen.new_device, then: step_up}`, "b 2:68 cannot answer"},
+		"only from there, and on a VPN":  {`{name: a, when: 'ip.country != "CH"', then: block}, {name: b, when: seen.new_device && ip.vpn, then: step_up}`, ""},
 		"new, and blocked; others asked": {`{name: a, when: ip.country == "US", then: step_up}, {name: b, when: seen.new_device, then: block}`, "b 2:68 are blocked"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -17,9 +17,7 @@ import (
 // to, and so does a person who has been there for a year. What stands in the way of the
 // first alone does so because they are new.
 func (l *linter) newcomers() {
-	veteran := policy.Ordinary("signed_in")
-	veteran.Request.Purpose = policy.PurposeEnroll
-	veteran.IP.Country = "US"
+	veteran := l.enrolsAgain()
 	newcomer := veteran
 	newcomer.User.StartedDays = 0
 	newcomer.Seen.NewCountry, newcomer.Seen.NewASN, newcomer.Seen.NewDevice, newcomer.Seen.FirstDays = true, true, true, 0
@@ -46,6 +44,45 @@ func (l *linter) newcomers() {
 		}
 		l.rule(i, f)
 	}
+}
+
+// enrolsAgain is a person who has been there for a year and enrols, at home in a country that
+// they declared, if there is one in which the policy lets them: many let people in from a few
+// countries alone.
+func (l *linter) enrolsAgain() policy.Facts {
+	anywhere := policy.Ordinary("signed_in")
+	anywhere.Request.Purpose = policy.PurposeEnroll
+	anywhere.IP.Country = "US"
+	if l.policy.Decide(&anywhere).Action == policy.Allow {
+		return anywhere
+	}
+	for _, country := range append([]string{anywhere.IP.Country}, l.countries()...) {
+		f := anywhere
+		f.IP.Country, f.User.Countries, f.User.HomeKM = country, []string{country}, 0
+		if l.policy.Decide(&f).Action == policy.Allow {
+			return f
+		}
+	}
+	return anywhere
+}
+
+// countries are those that rules compare the address's with.
+func (l *linter) countries() (out []string) {
+	for _, p := range l.parts() {
+		for _, c := range p.program.Comparisons() {
+			if c.Subject != "ip.country" {
+				continue
+			}
+			for _, v := range c.Values {
+				out = append(out, v.Text)
+			}
+			if list := l.document.Lists[c.List]; list != nil {
+				out = append(out, list.Values.Strings...)
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // differing are the literals of a rule's condition that it takes to hold for one person and
