@@ -223,7 +223,7 @@ func (m *Manager) ExceptionsProblem() string {
 func (m *Manager) startExceptions(ctx context.Context, s Start) error {
 	now, o := m.config.Gate.Current().Policy, Origin{Kind: "start"}
 	if s.Exceptions != nil {
-		m.config.Logger.Error("exceptions are refused, and this start leaves out those that cannot be taken", "file", s.file.Enforced.Exceptions.Name,
+		m.config.Logger.Error("exceptions are refused, and this start runs with fewer", "file", s.file.Enforced.Exceptions.Name,
 			"exceptions", len(now.Exceptions()), "error", s.Exceptions)
 		m.refuseExceptions(ctx, s.file, o, s.Exceptions)
 	}
