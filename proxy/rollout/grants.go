@@ -49,6 +49,28 @@ func grantsDiffer(before, after map[string]policy.Grant) (list []string) {
 	return list
 }
 
+// routesDiffer says which routes are new or gone. It is no change of a grant, and yet a route
+// that has another name, and allows more, is not to come into force without a record.
+func routesDiffer(before, after map[string]policy.Grant) (list []string) {
+	for _, route := range slices.Sorted(maps.Keys(after)) {
+		if _, had := before[route]; had {
+			continue
+		}
+		g := after[route]
+		allows := slices.Concat(g.Groups, g.Emails, g.Domains)
+		if g.Everyone {
+			allows = append([]string{"everyone"}, allows...)
+		}
+		list = append(list, policy.Printable("route "+route+" is new, and allows "+some(allows, 50)))
+	}
+	for _, route := range slices.Sorted(maps.Keys(before)) {
+		if _, has := after[route]; !has && after != nil {
+			list = append(list, policy.Printable("route "+route+" is gone"))
+		}
+	}
+	return list
+}
+
 // judgedGrants are those that the guard judges a reload by. Routes that are gone keep theirs:
 // an operator who takes a route away means it, and says so by its name.
 func judgedGrants(before, after map[string]policy.Grant) map[string]policy.Grant {

@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -40,7 +41,7 @@ func TestGrantsAreJudged(t *testing.T) {
 		"people gain access, meant":  {treasury(ops), treasury(all), Guard{MaxNewlyBlocked: 0.2, MaxNewlyAllowed: 1}, first, "", "", "route treasury allows everyone", map[string]string{"newly_allowed": "1: alice@example.com"}},
 		"with another policy":        {treasury(ops), treasury(all), Guard{MaxNewlyBlocked: 0.2, MaxNewlyAllowed: 1}, second, "", "", "route treasury allows everyone", map[string]string{"newly_allowed": "1: alice@example.com"}},
 		"no one is concerned":        {treasury(staff), treasury(policy.Grant{Groups: []string{"staff"}, Domains: []string{"partner.example"}}), Guard{}, first, "", "", "route treasury allows domain partner.example", nil},
-		"a route goes, as was meant": {treasury(staff), map[string]policy.Grant{"wiki": all}, Guard{}, first, "", "", "", nil},
+		"a route goes, as was meant": {treasury(staff), map[string]policy.Grant{"wiki": all}, Guard{}, first, "", "", "route wiki is new, and allows everyone, route treasury is gone", nil},
 		"nothing":                    {treasury(staff), treasury(staff), Guard{}, first, "", "", "", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -98,9 +99,14 @@ func TestGrantsThatAreNotRecorded(t *testing.T) {
 	b := newBench(t)
 	b.broken = "audit"
 	before := b.current
-	if err := b.granting(map[string]policy.Grant{"treasury": {Everyone: true}}, first); err != nil {
-		t.Fatal("a new route is no change of a grant:", err)
+	if err := b.granting(map[string]policy.Grant{"treasury": {Everyone: true}}, first); err == nil || b.current != before {
+		t.Error("a new route was not recorded, and is in force:", err)
 	}
+	b.broken = ""
+	if err := b.granting(map[string]policy.Grant{"treasury": {Everyone: true}}, first); err != nil {
+		t.Fatal(err)
+	}
+	b.broken = "audit"
 	before = b.current
 	if err := b.granting(map[string]policy.Grant{"treasury": {Groups: []string{"ops"}}}, first); err == nil || b.current != before {
 		t.Error("not recorded, and in force:", err)
@@ -108,5 +114,27 @@ func TestGrantsThatAreNotRecorded(t *testing.T) {
 	b.broken = ""
 	if err := b.granting(map[string]policy.Grant{"treasury": {Groups: []string{"ops"}}}, first); err != nil || b.current == before {
 		t.Error(err)
+	}
+}
+
+// A route that goes and comes back with a wider grant, at once by another name or one reload
+// later, is recorded with those that it allows.
+func TestAttackRouteByAnotherName(t *testing.T) {
+	b := newBench(t)
+	for _, grants := range []map[string]policy.Grant{{"treasury": {Groups: []string{"ops"}}}, {"vault": {Everyone: true}}, {}, {"treasury": {Groups: []string{"ops"}, Emails: []string{"mallory@example.com"}}}} {
+		if err := b.granting(grants, first); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var changes []string
+	for _, r := range b.records {
+		if r.Event == "grants_applied" {
+			changes = append(changes, r.Detail["changes"])
+		}
+	}
+	want := []string{"route treasury is new, and allows ops", "route vault is new, and allows everyone, route treasury is gone", "route vault is gone",
+		"route treasury is new, and allows ops, mallory@example.com"}
+	if !slices.Equal(changes, want) {
+		t.Errorf("%q", changes)
 	}
 }

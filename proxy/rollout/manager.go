@@ -482,13 +482,14 @@ func (m *Manager) record(ctx context.Context, c Configuration, p *policy.Policy,
 			m.unexcepted.Store(nil)
 		}
 	}()
-	if outcome == "" {
-		return nil
-	}
-	if changed := m.grants(c); len(changed) > 0 {
+	changed := append(m.grants(c), routesDiffer(m.now.Policies.Enforced.Grants, c.Policies.Enforced.Grants)...)
+	if len(changed) > 0 {
 		if err := m.recordGrants(ctx, changed, p, o, r); err != nil {
 			return err
 		}
+	}
+	if outcome == "" {
+		return nil
 	}
 	if p.Hash() == now.Hash() && !others {
 		return nil
