@@ -41,7 +41,9 @@ func (r Reads) any(begin ...string) bool {
 
 // ofNetwork: a question about it is answered from this address only.
 func (r Reads) ofNetwork() bool {
-	return r.any("ip.", "seen.", "travel.", "address.", "browser.", "session.country_changed", "session.asn_changed", "session.verified_here")
+	return slices.ContainsFunc(r, func(fact string) bool {
+		return fact != "seen.abandoned_step_ups_24h" && Reads{fact}.any("ip.", "seen.", "travel.", "address.", "browser.", "session.country_changed", "session.asn_changed", "session.verified_here", "user.home_km")
+	})
 }
 
 // ofBrowser: a question about it is answered with this browser only.

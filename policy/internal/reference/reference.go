@@ -57,13 +57,14 @@ type Enforce struct {
 
 // Exception is one entry of a file of exceptions.
 type Exception struct {
-	ID, User  string
-	Rules     []string
-	Routes    []string // empty: everywhere, as for the other two
-	Countries []string
-	Networks  []netip.Prefix
-	From      time.Time // zero: there is no beginning
-	Until     time.Time
+	ID, User        string
+	Subject, Issuer string
+	Rules           []string
+	Routes          []string // empty: everywhere, as for the other two
+	Countries       []string
+	Networks        []netip.Prefix
+	From            time.Time // zero: there is no beginning
+	Until           time.Time
 }
 
 // Invariant is one invariant.
@@ -247,6 +248,7 @@ func (c Case) exception(r Rule) *Exception {
 	for i := range c.Policy.Exceptions {
 		switch x := &c.Policy.Exceptions[i]; {
 		case x.User != f.User.Email || !slices.Contains(x.Rules, r.Name):
+		case x.Subject != "" && (x.Subject != f.User.Subject || x.Issuer != f.User.Issuer):
 		case len(x.Routes) > 0 && !slices.Contains(x.Routes, f.Request.Route):
 		case len(x.Countries) > 0 && !slices.Contains(x.Countries, f.IP.Country):
 		case len(x.Networks) > 0 && !slices.ContainsFunc(x.Networks, func(n netip.Prefix) bool { return n.Contains(f.IP.Addr) }):

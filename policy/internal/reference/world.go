@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -265,6 +266,70 @@ func Here() []Dimension {
 	}
 }
 
+// Later are facts that other dimensions do not set: of a person, and of histories beside that of countries.
+func Later() []Dimension {
+	return []Dimension{
+		{values(func(f *policy.Facts, v string) { f.IP.Provider, f.IP.VPN = v, v != "" }, "", "Mullvad", "NordVPN"), []Condition{
+			is(`ip.provider == "Mullvad"`, func(f *policy.Facts) bool { return f.IP.Provider == "Mullvad" }, "ip.provider"),
+			is(`ip.provider != ""`, func(f *policy.Facts) bool { return f.IP.Provider != "" }, "ip.provider"),
+			is(`ip.provider in ["NordVPN", "Mullvad"]`, func(f *policy.Facts) bool { return f.IP.Provider == "NordVPN" || f.IP.Provider == "Mullvad" }, "ip.provider"),
+			is(`ip.provider.startsWith("Mull")`, func(f *policy.Facts) bool { return strings.HasPrefix(f.IP.Provider, "Mull") }, "ip.provider"),
+		}},
+		{values(func(f *policy.Facts, v int64) { f.User.HomeKM = v }, -1, 0, 50, 499, 500, 501, 20015), []Condition{
+			is(`user.home_km > 500`, func(f *policy.Facts) bool { return f.User.HomeKM > 500 }, "user.home_km"),
+			is(`user.home_km >= 0`, func(f *policy.Facts) bool { return f.User.HomeKM >= 0 }, "user.home_km"),
+			is(`user.home_km == -1`, func(f *policy.Facts) bool { return f.User.HomeKM == -1 }, "user.home_km"),
+			is(`user.home_km < 50`, func(f *policy.Facts) bool { return f.User.HomeKM < 50 }, "user.home_km"),
+			is(`user.home_km <= 20015`, func(f *policy.Facts) bool { return f.User.HomeKM <= 20015 }, "user.home_km"),
+		}},
+		{values(func(f *policy.Facts, v int64) { f.User.Devices30d = v }, -1, 0, 1, 5, 64), []Condition{
+			is(`user.devices_30d > 3`, func(f *policy.Facts) bool { return f.User.Devices30d > 3 }, "user.devices_30d"),
+			is(`user.devices_30d < 0`, func(f *policy.Facts) bool { return f.User.Devices30d < 0 }, "user.devices_30d"),
+			is(`user.devices_30d != 1`, func(f *policy.Facts) bool { return f.User.Devices30d != 1 }, "user.devices_30d"),
+		}},
+		{values(func(f *policy.Facts, v int64) {
+			f.Address.Known, f.Address.Enrolments30d, f.Address.People30d = v > 0, v, v
+		}, 0, 1, 3), []Condition{
+			is(`address.enrolments_30d >= 2`, func(f *policy.Facts) bool { return f.Address.Enrolments30d >= 2 }, "address.enrolments_30d"),
+			is(`address.known && address.enrolments_30d == 0`, func(f *policy.Facts) bool { return f.Address.Known && f.Address.Enrolments30d == 0 }, "address.enrolments_30d", "address.known"),
+		}},
+		{values(func(f *policy.Facts, v int64) {
+			f.Device.Known, f.Device.Enrolments30d, f.Device.People30d = v > 0, v, v
+		}, 0, 1, 3), []Condition{
+			is(`device.enrolments_30d >= 2`, func(f *policy.Facts) bool { return f.Device.Enrolments30d >= 2 }, "device.enrolments_30d"),
+			is(`device.enrolments_30d < 0`, func(f *policy.Facts) bool { return f.Device.Enrolments30d < 0 }, "device.enrolments_30d"),
+		}},
+		{values(func(f *policy.Facts, v int64) { f.Activity.Known, f.Activity.UsualHours = v > -2, max(v, -1) }, -2, -1, 0, 4, 100), []Condition{
+			is(`activity.usual_hours < 5`, func(f *policy.Facts) bool { return f.Activity.UsualHours < 5 }, "activity.usual_hours"),
+			is(`activity.usual_hours >= 0`, func(f *policy.Facts) bool { return f.Activity.UsualHours >= 0 }, "activity.usual_hours"),
+			is(`activity.known && activity.usual_hours == -1`, func(f *policy.Facts) bool { return f.Activity.Known && f.Activity.UsualHours == -1 }, "activity.usual_hours", "activity.known"),
+		}},
+		{values(func(f *policy.Facts, v int64) { f.Seen = policy.Seen{Known: v >= 0, AbandonedStepUps24h: max(v, 0)} }, -1, 0, 2, 64), []Condition{
+			is(`seen.abandoned_step_ups_24h > 1`, func(f *policy.Facts) bool { return f.Seen.AbandonedStepUps24h > 1 }, "seen.abandoned_step_ups_24h"),
+			is(`seen.known && seen.abandoned_step_ups_24h == 0`, func(f *policy.Facts) bool { return f.Seen.Known && f.Seen.AbandonedStepUps24h == 0 }, "seen.abandoned_step_ups_24h", "seen.known"),
+		}},
+		{values(func(f *policy.Facts, v [2]string) {
+			f.User.Region, f.IP.Region = v[0], v[1]
+			f.IP.Subdivisions = nil
+			if v[1] != "" {
+				f.IP.Subdivisions = []string{v[1]}
+				f.IP.Country = v[1][:2]
+			}
+		}, [2]string{"", ""}, [2]string{"US-CA", ""}, [2]string{"US-CA", "US-CA"}, [2]string{"US-CA", "US-NY"}, [2]string{"", "US-NY"}), []Condition{
+			is(`user.region == ip.region`, func(f *policy.Facts) bool { return f.User.Region == f.IP.Region }, "user.region", "ip.region"),
+			is(`user.region != "" && user.region != ip.region`, func(f *policy.Facts) bool { return f.User.Region != "" && f.User.Region != f.IP.Region }, "user.region", "ip.region"),
+			is(`ip.region == "US-NY"`, func(f *policy.Facts) bool { return f.IP.Region == "US-NY" }, "ip.region"),
+		}},
+		{values(func(f *policy.Facts, v int64) { f.User.StartedDays = v }, -1, 0, 89, 90, 91), []Condition{
+			is(`user.started_days < 90`, func(f *policy.Facts) bool { return f.User.StartedDays < 90 }, "user.started_days"),
+			is(`user.started_days == -1`, func(f *policy.Facts) bool { return f.User.StartedDays == -1 }, "user.started_days"),
+		}},
+		{values(func(f *policy.Facts, v string) { f.User.Issuer = v }, "https://idp.example.com", "https://other.example.com"), []Condition{
+			is(`user.issuer == "https://idp.example.com"`, func(f *policy.Facts) bool { return f.User.Issuer == "https://idp.example.com" }, "user.issuer"),
+		}},
+	}
+}
+
 // Wire is what each request brings along.
 func Wire() []Dimension {
 	return []Dimension{{values(func(f *policy.Facts, v string) { f.Request.Method = v }, "GET", "POST"), []Condition{
@@ -286,9 +351,9 @@ func RandomWorld(r *rand.Rand) World {
 	} else {
 		w = append(w, Route())
 	}
-	more := slices.Concat([]Dimension{Passkey(), Person(), Groups(), Number(), Missing(), Network()[1]}, Here()[1:], Country(), History(), Wire())
+	more := slices.Concat(Later(), []Dimension{Passkey(), Person(), Groups(), Number(), Missing(), Network()[1]}, Here()[1:], Country(), History(), Wire())
 	r.Shuffle(len(more), func(i, j int) { more[i], more[j] = more[j], more[i] })
-	w = append(w, more[:2+r.IntN(3)]...)
+	w = append(w, more[:3+r.IntN(4)]...)
 	if r.IntN(2) == 0 {
 		w = append(w, Clock()...)
 	}

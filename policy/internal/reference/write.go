@@ -53,6 +53,9 @@ func (p *Policy) ExceptionsSource() string {
 		if !x.From.IsZero() {
 			fmt.Fprintf(&b, ", from: %s", x.From.Format(time.RFC3339))
 		}
+		if x.Subject != "" {
+			fmt.Fprintf(&b, ", subject: %q", x.Issuer+"|"+x.Subject)
+		}
 		if len(x.Routes) > 0 {
 			fmt.Fprintf(&b, ", routes: [%s]", strings.Join(x.Routes, ", "))
 		}
@@ -207,6 +210,9 @@ func (p *Policy) except(r *rand.Rand) {
 		}
 		if x.Rules == nil {
 			x.Rules = []string{p.Rules[0].Name}
+		}
+		if r.IntN(3) == 0 {
+			x.Subject, x.Issuer = pick(r, "ann", "ben", "someone"), pick(r, "https://idp.example.com", "https://idp.example.com", "https://other.example.com")
 		}
 		if r.IntN(2) == 0 {
 			x.Until = x.Until.AddDate(1, 0, 0) // after every moment of a world
