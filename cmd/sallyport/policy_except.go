@@ -73,11 +73,11 @@ func (p policyExceptAddCmd) Run(ctx context.Context, g *globals, std stdio) erro
 	}
 	change := exceptionsChange{event: "policy_except_add", what: what, force: p.Force, wait: p.Wait, bind: bind, edit: edit, compile: true}
 	change.done = func(c *config.Config, db *sqlstore.DB) {
-		from := ""
-		if state := added.State(time.Now()); state == policy.ExceptionToCome {
-			from = "from " + added.From.Format(time.RFC3339) + " "
+		is := "is in force"
+		if added.State(time.Now()) == policy.ExceptionToCome {
+			is = "is taken up"
 		}
-		fmt.Fprintf(std.out, "Exception %s is in force: it suspends %s for %s, %s%s.\n", added.ID, strings.Join(added.Rules, ", "), added.User, from, added.UntilText())
+		fmt.Fprintf(std.out, "Exception %s %s: it suspends %s for %s, %s.\n", added.ID, is, strings.Join(added.Rules, ", "), added.User, holds(added))
 		sayUnknownAddress(ctx, c, db, std.err, added.User, "the exception is for them")
 		if added.Subject == "" {
 			fmt.Fprintf(std.err, "note: no account has the address %s here yet, so the exception is for each that is given it; add it again once the person has signed in\n", plain(added.User))
@@ -433,7 +433,7 @@ func (p policyExceptListCmd) Run(ctx context.Context, g *globals, std stdio) err
 			lines = append(lines, l)
 		}
 	}
-	return list(std.out, p.JSON, lines, "ID\tUSER\tRULES\tWHERE\tUNTIL\tSTATE\tAPPROVED BY\tWHY", func(w io.Writer, l exceptionLine) {
+	return list(std.out, p.JSON, lines, "ID\tUSER\tRULES\tWHERE\tHOLDS\tSTATE\tAPPROVED BY\tWHY", func(w io.Writer, l exceptionLine) {
 		where := slices.Concat(l.Routes, l.Countries, networkTexts(l.Networks))
 		if where == nil {
 			where = []string{"anywhere"}
@@ -442,8 +442,16 @@ func (p policyExceptListCmd) Run(ctx context.Context, g *globals, std stdio) err
 		if l.Subject != "" {
 			who += " (" + plain(l.Subject) + ")"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.ID, who, strings.Join(l.Rules, " "), plain(strings.Join(where, " ")), l.Until.Format(time.RFC3339), l.State, l.ApprovedBy, plain(l.Why))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.ID, who, strings.Join(l.Rules, " "), plain(strings.Join(where, " ")), holds(l.Exception), l.State, l.ApprovedBy, plain(l.Why))
 	})
+}
+
+// holds says when an exception holds, for people.
+func holds(e *policy.Exception) string {
+	if e.State(time.Now()) == policy.ExceptionToCome {
+		return "from " + e.From.UTC().Format(time.RFC3339) + " " + e.UntilText()
+	}
+	return e.UntilText()
 }
 
 // exceptionsInForce is the text of the exceptions that the running proxy judges by, or the

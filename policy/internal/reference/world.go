@@ -266,7 +266,8 @@ func Here() []Dimension {
 	}
 }
 
-// Later are facts that other dimensions do not set: of a person, and of histories beside that of countries.
+// Later are facts that other dimensions do not set: of a person, and of histories beside
+// that of countries.
 func Later() []Dimension {
 	return []Dimension{
 		{values(func(f *policy.Facts, v string) { f.IP.Provider, f.IP.VPN = v, v != "" }, "", "Mullvad", "NordVPN"), []Condition{
