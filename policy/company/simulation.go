@@ -126,8 +126,6 @@ func (s *simulation) visit(v *visit) {
 	count := s.report.open(v)
 	if ses.begun.Equal(v.at) {
 		count.signIns++
-	}
-	if ses.begun.Equal(v.at) {
 		s.signedIn(v, ses)
 	}
 	facts, seen := s.facts(v, ses)
