@@ -79,12 +79,9 @@ func (s Step) text() string {
 // text, if at all ([undoes]).
 //
 // What is in force is what the store says: another proxy of the fleet may have taken up a
-// policy that this one did not, and a candidate that continues that one undoes nothing.
-func (m *Manager) continues(ctx context.Context, c Configuration, o Origin) error {
-	now, inForce, err := m.newest(ctx)
-	if err != nil {
-		return err
-	}
+// policy that this one did not, and a candidate that continues that one undoes nothing. now
+// and inForce are its hash and its text.
+func (m *Manager) continues(ctx context.Context, c Configuration, o Origin, now string, inForce []byte) error {
 	if o.Kind == "command" && (o.Base == "" || strings.HasPrefix(now, o.Base)) {
 		return nil
 	}
@@ -203,12 +200,4 @@ func (r Report) changed() string {
 	}
 	text := strings.ToValidUTF8(strings.Join(parts, "; "), "")
 	return text[:min(len(text), maxChanged)]
-}
-
-// adopts reports whether a policy is what another proxy on this store brought into force last.
-// It was judged there, and a fleet must not stay divided over it: this proxy takes it as a start
-// does, without the guard and without an entry of its own in the history.
-func (m *Manager) adopts(ctx context.Context, hash string) (bool, error) {
-	newest, _, err := m.newest(ctx)
-	return err == nil && newest == hash, err
 }

@@ -438,11 +438,17 @@ func (m *Manager) admit(ctx context.Context, c Configuration, by change, o Origi
 	}
 	changed := m.changes(c)
 	if next.Policy.Hash() != now.Policy.Hash() {
-		alone := len(grants) == 0 && next.Policy.ExceptionsHash() == now.Policy.ExceptionsHash()
-		if adopted, err := m.adopts(ctx, next.Policy.Hash()); err != nil || adopted && alone {
-			return "adopted", Report{Changes: changed}, err
+		newest, text, err := m.newest(ctx)
+		if err != nil {
+			return "", Report{Changes: changed}, err
 		}
-		if err := m.continues(ctx, c, o); err != nil {
+		// What another proxy on this store brought into force last was judged there, and a fleet
+		// must not stay divided over it: this proxy takes it as a start does, without the guard
+		// and without an entry of its own in the history.
+		if newest == next.Policy.Hash() && len(grants) == 0 && next.Policy.ExceptionsHash() == now.Policy.ExceptionsHash() {
+			return "adopted", Report{Changes: changed}, nil
+		}
+		if err := m.continues(ctx, c, o, newest, text); err != nil {
 			return "", Report{Changes: changed}, err
 		}
 	}
