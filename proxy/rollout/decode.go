@@ -343,39 +343,13 @@ func (d *decoder) float(to *float64) bool {
 		d.i++
 	}
 	number := d.s[begin:d.i]
-	digits := strings.TrimPrefix(number, "-")
-	whole, part, fraction := strings.Cut(digits, ".")
+	whole, part, fraction := strings.Cut(strings.TrimPrefix(number, "-"), ".")
 	if whole == "" || whole[0]-'0' > 9 || len(whole) > 1 && whole[0] == '0' && whole[1]-'0' <= 9 || fraction && (part == "" || part[0]-'0' > 9) {
 		return false
-	}
-	if n, ok := shortFloat(whole, part); ok && len(digits) == len(number) {
-		*to = n
-		return true
 	}
 	var err error
 	*to, err = strconv.ParseFloat(number, 64)
 	return err == nil
-}
-
-// shortFloat is a number of at most 15 digits without an exponent: both the digits and the
-// power of ten are exact as float64, so that the quotient is the nearest one there is.
-func shortFloat(whole, part string) (float64, bool) {
-	if len(whole)+len(part) > 15 {
-		return 0, false
-	}
-	n, power := int64(0), 1.0
-	for _, digits := range [2]string{whole, part} {
-		for i := range len(digits) {
-			if digits[i]-'0' > 9 {
-				return 0, false
-			}
-			n = 10*n + int64(digits[i]-'0')
-		}
-	}
-	for range part {
-		power *= 10
-	}
-	return float64(n) / power, true
 }
 
 // arena is how many texts of lists are made at a time.
